@@ -1,0 +1,115 @@
+"""Boundary losses as transformers + PEFT compute them: the yardstick lora-slim is tested against.
+
+lora-slim keeps LoRA in decoder layers with an index below a boundary b and needs the loss of
+every b. This module measures the same numbers the slow and plain way: one full forward of one
+sample per boundary, no padding, no shared prefix, everything in f32. expected_losses.py,
+check_peft.py and make_pico_fixtures.py import it; it is not run by itself.
+
+Made with torch 2.15, transformers 5.23 and peft 0.21.2.
+"""
+
+import json
+import platform
+import re
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy
+import peft
+import safetensors
+import torch
+import transformers
+from peft.tuners.lora import LoraLayer
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+IGNORED = -100  # the label of a token that is not scored
+LAYER_INDEX = re.compile(r"\.layers\.(\d+)\.")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made the numbers, to be stored beside them."""
+    modules = (torch, transformers, peft, safetensors, numpy)
+    return {"python": platform.python_version()} | {m.__name__: str(m.__version__) for m in modules}
+
+
+def read_token_samples(path: str | Path) -> list[dict]:
+    """Samples of {"input_ids", "labels"}, one JSON object per line."""
+    with open(path, encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines if line.strip()]
+
+
+def load_base(folder: str | Path, **options) -> PreTrainedModel:
+    """The base model widened to f32, whatever its files hold."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options).eval()
+
+
+def scored_tokens(labels: list[int]) -> int:
+    """Number of labels that count; the first has no prediction, because labels shift by one."""
+    return sum(label != IGNORED for label in labels[1:])
+
+
+def reset_dynamic_rope(model: nn.Module) -> None:
+    """Give rotary embeddings the state of a new process.
+
+    Dynamic RoPE stretches its frequencies for a long sequence and keeps them for the next one,
+    so that a loss would depend on the order of the samples.
+    """
+    for module in model.modules():
+        if hasattr(module, "max_seq_len_cached") and hasattr(module, "original_inv_freq"):
+            # A copy: longrope writes into inv_freq, which must not reach the original.
+            module.inv_freq = module.original_inv_freq.to(module.inv_freq.device, copy=True)
+            module.max_seq_len_cached = module.original_max_seq_len
+
+
+@torch.no_grad()
+def sample_nll(model: nn.Module, ids: list[int], labels: list[int]) -> float:
+    """Negative log-likelihood in nats, summed over the scored tokens of one sample."""
+    reset_dynamic_rope(model)
+    device = next(model.parameters()).device
+    logits = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0, :-1]
+    targets = torch.tensor(labels[1:], device=device)
+    scored = targets != IGNORED
+    # Only the scored rows are widened to f64: a full one would not fit for large vocabularies.
+    log_probs = logits[scored].float().double().log_softmax(dim=-1)
+    return -log_probs.gather(1, targets[scored, None]).sum().item()
+
+
+def lora_layers(peft_model: nn.Module) -> list[tuple[int, LoraLayer]]:
+    """Every LoRA module inside the decoder stack, with the index of its layer.
+
+    Modules outside it, lm_head for example, are no boundary's business: they stay on.
+    """
+    found = []
+    for name, module in peft_model.named_modules():
+        layer = LAYER_INDEX.search(name)
+        if isinstance(module, LoraLayer) and layer:
+            found.append((int(layer.group(1)), module))
+    if not found:
+        raise ValueError("the adapter has no LoRA in decoder layers named `.layers.<number>.`")
+    return found
+
+
+@contextmanager
+def lora_only_in(peft_model: nn.Module, layers: Container[int]) -> Iterator[None]:
+    """LoRA off in all decoder layers but these, inside the `with` block."""
+    # A scaling of 0 would not do: DoRA's magnitude would stay on.
+    off = [module for layer, module in lora_layers(peft_model) if layer not in layers]
+    try:
+        for module in off:
+            module.enable_adapters(False)
+        yield
+    finally:
+        for module in off:
+            module.enable_adapters(True)
+
+
+def curve(peft_model: nn.Module, samples: list[dict], boundaries: Iterable[int]) -> Iterator[dict]:
+    """Loss of each boundary: {"boundary", "loss" (per scored token), "per_sample" (summed nats)}."""
+    peft_model.eval()  # no LoRA dropout
+    tokens = sum(scored_tokens(sample["labels"]) for sample in samples)
+    for boundary in boundaries:
+        with lora_only_in(peft_model, range(boundary)):
+            nats = [sample_nll(peft_model, sample["input_ids"], sample["labels"]) for sample in samples]
+        yield {"boundary": boundary, "loss": sum(nats) / tokens, "per_sample": nats}

@@ -1,0 +1,229 @@
+//! Cutting an adapter: which tensors stay, and the folder that says so to PEFT.
+//!
+//! The kept tensors are copied from file to file by the operating system, byte for byte and in their order, so that
+//! a large adapter is cut at the speed of a copy and in the memory of one buffer.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::PathBuf;
+
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde_json::{Map, Value};
+
+use super::{Adapter, AdapterTensor, WEIGHTS_NAME, config, targets};
+use crate::error::{AdapterError, FileError, Result};
+use crate::files::Staging;
+use crate::report::REPORT_NAME;
+
+/// A decision about an adapter, ready to be written: the layers that stay.
+#[derive(Debug)]
+pub struct Cut<'a> {
+    adapter: &'a Adapter,
+    pub kept_layers: BTreeSet<usize>,
+}
+
+impl<'a> Cut<'a> {
+    /// Keeps the layers of `layers` that the adapter has, and everything outside the decoder stack.
+    pub fn new(adapter: &'a Adapter, layers: &BTreeSet<usize>) -> Result<Self> {
+        let refuse = |feature: String| {
+            let cannot = "cannot be cut yet";
+            AdapterError::Unsupported { path: adapter.path.clone(), feature, cannot }
+        };
+        if let Some(bias) = adapter.config.text("bias").filter(|&bias| bias != "none") {
+            return Err(refuse(format!("trained biases (`bias: {bias}`)")).into());
+        }
+        for key in ["target_parameters", "layer_replication", "enable_lora"] {
+            if adapter.config.flag(key) {
+                return Err(refuse(format!("`{key}`")).into());
+            }
+        }
+        let kept_layers: BTreeSet<usize> = adapter.layers().intersection(layers).copied().collect();
+        if kept_layers.is_empty() {
+            return Err(AdapterError::NothingLeft { path: adapter.path.clone() }.into());
+        }
+        Ok(Self { adapter, kept_layers })
+    }
+
+    /// Keeps the layers below `boundary`.
+    pub fn below(adapter: &'a Adapter, boundary: usize) -> Result<Self> {
+        Self::new(adapter, &(0..boundary).collect())
+    }
+
+    /// Whether nothing is dropped.
+    pub fn is_whole(&self) -> bool {
+        self.kept_layers == self.adapter.layers()
+    }
+
+    fn keeps(&self, tensor: &AdapterTensor) -> bool {
+        self.adapter.layer_of(&tensor.key.module).is_none_or(|layer| self.kept_layers.contains(&layer))
+    }
+
+    /// The tensors that stay, in the order of the file.
+    fn kept_tensors(&self) -> Vec<AdapterTensor<'a>> {
+        let mut kept: Vec<_> = self.adapter.tensors().filter(|tensor| self.keeps(tensor)).collect();
+        kept.sort_by_key(|tensor| tensor.entry.range.start);
+        kept
+    }
+
+    /// The number and the bytes of the tensors that stay.
+    pub fn kept_size(&self) -> (usize, u64) {
+        let kept = self.kept_tensors();
+        (kept.len(), kept.iter().map(|tensor| tensor.entry.bytes()).sum())
+    }
+
+    /// `adapter_config.json` as PEFT needs it to build exactly the modules that stay.
+    pub fn config(&self) -> Map<String, Value> {
+        let mut raw = self.adapter.config.raw.clone();
+        if !self.is_whole() {
+            let all = self.adapter.modules();
+            let kept: BTreeSet<String> = self.kept_tensors().into_iter().map(|tensor| tensor.key.module).collect();
+            let all: BTreeSet<&str> = all.keys().map(String::as_str).collect();
+            let kept = all.iter().copied().filter(|module| kept.contains(*module)).collect();
+            targets::restrict(&mut raw, &all, &kept);
+        }
+        raw
+    }
+
+    /// Writes the whole folder into `staging`, without the report.
+    pub fn write(&self, staging: &Staging) -> Result<()> {
+        if self.is_whole() {
+            staging.copy(&self.adapter.path.join(config::FILE_NAME), config::FILE_NAME)?;
+        } else {
+            staging.json(config::FILE_NAME, &self.config())?;
+        }
+        for (name, path) in self.sidecars()? {
+            staging.copy(&path, &name)?;
+        }
+        self.write_weights(staging)
+    }
+
+    fn write_weights(&self, staging: &Staging) -> Result<()> {
+        let kept = self.kept_tensors();
+        let source = self.adapter.weights.path();
+        let mut from = File::open(source).map_err(FileError::read(source))?;
+        let header = header(&kept)?;
+        staging.file(WEIGHTS_NAME, |file| {
+            file.write_all(&header)?;
+            for range in coalesce(kept.iter().map(|tensor| tensor.entry.range.clone())) {
+                from.seek(SeekFrom::Start(range.start as u64))?;
+                let copied = io::copy(&mut (&from).take(range.len() as u64), file)?;
+                if copied != range.len() as u64 {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the adapter shrank while it was read"));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The files of the folder that travel with the adapter: tokenizer, chat template, README. Not weights, not
+    /// training state, not an earlier report; folders (checkpoints, runs) stay behind.
+    fn sidecars(&self) -> Result<Vec<(String, PathBuf)>> {
+        let folder = &self.adapter.path;
+        let mut sidecars = Vec::new();
+        for entry in fs::read_dir(folder).map_err(FileError::read(folder))? {
+            let path = entry.map_err(FileError::read(folder))?.path();
+            if let Some(name) = path.file_name().and_then(|name| name.to_str())
+                && path.is_file()
+                && is_sidecar(name)
+            {
+                sidecars.push((name.to_string(), path));
+            }
+        }
+        sidecars.sort();
+        Ok(sidecars)
+    }
+}
+
+fn is_sidecar(name: &str) -> bool {
+    const WEIGHTS: [&str; 8] =
+        [".safetensors", ".safetensors.index.json", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".npz"];
+    const TRAINING_STATE: [&str; 6] =
+        ["optimizer", "scheduler", "rng_state", "trainer_state", "training_args", "events.out"];
+    name != config::FILE_NAME
+        && name != REPORT_NAME
+        && !name.starts_with('.')
+        && !WEIGHTS.iter().any(|ending| name.ends_with(ending))
+        && !TRAINING_STATE.iter().any(|beginning| name.starts_with(beginning))
+}
+
+/// The safetensors header for `kept` in this order, one `__metadata__` key (more would come in random order), padded
+/// to eight bytes as the format wants. Nothing in it depends on time or place: the same input gives the same bytes.
+fn header(kept: &[AdapterTensor]) -> Result<Vec<u8>> {
+    let mut end = 0;
+    let infos = kept
+        .iter()
+        .map(|tensor| {
+            let start = end;
+            end += tensor.entry.range.len();
+            let crate::tensors::Encoding::Plain(dtype) = tensor.entry.encoding else {
+                unreachable!("an adapter is opened from safetensors, which has no blocks")
+            };
+            (
+                tensor.name.to_string(),
+                TensorInfo { dtype, shape: tensor.entry.shape.clone(), data_offsets: (start, end) },
+            )
+        })
+        .collect();
+    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let invalid = |source| crate::error::TensorError::Safetensors { path: WEIGHTS_NAME.into(), source };
+    let metadata = Metadata::new(Some(format), infos).map_err(invalid)?;
+    let mut json = serde_json::to_vec(&metadata).map_err(|source| invalid(source.into()))?;
+    json.resize(json.len().next_multiple_of(size_of::<u64>()), b' ');
+    Ok([&(json.len() as u64).to_le_bytes(), json.as_slice()].concat())
+}
+
+/// Joins ranges that follow one another, so that a copy is few large ones.
+fn coalesce(ranges: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
+    let mut joined: Vec<Range<usize>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+/// Parses a list of layers as people write it: `0-13,20`.
+pub fn parse_layers(text: &str) -> std::result::Result<BTreeSet<usize>, String> {
+    const MOST: usize = 100_000;
+    let mut layers = BTreeSet::new();
+    for item in text.split(',') {
+        let (from, to) = item.split_once('-').unwrap_or((item, item));
+        match (from.trim().parse::<usize>(), to.trim().parse::<usize>()) {
+            (Ok(from), Ok(to)) if from <= to && to < MOST => layers.extend(from..=to),
+            _ => return Err(format!("`{item}` is neither a layer nor a range such as 0-13")),
+        }
+    }
+    Ok(layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_read_as_written() {
+        assert_eq!(parse_layers("0-2, 5").unwrap(), BTreeSet::from([0, 1, 2, 5]));
+        for wrong in ["", "a", "3-1", "1-", "-1", "0-99999999999"] {
+            assert!(parse_layers(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn neighbours_are_joined() {
+        assert_eq!(coalesce([0..2, 2..5, 7..8].into_iter()), [0..5, 7..8]);
+    }
+
+    #[test]
+    fn weights_and_training_state_stay_behind() {
+        for name in ["README.md", "tokenizer.json", "chat_template.jinja", "special_tokens_map.json"] {
+            assert!(is_sidecar(name), "{name}");
+        }
+        for name in ["adapter_model.safetensors", "optimizer.pt", "trainer_state.json", "slim_report.json", ".git"] {
+            assert!(!is_sidecar(name), "{name}");
+        }
+    }
+}

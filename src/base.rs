@@ -1,0 +1,92 @@
+//! Finding adapters and base models: a local path, or a name in the Hugging Face cache.
+//!
+//! The cache is read as the hub's own client leaves it, `models--ORG--NAME/refs/REVISION` naming a folder below
+//! `snapshots`. Nothing is ever downloaded.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{BaseError, Result};
+
+/// A base model on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BasePath {
+    /// A Hugging Face folder with `config.json` and safetensors.
+    Folder(PathBuf),
+    /// One GGUF file.
+    Gguf(PathBuf),
+}
+
+impl BasePath {
+    /// Takes a path or a name as the user or the adapter gives it.
+    pub fn find(name: &str, revision: Option<&str>) -> Result<Self> {
+        let path = find(name, revision)?;
+        if path.is_file() {
+            return Ok(Self::Gguf(path));
+        }
+        if path.join("config.json").is_file() {
+            return Ok(Self::Folder(path));
+        }
+        match gguf_files(&path).as_slice() {
+            [one] => Ok(Self::Gguf(one.clone())),
+            [] => Err(not_a_model(path, "it has no config.json and no GGUF file")),
+            _ => Err(not_a_model(path, "it has several GGUF files; name one of them")),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) | Self::Gguf(path) => path,
+        }
+    }
+}
+
+fn not_a_model(path: PathBuf, reason: &str) -> crate::Error {
+    BaseError::NotAModel { path, reason: reason.into() }.into()
+}
+
+fn gguf_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "gguf")).collect()
+}
+
+/// The path that `name` stands for: itself if it exists, else the snapshot of that name in the Hugging Face cache.
+pub fn find(name: &str, revision: Option<&str>) -> Result<PathBuf> {
+    let path = Path::new(name);
+    if path.exists() {
+        return Ok(path.into());
+    }
+    let cache = hub_cache();
+    let repository = cache.join(format!("models--{}", name.replace('/', "--")));
+    if !is_repository_name(name) || !repository.is_dir() {
+        return Err(BaseError::NotFound { name: name.into(), cache }.into());
+    }
+    let revision = revision.unwrap_or("main");
+    // A revision is a branch or tag, whose file in `refs` holds a commit, or a commit itself.
+    let commit = fs::read_to_string(repository.join("refs").join(revision)).unwrap_or(revision.into());
+    let snapshot = repository.join("snapshots").join(commit.trim());
+    if is_plain(revision) && is_plain(commit.trim()) && snapshot.is_dir() {
+        return Ok(snapshot);
+    }
+    Err(BaseError::NoRevision { name: name.into(), revision: revision.into() }.into())
+}
+
+/// `NAME` or `ORG/NAME`, and nothing that could leave the cache.
+fn is_repository_name(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('/').collect();
+    parts.len() <= 2 && parts.iter().all(|part| !part.is_empty() && is_plain(part))
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.split('/').any(|part| part == "..") && !name.starts_with('/')
+}
+
+/// `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`.
+fn hub_cache() -> PathBuf {
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("HF_HUB_CACHE")
+        .or_else(|| Some(variable("HF_HOME")?.join("hub")))
+        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("huggingface/hub")))
+        .unwrap_or_else(|| env::home_dir().unwrap_or_default().join(".cache/huggingface/hub"))
+}

@@ -1,0 +1,250 @@
+//! From the curve to a boundary. Pure functions over numbers: nothing here reads, runs or prints.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use crate::error::{ChoiceError, Result};
+use crate::sweep::{Curve, Point};
+
+/// Who decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// The smallest boundary whose loss is, with confidence, not worse than the whole adapter's by more than a margin.
+    Smallest,
+    /// The lowest mean loss: the paper's automated boundary search.
+    Best,
+    /// The user named the boundary.
+    Boundary,
+}
+
+impl Rule {
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::Smallest => "smallest",
+            Rule::Best => "best",
+            Rule::Boundary => "boundary",
+        }
+    }
+}
+
+/// How to choose.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    pub rule: Rule,
+    /// The boundary of [`Rule::Boundary`].
+    pub boundary: Option<usize>,
+    /// What `smallest` allows, as a share of the adapter's gain over the base model.
+    pub margin: f64,
+    /// One-sided.
+    pub confidence: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { rule: Rule::Smallest, boundary: None, margin: 0.02, confidence: 0.95 }
+    }
+}
+
+/// A boundary, measured against the whole adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Verdict {
+    pub boundary: usize,
+    /// Nats per answer token.
+    pub loss: f64,
+    /// (loss(0) − loss(b)) / (loss(0) − loss(L)); absent where the whole adapter gains nothing.
+    pub gain_kept: Option<f64>,
+    /// loss(b) − loss(L), in nats per answer token.
+    pub difference: f64,
+    /// The one-sided upper confidence bound of `difference`; absent with fewer than two samples.
+    pub difference_at_most: Option<f64>,
+}
+
+/// A decision and its reason.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Choice {
+    pub boundary: usize,
+    pub rule: Rule,
+    /// One sentence for people.
+    pub reason: String,
+    pub loss: f64,
+    pub gain_kept: Option<f64>,
+}
+
+impl Curve {
+    /// The answer tokens of all samples.
+    pub fn answer_tokens(&self) -> usize {
+        self.answers.iter().sum()
+    }
+
+    /// The mean loss of a point in nats per answer token.
+    pub fn loss(&self, point: &Point) -> f64 {
+        point.per_sample.iter().sum::<f64>() / self.answer_tokens() as f64
+    }
+
+    /// The base model alone and the whole adapter.
+    fn ends(&self) -> (&Point, &Point) {
+        (&self.points[0], &self.points[self.points.len() - 1])
+    }
+}
+
+/// Measures every point of the curve against the whole adapter, its last point.
+pub fn verdicts(curve: &Curve, options: &Options) -> Vec<Verdict> {
+    let (base, whole) = curve.ends();
+    let gain = curve.loss(base) - curve.loss(whole);
+    curve
+        .points
+        .iter()
+        .map(|point| {
+            let differences: Vec<f64> = point.per_sample.iter().zip(&whole.per_sample).map(|(a, b)| a - b).collect();
+            let error = standard_error(&differences, &curve.answers);
+            let difference = curve.loss(point) - curve.loss(whole);
+            Verdict {
+                boundary: point.boundary,
+                loss: curve.loss(point),
+                gain_kept: (gain > 0.0).then(|| (curve.loss(base) - curve.loss(point)) / gain),
+                difference,
+                difference_at_most: error
+                    .map(|error| difference + error * student_quantile(options.confidence, differences.len() - 1)),
+            }
+        })
+        .collect()
+}
+
+/// The standard error of Σ differences / Σ tokens, paired over samples, as a ratio estimator: a sample weighs as much as
+/// it has tokens (Cochran, Sampling Techniques, 6.4). `None` with fewer than two samples.
+fn standard_error(differences: &[f64], tokens: &[usize]) -> Option<f64> {
+    let n = differences.len() as f64;
+    if differences.len() < 2 {
+        return None;
+    }
+    let all_tokens = tokens.iter().sum::<usize>() as f64;
+    let ratio = differences.iter().sum::<f64>() / all_tokens;
+    let residuals = differences.iter().zip(tokens).map(|(d, &t)| (d - ratio * t as f64).powi(2)).sum::<f64>();
+    Some((residuals * n / (n - 1.0)).sqrt() / all_tokens)
+}
+
+fn student_quantile(confidence: f64, freedom: usize) -> f64 {
+    StudentsT::new(0.0, 1.0, freedom as f64).map_or(f64::INFINITY, |student| student.inverse_cdf(confidence))
+}
+
+/// Chooses among the boundaries that `allowed` admits (limits on layers or bytes).
+///
+/// Boundary 0 is an adapter without layers: when a rule arrives there, the adapter does not help, and that is an error.
+pub fn choose(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bool) -> Result<Choice> {
+    let verdicts = verdicts(curve, options);
+    let whole = &verdicts[verdicts.len() - 1];
+    let candidates: Vec<&Verdict> = verdicts.iter().filter(|verdict| allowed(verdict.boundary)).collect();
+    let lowest = candidates.iter().copied().min_by(|a, b| a.loss.total_cmp(&b.loss)).unwrap_or(whole);
+    let (verdict, reason) = match options.rule {
+        Rule::Boundary => {
+            let wanted = options.boundary.unwrap_or(whole.boundary);
+            // A boundary between two candidates keeps the same layers as the candidate below it.
+            let found = verdicts.iter().rev().find(|verdict| verdict.boundary <= wanted).unwrap_or(whole);
+            (found, "the boundary was given".to_string())
+        }
+        Rule::Best => (lowest, "it has the lowest loss on the samples".to_string()),
+        Rule::Smallest => {
+            let gain = verdicts[0].loss - whole.loss;
+            let margin = options.margin * gain.max(0.0);
+            let holds = |verdict: &&&Verdict| {
+                verdict.boundary == whole.boundary || verdict.difference_at_most.is_some_and(|most| most <= margin)
+            };
+            match candidates.iter().find(holds) {
+                Some(verdict) if verdict.boundary == whole.boundary => {
+                    (*verdict, "no smaller boundary can be shown to be as good, so everything is kept".to_string())
+                }
+                Some(verdict) => (*verdict, not_worse(verdict, options, margin)),
+                None => (
+                    lowest,
+                    "no boundary within the limit can be shown to be as good as the whole adapter; this one has the \
+                     lowest loss within it"
+                        .to_string(),
+                ),
+            }
+        }
+    };
+    if verdict.boundary == 0 {
+        return Err(ChoiceError::AdapterDoesNotHelp { rule: options.rule.name() }.into());
+    }
+    Ok(Choice {
+        boundary: verdict.boundary,
+        rule: options.rule,
+        reason,
+        loss: verdict.loss,
+        gain_kept: verdict.gain_kept,
+    })
+}
+
+fn not_worse(verdict: &Verdict, options: &Options, margin: f64) -> String {
+    format!(
+        "smallest boundary whose loss is with {} % confidence at most {margin:.4} nats above the whole adapter's ({} % of \
+         its gain); its upper bound is {:+.4}",
+        options.confidence * 100.0,
+        options.margin * 100.0,
+        verdict.difference_at_most.unwrap_or(f64::NAN),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(points: &[(usize, [f64; 4])]) -> Curve {
+        let points = points.iter().map(|&(boundary, losses)| Point { boundary, per_sample: losses.into() });
+        Curve { points: points.collect(), answers: vec![1, 2, 3, 4], work: Default::default() }
+    }
+
+    fn chosen(curve: &Curve, rule: Rule) -> Result<usize> {
+        choose(curve, &Options { rule, ..Options::default() }, |_| true).map(|choice| choice.boundary)
+    }
+
+    #[test]
+    fn smallest_wants_proof_and_best_the_lowest() {
+        let curve = curve(&[
+            (0, [4.0, 8.0, 12.0, 16.0]),
+            (1, [2.0, 4.0, 6.0, 8.0]),
+            // As good as the whole adapter on average, but not surely.
+            (2, [0.0, 4.0, 1.0, 5.0]),
+            // As good as the whole adapter on every sample.
+            (3, [1.0, 2.0, 3.0, 4.0]),
+            (4, [0.9, 1.8, 2.7, 3.6]),
+            (5, [1.0, 2.0, 3.0, 4.0]),
+        ]);
+        assert_eq!(chosen(&curve, Rule::Smallest).unwrap(), 3);
+        assert_eq!(chosen(&curve, Rule::Best).unwrap(), 4);
+    }
+
+    #[test]
+    fn one_sample_proves_nothing() {
+        let points = [(0, 3.0), (1, 1.0), (2, 1.0)];
+        let points = points.map(|(boundary, loss)| Point { boundary, per_sample: vec![loss] });
+        let curve = Curve { points: points.into(), answers: vec![1], work: Default::default() };
+        assert_eq!(chosen(&curve, Rule::Smallest).unwrap(), 2);
+    }
+
+    #[test]
+    fn an_adapter_that_does_not_help_is_refused() {
+        let curve = curve(&[(0, [1.0, 2.0, 3.0, 4.0]), (1, [2.0, 4.0, 6.0, 8.0])]);
+        for rule in [Rule::Smallest, Rule::Best] {
+            let error = chosen(&curve, rule).unwrap_err();
+            assert!(matches!(error, crate::Error::Choice(ChoiceError::AdapterDoesNotHelp { .. })), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_kept() {
+        let curve = curve(&[(0, [4.0; 4]), (1, [3.0; 4]), (2, [2.0; 4]), (3, [1.0; 4])]);
+        let choice = choose(&curve, &Options::default(), |boundary| boundary <= 2).unwrap();
+        assert_eq!(choice.boundary, 2);
+    }
+
+    #[test]
+    fn the_bound_is_that_of_a_mean_when_weights_are_equal() {
+        // mean 2.5, s = 1.29099, s/√4 = 0.645497; t(0.95, 3) = 2.353363 (scipy.stats.t.ppf)
+        let error = standard_error(&[1.0, 2.0, 3.0, 4.0], &[1; 4]).unwrap();
+        assert!((error - 0.645_497_224).abs() < 1e-8, "{error}");
+        assert!((student_quantile(0.95, 3) - 2.353_363_435).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,202 @@
+//! The command line, described and nothing more; [`crate::settings`] makes values of it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::adapter::parse_layers;
+use crate::settings::parse_bytes;
+
+/// Make finished LoRA adapters smaller without retraining
+///
+/// A LoRA adapter is trained on every layer, but the lower ones do most of the work. lora-slim runs a few samples
+/// through the base model, measures the loss with the adapter kept only below each layer, and writes a new PEFT adapter
+/// without the layers that are not needed.
+#[derive(Debug, Parser)]
+#[command(name = "lora-slim", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print nothing but results and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  2    usage: the command line asks for something that cannot be done
+  3    bad input: it will fail again
+  4    reading or writing failed: it may work later
+  5    the answer is no: verify found a difference, or the adapter does not help
+  70   a bug in lora-slim
+  130  interrupted";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Slim(SlimArgs),
+    Scan(ScanArgs),
+    Cut(CutArgs),
+    Inspect(InspectArgs),
+    Verify(VerifyArgs),
+    Completions(CompletionsArgs),
+    /// Write the man page to stdout
+    ///
+    /// Example: lora-slim man > lora-slim.1
+    Man,
+    /// Write the JSON schema of reports to stdout
+    Schema,
+}
+
+/// Find the boundary and write the smaller adapter
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim slim my-adapter --samples val.jsonl --chat -o my-adapter-slim
+  lora-slim slim my-adapter --base model.gguf --samples val.jsonl --choose best -o out --dry-run")]
+pub struct SlimArgs {
+    #[command(flatten)]
+    pub evaluate: EvaluateArgs,
+    /// Folder to write; must not exist
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Replace OUT if it is an adapter folder
+    #[arg(long)]
+    pub force: bool,
+    /// Do everything but write
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Show the loss at every boundary, write nothing
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim scan my-adapter --base model.gguf --samples val.jsonl --chat
+  lora-slim scan my-adapter --samples val.jsonl --json > curve.json")]
+pub struct ScanArgs {
+    #[command(flatten)]
+    pub evaluate: EvaluateArgs,
+    /// Write one JSON object to stdout (schema: `lora-slim schema`)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `slim` and `scan` share.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// PEFT adapter folder, or its name in the Hugging Face cache
+    pub adapter: String,
+    /// Base model: a Hugging Face folder, a GGUF file, or a name in the Hugging Face cache [default: the adapter's
+    /// base_model_name_or_path]
+    #[arg(long)]
+    pub base: Option<String>,
+    /// Validation samples: JSON lines or a JSON array with prompt/completion, messages, instruction/input/output,
+    /// question/answer, text, or input_ids/labels
+    #[arg(long, value_name = "FILE")]
+    pub samples: PathBuf,
+    /// Run prompts and completions through the model's chat template
+    #[arg(long)]
+    pub chat: bool,
+    /// Tokenizer folder or tokenizer.json [default: the adapter's, else the base model's]
+    #[arg(long, value_name = "PATH")]
+    pub tokenizer: Option<PathBuf>,
+    /// Field that holds the prompt
+    #[arg(long, value_name = "NAME")]
+    pub prompt_field: Option<String>,
+    /// Field that holds the completion
+    #[arg(long, value_name = "NAME")]
+    pub completion_field: Option<String>,
+    /// Use only the first N samples
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_samples: Option<u64>,
+    /// Cut samples that are longer than the model's context instead of refusing them
+    #[arg(long)]
+    pub truncate: bool,
+    /// Rule that chooses the boundary
+    #[arg(long, value_enum, default_value_t = ChooseArg::Smallest)]
+    pub choose: ChooseArg,
+    /// Choose this boundary yourself: keep the layers below N
+    #[arg(long, value_name = "N", conflicts_with_all = ["choose", "max_layers", "max_bytes"])]
+    pub boundary: Option<usize>,
+    /// Keep at most N layers
+    #[arg(long, value_name = "N")]
+    pub max_layers: Option<usize>,
+    /// Keep at most this many bytes of tensors, for example 5MB
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub max_bytes: Option<u64>,
+    /// Memory for the sweep, for example 700MB [default: 4GiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub memory: Option<u64>,
+    /// Where to compute
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChooseArg {
+    /// The smallest boundary that is, with confidence, not worse than the whole adapter
+    Smallest,
+    /// The boundary with the lowest loss
+    Best,
+}
+
+/// Keep chosen layers, without a base model or samples; works for any model family
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim cut my-adapter --boundary 14 -o my-adapter-14
+  lora-slim cut my-adapter --keep-layers 0-13,20 -o my-adapter-some")]
+pub struct CutArgs {
+    /// PEFT adapter folder, or its name in the Hugging Face cache
+    pub adapter: String,
+    /// Keep the layers below N
+    #[arg(long, value_name = "N", required_unless_present = "keep_layers", conflicts_with = "keep_layers")]
+    pub boundary: Option<usize>,
+    /// Keep these layers, for example 0-13,20
+    #[arg(long, value_name = "LAYERS", value_parser = parse_layers)]
+    pub keep_layers: Option<std::collections::BTreeSet<usize>>,
+    /// Layer stack to cut, where the adapter reaches several, for example model.layers
+    #[arg(long)]
+    pub stack: Option<String>,
+    /// Folder to write; must not exist
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Replace OUT if it is an adapter folder
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Show what an adapter is made of
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim inspect my-adapter")]
+pub struct InspectArgs {
+    /// PEFT adapter folder, or its name in the Hugging Face cache
+    pub adapter: String,
+    /// Layer stack to show, where the adapter reaches several
+    #[arg(long)]
+    pub stack: Option<String>,
+    /// Write one JSON object to stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prove that one adapter is another one without its upper layers, and nothing else
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim verify my-adapter my-adapter-slim && rsync my-adapter-slim …")]
+pub struct VerifyArgs {
+    /// The adapter that was cut
+    pub original: PathBuf,
+    /// The adapter that came out
+    pub slimmed: PathBuf,
+    /// Allow kept layers that are not all below one boundary (`cut --keep-layers`)
+    #[arg(long)]
+    pub any_layers: bool,
+}
+
+/// Write shell completions to stdout
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim completions bash > ~/.local/share/bash-completion/completions/lora-slim")]
+pub struct CompletionsArgs {
+    pub shell: clap_complete::Shell,
+}

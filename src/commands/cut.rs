@@ -1,0 +1,31 @@
+//! `lora-slim cut`: rewrite without evaluating.
+
+use std::collections::BTreeSet;
+
+use super::print;
+use crate::adapter::{Adapter, Cut};
+use crate::base;
+use crate::cli::CutArgs;
+use crate::error::{AdapterError, Result};
+use crate::report::text;
+use crate::{files, pipeline};
+
+pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
+    let path = base::find(&args.adapter, None)?;
+    files::check_output(&args.output, &[&path], args.force)?;
+    let adapter = Adapter::open(&path, args.stack.as_deref())?;
+    let layers: BTreeSet<usize> = match (args.boundary, args.keep_layers) {
+        (Some(boundary), _) => (0..boundary).collect(),
+        (None, layers) => layers.unwrap_or_default(),
+    };
+    if let Some(&layer) = layers.last().filter(|&&layer| layer >= adapter.layer_count()) {
+        return Err(AdapterError::LayerOutOfRange { path, layer, layers: adapter.layer_count() }.into());
+    }
+    let cut = Cut::new(&adapter, &layers)?;
+    let report = pipeline::report_of_cut(&args.adapter, &adapter, &cut)?;
+    pipeline::write(&cut, &report, &args.output)?;
+    if !quiet && let Some(output) = &report.output {
+        print(&format!("{}\nwritten to {}\n", text::size(output), args.output.display()));
+    }
+    Ok(true)
+}

@@ -1,0 +1,60 @@
+//! What `slim` and `scan` share: from flags to an evaluation, watched by the user.
+
+use super::progress::Progress;
+use crate::choice::Rule;
+use crate::cli::EvaluateArgs;
+use crate::error::Result;
+use crate::pipeline::{self, Evaluation, Request};
+use crate::samples::ReadOptions;
+use crate::{settings, sweep};
+
+pub fn run(args: EvaluateArgs, quiet: bool) -> Result<Evaluation> {
+    let request = request(args)?;
+    let mut progress = Progress::new(quiet);
+    let evaluation = pipeline::evaluate(&request, &mut |step| progress.step(step));
+    progress.finish();
+    let evaluation = evaluation?;
+    for note in notes(&request, &evaluation) {
+        tracing::warn!("{note}");
+    }
+    Ok(evaluation)
+}
+
+fn request(args: EvaluateArgs) -> Result<Request> {
+    Ok(Request {
+        choice: settings::choice_options(&args),
+        limits: settings::Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
+        sweep: sweep::Options {
+            memory: args.memory.unwrap_or(settings::DEFAULT_MEMORY),
+            device: settings::device(&args.device)?,
+        },
+        adapter: args.adapter,
+        base: args.base,
+        samples: args.samples,
+        read: ReadOptions { prompt_field: args.prompt_field, completion_field: args.completion_field },
+        chat: args.chat,
+        tokenizer: args.tokenizer,
+        max_samples: args.max_samples.map(|count| count as usize),
+        truncate: args.truncate,
+    })
+}
+
+/// What the user should know before trusting the result.
+fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
+    let mut notes = Vec::new();
+    let count = evaluation.curve.answers.len();
+    if count < 16 && request.choice.rule == Rule::Smallest {
+        notes.push(format!("{count} samples are few to prove anything with; 64 or more are better"));
+    }
+    let curve = &evaluation.report.curve;
+    if let (Some(base), Some(whole)) = (curve.first(), curve.last())
+        && base.loss <= whole.loss
+    {
+        notes.push(
+            "the whole adapter is no better than the base model on these samples; do they fit its task and format \
+             (`--chat`)?"
+                .into(),
+        );
+    }
+    notes
+}

@@ -1,0 +1,44 @@
+//! One file per command: from its flags to what it prints.
+
+mod cut;
+mod evaluate;
+mod inspect;
+mod progress;
+mod scan;
+mod shell;
+mod slim;
+mod verify;
+
+use std::io::{self, Write};
+
+use crate::cli::{Cli, Command};
+use crate::error::Result;
+
+/// Runs a command. `Ok(false)` is an answer of "no", which has its own exit code.
+pub fn run(cli: Cli) -> Result<bool> {
+    let quiet = cli.quiet;
+    match cli.command {
+        Command::Slim(args) => slim::run(args, quiet),
+        Command::Scan(args) => scan::run(args, quiet),
+        Command::Cut(args) => cut::run(args, quiet),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Verify(args) => verify::run(args, quiet),
+        Command::Completions(args) => shell::completions(args),
+        Command::Man => shell::man(),
+        Command::Schema => shell::schema(),
+    }
+}
+
+/// Writes to stdout. A reader that went away (`| head`) is not an error.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// One JSON object on stdout.
+fn print_json(value: &impl serde::Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(&(text + "\n")),
+        Err(error) => tracing::error!("cannot write JSON: {error}"),
+    }
+}

@@ -1,0 +1,16 @@
+//! `lora-slim scan`: the curve, for eyes or for programs.
+
+use super::{evaluate, print, print_json};
+use crate::cli::ScanArgs;
+use crate::error::Result;
+use crate::report::text;
+
+pub fn run(args: ScanArgs, quiet: bool) -> Result<bool> {
+    let evaluation = evaluate::run(args.evaluate, quiet)?;
+    if args.json {
+        print_json(&evaluation.report);
+    } else {
+        print(&text::report(&evaluation.report));
+    }
+    Ok(true)
+}

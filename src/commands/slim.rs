@@ -1,0 +1,34 @@
+//! `lora-slim slim`: evaluate, choose, write.
+
+use std::path::Path;
+
+use super::{evaluate, print};
+use crate::adapter::Cut;
+use crate::base;
+use crate::cli::SlimArgs;
+use crate::error::Result;
+use crate::report::text;
+use crate::{files, pipeline};
+
+pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
+    // Before the long run: an output that cannot be written should not be found out at its end.
+    let adapter = base::find(&args.evaluate.adapter, None)?;
+    let mut inputs = vec![adapter.as_path(), args.evaluate.samples.as_path()];
+    inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));
+    files::check_output(&args.output, &inputs, args.force)?;
+
+    let evaluation = evaluate::run(args.evaluate, quiet)?;
+    if !quiet {
+        print(&text::report(&evaluation.report));
+    }
+    if args.dry_run {
+        return Ok(true);
+    }
+    let cut = Cut::below(&evaluation.adapter, evaluation.choice.boundary)?;
+    files::check_output(&args.output, &[&adapter, evaluation.base.path()], args.force)?;
+    pipeline::write(&cut, &evaluation.report, &args.output)?;
+    if !quiet {
+        print(&format!("written to {}\n", args.output.display()));
+    }
+    Ok(true)
+}

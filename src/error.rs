@@ -1,0 +1,323 @@
+//! What can go wrong, in the words the user reads.
+//!
+//! One enum per stage. Every message is one sentence that names the path or the value at fault; what to do
+//! about it is the [`hint`](Error::hint), shown on a line of its own. [`Error::kind`] decides the exit code, so
+//! that a pipeline can tell an input that will never work from a disk that may work in a minute.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The result of every fallible function of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Any failure of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    #[error(transparent)]
+    Base(#[from] BaseError),
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
+}
+
+/// What a failure means for whoever started the program; see [`Kind::exit_code`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line asks for something that cannot be done.
+    Usage,
+    /// An input is wrong and will stay wrong.
+    BadInput,
+    /// Reading or writing failed; the same command may work later.
+    Io,
+    /// Everything worked, and the answer is no.
+    Gate,
+    /// A bug in this program.
+    Internal,
+    /// Stopped by Ctrl-C or a termination signal.
+    Interrupted,
+}
+
+impl Kind {
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Usage => 2,
+            Kind::BadInput => 3,
+            Kind::Io => 4,
+            Kind::Gate => 5,
+            Kind::Internal => 70,
+            Kind::Interrupted => 130,
+        }
+    }
+}
+
+/// Reading and writing files.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write `{}`: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("`{}` is not valid JSON: {source}", path.display())]
+    Json { path: PathBuf, source: serde_json::Error },
+    #[error("`{}` is a Git LFS pointer, not the file itself", path.display())]
+    LfsPointer { path: PathBuf },
+    #[error("`{}` exists already", path.display())]
+    OutputExists { path: PathBuf },
+    #[error("`{}` exists and is not an adapter folder", path.display())]
+    OutputNotAnAdapter { path: PathBuf },
+    #[error("output `{}` and input `{}` overlap", output.display(), input.display())]
+    OutputOverlapsInput { output: PathBuf, input: PathBuf },
+}
+
+impl FileError {
+    pub fn read(path: &Path) -> impl FnOnce(io::Error) -> FileError + '_ {
+        move |source| FileError::Read { path: path.into(), source }
+    }
+
+    pub fn write(path: &Path) -> impl FnOnce(io::Error) -> FileError + '_ {
+        move |source| FileError::Write { path: path.into(), source }
+    }
+}
+
+/// Weight files: safetensors and GGUF.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorError {
+    #[error("`{}` is not a valid safetensors file: {source}", path.display())]
+    Safetensors { path: PathBuf, source: safetensors::SafeTensorError },
+    #[error("`{}` is not a valid GGUF file: {reason}", path.display())]
+    Gguf { path: PathBuf, reason: String },
+    #[error("`{}` holds {actual} bytes of tensors where its header promises {expected}", path.display())]
+    Truncated { path: PathBuf, expected: u64, actual: u64 },
+    #[error("`{}` lists the shard `{shard}`, which is not a plain file name", path.display())]
+    ShardName { path: PathBuf, shard: String },
+    #[error("tensor `{name}` is in more than one shard of `{}`", path.display())]
+    DuplicateTensor { path: PathBuf, name: String },
+    #[error("`{}` has no tensor `{name}`", path.display())]
+    Missing { path: PathBuf, name: String },
+    #[error("tensor `{name}` in `{}` has shape {actual:?} where {expected:?} is needed", path.display())]
+    Shape { path: PathBuf, name: String, expected: Vec<usize>, actual: Vec<usize> },
+    #[error("tensor `{name}` in `{}` has type {dtype}, which is not read", path.display())]
+    Dtype { path: PathBuf, name: String, dtype: String },
+    #[error("tensor `{name}` in `{}` holds NaN or infinite values", path.display())]
+    NotFinite { path: PathBuf, name: String },
+}
+
+/// The adapter folder.
+#[derive(Debug, thiserror::Error)]
+pub enum AdapterError {
+    #[error("`{}` is not a PEFT adapter folder: it has no {missing}", path.display())]
+    NotAnAdapter { path: PathBuf, missing: &'static str },
+    #[error("`{}` has only `adapter_model.bin`, a pickle file that is not read because it can run code", path.display())]
+    PickleOnly { path: PathBuf },
+    #[error("`{}` is not a PEFT LoRA adapter: {found}", path.display())]
+    NotLora { path: PathBuf, found: String },
+    #[error("`{key}` in `{}` should be {expected}", path.display())]
+    ConfigValue { path: PathBuf, key: &'static str, expected: &'static str },
+    #[error("`{}` holds no LoRA tensors", path.display())]
+    Empty { path: PathBuf },
+    #[error("module `{module}` in `{}` has {present} without {absent}", path.display())]
+    HalfAPair { path: PathBuf, module: String, present: &'static str, absent: &'static str },
+    #[error("module `{module}` in `{}` has rank {actual} in its tensors but {expected} in adapter_config.json", path.display())]
+    Rank { path: PathBuf, module: String, expected: usize, actual: usize },
+    #[error("no tensor of `{}` belongs to a numbered layer", path.display())]
+    NoLayers { path: PathBuf },
+    #[error("`{}` adapts several layer stacks: {}", path.display(), stacks.join(", "))]
+    SeveralStacks { path: PathBuf, stacks: Vec<String> },
+    #[error("`{}` has no layer stack `{stack}`; it has {}", path.display(), stacks.join(", "))]
+    UnknownStack { path: PathBuf, stack: String, stacks: Vec<String> },
+    #[error("`{}` uses {feature}, which {cannot}", path.display())]
+    Unsupported { path: PathBuf, feature: String, cannot: &'static str },
+    #[error("layer {layer} is beyond the {layers} layers of `{}`", path.display())]
+    LayerOutOfRange { path: PathBuf, layer: usize, layers: usize },
+    #[error("nothing of `{}` would be left: an empty adapter is never written", path.display())]
+    NothingLeft { path: PathBuf },
+}
+
+/// The base model: finding it and reading its configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum BaseError {
+    #[error("the adapter `{}` does not name its base model", adapter.display())]
+    Unnamed { adapter: PathBuf },
+    #[error("`{name}` is neither a local path nor in the Hugging Face cache `{}`", cache.display())]
+    NotFound { name: String, cache: PathBuf },
+    #[error("`{name}` is in the Hugging Face cache but without the revision `{revision}`")]
+    NoRevision { name: String, revision: String },
+    #[error("`{}` is not a base model: {reason}", path.display())]
+    NotAModel { path: PathBuf, reason: String },
+    #[error("`{}` has the model type `{model_type}`, which is not supported yet", path.display())]
+    UnsupportedFamily { path: PathBuf, model_type: String, supported: String },
+    #[error("`{}` uses {feature}, which is not supported yet", path.display())]
+    UnsupportedFeature { path: PathBuf, feature: String },
+    #[error("`{key}` in the configuration of `{}` {problem}", path.display())]
+    Config { path: PathBuf, key: String, problem: &'static str },
+    #[error("adapter module `{module}` does not exist in the base model `{}`", base.display())]
+    NoSuchModule { base: PathBuf, module: String },
+    #[error(
+        "adapter module `{module}` maps {adapter_in} to {adapter_out} values, but in the base model `{}` it maps {base_in} to {base_out}",
+        base.display()
+    )]
+    ModuleShape {
+        base: PathBuf,
+        module: String,
+        adapter_in: usize,
+        adapter_out: usize,
+        base_in: usize,
+        base_out: usize,
+    },
+    #[error("the adapter reaches layer {layer}, but the base model `{}` has {layers} layers", base.display())]
+    TooFewLayers { base: PathBuf, layer: usize, layers: usize },
+}
+
+/// The samples and their tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum SampleError {
+    #[error("`{}` holds no samples", path.display())]
+    Empty { path: PathBuf },
+    #[error("{}:{line}: {problem}", path.display())]
+    Malformed { path: PathBuf, line: usize, problem: String },
+    #[error("{}:{line}: no form of sample is known with the fields {fields}", path.display())]
+    UnknownForm { path: PathBuf, line: usize, fields: String },
+    #[error("{}:{line}: no answer token is left to score", path.display())]
+    NoAnswer { path: PathBuf, line: usize },
+    #[error("{}:{line}: the sample has {tokens} tokens, the model's context {context}", path.display())]
+    TooLong { path: PathBuf, line: usize, tokens: usize, context: usize },
+    #[error("{}:{line}: token id {id} is outside the model's vocabulary of {vocabulary}", path.display())]
+    TokenOutOfVocabulary { path: PathBuf, line: usize, id: u32, vocabulary: usize },
+    #[error("no tokenizer was found for `{}`", path.display())]
+    NoTokenizer { path: PathBuf },
+    #[error("cannot use the tokenizer `{}`: {reason}", path.display())]
+    Tokenizer { path: PathBuf, reason: String },
+    #[error("`{}` has no chat template", path.display())]
+    NoChatTemplate { path: PathBuf },
+    #[error("{}:{line}: the chat template failed: {reason}", path.display())]
+    ChatTemplate { path: PathBuf, line: usize, reason: String },
+}
+
+/// The forward passes.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    #[error("the sweep needs at least {needed} bytes of memory, the budget is {budget}")]
+    Memory { needed: u64, budget: u64 },
+    #[error("the loss at boundary {boundary} is not a finite number (sample {sample})")]
+    NotFinite { boundary: usize, sample: usize },
+    #[error("device `{device}` is not available in this build")]
+    Device { device: String },
+    #[error("interrupted")]
+    Interrupted,
+    #[error("a tensor operation failed: {0}")]
+    Compute(#[from] candle_core::Error),
+}
+
+/// Choosing the boundary.
+#[derive(Debug, thiserror::Error)]
+pub enum ChoiceError {
+    #[error("the adapter does not help on these samples: boundary 0, the base model alone, is chosen by `{rule}`")]
+    AdapterDoesNotHelp { rule: &'static str },
+    #[error("boundary {boundary} is not between 1 and {layers}, the number of layers")]
+    OutOfRange { boundary: usize, layers: usize },
+    #[error("no boundary fits {limit}: the smallest adapter that keeps a layer has {smallest}")]
+    LimitTooSmall { limit: String, smallest: String },
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        SweepError::Compute(error).into()
+    }
+}
+
+impl Error {
+    /// What kind of failure this is, which decides the exit code.
+    pub fn kind(&self) -> Kind {
+        use io::ErrorKind as E;
+        match self {
+            Error::File(FileError::Read { source, .. }) => match source.kind() {
+                E::NotFound | E::IsADirectory | E::NotADirectory | E::InvalidData => Kind::BadInput,
+                _ => Kind::Io,
+            },
+            Error::File(FileError::Write { .. }) => Kind::Io,
+            Error::File(FileError::Json { .. } | FileError::LfsPointer { .. }) => Kind::BadInput,
+            Error::File(_) => Kind::Usage,
+            Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => Kind::Gate,
+            Error::Choice(_) => Kind::Usage,
+            Error::Adapter(AdapterError::LayerOutOfRange { .. } | AdapterError::UnknownStack { .. }) => Kind::Usage,
+            Error::Sweep(SweepError::Interrupted) => Kind::Interrupted,
+            Error::Sweep(SweepError::Compute(_)) => Kind::Internal,
+            Error::Sweep(SweepError::Memory { .. } | SweepError::Device { .. }) => Kind::Usage,
+            Error::Tensor(_) | Error::Adapter(_) | Error::Base(_) | Error::Sample(_) | Error::Sweep(_) => {
+                Kind::BadInput
+            }
+        }
+    }
+
+    /// What the user can do about it, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Error::File(FileError::OutputExists { .. }) => {
+                "choose another output folder, or replace this one with `--force`".into()
+            }
+            Error::File(FileError::OutputNotAnAdapter { .. }) => {
+                "`--force` replaces only adapter folders; choose another output folder".into()
+            }
+            Error::File(FileError::OutputOverlapsInput { .. }) => {
+                "inputs are never changed; choose an output folder beside them".into()
+            }
+            Error::File(FileError::LfsPointer { .. }) => "run `git lfs pull` in that repository".into(),
+            Error::Tensor(TensorError::Truncated { .. }) => "the file is incomplete; download or copy it again".into(),
+            Error::Adapter(AdapterError::NotAnAdapter { .. }) => {
+                "give the folder that PEFT's `save_pretrained` wrote".into()
+            }
+            Error::Adapter(AdapterError::PickleOnly { path }) => format!(
+                "load it where you trust it and save it as safetensors: `PeftModel.from_pretrained(base, \"{}\").save_pretrained(\"OUT\")`",
+                path.display()
+            ),
+            Error::Adapter(AdapterError::SeveralStacks { .. }) => "name the one to cut with `--stack`".into(),
+            Error::Adapter(AdapterError::Unsupported { cannot: "`slim` and `scan` cannot evaluate yet", .. }) => {
+                "`lora-slim cut --boundary N` works without evaluating".into()
+            }
+            Error::Base(BaseError::Unnamed { .. }) => "name the base model with `--base`".into(),
+            Error::Base(BaseError::NotFound { name, .. }) if name.contains('/') && !name.starts_with(['/', '.']) => {
+                format!("download it first (`hf download {name}`), or point `--base` at a local folder or GGUF file")
+            }
+            Error::Base(BaseError::NotFound { .. }) => "point `--base` at a local folder or GGUF file".into(),
+            Error::Base(BaseError::NoRevision { name, revision }) => {
+                format!("download it (`hf download {name} --revision {revision}`), or point `--base` at a local folder")
+            }
+            Error::Base(BaseError::UnsupportedFamily { supported, .. }) => {
+                format!("supported are {supported}; `lora-slim cut --boundary N` works for any family")
+            }
+            Error::Base(
+                BaseError::NoSuchModule { .. } | BaseError::ModuleShape { .. } | BaseError::TooFewLayers { .. },
+            ) => "is this the model that the adapter was trained on?".into(),
+            Error::Sample(SampleError::UnknownForm { .. }) => {
+                "name the fields with `--prompt-field` and `--completion-field`".into()
+            }
+            Error::Sample(SampleError::TooLong { .. }) => {
+                "shorten the sample, or cut all such with `--truncate`".into()
+            }
+            Error::Sample(SampleError::NoTokenizer { .. }) => {
+                "give a tokenizer.json with `--tokenizer`, or samples with `input_ids` and `labels`".into()
+            }
+            Error::Sample(SampleError::NoChatTemplate { .. }) => {
+                "give a tokenizer folder that has one with `--tokenizer`, or samples with prompt and completion".into()
+            }
+            Error::Sweep(SweepError::Memory { needed, .. }) => format!("pass `--memory {needed}`, or shorter samples"),
+            Error::Sweep(SweepError::NotFinite { .. }) => "check the base model's weights and the sample".into(),
+            Error::Sweep(SweepError::Device { .. }) => "use `--device cpu`, or build with the device's feature".into(),
+            Error::Sweep(SweepError::Compute(_)) => "this is a bug in lora-slim; please report it".into(),
+            Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => {
+                "check that the samples fit the adapter's task and format (`--chat`?); `--boundary N` overrides".into()
+            }
+            _ => return None,
+        };
+        Some(hint)
+    }
+}

@@ -1,0 +1,156 @@
+//! Files: JSON with the path in every error, hashes, and folders that appear whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use crate::error::{FileError, Result};
+use crate::tensors::refuse_lfs_pointer;
+
+/// Parses a JSON file.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = fs::read(path).map_err(FileError::read(path))?;
+    refuse_lfs_pointer(path, &bytes)?;
+    serde_json::from_slice(&bytes).map_err(|source| FileError::Json { path: path.into(), source }.into())
+}
+
+/// The SHA-256 of a file, in hexadecimal. It is what Git LFS and the Hugging Face Hub call the file's oid.
+pub fn sha256(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(FileError::read(path))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(FileError::read(path))? {
+            0 => break,
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Whether `output` may be written: it is no input, lies in none, holds none, and is not there yet (or, with `force`,
+/// is an adapter folder or an empty one). Called before any work, so that a long run cannot fail at its end.
+pub fn check_output(output: &Path, inputs: &[&Path], force: bool) -> Result<()> {
+    let resolved = resolve(output)?;
+    for input in inputs {
+        let input = input.canonicalize().map_err(FileError::read(input))?;
+        if resolved.starts_with(&input) || input.starts_with(&resolved) {
+            return Err(FileError::OutputOverlapsInput { output: output.into(), input }.into());
+        }
+    }
+    if !output.exists() && !output.is_symlink() {
+        return Ok(());
+    }
+    if !force {
+        return Err(FileError::OutputExists { path: output.into() }.into());
+    }
+    let replaceable = output.join("adapter_config.json").is_file()
+        || fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_none());
+    if !replaceable {
+        return Err(FileError::OutputNotAnAdapter { path: output.into() }.into());
+    }
+    Ok(())
+}
+
+/// The absolute path of something that need not exist: its nearest existing ancestor, resolved, and the rest.
+fn resolve(path: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(path).map_err(FileError::read(path))?;
+    let mut existing = absolute.as_path();
+    while let Some(parent) = existing.parent().filter(|_| !existing.exists()) {
+        existing = parent;
+    }
+    let rest = absolute.strip_prefix(existing).unwrap_or(Path::new(""));
+    let mut resolved = existing.canonicalize().map_err(FileError::read(existing))?;
+    for part in rest.components() {
+        match part {
+            std::path::Component::ParentDir => _ = resolved.pop(),
+            part => resolved.push(part),
+        }
+    }
+    Ok(resolved)
+}
+
+/// A folder in the making, beside the place where it will stand. Dropped before [`publish`](Self::publish), it
+/// leaves nothing behind.
+pub struct Staging {
+    folder: TempDir,
+    target: PathBuf,
+}
+
+impl Staging {
+    pub fn beside(target: &Path) -> Result<Self> {
+        let target = resolve(target)?;
+        let parent = target.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(parent).map_err(FileError::write(parent))?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".lora-slim-");
+        #[cfg(unix)]
+        {
+            // tempfile's own folders are private to the user; this one becomes the output, so the umask decides.
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(fs::Permissions::from_mode(0o777));
+        }
+        let folder = builder.tempdir_in(parent).map_err(FileError::write(parent))?;
+        Ok(Self { folder, target })
+    }
+
+    /// Creates a file of the folder, lets `fill` write it and syncs it to disk.
+    pub fn file(&self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+        let path = self.folder.path().join(name);
+        File::create_new(&path)
+            .and_then(|mut file| {
+                fill(&mut file)?;
+                file.sync_all()
+            })
+            .map_err(FileError::write(&path))?;
+        Ok(())
+    }
+
+    /// A JSON file, indented by two spaces and without a newline at its end, as PEFT writes its own.
+    pub fn json(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
+        self.file(name, |file| {
+            let text = serde_json::to_string_pretty(value)?;
+            file.write_all(text.as_bytes())
+        })
+    }
+
+    pub fn copy(&self, source: &Path, name: &str) -> Result<()> {
+        let mut from = File::open(source).map_err(FileError::read(source))?;
+        self.file(name, |file| io::copy(&mut from, file).map(drop))
+    }
+
+    /// Moves the finished folder to its place. A folder that stands there is moved aside first and deleted last.
+    pub fn publish(self) -> Result<()> {
+        let target = self.target.as_path();
+        let parent = target.parent().unwrap_or(Path::new("/"));
+        sync_folder(self.folder.path())?;
+        let replaced = if target.exists() {
+            let aside = tempfile::Builder::new().prefix(".lora-slim-old-").tempdir_in(parent);
+            let aside = aside.map_err(FileError::write(parent))?;
+            fs::rename(target, aside.path().join("replaced")).map_err(FileError::write(target))?;
+            Some(aside)
+        } else {
+            None
+        };
+        if let Err(source) = fs::rename(self.folder.path(), target) {
+            if let Some(aside) = &replaced {
+                fs::rename(aside.path().join("replaced"), target).map_err(FileError::write(target))?;
+            }
+            return Err(FileError::Write { path: target.into(), source }.into());
+        }
+        // The folder has moved: there is nothing left for its guard to delete.
+        let _ = self.folder.keep();
+        sync_folder(parent)
+    }
+}
+
+/// Makes the names in a folder durable. Folders cannot be synced on every system, so only Unix tries.
+fn sync_folder(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(FileError::write(path))?;
+    Ok(())
+}

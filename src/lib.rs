@@ -1,0 +1,35 @@
+//! Makes finished LoRA adapters smaller without retraining.
+//!
+//! A LoRA adapter is trained on every decoder layer, but not every layer of it is needed at inference. This crate
+//! finds the *boundary* from a few samples, keeps the adapter in the layers below it and drops the rest, after "Not All
+//! LoRA Parameters Are Essential: Insights on Inference Necessity" (arXiv 2503.23360).
+//!
+//! ```text
+//! adapter folder ─┐
+//! samples ────────┼─▶ sweep ─▶ curve ─▶ choice ─▶ cut ─▶ new adapter folder + report
+//! base model ─────┘
+//! ```
+//!
+//! - [`adapter`] opens, cuts and compares PEFT folders;
+//! - [`base`] and [`model`] find and run the base model, layer by layer;
+//! - [`samples`] turns what people have into tokens;
+//! - [`sweep`] evaluates all boundaries in one walk through the layers;
+//! - [`choice`] picks one, [`report`] says why;
+//! - [`pipeline`] is the only module that knows all of them.
+
+pub mod adapter;
+pub mod base;
+pub mod choice;
+pub mod cli;
+pub mod commands;
+pub mod error;
+pub mod files;
+pub mod model;
+pub mod pipeline;
+pub mod report;
+pub mod samples;
+pub mod settings;
+pub mod sweep;
+pub mod tensors;
+
+pub use error::{Error, Kind, Result};

@@ -1,0 +1,137 @@
+//! Rotary position embedding and the ways to stretch it.
+//!
+//! The formulas are those of transformers (`modeling_rope_utils.py`), computed in f64 and rounded once.
+
+use std::f64::consts::PI;
+
+use candle_core::{Device, Result, Tensor};
+
+/// The rotary embedding of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rope {
+    pub theta: f64,
+    pub scaling: Scaling,
+}
+
+/// How the frequencies are changed for contexts longer than those of the first training.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scaling {
+    None,
+    Linear {
+        factor: f64,
+    },
+    /// NTK-aware: theta grows with the sequence once that is longer than `context`.
+    Dynamic {
+        factor: f64,
+        context: f64,
+    },
+    Llama3 {
+        factor: f64,
+        low_freq_factor: f64,
+        high_freq_factor: f64,
+        original_context: f64,
+    },
+    /// YaRN (arXiv 2309.00071).
+    Yarn {
+        factor: f64,
+        original_context: f64,
+        beta_fast: f64,
+        beta_slow: f64,
+        truncate: bool,
+        attention_factor: Option<f64>,
+        /// `mscale` and `mscale_all_dim`.
+        mscale: Option<(f64, f64)>,
+    },
+}
+
+/// The cosines and sines of a sequence: two tensors of shape (length, head_dim / 2).
+#[derive(Debug, Clone)]
+pub struct RopeTable {
+    pub cos: Tensor,
+    pub sin: Tensor,
+}
+
+impl Rope {
+    /// The table for a sequence of `length` tokens. `divisors` (GGUF's `rope_freqs`) divide the frequencies.
+    pub fn table(
+        &self,
+        head_dim: usize,
+        length: usize,
+        divisors: Option<&[f32]>,
+        device: &Device,
+    ) -> Result<RopeTable> {
+        let mut frequencies = self.inverse_frequencies(head_dim, length as f64);
+        if let Some(divisors) = divisors {
+            frequencies.iter_mut().zip(divisors).for_each(|(frequency, &divisor)| *frequency /= f64::from(divisor));
+        }
+        let factor = self.attention_factor();
+        let angles = |function: fn(f64) -> f64| {
+            let positions = 0..length;
+            // The angle is taken in f32, as transformers does it: at long positions the rounding is part of the model.
+            let value = |position: usize, frequency: f64| {
+                let angle = position as f32 * frequency as f32;
+                (function(f64::from(angle)) * factor) as f32
+            };
+            let values = positions.flat_map(|position| frequencies.iter().map(move |&f| value(position, f))).collect();
+            Tensor::from_vec(values, (length, frequencies.len()), device)
+        };
+        Ok(RopeTable { cos: angles(f64::cos)?, sin: angles(f64::sin)? })
+    }
+
+    /// The angle by which each pair of values turns from one position to the next: `head_dim / 2` numbers.
+    fn inverse_frequencies(&self, head_dim: usize, length: f64) -> Vec<f64> {
+        let dim = head_dim as f64;
+        let powers = |theta: f64| (0..head_dim / 2).map(move |i| theta.powf(-2.0 * i as f64 / dim));
+        match self.scaling {
+            Scaling::None => powers(self.theta).collect(),
+            Scaling::Linear { factor } => powers(self.theta).map(|frequency| frequency / factor).collect(),
+            Scaling::Dynamic { factor, context } => {
+                let stretch = factor * length.max(context) / context - (factor - 1.0);
+                powers(self.theta * stretch.powf(dim / (dim - 2.0))).collect()
+            }
+            Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => powers(self.theta)
+                .map(|frequency| {
+                    let turns = original_context * frequency / (2.0 * PI);
+                    // 0 where a wave turns too slowly to have been seen whole, 1 where it turns often.
+                    let seen = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
+                    (1.0 - seen) * frequency / factor + seen * frequency
+                })
+                .collect(),
+            Scaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate, .. } => {
+                let turns_at =
+                    |turns: f64| dim * (original_context / (turns * 2.0 * PI)).ln() / (2.0 * self.theta.ln());
+                let (mut low, mut high) = (turns_at(beta_fast), turns_at(beta_slow));
+                if truncate {
+                    (low, high) = (low.floor(), high.ceil());
+                }
+                let (low, mut high) = (low.max(0.0), high.min(dim - 1.0));
+                if low == high {
+                    high += 0.001;
+                }
+                let stretched = |i: usize| ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                powers(self.theta)
+                    .enumerate()
+                    .map(|(i, frequency)| stretched(i) * frequency / factor + (1.0 - stretched(i)) * frequency)
+                    .collect()
+            }
+        }
+    }
+
+    /// YaRN scales the cosines and sines, and by that the attention logits.
+    fn attention_factor(&self) -> f64 {
+        let Scaling::Yarn { factor, attention_factor, mscale, .. } = self.scaling else { return 1.0 };
+        let scale = |mscale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 };
+        attention_factor.unwrap_or_else(|| match mscale {
+            Some((mscale, all)) if mscale != 0.0 && all != 0.0 => scale(mscale) / scale(all),
+            _ => scale(1.0),
+        })
+    }
+
+    /// How far beyond the configured context sequences may go: only dynamic scaling is made for that.
+    pub fn longest(&self, context: usize) -> usize {
+        match self.scaling {
+            Scaling::Dynamic { factor, .. } => (context as f64 * factor.max(1.0)) as usize,
+            _ => context,
+        }
+    }
+}

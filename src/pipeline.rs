@@ -1,0 +1,256 @@
+//! The stages put together: the only module that knows all of them.
+
+use std::path::{Path, PathBuf};
+
+use crate::adapter::{Adapter, Cut, WEIGHTS_NAME, config};
+use crate::base::{self, BasePath};
+use crate::choice::{self, Choice};
+use crate::error::{BaseError, ChoiceError, FileError, Result};
+use crate::files;
+use crate::model::Model;
+use crate::report::{
+    AdapterInput, BaseInput, ChoiceOptions, CurvePoint, InputFile, Output, Report, SCHEMA_VERSION, SamplesInput, Tool,
+    WorkDone,
+};
+use crate::samples::{self, Content, Limits, ReadOptions, Sample, TextModel};
+use crate::settings;
+use crate::sweep::{self, Curve, Watch};
+use crate::tensors::GgufMetadata;
+
+/// Everything that an evaluation needs to know.
+#[derive(Debug)]
+pub struct Request {
+    /// A folder, or a name in the Hugging Face cache.
+    pub adapter: String,
+    /// A folder, a GGUF file or a name; `None` for the one that the adapter names.
+    pub base: Option<String>,
+    pub samples: PathBuf,
+    pub read: ReadOptions,
+    pub chat: bool,
+    pub tokenizer: Option<PathBuf>,
+    pub max_samples: Option<usize>,
+    pub truncate: bool,
+    pub choice: choice::Options,
+    pub limits: settings::Limits,
+    pub sweep: sweep::Options,
+}
+
+/// An adapter, evaluated: what is known of every boundary, and the one to cut at.
+pub struct Evaluation {
+    pub adapter: Adapter,
+    pub base: BasePath,
+    pub curve: Curve,
+    pub choice: Choice,
+    pub report: Report,
+}
+
+/// Reads everything, runs the sweep and chooses.
+pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
+    let adapter = Adapter::open(&base::find(&request.adapter, None)?, None)?;
+    adapter.check_can_be_evaluated()?;
+    let base = find_base(request, &adapter)?;
+    let (model, gguf) = Model::open(&base, &request.sweep.device)?;
+    model.check_fits(&adapter)?;
+    check_boundary(request, &model)?;
+    let prepared = prepare_samples(request, &adapter, &model, gguf.as_ref())?;
+    // The whole adapter is the measure of every other boundary, so all candidates are evaluated, limits or not.
+    let candidates = sweep::candidates(&adapter);
+    let curve = sweep::sweep(&model, &adapter, &prepared.samples, &candidates, &request.sweep, watch)?;
+    let allowed = |boundary: usize| within(&request.limits, &adapter, boundary);
+    if !candidates.iter().any(|&boundary| boundary > 0 && allowed(boundary)) {
+        return Err(limit_too_small(&request.limits, &adapter).into());
+    }
+    let choice = choice::choose(&curve, &request.choice, allowed)?;
+    let output = describe_output(&adapter, &Cut::below(&adapter, choice.boundary)?);
+    let report = Report {
+        schema_version: SCHEMA_VERSION,
+        tool: Tool::THIS,
+        adapter: describe_adapter(&request.adapter, &adapter)?,
+        base: Some(describe_base(request, &adapter, &model)?),
+        samples: Some(prepared.description),
+        options: Some(ChoiceOptions {
+            rule: request.choice.rule,
+            margin: request.choice.margin,
+            confidence: request.choice.confidence,
+            max_layers: request.limits.max_layers,
+            max_bytes: request.limits.max_bytes,
+        }),
+        curve: describe_curve(&curve, &adapter, &request.choice),
+        work: Some(WorkDone { passes: curve.work.passes, layer_tokens: curve.work.layer_tokens }),
+        chosen: Some(choice.clone()),
+        output: Some(output),
+    };
+    Ok(Evaluation { adapter, base, curve, choice, report })
+}
+
+/// The report of a cut that was not evaluated.
+pub fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
+    Ok(Report {
+        schema_version: SCHEMA_VERSION,
+        tool: Tool::THIS,
+        adapter: describe_adapter(name, adapter)?,
+        base: None,
+        samples: None,
+        options: None,
+        curve: Vec::new(),
+        work: None,
+        chosen: None,
+        output: Some(describe_output(adapter, cut)),
+    })
+}
+
+/// Writes a cut and its report as a new folder: all of it, or nothing.
+pub fn write(cut: &Cut, report: &Report, output: &Path) -> Result<()> {
+    let staging = files::Staging::beside(output)?;
+    cut.write(&staging)?;
+    staging.json(crate::report::REPORT_NAME, report)?;
+    staging.publish()
+}
+
+fn find_base(request: &Request, adapter: &Adapter) -> Result<BasePath> {
+    match &request.base {
+        Some(name) => BasePath::find(name, None),
+        None => {
+            let name = adapter.config.text("base_model_name_or_path");
+            let name = name.ok_or_else(|| BaseError::Unnamed { adapter: adapter.path.clone() })?;
+            BasePath::find(name, adapter.config.text("revision"))
+        }
+    }
+}
+
+fn check_boundary(request: &Request, model: &Model) -> Result<()> {
+    let layers = model.config.layers;
+    match request.choice.boundary {
+        Some(boundary) if boundary == 0 || boundary > layers => {
+            Err(ChoiceError::OutOfRange { boundary, layers }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn within(limits: &settings::Limits, adapter: &Adapter, boundary: usize) -> bool {
+    let layers = adapter.layers().range(..boundary).count();
+    limits.max_layers.is_none_or(|most| layers <= most)
+        && limits.max_bytes.is_none_or(|most| adapter.bytes_below(boundary) <= most)
+}
+
+fn limit_too_small(limits: &settings::Limits, adapter: &Adapter) -> ChoiceError {
+    let first = adapter.layers().first().map_or(0, |layer| layer + 1);
+    let (limit, smallest) = match limits.max_bytes {
+        Some(most) if adapter.bytes_below(first) > most => {
+            (format!("`--max-bytes {most}`"), format!("{} bytes", adapter.bytes_below(first)))
+        }
+        _ => (format!("`--max-layers {}`", limits.max_layers.unwrap_or(0)), "1 layer".into()),
+    };
+    ChoiceError::LimitTooSmall { limit, smallest }
+}
+
+struct Prepared {
+    samples: Vec<Sample>,
+    description: SamplesInput,
+}
+
+fn prepare_samples(
+    request: &Request,
+    adapter: &Adapter,
+    model: &Model,
+    gguf: Option<&GgufMetadata>,
+) -> Result<Prepared> {
+    let path = &request.samples;
+    let mut raws = samples::read::read(path, &request.read)?;
+    raws.truncate(request.max_samples.unwrap_or(usize::MAX));
+    let needs_text = raws.iter().any(|raw| !matches!(raw.content, Content::Tokens { .. }));
+    let text = if needs_text { find_text_model(request, adapter, model, gguf)? } else { None };
+    let mut samples = samples::encode::encode(raws, text.as_ref(), request.chat, path, &model.path)?;
+    let limits =
+        Limits { context: model.longest_sequence(), truncate: request.truncate, vocabulary: model.config.vocab_size };
+    let truncated = samples::check(&mut samples, limits, path)?;
+    let description = SamplesInput {
+        path: path.display().to_string(),
+        sha256: files::sha256(path)?,
+        count: samples.len(),
+        tokens: samples.iter().map(|sample| sample.ids.len()).sum(),
+        answer_tokens: samples.iter().map(Sample::answers).sum(),
+        truncated,
+        chat: request.chat,
+        tokenizer: text.map(|text| text.path.display().to_string()),
+    };
+    Ok(Prepared { samples, description })
+}
+
+/// The tokenizer that the user names, else the adapter's own (it was trained with that one), else the base model's.
+fn find_text_model(
+    request: &Request,
+    adapter: &Adapter,
+    model: &Model,
+    gguf: Option<&GgufMetadata>,
+) -> Result<Option<TextModel>> {
+    if let Some(path) = &request.tokenizer {
+        let missing = || FileError::read(path)(std::io::ErrorKind::NotFound.into());
+        return Ok(Some(TextModel::read(path)?.ok_or_else(missing)?));
+    }
+    if let Some(text) = TextModel::read(&adapter.path)? {
+        return Ok(Some(text));
+    }
+    match gguf {
+        Some(metadata) => TextModel::from_gguf(metadata, &model.path).map(Some),
+        None => TextModel::read(&model.path),
+    }
+}
+
+fn describe_file(path: &Path, hash: bool) -> Result<InputFile> {
+    Ok(InputFile {
+        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        bytes: path.metadata().map_err(FileError::read(path))?.len(),
+        sha256: if hash { Some(files::sha256(path)?) } else { None },
+    })
+}
+
+fn describe_adapter(name: &str, adapter: &Adapter) -> Result<AdapterInput> {
+    let files = [config::FILE_NAME, WEIGHTS_NAME];
+    Ok(AdapterInput {
+        path: name.into(),
+        files: files.map(|file| describe_file(&adapter.path.join(file), true)).into_iter().collect::<Result<_>>()?,
+        rank: adapter.config.rank,
+        alpha: adapter.config.alpha,
+        layers: adapter.layers().into_iter().collect(),
+    })
+}
+
+fn describe_base(request: &Request, adapter: &Adapter, model: &Model) -> Result<BaseInput> {
+    let named = request.base.as_deref().or(adapter.config.text("base_model_name_or_path"));
+    Ok(BaseInput {
+        path: named.unwrap_or_default().into(),
+        files: model.files().map(|file| describe_file(file, false)).collect::<Result<_>>()?,
+        family: model.config.family.model_types[0].into(),
+        layers: model.config.layers,
+        dtype: "f32",
+    })
+}
+
+fn describe_curve(curve: &Curve, adapter: &Adapter, options: &choice::Options) -> Vec<CurvePoint> {
+    choice::verdicts(curve, options)
+        .into_iter()
+        .zip(&curve.points)
+        .map(|(verdict, point)| CurvePoint {
+            boundary: verdict.boundary,
+            loss: verdict.loss,
+            gain_kept: verdict.gain_kept,
+            difference: verdict.difference,
+            difference_at_most: verdict.difference_at_most,
+            bytes: adapter.bytes_below(verdict.boundary),
+            per_sample: point.per_sample.clone(),
+        })
+        .collect()
+}
+
+fn describe_output(adapter: &Adapter, cut: &Cut) -> Output {
+    let (tensors_after, bytes_after) = cut.kept_size();
+    Output {
+        kept_layers: cut.kept_layers.iter().copied().collect(),
+        tensors_before: adapter.tensors().count(),
+        tensors_after,
+        bytes_before: adapter.bytes_below(usize::MAX),
+        bytes_after,
+    }
+}

@@ -1,0 +1,155 @@
+//! What a run found, as one value that is written as JSON and printed as text.
+//!
+//! The schema is versioned and documented in `docs/report.md` and `docs/report.schema.json`. Nothing in a report
+//! depends on the clock: the same run gives the same bytes.
+
+pub mod text;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::choice::{Choice, Rule};
+
+/// The name of the report inside a slimmed adapter's folder.
+pub const REPORT_NAME: &str = "slim_report.json";
+
+/// Raised when a field changes its meaning or goes away; new fields do not raise it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The report of `slim`, `scan` and `cut`. Parts that a command does not have are absent.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Report {
+    pub schema_version: u32,
+    pub tool: Tool,
+    pub adapter: AdapterInput,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseInput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<SamplesInput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<ChoiceOptions>,
+    /// Lowest boundary first; the last one is the whole adapter.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<CurvePoint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work: Option<WorkDone>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<Choice>,
+    /// What is (or, after `scan`, would be) written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<Output>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Tool {
+    pub name: &'static str,
+    pub version: &'static str,
+}
+
+impl Tool {
+    pub const THIS: Tool = Tool { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") };
+}
+
+/// A file that went in.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct InputFile {
+    pub name: String,
+    pub bytes: u64,
+    /// SHA-256 of the whole file, which Git LFS and the Hugging Face Hub call its oid; absent for base weights, which
+    /// can be very large.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct AdapterInput {
+    /// As the user gave it.
+    pub path: String,
+    pub files: Vec<InputFile>,
+    pub rank: usize,
+    pub alpha: f64,
+    /// The decoder layers with tensors.
+    pub layers: Vec<usize>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct BaseInput {
+    pub path: String,
+    pub files: Vec<InputFile>,
+    pub family: String,
+    pub layers: usize,
+    /// The arithmetic of the sweep.
+    pub dtype: &'static str,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct SamplesInput {
+    pub path: String,
+    pub sha256: String,
+    pub count: usize,
+    pub tokens: usize,
+    /// The tokens that are scored.
+    pub answer_tokens: usize,
+    /// The samples that were cut at the model's context.
+    pub truncated: usize,
+    /// Whether prompts went through the chat template.
+    pub chat: bool,
+    /// Where the tokenizer was found; absent for samples that were tokens already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ChoiceOptions {
+    pub rule: Rule,
+    /// Share of the adapter's gain that `smallest` may give up.
+    pub margin: f64,
+    /// One-sided confidence of `smallest`.
+    pub confidence: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_layers: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+}
+
+/// One boundary of the curve.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct CurvePoint {
+    /// The adapter is kept in layers below this one.
+    pub boundary: usize,
+    /// Nats per answer token.
+    pub loss: f64,
+    /// (loss(0) − loss(b)) / (loss(0) − loss(L)); absent where the whole adapter gains nothing.
+    pub gain_kept: Option<f64>,
+    /// loss(b) − loss(L), in nats per answer token.
+    pub difference: f64,
+    /// The one-sided upper confidence bound of `difference`; absent with fewer than two samples.
+    pub difference_at_most: Option<f64>,
+    /// The bytes of the tensors that are kept.
+    pub bytes: u64,
+    /// The negative log-likelihood of each sample's answer tokens, summed, in nats.
+    pub per_sample: Vec<f64>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct WorkDone {
+    /// How often the base weights were read.
+    pub passes: usize,
+    /// Tokens times layers that went through the decoder.
+    pub layer_tokens: u64,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Output {
+    pub kept_layers: Vec<usize>,
+    pub tensors_before: usize,
+    pub tensors_after: usize,
+    /// The bytes of tensors, without headers.
+    pub bytes_before: u64,
+    pub bytes_after: u64,
+}
+
+/// The JSON schema of [`Report`], as it stands in `docs/report.schema.json`.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Report)
+}

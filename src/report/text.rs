@@ -1,0 +1,119 @@
+//! Reports for the terminal: plain text, readable without colour.
+
+use std::fmt::Write;
+
+use super::{CurvePoint, Output, Report};
+
+/// Characters of a bar at full length.
+const BAR: usize = 32;
+
+/// A bar of `share` (0 to 1) of the full length, in eighths of a character.
+pub fn bar(share: f64) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (share.clamp(0.0, 1.0) * (BAR * 8) as f64).round() as usize;
+    format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
+}
+
+/// A size for people: `4.7 MiB`.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// The whole report of `scan` or `slim`.
+pub fn report(report: &Report) -> String {
+    let mut text = String::new();
+    if let Some(samples) = &report.samples {
+        let truncated = if samples.truncated == 0 { String::new() } else { format!(", {} cut", samples.truncated) };
+        let _ = writeln!(
+            text,
+            "{} samples{truncated}, {} tokens, {} of them scored\n",
+            samples.count, samples.tokens, samples.answer_tokens
+        );
+    }
+    text += &curve(&report.curve, report.chosen.as_ref().map(|choice| choice.boundary));
+    if let Some(choice) = &report.chosen {
+        let _ = writeln!(text, "\nboundary {} ({}): {}", choice.boundary, choice.rule.name(), choice.reason);
+        let (Some(base), Some(whole)) = (report.curve.first(), report.curve.last()) else { return text };
+        let _ = write!(text, "loss {:.4} (base {:.4}, whole adapter {:.4})", choice.loss, base.loss, whole.loss);
+        if let Some(gain) = choice.gain_kept {
+            let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
+        }
+        text.push('\n');
+    }
+    if let Some(output) = &report.output {
+        let _ = writeln!(text, "{}", size(output));
+    }
+    text
+}
+
+/// What a cut leaves, on one line.
+pub fn size(output: &Output) -> String {
+    let kept = format!("{} → {}", bytes(output.bytes_before), bytes(output.bytes_after));
+    let saved = 100.0 * (1.0 - output.bytes_after as f64 / output.bytes_before.max(1) as f64);
+    let tensors = format!("{} of {} tensors", output.tensors_after, output.tensors_before);
+    if output.bytes_after == output.bytes_before {
+        format!("{}: nothing is dropped", bytes(output.bytes_before))
+    } else {
+        format!("{kept} ({saved:.0} % less), {tensors}, layers {}", ranges(&output.kept_layers))
+    }
+}
+
+/// The curve as a table whose last column is a chart of the loss.
+fn curve(points: &[CurvePoint], chosen: Option<usize>) -> String {
+    let lowest = points.iter().map(|point| point.loss).fold(f64::INFINITY, f64::min);
+    let highest = points.iter().map(|point| point.loss).fold(f64::NEG_INFINITY, f64::max);
+    let span = (highest - lowest).max(f64::MIN_POSITIVE);
+    let mut text = format!("{:>9}  {:>8}  {:>9}  {:>10}\n", "boundary", "loss", "gain kept", "size");
+    for point in points {
+        let gain = point.gain_kept.map_or("—".into(), |gain| format!("{:.1} %", gain * 100.0));
+        // From a small stub, so that the lowest loss is seen as a bar too.
+        let share = 0.04 + 0.96 * (point.loss - lowest) / span;
+        let notes: Vec<&str> = [(point.loss == lowest, "lowest"), (Some(point.boundary) == chosen, "◀ chosen")]
+            .into_iter()
+            .filter_map(|(holds, note)| holds.then_some(note))
+            .collect();
+        let line = format!(
+            "{:>9}  {:>8.4}  {gain:>9}  {:>10}  {} {}",
+            point.boundary,
+            point.loss,
+            bytes(point.bytes),
+            bar(share),
+            notes.join(" ")
+        );
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+/// Layers as people write them: `0-13, 20`.
+pub fn ranges(layers: &[usize]) -> String {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for &layer in layers {
+        match runs.last_mut() {
+            Some((_, end)) if *end + 1 == layer => *end = layer,
+            _ => runs.push((layer, layer)),
+        }
+    }
+    let run = |&(from, to): &(usize, usize)| if from == to { from.to_string() } else { format!("{from}-{to}") };
+    runs.iter().map(run).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_ranges_are_for_people() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(9_823_216), "9.4 MiB");
+        assert_eq!(ranges(&[0, 1, 2, 5, 7, 8]), "0-2, 5, 7-8");
+        assert_eq!(bar(0.5), "█".repeat(BAR / 2));
+    }
+}

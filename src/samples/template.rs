@@ -1,0 +1,117 @@
+//! Chat templates: Jinja as transformers renders it, with an end to every loop.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::{Environment, Error, ErrorKind};
+use minijinja_contrib::pycompat;
+
+use super::Message;
+
+/// Steps a template may take. A template is somebody's program: it must stop.
+const FUEL: u64 = 10_000_000;
+
+/// A model's chat template.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    source: String,
+    bos_token: String,
+    eos_token: String,
+}
+
+impl ChatTemplate {
+    pub fn new(source: &str, bos_token: &str, eos_token: &str) -> Self {
+        // transformers' `{% generation %}` only marks the assistant's text, which is found in another way here.
+        let source = ["generation", "endgeneration"].iter().fold(source.to_string(), |text, tag| {
+            ["{% TAG %}", "{%- TAG %}", "{% TAG -%}", "{%- TAG -%}"]
+                .iter()
+                .fold(text, |text, form| text.replace(&form.replace("TAG", tag), &form.replace("TAG", "set _ = 0")))
+        });
+        Self { source, bos_token: bos_token.into(), eos_token: eos_token.into() }
+    }
+
+    /// The text of `messages`; with `prompt` the opening of the assistant's turn behind it.
+    pub fn render(&self, messages: &[Message], prompt: bool) -> Result<String, String> {
+        let mut environment = Environment::new();
+        environment.set_syntax(syntax()?);
+        environment.set_fuel(Some(FUEL));
+        environment.set_unknown_method_callback(pycompat::unknown_method_callback);
+        environment.add_filter("tojson", to_json);
+        environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
+        // A date in a prompt would make a loss depend on the day it was computed.
+        environment.add_function("strftime_now", |_format: String| "2024-07-26".to_string());
+        let context = minijinja::context! {
+            messages => Serde(messages),
+            add_generation_prompt => prompt,
+            bos_token => &self.bos_token,
+            eos_token => &self.eos_token,
+        };
+        environment.render_str(&self.source, context).map_err(|error| error.to_string())
+    }
+}
+
+/// transformers trims around blocks.
+fn syntax() -> Result<SyntaxConfig, String> {
+    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(|error| error.to_string())
+}
+
+/// JSON as Python writes it for templates: not escaped for HTML, as minijinja's own filter does.
+fn to_json(value: Value, options: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let fail = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
+    let json = serde_json::to_value(&value).map_err(fail)?;
+    match indent {
+        Some(_) => serde_json::to_string_pretty(&json).map_err(fail),
+        None => {
+            let mut out = Vec::new();
+            let mut serializer = serde_json::Serializer::with_formatter(&mut out, PythonStyle);
+            serde::Serialize::serialize(&json, &mut serializer).map_err(fail)?;
+            Ok(String::from_utf8_lossy(&out).into_owned())
+        }
+    }
+}
+
+/// `json.dumps` puts a space behind commas and colons.
+struct PythonStyle;
+
+impl serde_json::ser::Formatter for PythonStyle {
+    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renders_python_idioms() {
+        let source = "{%- for m in messages %}{{ m['role'].upper() }}:{{ m.content.strip() }}\n\
+                      {% generation %}x{% endgeneration %}{% endfor %}{{ [1, '<'] | tojson }}{{ eos_token }}";
+        let template = ChatTemplate::new(source, "", "</s>");
+        let text = template.render(&[Message::new("user", " hi ")], false);
+        assert_eq!(text.unwrap(), "USER:hi\nx[1, \"<\"]</s>");
+    }
+
+    #[test]
+    fn an_endless_template_stops() {
+        let source = "{% for a in range(10000) %}{% for b in range(10000) %}{% for c in range(10000) %}{% endfor %}\
+                      {% endfor %}{% endfor %}";
+        assert!(ChatTemplate::new(source, "", "").render(&[], false).is_err());
+    }
+
+    #[test]
+    fn a_template_can_refuse() {
+        let template = ChatTemplate::new("{{ raise_exception('no system role') }}", "", "");
+        assert!(template.render(&[], false).unwrap_err().contains("no system role"));
+    }
+}

@@ -1,0 +1,82 @@
+//! The text side of a model: tokenizer, chat template and special tokens, from wherever they are kept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use tokenizers::Tokenizer;
+
+use super::gguf_tokenizer;
+use super::template::ChatTemplate;
+use crate::error::{FileError, Result, SampleError};
+use crate::files;
+use crate::tensors::GgufMetadata;
+
+/// What turns samples into tokens.
+#[derive(Debug)]
+pub struct TextModel {
+    /// Where the tokenizer was found, for messages and the report.
+    pub path: PathBuf,
+    pub tokenizer: Tokenizer,
+    pub template: Option<ChatTemplate>,
+    pub eos_token: Option<String>,
+}
+
+impl TextModel {
+    /// Reads a folder with `tokenizer.json`, or that file itself; `None` if there is none.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
+        if !file.is_file() {
+            return Ok(None);
+        }
+        let bytes = fs::read(&file).map_err(FileError::read(&file))?;
+        crate::tensors::refuse_lfs_pointer(&file, &bytes)?;
+        let tokenizer = Tokenizer::from_bytes(&bytes)
+            .map_err(|error| SampleError::Tokenizer { path: file.clone(), reason: error.to_string() })?;
+        let config_file = file.with_file_name("tokenizer_config.json");
+        let config: Map<String, Value> =
+            if config_file.is_file() { files::read_json(&config_file)? } else { Map::new() };
+        let token = |key: &str| special_token(config.get(key)?);
+        let (bos, eos) = (token("bos_token").unwrap_or_default(), token("eos_token"));
+        let template_file = file.with_file_name("chat_template.jinja");
+        let source = match fs::read_to_string(&template_file) {
+            Ok(source) => Some(source),
+            Err(_) => config.get("chat_template").and_then(default_template),
+        };
+        let template = source.map(|source| ChatTemplate::new(&source, &bos, eos.as_deref().unwrap_or_default()));
+        Ok(Some(Self { path: file, tokenizer, template, eos_token: eos }.without_limits()))
+    }
+
+    /// Reads the tokenizer and the chat template out of a GGUF file's metadata.
+    pub fn from_gguf(metadata: &GgufMetadata, path: &Path) -> Result<Self> {
+        let tokenizer =
+            gguf_tokenizer::build(metadata).map_err(|reason| SampleError::Tokenizer { path: path.into(), reason })?;
+        let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap_or_default();
+        let text = |role| gguf_tokenizer::token_text(metadata, &tokens, role).map(String::from);
+        let (bos, eos) = (text("bos").unwrap_or_default(), text("eos"));
+        let template = metadata
+            .string("tokenizer.chat_template")
+            .map(|source| ChatTemplate::new(source, &bos, eos.as_deref().unwrap_or_default()));
+        Ok(Self { path: path.into(), tokenizer, template, eos_token: eos }.without_limits())
+    }
+
+    /// A tokenizer.json may ask for truncation and padding, which would silently change samples.
+    fn without_limits(mut self) -> Self {
+        self.tokenizer.with_padding(None);
+        let _ = self.tokenizer.with_truncation(None);
+        self
+    }
+}
+
+/// A special token is a string, or an object with its `content`.
+fn special_token(value: &Value) -> Option<String> {
+    value.as_str().or_else(|| value.get("content")?.as_str()).map(String::from)
+}
+
+/// A chat template is a string, or a list of named ones.
+fn default_template(value: &Value) -> Option<String> {
+    let named = |entry: &Value| {
+        (entry.get("name")?.as_str()? == "default").then(|| entry.get("template")?.as_str().map(String::from))?
+    };
+    value.as_str().map(String::from).or_else(|| value.as_array()?.iter().find_map(named))
+}

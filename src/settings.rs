@@ -1,0 +1,73 @@
+//! Flags and defaults, made into values that the pipeline takes as they are.
+
+use candle_core::Device;
+
+use crate::choice::{self, Rule};
+use crate::cli::{ChooseArg, EvaluateArgs};
+use crate::error::{Result, SweepError};
+
+/// The memory that a sweep may take where nothing is said. A fixed number, not a share of the machine's: the same
+/// command gives the same passes everywhere.
+pub const DEFAULT_MEMORY: u64 = 4 << 30;
+
+/// Limits that the user sets on the result.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    pub max_layers: Option<usize>,
+    pub max_bytes: Option<u64>,
+}
+
+/// How to choose, from the flags.
+pub fn choice_options(args: &EvaluateArgs) -> choice::Options {
+    let rule = match (args.boundary, args.choose) {
+        (Some(_), _) => Rule::Boundary,
+        (None, ChooseArg::Smallest) => Rule::Smallest,
+        (None, ChooseArg::Best) => Rule::Best,
+    };
+    choice::Options { rule, boundary: args.boundary, ..choice::Options::default() }
+}
+
+/// The device that `--device` names.
+pub fn device(name: &str) -> Result<Device> {
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        other => Err(SweepError::Device { device: other.into() }.into()),
+    }
+}
+
+/// Parses `700MB`, `4GiB`, `1000000`.
+pub fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
+    let wrong = || format!("`{text}` is not a size such as 700MB or 4GiB");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+    let unit = text[digits.len()..].trim().to_ascii_lowercase();
+    let factor: f64 = match unit.as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "ki" | "kib" => 1024.0,
+        "mi" | "mib" => 1024f64.powi(2),
+        "gi" | "gib" => 1024f64.powi(3),
+        "ti" | "tib" => 1024f64.powi(4),
+        _ => return Err(wrong()),
+    };
+    let number: f64 = digits.trim().parse().map_err(|_| wrong())?;
+    let bytes = number * factor;
+    if bytes >= 1.0 && bytes < 2f64.powi(60) { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_written() {
+        assert_eq!(parse_bytes("700MB"), Ok(700_000_000));
+        assert_eq!(parse_bytes("1.5 GiB"), Ok(3 << 29));
+        assert_eq!(parse_bytes("42"), Ok(42));
+        for wrong in ["", "GB", "-1", "0", "1 parsec", "1e99", "NaN"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+}

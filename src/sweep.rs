@@ -1,0 +1,244 @@
+//! The sweep: the loss of every candidate boundary, with each base weight read once per pass.
+//!
+//! All candidates share the *prefix stream*, the hidden states with the adapter on in every layer so far. At layer `l`
+//! candidate `l` forks from it, the prefix goes on with the adapter, and all forked streams go on without:
+//!
+//! ```text
+//! layer        0        1        2        3
+//! prefix   ──A──┬────A──┬────A──┬────A──▶ b = L      A: with the adapter
+//!          │    │       │       └────o──▶ b = 3      o: base model only
+//!          │    │       └────o───────o──▶ b = 2
+//!          │    └────o───────o───────o──▶ b = 1
+//!          └o────────o───────o───────o──▶ b = 0
+//! ```
+//!
+//! The whole curve costs L + L(L + 1)/2 layer passes, half of what L + 1 full forwards cost, and the forked streams go
+//! through each weight as one tall product.
+
+use std::collections::BTreeSet;
+
+use candle_core::{Device, Tensor};
+
+use crate::adapter::{Adapter, LayerLora};
+use crate::error::{Result, SweepError};
+use crate::model::{AnswerRows, Layer, Model, Pass};
+use crate::samples::Sample;
+use crate::samples::batch::{self, Batch};
+
+/// What the sweep is given besides model, adapter and samples.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The bytes that streams, weights and intermediate values may take together.
+    pub memory: u64,
+    pub device: Device,
+}
+
+/// The losses of one boundary.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// The adapter is on in layers below this one.
+    pub boundary: usize,
+    /// Negative log-likelihood of each sample's answer tokens, summed, in nats.
+    pub per_sample: Vec<f64>,
+}
+
+/// The losses of all candidates, lowest boundary first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curve {
+    pub points: Vec<Point>,
+    /// The answer tokens of each sample.
+    pub answers: Vec<usize>,
+    /// How much was computed.
+    pub work: Work,
+}
+
+/// What a sweep cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// How often the base weights were read.
+    pub passes: usize,
+    /// Tokens times layers that went through the decoder.
+    pub layer_tokens: u64,
+}
+
+/// A step of the sweep, for whoever watches. Returning `false` stops the sweep.
+pub type Watch<'a> = &'a mut dyn FnMut(Step) -> bool;
+
+/// How far the sweep is.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    pub pass: usize,
+    pub passes: usize,
+    pub layer: usize,
+    /// Token passes through layers, done and in all.
+    pub done: u64,
+    pub total: u64,
+}
+
+/// The boundaries at which something changes: 0, and each layer that the adapter has, plus one. The layers of the
+/// model above the adapter's last give no candidates of their own: nothing is there to drop.
+pub fn candidates(adapter: &Adapter) -> BTreeSet<usize> {
+    std::iter::once(0).chain(adapter.layers().into_iter().map(|layer| layer + 1)).collect()
+}
+
+/// Evaluates `candidates` on `samples`.
+pub fn sweep(
+    model: &Model,
+    adapter: &Adapter,
+    samples: &[Sample],
+    candidates: &BTreeSet<usize>,
+    options: &Options,
+    watch: Watch,
+) -> Result<Curve> {
+    let budget = Budget::new(model, candidates.len(), options.memory);
+    let longest = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
+    let batches = batch::plan(samples, budget.tokens_per_pass(longest)?);
+    let mut points: Vec<Point> =
+        candidates.iter().map(|&boundary| Point { boundary, per_sample: vec![0.0; samples.len()] }).collect();
+    let layer_passes = layer_passes(model.config.layers, candidates);
+    let total = layer_passes * samples.iter().map(|sample| sample.ids.len() as u64).sum::<u64>();
+    let mut done = 0;
+    for (pass, batch) in batches.iter().enumerate() {
+        let mut step = |layer, tokens| {
+            done += tokens;
+            watch(Step { pass, passes: batches.len(), layer, done, total })
+        };
+        let losses = one_pass(model, adapter, batch, candidates, &budget, &options.device, &mut step)?;
+        for (point, losses) in points.iter_mut().zip(losses) {
+            for (sample, answers) in &batch.samples {
+                let loss: f64 = losses[answers.clone()].iter().sum();
+                if !loss.is_finite() {
+                    return Err(SweepError::NotFinite { boundary: point.boundary, sample: *sample + 1 }.into());
+                }
+                point.per_sample[*sample] = loss;
+            }
+        }
+    }
+    let answers = samples.iter().map(Sample::answers).collect();
+    Ok(Curve { points, answers, work: Work { passes: batches.len(), layer_tokens: total } })
+}
+
+/// How many layers all streams of a token go through together.
+fn layer_passes(layers: usize, candidates: &BTreeSet<usize>) -> u64 {
+    let last = candidates.last().copied().unwrap_or(0);
+    let forked: usize = candidates.iter().filter(|&&boundary| boundary < last).map(|boundary| layers - boundary).sum();
+    (layers + forked) as u64
+}
+
+/// A stream that left the prefix at its boundary.
+struct Fork {
+    boundary: usize,
+    /// (tokens of the batch, hidden)
+    hidden: Tensor,
+}
+
+/// The losses of a batch's answer tokens for every candidate: `[candidate][answer]`.
+fn one_pass(
+    model: &Model,
+    adapter: &Adapter,
+    batch: &Batch,
+    candidates: &BTreeSet<usize>,
+    budget: &Budget,
+    device: &Device,
+    step: &mut dyn FnMut(usize, u64) -> bool,
+) -> Result<Vec<Vec<f64>>> {
+    let pass = Pass { batch, ropes: &model.rope_tables(batch)? };
+    let last = candidates.last().copied().unwrap_or(0);
+    let mut prefix = model.embed(batch)?;
+    let mut forks: Vec<Fork> = Vec::new();
+    for index in 0..model.config.layers {
+        if candidates.contains(&index) && index < last {
+            forks.push(Fork { boundary: index, hidden: prefix.clone() });
+        }
+        let layer = model.layer(index)?;
+        // Above the last candidate the prefix is the whole adapter, which has nothing more to add.
+        let lora = adapter.load_layer(index, device)?;
+        prefix = layer.forward(&prefix, &pass, Some(&lora).filter(|lora: &&LayerLora| !lora.is_empty()))?;
+        if !step(index, batch.tokens() as u64) {
+            return Err(SweepError::Interrupted.into());
+        }
+        for tile in forks.chunks_mut(budget.streams_per_tile(batch.tokens())) {
+            advance(&layer, tile, &pass)?;
+            if !step(index, (tile.len() * batch.tokens()) as u64) {
+                return Err(SweepError::Interrupted.into());
+            }
+        }
+    }
+    forks.push(Fork { boundary: last, hidden: prefix });
+    debug_assert!(forks.iter().map(|fork| fork.boundary).eq(candidates.iter().copied()));
+    let rows =
+        forks.into_iter().map(|fork| model.answer_rows(&fork.hidden, batch)).collect::<Result<Vec<AnswerRows>>>()?;
+    model.answer_losses(&rows, batch)
+}
+
+/// Takes several forks through a layer as one stack of rows.
+fn advance(layer: &Layer, tile: &mut [Fork], pass: &Pass) -> candle_core::Result<()> {
+    let tokens = pass.batch.tokens();
+    let stacked = Tensor::cat(&tile.iter().map(|fork| &fork.hidden).collect::<Vec<_>>(), 0)?;
+    let advanced = layer.forward(&stacked, pass, None)?;
+    for (place, fork) in tile.iter_mut().enumerate() {
+        // A copy, because a view would keep the whole stack alive until the last of its streams moves on.
+        fork.hidden = advanced.narrow(0, place * tokens, tokens)?.copy()?;
+    }
+    Ok(())
+}
+
+/// How the memory is shared out.
+struct Budget {
+    memory: u64,
+    /// One layer in f32, with its stored form while it is widened.
+    weights: u64,
+    /// Per token: the hidden states of all streams.
+    stream_bytes: u64,
+    /// Per row of a tile: the values between two layers.
+    row_bytes: u64,
+}
+
+/// Rows of a tile beyond which a product does not get faster, and tokens of a pass beyond which reading the weights
+/// costs nothing against using them.
+const TILE_ROWS: usize = 4096;
+const PASS_TOKENS: usize = 4096;
+
+impl Budget {
+    fn new(model: &Model, streams: usize, memory: u64) -> Self {
+        const F32: u64 = size_of::<f32>() as u64;
+        let config = &model.config;
+        let widths = 4 * config.intermediate_size + 6 * config.hidden_size + 4 * config.query_size();
+        Self {
+            memory,
+            weights: 2 * model.layer_bytes(),
+            stream_bytes: (streams * config.hidden_size) as u64 * F32,
+            row_bytes: widths as u64 * F32,
+        }
+    }
+
+    /// The tokens that one pass may hold, given the longest sample, which has to fit.
+    fn tokens_per_pass(&self, longest: usize) -> Result<usize> {
+        let needed = |tokens: usize| self.weights + tokens as u64 * (self.stream_bytes + self.row_bytes);
+        if needed(longest) > self.memory {
+            return Err(SweepError::Memory { needed: needed(longest), budget: self.memory }.into());
+        }
+        let fitting = (self.memory - self.weights) / (self.stream_bytes + self.row_bytes);
+        Ok(usize::try_from(fitting).unwrap_or(PASS_TOKENS).min(PASS_TOKENS).max(longest))
+    }
+
+    /// The streams that go through a layer as one stack.
+    fn streams_per_tile(&self, tokens: usize) -> usize {
+        let spare = self.memory.saturating_sub(self.weights + tokens as u64 * self.stream_bytes);
+        let rows = usize::try_from(spare / self.row_bytes).unwrap_or(TILE_ROWS).min(TILE_ROWS);
+        (rows / tokens).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_curve_costs_half_of_full_forwards() {
+        let all: BTreeSet<usize> = (0..=30).collect();
+        assert_eq!(layer_passes(30, &all), 30 + 30 * 31 / 2);
+        assert_eq!(layer_passes(30, &BTreeSet::from([0, 30])), 60);
+        assert_eq!(layer_passes(30, &BTreeSet::from([30])), 30);
+    }
+}

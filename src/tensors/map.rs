@@ -1,0 +1,54 @@
+//! Memory-mapped files: the only unsafe code of the crate.
+//!
+//! # What is assumed
+//! A mapped file must not be changed or truncated by another process while it is read: Rust's `&[u8]` promises bytes
+//! that do not change, and the operating system cannot keep that promise for a shared file. Finished adapters and
+//! models are not rewritten in place by the tools that make them, which is what this program relies on.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use crate::error::{FileError, Result};
+
+/// A whole file, mapped read-only.
+#[derive(Debug)]
+pub struct MappedFile {
+    path: PathBuf,
+    map: Mmap,
+}
+
+impl MappedFile {
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(FileError::read(path))?;
+        // SAFETY: the module's contract, above: the file is not changed while it is mapped.
+        let map = unsafe { Mmap::map(&file) }.map_err(FileError::read(path))?;
+        super::refuse_lfs_pointer(path, &map)?;
+        Ok(Self { path: path.into(), map })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// Lets the operating system take back the pages of `range`; a later read maps them again. Without this, every
+    /// weight that was ever read would count as resident memory of this process.
+    pub fn release(&self, range: Range<usize>) {
+        const PAGE: usize = 4096;
+        let start = range.start.next_multiple_of(PAGE);
+        let end = range.end / PAGE * PAGE;
+        if start >= end {
+            return;
+        }
+        #[cfg(unix)]
+        // SAFETY: the map is file-backed, shared and read-only, so pages that are dropped come back from the file with
+        // the same bytes. A failure only means that the pages stay, hence no check.
+        let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+    }
+}

@@ -1,0 +1,193 @@
+//! One store over the weight files that people have, so that nothing above knows which kind it reads.
+//!
+//! A [`TensorStore`] maps safetensors (one file or shards) or GGUF, validates the headers once, and then hands out
+//! rows of a tensor widened to f32, or its bytes. It never holds a tensor: what it reads is copied out and the
+//! mapped pages are given back, so that a model much larger than memory can be walked layer by layer.
+//!
+//! This module has the only `unsafe` code of the crate (see [`map`]).
+
+mod decode;
+mod gguf;
+mod map;
+mod safetensors;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::GgmlDType;
+use candle_core::{Device, Tensor};
+
+use crate::error::{FileError, Result, TensorError};
+use map::MappedFile;
+
+pub use ::safetensors::Dtype;
+pub use gguf::Metadata as GgufMetadata;
+pub use safetensors::header as safetensors_header;
+
+/// How the values of a tensor are encoded in its file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Encoding {
+    /// One number after the other.
+    Plain(Dtype),
+    /// GGML blocks of quantised values.
+    Blocks(GgmlDType),
+}
+
+impl std::fmt::Display for Encoding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Encoding::Plain(dtype) => write!(f, "{dtype:?}"),
+            Encoding::Blocks(dtype) => write!(f, "{dtype:?}"),
+        }
+    }
+}
+
+/// Where a tensor lies, as its file's header says.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    file: usize,
+    pub encoding: Encoding,
+    pub shape: Vec<usize>,
+    /// The bytes of the tensor, counted from the start of the file.
+    pub range: Range<usize>,
+}
+
+impl Entry {
+    /// The size of the tensor in its file.
+    pub fn bytes(&self) -> u64 {
+        self.range.len() as u64
+    }
+}
+
+/// The tensors of one adapter or one model, by name.
+#[derive(Debug)]
+pub struct TensorStore {
+    path: PathBuf,
+    files: Vec<MappedFile>,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl TensorStore {
+    /// Opens one safetensors file, or one shard index (`*.safetensors.index.json`) with its shards.
+    pub fn open_safetensors(path: &Path) -> Result<Self> {
+        let mut store = Self { path: path.into(), files: Vec::new(), entries: BTreeMap::new() };
+        for shard in safetensors::shards(path)? {
+            let file = MappedFile::open(&shard)?;
+            for (name, entry) in safetensors::entries(&shard, &file, store.files.len())? {
+                if store.entries.insert(name.clone(), entry).is_some() {
+                    return Err(TensorError::DuplicateTensor { path: path.into(), name }.into());
+                }
+            }
+            store.files.push(file);
+        }
+        Ok(store)
+    }
+
+    /// Opens a GGUF file; its metadata (configuration, tokenizer) comes beside the tensors.
+    pub fn open_gguf(path: &Path) -> Result<(Self, GgufMetadata)> {
+        let file = MappedFile::open(path)?;
+        let (entries, metadata) = gguf::read(path, &file)?;
+        Ok((Self { path: path.into(), files: vec![file], entries }, metadata))
+    }
+
+    /// The file or shard index that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The weight files, in the order of the shards.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(MappedFile::path)
+    }
+
+    /// Every tensor, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// The entry of `name`, or an error that names the file.
+    pub fn entry(&self, name: &str) -> Result<&Entry> {
+        self.get(name).ok_or_else(|| TensorError::Missing { path: self.path.clone(), name: name.into() }.into())
+    }
+
+    /// As [`entry`](Self::entry), and the shape must be `expected`.
+    pub fn entry_of_shape(&self, name: &str, expected: &[usize]) -> Result<&Entry> {
+        let entry = self.entry(name)?;
+        if entry.shape != expected {
+            return Err(TensorError::Shape {
+                path: self.path.clone(),
+                name: name.into(),
+                expected: expected.into(),
+                actual: entry.shape.clone(),
+            }
+            .into());
+        }
+        Ok(entry)
+    }
+
+    /// The bytes of a tensor as they stand in its file.
+    pub fn bytes(&self, name: &str) -> Result<&[u8]> {
+        let entry = self.entry(name)?;
+        Ok(&self.files[entry.file].bytes()[entry.range.clone()])
+    }
+
+    /// A whole tensor, widened to f32.
+    pub fn load(&self, name: &str, device: &Device) -> Result<Tensor> {
+        let entry = self.entry(name)?;
+        let shape = entry.shape.clone();
+        let values = self.decode(name, entry, entry.range.clone())?;
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(device)?)
+    }
+
+    /// Rows `rows` of the matrix `name`, widened to f32: shape (rows, columns).
+    pub fn load_rows(&self, name: &str, rows: Range<usize>, device: &Device) -> Result<Tensor> {
+        let entry = self.entry(name)?;
+        let &[height, columns] = entry.shape.as_slice() else {
+            return Err(self.shape_error(name, entry, vec![rows.len(), 0]));
+        };
+        if rows.end > height {
+            return Err(self.shape_error(name, entry, vec![rows.end, columns]));
+        }
+        let row_bytes = entry.range.len() / height.max(1);
+        let range = entry.range.start + rows.start * row_bytes..entry.range.start + rows.end * row_bytes;
+        let values = self.decode(name, entry, range)?;
+        Ok(Tensor::from_vec(values, (rows.len(), columns), &Device::Cpu)?.to_device(device)?)
+    }
+
+    /// A whole tensor as f32 values; NaN and infinities are an error.
+    pub fn load_finite(&self, name: &str) -> Result<Vec<f32>> {
+        let entry = self.entry(name)?;
+        let values = self.decode(name, entry, entry.range.clone())?;
+        if values.iter().all(|value| value.is_finite()) {
+            Ok(values)
+        } else {
+            Err(TensorError::NotFinite { path: self.path.clone(), name: name.into() }.into())
+        }
+    }
+
+    fn decode(&self, name: &str, entry: &Entry, range: Range<usize>) -> Result<Vec<f32>> {
+        let file = &self.files[entry.file];
+        let values = decode::to_f32(&file.bytes()[range.clone()], entry.encoding)?.ok_or_else(|| {
+            TensorError::Dtype { path: self.path.clone(), name: name.into(), dtype: entry.encoding.to_string() }
+        })?;
+        file.release(range);
+        Ok(values)
+    }
+
+    fn shape_error(&self, name: &str, entry: &Entry, expected: Vec<usize>) -> crate::Error {
+        TensorError::Shape { path: self.path.clone(), name: name.into(), expected, actual: entry.shape.clone() }.into()
+    }
+}
+
+/// Refuses a Git LFS pointer by name: it is the commonest "broken" weight file or config.
+pub(crate) fn refuse_lfs_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
+    if bytes.starts_with(b"version https://git-lfs.github.com/") {
+        return Err(FileError::LfsPointer { path: path.into() }.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Reading safetensors headers: one file, or an index with shards.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
+
+use super::map::MappedFile;
+use super::{Encoding, Entry};
+use crate::error::{Result, TensorError};
+use crate::files;
+
+/// The files that `path` stands for: itself, or the shards that an index names, each once.
+pub fn shards(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.extension().is_none_or(|extension| extension != "json") {
+        return Ok(vec![path.into()]);
+    }
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: serde_json::Map<String, serde_json::Value>,
+    }
+    let index: Index = files::read_json(path)?;
+    let mut shards = BTreeSet::new();
+    for shard in index.weight_map.values() {
+        let name = shard.as_str().unwrap_or_default();
+        if Path::new(name).file_name().is_none_or(|file_name| file_name != name) {
+            return Err(TensorError::ShardName { path: path.into(), shard: shard.to_string() }.into());
+        }
+        shards.insert(path.with_file_name(name));
+    }
+    Ok(shards.into_iter().collect())
+}
+
+/// The validated header of a safetensors file and the offset at which its tensors start.
+///
+/// `bytes` is the whole file, or its beginning when `length` tells how long the file really is.
+pub fn header(path: &Path, bytes: &[u8], length: u64) -> Result<(usize, Metadata)> {
+    let invalid = |source| TensorError::Safetensors { path: path.into(), source };
+    let (header_length, metadata) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
+    let start = header_length + size_of::<u64>();
+    let (expected, actual) = (metadata.data_len() as u64, length - start as u64);
+    if expected != actual {
+        return Err(TensorError::Truncated { path: path.into(), expected, actual }.into());
+    }
+    Ok((start, metadata))
+}
+
+/// The tensors of one mapped file, which becomes file number `file` of its store.
+pub fn entries(path: &Path, mapped: &MappedFile, file: usize) -> Result<Vec<(String, Entry)>> {
+    let length = mapped.bytes().len() as u64;
+    let (start, metadata) = header(path, mapped.bytes(), length)?;
+    Ok(metadata
+        .tensors()
+        .into_iter()
+        .map(|(name, info)| {
+            let (from, to) = info.data_offsets;
+            let encoding = Encoding::Plain(info.dtype);
+            (name, Entry { file, encoding, shape: info.shape.clone(), range: start + from..start + to })
+        })
+        .collect())
+}

@@ -1,0 +1,382 @@
+//! The commands, as a user runs them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use lora_slim::adapter::{Adapter, Cut};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{copy_folder, fixture, lora_slim, read_json, write_adapter, write_config};
+
+const ADAPTER: &str = "pico/llama-llama3-rope/adapter";
+
+fn stdout(assert: assert_cmd::assert::Assert) -> String {
+    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
+}
+
+fn slim(folder: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+    lora_slim()
+        .current_dir(folder)
+        .arg("slim")
+        .arg(fixture(ADAPTER))
+        .arg("--base")
+        .arg(fixture("pico/llama-llama3-rope/base"))
+        .arg("--samples")
+        .arg(fixture("pico/samples.tokens.jsonl"))
+        .args(["-o", "out"])
+        .args(more)
+        .assert()
+}
+
+fn verify(original: &Path, slimmed: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+    lora_slim().arg("verify").arg(original).arg(slimmed).args(more).assert()
+}
+
+#[test]
+fn slim_writes_an_adapter_that_verifies() {
+    let folder = TempDir::new().unwrap();
+    let text = stdout(slim(folder.path(), &["--boundary", "3"]).success());
+    assert!(text.contains("boundary 3") && text.contains("◀ chosen") && text.contains("layers 0-2"), "{text}");
+    let out = folder.path().join("out");
+    let text = stdout(verify(&fixture(ADAPTER), &out, &[]).success());
+    assert!(text.contains("42 of 84 tensors") && text.contains("layers 0-2"), "{text}");
+
+    let config = read_json(&out.join("adapter_config.json"));
+    assert_eq!(config["layers_to_transform"], json!([0, 1, 2]));
+    let original = read_json(&fixture(ADAPTER).join("adapter_config.json"));
+    assert_eq!(config["target_modules"], original["target_modules"]);
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&config), keys(&original), "the order of keys is kept");
+
+    let report = read_json(&out.join("slim_report.json"));
+    assert_eq!(report["schema_version"], 1);
+    assert_eq!(report["chosen"]["boundary"], 3);
+    assert_eq!(report["output"]["kept_layers"], json!([0, 1, 2]));
+    assert_eq!(report["curve"].as_array().unwrap().len(), 7);
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let (one, two) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    for folder in [&one, &two] {
+        slim(folder.path(), &["--boundary", "2"]).success();
+    }
+    for name in ["adapter_model.safetensors", "adapter_config.json", "slim_report.json"] {
+        let read = |folder: &TempDir| fs::read(folder.path().join("out").join(name)).unwrap();
+        assert_eq!(read(&one), read(&two), "{name}");
+    }
+}
+
+#[test]
+fn a_dry_run_writes_nothing() {
+    let folder = TempDir::new().unwrap();
+    let text = stdout(slim(folder.path(), &["--boundary", "3", "--dry-run"]).success());
+    assert!(text.contains("boundary 3"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn everything_kept_is_the_adapter_unchanged() {
+    let folder = TempDir::new().unwrap();
+    let text = stdout(slim(folder.path(), &["--boundary", "6"]).success());
+    assert!(text.contains("nothing is dropped"), "{text}");
+    for name in ["adapter_model.safetensors", "adapter_config.json"] {
+        let original = fs::read(fixture(ADAPTER).join(name)).unwrap();
+        let written = fs::read(folder.path().join("out").join(name)).unwrap();
+        if name == "adapter_config.json" {
+            assert_eq!(original, written);
+        } else {
+            assert_eq!(written.len() % 8, original.len() % 8);
+        }
+    }
+    verify(&fixture(ADAPTER), &folder.path().join("out"), &[]).success();
+}
+
+#[cfg(unix)]
+#[test]
+fn the_umask_decides_the_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = TempDir::new().unwrap();
+    slim(folder.path(), &["--boundary", "3"]).success();
+    let plain = folder.path().join("plain");
+    fs::create_dir(&plain).unwrap();
+    fs::write(plain.join("file"), "").unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode();
+    assert_eq!(mode(&folder.path().join("out")), mode(&plain));
+    assert_eq!(mode(&folder.path().join("out/adapter_model.safetensors")), mode(&plain.join("file")));
+}
+
+#[test]
+fn sidecars_travel_and_training_state_does_not() {
+    let folder = TempDir::new().unwrap();
+    let adapter = folder.path().join("adapter");
+    copy_folder(&fixture(ADAPTER), &adapter);
+    for name in ["README.md", "chat_template.jinja", "optimizer.pt", "trainer_state.json", "slim_report.json"] {
+        fs::write(adapter.join(name), name).unwrap();
+    }
+    fs::create_dir(adapter.join("checkpoint-1")).unwrap();
+    let out = folder.path().join("out");
+    lora_slim().arg("cut").arg(&adapter).args(["--boundary", "1", "-o"]).arg(&out).assert().success();
+    let names: BTreeSet<String> =
+        fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let expected =
+        ["README.md", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "slim_report.json"];
+    assert!(names.iter().eq(expected.iter()), "{names:?}");
+    assert_ne!(fs::read(out.join("slim_report.json")).unwrap(), b"slim_report.json");
+}
+
+#[test]
+fn limits_and_best_choose_below_the_limit() {
+    let folder = TempDir::new().unwrap();
+    let scan = |more: &[&str]| -> Value {
+        let assert = lora_slim()
+            .arg("scan")
+            .arg(fixture("pico/qwen2/adapter"))
+            .arg("--base")
+            .arg(fixture("pico/qwen2/base"))
+            .arg("--samples")
+            .arg(fixture("pico/samples.tokens.jsonl"))
+            .args(["--json", "--quiet"])
+            .args(more)
+            .assert();
+        serde_json::from_slice(&assert.get_output().stdout).unwrap_or_default()
+    };
+    let report = scan(&["--boundary", "4"]);
+    let losses: Vec<(u64, f64)> = report["curve"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| (p["boundary"].as_u64().unwrap(), p["loss"].as_f64().unwrap()))
+        .collect();
+    let boundaries: Vec<u64> = losses.iter().map(|(boundary, _)| *boundary).collect();
+    assert_eq!(boundaries, [0, 1, 2, 4], "layer 2 has no adapter, so boundary 3 is no candidate");
+    let best = losses.iter().filter(|(b, _)| *b <= 2).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0;
+    let limited = scan(&["--choose", "best", "--max-layers", "2"]);
+    match best {
+        0 => assert_eq!(limited, Value::Null, "the base model alone is never chosen"),
+        best => assert_eq!(limited["chosen"]["boundary"], best),
+    }
+    drop(folder);
+}
+
+#[test]
+fn cut_works_for_any_family() {
+    let cases: [(&[&str], Value, Value); 6] = [
+        // A suffix list keeps its list.
+        (
+            &["transformer.h.0.attn.c_attn", "transformer.h.1.attn.c_attn", "transformer.h.2.attn.c_attn"],
+            json!({"target_modules": ["c_attn"]}),
+            json!({"target_modules": ["c_attn"], "layers_to_transform": [0, 1]}),
+        ),
+        // Whole names are filtered.
+        (
+            &["model.layers.0.q_proj", "model.layers.2.q_proj"],
+            json!({"target_modules": ["model.layers.0.q_proj", "model.layers.2.q_proj"]}),
+            json!({"target_modules": ["model.layers.0.q_proj"], "layers_to_transform": null}),
+        ),
+        // A pattern becomes whole names: only the base model knows what else a suffix would catch.
+        (
+            &["model.layers.0.q_proj", "model.layers.2.q_proj"],
+            json!({"target_modules": r"model\.layers\.\d+\.q_proj", "layers_to_transform": null}),
+            json!({"target_modules": ["model.layers.0.q_proj"], "layers_to_transform": null}),
+        ),
+        // `all-linear` becomes the suffixes that the tensors have.
+        (
+            &[
+                "model.layers.0.q_proj",
+                "model.layers.1.up_proj",
+                "model.layers.0.up_proj",
+                "model.layers.1.q_proj",
+                "model.layers.2.q_proj",
+                "model.layers.2.up_proj",
+            ],
+            json!({"target_modules": "all-linear"}),
+            json!({"target_modules": ["q_proj", "up_proj"], "layers_to_transform": [0, 1]}),
+        ),
+        // Layers of a bare model do not match PEFT's pattern, so they are named in full.
+        (
+            &["layers.0.q_proj", "layers.3.q_proj"],
+            json!({"target_modules": ["q_proj"]}),
+            json!({"target_modules": ["layers.0.q_proj"], "layers_to_transform": null}),
+        ),
+        // Modules outside the layers stay, and are named in full because a filter by layer would hide them. A vision
+        // tower is no decoder; its layers stay too.
+        (
+            &[
+                "language_model.layers.0.q_proj",
+                "language_model.layers.2.q_proj",
+                "vision_tower.layers.3.q_proj",
+                "lm_head",
+            ],
+            json!({"target_modules": ["q_proj", "lm_head"]}),
+            json!({"target_modules": ["language_model.layers.0.q_proj", "lm_head", "vision_tower.layers.3.q_proj"],
+                   "layers_to_transform": null}),
+        ),
+    ];
+    for (modules, config, expected) in cases {
+        let folder = TempDir::new().unwrap();
+        let (adapter, out) = (folder.path().join("adapter"), folder.path().join("out"));
+        write_adapter(&adapter, modules, config);
+        lora_slim().arg("cut").arg(&adapter).args(["--boundary", "2", "-o"]).arg(&out).assert().success();
+        verify(&adapter, &out, &[]).success();
+        let written = read_json(&out.join("adapter_config.json"));
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(written.get(key).unwrap_or(&Value::Null), value, "{key} for {modules:?}");
+        }
+    }
+}
+
+#[test]
+fn patterns_of_dropped_layers_are_pruned() {
+    let folder = TempDir::new().unwrap();
+    let (adapter, out) = (folder.path().join("adapter"), folder.path().join("out"));
+    let modules = ["model.layers.0.q_proj", "model.layers.2.q_proj"];
+    let patterns = json!({"layers.2.q_proj": 8, "q_proj": 4});
+    write_adapter(&adapter, &modules, json!({"target_modules": ["q_proj"], "alpha_pattern": patterns}));
+    lora_slim().arg("cut").arg(&adapter).args(["--boundary", "1", "-o"]).arg(&out).assert().success();
+    assert_eq!(read_json(&out.join("adapter_config.json"))["alpha_pattern"], json!({"q_proj": 4}));
+    verify(&adapter, &out, &[]).success();
+}
+
+#[test]
+fn verify_finds_what_a_cut_would_not_do() {
+    let folder = TempDir::new().unwrap();
+    let (adapter, out) = (folder.path().join("adapter"), folder.path().join("out"));
+    let modules = ["model.layers.0.q_proj", "model.layers.1.q_proj", "model.layers.2.q_proj"];
+    let config = |more: Value| {
+        let mut config = json!({"target_modules": ["q_proj"], "layers_to_transform": [0, 1]});
+        more.as_object().unwrap().iter().for_each(|(key, value)| config[key] = value.clone());
+        config
+    };
+    write_adapter(&adapter, &modules, json!({"target_modules": ["q_proj"]}));
+    let finds = |words: &str| {
+        let text = stdout(verify(&adapter, &out, &[]).code(5));
+        assert!(text.contains(words), "`{words}` is not in: {text}");
+    };
+
+    write_adapter(&out, &modules[..2], config(json!({})));
+    verify(&adapter, &out, &[]).success();
+    write_config(&out, config(json!({"layers_to_transform": null})));
+    finds("names module `model.layers.2.q_proj`, which has no tensors");
+    write_config(&out, config(json!({"layers_to_transform": [0]})));
+    finds("does not name module `model.layers.1.q_proj`");
+    write_config(&out, config(json!({"lora_alpha": 5})));
+    finds("`lora_alpha`");
+    write_config(&out, config(json!({"alpha_pattern": {"q_proj": 1}})));
+    finds("scaling of model.layers.0.q_proj");
+    write_config(&out, config(json!({"target_modules": "all-linear"})));
+    finds("only PEFT can resolve");
+
+    write_config(&out, config(json!({})));
+    let weights = out.join("adapter_model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&weights, &bytes).unwrap();
+    finds("differs in its bytes");
+
+    write_adapter(&out, &["model.layers.0.q_proj", "model.layers.1.q_proj", "model.layers.0.x"], config(json!({})));
+    finds("is not in the original");
+
+    // Layers 0 and 2 are no boundary, but a cut with `--keep-layers` makes them.
+    let (adapter, some) = (fixture(ADAPTER), folder.path().join("some"));
+    lora_slim().arg("cut").arg(&adapter).args(["--keep-layers", "0,2-3", "-o"]).arg(&some).assert().success();
+    let text = stdout(verify(&adapter, &some, &[]).code(5));
+    assert!(text.contains("layer 3 is kept, but lower layers are dropped from 1 on"), "{text}");
+    verify(&adapter, &some, &["--any-layers"]).success();
+}
+
+#[test]
+fn inspect_tells_what_is_there() {
+    let text = stdout(lora_slim().arg("inspect").arg(fixture(ADAPTER)).assert().success());
+    for words in ["rank 4, alpha 8", "q_proj ×6", "0-5 (6 of `model.layers`)", "‖ΔW‖", "█"] {
+        assert!(text.contains(words), "`{words}` is not in: {text}");
+    }
+    let assert = lora_slim().arg("inspect").arg(fixture(ADAPTER)).arg("--json").assert().success();
+    let json: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!(json["layers"].as_array().unwrap().len(), 6);
+    assert!(json["layers"][0]["norm"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn the_cache_of_the_hub_is_found() {
+    let folder = TempDir::new().unwrap();
+    let snapshot = folder.path().join("hub/models--pico--base/snapshots/abc");
+    copy_folder(&fixture("pico/llama-llama3-rope/base"), &snapshot);
+    fs::create_dir_all(folder.path().join("hub/models--pico--base/refs")).unwrap();
+    fs::write(folder.path().join("hub/models--pico--base/refs/main"), "abc").unwrap();
+    let adapter = folder.path().join("adapter");
+    copy_folder(&fixture(ADAPTER), &adapter);
+    let scan = |revision: Value| {
+        let mut config = read_json(&fixture(ADAPTER).join("adapter_config.json"));
+        config["base_model_name_or_path"] = json!("pico/base");
+        config["revision"] = revision;
+        fs::write(adapter.join("adapter_config.json"), config.to_string()).unwrap();
+        let mut command = lora_slim();
+        command.env_remove("HF_HUB_CACHE").env("HF_HOME", folder.path());
+        command.arg("scan").arg(&adapter).arg("--samples").arg(fixture("pico/samples.tokens.jsonl"));
+        command.args(["--boundary", "2"]).assert()
+    };
+    scan(json!(null)).success();
+    scan(json!("abc")).success();
+    let assert = scan(json!("v2")).code(3);
+    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("without the revision `v2`"));
+    scan(json!("../../../hub")).code(3);
+}
+
+#[test]
+fn help_completions_and_man_page_come_from_one_definition() {
+    for command in ["slim", "scan", "cut", "inspect", "verify", "completions"] {
+        let text = stdout(lora_slim().args([command, "--help"]).assert().success());
+        assert!(text.contains("Example:"), "{command}: {text}");
+    }
+    assert!(stdout(lora_slim().args(["completions", "bash"]).assert().success()).contains("--keep-layers"));
+    let man = stdout(lora_slim().arg("man").assert().success());
+    assert!(man.contains(".TH") && man.contains("keep\\-layers"));
+}
+
+#[test]
+fn the_documented_schema_is_the_one_in_use() {
+    let printed = stdout(lora_slim().arg("schema").assert().success());
+    let documented = fs::read_to_string(fixture("../docs/report.schema.json")).unwrap();
+    assert_eq!(printed, documented, "write it anew: lora-slim schema > docs/report.schema.json");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// Whatever layers are kept, what is written reads back as exactly those, and verifies.
+    #[test]
+    fn what_is_cut_reads_back(
+        layers in proptest::collection::btree_set(0usize..12, 1..8),
+        keep in proptest::collection::btree_set(0usize..12, 1..8),
+        skip in 0usize..3,
+    ) {
+        let folder = TempDir::new().unwrap();
+        let names: Vec<String> = layers.iter().flat_map(|layer| {
+            let modules = ["self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj"];
+            // Uneven layers: one of the modules is missing here and there.
+            modules.into_iter().enumerate().filter(move |(i, _)| layer % 3 != skip || i % 2 == 0)
+                .map(move |(_, module)| format!("model.layers.{layer}.{module}"))
+        }).collect();
+        let modules: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (path, out) = (folder.path().join("adapter"), folder.path().join("out"));
+        write_adapter(&path, &modules, json!({"target_modules": ["q_proj", "v_proj", "up_proj"]}));
+        let adapter = Adapter::open(&path, None).unwrap();
+        let expected: BTreeSet<usize> = layers.intersection(&keep).copied().collect();
+        match Cut::new(&adapter, &keep) {
+            Err(_) => prop_assert!(expected.is_empty()),
+            Ok(cut) => {
+                let staging = lora_slim::files::Staging::beside(&out).unwrap();
+                cut.write(&staging).unwrap();
+                staging.publish().unwrap();
+                let read = Adapter::open(&out, None).unwrap();
+                prop_assert_eq!(read.layers(), expected);
+                let differences = lora_slim::adapter::compare(&adapter, &read, true).unwrap();
+                prop_assert!(differences.is_empty(), "{:?}", differences);
+            }
+        }
+    }
+}

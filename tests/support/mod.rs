@@ -1,0 +1,72 @@
+//! What the tests share: the fixtures, folders to work in, adapters made and broken by hand.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use safetensors::tensor::{Dtype, TensorView, serialize};
+use serde_json::{Value, json};
+
+/// A file or folder of `fixtures/`.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// The program, with an empty Hugging Face cache.
+pub fn lora_slim() -> Command {
+    let mut command = Command::cargo_bin("lora-slim").expect("the program is built with its tests");
+    command.env("HF_HUB_CACHE", fixture("no-such-cache"));
+    command
+}
+
+pub fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).expect("readable")).expect("JSON")
+}
+
+/// A copy of a folder of fixtures that a test may break.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+/// Tensors by name: shape and f32 values.
+pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Writes f32 tensors as safetensors.
+pub fn write_safetensors(path: &Path, tensors: &Tensors) {
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, (shape, values))| {
+            (name.clone(), shape.clone(), values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        })
+        .collect();
+    let views =
+        bytes.iter().map(|(name, shape, data)| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
+    fs::write(path, serialize(views, None).unwrap()).unwrap();
+}
+
+/// Writes an adapter folder with one tensor pair of rank 2 for each module.
+pub fn write_adapter(folder: &Path, modules: &[&str], config: Value) {
+    fs::create_dir_all(folder).unwrap();
+    let mut tensors = Tensors::new();
+    for (seed, module) in modules.iter().enumerate() {
+        let values = |offset: usize| (0..8).map(|i| (seed * 16 + offset + i) as f32 * 0.01 + 0.01).collect();
+        tensors.insert(format!("base_model.model.{module}.lora_A.weight"), (vec![2, 4], values(0)));
+        tensors.insert(format!("base_model.model.{module}.lora_B.weight"), (vec![4, 2], values(8)));
+    }
+    write_safetensors(&folder.join("adapter_model.safetensors"), &tensors);
+    write_config(folder, config);
+}
+
+/// Writes an adapter_config.json of rank 2 with further keys.
+pub fn write_config(folder: &Path, more: Value) {
+    let mut config = json!({"peft_type": "LORA", "r": 2, "lora_alpha": 4});
+    for (key, value) in more.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    fs::write(folder.join("adapter_config.json"), config.to_string()).unwrap();
+}
