@@ -45,7 +45,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let products = Duration::from_secs_f64(flops / rate);
     println!("samples {}, boundaries {}, {} layer tokens", samples.len(), curve.points.len(), curve.work.layer_tokens);
     println!("matrix products {:.3} TFLOP at {:.1} GFLOP/s: {:.2} s", flops / 1e12, rate / 1e9, products.as_secs_f64());
-    println!("sweep {:.2} s, {:.2} times its products", wall.as_secs_f64(), wall.as_secs_f64() / products.as_secs_f64());
+    println!(
+        "sweep {:.2} s, {:.2} times its products",
+        wall.as_secs_f64(),
+        wall.as_secs_f64() / products.as_secs_f64()
+    );
     Ok(())
 }
 

@@ -142,7 +142,7 @@ fn one_pass(
     device: &Device,
     step: &mut dyn FnMut(usize, u64) -> bool,
 ) -> Result<Vec<Vec<f64>>> {
-    let pass = Pass { batch, ropes: &model.rope_tables(batch)? };
+    let pass = Pass { batch, rope: &model.rope_table(batch)? };
     let last = candidates.last().copied().unwrap_or(0);
     let mut prefix = model.embed(batch)?;
     let mut forks: Vec<Fork> = Vec::new();

@@ -1,16 +1,20 @@
 //! Causal attention inside each sample.
 //!
-//! Samples are not padded. They lie one after the other in the rows, those of one length together (a [`Group`]), and
-//! each group goes through attention as one batch of equal sequences.
+//! Samples are not padded. They lie one after the other in the rows, those of one length together (a [`Group`]). Short
+//! ones, the usual case, go through candle's packed attention, which deals queries out to all processors; for long ones
+//! each group goes as one batch of equal sequences through matrix products, which do more per byte.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
+use candle_nn::attention::flash_attn_varlen_cpu;
 use candle_nn::ops::softmax_last_dim;
-use candle_nn::rotary_emb::rope;
+use candle_nn::rotary_emb::rope_thd;
 
 use super::ModelConfig;
 use super::layer::Pass;
-use super::rope::RopeTable;
-use crate::samples::batch::Group;
+use crate::samples::batch::{Batch, Group};
+
+/// The longest sequence for which packed attention is the faster one.
+const LONGEST_PACKED: usize = 512;
 
 /// The most scores (queries × keys over all heads and sequences of a block) that are held at once.
 const BLOCK_SCORES: usize = 1 << 24;
@@ -25,37 +29,58 @@ pub fn attend(
     config: &ModelConfig,
     window: Option<usize>,
 ) -> Result<Tensor> {
-    let tokens = pass.batch.tokens();
-    let streams = q.dim(0)? / tokens;
-    let mut parts = Vec::new();
-    for group in &pass.batch.groups {
-        let table = &pass.ropes[&group.length];
-        let (q, k, v) = (
-            turn(&heads_of(q, group, streams, config.heads)?, table)?,
-            turn(&heads_of(k, group, streams, config.kv_heads)?, table)?,
-            heads_of(v, group, streams, config.kv_heads)?,
-        );
-        let attended = attend_sequences(&q, &k, &v, window)?;
-        // (streams · samples, heads, length, head_dim) → (streams, samples · length, heads · head_dim)
-        let rows = attended.transpose(1, 2)?.contiguous()?.reshape((streams, group.tokens(), config.query_size()))?;
-        parts.push(rows);
-    }
-    Tensor::cat(&parts, 1)?.reshape((streams * tokens, config.query_size()))
+    let rows = q.dim(0)?;
+    let streams = rows / pass.batch.tokens();
+    let (cos, sin) = (pass.rope.cos.repeat((streams, 1))?, pass.rope.sin.repeat((streams, 1))?);
+    let by_head = |x: &Tensor, heads: usize| x.reshape((rows, heads, config.head_dim));
+    let turn = |x: Tensor| rope_thd(&x.unsqueeze(0)?, &cos, &sin)?.squeeze(0);
+    let q = turn(by_head(q, config.heads)?)?;
+    let k = turn(by_head(k, config.kv_heads)?)?;
+    let v = by_head(v, config.kv_heads)?;
+    let longest = pass.batch.groups.iter().map(|group| group.length).max().unwrap_or(0);
+    let attended = if q.device().is_cpu() && longest <= LONGEST_PACKED {
+        attend_packed(&q, &k, &v, pass.batch, window)?
+    } else {
+        attend_by_length(&q, &k, &v, pass.batch, window)?
+    };
+    attended.reshape((rows, config.query_size()))
 }
 
-/// The rows of a group by head: (streams · tokens, heads · head_dim) → (streams · samples, heads, length, head_dim).
-fn heads_of(rows: &Tensor, group: &Group, streams: usize, heads: usize) -> Result<Tensor> {
-    let (all, width) = rows.dims2()?;
-    rows.reshape((streams, all / streams, width))?
+/// All sequences at once: q (rows, heads, head_dim), k and v (rows, kv_heads, head_dim) → (rows, heads, head_dim).
+fn attend_packed(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, window: Option<usize>) -> Result<Tensor> {
+    let (rows, _, head_dim) = q.dims3()?;
+    let streams = rows / batch.tokens();
+    let of_group = |group: &Group| std::iter::repeat_n(group.length as u32, group.samples);
+    let lengths = (0..streams).flat_map(|_| batch.groups.iter().flat_map(of_group));
+    let lengths = Tensor::from_iter(lengths, q.device())?;
+    let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
+    let back = window.map(|window| window - 1);
+    flash_attn_varlen_cpu(q, k, v, None, &lengths, &lengths, 0, 0, scale, true, back, None)
+}
+
+/// As [`attend_packed`], one length after the other.
+fn attend_by_length(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, window: Option<usize>) -> Result<Tensor> {
+    let (rows, heads, head_dim) = q.dims3()?;
+    let streams = rows / batch.tokens();
+    let mut parts = Vec::new();
+    for group in &batch.groups {
+        let sequences = |x: &Tensor| sequences_of(x, group, streams);
+        let attended = attend_sequences(&sequences(q)?, &sequences(k)?, &sequences(v)?, window)?;
+        // (streams · samples, heads, length, head_dim) → (streams, samples · length, heads · head_dim)
+        parts.push(attended.transpose(1, 2)?.contiguous()?.reshape((streams, group.tokens(), heads * head_dim))?);
+    }
+    Tensor::cat(&parts, 1)?.reshape((rows, heads, head_dim))
+}
+
+/// The sequences of a group: (streams · tokens, heads, head_dim) → (streams · samples, heads, length, head_dim).
+fn sequences_of(rows: &Tensor, group: &Group, streams: usize) -> Result<Tensor> {
+    let (all, heads, head_dim) = rows.dims3()?;
+    rows.reshape((streams, all / streams, heads * head_dim))?
         .narrow(1, group.start, group.tokens())?
         .contiguous()?
-        .reshape((streams * group.samples, group.length, heads, width / heads))?
+        .reshape((streams * group.samples, group.length, heads, head_dim))?
         .transpose(1, 2)?
         .contiguous()
-}
-
-fn turn(x: &Tensor, table: &RopeTable) -> Result<Tensor> {
-    rope(x, &table.cos, &table.sin)
 }
 
 /// Attention of equal sequences: q (n, heads, length, d), k and v (n, kv_heads, length, d) → (n, heads, length, d).
@@ -84,10 +109,31 @@ fn attend_sequences(q: &Tensor, k: &Tensor, v: &Tensor, window: Option<usize>) -
 }
 
 /// 0 where a query sees a key, −∞ elsewhere: (rows, start + rows) for the queries `start..start + rows`.
-fn mask(start: usize, rows: usize, window: Option<usize>, device: &candle_core::Device) -> Result<Tensor> {
+fn mask(start: usize, rows: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
     let keys = start + rows;
     let seen = |query: usize, key: usize| key <= query && window.is_none_or(|window| query - key < window);
     let values = (0..rows)
         .flat_map(|row| (0..keys).map(move |key| if seen(start + row, key) { 0f32 } else { f32::NEG_INFINITY }));
     Tensor::from_iter(values, device)?.reshape((rows, keys))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{Sample, batch};
+
+    #[test]
+    fn packed_attention_is_that_of_each_length() -> Result<()> {
+        let sample = |length: usize| Sample { ids: vec![0; length], scored: vec![true; length], line: 1 };
+        let batch = &batch::plan(&[3, 9, 9, 1, 14].map(sample), 1000)[0];
+        let rows = 3 * batch.tokens();
+        let random = |heads| Tensor::randn(0f32, 1.0, (rows, heads, 8), &Device::Cpu);
+        let (q, k, v) = (random(4)?, random(2)?, random(2)?);
+        for window in [None, Some(1), Some(5)] {
+            let packed = attend_packed(&q, &k, &v, batch, window)?;
+            let difference = (packed - attend_by_length(&q, &k, &v, batch, window)?)?.abs()?.max_all()?;
+            assert!(difference.to_scalar::<f32>()? < 1e-5, "{window:?}: {difference}");
+        }
+        Ok(())
+    }
 }

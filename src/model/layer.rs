@@ -8,7 +8,7 @@ use candle_nn::ops::{rms_norm, silu};
 use super::attention::attend;
 use super::family::{Family, Role};
 use super::weights::Weights;
-use super::{ModelConfig, RopeTables};
+use super::{ModelConfig, RopeTable};
 use crate::adapter::{LayerLora, Lora};
 use crate::error::Result;
 use crate::samples::batch::Batch;
@@ -25,7 +25,8 @@ pub struct Layer<'a> {
 /// What stays the same for all layers of one pass.
 pub struct Pass<'a> {
     pub batch: &'a Batch,
-    pub ropes: &'a RopeTables,
+    /// The rotary table of the batch's tokens.
+    pub rope: &'a RopeTable,
 }
 
 struct Linear {

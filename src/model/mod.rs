@@ -11,7 +11,6 @@ mod layer;
 mod rope;
 mod weights;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -25,7 +24,7 @@ use crate::tensors::{GgufMetadata, TensorStore};
 pub use config::ModelConfig;
 pub use head::AnswerRows;
 pub use layer::{Layer, Pass};
-use rope::RopeTable;
+pub use rope::RopeTable;
 use weights::Weights;
 
 /// A base model on disk, opened.
@@ -36,9 +35,6 @@ pub struct Model {
     weights: Weights,
     device: Device,
 }
-
-/// The rotary tables of a batch, by sequence length.
-pub type RopeTables = BTreeMap<usize, RopeTable>;
 
 impl Model {
     /// Opens a Hugging Face folder or a GGUF file. For GGUF the metadata, which holds the tokenizer too, comes with it.
@@ -122,16 +118,12 @@ impl Model {
         Layer::load(&self.weights, &self.config, index, &self.device)
     }
 
-    /// The rotary tables for every sequence length of a batch.
-    pub fn rope_tables(&self, batch: &Batch) -> Result<RopeTables> {
+    /// The rotary table of a batch: one row for each of its tokens.
+    pub fn rope_table(&self, batch: &Batch) -> Result<RopeTable> {
         let divisors = self.weights.rope_divisors()?;
-        let (rope, head_dim) = (&self.config.rope, self.config.head_dim);
-        let table = |length| rope.table(head_dim, length, divisors.as_deref(), &self.device);
-        Ok(batch
-            .groups
-            .iter()
-            .map(|group| Ok((group.length, table(group.length)?)))
-            .collect::<candle_core::Result<_>>()?)
+        let lengths = batch.groups.iter().flat_map(|group| std::iter::repeat_n(group.length, group.samples));
+        let table = self.config.rope.table(self.config.head_dim, lengths, divisors.as_deref(), &self.device);
+        Ok(table?)
     }
 
     /// The longest sequence that the model takes.

@@ -44,7 +44,7 @@ pub enum Scaling {
     },
 }
 
-/// The cosines and sines of a sequence: two tensors of shape (length, head_dim / 2).
+/// The cosines and sines of tokens: two tensors of shape (tokens, head_dim / 2).
 #[derive(Debug, Clone)]
 pub struct RopeTable {
     pub cos: Tensor,
@@ -52,30 +52,34 @@ pub struct RopeTable {
 }
 
 impl Rope {
-    /// The table for a sequence of `length` tokens. `divisors` (GGUF's `rope_freqs`) divide the frequencies.
+    /// The table for sequences of the given lengths, one after the other. `divisors` (GGUF's `rope_freqs`) divide the
+    /// frequencies.
     pub fn table(
         &self,
         head_dim: usize,
-        length: usize,
+        lengths: impl Iterator<Item = usize>,
         divisors: Option<&[f32]>,
         device: &Device,
     ) -> Result<RopeTable> {
-        let mut frequencies = self.inverse_frequencies(head_dim, length as f64);
-        if let Some(divisors) = divisors {
-            frequencies.iter_mut().zip(divisors).for_each(|(frequency, &divisor)| *frequency /= f64::from(divisor));
-        }
         let factor = self.attention_factor();
-        let angles = |function: fn(f64) -> f64| {
-            let positions = 0..length;
-            // The angle is taken in f32, as transformers does it: at long positions the rounding is part of the model.
-            let value = |position: usize, frequency: f64| {
-                let angle = position as f32 * frequency as f32;
-                (function(f64::from(angle)) * factor) as f32
-            };
-            let values = positions.flat_map(|position| frequencies.iter().map(move |&f| value(position, f))).collect();
-            Tensor::from_vec(values, (length, frequencies.len()), device)
-        };
-        Ok(RopeTable { cos: angles(f64::cos)?, sin: angles(f64::sin)? })
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        for length in lengths {
+            let mut frequencies = self.inverse_frequencies(head_dim, length as f64);
+            if let Some(divisors) = divisors {
+                frequencies.iter_mut().zip(divisors).for_each(|(frequency, &divisor)| *frequency /= f64::from(divisor));
+            }
+            for position in 0..length {
+                for &frequency in &frequencies {
+                    // The angle is taken in f32, as transformers does it: at long positions the rounding is part of
+                    // the model.
+                    let angle = f64::from(position as f32 * frequency as f32);
+                    cos.push((angle.cos() * factor) as f32);
+                    sin.push((angle.sin() * factor) as f32);
+                }
+            }
+        }
+        let shape = (cos.len() / (head_dim / 2), head_dim / 2);
+        Ok(RopeTable { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })
     }
 
     /// The angle by which each pair of values turns from one position to the next: `head_dim / 2` numbers.
