@@ -1,6 +1,6 @@
 //! Decoder families as data: what they are called, and what their tensors are called.
 //!
-//! The decoder of [`super::layer`] is one; a family says under which names its weights are found. A weight that a
+//! There is one decoder (`layer.rs`); a family says under which names its weights are found. A weight that a
 //! family leaves out of its files (a bias, a head that is tied) is simply absent there.
 
 /// A role that a weight plays in a decoder layer.

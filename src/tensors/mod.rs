@@ -4,7 +4,7 @@
 //! rows of a tensor widened to f32, or its bytes. It never holds a tensor: what it reads is copied out and the
 //! mapped pages are given back, so that a model much larger than memory can be walked layer by layer.
 //!
-//! This module has the only `unsafe` code of the crate (see [`map`]).
+//! This module has the only `unsafe` code of the crate (`map.rs`).
 
 mod decode;
 mod gguf;
