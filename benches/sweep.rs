@@ -2,8 +2,9 @@
 //! same products take alone, at the rate that this machine reaches in the same run.
 //!
 //! ```text
-//! cargo bench --bench sweep -- ADAPTER BASE SAMPLES [COUNT]
+//! CANDLE_NUM_THREADS=1 cargo bench --bench sweep -- ADAPTER BASE SAMPLES [COUNT]
 //! ```
+//! The variable is what the command sets for itself.
 //! SAMPLES are tokens (`input_ids`, `labels`); the default is the pico model, which only shows that it runs.
 
 use std::path::Path;
@@ -16,7 +17,7 @@ use lora_slim::model::{Model, ModelConfig};
 use lora_slim::samples::{ReadOptions, Sample, encode, read};
 use lora_slim::sweep::{Curve, Options, candidates, sweep};
 
-/// Rows of the products that are timed: those of a tile.
+/// Rows of the products that are timed: about those of a stream of 64 samples.
 const ROWS: usize = 4096;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -12,12 +12,14 @@
 //!          └o────────o───────o───────o──▶ b = 0
 //! ```
 //!
-//! The whole curve costs L + L(L + 1)/2 layer passes, half of what L + 1 full forwards cost, and the forked streams go
-//! through each weight as one tall product.
+//! The whole curve costs L + L(L + 1)/2 layer passes, half of what L + 1 full forwards cost. The streams go
+//! through a layer side by side, one to a processor: what is too small to be shared out within a stream, the element-wise
+//! work above all, then keeps every processor busy too.
 
 use std::collections::BTreeSet;
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use crate::adapter::{Adapter, LayerLora};
 use crate::error::{Result, SweepError};
@@ -125,11 +127,20 @@ fn layer_passes(layers: usize, candidates: &BTreeSet<usize>) -> u64 {
     (layers + forked) as u64
 }
 
-/// A stream that left the prefix at its boundary.
-struct Fork {
+/// The hidden states of a batch for one candidate.
+struct Stream {
     boundary: usize,
     /// (tokens of the batch, hidden)
     hidden: Tensor,
+}
+
+impl Stream {
+    /// Goes through layer `index`, with the adapter if that is below the boundary.
+    fn advance(&mut self, index: usize, layer: &Layer, pass: &Pass, lora: &LayerLora) -> candle_core::Result<()> {
+        let lora = (index < self.boundary && !lora.is_empty()).then_some(lora);
+        self.hidden = layer.forward(&self.hidden, pass, lora)?;
+        Ok(())
+    }
 }
 
 /// The losses of a batch's answer tokens for every candidate: `[candidate][answer]`.
@@ -143,44 +154,31 @@ fn one_pass(
     step: &mut dyn FnMut(usize, u64) -> bool,
 ) -> Result<Vec<Vec<f64>>> {
     let pass = Pass { batch, rope: &model.rope_table(batch)? };
+    let side_by_side = budget.streams_side_by_side(batch.tokens(), device);
     let last = candidates.last().copied().unwrap_or(0);
-    let mut prefix = model.embed(batch)?;
-    let mut forks: Vec<Fork> = Vec::new();
+    let mut prefix = Stream { boundary: last, hidden: model.embed(batch)? };
+    let mut forks: Vec<Stream> = Vec::new();
     for index in 0..model.config.layers {
         if candidates.contains(&index) && index < last {
-            forks.push(Fork { boundary: index, hidden: prefix.clone() });
+            forks.push(Stream { boundary: index, hidden: prefix.hidden.clone() });
         }
         let layer = model.layer(index)?;
-        // Above the last candidate the prefix is the whole adapter, which has nothing more to add.
         let lora = adapter.load_layer(index, device)?;
-        prefix = layer.forward(&prefix, &pass, Some(&lora).filter(|lora: &&LayerLora| !lora.is_empty()))?;
-        if !step(index, batch.tokens() as u64) {
-            return Err(SweepError::Interrupted.into());
-        }
-        for tile in forks.chunks_mut(budget.streams_per_tile(batch.tokens())) {
-            advance(&layer, tile, &pass)?;
-            if !step(index, (tile.len() * batch.tokens()) as u64) {
+        let mut streams: Vec<&mut Stream> = forks.iter_mut().chain([&mut prefix]).collect();
+        for group in streams.chunks_mut(side_by_side) {
+            group.par_iter_mut().try_for_each(|stream| stream.advance(index, &layer, &pass, &lora))?;
+            if !step(index, (group.len() * batch.tokens()) as u64) {
                 return Err(SweepError::Interrupted.into());
             }
         }
     }
-    forks.push(Fork { boundary: last, hidden: prefix });
-    debug_assert!(forks.iter().map(|fork| fork.boundary).eq(candidates.iter().copied()));
-    let rows =
-        forks.into_iter().map(|fork| model.answer_rows(&fork.hidden, batch)).collect::<Result<Vec<AnswerRows>>>()?;
+    forks.push(prefix);
+    debug_assert!(forks.iter().map(|stream| stream.boundary).eq(candidates.iter().copied()));
+    let rows = forks
+        .into_iter()
+        .map(|stream| model.answer_rows(&stream.hidden, batch))
+        .collect::<Result<Vec<AnswerRows>>>()?;
     model.answer_losses(&rows, batch)
-}
-
-/// Takes several forks through a layer as one stack of rows.
-fn advance(layer: &Layer, tile: &mut [Fork], pass: &Pass) -> candle_core::Result<()> {
-    let tokens = pass.batch.tokens();
-    let stacked = Tensor::cat(&tile.iter().map(|fork| &fork.hidden).collect::<Vec<_>>(), 0)?;
-    let advanced = layer.forward(&stacked, pass, None)?;
-    for (place, fork) in tile.iter_mut().enumerate() {
-        // A copy, because a view would keep the whole stack alive until the last of its streams moves on.
-        fork.hidden = advanced.narrow(0, place * tokens, tokens)?.copy()?;
-    }
-    Ok(())
 }
 
 /// How the memory is shared out.
@@ -190,13 +188,11 @@ struct Budget {
     weights: u64,
     /// Per token: the hidden states of all streams.
     stream_bytes: u64,
-    /// Per row of a tile: the values between two layers.
-    row_bytes: u64,
+    /// Per token of a stream that goes through a layer: the values between its two hidden states.
+    inner_bytes: u64,
 }
 
-/// Rows of a tile beyond which a product does not get faster, and tokens of a pass beyond which reading the weights
-/// costs nothing against using them.
-const TILE_ROWS: usize = 4096;
+/// Tokens of a pass beyond which reading the weights costs nothing against using them.
 const PASS_TOKENS: usize = 4096;
 
 impl Budget {
@@ -208,25 +204,28 @@ impl Budget {
             memory,
             weights: 2 * model.layer_bytes(),
             stream_bytes: (streams * config.hidden_size) as u64 * F32,
-            row_bytes: widths as u64 * F32,
+            inner_bytes: widths as u64 * F32,
         }
     }
 
     /// The tokens that one pass may hold, given the longest sample, which has to fit.
     fn tokens_per_pass(&self, longest: usize) -> Result<usize> {
-        let needed = |tokens: usize| self.weights + tokens as u64 * (self.stream_bytes + self.row_bytes);
+        let needed = |tokens: usize| self.weights + tokens as u64 * (self.stream_bytes + self.inner_bytes);
         if needed(longest) > self.memory {
             return Err(SweepError::Memory { needed: needed(longest), budget: self.memory }.into());
         }
-        let fitting = (self.memory - self.weights) / (self.stream_bytes + self.row_bytes);
+        let fitting = (self.memory - self.weights) / (self.stream_bytes + self.inner_bytes);
         Ok(usize::try_from(fitting).unwrap_or(PASS_TOKENS).min(PASS_TOKENS).max(longest))
     }
 
-    /// The streams that go through a layer as one stack.
-    fn streams_per_tile(&self, tokens: usize) -> usize {
+    /// The streams that go through a layer at the same time.
+    fn streams_side_by_side(&self, tokens: usize, device: &Device) -> usize {
+        if !device.is_cpu() {
+            return 1;
+        }
         let spare = self.memory.saturating_sub(self.weights + tokens as u64 * self.stream_bytes);
-        let rows = usize::try_from(spare / self.row_bytes).unwrap_or(TILE_ROWS).min(TILE_ROWS);
-        (rows / tokens).max(1)
+        let fitting = spare / (tokens as u64 * self.inner_bytes).max(1);
+        rayon::current_num_threads().min(usize::try_from(fitting).unwrap_or(usize::MAX)).max(1)
     }
 }
 

@@ -19,8 +19,7 @@ const LONGEST_PACKED: usize = 512;
 /// The most scores (queries × keys over all heads and sequences of a block) that are held at once.
 const BLOCK_SCORES: usize = 1 << 24;
 
-/// Attention over queries, keys and values of (streams · tokens, heads · head_dim) rows; the result is shaped as the
-/// queries. `window` is how many positions back a query sees, itself included.
+/// Attention over queries, keys and values of (tokens, heads · head_dim); the result is shaped as the queries. `window` is how many positions back a query sees, itself included.
 pub fn attend(
     q: &Tensor,
     k: &Tensor,
@@ -29,11 +28,9 @@ pub fn attend(
     config: &ModelConfig,
     window: Option<usize>,
 ) -> Result<Tensor> {
-    let rows = q.dim(0)?;
-    let streams = rows / pass.batch.tokens();
-    let (cos, sin) = (pass.rope.cos.repeat((streams, 1))?, pass.rope.sin.repeat((streams, 1))?);
-    let by_head = |x: &Tensor, heads: usize| x.reshape((rows, heads, config.head_dim));
-    let turn = |x: Tensor| rope_thd(&x.unsqueeze(0)?, &cos, &sin)?.squeeze(0);
+    let tokens = pass.batch.tokens();
+    let by_head = |x: &Tensor, heads: usize| x.reshape((tokens, heads, config.head_dim));
+    let turn = |x: Tensor| rope_thd(&x.unsqueeze(0)?, &pass.rope.cos, &pass.rope.sin)?.squeeze(0);
     let q = turn(by_head(q, config.heads)?)?;
     let k = turn(by_head(k, config.kv_heads)?)?;
     let v = by_head(v, config.kv_heads)?;
@@ -43,42 +40,37 @@ pub fn attend(
     } else {
         attend_by_length(&q, &k, &v, pass.batch, window)?
     };
-    attended.reshape((rows, config.query_size()))
+    attended.reshape((tokens, config.query_size()))
 }
 
-/// All sequences at once: q (rows, heads, head_dim), k and v (rows, kv_heads, head_dim) → (rows, heads, head_dim).
+/// All sequences at once: q (tokens, heads, head_dim), k and v (tokens, kv_heads, head_dim) → (tokens, heads,
+/// head_dim).
 fn attend_packed(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, window: Option<usize>) -> Result<Tensor> {
-    let (rows, _, head_dim) = q.dims3()?;
-    let streams = rows / batch.tokens();
-    let of_group = |group: &Group| std::iter::repeat_n(group.length as u32, group.samples);
-    let lengths = (0..streams).flat_map(|_| batch.groups.iter().flat_map(of_group));
+    let lengths = batch.groups.iter().flat_map(|group| std::iter::repeat_n(group.length as u32, group.samples));
     let lengths = Tensor::from_iter(lengths, q.device())?;
-    let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
+    let scale = (1.0 / (q.dim(2)? as f64).sqrt()) as f32;
     let back = window.map(|window| window - 1);
     flash_attn_varlen_cpu(q, k, v, None, &lengths, &lengths, 0, 0, scale, true, back, None)
 }
 
 /// As [`attend_packed`], one length after the other.
 fn attend_by_length(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, window: Option<usize>) -> Result<Tensor> {
-    let (rows, heads, head_dim) = q.dims3()?;
-    let streams = rows / batch.tokens();
+    let (_, heads, head_dim) = q.dims3()?;
     let mut parts = Vec::new();
     for group in &batch.groups {
-        let sequences = |x: &Tensor| sequences_of(x, group, streams);
+        let sequences = |x: &Tensor| sequences_of(x, group);
         let attended = attend_sequences(&sequences(q)?, &sequences(k)?, &sequences(v)?, window)?;
-        // (streams · samples, heads, length, head_dim) → (streams, samples · length, heads · head_dim)
-        parts.push(attended.transpose(1, 2)?.contiguous()?.reshape((streams, group.tokens(), heads * head_dim))?);
+        // (samples, heads, length, head_dim) → (samples · length, heads, head_dim)
+        parts.push(attended.transpose(1, 2)?.contiguous()?.reshape((group.tokens(), heads, head_dim))?);
     }
-    Tensor::cat(&parts, 1)?.reshape((rows, heads, head_dim))
+    Tensor::cat(&parts, 0)
 }
 
-/// The sequences of a group: (streams · tokens, heads, head_dim) → (streams · samples, heads, length, head_dim).
-fn sequences_of(rows: &Tensor, group: &Group, streams: usize) -> Result<Tensor> {
-    let (all, heads, head_dim) = rows.dims3()?;
-    rows.reshape((streams, all / streams, heads * head_dim))?
-        .narrow(1, group.start, group.tokens())?
-        .contiguous()?
-        .reshape((streams * group.samples, group.length, heads, head_dim))?
+/// The sequences of a group: (tokens of the batch, heads, head_dim) → (samples, heads, length, head_dim).
+fn sequences_of(x: &Tensor, group: &Group) -> Result<Tensor> {
+    let (_, heads, head_dim) = x.dims3()?;
+    x.narrow(0, group.start, group.tokens())?
+        .reshape((group.samples, group.length, heads, head_dim))?
         .transpose(1, 2)?
         .contiguous()
 }
@@ -126,8 +118,7 @@ mod tests {
     fn packed_attention_is_that_of_each_length() -> Result<()> {
         let sample = |length: usize| Sample { ids: vec![0; length], scored: vec![true; length], line: 1 };
         let batch = &batch::plan(&[3, 9, 9, 1, 14].map(sample), 1000)[0];
-        let rows = 3 * batch.tokens();
-        let random = |heads| Tensor::randn(0f32, 1.0, (rows, heads, 8), &Device::Cpu);
+        let random = |heads| Tensor::randn(0f32, 1.0, (batch.tokens(), heads, 8), &Device::Cpu);
         let (q, k, v) = (random(4)?, random(2)?, random(2)?);
         for window in [None, Some(1), Some(5)] {
             let packed = attend_packed(&q, &k, &v, batch, window)?;

@@ -66,7 +66,7 @@ impl<'a> Layer<'a> {
         })
     }
 
-    /// Runs hidden states (streams · tokens of the batch, hidden) through the layer, with the adapter's pairs of this
+    /// Runs a stream's hidden states (tokens of the batch, hidden) through the layer, with the adapter's pairs of this
     /// layer or, without `lora`, as the base model does.
     pub fn forward(&self, hidden: &Tensor, pass: &Pass, lora: Option<&LayerLora>) -> TensorResult<Tensor> {
         let eps = self.config.norm_eps as f32;
