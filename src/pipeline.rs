@@ -83,8 +83,19 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     Ok(Evaluation { adapter, base, curve, choice, report })
 }
 
-/// The report of a cut that was not evaluated.
-pub fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
+/// Writes a cut that was not evaluated, and the report of it. The input is hashed while it is copied: one takes about
+/// as long as the other.
+pub fn write_cut(name: &str, adapter: &Adapter, cut: &Cut, output: &Path) -> Result<Report> {
+    let staging = files::Staging::beside(output)?;
+    let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(&staging));
+    written?;
+    let report = report?;
+    staging.json(crate::report::REPORT_NAME, &report)?;
+    staging.publish()?;
+    Ok(report)
+}
+
+fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
     Ok(Report {
         schema_version: SCHEMA_VERSION,
         tool: Tool::THIS,

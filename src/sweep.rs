@@ -193,7 +193,7 @@ struct Budget {
 }
 
 /// Tokens of a pass beyond which reading the weights costs nothing against using them.
-const PASS_TOKENS: usize = 4096;
+const PASS_TOKENS: usize = 2048;
 
 impl Budget {
     fn new(model: &Model, streams: usize, memory: u64) -> Self {

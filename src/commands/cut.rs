@@ -22,8 +22,7 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
         return Err(AdapterError::LayerOutOfRange { path, layer, layers: adapter.layer_count() }.into());
     }
     let cut = Cut::new(&adapter, &layers)?;
-    let report = pipeline::report_of_cut(&args.adapter, &adapter, &cut)?;
-    pipeline::write(&cut, &report, &args.output)?;
+    let report = pipeline::write_cut(&args.adapter, &adapter, &cut, &args.output)?;
     if !quiet && let Some(output) = &report.output {
         print(&format!("{}\nwritten to {}\n", text::size(output), args.output.display()));
     }
