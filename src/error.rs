@@ -287,7 +287,9 @@ impl Error {
             Error::Base(BaseError::NotFound { name, .. }) if name.contains('/') && !name.starts_with(['/', '.']) => {
                 format!("download it first (`hf download {name}`), or point `--base` at a local folder or GGUF file")
             }
-            Error::Base(BaseError::NotFound { .. }) => "point `--base` at a local folder or GGUF file".into(),
+            Error::Base(BaseError::NotFound { .. }) => {
+                "check the path; an adapter is a folder, a base model a folder or a GGUF file".into()
+            }
             Error::Base(BaseError::NoRevision { name, revision }) => {
                 format!("download it (`hf download {name} --revision {revision}`), or point `--base` at a local folder")
             }

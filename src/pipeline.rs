@@ -172,6 +172,15 @@ fn prepare_samples(
     raws.truncate(request.max_samples.unwrap_or(usize::MAX));
     let needs_text = raws.iter().any(|raw| !matches!(raw.content, Content::Tokens { .. }));
     let text = if needs_text { find_text_model(request, adapter, model, gguf)? } else { None };
+    if let Some(text) = text.as_ref().filter(|text| !request.chat && text.template.is_some())
+        && raws.iter().any(|raw| matches!(raw.content, Content::Completion { .. } | Content::Instruction { .. }))
+    {
+        tracing::warn!(
+            "prompts are scored as they are, though `{}` comes with a chat template; add `--chat` if the adapter was \
+             trained through it",
+            text.path.display()
+        );
+    }
     let mut samples = samples::encode::encode(raws, text.as_ref(), request.chat, path, &model.path)?;
     let limits =
         Limits { context: model.longest_sequence(), truncate: request.truncate, vocabulary: model.config.vocab_size };

@@ -30,14 +30,19 @@ impl Setup {
         self.folder.path().join(name)
     }
 
-    /// Runs `slim`, which must fail with `code`, say all of `words`, panic nowhere and leave nothing.
-    fn slim_fails(&self, more: &[&str], code: i32, words: &[&str]) {
-        let output = lora_slim()
+    /// `slim` on the files of the folder.
+    fn slim(&self, more: &[&str]) -> assert_cmd::Command {
+        let mut command = lora_slim();
+        command
             .current_dir(self.folder.path())
             .args(["slim", "adapter", "--base", "base", "--samples", "samples.jsonl", "-o", "out"])
-            .args(more)
-            .assert()
-            .code(code);
+            .args(more);
+        command
+    }
+
+    /// Runs `slim`, which must fail with `code`, say all of `words`, panic nowhere and leave nothing.
+    fn slim_fails(&self, more: &[&str], code: i32, words: &[&str]) {
+        let output = self.slim(more).assert().code(code);
         let stderr = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
         for word in words {
             assert!(stderr.contains(word), "`{word}` is not in: {stderr}");
@@ -267,6 +272,18 @@ fn long_samples_are_refused_or_cut() {
         .success();
     let stdout = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
     assert!(stdout.contains("1 samples, 1 cut, 20 tokens, 19 of them scored"), "{stdout}");
+}
+
+#[test]
+fn prompts_without_the_chat_template_are_pointed_out() {
+    let setup = Setup::new();
+    fs::write(setup.path("samples.jsonl"), r#"{"prompt": "x", "completion": "y"}"#).unwrap();
+    let warned = |more: &[&str]| {
+        let output = setup.slim(more).output().unwrap();
+        String::from_utf8_lossy(&output.stderr).contains("add `--chat`")
+    };
+    assert!(warned(&["--dry-run"]));
+    assert!(!warned(&["--dry-run", "--chat"]));
 }
 
 #[test]

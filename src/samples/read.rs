@@ -69,7 +69,7 @@ pub fn parse(bytes: &[u8], path: &Path, options: &ReadOptions) -> Result<Vec<Raw
     let text = text.trim_start_matches('\u{feff}');
     let values: Vec<(usize, Value)> = if text.trim_start().starts_with('[') {
         let values: Vec<Value> =
-            serde_json::from_str(text).map_err(|error| malformed(error.line(), error.to_string()))?;
+            serde_json::from_str(text).map_err(|error| malformed(error.line(), format!("not JSON: {error}")))?;
         (1..).zip(values).collect()
     } else {
         let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
@@ -77,7 +77,7 @@ pub fn parse(bytes: &[u8], path: &Path, options: &ReadOptions) -> Result<Vec<Raw
             let value = serde_json::from_str(line).map_err(|error| {
                 let message = error.to_string();
                 // serde_json counts lines inside the line, which would only confuse.
-                malformed(number, message.split(" at line").next().unwrap_or(&message).to_string())
+                malformed(number, format!("not JSON: {}", message.split(" at line").next().unwrap_or(&message)))
             })?;
             Ok((number, value))
         };
