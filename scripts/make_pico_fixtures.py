@@ -32,11 +32,18 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
+    GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
+    Qwen3Config,
+    SmolLM3Config,
 )
 
 from peft_reference import IGNORED, curve, load_base, lora_layers, read_token_samples, versions
@@ -159,6 +166,81 @@ def cases() -> list[Case]:
                 layers_to_transform=[0, 1, 3],
             ),
             dtype=torch.float16,
+        ),
+        Case(
+            "qwen3",
+            Qwen3Config(**SIZES | dict(head_dim=16, rope_parameters=dict(PLAIN_ROPE))),
+            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            dtype=torch.bfloat16,
+            seed=2,
+        ),
+        Case(
+            "smollm3",
+            # Layer 3 has no rotary embedding.
+            SmolLM3Config(**SIZES | dict(
+                pad_token_id=0, tie_word_embeddings=True, rope_parameters=dict(PLAIN_ROPE)
+            )),
+            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            dtype=torch.bfloat16,
+            without=dict(no_rope_layers=[1, 1, 1, 1]),
+        ),
+        Case(
+            "granite",
+            GraniteConfig(**SIZES | dict(
+                embedding_multiplier=3.0,
+                residual_multiplier=0.6,
+                attention_multiplier=0.2,
+                logits_scaling=0.5,
+                rope_parameters=dict(PLAIN_ROPE),
+            )),
+            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            dtype=torch.bfloat16,
+            without=dict(residual_multiplier=1.0),
+        ),
+        Case(
+            "olmo2",
+            Olmo2Config(**SIZES | dict(rope_parameters=dict(PLAIN_ROPE))),
+            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            dtype=torch.bfloat16,
+        ),
+        Case(
+            "gemma",
+            # Trained with the approximation of GELU, and `gelu` in the first files.
+            GemmaConfig(**SIZES | dict(tie_word_embeddings=True, rope_parameters=dict(PLAIN_ROPE))),
+            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            dtype=torch.bfloat16,
+        ),
+        Case(
+            "gemma2",
+            # Caps low enough for random weights to reach them.
+            Gemma2Config(**SIZES | dict(
+                tie_word_embeddings=True,
+                query_pre_attn_scalar=12,
+                attn_logit_softcapping=2.0,
+                final_logit_softcapping=4.0,
+                sliding_window=8,
+                rope_parameters=dict(PLAIN_ROPE),
+            )),
+            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            dtype=torch.bfloat16,
+            without=dict(attn_logit_softcapping=None),
+        ),
+        Case(
+            "gemma3",
+            Gemma3TextConfig(**SIZES | dict(
+                num_hidden_layers=4,
+                tie_word_embeddings=True,
+                query_pre_attn_scalar=12,
+                sliding_window=8,
+                layer_types=["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"],
+                rope_parameters=dict(
+                    full_attention=dict(rope_type="linear", rope_theta=1000.0, factor=8.0),
+                    sliding_attention=dict(rope_type="default", rope_theta=100.0),
+                ),
+            )),
+            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            dtype=torch.bfloat16,
+            without=dict(sliding_window=64),
         ),
         Case(
             "llama-gguf",
@@ -374,20 +456,27 @@ def make_case(case: Case, out: Path, samples: list[dict]) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the tiny test models and their expected losses.")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "fixtures" / "pico")
-    out = parser.parse_args().out
+    parser.add_argument("--only", nargs="+", help="write these cases and leave the rest as it is")
+    arguments = parser.parse_args()
+    out = arguments.out
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(1)  # sums in one order
-    shutil.rmtree(out, ignore_errors=True)
-    tokenizer = make_tokenizer(out / "tokenizer")
-    make_text(out / "text", tokenizer)
-    write_samples(out / "samples.tokens.jsonl")
+    if not arguments.only:
+        shutil.rmtree(out, ignore_errors=True)
+        tokenizer = make_tokenizer(out / "tokenizer")
+        make_text(out / "text", tokenizer)
+        write_samples(out / "samples.tokens.jsonl")
     samples = read_token_samples(out / "samples.tokens.jsonl")
     for case in cases():
+        if arguments.only and case.name not in arguments.only:
+            continue
+        shutil.rmtree(out / case.name, ignore_errors=True)
         points = make_case(case, out, samples)
         print(f"{case.name:18}", " ".join(f"{point['loss']:.4f}" for point in points))
-    for file in (out / "tokenizer").iterdir():
-        shutil.copy(file, out / "llama-llama3-rope" / "base")
+    if not arguments.only:
+        for file in (out / "tokenizer").iterdir():
+            shutil.copy(file, out / "llama-llama3-rope" / "base")
     for file in out.rglob("*.safetensors"):
         file.chmod(0o644)  # safetensors writes them for the owner only
 

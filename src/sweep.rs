@@ -153,7 +153,7 @@ fn one_pass(
     device: &Device,
     step: &mut dyn FnMut(usize, u64) -> bool,
 ) -> Result<Vec<Vec<f64>>> {
-    let pass = Pass { batch, rope: &model.rope_table(batch)? };
+    let pass = Pass { batch, ropes: &model.rope_tables(batch)? };
     let side_by_side = budget.streams_side_by_side(batch.tokens(), device);
     let last = candidates.last().copied().unwrap_or(0);
     let mut prefix = Stream { boundary: last, hidden: model.embed(batch)? };

@@ -175,8 +175,8 @@ fn unsupported_models_and_adapters() {
     setup.slim_fails(&[], BAD_INPUT, &["`mamba`", "llama, mistral, qwen2", "lora-slim cut"]);
 
     let setup = Setup::new();
-    setup.edit_json("base/config.json", |config| config["hidden_act"] = json!("gelu"));
-    setup.slim_fails(&[], BAD_INPUT, &["`gelu`"]);
+    setup.edit_json("base/config.json", |config| config["hidden_act"] = json!("xielu"));
+    setup.slim_fails(&[], BAD_INPUT, &["`xielu`"]);
 
     let setup = Setup::new();
     setup.edit_json("adapter/adapter_config.json", |config| config["use_dora"] = json!(true));

@@ -72,3 +72,38 @@ fn qwen2_with_patterns_and_missing_layers() {
 fn llama_in_gguf() {
     check("llama-gguf");
 }
+
+#[test]
+fn qwen3_with_norms_of_each_head() {
+    check("qwen3");
+}
+
+#[test]
+fn smollm3_with_a_layer_without_rope() {
+    check("smollm3");
+}
+
+#[test]
+fn granite_with_multipliers() {
+    check("granite");
+}
+
+#[test]
+fn olmo2_with_norms_after_each_block() {
+    check("olmo2");
+}
+
+#[test]
+fn gemma_with_scaled_embeddings() {
+    check("gemma");
+}
+
+#[test]
+fn gemma2_with_soft_caps_and_alternating_windows() {
+    check("gemma2");
+}
+
+#[test]
+fn gemma3_with_two_ropes() {
+    check("gemma3");
+}

@@ -10,7 +10,7 @@ use candle_nn::ops::softmax_last_dim;
 use candle_nn::rotary_emb::rope_thd;
 
 use super::ModelConfig;
-use super::layer::Pass;
+use super::layer::{Pass, softcapped};
 use crate::samples::batch::{Batch, Group};
 
 /// The longest sequence for which packed attention is the faster one.
@@ -19,47 +19,54 @@ const LONGEST_PACKED: usize = 512;
 /// The most scores (queries × keys over all heads and sequences of a block) that are held at once.
 const BLOCK_SCORES: usize = 1 << 24;
 
-/// Attention over queries, keys and values of (tokens, heads · head_dim); the result is shaped as the queries. `window` is how many positions back a query sees, itself included.
-pub fn attend(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    pass: &Pass,
-    config: &ModelConfig,
+/// How scores become weights in a layer.
+#[derive(Debug, Clone, Copy)]
+struct Scores {
+    scale: f64,
+    softcap: Option<f64>,
+    /// How many positions back a query sees, itself included.
     window: Option<usize>,
-) -> Result<Tensor> {
+}
+
+/// The attention of layer `index` over queries, keys and values of (tokens, heads · head_dim); the result is shaped as
+/// the queries.
+pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, pass: &Pass, config: &ModelConfig, index: usize) -> Result<Tensor> {
     let tokens = pass.batch.tokens();
     let by_head = |x: &Tensor, heads: usize| x.reshape((tokens, heads, config.head_dim));
-    let turn = |x: Tensor| rope_thd(&x.unsqueeze(0)?, &pass.rope.cos, &pass.rope.sin)?.squeeze(0);
+    let turn = |x: Tensor| match config.layer_ropes[index].map(|place| &pass.ropes[place]) {
+        Some(rope) => rope_thd(&x.unsqueeze(0)?, &rope.cos, &rope.sin)?.squeeze(0),
+        None => Ok(x),
+    };
     let q = turn(by_head(q, config.heads)?)?;
     let k = turn(by_head(k, config.kv_heads)?)?;
     let v = by_head(v, config.kv_heads)?;
+    let (scale, softcap) = (config.scales.attention, config.softcaps.attention);
+    let scores = Scores { scale, softcap, window: config.windows[index] };
     let longest = pass.batch.groups.iter().map(|group| group.length).max().unwrap_or(0);
-    let attended = if q.device().is_cpu() && longest <= LONGEST_PACKED {
-        attend_packed(&q, &k, &v, pass.batch, window)?
+    let attended = if q.device().is_cpu() && longest <= LONGEST_PACKED && softcap.is_none() {
+        attend_packed(&q, &k, &v, pass.batch, scores)?
     } else {
-        attend_by_length(&q, &k, &v, pass.batch, window)?
+        attend_by_length(&q, &k, &v, pass.batch, scores)?
     };
     attended.reshape((tokens, config.query_size()))
 }
 
 /// All sequences at once: q (tokens, heads, head_dim), k and v (tokens, kv_heads, head_dim) → (tokens, heads,
 /// head_dim).
-fn attend_packed(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, window: Option<usize>) -> Result<Tensor> {
+fn attend_packed(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, scores: Scores) -> Result<Tensor> {
     let lengths = batch.groups.iter().flat_map(|group| std::iter::repeat_n(group.length as u32, group.samples));
     let lengths = Tensor::from_iter(lengths, q.device())?;
-    let scale = (1.0 / (q.dim(2)? as f64).sqrt()) as f32;
-    let back = window.map(|window| window - 1);
-    flash_attn_varlen_cpu(q, k, v, None, &lengths, &lengths, 0, 0, scale, true, back, None)
+    let back = scores.window.map(|window| window - 1);
+    flash_attn_varlen_cpu(q, k, v, None, &lengths, &lengths, 0, 0, scores.scale as f32, true, back, None)
 }
 
 /// As [`attend_packed`], one length after the other.
-fn attend_by_length(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, window: Option<usize>) -> Result<Tensor> {
+fn attend_by_length(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, scores: Scores) -> Result<Tensor> {
     let (_, heads, head_dim) = q.dims3()?;
     let mut parts = Vec::new();
     for group in &batch.groups {
         let sequences = |x: &Tensor| sequences_of(x, group);
-        let attended = attend_sequences(&sequences(q)?, &sequences(k)?, &sequences(v)?, window)?;
+        let attended = attend_sequences(&sequences(q)?, &sequences(k)?, &sequences(v)?, scores)?;
         // (samples, heads, length, head_dim) → (samples · length, heads, head_dim)
         parts.push(attended.transpose(1, 2)?.contiguous()?.reshape((group.tokens(), heads, head_dim))?);
     }
@@ -78,10 +85,9 @@ fn sequences_of(x: &Tensor, group: &Group) -> Result<Tensor> {
 /// Attention of equal sequences: q (n, heads, length, d), k and v (n, kv_heads, length, d) → (n, heads, length, d).
 ///
 /// Queries go in blocks so that the scores stay small for long samples; a block needs only the keys up to its end.
-fn attend_sequences(q: &Tensor, k: &Tensor, v: &Tensor, window: Option<usize>) -> Result<Tensor> {
+fn attend_sequences(q: &Tensor, k: &Tensor, v: &Tensor, how: Scores) -> Result<Tensor> {
     let (n, heads, length, head_dim) = q.dims4()?;
     let kv_heads = k.dim(1)?;
-    let scale = 1.0 / (head_dim as f64).sqrt();
     let rows_per_block = (BLOCK_SCORES / (n * heads * length)).clamp(1, length);
     let mut blocks = Vec::new();
     for start in (0..length).step_by(rows_per_block) {
@@ -89,11 +95,12 @@ fn attend_sequences(q: &Tensor, k: &Tensor, v: &Tensor, window: Option<usize>) -
         let keys = start + rows;
         // The query heads that share a key head are taken together: (n, kv_heads, heads / kv_heads · rows, d).
         let grouped = (n, kv_heads, heads / kv_heads * rows, head_dim);
-        let q = (q.narrow(2, start, rows)?.contiguous()?.reshape(grouped)? * scale)?;
+        let q = (q.narrow(2, start, rows)?.contiguous()?.reshape(grouped)? * how.scale)?;
         let k = k.narrow(2, 0, keys)?.contiguous()?;
         let v = v.narrow(2, 0, keys)?.contiguous()?;
         let scores = q.matmul(&k.transpose(D::Minus2, D::Minus1)?)?.reshape((n * heads, rows, keys))?;
-        let scores = scores.broadcast_add(&mask(start, rows, window, q.device())?)?;
+        let scores = softcapped(scores, how.softcap)?;
+        let scores = scores.broadcast_add(&mask(start, rows, how.window, q.device())?)?;
         let weights = softmax_last_dim(&scores)?.reshape((n, kv_heads, heads / kv_heads * rows, keys))?;
         blocks.push(weights.matmul(&v)?.reshape((n, heads, rows, head_dim))?);
     }
@@ -121,8 +128,9 @@ mod tests {
         let random = |heads| Tensor::randn(0f32, 1.0, (batch.tokens(), heads, 8), &Device::Cpu);
         let (q, k, v) = (random(4)?, random(2)?, random(2)?);
         for window in [None, Some(1), Some(5)] {
-            let packed = attend_packed(&q, &k, &v, batch, window)?;
-            let difference = (packed - attend_by_length(&q, &k, &v, batch, window)?)?.abs()?.max_all()?;
+            let scores = Scores { scale: 0.3, softcap: None, window };
+            let packed = attend_packed(&q, &k, &v, batch, scores)?;
+            let difference = (packed - attend_by_length(&q, &k, &v, batch, scores)?)?.abs()?.max_all()?;
             assert!(difference.to_scalar::<f32>()? < 1e-5, "{window:?}: {difference}");
         }
         Ok(())

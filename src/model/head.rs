@@ -11,6 +11,7 @@ use candle_nn::ops::rms_norm;
 use rayon::prelude::*;
 
 use super::Model;
+use super::layer::{scaled, softcapped};
 use crate::error::Result;
 use crate::samples::batch::Batch;
 
@@ -24,13 +25,14 @@ pub struct AnswerRows(Tensor);
 impl Model {
     /// The hidden states before the first layer: (tokens of the batch, hidden).
     pub fn embed(&self, batch: &Batch) -> Result<Tensor> {
-        self.weights.embed(&batch.ids, &self.device)
+        let embedded = self.weights.embed(&batch.ids, &self.device)?;
+        Ok(scaled(embedded, self.config.scales.embedding)?)
     }
 
     /// Takes the answer positions of a stream's last hidden states (tokens, hidden) through the final norm.
     pub fn answer_rows(&self, hidden: &Tensor, batch: &Batch) -> Result<AnswerRows> {
         let positions = Tensor::from_iter(batch.answers.iter().map(|answer| answer.position as u32), &self.device)?;
-        let norm = self.weights.final_norm(&self.device)?;
+        let norm = self.weights.final_norm(&self.config, &self.device)?;
         let rows = hidden.index_select(&positions, 0)?;
         Ok(AnswerRows(rms_norm(&rows, &norm, self.config.norm_eps as f32)?))
     }
@@ -49,6 +51,7 @@ impl Model {
             let head_t = self.weights.head(&self.config, words.clone(), &self.device)?.t()?;
             for (chunk, scores) in scores.chunks_mut(POSITION_CHUNK).enumerate() {
                 let logits = rows.narrow(0, chunk * POSITION_CHUNK, scores.len())?.matmul(&head_t)?;
+                let logits = softcapped(scaled(logits, self.config.scales.logits)?, self.config.softcaps.logits)?;
                 let logits = logits.flatten_all()?.to_vec1::<f32>()?;
                 let rows = logits.par_chunks(words.len());
                 scores.par_iter_mut().zip(rows).for_each(|(score, logits)| score.add(logits, &words));

@@ -24,6 +24,7 @@ use crate::tensors::{GgufMetadata, TensorStore};
 pub use config::ModelConfig;
 pub use head::AnswerRows;
 pub use layer::{Layer, Pass};
+use rope::Rope;
 pub use rope::RopeTable;
 use weights::Weights;
 
@@ -118,17 +119,17 @@ impl Model {
         Layer::load(&self.weights, &self.config, index, &self.device)
     }
 
-    /// The rotary table of a batch: one row for each of its tokens.
-    pub fn rope_table(&self, batch: &Batch) -> Result<RopeTable> {
+    /// The rotary tables of a batch, one for each of `config.ropes`, with one row for each of its tokens.
+    pub fn rope_tables(&self, batch: &Batch) -> Result<Vec<RopeTable>> {
         let divisors = self.weights.rope_divisors()?;
-        let lengths = batch.groups.iter().flat_map(|group| std::iter::repeat_n(group.length, group.samples));
-        let table = self.config.rope.table(self.config.head_dim, lengths, divisors.as_deref(), &self.device);
-        Ok(table?)
+        let lengths = || batch.groups.iter().flat_map(|group| std::iter::repeat_n(group.length, group.samples));
+        let table = |rope: &Rope| rope.table(self.config.head_dim, lengths(), divisors.as_deref(), &self.device);
+        Ok(self.config.ropes.iter().map(table).collect::<candle_core::Result<_>>()?)
     }
 
     /// The longest sequence that the model takes.
     pub fn longest_sequence(&self) -> usize {
-        self.config.rope.longest(self.config.context)
+        self.config.ropes.iter().map(|rope| rope.longest(self.config.context)).min().unwrap_or(self.config.context)
     }
 
     /// The bytes of one layer in f32.

@@ -88,7 +88,7 @@ impl Weights {
         self.store.entry_of_shape(&self.head_name(config), &embedding)?;
         self.store.entry_of_shape(&self.final_norm_name(), &[config.hidden_size])?;
         for layer in 0..config.layers {
-            for role in [Role::AttentionNorm, Role::MlpNorm].into_iter().chain(Role::LINEAR) {
+            for role in config.family.roles() {
                 let shape = shape_of(role, config);
                 self.store.entry_of_shape(&self.name(config, layer, role, "weight"), &shape)?;
                 let bias = self.name(config, layer, role, "bias");
@@ -100,10 +100,21 @@ impl Weights {
         Ok(())
     }
 
-    /// The weight of a role in a layer: (outputs, inputs), or (size) for a norm.
+    /// The weight of a linear role in a layer: (outputs, inputs).
     pub fn weight(&self, config: &ModelConfig, layer: usize, role: Role, device: &Device) -> Result<Tensor> {
         let weight = self.store.load(&self.name(config, layer, role, "weight"), device)?;
         Ok(self.in_model_order(weight, role, config)?)
+    }
+
+    /// The weight of a norm in a layer, as what values are multiplied with: (size).
+    pub fn norm(&self, config: &ModelConfig, layer: usize, role: Role, device: &Device) -> Result<Tensor> {
+        self.load_norm(&self.name(config, layer, role, "weight"), config, device)
+    }
+
+    fn load_norm(&self, name: &str, config: &ModelConfig, device: &Device) -> Result<Tensor> {
+        let weight = self.store.load(name, device)?;
+        let add_one = config.family.norms_add_one && !matches!(self.names, Names::Gguf);
+        Ok(if add_one { (weight + 1.0)? } else { weight })
     }
 
     /// The bias of a role in a layer: (outputs), where there is one.
@@ -148,8 +159,8 @@ impl Weights {
     }
 
     /// The weight of the final norm: (hidden).
-    pub fn final_norm(&self, device: &Device) -> Result<Tensor> {
-        self.store.load(&self.final_norm_name(), device)
+    pub fn final_norm(&self, config: &ModelConfig, device: &Device) -> Result<Tensor> {
+        self.load_norm(&self.final_norm_name(), config, device)
     }
 
     /// Rows `rows` of the head: (rows, hidden).
@@ -172,7 +183,10 @@ impl Weights {
 pub fn shape_of(role: Role, config: &ModelConfig) -> Vec<usize> {
     let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
     match role {
-        Role::AttentionNorm | Role::MlpNorm => vec![hidden],
+        Role::AttentionNorm | Role::AttentionPostNorm | Role::MlpNorm | Role::MlpPostNorm => vec![hidden],
+        Role::QueryNorm if config.family.norms_heads_together => vec![config.query_size()],
+        Role::KeyNorm if config.family.norms_heads_together => vec![config.kv_size()],
+        Role::QueryNorm | Role::KeyNorm => vec![config.head_dim],
         Role::Query => vec![config.query_size(), hidden],
         Role::Key | Role::Value => vec![config.kv_size(), hidden],
         Role::AttentionOut => vec![hidden, config.query_size()],

@@ -1,0 +1,79 @@
+//! The configuration of a GGUF file, from its metadata.
+
+use std::path::Path;
+
+use super::{MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
+use crate::error::{BaseError, Result};
+use crate::model::family;
+use crate::model::rope::{Rope, Scaling};
+use crate::tensors::GgufMetadata;
+
+impl ModelConfig {
+    /// Reads the metadata of a GGUF file. The vocabulary is that of the embedding, `vocab_size`.
+    pub fn from_gguf(metadata: &GgufMetadata, vocab_size: usize, path: &Path) -> Result<Self> {
+        let missing = |key: &str| BaseError::Config { path: path.into(), key: key.into(), problem: "is missing" };
+        let architecture = metadata.string("general.architecture").ok_or_else(|| missing("general.architecture"))?;
+        let family =
+            family::by_gguf_architecture(architecture).ok_or_else(|| unsupported_family(path, architecture))?;
+        let key = |name: &str| format!("{architecture}.{name}");
+        let optional = |name: &str| metadata.integer(&key(name)).map(|value| value as usize);
+        let size = |name: &str| optional(name).ok_or_else(|| missing(&key(name)));
+        let layers = size("block_count")?;
+        let hidden_size = size("embedding_length")?;
+        let heads = size("attention.head_count")?;
+        let context = size("context_length")?;
+        let head_dim = optional("attention.key_length").unwrap_or(hidden_size / heads.max(1));
+        let config = Self {
+            family,
+            layers,
+            hidden_size,
+            intermediate_size: size("feed_forward_length")?,
+            heads,
+            kv_heads: optional("attention.head_count_kv").unwrap_or(heads),
+            head_dim,
+            vocab_size,
+            context,
+            norm_eps: metadata
+                .float(&key("attention.layer_norm_rms_epsilon"))
+                .ok_or_else(|| missing(&key("attention.layer_norm_rms_epsilon")))?,
+            ropes: vec![gguf_rope(metadata, architecture, context, path)?],
+            layer_ropes: vec![Some(0); layers.min(MOST_LAYERS)],
+            windows: vec![optional("attention.sliding_window").filter(|&window| window > 0); layers.min(MOST_LAYERS)],
+            tied: None,
+            activation: family.activation,
+            scales: Scales::plain(head_dim.max(1)),
+            softcaps: Softcaps::default(),
+        };
+        config.check(path)
+    }
+}
+
+/// The rope of a GGUF model. Llama 3's scaling is not in the metadata but in a tensor, `rope_freqs.weight`, which
+/// [`Rope::inverse_frequencies`] is given beside this.
+fn gguf_rope(metadata: &GgufMetadata, architecture: &str, context: usize, path: &Path) -> Result<Rope> {
+    let number = |name: &str| {
+        let key = format!("{architecture}.rope.{name}");
+        metadata.float(&key).or_else(|| metadata.integer(&key).map(|value| value as f64))
+    };
+    let theta = number("freq_base").unwrap_or(10_000.0);
+    let original_context = number("scaling.original_context_length").unwrap_or(context as f64);
+    let factor = number("scaling.factor");
+    let scaling = match (metadata.string(&format!("{architecture}.rope.scaling.type")).unwrap_or("none"), factor) {
+        ("none", _) => Scaling::None,
+        ("linear", Some(factor)) => Scaling::Linear { factor },
+        ("yarn", Some(factor)) => Scaling::Yarn {
+            factor,
+            original_context,
+            beta_fast: number("scaling.yarn_beta_fast").unwrap_or(32.0),
+            beta_slow: number("scaling.yarn_beta_slow").unwrap_or(1.0),
+            truncate: true,
+            attention_factor: None,
+            mscale: None,
+        },
+        (other, _) => {
+            let feature = format!("the rope scaling `{other}`");
+            return Err(BaseError::UnsupportedFeature { path: path.into(), feature }.into());
+        }
+    };
+    Ok(Rope { theta, scaling })
+}
