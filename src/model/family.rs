@@ -55,7 +55,7 @@ pub struct Family {
     /// Queries and keys are normalised over all heads together, not head by head.
     pub norms_heads_together: bool,
     /// Numbers that transformers takes when `config.json` does not have the key.
-    pub defaults: &'static [(&'static str, f64)],
+    defaults: &'static [(&'static str, f64)],
 }
 
 const LINEARS: Names = &[
@@ -148,6 +148,7 @@ static FAMILIES: [Family; 9] = [
     },
     Family {
         model_types: &["gemma3_text"],
+        gguf_architectures: &["gemma3"],
         layer_names: &[LINEARS, OUTER_PRE_NORMS, POST_NORMS, HEAD_NORMS],
         defaults: &[
             ("head_dim", 256.0),
@@ -179,6 +180,10 @@ pub fn supported() -> String {
 }
 
 impl Family {
+    pub fn default(&self, key: &str) -> Option<f64> {
+        self.defaults.iter().find(|(name, _)| *name == key).map(|&(_, value)| value)
+    }
+
     /// The roles that the family has.
     pub fn roles(&self) -> impl Iterator<Item = Role> {
         self.layer_names.iter().copied().flatten().map(|&(role, _, _)| role)

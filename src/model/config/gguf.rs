@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
 use crate::error::{BaseError, Result};
-use crate::model::family;
+use crate::model::family::{self, Family};
 use crate::model::rope::{Rope, Scaling};
 use crate::tensors::GgufMetadata;
 
@@ -23,6 +23,9 @@ impl ModelConfig {
         let heads = size("attention.head_count")?;
         let context = size("context_length")?;
         let head_dim = optional("attention.key_length").unwrap_or(hidden_size / heads.max(1));
+        let windows = windows(layers, optional("attention.sliding_window"), family);
+        let (ropes, layer_ropes) = gguf_ropes(metadata, architecture, context, &windows, family, path)?;
+        let number = |name: &str| metadata.float(&key(name)).or(family.default(name));
         let config = Self {
             family,
             layers,
@@ -36,16 +39,56 @@ impl ModelConfig {
             norm_eps: metadata
                 .float(&key("attention.layer_norm_rms_epsilon"))
                 .ok_or_else(|| missing(&key("attention.layer_norm_rms_epsilon")))?,
-            ropes: vec![gguf_rope(metadata, architecture, context, path)?],
-            layer_ropes: vec![Some(0); layers.min(MOST_LAYERS)],
-            windows: vec![optional("attention.sliding_window").filter(|&window| window > 0); layers.min(MOST_LAYERS)],
+            ropes,
+            layer_ropes,
+            windows,
             tied: None,
             activation: family.activation,
-            scales: Scales::plain(head_dim.max(1)),
-            softcaps: Softcaps::default(),
+            scales: Scales {
+                embedding: if family.scales_embedding { (hidden_size as f64).sqrt() } else { 1.0 },
+                ..Scales::plain(attention_size(family, layers, hidden_size, heads, head_dim).max(1))
+            },
+            softcaps: Softcaps {
+                attention: number("attn_logit_softcapping"),
+                logits: number("final_logit_softcapping"),
+            },
         };
         config.check(path)
     }
+}
+
+/// The size whose root divides the products of queries and keys: that of a head, but for the 27B models of Gemma 2 and 3,
+/// which llama.cpp knows by their numbers of layers.
+fn attention_size(family: &Family, layers: usize, hidden_size: usize, heads: usize, head_dim: usize) -> usize {
+    let is_gemma_27b = matches!((family.model_types[0], layers), ("gemma2", 46) | ("gemma3_text", 62));
+    if is_gemma_27b { hidden_size / heads.max(1) } else { head_dim }
+}
+
+/// The window of each layer. Which layers slide is not in the file.
+fn windows(layers: usize, window: Option<usize>, family: &Family) -> Vec<Option<usize>> {
+    let window = window.filter(|&window| window > 0);
+    let pattern = family.default("sliding_window_pattern").map(|pattern| pattern as usize);
+    let slides = |layer: usize| pattern.is_none_or(|pattern| !(layer + 1).is_multiple_of(pattern));
+    (0..layers.min(MOST_LAYERS)).map(|layer| window.filter(|_| slides(layer))).collect()
+}
+
+/// The rotary embeddings, and for each layer the place of its own.
+fn gguf_ropes(
+    metadata: &GgufMetadata,
+    architecture: &str,
+    context: usize,
+    windows: &[Option<usize>],
+    family: &Family,
+    path: &Path,
+) -> Result<(Vec<Rope>, Vec<Option<usize>>)> {
+    let full = gguf_rope(metadata, architecture, context, path)?;
+    let local = metadata
+        .float(&format!("{architecture}.rope.freq_base_swa"))
+        .or(family.default("rope_local_base_freq"))
+        .map(|theta| Rope { theta, scaling: Scaling::None });
+    let place = |window: &Option<usize>| Some(usize::from(local.is_some() && window.is_some()));
+    let layer_ropes = windows.iter().map(place).collect();
+    Ok(([Some(full), local.clone()].into_iter().flatten().collect(), layer_ropes))
 }
 
 /// The rope of a GGUF model. Llama 3's scaling is not in the metadata but in a tensor, `rope_freqs.weight`, which

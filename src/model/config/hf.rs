@@ -74,8 +74,7 @@ impl<'a> Fields<'a> {
 
     /// What transformers takes if the key is absent, which is not the same as `null`.
     fn default(&self, key: &str) -> Option<f64> {
-        let absent = !self.config.contains_key(key);
-        self.family.defaults.iter().find(|(name, _)| absent && *name == key).map(|&(_, value)| value)
+        if self.config.contains_key(key) { None } else { self.family.default(key) }
     }
 
     fn float(&self, key: &str) -> Option<f64> {
