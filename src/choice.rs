@@ -4,7 +4,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use crate::error::{ChoiceError, Result};
 use crate::sweep::{Curve, Point};
 
 /// Who decides.
@@ -131,8 +130,9 @@ fn student_quantile(confidence: f64, freedom: usize) -> f64 {
 
 /// Chooses among the boundaries that `allowed` admits (limits on layers or bytes).
 ///
-/// Boundary 0 is an adapter without layers: when a rule arrives there, the adapter does not help, and that is an error.
-pub fn choose(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bool) -> Result<Choice> {
+/// A rule may arrive at boundary 0, an adapter without layers: then the adapter does not help, and there is nothing to
+/// write.
+pub fn choose(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bool) -> Choice {
     let verdicts = verdicts(curve, options);
     let whole = &verdicts[verdicts.len() - 1];
     let candidates: Vec<&Verdict> = verdicts.iter().filter(|verdict| allowed(verdict.boundary)).collect();
@@ -165,16 +165,7 @@ pub fn choose(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bool)
             }
         }
     };
-    if verdict.boundary == 0 {
-        return Err(ChoiceError::AdapterDoesNotHelp { rule: options.rule.name() }.into());
-    }
-    Ok(Choice {
-        boundary: verdict.boundary,
-        rule: options.rule,
-        reason,
-        loss: verdict.loss,
-        gain_kept: verdict.gain_kept,
-    })
+    Choice { boundary: verdict.boundary, rule: options.rule, reason, loss: verdict.loss, gain_kept: verdict.gain_kept }
 }
 
 fn not_worse(verdict: &Verdict, options: &Options, margin: f64) -> String {
@@ -196,8 +187,8 @@ mod tests {
         Curve { points: points.collect(), answers: vec![1, 2, 3, 4], work: Default::default() }
     }
 
-    fn chosen(curve: &Curve, rule: Rule) -> Result<usize> {
-        choose(curve, &Options { rule, ..Options::default() }, |_| true).map(|choice| choice.boundary)
+    fn chosen(curve: &Curve, rule: Rule) -> usize {
+        choose(curve, &Options { rule, ..Options::default() }, |_| true).boundary
     }
 
     #[test]
@@ -212,8 +203,8 @@ mod tests {
             (4, [0.9, 1.8, 2.7, 3.6]),
             (5, [1.0, 2.0, 3.0, 4.0]),
         ]);
-        assert_eq!(chosen(&curve, Rule::Smallest).unwrap(), 3);
-        assert_eq!(chosen(&curve, Rule::Best).unwrap(), 4);
+        assert_eq!(chosen(&curve, Rule::Smallest), 3);
+        assert_eq!(chosen(&curve, Rule::Best), 4);
     }
 
     #[test]
@@ -221,22 +212,21 @@ mod tests {
         let points = [(0, 3.0), (1, 1.0), (2, 1.0)];
         let points = points.map(|(boundary, loss)| Point { boundary, per_sample: vec![loss] });
         let curve = Curve { points: points.into(), answers: vec![1], work: Default::default() };
-        assert_eq!(chosen(&curve, Rule::Smallest).unwrap(), 2);
+        assert_eq!(chosen(&curve, Rule::Smallest), 2);
     }
 
     #[test]
-    fn an_adapter_that_does_not_help_is_refused() {
+    fn without_a_gain_nothing_is_kept() {
         let curve = curve(&[(0, [1.0, 2.0, 3.0, 4.0]), (1, [2.0, 4.0, 6.0, 8.0])]);
         for rule in [Rule::Smallest, Rule::Best] {
-            let error = chosen(&curve, rule).unwrap_err();
-            assert!(matches!(error, crate::Error::Choice(ChoiceError::AdapterDoesNotHelp { .. })), "{error}");
+            assert_eq!(chosen(&curve, rule), 0);
         }
     }
 
     #[test]
     fn a_limit_is_kept() {
         let curve = curve(&[(0, [4.0; 4]), (1, [3.0; 4]), (2, [2.0; 4]), (3, [1.0; 4])]);
-        let choice = choose(&curve, &Options::default(), |boundary| boundary <= 2).unwrap();
+        let choice = choose(&curve, &Options::default(), |boundary| boundary <= 2);
         assert_eq!(choice.boundary, 2);
     }
 

@@ -60,8 +60,11 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     if !candidates.iter().any(|&boundary| boundary > 0 && allowed(boundary)) {
         return Err(limit_too_small(&request.limits, &adapter).into());
     }
-    let choice = choice::choose(&curve, &request.choice, allowed)?;
-    let output = describe_output(&adapter, &Cut::below(&adapter, choice.boundary)?);
+    let choice = choice::choose(&curve, &request.choice, allowed);
+    let output = match choice.boundary {
+        0 => None,
+        boundary => Some(describe_output(&adapter, &Cut::below(&adapter, boundary)?)),
+    };
     let report = Report {
         schema_version: SCHEMA_VERSION,
         tool: Tool::THIS,
@@ -78,7 +81,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         curve: describe_curve(&curve, &adapter, &request.choice),
         work: Some(WorkDone { passes: curve.work.passes, layer_tokens: curve.work.layer_tokens }),
         chosen: Some(choice.clone()),
-        output: Some(output),
+        output,
     };
     Ok(Evaluation { adapter, base, curve, choice, report })
 }

@@ -6,7 +6,7 @@ use super::{evaluate, print};
 use crate::adapter::Cut;
 use crate::base;
 use crate::cli::SlimArgs;
-use crate::error::Result;
+use crate::error::{ChoiceError, Result};
 use crate::report::text;
 use crate::{files, pipeline};
 
@@ -20,6 +20,9 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     let evaluation = evaluate::run(args.evaluate, quiet)?;
     if !quiet {
         print(&text::report(&evaluation.report));
+    }
+    if evaluation.choice.boundary == 0 {
+        return Err(ChoiceError::AdapterDoesNotHelp { rule: evaluation.choice.rule.name() }.into());
     }
     if args.dry_run {
         return Ok(true);

@@ -35,7 +35,7 @@ pub struct Report {
     pub work: Option<WorkDone>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Choice>,
-    /// What is (or, after `scan`, would be) written.
+    /// What is (or, after `scan`, would be) written; absent at boundary 0, which is never written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
 }
