@@ -63,6 +63,7 @@ SIZES = dict(
     eos_token_id=2,
 )
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+PLAIN_LORA = dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR)
 # With 8 dimensions per head the wavelengths are 6, 63, 628 and 6283, so that an original context
 # of 128 puts one frequency in the high band, one in the middle and two in the low one.
 LLAMA3_ROPE = dict(
@@ -102,7 +103,7 @@ def cases() -> list[Case]:
                 max_position_embeddings=1024,
                 rope_parameters=dict(LLAMA3_ROPE),
             )),
-            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            PLAIN_LORA,
             without=dict(rope_parameters=dict(PLAIN_ROPE)),
         ),
         Case(
@@ -123,7 +124,7 @@ def cases() -> list[Case]:
                 max_position_embeddings=32,
                 rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=2.0),
             )),
-            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            PLAIN_LORA,
             without=dict(rope_parameters=dict(PLAIN_ROPE)),
             seed=1,
         ),
@@ -136,7 +137,7 @@ def cases() -> list[Case]:
                     rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=64
                 ),
             )),
-            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            PLAIN_LORA,
             legacy_rope=True,
             without=dict(rope_parameters=dict(PLAIN_ROPE)),
         ),
@@ -145,7 +146,7 @@ def cases() -> list[Case]:
             MistralConfig(**SIZES | dict(
                 head_dim=16, sliding_window=8, rope_parameters=dict(PLAIN_ROPE)
             )),
-            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            PLAIN_LORA,
             dtype=torch.bfloat16,
             shard_size="80KB",
             without=dict(sliding_window=None),
@@ -170,7 +171,7 @@ def cases() -> list[Case]:
         Case(
             "qwen3",
             Qwen3Config(**SIZES | dict(head_dim=16, rope_parameters=dict(PLAIN_ROPE))),
-            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            PLAIN_LORA,
             dtype=torch.bfloat16,
             seed=2,
         ),
@@ -180,7 +181,7 @@ def cases() -> list[Case]:
             SmolLM3Config(**SIZES | dict(
                 pad_token_id=0, tie_word_embeddings=True, rope_parameters=dict(PLAIN_ROPE)
             )),
-            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            PLAIN_LORA,
             dtype=torch.bfloat16,
             without=dict(no_rope_layers=[1, 1, 1, 1]),
         ),
@@ -193,21 +194,21 @@ def cases() -> list[Case]:
                 logits_scaling=0.5,
                 rope_parameters=dict(PLAIN_ROPE),
             )),
-            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            PLAIN_LORA,
             dtype=torch.bfloat16,
             without=dict(residual_multiplier=1.0),
         ),
         Case(
             "olmo2",
             Olmo2Config(**SIZES | dict(rope_parameters=dict(PLAIN_ROPE))),
-            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            PLAIN_LORA,
             dtype=torch.bfloat16,
         ),
         Case(
             "gemma",
             # Trained with the approximation of GELU, and `gelu` in the first files.
             GemmaConfig(**SIZES | dict(tie_word_embeddings=True, rope_parameters=dict(PLAIN_ROPE))),
-            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            PLAIN_LORA,
             dtype=torch.bfloat16,
         ),
         Case(
@@ -221,7 +222,7 @@ def cases() -> list[Case]:
                 sliding_window=8,
                 rope_parameters=dict(PLAIN_ROPE),
             )),
-            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            PLAIN_LORA,
             dtype=torch.bfloat16,
             without=dict(attn_logit_softcapping=None),
         ),
@@ -238,7 +239,7 @@ def cases() -> list[Case]:
                     sliding_attention=dict(rope_type="default", rope_theta=100.0),
                 ),
             )),
-            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            PLAIN_LORA,
             dtype=torch.bfloat16,
             without=dict(sliding_window=64),
         ),
@@ -252,7 +253,7 @@ def cases() -> list[Case]:
                 max_position_embeddings=1024,
                 rope_parameters=dict(LLAMA3_ROPE),
             )),
-            dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR),
+            PLAIN_LORA,
             without=dict(rope_parameters=dict(PLAIN_ROPE)),
             gguf=True,
             seed=2,

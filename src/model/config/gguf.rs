@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
+use super::{MOST_LAYERS, ModelConfig, Scales, Softcaps, ropes_by_window, unsupported_family};
 use crate::error::{BaseError, Result};
 use crate::model::family::{self, Family};
 use crate::model::rope::{Rope, Scaling};
@@ -44,10 +44,11 @@ impl ModelConfig {
             windows,
             tied: None,
             activation: family.activation,
-            scales: Scales {
-                embedding: if family.scales_embedding { (hidden_size as f64).sqrt() } else { 1.0 },
-                ..Scales::plain(attention_size(family, layers, hidden_size, heads, head_dim).max(1))
-            },
+            scales: Scales::plain(
+                family,
+                hidden_size,
+                attention_size(family, layers, hidden_size, heads, head_dim).max(1),
+            ),
             softcaps: Softcaps {
                 attention: number("attn_logit_softcapping"),
                 logits: number("final_logit_softcapping"),
@@ -86,9 +87,7 @@ fn gguf_ropes(
         .float(&format!("{architecture}.rope.freq_base_swa"))
         .or(family.default("rope_local_base_freq"))
         .map(|theta| Rope { theta, scaling: Scaling::None });
-    let place = |window: &Option<usize>| Some(usize::from(local.is_some() && window.is_some()));
-    let layer_ropes = windows.iter().map(place).collect();
-    Ok(([Some(full), local.clone()].into_iter().flatten().collect(), layer_ropes))
+    Ok(ropes_by_window(full, local, windows))
 }
 
 /// The rope of a GGUF model. Llama 3's scaling is not in the metadata but in a tensor, `rope_freqs.weight`, which

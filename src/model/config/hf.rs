@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Activation, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
+use super::{Activation, MOST_LAYERS, ModelConfig, Scales, Softcaps, ropes_by_window, unsupported_family};
 use crate::error::{BaseError, Result};
 use crate::model::family::{self, Family};
 use crate::model::rope::{Rope, Scaling};
@@ -16,7 +16,7 @@ impl ModelConfig {
         let model_type = config.get("model_type").and_then(Value::as_str).ok_or(missing)?;
         let family = family::by_model_type(model_type).ok_or_else(|| unsupported_family(path, model_type))?;
         let fields = Fields { config, family, path };
-        if config.get("use_bidirectional_attention").and_then(Value::as_bool) == Some(true) {
+        if fields.flag("use_bidirectional_attention") == Some(true) {
             return Err(fields.unsupported("`use_bidirectional_attention`".into()).into());
         }
         let layers = fields.size("num_hidden_layers")?;
@@ -40,9 +40,9 @@ impl ModelConfig {
             ropes,
             layer_ropes,
             windows,
-            tied: config.get("tie_word_embeddings").and_then(Value::as_bool),
+            tied: fields.flag("tie_word_embeddings"),
             activation: fields.activation()?,
-            scales: fields.scales(hidden_size, head_dim),
+            scales: fields.scales(Scales::plain(family, hidden_size, head_dim)),
             softcaps: Softcaps {
                 attention: fields.float("attn_logit_softcapping"),
                 logits: fields.float("final_logit_softcapping"),
@@ -99,8 +99,7 @@ impl<'a> Fields<'a> {
         self.optional_size(key)?.ok_or_else(|| self.problem(key, "is missing").into())
     }
 
-    /// The rotary embeddings and the place of each layer's own. Where sliding layers have one of their own, it comes
-    /// second.
+    /// The rotary embeddings, and for each layer the place of its own.
     fn ropes(&self, context: usize, windows: &[Option<usize>]) -> Result<(Vec<Rope>, Vec<Option<usize>>)> {
         // `rope_parameters` (transformers 5), or `rope_scaling` beside `rope_theta` (transformers 4).
         let parameters =
@@ -111,9 +110,11 @@ impl<'a> Fields<'a> {
             Some(parameters) => Some(self.rope(Some(parameters), "rope_local_base_freq", context)?),
             None => self.float("rope_local_base_freq").map(|theta| Rope { theta, scaling: Scaling::None }),
         };
-        let place = |layer: usize| usize::from(local.is_some() && windows[layer].is_some());
-        let layer_ropes = (0..windows.len()).map(|layer| Some(place(layer)).filter(|_| self.has_rope(layer))).collect();
-        Ok(([Some(full), local.clone()].into_iter().flatten().collect(), layer_ropes))
+        let (ropes, mut places) = ropes_by_window(full, local, windows);
+        for (_, place) in places.iter_mut().enumerate().filter(|(layer, _)| !self.has_rope(*layer)) {
+            *place = None;
+        }
+        Ok((ropes, places))
     }
 
     /// SmolLM3 leaves rotary embedding out of some layers: `no_rope_layers` has 0 for them, or they come at an interval.
@@ -186,18 +187,13 @@ impl<'a> Fields<'a> {
         Ok(if means_tanh { Activation::GeluTanh } else { activation })
     }
 
-    fn scales(&self, hidden_size: usize, head_dim: usize) -> Scales {
-        let plain = Scales::plain(head_dim);
-        let embedding = if self.family.scales_embedding { (hidden_size as f64).sqrt() } else { 1.0 };
-        let scalar = self.float("query_pre_attn_scalar");
+    fn scales(&self, plain: Scales) -> Scales {
+        let attention = self.float("query_pre_attn_scalar").map_or(plain.attention, |scalar| 1.0 / scalar.sqrt());
         Scales {
-            embedding: self.float("embedding_multiplier").unwrap_or(embedding),
-            residual: self.float("residual_multiplier").unwrap_or(1.0),
-            attention: self
-                .float("attention_multiplier")
-                .or(scalar.map(|scalar| 1.0 / scalar.sqrt()))
-                .unwrap_or(plain.attention),
-            logits: self.float("logits_scaling").map_or(1.0, |divisor| 1.0 / divisor),
+            embedding: self.float("embedding_multiplier").unwrap_or(plain.embedding),
+            residual: self.float("residual_multiplier").unwrap_or(plain.residual),
+            attention: self.float("attention_multiplier").unwrap_or(attention),
+            logits: self.float("logits_scaling").map_or(plain.logits, |divisor| 1.0 / divisor),
         }
     }
 }

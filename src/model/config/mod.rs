@@ -38,6 +38,45 @@ pub struct ModelConfig {
     pub softcaps: Softcaps,
 }
 
+impl ModelConfig {
+    /// The number of values of each token's queries over all heads.
+    pub fn query_size(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// The number of values of each token's keys (or values) over all heads.
+    pub fn kv_size(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    fn check(self, path: &Path) -> Result<Self> {
+        let wrong = |key: &str, problem| BaseError::Config { path: path.into(), key: key.into(), problem };
+        let sizes = [
+            ("number of layers", self.layers),
+            ("hidden size", self.hidden_size),
+            ("intermediate size", self.intermediate_size),
+            ("number of heads", self.heads),
+            ("number of key-value heads", self.kv_heads),
+            ("head size", self.head_dim),
+            ("vocabulary size", self.vocab_size),
+            ("context length", self.context),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0 || *size > LARGEST_SIZE) {
+            return Err(wrong(name, "is zero or impossibly large").into());
+        }
+        if self.layers > MOST_LAYERS {
+            return Err(wrong("number of layers", "is impossibly large").into());
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return Err(wrong("number of heads", "is not a multiple of the number of key-value heads").into());
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(wrong("head size", "is odd").into());
+        }
+        Ok(self)
+    }
+}
+
 /// The activation of the MLP's gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
@@ -79,8 +118,10 @@ pub struct Scales {
 }
 
 impl Scales {
-    fn plain(head_dim: usize) -> Self {
-        Self { embedding: 1.0, residual: 1.0, attention: 1.0 / (head_dim as f64).sqrt(), logits: 1.0 }
+    /// Those of a family whose configuration says nothing else.
+    fn plain(family: &Family, hidden_size: usize, head_dim: usize) -> Self {
+        let embedding = if family.scales_embedding { (hidden_size as f64).sqrt() } else { 1.0 };
+        Self { embedding, residual: 1.0, attention: 1.0 / (head_dim as f64).sqrt(), logits: 1.0 }
     }
 }
 
@@ -91,48 +132,15 @@ pub struct Softcaps {
     pub logits: Option<f64>,
 }
 
-impl ModelConfig {
-    /// The number of values of each token's queries over all heads.
-    pub fn query_size(&self) -> usize {
-        self.heads * self.head_dim
-    }
-
-    /// The number of values of each token's keys (or values) over all heads.
-    pub fn kv_size(&self) -> usize {
-        self.kv_heads * self.head_dim
-    }
-
-    fn check(self, path: &Path) -> Result<Self> {
-        let wrong = |key: &str, problem| BaseError::Config { path: path.into(), key: key.into(), problem };
-        let sizes = [
-            ("number of layers", self.layers),
-            ("hidden size", self.hidden_size),
-            ("intermediate size", self.intermediate_size),
-            ("number of heads", self.heads),
-            ("number of key-value heads", self.kv_heads),
-            ("head size", self.head_dim),
-            ("vocabulary size", self.vocab_size),
-            ("context length", self.context),
-        ];
-        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0 || *size > LARGEST_SIZE) {
-            return Err(wrong(name, "is zero or impossibly large").into());
-        }
-        if self.layers > MOST_LAYERS {
-            return Err(wrong("number of layers", "is impossibly large").into());
-        }
-        if !self.heads.is_multiple_of(self.kv_heads) {
-            return Err(wrong("number of heads", "is not a multiple of the number of key-value heads").into());
-        }
-        if !self.head_dim.is_multiple_of(2) {
-            return Err(wrong("head size", "is odd").into());
-        }
-        Ok(self)
-    }
-}
-
 /// Bounds on what a configuration may claim, far above any model, so that sizes multiply without overflow.
 const LARGEST_SIZE: usize = 1 << 24;
 const MOST_LAYERS: usize = 10_000;
+
+/// The rotary embeddings of a model whose sliding layers may have one of their own, and for each layer the place of its.
+fn ropes_by_window(full: Rope, local: Option<Rope>, windows: &[Option<usize>]) -> (Vec<Rope>, Vec<Option<usize>>) {
+    let places = windows.iter().map(|window| Some(usize::from(local.is_some() && window.is_some()))).collect();
+    ([Some(full), local].into_iter().flatten().collect(), places)
+}
 
 fn unsupported_family(path: &Path, model_type: &str) -> BaseError {
     let (path, model_type) = (path.into(), model_type.into());
