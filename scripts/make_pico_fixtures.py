@@ -2,8 +2,8 @@
 
 lora-slim computes the loss of every boundary in its own way, so its tests need numbers from
 somebody else. Each case exercises one thing that is easy to get wrong: a RoPE variant, biases, a
-sliding window, half-precision files, shards, rank patterns, a GGUF base. The script refuses to
-write a case whose loss would not notice.
+sliding window, half-precision files, shards, rank patterns, a GGUF base (pico_cases/ has them all).
+The script refuses to write a case whose loss would not notice.
 
     python scripts/make_pico_fixtures.py [--out fixtures/pico]
 
@@ -19,7 +19,6 @@ import argparse
 import json
 import math
 import shutil
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,236 +28,14 @@ import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    Gemma2Config,
-    Gemma3TextConfig,
-    GemmaConfig,
-    GraniteConfig,
-    LlamaConfig,
-    MistralConfig,
-    Olmo2Config,
-    PreTrainedConfig,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen3Config,
-    SmolLM3Config,
-)
+from transformers import AutoConfig, LlamaConfig, PreTrainedModel
 
-from peft_reference import IGNORED, curve, load_base, lora_layers, read_token_samples, versions
+from peft_reference import IGNORED, auto_class, curve, load_base, lora_layers, read_token_samples, versions
+from pico_cases import Case, cases
+from pico_published import as_published
 from pico_text import VOCAB_SIZE, make_text, make_tokenizer, write_json, write_jsonl
 
-SIZES = dict(
-    vocab_size=VOCAB_SIZE,
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=4,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=8,
-    max_position_embeddings=128,
-    tie_word_embeddings=False,
-    bos_token_id=1,
-    eos_token_id=2,
-)
-ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-PLAIN_LORA = dict(r=4, lora_alpha=8, target_modules=ALL_LINEAR)
-# With 8 dimensions per head the wavelengths are 6, 63, 628 and 6283, so that an original context
-# of 128 puts one frequency in the high band, one in the middle and two in the low one.
-LLAMA3_ROPE = dict(
-    rope_type="llama3",
-    rope_theta=10000.0,
-    factor=8.0,
-    low_freq_factor=1.0,
-    high_freq_factor=4.0,
-    original_max_position_embeddings=128,
-)
-PLAIN_ROPE = dict(rope_type="default", rope_theta=10000.0)
 SAMPLE_LENGTHS = [5, 9, 12, 12, 12, 20, 20, 32, 33, 40, 40, 48]
-
-
-@dataclass
-class Case:
-    """One model with one adapter."""
-
-    name: str
-    config: PreTrainedConfig
-    lora: dict
-    dtype: torch.dtype = torch.float32  # of the files; the arithmetic is f32 always
-    shard_size: str = "1GB"
-    legacy_rope: bool = False  # spell rope_parameters as transformers 4 did
-    without: dict = field(default_factory=dict)  # config changes that switch the case's feature off
-    gguf: bool = False
-    seed: int = 0  # chosen so that every adapted layer changes the loss
-
-
-def cases() -> list[Case]:
-    return [
-        Case(
-            "llama-llama3-rope",
-            LlamaConfig(**SIZES | dict(
-                num_hidden_layers=6,
-                tie_word_embeddings=True,
-                max_position_embeddings=1024,
-                rope_parameters=dict(LLAMA3_ROPE),
-            )),
-            PLAIN_LORA,
-            without=dict(rope_parameters=dict(PLAIN_ROPE)),
-        ),
-        Case(
-            "llama-linear",
-            LlamaConfig(**SIZES | dict(
-                attention_bias=True,
-                mlp_bias=True,
-                rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=4.0),
-            )),
-            dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], use_rslora=True),
-            legacy_rope=True,
-            without=dict(rope_parameters=dict(PLAIN_ROPE)),
-            seed=3,
-        ),
-        Case(
-            "llama-dynamic",
-            LlamaConfig(**SIZES | dict(
-                max_position_embeddings=32,
-                rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=2.0),
-            )),
-            PLAIN_LORA,
-            without=dict(rope_parameters=dict(PLAIN_ROPE)),
-            seed=1,
-        ),
-        Case(
-            "llama-yarn",
-            LlamaConfig(**SIZES | dict(
-                max_position_embeddings=256,
-                # An original context of 64 leaves one frequency on the slope of the ramp.
-                rope_parameters=dict(
-                    rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=64
-                ),
-            )),
-            PLAIN_LORA,
-            legacy_rope=True,
-            without=dict(rope_parameters=dict(PLAIN_ROPE)),
-        ),
-        Case(
-            "mistral",
-            MistralConfig(**SIZES | dict(
-                head_dim=16, sliding_window=8, rope_parameters=dict(PLAIN_ROPE)
-            )),
-            PLAIN_LORA,
-            dtype=torch.bfloat16,
-            shard_size="80KB",
-            without=dict(sliding_window=None),
-            seed=5,
-        ),
-        Case(
-            "qwen2",
-            # Qwen2Config has no head_dim: it is hidden_size / num_attention_heads.
-            Qwen2Config(**{k: v for k, v in SIZES.items() if k != "head_dim"} | dict(
-                use_sliding_window=False, rope_parameters=dict(rope_type="default", rope_theta=1000000.0)
-            )),
-            dict(
-                r=4,
-                lora_alpha=8,
-                target_modules=ALL_LINEAR,
-                rank_pattern={"q_proj": 2},
-                alpha_pattern={"layers.1.mlp.down_proj": 16},
-                layers_to_transform=[0, 1, 3],
-            ),
-            dtype=torch.float16,
-        ),
-        Case(
-            "qwen3",
-            Qwen3Config(**SIZES | dict(head_dim=16, rope_parameters=dict(PLAIN_ROPE))),
-            PLAIN_LORA,
-            dtype=torch.bfloat16,
-            seed=2,
-        ),
-        Case(
-            "smollm3",
-            # Layer 3 has no rotary embedding.
-            SmolLM3Config(**SIZES | dict(
-                pad_token_id=0, tie_word_embeddings=True, rope_parameters=dict(PLAIN_ROPE)
-            )),
-            PLAIN_LORA,
-            dtype=torch.bfloat16,
-            without=dict(no_rope_layers=[1, 1, 1, 1]),
-        ),
-        Case(
-            "granite",
-            GraniteConfig(**SIZES | dict(
-                embedding_multiplier=3.0,
-                residual_multiplier=0.6,
-                attention_multiplier=0.2,
-                logits_scaling=0.5,
-                rope_parameters=dict(PLAIN_ROPE),
-            )),
-            PLAIN_LORA,
-            dtype=torch.bfloat16,
-            without=dict(residual_multiplier=1.0),
-        ),
-        Case(
-            "olmo2",
-            Olmo2Config(**SIZES | dict(rope_parameters=dict(PLAIN_ROPE))),
-            PLAIN_LORA,
-            dtype=torch.bfloat16,
-        ),
-        Case(
-            "gemma",
-            # Trained with the approximation of GELU, and `gelu` in the first files.
-            GemmaConfig(**SIZES | dict(tie_word_embeddings=True, rope_parameters=dict(PLAIN_ROPE))),
-            PLAIN_LORA,
-            dtype=torch.bfloat16,
-        ),
-        Case(
-            "gemma2",
-            # Caps low enough for random weights to reach them.
-            Gemma2Config(**SIZES | dict(
-                tie_word_embeddings=True,
-                query_pre_attn_scalar=12,
-                attn_logit_softcapping=2.0,
-                final_logit_softcapping=4.0,
-                sliding_window=8,
-                rope_parameters=dict(PLAIN_ROPE),
-            )),
-            PLAIN_LORA,
-            dtype=torch.bfloat16,
-            without=dict(attn_logit_softcapping=None),
-        ),
-        Case(
-            "gemma3",
-            Gemma3TextConfig(**SIZES | dict(
-                num_hidden_layers=4,
-                tie_word_embeddings=True,
-                query_pre_attn_scalar=12,
-                sliding_window=8,
-                layer_types=["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"],
-                rope_parameters=dict(
-                    full_attention=dict(rope_type="linear", rope_theta=1000.0, factor=8.0),
-                    sliding_attention=dict(rope_type="default", rope_theta=100.0),
-                ),
-            )),
-            PLAIN_LORA,
-            dtype=torch.bfloat16,
-            without=dict(sliding_window=64),
-        ),
-        Case(
-            "llama-gguf",
-            # Q8_0 has blocks of 32, so rows must be a multiple of that; 64 makes two blocks.
-            LlamaConfig(**SIZES | dict(
-                num_hidden_layers=6,
-                intermediate_size=64,
-                tie_word_embeddings=True,
-                max_position_embeddings=1024,
-                rope_parameters=dict(LLAMA3_ROPE),
-            )),
-            PLAIN_LORA,
-            without=dict(rope_parameters=dict(PLAIN_ROPE)),
-            gguf=True,
-            seed=2,
-        ),
-    ]
 
 
 def write_samples(path: Path) -> None:
@@ -281,36 +58,24 @@ def write_samples(path: Path) -> None:
 def randomize(model: nn.Module) -> None:
     """Weights large enough for every layer to matter, norms around 1 and biases around 0."""
     for name, weight in model.named_parameters():
-        if "norm" in name:
-            weight.normal_(1.0, 0.2)
-        elif name.endswith(".bias"):
+        if name.endswith("bias"):
             weight.normal_(0.0, 0.1)
+        elif "norm" in name or ".ln_" in name:
+            weight.normal_(1.0, 0.2)
         else:
             weight.normal_(0.0, 0.2)
 
 
 def make_base(case: Case) -> PreTrainedModel:
-    model = AutoModelForCausalLM.from_config(case.config)
+    model = auto_class(case.config).from_config(case.config)
     randomize(model)
     return model.eval()
 
 
 def save_base(case: Case, model: PreTrainedModel, folder: Path) -> None:
     model.to(case.dtype).save_pretrained(folder, max_shard_size=case.shard_size)
-    (folder / "generation_config.json").unlink()
-    if case.legacy_rope:
-        write_legacy_rope(folder / "config.json")
-
-
-def write_legacy_rope(path: Path) -> None:
-    """Most published configs still have `rope_scaling` and, for linear, the older key `type`."""
-    config = json.loads(path.read_text())
-    rope = config.pop("rope_parameters")
-    config["rope_theta"] = rope.pop("rope_theta")
-    if rope["rope_type"] == "linear":
-        rope["type"] = rope.pop("rope_type")
-    config["rope_scaling"] = rope
-    write_json(path, dict(sorted(config.items())))
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    as_published(case, folder)
 
 
 @torch.no_grad()
@@ -329,7 +94,8 @@ def save_adapter(case: Case, model: PreTrainedModel, folder: Path) -> None:
 def sort_target_modules(path: Path) -> None:
     """PEFT writes a set, in an order that changes from run to run."""
     config = json.loads(path.read_text())
-    config["target_modules"].sort()
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
     path.write_text(json.dumps(config, indent=2))
 
 
@@ -415,11 +181,14 @@ def load(case: Case, folder: Path, changes: dict | None = None) -> PeftModel:
     """Base and adapter as somebody else would load the files, widened to f32."""
     # GGUF's rope_freqs.weight is unknown to transformers, so that case brings its own config.
     config = case.config if case.gguf else AutoConfig.from_pretrained(folder / "base")
-    config = type(config)(**config.to_dict() | (changes or {}))
+    values = config.to_dict()
+    values.get("text_config", values).update(changes or {})
+    config = type(config)(**values)
     base = load_base(
         folder / "base",
         config=config,
         attn_implementation="eager",  # the mask and the softmax spelt out
+        experts_implementation="eager",
         gguf_file="base.gguf" if case.gguf else None,
     )
     return PeftModel.from_pretrained(base, folder / "adapter")
@@ -430,12 +199,12 @@ def check(case: Case, folder: Path, samples: list[dict], points: list[dict]) -> 
     losses = [point["loss"] for point in points]
     assert all(map(math.isfinite, losses))
     for layer, (before, after) in enumerate(zip(losses, losses[1:])):
-        adapted = layer in case.lora.get("layers_to_transform", range(len(losses)))
+        adapted = layer in case.lora.get("layers_to_transform", range(len(losses))) and layer not in case.idle_layers
         assert (abs(before - after) > 0.01) == adapted, f"{case.name}: layer {layer}: {losses}"
-    if case.without:
-        without = next(curve(load(case, folder, case.without), samples, [len(losses) - 1]))
+    for changes in case.without:
+        without = next(curve(load(case, folder, changes), samples, [len(losses) - 1]))
         differences = [abs(a - b) for a, b in zip(without["per_sample"], points[-1]["per_sample"])]
-        assert max(differences) > 0.5, f"{case.name}: {case.without} goes unnoticed"
+        assert max(differences) > 0.5, f"{case.name}: {changes} goes unnoticed"
 
 
 def make_case(case: Case, out: Path, samples: list[dict]) -> list[dict]:
@@ -447,7 +216,8 @@ def make_case(case: Case, out: Path, samples: list[dict]) -> list[dict]:
     else:
         save_base(case, model, folder / "base")
     save_adapter(case, model, folder / "adapter")
-    points = list(curve(load(case, folder), samples, range(case.config.num_hidden_layers + 1)))
+    layers = case.config.get_text_config().num_hidden_layers
+    points = list(curve(load(case, folder), samples, range(layers + 1)))
     check(case, folder, samples, points)
     expected = {"made_with": versions() | {"gguf": version("gguf")}, "curve": points}
     (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")

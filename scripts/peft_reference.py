@@ -20,12 +20,22 @@ import peft
 import safetensors
 import torch
 import transformers
+from peft import PeftModel
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 IGNORED = -100  # the label of a token that is not scored
-LAYER_INDEX = re.compile(r"\.layers\.(\d+)\.")
+# `.layers.N.` or `.h.N.` of the text decoder; vision towers have layers of their own.
+LAYER_INDEX = re.compile(r"^(?!.*(?:vision|visual|audio)).*?\.(?:layers|h)\.(\d+)\.")
 
 
 def versions() -> dict[str, str]:
@@ -40,9 +50,15 @@ def read_token_samples(path: str | Path) -> list[dict]:
         return [json.loads(line) for line in lines if line.strip()]
 
 
+def auto_class(config: PreTrainedConfig) -> type:
+    """What loads a model with its output head; AutoModelForCausalLM does not know vision towers."""
+    return AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
+
+
 def load_base(folder: str | Path, **options) -> PreTrainedModel:
     """The base model widened to f32, whatever its files hold."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options).eval()
+    config = options.get("config") or AutoConfig.from_pretrained(folder, gguf_file=options.get("gguf_file"))
+    return auto_class(config).from_pretrained(folder, dtype=torch.float32, **options).eval()
 
 
 def scored_tokens(labels: list[int]) -> int:
@@ -76,40 +92,89 @@ def sample_nll(model: nn.Module, ids: list[int], labels: list[int]) -> float:
     return -log_probs.gather(1, targets[scored, None]).sum().item()
 
 
-def lora_layers(peft_model: nn.Module) -> list[tuple[int, LoraLayer]]:
-    """Every LoRA module inside the decoder stack, with the index of its layer.
+def adapter_modules(model: nn.Module) -> list[tuple[int, BaseTunerLayer | AuxiliaryTrainingWrapper]]:
+    """Every module of an adapter inside the decoder stack, with the index of its layer.
 
     Modules outside it, lm_head for example, are no boundary's business: they stay on.
     """
     found = []
-    for name, module in peft_model.named_modules():
+    for name, module in model.named_modules():
         layer = LAYER_INDEX.search(name)
-        if isinstance(module, LoraLayer) and layer:
+        if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)) and layer:
             found.append((int(layer.group(1)), module))
     if not found:
-        raise ValueError("the adapter has no LoRA in decoder layers named `.layers.<number>.`")
+        raise ValueError("the adapter has nothing in decoder layers named `.layers.<number>.` or `.h.<number>.`")
+    return found
+
+
+def lora_layers(peft_model: nn.Module) -> list[tuple[int, LoraLayer]]:
+    """The LoRA modules among them."""
+    return [(layer, module) for layer, module in adapter_modules(peft_model) if isinstance(module, LoraLayer)]
+
+
+def layer_parameters(model: nn.Module) -> dict[str, tuple[int, nn.Parameter]]:
+    """The parameters inside the decoder stack, by their names without an adapter, with the index of the layer."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        layer = LAYER_INDEX.search("." + name)
+        if layer:
+            name = name.removeprefix("base_model.model.").replace(".base_layer", "")
+            found[name] = (int(layer.group(1)), parameter)
     return found
 
 
 @contextmanager
-def lora_only_in(peft_model: nn.Module, layers: Container[int]) -> Iterator[None]:
-    """LoRA off in all decoder layers but these, inside the `with` block."""
+def lora_only_in(
+    peft_model: nn.Module, layers: Container[int], replaced: dict[str, torch.Tensor] | None = None
+) -> Iterator[None]:
+    """The adapter off in all decoder layers but these, inside the `with` block.
+
+    PEFT has no switch for what the adapter replaced in the base (biases, for example); `replaced` has
+    the base's own values.
+    """
     # A scaling of 0 would not do: DoRA's magnitude would stay on.
-    off = [module for layer, module in lora_layers(peft_model) if layer not in layers]
+    off = [module for layer, module in adapter_modules(peft_model) if layer not in layers]
+    swapped = []
+    for name, (layer, parameter) in layer_parameters(peft_model).items():
+        if layer not in layers and name in (replaced or {}):
+            swapped.append((parameter, parameter.data, replaced[name]))
     try:
         for module in off:
             module.enable_adapters(False)
+        for parameter, _, of_base in swapped:
+            parameter.data = of_base
         yield
     finally:
         for module in off:
             module.enable_adapters(True)
+        for parameter, of_adapter, _ in swapped:
+            parameter.data = of_adapter
 
 
-def curve(peft_model: nn.Module, samples: list[dict], boundaries: Iterable[int]) -> Iterator[dict]:
+def load_adapted(base: Path, adapter: Path, **options) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """The model with its adapter, and what that replaced in the layers of the base (for lora_only_in)."""
+    model = load_base(base, attn_implementation="eager")  # the mask and the softmax spelt out
+    before = {name: parameter.detach().clone() for name, (_, parameter) in layer_parameters(model).items()}
+    if json.loads((adapter / "adapter_config.json").read_text()).get("task_type") == "FEATURE_EXTRACTION":
+        # Trained on the model without a head. PEFT puts its modules into the model that it is given.
+        PeftModel.from_pretrained(model.base_model, adapter, **options)
+    else:
+        model = PeftModel.from_pretrained(model, adapter, **options)
+    after = layer_parameters(model)
+    replaced = {n: value for n, value in before.items() if n in after and not torch.equal(value, after[n][1])}
+    return model, replaced
+
+
+def curve(
+    peft_model: nn.Module,
+    samples: list[dict],
+    boundaries: Iterable[int],
+    replaced: dict[str, torch.Tensor] | None = None,
+) -> Iterator[dict]:
     """Loss of each boundary: {"boundary", "loss" (per scored token), "per_sample" (summed nats)}."""
     peft_model.eval()  # no LoRA dropout
     tokens = sum(scored_tokens(sample["labels"]) for sample in samples)
     for boundary in boundaries:
-        with lora_only_in(peft_model, range(boundary)):
+        with lora_only_in(peft_model, range(boundary), replaced):
             nats = [sample_nll(peft_model, sample["input_ids"], sample["labels"]) for sample in samples]
         yield {"boundary": boundary, "loss": sum(nats) / tokens, "per_sample": nats}

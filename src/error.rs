@@ -95,6 +95,8 @@ pub enum TensorError {
     Safetensors { path: PathBuf, source: safetensors::SafeTensorError },
     #[error("`{}` is not a valid GGUF file: {reason}", path.display())]
     Gguf { path: PathBuf, reason: String },
+    #[error("`{}` is not a file of tensors that can be read without running code: {reason}", path.display())]
+    Pickle { path: PathBuf, reason: String },
     #[error("`{}` holds {actual} bytes of tensors where its header promises {expected}", path.display())]
     Truncated { path: PathBuf, expected: u64, actual: u64 },
     #[error("`{}` lists the shard `{shard}`, which is not a plain file name", path.display())]
@@ -116,10 +118,8 @@ pub enum TensorError {
 pub enum AdapterError {
     #[error("`{}` is not a PEFT adapter folder: it has no {missing}", path.display())]
     NotAnAdapter { path: PathBuf, missing: &'static str },
-    #[error("`{}` has only `adapter_model.bin`, a pickle file that is not read because it can run code", path.display())]
-    PickleOnly { path: PathBuf },
-    #[error("`{}` is not a PEFT LoRA adapter: {found}", path.display())]
-    NotLora { path: PathBuf, found: String },
+    #[error("`{}` is not an adapter of a known method of PEFT: {found}", path.display())]
+    NotPeft { path: PathBuf, found: String },
     #[error("`{key}` in `{}` should be {expected}", path.display())]
     ConfigValue { path: PathBuf, key: &'static str, expected: &'static str },
     #[error("`{}` holds no LoRA tensors", path.display())]
@@ -155,6 +155,8 @@ pub enum BaseError {
     NotAModel { path: PathBuf, reason: String },
     #[error("`{}` has the model type `{model_type}`, which is not supported yet", path.display())]
     UnsupportedFamily { path: PathBuf, model_type: String, supported: String },
+    #[error("`{}` is quantised ({method}), so that its weights cannot be read as numbers", path.display())]
+    Quantised { path: PathBuf, method: String },
     #[error("`{}` uses {feature}, which is not supported yet", path.display())]
     UnsupportedFeature { path: PathBuf, feature: String },
     #[error("`{key}` in the configuration of `{}` {problem}", path.display())]
@@ -275,12 +277,14 @@ impl Error {
             Error::Adapter(AdapterError::NotAnAdapter { .. }) => {
                 "give the folder that PEFT's `save_pretrained` wrote".into()
             }
-            Error::Adapter(AdapterError::PickleOnly { path }) => format!(
-                "load it where you trust it and save it as safetensors: `PeftModel.from_pretrained(base, \"{}\").save_pretrained(\"OUT\")`",
-                path.display()
-            ),
+            Error::Adapter(AdapterError::NotPeft { .. }) => {
+                format!("convert it to PEFT's format first; known are {}", crate::adapter::method::known())
+            }
+            Error::Tensor(TensorError::Pickle { .. }) => {
+                "load it where you trust it and save it with PEFT's `save_pretrained`, which writes safetensors".into()
+            }
             Error::Adapter(AdapterError::SeveralStacks { .. }) => "name the one to cut with `--stack`".into(),
-            Error::Adapter(AdapterError::Unsupported { cannot: "`slim` and `scan` cannot evaluate yet", .. }) => {
+            Error::Adapter(AdapterError::Unsupported { cannot: "`slim` and `scan` cannot evaluate", .. }) => {
                 "`lora-slim cut --boundary N` works without evaluating".into()
             }
             Error::Base(BaseError::Unnamed { .. }) => "name the base model with `--base`".into(),
@@ -295,6 +299,12 @@ impl Error {
             }
             Error::Base(BaseError::UnsupportedFamily { supported, .. }) => {
                 format!("supported are {supported}; `lora-slim cut --boundary N` works for any family")
+            }
+            Error::Base(BaseError::Quantised { .. }) => {
+                "point `--base` at the full-precision model, or at a GGUF file of it".into()
+            }
+            Error::Base(BaseError::UnsupportedFeature { .. }) => {
+                "`lora-slim cut --boundary N` works without evaluating".into()
             }
             Error::Base(
                 BaseError::NoSuchModule { .. } | BaseError::ModuleShape { .. } | BaseError::TooFewLayers { .. },

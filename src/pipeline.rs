@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::adapter::{Adapter, Cut, WEIGHTS_NAME, config};
+use crate::adapter::{Adapter, Cut, config};
 use crate::base::{self, BasePath};
 use crate::choice::{self, Choice};
 use crate::error::{BaseError, ChoiceError, FileError, Result};
@@ -230,10 +230,11 @@ fn describe_file(path: &Path, hash: bool) -> Result<InputFile> {
 }
 
 fn describe_adapter(name: &str, adapter: &Adapter) -> Result<AdapterInput> {
-    let files = [config::FILE_NAME, WEIGHTS_NAME];
+    let config = adapter.path.join(config::FILE_NAME);
+    let files = std::iter::once(config.as_path()).chain(adapter.weights.files());
     Ok(AdapterInput {
         path: name.into(),
-        files: files.map(|file| describe_file(&adapter.path.join(file), true)).into_iter().collect::<Result<_>>()?,
+        files: files.map(|file| describe_file(file, true)).collect::<Result<_>>()?,
         rank: adapter.config.rank,
         alpha: adapter.config.alpha,
         layers: adapter.layers().into_iter().collect(),

@@ -21,9 +21,9 @@ use std::collections::BTreeSet;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use crate::adapter::{Adapter, LayerLora};
+use crate::adapter::Adapter;
 use crate::error::{Result, SweepError};
-use crate::model::{AnswerRows, Layer, Model, Pass};
+use crate::model::{AnswerRows, Ends, Expert, Layer, Model, Pass, Routed};
 use crate::samples::Sample;
 use crate::samples::batch::{self, Batch};
 
@@ -92,6 +92,7 @@ pub fn sweep(
     options: &Options,
     watch: Watch,
 ) -> Result<Curve> {
+    let ends = Ends::load(model, adapter)?;
     let budget = Budget::new(model, candidates.len(), options.memory);
     let longest = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
     let batches = batch::plan(samples, budget.tokens_per_pass(longest)?);
@@ -105,7 +106,7 @@ pub fn sweep(
             done += tokens;
             watch(Step { pass, passes: batches.len(), layer, done, total })
         };
-        let losses = one_pass(model, adapter, batch, candidates, &budget, &options.device, &mut step)?;
+        let losses = one_pass(&ends, adapter, batch, candidates, &budget, &options.device, &mut step)?;
         for (point, losses) in points.iter_mut().zip(losses) {
             for (sample, answers) in &batch.samples {
                 let loss: f64 = losses[answers.clone()].iter().sum();
@@ -132,20 +133,73 @@ struct Stream {
     boundary: usize,
     /// (tokens of the batch, hidden)
     hidden: Tensor,
+    /// What waits for the experts of the layer that the stream is in.
+    routed: Option<Routed>,
 }
 
 impl Stream {
-    /// Goes through layer `index`, with the adapter if that is below the boundary.
-    fn advance(&mut self, index: usize, layer: &Layer, pass: &Pass, lora: &LayerLora) -> candle_core::Result<()> {
-        let lora = (index < self.boundary && !lora.is_empty()).then_some(lora);
-        self.hidden = layer.forward(&self.hidden, pass, lora)?;
+    fn new(boundary: usize, hidden: Tensor) -> Self {
+        Self { boundary, hidden, routed: None }
+    }
+
+    /// Goes through a layer, but for its experts.
+    fn advance(&mut self, layer: &BothLayers, pass: &Pass) -> candle_core::Result<()> {
+        (self.hidden, self.routed) = layer.of(self).forward(&self.hidden, pass)?;
+        Ok(())
+    }
+
+    /// Adds what one of the layer's experts, as it is and as the adapter makes it, makes of the tokens that go to it.
+    fn add_expert(&mut self, layer: &BothLayers, number: usize, experts: &[Expert; 2]) -> candle_core::Result<()> {
+        if let Some(routed) = self.routed.as_ref().filter(|routed| routed.goes_to(number)) {
+            let expert = &experts[usize::from(layer.is_adapted_for(self))];
+            self.hidden = layer.of(self).add_expert(&self.hidden, routed, number, expert)?;
+        }
+        Ok(())
+    }
+}
+
+/// A layer as it is in the base model, and as the adapter makes it.
+struct BothLayers<'a> {
+    base: Layer<'a>,
+    adapted: Layer<'a>,
+    index: usize,
+}
+
+impl<'a> BothLayers<'a> {
+    fn load(model: &'a Model, adapter: &Adapter, index: usize, device: &Device) -> Result<Self> {
+        let base = model.layer(index)?;
+        let adapted = base.adapted(adapter.load_layer(index, device)?)?;
+        Ok(Self { base, adapted, index })
+    }
+
+    fn is_adapted_for(&self, stream: &Stream) -> bool {
+        self.index < stream.boundary
+    }
+
+    fn of(&self, stream: &Stream) -> &Layer<'a> {
+        if self.is_adapted_for(stream) { &self.adapted } else { &self.base }
+    }
+
+    /// Takes all streams through the layer's experts: each is read once, and only if a token goes to it.
+    fn add_experts(&self, streams: &mut [&mut Stream]) -> Result<()> {
+        for number in 0..self.base.expert_count() {
+            let is_hit = |stream: &&mut Stream| stream.routed.as_ref().is_some_and(|routed| routed.goes_to(number));
+            if !streams.iter().any(is_hit) {
+                continue;
+            }
+            let expert = self.base.expert(number)?;
+            let adapted = self.adapted.adapted_expert(number, &expert)?;
+            let experts = [expert, adapted];
+            streams.par_iter_mut().try_for_each(|stream| stream.add_expert(self, number, &experts))?;
+        }
+        streams.iter_mut().for_each(|stream| stream.routed = None);
         Ok(())
     }
 }
 
 /// The losses of a batch's answer tokens for every candidate: `[candidate][answer]`.
 fn one_pass(
-    model: &Model,
+    ends: &Ends,
     adapter: &Adapter,
     batch: &Batch,
     candidates: &BTreeSet<usize>,
@@ -153,32 +207,31 @@ fn one_pass(
     device: &Device,
     step: &mut dyn FnMut(usize, u64) -> bool,
 ) -> Result<Vec<Vec<f64>>> {
+    let model = ends.model();
     let pass = Pass { batch, ropes: &model.rope_tables(batch)? };
     let side_by_side = budget.streams_side_by_side(batch.tokens(), device);
     let last = candidates.last().copied().unwrap_or(0);
-    let mut prefix = Stream { boundary: last, hidden: model.embed(batch)? };
+    let mut prefix = Stream::new(last, ends.first_hidden(batch)?);
     let mut forks: Vec<Stream> = Vec::new();
     for index in 0..model.config.layers {
         if candidates.contains(&index) && index < last {
-            forks.push(Stream { boundary: index, hidden: prefix.hidden.clone() });
+            forks.push(Stream::new(index, prefix.hidden.clone()));
         }
-        let layer = model.layer(index)?;
-        let lora = adapter.load_layer(index, device)?;
+        let layer = BothLayers::load(model, adapter, index, device)?;
         let mut streams: Vec<&mut Stream> = forks.iter_mut().chain([&mut prefix]).collect();
         for group in streams.chunks_mut(side_by_side) {
-            group.par_iter_mut().try_for_each(|stream| stream.advance(index, &layer, &pass, &lora))?;
+            group.par_iter_mut().try_for_each(|stream| stream.advance(&layer, &pass))?;
             if !step(index, (group.len() * batch.tokens()) as u64) {
                 return Err(SweepError::Interrupted.into());
             }
         }
+        layer.add_experts(&mut streams)?;
     }
     forks.push(prefix);
     debug_assert!(forks.iter().map(|stream| stream.boundary).eq(candidates.iter().copied()));
-    let rows = forks
-        .into_iter()
-        .map(|stream| model.answer_rows(&stream.hidden, batch))
-        .collect::<Result<Vec<AnswerRows>>>()?;
-    model.answer_losses(&rows, batch)
+    let rows =
+        forks.into_iter().map(|stream| ends.answer_rows(&stream.hidden, batch)).collect::<Result<Vec<AnswerRows>>>()?;
+    ends.answer_losses(&rows, batch)
 }
 
 /// How the memory is shared out.
@@ -199,11 +252,13 @@ impl Budget {
     fn new(model: &Model, streams: usize, memory: u64) -> Self {
         const F32: u64 = size_of::<f32>() as u64;
         let config = &model.config;
+        // With experts each stream keeps a second state of its tokens for them.
+        let states = if config.experts.is_some() { 2 * streams } else { streams };
         let widths = 4 * config.intermediate_size + 6 * config.hidden_size + 4 * config.query_size();
         Self {
             memory,
             weights: 2 * model.layer_bytes(),
-            stream_bytes: (streams * config.hidden_size) as u64 * F32,
+            stream_bytes: (states * config.hidden_size) as u64 * F32,
             inner_bytes: widths as u64 * F32,
         }
     }

@@ -83,7 +83,8 @@ fn broken_configurations() {
         ("{", &["not valid JSON"][..]),
         ("[]", &["should be an object"]),
         ("version https://git-lfs.github.com/spec/v1\n", &["Git LFS pointer", "git lfs pull"]),
-        (r#"{"peft_type": "VERA"}"#, &["peft_type is VERA"]),
+        (r#"{"peft_type": "XLORA"}"#, &["mixture of several adapters", "LORA, ADALORA"]),
+        (r#"{"peft_type": "PROMPT_TUNING"}"#, &["peft_type is PROMPT_TUNING"]),
         (r#"{"lora_parameters": {"rank": 8}}"#, &["MLX-LM"]),
         (r#"{"peft_type": "LORA", "r": 0, "lora_alpha": 8}"#, &["`r`", "positive integer"]),
         (r#"{"peft_type": "LORA", "r": 4}"#, &["`lora_alpha`"]),
@@ -95,10 +96,31 @@ fn broken_configurations() {
 }
 
 #[test]
-fn a_pickle_is_never_read() {
+fn a_pickle_that_runs_code_is_refused() {
     let setup = Setup::new();
-    fs::rename(setup.path("adapter/adapter_model.safetensors"), setup.path("adapter/adapter_model.bin")).unwrap();
-    setup.slim_fails(&[], BAD_INPUT, &["adapter_model.bin", "save_pretrained"]);
+    fs::remove_file(setup.path("adapter/adapter_model.safetensors")).unwrap();
+    let weights = setup.path("adapter/adapter_model.bin");
+    // What Python would take for `os.system("touch out")`.
+    let run: &[u8] = b"cos\nsystem\n(S'touch out'\ntR.";
+    fs::write(&weights, zip_archive("adapter_model/data.pkl", run)).unwrap();
+    setup.slim_fails(&[], BAD_INPUT, &["adapter_model.bin", "without running code", "save_pretrained"]);
+    fs::write(&weights, run).unwrap();
+    setup.slim_fails(&[], BAD_INPUT, &["adapter_model.bin", "without running code"]);
+}
+
+/// A ZIP archive with one file, not compressed. Readers of archives go by the directory at its end.
+fn zip_archive(name: &str, content: &[u8]) -> Vec<u8> {
+    let crc = content.iter().fold(!0u32, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+    });
+    let sizes = [&(!crc).to_le_bytes()[..], &[(content.len() as u32).to_le_bytes(); 2].concat()].concat();
+    let names = [(name.len() as u16).to_le_bytes(), [0, 0]].concat();
+    let entry = [b"\x14\0\0\0\0\0\0\0\0\0", sizes.as_slice(), names.as_slice()].concat();
+    let local = [b"PK\x03\x04", entry.as_slice(), name.as_bytes(), content].concat();
+    let directory = [b"PK\x01\x02\x14\0", entry.as_slice(), &[0; 14], name.as_bytes()].concat();
+    let place = [(directory.len() as u32).to_le_bytes(), (local.len() as u32).to_le_bytes()].concat();
+    let end = [b"PK\x05\x06\0\0\0\0\x01\0\x01\0", place.as_slice(), &[0, 0]].concat();
+    [local, directory, end].concat()
 }
 
 #[test]
@@ -172,15 +194,33 @@ fn the_base_of_another_model() {
 fn unsupported_models_and_adapters() {
     let setup = Setup::new();
     setup.edit_json("base/config.json", |config| config["model_type"] = json!("mamba"));
-    setup.slim_fails(&[], BAD_INPUT, &["`mamba`", "llama, mistral, qwen2", "lora-slim cut"]);
+    setup.slim_fails(&[], BAD_INPUT, &["`mamba`", "llama, mistral,", "qwen2,", "lora-slim cut"]);
 
     let setup = Setup::new();
     setup.edit_json("base/config.json", |config| config["hidden_act"] = json!("xielu"));
     setup.slim_fails(&[], BAD_INPUT, &["`xielu`"]);
 
-    let setup = Setup::new();
-    setup.edit_json("adapter/adapter_config.json", |config| config["use_dora"] = json!(true));
-    setup.slim_fails(&[], BAD_INPUT, &["DoRA", "lora-slim cut"]);
+    for (key, value, words) in [
+        ("is_encoder_decoder", json!(true), "an encoder beside the decoder (`is_encoder_decoder`)"),
+        ("layer_types", json!(["linear_attention", "full_attention"]), "linear_attention"),
+        ("quantization_config", json!({"quant_method": "bitsandbytes"}), "quantised (bitsandbytes)"),
+    ] {
+        let setup = Setup::new();
+        setup.edit_json("base/config.json", |config| config[key] = value);
+        setup.slim_fails(&[], BAD_INPUT, &[words, "hint"]);
+    }
+
+    for (key, value, words) in [
+        ("peft_type", json!("IA3"), "IA3"),
+        ("layer_replication", json!([[0, 4], [2, 5]]), "replicated layers"),
+        ("alora_invocation_tokens", json!([5]), "activated LoRA"),
+        ("use_qalora", json!(true), "QALoRA"),
+        ("enable_lora", json!([true, false, true]), "MergedLinear"),
+    ] {
+        let setup = Setup::new();
+        setup.edit_json("adapter/adapter_config.json", |config| config[key] = value);
+        setup.slim_fails(&[], BAD_INPUT, &[words, "lora-slim cut"]);
+    }
 
     let setup = Setup::new();
     setup.edit_json("adapter/adapter_config.json", |config| config["init_lora_weights"] = json!("pissa_niter_4"));
@@ -375,8 +415,8 @@ fn cut_refuses_what_it_cannot_do_exactly() {
         let stderr = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
         assert!(stderr.contains(words) && !setup.path("out").exists(), "{stderr}");
     };
-    cut_fails(json!({"bias": "all"}), &["--boundary", "1"], BAD_INPUT, "trained biases");
-    cut_fails(json!({"target_parameters": ["x"]}), &["--boundary", "1"], BAD_INPUT, "target_parameters");
+    cut_fails(json!({"layer_replication": [[0, 1], [0, 1]]}), &["--boundary", "1"], BAD_INPUT, "layer_replication");
+    cut_fails(json!({"enable_lora": [true, false, true]}), &["--boundary", "1"], BAD_INPUT, "enable_lora");
     cut_fails(json!({}), &["--boundary", "0"], BAD_INPUT, "an empty adapter is never written");
     cut_fails(json!({}), &["--boundary", "3"], USAGE, "beyond the 2 layers");
     cut_fails(json!({}), &["--keep-layers", "1-0"], USAGE, "neither a layer nor a range");

@@ -341,7 +341,7 @@ fn help_completions_and_man_page_come_from_one_definition() {
 fn the_documented_schema_is_the_one_in_use() {
     let printed = stdout(lora_slim().arg("schema").assert().success());
     let documented = fs::read_to_string(fixture("../docs/report.schema.json")).unwrap();
-    assert_eq!(printed, documented, "write it anew: lora-slim schema > docs/report.schema.json");
+    assert!(printed == documented, "write it anew: lora-slim schema > docs/report.schema.json");
 }
 
 proptest! {

@@ -1,109 +1,107 @@
-//! The losses of every boundary against transformers + PEFT (`scripts/make_pico_fixtures.py`).
+//! The losses of every boundary against transformers + PEFT (`scripts/make_pico_fixtures.py` for the families of models,
+//! `scripts/make_adapter_fixtures.py` for the kinds of adapters).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::support::{fixture, lora_slim, read_json};
 
 /// Nats, summed over a sample. transformers' own attention variants differ by up to 6e-5; the longest rope case, whose
-/// angles are rounded in another order, by 3.5e-4.
-const TOLERANCE: f64 = 5e-4;
+/// angles are rounded in another order, by 3.5e-4; LoHa, whose random products are large, by 8.3e-4.
+const TOLERANCE: f64 = 1e-3;
 
-fn check(case: &str) {
-    let folder = fixture("pico").join(case);
+/// One test for each case, which is called as its folder.
+macro_rules! cases {
+    ($check:ident: $($case:ident)*) => {
+        $(#[test] fn $case() { $check(&stringify!($case).replace('_', "-")); })*
+        const NAMES: &[&str] = &[$(stringify!($case)),*];
+    };
+}
+
+/// Models of every family, each with plain LoRA.
+mod families {
+    use super::*;
+
+    fn check(case: &str) {
+        let folder = fixture("pico").join(case);
+        check_curve(&folder.join("adapter"), &folder.join("base"), &folder.join("expected.json"));
+    }
+
+    cases! { check:
+        bloom cohere cohere_qknorm cohere2 gemma gemma2 gemma3 gemma3_vl glm glm4 gpt_neox gpt_neox_sequential gpt_oss
+        gpt_oss_mxfp4 gpt2 granite granitemoe llama_dynamic llama_gguf llama_linear llama_llama3_rope llama_odd_heads
+        llama_yarn llava mistral mixtral mllama olmo2 paligemma phi phi_qknorm phi3 phi3_longrope qwen2 qwen2_moe qwen2_vl
+        qwen25_vl qwen3 qwen3_moe qwen3_vl smollm3 stablelm stablelm_parallel starcoder2
+    }
+
+    #[test]
+    fn no_case_is_forgotten() {
+        assert_eq!(names_of(NAMES), folders_with_expectations("pico"));
+    }
+}
+
+/// Every kind of adapter on a few models.
+mod kinds {
+    use super::*;
+
+    fn check(case: &str) {
+        let folder = fixture("kinds").join(case);
+        let config = read_json(&folder.join("adapter_config.json"));
+        let base = Path::new(config["base_model_name_or_path"].as_str().unwrap()).file_name().unwrap();
+        check_curve(&folder, &fixture("kinds").join(base), &folder.join("expected.json"));
+    }
+
+    cases! { check:
+        adalora all_linear bare bf16 bias_all bias_all_gpt2 bias_lora_only bin copied_embeddings default_infix dora dora_bias dora_embed dora_gpt2 dora_lm_head exclude expert_modules f16 layers_pattern loha lokr lokr_both lokr_decomposed lokr_factor lora_bias lora_embed lora_embed_tied lora_head_tied lora_lm_head rank_alpha_patterns regex router saved_embed_and_norms saved_embed_tied saved_head saved_norm_suffix target_parameters_both target_parameters_down target_parameters_one trainable_tokens trainable_tokens_head trainable_tokens_tied
+    }
+
+    #[test]
+    fn no_case_is_forgotten() {
+        assert_eq!(names_of(NAMES), folders_with_expectations("kinds"));
+    }
+}
+
+fn names_of(cases: &[&str]) -> BTreeSet<String> {
+    cases.iter().map(|case| case.replace('_', "-")).collect()
+}
+
+fn folders_with_expectations(group: &str) -> BTreeSet<String> {
+    let folders = fs::read_dir(fixture(group)).unwrap().map(|entry| entry.unwrap().path());
+    let with_expectations = folders.filter(|folder| folder.join("expected.json").exists());
+    with_expectations.map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+fn check_curve(adapter: &Path, base: &Path, expected: &Path) {
     let output = lora_slim()
         .arg("scan")
-        .arg(folder.join("adapter"))
+        .arg(adapter)
         .arg("--base")
-        .arg(folder.join("base"))
+        .arg(base)
         .arg("--samples")
         .arg(fixture("pico/samples.tokens.jsonl"))
         .args(["--json", "--boundary", "1", "--quiet"])
         .assert()
         .success();
     let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
-    let expected = read_json(&folder.join("expected.json"));
+    let expected = read_json(expected);
     let curve = report["curve"].as_array().unwrap();
-    assert!(curve.len() > 3);
+    assert!(curve.len() >= 3);
     for point in curve {
         let boundary = point["boundary"].as_u64().unwrap() as usize;
         let wanted = &expected["curve"][boundary];
         assert_eq!(wanted["boundary"], point["boundary"]);
         let loss = (point["loss"].as_f64().unwrap() - wanted["loss"].as_f64().unwrap()).abs();
-        assert!(loss < 2e-5, "{case}: boundary {boundary} is off by {loss} nats per token");
+        assert!(loss < 2e-5, "boundary {boundary} is off by {loss} nats per token");
         let pairs = point["per_sample"].as_array().unwrap().iter().zip(wanted["per_sample"].as_array().unwrap());
         for (sample, (got, wanted)) in pairs.enumerate() {
             let difference = (got.as_f64().unwrap() - wanted.as_f64().unwrap()).abs();
-            assert!(difference < TOLERANCE, "{case}: boundary {boundary}, sample {sample} is off by {difference} nats");
+            assert!(
+                difference < TOLERANCE + 5e-6 * wanted.as_f64().unwrap(),
+                "boundary {boundary}, sample {sample} is off by {difference} nats"
+            );
         }
     }
-}
-
-#[test]
-fn llama_with_llama3_rope() {
-    check("llama-llama3-rope");
-}
-
-#[test]
-fn llama_with_linear_rope_and_biases() {
-    check("llama-linear");
-}
-
-#[test]
-fn llama_with_dynamic_rope() {
-    check("llama-dynamic");
-}
-
-#[test]
-fn llama_with_yarn() {
-    check("llama-yarn");
-}
-
-#[test]
-fn mistral_with_a_window_in_bf16_shards() {
-    check("mistral");
-}
-
-#[test]
-fn qwen2_with_patterns_and_missing_layers() {
-    check("qwen2");
-}
-
-#[test]
-fn llama_in_gguf() {
-    check("llama-gguf");
-}
-
-#[test]
-fn qwen3_with_norms_of_each_head() {
-    check("qwen3");
-}
-
-#[test]
-fn smollm3_with_a_layer_without_rope() {
-    check("smollm3");
-}
-
-#[test]
-fn granite_with_multipliers() {
-    check("granite");
-}
-
-#[test]
-fn olmo2_with_norms_after_each_block() {
-    check("olmo2");
-}
-
-#[test]
-fn gemma_with_scaled_embeddings() {
-    check("gemma");
-}
-
-#[test]
-fn gemma2_with_soft_caps_and_alternating_windows() {
-    check("gemma2");
-}
-
-#[test]
-fn gemma3_with_two_ropes() {
-    check("gemma3");
 }

@@ -4,18 +4,21 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::method::{self, Method};
 use super::targets::{Targets, pattern_value};
 use crate::error::{AdapterError, FileError, Result};
 use crate::files;
 
 pub const FILE_NAME: &str = "adapter_config.json";
 
-/// The configuration of a LoRA adapter (PEFT's `LoraConfig`). Unknown keys and the order of keys are kept.
+/// The configuration of an adapter (PEFT's `LoraConfig` and its relatives). Unknown keys and the order of keys are kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdapterConfig {
     pub raw: Map<String, Value>,
-    pub rank: usize,
-    pub alpha: f64,
+    pub method: &'static Method,
+    /// Where the method has such numbers.
+    pub rank: Option<usize>,
+    pub alpha: Option<f64>,
     pub targets: Targets,
 }
 
@@ -34,32 +37,55 @@ impl AdapterConfig {
             let source = serde::de::Error::custom("it should be an object");
             return Err(FileError::Json { path: path.into(), source }.into());
         };
-        match raw.get("peft_type").and_then(Value::as_str) {
-            Some("LORA") => {}
-            found => return Err(AdapterError::NotLora { path: path.into(), found: name_format(&raw, found) }.into()),
-        }
+        let found = raw.get("peft_type").and_then(Value::as_str);
+        let unknown = || AdapterError::NotPeft { path: path.into(), found: name_format(&raw, found) };
+        let method = found.and_then(method::by_peft_type).ok_or_else(unknown)?;
         let wrong = |key, expected| AdapterError::ConfigValue { path: path.into(), key, expected };
-        let rank = raw.get("r").and_then(Value::as_u64).filter(|&rank| rank > 0);
-        let alpha = raw.get("lora_alpha").and_then(Value::as_f64).filter(|alpha| alpha.is_finite());
-        Ok(Self {
-            rank: rank.ok_or_else(|| wrong("r", "a positive integer"))? as usize,
-            alpha: alpha.ok_or_else(|| wrong("lora_alpha", "a number"))?,
-            targets: Targets::from_config(&raw).map_err(|(key, expected)| wrong(key, expected))?,
-            raw,
-        })
+        let rank = match method.rank {
+            Some(key) => {
+                let rank = raw.get(key).and_then(Value::as_u64).filter(|&rank| rank > 0);
+                Some(rank.ok_or_else(|| wrong(key, "a positive integer"))? as usize)
+            }
+            None => None,
+        };
+        let alpha = match method.alpha {
+            Some(key) => {
+                let alpha = raw.get(key).and_then(Value::as_f64).filter(|alpha| alpha.is_finite());
+                Some(alpha.ok_or_else(|| wrong(key, "a number"))?)
+            }
+            None => None,
+        };
+        let targets = Targets::from_config(&raw).map_err(|(key, expected)| wrong(key, expected))?;
+        Ok(Self { method, rank, alpha, targets, raw })
     }
 
-    /// The rank that the configuration gives to a module: `rank_pattern`, else `r`.
+    /// The rank that the configuration gives to a module: `rank_pattern`, else the one for all.
     pub fn rank_of(&self, module: &str) -> usize {
-        pattern_value(&self.raw, "rank_pattern", module).map_or(self.rank, |rank| rank as usize)
+        pattern_value(&self.raw, "rank_pattern", module).map_or(self.rank.unwrap_or(1), |rank| rank as usize)
     }
 
-    /// The factor before B·A for a module: alpha / rank, or alpha / √rank with rsLoRA, after the patterns
-    /// (PEFT, `LoraLayer.update_layer`).
+    /// The factor before the change of a module's weight: alpha / rank, or alpha / √rank with rsLoRA, after the
+    /// patterns (PEFT, `LoraLayer.update_layer`).
     pub fn scaling_of(&self, module: &str) -> f64 {
-        let alpha = pattern_value(&self.raw, "alpha_pattern", module).unwrap_or(self.alpha);
+        let alpha = pattern_value(&self.raw, "alpha_pattern", module).or(self.alpha).unwrap_or(1.0);
+        if self.method.peft_type == "ADALORA" {
+            // The rank before any was taken away, and the constant of `SVDLinear.forward`.
+            return self.alpha.unwrap_or(1.0) / (self.rank.unwrap_or(1) as f64 + 1e-5);
+        }
         let rank = self.rank_of(module) as f64;
         if self.flag("use_rslora") { alpha / rank.sqrt() } else { alpha / rank }
+    }
+
+    /// The tokens of `trainable_token_indices` for a module: a list is that of the embedding, else modules are named.
+    pub fn tokens_of(&self, module: &str, is_embedding: bool) -> Vec<usize> {
+        let list = match self.raw.get("trainable_token_indices") {
+            Some(Value::Object(by_module)) => {
+                by_module.iter().find(|(name, _)| module.ends_with(name.as_str())).map(|(_, tokens)| tokens)
+            }
+            list => list.filter(|_| is_embedding),
+        };
+        let tokens = list.and_then(Value::as_array).into_iter().flatten();
+        tokens.filter_map(|token| token.as_u64().map(|token| token as usize)).collect()
     }
 
     pub fn text(&self, key: &str) -> Option<&str> {
@@ -72,30 +98,43 @@ impl AdapterConfig {
 
     /// What this adapter does beyond low-rank pairs on linear layers, in words. Empty for plain LoRA.
     pub fn features(&self) -> Vec<String> {
-        let mut features: Vec<String> = FEATURES
+        let in_words = |(key, words): &(&str, &str)| format!("{words} (`{key}`)");
+        let mut features: Vec<String> = EXTENSIONS.iter().filter(|(key, _)| self.flag(key)).map(in_words).collect();
+        if let Some(bias) = self.text("bias").filter(|&bias| bias != "none") {
+            features.push(format!("trained biases (`bias: {bias}`)"));
+        }
+        features.extend(self.obstacles());
+        features
+    }
+
+    /// What keeps the adapter from being evaluated: it computes something else than the sweep, or only fits a base model
+    /// that is not the one on disk.
+    pub fn obstacles(&self) -> Vec<String> {
+        let mut obstacles: Vec<String> = OBSTACLES
             .iter()
             .filter(|(key, _)| self.flag(key))
             .map(|(key, words)| format!("{words} (`{key}`)"))
             .collect();
-        if let Some(bias) = self.text("bias").filter(|&bias| bias != "none") {
-            features.push(format!("trained biases (`bias: {bias}`)"));
-        }
         if let Some(Value::String(init)) = self.raw.get("init_lora_weights")
             && CHANGES_BASE.iter().any(|method| init.to_lowercase().starts_with(method))
         {
-            features.push(format!("an initialisation that changes the base weights (`init_lora_weights: {init}`)"));
+            obstacles.push(format!("an initialisation that changes the base weights (`init_lora_weights: {init}`)"));
         }
-        features
+        obstacles
     }
 }
 
-/// Keys whose setting changes what the adapter computes, beyond what plain LoRA is.
-const FEATURES: [(&str, &str); 15] = [
+/// Keys whose setting adds something to plain LoRA that the sweep computes too.
+const EXTENSIONS: [(&str, &str); 5] = [
     ("use_dora", "DoRA"),
     ("lora_bias", "biases of lora_B"),
     ("modules_to_save", "saved modules"),
     ("trainable_token_indices", "trainable tokens"),
     ("target_parameters", "LoRA on parameters"),
+];
+
+/// Keys whose setting makes the adapter something that the sweep does not compute.
+const OBSTACLES: [(&str, &str); 8] = [
     ("layer_replication", "replicated layers"),
     ("alora_invocation_tokens", "activated LoRA"),
     ("use_qalora", "QALoRA"),
@@ -103,9 +142,7 @@ const FEATURES: [(&str, &str); 15] = [
     ("arrow_config", "Arrow routing"),
     ("kasa_config", "KaSA"),
     ("monteclora_config", "MonteCLoRA"),
-    ("velora_config", "VeLoRA"),
     ("enable_lora", "MergedLinear slices"),
-    ("corda_config", "CorDA"),
 ];
 
 /// Initialisations after which the adapter only fits a base model that was changed with it.
@@ -123,9 +160,10 @@ fn is_set(value: &Value) -> bool {
     }
 }
 
-/// Says what a configuration is that PEFT's LoRA did not write.
+/// Says what a configuration is that is none of PEFT's known ones.
 fn name_format(raw: &Map<String, Value>, peft_type: Option<&str>) -> String {
     match peft_type {
+        Some("XLORA") => "its peft_type is XLORA, a mixture of several adapters".into(),
         Some(other) => format!("its peft_type is {other}"),
         None if raw.contains_key("lora_parameters") => "it looks like an MLX-LM adapter".into(),
         None if raw.contains_key("architecture") || raw.contains_key("reduction_factor") => {

@@ -31,10 +31,7 @@ impl<'a> Cut<'a> {
             let cannot = "cannot be cut yet";
             AdapterError::Unsupported { path: adapter.path.clone(), feature, cannot }
         };
-        if let Some(bias) = adapter.config.text("bias").filter(|&bias| bias != "none") {
-            return Err(refuse(format!("trained biases (`bias: {bias}`)")).into());
-        }
-        for key in ["target_parameters", "layer_replication", "enable_lora"] {
+        for key in ["layer_replication", "enable_lora"] {
             if adapter.config.flag(key) {
                 return Err(refuse(format!("`{key}`")).into());
             }
@@ -60,10 +57,12 @@ impl<'a> Cut<'a> {
         self.adapter.layer_of(&tensor.key.module).is_none_or(|layer| self.kept_layers.contains(&layer))
     }
 
-    /// The tensors that stay, in the order of the file.
+    /// The tensors that stay, in the order of the file, or by name where there is no one file.
     fn kept_tensors(&self) -> Vec<AdapterTensor<'a>> {
         let mut kept: Vec<_> = self.adapter.tensors().filter(|tensor| self.keeps(tensor)).collect();
-        kept.sort_by_key(|tensor| tensor.entry.range.start);
+        if self.adapter.weights.is_one_file() {
+            kept.sort_by_key(|tensor| tensor.entry.range.start);
+        }
         kept
     }
 
@@ -78,12 +77,24 @@ impl<'a> Cut<'a> {
         let mut raw = self.adapter.config.raw.clone();
         if !self.is_whole() {
             let all = self.adapter.modules();
-            let kept: BTreeSet<String> = self.kept_tensors().into_iter().map(|tensor| tensor.key.module).collect();
+            let tensors = self.kept_tensors();
+            let kept: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.key.module.as_str()).collect();
             let all: BTreeSet<&str> = all.keys().map(String::as_str).collect();
-            let kept = all.iter().copied().filter(|module| kept.contains(*module)).collect();
-            targets::restrict(&mut raw, &all, &kept);
+            let kept = all.intersection(&kept).copied().collect();
+            targets::restrict(&mut raw, &all, &kept, self.adapter.config.method.selects_layers);
+            let (saved_all, saved_kept) = (self.adapter.saved_modules(), self.saved_modules());
+            if saved_all != saved_kept {
+                targets::restrict_saved(&mut raw, &saved_kept);
+            }
         }
         raw
+    }
+
+    /// The modules of `modules_to_save` that stay.
+    fn saved_modules(&self) -> BTreeSet<String> {
+        let is_kept =
+            |module: &String| self.adapter.layer_of(module).is_none_or(|layer| self.kept_layers.contains(&layer));
+        self.adapter.saved_modules().into_iter().filter(is_kept).collect()
     }
 
     /// Writes the whole folder into `staging`, without the report.
@@ -101,9 +112,16 @@ impl<'a> Cut<'a> {
 
     fn write_weights(&self, staging: &Staging) -> Result<()> {
         let kept = self.kept_tensors();
-        let source = self.adapter.weights.path();
-        let mut from = File::open(source).map_err(FileError::read(source))?;
         let header = header(&kept)?;
+        let weights = &self.adapter.weights;
+        if !weights.is_one_file() {
+            let bytes = kept.iter().map(|tensor| weights.bytes(tensor.name)).collect::<Result<Vec<_>>>()?;
+            return staging.file(WEIGHTS_NAME, |file| {
+                file.write_all(&header)?;
+                bytes.into_iter().try_for_each(|bytes| file.write_all(bytes))
+            });
+        }
+        let mut from = File::open(weights.path()).map_err(FileError::read(weights.path()))?;
         staging.file(WEIGHTS_NAME, |file| {
             file.write_all(&header)?;
             for range in coalesce(kept.iter().map(|tensor| tensor.entry.range.clone())) {

@@ -20,30 +20,63 @@ pub enum Part {
     EmbeddingB,
     /// DoRA's magnitude vector.
     Magnitude,
-    /// Anything else: a saved module, a base bias, trainable tokens.
-    Other,
+    /// A parameter of another method, by the name that PEFT gives it.
+    Factor(&'static str),
+    /// Rows that replace those of an embedding (`trainable_token_indices`).
+    Tokens,
+    /// A weight that takes the place of the base model's, from `modules_to_save` or `bias`.
+    Saved,
+    /// A copy of the base model's weight, which PEFT stores beside LoRA on an embedding or a head.
+    BaseCopy,
 }
 
 /// The name of one adapter tensor, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    /// The module inside the base model; for [`Part::Other`], the tensor's name without its last segment.
+    /// The module inside the base model.
     pub module: String,
     pub part: Part,
 }
 
 /// The marks of the parts, as the segment that names them.
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 28] = [
     ("lora_A", Part::LoraA),
     ("lora_B", Part::LoraB),
     ("lora_embedding_A", Part::EmbeddingA),
     ("lora_embedding_B", Part::EmbeddingB),
     ("lora_magnitude_vector", Part::Magnitude),
+    ("lora_E", Part::Factor("lora_E")),
+    ("hada_w1_a", Part::Factor("hada_w1_a")),
+    ("hada_w1_b", Part::Factor("hada_w1_b")),
+    ("hada_w2_a", Part::Factor("hada_w2_a")),
+    ("hada_w2_b", Part::Factor("hada_w2_b")),
+    ("hada_t1", Part::Factor("hada_t1")),
+    ("hada_t2", Part::Factor("hada_t2")),
+    ("lokr_w1", Part::Factor("lokr_w1")),
+    ("lokr_w1_a", Part::Factor("lokr_w1_a")),
+    ("lokr_w1_b", Part::Factor("lokr_w1_b")),
+    ("lokr_w2", Part::Factor("lokr_w2")),
+    ("lokr_w2_a", Part::Factor("lokr_w2_a")),
+    ("lokr_w2_b", Part::Factor("lokr_w2_b")),
+    ("lokr_t2", Part::Factor("lokr_t2")),
+    ("ia3_l", Part::Factor("ia3_l")),
+    ("oft_R", Part::Factor("oft_R")),
+    ("boft_R", Part::Factor("boft_R")),
+    ("boft_s", Part::Factor("boft_s")),
+    ("hra_u", Part::Factor("hra_u")),
+    ("fourierft_spectrum", Part::Factor("fourierft_spectrum")),
+    ("miss_block", Part::Factor("miss_block")),
+    ("vera_lambda_b", Part::Factor("vera_lambda_b")),
+    ("vera_lambda_d", Part::Factor("vera_lambda_d")),
 ];
 
 impl Key {
     pub fn parse(name: &str) -> Key {
-        let name = name.strip_prefix("base_model.model.").unwrap_or(name);
+        let mut name = name;
+        // A model that was wrapped twice has the prefix twice.
+        while let Some(inner) = name.strip_prefix("base_model.model.") {
+            name = inner;
+        }
         for (mark, part) in PARTS {
             let Some((module, rest)) = split_at_segment(name, mark) else { continue };
             let part = match (part, rest.rsplit('.').next()) {
@@ -52,13 +85,31 @@ impl Key {
             };
             return Key { module: module.into(), part };
         }
+        if let Some(module) = name.strip_suffix(".token_adapter.trainable_tokens_delta") {
+            return Key { module: module.into(), part: Part::Tokens };
+        }
         let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
-        Key { module: module.into(), part: Part::Other }
+        match module.strip_suffix(".base_layer") {
+            Some(module) if name.ends_with(".weight") => Key { module: module.into(), part: Part::BaseCopy },
+            Some(module) => Key { module: module.into(), part: Part::Saved },
+            None => Key { module: saved_module(module), part: Part::Saved },
+        }
     }
 
-    /// Whether the tensor is part of a LoRA pair, and not a saved module or the like.
-    pub fn is_lora(&self) -> bool {
-        self.part != Part::Other
+    /// Whether the tensor is what the method trains in a module that it wraps, and not a weight beside it.
+    pub fn is_wrapped(&self) -> bool {
+        !matches!(self.part, Part::Saved | Part::BaseCopy | Part::Tokens)
+    }
+}
+
+/// Old saves name the wrapper of a saved module, and the adapter in it.
+fn saved_module(module: &str) -> String {
+    match module.split_once(".modules_to_save") {
+        Some((outer, inner)) => {
+            let inner = inner.trim_start_matches(".default");
+            format!("{outer}{inner}")
+        }
+        None => module.into(),
     }
 }
 
@@ -88,6 +139,11 @@ pub fn stack_and_layer(module: &str) -> Option<(&str, usize)> {
 /// Words in the name of a stack that is not a text decoder, if another stack is there.
 const TOWERS: [&str; 6] = ["vision", "visual", "image", "audio", "encoder", "speech"];
 
+/// Whether a stack is that of a tower or an encoder beside a decoder.
+pub fn is_tower(stack: &str) -> bool {
+    TOWERS.iter().any(|tower| stack.contains(tower))
+}
+
 /// The stacks that an adapter reaches into and, where it is clear, which of them is the decoder.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stacks<'a> {
@@ -101,7 +157,6 @@ pub fn find_stacks<'a>(modules: impl IntoIterator<Item = &'a str>) -> Stacks<'a>
     for (stack, layer) in modules.into_iter().filter_map(stack_and_layer) {
         all.entry(stack).or_default().insert(layer);
     }
-    let is_tower = |stack: &str| TOWERS.iter().any(|tower| stack.contains(tower));
     let mut decoders = all.keys().copied().filter(|stack| all.len() == 1 || !is_tower(stack));
     let decoder = decoders.next();
     let unique = decoders.next().is_none();
@@ -120,8 +175,16 @@ mod tests {
             ("base_model.model.h.0.attn.lora_B.bias", "h.0.attn", Part::LoraBias),
             ("base_model.model.h.0.attn.lora_magnitude_vector", "h.0.attn", Part::Magnitude),
             ("base_model.model.model.embed_tokens.lora_embedding_A", "model.embed_tokens", Part::EmbeddingA),
-            ("base_model.model.lm_head.weight", "lm_head", Part::Other),
-            ("base_model.model.x.lora_Alien.weight", "x.lora_Alien", Part::Other),
+            ("base_model.model.lm_head.weight", "lm_head", Part::Saved),
+            ("base_model.model.score.modules_to_save.default.weight", "score", Part::Saved),
+            ("base_model.model.lm_head.base_layer.weight", "lm_head", Part::BaseCopy),
+            ("base_model.model.x.y.base_layer.bias", "x.y", Part::Saved),
+            ("base_model.model.e.experts.base_layer.lora_A.weight", "e.experts.base_layer", Part::LoraA),
+            ("base_model.model.e.token_adapter.trainable_tokens_delta", "e", Part::Tokens),
+            ("base_model.model.x.lokr_w1_a", "x", Part::Factor("lokr_w1_a")),
+            ("base_model.model.base_model.model.x.lora_A.weight", "x", Part::LoraA),
+            ("base_model.vera_A", "base_model", Part::Saved),
+            ("base_model.model.x.lora_Alien.weight", "x.lora_Alien", Part::Saved),
         ] {
             assert_eq!(Key::parse(name), Key { module: module.into(), part }, "{name}");
         }

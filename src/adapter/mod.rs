@@ -3,10 +3,12 @@
 mod compare;
 pub mod config;
 mod cut;
+mod delta;
 pub mod keys;
+mod layer;
+pub mod method;
 mod norms;
 pub mod targets;
-mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,13 +18,14 @@ use crate::tensors::{Entry, TensorStore};
 pub use compare::{Difference, compare};
 pub use config::AdapterConfig;
 pub use cut::{Cut, parse_layers};
+pub use delta::{Delta, ExpertStack};
 use keys::{Key, Part};
-pub use weights::{LayerLora, Lora};
+pub use layer::LayerAdapter;
 
 /// The name under which PEFT saves the weights.
 pub const WEIGHTS_NAME: &str = "adapter_model.safetensors";
 
-/// A LoRA adapter: its configuration, its tensors, and which of them belong to which decoder layer.
+/// An adapter: its configuration, its tensors, and which of them belong to which decoder layer.
 #[derive(Debug)]
 pub struct Adapter {
     pub path: PathBuf,
@@ -47,16 +50,7 @@ impl Adapter {
             return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
         }
         let config = AdapterConfig::read(path)?;
-        let file = path.join(WEIGHTS_NAME);
-        if !file.exists() {
-            let pickle = path.join("adapter_model.bin").exists();
-            return Err(if pickle {
-                AdapterError::PickleOnly { path: path.into() }.into()
-            } else {
-                AdapterError::NotAnAdapter { path: path.into(), missing: "adapter_model.safetensors" }.into()
-            });
-        }
-        let weights = TensorStore::open_safetensors(&file)?;
+        let weights = open_weights(path)?;
         let stack = find_stack(path, &weights, stack)?;
         let adapter = Self { path: path.into(), config, weights, stack };
         adapter.check_pairs()?;
@@ -83,13 +77,23 @@ impl Adapter {
         self.layers().last().map_or(0, |last| last + 1)
     }
 
-    /// The modules with a LoRA pair, by name, with the names of their tensors.
+    /// The modules that the adapter wraps, by name, with the names of their tensors.
     pub fn modules(&self) -> BTreeMap<String, BTreeMap<Part, &str>> {
         let mut modules: BTreeMap<String, BTreeMap<Part, &str>> = BTreeMap::new();
-        for tensor in self.tensors().filter(|tensor| tensor.key.is_lora()) {
+        for tensor in self.tensors().filter(|tensor| tensor.key.is_wrapped()) {
             modules.entry(tensor.key.module).or_default().insert(tensor.key.part, tensor.name);
         }
         modules
+    }
+
+    /// The modules that `modules_to_save` replaces, as the tensors have them.
+    pub fn saved_modules(&self) -> BTreeSet<String> {
+        let endings: Vec<&str> = match self.config.raw.get("modules_to_save").and_then(|value| value.as_array()) {
+            Some(list) => list.iter().filter_map(|name| name.as_str()).collect(),
+            None => Vec::new(),
+        };
+        let saved = self.tensors().filter(|tensor| tensor.key.part == Part::Saved).map(|tensor| tensor.key.module);
+        saved.filter(|module| endings.iter().any(|ending| module.ends_with(ending))).collect()
     }
 
     /// The bytes of the tensors, and of those that are kept at boundary `boundary`.
@@ -100,20 +104,39 @@ impl Adapter {
 
     /// Adapters that the sweep cannot evaluate are refused before it starts.
     pub fn check_can_be_evaluated(&self) -> Result<()> {
-        let refuse = |feature: String| {
-            let cannot = "`slim` and `scan` cannot evaluate yet";
-            AdapterError::Unsupported { path: self.path.clone(), feature, cannot }
-        };
-        if let Some(feature) = self.config.features().into_iter().next() {
-            return Err(refuse(feature).into());
+        let method = self.config.method;
+        if !method.is_evaluated {
+            return Err(self.unsupported(format!("the method {}", method.name)).into());
+        }
+        if let Some(obstacle) = self.config.obstacles().into_iter().next() {
+            return Err(self.unsupported(obstacle).into());
         }
         for tensor in self.tensors() {
-            let plain = matches!(tensor.key.part, Part::LoraA | Part::LoraB);
-            if !plain || self.layer_of(&tensor.key.module).is_none() {
-                return Err(refuse(format!("the tensor `{}`", tensor.name)).into());
+            let is_convolution = matches!(tensor.key.part, Part::LoraA | Part::LoraB) && tensor.entry.shape.len() != 2
+                || matches!(tensor.key.part, Part::Factor("hada_t1" | "hada_t2" | "lokr_t2"));
+            if is_convolution {
+                return Err(self.unsupported(format!("the convolution `{}`", tensor.name)).into());
             }
         }
         Ok(())
+    }
+
+    fn unsupported(&self, feature: String) -> AdapterError {
+        let cannot = "`slim` and `scan` cannot evaluate";
+        AdapterError::Unsupported { path: self.path.clone(), feature, cannot }
+    }
+
+    /// The sizes of a wrapped module as its factors have them, (inputs, outputs), where they tell.
+    pub fn module_shape(&self, parts: &BTreeMap<Part, &str>) -> Option<(usize, usize)> {
+        let size = |part: Part, dim: usize| self.weights.get(parts.get(&part)?)?.shape.get(dim).copied();
+        let factor = |name: &'static str, dim: usize| size(Part::Factor(name), dim);
+        let w1 = |dim| factor("lokr_w1", dim).or(factor(["lokr_w1_a", "lokr_w1_b"][dim], dim));
+        let w2 = |dim| factor("lokr_w2", dim).or(factor(["lokr_w2_a", "lokr_w2_b"][dim], dim));
+        match self.config.method.peft_type {
+            "LOHA" => Some((factor("hada_w1_b", 1)?, factor("hada_w1_a", 0)?)),
+            "LOKR" => Some((w1(1)? * w2(1)?, w1(0)? * w2(0)?)),
+            _ => Some((size(Part::LoraA, 1)?, size(Part::LoraB, 0)?)),
+        }
     }
 
     fn check_pairs(&self) -> Result<()> {
@@ -145,8 +168,10 @@ impl Adapter {
 
     /// A pair is (rank, inputs) and (outputs, rank), convolutions with further sizes behind.
     fn check_rank(&self, module: &str, a: &str, b: &str) -> Result<()> {
-        // With LoRA on parameters the experts are folded into the rank.
-        if self.config.flag("target_parameters") {
+        // With LoRA on parameters the experts are folded into the rank; AdaLoRA keeps a part of it in each module,
+        // and MergedLinear has it once for each of its slices.
+        let is_lora = self.config.method.peft_type == "LORA";
+        if !is_lora || self.parameter_of(module).is_some() || self.config.flag("enable_lora") {
             return Ok(());
         }
         let expected = self.config.rank_of(module);
@@ -159,6 +184,20 @@ impl Adapter {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// Opens the weights under the first name that is there: as PEFT saves them, in shards, as PEFT used to, and as some
+/// trainers do.
+fn open_weights(folder: &Path) -> Result<TensorStore> {
+    const NAMES: [&str; 4] =
+        [WEIGHTS_NAME, "adapter_model.safetensors.index.json", "adapter_model.bin", "model.safetensors"];
+    let mut files = NAMES.into_iter().map(|name| folder.join(name));
+    let missing = || AdapterError::NotAnAdapter { path: folder.into(), missing: WEIGHTS_NAME };
+    let file = files.find(|file| file.exists()).ok_or_else(missing)?;
+    match file.extension() {
+        Some(extension) if extension == "bin" => TensorStore::open_pickle(&file),
+        _ => TensorStore::open_safetensors(&file),
     }
 }
 

@@ -14,13 +14,16 @@ use crate::error::{Result, SweepError};
 
 impl Adapter {
     /// The Frobenius norm of what the adapter adds to each layer's weights, all modules together. Modules outside the
-    /// stack and parts other than plain pairs are left out.
+    /// stack and whatever is not a low-rank pair are left out.
     pub fn layer_norms(&self) -> Result<BTreeMap<usize, f64>> {
         let modules = self.modules();
         let squares = modules
             .par_iter()
             .filter_map(|(module, parts)| {
                 let layer = self.layer_of(module)?;
+                if self.config.method.peft_type != "LORA" || self.parameter_of(module).is_some() {
+                    return None;
+                }
                 let (a, b) = (parts.get(&Part::LoraA)?, parts.get(&Part::LoraB)?);
                 let squared = self.squared_norm(a, b).map(|square| square * self.config.scaling_of(module).powi(2));
                 Some(squared.map(|square| (layer, square)))

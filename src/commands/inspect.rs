@@ -19,8 +19,8 @@ struct Inspection {
     path: String,
     method: &'static str,
     base_model: Option<String>,
-    rank: usize,
-    alpha: f64,
+    rank: Option<usize>,
+    alpha: Option<f64>,
     rslora: bool,
     /// Module types and how many modules there are of each.
     modules: BTreeMap<String, usize>,
@@ -89,7 +89,7 @@ fn inspect(name: &str, adapter: &Adapter) -> Result<Inspection> {
 }
 
 fn method(config: &AdapterConfig) -> &'static str {
-    if config.flag("use_dora") { "DoRA" } else { "LoRA" }
+    if config.flag("use_dora") { "DoRA" } else { config.method.name }
 }
 
 fn limits(adapter: &Adapter, other_bytes: u64) -> Vec<String> {
@@ -110,9 +110,11 @@ fn render(inspection: &Inspection) -> String {
     let modules: Vec<String> = inspection.modules.iter().map(|(name, count)| format!("{name} ×{count}")).collect();
     let dtypes: Vec<&str> = inspection.dtypes.iter().map(String::as_str).collect();
     let layers: Vec<usize> = inspection.layers.iter().map(|layer| layer.layer).collect();
+    let rank = inspection.rank.map_or(String::new(), |rank| format!(", rank {rank}"));
+    let alpha = inspection.alpha.map_or(String::new(), |alpha| format!(", alpha {alpha}"));
     let scaling = if inspection.rslora { ", rank-stabilised" } else { "" };
     let rows = [
-        ("method", format!("{}, rank {}, alpha {}{scaling}", inspection.method, inspection.rank, inspection.alpha)),
+        ("method", format!("{}{rank}{alpha}{scaling}", inspection.method)),
         ("base model", inspection.base_model.clone().unwrap_or("not named".into())),
         ("modules", modules.join(", ")),
         ("layers", format!("{} ({} of `{}`)", ranges(&layers), layers.len(), inspection.stack)),

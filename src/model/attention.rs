@@ -9,8 +9,9 @@ use candle_nn::attention::flash_attn_varlen_cpu;
 use candle_nn::ops::softmax_last_dim;
 use candle_nn::rotary_emb::rope_thd;
 
-use super::ModelConfig;
+use super::family::Positions;
 use super::layer::{Pass, softcapped};
+use super::{ModelConfig, RopeTable};
 use crate::samples::batch::{Batch, Group};
 
 /// The longest sequence for which packed attention is the faster one.
@@ -20,40 +21,87 @@ const LONGEST_PACKED: usize = 512;
 const BLOCK_SCORES: usize = 1 << 24;
 
 /// How scores become weights in a layer.
-#[derive(Debug, Clone, Copy)]
-struct Scores {
+struct Scores<'a> {
     scale: f64,
     softcap: Option<f64>,
     /// How many positions back a query sees, itself included.
     window: Option<usize>,
+    /// ALiBi: by how much each head's scores grow with the key's position, (heads).
+    slopes: Option<Tensor>,
+    /// One more score per head that no value belongs to, (heads).
+    sinks: Option<&'a Tensor>,
+}
+
+impl Scores<'_> {
+    /// Whether scores are only scaled and masked, which is what packed attention can do.
+    fn are_plain(&self) -> bool {
+        self.softcap.is_none() && self.slopes.is_none() && self.sinks.is_none()
+    }
 }
 
 /// The attention of layer `index` over queries, keys and values of (tokens, heads · head_dim); the result is shaped as
-/// the queries.
-pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, pass: &Pass, config: &ModelConfig, index: usize) -> Result<Tensor> {
+/// the queries. `sinks` are those of the layer, (heads).
+pub fn attend(
+    (q, k, v): (&Tensor, &Tensor, &Tensor),
+    sinks: Option<&Tensor>,
+    pass: &Pass,
+    config: &ModelConfig,
+    index: usize,
+) -> Result<Tensor> {
     let tokens = pass.batch.tokens();
     let by_head = |x: &Tensor, heads: usize| x.reshape((tokens, heads, config.head_dim));
-    let turn = |x: Tensor| match config.layer_ropes[index].map(|place| &pass.ropes[place]) {
-        Some(rope) => rope_thd(&x.unsqueeze(0)?, &rope.cos, &rope.sin)?.squeeze(0),
-        None => Ok(x),
-    };
+    let rope = config.layer_ropes[index].map(|place| &pass.ropes[place]);
+    let turn = |x: Tensor| rope.map_or(Ok(x.clone()), |rope| turn(&x, rope, config.family.positions));
     let q = turn(by_head(q, config.heads)?)?;
     let k = turn(by_head(k, config.kv_heads)?)?;
     let v = by_head(v, config.kv_heads)?;
-    let (scale, softcap) = (config.scales.attention, config.softcaps.attention);
-    let scores = Scores { scale, softcap, window: config.windows[index] };
+    let scores = Scores {
+        scale: config.scales.attention,
+        softcap: config.softcaps.attention,
+        window: config.windows[index],
+        slopes: match config.family.positions {
+            Positions::Alibi => Some(Tensor::new(alibi_slopes(config.heads), q.device())?),
+            _ => None,
+        },
+        sinks,
+    };
     let longest = pass.batch.groups.iter().map(|group| group.length).max().unwrap_or(0);
-    let attended = if q.device().is_cpu() && longest <= LONGEST_PACKED && softcap.is_none() {
-        attend_packed(&q, &k, &v, pass.batch, scores)?
+    let attended = if q.device().is_cpu() && longest <= LONGEST_PACKED && scores.are_plain() {
+        attend_packed(&q, &k, &v, pass.batch, &scores)?
     } else {
-        attend_by_length(&q, &k, &v, pass.batch, scores)?
+        attend_by_length(&q, &k, &v, pass.batch, &scores)?
     };
     attended.reshape((tokens, config.query_size()))
 }
 
+/// Rotary embedding of x (tokens, heads, head_dim). Neighbours that turn together are first brought to the two halves,
+/// where they stay: a product of a query and a key does not know the order of their values.
+fn turn(x: &Tensor, rope: &RopeTable, positions: Positions) -> Result<Tensor> {
+    let (tokens, heads, head_dim) = x.dims3()?;
+    let dim = 2 * rope.cos.dim(1)?;
+    let mut turning = x.narrow(2, 0, dim)?;
+    if positions == Positions::RotaryNeighbours {
+        turning = turning.reshape((tokens, heads, dim / 2, 2))?.transpose(2, 3)?.reshape((tokens, heads, dim))?;
+    }
+    let turned = rope_thd(&turning.contiguous()?.unsqueeze(0)?, &rope.cos, &rope.sin)?.squeeze(0)?;
+    if dim == head_dim { Ok(turned) } else { Tensor::cat(&[turned, x.narrow(2, dim, head_dim - dim)?], 2) }
+}
+
+/// The slopes of ALiBi (arXiv 2108.12409, as transformers has them): a geometric series for the largest power of two
+/// of heads, and every other number of the next finer series for the rest.
+fn alibi_slopes(heads: usize) -> Vec<f32> {
+    let series = |heads: usize| {
+        let first = 2f64.powf(-8.0 / heads as f64);
+        move |i: usize| first.powi(i as i32 + 1)
+    };
+    let power = if heads.is_power_of_two() { heads } else { heads.next_power_of_two() / 2 };
+    let rest = (0..heads - power).map(|i| series(2 * power)(2 * i));
+    (0..power).map(series(power)).chain(rest).map(|slope| slope as f32).collect()
+}
+
 /// All sequences at once: q (tokens, heads, head_dim), k and v (tokens, kv_heads, head_dim) → (tokens, heads,
 /// head_dim).
-fn attend_packed(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, scores: Scores) -> Result<Tensor> {
+fn attend_packed(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, scores: &Scores) -> Result<Tensor> {
     let lengths = batch.groups.iter().flat_map(|group| std::iter::repeat_n(group.length as u32, group.samples));
     let lengths = Tensor::from_iter(lengths, q.device())?;
     let back = scores.window.map(|window| window - 1);
@@ -61,7 +109,7 @@ fn attend_packed(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, scores: Scor
 }
 
 /// As [`attend_packed`], one length after the other.
-fn attend_by_length(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, scores: Scores) -> Result<Tensor> {
+fn attend_by_length(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, scores: &Scores) -> Result<Tensor> {
     let (_, heads, head_dim) = q.dims3()?;
     let mut parts = Vec::new();
     for group in &batch.groups {
@@ -85,7 +133,7 @@ fn sequences_of(x: &Tensor, group: &Group) -> Result<Tensor> {
 /// Attention of equal sequences: q (n, heads, length, d), k and v (n, kv_heads, length, d) → (n, heads, length, d).
 ///
 /// Queries go in blocks so that the scores stay small for long samples; a block needs only the keys up to its end.
-fn attend_sequences(q: &Tensor, k: &Tensor, v: &Tensor, how: Scores) -> Result<Tensor> {
+fn attend_sequences(q: &Tensor, k: &Tensor, v: &Tensor, how: &Scores) -> Result<Tensor> {
     let (n, heads, length, head_dim) = q.dims4()?;
     let kv_heads = k.dim(1)?;
     let rows_per_block = (BLOCK_SCORES / (n * heads * length)).clamp(1, length);
@@ -101,10 +149,23 @@ fn attend_sequences(q: &Tensor, k: &Tensor, v: &Tensor, how: Scores) -> Result<T
         let scores = q.matmul(&k.transpose(D::Minus2, D::Minus1)?)?.reshape((n * heads, rows, keys))?;
         let scores = softcapped(scores, how.softcap)?;
         let scores = scores.broadcast_add(&mask(start, rows, how.window, q.device())?)?;
-        let weights = softmax_last_dim(&scores)?.reshape((n, kv_heads, heads / kv_heads * rows, keys))?;
+        let weights = weights_of(scores.reshape((n, heads, rows, keys))?, how)?;
+        let weights = weights.reshape((n, kv_heads, heads / kv_heads * rows, keys))?;
         blocks.push(weights.matmul(&v)?.reshape((n, heads, rows, head_dim))?);
     }
     Tensor::cat(&blocks, 2)
+}
+
+/// What each key weighs: masked scores (n, heads, rows, keys) → weights of the same shape.
+fn weights_of(mut scores: Tensor, how: &Scores) -> Result<Tensor> {
+    let (n, heads, rows, keys) = scores.dims4()?;
+    if let Some(slopes) = &how.slopes {
+        let positions = Tensor::arange(0, keys as u32, scores.device())?.to_dtype(scores.dtype())?;
+        scores = scores.broadcast_add(&slopes.reshape((heads, 1, 1))?.broadcast_mul(&positions)?)?;
+    }
+    let Some(sinks) = how.sinks else { return softmax_last_dim(&scores) };
+    let sinks = sinks.reshape((1, heads, 1, 1))?.broadcast_as((n, heads, rows, 1))?;
+    softmax_last_dim(&Tensor::cat(&[&scores, &sinks.contiguous()?], 3)?)?.narrow(3, 0, keys)?.contiguous()
 }
 
 /// 0 where a query sees a key, −∞ elsewhere: (rows, start + rows) for the queries `start..start + rows`.
@@ -128,11 +189,18 @@ mod tests {
         let random = |heads| Tensor::randn(0f32, 1.0, (batch.tokens(), heads, 8), &Device::Cpu);
         let (q, k, v) = (random(4)?, random(2)?, random(2)?);
         for window in [None, Some(1), Some(5)] {
-            let scores = Scores { scale: 0.3, softcap: None, window };
-            let packed = attend_packed(&q, &k, &v, batch, scores)?;
-            let difference = (packed - attend_by_length(&q, &k, &v, batch, scores)?)?.abs()?.max_all()?;
+            let scores = Scores { scale: 0.3, softcap: None, window, slopes: None, sinks: None };
+            let packed = attend_packed(&q, &k, &v, batch, &scores)?;
+            let difference = (packed - attend_by_length(&q, &k, &v, batch, &scores)?)?.abs()?.max_all()?;
             assert!(difference.to_scalar::<f32>()? < 1e-5, "{window:?}: {difference}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn slopes_for_any_number_of_heads() {
+        assert_eq!(alibi_slopes(8)[..3], [0.5, 0.25, 0.125]);
+        // Four of the series for 4 heads, then the first and the third of that for 8.
+        assert_eq!(alibi_slopes(6), [0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125]);
     }
 }

@@ -7,10 +7,9 @@
 use std::ops::Range;
 
 use candle_core::Tensor;
-use candle_nn::ops::rms_norm;
 use rayon::prelude::*;
 
-use super::Model;
+use super::ends::Ends;
 use super::layer::{scaled, softcapped};
 use crate::error::Result;
 use crate::samples::batch::Batch;
@@ -22,36 +21,46 @@ const POSITION_CHUNK: usize = 2048;
 /// The normalised hidden states from which a batch's answer tokens are predicted, of one stream.
 pub struct AnswerRows(Tensor);
 
-impl Model {
+impl Ends<'_> {
     /// The hidden states before the first layer: (tokens of the batch, hidden).
-    pub fn embed(&self, batch: &Batch) -> Result<Tensor> {
-        let embedded = self.weights.embed(&batch.ids, &self.device)?;
-        Ok(scaled(embedded, self.config.scales.embedding)?)
+    pub fn first_hidden(&self, batch: &Batch) -> Result<Tensor> {
+        let model = self.model();
+        let mut hidden = scaled(self.embed(&batch.ids)?, model.config.scales.embedding)?;
+        let lengths = batch.groups.iter().flat_map(|group| std::iter::repeat_n(group.length as u32, group.samples));
+        let positions: Vec<u32> = lengths.flat_map(|length| 0..length).collect();
+        if let Some(embedded) = model.weights.embed_positions(&positions, &model.device)? {
+            hidden = (hidden + embedded)?;
+        }
+        match model.weights.embedding_norm(&model.config, &model.device)? {
+            Some(norm) => Ok(norm.forward(&hidden, model.config.family.norms, model.config.norm_eps)?),
+            None => Ok(hidden),
+        }
     }
 
     /// Takes the answer positions of a stream's last hidden states (tokens, hidden) through the final norm.
     pub fn answer_rows(&self, hidden: &Tensor, batch: &Batch) -> Result<AnswerRows> {
-        let positions = Tensor::from_iter(batch.answers.iter().map(|answer| answer.position as u32), &self.device)?;
-        let norm = self.weights.final_norm(&self.config, &self.device)?;
+        let config = &self.model().config;
+        let positions = Tensor::from_iter(batch.answers.iter().map(|answer| answer.position as u32), hidden.device())?;
         let rows = hidden.index_select(&positions, 0)?;
-        Ok(AnswerRows(rms_norm(&rows, &norm, self.config.norm_eps as f32)?))
+        Ok(AnswerRows(self.final_norm().forward(&rows, config.family.norms, config.norm_eps)?))
     }
 
     /// The negative log-likelihood in nats of every answer token, for every stream: `[stream][answer of the batch]`.
     pub fn answer_losses(&self, streams: &[AnswerRows], batch: &Batch) -> Result<Vec<Vec<f64>>> {
         let answers = batch.answers.len();
+        let config = &self.model().config;
         let rows = Tensor::cat(&streams.iter().map(|AnswerRows(rows)| rows).collect::<Vec<_>>(), 0)?;
         let mut scores: Vec<Score> = (0..streams.len())
             .flat_map(|_| &batch.answers)
             .map(|answer| Score { sum: LogSum::EMPTY, target: answer.token as usize, logit: 0.0 })
             .collect();
-        let vocabulary = self.config.vocab_size;
+        let vocabulary = self.words()?;
         for first in (0..vocabulary).step_by(VOCABULARY_CHUNK) {
             let words = first..(first + VOCABULARY_CHUNK).min(vocabulary);
-            let head_t = self.weights.head(&self.config, words.clone(), &self.device)?.t()?;
+            let head = self.head(words.clone())?;
             for (chunk, scores) in scores.chunks_mut(POSITION_CHUNK).enumerate() {
-                let logits = rows.narrow(0, chunk * POSITION_CHUNK, scores.len())?.matmul(&head_t)?;
-                let logits = softcapped(scaled(logits, self.config.scales.logits)?, self.config.softcaps.logits)?;
+                let logits = head.forward(&rows.narrow(0, chunk * POSITION_CHUNK, scores.len())?)?;
+                let logits = softcapped(scaled(logits, config.scales.logits)?, config.softcaps.logits)?;
                 let logits = logits.flatten_all()?.to_vec1::<f32>()?;
                 let rows = logits.par_chunks(words.len());
                 scores.par_iter_mut().zip(rows).for_each(|(score, logits)| score.add(logits, &words));

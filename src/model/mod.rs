@@ -5,9 +5,12 @@
 
 mod attention;
 pub mod config;
+mod ends;
+mod experts;
 pub mod family;
 mod head;
 mod layer;
+mod linear;
 mod rope;
 mod weights;
 
@@ -16,17 +19,20 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 
 use crate::adapter::Adapter;
+use crate::adapter::keys::Part;
 use crate::base::BasePath;
 use crate::error::{BaseError, Result};
 use crate::files;
 use crate::samples::batch::Batch;
 use crate::tensors::{GgufMetadata, TensorStore};
 pub use config::ModelConfig;
+pub use ends::Ends;
+pub use experts::{Expert, Routed};
 pub use head::AnswerRows;
 pub use layer::{Layer, Pass};
 use rope::Rope;
 pub use rope::RopeTable;
-use weights::Weights;
+use weights::{Outside, Weights};
 
 /// A base model on disk, opened.
 #[derive(Debug)]
@@ -79,17 +85,23 @@ impl Model {
         self.weights.store().files()
     }
 
-    /// Checks that every module that the adapter wraps is in this model and has its size.
+    /// Checks that every module that the adapter wraps in a layer is in this model and has its size.
     pub fn check_fits(&self, adapter: &Adapter) -> Result<()> {
         let base = || self.path.clone();
-        for module in adapter.modules().into_keys() {
-            if let Some(layer) = adapter.layer_of(&module).filter(|&layer| layer >= self.config.layers) {
+        for (module, parts) in adapter.modules() {
+            let Some(layer) = adapter.layer_of(&module) else { continue };
+            if layer >= self.config.layers {
                 return Err(BaseError::TooFewLayers { base: base(), layer, layers: self.config.layers }.into());
             }
+            if self.config.skipped.contains(&layer) {
+                continue;
+            }
+            let name = adapter.parameter_of(&module).unwrap_or(module.clone());
+            let inside = name.strip_prefix(&format!("{}.{layer}.", adapter.stack)).unwrap_or_default();
             let (base_in, base_out) = self
-                .module_shape(&module, &adapter.stack)
+                .module_shape(layer, inside)
                 .ok_or_else(|| BaseError::NoSuchModule { base: base(), module: module.clone() })?;
-            if let Some((adapter_in, adapter_out)) = adapter.module_shape(&module)
+            if let Some((adapter_in, adapter_out)) = adapter.module_shape(&parts)
                 && (adapter_in, adapter_out) != (base_in, base_out)
             {
                 return Err(BaseError::ModuleShape {
@@ -103,15 +115,34 @@ impl Model {
                 .into());
             }
         }
+        for tensor in adapter.tensors().filter(|tensor| tensor.key.part == Part::Saved) {
+            let module = &tensor.key.module;
+            let Some(layer) = adapter.layer_of(module) else { continue };
+            let inside = module.strip_prefix(&format!("{}.{layer}.", adapter.stack)).unwrap_or_default();
+            if self.config.family.role_of(inside).is_none() && !self.config.skipped.contains(&layer) {
+                return Err(BaseError::NoSuchModule { base: base(), module: module.clone() }.into());
+            }
+        }
         Ok(())
     }
 
-    /// The sizes (inputs, outputs) of a linear module of a layer, by its name in the adapter.
-    fn module_shape(&self, module: &str, stack: &str) -> Option<(usize, usize)> {
-        let (_, name) = module.strip_prefix(stack)?.strip_prefix('.')?.split_once('.')?;
-        let role = family::Role::LINEAR.into_iter().find(|&role| self.config.family.module(role) == name)?;
-        let [outputs, inputs] = weights::shape_of(role, &self.config)[..] else { return None };
+    /// The sizes (inputs, outputs) of a linear module of a layer, by its name inside the layer, or of the matrix that
+    /// each expert has in a parameter of all.
+    fn module_shape(&self, layer: usize, name: &str) -> Option<(usize, usize)> {
+        if let Some(shape) = self.config.expert_shape(name) {
+            return Some(shape);
+        }
+        let role = self.config.family.role_of(name)?;
+        if !role.is_linear() || !self.weights.roles(&self.config, layer).contains(&role) {
+            return None;
+        }
+        let [outputs, inputs] = self.config.shape_of(role)[..] else { return None };
         Some((inputs, outputs))
+    }
+
+    /// What a module outside the layers is, by its name in the adapter.
+    fn outside(&self, module: &str) -> Option<Outside> {
+        Weights::outside_of(self.config.family, module)
     }
 
     /// Reads and widens layer `index`.
@@ -123,7 +154,7 @@ impl Model {
     pub fn rope_tables(&self, batch: &Batch) -> Result<Vec<RopeTable>> {
         let divisors = self.weights.rope_divisors()?;
         let lengths = || batch.groups.iter().flat_map(|group| std::iter::repeat_n(group.length, group.samples));
-        let table = |rope: &Rope| rope.table(self.config.head_dim, lengths(), divisors.as_deref(), &self.device);
+        let table = |rope: &Rope| rope.table(lengths(), divisors.as_deref(), &self.device);
         Ok(self.config.ropes.iter().map(table).collect::<candle_core::Result<_>>()?)
     }
 
@@ -132,12 +163,15 @@ impl Model {
         self.config.ropes.iter().map(|rope| rope.longest(self.config.context)).min().unwrap_or(self.config.context)
     }
 
-    /// The bytes of one layer in f32.
+    /// The bytes of one layer in f32, the largest; of experts two, because one is read while another is used.
     pub fn layer_bytes(&self) -> u64 {
-        let elements: usize = family::Role::LINEAR
-            .iter()
-            .map(|&role| weights::shape_of(role, &self.config).iter().product::<usize>())
-            .sum();
-        elements as u64 * size_of::<f32>() as u64
+        let size = |shape: Vec<usize>| shape.iter().product::<usize>();
+        let elements = |layer: usize| -> usize {
+            let roles = self.weights.roles(&self.config, layer).into_iter();
+            roles.map(|role| size(self.config.shape_of(role))).sum()
+        };
+        let experts = self.config.experts.as_ref().map_or(0, |e| 2 * 3 * e.intermediate_size * self.config.hidden_size);
+        let dense = (0..self.config.layers).map(elements).max().unwrap_or(0);
+        (dense + experts) as u64 * size_of::<f32>() as u64
     }
 }

@@ -10,6 +10,8 @@ use candle_core::{Device, Result, Tensor};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
     pub theta: f64,
+    /// How many of a head's values turn, from the first on; the others stay as they are.
+    pub dim: usize,
     pub scaling: Scaling,
 }
 
@@ -42,9 +44,17 @@ pub enum Scaling {
         /// `mscale` and `mscale_all_dim`.
         mscale: Option<(f64, f64)>,
     },
+    /// LongRoPE (arXiv 2402.13753): a divisor for each frequency, others for sequences beyond the original context.
+    LongRope {
+        short: Vec<f64>,
+        long: Vec<f64>,
+        factor: f64,
+        original_context: f64,
+        attention_factor: Option<f64>,
+    },
 }
 
-/// The cosines and sines of tokens: two tensors of shape (tokens, head_dim / 2).
+/// The cosines and sines of tokens: two tensors of shape (tokens, dim / 2).
 #[derive(Debug, Clone)]
 pub struct RopeTable {
     pub cos: Tensor,
@@ -56,7 +66,6 @@ impl Rope {
     /// frequencies.
     pub fn table(
         &self,
-        head_dim: usize,
         lengths: impl Iterator<Item = usize>,
         divisors: Option<&[f32]>,
         device: &Device,
@@ -64,7 +73,7 @@ impl Rope {
         let factor = self.attention_factor();
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
         for length in lengths {
-            let mut frequencies = self.inverse_frequencies(head_dim, length as f64);
+            let mut frequencies = self.inverse_frequencies(length as f64);
             if let Some(divisors) = divisors {
                 frequencies.iter_mut().zip(divisors).for_each(|(frequency, &divisor)| *frequency /= f64::from(divisor));
             }
@@ -78,19 +87,19 @@ impl Rope {
                 }
             }
         }
-        let shape = (cos.len() / (head_dim / 2), head_dim / 2);
+        let shape = (cos.len() / (self.dim / 2), self.dim / 2);
         Ok(RopeTable { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })
     }
 
-    /// The angle by which each pair of values turns from one position to the next: `head_dim / 2` numbers.
-    fn inverse_frequencies(&self, head_dim: usize, length: f64) -> Vec<f64> {
-        let dim = head_dim as f64;
-        let powers = |theta: f64| (0..head_dim / 2).map(move |i| theta.powf(-2.0 * i as f64 / dim));
-        match self.scaling {
+    /// The angle by which each pair of values turns from one position to the next: `dim / 2` numbers.
+    fn inverse_frequencies(&self, length: f64) -> Vec<f64> {
+        let dim = self.dim as f64;
+        let powers = |theta: f64| (0..self.dim / 2).map(move |i| theta.powf(-2.0 * i as f64 / dim));
+        match &self.scaling {
             Scaling::None => powers(self.theta).collect(),
             Scaling::Linear { factor } => powers(self.theta).map(|frequency| frequency / factor).collect(),
             Scaling::Dynamic { factor, context } => {
-                let stretch = factor * length.max(context) / context - (factor - 1.0);
+                let stretch = factor * length.max(*context) / context - (factor - 1.0);
                 powers(self.theta * stretch.powf(dim / (dim - 2.0))).collect()
             }
             Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => powers(self.theta)
@@ -104,8 +113,8 @@ impl Rope {
             Scaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate, .. } => {
                 let turns_at =
                     |turns: f64| dim * (original_context / (turns * 2.0 * PI)).ln() / (2.0 * self.theta.ln());
-                let (mut low, mut high) = (turns_at(beta_fast), turns_at(beta_slow));
-                if truncate {
+                let (mut low, mut high) = (turns_at(*beta_fast), turns_at(*beta_slow));
+                if *truncate {
                     (low, high) = (low.floor(), high.ceil());
                 }
                 let (low, mut high) = (low.max(0.0), high.min(dim - 1.0));
@@ -118,17 +127,30 @@ impl Rope {
                     .map(|(i, frequency)| stretched(i) * frequency / factor + (1.0 - stretched(i)) * frequency)
                     .collect()
             }
+            Scaling::LongRope { short, long, original_context, .. } => {
+                let divisors = if length > *original_context { long } else { short };
+                powers(self.theta).zip(divisors).map(|(frequency, divisor)| frequency / divisor).collect()
+            }
         }
     }
 
-    /// YaRN scales the cosines and sines, and by that the attention logits.
+    /// YaRN and LongRoPE scale the cosines and sines, and by that the attention logits.
     fn attention_factor(&self) -> f64 {
-        let Scaling::Yarn { factor, attention_factor, mscale, .. } = self.scaling else { return 1.0 };
-        let scale = |mscale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 };
-        attention_factor.unwrap_or_else(|| match mscale {
-            Some((mscale, all)) if mscale != 0.0 && all != 0.0 => scale(mscale) / scale(all),
-            _ => scale(1.0),
-        })
+        match self.scaling {
+            Scaling::Yarn { factor, attention_factor, mscale, .. } => {
+                let scale = |mscale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 };
+                attention_factor.unwrap_or_else(|| match mscale {
+                    Some((mscale, all)) if mscale != 0.0 && all != 0.0 => scale(mscale) / scale(all),
+                    _ => scale(1.0),
+                })
+            }
+            Scaling::LongRope { factor, original_context, attention_factor, .. } => {
+                attention_factor.unwrap_or_else(|| {
+                    if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original_context.ln()).sqrt() }
+                })
+            }
+            _ => 1.0,
+        }
     }
 
     /// How far beyond the configured context sequences may go: only dynamic scaling is made for that.

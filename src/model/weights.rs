@@ -5,8 +5,9 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 
 use super::ModelConfig;
-use super::family::{Family, Role};
-use crate::error::{BaseError, Result};
+use super::family::{Family, Norms, Outer, Role};
+use super::linear::Norm;
+use crate::error::{BaseError, Result, TensorError};
 use crate::tensors::TensorStore;
 
 /// The weights of a base model by role.
@@ -18,22 +19,48 @@ pub struct Weights {
 
 #[derive(Debug)]
 enum Names {
-    /// `prefix` stands before `layers.N`: `model.` as a rule, nothing in a bare model.
+    /// `decoder` stands before the names inside the decoder, `model.` as a rule and nothing in a bare model; `head`
+    /// before that of the head.
     HuggingFace {
-        prefix: String,
+        decoder: String,
+        head: String,
+        outer: &'static Outer,
     },
     Gguf,
 }
 
+/// The tensors outside the layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside {
+    Embedding,
+    EmbeddingNorm,
+    Positions,
+    FinalNorm,
+    Head,
+}
+
 impl Weights {
+    /// Finds the decoder in the tensors of a Hugging Face model. A multimodal one has other stacks of layers beside it,
+    /// but only the decoder has embeddings of words beside its layers.
     pub fn hugging_face(store: TensorStore, family: &Family) -> Result<Self> {
-        let mark = format!("layers.0.{}.weight", family.module(Role::Query));
-        let found = store.iter().find_map(|(name, _)| name.strip_suffix(&mark).map(String::from));
-        let prefix = found.ok_or_else(|| BaseError::NotAModel {
-            path: store.path().into(),
-            reason: format!("it has no tensor `…{mark}`"),
-        })?;
-        Ok(Self { store, names: Names::HuggingFace { prefix } })
+        let outer = family.outer;
+        let first = [Role::Query, Role::QueryKeyValue].into_iter().flat_map(|role| family.modules(role)).next();
+        let mark = format!("{}.0.{}.weight", outer.stack, first.unwrap_or_default());
+        let embedding = |prefix: &str| format!("{prefix}{}.weight", outer.embedding);
+        let decoder = store
+            .iter()
+            .filter_map(|(name, _)| name.strip_suffix(&mark))
+            .find(|prefix| store.get(&embedding(prefix)).is_some())
+            .map(String::from)
+            .ok_or_else(|| BaseError::NotAModel {
+                path: store.path().into(),
+                reason: format!("it has no tensor `…{mark}` with a `…{}.weight` beside it", outer.embedding),
+            })?;
+        // The head lies beside the decoder, which may itself lie inside a multimodal model.
+        let beside = decoder.strip_suffix("model.").unwrap_or_default().to_string();
+        let has_head = store.get(&format!("{beside}{}.weight", outer.head)).is_some();
+        let head = if has_head { beside } else { String::new() };
+        Ok(Self { store, names: Names::HuggingFace { decoder, head, outer } })
     }
 
     pub fn gguf(store: TensorStore) -> Self {
@@ -44,35 +71,108 @@ impl Weights {
         &self.store
     }
 
-    fn embedding_name(&self) -> String {
-        match &self.names {
-            Names::HuggingFace { prefix } => format!("{prefix}embed_tokens.weight"),
-            Names::Gguf => "token_embd.weight".into(),
+    /// The name of a tensor outside the layers; `None` where the family has none.
+    fn outside_module(&self, which: Outside) -> Option<String> {
+        let (decoder, head, outer) = match &self.names {
+            Names::HuggingFace { decoder, head, outer } => (decoder, head, outer),
+            Names::Gguf => {
+                return Some(String::from(match which {
+                    Outside::Embedding => "token_embd",
+                    Outside::EmbeddingNorm => "token_embd_norm",
+                    Outside::Positions => "position_embd",
+                    Outside::FinalNorm => "output_norm",
+                    Outside::Head => "output",
+                }));
+            }
+        };
+        let inside = |name: &str| format!("{decoder}{name}");
+        match which {
+            Outside::Embedding => Some(inside(outer.embedding)),
+            Outside::EmbeddingNorm => outer.embedding_norm.map(inside),
+            Outside::Positions => outer.positions.map(inside),
+            Outside::FinalNorm => Some(inside(outer.final_norm)),
+            Outside::Head => Some(format!("{head}{}", outer.head)),
         }
     }
 
+    /// What a module outside the layers is, by its last name.
+    pub fn outside_of(family: &Family, module: &str) -> Option<Outside> {
+        let (outer, name) = (family.outer, module.rsplit('.').next()?);
+        let known = [
+            (Some(outer.embedding), Outside::Embedding),
+            (outer.embedding_norm, Outside::EmbeddingNorm),
+            (outer.positions, Outside::Positions),
+            (Some(outer.final_norm), Outside::FinalNorm),
+            (Some(outer.head), Outside::Head),
+        ];
+        known.into_iter().find(|(known, _)| *known == Some(name)).map(|(_, which)| which)
+    }
+
+    /// The name of such a tensor if the files have it.
+    fn outside(&self, which: Outside, part: &str) -> Option<String> {
+        let name = format!("{}.{part}", self.outside_module(which)?);
+        self.store.get(&name).is_some().then_some(name)
+    }
+
+    fn embedding_name(&self) -> String {
+        format!("{}.weight", self.outside_module(Outside::Embedding).unwrap_or_default())
+    }
+
     fn final_norm_name(&self) -> String {
-        match &self.names {
-            Names::HuggingFace { prefix } => format!("{prefix}norm.weight"),
-            Names::Gguf => "output_norm.weight".into(),
-        }
+        format!("{}.weight", self.outside_module(Outside::FinalNorm).unwrap_or_default())
     }
 
     /// The head is a tensor of its own, or the embedding where they are tied.
     fn head_name(&self, config: &ModelConfig) -> String {
-        let name = match self.names {
-            Names::HuggingFace { .. } => "lm_head.weight",
-            Names::Gguf => "output.weight",
-        };
         // Some checkpoints carry a stale head although the configuration ties it.
-        if config.tied != Some(true) && self.store.get(name).is_some() { name.into() } else { self.embedding_name() }
+        let own = if config.tied == Some(true) { None } else { self.outside(Outside::Head, "weight") };
+        own.unwrap_or_else(|| self.embedding_name())
+    }
+
+    /// Whether the head is the embedding.
+    pub fn has_tied_head(&self, config: &ModelConfig) -> bool {
+        self.head_name(config) == self.embedding_name()
+    }
+
+    /// What stands before the names inside layer `layer`, and the names themselves by the role.
+    pub fn inside_layer(&self, layer: usize) -> String {
+        match &self.names {
+            Names::HuggingFace { decoder, outer, .. } => format!("{decoder}{}.{layer}.", outer.stack),
+            Names::Gguf => format!("blk.{layer}."),
+        }
+    }
+
+    /// The module of a role in a layer: by the name that the files have, else by its first.
+    fn module(&self, config: &ModelConfig, layer: usize, role: Role) -> String {
+        let inside = self.inside_layer(layer);
+        if matches!(self.names, Names::Gguf) {
+            return inside + config.family.gguf_module(role);
+        }
+        let name = |module: &str| format!("{inside}{module}");
+        let exists = |module: &&str| self.store.get(&format!("{inside}{module}.weight")).is_some();
+        let mut modules = config.family.modules(role);
+        let first = modules.next().unwrap_or_default();
+        if exists(&first) { name(first) } else { name(modules.find(exists).unwrap_or(first)) }
     }
 
     fn name(&self, config: &ModelConfig, layer: usize, role: Role, part: &str) -> String {
-        match &self.names {
-            Names::HuggingFace { prefix } => format!("{prefix}layers.{layer}.{}.{part}", config.family.module(role)),
-            Names::Gguf => format!("blk.{layer}.{}.{part}", config.family.gguf_module(role)),
-        }
+        let module = self.module(config, layer, role);
+        let is_parameter = role == Role::Sinks && !matches!(self.names, Names::Gguf);
+        if is_parameter { module } else { format!("{module}.{part}") }
+    }
+
+    /// The roles that a layer has.
+    pub fn roles(&self, config: &ModelConfig, layer: usize) -> Vec<Role> {
+        let sparse = config.is_sparse(layer);
+        let without_shared = config.experts.as_ref().is_none_or(|experts| experts.shared_intermediate_size == 0);
+        let is_shared =
+            |role: Role| matches!(role, Role::SharedGate | Role::SharedUp | Role::SharedDown | Role::SharedSwitch);
+        let is_here = |role: &Role| {
+            role.needs_experts().is_none_or(|needed| needed == sparse)
+                && !(is_shared(*role) && without_shared)
+                && (!config.family.optional.contains(role) || self.norm_names(config, layer, *role).is_some())
+        };
+        config.family.roles().filter(is_here).collect()
     }
 
     /// The rows of the embedding.
@@ -85,17 +185,46 @@ impl Weights {
     pub fn check(&self, config: &ModelConfig) -> Result<()> {
         let embedding = [config.vocab_size, config.hidden_size];
         self.store.entry_of_shape(&self.embedding_name(), &embedding)?;
-        self.store.entry_of_shape(&self.head_name(config), &embedding)?;
+        let head = self.store.entry(&self.head_name(config))?.shape.clone();
+        if head.get(1) != Some(&config.hidden_size) {
+            self.store.entry_of_shape(&self.head_name(config), &embedding)?;
+        }
         self.store.entry_of_shape(&self.final_norm_name(), &[config.hidden_size])?;
-        for layer in 0..config.layers {
-            for role in config.family.roles() {
-                let shape = shape_of(role, config);
-                self.store.entry_of_shape(&self.name(config, layer, role, "weight"), &shape)?;
-                let bias = self.name(config, layer, role, "bias");
-                if self.store.get(&bias).is_some() {
-                    self.store.entry_of_shape(&bias, &shape[..1])?;
-                }
+        for layer in (0..config.layers).filter(|layer| !config.skipped.contains(layer)) {
+            for role in self.roles(config, layer) {
+                self.check_role(config, layer, role)?;
             }
+            if config.is_sparse(layer) {
+                self.check_experts(config, layer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_role(&self, config: &ModelConfig, layer: usize, role: Role) -> Result<()> {
+        let mut shape = config.shape_of(role);
+        let outputs = shape[0];
+        if role.is_norm() {
+            let missing = || TensorError::Missing {
+                path: self.store.path().into(),
+                name: self.name(config, layer, role, "weight"),
+            };
+            for name in self.norm_names(config, layer, role).ok_or_else(missing)? {
+                // A norm of each head has one row of weights for all, or one for each.
+                let rows = self.store.entry(&name)?.shape.len();
+                let heads = if role == Role::QueryNorm { config.heads } else { config.kv_heads };
+                let expected = if rows == 2 { vec![heads, shape[0]] } else { shape.clone() };
+                self.store.entry_of_shape(&name, &expected)?;
+            }
+            return Ok(());
+        }
+        if config.family.linears_transposed {
+            shape.reverse();
+        }
+        self.store.entry_of_shape(&self.name(config, layer, role, "weight"), &shape)?;
+        let bias = self.name(config, layer, role, "bias");
+        if role.is_linear() && self.store.get(&bias).is_some() {
+            self.store.entry_of_shape(&bias, &[outputs])?;
         }
         Ok(())
     }
@@ -103,18 +232,44 @@ impl Weights {
     /// The weight of a linear role in a layer: (outputs, inputs).
     pub fn weight(&self, config: &ModelConfig, layer: usize, role: Role, device: &Device) -> Result<Tensor> {
         let weight = self.store.load(&self.name(config, layer, role, "weight"), device)?;
+        let weight = if config.family.linears_transposed { weight.t()? } else { weight };
         Ok(self.in_model_order(weight, role, config)?)
     }
 
-    /// The weight of a norm in a layer, as what values are multiplied with: (size).
-    pub fn norm(&self, config: &ModelConfig, layer: usize, role: Role, device: &Device) -> Result<Tensor> {
-        self.load_norm(&self.name(config, layer, role, "weight"), config, device)
+    /// The norm of a role in a layer.
+    pub fn norm(&self, config: &ModelConfig, layer: usize, role: Role, device: &Device) -> Result<Norm> {
+        let names = self.norm_names(config, layer, role).unwrap_or_default();
+        let [name] = names.as_slice() else {
+            let rows = names.iter().map(|name| self.store.load(name, device)).collect::<Result<Vec<_>>>()?;
+            return Ok(Norm { weight: Tensor::stack(&rows, 0)?, bias: None });
+        };
+        self.load_norm(name, config, device)
     }
 
-    fn load_norm(&self, name: &str, config: &ModelConfig, device: &Device) -> Result<Tensor> {
+    /// The tensors of a norm: one, or one for each head; `None` where the layer does without.
+    fn norm_names(&self, config: &ModelConfig, layer: usize, role: Role) -> Option<Vec<String>> {
+        let name = self.name(config, layer, role, "weight");
+        if self.store.get(&name).is_some() {
+            return Some(vec![name]);
+        }
+        let heads = if role == Role::QueryNorm { config.heads } else { config.kv_heads };
+        let of_head = |head: usize| self.name(config, layer, role, &format!("norms.{head}.weight"));
+        self.store.get(&of_head(0))?;
+        Some((0..heads).map(of_head).collect())
+    }
+
+    fn load_norm(&self, name: &str, config: &ModelConfig, device: &Device) -> Result<Norm> {
         let weight = self.store.load(name, device)?;
-        let add_one = config.family.norms_add_one && !matches!(self.names, Names::Gguf);
-        Ok(if add_one { (weight + 1.0)? } else { weight })
+        let weight = self.norm_factor(weight, config)?;
+        let bias = name.strip_suffix("weight").map(|module| format!("{module}bias"));
+        let bias = bias.filter(|bias| self.store.get(bias).is_some());
+        Ok(Norm { weight, bias: bias.map(|bias| self.store.load(&bias, device)).transpose()? })
+    }
+
+    /// What values are multiplied with, from a norm's weight as it is stored.
+    pub fn norm_factor(&self, weight: Tensor, config: &ModelConfig) -> candle_core::Result<Tensor> {
+        let add_one = config.family.norms == Norms::RmsPlusOne && !matches!(self.names, Names::Gguf);
+        if add_one { weight + 1.0 } else { Ok(weight) }
     }
 
     /// The bias of a role in a layer: (outputs), where there is one.
@@ -125,6 +280,11 @@ impl Weights {
         }
         let bias = self.store.load(&name, device)?;
         Ok(Some(self.in_model_order(bias, role, config)?))
+    }
+
+    /// The attention sinks of a layer: (heads).
+    pub fn sinks(&self, config: &ModelConfig, layer: usize, device: &Device) -> Result<Tensor> {
+        self.store.load(&self.name(config, layer, Role::Sinks, "weight"), device)
     }
 
     /// Undoes llama.cpp's row order. Its rotary embedding turns neighbouring values, that of transformers the two halves
@@ -145,27 +305,39 @@ impl Weights {
 
     /// The rows of the embedding for `ids`: (ids, hidden).
     pub fn embed(&self, ids: &[u32], device: &Device) -> Result<Tensor> {
-        let name = self.embedding_name();
-        let mut unique = ids.to_vec();
-        unique.sort_unstable();
-        unique.dedup();
-        let rows = unique
-            .iter()
-            .map(|&id| self.store.load_rows(&name, id as usize..id as usize + 1, device))
-            .collect::<Result<Vec<_>>>()?;
-        let position = |id: &u32| unique.binary_search(id).unwrap_or_default() as u32;
-        let index = Tensor::from_iter(ids.iter().map(position), device)?;
-        Ok(Tensor::cat(&rows, 0)?.index_select(&index, 0)?)
+        self.store.rows_of(&self.embedding_name(), ids, device)
     }
 
-    /// The weight of the final norm: (hidden).
-    pub fn final_norm(&self, config: &ModelConfig, device: &Device) -> Result<Tensor> {
+    /// The learned embeddings of positions, (positions, hidden), where the model has such.
+    pub fn embed_positions(&self, positions: &[u32], device: &Device) -> Result<Option<Tensor>> {
+        let name = self.outside(Outside::Positions, "weight");
+        name.map(|name| self.store.rows_of(&name, positions, device)).transpose()
+    }
+
+    /// The norm of the embeddings, where the model has one.
+    pub fn embedding_norm(&self, config: &ModelConfig, device: &Device) -> Result<Option<Norm>> {
+        let name = self.outside(Outside::EmbeddingNorm, "weight");
+        name.map(|name| self.load_norm(&name, config, device)).transpose()
+    }
+
+    pub fn final_norm(&self, config: &ModelConfig, device: &Device) -> Result<Norm> {
         self.load_norm(&self.final_norm_name(), config, device)
+    }
+
+    /// The words that the head knows: more or fewer than the embedding in some multimodal models.
+    pub fn head_size(&self, config: &ModelConfig) -> Result<usize> {
+        Ok(self.store.entry(&self.head_name(config))?.shape.first().copied().unwrap_or(0))
     }
 
     /// Rows `rows` of the head: (rows, hidden).
     pub fn head(&self, config: &ModelConfig, rows: Range<usize>, device: &Device) -> Result<Tensor> {
         self.store.load_rows(&self.head_name(config), rows, device)
+    }
+
+    /// The bias of the head, (words), where there is one.
+    pub fn head_bias(&self, device: &Device) -> Result<Option<Tensor>> {
+        let name = self.outside(Outside::Head, "bias");
+        name.map(|name| self.store.load(&name, device)).transpose()
     }
 
     /// GGUF's form of Llama 3's rope scaling: divisors of the frequencies.
@@ -176,21 +348,5 @@ impl Weights {
             }
             _ => Ok(None),
         }
-    }
-}
-
-/// The shape that the configuration gives to a role's weight: (outputs, inputs), or (size) for a norm.
-pub fn shape_of(role: Role, config: &ModelConfig) -> Vec<usize> {
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
-    match role {
-        Role::AttentionNorm | Role::AttentionPostNorm | Role::MlpNorm | Role::MlpPostNorm => vec![hidden],
-        Role::QueryNorm if config.family.norms_heads_together => vec![config.query_size()],
-        Role::KeyNorm if config.family.norms_heads_together => vec![config.kv_size()],
-        Role::QueryNorm | Role::KeyNorm => vec![config.head_dim],
-        Role::Query => vec![config.query_size(), hidden],
-        Role::Key | Role::Value => vec![config.kv_size(), hidden],
-        Role::AttentionOut => vec![hidden, config.query_size()],
-        Role::Gate | Role::Up => vec![intermediate, hidden],
-        Role::Down => vec![hidden, intermediate],
     }
 }

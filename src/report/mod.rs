@@ -66,8 +66,9 @@ pub struct AdapterInput {
     /// As the user gave it.
     pub path: String,
     pub files: Vec<InputFile>,
-    pub rank: usize,
-    pub alpha: f64,
+    /// Absent where the method has no such number.
+    pub rank: Option<usize>,
+    pub alpha: Option<f64>,
     /// The decoder layers with tensors.
     pub layers: Vec<usize>,
 }

@@ -8,7 +8,7 @@ use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, Value};
 use safetensors::Dtype;
 
-use super::map::MappedFile;
+use super::map::WeightFile;
 use super::{Encoding, Entry};
 use crate::error::{Result, TensorError};
 
@@ -66,7 +66,7 @@ fn integer(value: &Value) -> Option<i64> {
     }
 }
 
-pub fn read(path: &Path, file: &MappedFile) -> Result<(BTreeMap<String, Entry>, Metadata)> {
+pub fn read(path: &Path, file: &WeightFile) -> Result<(BTreeMap<String, Entry>, Metadata)> {
     let invalid = |reason: String| TensorError::Gguf { path: path.into(), reason };
     if !file.bytes().starts_with(b"GGUF") {
         return Err(invalid("it does not start with `GGUF`".into()).into());

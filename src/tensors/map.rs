@@ -1,4 +1,4 @@
-//! Memory-mapped files: the only unsafe code of the crate.
+//! Weight files, memory-mapped as a rule: the only unsafe code of the crate.
 //!
 //! # What is assumed
 //! A mapped file must not be changed or truncated by another process while it is read: Rust's `&[u8]` promises bytes
@@ -13,20 +13,38 @@ use memmap2::Mmap;
 
 use crate::error::{FileError, Result};
 
-/// A whole file, mapped read-only.
+/// The bytes of a whole file.
 #[derive(Debug)]
-pub struct MappedFile {
+pub struct WeightFile {
     path: PathBuf,
-    map: Mmap,
+    content: Content,
 }
 
-impl MappedFile {
+#[derive(Debug)]
+enum Content {
+    Mapped(Mmap),
+    /// What a file was translated to.
+    Owned(Vec<u8>),
+}
+
+impl WeightFile {
+    /// Maps a file read-only.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(FileError::read(path))?;
         // SAFETY: the module's contract, above: the file is not changed while it is mapped.
         let map = unsafe { Mmap::map(&file) }.map_err(FileError::read(path))?;
         super::refuse_lfs_pointer(path, &map)?;
-        Ok(Self { path: path.into(), map })
+        Ok(Self { path: path.into(), content: Content::Mapped(map) })
+    }
+
+    /// Bytes that the file at `path` was translated to.
+    pub fn translated(path: &Path, bytes: Vec<u8>) -> Self {
+        Self { path: path.into(), content: Content::Owned(bytes) }
+    }
+
+    /// Whether the bytes are those of the file.
+    pub fn is_mapped(&self) -> bool {
+        matches!(self.content, Content::Mapped(_))
     }
 
     pub fn path(&self) -> &Path {
@@ -34,13 +52,17 @@ impl MappedFile {
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &self.map
+        match &self.content {
+            Content::Mapped(map) => map,
+            Content::Owned(bytes) => bytes,
+        }
     }
 
     /// Lets the operating system take back the pages of `range`; a later read maps them again. Without this, every
     /// weight that was ever read would count as resident memory of this process.
     pub fn release(&self, range: Range<usize>) {
         const PAGE: usize = 4096;
+        let Content::Mapped(map) = &self.content else { return };
         let start = range.start.next_multiple_of(PAGE);
         let end = range.end / PAGE * PAGE;
         if start >= end {
@@ -49,6 +71,6 @@ impl MappedFile {
         #[cfg(unix)]
         // SAFETY: the map is file-backed, shared and read-only, so pages that are dropped come back from the file with
         // the same bytes. A failure only means that the pages stay, hence no check.
-        let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+        let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
     }
 }

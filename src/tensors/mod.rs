@@ -9,6 +9,8 @@
 mod decode;
 mod gguf;
 mod map;
+mod mxfp4;
+mod pickle;
 mod safetensors;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Tensor};
 
 use crate::error::{FileError, Result, TensorError};
-use map::MappedFile;
+use map::WeightFile;
 
 pub use ::safetensors::Dtype;
 pub use gguf::Metadata as GgufMetadata;
@@ -64,7 +66,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct TensorStore {
     path: PathBuf,
-    files: Vec<MappedFile>,
+    files: Vec<WeightFile>,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -73,7 +75,7 @@ impl TensorStore {
     pub fn open_safetensors(path: &Path) -> Result<Self> {
         let mut store = Self { path: path.into(), files: Vec::new(), entries: BTreeMap::new() };
         for shard in safetensors::shards(path)? {
-            let file = MappedFile::open(&shard)?;
+            let file = WeightFile::open(&shard)?;
             for (name, entry) in safetensors::entries(&shard, &file, store.files.len())? {
                 if store.entries.insert(name.clone(), entry).is_some() {
                     return Err(TensorError::DuplicateTensor { path: path.into(), name }.into());
@@ -84,9 +86,17 @@ impl TensorStore {
         Ok(store)
     }
 
+    /// Opens a PyTorch file (`adapter_model.bin`), which is read into memory as a whole.
+    pub fn open_pickle(path: &Path) -> Result<Self> {
+        WeightFile::open(path)?;
+        let file = WeightFile::translated(path, pickle::to_safetensors(path)?);
+        let entries = safetensors::entries(path, &file, 0)?.into_iter().collect();
+        Ok(Self { path: path.into(), files: vec![file], entries })
+    }
+
     /// Opens a GGUF file; its metadata (configuration, tokenizer) comes beside the tensors.
     pub fn open_gguf(path: &Path) -> Result<(Self, GgufMetadata)> {
-        let file = MappedFile::open(path)?;
+        let file = WeightFile::open(path)?;
         let (entries, metadata) = gguf::read(path, &file)?;
         Ok((Self { path: path.into(), files: vec![file], entries }, metadata))
     }
@@ -96,9 +106,14 @@ impl TensorStore {
         &self.path
     }
 
+    /// Whether the tensors lie in one file as they are, so that a range of it is a tensor.
+    pub fn is_one_file(&self) -> bool {
+        matches!(self.files.as_slice(), [file] if file.is_mapped())
+    }
+
     /// The weight files, in the order of the shards.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(MappedFile::path)
+        self.files.iter().map(WeightFile::path)
     }
 
     /// Every tensor, sorted by name.
@@ -144,19 +159,53 @@ impl TensorStore {
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(device)?)
     }
 
-    /// Rows `rows` of the matrix `name`, widened to f32: shape (rows, columns).
+    /// Rows `rows` of a tensor (rows, …), widened to f32: (rows, …).
     pub fn load_rows(&self, name: &str, rows: Range<usize>, device: &Device) -> Result<Tensor> {
         let entry = self.entry(name)?;
-        let &[height, columns] = entry.shape.as_slice() else {
-            return Err(self.shape_error(name, entry, vec![rows.len(), 0]));
-        };
+        let mut shape = entry.shape.clone();
+        let height = shape.first().copied().unwrap_or(0);
         if rows.end > height {
-            return Err(self.shape_error(name, entry, vec![rows.end, columns]));
+            return Err(self.shape_error(name, entry, vec![rows.end]));
         }
+        shape[0] = rows.len();
         let row_bytes = entry.range.len() / height.max(1);
         let range = entry.range.start + rows.start * row_bytes..entry.range.start + rows.end * row_bytes;
         let values = self.decode(name, entry, range)?;
-        Ok(Tensor::from_vec(values, (rows.len(), columns), &Device::Cpu)?.to_device(device)?)
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(device)?)
+    }
+
+    /// Matrix `index` of those that `NAME_blocks` and `NAME_scales` hold in MXFP4: (rows, columns).
+    pub fn load_mxfp4(&self, name: &str, index: usize, device: &Device) -> Result<Tensor> {
+        let (blocks, scales) = (format!("{name}_blocks"), format!("{name}_scales"));
+        let &[matrices, rows, blocks_per_row] = self.entry(&scales)?.shape.as_slice() else {
+            return Err(self.shape_error(&scales, self.entry(&scales)?, vec![index + 1, 0, 0]));
+        };
+        self.entry_of_shape(&blocks, &[matrices, rows, blocks_per_row, mxfp4::BLOCK / 2])?;
+        if index >= matrices {
+            return Err(self.shape_error(&scales, self.entry(&scales)?, vec![index + 1, rows, blocks_per_row]));
+        }
+        let part = |name: &str| -> Result<&[u8]> {
+            let bytes = self.bytes(name)?;
+            let size = bytes.len() / matrices;
+            Ok(&bytes[index * size..(index + 1) * size])
+        };
+        let values = mxfp4::decode(part(&blocks)?, part(&scales)?);
+        let shape = (rows, blocks_per_row * mxfp4::BLOCK);
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(device)?)
+    }
+
+    /// The rows `ids` of the matrix `name`, each read once: (ids, columns).
+    pub fn rows_of(&self, name: &str, ids: &[u32], device: &Device) -> Result<Tensor> {
+        let mut unique = ids.to_vec();
+        unique.sort_unstable();
+        unique.dedup();
+        let rows = unique
+            .iter()
+            .map(|&id| self.load_rows(name, id as usize..id as usize + 1, device))
+            .collect::<Result<Vec<_>>>()?;
+        let position = |id: &u32| unique.binary_search(id).unwrap_or_default() as u32;
+        let index = Tensor::from_iter(ids.iter().map(position), device)?;
+        Ok(Tensor::cat(&rows, 0)?.index_select(&index, 0)?)
     }
 
     /// A whole tensor as f32 values; NaN and infinities are an error.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
 
-use super::map::MappedFile;
+use super::map::WeightFile;
 use super::{Encoding, Entry};
 use crate::error::{Result, TensorError};
 use crate::files;
@@ -47,7 +47,7 @@ pub fn header(path: &Path, bytes: &[u8], length: u64) -> Result<(usize, Metadata
 }
 
 /// The tensors of one mapped file, which becomes file number `file` of its store.
-pub fn entries(path: &Path, mapped: &MappedFile, file: usize) -> Result<Vec<(String, Entry)>> {
+pub fn entries(path: &Path, mapped: &WeightFile, file: usize) -> Result<Vec<(String, Entry)>> {
     let length = mapped.bytes().len() as u64;
     let (start, metadata) = header(path, mapped.bytes(), length)?;
     Ok(metadata

@@ -1,8 +1,9 @@
 //! The configuration of a GGUF file, from its metadata.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{MOST_LAYERS, ModelConfig, Scales, Softcaps, ropes_by_window, unsupported_family};
+use super::{Gating, MOST_LAYERS, ModelConfig, Scales, Softcaps, ropes_by_window, unsupported_family};
 use crate::error::{BaseError, Result};
 use crate::model::family::{self, Family};
 use crate::model::rope::{Rope, Scaling};
@@ -24,7 +25,7 @@ impl ModelConfig {
         let context = size("context_length")?;
         let head_dim = optional("attention.key_length").unwrap_or(hidden_size / heads.max(1));
         let windows = windows(layers, optional("attention.sliding_window"), family);
-        let (ropes, layer_ropes) = gguf_ropes(metadata, architecture, context, &windows, family, path)?;
+        let (ropes, layer_ropes) = gguf_ropes(metadata, architecture, (context, head_dim), &windows, family, path)?;
         let number = |name: &str| metadata.float(&key(name)).or(family.default(name));
         let config = Self {
             family,
@@ -42,8 +43,11 @@ impl ModelConfig {
             ropes,
             layer_ropes,
             windows,
+            skipped: BTreeSet::new(),
             tied: None,
-            activation: family.activation,
+            parallel: family.parallel,
+            gating: Gating::By(family.activation),
+            experts: None,
             scales: Scales::plain(
                 family,
                 hidden_size,
@@ -77,22 +81,27 @@ fn windows(layers: usize, window: Option<usize>, family: &Family) -> Vec<Option<
 fn gguf_ropes(
     metadata: &GgufMetadata,
     architecture: &str,
-    context: usize,
+    (context, head_dim): (usize, usize),
     windows: &[Option<usize>],
     family: &Family,
     path: &Path,
 ) -> Result<(Vec<Rope>, Vec<Option<usize>>)> {
-    let full = gguf_rope(metadata, architecture, context, path)?;
+    let full = gguf_rope(metadata, architecture, (context, head_dim), path)?;
     let local = metadata
         .float(&format!("{architecture}.rope.freq_base_swa"))
         .or(family.default("rope_local_base_freq"))
-        .map(|theta| Rope { theta, scaling: Scaling::None });
+        .map(|theta| Rope { theta, dim: full.dim, scaling: Scaling::None });
     Ok(ropes_by_window(full, local, windows))
 }
 
 /// The rope of a GGUF model. Llama 3's scaling is not in the metadata but in a tensor, `rope_freqs.weight`, which
 /// [`Rope::inverse_frequencies`] is given beside this.
-fn gguf_rope(metadata: &GgufMetadata, architecture: &str, context: usize, path: &Path) -> Result<Rope> {
+fn gguf_rope(
+    metadata: &GgufMetadata,
+    architecture: &str,
+    (context, head_dim): (usize, usize),
+    path: &Path,
+) -> Result<Rope> {
     let number = |name: &str| {
         let key = format!("{architecture}.rope.{name}");
         metadata.float(&key).or_else(|| metadata.integer(&key).map(|value| value as f64))
@@ -117,5 +126,6 @@ fn gguf_rope(metadata: &GgufMetadata, architecture: &str, context: usize, path: 
             return Err(BaseError::UnsupportedFeature { path: path.into(), feature }.into());
         }
     };
-    Ok(Rope { theta, scaling })
+    let dim = number("dimension_count").map_or(head_dim, |dim| dim as usize);
+    Ok(Rope { theta, dim, scaling })
 }

@@ -4,44 +4,64 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Activation, MOST_LAYERS, ModelConfig, Scales, Softcaps, ropes_by_window, unsupported_family};
+use super::fields::Fields;
+use super::{Activation, ExpertSizes, Gating, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
 use crate::error::{BaseError, Result};
-use crate::model::family::{self, Family};
-use crate::model::rope::{Rope, Scaling};
+use crate::model::family;
+
+/// Settings that change what a decoder computes, in a way that this one cannot, and what they mean.
+const UNSUPPORTED: [(&str, &str); 6] = [
+    ("is_encoder_decoder", "an encoder beside the decoder"),
+    ("add_cross_attention", "attention to another model's states"),
+    ("use_bidirectional_attention", "attention to later tokens"),
+    ("scale_attn_by_inverse_layer_idx", "attention scaled layer by layer"),
+    ("apply_residual_connection_post_layernorm", "residuals after the norms"),
+    ("clip_qkv", "clipped queries and keys"),
+];
 
 impl ModelConfig {
     /// Reads the `config.json` of transformers 4 and 5. `path` is only for messages.
     pub fn from_hf(config: &Map<String, Value>, path: &Path) -> Result<Self> {
+        refuse_quantised(config, path)?;
+        let (config, tied) = decoder_of(config);
+        refuse_unsupported(config, path)?;
         let missing = BaseError::Config { path: path.into(), key: "model_type".into(), problem: "is missing" };
         let model_type = config.get("model_type").and_then(Value::as_str).ok_or(missing)?;
         let family = family::by_model_type(model_type).ok_or_else(|| unsupported_family(path, model_type))?;
         let fields = Fields { config, family, path };
-        if fields.flag("use_bidirectional_attention") == Some(true) {
-            return Err(fields.unsupported("`use_bidirectional_attention`".into()).into());
-        }
         let layers = fields.size("num_hidden_layers")?;
         let hidden_size = fields.size("hidden_size")?;
         let heads = fields.size("num_attention_heads")?;
         let context = fields.size("max_position_embeddings")?;
         let head_dim = fields.optional_size("head_dim")?.unwrap_or(hidden_size / heads);
         let windows = fields.windows(layers)?;
-        let (ropes, layer_ropes) = fields.ropes(context, &windows)?;
+        let (ropes, layer_ropes) = fields.ropes(context, head_dim, &windows)?;
+        let experts = fields.experts(layers)?;
+        let intermediate = fields.optional_size("intermediate_size")?;
+        let per_hidden = family.default("intermediate_per_hidden").map(|factor| hidden_size * factor as usize);
         let config = Self {
             family,
             layers,
             hidden_size,
-            intermediate_size: fields.size("intermediate_size")?,
+            intermediate_size: match intermediate.or(per_hidden).or(experts.as_ref().map(|e| e.intermediate_size)) {
+                Some(size) => size,
+                None => fields.size("intermediate_size")?,
+            },
             heads,
             kv_heads: fields.optional_size("num_key_value_heads")?.unwrap_or(heads),
             head_dim,
-            vocab_size: fields.size("vocab_size")?,
+            // The embedding tells it better.
+            vocab_size: fields.optional_size("vocab_size")?.unwrap_or(1),
             context,
-            norm_eps: fields.float("rms_norm_eps").unwrap_or(1e-6),
+            norm_eps: fields.float("norm_eps").unwrap_or(1e-6),
             ropes,
             layer_ropes,
             windows,
-            tied: fields.flag("tie_word_embeddings"),
-            activation: fields.activation()?,
+            skipped: fields.layers("cross_attention_layers").collect(),
+            tied: fields.flag("tie_word_embeddings").or(tied),
+            parallel: fields.flag("use_parallel_residual").unwrap_or(family.parallel),
+            gating: fields.gating()?,
+            experts,
             scales: fields.scales(Scales::plain(family, hidden_size, head_dim)),
             softcaps: Softcaps {
                 attention: fields.float("attn_logit_softcapping"),
@@ -52,121 +72,46 @@ impl ModelConfig {
     }
 }
 
-/// Typed access to `config.json`.
-struct Fields<'a> {
-    config: &'a Map<String, Value>,
-    family: &'static Family,
-    path: &'a Path,
+/// The formats in which quantised weights lie in safetensors are many, and only that of gpt-oss is read.
+fn refuse_quantised(config: &Map<String, Value>, path: &Path) -> Result<()> {
+    let Some(quantised) = config.get("quantization_config").and_then(Value::as_object) else { return Ok(()) };
+    match quantised.get("quant_method").and_then(Value::as_str).unwrap_or("unknown") {
+        "mxfp4" => Ok(()),
+        method => Err(BaseError::Quantised { path: path.into(), method: method.into() }.into()),
+    }
 }
 
-impl<'a> Fields<'a> {
-    fn problem(&self, key: &str, problem: &'static str) -> BaseError {
-        BaseError::Config { path: self.path.into(), key: key.into(), problem }
-    }
+fn refuse_unsupported(config: &Map<String, Value>, path: &Path) -> Result<()> {
+    let is_on = |key: &str| config.get(key).is_some_and(|value| !value.is_null() && *value != Value::Bool(false));
+    let types = config.get("layer_types").and_then(Value::as_array);
+    let is_attention = |name: &&Value| ["full_attention", "sliding_attention"].iter().any(|known| *name == known);
+    let other = types.into_iter().flatten().find(|name| !is_attention(name));
+    let feature = match (UNSUPPORTED.into_iter().find(|(key, _)| is_on(key)), other) {
+        (Some((key, meaning)), _) => format!("{meaning} (`{key}`)"),
+        (None, Some(name)) => format!("layers of the type {name} (`layer_types`)"),
+        (None, None) => return Ok(()),
+    };
+    Err(BaseError::UnsupportedFeature { path: path.into(), feature }.into())
+}
 
-    fn unsupported(&self, feature: String) -> BaseError {
-        BaseError::UnsupportedFeature { path: self.path.into(), feature }
+/// The configuration of the text decoder, which multimodal models keep inside theirs, and whether that says that its
+/// head is tied.
+fn decoder_of(config: &Map<String, Value>) -> (&Map<String, Value>, Option<bool>) {
+    match config.get("text_config").and_then(Value::as_object) {
+        Some(text) => (text, config.get("tie_word_embeddings").and_then(Value::as_bool)),
+        None => (config, None),
     }
+}
 
-    fn text(&self, key: &str) -> Option<&'a str> {
-        self.config.get(key)?.as_str()
-    }
-
-    /// What transformers takes if the key is absent, which is not the same as `null`.
-    fn default(&self, key: &str) -> Option<f64> {
-        if self.config.contains_key(key) { None } else { self.family.default(key) }
-    }
-
-    fn float(&self, key: &str) -> Option<f64> {
-        self.config.get(key).and_then(Value::as_f64).or_else(|| self.default(key))
-    }
-
-    fn flag(&self, key: &str) -> Option<bool> {
-        self.config.get(key)?.as_bool()
-    }
-
-    fn optional_size(&self, key: &str) -> Result<Option<usize>> {
-        match self.config.get(key) {
-            None | Some(Value::Null) => Ok(self.default(key).map(|value| value as usize)),
-            Some(value) => match value.as_u64() {
-                Some(size) if size > 0 => Ok(Some(size as usize)),
-                _ => Err(self.problem(key, "is not a positive integer").into()),
-            },
-        }
-    }
-
-    fn size(&self, key: &str) -> Result<usize> {
-        self.optional_size(key)?.ok_or_else(|| self.problem(key, "is missing").into())
-    }
-
-    /// The rotary embeddings, and for each layer the place of its own.
-    fn ropes(&self, context: usize, windows: &[Option<usize>]) -> Result<(Vec<Rope>, Vec<Option<usize>>)> {
-        // `rope_parameters` (transformers 5), or `rope_scaling` beside `rope_theta` (transformers 4).
-        let parameters =
-            ["rope_parameters", "rope_scaling"].into_iter().find_map(|key| self.config.get(key)?.as_object());
-        let of_type = |layer_type: &str| parameters.and_then(|parameters| parameters.get(layer_type)?.as_object());
-        let full = self.rope(of_type("full_attention").or(parameters), "rope_theta", context)?;
-        let local = match of_type("sliding_attention") {
-            Some(parameters) => Some(self.rope(Some(parameters), "rope_local_base_freq", context)?),
-            None => self.float("rope_local_base_freq").map(|theta| Rope { theta, scaling: Scaling::None }),
-        };
-        let (ropes, mut places) = ropes_by_window(full, local, windows);
-        for (_, place) in places.iter_mut().enumerate().filter(|(layer, _)| !self.has_rope(*layer)) {
-            *place = None;
-        }
-        Ok((ropes, places))
-    }
-
-    /// SmolLM3 leaves rotary embedding out of some layers: `no_rope_layers` has 0 for them, or they come at an interval.
-    fn has_rope(&self, layer: usize) -> bool {
-        match self.config.get("no_rope_layers").and_then(Value::as_array) {
-            Some(used) => used.get(layer).and_then(Value::as_u64) != Some(0),
-            None => {
-                self.float("no_rope_layer_interval").is_none_or(|every| !(layer + 1).is_multiple_of(every as usize))
-            }
-        }
-    }
-
-    /// One rotary embedding from its parameters, or from the fields of the configuration where it has none.
-    fn rope(&self, parameters: Option<&Map<String, Value>>, theta: &str, context: usize) -> Result<Rope> {
-        let number = |key: &str| parameters.and_then(|parameters| parameters.get(key)?.as_f64());
-        let theta = number("rope_theta").or_else(|| self.float(theta)).unwrap_or(10_000.0);
-        let name = parameters.and_then(|parameters| parameters.get("rope_type").or(parameters.get("type"))?.as_str());
-        let need = |key: &'static str| number(key).ok_or_else(|| self.problem(key, "is missing"));
-        let original_context = number("original_max_position_embeddings");
-        let scaling = match name.unwrap_or("default") {
-            "default" => Scaling::None,
-            "linear" => Scaling::Linear { factor: need("factor")? },
-            "dynamic" => Scaling::Dynamic { factor: need("factor")?, context: context as f64 },
-            "llama3" => Scaling::Llama3 {
-                factor: need("factor")?,
-                low_freq_factor: need("low_freq_factor")?,
-                high_freq_factor: need("high_freq_factor")?,
-                original_context: original_context.unwrap_or(context as f64),
-            },
-            "yarn" => Scaling::Yarn {
-                factor: need("factor")?,
-                original_context: original_context.unwrap_or(context as f64),
-                beta_fast: number("beta_fast").unwrap_or(32.0),
-                beta_slow: number("beta_slow").unwrap_or(1.0),
-                truncate: parameters.and_then(|p| p.get("truncate")?.as_bool()).unwrap_or(true),
-                attention_factor: number("attention_factor"),
-                mscale: number("mscale").zip(number("mscale_all_dim")),
-            },
-            other => {
-                return Err(self.unsupported(format!("the rope type `{other}`")).into());
-            }
-        };
-        Ok(Rope { theta, scaling })
-    }
-
+impl Fields<'_> {
     /// The sliding window of each layer: none unless `use_sliding_window`, where that is said; for the layers that
     /// `layer_types` names or, without it, all but every `sliding_window_pattern`th, or from `max_window_layers` on.
     fn windows(&self, layers: usize) -> Result<Vec<Option<usize>>> {
         let layers = layers.min(MOST_LAYERS);
         let used = self.flag("use_sliding_window");
-        let window = self.optional_size("sliding_window")?.filter(|_| used != Some(false));
-        let types = self.config.get("layer_types").and_then(Value::as_array);
+        // Some configurations have a window of 0 beside `use_sliding_window: false`.
+        let window = if used == Some(false) { None } else { self.optional_size("sliding_window")? };
+        let types = self.get("layer_types").and_then(Value::as_array);
         let pattern = self.optional_size("sliding_window_pattern")?;
         let first = self.optional_size("max_window_layers")?.filter(|_| used.is_some()).unwrap_or(0);
         let slides = |layer: usize| match (types, pattern) {
@@ -177,23 +122,47 @@ impl<'a> Fields<'a> {
         Ok((0..layers).map(|layer| window.filter(|_| slides(layer))).collect())
     }
 
-    fn activation(&self) -> Result<Activation> {
-        let name = self.text("hidden_activation").or(self.text("hidden_act"));
-        let Some(name) = name else { return Ok(self.family.activation) };
+    fn gating(&self) -> Result<Gating> {
+        if let (Some(alpha), Some(limit)) = (self.float("swiglu_alpha"), self.float("swiglu_limit")) {
+            return Ok(Gating::Clamped { alpha, limit });
+        }
+        let Some(name) = self.text("activation") else { return Ok(Gating::By(self.family.activation)) };
         let activation = Activation::named(name);
         let activation = activation.ok_or_else(|| self.unsupported(format!("the activation `{name}`")))?;
         // The first Gemma files say `gelu` and mean the approximation that they were trained with.
-        let means_tanh = self.family.activation == Activation::GeluTanh && activation == Activation::Gelu;
-        Ok(if means_tanh { Activation::GeluTanh } else { activation })
+        let means_tanh = self.family.scales_embedding && activation == Activation::Gelu;
+        Ok(Gating::By(if means_tanh { Activation::GeluTanh } else { activation }))
+    }
+
+    fn experts(&self, layers: usize) -> Result<Option<ExpertSizes>> {
+        let Some(experts) = self.family.experts else { return Ok(None) };
+        let step = self.optional_size("decoder_sparse_step")?.unwrap_or(1);
+        let dense: Vec<usize> = self.layers("mlp_only_layers").collect();
+        let is_sparse = |layer: usize| (layer + 1).is_multiple_of(step) && !dense.contains(&layer);
+        let intermediate_size = match self.optional_size("moe_intermediate_size")? {
+            Some(size) => size,
+            None => self.size("intermediate_size")?,
+        };
+        Ok(Some(ExpertSizes {
+            count: self.size("num_experts")?,
+            per_token: self.size("num_experts_per_tok")?,
+            intermediate_size,
+            shared_intermediate_size: self.optional_size("shared_expert_intermediate_size")?.unwrap_or(0),
+            normalises: experts.normalises.or(self.flag("norm_topk_prob")).unwrap_or(false),
+            sparse_layers: (0..layers.min(MOST_LAYERS)).filter(|&layer| is_sparse(layer)).collect(),
+        }))
     }
 
     fn scales(&self, plain: Scales) -> Scales {
         let attention = self.float("query_pre_attn_scalar").map_or(plain.attention, |scalar| 1.0 / scalar.sqrt());
+        let logits = self.float("logits_scaling").map_or(plain.logits, |divisor| 1.0 / divisor);
+        // GPT-2 can do without the root.
+        let attention = if self.flag("scale_attn_weights") == Some(false) { 1.0 } else { attention };
         Scales {
             embedding: self.float("embedding_multiplier").unwrap_or(plain.embedding),
             residual: self.float("residual_multiplier").unwrap_or(plain.residual),
             attention: self.float("attention_multiplier").unwrap_or(attention),
-            logits: self.float("logits_scaling").map_or(plain.logits, |divisor| 1.0 / divisor),
+            logits: self.float("logit_scale").unwrap_or(logits),
         }
     }
 }

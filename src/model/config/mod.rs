@@ -1,14 +1,18 @@
 //! What a base model says about itself, from `config.json` or from GGUF metadata, as one validated value.
 
+mod fields;
 mod gguf;
 mod hf;
+mod hf_rope;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use candle_core::Tensor;
+use candle_nn::ops::sigmoid;
 
-use super::family::{self, Family};
-use super::rope::Rope;
+use super::family::{self, Family, Role};
+use super::rope::{Rope, Scaling};
 use crate::error::{BaseError, Result};
 
 /// The numbers of a decoder.
@@ -31,9 +35,14 @@ pub struct ModelConfig {
     pub layer_ropes: Vec<Option<usize>>,
     /// Per layer, how many positions back attention sees (itself included); `None` is all of them.
     pub windows: Vec<Option<usize>>,
+    /// Layers that text goes past: those that attend to images only.
+    pub skipped: BTreeSet<usize>,
     /// `tie_word_embeddings`, where it is said.
     pub tied: Option<bool>,
-    pub activation: Activation,
+    /// Attention and MLP both start from the layer's input.
+    pub parallel: bool,
+    pub gating: Gating,
+    pub experts: Option<ExpertSizes>,
     pub scales: Scales,
     pub softcaps: Softcaps,
 }
@@ -47,6 +56,51 @@ impl ModelConfig {
     /// The number of values of each token's keys (or values) over all heads.
     pub fn kv_size(&self) -> usize {
         self.kv_heads * self.head_dim
+    }
+
+    /// Whether a layer has experts in the place of its MLP.
+    pub fn is_sparse(&self, layer: usize) -> bool {
+        self.experts.as_ref().is_some_and(|experts| experts.sparse_layers.contains(&layer))
+    }
+
+    /// The shape of a role's weight: (outputs, inputs) of a linear module, (size) of what is multiplied or added.
+    pub fn shape_of(&self, role: Role) -> Vec<usize> {
+        let (hidden, intermediate) = (self.hidden_size, self.intermediate_size);
+        let shared = self.experts.as_ref().map_or(0, |experts| experts.shared_intermediate_size);
+        match role {
+            Role::AttentionNorm | Role::AttentionPostNorm | Role::MlpNorm | Role::MlpPostNorm => vec![hidden],
+            Role::QueryNorm if self.family.norms_heads_together => vec![self.query_size()],
+            Role::KeyNorm if self.family.norms_heads_together => vec![self.kv_size()],
+            Role::QueryNorm | Role::KeyNorm => vec![self.head_dim],
+            Role::Sinks => vec![self.heads],
+            Role::Query => vec![self.query_size(), hidden],
+            Role::Key | Role::Value => vec![self.kv_size(), hidden],
+            Role::QueryKeyValue => vec![self.query_size() + 2 * self.kv_size(), hidden],
+            Role::AttentionOut => vec![hidden, self.query_size()],
+            Role::Gate | Role::Up => vec![intermediate, hidden],
+            Role::GateUp => vec![2 * intermediate, hidden],
+            Role::Down => vec![hidden, intermediate],
+            Role::Router => vec![self.experts.as_ref().map_or(0, |experts| experts.count), hidden],
+            Role::SharedGate | Role::SharedUp => vec![shared, hidden],
+            Role::SharedDown => vec![hidden, shared],
+            Role::SharedSwitch => vec![1, hidden],
+        }
+    }
+
+    /// The sizes (inputs, outputs) of one expert's matrix, by the name of its module or of the parameter of all.
+    pub fn expert_shape(&self, name: &str) -> Option<(usize, usize)> {
+        let (names, sizes) = (self.family.experts?, self.experts.as_ref()?);
+        let (hidden, intermediate) = (self.hidden_size, sizes.intermediate_size);
+        if let Some(place) = names.stacked.iter().find_map(|pair| pair.iter().position(|known| *known == name)) {
+            return Some([(hidden, 2 * intermediate), (intermediate, hidden)][place]);
+        }
+        let is = |known: &str| {
+            let (before, after) = known.split_once("{}").unwrap_or((known, ""));
+            let number = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+            number.and_then(|number| number.parse::<usize>().ok()).is_some_and(|number| number < sizes.count)
+        };
+        let place = names.modules.iter().find_map(|modules| modules.iter().position(|known| is(known)))?;
+        Some([(hidden, intermediate), (hidden, intermediate), (intermediate, hidden)][place])
     }
 
     fn check(self, path: &Path) -> Result<Self> {
@@ -70,20 +124,49 @@ impl ModelConfig {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(wrong("number of heads", "is not a multiple of the number of key-value heads").into());
         }
-        if !self.head_dim.is_multiple_of(2) {
-            return Err(wrong("head size", "is odd").into());
+        if self.ropes.iter().any(|rope| rope.dim == 0 || !rope.dim.is_multiple_of(2) || rope.dim > self.head_dim) {
+            return Err(wrong("size of the rotary embedding", "is odd, zero or more than the head size").into());
+        }
+        let longrope_fits = |rope: &Rope| match &rope.scaling {
+            Scaling::LongRope { short, long, .. } => short.len() == rope.dim / 2 && long.len() == rope.dim / 2,
+            _ => true,
+        };
+        if !self.ropes.iter().all(longrope_fits) {
+            return Err(wrong("rope_scaling", "has not one factor for each frequency").into());
+        }
+        if let Some(experts) = &self.experts {
+            let sizes = [experts.count, experts.intermediate_size, experts.shared_intermediate_size];
+            if sizes.iter().any(|&size| size > LARGEST_SIZE) || experts.per_token > experts.count {
+                return Err(wrong("number of experts", "is impossibly large").into());
+            }
         }
         Ok(self)
     }
 }
 
-/// The activation of the MLP's gate.
+/// The sizes of a mixture of experts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExpertSizes {
+    pub count: usize,
+    /// How many experts a token goes to.
+    pub per_token: usize,
+    pub intermediate_size: usize,
+    /// Of the expert that every token goes to; 0 without one.
+    pub shared_intermediate_size: usize,
+    /// The weights of a token's experts are made to sum to 1.
+    pub normalises: bool,
+    pub sparse_layers: BTreeSet<usize>,
+}
+
+/// The activation of the MLP, or of its gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     Silu,
     /// GELU by the error function, and its approximation by tanh.
     Gelu,
     GeluTanh,
+    Relu,
+    ReluSquared,
 }
 
 impl Activation {
@@ -92,7 +175,9 @@ impl Activation {
         match name {
             "silu" | "swish" => Some(Self::Silu),
             "gelu" => Some(Self::Gelu),
-            "gelu_pytorch_tanh" | "gelu_new" => Some(Self::GeluTanh),
+            "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Some(Self::GeluTanh),
+            "relu" => Some(Self::Relu),
+            "relu2" => Some(Self::ReluSquared),
             _ => None,
         }
     }
@@ -102,6 +187,40 @@ impl Activation {
             Self::Silu => x.silu(),
             Self::Gelu => x.gelu_erf(),
             Self::GeluTanh => x.gelu(),
+            Self::Relu => x.relu(),
+            Self::ReluSquared => x.relu()?.sqr(),
+        }
+    }
+}
+
+/// How an MLP's gate and its other values come together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Gating {
+    By(Activation),
+    /// gpt-oss: g·sigmoid(α·g)·(u + 1), with g cut off above `limit` and u on both sides.
+    Clamped {
+        alpha: f64,
+        limit: f64,
+    },
+}
+
+impl Gating {
+    pub fn apply(self, gate: &Tensor, up: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::By(activation) => activation.apply(gate)? * up,
+            Self::Clamped { alpha, limit } => {
+                let gate = gate.minimum(limit)?;
+                let up = up.clamp(-limit, limit)?;
+                (&gate * sigmoid(&(&gate * alpha)?)?)? * (up + 1.0)?
+            }
+        }
+    }
+
+    /// As [`apply`](Self::apply) without a gate.
+    pub fn activate(self, x: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::By(activation) => activation.apply(x),
+            Self::Clamped { .. } => self.apply(x, &x.zeros_like()?),
         }
     }
 }

@@ -1,0 +1,161 @@
+//! What a method of PEFT adds to the weight of a linear module, as a formula over its factors.
+
+use candle_core::{Result, Tensor};
+
+/// What an adapter does to one linear module.
+#[derive(Debug, Clone)]
+pub struct Delta {
+    change: Change,
+    /// `lora_B.bias`, scaled: (outputs).
+    bias: Option<Tensor>,
+    /// DoRA's magnitude vector: (outputs).
+    magnitude: Option<Tensor>,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    LowRank {
+        /// `lora_A`, transposed: (inputs, rank).
+        a_t: Tensor,
+        /// `lora_B`, transposed: (rank, outputs).
+        b_t: Tensor,
+        scaling: f64,
+    },
+    /// (outputs, inputs)
+    Dense(Tensor),
+}
+
+impl Delta {
+    /// LoRA: scaling · B·A, for `a` (rank, inputs) and `b` (outputs, rank).
+    pub fn low_rank(a: &Tensor, b: &Tensor, scaling: f64) -> Result<Self> {
+        let (a_t, b_t) = (a.t()?.contiguous()?, b.t()?.contiguous()?);
+        Ok(Self { change: Change::LowRank { a_t, b_t, scaling }, bias: None, magnitude: None })
+    }
+
+    /// LoHa (PEFT, `loha/layer.py`): scaling · (w1_a·w1_b) ∘ (w2_a·w2_b).
+    pub fn hadamard([w1_a, w1_b, w2_a, w2_b]: [&Tensor; 4], scaling: f64) -> Result<Self> {
+        let product = (w1_a.matmul(w1_b)? * w2_a.matmul(w2_b)?)?;
+        Self::dense((product * scaling)?)
+    }
+
+    /// LoKr (PEFT, `lokr/layer.py`): scaling · w1 ⊗ w2.
+    pub fn kronecker(w1: &Tensor, w2: &Tensor, scaling: f64) -> Result<Self> {
+        let ((a, c), (b, d)) = (w1.dims2()?, w2.dims2()?);
+        let product = w1.reshape((a, 1, c, 1))?.broadcast_mul(&w2.reshape((1, b, 1, d))?)?;
+        Self::dense((product.reshape((a * b, c * d))? * scaling)?)
+    }
+
+    fn dense(matrix: Tensor) -> Result<Self> {
+        Ok(Self { change: Change::Dense(matrix), bias: None, magnitude: None })
+    }
+
+    pub fn with_bias(mut self, bias: Option<Tensor>) -> Self {
+        self.bias = bias;
+        self
+    }
+
+    pub fn with_magnitude(mut self, magnitude: Option<Tensor>) -> Self {
+        self.magnitude = magnitude;
+        self
+    }
+
+    /// What is added to the outputs, without the bias, for inputs `x` (rows, inputs): (rows, outputs).
+    ///
+    /// The order is PEFT's, `lora_B(lora_A(x)) * scaling`: the product B·A is never formed, neither here nor merged
+    /// into a weight, because factors of 1e-5 would drown there.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.change {
+            Change::LowRank { a_t, b_t, scaling } => x.matmul(a_t)?.matmul(b_t)? * *scaling,
+            Change::Dense(matrix) => x.matmul(&matrix.t()?),
+        }
+    }
+
+    /// What an embedding's pair adds for the tokens `ids`, which are its inputs: (ids, outputs).
+    pub fn of_inputs(&self, ids: &[u32]) -> Result<Tensor> {
+        match &self.change {
+            Change::LowRank { a_t, b_t, scaling } => {
+                let ids = Tensor::from_slice(ids, ids.len(), a_t.device())?;
+                a_t.index_select(&ids, 0)?.matmul(b_t)? * *scaling
+            }
+            Change::Dense(matrix) => {
+                let ids = Tensor::from_slice(ids, ids.len(), matrix.device())?;
+                matrix.t()?.contiguous()?.index_select(&ids, 0)
+            }
+        }
+    }
+
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    pub fn magnitude(&self) -> Option<&Tensor> {
+        self.magnitude.as_ref()
+    }
+
+    /// The change of the weight: (outputs, inputs).
+    pub fn matrix(&self) -> Result<Tensor> {
+        match &self.change {
+            Change::LowRank { a_t, b_t, scaling } => b_t.t()?.matmul(&a_t.t()?)? * *scaling,
+            Change::Dense(matrix) => Ok(matrix.clone()),
+        }
+    }
+
+    /// The change of some of the outputs, which `choose` takes from a tensor (outputs, …).
+    pub fn outputs(&self, choose: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        let change = match &self.change {
+            Change::LowRank { a_t, b_t, scaling } => {
+                let b = choose(&b_t.t()?.contiguous()?)?;
+                Change::LowRank { a_t: a_t.clone(), b_t: b.t()?.contiguous()?, scaling: *scaling }
+            }
+            Change::Dense(matrix) => Change::Dense(choose(matrix)?),
+        };
+        let part = |tensor: &Option<Tensor>| tensor.as_ref().map(&choose).transpose();
+        Ok(Self { change, bias: part(&self.bias)?, magnitude: part(&self.magnitude)? })
+    }
+}
+
+/// LoRA on a parameter that holds the matrices of all experts (PEFT, `ParamWrapper`).
+#[derive(Debug, Clone)]
+pub struct ExpertStack {
+    /// (experts, rank, inputs)
+    a: Tensor,
+    /// (outputs, rank, experts)
+    b: Tensor,
+    scaling: f64,
+}
+
+impl ExpertStack {
+    /// PEFT folds the experts into the rank: `a` is (experts · rank, inputs), `b` (outputs, rank · experts).
+    pub fn new(a: &Tensor, b: &Tensor, rank: usize, scaling: f64) -> Result<Self> {
+        let ((rows, inputs), outputs) = (a.dims2()?, b.dim(0)?);
+        let experts = rows / rank.max(1);
+        let (a, b) = (a.reshape((experts, rank, inputs))?, b.reshape((outputs, rank, experts))?);
+        Ok(Self { a, b, scaling })
+    }
+
+    pub fn of(&self, expert: usize) -> Result<Delta> {
+        Delta::low_rank(&self.a.get(expert)?, &self.b.get_on_dim(2, expert)?.contiguous()?, self.scaling)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn formulas_are_those_of_the_definitions() -> Result<()> {
+        let tensor = |values: &[f32], rows| Tensor::from_slice(values, (rows, values.len() / rows), &Device::Cpu);
+        let (w1, w2) = (tensor(&[1.0, 2.0], 1)?, tensor(&[3.0, 4.0], 2)?);
+        // (1, 2) ⊗ (3, 4)ᵀ
+        assert_eq!(Delta::kronecker(&w1, &w2, 2.0)?.matrix()?.to_vec2::<f32>()?, [[6.0, 12.0], [8.0, 16.0]]);
+        let (column, row) = (tensor(&[1.0, 2.0], 2)?, tensor(&[3.0, 5.0], 1)?);
+        let hadamard = Delta::hadamard([&column, &row, &column, &row], 0.5)?;
+        assert_eq!(hadamard.matrix()?.to_vec2::<f32>()?, [[4.5, 12.5], [18.0, 50.0]]);
+        let low_rank = Delta::low_rank(&row, &column, 2.0)?;
+        let x = tensor(&[1.0, 1.0], 1)?;
+        assert_eq!(low_rank.forward(&x)?.to_vec2::<f32>()?, [[16.0, 32.0]]);
+        assert_eq!(low_rank.matrix()?.to_vec2::<f32>()?, [[6.0, 10.0], [12.0, 20.0]]);
+        Ok(())
+    }
+}

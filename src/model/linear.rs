@@ -1,0 +1,105 @@
+//! The two modules that a decoder is made of, linear maps and norms, and what an adapter makes of them.
+
+use candle_core::{D, Result, Tensor};
+use candle_nn::ops::rms_norm;
+
+use super::family::Norms;
+use crate::adapter::Delta;
+
+/// x·Wᵀ + bias, with what an adapter adds.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// (outputs, inputs)
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+    delta: Option<Delta>,
+    /// DoRA: what the outputs are multiplied with before the bias is added, (outputs).
+    factor: Option<Tensor>,
+}
+
+impl Linear {
+    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias, delta: None, factor: None }
+    }
+
+    /// The same map with `delta` added.
+    pub fn adapted(&self, delta: &Delta) -> Result<Self> {
+        let mut adapted = self.clone();
+        adapted.factor = match delta.magnitude() {
+            Some(magnitude) => Some(dora_factor(&self.weight, delta, magnitude)?),
+            None => None,
+        };
+        adapted.delta = Some(delta.clone());
+        Ok(adapted)
+    }
+
+    /// (rows, inputs) → (rows, outputs)
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut y = x.matmul(&self.weight.t()?)?;
+        if let Some(delta) = &self.delta {
+            y = (y + delta.forward(x)?)?;
+        }
+        if let Some(factor) = &self.factor {
+            y = y.broadcast_mul(factor)?;
+        }
+        for bias in [self.bias.as_ref(), self.delta.as_ref().and_then(Delta::bias)].into_iter().flatten() {
+            y = y.broadcast_add(bias)?;
+        }
+        Ok(y)
+    }
+}
+
+/// DoRA (arXiv 2402.09353; PEFT's `DoraLinearLayer`): the magnitude over the norm of each row of W + ΔW.
+fn dora_factor(weight: &Tensor, delta: &Delta, magnitude: &Tensor) -> Result<Tensor> {
+    let norms = (weight + delta.matrix()?)?.sqr()?.sum(D::Minus1)?.sqrt()?;
+    magnitude / norms
+}
+
+/// What values are normalised with.
+#[derive(Debug, Clone)]
+pub struct Norm {
+    /// (size), or (heads, size) where each head has its own.
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+}
+
+impl Norm {
+    /// Normalises x over as many values as the norm has weights, all of a row or those of one head.
+    pub fn forward(&self, x: &Tensor, norms: Norms, eps: f64) -> Result<Tensor> {
+        let size = self.weight.dim(D::Minus1)?;
+        let mut rows = x.reshape(((), size))?;
+        if norms == Norms::Layer {
+            rows = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
+        }
+        // LayerNorm is the root-mean-square norm of centred values.
+        let normed = match self.weight.dims() {
+            &[heads, size] => {
+                let normed = rms_norm(&rows, &self.weight.narrow(0, 0, 1)?.squeeze(0)?.ones_like()?, eps as f32)?;
+                normed.reshape(((), heads, size))?.broadcast_mul(&self.weight)?
+            }
+            _ => rms_norm(&rows, &self.weight, eps as f32)?,
+        };
+        let normed = match &self.bias {
+            Some(bias) => normed.broadcast_add(bias)?,
+            None => normed,
+        };
+        normed.reshape(x.shape())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn layer_norm_is_centred_and_heads_have_weights_of_their_own() -> Result<()> {
+        let x = Tensor::new(&[[1f32, 3.0, 10.0, 20.0]], &Device::Cpu)?;
+        let weight = Tensor::new(&[[1f32, 1.0], [2.0, 3.0]], &Device::Cpu)?;
+        let bias = Some(Tensor::new(&[0.5f32, 0.0], &Device::Cpu)?);
+        let y = Norm { weight, bias }.forward(&x, Norms::Layer, 0.0)?.to_vec2::<f32>()?;
+        let expected = [-0.5, 1.0, -1.5, 3.0];
+        assert!(y[0].iter().zip(expected).all(|(got, wanted)| (got - wanted).abs() < 1e-5), "{y:?}");
+        Ok(())
+    }
+}
