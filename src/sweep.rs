@@ -150,9 +150,12 @@ impl Stream {
 
     /// Adds what one of the layer's experts, as it is and as the adapter makes it, makes of the tokens that go to it.
     fn add_expert(&mut self, layer: &BothLayers, number: usize, experts: &[Expert; 2]) -> candle_core::Result<()> {
-        if let Some(routed) = self.routed.as_ref().filter(|routed| routed.goes_to(number)) {
-            let expert = &experts[usize::from(layer.is_adapted_for(self))];
-            self.hidden = layer.of(self).add_expert(&self.hidden, routed, number, expert)?;
+        if let Some(routed) = self.routed.as_mut().filter(|routed| routed.goes_to(number)) {
+            let (of_layer, expert) = match layer.index < self.boundary {
+                true => (&layer.adapted, &experts[1]),
+                false => (&layer.base, &experts[0]),
+            };
+            self.hidden = of_layer.add_expert(&self.hidden, routed, number, expert)?;
         }
         Ok(())
     }
@@ -172,12 +175,8 @@ impl<'a> BothLayers<'a> {
         Ok(Self { base, adapted, index })
     }
 
-    fn is_adapted_for(&self, stream: &Stream) -> bool {
-        self.index < stream.boundary
-    }
-
     fn of(&self, stream: &Stream) -> &Layer<'a> {
-        if self.is_adapted_for(stream) { &self.adapted } else { &self.base }
+        if self.index < stream.boundary { &self.adapted } else { &self.base }
     }
 
     /// Takes all streams through the layer's experts: each is read once, and only if a token goes to it.
@@ -192,7 +191,11 @@ impl<'a> BothLayers<'a> {
             let experts = [expert, adapted];
             streams.par_iter_mut().try_for_each(|stream| stream.add_expert(self, number, &experts))?;
         }
-        streams.iter_mut().for_each(|stream| stream.routed = None);
+        for stream in streams.iter_mut() {
+            if let Some(mut routed) = stream.routed.take() {
+                stream.hidden = routed.settle(&stream.hidden)?;
+            }
+        }
         Ok(())
     }
 }
@@ -252,8 +255,8 @@ impl Budget {
     fn new(model: &Model, streams: usize, memory: u64) -> Self {
         const F32: u64 = size_of::<f32>() as u64;
         let config = &model.config;
-        // With experts each stream keeps a second state of its tokens for them.
-        let states = if config.experts.is_some() { 2 * streams } else { streams };
+        // With experts each stream keeps what they are given and, for a while, up to twice as much that they add.
+        let states = if config.experts.is_some() { 4 * streams } else { streams };
         let widths = 4 * config.intermediate_size + 6 * config.hidden_size + 4 * config.query_size();
         Self {
             memory,

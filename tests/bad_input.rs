@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{copy_folder, fixture, lora_slim, read_json, write_adapter, write_config};
+use crate::support::{copy_folder, fixture, lora_slim, read_json, write_adapter, write_config, write_safetensors};
 
 const USAGE: i32 = 2;
 const BAD_INPUT: i32 = 3;
@@ -106,6 +106,47 @@ fn a_pickle_that_runs_code_is_refused() {
     setup.slim_fails(&[], BAD_INPUT, &["adapter_model.bin", "without running code", "save_pretrained"]);
     fs::write(&weights, run).unwrap();
     setup.slim_fails(&[], BAD_INPUT, &["adapter_model.bin", "without running code"]);
+}
+
+#[test]
+fn cut_refuses_what_peft_cannot_be_told() {
+    let cases = [
+        // `norm` ends the names of the layers' norms too.
+        (
+            json!({"target_modules": ["q"], "modules_to_save": ["norm"]}),
+            &[
+                "layers.0.q.lora_A.weight",
+                "layers.0.q.lora_B.weight",
+                "layers.1.q.lora_A.weight",
+                "layers.1.q.lora_B.weight",
+                "norm.weight",
+                "layers.1.norm.weight",
+            ][..],
+            "the saved module `norm`",
+        ),
+        (
+            json!({"peft_type": "VERA", "target_modules": ["q", "k"]}),
+            &[
+                "model.layers.0.q.vera_lambda_b",
+                "model.layers.0.q.vera_lambda_d",
+                "model.layers.1.k.vera_lambda_b",
+                "model.layers.1.k.vera_lambda_d",
+            ],
+            "VeRA on modules",
+        ),
+    ];
+    for (config, names, words) in cases {
+        let setup = Setup::new();
+        let tensor = |name: &&str| (format!("base_model.model.{name}"), (vec![2, 2], vec![0.5; 4]));
+        fs::create_dir(setup.path("other")).unwrap();
+        write_safetensors(&setup.path("other/adapter_model.safetensors"), &names.iter().map(tensor).collect());
+        write_config(&setup.path("other"), config);
+        let mut command = lora_slim();
+        command.current_dir(setup.folder.path()).args(["cut", "other", "--boundary", "1", "-o", "out"]);
+        let output = command.assert().code(BAD_INPUT);
+        let stderr = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+        assert!(stderr.contains(words) && !setup.path("out").exists(), "{stderr}");
+    }
 }
 
 /// A ZIP archive with one file, not compressed. Readers of archives go by the directory at its end.
@@ -417,6 +458,7 @@ fn cut_refuses_what_it_cannot_do_exactly() {
     };
     cut_fails(json!({"layer_replication": [[0, 1], [0, 1]]}), &["--boundary", "1"], BAD_INPUT, "layer_replication");
     cut_fails(json!({"enable_lora": [true, false, true]}), &["--boundary", "1"], BAD_INPUT, "enable_lora");
+    cut_fails(json!({"peft_type": "VERA"}), &["--boundary", "0"], BAD_INPUT, "an empty adapter is never written");
     cut_fails(json!({}), &["--boundary", "0"], BAD_INPUT, "an empty adapter is never written");
     cut_fails(json!({}), &["--boundary", "3"], USAGE, "beyond the 2 layers");
     cut_fails(json!({}), &["--keep-layers", "1-0"], USAGE, "neither a layer nor a range");

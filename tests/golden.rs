@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::support::{fixture, lora_slim, read_json};
 
@@ -64,6 +65,30 @@ mod kinds {
     }
 }
 
+/// A cut of any kind verifies, and where the kind can be evaluated, the cut adapter's own loss is the point of the
+/// original's curve at which it was cut.
+#[test]
+fn every_kind_is_cut_to_what_its_curve_says() {
+    for folder in fs::read_dir(fixture("kinds")).unwrap().map(|entry| entry.unwrap().path()) {
+        if !folder.join("adapter_config.json").exists() {
+            continue;
+        }
+        let work = TempDir::new().unwrap();
+        let cut = work.path().join("cut");
+        lora_slim().arg("cut").arg(&folder).args(["--boundary", "2", "-o"]).arg(&cut).assert().success();
+        lora_slim().arg("verify").arg(&folder).arg(&cut).assert().success();
+        if !folder.join("expected.json").exists() {
+            continue;
+        }
+        let config = read_json(&folder.join("adapter_config.json"));
+        let base = Path::new(config["base_model_name_or_path"].as_str().unwrap()).file_name().unwrap();
+        let report = scan(&cut, &fixture("kinds").join(base));
+        let whole = report["curve"].as_array().unwrap().last().unwrap()["loss"].as_f64().unwrap();
+        let expected = read_json(&folder.join("expected.json"))["curve"][2]["loss"].as_f64().unwrap();
+        assert!((whole - expected).abs() < 2e-5, "{}: {whole} instead of {expected}", folder.display());
+    }
+}
+
 fn names_of(cases: &[&str]) -> BTreeSet<String> {
     cases.iter().map(|case| case.replace('_', "-")).collect()
 }
@@ -74,7 +99,7 @@ fn folders_with_expectations(group: &str) -> BTreeSet<String> {
     with_expectations.map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned()).collect()
 }
 
-fn check_curve(adapter: &Path, base: &Path, expected: &Path) {
+fn scan(adapter: &Path, base: &Path) -> Value {
     let output = lora_slim()
         .arg("scan")
         .arg(adapter)
@@ -85,7 +110,11 @@ fn check_curve(adapter: &Path, base: &Path, expected: &Path) {
         .args(["--json", "--boundary", "1", "--quiet"])
         .assert()
         .success();
-    let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    serde_json::from_slice(&output.get_output().stdout).unwrap()
+}
+
+fn check_curve(adapter: &Path, base: &Path, expected: &Path) {
+    let report = scan(adapter, base);
     let expected = read_json(expected);
     let curve = report["curve"].as_array().unwrap();
     assert!(curve.len() >= 3);

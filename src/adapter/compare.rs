@@ -33,8 +33,16 @@ pub enum Difference {
 }
 
 /// The keys of the configuration that a cut may change.
-const SELECTION_KEYS: [&str; 5] =
-    ["target_modules", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern"];
+const SELECTION_KEYS: [&str; 8] = [
+    "target_modules",
+    "target_parameters",
+    "layers_to_transform",
+    "layers_pattern",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "feedforward_modules",
+];
 
 /// Every difference between `slimmed` and a cut of `original` to the layers that `slimmed` has. With `any_layers`
 /// the kept layers need not be those below one boundary.

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, Value};
 
-use super::{Adapter, AdapterTensor, WEIGHTS_NAME, config, targets};
+use super::{Adapter, AdapterTensor, WEIGHTS_NAME, config, restrict};
 use crate::error::{AdapterError, FileError, Result};
 use crate::files::Staging;
 use crate::report::REPORT_NAME;
@@ -28,7 +28,7 @@ impl<'a> Cut<'a> {
     /// Keeps the layers of `layers` that the adapter has, and everything outside the decoder stack.
     pub fn new(adapter: &'a Adapter, layers: &BTreeSet<usize>) -> Result<Self> {
         let refuse = |feature: String| {
-            let cannot = "cannot be cut yet";
+            let cannot = "cannot be cut";
             AdapterError::Unsupported { path: adapter.path.clone(), feature, cannot }
         };
         for key in ["layer_replication", "enable_lora"] {
@@ -40,7 +40,32 @@ impl<'a> Cut<'a> {
         if kept_layers.is_empty() {
             return Err(AdapterError::NothingLeft { path: adapter.path.clone() }.into());
         }
-        Ok(Self { adapter, kept_layers })
+        let cut = Self { adapter, kept_layers };
+        cut.check_can_be_said().map_err(refuse)?;
+        Ok(cut)
+    }
+
+    /// PEFT's configuration cannot express every selection; what it cannot is named.
+    fn check_can_be_said(&self) -> std::result::Result<(), String> {
+        let kept = self.saved_modules();
+        let all = self.adapter.saved_modules();
+        // The names of saved modules are taken as endings.
+        let meant_too = |name: &&String| all.difference(&kept).any(|dropped| dropped.ends_with(name.as_str()));
+        if let Some(name) = kept.iter().find(meant_too) {
+            return Err(format!("the saved module `{name}`, whose name PEFT also takes for those of dropped layers,"));
+        }
+        // VeRA's shared matrices are as large as the largest module that is wrapped.
+        let modules = self.adapter.modules();
+        let types = |modules: &mut dyn Iterator<Item = &String>| -> BTreeSet<String> {
+            modules.map(|module| module.rsplit('.').next().unwrap_or(module).to_string()).collect()
+        };
+        let kept =
+            |module: &&String| self.adapter.layer_of(module).is_none_or(|layer| self.kept_layers.contains(&layer));
+        let is_vera = self.adapter.config.method.peft_type == "VERA";
+        if is_vera && types(&mut modules.keys()) != types(&mut modules.keys().filter(kept)) {
+            return Err("VeRA on modules of which some types are only in dropped layers".into());
+        }
+        Ok(())
     }
 
     /// Keeps the layers below `boundary`.
@@ -81,10 +106,10 @@ impl<'a> Cut<'a> {
             let kept: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.key.module.as_str()).collect();
             let all: BTreeSet<&str> = all.keys().map(String::as_str).collect();
             let kept = all.intersection(&kept).copied().collect();
-            targets::restrict(&mut raw, &all, &kept, self.adapter.config.method.selects_layers);
+            restrict::restrict(&mut raw, &all, &kept, self.adapter.config.method.selects_layers);
             let (saved_all, saved_kept) = (self.adapter.saved_modules(), self.saved_modules());
             if saved_all != saved_kept {
-                targets::restrict_saved(&mut raw, &saved_kept);
+                restrict::restrict_saved(&mut raw, &saved_kept);
             }
         }
         raw

@@ -8,6 +8,7 @@ pub mod keys;
 mod layer;
 pub mod method;
 mod norms;
+mod restrict;
 pub mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,10 +1,9 @@
-//! Which modules an adapter configuration wraps, by PEFT's own rules (`check_target_module_exists`), and how to
-//! write a configuration that wraps exactly a given set.
+//! Which modules an adapter configuration wraps, by PEFT's own rules (`check_target_module_exists`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fancy_regex::Regex;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::keys::stack_and_layer;
 
@@ -13,13 +12,13 @@ use super::keys::stack_and_layer;
 pub struct Targets {
     pub modules: TargetModules,
     /// `layers_to_transform`; `None` (also for an empty list) means every layer.
-    layers: Option<BTreeSet<usize>>,
+    pub(super) layers: Option<BTreeSet<usize>>,
     /// `layers_pattern`; empty means PEFT's default.
-    layers_pattern: Vec<String>,
+    pub(super) layers_pattern: Vec<String>,
     /// `exclude_modules`.
-    excluded: Option<TargetModules>,
+    pub(super) excluded: Option<TargetModules>,
     /// `target_parameters`.
-    parameters: Vec<String>,
+    pub(super) parameters: Vec<String>,
 }
 
 /// `target_modules`.
@@ -54,7 +53,7 @@ impl Targets {
     /// Whether PEFT would wrap `module`. `None` where only PEFT can tell: a pattern that this regex engine does not
     /// take, or `all-linear`, which asks the model.
     pub fn matches(&self, module: &str) -> Option<bool> {
-        if !self.parameters_of(module.trim_end_matches(".base_layer")).is_empty() {
+        if self.wraps_by_parameter(module) {
             return Some(true);
         }
         let excluded = match &self.excluded {
@@ -73,6 +72,18 @@ impl Targets {
                     || (targets.iter().any(|target| is_suffix(target, module)) && self.layer_is_wanted(module)),
             ),
         }
+    }
+
+    /// Whether a module is wrapped because `target_parameters` names what it holds. Single experts count as parts of the
+    /// parameter that holds all of them, which is what PEFT makes of them with transformers 5.
+    pub fn wraps_by_parameter(&self, module: &str) -> bool {
+        let owner = module.trim_end_matches(".base_layer");
+        let stacked = ExpertModule::parse(owner).map(|expert| expert.parameter());
+        let holds = |parameter: String| {
+            let (owner, name) = parameter.rsplit_once('.').unwrap_or(("", &parameter));
+            self.parameters_of(owner).contains(&name)
+        };
+        !self.parameters_of(owner).is_empty() || stacked.is_some_and(holds)
     }
 
     /// The parameters of module `owner` that `target_parameters` names. Without a module in the name only the usual
@@ -101,8 +112,35 @@ impl Targets {
     }
 }
 
+/// A module of a single expert, as models had them before transformers 5 put all experts of a layer into one parameter.
+pub struct ExpertModule<'a> {
+    layer: &'a str,
+    /// `w1` or `gate_proj`, for example.
+    pub name: &'a str,
+}
+
+impl<'a> ExpertModule<'a> {
+    /// Takes apart `LAYER.mlp.experts.3.gate_proj` or `LAYER.block_sparse_moe.experts.3.w1`.
+    pub fn parse(module: &'a str) -> Option<Self> {
+        const NAMES: [&str; 6] = ["w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"];
+        let (rest, name) = module.rsplit_once('.')?;
+        let (rest, number) = rest.rsplit_once('.')?;
+        let layer = [".mlp.experts", ".block_sparse_moe.experts"].iter().find_map(|end| rest.strip_suffix(end))?;
+        (number.parse::<usize>().is_ok() && NAMES.contains(&name)).then_some(Self { layer, name })
+    }
+
+    /// The parameter that it is a part of with transformers 5.
+    pub fn parameter(&self) -> String {
+        let name = if ["w2", "down_proj"].contains(&self.name) { "down_proj" } else { "gate_up_proj" };
+        format!("{}.mlp.experts.{name}", self.layer)
+    }
+}
+
 /// A key that holds a list of names or one regular expression.
-fn names(raw: &Map<String, Value>, key: &'static str) -> Result<Option<TargetModules>, (&'static str, &'static str)> {
+pub(super) fn names(
+    raw: &Map<String, Value>,
+    key: &'static str,
+) -> Result<Option<TargetModules>, (&'static str, &'static str)> {
     match raw.get(key) {
         Some(Value::String(pattern)) => Ok(Some(TargetModules::Pattern(pattern.clone()))),
         Some(value @ Value::Array(_)) => {
@@ -118,127 +156,6 @@ fn full_match(pattern: &str, module: &str) -> Option<bool> {
     Regex::new(&format!("^(?:{pattern})$")).ok()?.is_match(module).ok()
 }
 
-/// Rewrites the keys of `raw` so that PEFT wraps exactly `kept`, a subset of `all`, the modules that the adapter has
-/// tensors for. A list of suffixes keeps its list and gains `layers_to_transform`; wherever that does not give
-/// exactly `kept` (a pattern, a list of whole names, layers that differ in their modules, a method that knows no
-/// layers), `kept` is listed in full.
-pub fn restrict(raw: &mut Map<String, Value>, all: &BTreeSet<&str>, kept: &BTreeSet<&str>, selects_layers: bool) {
-    let targets = Targets::from_config(raw).ok();
-    restrict_parameters(raw, targets.as_ref(), kept);
-    let is_module = |module: &&&str| {
-        let owner = module.trim_end_matches(".base_layer");
-        targets.as_ref().is_none_or(|targets| targets.parameters_of(owner).iter().all(|name| *name == "weight"))
-    };
-    let all = &all.iter().filter(is_module).copied().collect::<BTreeSet<&str>>();
-    let kept = &kept.iter().filter(is_module).copied().collect::<BTreeSet<&str>>();
-    if all.is_empty() {
-        return;
-    }
-    let mut candidates = Vec::new();
-    match targets.map(|targets| targets.modules).filter(|_| selects_layers) {
-        Some(TargetModules::List(list)) => candidates.push(list),
-        // All linear modules of the model have tensors, so their last segments catch nothing else.
-        Some(TargetModules::Pattern(pattern)) if pattern.eq_ignore_ascii_case("all-linear") => {
-            candidates.push(kept.iter().map(|module| last_segment(module).to_string()).collect());
-        }
-        _ => {}
-    }
-    let selection = candidates.into_iter().find_map(|list| by_layer(raw, list, all, kept)).unwrap_or_else(|| {
-        Selection { target_modules: kept.iter().map(|module| module.to_string()).collect(), layers: None }
-    });
-    // IA3 wants the modules that it scales before, not after, to be named as all are.
-    if let Some(feedforward) = raw.get("feedforward_modules").filter(|value| value.is_array()).and_then(strings) {
-        let is_feedforward = |module: &&&str| feedforward.iter().any(|ending| module.ends_with(ending.as_str()));
-        let named: Vec<&str> = kept.iter().filter(is_feedforward).copied().collect();
-        raw.insert("feedforward_modules".into(), json!(named));
-    }
-    raw.insert("target_modules".into(), json!(selection.target_modules));
-    match selection.layers {
-        Some(layers) => raw.insert("layers_to_transform".into(), json!(layers)),
-        None => raw.get_mut("layers_to_transform").map(Value::take),
-    };
-    if !raw.get("layers_to_transform").is_some_and(Value::is_array) {
-        // PEFT refuses a pattern without layers.
-        raw.get_mut("layers_pattern").map(Value::take);
-    }
-    for key in ["rank_pattern", "alpha_pattern"] {
-        prune_patterns(raw, key, kept);
-    }
-}
-
-/// `target_parameters` knows no layers either: the parameters of kept modules are listed in full.
-fn restrict_parameters(raw: &mut Map<String, Value>, targets: Option<&Targets>, kept: &BTreeSet<&str>) {
-    let Some(targets) = targets.filter(|targets| !targets.parameters.is_empty()) else { return };
-    let owners: BTreeSet<&str> = kept.iter().map(|module| module.trim_end_matches(".base_layer")).collect();
-    let full = |owner: &&str| {
-        targets.parameters_of(owner).into_iter().map(|name| format!("{owner}.{name}")).collect::<Vec<_>>()
-    };
-    raw.insert("target_parameters".into(), json!(owners.iter().flat_map(full).collect::<Vec<_>>()));
-}
-
-/// Rewrites `modules_to_save` so that PEFT replaces exactly the saved modules that are kept: it takes the names as
-/// endings, and an entry without tensors makes loading fail.
-pub fn restrict_saved(raw: &mut Map<String, Value>, kept: &BTreeSet<String>) {
-    if raw.get("modules_to_save").is_some_and(|value| value.as_array().is_some_and(|list| !list.is_empty())) {
-        raw.insert("modules_to_save".into(), if kept.is_empty() { Value::Null } else { json!(kept) });
-    }
-}
-
-struct Selection {
-    target_modules: Vec<String>,
-    layers: Option<Vec<usize>>,
-}
-
-/// The suffix list with the kept layers, if that selects exactly `kept`.
-fn by_layer(
-    raw: &Map<String, Value>,
-    list: Vec<String>,
-    all: &BTreeSet<&str>,
-    kept: &BTreeSet<&str>,
-) -> Option<Selection> {
-    let places: BTreeSet<(&str, usize)> = kept.iter().filter_map(|module| stack_and_layer(module)).collect();
-    let layers: BTreeSet<usize> = places.iter().map(|(_, layer)| *layer).collect();
-    let stacks: BTreeSet<&str> = places.iter().map(|(stack, _)| *stack).collect();
-    // The filter knows no stacks: with several it would reach into each.
-    // Older PEFT takes the last number of a name for the layer; with experts only whole names mean the same to all.
-    let has_inner_number = |module: &&str| module.split('.').filter(|s| s.parse::<usize>().is_ok()).count() > 1;
-    let names_in_full = list.iter().all(|target| all.contains(target.as_str()));
-    if stacks.len() > 1 || kept.iter().any(has_inner_number) || names_in_full {
-        return None;
-    }
-    let mut target_modules: Vec<String> = Vec::new();
-    for target in list {
-        let used = kept.iter().any(|module| *module == target || is_suffix(&target, module));
-        if used && !target_modules.contains(&target) {
-            target_modules.push(target);
-        }
-    }
-    // A filter by layer hides modules outside all layers (`embed_tokens`, `lm_head`): those are named in full.
-    for module in kept.iter().filter(|module| stack_and_layer(module).is_none()) {
-        if !target_modules.iter().any(|target| target == module) {
-            target_modules.push(module.to_string());
-        }
-    }
-    let targets = Targets {
-        modules: TargetModules::List(target_modules.clone()),
-        layers: Some(layers.clone()),
-        layers_pattern: raw.get("layers_pattern").and_then(strings).unwrap_or_default(),
-        excluded: names(raw, "exclude_modules").ok().flatten(),
-        parameters: Vec::new(),
-    };
-    let exact = !layers.is_empty() && all.iter().all(|module| targets.matches(module) == Some(kept.contains(module)));
-    exact.then(|| Selection { target_modules, layers: Some(layers.into_iter().collect()) })
-}
-
-/// Removes the entries that match no kept module: PEFT only warns about them, but a clean adapter gives no warning.
-fn prune_patterns(raw: &mut Map<String, Value>, key: &str, kept: &BTreeSet<&str>) {
-    if let Some(Value::Object(patterns)) = raw.get_mut(key) {
-        // AdaLoRA's keys name a tensor of the module.
-        let module_of = |pattern: &str| pattern.strip_suffix(".lora_E").unwrap_or(pattern).to_string();
-        patterns.retain(|pattern, _| kept.iter().any(|module| pattern_matches(&module_of(pattern), module)));
-    }
-}
-
 /// The value of `rank_pattern` or `alpha_pattern` for a module: that of the first key that matches
 /// (PEFT, `get_pattern_key`).
 pub fn pattern_value(raw: &Map<String, Value>, key: &str, module: &str) -> Option<f64> {
@@ -246,19 +163,19 @@ pub fn pattern_value(raw: &Map<String, Value>, key: &str, module: &str) -> Optio
     patterns.iter().find(|(pattern, _)| pattern_matches(pattern, module))?.1.as_f64()
 }
 
-fn pattern_matches(pattern: &str, module: &str) -> bool {
+pub(super) fn pattern_matches(pattern: &str, module: &str) -> bool {
     Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")).is_ok_and(|regex| regex.is_match(module).unwrap_or(false))
 }
 
-fn is_suffix(target: &str, module: &str) -> bool {
+pub(super) fn is_suffix(target: &str, module: &str) -> bool {
     module.strip_suffix(target).is_some_and(|rest| rest.ends_with('.'))
 }
 
-fn last_segment(module: &str) -> &str {
+pub(super) fn last_segment(module: &str) -> &str {
     module.rsplit('.').next().unwrap_or(module)
 }
 
-fn strings(value: &Value) -> Option<Vec<String>> {
+pub(super) fn strings(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::String(one) => Some(vec![one.clone()]),
         Value::Array(items) => items.iter().map(|item| item.as_str().map(String::from)).collect(),

@@ -22,11 +22,24 @@ pub struct Routed {
     x: Tensor,
     /// For each expert the tokens that go to it, and how much of its output each of them gets.
     choices: Vec<(Vec<u32>, Vec<f32>)>,
+    /// What experts have added, not yet in the hidden states: the tokens, and rows of (tokens, hidden). An addition
+    /// copies all hidden states, and many an expert has few tokens.
+    waiting: Vec<(Vec<u32>, Tensor)>,
 }
 
 impl Routed {
     pub fn goes_to(&self, expert: usize) -> bool {
         !self.choices[expert].0.is_empty()
+    }
+
+    /// Adds what waits to the hidden states.
+    pub fn settle(&mut self, hidden: &Tensor) -> TensorResult<Tensor> {
+        let (tokens, rows): (Vec<_>, Vec<_>) = self.waiting.drain(..).unzip();
+        if rows.is_empty() {
+            return Ok(hidden.clone());
+        }
+        let index = Tensor::new(tokens.concat(), hidden.device())?;
+        hidden.index_add(&index, &Tensor::cat(&rows, 0)?, 0)
     }
 }
 
@@ -76,7 +89,7 @@ impl Layer<'_> {
                 choices[expert].1.push(weight);
             }
         }
-        Ok(Routed { x, choices })
+        Ok(Routed { x, choices, waiting: Vec::new() })
     }
 
     /// Reads expert `expert` of the base model.
@@ -109,15 +122,24 @@ impl Layer<'_> {
         Ok(adapted)
     }
 
-    /// Adds to the hidden states of a stream what expert `number` makes of the tokens that go to it.
-    pub fn add_expert(&self, hidden: &Tensor, routed: &Routed, number: usize, expert: &Expert) -> TensorResult<Tensor> {
+    /// Adds what expert `number` makes of the tokens that go to it: to what waits, or to the hidden states once as many
+    /// rows wait as there are tokens.
+    pub fn add_expert(
+        &self,
+        hidden: &Tensor,
+        routed: &mut Routed,
+        number: usize,
+        expert: &Expert,
+    ) -> TensorResult<Tensor> {
         let (tokens, weights) = &routed.choices[number];
         let index = Tensor::from_slice(tokens, tokens.len(), &self.device)?;
         let weights = Tensor::from_slice(weights, (weights.len(), 1), &self.device)?;
         let x = routed.x.index_select(&index, 0)?;
         let activated = self.config.gating.apply(&expert.gate.forward(&x)?, &expert.up.forward(&x)?)?;
         let added = expert.down.forward(&activated)?.broadcast_mul(&weights)?;
-        hidden.index_add(&index, &scaled(added, self.config.scales.residual)?, 0)
+        routed.waiting.push((tokens.clone(), scaled(added, self.config.scales.residual)?));
+        let rows: usize = routed.waiting.iter().map(|(tokens, _)| tokens.len()).sum();
+        if rows >= hidden.dim(0)? { routed.settle(hidden) } else { Ok(hidden.clone()) }
     }
 }
 
