@@ -134,8 +134,12 @@ pub enum AdapterError {
     SeveralStacks { path: PathBuf, stacks: Vec<String> },
     #[error("`{}` has no layer stack `{stack}`; it has {}", path.display(), stacks.join(", "))]
     UnknownStack { path: PathBuf, stack: String, stacks: Vec<String> },
-    #[error("`{}` uses {feature}, which {cannot}", path.display())]
-    Unsupported { path: PathBuf, feature: String, cannot: &'static str },
+    #[error("`{}` uses {feature}, which `slim` and `scan` cannot evaluate", path.display())]
+    CannotEvaluate { path: PathBuf, feature: String },
+    #[error("`{}` was trained with {init}, which changes the base weights too, so that it does not fit the base model on disk", path.display())]
+    ChangesBase { path: PathBuf, init: String },
+    #[error("`{}` uses {feature}, which cannot be cut", path.display())]
+    CannotCut { path: PathBuf, feature: String },
     #[error("layer {layer} is beyond the {layers} layers of `{}`", path.display())]
     LayerOutOfRange { path: PathBuf, layer: usize, layers: usize },
     #[error("nothing of `{}` would be left: an empty adapter is never written", path.display())]
@@ -284,8 +288,13 @@ impl Error {
                 "load it where you trust it and save it with PEFT's `save_pretrained`, which writes safetensors".into()
             }
             Error::Adapter(AdapterError::SeveralStacks { .. }) => "name the one to cut with `--stack`".into(),
-            Error::Adapter(AdapterError::Unsupported { cannot: "`slim` and `scan` cannot evaluate", .. }) => {
+            Error::Adapter(AdapterError::CannotEvaluate { .. }) => {
                 "`lora-slim cut --boundary N` works without evaluating".into()
+            }
+            Error::Adapter(AdapterError::ChangesBase { .. }) => {
+                "save it as plain LoRA where it was trained (PEFT: `save_pretrained(OUT, \
+                 path_initial_model_for_weight_conversion=INITIAL)`); `lora-slim cut --boundary N` works as it is"
+                    .into()
             }
             Error::Base(BaseError::Unnamed { .. }) => "name the base model with `--base`".into(),
             Error::Base(BaseError::NotFound { name, .. }) if name.contains('/') && !name.starts_with(['/', '.']) => {

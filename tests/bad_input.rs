@@ -265,7 +265,11 @@ fn unsupported_models_and_adapters() {
 
     let setup = Setup::new();
     setup.edit_json("adapter/adapter_config.json", |config| config["init_lora_weights"] = json!("pissa_niter_4"));
-    setup.slim_fails(&[], BAD_INPUT, &["pissa_niter_4", "changes the base weights"]);
+    setup.slim_fails(
+        &[],
+        BAD_INPUT,
+        &["pissa_niter_4", "changes the base weights", "path_initial_model_for_weight_conversion"],
+    );
 }
 
 #[test]

@@ -104,23 +104,23 @@ impl AdapterConfig {
             features.push(format!("trained biases (`bias: {bias}`)"));
         }
         features.extend(self.obstacles());
+        features.extend(
+            self.changes_base().map(|init| format!("an initialisation that changes the base weights ({init})")),
+        );
         features
     }
 
-    /// What keeps the adapter from being evaluated: it computes something else than the sweep, or only fits a base model
-    /// that is not the one on disk.
+    /// What the adapter computes that the sweep does not, in words.
     pub fn obstacles(&self) -> Vec<String> {
-        let mut obstacles: Vec<String> = OBSTACLES
-            .iter()
-            .filter(|(key, _)| self.flag(key))
-            .map(|(key, words)| format!("{words} (`{key}`)"))
-            .collect();
-        if let Some(Value::String(init)) = self.raw.get("init_lora_weights")
-            && CHANGES_BASE.iter().any(|method| init.to_lowercase().starts_with(method))
-        {
-            obstacles.push(format!("an initialisation that changes the base weights (`init_lora_weights: {init}`)"));
-        }
-        obstacles
+        let set = OBSTACLES.iter().filter(|(key, _)| self.flag(key));
+        set.map(|(key, words)| format!("{words} (`{key}`)")).collect()
+    }
+
+    /// The initialisation after which the adapter only fits a base model that was changed with it, if it had such.
+    pub fn changes_base(&self) -> Option<String> {
+        let init = self.raw.get("init_lora_weights")?.as_str()?;
+        let changes = CHANGES_BASE.iter().any(|method| init.to_lowercase().starts_with(method));
+        changes.then(|| format!("`init_lora_weights: {init}`"))
     }
 }
 

@@ -27,10 +27,7 @@ pub struct Cut<'a> {
 impl<'a> Cut<'a> {
     /// Keeps the layers of `layers` that the adapter has, and everything outside the decoder stack.
     pub fn new(adapter: &'a Adapter, layers: &BTreeSet<usize>) -> Result<Self> {
-        let refuse = |feature: String| {
-            let cannot = "cannot be cut";
-            AdapterError::Unsupported { path: adapter.path.clone(), feature, cannot }
-        };
+        let refuse = |feature: String| AdapterError::CannotCut { path: adapter.path.clone(), feature };
         for key in ["layer_replication", "enable_lora"] {
             if adapter.config.flag(key) {
                 return Err(refuse(format!("`{key}`")).into());

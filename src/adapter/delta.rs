@@ -100,6 +100,24 @@ impl Delta {
         }
     }
 
+    /// The sum of the squares of all changes of the weight.
+    ///
+    /// For a pair it comes from the two rank × rank Gram matrices, ‖B·A‖² = trace(BᵀB · AAᵀ); the product, as large as
+    /// the base weight, is never formed.
+    pub fn squared_norm(&self) -> Result<f64> {
+        let sum = |values: &Tensor| -> Result<f64> {
+            Ok(values.flatten_all()?.to_vec1::<f32>()?.iter().map(|&value| f64::from(value)).sum())
+        };
+        match &self.change {
+            Change::LowRank { a_t, b_t, scaling } => {
+                let (gram_a, gram_b) = (a_t.t()?.matmul(a_t)?, b_t.matmul(&b_t.t()?)?);
+                // Both are symmetric, so the trace of their product is the sum over elements.
+                Ok(sum(&(gram_a * gram_b)?)? * scaling.powi(2))
+            }
+            Change::Dense(matrix) => sum(&matrix.sqr()?),
+        }
+    }
+
     /// The change of some of the outputs, which `choose` takes from a tensor (outputs, …).
     pub fn outputs(&self, choose: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         let change = match &self.change {
@@ -133,6 +151,11 @@ impl ExpertStack {
         Ok(Self { a, b, scaling })
     }
 
+    /// As [`Delta::squared_norm`], over all experts.
+    pub fn squared_norm(&self) -> Result<f64> {
+        (0..self.a.dim(0)?).map(|expert| self.of(expert)?.squared_norm()).sum()
+    }
+
     pub fn of(&self, expert: usize) -> Result<Delta> {
         Delta::low_rank(&self.a.get(expert)?, &self.b.get_on_dim(2, expert)?.contiguous()?, self.scaling)
     }
@@ -156,6 +179,8 @@ mod tests {
         let x = tensor(&[1.0, 1.0], 1)?;
         assert_eq!(low_rank.forward(&x)?.to_vec2::<f32>()?, [[16.0, 32.0]]);
         assert_eq!(low_rank.matrix()?.to_vec2::<f32>()?, [[6.0, 10.0], [12.0, 20.0]]);
+        assert_eq!(low_rank.squared_norm()?, 680.0);
+        assert_eq!(hadamard.squared_norm()?, 4.5 * 4.5 + 12.5 * 12.5 + 18.0 * 18.0 + 50.0 * 50.0);
         Ok(())
     }
 }

@@ -92,7 +92,7 @@ impl Adapter {
         Ok(Some(made.map_err(SweepError::Compute)?))
     }
 
-    fn load_stack(&self, parameter: &str, parts: &Parts, device: &Device) -> Result<ExpertStack> {
+    pub(super) fn load_stack(&self, parameter: &str, parts: &Parts, device: &Device) -> Result<ExpertStack> {
         let (Some(a), Some(b)) = (parts.get(&Part::LoraA), parts.get(&Part::LoraB)) else {
             return Err(self.unsupported(format!("`target_parameters` without LoRA pairs (`{parameter}`)")).into());
         };

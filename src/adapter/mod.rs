@@ -109,6 +109,9 @@ impl Adapter {
         if !method.is_evaluated {
             return Err(self.unsupported(format!("the method {}", method.name)).into());
         }
+        if let Some(init) = self.config.changes_base() {
+            return Err(AdapterError::ChangesBase { path: self.path.clone(), init }.into());
+        }
         if let Some(obstacle) = self.config.obstacles().into_iter().next() {
             return Err(self.unsupported(obstacle).into());
         }
@@ -123,8 +126,7 @@ impl Adapter {
     }
 
     fn unsupported(&self, feature: String) -> AdapterError {
-        let cannot = "`slim` and `scan` cannot evaluate";
-        AdapterError::Unsupported { path: self.path.clone(), feature, cannot }
+        AdapterError::CannotEvaluate { path: self.path.clone(), feature }
     }
 
     /// The sizes of a wrapped module as its factors have them, (inputs, outputs), where they tell.

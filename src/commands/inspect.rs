@@ -94,6 +94,9 @@ fn method(config: &AdapterConfig) -> &'static str {
 
 fn limits(adapter: &Adapter, other_bytes: u64) -> Vec<String> {
     let mut limits = adapter.config.features();
+    if !adapter.config.method.is_evaluated {
+        limits.push(format!("`slim` and `scan` cannot evaluate {}; `cut` works", adapter.config.method.name));
+    }
     if adapter.tensors().any(|tensor| matches!(tensor.key.part, Part::EmbeddingA | Part::EmbeddingB)) {
         limits.push("LoRA on embeddings".into());
     }

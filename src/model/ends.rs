@@ -205,6 +205,5 @@ pub fn is_of_tower(module: &str) -> bool {
 }
 
 fn unsupported(adapter: &Adapter, feature: &str) -> crate::Error {
-    let (path, feature) = (adapter.path.clone(), feature.into());
-    AdapterError::Unsupported { path, feature, cannot: "`slim` and `scan` cannot evaluate" }.into()
+    AdapterError::CannotEvaluate { path: adapter.path.clone(), feature: feature.into() }.into()
 }
