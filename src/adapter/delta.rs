@@ -15,10 +15,10 @@ pub struct Delta {
 #[derive(Debug, Clone)]
 enum Change {
     LowRank {
-        /// `lora_A`, transposed: (inputs, rank).
-        a_t: Tensor,
-        /// `lora_B`, transposed: (rank, outputs).
-        b_t: Tensor,
+        /// `lora_A`: (rank, inputs).
+        a: Tensor,
+        /// `lora_B`: (outputs, rank).
+        b: Tensor,
         scaling: f64,
     },
     /// (outputs, inputs)
@@ -27,9 +27,8 @@ enum Change {
 
 impl Delta {
     /// LoRA: scaling · B·A, for `a` (rank, inputs) and `b` (outputs, rank).
-    pub fn low_rank(a: &Tensor, b: &Tensor, scaling: f64) -> Result<Self> {
-        let (a_t, b_t) = (a.t()?.contiguous()?, b.t()?.contiguous()?);
-        Ok(Self { change: Change::LowRank { a_t, b_t, scaling }, bias: None, magnitude: None })
+    pub fn low_rank(a: Tensor, b: Tensor, scaling: f64) -> Self {
+        Self { change: Change::LowRank { a, b, scaling }, bias: None, magnitude: None }
     }
 
     /// LoHa (PEFT, `loha/layer.py`): scaling · (w1_a·w1_b) ∘ (w2_a·w2_b).
@@ -65,7 +64,7 @@ impl Delta {
     /// into a weight, because factors of 1e-5 would drown there.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.change {
-            Change::LowRank { a_t, b_t, scaling } => x.matmul(a_t)?.matmul(b_t)? * *scaling,
+            Change::LowRank { a, b, scaling } => x.matmul(&a.t()?)?.matmul(&b.t()?)? * *scaling,
             Change::Dense(matrix) => x.matmul(&matrix.t()?),
         }
     }
@@ -73,9 +72,9 @@ impl Delta {
     /// What an embedding's pair adds for the tokens `ids`, which are its inputs: (ids, outputs).
     pub fn of_inputs(&self, ids: &[u32]) -> Result<Tensor> {
         match &self.change {
-            Change::LowRank { a_t, b_t, scaling } => {
-                let ids = Tensor::from_slice(ids, ids.len(), a_t.device())?;
-                a_t.index_select(&ids, 0)?.matmul(b_t)? * *scaling
+            Change::LowRank { a, b, scaling } => {
+                let ids = Tensor::from_slice(ids, ids.len(), a.device())?;
+                a.index_select(&ids, 1)?.t()?.matmul(&b.t()?)? * *scaling
             }
             Change::Dense(matrix) => {
                 let ids = Tensor::from_slice(ids, ids.len(), matrix.device())?;
@@ -95,7 +94,7 @@ impl Delta {
     /// The change of the weight: (outputs, inputs).
     pub fn matrix(&self) -> Result<Tensor> {
         match &self.change {
-            Change::LowRank { a_t, b_t, scaling } => b_t.t()?.matmul(&a_t.t()?)? * *scaling,
+            Change::LowRank { a, b, scaling } => b.matmul(a)? * *scaling,
             Change::Dense(matrix) => Ok(matrix.clone()),
         }
     }
@@ -109,8 +108,8 @@ impl Delta {
             Ok(values.flatten_all()?.to_vec1::<f32>()?.iter().map(|&value| f64::from(value)).sum())
         };
         match &self.change {
-            Change::LowRank { a_t, b_t, scaling } => {
-                let (gram_a, gram_b) = (a_t.t()?.matmul(a_t)?, b_t.matmul(&b_t.t()?)?);
+            Change::LowRank { a, b, scaling } => {
+                let (gram_a, gram_b) = (a.matmul(&a.t()?)?, b.t()?.matmul(b)?);
                 // Both are symmetric, so the trace of their product is the sum over elements.
                 Ok(sum(&(gram_a * gram_b)?)? * scaling.powi(2))
             }
@@ -121,10 +120,7 @@ impl Delta {
     /// The change of some of the outputs, which `choose` takes from a tensor (outputs, …).
     pub fn outputs(&self, choose: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         let change = match &self.change {
-            Change::LowRank { a_t, b_t, scaling } => {
-                let b = choose(&b_t.t()?.contiguous()?)?;
-                Change::LowRank { a_t: a_t.clone(), b_t: b.t()?.contiguous()?, scaling: *scaling }
-            }
+            Change::LowRank { a, b, scaling } => Change::LowRank { a: a.clone(), b: choose(b)?, scaling: *scaling },
             Change::Dense(matrix) => Change::Dense(choose(matrix)?),
         };
         let part = |tensor: &Option<Tensor>| tensor.as_ref().map(&choose).transpose();
@@ -157,7 +153,7 @@ impl ExpertStack {
     }
 
     pub fn of(&self, expert: usize) -> Result<Delta> {
-        Delta::low_rank(&self.a.get(expert)?, &self.b.get_on_dim(2, expert)?.contiguous()?, self.scaling)
+        Ok(Delta::low_rank(self.a.get(expert)?, self.b.get_on_dim(2, expert)?.contiguous()?, self.scaling))
     }
 }
 
@@ -175,7 +171,7 @@ mod tests {
         let (column, row) = (tensor(&[1.0, 2.0], 2)?, tensor(&[3.0, 5.0], 1)?);
         let hadamard = Delta::hadamard([&column, &row, &column, &row], 0.5)?;
         assert_eq!(hadamard.matrix()?.to_vec2::<f32>()?, [[4.5, 12.5], [18.0, 50.0]]);
-        let low_rank = Delta::low_rank(&row, &column, 2.0)?;
+        let low_rank = Delta::low_rank(row, column, 2.0);
         let x = tensor(&[1.0, 1.0], 1)?;
         assert_eq!(low_rank.forward(&x)?.to_vec2::<f32>()?, [[16.0, 32.0]]);
         assert_eq!(low_rank.matrix()?.to_vec2::<f32>()?, [[6.0, 10.0], [12.0, 20.0]]);

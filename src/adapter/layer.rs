@@ -64,7 +64,7 @@ impl Adapter {
                 if e.elem_count() == 0 {
                     return Ok(None);
                 }
-                a.broadcast_mul(&e).and_then(|a| Delta::low_rank(&a, &b, scaling))
+                a.broadcast_mul(&e).map(|a| Delta::low_rank(a, b, scaling))
             }
             "LOHA" => {
                 let factors = ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"].map(|name| need(factor(name)));
@@ -85,8 +85,8 @@ impl Adapter {
             _ => {
                 let bias = load(Part::LoraBias)?.map(|bias| bias * scaling).transpose().map_err(SweepError::Compute)?;
                 let magnitude = load(Part::Magnitude)?;
-                Delta::low_rank(&need(Part::LoraA)?, &need(Part::LoraB)?, scaling)
-                    .map(|delta| delta.with_bias(bias).with_magnitude(magnitude))
+                let delta = Delta::low_rank(need(Part::LoraA)?, need(Part::LoraB)?, scaling);
+                Ok(delta.with_bias(bias).with_magnitude(magnitude))
             }
         };
         Ok(Some(made.map_err(SweepError::Compute)?))

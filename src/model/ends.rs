@@ -55,7 +55,7 @@ impl<'a> Ends<'a> {
             end.delta = match (rows(Part::EmbeddingA)?, rows(Part::EmbeddingB)?) {
                 // The tokens are the inputs of an embedding's pair.
                 (Some(a), Some(b)) => {
-                    let delta = Delta::low_rank(&a, &b, adapter.config.scaling_of(&module))?;
+                    let delta = Delta::low_rank(a, b, adapter.config.scaling_of(&module));
                     Some(delta.with_magnitude(rows(Part::Magnitude)?))
                 }
                 _ => adapter.load_delta(&module, &parts, &model.device)?,
