@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::adapter::keys::is_of_tower;
 use crate::adapter::{Adapter, Cut, config};
 use crate::base::{self, BasePath};
 use crate::choice::{self, Choice};
@@ -49,6 +50,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let adapter = Adapter::open(&base::find(&request.adapter, None)?, None)?;
     adapter.check_can_be_evaluated()?;
     let base = find_base(request, &adapter)?;
+    warn_of_towers(&adapter);
     let (model, gguf) = Model::open(&base, &request.sweep.device)?;
     model.check_fits(&adapter)?;
     check_boundary(request, &model)?;
@@ -129,6 +131,15 @@ fn find_base(request: &Request, adapter: &Adapter) -> Result<BasePath> {
             let name = name.ok_or_else(|| BaseError::Unnamed { adapter: adapter.path.clone() })?;
             BasePath::find(name, adapter.config.text("revision"))
         }
+    }
+}
+
+fn warn_of_towers(adapter: &Adapter) {
+    let modules = adapter.modules();
+    if let Some(module) = modules.keys().find(|module| adapter.layer_of(module).is_none() && is_of_tower(module)) {
+        tracing::warn!(
+            "text does not go through `{module}` and others of its stack: they are kept, and the losses do not know them"
+        );
     }
 }
 

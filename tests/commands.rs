@@ -338,6 +338,48 @@ fn help_completions_and_man_page_come_from_one_definition() {
 }
 
 #[test]
+fn the_layers_of_a_vision_tower_are_kept_and_not_counted() {
+    let folder = TempDir::new().unwrap();
+    let original = fixture("pico/gemma3-vl/adapter");
+    copy_folder(&original, &folder.path().join("adapter"));
+    let path = folder.path().join("adapter/adapter_model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let mut tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap().tensors();
+    let zeros = [0u8; 64];
+    for layer in [0, 7] {
+        for (part, shape) in [("A", [4, 4]), ("B", [4, 4])] {
+            let name = format!(
+                "base_model.model.model.vision_tower.vision_model.encoder.layers.{layer}.self_attn.q_proj.lora_{part}.weight"
+            );
+            let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), &zeros).unwrap();
+            tensors.push((name, view));
+        }
+    }
+    fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
+    let scan = |adapter: &Path| {
+        let mut command = lora_slim();
+        command.arg("scan").arg(adapter).arg("--base").arg(fixture("pico/gemma3-vl/base"));
+        command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args(["--boundary", "1", "--json"]);
+        let output = command.assert().success().get_output().clone();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let losses: Vec<Value> =
+            report["curve"].as_array().unwrap().iter().map(|point| point["loss"].clone()).collect();
+        (losses, String::from_utf8(output.stderr).unwrap())
+    };
+    let (losses, warnings) = scan(&folder.path().join("adapter"));
+    assert_eq!(losses, scan(&original).0);
+    assert!(warnings.contains("text does not go through"), "{warnings}");
+
+    let out = folder.path().join("out");
+    let mut command = lora_slim();
+    command.arg("cut").arg(folder.path().join("adapter")).args(["--boundary", "1", "-o"]).arg(&out).assert().success();
+    let cut = Adapter::open(&out, None).unwrap();
+    assert_eq!(cut.layers(), BTreeSet::from([0]));
+    let of_tower = |name: &str| name.contains("vision_tower.vision_model.encoder.layers.7.");
+    assert_eq!(cut.weights.iter().filter(|(name, _)| of_tower(name)).count(), 2);
+}
+
+#[test]
 fn the_documented_schema_is_the_one_in_use() {
     let printed = stdout(lora_slim().arg("schema").assert().success());
     let documented = fs::read_to_string(fixture("../docs/report.schema.json")).unwrap();

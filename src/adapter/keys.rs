@@ -139,8 +139,12 @@ pub fn stack_and_layer(module: &str) -> Option<(&str, usize)> {
 /// Words in the name of a stack that is not a text decoder, if another stack is there.
 const TOWERS: [&str; 6] = ["vision", "visual", "image", "audio", "encoder", "speech"];
 
-/// Whether a stack is that of a tower or an encoder beside a decoder.
-pub fn is_tower(stack: &str) -> bool {
+/// Whether a module lies in a vision tower or an encoder beside a decoder.
+pub fn is_of_tower(module: &str) -> bool {
+    is_tower(stack_and_layer(module).map_or(module, |(stack, _)| stack))
+}
+
+fn is_tower(stack: &str) -> bool {
     TOWERS.iter().any(|tower| stack.contains(tower))
 }
 

@@ -138,7 +138,10 @@ impl Adapter {
         match self.config.method.peft_type {
             "LOHA" => Some((factor("hada_w1_b", 1)?, factor("hada_w1_a", 0)?)),
             "LOKR" => Some((w1(1)? * w2(1)?, w1(0)? * w2(0)?)),
-            _ => Some((size(Part::LoraA, 1)?, size(Part::LoraB, 0)?)),
+            _ => {
+                let linear = || Some((size(Part::LoraA, 1)?, size(Part::LoraB, 0)?));
+                linear().or_else(|| Some((size(Part::EmbeddingA, 1)?, size(Part::EmbeddingB, 0)?)))
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use candle_core::Tensor;
 use super::Model;
 use super::linear::{Linear, Norm};
 use super::weights::Outside;
-use crate::adapter::keys::{Part, is_tower, stack_and_layer};
+use crate::adapter::keys::{Part, is_of_tower};
 use crate::adapter::{Adapter, Delta};
 use crate::error::{AdapterError, Result};
 
@@ -97,6 +97,7 @@ impl<'a> Ends<'a> {
         }
         let mut ends = Self { model, adapter, embedding, head, final_norm, head_bias };
         ends.check()?;
+        ends.check_modules()?;
         ends.embedding.factor = ends.embedding_factor()?;
         Ok(ends)
     }
@@ -111,6 +112,20 @@ impl<'a> Ends<'a> {
             if rows.dims() != [tokens.len(), hidden] {
                 return Err(unsupported(self.adapter, "`trainable_token_indices` of another number than its tensor"));
             }
+        }
+        Ok(())
+    }
+
+    /// Checks the sizes of what is added to embedding and head.
+    fn check_modules(&self) -> Result<()> {
+        let hidden = self.model.config.hidden_size;
+        for (module, parts) in self.adapter.modules() {
+            let shape = match self.model.outside(&module) {
+                Some(Outside::Embedding) => (self.vocab_size()?, hidden),
+                Some(Outside::Head) => (hidden, self.words()?),
+                _ => continue,
+            };
+            self.model.check_module(self.adapter, &module, &parts, shape)?;
         }
         Ok(())
     }
@@ -197,11 +212,6 @@ impl<'a> Ends<'a> {
             None => Ok(head),
         }
     }
-}
-
-/// Whether a module lies in the layers of a vision tower or an encoder.
-pub fn is_of_tower(module: &str) -> bool {
-    is_tower(stack_and_layer(module).map_or(module, |(stack, _)| stack))
 }
 
 fn unsupported(adapter: &Adapter, feature: &str) -> crate::Error {

@@ -14,6 +14,7 @@ mod linear;
 mod rope;
 mod weights;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -85,45 +86,66 @@ impl Model {
         self.weights.store().files()
     }
 
-    /// Checks that every module that the adapter wraps in a layer is in this model and has its size.
+    /// Checks that everything that the adapter has in a layer is in this model and has its size.
     pub fn check_fits(&self, adapter: &Adapter) -> Result<()> {
-        let base = || self.path.clone();
         for (module, parts) in adapter.modules() {
             let Some(layer) = adapter.layer_of(&module) else { continue };
             if layer >= self.config.layers {
-                return Err(BaseError::TooFewLayers { base: base(), layer, layers: self.config.layers }.into());
+                return Err(
+                    BaseError::TooFewLayers { base: self.path.clone(), layer, layers: self.config.layers }.into()
+                );
             }
             if self.config.skipped.contains(&layer) {
                 continue;
             }
             let name = adapter.parameter_of(&module).unwrap_or(module.clone());
-            let inside = name.strip_prefix(&format!("{}.{layer}.", adapter.stack)).unwrap_or_default();
-            let (base_in, base_out) = self
-                .module_shape(layer, inside)
-                .ok_or_else(|| BaseError::NoSuchModule { base: base(), module: module.clone() })?;
-            if let Some((adapter_in, adapter_out)) = adapter.module_shape(&parts)
-                && (adapter_in, adapter_out) != (base_in, base_out)
-            {
-                return Err(BaseError::ModuleShape {
-                    base: base(),
-                    module,
-                    adapter_in,
-                    adapter_out,
-                    base_in,
-                    base_out,
-                }
-                .into());
-            }
+            let shape = self.module_shape(layer, inside_layer(&name, adapter, layer));
+            let shape = shape.ok_or_else(|| self.no_such_module(&module))?;
+            self.check_module(adapter, &module, &parts, shape)?;
         }
         for tensor in adapter.tensors().filter(|tensor| tensor.key.part == Part::Saved) {
             let module = &tensor.key.module;
-            let Some(layer) = adapter.layer_of(module) else { continue };
-            let inside = module.strip_prefix(&format!("{}.{layer}.", adapter.stack)).unwrap_or_default();
-            if self.config.family.role_of(inside).is_none() && !self.config.skipped.contains(&layer) {
-                return Err(BaseError::NoSuchModule { base: base(), module: module.clone() }.into());
+            let Some(layer) = adapter.layer_of(module).filter(|layer| !self.config.skipped.contains(layer)) else {
+                continue;
+            };
+            let role = self.config.family.role_of(inside_layer(module, adapter, layer));
+            let mut shape = self.config.shape_of(role.ok_or_else(|| self.no_such_module(module))?);
+            if tensor.name.ends_with(".bias") {
+                shape.truncate(1);
+            } else if self.config.family.linears_transposed {
+                shape.reverse();
             }
+            adapter.weights.entry_of_shape(tensor.name, &shape)?;
         }
         Ok(())
+    }
+
+    /// Checks the tensors of one module of the adapter against the sizes (inputs, outputs) of the model's.
+    fn check_module(
+        &self,
+        adapter: &Adapter,
+        module: &str,
+        parts: &BTreeMap<Part, &str>,
+        (base_in, base_out): (usize, usize),
+    ) -> Result<()> {
+        if let Some((adapter_in, adapter_out)) = adapter.module_shape(parts)
+            && (adapter_in, adapter_out) != (base_in, base_out)
+        {
+            let (base, module) = (self.path.clone(), module.into());
+            return Err(BaseError::ModuleShape { base, module, adapter_in, adapter_out, base_in, base_out }.into());
+        }
+        for name in [Part::LoraBias, Part::Magnitude].iter().filter_map(|part| parts.get(part)) {
+            adapter.weights.entry_of_shape(name, &[base_out])?;
+        }
+        if let (Some(parameter), Some(a)) = (adapter.parameter_of(module), parts.get(&Part::LoraA)) {
+            let experts = self.config.experts.as_ref().map_or(0, |experts| experts.count);
+            adapter.weights.entry_of_shape(a, &[experts * adapter.config.rank_of(&parameter), base_in])?;
+        }
+        Ok(())
+    }
+
+    fn no_such_module(&self, module: &str) -> BaseError {
+        BaseError::NoSuchModule { base: self.path.clone(), module: module.into() }
     }
 
     /// The sizes (inputs, outputs) of a linear module of a layer, by its name inside the layer, or of the matrix that
@@ -174,4 +196,9 @@ impl Model {
         let dense = (0..self.config.layers).map(elements).max().unwrap_or(0);
         (dense + experts) as u64 * size_of::<f32>() as u64
     }
+}
+
+/// A module's name inside its layer, as the adapter has it.
+fn inside_layer<'a>(module: &'a str, adapter: &Adapter, layer: usize) -> &'a str {
+    module.strip_prefix(&format!("{}.{layer}.", adapter.stack)).unwrap_or_default()
 }

@@ -124,6 +124,9 @@ impl ModelConfig {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(wrong("number of heads", "is not a multiple of the number of key-value heads").into());
         }
+        if self.family.fused_by_head && self.kv_heads != self.heads {
+            return Err(wrong("number of key-value heads", "is not that of the heads").into());
+        }
         if self.ropes.iter().any(|rope| rope.dim == 0 || !rope.dim.is_multiple_of(2) || rope.dim > self.head_dim) {
             return Err(wrong("size of the rotary embedding", "is odd, zero or more than the head size").into());
         }
