@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use lora_slim::adapter::Adapter;
 use lora_slim::base::BasePath;
+use lora_slim::kernel::Arithmetic;
 use lora_slim::model::{Model, ModelConfig};
 use lora_slim::samples::{ReadOptions, Sample, encode, read};
 use lora_slim::sweep::{Curve, Options, candidates, sweep};
@@ -28,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let samples = argument(2, "fixtures/pico/samples.tokens.jsonl");
     let count: usize = argument(3, "64").parse()?;
 
-    let (model, _) = Model::open(&BasePath::find(&base, None)?, &Device::Cpu)?;
+    let (model, _) = Model::open(&BasePath::find(&base, None)?, &Device::Cpu, Arithmetic::F32)?;
     let adapter = Adapter::open(Path::new(&adapter), None)?;
     let path = Path::new(&samples);
     let mut raws = read::read(path, &ReadOptions::default())?;

@@ -129,6 +129,20 @@ pub struct EvaluateArgs {
     /// Where to compute
     #[arg(long, default_value = "cpu")]
     pub device: String,
+    /// Arithmetic of matrix products; sums are always f32
+    #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
+    pub precision: PrecisionArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// bf16x2 where the processor's bf16 unit makes that faster than f32 (AMX), else f32
+    Auto,
+    F32,
+    /// Activations as two bf16 values: nearly as exact as f32
+    Bf16x2,
+    /// Activations as one bf16 value: for a first look
+    Bf16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

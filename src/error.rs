@@ -217,6 +217,8 @@ pub enum SweepError {
     NotFinite { boundary: usize, sample: usize },
     #[error("device `{device}` is not available in this build")]
     Device { device: String },
+    #[error("this processor has no bf16 unit that can be used")]
+    NoBf16,
     #[error("interrupted")]
     Interrupted,
     #[error("a tensor operation failed: {0}")]
@@ -257,7 +259,7 @@ impl Error {
             Error::Adapter(AdapterError::LayerOutOfRange { .. } | AdapterError::UnknownStack { .. }) => Kind::Usage,
             Error::Sweep(SweepError::Interrupted) => Kind::Interrupted,
             Error::Sweep(SweepError::Compute(_)) => Kind::Internal,
-            Error::Sweep(SweepError::Memory { .. } | SweepError::Device { .. }) => Kind::Usage,
+            Error::Sweep(SweepError::Memory { .. } | SweepError::Device { .. } | SweepError::NoBf16) => Kind::Usage,
             Error::Tensor(_) | Error::Adapter(_) | Error::Base(_) | Error::Sample(_) | Error::Sweep(_) => {
                 Kind::BadInput
             }
@@ -333,6 +335,7 @@ impl Error {
             Error::Sweep(SweepError::Memory { needed, .. }) => format!("pass `--memory {needed}`, or shorter samples"),
             Error::Sweep(SweepError::NotFinite { .. }) => "check the base model's weights and the sample".into(),
             Error::Sweep(SweepError::Device { .. }) => "use `--device cpu`, or build with the device's feature".into(),
+            Error::Sweep(SweepError::NoBf16) => "use `--precision f32`, or leave it out".into(),
             Error::Sweep(SweepError::Compute(_)) => "this is a bug in lora-slim; please report it".into(),
             Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => {
                 "check that the samples fit the adapter's task and format (`--chat`?); `--boundary N` overrides".into()

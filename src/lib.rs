@@ -24,6 +24,7 @@ pub mod cli;
 pub mod commands;
 pub mod error;
 pub mod files;
+pub mod kernel;
 pub mod model;
 pub mod pipeline;
 pub mod report;

@@ -8,6 +8,7 @@ use crate::base::{self, BasePath};
 use crate::choice::{self, Choice};
 use crate::error::{BaseError, ChoiceError, FileError, Result};
 use crate::files;
+use crate::kernel::Arithmetic;
 use crate::model::Model;
 use crate::report::{
     AdapterInput, BaseInput, ChoiceOptions, CurvePoint, InputFile, Output, Report, SCHEMA_VERSION, SamplesInput, Tool,
@@ -33,6 +34,7 @@ pub struct Request {
     pub truncate: bool,
     pub choice: choice::Options,
     pub limits: settings::Limits,
+    pub arithmetic: Arithmetic,
     pub sweep: sweep::Options,
 }
 
@@ -51,7 +53,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     adapter.check_can_be_evaluated()?;
     let base = find_base(request, &adapter)?;
     warn_of_towers(&adapter);
-    let (model, gguf) = Model::open(&base, &request.sweep.device)?;
+    let (model, gguf) = Model::open(&base, &request.sweep.device, request.arithmetic)?;
     model.check_fits(&adapter)?;
     check_boundary(request, &model)?;
     let prepared = prepare_samples(request, &adapter, &model, gguf.as_ref())?;
@@ -259,7 +261,7 @@ fn describe_base(request: &Request, adapter: &Adapter, model: &Model) -> Result<
         files: model.files().map(|file| describe_file(file, false)).collect::<Result<_>>()?,
         family: model.config.family.model_types[0].into(),
         layers: model.config.layers,
-        dtype: "f32",
+        arithmetic: request.arithmetic.to_string(),
     })
 }
 

@@ -3,8 +3,9 @@
 use candle_core::Device;
 
 use crate::choice::{self, Rule};
-use crate::cli::{ChooseArg, EvaluateArgs};
+use crate::cli::{ChooseArg, EvaluateArgs, PrecisionArg};
 use crate::error::{Result, SweepError};
+use crate::kernel::{Arithmetic, Precision, Unit};
 
 /// The memory that a sweep may take where nothing is said. A fixed number, not a share of the machine's: the same
 /// command gives the same passes everywhere.
@@ -32,6 +33,22 @@ pub fn device(name: &str) -> Result<Device> {
     match name {
         "cpu" => Ok(Device::Cpu),
         other => Err(SweepError::Device { device: other.into() }.into()),
+    }
+}
+
+/// The arithmetic that `--precision` names.
+pub fn arithmetic(precision: PrecisionArg) -> Result<Arithmetic> {
+    let by = |precision| {
+        let unit = Unit::detect().ok_or(SweepError::NoBf16)?;
+        Ok(Arithmetic::Bf16 { unit, precision })
+    };
+    match precision {
+        PrecisionArg::F32 => Ok(Arithmetic::F32),
+        PrecisionArg::Bf16x2 => by(Precision::Two),
+        PrecisionArg::Bf16 => by(Precision::One),
+        // Two products by AVX512-BF16 take as long as one in f32 by AVX-512.
+        PrecisionArg::Auto if Unit::detect() == Some(Unit::Amx) => by(Precision::Two),
+        PrecisionArg::Auto => Ok(Arithmetic::F32),
     }
 }
 

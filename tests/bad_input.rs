@@ -273,6 +273,16 @@ fn unsupported_models_and_adapters() {
 }
 
 #[test]
+fn arithmetic_that_the_processor_does_not_have() {
+    let setup = Setup::new();
+    let mut command = lora_slim();
+    command.current_dir(setup.folder.path()).env("LORA_SLIM_UNIT", "none");
+    command.args(["slim", "adapter", "--base", "base", "--samples", "samples.jsonl", "-o", "out"]);
+    let output = command.args(["--precision", "bf16x2"]).assert().code(USAGE);
+    assert!(String::from_utf8_lossy(&output.get_output().stderr).contains("--precision f32"));
+}
+
+#[test]
 fn a_base_that_is_not_there() {
     let setup = Setup::new();
     setup.edit_json("adapter/adapter_config.json", |config| config["base_model_name_or_path"] = json!("org/model"));

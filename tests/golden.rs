@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use lora_slim::kernel::Unit;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -99,8 +100,33 @@ fn folders_with_expectations(group: &str) -> BTreeSet<String> {
     with_expectations.map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned()).collect()
 }
 
+/// The losses in nearly f32, by whatever bf16 units this processor has, on models whose random weights enlarge errors
+/// more than trained ones do.
+#[test]
+fn bf16_units_come_near() {
+    for unit in Unit::available() {
+        for case in ["llama-dynamic", "gemma2", "gpt2", "gpt-oss", "phi3-longrope", "llama-gguf"] {
+            let folder = fixture("pico").join(case);
+            let precision = ["--precision", "bf16x2"];
+            let name = format!("{unit:?}").to_lowercase();
+            let report = scan_with(&folder.join("adapter"), &folder.join("base"), precision, &name);
+            let expected = read_json(&folder.join("expected.json"));
+            for point in report["curve"].as_array().unwrap() {
+                let wanted = &expected["curve"][point["boundary"].as_u64().unwrap() as usize];
+                let difference = (point["loss"].as_f64().unwrap() - wanted["loss"].as_f64().unwrap()).abs();
+                assert!(difference < 1e-4, "{unit:?}, {case}: off by {difference} nats per token");
+            }
+        }
+    }
+}
+
 fn scan(adapter: &Path, base: &Path) -> Value {
+    scan_with(adapter, base, ["--precision", "f32"], "none")
+}
+
+fn scan_with(adapter: &Path, base: &Path, precision: [&str; 2], unit: &str) -> Value {
     let output = lora_slim()
+        .env("LORA_SLIM_UNIT", unit)
         .arg("scan")
         .arg(adapter)
         .arg("--base")
@@ -108,6 +134,7 @@ fn scan(adapter: &Path, base: &Path) -> Value {
         .arg("--samples")
         .arg(fixture("pico/samples.tokens.jsonl"))
         .args(["--json", "--boundary", "1", "--quiet"])
+        .args(precision)
         .assert()
         .success();
     serde_json::from_slice(&output.get_output().stdout).unwrap()

@@ -8,6 +8,7 @@ use candle_core::Device;
 use lora_slim::adapter::{Adapter, Cut};
 use lora_slim::base::BasePath;
 use lora_slim::files::Staging;
+use lora_slim::kernel::Arithmetic;
 use lora_slim::model::Model;
 use lora_slim::samples::Sample;
 use lora_slim::sweep::{Options, candidates, sweep};
@@ -217,7 +218,7 @@ proptest! {
             line,
         }).collect();
 
-        let (model, _) = Model::open(&BasePath::Folder(pico.folder.path().join("base")), &Device::Cpu).unwrap();
+        let (model, _) = Model::open(&BasePath::Folder(pico.folder.path().join("base")), &Device::Cpu, Arithmetic::F32).unwrap();
         let adapter = Adapter::open(&pico.adapter_path(), None).unwrap();
         // A tight budget forces several passes and small tiles; the losses must not depend on it.
         let memory = if tight { 45_000 } else { 1 << 30 };

@@ -28,6 +28,7 @@ fn request(args: EvaluateArgs) -> Result<Request> {
             memory: args.memory.unwrap_or(settings::DEFAULT_MEMORY),
             device: settings::device(&args.device)?,
         },
+        arithmetic: settings::arithmetic(args.precision)?,
         adapter: args.adapter,
         base: args.base,
         samples: args.samples,

@@ -206,7 +206,7 @@ impl<'a> Ends<'a> {
         }
         let part = |tensor: &Tensor| tensor.narrow(0, words.start, words.len());
         let bias = self.head_bias.as_ref().map(part).transpose()?;
-        let head = Linear::new(weight, bias);
+        let head = Linear::new(weight, bias, self.model.arithmetic)?;
         match &self.head.delta {
             Some(delta) => Ok(head.adapted(&delta.outputs(|b| part(b)?.contiguous())?)?),
             None => Ok(head),

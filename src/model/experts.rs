@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result as TensorResult, Tensor};
+use candle_core::{Device, Result as TensorResult, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use super::ModelConfig;
@@ -15,6 +15,7 @@ use super::linear::Linear;
 use super::weights::Weights;
 use crate::adapter::{Delta, ExpertStack, LayerAdapter};
 use crate::error::{BaseError, Result};
+use crate::kernel::Arithmetic;
 
 /// The tokens of one stream on their way to the experts of a layer.
 pub struct Routed {
@@ -94,7 +95,7 @@ impl Layer<'_> {
 
     /// Reads expert `expert` of the base model.
     pub fn expert(&self, expert: usize) -> Result<Expert> {
-        self.weights.expert(self.config, self.index, expert, &self.device)
+        self.weights.expert(self.config, self.index, expert, (&self.device, self.arithmetic))
     }
 
     /// The expert with what this layer's adapter does to it.
@@ -177,11 +178,13 @@ impl Weights {
         config: &ModelConfig,
         layer: usize,
         expert: usize,
-        device: &candle_core::Device,
+        (device, arithmetic): (&Device, Arithmetic),
     ) -> Result<Expert> {
         let Some(names) = config.family.experts else { unreachable!("only a layer with experts has them read") };
         let Some([gate_up, down]) = self.stacked(names, layer) else {
-            let linear = |name: &String| Ok::<_, crate::Error>(Linear::new(self.store().load(name, device)?, None));
+            let linear = |name: &String| -> Result<Linear> {
+                Ok(Linear::new(self.store().load(name, device)?, None, arithmetic)?)
+            };
             let [gate, up, down] = self.modules(names, layer, expert)?;
             return Ok(Expert { gate: linear(&gate)?, up: linear(&up)?, down: linear(&down)? });
         };
@@ -201,9 +204,10 @@ impl Weights {
         };
         let half = |of: fn(&Tensor, &Experts) -> TensorResult<Tensor>| -> Result<Linear> {
             let bias = bias(&gate_up)?.map(|bias| of(&bias, names)).transpose()?;
-            Ok(Linear::new(of(&weight(&gate_up)?, names)?, bias))
+            Ok(Linear::new(of(&weight(&gate_up)?, names)?, bias, arithmetic)?)
         };
-        Ok(Expert { gate: half(first_half)?, up: half(second_half)?, down: Linear::new(weight(&down)?, bias(&down)?) })
+        let down = Linear::new(weight(&down)?, bias(&down)?, arithmetic)?;
+        Ok(Expert { gate: half(first_half)?, up: half(second_half)?, down })
     }
 
     /// The tensors that hold all experts of a layer, where the files have them so.

@@ -12,6 +12,7 @@ use super::weights::Weights;
 use super::{ModelConfig, RopeTable};
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
+use crate::kernel::Arithmetic;
 use crate::samples::batch::Batch;
 
 /// A layer in memory, in f32; its experts, if it has any, stay on disk.
@@ -21,6 +22,7 @@ pub struct Layer<'a> {
     pub(super) config: &'a ModelConfig,
     pub(super) index: usize,
     pub(super) device: Device,
+    pub(super) arithmetic: Arithmetic,
     /// The modules that the layer has. Without any, hidden states go past it.
     norms: BTreeMap<Role, Norm>,
     linears: BTreeMap<Role, Linear>,
@@ -36,7 +38,13 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Layer<'a> {
-    pub(super) fn load(weights: &'a Weights, config: &'a ModelConfig, index: usize, device: &Device) -> Result<Self> {
+    pub(super) fn load(
+        weights: &'a Weights,
+        config: &'a ModelConfig,
+        index: usize,
+        device: &Device,
+        arithmetic: Arithmetic,
+    ) -> Result<Self> {
         let (mut linears, mut norms, mut sinks) = (BTreeMap::new(), BTreeMap::new(), None);
         let roles = if config.skipped.contains(&index) { Vec::new() } else { weights.roles(config, index) };
         for role in roles {
@@ -44,13 +52,14 @@ impl<'a> Layer<'a> {
                 norms.insert(role, weights.norm(config, index, role, device)?);
             } else if role.is_linear() {
                 let weight = weights.weight(config, index, role, device)?;
-                linears.insert(role, Linear::new(weight, weights.bias(config, index, role, device)?));
+                let bias = weights.bias(config, index, role, device)?;
+                linears.insert(role, Linear::new(weight, bias, arithmetic)?);
             } else {
                 sinks = Some(weights.sinks(config, index, device)?);
             }
         }
         let (device, experts) = (device.clone(), ExpertDeltas::default());
-        Ok(Self { weights, config, index, device, norms, linears, sinks, experts })
+        Ok(Self { weights, config, index, device, arithmetic, norms, linears, sinks, experts })
     }
 
     /// The layer with what an adapter does to it. The base weights are shared, not copied.
@@ -70,8 +79,11 @@ impl<'a> Layer<'a> {
                     let Some(linear) = layer.linears.get_mut(&role) else { continue };
                     match part {
                         "bias" => linear.bias = Some(tensor.clone()),
-                        _ if self.config.family.linears_transposed => linear.weight = tensor.t()?,
-                        _ => linear.weight = tensor.clone(),
+                        _ => {
+                            let transposed = self.config.family.linears_transposed;
+                            let weight = if transposed { tensor.t()?.contiguous()? } else { tensor.clone() };
+                            *linear = linear.with_weight(weight, self.arithmetic)?;
+                        }
                     }
                 }
                 None => {}

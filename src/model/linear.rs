@@ -1,32 +1,73 @@
 //! The two modules that a decoder is made of, linear maps and norms, and what an adapter makes of them.
 
+use std::sync::Arc;
+
 use candle_core::{D, Result, Tensor};
 use candle_nn::ops::rms_norm;
 
 use super::family::Norms;
 use crate::adapter::Delta;
+use crate::kernel::{self, Arithmetic, Packed, Precision, Unit};
 
 /// x·Wᵀ + bias, with what an adapter adds.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    /// (outputs, inputs)
-    pub weight: Tensor,
+    weight: Weight,
     pub bias: Option<Tensor>,
     delta: Option<Delta>,
     /// DoRA: what the outputs are multiplied with before the bias is added, (outputs).
     factor: Option<Tensor>,
 }
 
+/// A weight (outputs, inputs) in the form that products want.
+#[derive(Debug, Clone)]
+enum Weight {
+    Plain(Tensor),
+    Packed(Arc<Packed>, Precision, Unit),
+}
+
+impl Weight {
+    fn new(weight: Tensor, arithmetic: Arithmetic) -> Result<Self> {
+        match arithmetic {
+            Arithmetic::Bf16 { unit, precision } if weight.device().is_cpu() => {
+                Ok(Self::Packed(Arc::new(Packed::new(&weight)?), precision, unit))
+            }
+            _ => Ok(Self::Plain(weight)),
+        }
+    }
+
+    /// x·Wᵀ: (rows, inputs) → (rows, outputs)
+    fn product(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Plain(weight) => x.matmul(&weight.t()?),
+            Self::Packed(weight, precision, unit) => kernel::product(&x.contiguous()?, weight, *precision, *unit),
+        }
+    }
+
+    fn matrix(&self) -> Result<Tensor> {
+        match self {
+            Self::Plain(weight) => Ok(weight.clone()),
+            Self::Packed(weight, ..) => weight.unpacked(),
+        }
+    }
+}
+
 impl Linear {
-    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias, delta: None, factor: None }
+    /// A map by `weight` (outputs, inputs) whose products are computed in `arithmetic`.
+    pub fn new(weight: Tensor, bias: Option<Tensor>, arithmetic: Arithmetic) -> Result<Self> {
+        Ok(Self { weight: Weight::new(weight, arithmetic)?, bias, delta: None, factor: None })
+    }
+
+    /// The same map by another weight.
+    pub fn with_weight(&self, weight: Tensor, arithmetic: Arithmetic) -> Result<Self> {
+        Ok(Self { weight: Weight::new(weight, arithmetic)?, ..self.clone() })
     }
 
     /// The same map with `delta` added.
     pub fn adapted(&self, delta: &Delta) -> Result<Self> {
         let mut adapted = self.clone();
         adapted.factor = match delta.magnitude() {
-            Some(magnitude) => Some(dora_factor(&self.weight, delta, magnitude)?),
+            Some(magnitude) => Some(dora_factor(&self.weight.matrix()?, delta, magnitude)?),
             None => None,
         };
         adapted.delta = Some(delta.clone());
@@ -35,7 +76,7 @@ impl Linear {
 
     /// (rows, inputs) → (rows, outputs)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut y = x.matmul(&self.weight.t()?)?;
+        let mut y = self.weight.product(x)?;
         if let Some(delta) = &self.delta {
             y = (y + delta.forward(x)?)?;
         }

@@ -24,6 +24,7 @@ use crate::adapter::keys::Part;
 use crate::base::BasePath;
 use crate::error::{BaseError, Result};
 use crate::files;
+use crate::kernel::Arithmetic;
 use crate::samples::batch::Batch;
 use crate::tensors::{GgufMetadata, TensorStore};
 pub use config::ModelConfig;
@@ -42,23 +43,24 @@ pub struct Model {
     pub config: ModelConfig,
     weights: Weights,
     device: Device,
+    arithmetic: Arithmetic,
 }
 
 impl Model {
     /// Opens a Hugging Face folder or a GGUF file. For GGUF the metadata, which holds the tokenizer too, comes with it.
-    pub fn open(base: &BasePath, device: &Device) -> Result<(Self, Option<GgufMetadata>)> {
+    pub fn open(base: &BasePath, device: &Device, arithmetic: Arithmetic) -> Result<(Self, Option<GgufMetadata>)> {
         match base {
-            BasePath::Folder(folder) => Ok((Self::open_folder(folder, device)?, None)),
+            BasePath::Folder(folder) => Ok((Self::open_folder(folder, device, arithmetic)?, None)),
             BasePath::Gguf(file) => {
                 let (store, metadata) = TensorStore::open_gguf(file)?;
                 let weights = Weights::gguf(store);
                 let config = ModelConfig::from_gguf(&metadata, weights.vocab_size()?, file)?;
-                Ok((Self::checked(file, config, weights, device)?, Some(metadata)))
+                Ok((Self::checked(file, config, weights, (device, arithmetic))?, Some(metadata)))
             }
         }
     }
 
-    fn open_folder(folder: &Path, device: &Device) -> Result<Self> {
+    fn open_folder(folder: &Path, device: &Device, arithmetic: Arithmetic) -> Result<Self> {
         let path = folder.join("config.json");
         let json = files::read_json(&path)?;
         let mut config = ModelConfig::from_hf(&json, &path)?;
@@ -73,12 +75,17 @@ impl Model {
         let weights = Weights::hugging_face(TensorStore::open_safetensors(&file)?, config.family)?;
         // An embedding that was resized after training is the truth about the vocabulary.
         config.vocab_size = weights.vocab_size()?;
-        Self::checked(folder, config, weights, device)
+        Self::checked(folder, config, weights, (device, arithmetic))
     }
 
-    fn checked(path: &Path, config: ModelConfig, weights: Weights, device: &Device) -> Result<Self> {
+    fn checked(
+        path: &Path,
+        config: ModelConfig,
+        weights: Weights,
+        (device, arithmetic): (&Device, Arithmetic),
+    ) -> Result<Self> {
         weights.check(&config)?;
-        Ok(Self { path: path.into(), config, weights, device: device.clone() })
+        Ok(Self { path: path.into(), config, weights, device: device.clone(), arithmetic })
     }
 
     /// The weight files, for the report.
@@ -169,7 +176,7 @@ impl Model {
 
     /// Reads and widens layer `index`.
     pub fn layer(&self, index: usize) -> Result<Layer<'_>> {
-        Layer::load(&self.weights, &self.config, index, &self.device)
+        Layer::load(&self.weights, &self.config, index, &self.device, self.arithmetic)
     }
 
     /// The rotary tables of a batch, one for each of `config.ropes`, with one row for each of its tokens.

@@ -80,7 +80,7 @@ pub struct BaseInput {
     pub family: String,
     pub layers: usize,
     /// The arithmetic of the sweep.
-    pub dtype: &'static str,
+    pub arithmetic: String,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]

@@ -1,0 +1,78 @@
+//! Products by AVX512-BF16: 8 rows times 48 outputs in 24 registers.
+//!
+//! # Safety
+//! [`multiply`] checks that rows and panels are there before it hands pointers on.
+
+use std::arch::x86_64::{
+    __m512bh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
+};
+use std::mem::transmute;
+
+use super::pack::PANEL;
+
+const ROWS: usize = 8;
+const PANELS: usize = 3;
+const COLUMNS: usize = PANELS * PANEL;
+
+pub fn is_available() -> bool {
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
+}
+
+/// y = Σ a·b over the terms: `a` rows of `depth` values, `b` panels; `y` (rows, outputs).
+pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mut [f32]) {
+    let rows = y.len() / outputs;
+    let (row_blocks, panel_blocks) = (rows.div_ceil(ROWS), outputs.div_ceil(COLUMNS));
+    for (a, b) in terms {
+        assert!(a.len() >= row_blocks * ROWS * depth && b.len() >= panel_blocks * COLUMNS * depth);
+    }
+    let mut block = [0f32; ROWS * COLUMNS];
+    for panels in 0..panel_blocks {
+        let columns = (outputs - panels * COLUMNS).min(COLUMNS);
+        for row_block in 0..row_blocks {
+            // SAFETY: AVX512-BF16 is available, or this unit would not have been chosen; the assertions above.
+            unsafe { multiply_block(terms, depth, row_block, panels, &mut block) };
+            for row in 0..(rows - row_block * ROWS).min(ROWS) {
+                let start = (row_block * ROWS + row) * outputs + panels * COLUMNS;
+                y[start..start + columns].copy_from_slice(&block[row * COLUMNS..row * COLUMNS + columns]);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// Every term has the rows and panels of the block, and the processor has AVX512-BF16.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn multiply_block(
+    terms: &[(&[u16], &[u16])],
+    depth: usize,
+    row_block: usize,
+    panels: usize,
+    block: &mut [f32; ROWS * COLUMNS],
+) {
+    let mut sums = [[_mm512_setzero_ps(); PANELS]; ROWS];
+    for (a, b) in terms {
+        // SAFETY: of the caller.
+        unsafe {
+            let a = a.as_ptr().add(row_block * ROWS * depth);
+            let b = b.as_ptr().add(panels * COLUMNS * depth);
+            for pair in 0..depth / 2 {
+                let columns: [__m512bh; PANELS] = std::array::from_fn(|panel| {
+                    transmute(_mm512_loadu_si512(b.add(panel * PANEL * depth + pair * 2 * PANEL).cast()))
+                });
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let values = a.add(row * depth + pair * 2).cast::<i32>().read_unaligned();
+                    let values: __m512bh = transmute(_mm512_set1_epi32(values));
+                    for (sum, columns) in sums.iter_mut().zip(columns) {
+                        *sum = _mm512_dpbf16_ps(*sum, values, columns);
+                    }
+                }
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        for (panel, sum) in sums.iter().enumerate() {
+            // SAFETY: the block has the room.
+            unsafe { _mm512_storeu_ps(block.as_mut_ptr().add(row * COLUMNS + panel * PANEL), *sum) };
+        }
+    }
+}

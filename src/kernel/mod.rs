@@ -1,0 +1,198 @@
+//! Matrix products by the bf16 units of x86 processors, at nearly the accuracy of f32.
+//!
+//! The weights of most models are bf16, so they are exact here. Activations are split into a high and a low bf16 part,
+//! x = hi + lo with an error of 2⁻¹⁷, and each part is multiplied; sums are taken in f32 by the unit. That is two products,
+//! of a unit that is many times as fast as f32 arithmetic. Weights that are not bf16 are split as well, which makes it
+//! three products.
+//!
+//! [`Unit::detect`] says at run time what the processor has. Everywhere else candle's f32 products do the work, which
+//! are the reference that the tests compare with. Besides `tensors/map.rs` this module has the only `unsafe` code.
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod pack;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+pub use pack::Packed;
+use pack::{DEPTH, SplitRows};
+
+/// Rows that are multiplied with one panel after the other while both stay in the processor's cache.
+const ROWS: usize = 128;
+
+/// What multiplies bf16 values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Tiles of 16 × 32 values (Intel from Sapphire Rapids on).
+    Amx,
+    /// Pairs of values in 512-bit registers (AVX512-BF16: Intel from Cooper Lake, AMD from Zen 4 on).
+    Avx512,
+}
+
+/// How matrix products are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// By candle, in f32.
+    F32,
+    Bf16 {
+        unit: Unit,
+        precision: Precision,
+    },
+}
+
+impl std::fmt::Display for Arithmetic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let unit = |unit: &Unit| match unit {
+            Unit::Amx => "AMX",
+            Unit::Avx512 => "AVX512-BF16",
+        };
+        match self {
+            Self::F32 => write!(f, "f32"),
+            Self::Bf16 { unit: by, precision: Precision::One } => write!(f, "bf16 ({})", unit(by)),
+            Self::Bf16 { unit: by, precision: Precision::Two } => write!(f, "bf16x2 ({})", unit(by)),
+        }
+    }
+}
+
+/// How finely activations are split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// One bf16 value: an error of 2⁻⁹, good for a first look.
+    One,
+    /// Two: 2⁻¹⁷.
+    Two,
+}
+
+impl Unit {
+    /// The fastest unit that this processor has and the operating system lets us use. `LORA_SLIM_UNIT` restricts it, to
+    /// compare: `none`, `avx512`.
+    pub fn detect() -> Option<Unit> {
+        static FOUND: std::sync::OnceLock<Option<Unit>> = std::sync::OnceLock::new();
+        *FOUND.get_or_init(|| {
+            let wanted = std::env::var("LORA_SLIM_UNIT").unwrap_or_default();
+            Self::available().into_iter().find(|unit| match wanted.as_str() {
+                "none" => false,
+                "avx512" => *unit == Unit::Avx512,
+                _ => true,
+            })
+        })
+    }
+
+    /// All units that this processor has, the fastest first.
+    pub fn available() -> Vec<Unit> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let found = [(Unit::Amx, amx::is_available()), (Unit::Avx512, avx512::is_available())];
+            found.into_iter().filter(|(_, is_available)| *is_available).map(|(unit, _)| unit).collect()
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        Vec::new()
+    }
+}
+
+/// x·Wᵀ for x (rows, inputs) and a packed W (outputs, inputs): (rows, outputs).
+pub fn product(x: &Tensor, weight: &Packed, precision: Precision, unit: Unit) -> Result<Tensor> {
+    x.apply_op1_no_bwd(&Product { weight, precision, unit })
+}
+
+struct Product<'a> {
+    weight: &'a Packed,
+    precision: Precision,
+    unit: Unit,
+}
+
+impl CustomOp1 for Product<'_> {
+    fn name(&self) -> &'static str {
+        "bf16-product"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, inputs) = layout.shape().dims2()?;
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            candle_core::bail!("the input of a product is not contiguous")
+        };
+        if inputs != self.weight.inputs {
+            candle_core::bail!("{inputs} inputs instead of {}", self.weight.inputs)
+        }
+        let outputs = self.weight.outputs;
+        let mut y = vec![0f32; rows * outputs];
+        let x = &storage.as_slice::<f32>()?[start..end];
+        y.par_chunks_mut(ROWS * outputs).zip(x.par_chunks(ROWS * inputs)).for_each(|(y, x)| self.block(x, y));
+        Ok((CpuStorage::F32(y), (rows, outputs).into()))
+    }
+}
+
+impl Product<'_> {
+    /// Multiplies at most [`ROWS`] rows.
+    fn block(&self, x: &[f32], y: &mut [f32]) {
+        let weight = self.weight;
+        let split = SplitRows::new(x, weight.inputs, self.precision);
+        let terms: Vec<(&[u16], &[u16])> = match (&split.low, &weight.low) {
+            (None, None) => vec![(&split.high, &weight.high)],
+            (Some(low), None) => vec![(&split.high, &weight.high), (low, &weight.high)],
+            (None, Some(weight_low)) => vec![(&split.high, &weight.high), (&split.high, weight_low)],
+            // The product of both low parts is below the error of the rest.
+            (Some(low), Some(weight_low)) => {
+                vec![(&split.high, &weight.high), (low, &weight.high), (&split.high, weight_low)]
+            }
+        };
+        let depth = weight.inputs.next_multiple_of(DEPTH);
+        #[cfg(target_arch = "x86_64")]
+        match self.unit {
+            Unit::Amx => amx::multiply(&terms, depth, weight.outputs, y),
+            Unit::Avx512 => avx512::multiply(&terms, depth, weight.outputs, y),
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        unreachable!("no unit is available, so none is chosen")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    /// Sizes that are no multiples of any block, and values whose sums need the low parts.
+    fn compare(rows: usize, inputs: usize, outputs: usize, exact: bool) -> Result<()> {
+        let x = Tensor::randn(0f32, 1.0, (rows, inputs), &Device::Cpu)?;
+        let mut weight = Tensor::randn(0f32, 1.0, (outputs, inputs), &Device::Cpu)?;
+        if exact {
+            weight = weight.to_dtype(candle_core::DType::BF16)?.to_dtype(candle_core::DType::F32)?;
+        }
+        let wide = |tensor: &Tensor| tensor.to_dtype(candle_core::DType::F64);
+        let reference = wide(&x)?.matmul(&wide(&weight)?.t()?)?;
+        let packed = Packed::new(&weight)?;
+        assert_eq!(packed.low.is_none(), exact);
+        for unit in Unit::available() {
+            for (precision, bound) in [(Precision::One, 2e-2), (Precision::Two, 1e-4)] {
+                let y = product(&x, &packed, precision, unit)?;
+                let scale = (inputs as f64).sqrt();
+                let error = ((wide(&y)? - &reference)?.abs()?.max_all()?.to_scalar::<f64>()?) / scale;
+                assert!(error < bound, "{unit:?} {precision:?} {rows}×{inputs}×{outputs}: {error}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn products_are_those_of_f64() -> Result<()> {
+        for (rows, inputs, outputs) in [(1, 1, 1), (7, 33, 17), (32, 64, 32), (129, 70, 49), (200, 576, 96)] {
+            compare(rows, inputs, outputs, true)?;
+            compare(rows, inputs, outputs, false)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn packing_loses_nothing_of_bf16() -> Result<()> {
+        let weight = Tensor::randn(0f32, 1.0, (37, 45), &Device::Cpu)?;
+        let exact = weight.to_dtype(candle_core::DType::BF16)?.to_dtype(candle_core::DType::F32)?;
+        assert_eq!(Packed::new(&exact)?.unpacked()?.to_vec2::<f32>()?, exact.to_vec2::<f32>()?);
+        let difference = (Packed::new(&weight)?.unpacked()? - weight)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(difference < 1e-4, "{difference}");
+        Ok(())
+    }
+}
