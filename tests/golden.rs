@@ -45,6 +45,34 @@ mod families {
     }
 }
 
+/// The same models as GGUF files (`scripts/pico_gguf.py`). Where such a file cannot say all that the case has, it comes
+/// with an adapter or losses of its own.
+mod gguf {
+    use super::*;
+
+    fn check(case: &str) {
+        let folder = fixture("pico").join(case);
+        let own_or_common = |name: &str| {
+            let own = folder.join("gguf").join(name);
+            if own.exists() { own } else { folder.join(name) }
+        };
+        let base = folder.join("gguf/base.gguf");
+        check_curve(&own_or_common("adapter"), &base, &own_or_common("expected.json"));
+    }
+
+    cases! { check:
+        bloom cohere cohere_qknorm cohere2 gemma gemma2 gemma3 glm glm4 gpt_neox gpt_neox_sequential gpt_oss gpt2 granite granitemoe llama_linear llama_odd_heads llama_yarn mistral mixtral olmo2 phi phi3 phi3_longrope qwen2 qwen2_moe qwen3 qwen3_moe smollm3 stablelm stablelm_parallel starcoder2
+    }
+
+    #[test]
+    fn no_case_is_forgotten() {
+        let folders = fs::read_dir(fixture("pico")).unwrap().map(|entry| entry.unwrap().path());
+        let with_gguf = folders.filter(|folder| folder.join("gguf").exists());
+        let names = with_gguf.map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned());
+        assert_eq!(names_of(NAMES), names.collect());
+    }
+}
+
 /// Every kind of adapter on a few models.
 mod kinds {
     use super::*;

@@ -149,6 +149,15 @@ impl Weights {
     pub(super) fn check_experts(&self, config: &ModelConfig, layer: usize) -> Result<()> {
         let (Some(names), Some(sizes)) = (config.family.experts, &config.experts) else { return Ok(()) };
         let (hidden, intermediate) = (config.hidden_size, sizes.intermediate_size);
+        if self.is_gguf() {
+            let [gate, up, down] = self.gguf_experts(layer);
+            for (name, outputs, inputs) in
+                [(gate, intermediate, hidden), (up, intermediate, hidden), (down, hidden, intermediate)]
+            {
+                self.store().entry_of_shape(&format!("{name}.weight"), &[sizes.count, outputs, inputs])?;
+            }
+            return Ok(());
+        }
         if let Some([gate_up, down]) = self.stacked(names, layer) {
             let shape = |outputs, inputs| {
                 if names.transposed { [sizes.count, inputs, outputs] } else { [sizes.count, outputs, inputs] }
@@ -181,15 +190,24 @@ impl Weights {
         (device, arithmetic): (&Device, Arithmetic),
     ) -> Result<Expert> {
         let Some(names) = config.family.experts else { unreachable!("only a layer with experts has them read") };
+        let slice = |name: &str| -> Result<Tensor> {
+            Ok(self.store().load_rows(name, expert..expert + 1, device)?.squeeze(0)?)
+        };
+        if self.is_gguf() {
+            let linear = |name: &String| -> Result<Linear> {
+                let bias = format!("{name}.bias");
+                let bias = if self.store().get(&bias).is_some() { Some(slice(&bias)?) } else { None };
+                Ok(Linear::new(slice(&format!("{name}.weight"))?, bias, arithmetic)?)
+            };
+            let [gate, up, down] = self.gguf_experts(layer);
+            return Ok(Expert { gate: linear(&gate)?, up: linear(&up)?, down: linear(&down)? });
+        }
         let Some([gate_up, down]) = self.stacked(names, layer) else {
             let linear = |name: &String| -> Result<Linear> {
                 Ok(Linear::new(self.store().load(name, device)?, None, arithmetic)?)
             };
             let [gate, up, down] = self.modules(names, layer, expert)?;
             return Ok(Expert { gate: linear(&gate)?, up: linear(&up)?, down: linear(&down)? });
-        };
-        let slice = |name: &str| -> Result<Tensor> {
-            Ok(self.store().load_rows(name, expert..expert + 1, device)?.squeeze(0)?)
         };
         let weight = |name: &str| -> Result<Tensor> {
             if self.is_mxfp4(name) {
@@ -208,6 +226,11 @@ impl Weights {
         };
         let down = Linear::new(weight(&down)?, bias(&down)?, arithmetic)?;
         Ok(Expert { gate: half(first_half)?, up: half(second_half)?, down })
+    }
+
+    /// The tensors that hold all gates, ups and downs of a layer in a GGUF file.
+    fn gguf_experts(&self, layer: usize) -> [String; 3] {
+        ["gate", "up", "down"].map(|name| format!("{}ffn_{name}_exps", self.inside_layer(layer)))
     }
 
     /// The tensors that hold all experts of a layer, where the files have them so.

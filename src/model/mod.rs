@@ -54,7 +54,7 @@ impl Model {
             BasePath::Gguf(file) => {
                 let (store, metadata) = TensorStore::open_gguf(file)?;
                 let weights = Weights::gguf(store);
-                let config = ModelConfig::from_gguf(&metadata, weights.vocab_size()?, file)?;
+                let config = ModelConfig::from_gguf(&metadata, &weights, file)?;
                 Ok((Self::checked(file, config, weights, (device, arithmetic))?, Some(metadata)))
             }
         }

@@ -145,7 +145,7 @@ impl Weights {
     /// The module of a role in a layer: by the name that the files have, else by its first.
     fn module(&self, config: &ModelConfig, layer: usize, role: Role) -> String {
         let inside = self.inside_layer(layer);
-        if matches!(self.names, Names::Gguf) {
+        if self.is_gguf() {
             return inside + config.family.gguf_module(role);
         }
         let name = |module: &str| format!("{inside}{module}");
@@ -157,7 +157,7 @@ impl Weights {
 
     fn name(&self, config: &ModelConfig, layer: usize, role: Role, part: &str) -> String {
         let module = self.module(config, layer, role);
-        let is_parameter = role == Role::Sinks && !matches!(self.names, Names::Gguf);
+        let is_parameter = role == Role::Sinks && !self.is_gguf();
         if is_parameter { module } else { format!("{module}.{part}") }
     }
 
@@ -218,10 +218,13 @@ impl Weights {
             }
             return Ok(());
         }
-        if config.family.linears_transposed {
+        if self.linears_are_transposed(config) {
             shape.reverse();
         }
-        self.store.entry_of_shape(&self.name(config, layer, role, "weight"), &shape)?;
+        let name = self.name(config, layer, role, "weight");
+        // llama.cpp drops the one output of the shared expert's switch.
+        let is_vector = role == Role::SharedSwitch && self.store.entry(&name)?.shape.len() == 1;
+        self.store.entry_of_shape(&name, if is_vector { &shape[1..] } else { &shape })?;
         let bias = self.name(config, layer, role, "bias");
         if role.is_linear() && self.store.get(&bias).is_some() {
             self.store.entry_of_shape(&bias, &[outputs])?;
@@ -232,8 +235,17 @@ impl Weights {
     /// The weight of a linear role in a layer: (outputs, inputs).
     pub fn weight(&self, config: &ModelConfig, layer: usize, role: Role, device: &Device) -> Result<Tensor> {
         let weight = self.store.load(&self.name(config, layer, role, "weight"), device)?;
-        let weight = if config.family.linears_transposed { weight.t()? } else { weight };
+        let weight = if self.linears_are_transposed(config) { weight.t()? } else { weight };
+        let weight = if weight.rank() == 1 { weight.unsqueeze(0)? } else { weight };
         Ok(self.in_model_order(weight, role, config)?)
+    }
+
+    fn linears_are_transposed(&self, config: &ModelConfig) -> bool {
+        config.family.linears_transposed && !self.is_gguf()
+    }
+
+    pub fn is_gguf(&self) -> bool {
+        matches!(self.names, Names::Gguf)
     }
 
     /// The norm of a role in a layer.
@@ -268,7 +280,7 @@ impl Weights {
 
     /// What values are multiplied with, from a norm's weight as it is stored.
     pub fn norm_factor(&self, weight: Tensor, config: &ModelConfig) -> candle_core::Result<Tensor> {
-        let add_one = config.family.norms == Norms::RmsPlusOne && !matches!(self.names, Names::Gguf);
+        let add_one = config.family.norms == Norms::RmsPlusOne && !self.is_gguf();
         if add_one { weight + 1.0 } else { Ok(weight) }
     }
 
@@ -287,20 +299,23 @@ impl Weights {
         self.store.load(&self.name(config, layer, Role::Sinks, "weight"), device)
     }
 
-    /// Undoes llama.cpp's row order. Its rotary embedding turns neighbouring values, that of transformers the two halves
-    /// of a head, so its converter interleaves the halves: (heads, 2, half) became (heads, half, 2).
+    /// Undoes llama.cpp's row orders. Its rotary embedding turns neighbouring values, that of transformers the two halves
+    /// of a head, so its converter interleaves the halves of some families: (heads, 2, half) became (heads, half, 2). It
+    /// also brings all queries before all keys and values where a fused matrix has them head by head.
     fn in_model_order(&self, tensor: Tensor, role: Role, config: &ModelConfig) -> candle_core::Result<Tensor> {
-        let heads = match role {
-            Role::Query => config.heads,
-            Role::Key => config.kv_heads,
+        let (family, head_dim) = (config.family, config.head_dim);
+        let sizes = match role {
+            Role::Query if family.gguf_permutes_query_and_key => (config.heads, head_dim / 2, 2),
+            Role::Key if family.gguf_permutes_query_and_key => (config.kv_heads, head_dim / 2, 2),
+            Role::QueryKeyValue if family.fused_by_head => (1, 3, config.heads),
             _ => return Ok(tensor),
         };
-        if !matches!(self.names, Names::Gguf) || !config.family.gguf_permutes_query_and_key {
+        if !self.is_gguf() {
             return Ok(tensor);
         }
         let shape = tensor.shape().clone();
-        let columns = tensor.elem_count() / shape.dims()[0];
-        tensor.reshape((heads, config.head_dim / 2, 2, columns))?.transpose(1, 2)?.contiguous()?.reshape(shape)
+        let rest = tensor.elem_count() / (sizes.0 * sizes.1 * sizes.2);
+        tensor.reshape((sizes.0, sizes.1, sizes.2, rest))?.transpose(1, 2)?.contiguous()?.reshape(shape)
     }
 
     /// The rows of the embedding for `ids`: (ids, hidden).
@@ -338,6 +353,16 @@ impl Weights {
     pub fn head_bias(&self, device: &Device) -> Result<Option<Tensor>> {
         let name = self.outside(Outside::Head, "bias");
         name.map(|name| self.store.load(&name, device)).transpose()
+    }
+
+    /// GGUF's form of LongRoPE's divisors: those of short and those of long sequences.
+    pub fn longrope_factors(&self) -> Result<Option<(Vec<f64>, Vec<f64>)>> {
+        let load =
+            |name: &str| -> Result<Vec<f64>> { Ok(self.store.load_finite(name)?.into_iter().map(f64::from).collect()) };
+        if self.store.get("rope_factors_short.weight").is_none() {
+            return Ok(None);
+        }
+        Ok(Some((load("rope_factors_short.weight")?, load("rope_factors_long.weight")?)))
     }
 
     /// GGUF's form of Llama 3's rope scaling: divisors of the frequencies.

@@ -17,6 +17,10 @@ use crate::error::{Result, TensorError};
 pub struct Metadata(HashMap<String, Value>);
 
 impl Metadata {
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
     pub fn string(&self, key: &str) -> Option<&str> {
         self.0.get(key)?.to_string().ok().map(String::as_str)
     }

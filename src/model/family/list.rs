@@ -30,10 +30,11 @@ const LLAMA: Family = Family {
         ("num_attention_heads", 32.0),
         ("max_position_embeddings", 2048.0),
     ],
+    gguf_constants: &[],
 };
 
-/// What families share that GGUF files of are not read yet.
-const NO_GGUF: Family = Family { gguf_architectures: &[], gguf_permutes_query_and_key: false, defaults: &[], ..LLAMA };
+/// What other families start from.
+const PLAIN: Family = Family { gguf_architectures: &[], gguf_permutes_query_and_key: false, defaults: &[], ..LLAMA };
 
 /// Differs by its window, which the config tells.
 const MISTRAL: Family = Family {
@@ -47,7 +48,7 @@ const MISTRAL: Family = Family {
         ("max_position_embeddings", 131_072.0),
         ("sliding_window", 4096.0),
     ],
-    ..NO_GGUF
+    ..PLAIN
 };
 
 /// Biases on queries, keys and values.
@@ -55,21 +56,30 @@ const QWEN2: Family = Family {
     model_types: &["qwen2"],
     gguf_architectures: &["qwen2"],
     defaults: &[("use_sliding_window", 0.0)],
-    ..NO_GGUF
+    ..PLAIN
 };
 
 const QWEN3: Family = Family {
     model_types: &["qwen3"],
+    gguf_architectures: &["qwen3"],
     layer_names: &[ATTENTION, GATED_MLP, PRE_NORMS, HEAD_NORMS],
     defaults: &[("head_dim", 128.0), ("use_sliding_window", 0.0)],
-    ..NO_GGUF
+    ..PLAIN
 };
 
 /// Four multipliers, which the config tells.
-const GRANITE: Family = Family { model_types: &["granite"], defaults: &[("attention_multiplier", 1.0)], ..NO_GGUF };
+const GRANITE: Family = Family {
+    model_types: &["granite"],
+    gguf_constants: &[("logit_scale_divides", 1.0)],
+    gguf_permutes_query_and_key: true,
+    gguf_architectures: &["granite"],
+    defaults: &[("attention_multiplier", 1.0)],
+    ..PLAIN
+};
 
 const GEMMA: Family = Family {
     model_types: &["gemma"],
+    gguf_architectures: &["gemma"],
     activation: Activation::GeluTanh,
     norms: Norms::RmsPlusOne,
     scales_embedding: true,
@@ -82,11 +92,12 @@ const GEMMA: Family = Family {
         ("max_position_embeddings", 8192.0),
         ("tie_word_embeddings", 1.0),
     ],
-    ..NO_GGUF
+    ..PLAIN
 };
 
 const COHERE: Family = Family {
     model_types: &["cohere"],
+    gguf_architectures: &["command-r"],
     layer_names: &[ATTENTION, GATED_MLP, SHARED_NORM, HEAD_NORMS],
     optional: &[Role::QueryNorm, Role::KeyNorm],
     norms: Norms::Layer,
@@ -99,11 +110,12 @@ const COHERE: Family = Family {
         ("max_position_embeddings", 8192.0),
         ("tie_word_embeddings", 1.0),
     ],
-    ..NO_GGUF
+    ..PLAIN
 };
 
 const GLM4: Family = Family {
     model_types: &["glm4"],
+    gguf_architectures: &["glm4"],
     layer_names: &[ATTENTION, FUSED_MLP, PRE_NORMS, GLM_POST_NORMS],
     positions: Positions::RotaryNeighbours,
     defaults: &[
@@ -113,7 +125,7 @@ const GLM4: Family = Family {
         ("norm_eps", 1.5625e-7),
         ("max_position_embeddings", 131_072.0),
     ],
-    ..NO_GGUF
+    ..PLAIN
 };
 
 /// Experts as transformers 5 holds them, and the modules that earlier versions and most files have.
@@ -132,7 +144,7 @@ pub static FAMILIES: [Family; 29] = [
     Family {
         model_types: &["mllama_text_model"],
         defaults: &[("norm_eps", 1e-5), ("rope_theta", 500_000.0), ("num_key_value_heads", 8.0)],
-        ..NO_GGUF
+        ..PLAIN
     },
     QWEN2,
     Family {
@@ -149,26 +161,33 @@ pub static FAMILIES: [Family; 29] = [
     QWEN3,
     Family {
         model_types: &["qwen3_vl_text"],
+        gguf_architectures: &[],
         defaults: &[("head_dim", 128.0), ("rope_theta", 500_000.0), ("max_position_embeddings", 128_000.0)],
         ..QWEN3
     },
     // Every fourth layer has no rotary embedding.
     Family {
         model_types: &["smollm3"],
+        gguf_constants: &[("no_rope_layer_interval", 4.0)],
+        gguf_permutes_query_and_key: true,
+        gguf_architectures: &["smollm3"],
         defaults: &[("no_rope_layer_interval", 4.0), ("rope_theta", 2_000_000.0), ("use_sliding_window", 0.0)],
-        ..NO_GGUF
+        ..PLAIN
     },
     GRANITE,
     Family {
         model_types: &["olmo2"],
+        gguf_architectures: &["olmo2"],
         layer_names: &[ATTENTION, GATED_MLP, POST_NORMS, HEAD_NORMS],
         norms_heads_together: true,
         defaults: &[("norm_eps", 1e-5)],
-        ..NO_GGUF
+        ..PLAIN
     },
     GEMMA,
     Family {
         model_types: &["gemma2"],
+        gguf_constants: &[("sliding_window_pattern", 2.0)],
+        gguf_architectures: &["gemma2"],
         layer_names: &[ATTENTION, GATED_MLP, OUTER_PRE_NORMS, POST_NORMS],
         defaults: &[
             ("head_dim", 256.0),
@@ -184,6 +203,11 @@ pub static FAMILIES: [Family; 29] = [
     },
     Family {
         model_types: &["gemma3_text"],
+        gguf_constants: &[
+            ("sliding_window_pattern", 6.0),
+            ("rope.freq_base", 1000000.0),
+            ("rope.freq_base_swa", 10000.0),
+        ],
         gguf_architectures: &["gemma3"],
         layer_names: &[ATTENTION, GATED_MLP, OUTER_PRE_NORMS, POST_NORMS, HEAD_NORMS],
         defaults: &[
@@ -205,16 +229,18 @@ pub static FAMILIES: [Family; 29] = [
     },
     Family {
         model_types: &["phi3"],
+        gguf_architectures: &["phi3"],
         layer_names: &[ATTENTION_FUSED, FUSED_MLP, PRE_NORMS],
         defaults: &[
             ("norm_eps", 1e-5),
             ("max_position_embeddings", 4096.0),
             ("original_max_position_embeddings", 4096.0),
         ],
-        ..NO_GGUF
+        ..PLAIN
     },
     Family {
         model_types: &["phi"],
+        gguf_architectures: &["phi2"],
         outer: &OUTER_PHI,
         layer_names: &[ATTENTION_DENSE, PHI_MLP, SHARED_NORM, HEAD_LAYER_NORMS],
         optional: &[Role::QueryNorm, Role::KeyNorm],
@@ -222,12 +248,14 @@ pub static FAMILIES: [Family; 29] = [
         norms: Norms::Layer,
         parallel: true,
         defaults: &[("partial_rotary_factor", 0.5), ("norm_eps", 1e-5), ("max_position_embeddings", 2048.0)],
-        ..NO_GGUF
+        ..PLAIN
     },
     COHERE,
     // Layers without a window have no rotary embedding.
     Family {
         model_types: &["cohere2"],
+        gguf_constants: &[("sliding_window_pattern", 4.0)],
+        gguf_architectures: &["cohere2"],
         layer_names: &[ATTENTION, GATED_MLP, SHARED_NORM],
         ropes_only_in_windows: true,
         defaults: &[
@@ -243,6 +271,7 @@ pub static FAMILIES: [Family; 29] = [
     },
     Family {
         model_types: &["starcoder2"],
+        gguf_architectures: &["starcoder2"],
         layer_names: &[ATTENTION, STARCODER_MLP, PRE_NORMS],
         activation: Activation::GeluTanh,
         norms: Norms::Layer,
@@ -252,19 +281,21 @@ pub static FAMILIES: [Family; 29] = [
             ("max_position_embeddings", 4096.0),
             ("tie_word_embeddings", 1.0),
         ],
-        ..NO_GGUF
+        ..PLAIN
     },
     // The parallel form has no second norm.
     Family {
         model_types: &["stablelm"],
+        gguf_architectures: &["stablelm"],
         layer_names: &[ATTENTION, GATED_MLP, PRE_NORMS, HEAD_LAYER_NORMS],
         optional: &[Role::MlpNorm, Role::QueryNorm, Role::KeyNorm],
         norms: Norms::Layer,
         defaults: &[("partial_rotary_factor", 0.25), ("norm_eps", 1e-5), ("max_position_embeddings", 4096.0)],
-        ..NO_GGUF
+        ..PLAIN
     },
     Family {
         model_types: &["bloom"],
+        gguf_architectures: &["bloom"],
         outer: &OUTER_BLOOM,
         layer_names: &[BLOOM, PRE_NORMS],
         activation: Activation::GeluTanh,
@@ -277,12 +308,18 @@ pub static FAMILIES: [Family; 29] = [
             ("intermediate_per_hidden", 4.0),
             ("tie_word_embeddings", 1.0),
         ],
-        ..NO_GGUF
+        ..PLAIN
     },
-    Family { model_types: &["glm"], layer_names: &[ATTENTION, FUSED_MLP, PRE_NORMS], ..GLM4 },
+    Family {
+        model_types: &["glm"],
+        gguf_architectures: &["chatglm"],
+        layer_names: &[ATTENTION, FUSED_MLP, PRE_NORMS],
+        ..GLM4
+    },
     GLM4,
     Family {
         model_types: &["gpt2"],
+        gguf_architectures: &["gpt2"],
         outer: &OUTER_GPT2,
         layer_names: &[GPT2],
         activation: Activation::GeluTanh,
@@ -295,10 +332,11 @@ pub static FAMILIES: [Family; 29] = [
             ("intermediate_per_hidden", 4.0),
             ("tie_word_embeddings", 1.0),
         ],
-        ..NO_GGUF
+        ..PLAIN
     },
     Family {
         model_types: &["gpt_neox"],
+        gguf_architectures: &["gptneox"],
         outer: &OUTER_GPT_NEOX,
         layer_names: &[GPT_NEOX, PRE_NORMS],
         activation: Activation::Gelu,
@@ -306,10 +344,12 @@ pub static FAMILIES: [Family; 29] = [
         parallel: true,
         fused_by_head: true,
         defaults: &[("partial_rotary_factor", 0.25), ("norm_eps", 1e-5), ("max_position_embeddings", 2048.0)],
-        ..NO_GGUF
+        ..PLAIN
     },
     Family {
         model_types: &["mixtral"],
+        gguf_permutes_query_and_key: true,
+        gguf_architectures: &["llama"],
         layer_names: &[ATTENTION, &[(Role::Router, "block_sparse_moe.gate", "ffn_gate_inp")], ROUTER, PRE_NORMS],
         experts: Some(&Experts {
             modules: &[[
@@ -321,10 +361,11 @@ pub static FAMILIES: [Family; 29] = [
             ..EXPERTS
         }),
         defaults: &[("norm_eps", 1e-5), ("rope_theta", 1_000_000.0), ("num_experts_per_tok", 2.0)],
-        ..NO_GGUF
+        ..PLAIN
     },
     Family {
         model_types: &["qwen2_moe"],
+        gguf_architectures: &["qwen2moe"],
         layer_names: &[
             ATTENTION,
             GATED_MLP,
@@ -346,10 +387,12 @@ pub static FAMILIES: [Family; 29] = [
             ("moe_intermediate_size", 1408.0),
             ("shared_expert_intermediate_size", 5632.0),
         ],
-        ..NO_GGUF
+        ..PLAIN
     },
     Family {
         model_types: &["qwen3_moe"],
+        gguf_constants: &[("norm_topk_prob", 1.0)],
+        gguf_architectures: &["qwen3moe"],
         layer_names: &[ATTENTION, GATED_MLP, ROUTER, PRE_NORMS, HEAD_NORMS],
         experts: Some(&EXPERTS),
         defaults: &[
@@ -359,10 +402,13 @@ pub static FAMILIES: [Family; 29] = [
             ("num_experts", 128.0),
             ("moe_intermediate_size", 768.0),
         ],
-        ..NO_GGUF
+        ..PLAIN
     },
     Family {
         model_types: &["granitemoe"],
+        gguf_constants: &[("logit_scale_divides", 1.0)],
+        gguf_permutes_query_and_key: true,
+        gguf_architectures: &["granitemoe"],
         layer_names: &[ATTENTION, &[(Role::Router, "block_sparse_moe.router.layer", "ffn_gate_inp")], PRE_NORMS],
         experts: Some(&Experts {
             modules: &[],
@@ -371,14 +417,21 @@ pub static FAMILIES: [Family; 29] = [
             ..EXPERTS
         }),
         defaults: &[("attention_multiplier", 1.0), ("num_experts_per_tok", 2.0), ("num_experts", 8.0)],
-        ..NO_GGUF
+        ..PLAIN
     },
     Family {
         model_types: &["gpt_oss"],
+        gguf_constants: &[
+            ("sliding_window_pattern", 2.0),
+            ("swiglu_alpha", 1.702),
+            ("swiglu_limit", 7.0),
+            ("yarn_truncate", 0.0),
+        ],
+        gguf_architectures: &["gpt-oss"],
         layer_names: &[
             ATTENTION,
             &[(Role::Sinks, "self_attn.sinks", "attn_sinks"), (Role::Router, "mlp.router", "ffn_gate_inp")],
-            PRE_NORMS,
+            GPT_OSS_NORMS,
         ],
         experts: Some(&Experts { modules: &[], transposed: true, normalises: Some(true), ..EXPERTS }),
         defaults: &[
@@ -393,6 +446,6 @@ pub static FAMILIES: [Family; 29] = [
             ("swiglu_alpha", 1.702),
             ("swiglu_limit", 7.0),
         ],
-        ..NO_GGUF
+        ..PLAIN
     },
 ];

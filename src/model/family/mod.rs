@@ -102,6 +102,8 @@ pub struct Family {
     pub linears_transposed: bool,
     /// Numbers that transformers takes when `config.json` does not have the key.
     defaults: &'static [(&'static str, f64)],
+    /// Numbers that llama.cpp has in its code, where a GGUF file does not tell them.
+    gguf_constants: &'static [(&'static str, f64)],
 }
 
 /// How values are normalised.
@@ -146,9 +148,10 @@ pub fn by_model_type(model_type: &str) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.model_types.contains(&model_type))
 }
 
-/// The family of a `general.architecture`, unless none is supported.
-pub fn by_gguf_architecture(architecture: &str) -> Option<&'static Family> {
-    FAMILIES.iter().find(|family| family.gguf_architectures.contains(&architecture))
+/// The family of a `general.architecture`, unless none is supported. Mixtral has the one of Llama, and experts.
+pub fn by_gguf_architecture(architecture: &str, experts: bool) -> Option<&'static Family> {
+    let is_meant = |family: &&Family| family.gguf_architectures.contains(&architecture);
+    FAMILIES.iter().filter(is_meant).find(|family| family.experts.is_some() == experts)
 }
 
 /// The supported model types, for messages.
@@ -160,6 +163,10 @@ pub fn supported() -> String {
 impl Family {
     pub fn default(&self, key: &str) -> Option<f64> {
         self.defaults.iter().find(|(name, _)| *name == key).map(|&(_, value)| value)
+    }
+
+    pub fn gguf_constant(&self, key: &str) -> Option<f64> {
+        self.gguf_constants.iter().find(|(name, _)| *name == key).map(|&(_, value)| value)
     }
 
     /// The roles that the family has, each once.

@@ -43,6 +43,11 @@ pub const GLM_POST_NORMS: Names = &[
     (Role::AttentionPostNorm, "post_self_attn_layernorm", "post_attention_norm"),
     (Role::MlpPostNorm, "post_mlp_layernorm", "post_ffw_norm"),
 ];
+/// gpt-oss has no norms after a block, but llama.cpp calls the MLP's first one so.
+pub const GPT_OSS_NORMS: Names = &[
+    (Role::AttentionNorm, "input_layernorm", "attn_norm"),
+    (Role::MlpNorm, "post_attention_layernorm", "post_attention_norm"),
+];
 pub const HEAD_NORMS: Names =
     &[(Role::QueryNorm, "self_attn.q_norm", "attn_q_norm"), (Role::KeyNorm, "self_attn.k_norm", "attn_k_norm")];
 pub const HEAD_LAYER_NORMS: Names = &[
