@@ -95,11 +95,11 @@ pub fn sweep(
     let ends = Ends::load(model, adapter)?;
     let budget = Budget::new(model, candidates.len(), options.memory);
     let longest = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
-    let batches = batch::plan(samples, budget.tokens_per_pass(longest)?);
+    let batches = batch::plan(samples, budget.tokens_per_pass(longest)?, model.shares_prefixes());
     let mut points: Vec<Point> =
         candidates.iter().map(|&boundary| Point { boundary, per_sample: vec![0.0; samples.len()] }).collect();
     let layer_passes = layer_passes(model.config.layers, candidates);
-    let total = layer_passes * samples.iter().map(|sample| sample.ids.len() as u64).sum::<u64>();
+    let total = layer_passes * batches.iter().map(|batch| batch.tokens() as u64).sum::<u64>();
     let mut done = 0;
     for (pass, batch) in batches.iter().enumerate() {
         let mut step = |layer, tokens| {
@@ -211,7 +211,7 @@ fn one_pass(
     step: &mut dyn FnMut(usize, u64) -> bool,
 ) -> Result<Vec<Vec<f64>>> {
     let model = ends.model();
-    let pass = Pass { batch, ropes: &model.rope_tables(batch)? };
+    let pass = Pass::new(model, batch)?;
     let side_by_side = budget.streams_side_by_side(batch.tokens(), device);
     let last = candidates.last().copied().unwrap_or(0);
     let mut prefix = Stream::new(last, ends.first_hidden(batch)?);
@@ -233,7 +233,7 @@ fn one_pass(
     forks.push(prefix);
     debug_assert!(forks.iter().map(|stream| stream.boundary).eq(candidates.iter().copied()));
     let rows =
-        forks.into_iter().map(|stream| ends.answer_rows(&stream.hidden, batch)).collect::<Result<Vec<AnswerRows>>>()?;
+        forks.into_iter().map(|stream| ends.answer_rows(&stream.hidden, &pass)).collect::<Result<Vec<AnswerRows>>>()?;
     ends.answer_losses(&rows, batch)
 }
 

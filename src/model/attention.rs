@@ -1,17 +1,19 @@
 //! Causal attention inside each sample.
 //!
-//! Samples are not padded. They lie one after the other in the rows, those of one length together (a [`Group`]). Short
-//! ones, the usual case, go through candle's packed attention, which deals queries out to all processors; for long ones
-//! each group goes as one batch of equal sequences through matrix products, which do more per byte.
+//! The rows of samples lie one after the other, those of one length together (a [`Group`]), behind a prefix that all of
+//! them begin with. Short samples, the usual case, go through candle's packed attention, which deals queries out to all
+//! processors; for long ones each group goes as one batch of equal sequences through matrix products, which do more per
+//! byte.
 
 use candle_core::{D, Device, Result, Tensor};
 use candle_nn::attention::flash_attn_varlen_cpu;
 use candle_nn::ops::softmax_last_dim;
 use candle_nn::rotary_emb::rope_thd;
 
-use super::family::Positions;
-use super::layer::{Pass, softcapped};
-use super::{ModelConfig, RopeTable};
+use super::family::{Positions, Role};
+use super::layer::softcapped;
+use super::pass::Packed;
+use super::{ModelConfig, Pass, RopeTable};
 use crate::samples::batch::{Batch, Group};
 
 /// The longest sequence for which packed attention is the faster one.
@@ -32,15 +34,16 @@ struct Scores<'a> {
     sinks: Option<&'a Tensor>,
 }
 
-impl Scores<'_> {
-    /// Whether scores are only scaled and masked, which is what packed attention can do.
-    fn are_plain(&self) -> bool {
-        self.softcap.is_none() && self.slopes.is_none() && self.sinks.is_none()
-    }
+/// Whether a batch goes through packed attention: on a processor, with samples that are short enough, where scores are
+/// only scaled and masked.
+pub fn packs(config: &ModelConfig, batch: &Batch, device: &Device) -> bool {
+    let has_sinks = config.family.roles().any(|role| role == Role::Sinks);
+    let is_plain = config.softcaps.attention.is_none() && config.family.positions != Positions::Alibi && !has_sinks;
+    device.is_cpu() && is_plain && batch.longest() <= LONGEST_PACKED
 }
 
-/// The attention of layer `index` over queries, keys and values of (tokens, heads · head_dim); the result is shaped as
-/// the queries. `sinks` are those of the layer, (heads).
+/// The attention of layer `index` over queries, keys and values of (rows, heads · head_dim); the result is shaped as
+/// the queries, which are fewer in the layer that narrows. `sinks` are those of the layer, (heads).
 pub fn attend(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     sinks: Option<&Tensor>,
@@ -48,12 +51,15 @@ pub fn attend(
     config: &ModelConfig,
     index: usize,
 ) -> Result<Tensor> {
-    let tokens = pass.batch.tokens();
-    let by_head = |x: &Tensor, heads: usize| x.reshape((tokens, heads, config.head_dim));
-    let rope = config.layer_ropes[index].map(|place| &pass.ropes[place]);
-    let turn = |x: Tensor| rope.map_or(Ok(x.clone()), |rope| turn(&x, rope, config.family.positions));
-    let q = turn(by_head(q, config.heads)?)?;
-    let k = turn(by_head(k, config.kv_heads)?)?;
+    let narrowing = pass.narrowing_at(index);
+    let by_head = |x: &Tensor, heads: usize| x.reshape(((), heads, config.head_dim));
+    let turn = |x: Tensor, ropes: &[RopeTable]| match config.layer_ropes[index] {
+        Some(place) => turn(&x, &ropes[place], config.family.positions),
+        None => Ok(x),
+    };
+    let asking = narrowing.map_or(&pass.ropes, |narrowing| &narrowing.ropes);
+    let q = turn(by_head(q, config.heads)?, asking)?;
+    let k = turn(by_head(k, config.kv_heads)?, &pass.ropes)?;
     let v = by_head(v, config.kv_heads)?;
     let scores = Scores {
         scale: config.scales.attention,
@@ -65,13 +71,11 @@ pub fn attend(
         },
         sinks,
     };
-    let longest = pass.batch.groups.iter().map(|group| group.length).max().unwrap_or(0);
-    let attended = if q.device().is_cpu() && longest <= LONGEST_PACKED && scores.are_plain() {
-        attend_packed(&q, &k, &v, pass.batch, &scores)?
-    } else {
-        attend_by_length(&q, &k, &v, pass.batch, &scores)?
+    let attended = match narrowing.map(|narrowing| &narrowing.packed).or(pass.packed.as_ref()) {
+        Some(packed) => attend_packed(&q, &k, &v, packed, &scores)?,
+        None => attend_by_length(&q, &k, &v, pass.batch, &scores)?,
     };
-    attended.reshape((tokens, config.query_size()))
+    attended.reshape(((), config.query_size()))
 }
 
 /// Rotary embedding of x (tokens, heads, head_dim). Neighbours that turn together are first brought to the two halves,
@@ -99,29 +103,40 @@ fn alibi_slopes(heads: usize) -> Vec<f32> {
     (0..power).map(series(power)).chain(rest).map(|slope| slope as f32).collect()
 }
 
-/// All sequences at once: q (tokens, heads, head_dim), k and v (tokens, kv_heads, head_dim) → (tokens, heads,
-/// head_dim).
-fn attend_packed(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, scores: &Scores) -> Result<Tensor> {
-    let lengths = batch.groups.iter().flat_map(|group| std::iter::repeat_n(group.length as u32, group.samples));
-    let lengths = Tensor::from_iter(lengths, q.device())?;
+/// All sequences at once: q (queries, heads, head_dim), k and v (rows, kv_heads, head_dim) → (queries, heads, head_dim).
+fn attend_packed(q: &Tensor, k: &Tensor, v: &Tensor, packed: &Packed, scores: &Scores) -> Result<Tensor> {
+    let in_order =
+        |x: &Tensor| packed.keys.as_ref().map_or(Ok(x.clone()), |keys| x.contiguous()?.index_select(keys, 0));
     let back = scores.window.map(|window| window - 1);
-    flash_attn_varlen_cpu(q, k, v, None, &lengths, &lengths, 0, 0, scores.scale as f32, true, back, None)
+    let (queries, keys) = (&packed.queries_each, &packed.keys_each);
+    let (k, v) = (in_order(k)?, in_order(v)?);
+    flash_attn_varlen_cpu(q, &k, &v, None, queries, keys, 0, 0, scores.scale as f32, true, back, None)
 }
 
 /// As [`attend_packed`], one length after the other.
 fn attend_by_length(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, scores: &Scores) -> Result<Tensor> {
     let (_, heads, head_dim) = q.dims3()?;
+    let prefix = Group { start: 0, samples: 1, length: batch.prefix };
+    let (prefix_k, prefix_v) = (sequences_of(k, &prefix)?, sequences_of(v, &prefix)?);
     let mut parts = Vec::new();
-    for group in &batch.groups {
-        let sequences = |x: &Tensor| sequences_of(x, group);
-        let attended = attend_sequences(&sequences(q)?, &sequences(k)?, &sequences(v)?, scores)?;
+    for group in std::iter::once(&prefix).chain(&batch.groups).filter(|group| group.length > 0) {
+        let behind_prefix = |own: Tensor, prefix: &Tensor| -> Result<Tensor> {
+            if group.start == 0 || batch.prefix == 0 {
+                return Ok(own);
+            }
+            let (_, heads, length, head_dim) = prefix.dims4()?;
+            Tensor::cat(&[&prefix.broadcast_as((group.samples, heads, length, head_dim))?.contiguous()?, &own], 2)
+        };
+        let k = behind_prefix(sequences_of(k, group)?, &prefix_k)?;
+        let v = behind_prefix(sequences_of(v, group)?, &prefix_v)?;
+        let attended = attend_sequences(&sequences_of(q, group)?, &k, &v, scores)?;
         // (samples, heads, length, head_dim) → (samples · length, heads, head_dim)
         parts.push(attended.transpose(1, 2)?.contiguous()?.reshape((group.tokens(), heads, head_dim))?);
     }
     Tensor::cat(&parts, 0)
 }
 
-/// The sequences of a group: (tokens of the batch, heads, head_dim) → (samples, heads, length, head_dim).
+/// The sequences of a group: (rows of the batch, heads, head_dim) → (samples, heads, length, head_dim).
 fn sequences_of(x: &Tensor, group: &Group) -> Result<Tensor> {
     let (_, heads, head_dim) = x.dims3()?;
     x.narrow(0, group.start, group.tokens())?
@@ -130,17 +145,18 @@ fn sequences_of(x: &Tensor, group: &Group) -> Result<Tensor> {
         .contiguous()
 }
 
-/// Attention of equal sequences: q (n, heads, length, d), k and v (n, kv_heads, length, d) → (n, heads, length, d).
+/// Attention of equal sequences: q (n, heads, length, d), k and v (n, kv_heads, before + length, d) → (n, heads, length,
+/// d). Keys may begin before the queries.
 ///
 /// Queries go in blocks so that the scores stay small for long samples; a block needs only the keys up to its end.
 fn attend_sequences(q: &Tensor, k: &Tensor, v: &Tensor, how: &Scores) -> Result<Tensor> {
     let (n, heads, length, head_dim) = q.dims4()?;
-    let kv_heads = k.dim(1)?;
-    let rows_per_block = (BLOCK_SCORES / (n * heads * length)).clamp(1, length);
+    let (kv_heads, before) = (k.dim(1)?, k.dim(2)? - length);
+    let rows_per_block = (BLOCK_SCORES / (n * heads * (before + length))).clamp(1, length);
     let mut blocks = Vec::new();
     for start in (0..length).step_by(rows_per_block) {
         let rows = rows_per_block.min(length - start);
-        let keys = start + rows;
+        let keys = before + start + rows;
         // The query heads that share a key head are taken together: (n, kv_heads, heads / kv_heads · rows, d).
         let grouped = (n, kv_heads, heads / kv_heads * rows, head_dim);
         let q = (q.narrow(2, start, rows)?.contiguous()?.reshape(grouped)? * how.scale)?;
@@ -148,7 +164,7 @@ fn attend_sequences(q: &Tensor, k: &Tensor, v: &Tensor, how: &Scores) -> Result<
         let v = v.narrow(2, 0, keys)?.contiguous()?;
         let scores = q.matmul(&k.transpose(D::Minus2, D::Minus1)?)?.reshape((n * heads, rows, keys))?;
         let scores = softcapped(scores, how.softcap)?;
-        let scores = scores.broadcast_add(&mask(start, rows, how.window, q.device())?)?;
+        let scores = scores.broadcast_add(&mask(before + start, rows, how.window, q.device())?)?;
         let weights = weights_of(scores.reshape((n, heads, rows, keys))?, how)?;
         let weights = weights.reshape((n, kv_heads, heads / kv_heads * rows, keys))?;
         blocks.push(weights.matmul(&v)?.reshape((n, heads, rows, head_dim))?);
@@ -184,15 +200,23 @@ mod tests {
 
     #[test]
     fn packed_attention_is_that_of_each_length() -> Result<()> {
-        let sample = |length: usize| Sample { ids: vec![0; length], scored: vec![true; length], line: 1 };
-        let batch = &batch::plan(&[3, 9, 9, 1, 14].map(sample), 1000)[0];
-        let random = |heads| Tensor::randn(0f32, 1.0, (batch.tokens(), heads, 8), &Device::Cpu);
-        let (q, k, v) = (random(4)?, random(2)?, random(2)?);
-        for window in [None, Some(1), Some(5)] {
-            let scores = Scores { scale: 0.3, softcap: None, window, slopes: None, sinks: None };
-            let packed = attend_packed(&q, &k, &v, batch, &scores)?;
-            let difference = (packed - attend_by_length(&q, &k, &v, batch, &scores)?)?.abs()?.max_all()?;
-            assert!(difference.to_scalar::<f32>()? < 1e-5, "{window:?}: {difference}");
+        let samples = [3, 9, 9, 4, 14].map(|length| {
+            // The first two tokens are no answers, so that the first one can be shared.
+            let scored = (0..length).map(|place| place > 1).collect();
+            Sample { ids: vec![0; length], scored, line: 1 }
+        });
+        for (shares, prefix) in [(false, 0), (true, 1)] {
+            let batch = &batch::plan(&samples, 1000, shares)[0];
+            assert_eq!(batch.prefix, prefix);
+            let packed = Packed::of_lengths(batch, &Device::Cpu)?;
+            let random = |heads| Tensor::randn(0f32, 1.0, (batch.tokens(), heads, 8), &Device::Cpu);
+            let (q, k, v) = (random(4)?, random(2)?, random(2)?);
+            for window in [None, Some(1), Some(5)] {
+                let scores = Scores { scale: 0.3, softcap: None, window, slopes: None, sinks: None };
+                let attended = attend_packed(&q, &k, &v, &packed, &scores)?;
+                let difference = (attended - attend_by_length(&q, &k, &v, batch, &scores)?)?.abs()?.max_all()?;
+                assert!(difference.to_scalar::<f32>()? < 1e-5, "{window:?}: {difference}");
+            }
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::ends::Ends;
 use super::layer::{scaled, softcapped};
+use super::pass::Pass;
 use crate::error::Result;
 use crate::samples::batch::Batch;
 
@@ -26,8 +27,7 @@ impl Ends<'_> {
     pub fn first_hidden(&self, batch: &Batch) -> Result<Tensor> {
         let model = self.model();
         let mut hidden = scaled(self.embed(&batch.ids)?, model.config.scales.embedding)?;
-        let lengths = batch.groups.iter().flat_map(|group| std::iter::repeat_n(group.length as u32, group.samples));
-        let positions: Vec<u32> = lengths.flat_map(|length| 0..length).collect();
+        let positions: Vec<u32> = batch.positions().flat_map(|(range, _)| range).map(|place| place as u32).collect();
         if let Some(embedded) = model.weights.embed_positions(&positions, &model.device)? {
             hidden = (hidden + embedded)?;
         }
@@ -37,11 +37,10 @@ impl Ends<'_> {
         }
     }
 
-    /// Takes the answer positions of a stream's last hidden states (tokens, hidden) through the final norm.
-    pub fn answer_rows(&self, hidden: &Tensor, batch: &Batch) -> Result<AnswerRows> {
+    /// Takes the answer rows of a stream's last hidden states (rows, hidden) through the final norm.
+    pub fn answer_rows(&self, hidden: &Tensor, pass: &Pass) -> Result<AnswerRows> {
         let config = &self.model().config;
-        let positions = Tensor::from_iter(batch.answers.iter().map(|answer| answer.position as u32), hidden.device())?;
-        let rows = hidden.index_select(&positions, 0)?;
+        let rows = hidden.index_select(&pass.answers, 0)?;
         Ok(AnswerRows(self.final_norm().forward(&rows, config.family.norms, config.norm_eps)?))
     }
 

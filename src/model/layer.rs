@@ -9,11 +9,10 @@ use super::experts::{ExpertDeltas, Routed};
 use super::family::Role;
 use super::linear::{Linear, Norm};
 use super::weights::Weights;
-use super::{ModelConfig, RopeTable};
+use super::{ModelConfig, Pass};
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
 use crate::kernel::Arithmetic;
-use crate::samples::batch::Batch;
 
 /// A layer in memory, in f32; its experts, if it has any, stay on disk.
 #[derive(Clone)]
@@ -28,13 +27,6 @@ pub struct Layer<'a> {
     linears: BTreeMap<Role, Linear>,
     sinks: Option<Tensor>,
     pub(super) experts: ExpertDeltas,
-}
-
-/// What stays the same for all layers of one pass.
-pub struct Pass<'a> {
-    pub batch: &'a Batch,
-    /// The rotary tables of the batch's tokens, one for each of the model's rotary embeddings.
-    pub ropes: &'a [RopeTable],
 }
 
 impl<'a> Layer<'a> {
@@ -100,7 +92,7 @@ impl<'a> Layer<'a> {
         Ok(layer)
     }
 
-    /// Runs a stream's hidden states (tokens of the batch, hidden) through the layer. Where the layer has experts, what
+    /// Runs a stream's hidden states (rows of the batch, hidden) through the layer. Where the layer has experts, what
     /// they add is left out, and what they are to be given comes beside the hidden states.
     pub fn forward(&self, hidden: &Tensor, pass: &Pass) -> TensorResult<(Tensor, Option<Routed>)> {
         if self.linears.is_empty() {
@@ -109,6 +101,11 @@ impl<'a> Layer<'a> {
         let residual = |x: Tensor| scaled(x, self.config.scales.residual);
         let x = self.norm(Role::AttentionNorm, hidden)?;
         let attended = residual(self.norm(Role::AttentionPostNorm, &self.attention(&x, pass)?)?)?;
+        // From here on only the rows count that queries were taken from.
+        let (hidden, x) = match pass.narrowing_at(self.index) {
+            Some(narrowing) => (&hidden.index_select(&narrowing.rows, 0)?, x.index_select(&narrowing.rows, 0)?),
+            None => (hidden, x),
+        };
         let before_mlp = if self.config.parallel { hidden.clone() } else { (hidden + &attended)? };
         let x = match self.norms.contains_key(&Role::MlpNorm) {
             true => self.norm(Role::MlpNorm, &before_mlp)?,
@@ -124,11 +121,19 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// Projects, attends within each sample, projects back: (tokens, hidden) → the same.
+    /// Projects, attends within each sample, projects back: (rows, hidden) → the same, or fewer rows in the layer that
+    /// narrows.
     fn attention(&self, x: &Tensor, pass: &Pass) -> TensorResult<Tensor> {
+        let asking = |x: &Tensor| match pass.narrowing_at(self.index) {
+            Some(narrowing) => x.index_select(&narrowing.rows, 0),
+            None => Ok(x.clone()),
+        };
         let (q, k, v) = match self.linears.get(&Role::QueryKeyValue) {
-            Some(fused) => self.split_heads(&fused.forward(x)?)?,
-            None => (self.linear(Role::Query, x)?, self.linear(Role::Key, x)?, self.linear(Role::Value, x)?),
+            Some(fused) => {
+                let (q, k, v) = self.split_heads(&fused.forward(x)?)?;
+                (asking(&q)?, k, v)
+            }
+            None => (self.linear(Role::Query, &asking(x)?)?, self.linear(Role::Key, x)?, self.linear(Role::Value, x)?),
         };
         let (q, k) = (self.norm(Role::QueryNorm, &q)?, self.norm(Role::KeyNorm, &k)?);
         let attended = attend((&q, &k, &v), self.sinks.as_ref(), pass, self.config, self.index)?;

@@ -11,6 +11,7 @@ pub mod family;
 mod head;
 mod layer;
 mod linear;
+mod pass;
 mod rope;
 mod weights;
 
@@ -31,7 +32,8 @@ pub use config::ModelConfig;
 pub use ends::Ends;
 pub use experts::{Expert, Routed};
 pub use head::AnswerRows;
-pub use layer::{Layer, Pass};
+pub use layer::Layer;
+pub use pass::Pass;
 use rope::Rope;
 pub use rope::RopeTable;
 use weights::{Outside, Weights};
@@ -180,11 +182,15 @@ impl Model {
     }
 
     /// The rotary tables of a batch, one for each of `config.ropes`, with one row for each of its tokens.
-    pub fn rope_tables(&self, batch: &Batch) -> Result<Vec<RopeTable>> {
+    fn rope_tables(&self, batch: &Batch) -> Result<Vec<RopeTable>> {
         let divisors = self.weights.rope_divisors()?;
-        let lengths = || batch.groups.iter().flat_map(|group| std::iter::repeat_n(group.length, group.samples));
-        let table = |rope: &Rope| rope.table(lengths(), divisors.as_deref(), &self.device);
+        let table = |rope: &Rope| rope.table(batch.positions(), divisors.as_deref(), &self.device);
         Ok(self.config.ropes.iter().map(table).collect::<candle_core::Result<_>>()?)
+    }
+
+    /// Whether a common beginning of several samples has the same values in each of them.
+    pub fn shares_prefixes(&self) -> bool {
+        !self.config.ropes.iter().any(Rope::depends_on_length)
     }
 
     /// The longest sequence that the model takes.

@@ -3,6 +3,7 @@
 //! The formulas are those of transformers (`modeling_rope_utils.py`), computed in f64 and rounded once.
 
 use std::f64::consts::PI;
+use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor};
 
@@ -61,23 +62,30 @@ pub struct RopeTable {
     pub sin: Tensor,
 }
 
+impl RopeTable {
+    /// The rows that `index` names.
+    pub fn rows(&self, index: &Tensor) -> Result<Self> {
+        Ok(Self { cos: self.cos.index_select(index, 0)?, sin: self.sin.index_select(index, 0)? })
+    }
+}
+
 impl Rope {
-    /// The table for sequences of the given lengths, one after the other. `divisors` (GGUF's `rope_freqs`) divide the
-    /// frequencies.
+    /// The table for ranges of positions, one after the other, each of a sequence of the given length. `divisors` (GGUF's
+    /// `rope_freqs`) divide the frequencies.
     pub fn table(
         &self,
-        lengths: impl Iterator<Item = usize>,
+        positions: impl Iterator<Item = (Range<usize>, usize)>,
         divisors: Option<&[f32]>,
         device: &Device,
     ) -> Result<RopeTable> {
         let factor = self.attention_factor();
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for length in lengths {
+        for (positions, length) in positions {
             let mut frequencies = self.inverse_frequencies(length as f64);
             if let Some(divisors) = divisors {
                 frequencies.iter_mut().zip(divisors).for_each(|(frequency, &divisor)| *frequency /= f64::from(divisor));
             }
-            for position in 0..length {
+            for position in positions {
                 for &frequency in &frequencies {
                     // The angle is taken in f32, as transformers does it: at long positions the rounding is part of
                     // the model.
@@ -151,6 +159,11 @@ impl Rope {
             }
             _ => 1.0,
         }
+    }
+
+    /// Whether the angles of a position depend on the length of the sequence that it is in.
+    pub fn depends_on_length(&self) -> bool {
+        matches!(self.scaling, Scaling::Dynamic { .. } | Scaling::LongRope { .. })
     }
 
     /// How far beyond the configured context sequences may go: only dynamic scaling is made for that.

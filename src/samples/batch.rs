@@ -1,14 +1,22 @@
-//! Laying samples out for the model: how many go through in one pass, and in which order.
+//! Laying samples out for the model: how many go through in one pass, in which order, and what need not be computed.
+//!
+//! Samples are not padded. A beginning that all samples of a pass share, a system prompt as a rule, goes through once;
+//! what comes after the last answer does not go through at all, nor does the last answer token itself, because
+//! nothing is predicted from it.
 
 use std::ops::Range;
 
 use super::Sample;
 
-/// The samples of one pass, without padding: their tokens follow one another, equal lengths side by side.
+/// The samples of one pass: first the tokens that they share, then those of each sample, equal numbers side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// The tokens of all samples.
+    /// The tokens, one to a row.
     pub ids: Vec<u32>,
+    /// The first rows, which are the beginning of every sample.
+    pub prefix: usize,
+    /// The rows of each sample behind the prefix, in their order.
+    pub sequences: Vec<Sequence>,
     pub groups: Vec<Group>,
     /// The answer tokens, sample by sample.
     pub answers: Vec<Answer>,
@@ -16,7 +24,17 @@ pub struct Batch {
     pub samples: Vec<(usize, Range<usize>)>,
 }
 
-/// Samples of one length.
+/// One sample behind the prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequence {
+    pub rows: Range<usize>,
+    /// The length of the whole sample, which some rotary embeddings depend on.
+    pub total: usize,
+    /// The last rows, from the first one on from which an answer is predicted: all that the last layer has to give.
+    pub answered: usize,
+}
+
+/// Sequences of one length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// The first row of the group in the batch.
@@ -40,51 +58,90 @@ pub struct Answer {
 }
 
 impl Batch {
+    /// The rows of the batch.
     pub fn tokens(&self) -> usize {
         self.ids.len()
     }
 
-    fn new(samples: &[Sample], order: &[usize]) -> Self {
-        let mut batch = Batch { ids: Vec::new(), groups: Vec::new(), answers: Vec::new(), samples: Vec::new() };
+    /// The tokens of the longest sample, with the prefix.
+    pub fn longest(&self) -> usize {
+        self.prefix + self.sequences.iter().map(|sequence| sequence.rows.len()).max().unwrap_or(0)
+    }
+
+    /// The positions of the rows, one range after the other, each with the length of the sample that it is of. The
+    /// prefix counts as of the first sample: it is only shared where that makes no difference.
+    pub fn positions(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
+        let total = self.sequences.first().map_or(0, |sequence| sequence.total);
+        let own =
+            self.sequences.iter().map(|sequence| (self.prefix..self.prefix + sequence.rows.len(), sequence.total));
+        std::iter::once((0..self.prefix, total)).chain(own)
+    }
+
+    /// The rows of which something is predicted, with others between them: the last ones of each sequence.
+    pub fn answered_rows(&self) -> impl Iterator<Item = usize> {
+        self.sequences.iter().flat_map(|sequence| sequence.rows.end - sequence.answered..sequence.rows.end)
+    }
+
+    fn new(samples: &[Sample], order: &[usize], prefix: usize) -> Self {
+        let ids = order.first().map_or(Vec::new(), |&index| samples[index].ids[..prefix].to_vec());
+        let mut batch =
+            Batch { ids, prefix, sequences: Vec::new(), groups: Vec::new(), answers: Vec::new(), samples: Vec::new() };
         for &index in order {
             let sample = &samples[index];
-            let (start, length) = (batch.ids.len(), sample.ids.len());
+            let (start, length) = (batch.ids.len(), sample.last_answer() - prefix);
             match batch.groups.last_mut() {
                 Some(group) if group.length == length => group.samples += 1,
                 _ => batch.groups.push(Group { start, samples: 1, length }),
             }
             let first_answer = batch.answers.len();
-            let scored = (1..length).filter(|&place| sample.scored[place]);
-            batch.answers.extend(scored.map(|place| Answer { position: start + place - 1, token: sample.ids[place] }));
+            let scored = (1..sample.ids.len()).filter(|&place| sample.scored[place]);
+            batch
+                .answers
+                .extend(scored.map(|place| Answer { position: start + place - 1 - prefix, token: sample.ids[place] }));
             batch.samples.push((index, first_answer..batch.answers.len()));
-            batch.ids.extend(&sample.ids);
+            let answered = sample.last_answer() + 1 - sample.first_answer();
+            let total = sample.ids.len();
+            batch.sequences.push(Sequence { rows: start..start + length, total, answered });
+            batch.ids.extend(&sample.ids[prefix..sample.last_answer()]);
         }
         batch
     }
 }
 
 /// Divides samples into passes of at most `tokens` tokens each (one sample at least), shortest first so that equal
-/// lengths meet.
-pub fn plan(samples: &[Sample], tokens: usize) -> Vec<Batch> {
+/// lengths meet. `shares` says whether a common beginning may go through once.
+pub fn plan(samples: &[Sample], tokens: usize, shares: bool) -> Vec<Batch> {
     let mut order: Vec<usize> = (0..samples.len()).collect();
-    order.sort_by_key(|&index| samples[index].ids.len());
+    order.sort_by_key(|&index| samples[index].last_answer());
+    let prefix = if shares { common_prefix(samples) } else { 0 };
     let mut batches = Vec::new();
-    let mut current = Vec::new();
-    let mut size = 0;
+    let mut current: Vec<usize> = Vec::new();
+    let mut size = prefix;
     for index in order {
-        let length = samples[index].ids.len();
+        let length = samples[index].last_answer() - prefix;
         if !current.is_empty() && size + length > tokens {
-            batches.push(Batch::new(samples, &current));
+            batches.push(Batch::new(samples, &current, prefix));
             current.clear();
-            size = 0;
+            size = prefix;
         }
         current.push(index);
         size += length;
     }
     if !current.is_empty() {
-        batches.push(Batch::new(samples, &current));
+        batches.push(Batch::new(samples, &current, prefix));
     }
     batches
+}
+
+/// How many tokens all samples begin with, short of any from which an answer is predicted.
+fn common_prefix(samples: &[Sample]) -> usize {
+    let Some((first, others)) = samples.split_first() else { return 0 };
+    if others.is_empty() {
+        return 0;
+    }
+    let shared = |sample: &Sample| first.ids.iter().zip(&sample.ids).take_while(|(a, b)| a == b).count();
+    let unanswered = samples.iter().map(|sample| sample.first_answer() - 1);
+    others.iter().map(shared).chain(unanswered).min().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -98,22 +155,37 @@ mod tests {
     #[test]
     fn equal_lengths_meet_and_answers_look_one_back() {
         let samples = [sample(&[1, 2, 3], &[2]), sample(&[4, 5], &[0, 1]), sample(&[6, 7, 8], &[1, 2])];
-        let batches = plan(&samples, 100);
+        let batches = plan(&samples, 100, true);
         let [batch] = batches.as_slice() else { panic!("one pass is enough") };
-        assert_eq!(batch.ids, [4, 5, 1, 2, 3, 6, 7, 8]);
+        // The last token of each sample is only predicted.
+        assert_eq!(batch.ids, [4, 1, 2, 6, 7]);
         assert_eq!(
             batch.groups,
-            [Group { start: 0, samples: 1, length: 2 }, Group { start: 2, samples: 2, length: 3 }]
+            [Group { start: 0, samples: 1, length: 1 }, Group { start: 1, samples: 2, length: 2 }]
         );
         let positions: Vec<_> = batch.answers.iter().map(|answer| (answer.position, answer.token)).collect();
-        assert_eq!(positions, [(0, 5), (3, 3), (5, 7), (6, 8)]);
+        assert_eq!(positions, [(0, 5), (2, 3), (3, 7), (4, 8)]);
         assert_eq!(batch.samples, [(1, 0..1), (0, 1..2), (2, 2..4)]);
+        assert_eq!(batch.answered_rows().collect::<Vec<_>>(), [0, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_common_beginning_goes_through_once() {
+        let samples = [sample(&[9, 8, 7, 1, 2, 5], &[4]), sample(&[9, 8, 7, 3], &[3]), sample(&[9, 8, 7, 3, 4], &[4])];
+        let batches = plan(&samples, 100, true);
+        let [batch] = batches.as_slice() else { panic!("one pass is enough") };
+        // The third token predicts the answer of the second sample, so it is not shared; nothing is predicted from 5.
+        assert_eq!((batch.prefix, batch.ids.as_slice()), (2, &[9, 8, 7, 7, 1, 7, 3][..]));
+        let positions: Vec<_> = batch.positions().collect();
+        assert_eq!(positions, [(0..2, 4), (2..3, 4), (2..4, 6), (2..4, 5)]);
+        assert_eq!(batch.answers.iter().map(|answer| answer.position).collect::<Vec<_>>(), [2, 4, 6]);
+        assert_eq!(plan(&samples, 100, false)[0].prefix, 0);
     }
 
     #[test]
     fn passes_hold_every_sample_once_within_the_budget() {
         let samples: Vec<_> = (2..20).map(|length| sample(&vec![1; length], &[1])).collect();
-        let batches = plan(&samples, 25);
+        let batches = plan(&samples, 25, false);
         let mut seen: Vec<usize> = batches.iter().flat_map(|batch| batch.samples.iter().map(|(i, _)| *i)).collect();
         seen.sort_unstable();
         assert_eq!(seen, (0..samples.len()).collect::<Vec<_>>());

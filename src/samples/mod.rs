@@ -31,6 +31,16 @@ impl Sample {
     pub fn answers(&self) -> usize {
         self.scored.iter().skip(1).filter(|&&scored| scored).count()
     }
+
+    /// The place of the first answer token; the end of the sample where it has none.
+    pub fn first_answer(&self) -> usize {
+        (1..self.ids.len()).find(|&place| self.scored[place]).unwrap_or(self.ids.len())
+    }
+
+    /// The place of the last answer token; the end of the sample where it has none.
+    pub fn last_answer(&self) -> usize {
+        (1..self.ids.len()).rev().find(|&place| self.scored[place]).unwrap_or(self.ids.len())
+    }
 }
 
 /// What is asked of the samples before they go to the model.
