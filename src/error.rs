@@ -128,6 +128,8 @@ pub enum AdapterError {
     HalfAPair { path: PathBuf, module: String, present: &'static str, absent: &'static str },
     #[error("module `{module}` in `{}` has rank {actual} in its tensors but {expected} in adapter_config.json", path.display())]
     Rank { path: PathBuf, module: String, expected: usize, actual: usize },
+    #[error("tensor `{tensor}` in `{}` does not fit the other factors of module `{module}`", path.display())]
+    Factors { path: PathBuf, module: String, tensor: String },
     #[error("no tensor of `{}` belongs to a numbered layer", path.display())]
     NoLayers { path: PathBuf },
     #[error("`{}` adapts several layer stacks: {}", path.display(), stacks.join(", "))]
@@ -221,7 +223,7 @@ pub enum SweepError {
     NoBf16,
     #[error("interrupted")]
     Interrupted,
-    #[error("a tensor operation failed: {0}")]
+    #[error("a tensor operation failed: {}", .0.to_string().lines().next().unwrap_or_default())]
     Compute(#[from] candle_core::Error),
 }
 

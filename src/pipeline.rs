@@ -9,7 +9,7 @@ use crate::choice::{self, Choice};
 use crate::error::{BaseError, ChoiceError, FileError, Result};
 use crate::files;
 use crate::kernel::Arithmetic;
-use crate::model::Model;
+use crate::model::{Ends, Model};
 use crate::report::{
     AdapterInput, BaseInput, ChoiceOptions, CurvePoint, InputFile, Output, Report, SCHEMA_VERSION, SamplesInput, Tool,
     WorkDone,
@@ -198,8 +198,14 @@ fn prepare_samples(
         );
     }
     let mut samples = samples::encode::encode(raws, text.as_ref(), request.chat, path, &model.path)?;
-    let limits =
-        Limits { context: model.longest_sequence(), truncate: request.truncate, vocabulary: model.config.vocab_size };
+    // An adapter may bring an embedding or a head of another size.
+    let ends = Ends::load(model, adapter)?;
+    let limits = Limits {
+        context: model.longest_sequence(),
+        truncate: request.truncate,
+        vocabulary: ends.vocab_size()?,
+        words: ends.words()?,
+    };
     let truncated = samples::check(&mut samples, limits, path)?;
     let description = SamplesInput {
         path: path.display().to_string(),

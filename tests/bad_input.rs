@@ -272,6 +272,89 @@ fn unsupported_models_and_adapters() {
     );
 }
 
+/// A value that would silently be taken for an absent one changes losses.
+#[test]
+fn values_of_the_wrong_type_in_a_model_configuration() {
+    for (key, value, words) in [
+        ("rms_norm_eps", json!("1e-6"), "is not a positive number"),
+        ("rope_theta", json!(-1), "is not a positive number"),
+        ("rope_scaling", json!("yarn"), "is not an object"),
+        ("rope_parameters", json!({"rope_type": 5}), "is not a name"),
+        ("tie_word_embeddings", json!("true"), "is neither true nor false"),
+        ("num_hidden_layers", json!(-3), "is not a positive integer"),
+    ] {
+        let setup = Setup::new();
+        setup.edit_json("base/config.json", |config| config[key] = value);
+        setup.slim_fails(&[], BAD_INPUT, &[words]);
+    }
+}
+
+#[test]
+fn a_base_model_that_lacks_something() {
+    for (case, tensor) in
+        [("gpt2", "wpe.weight"), ("bloom", "word_embeddings_layernorm.weight"), ("phi", "lm_head.weight")]
+    {
+        let setup = Setup::new();
+        copy_folder(&fixture("pico").join(case).join("base"), &setup.path("other"));
+        let weights = setup.path("other/model.safetensors");
+        let bytes = fs::read(&weights).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap().tensors();
+        let kept: Vec<_> = tensors.into_iter().filter(|(name, _)| !name.ends_with(tensor)).collect();
+        fs::write(&weights, safetensors::serialize(kept, None).unwrap()).unwrap();
+        let mut command = lora_slim();
+        command.arg("scan").arg(fixture("pico").join(case).join("adapter")).arg("--base").arg(setup.path("other"));
+        let output = command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).assert().code(BAD_INPUT);
+        let stderr = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+        assert!(stderr.contains("has no tensor") && stderr.contains(tensor), "{stderr}");
+    }
+}
+
+/// Factors whose sizes contradict each other, or the configuration.
+#[test]
+fn factors_that_do_not_fit() {
+    for (kind, tensor, shape, words) in [
+        ("loha", "layers.1.mlp.down_proj.hada_w1_a", vec![32, 3], "does not fit the other factors"),
+        ("lokr-both", "layers.1.self_attn.q_proj.lokr_w2_a", vec![5], "does not fit the other factors"),
+        ("adalora", "layers.0.self_attn.q_proj.lora_E", vec![1, 1], "does not fit the other factors"),
+        ("saved-norm-suffix", "model.norm.weight", vec![64], "shape [64] where [32] is needed"),
+        ("lora-bias", "layers.1.self_attn.q_proj.lora_B.bias", vec![5], "shape [5] where"),
+    ] {
+        let setup = Setup::new();
+        copy_folder(&fixture("kinds").join(kind), &setup.path("other"));
+        let weights = setup.path("other/adapter_model.safetensors");
+        let bytes = fs::read(&weights).unwrap();
+        let mut tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap().tensors();
+        let zeros = vec![0u8; 4 * shape.iter().product::<usize>()];
+        let found = tensors.iter_mut().find(|(name, _)| name.ends_with(tensor));
+        let (_, view) = found.unwrap_or_else(|| panic!("{kind} has no {tensor}"));
+        *view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, &zeros).unwrap();
+        fs::write(&weights, safetensors::serialize(tensors, None).unwrap()).unwrap();
+        let mut command = lora_slim();
+        command.arg("scan").arg(setup.path("other")).arg("--base").arg(fixture("kinds/base"));
+        let output = command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).assert().code(BAD_INPUT);
+        let stderr = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+        assert!(stderr.contains(words), "{kind}: {stderr}");
+    }
+}
+
+#[test]
+fn contents_that_contradict_the_adapter_configuration() {
+    for (kind, key, value, words) in [
+        ("dora", "use_dora", json!(false), "a magnitude without `use_dora`"),
+        ("default-infix", "use_dora", json!(true), "no magnitude with `use_dora`"),
+        ("trainable-tokens", "trainable_token_indices", json!([5, 99_999]), "trainable_token_indices"),
+    ] {
+        let setup = Setup::new();
+        copy_folder(&fixture("kinds").join(kind), &setup.path("other"));
+        setup.edit_json("other/adapter_config.json", |config| config[key] = value);
+        let mut command = lora_slim();
+        command.arg("scan").arg(setup.path("other")).arg("--base").arg(fixture("kinds/base"));
+        let output = command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).assert().code(BAD_INPUT);
+        let stderr = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+        assert!(stderr.contains(words), "{kind}: {stderr}");
+    }
+}
+
 #[test]
 fn arithmetic_that_the_processor_does_not_have() {
     let setup = Setup::new();

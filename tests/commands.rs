@@ -338,6 +338,33 @@ fn help_completions_and_man_page_come_from_one_definition() {
 }
 
 #[test]
+fn a_cut_keeps_patterns_of_parameters_and_saved_containers() {
+    let folder = TempDir::new().unwrap();
+    let cut = |name: &str, edit: &dyn Fn(&mut Value)| {
+        let (adapter, out) = (folder.path().join(name), folder.path().join(format!("{name}-cut")));
+        copy_folder(&fixture("kinds").join(name), &adapter);
+        let mut config = read_json(&adapter.join("adapter_config.json"));
+        edit(&mut config);
+        fs::write(adapter.join("adapter_config.json"), config.to_string()).unwrap();
+        let mut command = lora_slim();
+        command.arg("cut").arg(&adapter).args(["--boundary", "1", "-o"]).arg(&out).assert().success();
+        lora_slim().arg("verify").arg(&adapter).arg(&out).assert().success();
+        read_json(&out.join("adapter_config.json"))
+    };
+    let patterned = cut("target-parameters-both", &|config| config["alpha_pattern"] = json!({"experts.down_proj": 30}));
+    assert_eq!(patterned["alpha_pattern"], json!({"experts.down_proj": 30}));
+    let routed = cut("router", &|config| {
+        config["target_modules"] = json!(["q_proj", "v_proj", "gate"]);
+        config["target_parameters"] = json!(null);
+    });
+    assert_eq!(routed["target_parameters"], json!(["model.layers.0.mlp.gate.weight"]));
+    assert_eq!(routed["target_modules"], json!(["q_proj", "v_proj"]));
+    let saved = cut("saved-embed-and-norms", &|_| ());
+    let names = saved["modules_to_save"].as_array().unwrap();
+    assert!(names.contains(&json!("model.layers.0.input_layernorm")) && !saved.to_string().contains("layers.1"));
+}
+
+#[test]
 fn the_layers_of_a_vision_tower_are_kept_and_not_counted() {
     let folder = TempDir::new().unwrap();
     let original = fixture("pico/gemma3-vl/adapter");

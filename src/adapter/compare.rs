@@ -107,8 +107,12 @@ fn compare_configs(original: &Adapter, slimmed: &Adapter) -> Vec<Difference> {
     let fixed = keys.into_iter().filter(|key| !SELECTION_KEYS.contains(&key.as_str())).filter(changed);
     differences.extend(fixed.map(|key| Difference::ConfigKey(key.clone())));
     for module in present.keys() {
-        if original.config.scaling_of(module) != slimmed.config.scaling_of(module) {
-            differences.push(Difference::ConfigKey(format!("scaling of {module}")));
+        let scaled = |adapter: &Adapter| {
+            let name = adapter.parameter_of(module).unwrap_or(module.clone());
+            (adapter.config.scaling_of(&name), adapter.config.rank_of(&name))
+        };
+        if scaled(original) != scaled(slimmed) {
+            differences.push(Difference::ConfigKey(format!("rank or scaling of {module}")));
         }
     }
     differences

@@ -69,6 +69,16 @@ impl Delta {
         }
     }
 
+    /// The pair of the transposed weight; `None` of anything but a plain pair.
+    pub fn transposed(&self) -> Option<Self> {
+        match &self.change {
+            Change::LowRank { a, b, scaling } if self.bias.is_none() && self.magnitude.is_none() => {
+                Some(Self::low_rank(b.t().ok()?.contiguous().ok()?, a.t().ok()?.contiguous().ok()?, *scaling))
+            }
+            _ => None,
+        }
+    }
+
     /// What an embedding's pair adds for the tokens `ids`, which are its inputs: (ids, outputs).
     pub fn of_inputs(&self, ids: &[u32]) -> Result<Tensor> {
         match &self.change {

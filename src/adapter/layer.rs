@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::Adapter;
 use super::delta::{Delta, ExpertStack};
 use super::keys::Part;
-use crate::error::{Result, SweepError};
+use crate::error::{AdapterError, Result, SweepError};
 
 /// The changes in one decoder layer, by names inside the layer.
 #[derive(Debug, Clone, Default)]
@@ -97,6 +97,13 @@ impl Adapter {
             return Err(self.unsupported(format!("`target_parameters` without LoRA pairs (`{parameter}`)")).into());
         };
         let (rank, scaling) = (self.config.rank_of(parameter), self.config.scaling_of(parameter));
+        let shape = |name: &str| self.weights.get(name).map_or(&[][..], |entry| &entry.shape);
+        let fits =
+            matches!((shape(a), shape(b)), (&[rows, _], &[_, columns]) if rows == columns && rows % rank.max(1) == 0);
+        if !fits {
+            let (path, module, tensor) = (self.path.clone(), parameter.into(), b.to_string());
+            return Err(AdapterError::Factors { path, module, tensor }.into());
+        }
         let (a, b) = (self.load(a, device)?, self.load(b, device)?);
         Ok(ExpertStack::new(&a, &b, rank, scaling).map_err(SweepError::Compute)?)
     }

@@ -1,5 +1,7 @@
 //! The methods of PEFT as data: what they are called, which numbers their configuration has, what can be done with them.
 
+use super::keys::Part;
+
 /// A method of PEFT that trains something in each module it wraps.
 #[derive(Debug, PartialEq)]
 pub struct Method {
@@ -39,6 +41,20 @@ static METHODS: [Method; 11] = [
     Method { peft_type: "MISS", name: "MiSS", rank: Some("r"), ..OTHER },
     Method { peft_type: "VERA", name: "VeRA", rank: Some("r"), ..OTHER },
 ];
+
+impl Method {
+    /// Whether a tensor of this part belongs to the method. Only known of those that are evaluated.
+    pub fn has(&self, part: Part) -> bool {
+        match (self.peft_type, part) {
+            ("LORA", Part::Factor(_)) => false,
+            ("ADALORA", Part::Factor(name)) => name == "lora_E",
+            ("ADALORA", part) => matches!(part, Part::LoraA | Part::LoraB),
+            ("LOHA", part) => matches!(part, Part::Factor(name) if name.starts_with("hada_")),
+            ("LOKR", part) => matches!(part, Part::Factor(name) if name.starts_with("lokr_")),
+            _ => true,
+        }
+    }
+}
 
 /// The method of a `peft_type`, unless it is none of these.
 pub fn by_peft_type(peft_type: &str) -> Option<&'static Method> {

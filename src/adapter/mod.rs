@@ -4,6 +4,7 @@ mod compare;
 pub mod config;
 mod cut;
 mod delta;
+mod factors;
 pub mod keys;
 mod layer;
 pub mod method;
@@ -93,8 +94,14 @@ impl Adapter {
             Some(list) => list.iter().filter_map(|name| name.as_str()).collect(),
             None => Vec::new(),
         };
-        let saved = self.tensors().filter(|tensor| tensor.key.part == Part::Saved).map(|tensor| tensor.key.module);
-        saved.filter(|module| endings.iter().any(|ending| module.ends_with(ending))).collect()
+        // A saved module may hold others: the outermost one whose name has the ending is what PEFT replaces.
+        let outermost = |module: &str| {
+            let ends = module.match_indices('.').map(|(at, _)| at).chain([module.len()]);
+            let mut names = ends.map(|end| &module[..end]);
+            names.find(|name| endings.iter().any(|ending| name.ends_with(ending))).map(String::from)
+        };
+        let saved = self.tensors().filter(|tensor| tensor.key.part == Part::Saved);
+        saved.filter_map(|tensor| outermost(&tensor.key.module)).collect()
     }
 
     /// The bytes of the tensors, and of those that are kept at boundary `boundary`.
@@ -116,10 +123,23 @@ impl Adapter {
             return Err(self.unsupported(obstacle).into());
         }
         for tensor in self.tensors() {
+            if tensor.key.is_wrapped() && !method.has(tensor.key.part) {
+                return Err(self
+                    .unsupported(format!("the tensor `{}`, which is none of {}", tensor.name, method.name))
+                    .into());
+            }
             let is_convolution = matches!(tensor.key.part, Part::LoraA | Part::LoraB) && tensor.entry.shape.len() != 2
                 || matches!(tensor.key.part, Part::Factor("hada_t1" | "hada_t2" | "lokr_t2"));
             if is_convolution {
                 return Err(self.unsupported(format!("the convolution `{}`", tensor.name)).into());
+            }
+        }
+        let wants_magnitudes = self.config.flag("use_dora");
+        for (module, parts) in self.modules() {
+            if parts.contains_key(&Part::Magnitude) != wants_magnitudes {
+                let has =
+                    if wants_magnitudes { "no magnitude with `use_dora`" } else { "a magnitude without `use_dora`" };
+                return Err(self.unsupported(format!("{has} (`{module}`)")).into());
             }
         }
         Ok(())
@@ -156,6 +176,12 @@ impl Adapter {
             (Part::EmbeddingA, "lora_embedding_A", Part::EmbeddingB, "lora_embedding_B"),
         ];
         for (module, parts) in &modules {
+            if let Some(part) =
+                factors::misshapen(parts, |name| self.weights.get(name).map(|entry| entry.shape.as_slice()))
+            {
+                let tensor = parts[&part].to_string();
+                return Err(AdapterError::Factors { path: path(), module: module.clone(), tensor }.into());
+            }
             for (part_a, name_a, part_b, name_b) in pairs {
                 let (present, absent) = match (parts.get(&part_a), parts.get(&part_b)) {
                     (None, None) => continue,

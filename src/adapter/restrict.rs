@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::keys::stack_and_layer;
-use super::targets::{ExpertModule, TargetModules, Targets, is_suffix, last_segment, names, pattern_matches, strings};
+use super::targets::{MovedModule, TargetModules, Targets, is_suffix, last_segment, names, pattern_matches, strings};
 
 /// Rewrites the keys of `raw` so that PEFT wraps exactly `kept`, a subset of `all`, the modules that the adapter has
 /// tensors for. A list of suffixes keeps its list and gains `layers_to_transform`; wherever that does not give
@@ -15,10 +15,17 @@ pub fn restrict(raw: &mut Map<String, Value>, all: &BTreeSet<&str>, kept: &BTree
     let targets = Targets::from_config(raw).ok();
     restrict_parameters(raw, targets.as_ref(), kept);
     let is_parameter = |module: &str| targets.as_ref().is_some_and(|targets| targets.wraps_by_parameter(module));
-    let is_module = |module: &&&str| !is_parameter(module) && ExpertModule::parse(module).is_none();
+    let is_module = |module: &&&str| !is_parameter(module) && MovedModule::parse(module).is_none();
     let all = &all.iter().filter(is_module).copied().collect::<BTreeSet<&str>>();
     let kept = &kept.iter().filter(is_module).copied().collect::<BTreeSet<&str>>();
+    for key in ["rank_pattern", "alpha_pattern"] {
+        prune_patterns(raw, key, kept);
+    }
     if all.is_empty() {
+        return;
+    }
+    if let Some(pattern) = targets.as_ref().and_then(|targets| pattern_by_layer(targets, kept)) {
+        raw.insert("target_modules".into(), json!(pattern));
         return;
     }
     let mut candidates = Vec::new();
@@ -48,15 +55,26 @@ pub fn restrict(raw: &mut Map<String, Value>, all: &BTreeSet<&str>, kept: &BTree
         // PEFT refuses a pattern without layers.
         raw.get_mut("layers_pattern").map(Value::take);
     }
-    for key in ["rank_pattern", "alpha_pattern"] {
-        prune_patterns(raw, key, kept);
+}
+
+/// The pattern with the kept layers in it, where names in full would not do: PEFT renames the tensors of multimodal
+/// adapters that were saved before transformers 4.52, but takes what the configuration says by the new names.
+fn pattern_by_layer(targets: &Targets, kept: &BTreeSet<&str>) -> Option<String> {
+    const OLD_STACK: &str = "language_model.model.layers";
+    let TargetModules::Pattern(pattern) = &targets.modules else { return None };
+    let places: Vec<(&str, usize)> = kept.iter().filter_map(|module| stack_and_layer(module)).collect();
+    if pattern.eq_ignore_ascii_case("all-linear") || !places.iter().all(|(stack, _)| stack.ends_with(OLD_STACK)) {
+        return None;
     }
+    let layers: BTreeSet<String> = places.iter().map(|(_, layer)| layer.to_string()).collect();
+    let layers = layers.into_iter().collect::<Vec<_>>().join("|");
+    Some(format!(r"(?=.*\.layers\.(?:{layers})\.)(?:{pattern})"))
 }
 
 /// `target_parameters` knows no layers either: the parameters of kept modules are listed in full.
 ///
-/// Single experts are listed so too. PEFT with transformers 5 takes their names for the parameters of every layer,
-/// whatever stands before them, but leaves a list of parameters as it is; it wants gate and up at twice the rank then
+/// Single experts and routers are listed so too. PEFT with transformers 5 takes their names for the parameters of every layer,
+/// whatever stands before them, but leaves a list of parameters as it is; it wants gate and up at twice the rank
 /// (`transformers_weight_conversion.py`).
 fn restrict_parameters(raw: &mut Map<String, Value>, targets: Option<&Targets>, kept: &BTreeSet<&str>) {
     let mut parameters: BTreeSet<String> = BTreeSet::new();
@@ -64,12 +82,16 @@ fn restrict_parameters(raw: &mut Map<String, Value>, targets: Option<&Targets>, 
         let names = targets.map(|targets| targets.parameters_of(owner)).unwrap_or_default();
         parameters.extend(names.into_iter().map(|name| format!("{owner}.{name}")));
     }
-    let experts: Vec<ExpertModule> = kept.iter().filter_map(|module| ExpertModule::parse(module)).collect();
-    parameters.extend(experts.iter().map(ExpertModule::parameter));
-    if targets.is_some_and(|targets| !targets.parameters.is_empty()) || !experts.is_empty() {
+    let moved: Vec<MovedModule> = kept
+        .iter()
+        .filter(|module| targets.is_none_or(|targets| targets.parameters_of(module).is_empty()))
+        .filter_map(|module| MovedModule::parse(module))
+        .collect();
+    parameters.extend(moved.iter().map(MovedModule::parameter));
+    if targets.is_some_and(|targets| !targets.parameters.is_empty()) || !moved.is_empty() {
         raw.insert("target_parameters".into(), json!(parameters));
     }
-    if experts.iter().any(|expert| expert.parameter().ends_with("gate_up_proj")) {
+    if moved.iter().any(|moved| moved.parameter().ends_with("gate_up_proj")) {
         for (key, value) in [("rank_pattern", "r"), ("alpha_pattern", "lora_alpha")] {
             let doubled = raw.get(value).and_then(Value::as_f64).unwrap_or_default() * 2.0;
             let doubled = if key == "rank_pattern" { json!(doubled as u64) } else { json!(doubled) };
@@ -137,12 +159,15 @@ fn by_layer(
     exact.then(|| Selection { target_modules, layers: Some(layers.into_iter().collect()) })
 }
 
-/// Removes the entries that match no kept module: PEFT only warns about them, but a clean adapter gives no warning.
+/// Removes the entries that match no kept module or parameter: PEFT only warns about them, but a clean adapter gives no
+/// warning.
 fn prune_patterns(raw: &mut Map<String, Value>, key: &str, kept: &BTreeSet<&str>) {
+    let parameters = raw.get("target_parameters").and_then(strings).unwrap_or_default();
     if let Some(Value::Object(patterns)) = raw.get_mut(key) {
         // AdaLoRA's keys name a tensor of the module.
         let module_of = |pattern: &str| pattern.strip_suffix(".lora_E").unwrap_or(pattern).to_string();
-        let matches = |pattern: &str| kept.iter().any(|module| pattern_matches(&module_of(pattern), module));
+        let names = || kept.iter().copied().chain(parameters.iter().map(String::as_str));
+        let matches = |pattern: &str| names().any(|name| pattern_matches(&module_of(pattern), name));
         patterns.retain(|pattern, _| pattern == GATE_UP_PATTERN || matches(pattern));
     }
 }

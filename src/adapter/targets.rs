@@ -74,11 +74,11 @@ impl Targets {
         }
     }
 
-    /// Whether a module is wrapped because `target_parameters` names what it holds. Single experts count as parts of the
-    /// parameter that holds all of them, which is what PEFT makes of them with transformers 5.
+    /// Whether a module is wrapped because `target_parameters` names what it holds. Single experts and routers
+    /// count as what PEFT makes of them with transformers 5.
     pub fn wraps_by_parameter(&self, module: &str) -> bool {
         let owner = module.trim_end_matches(".base_layer");
-        let stacked = ExpertModule::parse(owner).map(|expert| expert.parameter());
+        let stacked = MovedModule::parse(owner).map(|moved| moved.parameter());
         let holds = |parameter: String| {
             let (owner, name) = parameter.rsplit_once('.').unwrap_or(("", &parameter));
             self.parameters_of(owner).contains(&name)
@@ -112,27 +112,37 @@ impl Targets {
     }
 }
 
-/// A module of a single expert, as models had them before transformers 5 put all experts of a layer into one parameter.
-pub struct ExpertModule<'a> {
+/// A module that transformers 5 has no more: a single expert, whose matrices are in one parameter for all experts of a
+/// layer, or a router, which is a parameter now.
+pub struct MovedModule<'a> {
     layer: &'a str,
-    /// `w1` or `gate_proj`, for example.
-    pub name: &'a str,
+    /// `w1`, `gate_proj` or, of a router, `gate`.
+    name: &'a str,
 }
 
-impl<'a> ExpertModule<'a> {
-    /// Takes apart `LAYER.mlp.experts.3.gate_proj` or `LAYER.block_sparse_moe.experts.3.w1`.
+impl<'a> MovedModule<'a> {
+    /// Takes apart `LAYER.mlp.experts.3.gate_proj`, `LAYER.block_sparse_moe.experts.3.w1` or `LAYER.mlp.gate`.
     pub fn parse(module: &'a str) -> Option<Self> {
         const NAMES: [&str; 6] = ["w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"];
+        const BLOCKS: [&str; 2] = [".mlp", ".block_sparse_moe"];
         let (rest, name) = module.rsplit_once('.')?;
+        if name == "gate" {
+            let layer = BLOCKS.iter().find_map(|block| rest.strip_suffix(block))?;
+            return Some(Self { layer, name });
+        }
         let (rest, number) = rest.rsplit_once('.')?;
-        let layer = [".mlp.experts", ".block_sparse_moe.experts"].iter().find_map(|end| rest.strip_suffix(end))?;
+        let block = rest.strip_suffix(".experts")?;
+        let layer = BLOCKS.iter().find_map(|name| block.strip_suffix(name))?;
         (number.parse::<usize>().is_ok() && NAMES.contains(&name)).then_some(Self { layer, name })
     }
 
-    /// The parameter that it is a part of with transformers 5.
+    /// The parameter that it is, or is a part of, with transformers 5.
     pub fn parameter(&self) -> String {
-        let name = if ["w2", "down_proj"].contains(&self.name) { "down_proj" } else { "gate_up_proj" };
-        format!("{}.mlp.experts.{name}", self.layer)
+        match self.name {
+            "gate" => format!("{}.mlp.gate.weight", self.layer),
+            "w2" | "down_proj" => format!("{}.mlp.experts.down_proj", self.layer),
+            _ => format!("{}.mlp.experts.gate_up_proj", self.layer),
+        }
     }
 }
 

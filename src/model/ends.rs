@@ -2,6 +2,7 @@
 //!
 //! These parts belong to no layer, so they are kept and active at every boundary.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use candle_core::Tensor;
@@ -19,6 +20,7 @@ pub struct Ends<'a> {
     adapter: &'a Adapter,
     embedding: End<'a>,
     head: End<'a>,
+    embedding_norm: Option<Norm>,
     final_norm: Norm,
     head_bias: Option<Tensor>,
 }
@@ -42,8 +44,11 @@ impl<'a> Ends<'a> {
     pub fn load(model: &'a Model, adapter: &'a Adapter) -> Result<Self> {
         let (mut embedding, mut head) = (End::default(), End::default());
         let mut final_norm = model.weights.final_norm(&model.config, &model.device)?;
+        let mut embedding_norm = model.weights.embedding_norm(&model.config, &model.device)?;
         let mut head_bias = model.weights.head_bias(&model.device)?;
         let is_tied = model.weights.has_tied_head(&model.config);
+        let saved = adapter.saved_modules();
+        let is_shared = |module: &str, part: Part| part == Part::BaseCopy || !saved.contains(module);
         for (module, parts) in adapter.modules() {
             let end = match model.outside(&module) {
                 Some(Outside::Embedding) => &mut embedding,
@@ -82,12 +87,21 @@ impl<'a> Ends<'a> {
                 }
                 (Some(Outside::Embedding), part) => {
                     embedding.saved = Some(tensor.name);
-                    // A copy of the base's weight is loaded into the one that both share.
-                    if part == Part::BaseCopy && is_tied {
+                    // What PEFT did not make a module of its own is loaded into the weight that both share.
+                    if is_tied && is_shared(module, part) {
                         head.saved = head.saved.or(Some(tensor.name));
                     }
                 }
-                (Some(Outside::Head), _) => head.saved = Some(tensor.name),
+                (Some(Outside::Head), part) => {
+                    head.saved = Some(tensor.name);
+                    if is_tied && is_shared(module, part) {
+                        embedding.saved = embedding.saved.or(Some(tensor.name));
+                    }
+                }
+                (Some(Outside::EmbeddingNorm), _) => {
+                    let norm = embedding_norm.as_mut().ok_or_else(|| unsupported(adapter, tensor.name))?;
+                    if is_bias { norm.bias = Some(load()?) } else { norm.weight = load()? }
+                }
                 _ => return Err(unsupported(adapter, &format!("the tensor `{}`", tensor.name))),
             }
         }
@@ -95,7 +109,10 @@ impl<'a> Ends<'a> {
         if is_tied && head.tokens.is_none() {
             head.tokens = embedding.tokens.clone();
         }
-        let mut ends = Self { model, adapter, embedding, head, final_norm, head_bias };
+        if is_tied && adapter.config.flag("ensure_weight_tying") {
+            tie(&mut embedding, &mut head);
+        }
+        let mut ends = Self { model, adapter, embedding, head, embedding_norm, final_norm, head_bias };
         ends.check()?;
         ends.check_modules()?;
         ends.embedding.factor = ends.embedding_factor()?;
@@ -109,9 +126,20 @@ impl<'a> Ends<'a> {
             self.adapter.weights.entry_of_shape(name, &[rows, hidden])?;
         }
         for (tokens, rows) in [&self.embedding.tokens, &self.head.tokens].into_iter().flatten() {
-            if rows.dims() != [tokens.len(), hidden] {
-                return Err(unsupported(self.adapter, "`trainable_token_indices` of another number than its tensor"));
+            let unique: BTreeSet<&usize> = tokens.iter().collect();
+            let is_known = unique.last().is_none_or(|&&last| last < self.model.config.vocab_size);
+            if rows.dims() != [tokens.len(), hidden] || unique.len() != tokens.len() || !is_known {
+                let feature = "`trainable_token_indices` that do not fit its tensor or the vocabulary";
+                return Err(unsupported(self.adapter, feature));
             }
+        }
+        for tensor in self.adapter.tensors().filter(|tensor| tensor.key.part == Part::Saved) {
+            let size = match self.model.outside(&tensor.key.module) {
+                Some(Outside::FinalNorm | Outside::EmbeddingNorm) => hidden,
+                Some(Outside::Head) if tensor.name.ends_with(".bias") => self.words()?,
+                _ => continue,
+            };
+            self.adapter.weights.entry_of_shape(tensor.name, &[size])?;
         }
         Ok(())
     }
@@ -179,6 +207,10 @@ impl<'a> Ends<'a> {
         self.model
     }
 
+    pub fn embedding_norm(&self) -> Option<&Norm> {
+        self.embedding_norm.as_ref()
+    }
+
     pub fn final_norm(&self) -> &Norm {
         &self.final_norm
     }
@@ -187,7 +219,7 @@ impl<'a> Ends<'a> {
     pub fn words(&self) -> Result<usize> {
         match self.head.saved {
             Some(name) => Ok(self.adapter.weights.entry(name)?.shape[0]),
-            None => self.model.weights.head_size(&self.model.config),
+            None => self.model.weights.head_size(),
         }
     }
 
@@ -196,7 +228,7 @@ impl<'a> Ends<'a> {
         let device = &self.model.device;
         let mut weight = match self.head.saved {
             Some(name) => self.adapter.weights.load_rows(name, words.clone(), device)?,
-            None => self.model.weights.head(&self.model.config, words.clone(), device)?,
+            None => self.model.weights.head(words.clone(), device)?,
         };
         if let Some((tokens, rows)) = &self.head.tokens {
             for (row, &token) in tokens.iter().enumerate().filter(|(_, token)| words.contains(token)) {
@@ -211,6 +243,18 @@ impl<'a> Ends<'a> {
             Some(delta) => Ok(head.adapted(&delta.outputs(|b| part(b)?.contiguous())?)?),
             None => Ok(head),
         }
+    }
+}
+
+/// Puts what one end has on the other, too (PEFT's `ensure_weight_tying`): the head's pair is that of the embedding,
+/// transposed.
+fn tie<'a>(embedding: &mut End<'a>, head: &mut End<'a>) {
+    embedding.saved = embedding.saved.or(head.saved);
+    head.saved = head.saved.or(embedding.saved);
+    match (&embedding.delta, &head.delta) {
+        (Some(delta), None) => head.delta = delta.transposed(),
+        (None, Some(delta)) => embedding.delta = delta.transposed(),
+        _ => {}
     }
 }
 

@@ -155,6 +155,7 @@ impl Weights {
                 [(gate, intermediate, hidden), (up, intermediate, hidden), (down, hidden, intermediate)]
             {
                 self.store().entry_of_shape(&format!("{name}.weight"), &[sizes.count, outputs, inputs])?;
+                self.check_expert_bias(&format!("{name}.bias"), sizes.count, outputs)?;
             }
             return Ok(());
         }
@@ -162,6 +163,8 @@ impl Weights {
             let shape = |outputs, inputs| {
                 if names.transposed { [sizes.count, inputs, outputs] } else { [sizes.count, outputs, inputs] }
             };
+            self.check_expert_bias(&format!("{gate_up}_bias"), sizes.count, 2 * intermediate)?;
+            self.check_expert_bias(&format!("{down}_bias"), sizes.count, hidden)?;
             if self.is_mxfp4(&gate_up) {
                 for (name, outputs, inputs) in [(gate_up, 2 * intermediate, hidden), (down, hidden, intermediate)] {
                     self.store()
@@ -178,6 +181,13 @@ impl Weights {
             self.store().entry_of_shape(&gate, &[intermediate, hidden])?;
             self.store().entry_of_shape(&up, &[intermediate, hidden])?;
             self.store().entry_of_shape(&down, &[hidden, intermediate])?;
+        }
+        Ok(())
+    }
+
+    fn check_expert_bias(&self, name: &str, experts: usize, outputs: usize) -> Result<()> {
+        if self.store().get(name).is_some() {
+            self.store().entry_of_shape(name, &[experts, outputs])?;
         }
         Ok(())
     }

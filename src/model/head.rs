@@ -31,7 +31,7 @@ impl Ends<'_> {
         if let Some(embedded) = model.weights.embed_positions(&positions, &model.device)? {
             hidden = (hidden + embedded)?;
         }
-        match model.weights.embedding_norm(&model.config, &model.device)? {
+        match self.embedding_norm() {
             Some(norm) => Ok(norm.forward(&hidden, model.config.family.norms, model.config.norm_eps)?),
             None => Ok(hidden),
         }

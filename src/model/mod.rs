@@ -31,6 +31,7 @@ use crate::tensors::{GgufMetadata, TensorStore};
 pub use config::ModelConfig;
 pub use ends::Ends;
 pub use experts::{Expert, Routed};
+use family::Role;
 pub use head::AnswerRows;
 pub use layer::Layer;
 pub use pass::Pass;
@@ -124,6 +125,11 @@ impl Model {
             } else if self.config.family.linears_transposed {
                 shape.reverse();
             }
+            // A norm of each head may have one row of weights for all, or one for each.
+            let stored = &adapter.weights.entry(tensor.name)?.shape;
+            if role.is_some_and(Role::is_norm) && stored.len() == 2 && stored[1..] == shape[..] {
+                continue;
+            }
             adapter.weights.entry_of_shape(tensor.name, &shape)?;
         }
         Ok(())
@@ -148,7 +154,11 @@ impl Model {
         }
         if let (Some(parameter), Some(a)) = (adapter.parameter_of(module), parts.get(&Part::LoraA)) {
             let experts = self.config.experts.as_ref().map_or(0, |experts| experts.count);
-            adapter.weights.entry_of_shape(a, &[experts * adapter.config.rank_of(&parameter), base_in])?;
+            let folded = experts * adapter.config.rank_of(&parameter);
+            adapter.weights.entry_of_shape(a, &[folded, base_in])?;
+            if let Some(b) = parts.get(&Part::LoraB) {
+                adapter.weights.entry_of_shape(b, &[base_out, folded])?;
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 
 use super::ModelConfig;
-use super::family::{Family, Norms, Outer, Role};
+use super::family::{Family, Norms, Outer, Positions, Role};
 use super::linear::Norm;
 use crate::error::{BaseError, Result, TensorError};
 use crate::tensors::TensorStore;
@@ -122,16 +122,17 @@ impl Weights {
         format!("{}.weight", self.outside_module(Outside::FinalNorm).unwrap_or_default())
     }
 
-    /// The head is a tensor of its own, or the embedding where they are tied.
-    fn head_name(&self, config: &ModelConfig) -> String {
-        // Some checkpoints carry a stale head although the configuration ties it.
-        let own = if config.tied == Some(true) { None } else { self.outside(Outside::Head, "weight") };
-        own.unwrap_or_else(|| self.embedding_name())
+    /// The head is a tensor of its own, or the embedding where the files have none. As with transformers 5, a head that is
+    /// there counts even if the configuration ties it.
+    fn head_name(&self) -> String {
+        self.outside(Outside::Head, "weight").unwrap_or_else(|| self.embedding_name())
     }
 
-    /// Whether the head is the embedding.
+    /// Whether the head is the embedding: the same tensor, or a copy of it that the configuration ties.
     pub fn has_tied_head(&self, config: &ModelConfig) -> bool {
-        self.head_name(config) == self.embedding_name()
+        let bytes = |name: &str| self.store.bytes(name).ok();
+        let (head, embedding) = (self.head_name(), self.embedding_name());
+        head == embedding || config.tied == Some(true) && bytes(&head) == bytes(&embedding)
     }
 
     /// What stands before the names inside layer `layer`, and the names themselves by the role.
@@ -170,9 +171,18 @@ impl Weights {
         let is_here = |role: &Role| {
             role.needs_experts().is_none_or(|needed| needed == sparse)
                 && !(is_shared(*role) && without_shared)
-                && (!config.family.optional.contains(role) || self.norm_names(config, layer, *role).is_some())
+                && (!config.family.optional.contains(role) || self.has_optional(config, layer, *role))
         };
         config.family.roles().filter(is_here).collect()
+    }
+
+    /// Whether this model has a norm that only some of its family have.
+    fn has_optional(&self, config: &ModelConfig, layer: usize, role: Role) -> bool {
+        match (role, config.head_norms) {
+            (Role::MlpNorm, _) => !config.parallel,
+            (_, Some(has)) => has,
+            (_, None) => self.norm_names(config, layer, role).is_some(),
+        }
     }
 
     /// The rows of the embedding.
@@ -185,17 +195,47 @@ impl Weights {
     pub fn check(&self, config: &ModelConfig) -> Result<()> {
         let embedding = [config.vocab_size, config.hidden_size];
         self.store.entry_of_shape(&self.embedding_name(), &embedding)?;
-        let head = self.store.entry(&self.head_name(config))?.shape.clone();
+        let head = self.store.entry(&self.head_name())?.shape.clone();
         if head.get(1) != Some(&config.hidden_size) {
-            self.store.entry_of_shape(&self.head_name(config), &embedding)?;
+            self.store.entry_of_shape(&self.head_name(), &embedding)?;
         }
-        self.store.entry_of_shape(&self.final_norm_name(), &[config.hidden_size])?;
+        self.check_outside(config)?;
         for layer in (0..config.layers).filter(|layer| !config.skipped.contains(layer)) {
             for role in self.roles(config, layer) {
                 self.check_role(config, layer, role)?;
             }
             if config.is_sparse(layer) {
                 self.check_experts(config, layer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_outside(&self, config: &ModelConfig) -> Result<()> {
+        let hidden = config.hidden_size;
+        let missing = |name: String| TensorError::Missing { path: self.store.path().into(), name };
+        // A GGUF file without a head has it tied; a configuration says so.
+        if !self.is_gguf() && config.tied == Some(false) && self.outside(Outside::Head, "weight").is_none() {
+            return Err(missing(self.outside_module(Outside::Head).unwrap_or_default() + ".weight").into());
+        }
+        if let Some(bias) = self.outside(Outside::Head, "bias") {
+            self.store.entry_of_shape(&bias, &[self.head_size()?])?;
+        }
+        let needs_positions = config.family.positions == Positions::Learned;
+        let needs_norm = config.family.outer.embedding_norm.is_some();
+        for (which, needed) in
+            [(Outside::FinalNorm, true), (Outside::EmbeddingNorm, needs_norm), (Outside::Positions, needs_positions)]
+        {
+            let Some(module) = self.outside_module(which).filter(|_| needed) else { continue };
+            let weight = format!("{module}.weight");
+            if which == Outside::Positions {
+                let rows = self.store.entry(&weight)?.shape.first().copied().unwrap_or(0);
+                self.store.entry_of_shape(&weight, &[rows.max(config.context), hidden])?;
+                continue;
+            }
+            self.store.entry_of_shape(&weight, &[hidden])?;
+            if let Some(bias) = self.outside(which, "bias") {
+                self.store.entry_of_shape(&bias, &[hidden])?;
             }
         }
         Ok(())
@@ -215,6 +255,10 @@ impl Weights {
                 let heads = if role == Role::QueryNorm { config.heads } else { config.kv_heads };
                 let expected = if rows == 2 { vec![heads, shape[0]] } else { shape.clone() };
                 self.store.entry_of_shape(&name, &expected)?;
+                let bias = name.replace(".weight", ".bias");
+                if bias != name && self.store.get(&bias).is_some() {
+                    self.store.entry_of_shape(&bias, &expected)?;
+                }
             }
             return Ok(());
         }
@@ -340,13 +384,13 @@ impl Weights {
     }
 
     /// The words that the head knows: more or fewer than the embedding in some multimodal models.
-    pub fn head_size(&self, config: &ModelConfig) -> Result<usize> {
-        Ok(self.store.entry(&self.head_name(config))?.shape.first().copied().unwrap_or(0))
+    pub fn head_size(&self) -> Result<usize> {
+        Ok(self.store.entry(&self.head_name())?.shape.first().copied().unwrap_or(0))
     }
 
     /// Rows `rows` of the head: (rows, hidden).
-    pub fn head(&self, config: &ModelConfig, rows: Range<usize>, device: &Device) -> Result<Tensor> {
-        self.store.load_rows(&self.head_name(config), rows, device)
+    pub fn head(&self, rows: Range<usize>, device: &Device) -> Result<Tensor> {
+        self.store.load_rows(&self.head_name(), rows, device)
     }
 
     /// The bias of the head, (words), where there is one.

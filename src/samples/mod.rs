@@ -50,7 +50,9 @@ pub struct Limits {
     pub context: usize,
     /// Cut longer samples at the context instead of refusing them.
     pub truncate: bool,
+    /// The tokens that have an embedding, and those that have logits.
     pub vocabulary: usize,
+    pub words: usize,
 }
 
 /// Checks encoded samples against the model. Returns how many were cut.
@@ -69,6 +71,11 @@ pub fn check(samples: &mut [Sample], limits: Limits, path: &Path) -> Result<usiz
         }
         if let Some(&id) = sample.ids.iter().find(|&&id| id as usize >= limits.vocabulary) {
             let vocabulary = limits.vocabulary;
+            return Err(SampleError::TokenOutOfVocabulary { path: path.into(), line, id, vocabulary }.into());
+        }
+        let scored = sample.ids.iter().zip(&sample.scored).skip(1).filter(|(_, scored)| **scored);
+        if let Some(id) = scored.map(|(&id, _)| id).find(|&id| id as usize >= limits.words) {
+            let vocabulary = limits.words;
             return Err(SampleError::TokenOutOfVocabulary { path: path.into(), line, id, vocabulary }.into());
         }
         if sample.answers() == 0 {

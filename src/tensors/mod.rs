@@ -181,6 +181,13 @@ impl TensorStore {
             return Err(self.shape_error(&scales, self.entry(&scales)?, vec![index + 1, 0, 0]));
         };
         self.entry_of_shape(&blocks, &[matrices, rows, blocks_per_row, mxfp4::BLOCK / 2])?;
+        for name in [&blocks, &scales] {
+            let dtype = self.entry(name)?.encoding;
+            if dtype != Encoding::Plain(Dtype::U8) {
+                let (path, name) = (self.path.clone(), name.clone());
+                return Err(TensorError::Dtype { path, name, dtype: dtype.to_string() }.into());
+            }
+        }
         if index >= matrices {
             return Err(self.shape_error(&scales, self.entry(&scales)?, vec![index + 1, rows, blocks_per_row]));
         }

@@ -50,6 +50,7 @@ impl ModelConfig {
             windows,
             skipped: BTreeSet::new(),
             tied: None,
+            head_norms: None,
             parallel: keys.boolean("use_parallel_residual").unwrap_or(family.parallel),
             gating: keys.gating(),
             experts: keys.experts(layers, intermediate_size)?,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::fields::Fields;
 use super::{Activation, ExpertSizes, Gating, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
 use crate::error::{BaseError, Result};
-use crate::model::family;
+use crate::model::family::{self, Norms, Sliding};
 
 /// Settings that change what a decoder computes, in a way that this one cannot, and what they mean.
 const UNSUPPORTED: [(&str, &str); 6] = [
@@ -29,6 +29,7 @@ impl ModelConfig {
         let model_type = config.get("model_type").and_then(Value::as_str).ok_or(missing)?;
         let family = family::by_model_type(model_type).ok_or_else(|| unsupported_family(path, model_type))?;
         let fields = Fields { config, family, path };
+        fields.check_types()?;
         let layers = fields.size("num_hidden_layers")?;
         let hidden_size = fields.size("hidden_size")?;
         let heads = fields.size("num_attention_heads")?;
@@ -53,19 +54,20 @@ impl ModelConfig {
             // The embedding tells it better.
             vocab_size: fields.optional_size("vocab_size")?.unwrap_or(1),
             context,
-            norm_eps: fields.float("norm_eps").unwrap_or(1e-6),
+            norm_eps: fields.norm_eps(),
             ropes,
             layer_ropes,
             windows,
             skipped: fields.layers("cross_attention_layers").collect(),
-            tied: fields.flag("tie_word_embeddings").or(tied),
+            tied: tied.or(fields.flag("tie_word_embeddings")),
+            head_norms: Some(fields.flag("qk_layernorm").or(fields.flag("use_qk_norm")).unwrap_or(false)),
             parallel: fields.flag("use_parallel_residual").unwrap_or(family.parallel),
             gating: fields.gating()?,
             experts,
             scales: fields.scales(Scales::plain(family, hidden_size, head_dim)),
             softcaps: Softcaps {
-                attention: fields.float("attn_logit_softcapping"),
-                logits: fields.float("final_logit_softcapping"),
+                attention: fields.own_float("attn_logit_softcapping"),
+                logits: fields.float("final_logit_softcapping").filter(|_| family.scales_embedding),
             },
         };
         config.check(path)
@@ -104,33 +106,47 @@ fn decoder_of(config: &Map<String, Value>) -> (&Map<String, Value>, Option<bool>
 }
 
 impl Fields<'_> {
-    /// The sliding window of each layer: none unless `use_sliding_window`, where that is said; for the layers that
-    /// `layer_types` names or, without it, all but every `sliding_window_pattern`th, or from `max_window_layers` on.
+    fn norm_eps(&self) -> f64 {
+        let key = if self.family.norms == Norms::Layer { "layer_norm_eps" } else { "rms_norm_eps" };
+        self.float(key).or_else(|| self.family.default("norm_eps")).unwrap_or(1e-6)
+    }
+
+    /// The sliding window of each layer.
     fn windows(&self, layers: usize) -> Result<Vec<Option<usize>>> {
-        let layers = layers.min(MOST_LAYERS);
-        let used = self.flag("use_sliding_window");
+        let sliding = self.family.sliding;
         // Some configurations have a window of 0 beside `use_sliding_window: false`.
-        let window = if used == Some(false) { None } else { self.optional_size("sliding_window")? };
-        let types = self.get("layer_types").and_then(Value::as_array);
-        let pattern = self.optional_size("sliding_window_pattern")?;
-        let first = self.optional_size("max_window_layers")?.filter(|_| used.is_some()).unwrap_or(0);
-        let slides = |layer: usize| match (types, pattern) {
-            (Some(types), _) => types.get(layer).and_then(Value::as_str) == Some("sliding_attention"),
-            (None, Some(pattern)) => !(layer + 1).is_multiple_of(pattern),
-            (None, None) => layer >= first,
+        let is_off = sliding == Sliding::Never || self.flag("use_sliding_window") == Some(false);
+        let window = if is_off { None } else { self.optional_size("sliding_window")? };
+        let types = match self.get("layer_types").and_then(Value::as_array) {
+            Some(_) if sliding == Sliding::Always => None,
+            Some(types) if types.len() < layers => return Err(self.problem("layer_types", "is too short").into()),
+            types => types,
         };
-        Ok((0..layers).map(|layer| window.filter(|_| slides(layer))).collect())
+        let most = self.float("max_window_layers").map_or(0, |layers| layers as usize);
+        let pattern = self.optional_size("sliding_window_pattern")?.unwrap_or(1);
+        let slides = |layer: usize| match types {
+            Some(types) => types[layer] == "sliding_attention",
+            None => match sliding {
+                Sliding::Never => false,
+                Sliding::Always => true,
+                Sliding::Pattern => !(layer + 1).is_multiple_of(pattern),
+                Sliding::FromMaxWindowLayers => layer >= most,
+                Sliding::EvenBelowMaxWindowLayers => layer < most && layer.is_multiple_of(2),
+                Sliding::WithoutRope => !self.has_rope(layer),
+            },
+        };
+        Ok((0..layers.min(MOST_LAYERS)).map(|layer| window.filter(|_| slides(layer))).collect())
     }
 
     fn gating(&self) -> Result<Gating> {
-        if let (Some(alpha), Some(limit)) = (self.float("swiglu_alpha"), self.float("swiglu_limit")) {
+        if let (Some(alpha), Some(limit)) = (self.own_float("swiglu_alpha"), self.own_float("swiglu_limit")) {
             return Ok(Gating::Clamped { alpha, limit });
         }
         let Some(name) = self.text("activation") else { return Ok(Gating::By(self.family.activation)) };
         let activation = Activation::named(name);
         let activation = activation.ok_or_else(|| self.unsupported(format!("the activation `{name}`")))?;
         // The first Gemma files say `gelu` and mean the approximation that they were trained with.
-        let means_tanh = self.family.scales_embedding && activation == Activation::Gelu;
+        let means_tanh = self.family.default("gelu_means_tanh").is_some() && activation == Activation::Gelu;
         Ok(Gating::By(if means_tanh { Activation::GeluTanh } else { activation }))
     }
 
@@ -154,15 +170,15 @@ impl Fields<'_> {
     }
 
     fn scales(&self, plain: Scales) -> Scales {
-        let attention = self.float("query_pre_attn_scalar").map_or(plain.attention, |scalar| 1.0 / scalar.sqrt());
-        let logits = self.float("logits_scaling").map_or(plain.logits, |divisor| 1.0 / divisor);
+        let attention = self.own_float("query_pre_attn_scalar").map_or(plain.attention, |scalar| 1.0 / scalar.sqrt());
+        let logits = self.own_float("logits_scaling").map_or(plain.logits, |divisor| 1.0 / divisor);
         // GPT-2 can do without the root.
         let attention = if self.flag("scale_attn_weights") == Some(false) { 1.0 } else { attention };
         Scales {
-            embedding: self.float("embedding_multiplier").unwrap_or(plain.embedding),
-            residual: self.float("residual_multiplier").unwrap_or(plain.residual),
-            attention: self.float("attention_multiplier").unwrap_or(attention),
-            logits: self.float("logit_scale").unwrap_or(logits),
+            embedding: self.own_float("embedding_multiplier").unwrap_or(plain.embedding),
+            residual: self.own_float("residual_multiplier").unwrap_or(plain.residual),
+            attention: self.own_float("attention_multiplier").unwrap_or(attention),
+            logits: self.own_float("logit_scale").unwrap_or(logits),
         }
     }
 }

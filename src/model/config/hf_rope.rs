@@ -40,11 +40,11 @@ impl Fields<'_> {
     }
 
     /// SmolLM3 leaves rotary embedding out of some layers: `no_rope_layers` has 0 for them, or they come at an interval.
-    fn has_rope(&self, layer: usize) -> bool {
+    pub fn has_rope(&self, layer: usize) -> bool {
         match self.get("no_rope_layers").and_then(Value::as_array) {
-            Some(used) => used.get(layer).and_then(Value::as_u64) != Some(0),
+            Some(used) => !used.get(layer).is_some_and(|used| *used == 0 || *used == Value::Bool(false)),
             None => {
-                self.float("no_rope_layer_interval").is_none_or(|every| !(layer + 1).is_multiple_of(every as usize))
+                self.own_float("no_rope_layer_interval").is_none_or(|every| !(layer + 1).is_multiple_of(every as usize))
             }
         }
     }
@@ -59,8 +59,13 @@ impl Fields<'_> {
     ) -> Result<Rope> {
         let number = |key: &str| parameters.and_then(|parameters| parameters.get(key)?.as_f64());
         let theta = number("rope_theta").or_else(|| self.float(theta)).unwrap_or(10_000.0);
-        let part = number("partial_rotary_factor").or_else(|| self.float("partial_rotary_factor")).unwrap_or(1.0);
-        let name = parameters.and_then(|parameters| parameters.get("rope_type").or(parameters.get("type"))?.as_str());
+        let own = self.own_float("partial_rotary_factor");
+        let part = own.map_or(1.0, |own| number("partial_rotary_factor").unwrap_or(own));
+        let name = parameters.and_then(|parameters| parameters.get("rope_type").or(parameters.get("type")));
+        if name.is_some_and(|name| !name.is_string() && !name.is_null()) {
+            return Err(self.problem("rope_type", "is not a name").into());
+        }
+        let name = name.and_then(Value::as_str);
         let need = |key: &'static str| number(key).ok_or_else(|| self.problem(key, "is missing"));
         let list = |key: &'static str| {
             let list = parameters.and_then(|parameters| parameters.get(key)?.as_array());

@@ -39,6 +39,8 @@ pub struct ModelConfig {
     pub skipped: BTreeSet<usize>,
     /// `tie_word_embeddings`, where it is said.
     pub tied: Option<bool>,
+    /// Whether queries and keys are normalised, where only some models of the family do; `None` if the files tell.
+    pub head_norms: Option<bool>,
     /// Attention and MLP both start from the layer's input.
     pub parallel: bool,
     pub gating: Gating,
@@ -140,7 +142,7 @@ impl ModelConfig {
         if let Some(experts) = &self.experts {
             let sizes = [experts.count, experts.intermediate_size, experts.shared_intermediate_size];
             if sizes.iter().any(|&size| size > LARGEST_SIZE) || experts.per_token > experts.count {
-                return Err(wrong("number of experts", "is impossibly large").into());
+                return Err(wrong("number of experts, or of those that a token goes to,", "is impossibly large").into());
             }
         }
         Ok(self)

@@ -1,7 +1,7 @@
 //! Every supported family. An entry says what differs from the one it builds on.
 
 use super::names::*;
-use super::{Experts, Family, Norms, Positions, Role};
+use super::{Experts, Family, Norms, Positions, Role, Sliding};
 use crate::model::config::Activation;
 
 /// Llama 1 to 3.x, SmolLM2 and others under the same type.
@@ -19,6 +19,7 @@ const LLAMA: Family = Family {
     norms_heads_together: false,
     parallel: false,
     positions: Positions::Rotary,
+    sliding: Sliding::Never,
     ropes_only_in_windows: false,
     fused_by_head: false,
     linears_transposed: false,
@@ -39,6 +40,7 @@ const PLAIN: Family = Family { gguf_architectures: &[], gguf_permutes_query_and_
 /// Differs by its window, which the config tells.
 const MISTRAL: Family = Family {
     model_types: &["mistral"],
+    sliding: Sliding::Always,
     defaults: &[
         ("hidden_size", 4096.0),
         ("intermediate_size", 14_336.0),
@@ -54,16 +56,23 @@ const MISTRAL: Family = Family {
 /// Biases on queries, keys and values.
 const QWEN2: Family = Family {
     model_types: &["qwen2"],
+    sliding: Sliding::FromMaxWindowLayers,
     gguf_architectures: &["qwen2"],
-    defaults: &[("use_sliding_window", 0.0)],
+    defaults: &[("use_sliding_window", 0.0), ("sliding_window", 4096.0), ("max_window_layers", 28.0)],
     ..PLAIN
 };
 
 const QWEN3: Family = Family {
     model_types: &["qwen3"],
+    sliding: Sliding::FromMaxWindowLayers,
     gguf_architectures: &["qwen3"],
     layer_names: &[ATTENTION, GATED_MLP, PRE_NORMS, HEAD_NORMS],
-    defaults: &[("head_dim", 128.0), ("use_sliding_window", 0.0)],
+    defaults: &[
+        ("head_dim", 128.0),
+        ("use_sliding_window", 0.0),
+        ("sliding_window", 4096.0),
+        ("max_window_layers", 28.0),
+    ],
     ..PLAIN
 };
 
@@ -73,7 +82,12 @@ const GRANITE: Family = Family {
     gguf_constants: &[("logit_scale_divides", 1.0)],
     gguf_permutes_query_and_key: true,
     gguf_architectures: &["granite"],
-    defaults: &[("attention_multiplier", 1.0)],
+    defaults: &[
+        ("attention_multiplier", 1.0),
+        ("embedding_multiplier", 1.0),
+        ("residual_multiplier", 1.0),
+        ("logits_scaling", 1.0),
+    ],
     ..PLAIN
 };
 
@@ -88,6 +102,7 @@ const GEMMA: Family = Family {
         ("intermediate_size", 24_576.0),
         ("num_hidden_layers", 28.0),
         ("num_attention_heads", 16.0),
+        ("gelu_means_tanh", 1.0),
         ("head_dim", 256.0),
         ("max_position_embeddings", 8192.0),
         ("tie_word_embeddings", 1.0),
@@ -152,6 +167,8 @@ pub static FAMILIES: [Family; 29] = [
         gguf_architectures: &[],
         defaults: &[
             ("use_sliding_window", 0.0),
+            ("sliding_window", 4096.0),
+            ("max_window_layers", 80.0),
             ("num_key_value_heads", 8.0),
             ("norm_eps", 1e-5),
             ("rope_theta", 1_000_000.0),
@@ -161,6 +178,7 @@ pub static FAMILIES: [Family; 29] = [
     QWEN3,
     Family {
         model_types: &["qwen3_vl_text"],
+        sliding: Sliding::Never,
         gguf_architectures: &[],
         defaults: &[("head_dim", 128.0), ("rope_theta", 500_000.0), ("max_position_embeddings", 128_000.0)],
         ..QWEN3
@@ -168,6 +186,7 @@ pub static FAMILIES: [Family; 29] = [
     // Every fourth layer has no rotary embedding.
     Family {
         model_types: &["smollm3"],
+        sliding: Sliding::WithoutRope,
         gguf_constants: &[("no_rope_layer_interval", 4.0)],
         gguf_permutes_query_and_key: true,
         gguf_architectures: &["smollm3"],
@@ -186,6 +205,7 @@ pub static FAMILIES: [Family; 29] = [
     GEMMA,
     Family {
         model_types: &["gemma2"],
+        sliding: Sliding::Pattern,
         gguf_constants: &[("sliding_window_pattern", 2.0)],
         gguf_architectures: &["gemma2"],
         layer_names: &[ATTENTION, GATED_MLP, OUTER_PRE_NORMS, POST_NORMS],
@@ -203,6 +223,7 @@ pub static FAMILIES: [Family; 29] = [
     },
     Family {
         model_types: &["gemma3_text"],
+        sliding: Sliding::Pattern,
         gguf_constants: &[
             ("sliding_window_pattern", 6.0),
             ("rope.freq_base", 1000000.0),
@@ -229,12 +250,14 @@ pub static FAMILIES: [Family; 29] = [
     },
     Family {
         model_types: &["phi3"],
+        sliding: Sliding::Always,
         gguf_architectures: &["phi3"],
         layer_names: &[ATTENTION_FUSED, FUSED_MLP, PRE_NORMS],
         defaults: &[
             ("norm_eps", 1e-5),
             ("max_position_embeddings", 4096.0),
             ("original_max_position_embeddings", 4096.0),
+            ("partial_rotary_factor", 1.0),
         ],
         ..PLAIN
     },
@@ -254,6 +277,7 @@ pub static FAMILIES: [Family; 29] = [
     // Layers without a window have no rotary embedding.
     Family {
         model_types: &["cohere2"],
+        sliding: Sliding::Pattern,
         gguf_constants: &[("sliding_window_pattern", 4.0)],
         gguf_architectures: &["cohere2"],
         layer_names: &[ATTENTION, GATED_MLP, SHARED_NORM],
@@ -271,6 +295,7 @@ pub static FAMILIES: [Family; 29] = [
     },
     Family {
         model_types: &["starcoder2"],
+        sliding: Sliding::Always,
         gguf_architectures: &["starcoder2"],
         layer_names: &[ATTENTION, STARCODER_MLP, PRE_NORMS],
         activation: Activation::GeluTanh,
@@ -348,6 +373,7 @@ pub static FAMILIES: [Family; 29] = [
     },
     Family {
         model_types: &["mixtral"],
+        sliding: Sliding::Always,
         gguf_permutes_query_and_key: true,
         gguf_architectures: &["llama"],
         layer_names: &[ATTENTION, &[(Role::Router, "block_sparse_moe.gate", "ffn_gate_inp")], ROUTER, PRE_NORMS],
@@ -365,6 +391,7 @@ pub static FAMILIES: [Family; 29] = [
     },
     Family {
         model_types: &["qwen2_moe"],
+        sliding: Sliding::EvenBelowMaxWindowLayers,
         gguf_architectures: &["qwen2moe"],
         layer_names: &[
             ATTENTION,
@@ -381,6 +408,8 @@ pub static FAMILIES: [Family; 29] = [
         experts: Some(&EXPERTS),
         defaults: &[
             ("use_sliding_window", 0.0),
+            ("sliding_window", 4096.0),
+            ("max_window_layers", 28.0),
             ("decoder_sparse_step", 1.0),
             ("num_experts_per_tok", 4.0),
             ("num_experts", 60.0),
@@ -391,6 +420,7 @@ pub static FAMILIES: [Family; 29] = [
     },
     Family {
         model_types: &["qwen3_moe"],
+        sliding: Sliding::Always,
         gguf_constants: &[("norm_topk_prob", 1.0)],
         gguf_architectures: &["qwen3moe"],
         layer_names: &[ATTENTION, GATED_MLP, ROUTER, PRE_NORMS, HEAD_NORMS],
@@ -416,11 +446,19 @@ pub static FAMILIES: [Family; 29] = [
             normalises: Some(true),
             ..EXPERTS
         }),
-        defaults: &[("attention_multiplier", 1.0), ("num_experts_per_tok", 2.0), ("num_experts", 8.0)],
+        defaults: &[
+            ("attention_multiplier", 1.0),
+            ("embedding_multiplier", 1.0),
+            ("residual_multiplier", 1.0),
+            ("logits_scaling", 1.0),
+            ("num_experts_per_tok", 2.0),
+            ("num_experts", 8.0),
+        ],
         ..PLAIN
     },
     Family {
         model_types: &["gpt_oss"],
+        sliding: Sliding::Pattern,
         gguf_constants: &[
             ("sliding_window_pattern", 2.0),
             ("swiglu_alpha", 1.702),

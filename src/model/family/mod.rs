@@ -94,6 +94,7 @@ pub struct Family {
     /// Attention and MLP both start from the layer's input; `use_parallel_residual` overrides it.
     pub parallel: bool,
     pub positions: Positions,
+    pub sliding: Sliding,
     /// Only layers with a sliding window have rotary embedding.
     pub ropes_only_in_windows: bool,
     /// [`Role::QueryKeyValue`] has query, key and value of a head together, not all queries first.
@@ -128,6 +129,22 @@ pub enum Positions {
     Alibi,
     /// Learned, added to the embeddings.
     Learned,
+}
+
+/// Which layers have a sliding window, where the configuration has one and does not say by `layer_types`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sliding {
+    /// The family knows no windows, whatever the configuration says.
+    Never,
+    Always,
+    /// All but every `sliding_window_pattern`th.
+    Pattern,
+    /// From `max_window_layers` on.
+    FromMaxWindowLayers,
+    /// Even ones below `max_window_layers`.
+    EvenBelowMaxWindowLayers,
+    /// Those without rotary embedding.
+    WithoutRope,
 }
 
 /// Where the experts of a layer are found, `{}` being an expert's number.
