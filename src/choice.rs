@@ -113,7 +113,7 @@ pub fn verdicts(curve: &Curve, options: &Options) -> Vec<Verdict> {
 
 /// The standard error of Σ differences / Σ tokens, paired over samples, as a ratio estimator: a sample weighs as much as
 /// it has tokens (Cochran, Sampling Techniques, 6.4). `None` with fewer than two samples.
-fn standard_error(differences: &[f64], tokens: &[usize]) -> Option<f64> {
+pub(crate) fn standard_error(differences: &[f64], tokens: &[usize]) -> Option<f64> {
     let n = differences.len() as f64;
     if differences.len() < 2 {
         return None;
@@ -124,7 +124,7 @@ fn standard_error(differences: &[f64], tokens: &[usize]) -> Option<f64> {
     Some((residuals * n / (n - 1.0)).sqrt() / all_tokens)
 }
 
-fn student_quantile(confidence: f64, freedom: usize) -> f64 {
+pub(crate) fn student_quantile(confidence: f64, freedom: usize) -> f64 {
     StudentsT::new(0.0, 1.0, freedom as f64).map_or(f64::INFINITY, |student| student.inverse_cdf(confidence))
 }
 

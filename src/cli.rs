@@ -123,6 +123,9 @@ pub struct EvaluateArgs {
     /// Keep at most this many bytes of tensors, for example 5MB
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub max_bytes: Option<u64>,
+    /// How to find the boundary [default: `adaptive` for slim, `exhaustive` for scan]
+    #[arg(long, value_enum)]
+    pub search: Option<SearchArg>,
     /// Memory for the sweep, for example 700MB [default: 4GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub memory: Option<u64>,
@@ -132,6 +135,14 @@ pub struct EvaluateArgs {
     /// Arithmetic of matrix products; sums are always f32
     #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
     pub precision: PrecisionArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SearchArg {
+    /// Drop boundaries as soon as the samples seen rule them out; the same choice with a probability of 99 %
+    Adaptive,
+    /// Evaluate every boundary on every sample: the whole curve
+    Exhaustive,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

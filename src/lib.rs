@@ -29,6 +29,7 @@ pub mod model;
 pub mod pipeline;
 pub mod report;
 pub mod samples;
+pub mod search;
 pub mod settings;
 pub mod sweep;
 pub mod tensors;

@@ -11,10 +11,11 @@ use crate::files;
 use crate::kernel::Arithmetic;
 use crate::model::{Ends, Model};
 use crate::report::{
-    AdapterInput, BaseInput, ChoiceOptions, CurvePoint, InputFile, Output, Report, SCHEMA_VERSION, SamplesInput, Tool,
-    WorkDone,
+    AdapterInput, BaseInput, ChoiceOptions, CurvePoint, DroppedPoint, InputFile, Output, Report, SCHEMA_VERSION,
+    SamplesInput, Tool, WorkDone,
 };
 use crate::samples::{self, Content, Limits, ReadOptions, Sample, TextModel};
+use crate::search::{self, Dropped};
 use crate::settings;
 use crate::sweep::{self, Curve, Watch};
 use crate::tensors::GgufMetadata;
@@ -33,6 +34,8 @@ pub struct Request {
     pub max_samples: Option<usize>,
     pub truncate: bool,
     pub choice: choice::Options,
+    /// Adaptive with these options, or exhaustive.
+    pub search: Option<search::Options>,
     pub limits: settings::Limits,
     pub arithmetic: Arithmetic,
     pub sweep: sweep::Options,
@@ -59,7 +62,11 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let prepared = prepare_samples(request, &adapter, &model, gguf.as_ref())?;
     // The whole adapter is the measure of every other boundary, so all candidates are evaluated, limits or not.
     let candidates = sweep::candidates(&adapter);
-    let curve = sweep::sweep(&model, &adapter, &prepared.samples, &candidates, &request.sweep, watch)?;
+    let samples = &prepared.samples;
+    let (curve, dropped) = match request.search {
+        Some(options) => search::run(&model, &adapter, samples, &request.choice, options, &request.sweep, watch)?,
+        None => (sweep::sweep(&model, &adapter, samples, &candidates, &request.sweep, watch)?, Vec::new()),
+    };
     let allowed = |boundary: usize| within(&request.limits, &adapter, boundary);
     if !candidates.iter().any(|&boundary| boundary > 0 && allowed(boundary)) {
         return Err(limit_too_small(&request.limits, &adapter).into());
@@ -83,7 +90,13 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
             max_bytes: request.limits.max_bytes,
         }),
         curve: describe_curve(&curve, &adapter, &request.choice),
-        work: Some(WorkDone { passes: curve.work.passes, layer_tokens: curve.work.layer_tokens }),
+        dropped: dropped.iter().map(describe_dropped).collect(),
+        work: Some(WorkDone {
+            passes: curve.work.passes,
+            layer_tokens: curve.work.layer_tokens,
+            exhaustive_layer_tokens: sweep::exhaustive_work(&model, &adapter, samples, &request.sweep)?,
+            error_probability: request.search.map(|options| options.error),
+        }),
         chosen: Some(choice.clone()),
         output,
     };
@@ -111,6 +124,7 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
         samples: None,
         options: None,
         curve: Vec::new(),
+        dropped: Vec::new(),
         work: None,
         chosen: None,
         output: Some(describe_output(adapter, cut)),
@@ -285,6 +299,10 @@ fn describe_curve(curve: &Curve, adapter: &Adapter, options: &choice::Options) -
             per_sample: point.per_sample.clone(),
         })
         .collect()
+}
+
+fn describe_dropped(dropped: &Dropped) -> DroppedPoint {
+    DroppedPoint { boundary: dropped.boundary, samples: dropped.samples, difference: dropped.difference }
 }
 
 fn describe_output(adapter: &Adapter, cut: &Cut) -> Output {

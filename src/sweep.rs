@@ -121,8 +121,17 @@ pub fn sweep(
     Ok(Curve { points, answers, work: Work { passes: batches.len(), layer_tokens: total } })
 }
 
+/// The layer tokens of an exhaustive sweep, to tell what a search saved.
+pub fn exhaustive_work(model: &Model, adapter: &Adapter, samples: &[Sample], options: &Options) -> Result<u64> {
+    let candidates = candidates(adapter);
+    let longest = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
+    let tokens = Budget::new(model, candidates.len(), options.memory).tokens_per_pass(longest)?;
+    let batches = batch::plan(samples, tokens, model.shares_prefixes());
+    Ok(layer_passes(model.config.layers, &candidates) * batches.iter().map(|batch| batch.tokens() as u64).sum::<u64>())
+}
+
 /// How many layers all streams of a token go through together.
-fn layer_passes(layers: usize, candidates: &BTreeSet<usize>) -> u64 {
+pub fn layer_passes(layers: usize, candidates: &BTreeSet<usize>) -> u64 {
     let last = candidates.last().copied().unwrap_or(0);
     let forked: usize = candidates.iter().filter(|&&boundary| boundary < last).map(|boundary| layers - boundary).sum();
     (layers + forked) as u64

@@ -6,4 +6,5 @@ mod bad_input;
 mod commands;
 mod golden;
 mod samples;
+mod search;
 mod streamed;

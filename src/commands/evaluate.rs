@@ -2,14 +2,15 @@
 
 use super::progress::Progress;
 use crate::choice::Rule;
-use crate::cli::EvaluateArgs;
+use crate::cli::{EvaluateArgs, SearchArg};
 use crate::error::Result;
 use crate::pipeline::{self, Evaluation, Request};
 use crate::samples::ReadOptions;
-use crate::{settings, sweep};
+use crate::{search, settings, sweep};
 
-pub fn run(args: EvaluateArgs, quiet: bool) -> Result<Evaluation> {
-    let request = request(args)?;
+/// Evaluates as the flags say; `search` is how where they say nothing.
+pub fn run(args: EvaluateArgs, search: SearchArg, quiet: bool) -> Result<Evaluation> {
+    let request = request(args, search)?;
     let mut progress = Progress::new(quiet);
     let evaluation = pipeline::evaluate(&request, &mut |step| progress.step(step));
     progress.finish();
@@ -20,8 +21,17 @@ pub fn run(args: EvaluateArgs, quiet: bool) -> Result<Evaluation> {
     Ok(evaluation)
 }
 
-fn request(args: EvaluateArgs) -> Result<Request> {
+fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
+    // With limits the choice is not only a matter of the losses, so all are wanted.
+    let is_limited = args.max_layers.is_some() || args.max_bytes.is_some();
+    // Who names the boundary wants to see what it costs among the others.
+    let search = if args.boundary.is_some() { SearchArg::Exhaustive } else { search };
+    let search = match args.search.unwrap_or(search) {
+        SearchArg::Adaptive if !is_limited => Some(search::Options::default()),
+        SearchArg::Adaptive | SearchArg::Exhaustive => None,
+    };
     Ok(Request {
+        search,
         choice: settings::choice_options(&args),
         limits: settings::Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
         sweep: sweep::Options {

@@ -1,12 +1,12 @@
 //! `lora-slim scan`: the curve, for eyes or for programs.
 
 use super::{evaluate, print, print_json};
-use crate::cli::ScanArgs;
+use crate::cli::{ScanArgs, SearchArg};
 use crate::error::Result;
 use crate::report::text;
 
 pub fn run(args: ScanArgs, quiet: bool) -> Result<bool> {
-    let evaluation = evaluate::run(args.evaluate, quiet)?;
+    let evaluation = evaluate::run(args.evaluate, SearchArg::Exhaustive, quiet)?;
     if args.json {
         print_json(&evaluation.report);
     } else {

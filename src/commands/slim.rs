@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{evaluate, print};
 use crate::adapter::Cut;
 use crate::base;
-use crate::cli::SlimArgs;
+use crate::cli::{SearchArg, SlimArgs};
 use crate::error::{ChoiceError, Result};
 use crate::report::text;
 use crate::{files, pipeline};
@@ -17,7 +17,7 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));
     files::check_output(&args.output, &inputs, args.force)?;
 
-    let evaluation = evaluate::run(args.evaluate, quiet)?;
+    let evaluation = evaluate::run(args.evaluate, SearchArg::Adaptive, quiet)?;
     if !quiet {
         print(&text::report(&evaluation.report));
     }

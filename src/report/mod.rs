@@ -31,6 +31,9 @@ pub struct Report {
     /// Lowest boundary first; the last one is the whole adapter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<CurvePoint>,
+    /// Boundaries that an adaptive search did not evaluate on all samples.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub dropped: Vec<DroppedPoint>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<WorkDone>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,6 +141,22 @@ pub struct WorkDone {
     pub passes: usize,
     /// Tokens times layers that went through the decoder.
     pub layer_tokens: u64,
+    /// What evaluating every boundary on every sample would have taken.
+    pub exhaustive_layer_tokens: u64,
+    /// The probability, at most, that this would have led to another choice; absent if it was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_probability: Option<f64>,
+}
+
+/// A boundary that the samples seen ruled out.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct DroppedPoint {
+    pub boundary: usize,
+    /// The samples that it was evaluated on; 0 where its neighbours were enough.
+    pub samples: usize,
+    /// loss(b) − loss(L) on those samples, in nats per answer token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<f64>,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]

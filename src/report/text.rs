@@ -38,6 +38,9 @@ pub fn report(report: &Report) -> String {
         );
     }
     text += &curve(&report.curve, report.chosen.as_ref().map(|choice| choice.boundary));
+    if let Some(line) = saved_work(report) {
+        text += &line;
+    }
     if let Some(choice) = &report.chosen {
         let _ = writeln!(text, "\nboundary {} ({}): {}", choice.boundary, choice.rule.name(), choice.reason);
         let (Some(base), Some(whole)) = (report.curve.first(), report.curve.last()) else { return text };
@@ -51,6 +54,20 @@ pub fn report(report: &Report) -> String {
         let _ = writeln!(text, "{}", size(output));
     }
     text
+}
+
+/// What an adaptive search left out.
+fn saved_work(report: &Report) -> Option<String> {
+    let (work, error) = report.work.as_ref().and_then(|work| Some((work, work.error_probability?)))?;
+    let share = 100.0 * work.layer_tokens as f64 / work.exhaustive_layer_tokens.max(1) as f64;
+    let dropped = report.dropped.len();
+    (dropped > 0).then(|| {
+        format!(
+            "{dropped} more boundaries were ruled out on a part of the samples, wrongly with a probability of at most {} \
+             %; {share:.0} % of the work of evaluating all\n",
+            error * 100.0
+        )
+    })
 }
 
 /// What a cut leaves, on one line.
