@@ -2,10 +2,11 @@
 //!
 //! # Safety
 //! The assembly reads whole blocks of 32 rows and two panels, which [`multiply`] checks to be there, and writes blocks of
-//! 32 × 32 values into a buffer of its own. Tiles belong to the thread; each call sets them up and releases them.
+//! 32 × 32 values into the output or, at its edges, into a buffer of its own. Tiles belong to the thread; each call sets them up and releases them.
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
+use std::mem::MaybeUninit;
 
 use super::pack::{DEPTH, PANEL, ROW_BLOCK};
 
@@ -55,8 +56,8 @@ struct TileConfig {
     rows: [u8; 16],
 }
 
-/// y = Σ a·b over the terms: `a` rows of `depth` values, `b` panels; `y` (rows, outputs).
-pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mut [f32]) {
+/// y = Σ a·b over the terms: `a` rows of `depth` values, `b` panels; `y` (rows, outputs), all of which is written.
+pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mut [MaybeUninit<f32>]) {
     let rows = y.len() / outputs;
     let (row_blocks, panel_pairs) = (rows.div_ceil(BLOCK), outputs.div_ceil(2 * PANEL));
     for (a, b) in terms {
@@ -68,17 +69,24 @@ pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mu
     let mut sixteen = [0u8; 16];
     sixteen[..8].fill(16);
     let config = TileConfig { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: full, rows: sixteen };
-    let mut block = [0f32; BLOCK * BLOCK];
+    let mut block = [MaybeUninit::new(0f32); BLOCK * BLOCK];
     // SAFETY: AMX is available, or this unit would not have been chosen; the configuration is a valid one.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack)) };
     for pair in 0..panel_pairs {
         let columns = (outputs - pair * BLOCK).min(BLOCK);
         for row_block in 0..row_blocks {
-            // SAFETY: the assertions above.
-            unsafe { multiply_block(terms, depth, row_block, pair, &mut block) };
-            for row in 0..(rows - row_block * BLOCK).min(BLOCK) {
-                let start = (row_block * BLOCK + row) * outputs + pair * BLOCK;
-                y[start..start + columns].copy_from_slice(&block[row * BLOCK..row * BLOCK + columns]);
+            let block_rows = (rows - row_block * BLOCK).min(BLOCK);
+            let start = row_block * BLOCK * outputs + pair * BLOCK;
+            if (block_rows, columns) == (BLOCK, BLOCK) {
+                // SAFETY: the assertions above; the block lies inside of y.
+                unsafe { multiply_block(terms, depth, row_block, pair, y.as_mut_ptr().add(start).cast(), outputs) };
+                continue;
+            }
+            // SAFETY: as above; the buffer is one block.
+            unsafe { multiply_block(terms, depth, row_block, pair, block.as_mut_ptr().cast(), BLOCK) };
+            for row in 0..block_rows {
+                let to = &mut y[start + row * outputs..][..columns];
+                to.copy_from_slice(&block[row * BLOCK..row * BLOCK + columns]);
             }
         }
     }
@@ -86,16 +94,17 @@ pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mu
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
-/// 32 rows times 32 outputs, in four tiles.
+/// 32 rows times 32 outputs, in four tiles, written to rows at `out` that are `stride` values apart.
 ///
 /// # Safety
-/// Every term has the rows and panels of the block, and tiles are configured.
+/// Every term has the rows and panels of the block, tiles are configured, and `out` has room for the rows.
 unsafe fn multiply_block(
     terms: &[(&[u16], &[u16])],
     depth: usize,
     row_block: usize,
     pair: usize,
-    block: &mut [f32; BLOCK * BLOCK],
+    out: *mut f32,
+    stride: usize,
 ) {
     let row_bytes = depth * size_of::<u16>();
     // SAFETY: of the caller; the tiles are those of this thread.
@@ -130,15 +139,14 @@ unsafe fn multiply_block(
                 options(nostack, readonly),
             );
         }
-        let out = block.as_mut_ptr();
         asm!(
             "tilestored [{upper} + {line}*1], tmm0",
             "tilestored [{upper} + {line}*1 + 64], tmm1",
             "tilestored [{lower} + {line}*1], tmm2",
             "tilestored [{lower} + {line}*1 + 64], tmm3",
             upper = in(reg) out,
-            lower = in(reg) out.add(16 * BLOCK),
-            line = in(reg) BLOCK * size_of::<f32>(),
+            lower = in(reg) out.add(16 * stride),
+            line = in(reg) stride * size_of::<f32>(),
             options(nostack),
         );
     }

@@ -6,7 +6,7 @@
 use std::arch::x86_64::{
     __m512bh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
 };
-use std::mem::transmute;
+use std::mem::{MaybeUninit, transmute};
 
 use super::pack::PANEL;
 
@@ -19,7 +19,7 @@ pub fn is_available() -> bool {
 }
 
 /// y = Σ a·b over the terms: `a` rows of `depth` values, `b` panels; `y` (rows, outputs).
-pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mut [f32]) {
+pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mut [MaybeUninit<f32>]) {
     let rows = y.len() / outputs;
     let (row_blocks, panel_blocks) = (rows.div_ceil(ROWS), outputs.div_ceil(COLUMNS));
     for (a, b) in terms {
@@ -33,7 +33,7 @@ pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mu
             unsafe { multiply_block(terms, depth, row_block, panels, &mut block) };
             for row in 0..(rows - row_block * ROWS).min(ROWS) {
                 let start = (row_block * ROWS + row) * outputs + panels * COLUMNS;
-                y[start..start + columns].copy_from_slice(&block[row * COLUMNS..row * COLUMNS + columns]);
+                y[start..start + columns].write_copy_of_slice(&block[row * COLUMNS..row * COLUMNS + columns]);
             }
         }
     }

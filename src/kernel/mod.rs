@@ -12,7 +12,10 @@
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod elementwise;
 mod pack;
+
+use std::mem::MaybeUninit;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -118,16 +121,21 @@ impl CustomOp1 for Product<'_> {
             candle_core::bail!("{inputs} inputs instead of {}", self.weight.inputs)
         }
         let outputs = self.weight.outputs;
-        let mut y = vec![0f32; rows * outputs];
+        let mut y: Vec<f32> = Vec::with_capacity(rows * outputs);
         let x = &storage.as_slice::<f32>()?[start..end];
-        y.par_chunks_mut(ROWS * outputs).zip(x.par_chunks(ROWS * inputs)).for_each(|(y, x)| self.block(x, y));
+        y.spare_capacity_mut()[..rows * outputs]
+            .par_chunks_mut(ROWS * outputs)
+            .zip(x.par_chunks(ROWS * inputs))
+            .for_each(|(y, x)| self.block(x, y));
+        // SAFETY: every block writes all of its values.
+        unsafe { y.set_len(rows * outputs) };
         Ok((CpuStorage::F32(y), (rows, outputs).into()))
     }
 }
 
 impl Product<'_> {
-    /// Multiplies at most [`ROWS`] rows.
-    fn block(&self, x: &[f32], y: &mut [f32]) {
+    /// Multiplies at most [`ROWS`] rows and writes all of `y`.
+    fn block(&self, x: &[f32], y: &mut [MaybeUninit<f32>]) {
         let weight = self.weight;
         let split = SplitRows::new(x, weight.inputs, self.precision);
         let terms: Vec<(&[u16], &[u16])> = match (&split.low, &weight.low) {

@@ -4,6 +4,7 @@ use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::Precision;
+use super::elementwise::for_each_processor;
 
 /// Outputs of a panel, and inputs to whose multiple rows and panels are filled up.
 pub const PANEL: usize = 16;
@@ -79,27 +80,34 @@ impl SplitRows {
         let (rows, depth) = (x.len() / inputs, inputs.next_multiple_of(DEPTH));
         let empty = || vec![0u16; rows.next_multiple_of(ROW_BLOCK) * depth];
         let mut high = empty();
-        for (row, high) in x.chunks_exact(inputs).zip(high.chunks_exact_mut(depth)) {
-            row.iter().zip(high).for_each(|(&value, high)| *high = round(value));
+        let mut low = if precision == Precision::Two { Some(empty()) } else { None };
+        for (row, x) in x.chunks_exact(inputs).enumerate() {
+            let place = row * depth..row * depth + inputs;
+            split(x, &mut high[place.clone()], low.as_mut().map_or(&mut [], |low| &mut low[place]));
         }
-        if precision == Precision::One {
-            return Self { high, low: None };
-        }
-        let mut low = empty();
-        for ((row, high), low) in x.chunks_exact(inputs).zip(high.chunks_exact(depth)).zip(low.chunks_exact_mut(depth))
-        {
-            row.iter().zip(high).zip(low).for_each(|((&value, &high), low)| *low = round(value - widen(high)));
-        }
-        Self { high, low: Some(low) }
+        Self { high, low }
     }
 }
 
+for_each_processor! {
+    /// The high and, if there is room for it, the low parts of a row.
+    pub fn split(x: &[f32], high: &mut [u16], low: &mut [u16]) { split_inner }
+}
+
+#[inline(always)]
+fn split_inner(x: &[f32], high: &mut [u16], low: &mut [u16]) {
+    x.iter().zip(&mut *high).for_each(|(&value, high)| *high = round(value));
+    x.iter().zip(high).zip(low).for_each(|((&value, &mut high), low)| *low = round(value - widen(high)));
+}
+
 /// The nearest bf16 value, ties to even. No value that occurs is near the largest, and NaN stays NaN.
+#[inline(always)]
 fn round(value: f32) -> u16 {
     let bits = value.to_bits();
     ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }
 
+#[inline(always)]
 fn widen(value: u16) -> f32 {
     f32::from_bits(u32::from(value) << 16)
 }

@@ -13,6 +13,7 @@ use super::ends::Ends;
 use super::layer::{scaled, softcapped};
 use super::pass::Pass;
 use crate::error::Result;
+use crate::kernel::elementwise::sum_exp;
 use crate::samples::batch::Batch;
 
 /// Rows of the head that are widened at once, and answer positions that meet them at once.
@@ -82,16 +83,7 @@ impl Score {
     /// Takes in the logits of a chunk of the vocabulary.
     fn add(&mut self, logits: &[f32], words: &Range<usize>) {
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        // Eight sums at a time, for the processor's vector unit; each is of at most a few hundred values below 1.
-        let mut lanes = [0f32; 8];
-        let (blocks, rest) = logits.as_chunks::<8>();
-        for block in blocks {
-            for (lane, &logit) in lanes.iter_mut().zip(block) {
-                *lane += (logit - largest).exp();
-            }
-        }
-        let rest: f32 = rest.iter().map(|&logit| (logit - largest).exp()).sum();
-        let scaled: f64 = lanes.into_iter().chain([rest]).map(f64::from).sum();
+        let scaled = sum_exp(logits, largest);
         self.sum.add(f64::from(largest) + scaled.ln());
         if words.contains(&self.target) {
             self.logit = f64::from(logits[self.target - words.start]);
