@@ -33,7 +33,8 @@ pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mu
             unsafe { multiply_block(terms, depth, row_block, panels, &mut block) };
             for row in 0..(rows - row_block * ROWS).min(ROWS) {
                 let start = (row_block * ROWS + row) * outputs + panels * COLUMNS;
-                y[start..start + columns].write_copy_of_slice(&block[row * COLUMNS..row * COLUMNS + columns]);
+                let from = &block[row * COLUMNS..row * COLUMNS + columns];
+                y[start..start + columns].iter_mut().zip(from).for_each(|(to, &value)| _ = to.write(value));
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Matrix products by the bf16 units of x86 processors, at nearly the accuracy of f32.
+//! What the sweep spends its time with, for processors: matrix products by the bf16 units of x86, at nearly the accuracy
+//! of f32, attention over short sequences, and exponentials.
 //!
 //! The weights of most models are bf16, so they are exact here. Activations are split into a high and a low bf16 part,
 //! x = hi + lo with an error of 2⁻¹⁷, and each part is multiplied; sums are taken in f32 by the unit. That is two products,
@@ -10,6 +11,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+pub mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod elementwise;

@@ -1,19 +1,17 @@
 //! Causal attention inside each sample.
 //!
 //! The rows of samples lie one after the other, those of one length together (a [`Group`]), behind a prefix that all of
-//! them begin with. Short samples, the usual case, go through candle's packed attention, which deals queries out to all
-//! processors; for long ones each group goes as one batch of equal sequences through matrix products, which do more per
+//! them begin with. Short samples, the usual case, go through packed attention (`kernel/attention.rs`); for long ones each group goes as one batch of equal sequences through matrix products, which do more per
 //! byte.
 
 use candle_core::{D, Device, Result, Tensor};
-use candle_nn::attention::flash_attn_varlen_cpu;
 use candle_nn::ops::softmax_last_dim;
 use candle_nn::rotary_emb::rope_thd;
 
 use super::family::{Positions, Role};
 use super::layer::softcapped;
-use super::pass::Packed;
 use super::{ModelConfig, Pass, RopeTable};
+use crate::kernel;
 use crate::samples::batch::{Batch, Group};
 
 /// The longest sequence for which packed attention is the faster one.
@@ -72,7 +70,7 @@ pub fn attend(
         sinks,
     };
     let attended = match narrowing.map(|narrowing| &narrowing.packed).or(pass.packed.as_ref()) {
-        Some(packed) => attend_packed(&q, &k, &v, packed, &scores)?,
+        Some(packed) => kernel::attention::attend((&q, &k, &v), packed, scores.scale as f32, scores.window)?,
         None => attend_by_length(&q, &k, &v, pass.batch, &scores)?,
     };
     attended.reshape(((), config.query_size()))
@@ -103,17 +101,8 @@ fn alibi_slopes(heads: usize) -> Vec<f32> {
     (0..power).map(series(power)).chain(rest).map(|slope| slope as f32).collect()
 }
 
-/// All sequences at once: q (queries, heads, head_dim), k and v (rows, kv_heads, head_dim) → (queries, heads, head_dim).
-fn attend_packed(q: &Tensor, k: &Tensor, v: &Tensor, packed: &Packed, scores: &Scores) -> Result<Tensor> {
-    let in_order =
-        |x: &Tensor| packed.keys.as_ref().map_or(Ok(x.clone()), |keys| x.contiguous()?.index_select(keys, 0));
-    let back = scores.window.map(|window| window - 1);
-    let (queries, keys) = (&packed.queries_each, &packed.keys_each);
-    let (k, v) = (in_order(k)?, in_order(v)?);
-    flash_attn_varlen_cpu(q, &k, &v, None, queries, keys, 0, 0, scores.scale as f32, true, back, None)
-}
-
-/// As [`attend_packed`], one length after the other.
+/// One length after the other, by matrix products: q (rows, heads, head_dim), k and v (rows, kv_heads, head_dim) → (rows,
+/// heads, head_dim).
 fn attend_by_length(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, scores: &Scores) -> Result<Tensor> {
     let (_, heads, head_dim) = q.dims3()?;
     let prefix = Group { start: 0, samples: 1, length: batch.prefix };
@@ -195,6 +184,7 @@ fn mask(start: usize, rows: usize, window: Option<usize>, device: &Device) -> Re
 
 #[cfg(test)]
 mod tests {
+    use super::super::pass;
     use super::*;
     use crate::samples::{Sample, batch};
 
@@ -208,12 +198,12 @@ mod tests {
         for (shares, prefix) in [(false, 0), (true, 1)] {
             let batch = &batch::plan(&samples, 1000, shares)[0];
             assert_eq!(batch.prefix, prefix);
-            let packed = Packed::of_lengths(batch, &Device::Cpu)?;
+            let packed = pass::all_rows(batch);
             let random = |heads| Tensor::randn(0f32, 1.0, (batch.tokens(), heads, 8), &Device::Cpu);
             let (q, k, v) = (random(4)?, random(2)?, random(2)?);
             for window in [None, Some(1), Some(5)] {
                 let scores = Scores { scale: 0.3, softcap: None, window, slopes: None, sinks: None };
-                let attended = attend_packed(&q, &k, &v, &packed, &scores)?;
+                let attended = kernel::attention::attend((&q, &k, &v), &packed, 0.3, window)?;
                 let difference = (attended - attend_by_length(&q, &k, &v, batch, &scores)?)?.abs()?.max_all()?;
                 assert!(difference.to_scalar::<f32>()? < 1e-5, "{window:?}: {difference}");
             }
