@@ -1,0 +1,118 @@
+"""Time the loop that people would write instead of lora-slim, and lora-slim beside it.
+
+For every boundary b the loop switches LoRA off in the layers from b on and runs the whole model over
+the samples. Two ways of writing it, each in f32 and bf16:
+
+- plain: one sample after the other, logits of every position,
+- fair: batches of eight samples of like length, the head only at answer positions.
+
+A boundary costs the loop the same wherever it lies, so some are timed and the rest is multiplied.
+
+    python scripts/bench_loop.py ADAPTER BASE SAMPLES.tokens.jsonl [--count 32] [--boundaries 3]
+
+BASE is a Hugging Face folder. lora-slim is target/release/lora-slim. Set OMP_NUM_THREADS to the number of
+processors; nothing else should run. Made with torch 2.15, transformers 5.24 and peft 0.21.2.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import time
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging
+
+from peft_reference import IGNORED, lora_only_in, read_token_samples, scored_tokens
+
+BINARY = Path(__file__).parent.parent / "target" / "release" / "lora-slim"
+BATCH = 8
+
+
+@torch.no_grad()
+def plain(model: PeftModel, samples: list[dict]) -> float:
+    """Nats over all answer tokens."""
+    total = 0.0
+    for sample in samples:
+        logits = model(input_ids=torch.tensor([sample["input_ids"]]), use_cache=False).logits[0, :-1].float()
+        labels = torch.tensor(sample["labels"][1:])
+        total += torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum").item()
+    return total
+
+
+@torch.no_grad()
+def fair(model: PeftModel, samples: list[dict]) -> float:
+    """The same, with fewer and larger products."""
+    total = 0.0
+    ordered = sorted(samples, key=lambda sample: len(sample["input_ids"]))
+    inner = model.base_model.model
+    for start in range(0, len(ordered), BATCH):
+        batch = ordered[start: start + BATCH]
+        longest = max(len(sample["input_ids"]) for sample in batch)
+        ids = torch.zeros(len(batch), longest, dtype=torch.long)
+        labels = torch.full((len(batch), longest), IGNORED)
+        mask = torch.zeros_like(ids)
+        for row, sample in enumerate(batch):
+            length = len(sample["input_ids"])
+            ids[row, :length] = torch.tensor(sample["input_ids"])
+            labels[row, :length] = torch.tensor(sample["labels"])
+            mask[row, :length] = 1
+        hidden = inner.model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state[:, :-1]
+        targets = labels[:, 1:]
+        scored = targets != IGNORED
+        logits = inner.lm_head(hidden[scored]).float()
+        total += torch.nn.functional.cross_entropy(logits, targets[scored], reduction="sum").item()
+    return total
+
+
+def time_loop(way, dtype, args, samples) -> tuple[float, list[float]]:
+    base = AutoModelForCausalLM.from_pretrained(args.base, dtype=dtype).eval()
+    model = PeftModel.from_pretrained(base, args.adapter).to(dtype).eval()
+    layers = base.config.num_hidden_layers
+    boundaries = [round(i * layers / (args.boundaries - 1)) for i in range(args.boundaries)]
+    tokens = sum(scored_tokens(sample["labels"]) for sample in samples)
+    way(model, samples)  # warm
+    losses, start = [], time.perf_counter()
+    for boundary in boundaries:
+        with lora_only_in(model, range(boundary)):
+            losses.append(way(model, samples) / tokens)
+    return (time.perf_counter() - start) / len(boundaries) * (layers + 1), losses
+
+
+def time_tool(args, options: list[str]) -> tuple[float, int]:
+    command = [BINARY, "scan", args.adapter, "--base", args.base, "--samples", args.samples, "--json", "--quiet"]
+    start = time.perf_counter()
+    done = subprocess.run([*command, "--max-samples", str(args.count), *options], capture_output=True, check=True)
+    return time.perf_counter() - start, json.loads(done.stdout)["chosen"]["boundary"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("adapter")
+    parser.add_argument("base")
+    parser.add_argument("samples")
+    parser.add_argument("--count", type=int, default=32)
+    parser.add_argument("--boundaries", type=int, default=3, help="how many of the loop's are timed")
+    args = parser.parse_args()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    samples = read_token_samples(args.samples)[: args.count]
+    for rule in ("smallest", "best"):
+        for search in ("exhaustive", "adaptive"):
+            for precision in ("auto", "f32"):
+                options = ["--choose", rule, "--search", search, "--precision", precision]
+                wall, boundary = time_tool(args, options)
+                print(f"lora-slim {rule:8} {search:10} {precision:4} {wall:7.1f} s  boundary {boundary}")
+    for way in (plain, fair):
+        for dtype in (torch.float32, torch.bfloat16):
+            wall, losses = time_loop(way, dtype, args, samples)
+            name = str(dtype).removeprefix("torch.")
+            print(f"loop {way.__name__:5} {name:8} {wall:7.1f} s  losses", " ".join(f"{loss:.4f}" for loss in losses))
+    print(f"memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB, torch {torch.__version__}")
+
+
+if __name__ == "__main__":
+    main()
