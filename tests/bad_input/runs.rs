@@ -1,0 +1,142 @@
+//! Samples, options and outputs.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{BAD_INPUT, GATE, Setup, USAGE};
+use crate::support::lora_slim;
+
+#[test]
+fn arithmetic_that_the_processor_does_not_have() {
+    let setup = Setup::new();
+    let mut command = lora_slim();
+    command.current_dir(setup.folder.path()).env("LORA_SLIM_UNIT", "none");
+    command.args(["slim", "adapter", "--base", "base", "--samples", "samples.jsonl", "-o", "out"]);
+    let output = command.args(["--precision", "bf16x2"]).assert().code(USAGE);
+    assert!(String::from_utf8_lossy(&output.get_output().stderr).contains("--precision f32"));
+}
+
+#[test]
+fn malformed_samples_name_their_line() {
+    let setup = Setup::new();
+    let good = r#"{"input_ids": [1, 2], "labels": [-100, 2]}"#;
+    for (text, words) in [
+        (String::new(), &["no samples"][..]),
+        (format!("{good}\n{{\"input_ids\": [1"), &["samples.jsonl:2"]),
+        (format!("{good}\n\n[1]"), &["samples.jsonl:3", "JSON object"]),
+        (r#"{"x": 1, "y": 2}"#.into(), &["samples.jsonl:1", "`x`, `y`", "--prompt-field"]),
+        (r#"{"prompt": 1, "completion": "x"}"#.into(), &["`prompt` should be a string"]),
+        (r#"{"messages": [{"content": "x"}]}"#.into(), &["`role`"]),
+        (r#"{"input_ids": [1, 2], "labels": [2]}"#.into(), &["differ in length"]),
+        (r#"{"input_ids": [1, 2], "labels": [-100, 9]}"#.into(), &["-100"]),
+        (r#"{"input_ids": [1, 2], "labels": [1, -100]}"#.into(), &["samples.jsonl:1", "no answer token"]),
+        (r#"{"input_ids": [1, 320]}"#.into(), &["320", "vocabulary of 320"]),
+        (r#"{"messages": [{"role": "user", "content": "x"}]}"#.into(), &["no answer token"]),
+    ] {
+        fs::write(setup.path("samples.jsonl"), text).unwrap();
+        setup.slim_fails(&[], BAD_INPUT, words);
+    }
+    fs::write(setup.path("samples.jsonl"), b"{\"text\": \"\xff\"}").unwrap();
+    setup.slim_fails(&[], BAD_INPUT, &["not UTF-8"]);
+}
+
+#[test]
+fn long_samples_are_refused_or_cut() {
+    let setup = Setup::new();
+    setup.edit_json("base/config.json", |config| config["max_position_embeddings"] = json!(20));
+    setup.slim_fails(&[], BAD_INPUT, &["context 20", "--truncate"]);
+    fs::write(setup.path("samples.jsonl"), json!({"input_ids": vec![5; 40]}).to_string()).unwrap();
+    let output = lora_slim()
+        .current_dir(setup.folder.path())
+        .args(["scan", "adapter", "--base", "base", "--samples", "samples.jsonl", "--truncate", "--boundary", "2"])
+        .assert()
+        .success();
+    let stdout = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+    assert!(stdout.contains("1 samples, 1 cut, 20 tokens, 19 of them scored"), "{stdout}");
+}
+
+#[test]
+fn prompts_without_the_chat_template_are_pointed_out() {
+    let setup = Setup::new();
+    fs::write(setup.path("samples.jsonl"), r#"{"prompt": "x", "completion": "y"}"#).unwrap();
+    let warned = |more: &[&str]| {
+        let output = setup.slim(more).output().unwrap();
+        String::from_utf8_lossy(&output.stderr).contains("add `--chat`")
+    };
+    assert!(warned(&["--dry-run"]));
+    assert!(!warned(&["--dry-run", "--chat"]));
+}
+
+#[test]
+fn text_needs_a_tokenizer_and_chat_a_template() {
+    let setup = Setup::new();
+    fs::write(setup.path("samples.jsonl"), r#"{"prompt": "x", "completion": "y"}"#).unwrap();
+    fs::remove_file(setup.path("base/tokenizer_config.json")).unwrap();
+    setup.slim_fails(&["--chat"], BAD_INPUT, &["no chat template"]);
+    fs::remove_file(setup.path("base/tokenizer.json")).unwrap();
+    setup.slim_fails(&[], BAD_INPUT, &["no tokenizer", "--tokenizer"]);
+}
+
+#[test]
+fn impossible_wishes() {
+    let setup = Setup::new();
+    setup.slim_fails(&["--boundary", "0"], USAGE, &["boundary 0", "between 1 and 6"]);
+    setup.slim_fails(&["--boundary", "7"], USAGE, &["between 1 and 6"]);
+    setup.slim_fails(&["--max-bytes", "10B"], USAGE, &["--max-bytes 10", "smallest adapter"]);
+    setup.slim_fails(&["--memory", "1kB"], USAGE, &["--memory"]);
+    setup.slim_fails(&["--device", "abacus"], USAGE, &["abacus"]);
+}
+
+#[test]
+fn an_adapter_that_does_not_help_is_not_written() {
+    let setup = Setup::new();
+    // The pico adapter is random: whatever it does, the opposite sign does not do as well as both together would.
+    let helps = |alpha: f64| {
+        setup.edit_json("adapter/adapter_config.json", |config| config["lora_alpha"] = json!(alpha));
+        let args = ["scan", "adapter", "--base", "base", "--samples", "samples.jsonl", "--json", "--boundary", "6"];
+        let output = lora_slim().current_dir(setup.folder.path()).args(args).assert().success();
+        let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+        let losses: Vec<f64> =
+            report["curve"].as_array().unwrap().iter().map(|p| p["loss"].as_f64().unwrap()).collect();
+        losses.iter().any(|&loss| loss < losses[0])
+    };
+    // Far too strong, it only does harm.
+    let alpha = [8.0, 200.0, -200.0, 4000.0].into_iter().find(|&alpha| !helps(alpha)).expect("some strength harms");
+    assert!(!helps(alpha));
+    setup.slim_fails(&["--choose", "best"], GATE, &["does not help", "boundary 0"]);
+    // A scan only tells.
+    let args = ["scan", "adapter", "--base", "base", "--samples", "samples.jsonl", "--json", "--choose", "best"];
+    let output = lora_slim().current_dir(setup.folder.path()).args(args).assert().success();
+    let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    assert_eq!(report["chosen"]["boundary"], 0);
+    assert_eq!(report.get("output"), None);
+}
+
+#[test]
+fn outputs_that_must_not_be_written() {
+    let setup = Setup::new();
+    for output in ["adapter", "adapter/inside", "base", "base/inside", ".", "samples.jsonl"] {
+        let code = lora_slim()
+            .current_dir(setup.folder.path())
+            .args(["slim", "adapter", "--base", "base", "--samples", "samples.jsonl", "--force", "--boundary", "2"])
+            .args(["-o", output])
+            .assert()
+            .code(USAGE);
+        let stderr = String::from_utf8_lossy(&code.get_output().stderr).into_owned();
+        assert!(stderr.contains("overlap"), "{output}: {stderr}");
+    }
+    let cut = |more: &[&str]| {
+        let mut command = lora_slim();
+        command.current_dir(setup.folder.path()).args(["cut", "adapter", "--boundary", "2"]).args(more);
+        command.assert()
+    };
+    fs::create_dir(setup.path("mine")).unwrap();
+    fs::write(setup.path("mine/thesis.txt"), "x").unwrap();
+    cut(&["-o", "mine", "--force"]).code(USAGE);
+    assert!(setup.path("mine/thesis.txt").exists());
+    cut(&["-o", "out"]).success();
+    cut(&["-o", "out"]).code(USAGE);
+    cut(&["-o", "out", "--force"]).success();
+    assert!(setup.path("out/adapter_config.json").exists());
+}
