@@ -14,7 +14,7 @@ use candle_core::{Device, Tensor};
 use lora_slim::adapter::Adapter;
 use lora_slim::base::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::model::{Model, ModelConfig};
+use lora_slim::model::{Ends, Model, ModelConfig};
 use lora_slim::samples::{ReadOptions, Sample, encode, read};
 use lora_slim::sweep::{Curve, Options, candidates, sweep};
 
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rate_before = rate(&model.config)?;
     let options = Options { memory: 4 << 30, device: Device::Cpu };
     let start = Instant::now();
-    let curve = sweep(&model, &adapter, &samples, &candidates(&adapter), &options, &mut |_| true)?;
+    let curve = sweep(&Ends::load(&model, &adapter)?, &samples, &candidates(&adapter), &options, &mut |_| true)?;
     let wall = start.elapsed();
     let rate = (rate_before + rate(&model.config)?) / 2.0;
 

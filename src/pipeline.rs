@@ -59,13 +59,14 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let (model, gguf) = Model::open(&base, &request.sweep.device, request.arithmetic)?;
     model.check_fits(&adapter)?;
     check_boundary(request, &model)?;
-    let prepared = prepare_samples(request, &adapter, &model, gguf.as_ref())?;
+    let ends = Ends::load(&model, &adapter)?;
+    let prepared = prepare_samples(request, &ends, gguf.as_ref())?;
     // The whole adapter is the measure of every other boundary, so all candidates are evaluated, limits or not.
     let candidates = sweep::candidates(&adapter);
     let samples = &prepared.samples;
     let (curve, dropped) = match request.search {
-        Some(options) => search::run(&model, &adapter, samples, &request.choice, options, &request.sweep, watch)?,
-        None => (sweep::sweep(&model, &adapter, samples, &candidates, &request.sweep, watch)?, Vec::new()),
+        Some(options) => search::run(&ends, samples, &request.choice, options, &request.sweep, watch)?,
+        None => (sweep::sweep(&ends, samples, &candidates, &request.sweep, watch)?, Vec::new()),
     };
     let allowed = |boundary: usize| within(&request.limits, &adapter, boundary);
     if !candidates.iter().any(|&boundary| boundary > 0 && allowed(boundary)) {
@@ -94,7 +95,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         work: Some(WorkDone {
             passes: curve.work.passes,
             layer_tokens: curve.work.layer_tokens,
-            exhaustive_layer_tokens: sweep::exhaustive_work(&model, &adapter, samples, &request.sweep)?,
+            exhaustive_layer_tokens: sweep::exhaustive_work(&ends, samples, &request.sweep)?,
             error_probability: request.search.map(|options| options.error),
         }),
         chosen: Some(choice.clone()),
@@ -191,12 +192,8 @@ struct Prepared {
     description: SamplesInput,
 }
 
-fn prepare_samples(
-    request: &Request,
-    adapter: &Adapter,
-    model: &Model,
-    gguf: Option<&GgufMetadata>,
-) -> Result<Prepared> {
+fn prepare_samples(request: &Request, ends: &Ends, gguf: Option<&GgufMetadata>) -> Result<Prepared> {
+    let (model, adapter) = (ends.model(), ends.adapter());
     let path = &request.samples;
     let mut raws = samples::read::read(path, &request.read)?;
     raws.truncate(request.max_samples.unwrap_or(usize::MAX));
@@ -213,7 +210,6 @@ fn prepare_samples(
     }
     let mut samples = samples::encode::encode(raws, text.as_ref(), request.chat, path, &model.path)?;
     // An adapter may bring an embedding or a head of another size.
-    let ends = Ends::load(model, adapter)?;
     let limits = Limits {
         context: model.longest_sequence(),
         truncate: request.truncate,

@@ -12,10 +12,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::adapter::Adapter;
 use crate::choice::{self, Rule, standard_error, student_quantile};
 use crate::error::{Error, Result, SweepError};
-use crate::model::Model;
+use crate::model::Ends;
 use crate::samples::Sample;
 use crate::sweep::{self, Curve, Point, Watch, Work};
 
@@ -274,8 +273,7 @@ fn grid(candidates: &[usize]) -> BTreeSet<usize> {
 
 /// Runs a search: evaluates round after round until the choice can be made.
 pub fn run(
-    model: &Model,
-    adapter: &Adapter,
+    ends: &Ends,
     samples: &[Sample],
     choice: &choice::Options,
     options: Options,
@@ -283,11 +281,11 @@ pub fn run(
     watch: Watch,
 ) -> Result<(Curve, Vec<Dropped>)> {
     let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
-    let mut search = Search::new(&sweep::candidates(adapter), &answers, choice, options);
+    let mut search = Search::new(&sweep::candidates(ends.adapter()), &answers, choice, options);
     let mut work = Work::default();
     while let Some(round) = search.next() {
         let chosen: Vec<Sample> = round.samples.iter().map(|&place| samples[place].clone()).collect();
-        let curve = sweep::sweep(model, adapter, &chosen, &round.boundaries, sweep_options, &mut *watch)
+        let curve = sweep::sweep(ends, &chosen, &round.boundaries, sweep_options, &mut *watch)
             .map_err(|error| in_place(error, &round))?;
         work.passes += curve.work.passes;
         work.layer_tokens += curve.work.layer_tokens;

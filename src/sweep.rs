@@ -83,16 +83,15 @@ pub fn candidates(adapter: &Adapter) -> BTreeSet<usize> {
     std::iter::once(0).chain(adapter.layers().into_iter().map(|layer| layer + 1)).collect()
 }
 
-/// Evaluates `candidates` on `samples`.
+/// Evaluates `candidates` of the model and the adapter that `ends` puts together, on `samples`.
 pub fn sweep(
-    model: &Model,
-    adapter: &Adapter,
+    ends: &Ends,
     samples: &[Sample],
     candidates: &BTreeSet<usize>,
     options: &Options,
     watch: Watch,
 ) -> Result<Curve> {
-    let ends = Ends::load(model, adapter)?;
+    let model = ends.model();
     let budget = Budget::new(model, candidates.len(), options.memory);
     let longest = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
     let batches = batch::plan(samples, budget.tokens_per_pass(longest)?, model.shares_prefixes());
@@ -106,7 +105,7 @@ pub fn sweep(
             done += tokens;
             watch(Step { pass, passes: batches.len(), layer, done, total })
         };
-        let losses = one_pass(&ends, adapter, batch, candidates, &budget, &options.device, &mut step)?;
+        let losses = one_pass(ends, batch, candidates, &budget, &options.device, &mut step)?;
         for (point, losses) in points.iter_mut().zip(losses) {
             for (sample, answers) in &batch.samples {
                 let loss: f64 = losses[answers.clone()].iter().sum();
@@ -122,8 +121,8 @@ pub fn sweep(
 }
 
 /// The layer tokens of an exhaustive sweep, to tell what a search saved.
-pub fn exhaustive_work(model: &Model, adapter: &Adapter, samples: &[Sample], options: &Options) -> Result<u64> {
-    let candidates = candidates(adapter);
+pub fn exhaustive_work(ends: &Ends, samples: &[Sample], options: &Options) -> Result<u64> {
+    let (model, candidates) = (ends.model(), candidates(ends.adapter()));
     let longest = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
     let tokens = Budget::new(model, candidates.len(), options.memory).tokens_per_pass(longest)?;
     let batches = batch::plan(samples, tokens, model.shares_prefixes());
@@ -212,7 +211,6 @@ impl<'a> BothLayers<'a> {
 /// The losses of a batch's answer tokens for every candidate: `[candidate][answer]`.
 fn one_pass(
     ends: &Ends,
-    adapter: &Adapter,
     batch: &Batch,
     candidates: &BTreeSet<usize>,
     budget: &Budget,
@@ -229,7 +227,7 @@ fn one_pass(
         if candidates.contains(&index) && index < last {
             forks.push(Stream::new(index, prefix.hidden.clone()));
         }
-        let layer = BothLayers::load(model, adapter, index, device)?;
+        let layer = BothLayers::load(model, ends.adapter(), index, device)?;
         let mut streams: Vec<&mut Stream> = forks.iter_mut().chain([&mut prefix]).collect();
         for group in streams.chunks_mut(side_by_side) {
             group.par_iter_mut().try_for_each(|stream| stream.advance(&layer, &pass))?;

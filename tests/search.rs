@@ -8,7 +8,7 @@ use lora_slim::adapter::Adapter;
 use lora_slim::base::BasePath;
 use lora_slim::choice::{self, Rule, choose};
 use lora_slim::kernel::Arithmetic;
-use lora_slim::model::Model;
+use lora_slim::model::{Ends, Model};
 use lora_slim::samples::Sample;
 use lora_slim::search::{self, Options, Search};
 use lora_slim::sweep::{self, Curve, Point, Work, layer_passes};
@@ -130,12 +130,20 @@ fn figures_of_the_search_are_those_of_the_sweep() {
     let samples: Vec<Sample> = (0..24).map(&mut sample).collect();
     let sweep_options = sweep::Options { memory: 1 << 30, device: Device::Cpu };
     let all = sweep::candidates(&adapter);
-    let exhaustive = sweep::sweep(&model, &adapter, &samples, &all, &sweep_options, &mut |_| true).unwrap();
+    let exhaustive =
+        sweep::sweep(&Ends::load(&model, &adapter).unwrap(), &samples, &all, &sweep_options, &mut |_| true).unwrap();
     for rule in [Rule::Smallest, Rule::Best] {
         let options = choice::Options { rule, ..choice::Options::default() };
         let search_options = Options::default();
-        let (curve, dropped) =
-            search::run(&model, &adapter, &samples, &options, search_options, &sweep_options, &mut |_| true).unwrap();
+        let (curve, dropped) = search::run(
+            &Ends::load(&model, &adapter).unwrap(),
+            &samples,
+            &options,
+            search_options,
+            &sweep_options,
+            &mut |_| true,
+        )
+        .unwrap();
         assert_eq!(curve.points.len() + dropped.len(), exhaustive.points.len());
         for point in &curve.points {
             let same = exhaustive.points.iter().find(|other| other.boundary == point.boundary).unwrap();

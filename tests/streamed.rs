@@ -9,7 +9,7 @@ use lora_slim::adapter::{Adapter, Cut};
 use lora_slim::base::BasePath;
 use lora_slim::files::Staging;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::model::Model;
+use lora_slim::model::{Ends, Model};
 use lora_slim::samples::Sample;
 use lora_slim::sweep::{Options, candidates, sweep};
 use proptest::prelude::*;
@@ -223,7 +223,7 @@ proptest! {
         // A tight budget forces several passes and small tiles; the losses must not depend on it.
         let memory = if tight { 45_000 } else { 1 << 30 };
         let options = Options { memory, device: Device::Cpu };
-        let curve = sweep(&model, &adapter, &samples, &candidates(&adapter), &options, &mut |_| true).unwrap();
+        let curve = sweep(&Ends::load(&model, &adapter).unwrap(), &samples, &candidates(&adapter), &options, &mut |_| true).unwrap();
 
         for point in &curve.points {
             let plain = if point.boundary == 0 {

@@ -56,10 +56,8 @@ impl<'a> Cut<'a> {
         let types = |modules: &mut dyn Iterator<Item = &String>| -> BTreeSet<String> {
             modules.map(|module| module.rsplit('.').next().unwrap_or(module).to_string()).collect()
         };
-        let kept =
-            |module: &&String| self.adapter.layer_of(module).is_none_or(|layer| self.kept_layers.contains(&layer));
         let is_vera = self.adapter.config.method.peft_type == "VERA";
-        if is_vera && types(&mut modules.keys()) != types(&mut modules.keys().filter(kept)) {
+        if is_vera && types(&mut modules.keys()) != types(&mut modules.keys().filter(|module| self.keeps(module))) {
             return Err("VeRA on modules of which some types are only in dropped layers".into());
         }
         Ok(())
@@ -75,13 +73,14 @@ impl<'a> Cut<'a> {
         self.kept_layers == self.adapter.layers()
     }
 
-    fn keeps(&self, tensor: &AdapterTensor) -> bool {
-        self.adapter.layer_of(&tensor.key.module).is_none_or(|layer| self.kept_layers.contains(&layer))
+    /// What lies outside the layers is always kept.
+    fn keeps(&self, module: &str) -> bool {
+        self.adapter.layer_of(module).is_none_or(|layer| self.kept_layers.contains(&layer))
     }
 
     /// The tensors that stay, in the order of the file, or by name where there is no one file.
     fn kept_tensors(&self) -> Vec<AdapterTensor<'a>> {
-        let mut kept: Vec<_> = self.adapter.tensors().filter(|tensor| self.keeps(tensor)).collect();
+        let mut kept: Vec<_> = self.adapter.tensors().filter(|tensor| self.keeps(&tensor.key.module)).collect();
         if self.adapter.weights.is_one_file() {
             kept.sort_by_key(|tensor| tensor.entry.range.start);
         }
@@ -114,9 +113,7 @@ impl<'a> Cut<'a> {
 
     /// The modules of `modules_to_save` that stay.
     fn saved_modules(&self) -> BTreeSet<String> {
-        let is_kept =
-            |module: &String| self.adapter.layer_of(module).is_none_or(|layer| self.kept_layers.contains(&layer));
-        self.adapter.saved_modules().into_iter().filter(is_kept).collect()
+        self.adapter.saved_modules().into_iter().filter(|module| self.keeps(module)).collect()
     }
 
     /// Writes the whole folder into `staging`, without the report.

@@ -207,6 +207,10 @@ impl<'a> Ends<'a> {
         self.model
     }
 
+    pub fn adapter(&self) -> &Adapter {
+        self.adapter
+    }
+
     pub fn embedding_norm(&self) -> Option<&Norm> {
         self.embedding_norm.as_ref()
     }
