@@ -16,7 +16,7 @@ use lora_slim::base::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::model::{Ends, Model, ModelConfig};
 use lora_slim::samples::{ReadOptions, Sample, encode, read};
-use lora_slim::sweep::{Curve, Options, candidates, sweep};
+use lora_slim::sweep::{Curve, Options, sweep};
 
 /// Rows of the products that are timed: about those of a stream of 64 samples.
 const ROWS: usize = 4096;
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rate_before = rate(&model.config)?;
     let options = Options { memory: 4 << 30, device: Device::Cpu };
     let start = Instant::now();
-    let curve = sweep(&Ends::load(&model, &adapter)?, &samples, &candidates(&adapter), &options, &mut |_| true)?;
+    let curve = sweep(&[Ends::load(&model, &adapter)?], &samples, &options, &mut |_| true)?.remove(0);
     let wall = start.elapsed();
     let rate = (rate_before + rate(&model.config)?) / 2.0;
 

@@ -221,6 +221,8 @@ pub enum SweepError {
     Device { device: String },
     #[error("this processor has no bf16 unit that can be used")]
     NoBf16,
+    #[error("the adapters of one sweep have different base models, or there are none")]
+    NoCommonBase,
     #[error("interrupted")]
     Interrupted,
     #[error("a tensor operation failed: {}", .0.to_string().lines().next().unwrap_or_default())]
@@ -260,7 +262,7 @@ impl Error {
             Error::Choice(_) => Kind::Usage,
             Error::Adapter(AdapterError::LayerOutOfRange { .. } | AdapterError::UnknownStack { .. }) => Kind::Usage,
             Error::Sweep(SweepError::Interrupted) => Kind::Interrupted,
-            Error::Sweep(SweepError::Compute(_)) => Kind::Internal,
+            Error::Sweep(SweepError::Compute(_) | SweepError::NoCommonBase) => Kind::Internal,
             Error::Sweep(SweepError::Memory { .. } | SweepError::Device { .. } | SweepError::NoBf16) => Kind::Usage,
             Error::Tensor(_) | Error::Adapter(_) | Error::Base(_) | Error::Sample(_) | Error::Sweep(_) => {
                 Kind::BadInput

@@ -64,10 +64,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     // The whole adapter is the measure of every other boundary, so all candidates are evaluated, limits or not.
     let candidates = sweep::candidates(&adapter);
     let samples = &prepared.samples;
-    let (curve, dropped) = match request.search {
-        Some(options) => search::run(&ends, samples, &request.choice, options, &request.sweep, watch)?,
-        None => (sweep::sweep(&ends, samples, &candidates, &request.sweep, watch)?, Vec::new()),
-    };
+    let (curve, dropped) = curve_of(&ends, samples, request, watch)?;
     let allowed = |boundary: usize| within(&request.limits, &adapter, boundary);
     if !candidates.iter().any(|&boundary| boundary > 0 && allowed(boundary)) {
         return Err(limit_too_small(&request.limits, &adapter).into());
@@ -102,6 +99,19 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         output,
     };
     Ok(Evaluation { adapter, base, curve, choice, report })
+}
+
+/// The curve of one adapter, and what a search dropped from it.
+fn curve_of(ends: &Ends, samples: &[Sample], request: &Request, watch: Watch) -> Result<(Curve, Vec<Dropped>)> {
+    let ends = std::slice::from_ref(ends);
+    let mut found = match request.search {
+        Some(options) => search::run(ends, samples, &request.choice, options, &request.sweep, watch)?,
+        None => {
+            let curves = sweep::sweep(ends, samples, &request.sweep, watch)?;
+            curves.into_iter().map(|curve| (curve, Vec::new())).collect()
+        }
+    };
+    Ok(found.remove(0))
 }
 
 /// Writes a cut that was not evaluated, and the report of it. The input is hashed while it is copied: one takes about

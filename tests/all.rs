@@ -8,3 +8,4 @@ mod golden;
 mod samples;
 mod search;
 mod streamed;
+mod together;

@@ -17,9 +17,12 @@ use serde_json::Value;
 use crate::support::{fixture, read_json};
 
 const LAYERS: usize = 30;
+const CURVES: u64 = 600;
+const KINDS: usize = 6;
 
-/// Losses of real samples: what each boundary adds to the mean, and the answer tokens.
+/// Losses of real samples: the mean at each boundary, what each sample adds to it, and the answer tokens.
 struct Noise {
+    means: Vec<f64>,
     residuals: Vec<Vec<f64>>,
     answers: Vec<usize>,
 }
@@ -30,17 +33,22 @@ impl Noise {
         let numbers = |value: &Value| value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>();
         let answers: Vec<usize> = numbers(&file["answers"]).into_iter().map(|tokens| tokens as usize).collect();
         let all: usize = answers.iter().sum();
-        let residual = |losses: Vec<f64>| {
-            let mean = losses.iter().sum::<f64>() / all as f64;
+        let losses: Vec<Vec<f64>> = file["per_sample"].as_array().unwrap().iter().map(numbers).collect();
+        let means: Vec<f64> = losses.iter().map(|losses| losses.iter().sum::<f64>() / all as f64).collect();
+        let residual = |(losses, mean): (&Vec<f64>, &f64)| {
             losses.iter().zip(&answers).map(|(loss, &tokens)| loss - mean * tokens as f64).collect()
         };
-        let residuals = file["per_sample"].as_array().unwrap().iter().map(|row| residual(numbers(row))).collect();
-        Self { residuals, answers }
+        let residuals = losses.iter().zip(&means).map(residual).collect();
+        Self { means, residuals, answers }
     }
 }
 
 /// Mean losses per token over the boundaries.
-fn shape(kind: usize, random: &mut fastrand::Rng) -> Vec<f64> {
+fn shape(kind: usize, noise: &Noise, random: &mut fastrand::Rng) -> Vec<f64> {
+    // A real one: a wide valley with a step in it.
+    if kind == 5 {
+        return noise.means.clone();
+    }
     let gain = 0.2 + 0.8 * random.f64();
     let bend = 0.3 + 0.5 * random.f64();
     (0..=LAYERS)
@@ -63,7 +71,7 @@ fn shape(kind: usize, random: &mut fastrand::Rng) -> Vec<f64> {
 fn simulate(kind: usize, samples: usize, noise: &Noise, random: &mut fastrand::Rng) -> Curve {
     let drawn: Vec<usize> = (0..samples).map(|_| random.usize(..noise.answers.len())).collect();
     let answers: Vec<usize> = drawn.iter().map(|&sample| noise.answers[sample]).collect();
-    let points = shape(kind, random).into_iter().enumerate().map(|(boundary, mean)| {
+    let points = shape(kind, noise, random).into_iter().enumerate().map(|(boundary, mean)| {
         let loss = |&sample: &usize| {
             mean * noise.answers[sample] as f64 + noise.residuals[boundary][sample] + 0.05 * (random.f64() - 0.5)
         };
@@ -76,15 +84,23 @@ fn simulate(kind: usize, samples: usize, noise: &Noise, random: &mut fastrand::R
 fn searched(curve: &Curve, options: &choice::Options, seed: u64) -> (usize, f64) {
     let candidates: BTreeSet<usize> = (0..=LAYERS).collect();
     let mut search = Search::new(&candidates, &curve.answers, options, Options { seed, ..Options::default() });
+    let parts = search.parts();
+    let mut walked = BTreeSet::new();
     let mut work = 0;
     while let Some(round) = search.next() {
-        work += layer_passes(LAYERS, &round.boundaries) * round.samples.len() as u64;
+        let samples = &parts[round.part];
+        // The states of the prefix are kept from the first round on the same samples.
+        let passes = match walked.insert(round.part) {
+            true => layer_passes(LAYERS, &round.boundaries),
+            false => round.boundaries.iter().map(|boundary| (LAYERS - boundary) as u64).sum(),
+        };
+        work += passes * samples.len() as u64;
         let point = |&boundary: &usize| Point {
             boundary,
-            per_sample: round.samples.iter().map(|&sample| curve.points[boundary].per_sample[sample]).collect(),
+            per_sample: samples.iter().map(|&sample| curve.points[boundary].per_sample[sample]).collect(),
         };
         let points: Vec<Point> = round.boundaries.iter().map(point).collect();
-        search.add(&round, &points);
+        search.add(&points);
     }
     let (seen, _) = search.finish(Work::default());
     let exhaustive = layer_passes(LAYERS, &candidates) * curve.answers.len() as u64;
@@ -97,11 +113,10 @@ fn the_search_chooses_as_all_evaluations_would() {
     for rule in [Rule::Smallest, Rule::Best] {
         let options = choice::Options { rule, ..choice::Options::default() };
         let (mut agreed, mut shares) = (0, Vec::new());
-        const CURVES: u64 = 300;
         for seed in 0..CURVES {
             let mut random = fastrand::Rng::with_seed(seed);
             let samples = [32, 64, 160][seed as usize % 3];
-            let curve = simulate((seed as usize / 3) % 5, samples, &noise, &mut random);
+            let curve = simulate((seed as usize / 3) % KINDS, samples, &noise, &mut random);
             let (found, share) = searched(&curve, &options, seed);
             agreed += u64::from(found == choose(&curve, &options, |_| true).boundary);
             shares.push(share);
@@ -111,7 +126,7 @@ fn the_search_chooses_as_all_evaluations_would() {
         let (median, worst) = (shares[shares.len() / 2], shares[shares.len() - 1]);
         println!("{rule:?}: agreement {agreement:.3}, work {median:.3} of the exhaustive (median), {worst:.3} (worst)");
         assert!(agreement >= 1.0 - Options::default().error, "{rule:?}: {agreement}");
-        assert!(median < 0.6 && worst < 1.2, "{rule:?}: {median}, {worst}");
+        assert!(median < 0.45 && worst < 1.0, "{rule:?}: {median}, {worst}");
     }
 }
 
@@ -129,21 +144,12 @@ fn figures_of_the_search_are_those_of_the_sweep() {
     };
     let samples: Vec<Sample> = (0..24).map(&mut sample).collect();
     let sweep_options = sweep::Options { memory: 1 << 30, device: Device::Cpu };
-    let all = sweep::candidates(&adapter);
-    let exhaustive =
-        sweep::sweep(&Ends::load(&model, &adapter).unwrap(), &samples, &all, &sweep_options, &mut |_| true).unwrap();
+    let ends = [Ends::load(&model, &adapter).unwrap()];
+    let exhaustive = sweep::sweep(&ends, &samples, &sweep_options, &mut |_| true).unwrap().remove(0);
     for rule in [Rule::Smallest, Rule::Best] {
         let options = choice::Options { rule, ..choice::Options::default() };
-        let search_options = Options::default();
-        let (curve, dropped) = search::run(
-            &Ends::load(&model, &adapter).unwrap(),
-            &samples,
-            &options,
-            search_options,
-            &sweep_options,
-            &mut |_| true,
-        )
-        .unwrap();
+        let found = search::run(&ends, &samples, &options, Options::default(), &sweep_options, &mut |_| true).unwrap();
+        let (curve, dropped) = &found[0];
         assert_eq!(curve.points.len() + dropped.len(), exhaustive.points.len());
         for point in &curve.points {
             let same = exhaustive.points.iter().find(|other| other.boundary == point.boundary).unwrap();
@@ -151,6 +157,6 @@ fn figures_of_the_search_are_those_of_the_sweep() {
                 assert!((a - b).abs() < 1e-3, "boundary {}: {a} instead of {b}", point.boundary);
             }
         }
-        assert_eq!(choose(&curve, &options, |_| true).boundary, choose(&exhaustive, &options, |_| true).boundary);
+        assert_eq!(choose(curve, &options, |_| true).boundary, choose(&exhaustive, &options, |_| true).boundary);
     }
 }

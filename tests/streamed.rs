@@ -11,7 +11,7 @@ use lora_slim::files::Staging;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::model::{Ends, Model};
 use lora_slim::samples::Sample;
-use lora_slim::sweep::{Options, candidates, sweep};
+use lora_slim::sweep::{Options, sweep};
 use proptest::prelude::*;
 use proptest::test_runner::TestRng;
 use serde_json::json;
@@ -223,7 +223,8 @@ proptest! {
         // A tight budget forces several passes and small tiles; the losses must not depend on it.
         let memory = if tight { 45_000 } else { 1 << 30 };
         let options = Options { memory, device: Device::Cpu };
-        let curve = sweep(&Ends::load(&model, &adapter).unwrap(), &samples, &candidates(&adapter), &options, &mut |_| true).unwrap();
+        let ends = [Ends::load(&model, &adapter).unwrap()];
+        let curve = sweep(&ends, &samples, &options, &mut |_| true).unwrap().remove(0);
 
         for point in &curve.points {
             let plain = if point.boundary == 0 {

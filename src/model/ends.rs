@@ -23,6 +23,8 @@ pub struct Ends<'a> {
     embedding_norm: Option<Norm>,
     final_norm: Norm,
     head_bias: Option<Tensor>,
+    /// Whether the adapter changes nothing here.
+    is_plain: bool,
 }
 
 /// What an adapter does to an embedding or a head.
@@ -46,6 +48,7 @@ impl<'a> Ends<'a> {
         let mut final_norm = model.weights.final_norm(&model.config, &model.device)?;
         let mut embedding_norm = model.weights.embedding_norm(&model.config, &model.device)?;
         let mut head_bias = model.weights.head_bias(&model.device)?;
+        let mut is_plain = true;
         let is_tied = model.weights.has_tied_head(&model.config);
         let saved = adapter.saved_modules();
         let is_shared = |module: &str, part: Part| part == Part::BaseCopy || !saved.contains(module);
@@ -56,6 +59,7 @@ impl<'a> Ends<'a> {
                 _ if adapter.layer_of(&module).is_some() || is_of_tower(&module) => continue,
                 _ => return Err(unsupported(adapter, &format!("module `{module}`"))),
             };
+            is_plain = false;
             let rows = |part: Part| parts.get(&part).map(|name| adapter.load(name, &model.device)).transpose();
             end.delta = match (rows(Part::EmbeddingA)?, rows(Part::EmbeddingB)?) {
                 // The tokens are the inputs of an embedding's pair.
@@ -71,6 +75,7 @@ impl<'a> Ends<'a> {
             if adapter.layer_of(module).is_some() || is_of_tower(module) {
                 continue;
             }
+            is_plain = false;
             let is_bias = tensor.name.ends_with(".bias");
             let load = || adapter.load(tensor.name, &model.device);
             match (model.outside(module), tensor.key.part) {
@@ -112,7 +117,7 @@ impl<'a> Ends<'a> {
         if is_tied && adapter.config.flag("ensure_weight_tying") {
             tie(&mut embedding, &mut head);
         }
-        let mut ends = Self { model, adapter, embedding, head, embedding_norm, final_norm, head_bias };
+        let mut ends = Self { model, adapter, embedding, head, embedding_norm, final_norm, head_bias, is_plain };
         ends.check()?;
         ends.check_modules()?;
         ends.embedding.factor = ends.embedding_factor()?;
@@ -209,6 +214,11 @@ impl<'a> Ends<'a> {
 
     pub fn adapter(&self) -> &Adapter {
         self.adapter
+    }
+
+    /// Whether the adapter changes nothing outside the layers, so that below its lowest one it is the base model.
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     pub fn embedding_norm(&self) -> Option<&Norm> {

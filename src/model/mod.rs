@@ -191,6 +191,17 @@ impl Model {
         Layer::load(&self.weights, &self.config, index, &self.device, self.arithmetic)
     }
 
+    /// Has the operating system begin to read layer `index`, if there is one, while something else is computed.
+    pub fn announce_layer(&self, index: usize) {
+        if index < self.config.layers {
+            self.weights.announce(&self.config, index);
+        }
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// The rotary tables of a batch, one for each of `config.ropes`, with one row for each of its tokens.
     fn rope_tables(&self, batch: &Batch) -> Result<Vec<RopeTable>> {
         let divisors = self.weights.rope_divisors()?;

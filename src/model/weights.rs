@@ -276,6 +276,13 @@ impl Weights {
         Ok(())
     }
 
+    /// Has the operating system begin to read a layer, but for its experts.
+    pub fn announce(&self, config: &ModelConfig, layer: usize) {
+        for role in self.roles(config, layer) {
+            self.store.announce(&self.name(config, layer, role, "weight"));
+        }
+    }
+
     /// The weight of a linear role in a layer: (outputs, inputs).
     pub fn weight(&self, config: &ModelConfig, layer: usize, role: Role, device: &Device) -> Result<Tensor> {
         let weight = self.store.load(&self.name(config, layer, role, "weight"), device)?;

@@ -58,6 +58,15 @@ impl WeightFile {
         }
     }
 
+    /// Has the operating system read the pages of `range` ahead of their use.
+    pub fn announce(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Content::Mapped(map) = &self.content {
+            // It is only advice: without it the pages are read when they are used.
+            let _ = map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
+        }
+    }
+
     /// Lets the operating system take back the pages of `range`; a later read maps them again. Without this, every
     /// weight that was ever read would count as resident memory of this process.
     pub fn release(&self, range: Range<usize>) {

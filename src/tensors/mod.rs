@@ -226,6 +226,13 @@ impl TensorStore {
         }
     }
 
+    /// Has the operating system begin to read a tensor, if there is one of that name.
+    pub fn announce(&self, name: &str) {
+        if let Some(entry) = self.get(name) {
+            self.files[entry.file].announce(entry.range.clone());
+        }
+    }
+
     fn decode(&self, name: &str, entry: &Entry, range: Range<usize>) -> Result<Vec<f32>> {
         let file = &self.files[entry.file];
         let values = decode::to_f32(&file.bytes()[range.clone()], entry.encoding)?.ok_or_else(|| {

@@ -1,0 +1,140 @@
+//! What the samples seen so far say of a boundary, and how surely.
+//!
+//! They are drawn without replacement from all the samples on which the exhaustive sweep would decide, so the bound on what
+//! it will find is Student's with the finite population's correction: the doubt goes to zero as the last sample is seen. The
+//! error that is allowed is divided among all comparisons that may be made (Bonferroni).
+//!
+//! `best` drops a boundary as soon as *any* other one is surely better. That other one need not be the best so far:
+//! neighbours are better or worse together on the same samples, so a step of the curve is certain long before its height is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::choice::{self, Rule, standard_error, student_quantile};
+
+/// What has been seen.
+pub struct Evidence<'a> {
+    pub choice: &'a choice::Options,
+    /// The probability of a wrong verdict that all comparisons may have together.
+    pub error: f64,
+    /// How often boundaries are judged.
+    pub looks: usize,
+    /// The answer tokens of all samples, in the order in which they are seen.
+    pub tokens: &'a [usize],
+    /// Losses by boundary, in that order.
+    pub losses: &'a BTreeMap<usize, Vec<f64>>,
+    /// The base model and the whole adapter.
+    pub ends: (usize, usize),
+}
+
+/// A quantity that all samples will give, predicted from some of them.
+#[derive(Debug, Clone, Copy)]
+struct Predicted {
+    least: f64,
+    most: f64,
+}
+
+impl Evidence<'_> {
+    /// Whether the exhaustive sweep will surely not choose a boundary. One that was not evaluated is judged by what lies
+    /// between its neighbours: a smooth curve leaves the line between two points by at most an eighth of its second
+    /// difference there, and twice as much is allowed for.
+    pub fn rules_out(&self, boundary: usize) -> bool {
+        match self.losses.get(&boundary) {
+            Some(losses) => self.surely_exceeds(losses, 0.0, self.losses.len()),
+            None => {
+                let Some((losses, bend)) = self.interpolated(boundary) else { return false };
+                self.surely_exceeds(&losses, bend / 3.0, 1)
+            }
+        }
+    }
+
+    /// The smallest of the evaluated `boundaries` that `smallest` will surely accept; none above it will be chosen.
+    pub fn first_that_holds(&self, boundaries: &BTreeSet<usize>) -> Option<usize> {
+        let holds = |boundary: &&usize| {
+            let losses = self.losses.get(boundary).filter(|_| **boundary != self.ends.1);
+            losses.is_some_and(|losses| self.excess_over_margin(losses).most <= 0.0)
+        };
+        if self.choice.rule == Rule::Smallest { boundaries.iter().find(holds).copied() } else { None }
+    }
+
+    /// Whether losses that are at most `allowance` nats per token too high are surely not those of the choice.
+    fn surely_exceeds(&self, losses: &[f64], allowance: f64, comparisons: usize) -> bool {
+        match self.choice.rule {
+            Rule::Smallest => self.excess_over_margin(losses).least > allowance,
+            Rule::Best | Rule::Boundary => {
+                let m = losses.len();
+                let others = self.losses.values().filter(|others| others.len() >= m);
+                let quantile = self.quantile(m, comparisons);
+                others.into_iter().any(|others| self.predict(&less(losses, others), quantile).least > allowance)
+            }
+        }
+    }
+
+    /// By how much the upper bound of a boundary's difference to the whole adapter will exceed the margin. At most 0 is
+    /// accepted.
+    fn excess_over_margin(&self, losses: &[f64]) -> Predicted {
+        let (m, n) = (losses.len(), self.tokens.len());
+        let (base, whole) = (&self.losses[&self.ends.0], &self.losses[&self.ends.1]);
+        let differences = less(losses, whole);
+        let gains = less(&base[..m], whole);
+        let mut judged = differences.clone();
+        if gains.iter().sum::<f64>() > 0.0 {
+            judged.iter_mut().zip(&gains).for_each(|(difference, gain)| *difference -= self.choice.margin * gain);
+        }
+        let quantile = self.quantile(m, 2);
+        let Predicted { least, most } = self.predict(&judged, quantile);
+        // The bound that will be added once all samples are seen, itself uncertain until then.
+        let student = student_quantile(self.choice.confidence, n - 1);
+        let bound = self.standard_error(&differences) * (m as f64 / n as f64).sqrt() * student;
+        let doubt = quantile * self.unseen(m).sqrt() / (2.0 * m as f64).sqrt();
+        Predicted { least: least + bound * (1.0 - doubt).max(0.0), most: most + bound * (1.0 + doubt) }
+    }
+
+    /// The mean per token of all samples' `values`, given the first of them.
+    fn predict(&self, values: &[f64], quantile: f64) -> Predicted {
+        let m = values.len();
+        let tokens: usize = self.tokens[..m].iter().sum();
+        let mean = values.iter().sum::<f64>() / tokens as f64;
+        let unseen = self.unseen(m);
+        let spread = if unseen > 0.0 { quantile * self.standard_error(values) * unseen.sqrt() } else { 0.0 };
+        Predicted { least: mean - spread, most: mean + spread }
+    }
+
+    fn unseen(&self, m: usize) -> f64 {
+        1.0 - m as f64 / self.tokens.len() as f64
+    }
+
+    fn standard_error(&self, values: &[f64]) -> f64 {
+        standard_error(values, &self.tokens[..values.len()]).unwrap_or(f64::INFINITY)
+    }
+
+    /// Student's quantile for one of all comparisons that may be made, `each_look` of them at each look.
+    fn quantile(&self, m: usize, each_look: usize) -> f64 {
+        let comparisons = (self.looks * each_look) as f64;
+        student_quantile(1.0 - self.error / comparisons, m.saturating_sub(1).max(1))
+    }
+
+    /// The losses that a boundary would have on a straight line between its evaluated neighbours, and the larger second
+    /// difference of the curve at these.
+    fn interpolated(&self, boundary: usize) -> Option<(Vec<f64>, f64)> {
+        let (&low, below) = self.losses.range(..boundary).next_back()?;
+        let (&high, above) = self.losses.range(boundary + 1..).next()?;
+        let weight = (boundary - low) as f64 / (high - low) as f64;
+        let losses = below.iter().zip(above).map(|(below, above)| below + weight * (above - below)).collect();
+        Some((losses, self.bend(low).max(self.bend(high))))
+    }
+
+    /// The second difference of the curve at an evaluated boundary, on the samples that it and its neighbours have seen.
+    fn bend(&self, boundary: usize) -> f64 {
+        let neighbours = self.losses.range(..boundary).next_back().zip(self.losses.range(boundary + 1..).next());
+        let Some(((_, left), (_, right))) = neighbours else { return 0.0 };
+        let middle = &self.losses[&boundary];
+        let m = left.len().min(middle.len()).min(right.len());
+        let sum: f64 = (0..m).map(|i| left[i] - 2.0 * middle[i] + right[i]).sum();
+        sum.abs() / self.tokens[..m].iter().sum::<usize>() as f64
+    }
+}
+
+/// `a − b` for as many as both have.
+fn less(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
+}

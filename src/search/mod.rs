@@ -1,0 +1,231 @@
+//! Which boundaries to evaluate next, on which samples: the choice of the exhaustive sweep for a part of its work.
+//!
+//! A coarse grid of boundaries sees a few samples, in a random order. What these rule out sees no more of them; what lies
+//! between grid points and may still be chosen joins in. Then all that is left sees more samples, twice as many at each look,
+//! until it has seen all. Low boundaries are the dear ones, because their streams fork early, and rarely the good ones,
+//! so this is where most is saved. What is chosen has been evaluated on every sample, so its figures are those of the
+//! exhaustive sweep; only what was dropped may have been dropped wrongly, with a probability that is stated
+//! ([`evidence`]).
+
+mod evidence;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::choice::{self, Rule};
+use crate::error::Result;
+use crate::model::Ends;
+use crate::samples::Sample;
+use crate::sweep::{self, Curve, Point, Sweep, Watch, Work};
+use evidence::Evidence;
+
+/// The samples of the first look, at least, and the share of all that they are.
+const FIRST_SAMPLES: usize = 8;
+const FIRST_SHARE: usize = 4;
+
+/// Fewer samples than this are not worth dropping any boundary for.
+const LEAST_SAMPLES: usize = 2 * FIRST_SAMPLES;
+
+/// With fewer candidates than this there is no grid.
+const LEAST_FOR_GRID: usize = 12;
+
+/// How to search.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// The probability that the exhaustive sweep would choose another boundary, at most.
+    pub error: f64,
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { error: 0.05, seed: 0 }
+    }
+}
+
+/// Boundaries to evaluate on some of the samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Round {
+    pub boundaries: BTreeSet<usize>,
+    /// Which of [`Search::parts`].
+    pub part: usize,
+}
+
+/// A boundary that was ruled out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dropped {
+    pub boundary: usize,
+    /// The samples that it was evaluated on; 0 where its neighbours were enough.
+    pub samples: usize,
+    /// loss(b) − loss(L) on those samples, in nats per answer token.
+    pub difference: Option<f64>,
+}
+
+/// The state of a search.
+pub struct Search<'a> {
+    choice: &'a choice::Options,
+    options: Options,
+    /// All candidates; the first is the base model, the last the whole adapter.
+    candidates: Vec<usize>,
+    /// The answer tokens of each sample.
+    answers: &'a [usize],
+    /// Samples in the order in which they are seen.
+    order: Vec<usize>,
+    /// How many samples have been seen when boundaries are judged; at last all.
+    looks: Vec<usize>,
+    /// Losses by boundary, in that order, of as many samples as it has seen.
+    losses: BTreeMap<usize, Vec<f64>>,
+    /// What may still be chosen, evaluated or not.
+    alive: BTreeSet<usize>,
+}
+
+impl<'a> Search<'a> {
+    pub fn new(
+        candidates: &BTreeSet<usize>,
+        answers: &'a [usize],
+        choice: &'a choice::Options,
+        options: Options,
+    ) -> Self {
+        let n = answers.len();
+        let mut order: Vec<usize> = (0..n).collect();
+        fastrand::Rng::with_seed(options.seed).shuffle(&mut order);
+        let candidates: Vec<usize> = candidates.iter().copied().collect();
+        let races = n >= LEAST_SAMPLES && choice.rule != Rule::Boundary;
+        let looks = if races { looks(n) } else { vec![n] };
+        let alive = match choice.rule {
+            // What was given, measured against the ends, and nothing else.
+            Rule::Boundary => {
+                let wanted = choice.boundary.unwrap_or(usize::MAX);
+                let given = candidates.iter().rev().find(|&&boundary| boundary <= wanted);
+                [candidates.first(), given, candidates.last()].into_iter().flatten().copied().collect()
+            }
+            _ if races => grid(&candidates),
+            _ => candidates.iter().copied().collect(),
+        };
+        Self { choice, options, candidates, answers, order, looks, losses: BTreeMap::new(), alive }
+    }
+
+    /// The samples, given by their places, that come in at each look.
+    pub fn parts(&self) -> Vec<Vec<usize>> {
+        let starts = std::iter::once(0).chain(self.looks.iter().copied());
+        starts.zip(&self.looks).map(|(start, &end)| self.order[start..end].to_vec()).collect()
+    }
+
+    /// The next round; `None` when the choice can be made. Boundaries that have seen the fewest samples come first.
+    pub fn next(&self) -> Option<Round> {
+        let seen = self.alive.iter().map(|&boundary| self.seen(boundary)).min()?;
+        let part = self.looks.iter().position(|&look| look > seen)?;
+        let boundaries = self.alive.iter().copied().filter(|&boundary| self.seen(boundary) == seen).collect();
+        Some(Round { boundaries, part })
+    }
+
+    /// Takes in the losses of a round. Once all that is alive has seen the same samples, it is judged.
+    pub fn add(&mut self, points: &[Point]) {
+        for point in points {
+            self.losses.entry(point.boundary).or_default().extend(&point.per_sample);
+        }
+        if self.choice.rule != Rule::Boundary {
+            self.alive = self.judged();
+        }
+    }
+
+    /// The curve of what was evaluated on all samples, and what was not.
+    pub fn finish(self, work: Work) -> (Curve, Vec<Dropped>) {
+        let mut points = Vec::new();
+        let mut dropped = Vec::new();
+        for &boundary in &self.candidates {
+            let losses = self.losses.get(&boundary).map_or(&[][..], Vec::as_slice);
+            if losses.len() == self.order.len() {
+                let mut per_sample = vec![0.0; losses.len()];
+                self.order.iter().zip(losses).for_each(|(&place, &loss)| per_sample[place] = loss);
+                points.push(Point { boundary, per_sample });
+            } else {
+                let difference = (!losses.is_empty()).then(|| {
+                    let tokens: usize = self.order[..losses.len()].iter().map(|&place| self.answers[place]).sum();
+                    losses.iter().zip(&self.losses[&self.whole()]).map(|(a, b)| a - b).sum::<f64>() / tokens as f64
+                });
+                dropped.push(Dropped { boundary, samples: losses.len(), difference });
+            }
+        }
+        (Curve { points, answers: self.answers.to_vec(), work }, dropped)
+    }
+
+    fn seen(&self, boundary: usize) -> usize {
+        self.losses.get(&boundary).map_or(0, Vec::len)
+    }
+
+    fn whole(&self) -> usize {
+        self.candidates[self.candidates.len() - 1]
+    }
+
+    /// What may still be chosen after the samples seen, and the ends, with which all is measured.
+    fn judged(&self) -> BTreeSet<usize> {
+        let tokens: Vec<usize> = self.order.iter().map(|&place| self.answers[place]).collect();
+        let evidence = Evidence {
+            choice: self.choice,
+            error: self.options.error,
+            looks: self.looks.len(),
+            tokens: &tokens,
+            losses: &self.losses,
+            ends: (self.candidates[0], self.whole()),
+        };
+        let first_that_holds = evidence.first_that_holds(&self.alive).unwrap_or(usize::MAX);
+        let is_complete = self.alive.iter().all(|&boundary| self.seen(boundary) == self.order.len());
+        // What was ruled out once stays out, so that the looks are as many as the error is divided among.
+        let is_asked = |boundary: &usize| match self.losses.contains_key(boundary) {
+            true => self.alive.contains(boundary),
+            false => is_complete || self.alive.contains(boundary),
+        };
+        let may_be_chosen =
+            |boundary: &usize| is_asked(boundary) && *boundary <= first_that_holds && !evidence.rules_out(*boundary);
+        let ends = [self.candidates[0], self.whole()];
+        self.candidates.iter().copied().filter(|boundary| ends.contains(boundary) || may_be_chosen(boundary)).collect()
+    }
+}
+
+/// How many of `n` samples have been seen at each look.
+fn looks(n: usize) -> Vec<usize> {
+    let first = FIRST_SAMPLES.max(n / FIRST_SHARE);
+    let doubled = std::iter::successors(Some(first), |&seen| Some(2 * seen));
+    doubled.take_while(|&seen| seen < n).chain([n]).collect()
+}
+
+/// The first and the last candidate and some between them, about as many as lie between two of these; all where they
+/// are few, because a curve through few points is not smooth.
+fn grid(candidates: &[usize]) -> BTreeSet<usize> {
+    let step = match candidates.len() {
+        ..LEAST_FOR_GRID => 1,
+        count => (count as f64 * 0.8).sqrt().round() as usize,
+    };
+    candidates.iter().step_by(step).chain(candidates.last()).copied().collect()
+}
+
+/// Searches for each adapter, of one base model: evaluates round after round until all choices can be made. Rounds of
+/// several adapters on the same samples go through the model together.
+pub fn run(
+    ends: &[Ends],
+    samples: &[Sample],
+    choice: &choice::Options,
+    options: Options,
+    sweep_options: &sweep::Options,
+    watch: Watch,
+) -> Result<Vec<(Curve, Vec<Dropped>)>> {
+    let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
+    let search = |ends: &Ends| Search::new(&sweep::candidates(ends.adapter()), &answers, choice, options);
+    let mut searches: Vec<Search> = ends.iter().map(search).collect();
+    let parts = searches.first().map(Search::parts).unwrap_or_default();
+    let mut sweep = Sweep::new(ends, samples, parts, sweep_options)?;
+    loop {
+        let rounds: Vec<Option<Round>> = searches.iter().map(Search::next).collect();
+        let Some(part) = rounds.iter().flatten().map(|round| round.part).min() else { break };
+        let boundaries_of = |round: Option<Round>| match round {
+            Some(round) if round.part == part => round.boundaries,
+            _ => BTreeSet::new(),
+        };
+        let boundaries: Vec<BTreeSet<usize>> = rounds.into_iter().map(boundaries_of).collect();
+        let curves = sweep.run(part, &boundaries, &mut *watch)?;
+        for (search, points) in searches.iter_mut().zip(curves).filter(|(_, points)| !points.is_empty()) {
+            search.add(&points);
+        }
+    }
+    Ok(searches.into_iter().zip(sweep.work).map(|(search, work)| search.finish(work)).collect())
+}

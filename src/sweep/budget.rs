@@ -1,0 +1,76 @@
+//! How the memory that a sweep may take is shared out among weights, streams and what is inside a layer.
+
+use candle_core::Device;
+
+use crate::error::{Result, SweepError};
+use crate::model::Model;
+
+const F32: u64 = size_of::<f32>() as u64;
+
+/// Tokens of a pass beyond which reading the weights costs nothing against using them.
+const PASS_TOKENS: usize = 2048;
+
+/// The share of the memory that the prefix stream's states may take, where they are kept.
+const KEPT_SHARE: u64 = 4;
+
+pub struct Budget {
+    memory: u64,
+    /// One layer in f32, with its stored form while it is widened.
+    weights: u64,
+    /// Per token: the hidden states of all streams.
+    stream_bytes: u64,
+    /// Per token of a stream that goes through a layer: the values between its two hidden states.
+    inner_bytes: u64,
+    /// Per token: the hidden states of all streams, once.
+    kept_bytes: u64,
+}
+
+impl Budget {
+    pub fn new(model: &Model, streams: usize, memory: u64) -> Self {
+        let config = &model.config;
+        // With experts each stream keeps what they are given and, for a while, up to twice as much that they add.
+        let states = if config.experts.is_some() { 4 * streams } else { streams };
+        let widths = 4 * config.intermediate_size + 6 * config.hidden_size + 4 * config.query_size();
+        Self {
+            memory,
+            weights: 2 * model.layer_bytes(),
+            stream_bytes: (states * config.hidden_size) as u64 * F32,
+            inner_bytes: widths as u64 * F32,
+            kept_bytes: (streams * config.hidden_size) as u64 * F32,
+        }
+    }
+
+    /// Sets memory aside for as many hidden states of `tokens` tokens as there are streams, if there is enough of it.
+    pub fn keep_streams(&mut self, tokens: usize, longest: usize) -> bool {
+        let kept = tokens as u64 * self.kept_bytes;
+        let fits = kept <= self.memory / KEPT_SHARE && self.needed(longest) <= self.memory - kept;
+        if fits {
+            self.memory -= kept;
+        }
+        fits
+    }
+
+    /// The tokens that one pass may hold, given the longest sample, which has to fit.
+    pub fn tokens_per_pass(&self, longest: usize) -> Result<usize> {
+        let needed = self.needed(longest);
+        if needed > self.memory {
+            return Err(SweepError::Memory { needed, budget: self.memory }.into());
+        }
+        let fitting = (self.memory - self.weights) / (self.stream_bytes + self.inner_bytes);
+        Ok(usize::try_from(fitting).unwrap_or(PASS_TOKENS).min(PASS_TOKENS).max(longest))
+    }
+
+    fn needed(&self, tokens: usize) -> u64 {
+        self.weights + tokens as u64 * (self.stream_bytes + self.inner_bytes)
+    }
+
+    /// The streams that go through a layer at the same time.
+    pub fn streams_side_by_side(&self, tokens: usize, device: &Device) -> usize {
+        if !device.is_cpu() {
+            return 1;
+        }
+        let spare = self.memory.saturating_sub(self.weights + tokens as u64 * self.stream_bytes);
+        let fitting = spare / (tokens as u64 * self.inner_bytes).max(1);
+        rayon::current_num_threads().min(usize::try_from(fitting).unwrap_or(usize::MAX)).max(1)
+    }
+}

@@ -1,0 +1,215 @@
+//! The sweep: the loss of every candidate boundary, with each base weight read once per pass.
+//!
+//! All candidates share the *prefix stream*, the hidden states with the adapter on in every layer so far. At layer `l`
+//! candidate `l` forks from it, the prefix goes on with the adapter, and all forked streams go on without:
+//!
+//! ```text
+//! layer        0        1        2        3
+//! prefix   ──A──┬────A──┬────A──┬────A──▶ b = L      A: with the adapter
+//!          │    │       │       └────o──▶ b = 3      o: base model only
+//!          │    │       └────o───────o──▶ b = 2
+//!          │    └────o───────o───────o──▶ b = 1
+//!          └o────────o───────o───────o──▶ b = 0
+//! ```
+//!
+//! The whole curve costs L + L(L + 1)/2 layer passes, half of what L + 1 full forwards cost. The streams go
+//! through a layer side by side, one to a processor: what is too small to be shared out within a stream, the element-wise
+//! work above all, then keeps every processor busy too.
+//!
+//! Several adapters of one base model go through together: they share each weight, and the stream of b = 0.
+
+mod budget;
+mod walk;
+
+use std::collections::BTreeSet;
+
+use candle_core::Device;
+
+use crate::adapter::Adapter;
+use crate::error::{Result, SweepError};
+use crate::model::Ends;
+use crate::samples::Sample;
+use crate::samples::batch::{self, Batch};
+use budget::Budget;
+use walk::{Trail, Walk};
+
+/// What the sweep is given besides model, adapters and samples.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The bytes that streams, weights and intermediate values may take together.
+    pub memory: u64,
+    pub device: Device,
+}
+
+/// The losses of one boundary.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// The adapter is on in layers below this one.
+    pub boundary: usize,
+    /// Negative log-likelihood of each sample's answer tokens, summed, in nats.
+    pub per_sample: Vec<f64>,
+}
+
+/// The losses of all candidates, lowest boundary first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curve {
+    pub points: Vec<Point>,
+    /// The answer tokens of each sample.
+    pub answers: Vec<usize>,
+    /// How much was computed.
+    pub work: Work,
+}
+
+/// What a sweep cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// How often the base weights were read.
+    pub passes: usize,
+    /// Tokens times layers that went through the decoder. What several adapters share counts for the first of them.
+    pub layer_tokens: u64,
+}
+
+/// A step of the sweep, for whoever watches. Returning `false` stops the sweep.
+pub type Watch<'a> = &'a mut dyn FnMut(Step) -> bool;
+
+/// How far the sweep is.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    pub pass: usize,
+    pub passes: usize,
+    pub layer: usize,
+    /// Token passes through layers, done and in all.
+    pub done: u64,
+    pub total: u64,
+}
+
+/// The boundaries at which something changes: 0, and each layer that the adapter has, plus one. The layers of the
+/// model above the adapter's last give no candidates of their own: nothing is there to drop.
+pub fn candidates(adapter: &Adapter) -> BTreeSet<usize> {
+    std::iter::once(0).chain(adapter.layers().into_iter().map(|layer| layer + 1)).collect()
+}
+
+/// Evaluates all candidates of each adapter, of one base model, on `samples`: one curve for each.
+pub fn sweep(ends: &[Ends], samples: &[Sample], options: &Options, watch: Watch) -> Result<Vec<Curve>> {
+    let all: Vec<BTreeSet<usize>> = ends.iter().map(|ends| candidates(ends.adapter())).collect();
+    let mut sweep = Sweep::new(ends, samples, vec![(0..samples.len()).collect()], options)?;
+    let curves = sweep.run(0, &all, watch)?;
+    let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
+    let curve = |(points, &work)| Curve { points, answers: answers.clone(), work };
+    Ok(curves.into_iter().zip(&sweep.work).map(curve).collect())
+}
+
+/// The layer tokens of evaluating all candidates of an adapter, to tell what a search saved.
+pub fn exhaustive_work(ends: &Ends, samples: &[Sample], options: &Options) -> Result<u64> {
+    let passes = layer_passes(ends.model().config.layers, &candidates(ends.adapter()));
+    let sweep = Sweep::new(std::slice::from_ref(ends), samples, vec![(0..samples.len()).collect()], options)?;
+    Ok(sweep.parts[0].batches.iter().map(|batch| passes * batch.tokens() as u64).sum())
+}
+
+/// How many layers all streams of a token go through together.
+pub fn layer_passes(layers: usize, candidates: &BTreeSet<usize>) -> u64 {
+    let last = candidates.last().copied().unwrap_or(0);
+    let forked: usize = candidates.iter().filter(|&&boundary| boundary < last).map(|boundary| layers - boundary).sum();
+    (layers + forked) as u64
+}
+
+/// A sweep in parts: some of the boundaries on some of the samples at a time.
+pub struct Sweep<'a> {
+    ends: &'a [Ends<'a>],
+    options: &'a Options,
+    budget: Budget,
+    parts: Vec<Part>,
+    /// The work done so far, by adapter.
+    pub work: Vec<Work>,
+}
+
+/// Samples that are evaluated together.
+struct Part {
+    /// Their places among all.
+    samples: Vec<usize>,
+    batches: Vec<Batch>,
+    /// By batch and adapter, what was kept of the prefix stream.
+    trails: Vec<Vec<Trail>>,
+}
+
+impl<'a> Sweep<'a> {
+    /// Lays out samples, in parts of which each is a list of their places, for sweeps over the adapters of `ends`.
+    pub fn new(ends: &'a [Ends<'a>], samples: &[Sample], parts: Vec<Vec<usize>>, options: &'a Options) -> Result<Self> {
+        let model = ends.first().ok_or(SweepError::NoCommonBase)?.model();
+        if ends.iter().any(|other| !std::ptr::eq(other.model(), model)) {
+            return Err(SweepError::NoCommonBase.into());
+        }
+        let streams = ends.iter().map(|ends| candidates(ends.adapter()).len()).sum();
+        let mut budget = Budget::new(model, streams, options.memory);
+        // Only with several parts does a boundary come late, and finds the prefix stream gone by.
+        let lengths = || samples.iter().map(|sample| sample.ids.len());
+        let keeps = parts.len() > 1 && budget.keep_streams(lengths().sum(), lengths().max().unwrap_or(0));
+        let trail = |ends: &Ends| Trail::new(if keeps { candidates(ends.adapter()) } else { BTreeSet::new() });
+        let lay_out = |places: Vec<usize>| -> Result<Part> {
+            let chosen: Vec<Sample> = places.iter().map(|&place| samples[place].clone()).collect();
+            let longest = chosen.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
+            let batches = batch::plan(&chosen, budget.tokens_per_pass(longest)?, model.shares_prefixes());
+            let trails = batches.iter().map(|_| ends.iter().map(trail).collect()).collect();
+            Ok(Part { samples: places, batches, trails })
+        };
+        let parts = parts.into_iter().map(lay_out).collect::<Result<_>>()?;
+        Ok(Self { ends, options, budget, parts, work: vec![Work::default(); ends.len()] })
+    }
+
+    /// Evaluates boundaries of each adapter, none of those that do not take part, on the samples of a part, in whose
+    /// order the losses are.
+    pub fn run(&mut self, part: usize, boundaries: &[BTreeSet<usize>], watch: Watch) -> Result<Vec<Vec<Point>>> {
+        let Part { samples, batches, trails } = &mut self.parts[part];
+        let empty = |&boundary: &usize| Point { boundary, per_sample: vec![0.0; samples.len()] };
+        let mut curves: Vec<Vec<Point>> =
+            boundaries.iter().map(|boundaries| boundaries.iter().map(empty).collect()).collect();
+        let walk = |batch| Walk {
+            ends: self.ends,
+            boundaries,
+            batch,
+            side_by_side: self.budget.streams_side_by_side(batch.tokens(), &self.options.device),
+        };
+        let costs: Vec<Vec<u64>> =
+            batches.iter().zip(&*trails).map(|(batch, trails)| walk(batch).costs(trails)).collect();
+        let (passes, total) = (batches.len(), costs.iter().flatten().sum());
+        let mut done = 0;
+        for (pass, (batch, trails)) in batches.iter().zip(trails).enumerate() {
+            let mut step = |layer, tokens| {
+                done += tokens;
+                watch(Step { pass, passes, layer, done, total })
+            };
+            let losses = walk(batch).losses(trails, &mut step)?;
+            for (points, losses) in curves.iter_mut().zip(losses) {
+                for (point, losses) in points.iter_mut().zip(losses) {
+                    for (place, answers) in &batch.samples {
+                        let loss: f64 = losses[answers.clone()].iter().sum();
+                        if !loss.is_finite() {
+                            let (boundary, sample) = (point.boundary, samples[*place] + 1);
+                            return Err(SweepError::NotFinite { boundary, sample }.into());
+                        }
+                        point.per_sample[*place] = loss;
+                    }
+                }
+            }
+        }
+        for (adapter, work) in self.work.iter_mut().enumerate().filter(|(adapter, _)| !boundaries[*adapter].is_empty())
+        {
+            work.passes += passes;
+            work.layer_tokens += costs.iter().map(|costs| costs[adapter]).sum::<u64>();
+        }
+        Ok(curves)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_curve_costs_half_of_full_forwards() {
+        let all: BTreeSet<usize> = (0..=30).collect();
+        assert_eq!(layer_passes(30, &all), 30 + 30 * 31 / 2);
+        assert_eq!(layer_passes(30, &BTreeSet::from([0, 30])), 60);
+        assert_eq!(layer_passes(30, &BTreeSet::from([30])), 30);
+    }
+}

@@ -1,0 +1,240 @@
+//! One walk of a batch through the layers: which streams there are, where they fork, and what their losses are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use crate::error::{Result, SweepError};
+use crate::model::{Ends, Expert, Layer, Model, Pass, Routed};
+use crate::samples::batch::Batch;
+
+/// A batch and the boundaries to evaluate on it.
+pub struct Walk<'a> {
+    /// The adapters, of one base model.
+    pub ends: &'a [Ends<'a>],
+    /// By adapter; none where it does not take part.
+    pub boundaries: &'a [BTreeSet<usize>],
+    pub batch: &'a Batch,
+    /// The streams that go through a layer at the same time.
+    pub side_by_side: usize,
+}
+
+/// The states of a prefix stream before layers, kept for boundaries that may be asked for later.
+pub struct Trail {
+    wanted: BTreeSet<usize>,
+    hidden: BTreeMap<usize, Tensor>,
+}
+
+impl Trail {
+    pub fn new(wanted: BTreeSet<usize>) -> Self {
+        Self { wanted, hidden: BTreeMap::new() }
+    }
+
+    fn covers(&self, boundaries: &BTreeSet<usize>) -> bool {
+        boundaries.iter().all(|boundary| self.hidden.contains_key(boundary))
+    }
+
+    fn keep(&mut self, layer: usize, hidden: &Tensor) {
+        if self.wanted.contains(&layer) {
+            self.hidden.insert(layer, hidden.clone());
+        }
+    }
+}
+
+/// The hidden states of a batch for one boundary of one adapter.
+struct Stream {
+    adapter: usize,
+    boundary: usize,
+    /// (tokens of the batch, hidden)
+    hidden: Tensor,
+    /// What waits for the experts of the layer that the stream is in.
+    routed: Option<Routed>,
+}
+
+impl Stream {
+    fn new(adapter: usize, boundary: usize, hidden: Tensor) -> Self {
+        Self { adapter, boundary, hidden, routed: None }
+    }
+
+    /// Goes through a layer, but for its experts.
+    fn advance(&mut self, layer: &AdaptedLayer, pass: &Pass) -> candle_core::Result<()> {
+        (self.hidden, self.routed) = layer.of(self).forward(&self.hidden, pass)?;
+        Ok(())
+    }
+}
+
+impl Walk<'_> {
+    /// Tokens times layers that go through the decoder for each adapter.
+    pub fn costs(&self, trails: &[Trail]) -> Vec<u64> {
+        let layers = self.model().config.layers;
+        let cost = |adapter: usize| {
+            let own = self.own_boundaries(adapter);
+            let passes = match own.is_empty() || trails[adapter].covers(&own) {
+                true => own.iter().map(|boundary| (layers - boundary) as u64).sum(),
+                false => super::layer_passes(layers, &own),
+            };
+            passes * self.batch.tokens() as u64
+        };
+        (0..self.ends.len()).map(cost).collect()
+    }
+
+    /// The losses of the batch's answer tokens: `[adapter][boundary][answer]`. `step` is told of each layer and the
+    /// tokens that went through it, and stops the walk with `false`.
+    pub fn losses(&self, trails: &mut [Trail], step: &mut dyn FnMut(usize, u64) -> bool) -> Result<Vec<Vec<Vec<f64>>>> {
+        let model = self.model();
+        let pass = Pass::new(model, self.batch)?;
+        let own: Vec<BTreeSet<usize>> = (0..self.ends.len()).map(|adapter| self.own_boundaries(adapter)).collect();
+        let mut prefixes = self.prefixes(&own, trails)?;
+        let mut forks: Vec<Stream> = Vec::new();
+        let first = if prefixes.is_empty() { own.iter().flatten().min().copied().unwrap_or(0) } else { 0 };
+        for index in first..model.config.layers {
+            for (adapter, _) in own.iter().enumerate().filter(|(_, own)| own.contains(&index)) {
+                let prefix = prefixes.iter().find(|prefix| prefix.adapter == adapter);
+                let hidden = match prefix {
+                    Some(prefix) if index < prefix.boundary => Some(&prefix.hidden),
+                    // It goes on as the stream of its own boundary.
+                    Some(_) => None,
+                    None => trails[adapter].hidden.get(&index),
+                };
+                forks.extend(hidden.map(|hidden| Stream::new(adapter, index, hidden.clone())));
+            }
+            for prefix in prefixes.iter().filter(|prefix| index < prefix.boundary) {
+                trails[prefix.adapter].keep(index, &prefix.hidden);
+            }
+            let mut streams: Vec<&mut Stream> = forks.iter_mut().chain(&mut prefixes).collect();
+            let layer = AdaptedLayer::load(self.ends, index, &streams)?;
+            for group in streams.chunks_mut(self.side_by_side) {
+                group.par_iter_mut().try_for_each(|stream| stream.advance(&layer, &pass))?;
+                if !step(index, (group.len() * self.batch.tokens()) as u64) {
+                    return Err(SweepError::Interrupted.into());
+                }
+            }
+            layer.add_experts(&mut streams)?;
+        }
+        forks.extend(prefixes);
+        let losses = self.losses_of(forks, &pass)?;
+        let of_adapter = |(adapter, boundaries): (usize, &BTreeSet<usize>)| {
+            let of = |&boundary: &usize| losses[&(self.walks_for(adapter, boundary), boundary)].clone();
+            boundaries.iter().map(of).collect()
+        };
+        Ok(self.boundaries.iter().enumerate().map(of_adapter).collect())
+    }
+
+    fn model(&self) -> &Model {
+        self.ends[0].model()
+    }
+
+    /// The adapter whose stream is also that of `adapter` at `boundary`: without layers, and with nothing outside of them,
+    /// all are the base model.
+    fn walks_for(&self, adapter: usize, boundary: usize) -> usize {
+        let is_base = |adapter: &usize| self.ends[*adapter].is_plain() && self.boundaries[*adapter].contains(&0);
+        match boundary == 0 && is_base(&adapter) {
+            true => (0..adapter).find(is_base).unwrap_or(adapter),
+            false => adapter,
+        }
+    }
+
+    /// The boundaries of an adapter that have a stream of their own.
+    fn own_boundaries(&self, adapter: usize) -> BTreeSet<usize> {
+        let is_own = |boundary: &usize| self.walks_for(adapter, *boundary) == adapter;
+        self.boundaries[adapter].iter().copied().filter(is_own).collect()
+    }
+
+    /// The streams that others fork from, where no trail has their states already.
+    fn prefixes(&self, own: &[BTreeSet<usize>], trails: &[Trail]) -> Result<Vec<Stream>> {
+        let mut prefixes = Vec::new();
+        for (adapter, own) in own.iter().enumerate() {
+            if let Some(&last) = own.last().filter(|_| !trails[adapter].covers(own)) {
+                prefixes.push(Stream::new(adapter, last, self.ends[adapter].first_hidden(self.batch)?));
+            }
+        }
+        Ok(prefixes)
+    }
+
+    /// The losses of streams behind the last layer, by adapter and boundary. All that end alike share the head.
+    fn losses_of(&self, streams: Vec<Stream>, pass: &Pass) -> Result<BTreeMap<(usize, usize), Vec<f64>>> {
+        let head_of = |adapter: usize| match self.ends[adapter].is_plain() {
+            true => self.ends.iter().position(Ends::is_plain).unwrap_or(adapter),
+            false => adapter,
+        };
+        let mut by_head: BTreeMap<usize, Vec<Stream>> = BTreeMap::new();
+        for stream in streams {
+            by_head.entry(head_of(stream.adapter)).or_default().push(stream);
+        }
+        let mut losses = BTreeMap::new();
+        for (head, streams) in by_head {
+            let ends = &self.ends[head];
+            let rows =
+                streams.iter().map(|stream| ends.answer_rows(&stream.hidden, pass)).collect::<Result<Vec<_>>>()?;
+            let names = streams.iter().map(|stream| (stream.adapter, stream.boundary));
+            losses.extend(names.zip(ends.answer_losses(&rows, self.batch)?));
+        }
+        Ok(losses)
+    }
+}
+
+/// A layer as it is in the base model, and as the adapters make it.
+struct AdaptedLayer<'a> {
+    base: Layer<'a>,
+    /// By adapter, of those that any stream has on here.
+    adapted: BTreeMap<usize, Layer<'a>>,
+    index: usize,
+}
+
+impl<'a> AdaptedLayer<'a> {
+    fn load(ends: &'a [Ends<'a>], index: usize, streams: &[&mut Stream]) -> Result<Self> {
+        let model = ends[0].model();
+        let base = model.layer(index)?;
+        model.announce_layer(index + 1);
+        let wanted: BTreeSet<usize> =
+            streams.iter().filter(|stream| index < stream.boundary).map(|stream| stream.adapter).collect();
+        let adapt =
+            |adapter: usize| Ok((adapter, base.adapted(ends[adapter].adapter().load_layer(index, model.device())?)?));
+        let adapted = wanted.into_iter().map(adapt).collect::<Result<_>>()?;
+        Ok(Self { base, adapted, index })
+    }
+
+    /// The layer as a stream has it.
+    fn of(&self, stream: &Stream) -> &Layer<'a> {
+        let adapted = self.adapted.get(&stream.adapter).filter(|_| self.index < stream.boundary);
+        adapted.unwrap_or(&self.base)
+    }
+
+    /// Takes all streams through the layer's experts: each is read once, and only if a token goes to it.
+    fn add_experts(&self, streams: &mut [&mut Stream]) -> Result<()> {
+        for number in 0..self.base.expert_count() {
+            let is_hit = |stream: &&mut Stream| stream.routed.as_ref().is_some_and(|routed| routed.goes_to(number));
+            if !streams.iter().any(is_hit) {
+                continue;
+            }
+            let expert = self.base.expert(number)?;
+            let adapted =
+                self.adapted.iter().map(|(&adapter, layer)| Ok((adapter, layer.adapted_expert(number, &expert)?)));
+            let adapted = adapted.collect::<Result<BTreeMap<usize, Expert>>>()?;
+            streams.par_iter_mut().try_for_each(|stream| self.add_expert(stream, number, &expert, &adapted))?;
+        }
+        for stream in streams.iter_mut() {
+            if let Some(mut routed) = stream.routed.take() {
+                stream.hidden = routed.settle(&stream.hidden)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what one of the layer's experts, as a stream has it, makes of the stream's tokens that go to it.
+    fn add_expert(
+        &self,
+        stream: &mut Stream,
+        number: usize,
+        expert: &Expert,
+        adapted: &BTreeMap<usize, Expert>,
+    ) -> candle_core::Result<()> {
+        let layer = self.of(stream);
+        let expert = adapted.get(&stream.adapter).filter(|_| self.index < stream.boundary).unwrap_or(expert);
+        if let Some(routed) = stream.routed.as_mut().filter(|routed| routed.goes_to(number)) {
+            stream.hidden = layer.add_expert(&stream.hidden, routed, number, expert)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! Several adapters of one base model in one sweep: what comes out is what each of them gives alone, for less work.
+
+use std::path::Path;
+
+use candle_core::Device;
+use lora_slim::Error;
+use lora_slim::adapter::Adapter;
+use lora_slim::base::BasePath;
+use lora_slim::choice;
+use lora_slim::error::SweepError;
+use lora_slim::kernel::Arithmetic;
+use lora_slim::model::{Ends, Model};
+use lora_slim::samples::{ReadOptions, Sample, encode, read};
+use lora_slim::search::{self, Search};
+use lora_slim::sweep::{Options, sweep};
+
+use crate::support::fixture;
+
+/// Plain ones, of which the first two share even the stream of the base model, and some that change what lies outside
+/// the layers, have no LoRA in some of them, or replace weights.
+const ADAPTERS: [&str; 6] = ["all-linear", "rank-alpha-patterns", "layers-pattern", "saved-head", "lora-embed", "dora"];
+
+fn open(base: &str) -> Model {
+    let (model, _) = Model::open(&BasePath::Folder(fixture(base)), &Device::Cpu, Arithmetic::F32).unwrap();
+    model
+}
+
+fn samples() -> Vec<Sample> {
+    let path = fixture("pico/samples.tokens.jsonl");
+    let raws = read::read(&path, &ReadOptions::default()).unwrap();
+    encode::encode(raws, None, false, &path, Path::new("")).unwrap()
+}
+
+fn options() -> Options {
+    Options { memory: 1 << 30, device: Device::Cpu }
+}
+
+#[test]
+fn adapters_together_give_what_each_gives_alone() {
+    let model = open("kinds/base");
+    let adapters: Vec<Adapter> =
+        ADAPTERS.iter().map(|name| Adapter::open(&fixture("kinds").join(name), None).unwrap()).collect();
+    let ends: Vec<Ends> = adapters.iter().map(|adapter| Ends::load(&model, adapter).unwrap()).collect();
+    let samples = samples();
+    let together = sweep(&ends, &samples, &options(), &mut |_| true).unwrap();
+    let mut shared = 0;
+    for (i, curve) in together.iter().enumerate() {
+        let alone = sweep(&ends[i..=i], &samples, &options(), &mut |_| true).unwrap().remove(0);
+        assert_eq!(curve.points.len(), alone.points.len());
+        for (point, expected) in curve.points.iter().zip(&alone.points) {
+            assert_eq!(point.boundary, expected.boundary);
+            for (a, b) in point.per_sample.iter().zip(&expected.per_sample) {
+                assert!((a - b).abs() < 1e-4, "{}, boundary {}: {a} instead of {b}", ADAPTERS[i], point.boundary);
+            }
+        }
+        shared += u64::from(curve.work.layer_tokens < alone.work.layer_tokens);
+    }
+    // The base model's stream went through once for all plain adapters.
+    let plain = ends.iter().filter(|ends| ends.is_plain()).count() as u64;
+    assert!(plain >= 3 && shared == plain - 1, "{shared} of {plain}");
+}
+
+#[test]
+fn searches_together_choose_what_each_chooses_alone() {
+    let model = open("kinds/base");
+    let adapters: Vec<Adapter> =
+        ADAPTERS[..3].iter().map(|name| Adapter::open(&fixture("kinds").join(name), None).unwrap()).collect();
+    let ends: Vec<Ends> = adapters.iter().map(|adapter| Ends::load(&model, adapter).unwrap()).collect();
+    let samples: Vec<Sample> = samples().into_iter().cycle().take(24).collect();
+    let choice = choice::Options::default();
+    let search = search::Options::default();
+    let together = search::run(&ends, &samples, &choice, search, &options(), &mut |_| true).unwrap();
+    for (i, (curve, dropped)) in together.iter().enumerate() {
+        let alone = search::run(&ends[i..=i], &samples, &choice, search, &options(), &mut |_| true).unwrap().remove(0);
+        assert_eq!(dropped.len(), alone.1.len());
+        assert_eq!(choice::choose(curve, &choice, |_| true), choice::choose(&alone.0, &choice, |_| true));
+    }
+}
+
+#[test]
+fn parts_of_a_search_hold_every_sample_once() {
+    for count in [1, 7, 16, 17, 160] {
+        let answers = vec![1; count];
+        let choice = choice::Options::default();
+        let search = Search::new(&(0..=12).collect(), &answers, &choice, search::Options::default());
+        let mut places = search.parts().concat();
+        places.sort_unstable();
+        assert_eq!(places, (0..count).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn adapters_of_different_models_do_not_go_together() {
+    let (one, other) = (open("kinds/base"), open("kinds/base"));
+    let adapter = Adapter::open(&fixture("kinds/all-linear"), None).unwrap();
+    let ends = [Ends::load(&one, &adapter).unwrap(), Ends::load(&other, &adapter).unwrap()];
+    for ends in [&ends[..], &[]] {
+        let error = sweep(ends, &samples(), &options(), &mut |_| true).unwrap_err();
+        assert!(matches!(error, Error::Sweep(SweepError::NoCommonBase)), "{error}");
+    }
+}
