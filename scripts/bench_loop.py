@@ -1,10 +1,11 @@
 """Time the loop that people would write instead of lora-slim, and lora-slim beside it.
 
 For every boundary b the loop switches LoRA off in the layers from b on and runs the whole model over
-the samples. Two ways of writing it, each in f32 and bf16:
+the samples. Three ways of writing it, each in f32 and bf16:
 
 - plain: one sample after the other, logits of every position,
-- fair: batches of eight samples of like length, the head only at answer positions.
+- answers: the same with the head only at answer positions,
+- batched: batches of eight samples of like length, the head only at answer positions.
 
 A boundary costs the loop the same wherever it lies, so some are timed and the rest is multiplied.
 
@@ -43,14 +44,18 @@ def plain(model: PeftModel, samples: list[dict]) -> float:
     return total
 
 
+def answers(model: PeftModel, samples: list[dict]) -> float:
+    return batched(model, samples, size=1)
+
+
 @torch.no_grad()
-def fair(model: PeftModel, samples: list[dict]) -> float:
+def batched(model: PeftModel, samples: list[dict], size: int = BATCH) -> float:
     """The same, with fewer and larger products."""
     total = 0.0
     ordered = sorted(samples, key=lambda sample: len(sample["input_ids"]))
     inner = model.base_model.model
-    for start in range(0, len(ordered), BATCH):
-        batch = ordered[start: start + BATCH]
+    for start in range(0, len(ordered), size):
+        batch = ordered[start: start + size]
         longest = max(len(sample["input_ids"]) for sample in batch)
         ids = torch.zeros(len(batch), longest, dtype=torch.long)
         labels = torch.full((len(batch), longest), IGNORED)
@@ -106,11 +111,11 @@ def main() -> None:
                 options = ["--choose", rule, "--search", search, "--precision", precision]
                 wall, boundary = time_tool(args, options)
                 print(f"lora-slim {rule:8} {search:10} {precision:4} {wall:7.1f} s  boundary {boundary}")
-    for way in (plain, fair):
+    for way in (plain, answers, batched):
         for dtype in (torch.float32, torch.bfloat16):
             wall, losses = time_loop(way, dtype, args, samples)
             name = str(dtype).removeprefix("torch.")
-            print(f"loop {way.__name__:5} {name:8} {wall:7.1f} s  losses", " ".join(f"{loss:.4f}" for loss in losses))
+            print(f"loop {way.__name__:7} {name:8} {wall:7.1f} s  losses", " ".join(f"{loss:.4f}" for loss in losses))
     print(f"memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB, torch {torch.__version__}")
 
 

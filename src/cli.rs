@@ -139,7 +139,7 @@ pub struct EvaluateArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SearchArg {
-    /// Drop boundaries as soon as the samples seen rule them out; the same choice with a probability of 99 %
+    /// Drop boundaries as soon as the samples seen rule them out; the same choice with a probability of 95 %
     Adaptive,
     /// Evaluate every boundary on every sample: the whole curve
     Exhaustive,
@@ -147,7 +147,7 @@ pub enum SearchArg {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionArg {
-    /// bf16x2 where the processor's bf16 unit makes that faster than f32 (AMX), else f32
+    /// bf16x2 where the processor's bf16 unit makes that faster than f32 (AMX; AMD's AVX512-BF16), else f32
     Auto,
     F32,
     /// Activations as two bf16 values: nearly as exact as f32

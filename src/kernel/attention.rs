@@ -1,7 +1,7 @@
 //! Causal attention over short sequences that lie one after the other, each behind a prefix that all of them share.
 //!
 //! Sequences of a few dozen tokens are too small for matrix products and too many for one query at a time: the keys of a
-//! head are transposed once, and then every query runs along them in vectors.
+//! head are transposed once, and then a few queries at a time run along them in vectors, their sums in registers.
 
 use std::ops::Range;
 
@@ -70,16 +70,7 @@ impl CustomOp3 for Attention<'_> {
             let q = &q[sequence.queries.start * heads * size..sequence.queries.end * heads * size];
             for kv_head in 0..kv_heads {
                 buffers.gather(k, v, sequence, kv_head, sizes);
-                let (scale, window) = (self.scale, self.window);
-                attend_group(
-                    q,
-                    &buffers.keys,
-                    &buffers.values,
-                    out,
-                    &mut buffers.scores,
-                    (kv_head, sizes),
-                    (scale, window),
-                );
+                attend_group(q, buffers, out, (kv_head, sizes), (self.scale, self.window));
             }
         });
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
@@ -101,28 +92,39 @@ pub struct Sizes {
     size: usize,
 }
 
-/// The keys and values of one head of one sequence.
+/// Sums that are taken at once: of as many queries, over as many positions or values of a head.
+const ROWS: usize = 4;
+const LANES: usize = 16;
+
+/// The keys and values of one head of one sequence, filled up with zeros to whole lanes.
 #[derive(Default)]
-struct Buffers {
-    /// (size, positions)
+pub struct Buffers {
+    positions: usize,
+    /// (size, positions filled up)
     keys: Vec<f32>,
-    /// (positions, size)
+    /// (positions, size filled up)
     values: Vec<f32>,
-    scores: Vec<f32>,
+    /// The scores and then the weights of a few queries: (rows, positions filled up).
+    weights: Vec<f32>,
 }
 
 impl Buffers {
     fn gather(&mut self, k: &[f32], v: &[f32], sequence: &Sequence, kv_head: usize, sizes: Sizes) {
         let Sizes { kv_heads, size, .. } = sizes;
-        let positions = sequence.prefix.len() + sequence.keys.len();
-        self.keys.resize(size * positions, 0.0);
-        self.scores.resize(positions, 0.0);
-        self.values.clear();
+        self.positions = sequence.prefix.len() + sequence.keys.len();
+        let (length, width) = (self.positions.next_multiple_of(LANES), size.next_multiple_of(LANES));
+        let zeros = |buffer: &mut Vec<f32>, count: usize| {
+            buffer.clear();
+            buffer.resize(count, 0.0);
+        };
+        zeros(&mut self.keys, size * length);
+        zeros(&mut self.values, self.positions * width);
+        zeros(&mut self.weights, ROWS * length);
         for (position, row) in sequence.prefix.clone().chain(sequence.keys.clone()).enumerate() {
             let start = (row * kv_heads + kv_head) * size;
-            self.values.extend_from_slice(&v[start..start + size]);
+            self.values[position * width..][..size].copy_from_slice(&v[start..start + size]);
             for (dimension, &key) in k[start..start + size].iter().enumerate() {
-                self.keys[dimension * positions + position] = key;
+                self.keys[dimension * length + position] = key;
             }
         }
     }
@@ -132,10 +134,8 @@ for_each_processor! {
     /// All queries of the heads that share one head of keys.
     pub fn attend_group(
         q: &[f32],
-        keys: &[f32],
-        values: &[f32],
+        buffers: &mut Buffers,
         out: &mut [f32],
-        scores: &mut [f32],
         place: (usize, Sizes),
         how: (f32, usize)
     ) { attend_group_inner }
@@ -144,36 +144,79 @@ for_each_processor! {
 #[inline(always)]
 fn attend_group_inner(
     q: &[f32],
-    keys: &[f32],
-    values: &[f32],
+    buffers: &mut Buffers,
     out: &mut [f32],
-    scores: &mut [f32],
     (kv_head, sizes): (usize, Sizes),
     (scale, window): (f32, usize),
 ) {
     let Sizes { heads, kv_heads, size } = sizes;
-    let (positions, queries) = (scores.len(), q.len() / (heads * size));
-    let group = heads / kv_heads;
-    for query in 0..queries {
-        let seen = positions - queries + query + 1;
-        let first = seen.saturating_sub(window);
-        for head in kv_head * group..(kv_head + 1) * group {
-            let start = (query * heads + head) * size;
-            let scores = &mut scores[first..seen];
-            scores.fill(0.0);
-            for (dimension, &value) in q[start..start + size].iter().enumerate() {
-                let keys = &keys[dimension * positions + first..dimension * positions + seen];
-                scores.iter_mut().zip(keys).for_each(|(score, &key)| *score += value * key);
+    let Buffers { positions, keys, values, weights } = buffers;
+    let (queries, group) = (q.len() / (heads * size), heads / kv_heads);
+    let (length, width) = (positions.next_multiple_of(LANES), size.next_multiple_of(LANES));
+    let rows = queries * group;
+    for first in (0..rows).step_by(ROWS) {
+        // Where there are fewer rows left, the last one is computed again.
+        let row = |i: usize| (first + i).min(rows - 1);
+        let start = |i: usize| (row(i) / group * heads + kv_head * group + row(i) % group) * size;
+        let seen = |i: usize| *positions - queries + row(i) / group + 1;
+        let queries: [&[f32]; ROWS] = std::array::from_fn(|i| &q[start(i)..start(i) + size]);
+        for position in (0..seen(ROWS - 1)).step_by(LANES) {
+            let sums = score(queries, &keys[position..], length);
+            for (i, sums) in sums.iter().enumerate() {
+                weights[i * length + position..][..LANES].copy_from_slice(sums);
             }
-            let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            scores.iter_mut().for_each(|score| *score = exp((*score - largest) * scale));
-            let sum: f32 = scores.iter().sum();
-            let out = &mut out[start..start + size];
-            for (position, &weight) in scores.iter().enumerate() {
-                let value = &values[(first + position) * size..(first + position + 1) * size];
-                out.iter_mut().zip(value).for_each(|(out, &value)| *out += weight * value);
+        }
+        for (i, weights) in weights.chunks_exact_mut(length).enumerate() {
+            let sees = seen(i).saturating_sub(window)..seen(i);
+            soften(weights, sees, scale);
+        }
+        for dimension in (0..size).step_by(LANES) {
+            let mixed = mix(weights, length, &values[dimension..], width, seen(ROWS - 1));
+            for (i, mixed) in mixed.iter().enumerate().take(rows - first) {
+                let lanes = LANES.min(size - dimension);
+                out[start(i) + dimension..][..lanes].copy_from_slice(&mixed[..lanes]);
             }
-            out.iter_mut().for_each(|out| *out /= sum);
         }
     }
+}
+
+/// The products of queries with the keys of as many positions as there are lanes; `keys` (size, length).
+#[inline(always)]
+fn score(queries: [&[f32]; ROWS], keys: &[f32], length: usize) -> [[f32; LANES]; ROWS] {
+    let mut sums = [[0f32; LANES]; ROWS];
+    for dimension in 0..queries[0].len() {
+        let keys = &keys[dimension * length..][..LANES];
+        for (sums, query) in sums.iter_mut().zip(queries) {
+            let value = query[dimension];
+            sums.iter_mut().zip(keys).for_each(|(sum, &key)| *sum += value * key);
+        }
+    }
+    sums
+}
+
+/// Scores to weights: the softmax over what a query sees, zero elsewhere.
+#[inline(always)]
+fn soften(scores: &mut [f32], sees: Range<usize>, scale: f32) {
+    scores[..sees.start].fill(0.0);
+    scores[sees.end..].fill(0.0);
+    let scores = &mut scores[sees];
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    scores.iter_mut().for_each(|score| *score = exp((*score - largest) * scale));
+    let sum: f32 = scores.iter().sum();
+    scores.iter_mut().for_each(|score| *score /= sum);
+}
+
+/// The values of `seen` positions, weighed, in as many dimensions as there are lanes; `weights` (rows, length), `values`
+/// (positions, width).
+#[inline(always)]
+fn mix(weights: &[f32], length: usize, values: &[f32], width: usize, seen: usize) -> [[f32; LANES]; ROWS] {
+    let mut sums = [[0f32; LANES]; ROWS];
+    for position in 0..seen {
+        let values = &values[position * width..][..LANES];
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let weight = weights[i * length + position];
+            sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += weight * value);
+        }
+    }
+    sums
 }

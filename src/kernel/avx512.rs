@@ -4,7 +4,7 @@
 //! [`multiply`] checks that rows and panels are there before it hands pointers on.
 
 use std::arch::x86_64::{
-    __m512bh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
+    __cpuid, __m512bh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 use std::mem::{MaybeUninit, transmute};
 
@@ -16,6 +16,13 @@ const COLUMNS: usize = PANELS * PANEL;
 
 pub fn is_available() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
+}
+
+/// Whether a product of pairs takes no longer than one in f32: so with AMD, while Intel's processors that have this unit
+/// and not AMX do half as many (measured: 61 GFLOP/s of bf16x2 a core against 75 of f32; AMD 250 against 200).
+pub fn is_full_rate() -> bool {
+    let vendor = __cpuid(0);
+    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
 }
 
 /// y = Σ a·b over the terms: `a` rows of `depth` values, `b` panels; `y` (rows, outputs).

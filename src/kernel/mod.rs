@@ -86,6 +86,17 @@ impl Unit {
         })
     }
 
+    /// Whether two products by this unit take less time than one in f32.
+    pub fn outruns_f32(self) -> bool {
+        match self {
+            Unit::Amx => true,
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx512 => avx512::is_full_rate(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Unit::Avx512 => false,
+        }
+    }
+
     /// All units that this processor has, the fastest first.
     pub fn available() -> Vec<Unit> {
         #[cfg(target_arch = "x86_64")]
@@ -128,7 +139,7 @@ impl CustomOp1 for Product<'_> {
         y.spare_capacity_mut()[..rows * outputs]
             .par_chunks_mut(ROWS * outputs)
             .zip(x.par_chunks(ROWS * inputs))
-            .for_each(|(y, x)| self.block(x, y));
+            .for_each_init(SplitRows::default, |split, (y, x)| self.block(x, split, y));
         // SAFETY: every block writes all of its values.
         unsafe { y.set_len(rows * outputs) };
         Ok((CpuStorage::F32(y), (rows, outputs).into()))
@@ -137,18 +148,17 @@ impl CustomOp1 for Product<'_> {
 
 impl Product<'_> {
     /// Multiplies at most [`ROWS`] rows and writes all of `y`.
-    fn block(&self, x: &[f32], y: &mut [MaybeUninit<f32>]) {
+    fn block(&self, x: &[f32], split: &mut SplitRows, y: &mut [MaybeUninit<f32>]) {
         let weight = self.weight;
-        let split = SplitRows::new(x, weight.inputs, self.precision);
-        let terms: Vec<(&[u16], &[u16])> = match (&split.low, &weight.low) {
-            (None, None) => vec![(&split.high, &weight.high)],
-            (Some(low), None) => vec![(&split.high, &weight.high), (low, &weight.high)],
-            (None, Some(weight_low)) => vec![(&split.high, &weight.high), (&split.high, weight_low)],
-            // The product of both low parts is below the error of the rest.
-            (Some(low), Some(weight_low)) => {
-                vec![(&split.high, &weight.high), (low, &weight.high), (&split.high, weight_low)]
-            }
-        };
+        split.fill(x, weight.inputs, self.precision);
+        let mut terms: Vec<(&[u16], &[u16])> = vec![(&split.high, &weight.high)];
+        if !split.low.is_empty() {
+            terms.push((&split.low, &weight.high));
+        }
+        // The product of both low parts is below the error of the rest.
+        if let Some(low) = &weight.low {
+            terms.push((&split.high, low));
+        }
         let depth = weight.inputs.next_multiple_of(DEPTH);
         #[cfg(target_arch = "x86_64")]
         match self.unit {

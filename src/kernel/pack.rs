@@ -1,6 +1,6 @@
 //! The order of values that the units want: weights in panels, activations in rows, both filled up with zeros.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Storage, Tensor};
 use rayon::prelude::*;
 
 use super::Precision;
@@ -28,10 +28,16 @@ pub struct Packed {
 impl Packed {
     pub fn new(weight: &Tensor) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
-        let values = weight.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
-        let is_exact = values.par_iter().all(|value| value.to_bits() & 0xffff == 0);
-        let high = pack(&values, outputs, inputs, round);
-        let low = (!is_exact).then(|| pack(&values, outputs, inputs, |value| round(value - widen(round(value)))));
+        let weight = weight.contiguous()?;
+        let (storage, layout) = weight.storage_and_layout();
+        let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
+            candle_core::bail!("a weight that is to be packed is not on the processor")
+        };
+        let values = &storage.as_slice::<f32>()?[start..end];
+        let low_bits = |values: &[f32]| values.iter().fold(0, |bits, value| bits | value.to_bits()) & 0xffff;
+        let is_exact = values.par_chunks(1 << 16).all(|values| low_bits(values) == 0);
+        let high = pack(values, outputs, inputs, round);
+        let low = (!is_exact).then(|| pack(values, outputs, inputs, |value| round(value - widen(round(value)))));
         Ok(Self { outputs, inputs, high, low })
     }
 
@@ -58,34 +64,47 @@ fn pack(values: &[f32], outputs: usize, inputs: usize, part: impl Fn(f32) -> u16
     let depth = inputs.next_multiple_of(DEPTH);
     let panels = outputs.div_ceil(PANEL).next_multiple_of(PANELS);
     let mut packed = vec![0u16; panels * PANEL * depth];
-    packed.par_chunks_mut(PANEL * depth).enumerate().for_each(|(panel, packed)| {
-        let rows = values.chunks_exact(inputs).skip(panel * PANEL).take(PANEL);
-        for (column, row) in rows.enumerate() {
-            for (input, &value) in row.iter().enumerate() {
-                packed[input / 2 * (2 * PANEL) + column * 2 + input % 2] = part(value);
+    let filled = packed.par_chunks_mut(PANEL * depth).zip(values.par_chunks(PANEL * inputs));
+    // First each row by itself, in vectors, and then pairs to their places, which is a transposition.
+    filled.for_each_init(
+        || vec![0u16; depth],
+        |buffer, (packed, values)| {
+            let (places, _) = packed.as_chunks_mut::<2>();
+            for (column, row) in values.chunks_exact(inputs).enumerate() {
+                buffer.iter_mut().zip(row).for_each(|(to, &value)| *to = part(value));
+                let (pairs, _) = buffer.as_chunks::<2>();
+                places[column..].iter_mut().step_by(PANEL).zip(pairs).for_each(|(place, pair)| *place = *pair);
             }
-        }
-    });
+        },
+    );
     packed
 }
 
 /// Rows of activations as bf16: (rows, inputs), both filled up.
+#[derive(Default)]
 pub struct SplitRows {
     pub high: Vec<u16>,
-    pub low: Option<Vec<u16>>,
+    /// Empty with one part.
+    pub low: Vec<u16>,
 }
 
 impl SplitRows {
-    pub fn new(x: &[f32], inputs: usize, precision: Precision) -> Self {
+    /// Takes in x (rows, inputs) in place of what was there.
+    pub fn fill(&mut self, x: &[f32], inputs: usize, precision: Precision) {
         let (rows, depth) = (x.len() / inputs, inputs.next_multiple_of(DEPTH));
-        let empty = || vec![0u16; rows.next_multiple_of(ROW_BLOCK) * depth];
-        let mut high = empty();
-        let mut low = if precision == Precision::Two { Some(empty()) } else { None };
+        let size = rows.next_multiple_of(ROW_BLOCK) * depth;
+        self.high.resize(size, 0);
+        self.low.resize(if precision == Precision::Two { size } else { 0 }, 0);
         for (row, x) in x.chunks_exact(inputs).enumerate() {
             let place = row * depth..row * depth + inputs;
-            split(x, &mut high[place.clone()], low.as_mut().map_or(&mut [], |low| &mut low[place]));
+            split(x, &mut self.high[place.clone()], self.low.get_mut(place).unwrap_or(&mut []));
         }
-        Self { high, low }
+        for part in [&mut self.high, &mut self.low].into_iter().filter(|part| !part.is_empty()) {
+            part[rows * depth..].fill(0);
+            if inputs < depth {
+                part.chunks_exact_mut(depth).for_each(|row| row[inputs..].fill(0));
+            }
+        }
     }
 }
 
