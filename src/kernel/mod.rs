@@ -48,6 +48,13 @@ pub enum Arithmetic {
     },
 }
 
+impl Arithmetic {
+    /// Whether weights that are bf16 can be had as they are.
+    pub fn takes_bf16(self) -> bool {
+        self != Self::F32
+    }
+}
+
 impl std::fmt::Display for Arithmetic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let unit = |unit: &Unit| match unit {
@@ -84,6 +91,11 @@ impl Unit {
                 _ => true,
             })
         })
+    }
+
+    /// Whether three products by this unit take less time than one in f32, as weights need that are not bf16.
+    pub fn outruns_f32_three_times(self) -> bool {
+        self == Unit::Amx
     }
 
     /// Whether two products by this unit take less time than one in f32.
@@ -210,7 +222,11 @@ mod tests {
     fn packing_loses_nothing_of_bf16() -> Result<()> {
         let weight = Tensor::randn(0f32, 1.0, (37, 45), &Device::Cpu)?;
         let exact = weight.to_dtype(candle_core::DType::BF16)?.to_dtype(candle_core::DType::F32)?;
-        assert_eq!(Packed::new(&exact)?.unpacked()?.to_vec2::<f32>()?, exact.to_vec2::<f32>()?);
+        for dtype in [candle_core::DType::F32, candle_core::DType::BF16] {
+            let packed = Packed::new(&exact.to_dtype(dtype)?)?;
+            assert!(packed.is_exact());
+            assert_eq!(packed.unpacked()?.to_vec2::<f32>()?, exact.to_vec2::<f32>()?);
+        }
         let difference = (Packed::new(&weight)?.unpacked()? - weight)?.abs()?.max_all()?.to_scalar::<f32>()?;
         assert!(difference < 1e-4, "{difference}");
         Ok(())

@@ -1,6 +1,7 @@
 //! The order of values that the units want: weights in panels, activations in rows, both filled up with zeros.
 
-use candle_core::{Device, Result, Storage, Tensor};
+use candle_core::{CpuStorage, Device, Result, Storage, Tensor};
+use half::bf16;
 use rayon::prelude::*;
 
 use super::Precision;
@@ -26,6 +27,7 @@ pub struct Packed {
 }
 
 impl Packed {
+    /// Packs a weight (outputs, inputs) in bf16 or f32.
     pub fn new(weight: &Tensor) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         let weight = weight.contiguous()?;
@@ -33,12 +35,21 @@ impl Packed {
         let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
             candle_core::bail!("a weight that is to be packed is not on the processor")
         };
+        if let CpuStorage::BF16(values) = storage {
+            let high = pack(&values[start..end], outputs, inputs, bf16::to_bits);
+            return Ok(Self { outputs, inputs, high, low: None });
+        }
         let values = &storage.as_slice::<f32>()?[start..end];
         let low_bits = |values: &[f32]| values.iter().fold(0, |bits, value| bits | value.to_bits()) & 0xffff;
         let is_exact = values.par_chunks(1 << 16).all(|values| low_bits(values) == 0);
         let high = pack(values, outputs, inputs, round);
         let low = (!is_exact).then(|| pack(values, outputs, inputs, |value| round(value - widen(round(value)))));
         Ok(Self { outputs, inputs, high, low })
+    }
+
+    /// Whether the weight was bf16 itself.
+    pub fn is_exact(&self) -> bool {
+        self.low.is_none()
     }
 
     /// The weight again: (outputs, inputs).
@@ -60,7 +71,7 @@ fn place(output: usize, input: usize, depth: usize) -> usize {
     output / PANEL * (PANEL * depth) + input / 2 * (2 * PANEL) + output % PANEL * 2 + input % 2
 }
 
-fn pack(values: &[f32], outputs: usize, inputs: usize, part: impl Fn(f32) -> u16 + Sync) -> Vec<u16> {
+fn pack<T: Copy + Sync>(values: &[T], outputs: usize, inputs: usize, part: impl Fn(T) -> u16 + Sync) -> Vec<u16> {
     let depth = inputs.next_multiple_of(DEPTH);
     let panels = outputs.div_ceil(PANEL).next_multiple_of(PANELS);
     let mut packed = vec![0u16; panels * PANEL * depth];

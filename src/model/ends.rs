@@ -239,12 +239,13 @@ impl<'a> Ends<'a> {
 
     /// The rows `words` of the head.
     pub fn head(&self, words: Range<usize>) -> Result<Linear> {
-        let device = &self.model.device;
+        let (device, arithmetic) = (&self.model.device, self.model.arithmetic);
         let mut weight = match self.head.saved {
             Some(name) => self.adapter.weights.load_rows(name, words.clone(), device)?,
-            None => self.model.weights.head(words.clone(), device)?,
+            None => self.model.weights.head(words.clone(), (device, arithmetic))?,
         };
         if let Some((tokens, rows)) = &self.head.tokens {
+            weight = weight.to_dtype(rows.dtype())?;
             for (row, &token) in tokens.iter().enumerate().filter(|(_, token)| words.contains(token)) {
                 let place = token - words.start;
                 weight = weight.slice_assign(&[place..place + 1, 0..rows.dim(1)?], &rows.narrow(0, row, 1)?)?;
@@ -252,7 +253,7 @@ impl<'a> Ends<'a> {
         }
         let part = |tensor: &Tensor| tensor.narrow(0, words.start, words.len());
         let bias = self.head_bias.as_ref().map(part).transpose()?;
-        let head = Linear::new(weight, bias, self.model.arithmetic)?;
+        let head = Linear::new(weight, bias, arithmetic)?;
         match &self.head.delta {
             Some(delta) => Ok(head.adapted(&delta.outputs(|b| part(b)?.contiguous())?)?),
             None => Ok(head),

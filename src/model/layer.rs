@@ -43,7 +43,7 @@ impl<'a> Layer<'a> {
             if role.is_norm() {
                 norms.insert(role, weights.norm(config, index, role, device)?);
             } else if role.is_linear() {
-                let weight = weights.weight(config, index, role, device)?;
+                let weight = weights.weight(config, index, role, (device, arithmetic))?;
                 let bias = weights.bias(config, index, role, device)?;
                 linears.insert(role, Linear::new(weight, bias, arithmetic)?);
             } else {

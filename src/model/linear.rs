@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 use candle_nn::ops::rms_norm;
 
 use super::family::Norms;
@@ -27,13 +27,18 @@ enum Weight {
 }
 
 impl Weight {
+    /// Takes a weight in f32 or bf16.
     fn new(weight: Tensor, arithmetic: Arithmetic) -> Result<Self> {
-        match arithmetic {
-            Arithmetic::Bf16 { unit, precision } if weight.device().is_cpu() => {
-                Ok(Self::Packed(Arc::new(Packed::new(&weight)?), precision, unit))
+        if let Arithmetic::Bf16 { unit, precision } = arithmetic
+            && weight.device().is_cpu()
+        {
+            let packed = Packed::new(&weight)?;
+            // Otherwise f32 is faster, and more exact.
+            if packed.is_exact() || unit.outruns_f32_three_times() {
+                return Ok(Self::Packed(Arc::new(packed), precision, unit));
             }
-            _ => Ok(Self::Plain(weight)),
         }
+        Ok(Self::Plain(weight.to_dtype(DType::F32)?))
     }
 
     /// x·Wᵀ: (rows, inputs) → (rows, outputs)

@@ -8,6 +8,7 @@ use super::ModelConfig;
 use super::family::{Family, Norms, Outer, Positions, Role};
 use super::linear::Norm;
 use crate::error::{BaseError, Result, TensorError};
+use crate::kernel::Arithmetic;
 use crate::tensors::TensorStore;
 
 /// The weights of a base model by role.
@@ -283,9 +284,19 @@ impl Weights {
         }
     }
 
-    /// The weight of a linear role in a layer: (outputs, inputs).
-    pub fn weight(&self, config: &ModelConfig, layer: usize, role: Role, device: &Device) -> Result<Tensor> {
-        let weight = self.store.load(&self.name(config, layer, role, "weight"), device)?;
+    /// The weight of a linear role in a layer: (outputs, inputs), in f32, or as it is stored if `arithmetic` takes that.
+    pub fn weight(
+        &self,
+        config: &ModelConfig,
+        layer: usize,
+        role: Role,
+        (device, arithmetic): (&Device, Arithmetic),
+    ) -> Result<Tensor> {
+        let name = self.name(config, layer, role, "weight");
+        let weight = match arithmetic.takes_bf16() && device.is_cpu() {
+            true => self.store.load_narrow(&name)?,
+            false => self.store.load(&name, device)?,
+        };
         let weight = if self.linears_are_transposed(config) { weight.t()? } else { weight };
         let weight = if weight.rank() == 1 { weight.unsqueeze(0)? } else { weight };
         Ok(self.in_model_order(weight, role, config)?)
@@ -395,9 +406,12 @@ impl Weights {
         Ok(self.store.entry(&self.head_name())?.shape.first().copied().unwrap_or(0))
     }
 
-    /// Rows `rows` of the head: (rows, hidden).
-    pub fn head(&self, rows: Range<usize>, device: &Device) -> Result<Tensor> {
-        self.store.load_rows(&self.head_name(), rows, device)
+    /// Rows `rows` of the head: (rows, hidden), as [`weight`](Self::weight).
+    pub fn head(&self, rows: Range<usize>, (device, arithmetic): (&Device, Arithmetic)) -> Result<Tensor> {
+        match arithmetic.takes_bf16() && device.is_cpu() {
+            true => self.store.load_rows_narrow(&self.head_name(), rows),
+            false => self.store.load_rows(&self.head_name(), rows, device),
+        }
     }
 
     /// The bias of the head, (words), where there is one.

@@ -159,9 +159,44 @@ impl TensorStore {
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(device)?)
     }
 
+    /// A whole tensor for a processor, in bf16 if it is stored so, else widened to f32.
+    pub fn load_narrow(&self, name: &str) -> Result<Tensor> {
+        let entry = self.entry(name)?;
+        match entry.encoding {
+            Encoding::Plain(Dtype::BF16) => self.bf16(entry, entry.range.clone(), entry.shape.clone()),
+            _ => self.load(name, &Device::Cpu),
+        }
+    }
+
+    /// As [`load_narrow`](Self::load_narrow), rows `rows` of it.
+    pub fn load_rows_narrow(&self, name: &str, rows: Range<usize>) -> Result<Tensor> {
+        let entry = self.entry(name)?;
+        match entry.encoding {
+            Encoding::Plain(Dtype::BF16) => {
+                let (range, shape) = self.rows(name, entry, &rows)?;
+                self.bf16(entry, range, shape)
+            }
+            _ => self.load_rows(name, rows, &Device::Cpu),
+        }
+    }
+
+    fn bf16(&self, entry: &Entry, range: Range<usize>, shape: Vec<usize>) -> Result<Tensor> {
+        let file = &self.files[entry.file];
+        let values = decode::bf16s(&file.bytes()[range.clone()]);
+        file.release(range);
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+
     /// Rows `rows` of a tensor (rows, …), widened to f32: (rows, …).
     pub fn load_rows(&self, name: &str, rows: Range<usize>, device: &Device) -> Result<Tensor> {
         let entry = self.entry(name)?;
+        let (range, shape) = self.rows(name, entry, &rows)?;
+        let values = self.decode(name, entry, range)?;
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(device)?)
+    }
+
+    /// The bytes and the shape of some rows of a tensor.
+    fn rows(&self, name: &str, entry: &Entry, rows: &Range<usize>) -> Result<(Range<usize>, Vec<usize>)> {
         let mut shape = entry.shape.clone();
         let height = shape.first().copied().unwrap_or(0);
         if rows.end > height {
@@ -169,9 +204,7 @@ impl TensorStore {
         }
         shape[0] = rows.len();
         let row_bytes = entry.range.len() / height.max(1);
-        let range = entry.range.start + rows.start * row_bytes..entry.range.start + rows.end * row_bytes;
-        let values = self.decode(name, entry, range)?;
-        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(device)?)
+        Ok((entry.range.start + rows.start * row_bytes..entry.range.start + rows.end * row_bytes, shape))
     }
 
     /// Matrix `index` of those that `NAME_blocks` and `NAME_scales` hold in MXFP4: (rows, columns).
