@@ -188,7 +188,7 @@ impl<'a> BothLayers<'a> {
     }
 
     /// Takes all streams through the layer's experts: each is read once, and only if a token goes to it.
-    fn add_experts(&self, streams: &mut [&mut Stream]) -> Result<()> {
+    fn add_experts(&self, streams: &mut [&mut Stream], device: &Device) -> Result<()> {
         for number in 0..self.base.expert_count() {
             let is_hit = |stream: &&mut Stream| stream.routed.as_ref().is_some_and(|routed| routed.goes_to(number));
             if !streams.iter().any(is_hit) {
@@ -197,7 +197,7 @@ impl<'a> BothLayers<'a> {
             let expert = self.base.expert(number)?;
             let adapted = self.adapted.adapted_expert(number, &expert)?;
             let experts = [expert, adapted];
-            streams.par_iter_mut().try_for_each(|stream| stream.add_expert(self, number, &experts))?;
+            for_each_stream(streams, device, |stream| stream.add_expert(self, number, &experts))?;
         }
         for stream in streams.iter_mut() {
             if let Some(mut routed) = stream.routed.take() {
@@ -206,6 +206,22 @@ impl<'a> BothLayers<'a> {
         }
         Ok(())
     }
+}
+
+/// Works on every stream: side by side on a processor, one after the other elsewhere.
+///
+/// Elsewhere all work has to come from the thread that loads the layers, too: candle gives each thread a queue of its own on
+/// a CUDA device, and what one queue computes need not be there when another one reads it.
+fn for_each_stream(
+    streams: &mut [&mut Stream],
+    device: &Device,
+    work: impl Fn(&mut Stream) -> candle_core::Result<()> + Sync,
+) -> Result<()> {
+    match device {
+        Device::Cpu => streams.par_iter_mut().try_for_each(|stream| work(stream))?,
+        _ => streams.iter_mut().try_for_each(|stream| work(stream))?,
+    }
+    Ok(())
 }
 
 /// The losses of a batch's answer tokens for every candidate: `[candidate][answer]`.
@@ -230,12 +246,12 @@ fn one_pass(
         let layer = BothLayers::load(model, ends.adapter(), index, device)?;
         let mut streams: Vec<&mut Stream> = forks.iter_mut().chain([&mut prefix]).collect();
         for group in streams.chunks_mut(side_by_side) {
-            group.par_iter_mut().try_for_each(|stream| stream.advance(&layer, &pass))?;
+            for_each_stream(group, device, |stream| stream.advance(&layer, &pass))?;
             if !step(index, (group.len() * batch.tokens()) as u64) {
                 return Err(SweepError::Interrupted.into());
             }
         }
-        layer.add_experts(&mut streams)?;
+        layer.add_experts(&mut streams, device)?;
     }
     forks.push(prefix);
     debug_assert!(forks.iter().map(|stream| stream.boundary).eq(candidates.iter().copied()));
