@@ -210,8 +210,8 @@ impl<'a> BothLayers<'a> {
 
 /// Works on every stream: side by side on a processor, one after the other elsewhere.
 ///
-/// Elsewhere all work has to come from the thread that loads the layers, too: candle gives each thread a queue of its own on
-/// a CUDA device, and what one queue computes need not be there when another one reads it.
+/// Elsewhere all work has to come from the thread that loads the layers: on CUDA candle gives each thread a queue of its
+/// own, and what one queue computes need not be there when another one reads it.
 fn for_each_stream(
     streams: &mut [&mut Stream],
     device: &Device,
