@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles and lints lora-slim with the feature `cuda` where there is neither a GPU nor a CUDA toolkit: compiler, headers and
-# libraries come from NVIDIA's wheels on PyPI (600 MB). Needs Python, g++ and several minutes; runs nothing on a GPU.
+# libraries come from NVIDIA's wheels on PyPI (1.2 GB on disk). Needs Python, g++ and several minutes; runs nothing on a GPU.
 #
 #   scripts/check_cuda.sh                # cargo clippy of everything, tests too
 #   scripts/check_cuda.sh build --release --locked --features cuda    # any other command of cargo; linking needs libcuda.so
