@@ -129,10 +129,10 @@ pub struct EvaluateArgs {
     /// Memory for the sweep, for example 700MB [default: 4GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub memory: Option<u64>,
-    /// Where to compute
-    #[arg(long, default_value = "cpu")]
+    /// Where to compute: cpu, cuda, cuda:N or metal, as far as this build can
+    #[arg(long, default_value = "cpu", value_name = "NAME")]
     pub device: String,
-    /// Arithmetic of matrix products; sums are always f32
+    /// Arithmetic of matrix products; sums are always f32, and on devices other than the cpu so is everything
     #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
     pub precision: PrecisionArg,
 }

@@ -7,6 +7,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::device::DeviceName;
+
 /// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -217,8 +219,14 @@ pub enum SweepError {
     Memory { needed: u64, budget: u64 },
     #[error("the loss at boundary {boundary} is not a finite number (sample {sample})")]
     NotFinite { boundary: usize, sample: usize },
-    #[error("device `{device}` is not available in this build")]
-    Device { device: String },
+    #[error("`{name}` is not the name of a device")]
+    UnknownDevice { name: String },
+    #[error("this lora-slim was built without support for the device `{device}`")]
+    DeviceNotBuilt { device: DeviceName, feature: &'static str },
+    #[error("cannot open the device `{device}`: {reason}")]
+    DeviceUnavailable { device: DeviceName, reason: String },
+    #[error("bf16 products are computed by processors only, not by the device `{device}`")]
+    Bf16OnDevice { device: DeviceName },
     #[error("this processor has no bf16 unit that can be used")]
     NoBf16,
     #[error("the adapters of one sweep have different base models, or there are none")]
@@ -263,7 +271,14 @@ impl Error {
             Error::Adapter(AdapterError::LayerOutOfRange { .. } | AdapterError::UnknownStack { .. }) => Kind::Usage,
             Error::Sweep(SweepError::Interrupted) => Kind::Interrupted,
             Error::Sweep(SweepError::Compute(_) | SweepError::NoCommonBase) => Kind::Internal,
-            Error::Sweep(SweepError::Memory { .. } | SweepError::Device { .. } | SweepError::NoBf16) => Kind::Usage,
+            Error::Sweep(SweepError::DeviceUnavailable { .. }) => Kind::Io,
+            Error::Sweep(
+                SweepError::Memory { .. }
+                | SweepError::UnknownDevice { .. }
+                | SweepError::DeviceNotBuilt { .. }
+                | SweepError::Bf16OnDevice { .. }
+                | SweepError::NoBf16,
+            ) => Kind::Usage,
             Error::Tensor(_) | Error::Adapter(_) | Error::Base(_) | Error::Sample(_) | Error::Sweep(_) => {
                 Kind::BadInput
             }
@@ -338,8 +353,18 @@ impl Error {
             }
             Error::Sweep(SweepError::Memory { needed, .. }) => format!("pass `--memory {needed}`, or shorter samples"),
             Error::Sweep(SweepError::NotFinite { .. }) => "check the base model's weights and the sample".into(),
-            Error::Sweep(SweepError::Device { .. }) => "use `--device cpu`, or build with the device's feature".into(),
-            Error::Sweep(SweepError::NoBf16) => "use `--precision f32`, or leave it out".into(),
+            Error::Sweep(SweepError::UnknownDevice { .. }) => {
+                "known are `cpu`, `cuda`, `metal`, and by their number `cuda:N` and `metal:N`".into()
+            }
+            Error::Sweep(SweepError::DeviceNotBuilt { feature, .. }) => {
+                format!("use `--device cpu`, or build it with `--features {feature}` (docs/devices.md)")
+            }
+            Error::Sweep(SweepError::DeviceUnavailable { .. }) => {
+                "check that the device and its driver work and that its number is right, or use `--device cpu`".into()
+            }
+            Error::Sweep(SweepError::Bf16OnDevice { .. } | SweepError::NoBf16) => {
+                "use `--precision f32`, or leave it out".into()
+            }
             Error::Sweep(SweepError::Compute(_)) => "this is a bug in lora-slim; please report it".into(),
             Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => {
                 "check that the samples fit the adapter's task and format (`--chat`?); `--boundary N` overrides".into()

@@ -22,6 +22,7 @@ pub mod base;
 pub mod choice;
 pub mod cli;
 pub mod commands;
+pub mod device;
 pub mod error;
 pub mod files;
 pub mod kernel;

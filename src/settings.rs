@@ -1,9 +1,8 @@
 //! Flags and defaults, made into values that the pipeline takes as they are.
 
-use candle_core::Device;
-
 use crate::choice::{self, Rule};
 use crate::cli::{ChooseArg, EvaluateArgs, PrecisionArg};
+use crate::device::DeviceName;
 use crate::error::{Result, SweepError};
 use crate::kernel::{Arithmetic, Precision, Unit};
 
@@ -28,16 +27,14 @@ pub fn choice_options(args: &EvaluateArgs) -> choice::Options {
     choice::Options { rule, boundary: args.boundary, ..choice::Options::default() }
 }
 
-/// The device that `--device` names.
-pub fn device(name: &str) -> Result<Device> {
-    match name {
-        "cpu" => Ok(Device::Cpu),
-        other => Err(SweepError::Device { device: other.into() }.into()),
+/// The arithmetic that `--precision` names, on the device that `--device` names.
+pub fn arithmetic(precision: PrecisionArg, device: DeviceName) -> Result<Arithmetic> {
+    if device != DeviceName::Cpu {
+        return match precision {
+            PrecisionArg::Auto | PrecisionArg::F32 => Ok(Arithmetic::F32),
+            PrecisionArg::Bf16x2 | PrecisionArg::Bf16 => Err(SweepError::Bf16OnDevice { device }.into()),
+        };
     }
-}
-
-/// The arithmetic that `--precision` names.
-pub fn arithmetic(precision: PrecisionArg) -> Result<Arithmetic> {
     let by = |precision| {
         let unit = Unit::detect().ok_or(SweepError::NoBf16)?;
         Ok(Arithmetic::Bf16 { unit, precision })
@@ -77,6 +74,16 @@ pub fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_devices_compute_in_f32() {
+        let cuda = DeviceName::Cuda(0);
+        for precision in [PrecisionArg::Auto, PrecisionArg::F32] {
+            assert_eq!(arithmetic(precision, cuda).unwrap(), Arithmetic::F32);
+        }
+        assert!(arithmetic(PrecisionArg::Bf16x2, cuda).is_err());
+        assert!(arithmetic(PrecisionArg::Bf16, cuda).is_err());
+    }
 
     #[test]
     fn sizes_are_read_as_written() {

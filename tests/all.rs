@@ -4,6 +4,8 @@ mod support;
 
 mod bad_input;
 mod commands;
+#[cfg(any(feature = "cuda", feature = "metal"))]
+mod device;
 mod golden;
 mod samples;
 mod search;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lora_slim::kernel::Unit;
 use serde_json::Value;
@@ -79,9 +79,7 @@ mod kinds {
 
     fn check(case: &str) {
         let folder = fixture("kinds").join(case);
-        let config = read_json(&folder.join("adapter_config.json"));
-        let base = Path::new(config["base_model_name_or_path"].as_str().unwrap()).file_name().unwrap();
-        check_curve(&folder, &fixture("kinds").join(base), &folder.join("expected.json"));
+        check_curve(&folder, &base_of_kind(&folder), &folder.join("expected.json"));
     }
 
     cases! { check:
@@ -109,9 +107,7 @@ fn every_kind_is_cut_to_what_its_curve_says() {
         if !folder.join("expected.json").exists() {
             continue;
         }
-        let config = read_json(&folder.join("adapter_config.json"));
-        let base = Path::new(config["base_model_name_or_path"].as_str().unwrap()).file_name().unwrap();
-        let report = scan(&cut, &fixture("kinds").join(base));
+        let report = scan(&cut, &base_of_kind(&folder));
         let whole = report["curve"].as_array().unwrap().last().unwrap()["loss"].as_f64().unwrap();
         let expected = read_json(&folder.join("expected.json"))["curve"][2]["loss"].as_f64().unwrap();
         assert!((whole - expected).abs() < 2e-5, "{}: {whole} instead of {expected}", folder.display());
@@ -122,7 +118,13 @@ fn names_of(cases: &[&str]) -> BTreeSet<String> {
     cases.iter().map(|case| case.replace('_', "-")).collect()
 }
 
-fn folders_with_expectations(group: &str) -> BTreeSet<String> {
+pub fn base_of_kind(folder: &Path) -> PathBuf {
+    let config = read_json(&folder.join("adapter_config.json"));
+    let base = Path::new(config["base_model_name_or_path"].as_str().unwrap());
+    fixture("kinds").join(base.file_name().unwrap())
+}
+
+pub fn folders_with_expectations(group: &str) -> BTreeSet<String> {
     let folders = fs::read_dir(fixture(group)).unwrap().map(|entry| entry.unwrap().path());
     let with_expectations = folders.filter(|folder| folder.join("expected.json").exists());
     with_expectations.map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned()).collect()
@@ -138,21 +140,27 @@ fn bf16_units_come_near() {
             let precision = ["--precision", "bf16x2"];
             let name = format!("{unit:?}").to_lowercase();
             let report = scan_with(&folder.join("adapter"), &folder.join("base"), precision, &name);
-            let expected = read_json(&folder.join("expected.json"));
-            for point in report["curve"].as_array().unwrap() {
-                let wanted = &expected["curve"][point["boundary"].as_u64().unwrap() as usize];
-                let difference = (point["loss"].as_f64().unwrap() - wanted["loss"].as_f64().unwrap()).abs();
-                assert!(difference < 1e-4, "{unit:?}, {case}: off by {difference} nats per token");
-            }
+            let difference = largest_difference(&report, &folder.join("expected.json"));
+            assert!(difference < 1e-4, "{unit:?}, {case}: off by {difference} nats per token");
         }
     }
+}
+
+/// By how many nats per token the worst boundary of a curve is off.
+pub fn largest_difference(report: &Value, expected: &Path) -> f64 {
+    let expected = read_json(expected);
+    let difference = |point: &Value| {
+        let wanted = &expected["curve"][point["boundary"].as_u64().unwrap() as usize];
+        (point["loss"].as_f64().unwrap() - wanted["loss"].as_f64().unwrap()).abs()
+    };
+    report["curve"].as_array().unwrap().iter().map(difference).fold(0.0, f64::max)
 }
 
 fn scan(adapter: &Path, base: &Path) -> Value {
     scan_with(adapter, base, ["--precision", "f32"], "none")
 }
 
-fn scan_with(adapter: &Path, base: &Path, precision: [&str; 2], unit: &str) -> Value {
+pub fn scan_with(adapter: &Path, base: &Path, options: [&str; 2], unit: &str) -> Value {
     let output = lora_slim()
         .env("LORA_SLIM_UNIT", unit)
         .arg("scan")
@@ -162,7 +170,7 @@ fn scan_with(adapter: &Path, base: &Path, precision: [&str; 2], unit: &str) -> V
         .arg("--samples")
         .arg(fixture("pico/samples.tokens.jsonl"))
         .args(["--json", "--boundary", "1", "--quiet"])
-        .args(precision)
+        .args(options)
         .assert()
         .success();
     serde_json::from_slice(&output.get_output().stdout).unwrap()

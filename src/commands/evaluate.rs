@@ -3,6 +3,7 @@
 use super::progress::Progress;
 use crate::choice::Rule;
 use crate::cli::{EvaluateArgs, SearchArg};
+use crate::device::DeviceName;
 use crate::error::Result;
 use crate::pipeline::{self, Evaluation, Request};
 use crate::samples::ReadOptions;
@@ -30,15 +31,13 @@ fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
         SearchArg::Adaptive if !is_limited => Some(search::Options::default()),
         SearchArg::Adaptive | SearchArg::Exhaustive => None,
     };
+    let device: DeviceName = args.device.parse()?;
     Ok(Request {
         search,
         choice: settings::choice_options(&args),
         limits: settings::Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
-        sweep: sweep::Options {
-            memory: args.memory.unwrap_or(settings::DEFAULT_MEMORY),
-            device: settings::device(&args.device)?,
-        },
-        arithmetic: settings::arithmetic(args.precision)?,
+        arithmetic: settings::arithmetic(args.precision, device)?,
+        sweep: sweep::Options { memory: args.memory.unwrap_or(settings::DEFAULT_MEMORY), device: device.open()? },
         adapter: args.adapter,
         base: args.base,
         samples: args.samples,

@@ -178,7 +178,10 @@ impl Product<'_> {
             Unit::Avx512 => avx512::multiply(&terms, depth, weight.outputs, y),
         }
         #[cfg(not(target_arch = "x86_64"))]
-        unreachable!("no unit is available, so none is chosen")
+        {
+            let _ = (self.unit, depth, terms, y);
+            unreachable!("no unit is available, so none is chosen")
+        }
     }
 }
 

@@ -105,14 +105,14 @@ fn alibi_slopes(heads: usize) -> Vec<f32> {
 /// heads, head_dim).
 fn attend_by_length(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, scores: &Scores) -> Result<Tensor> {
     let (_, heads, head_dim) = q.dims3()?;
-    let prefix = Group { start: 0, samples: 1, length: batch.prefix };
-    let (prefix_k, prefix_v) = (sequences_of(k, &prefix)?, sequences_of(v, &prefix)?);
+    // An empty prefix is none: CUDA has no tensors without values.
+    let prefix = Some(Group { start: 0, samples: 1, length: batch.prefix }).filter(|prefix| prefix.length > 0);
+    let of_prefix = |x: &Tensor| prefix.as_ref().map(|prefix| sequences_of(x, prefix)).transpose();
+    let (prefix_k, prefix_v) = (of_prefix(k)?, of_prefix(v)?);
     let mut parts = Vec::new();
-    for group in std::iter::once(&prefix).chain(&batch.groups).filter(|group| group.length > 0) {
-        let behind_prefix = |own: Tensor, prefix: &Tensor| -> Result<Tensor> {
-            if group.start == 0 || batch.prefix == 0 {
-                return Ok(own);
-            }
+    for group in prefix.iter().chain(&batch.groups).filter(|group| group.length > 0) {
+        let behind_prefix = |own: Tensor, prefix: &Option<Tensor>| -> Result<Tensor> {
+            let Some(prefix) = prefix.as_ref().filter(|_| group.start > 0) else { return Ok(own) };
             let (_, heads, length, head_dim) = prefix.dims4()?;
             Tensor::cat(&[&prefix.broadcast_as((group.samples, heads, length, head_dim))?.contiguous()?, &own], 2)
         };

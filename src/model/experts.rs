@@ -230,9 +230,10 @@ impl Weights {
             let name = format!("{name}_bias");
             if self.store().get(&name).is_some() { slice(&name).map(Some) } else { Ok(None) }
         };
+        let (weights, biases) = (weight(&gate_up)?, bias(&gate_up)?);
         let half = |of: fn(&Tensor, &Experts) -> TensorResult<Tensor>| -> Result<Linear> {
-            let bias = bias(&gate_up)?.map(|bias| of(&bias, names)).transpose()?;
-            Ok(Linear::new(of(&weight(&gate_up)?, names)?, bias, arithmetic)?)
+            let bias = biases.as_ref().map(|biases| of(biases, names)).transpose()?;
+            Ok(Linear::new(of(&weights, names)?, bias, arithmetic)?)
         };
         let down = Linear::new(weight(&down)?, bias(&down)?, arithmetic)?;
         Ok(Expert { gate: half(first_half)?, up: half(second_half)?, down })

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use candle_core::Tensor;
+use candle_core::{Result as TensorResult, Tensor};
 use rayon::prelude::*;
 
 use super::ends::Ends;
@@ -61,14 +61,42 @@ impl Ends<'_> {
             for (chunk, scores) in scores.chunks_mut(POSITION_CHUNK).enumerate() {
                 let logits = head.forward(&rows.narrow(0, chunk * POSITION_CHUNK, scores.len())?)?;
                 let logits = softcapped(scaled(logits, config.scales.logits)?, config.softcaps.logits)?;
-                let logits = logits.flatten_all()?.to_vec1::<f32>()?;
-                let rows = logits.par_chunks(words.len());
-                scores.par_iter_mut().zip(rows).for_each(|(score, logits)| score.add(logits, &words));
+                match logits.device().is_cpu() {
+                    true => add_on_host(scores, &logits, &words)?,
+                    false => add_on_device(scores, &logits, &words)?,
+                }
             }
         }
         let losses: Vec<f64> = scores.iter().map(|score| score.sum.value() - score.logit).collect();
         Ok(losses.chunks(answers).map(<[f64]>::to_vec).collect())
     }
+}
+
+/// Takes in the logits (scores, words) of a chunk of the vocabulary by vector code of processors.
+fn add_on_host(scores: &mut [Score], logits: &Tensor, words: &Range<usize>) -> TensorResult<()> {
+    let logits = logits.flatten_all()?.to_vec1::<f32>()?;
+    let rows = logits.par_chunks(words.len());
+    scores.par_iter_mut().zip(rows).for_each(|(score, logits)| score.add(logits, words));
+    Ok(())
+}
+
+/// As [`add_on_host`], by the device that the logits are on, which gives back three numbers of each row.
+fn add_on_device(scores: &mut [Score], logits: &Tensor, words: &Range<usize>) -> TensorResult<()> {
+    let place = |score: &Score| score.place_in(words);
+    // Where the answer is in another chunk, any logit will do.
+    let places: Vec<u32> = scores.iter().map(|score| place(score).unwrap_or(0) as u32).collect();
+    let places = Tensor::from_vec(places, (scores.len(), 1), logits.device())?;
+    let largest = logits.max_keepdim(1)?;
+    let sums = logits.broadcast_sub(&largest)?.exp()?.sum_keepdim(1)?;
+    let rows = Tensor::cat(&[&largest, &sums, &logits.gather(&places, 1)?], 1)?.to_vec2::<f32>()?;
+    for (score, row) in scores.iter_mut().zip(rows) {
+        let [largest, sum, logit] = row[..] else { candle_core::bail!("{} numbers of a row of logits", row.len()) };
+        score.sum.add(f64::from(largest) + f64::from(sum).ln());
+        if place(score).is_some() {
+            score.logit = f64::from(logit);
+        }
+    }
+    Ok(())
 }
 
 /// What is kept of the logits of one answer position.
@@ -85,9 +113,14 @@ impl Score {
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let scaled = sum_exp(logits, largest);
         self.sum.add(f64::from(largest) + scaled.ln());
-        if words.contains(&self.target) {
-            self.logit = f64::from(logits[self.target - words.start]);
+        if let Some(place) = self.place_in(words) {
+            self.logit = f64::from(logits[place]);
         }
+    }
+
+    /// Where the answer is in a chunk of the vocabulary, if it is there.
+    fn place_in(&self, words: &Range<usize>) -> Option<usize> {
+        words.contains(&self.target).then(|| self.target - words.start)
     }
 }
 
@@ -119,6 +152,25 @@ impl LogSum {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn host_and_device_see_the_same() -> TensorResult<()> {
+        let words = 1000..1777;
+        let logits = Tensor::randn(0f32, 20.0, (40, words.len()), &Device::Cpu)?;
+        // Answers before, in and behind the chunk.
+        let scores = |add: fn(&mut [Score], &Tensor, &Range<usize>) -> TensorResult<()>| {
+            let score = |row: usize| Score { sum: LogSum::EMPTY, target: 950 + 25 * row, logit: 0.5 };
+            let mut scores: Vec<Score> = (0..40).map(score).collect();
+            add(&mut scores, &logits, &words)?;
+            TensorResult::Ok(scores)
+        };
+        for (host, device) in scores(add_on_host)?.iter().zip(scores(add_on_device)?) {
+            assert_eq!(host.logit, device.logit);
+            assert!((host.sum.value() - device.sum.value()).abs() < 1e-5, "answer {}", host.target);
+        }
+        Ok(())
+    }
 
     #[test]
     fn chunks_add_up_to_the_whole() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use crate::error::{Result, SweepError};
@@ -105,12 +105,12 @@ impl Walk<'_> {
             let mut streams: Vec<&mut Stream> = forks.iter_mut().chain(&mut prefixes).collect();
             let layer = AdaptedLayer::load(self.ends, index, &streams)?;
             for group in streams.chunks_mut(self.side_by_side) {
-                group.par_iter_mut().try_for_each(|stream| stream.advance(&layer, &pass))?;
+                for_each_stream(group, model.device(), |stream| stream.advance(&layer, &pass))?;
                 if !step(index, (group.len() * self.batch.tokens()) as u64) {
                     return Err(SweepError::Interrupted.into());
                 }
             }
-            layer.add_experts(&mut streams)?;
+            layer.add_experts(&mut streams, model.device())?;
         }
         forks.extend(prefixes);
         let losses = self.losses_of(forks, &pass)?;
@@ -174,6 +174,22 @@ impl Walk<'_> {
     }
 }
 
+/// Works on every stream: side by side on a processor, one after the other elsewhere.
+///
+/// Elsewhere all work has to come from the thread that loads the layers: on CUDA candle gives each thread a queue of its
+/// own, and what one queue computes need not be there when another one reads it.
+fn for_each_stream(
+    streams: &mut [&mut Stream],
+    device: &Device,
+    work: impl Fn(&mut Stream) -> candle_core::Result<()> + Sync,
+) -> Result<()> {
+    match device {
+        Device::Cpu => streams.par_iter_mut().try_for_each(|stream| work(stream))?,
+        _ => streams.iter_mut().try_for_each(|stream| work(stream))?,
+    }
+    Ok(())
+}
+
 /// A layer as it is in the base model, and as the adapters make it.
 struct AdaptedLayer<'a> {
     base: Layer<'a>,
@@ -202,7 +218,7 @@ impl<'a> AdaptedLayer<'a> {
     }
 
     /// Takes all streams through the layer's experts: each is read once, and only if a token goes to it.
-    fn add_experts(&self, streams: &mut [&mut Stream]) -> Result<()> {
+    fn add_experts(&self, streams: &mut [&mut Stream], device: &Device) -> Result<()> {
         for number in 0..self.base.expert_count() {
             let is_hit = |stream: &&mut Stream| stream.routed.as_ref().is_some_and(|routed| routed.goes_to(number));
             if !streams.iter().any(is_hit) {
@@ -212,7 +228,7 @@ impl<'a> AdaptedLayer<'a> {
             let adapted =
                 self.adapted.iter().map(|(&adapter, layer)| Ok((adapter, layer.adapted_expert(number, &expert)?)));
             let adapted = adapted.collect::<Result<BTreeMap<usize, Expert>>>()?;
-            streams.par_iter_mut().try_for_each(|stream| self.add_expert(stream, number, &expert, &adapted))?;
+            for_each_stream(streams, device, |stream| self.add_expert(stream, number, &expert, &adapted))?;
         }
         for stream in streams.iter_mut() {
             if let Some(mut routed) = stream.routed.take() {

@@ -239,13 +239,14 @@ impl TensorStore {
         let mut unique = ids.to_vec();
         unique.sort_unstable();
         unique.dedup();
+        // Put together before they go to the device: in one transfer, not one for each row.
         let rows = unique
             .iter()
-            .map(|&id| self.load_rows(name, id as usize..id as usize + 1, device))
+            .map(|&id| self.load_rows(name, id as usize..id as usize + 1, &Device::Cpu))
             .collect::<Result<Vec<_>>>()?;
         let position = |id: &u32| unique.binary_search(id).unwrap_or_default() as u32;
-        let index = Tensor::from_iter(ids.iter().map(position), device)?;
-        Ok(Tensor::cat(&rows, 0)?.index_select(&index, 0)?)
+        let index = Tensor::from_iter(ids.iter().map(position), &Device::Cpu)?;
+        Ok(Tensor::cat(&rows, 0)?.index_select(&index, 0)?.to_device(device)?)
     }
 
     /// A whole tensor as f32 values; NaN and infinities are an error.

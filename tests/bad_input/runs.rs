@@ -85,7 +85,16 @@ fn impossible_wishes() {
     setup.slim_fails(&["--boundary", "7"], USAGE, &["between 1 and 6"]);
     setup.slim_fails(&["--max-bytes", "10B"], USAGE, &["--max-bytes 10", "smallest adapter"]);
     setup.slim_fails(&["--memory", "1kB"], USAGE, &["--memory"]);
-    setup.slim_fails(&["--device", "abacus"], USAGE, &["abacus"]);
+    setup.slim_fails(&["--device", "abacus"], USAGE, &["`abacus`", "not the name of a device", "cuda:N"]);
+    setup.slim_fails(&["--device", "cuda:one"], USAGE, &["`cuda:one`"]);
+    let precision = ["--device", "cuda", "--precision", "bf16x2"];
+    setup.slim_fails(&precision, USAGE, &["bf16", "`cuda:0`", "--precision f32"]);
+    if !cfg!(feature = "cuda") {
+        setup.slim_fails(&["--device", "cuda:1"], USAGE, &["without support", "`cuda:1`", "--features cuda"]);
+    }
+    if !cfg!(feature = "metal") {
+        setup.slim_fails(&["--device", "metal"], USAGE, &["without support", "`metal:0`", "--features metal"]);
+    }
 }
 
 #[test]
