@@ -219,16 +219,25 @@ impl Model {
         self.config.ropes.iter().map(|rope| rope.longest(self.config.context)).min().unwrap_or(self.config.context)
     }
 
+    /// The bytes of one layer in the form that products want, the largest, without its experts.
+    pub fn kept_layer_bytes(&self) -> u64 {
+        let value = if self.arithmetic.takes_bf16() { size_of::<u16>() } else { size_of::<f32>() };
+        self.dense_elements() as u64 * value as u64
+    }
+
     /// The bytes of one layer in f32, the largest; of experts two, because one is read while another is used.
     pub fn layer_bytes(&self) -> u64 {
+        let experts = self.config.experts.as_ref().map_or(0, |e| 2 * 3 * e.intermediate_size * self.config.hidden_size);
+        (self.dense_elements() + experts) as u64 * size_of::<f32>() as u64
+    }
+
+    fn dense_elements(&self) -> usize {
         let size = |shape: Vec<usize>| shape.iter().product::<usize>();
         let elements = |layer: usize| -> usize {
             let roles = self.weights.roles(&self.config, layer).into_iter();
             roles.map(|role| size(self.config.shape_of(role))).sum()
         };
-        let experts = self.config.experts.as_ref().map_or(0, |e| 2 * 3 * e.intermediate_size * self.config.hidden_size);
-        let dense = (0..self.config.layers).map(elements).max().unwrap_or(0);
-        (dense + experts) as u64 * size_of::<f32>() as u64
+        (0..self.config.layers).map(elements).max().unwrap_or(0)
     }
 }
 

@@ -10,8 +10,9 @@ const F32: u64 = size_of::<f32>() as u64;
 /// Tokens of a pass beyond which reading the weights costs nothing against using them.
 const PASS_TOKENS: usize = 2048;
 
-/// The share of the memory that the prefix stream's states may take, where they are kept.
-const KEPT_SHARE: u64 = 4;
+/// The shares of the memory that the prefix stream's states and the base weights may take, where they are kept.
+const STREAMS_SHARE: u64 = 4;
+const WEIGHTS_SHARE: u64 = 16;
 
 pub struct Budget {
     memory: u64,
@@ -42,10 +43,18 @@ impl Budget {
 
     /// Sets memory aside for as many hidden states of `tokens` tokens as there are streams, if there is enough of it.
     pub fn keep_streams(&mut self, tokens: usize, longest: usize) -> bool {
-        let kept = tokens as u64 * self.kept_bytes;
-        let fits = kept <= self.memory / KEPT_SHARE && self.needed(longest) <= self.memory - kept;
+        self.set_aside(tokens as u64 * self.kept_bytes, STREAMS_SHARE, longest)
+    }
+
+    /// Sets memory aside for all layers, if there is enough of it.
+    pub fn keep_layers(&mut self, model: &Model, longest: usize) -> bool {
+        self.set_aside(model.config.layers as u64 * model.kept_layer_bytes(), WEIGHTS_SHARE, longest)
+    }
+
+    fn set_aside(&mut self, bytes: u64, share: u64, longest: usize) -> bool {
+        let fits = bytes <= self.memory / share && self.needed(longest) <= self.memory - bytes;
         if fits {
-            self.memory -= kept;
+            self.memory -= bytes;
         }
         fits
     }

@@ -19,6 +19,7 @@
 //! Several adapters of one base model go through together: they share each weight, and the stream of b = 0.
 
 mod budget;
+mod layers;
 mod walk;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ use crate::model::Ends;
 use crate::samples::Sample;
 use crate::samples::batch::{self, Batch};
 use budget::Budget;
+use layers::BaseLayers;
 use walk::{Trail, Walk};
 
 /// What the sweep is given besides model, adapters and samples.
@@ -118,6 +120,7 @@ pub struct Sweep<'a> {
     ends: &'a [Ends<'a>],
     options: &'a Options,
     budget: Budget,
+    layers: BaseLayers<'a>,
     parts: Vec<Part>,
     /// The work done so far, by adapter.
     pub work: Vec<Work>,
@@ -143,7 +146,9 @@ impl<'a> Sweep<'a> {
         let mut budget = Budget::new(model, streams, options.memory);
         // Only with several parts does a boundary come late, and finds the prefix stream gone by.
         let lengths = || samples.iter().map(|sample| sample.ids.len());
-        let keeps = parts.len() > 1 && budget.keep_streams(lengths().sum(), lengths().max().unwrap_or(0));
+        let longest = lengths().max().unwrap_or(0);
+        let keeps = parts.len() > 1 && budget.keep_streams(lengths().sum(), longest);
+        let keeps_layers = parts.len() > 1 && budget.keep_layers(model, longest);
         let trail = |ends: &Ends| Trail::new(if keeps { candidates(ends.adapter()) } else { BTreeSet::new() });
         let lay_out = |places: Vec<usize>| -> Result<Part> {
             let chosen: Vec<Sample> = places.iter().map(|&place| samples[place].clone()).collect();
@@ -153,7 +158,8 @@ impl<'a> Sweep<'a> {
             Ok(Part { samples: places, batches, trails })
         };
         let parts = parts.into_iter().map(lay_out).collect::<Result<_>>()?;
-        Ok(Self { ends, options, budget, parts, work: vec![Work::default(); ends.len()] })
+        let layers = BaseLayers::new(model, keeps_layers);
+        Ok(Self { ends, options, budget, layers, parts, work: vec![Work::default(); ends.len()] })
     }
 
     /// Evaluates boundaries of each adapter, none of those that do not take part, on the samples of a part, in whose
@@ -178,7 +184,7 @@ impl<'a> Sweep<'a> {
                 done += tokens;
                 watch(Step { pass, passes, layer, done, total })
             };
-            let losses = walk(batch).losses(trails, &mut step)?;
+            let losses = walk(batch).losses(&mut self.layers, trails, &mut step)?;
             for (points, losses) in curves.iter_mut().zip(losses) {
                 for (point, losses) in points.iter_mut().zip(losses) {
                     for (place, answers) in &batch.samples {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use candle_core::{Device, Tensor};
-use rayon::prelude::*;
+use candle_core::Tensor;
 
+use super::layers::{AdaptedLayer, BaseLayers, for_each_stream};
 use crate::error::{Result, SweepError};
-use crate::model::{Ends, Expert, Layer, Model, Pass, Routed};
+use crate::model::{Ends, Model, Pass, Routed};
 use crate::samples::batch::Batch;
 
 /// A batch and the boundaries to evaluate on it.
@@ -43,13 +43,13 @@ impl Trail {
 }
 
 /// The hidden states of a batch for one boundary of one adapter.
-struct Stream {
-    adapter: usize,
-    boundary: usize,
+pub(super) struct Stream {
+    pub adapter: usize,
+    pub boundary: usize,
     /// (tokens of the batch, hidden)
-    hidden: Tensor,
+    pub hidden: Tensor,
     /// What waits for the experts of the layer that the stream is in.
-    routed: Option<Routed>,
+    pub routed: Option<Routed>,
 }
 
 impl Stream {
@@ -81,7 +81,12 @@ impl Walk<'_> {
 
     /// The losses of the batch's answer tokens: `[adapter][boundary][answer]`. `step` is told of each layer and the
     /// tokens that went through it, and stops the walk with `false`.
-    pub fn losses(&self, trails: &mut [Trail], step: &mut dyn FnMut(usize, u64) -> bool) -> Result<Vec<Vec<Vec<f64>>>> {
+    pub fn losses(
+        &self,
+        layers: &mut BaseLayers,
+        trails: &mut [Trail],
+        step: &mut dyn FnMut(usize, u64) -> bool,
+    ) -> Result<Vec<Vec<Vec<f64>>>> {
         let model = self.model();
         let pass = Pass::new(model, self.batch)?;
         let own: Vec<BTreeSet<usize>> = (0..self.ends.len()).map(|adapter| self.own_boundaries(adapter)).collect();
@@ -103,7 +108,7 @@ impl Walk<'_> {
                 trails[prefix.adapter].keep(index, &prefix.hidden);
             }
             let mut streams: Vec<&mut Stream> = forks.iter_mut().chain(&mut prefixes).collect();
-            let layer = AdaptedLayer::load(self.ends, index, &streams)?;
+            let layer = AdaptedLayer::load(layers, self.ends, index, &streams)?;
             for group in streams.chunks_mut(self.side_by_side) {
                 for_each_stream(group, model.device(), |stream| stream.advance(&layer, &pass))?;
                 if !step(index, (group.len() * self.batch.tokens()) as u64) {
@@ -171,86 +176,5 @@ impl Walk<'_> {
             losses.extend(names.zip(ends.answer_losses(&rows, self.batch)?));
         }
         Ok(losses)
-    }
-}
-
-/// Works on every stream: side by side on a processor, one after the other elsewhere.
-///
-/// Elsewhere all work has to come from the thread that loads the layers: on CUDA candle gives each thread a queue of its
-/// own, and what one queue computes need not be there when another one reads it.
-fn for_each_stream(
-    streams: &mut [&mut Stream],
-    device: &Device,
-    work: impl Fn(&mut Stream) -> candle_core::Result<()> + Sync,
-) -> Result<()> {
-    match device {
-        Device::Cpu => streams.par_iter_mut().try_for_each(|stream| work(stream))?,
-        _ => streams.iter_mut().try_for_each(|stream| work(stream))?,
-    }
-    Ok(())
-}
-
-/// A layer as it is in the base model, and as the adapters make it.
-struct AdaptedLayer<'a> {
-    base: Layer<'a>,
-    /// By adapter, of those that any stream has on here.
-    adapted: BTreeMap<usize, Layer<'a>>,
-    index: usize,
-}
-
-impl<'a> AdaptedLayer<'a> {
-    fn load(ends: &'a [Ends<'a>], index: usize, streams: &[&mut Stream]) -> Result<Self> {
-        let model = ends[0].model();
-        let base = model.layer(index)?;
-        model.announce_layer(index + 1);
-        let wanted: BTreeSet<usize> =
-            streams.iter().filter(|stream| index < stream.boundary).map(|stream| stream.adapter).collect();
-        let adapt =
-            |adapter: usize| Ok((adapter, base.adapted(ends[adapter].adapter().load_layer(index, model.device())?)?));
-        let adapted = wanted.into_iter().map(adapt).collect::<Result<_>>()?;
-        Ok(Self { base, adapted, index })
-    }
-
-    /// The layer as a stream has it.
-    fn of(&self, stream: &Stream) -> &Layer<'a> {
-        let adapted = self.adapted.get(&stream.adapter).filter(|_| self.index < stream.boundary);
-        adapted.unwrap_or(&self.base)
-    }
-
-    /// Takes all streams through the layer's experts: each is read once, and only if a token goes to it.
-    fn add_experts(&self, streams: &mut [&mut Stream], device: &Device) -> Result<()> {
-        for number in 0..self.base.expert_count() {
-            let is_hit = |stream: &&mut Stream| stream.routed.as_ref().is_some_and(|routed| routed.goes_to(number));
-            if !streams.iter().any(is_hit) {
-                continue;
-            }
-            let expert = self.base.expert(number)?;
-            let adapted =
-                self.adapted.iter().map(|(&adapter, layer)| Ok((adapter, layer.adapted_expert(number, &expert)?)));
-            let adapted = adapted.collect::<Result<BTreeMap<usize, Expert>>>()?;
-            for_each_stream(streams, device, |stream| self.add_expert(stream, number, &expert, &adapted))?;
-        }
-        for stream in streams.iter_mut() {
-            if let Some(mut routed) = stream.routed.take() {
-                stream.hidden = routed.settle(&stream.hidden)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds what one of the layer's experts, as a stream has it, makes of the stream's tokens that go to it.
-    fn add_expert(
-        &self,
-        stream: &mut Stream,
-        number: usize,
-        expert: &Expert,
-        adapted: &BTreeMap<usize, Expert>,
-    ) -> candle_core::Result<()> {
-        let layer = self.of(stream);
-        let expert = adapted.get(&stream.adapter).filter(|_| self.index < stream.boundary).unwrap_or(expert);
-        if let Some(routed) = stream.routed.as_mut().filter(|routed| routed.goes_to(number)) {
-            stream.hidden = layer.add_expert(&stream.hidden, routed, number, expert)?;
-        }
-        Ok(())
     }
 }

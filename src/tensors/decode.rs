@@ -29,7 +29,7 @@ pub fn to_f32(bytes: &[u8], encoding: Encoding) -> Result<Option<Vec<f32>>> {
 /// The values of `bytes` that are bf16, as they are.
 pub fn bf16s(bytes: &[u8]) -> Vec<bf16> {
     let (numbers, _) = bytes.as_chunks::<2>();
-    numbers.iter().map(|&number| bf16::from_le_bytes(number)).collect()
+    numbers.par_iter().with_min_len(CHUNK).map(|&number| bf16::from_le_bytes(number)).collect()
 }
 
 fn widen<const SIZE: usize>(bytes: &[u8], convert: impl Fn([u8; SIZE]) -> f32 + Sync) -> Vec<f32> {
