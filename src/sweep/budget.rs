@@ -10,12 +10,13 @@ const F32: u64 = size_of::<f32>() as u64;
 /// Tokens of a pass beyond which reading the weights costs nothing against using them.
 const PASS_TOKENS: usize = 2048;
 
-/// The shares of the memory that the prefix stream's states and the base weights may take, where they are kept.
-const STREAMS_SHARE: u64 = 4;
-const WEIGHTS_SHARE: u64 = 16;
+/// The share of the memory that may hold what would otherwise be computed or read again.
+const KEPT_SHARE: u64 = 8;
 
 pub struct Budget {
     memory: u64,
+    /// What may still be set aside.
+    spare: u64,
     /// One layer in f32, with its stored form while it is widened.
     weights: u64,
     /// Per token: the hidden states of all streams.
@@ -34,6 +35,7 @@ impl Budget {
         let widths = 4 * config.intermediate_size + 6 * config.hidden_size + 4 * config.query_size();
         Self {
             memory,
+            spare: memory / KEPT_SHARE,
             weights: 2 * model.layer_bytes(),
             stream_bytes: (states * config.hidden_size) as u64 * F32,
             inner_bytes: widths as u64 * F32,
@@ -43,17 +45,18 @@ impl Budget {
 
     /// Sets memory aside for as many hidden states of `tokens` tokens as there are streams, if there is enough of it.
     pub fn keep_streams(&mut self, tokens: usize, longest: usize) -> bool {
-        self.set_aside(tokens as u64 * self.kept_bytes, STREAMS_SHARE, longest)
+        self.set_aside(tokens as u64 * self.kept_bytes, longest)
     }
 
     /// Sets memory aside for all layers, if there is enough of it.
     pub fn keep_layers(&mut self, model: &Model, longest: usize) -> bool {
-        self.set_aside(model.config.layers as u64 * model.kept_layer_bytes(), WEIGHTS_SHARE, longest)
+        self.set_aside(model.config.layers as u64 * model.kept_layer_bytes(), longest)
     }
 
-    fn set_aside(&mut self, bytes: u64, share: u64, longest: usize) -> bool {
-        let fits = bytes <= self.memory / share && self.needed(longest) <= self.memory - bytes;
+    fn set_aside(&mut self, bytes: u64, longest: usize) -> bool {
+        let fits = bytes <= self.spare && self.needed(longest) <= self.memory - bytes;
         if fits {
+            self.spare -= bytes;
             self.memory -= bytes;
         }
         fits
@@ -73,13 +76,13 @@ impl Budget {
         self.weights + tokens as u64 * (self.stream_bytes + self.inner_bytes)
     }
 
-    /// The streams that go through a layer at the same time.
+    /// The streams that may be inside a layer at the same time, and that is all of them as a rule.
     pub fn streams_side_by_side(&self, tokens: usize, device: &Device) -> usize {
         if !device.is_cpu() {
             return 1;
         }
         let spare = self.memory.saturating_sub(self.weights + tokens as u64 * self.stream_bytes);
         let fitting = spare / (tokens as u64 * self.inner_bytes).max(1);
-        rayon::current_num_threads().min(usize::try_from(fitting).unwrap_or(usize::MAX)).max(1)
+        usize::try_from(fitting).unwrap_or(usize::MAX).max(1)
     }
 }

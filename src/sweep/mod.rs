@@ -144,21 +144,21 @@ impl<'a> Sweep<'a> {
         }
         let streams = ends.iter().map(|ends| candidates(ends.adapter()).len()).sum();
         let mut budget = Budget::new(model, streams, options.memory);
-        // Only with several parts does a boundary come late, and finds the prefix stream gone by.
-        let lengths = || samples.iter().map(|sample| sample.ids.len());
-        let longest = lengths().max().unwrap_or(0);
-        let keeps = parts.len() > 1 && budget.keep_streams(lengths().sum(), longest);
-        let keeps_layers = parts.len() > 1 && budget.keep_layers(model, longest);
-        let trail = |ends: &Ends| Trail::new(if keeps { candidates(ends.adapter()) } else { BTreeSet::new() });
-        let lay_out = |places: Vec<usize>| -> Result<Part> {
+        let longest = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
+        let tokens = budget.tokens_per_pass(longest)?;
+        // Only with several parts is a layer read again, and does a boundary come late and find the prefix stream gone by.
+        let keeps = parts.len() > 1;
+        let layers = BaseLayers::new(model, keeps && budget.keep_layers(model, longest));
+        let mut lay_out = |places: Vec<usize>| {
             let chosen: Vec<Sample> = places.iter().map(|&place| samples[place].clone()).collect();
-            let longest = chosen.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
-            let batches = batch::plan(&chosen, budget.tokens_per_pass(longest)?, model.shares_prefixes());
-            let trails = batches.iter().map(|_| ends.iter().map(trail).collect()).collect();
-            Ok(Part { samples: places, batches, trails })
+            let batches = batch::plan(&chosen, tokens, model.shares_prefixes());
+            let all_tokens = batches.iter().map(Batch::tokens).sum();
+            let keeps = keeps && budget.keep_streams(all_tokens, longest);
+            let wanted = |ends: &Ends| if keeps { candidates(ends.adapter()) } else { BTreeSet::new() };
+            let trails = batches.iter().map(|_| ends.iter().map(|ends| Trail::new(wanted(ends))).collect()).collect();
+            Part { samples: places, batches, trails }
         };
-        let parts = parts.into_iter().map(lay_out).collect::<Result<_>>()?;
-        let layers = BaseLayers::new(model, keeps_layers);
+        let parts = parts.into_iter().map(&mut lay_out).collect();
         Ok(Self { ends, options, budget, layers, parts, work: vec![Work::default(); ends.len()] })
     }
 

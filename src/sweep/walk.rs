@@ -22,6 +22,7 @@ pub struct Walk<'a> {
 
 /// The states of a prefix stream before layers, kept for boundaries that may be asked for later.
 pub struct Trail {
+    /// The boundaries that may be asked for at all.
     wanted: BTreeSet<usize>,
     hidden: BTreeMap<usize, Tensor>,
 }
@@ -97,14 +98,16 @@ impl Walk<'_> {
             for (adapter, _) in own.iter().enumerate().filter(|(_, own)| own.contains(&index)) {
                 let prefix = prefixes.iter().find(|prefix| prefix.adapter == adapter);
                 let hidden = match prefix {
-                    Some(prefix) if index < prefix.boundary => Some(&prefix.hidden),
+                    Some(prefix) if index < prefix.boundary => Some(prefix.hidden.clone()),
                     // It goes on as the stream of its own boundary.
                     Some(_) => None,
-                    None => trails[adapter].hidden.get(&index),
+                    // No boundary is asked for twice.
+                    None => trails[adapter].hidden.remove(&index),
                 };
-                forks.extend(hidden.map(|hidden| Stream::new(adapter, index, hidden.clone())));
+                forks.extend(hidden.map(|hidden| Stream::new(adapter, index, hidden)));
             }
-            for prefix in prefixes.iter().filter(|prefix| index < prefix.boundary) {
+            let passing = |prefix: &&Stream| index < prefix.boundary && !own[prefix.adapter].contains(&index);
+            for prefix in prefixes.iter().filter(passing) {
                 trails[prefix.adapter].keep(index, &prefix.hidden);
             }
             let mut streams: Vec<&mut Stream> = forks.iter_mut().chain(&mut prefixes).collect();
