@@ -19,7 +19,7 @@ mod pack;
 
 use std::mem::MaybeUninit;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Storage, Tensor, WithDType};
 use rayon::prelude::*;
 
 pub use pack::Packed;
@@ -118,6 +118,16 @@ impl Unit {
         }
         #[cfg(not(target_arch = "x86_64"))]
         Vec::new()
+    }
+}
+
+/// Looks at the values of a tensor on a processor in their order, without a copy.
+pub fn with_values<T: WithDType, R>(tensor: &Tensor, look: impl FnOnce(&[T]) -> R) -> Result<R> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(storage), Some((start, end))) => Ok(look(&storage.as_slice::<T>()?[start..end])),
+        _ => candle_core::bail!("the values of a tensor that is not on a processor"),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The order of values that the units want: weights in panels, activations in rows, both filled up with zeros.
 
-use candle_core::{CpuStorage, Device, Result, Storage, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use half::bf16;
 use rayon::prelude::*;
 
-use super::Precision;
 use super::elementwise::for_each_processor;
+use super::{Precision, with_values};
 
 /// Outputs of a panel, and inputs to whose multiple rows and panels are filled up.
 pub const PANEL: usize = 16;
@@ -30,21 +30,18 @@ impl Packed {
     /// Packs a weight (outputs, inputs) in bf16 or f32.
     pub fn new(weight: &Tensor) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
-        let weight = weight.contiguous()?;
-        let (storage, layout) = weight.storage_and_layout();
-        let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
-            candle_core::bail!("a weight that is to be packed is not on the processor")
-        };
-        if let CpuStorage::BF16(values) = storage {
-            let high = pack(&values[start..end], outputs, inputs, bf16::to_bits);
+        if weight.dtype() == DType::BF16 {
+            let high = with_values(weight, |values| pack(values, outputs, inputs, bf16::to_bits))?;
             return Ok(Self { outputs, inputs, high, low: None });
         }
-        let values = &storage.as_slice::<f32>()?[start..end];
-        let low_bits = |values: &[f32]| values.iter().fold(0, |bits, value| bits | value.to_bits()) & 0xffff;
-        let is_exact = values.par_chunks(1 << 16).all(|values| low_bits(values) == 0);
-        let high = pack(values, outputs, inputs, round);
-        let low = (!is_exact).then(|| pack(values, outputs, inputs, |value| round(value - widen(round(value)))));
-        Ok(Self { outputs, inputs, high, low })
+        with_values(weight, |values: &[f32]| {
+            let low_bits = |values: &[f32]| values.iter().fold(0, |bits, value| bits | value.to_bits()) & 0xffff;
+            let is_exact = values.par_chunks(1 << 16).all(|values| low_bits(values) == 0);
+            let high = pack(values, outputs, inputs, round);
+            let rest = |value| round(value - widen(round(value)));
+            let low = (!is_exact).then(|| pack(values, outputs, inputs, rest));
+            Self { outputs, inputs, high, low }
+        })
     }
 
     /// Whether the weight was bf16 itself.

@@ -13,7 +13,7 @@ use super::ends::Ends;
 use super::layer::{scaled, softcapped};
 use super::pass::Pass;
 use crate::error::Result;
-use crate::kernel::elementwise::sum_exp;
+use crate::kernel::{self, elementwise::sum_exp};
 use crate::samples::batch::Batch;
 
 /// Rows of the head that are widened at once, and answer positions that meet them at once.
@@ -74,10 +74,10 @@ impl Ends<'_> {
 
 /// Takes in the logits (scores, words) of a chunk of the vocabulary by vector code of processors.
 fn add_on_host(scores: &mut [Score], logits: &Tensor, words: &Range<usize>) -> TensorResult<()> {
-    let logits = logits.flatten_all()?.to_vec1::<f32>()?;
-    let rows = logits.par_chunks(words.len());
-    scores.par_iter_mut().zip(rows).for_each(|(score, logits)| score.add(logits, words));
-    Ok(())
+    kernel::with_values(logits, |logits: &[f32]| {
+        let rows = logits.par_chunks(words.len());
+        scores.par_iter_mut().zip(rows).for_each(|(score, logits)| score.add(logits, words));
+    })
 }
 
 /// As [`add_on_host`], by the device that the logits are on, which gives back three numbers of each row.

@@ -11,7 +11,7 @@ const F32: u64 = size_of::<f32>() as u64;
 const PASS_TOKENS: usize = 2048;
 
 /// The share of the memory that may hold what would otherwise be computed or read again.
-const KEPT_SHARE: u64 = 8;
+const KEPT_SHARE: u64 = 12;
 
 pub struct Budget {
     memory: u64,
