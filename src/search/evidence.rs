@@ -39,10 +39,10 @@ impl Evidence<'_> {
     /// difference there, and twice as much is allowed for.
     pub fn rules_out(&self, boundary: usize) -> bool {
         match self.losses.get(&boundary) {
-            Some(losses) => self.surely_exceeds(losses, 0.0, self.losses.len()),
+            Some(losses) => self.surely_exceeds(losses, 0.0, 2 * self.losses.len()),
             None => {
                 let Some((losses, bend)) = self.interpolated(boundary) else { return false };
-                self.surely_exceeds(&losses, bend / 3.0, 1)
+                self.surely_exceeds(&losses, bend / 2.5, 1)
             }
         }
     }
@@ -62,9 +62,13 @@ impl Evidence<'_> {
             Rule::Smallest => self.excess_over_margin(losses).least > allowance,
             Rule::Best | Rule::Boundary => {
                 let m = losses.len();
-                let others = self.losses.values().filter(|others| others.len() >= m);
                 let quantile = self.quantile(m, comparisons);
-                others.into_iter().any(|others| self.predict(&less(losses, others), quantile).least > allowance)
+                let lowest = self.complete().map(|losses| self.mean(losses)).fold(f64::INFINITY, f64::min);
+                let by_difference = |others: &Vec<f64>| {
+                    let least = self.predict(&less(losses, others), quantile).least;
+                    least > allowance || self.is_complete(others) && least + self.mean(others) - lowest > allowance
+                };
+                self.losses.values().filter(|others| others.len() >= m).any(by_difference)
             }
         }
     }
@@ -73,28 +77,51 @@ impl Evidence<'_> {
     /// accepted.
     fn excess_over_margin(&self, losses: &[f64]) -> Predicted {
         let (m, n) = (losses.len(), self.tokens.len());
-        let (base, whole) = (&self.losses[&self.ends.0], &self.losses[&self.ends.1]);
-        let differences = less(losses, whole);
-        let gains = less(&base[..m], whole);
-        let mut judged = differences.clone();
-        if gains.iter().sum::<f64>() > 0.0 {
-            judged.iter_mut().zip(&gains).for_each(|(difference, gain)| *difference -= self.choice.margin * gain);
-        }
         let quantile = self.quantile(m, 2);
-        let Predicted { least, most } = self.predict(&judged, quantile);
+        let judged = self.judged(losses);
+        let mut predicted = self.predict(&judged, quantile);
+        // What a boundary will give that has seen all samples is known, and neighbours differ by little.
+        for others in self.complete() {
+            let difference = self.predict(&less(losses, others), quantile);
+            let known = self.mean(&self.judged(others));
+            predicted.least = predicted.least.max(known + difference.least);
+            predicted.most = predicted.most.min(known + difference.most);
+        }
         // The bound that will be added once all samples are seen, itself uncertain until then.
         let student = student_quantile(self.choice.confidence, n - 1);
+        let differences = less(losses, &self.losses[&self.ends.1]);
         let bound = self.standard_error(&differences) * (m as f64 / n as f64).sqrt() * student;
         let doubt = quantile * self.unseen(m).sqrt() / (2.0 * m as f64).sqrt();
-        Predicted { least: least + bound * (1.0 - doubt).max(0.0), most: most + bound * (1.0 + doubt) }
+        Predicted {
+            least: predicted.least + bound * (1.0 - doubt).max(0.0),
+            most: predicted.most + bound * (1.0 + doubt),
+        }
+    }
+
+    /// The differences to the whole adapter, less the margin.
+    fn judged(&self, losses: &[f64]) -> Vec<f64> {
+        let (base, whole) = (&self.losses[&self.ends.0], &self.losses[&self.ends.1]);
+        let gains = less(&base[..losses.len()], whole);
+        let margin = if gains.iter().sum::<f64>() > 0.0 { self.choice.margin } else { 0.0 };
+        less(losses, whole).iter().zip(gains).map(|(difference, gain)| difference - margin * gain).collect()
+    }
+
+    /// The losses of boundaries that have seen all samples.
+    fn complete(&self) -> impl Iterator<Item = &Vec<f64>> {
+        self.losses.values().filter(|losses| self.is_complete(losses))
+    }
+
+    fn is_complete(&self, losses: &[f64]) -> bool {
+        losses.len() == self.tokens.len()
+    }
+
+    fn mean(&self, values: &[f64]) -> f64 {
+        values.iter().sum::<f64>() / self.tokens[..values.len()].iter().sum::<usize>() as f64
     }
 
     /// The mean per token of all samples' `values`, given the first of them.
     fn predict(&self, values: &[f64], quantile: f64) -> Predicted {
-        let m = values.len();
-        let tokens: usize = self.tokens[..m].iter().sum();
-        let mean = values.iter().sum::<f64>() / tokens as f64;
-        let unseen = self.unseen(m);
+        let (mean, unseen) = (self.mean(values), self.unseen(values.len()));
         let spread = if unseen > 0.0 { quantile * self.standard_error(values) * unseen.sqrt() } else { 0.0 };
         Predicted { least: mean - spread, most: mean + spread }
     }
