@@ -87,11 +87,15 @@ def time_loop(way, dtype, args, samples) -> tuple[float, list[float]]:
     return (time.perf_counter() - start) / len(boundaries) * (layers + 1), losses
 
 
-def time_tool(args, options: list[str]) -> tuple[float, int]:
+def time_tool(args, options: list[str]) -> tuple[float, int, int]:
+    """Seconds, the chosen boundary, and MiB at most."""
     command = [BINARY, "scan", args.adapter, "--base", args.base, "--samples", args.samples, "--json", "--quiet"]
+    # By a program of its own: a child of this process would begin with the memory of PyTorch.
+    command = ["/usr/bin/time", "-f", "%M", *command, "--max-samples", str(args.count), *options]
     start = time.perf_counter()
-    done = subprocess.run([*command, "--max-samples", str(args.count), *options], capture_output=True, check=True)
-    return time.perf_counter() - start, json.loads(done.stdout)["chosen"]["boundary"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - start
+    return seconds, json.loads(done.stdout)["chosen"]["boundary"], int(done.stderr.split()[-1]) // 1024
 
 
 def main() -> None:
@@ -109,8 +113,8 @@ def main() -> None:
         for search in ("exhaustive", "adaptive"):
             for precision in ("auto", "f32"):
                 options = ["--choose", rule, "--search", search, "--precision", precision]
-                wall, boundary = time_tool(args, options)
-                print(f"lora-slim {rule:8} {search:10} {precision:4} {wall:7.1f} s  boundary {boundary}")
+                wall, boundary, memory = time_tool(args, options)
+                print(f"lora-slim {rule:8} {search:10} {precision:4} {wall:7.1f} s  boundary {boundary}  {memory} MiB")
     for way in (plain, answers, batched):
         for dtype in (torch.float32, torch.bfloat16):
             wall, losses = time_loop(way, dtype, args, samples)

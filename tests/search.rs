@@ -126,7 +126,7 @@ fn the_search_chooses_as_all_evaluations_would() {
         let (median, worst) = (shares[shares.len() / 2], shares[shares.len() - 1]);
         println!("{rule:?}: agreement {agreement:.3}, work {median:.3} of the exhaustive (median), {worst:.3} (worst)");
         assert!(agreement >= 1.0 - Options::default().error, "{rule:?}: {agreement}");
-        assert!(median < 0.45 && worst < 1.0, "{rule:?}: {median}, {worst}");
+        assert!(median < 0.4 && worst < 0.8, "{rule:?}: {median}, {worst}");
     }
 }
 

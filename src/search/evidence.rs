@@ -77,7 +77,7 @@ impl Evidence<'_> {
     /// accepted.
     fn excess_over_margin(&self, losses: &[f64]) -> Predicted {
         let (m, n) = (losses.len(), self.tokens.len());
-        let quantile = self.quantile(m, 2);
+        let quantile = self.quantile(m, 2 * (1 + self.complete().count()));
         let judged = self.judged(losses);
         let mut predicted = self.predict(&judged, quantile);
         // What a boundary will give that has seen all samples is known, and neighbours differ by little.

@@ -153,6 +153,10 @@ impl<'a> Search<'a> {
         self.losses.get(&boundary).map_or(0, Vec::len)
     }
 
+    fn is_end(&self, boundary: usize) -> bool {
+        boundary == self.candidates[0] || boundary == self.whole()
+    }
+
     fn whole(&self) -> usize {
         self.candidates[self.candidates.len() - 1]
     }
@@ -169,16 +173,16 @@ impl<'a> Search<'a> {
             ends: (self.candidates[0], self.whole()),
         };
         let first_that_holds = evidence.first_that_holds(&self.alive).unwrap_or(usize::MAX);
-        let is_complete = self.alive.iter().all(|&boundary| self.seen(boundary) == self.order.len());
-        // What was ruled out once stays out, so that the looks are as many as the error is divided among.
-        let is_asked = |boundary: &usize| match self.losses.contains_key(boundary) {
-            true => self.alive.contains(boundary),
-            false => is_complete || self.alive.contains(boundary),
+        let may_be_chosen = |boundary: &usize| {
+            self.is_end(*boundary) || *boundary <= first_that_holds && !evidence.rules_out(*boundary)
         };
-        let may_be_chosen =
-            |boundary: &usize| is_asked(boundary) && *boundary <= first_that_holds && !evidence.rules_out(*boundary);
-        let ends = [self.candidates[0], self.whole()];
-        self.candidates.iter().copied().filter(|boundary| ends.contains(boundary) || may_be_chosen(boundary)).collect()
+        let mut alive: BTreeSet<usize> = self.alive.iter().copied().filter(may_be_chosen).collect();
+        if alive.iter().all(|&boundary| self.seen(boundary) == self.order.len()) {
+            // What was ruled out once stays out, so that the looks are as many as the error is divided among.
+            let unseen = self.candidates.iter().copied().filter(|&boundary| self.seen(boundary) == 0);
+            alive.extend(unseen.filter(may_be_chosen));
+        }
+        alive
     }
 }
 
