@@ -221,7 +221,8 @@ impl Model {
 
     /// The bytes of one layer in the form that products want, the largest, without its experts.
     pub fn kept_layer_bytes(&self) -> u64 {
-        let value = if self.arithmetic.takes_bf16() { size_of::<u16>() } else { size_of::<f32>() };
+        let is_narrow = self.arithmetic.takes_bf16() && self.weights.are_bf16(&self.config);
+        let value = if is_narrow { size_of::<u16>() } else { size_of::<f32>() };
         self.dense_elements() as u64 * value as u64
     }
 

@@ -9,7 +9,7 @@ use super::family::{Family, Norms, Outer, Positions, Role};
 use super::linear::Norm;
 use crate::error::{BaseError, Result, TensorError};
 use crate::kernel::Arithmetic;
-use crate::tensors::TensorStore;
+use crate::tensors::{Dtype, Encoding, TensorStore};
 
 /// The weights of a base model by role.
 #[derive(Debug)]
@@ -275,6 +275,16 @@ impl Weights {
             self.store.entry_of_shape(&bias, &[outputs])?;
         }
         Ok(())
+    }
+
+    /// Whether the linear weights of all layers are stored in bf16.
+    pub fn are_bf16(&self, config: &ModelConfig) -> bool {
+        let is_bf16 =
+            |name: &str| self.store.get(name).is_none_or(|entry| entry.encoding == Encoding::Plain(Dtype::BF16));
+        (0..config.layers).all(|layer| {
+            let linears = self.roles(config, layer).into_iter().filter(|role| role.is_linear());
+            linears.into_iter().all(|role| is_bf16(&self.name(config, layer, role, "weight")))
+        })
     }
 
     /// Has the operating system begin to read a layer, but for its experts.

@@ -4,12 +4,17 @@
 //! it will find is Student's with the finite population's correction: the doubt goes to zero as the last sample is seen. The
 //! error that is allowed is divided among all comparisons that may be made (Bonferroni).
 //!
+//! A boundary that has seen few samples is compared with those that have seen all of them: what these will give is known.
 //! `best` drops a boundary as soon as *any* other one is surely better. That other one need not be the best so far:
 //! neighbours are better or worse together on the same samples, so a step of the curve is certain long before its height is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::choice::{self, Rule, standard_error, student_quantile};
+
+/// By how much of its second difference a curve may leave the line between two points. A parabola leaves it by an eighth;
+/// real curves have steps.
+const BEND_SHARE: f64 = 0.4;
 
 /// What has been seen.
 pub struct Evidence<'a> {
@@ -34,15 +39,14 @@ struct Predicted {
 }
 
 impl Evidence<'_> {
-    /// Whether the exhaustive sweep will surely not choose a boundary. One that was not evaluated is judged by what lies
-    /// between its neighbours: a smooth curve leaves the line between two points by at most an eighth of its second
-    /// difference there, and twice as much is allowed for.
+    /// Whether the exhaustive sweep will surely not choose a boundary. One that was not evaluated is judged by the line
+    /// between its neighbours, less [`BEND_SHARE`] of the curve's second difference there.
     pub fn rules_out(&self, boundary: usize) -> bool {
         match self.losses.get(&boundary) {
             Some(losses) => self.surely_exceeds(losses, 0.0, 2 * self.losses.len()),
             None => {
                 let Some((losses, bend)) = self.interpolated(boundary) else { return false };
-                self.surely_exceeds(&losses, bend / 2.5, 1)
+                self.surely_exceeds(&losses, BEND_SHARE * bend, 1)
             }
         }
     }
