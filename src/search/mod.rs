@@ -1,11 +1,10 @@
 //! Which boundaries to evaluate next, on which samples: the choice of the exhaustive sweep for a part of its work.
 //!
-//! A coarse grid of boundaries sees a few samples, in a random order. What these rule out sees no more of them; what lies
-//! between grid points and may still be chosen joins in. Then all that is left sees more samples, twice as many at each look,
-//! until it has seen all. Low boundaries are the dear ones, because their streams fork early, and rarely the good ones,
-//! so this is where most is saved. What is chosen has been evaluated on every sample, so its figures are those of the
-//! exhaustive sweep; only what was dropped may have been dropped wrongly, with a probability that is stated
-//! ([`evidence`]).
+//! A coarse grid of boundaries sees the samples in a random order, twice as many at each look; what they rule out sees no
+//! more of them. When the grid has seen all, what lies between its points and may still be chosen joins in, and is judged in the
+//! same way. Low boundaries are the dear ones, because their streams fork early, and rarely the good ones, so this is
+//! where most is saved. What is chosen has been evaluated on every sample, so its figures are those of the exhaustive
+//! sweep; only what was dropped may have been dropped wrongly, with a probability that is stated (`evidence.rs`).
 
 mod evidence;
 
