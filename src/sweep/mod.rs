@@ -148,7 +148,6 @@ impl<'a> Sweep<'a> {
         let tokens = budget.tokens_per_pass(longest)?;
         // Only with several parts is a layer read again, and does a boundary come late and find the prefix stream gone by.
         let keeps = parts.len() > 1;
-        let layers = BaseLayers::new(model, keeps && budget.keep_layers(model, longest));
         let mut lay_out = |places: Vec<usize>| {
             let chosen: Vec<Sample> = places.iter().map(|&place| samples[place].clone()).collect();
             let batches = batch::plan(&chosen, tokens, model.shares_prefixes());
@@ -159,6 +158,8 @@ impl<'a> Sweep<'a> {
             Part { samples: places, batches, trails }
         };
         let parts = parts.into_iter().map(&mut lay_out).collect();
+        // Reading a layer again takes less time than computing it again.
+        let layers = BaseLayers::new(model, keeps && budget.keep_layers(model, longest));
         Ok(Self { ends, options, budget, layers, parts, work: vec![Work::default(); ends.len()] })
     }
 
