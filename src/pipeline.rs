@@ -84,6 +84,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
             rule: request.choice.rule,
             margin: request.choice.margin,
             confidence: request.choice.confidence,
+            one_standard_error: request.choice.one_standard_error,
             max_layers: request.limits.max_layers,
             max_bytes: request.limits.max_bytes,
         }),

@@ -163,6 +163,24 @@ fn limits_and_best_choose_below_the_limit() {
 }
 
 #[test]
+fn what_counts_as_proof_is_the_users_to_say() {
+    let report = |more: &[&str]| -> Value {
+        let mut command = lora_slim();
+        command.arg("scan").arg(fixture(ADAPTER)).arg("--base").arg(fixture("pico/llama-llama3-rope/base"));
+        command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args(["--json", "--quiet"]).args(more);
+        serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap()
+    };
+    let options = &report(&["--margin", "3%", "--confidence", "0.9"])["options"];
+    assert_eq!((&options["margin"], &options["confidence"]), (&json!(0.03), &json!(0.9)));
+    // With one standard error all boundaries are evaluated, whatever the search.
+    let report = report(&["--choose", "best", "--one-standard-error", "--search", "adaptive"]);
+    assert_eq!(report["options"]["one_standard_error"], true);
+    assert_eq!(report["curve"].as_array().unwrap().len(), 7);
+    assert_eq!(report["work"].get("error_probability"), None);
+    assert!(report["chosen"]["reason"].as_str().unwrap().contains("within one standard error of the lowest"));
+}
+
+#[test]
 fn cut_works_for_any_family() {
     let cases: [(&[&str], Value, Value); 6] = [
         // A suffix list keeps its list.

@@ -110,6 +110,8 @@ pub struct ChoiceOptions {
     pub margin: f64,
     /// One-sided confidence of `smallest`.
     pub confidence: f64,
+    /// Whether `best` takes the smallest boundary within one standard error of the lowest loss.
+    pub one_standard_error: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_layers: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]

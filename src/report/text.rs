@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{CurvePoint, Output, Report};
+use crate::choice::percent;
 
 /// Characters of a bar at full length.
 const BAR: usize = 32;
@@ -65,7 +66,7 @@ fn saved_work(report: &Report) -> Option<String> {
         format!(
             "{dropped} more boundaries were ruled out on a part of the samples, wrongly with a probability of at most {} \
              %; {share:.0} % of the work of evaluating all\n",
-            error * 100.0
+            percent(error)
         )
     })
 }

@@ -89,7 +89,8 @@ impl<'a> Search<'a> {
         let mut order: Vec<usize> = (0..n).collect();
         fastrand::Rng::with_seed(options.seed).shuffle(&mut order);
         let candidates: Vec<usize> = candidates.iter().copied().collect();
-        let races = n >= LEAST_SAMPLES && choice.rule != Rule::Boundary;
+        // Which boundary is within one standard error of the lowest is open until that one is known, so none is dropped.
+        let races = n >= LEAST_SAMPLES && choice.rule != Rule::Boundary && !choice.one_standard_error;
         let looks = if races { looks(n) } else { vec![n] };
         let alive = match choice.rule {
             // What was given, measured against the ends, and nothing else.

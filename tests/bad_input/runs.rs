@@ -84,6 +84,14 @@ fn impossible_wishes() {
     setup.slim_fails(&["--boundary", "0"], USAGE, &["boundary 0", "between 1 and 6"]);
     setup.slim_fails(&["--boundary", "7"], USAGE, &["between 1 and 6"]);
     setup.slim_fails(&["--max-bytes", "10B"], USAGE, &["--max-bytes 10", "smallest adapter"]);
+    setup.slim_fails(&["--margin", "2"], USAGE, &["`--margin 2`", "from 0 to below 1", "80%"]);
+    setup.slim_fails(&["--margin", "-1%"], USAGE, &["`--margin -1%`"]);
+    setup.slim_fails(&["--margin", "little"], USAGE, &["`--margin little`"]);
+    setup.slim_fails(&["--confidence", "0.4"], USAGE, &["`--confidence 0.4`", "from 0.5 to below 1"]);
+    setup.slim_fails(&["--confidence", "100%"], USAGE, &["`--confidence 100%`"]);
+    let rule = &["`--one-standard-error`", "`smallest`", "--choose best"];
+    setup.slim_fails(&["--one-standard-error"], USAGE, rule);
+    setup.slim_fails(&["--one-standard-error", "--boundary", "2"], USAGE, &["`boundary`"]);
     setup.slim_fails(&["--memory", "1kB"], USAGE, &["--memory"]);
     setup.slim_fails(&["--device", "abacus"], USAGE, &["`abacus`", "not the name of a device", "cuda:N"]);
     setup.slim_fails(&["--device", "cuda:one"], USAGE, &["`cuda:one`"]);
