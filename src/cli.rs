@@ -105,9 +105,16 @@ pub struct EvaluateArgs {
     /// Field that holds the completion
     #[arg(long, value_name = "NAME")]
     pub completion_field: Option<String>,
-    /// Use only the first N samples
+    /// Use only the first N of --samples
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_samples: Option<u64>,
+    /// Hold out this share of the samples, drawn at random: they do not choose, but check what was chosen, for example
+    /// 0.3 or 30%
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    pub holdout: Option<String>,
+    /// Samples that check what was chosen, in a file of their own; read as those of --samples are
+    #[arg(long, value_name = "FILE", conflicts_with = "holdout")]
+    pub test: Option<PathBuf>,
     /// Cut samples that are longer than the model's context instead of refusing them
     #[arg(long)]
     pub truncate: bool,

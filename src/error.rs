@@ -248,6 +248,8 @@ pub enum ChoiceError {
     NotAShare { flag: &'static str, given: String, least: f64 },
     #[error("`--one-standard-error` does not go with the rule `{rule}`")]
     OneStandardErrorWithoutBest { rule: &'static str },
+    #[error("`--holdout {share}` of {samples} samples leaves none to choose by, or none to check with")]
+    NothingHeldOut { share: f64, samples: usize },
     #[error("no boundary fits {limit}: the smallest adapter that keeps a layer has {smallest}")]
     LimitTooSmall { limit: String, smallest: String },
 }
@@ -374,6 +376,9 @@ impl Error {
                 "check that the samples fit the adapter's task and format (`--chat`?); `--boundary N` overrides".into()
             }
             Error::Choice(ChoiceError::NotAShare { .. }) => "write it as a number or in percent: `0.8`, `80%`".into(),
+            Error::Choice(ChoiceError::NothingHeldOut { .. }) => {
+                "give more samples, or others of their own with `--test FILE`".into()
+            }
             Error::Choice(ChoiceError::OneStandardErrorWithoutBest { .. }) => {
                 "add `--choose best`; `smallest` has `--margin` and `--confidence`".into()
             }

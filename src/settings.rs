@@ -1,5 +1,7 @@
 //! Flags and defaults, made into values that the pipeline takes as they are.
 
+use std::path::PathBuf;
+
 use crate::choice::{self, Rule};
 use crate::cli::{ChooseArg, EvaluateArgs, PrecisionArg};
 use crate::device::DeviceName;
@@ -15,6 +17,15 @@ pub const DEFAULT_MEMORY: u64 = 4 << 30;
 pub struct Limits {
     pub max_layers: Option<usize>,
     pub max_bytes: Option<u64>,
+}
+
+/// Where samples come from that have no part in the choice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HeldOutFrom {
+    /// This share of the samples, drawn at random.
+    Share(f64),
+    /// Another file.
+    File(PathBuf),
 }
 
 /// How to choose, from the flags.
@@ -33,6 +44,15 @@ pub fn choice_options(args: &EvaluateArgs) -> Result<choice::Options> {
         margin: share("--margin", &args.margin, 0.0)?,
         confidence: share("--confidence", &args.confidence, 0.5)?,
         one_standard_error: args.one_standard_error,
+    })
+}
+
+/// Which samples check the choice, from the flags.
+pub fn held_out(args: &EvaluateArgs) -> Result<Option<HeldOutFrom>> {
+    Ok(match (&args.holdout, &args.test) {
+        (Some(given), _) => Some(HeldOutFrom::Share(share("--holdout", given, 0.0)?)),
+        (None, Some(path)) => Some(HeldOutFrom::File(path.clone())),
+        (None, None) => None,
     })
 }
 

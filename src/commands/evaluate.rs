@@ -37,6 +37,7 @@ fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
     Ok(Request {
         search,
         choice,
+        held_out: settings::held_out(&args)?,
         limits: settings::Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
         arithmetic: settings::arithmetic(args.precision, device)?,
         sweep: sweep::Options { memory: args.memory.unwrap_or(settings::DEFAULT_MEMORY), device: device.open()? },

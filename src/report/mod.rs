@@ -8,6 +8,7 @@ pub mod text;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::{Choice, Rule};
 
 /// The name of the report inside a slimmed adapter's folder.
@@ -38,6 +39,9 @@ pub struct Report {
     pub work: Option<WorkDone>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Choice>,
+    /// The choice on samples that had no part in it; absent where none were held out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<HeldOut>,
     /// What is (or, after `scan`, would be) written; absent at boundary 0, which is never written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
@@ -94,6 +98,8 @@ pub struct SamplesInput {
     pub tokens: usize,
     /// The tokens that are scored.
     pub answer_tokens: usize,
+    /// The same, of each sample.
+    pub per_sample: Vec<usize>,
     /// The samples that were cut at the model's context.
     pub truncated: usize,
     /// Whether prompts went through the chat template.
@@ -116,6 +122,17 @@ pub struct ChoiceOptions {
     pub max_layers: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
+}
+
+/// What held-out samples say of the choice.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct HeldOut {
+    pub samples: SamplesInput,
+    /// The share of `--samples` that was held out; absent where they are a file of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    #[serde(flatten)]
+    pub verdict: HeldOutVerdict,
 }
 
 /// One boundary of the curve.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{CurvePoint, Output, Report};
+use super::{ChoiceOptions, CurvePoint, HeldOut, Output, Report};
 use crate::choice::percent;
 
 /// Characters of a bar at full length.
@@ -51,10 +51,43 @@ pub fn report(report: &Report) -> String {
         }
         text.push('\n');
     }
+    if let Some((held_out, options)) = report.held_out.as_ref().zip(report.options.as_ref()) {
+        text += &on_held_out(held_out, options);
+    }
     if let Some(output) = &report.output {
         let _ = writeln!(text, "{}", size(output));
     }
     text
+}
+
+/// What held-out samples say of the choice: the figures, and whether they confirm it.
+fn on_held_out(held_out: &HeldOut, options: &ChoiceOptions) -> String {
+    let (verdict, samples) = (&held_out.verdict, &held_out.samples);
+    let mut text = format!(
+        "held out: {} samples, {} tokens scored: loss {:.4} (base {:.4}, whole adapter {:.4})",
+        samples.count, samples.answer_tokens, verdict.chosen.loss, verdict.base.loss, verdict.whole.loss
+    );
+    if let Some(gain) = verdict.gain_kept {
+        let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
+    }
+    let (difference, margin) = (verdict.difference, verdict.margin);
+    let most = verdict.difference_at_most.map_or("unknown".into(), |most| format!("{most:+.4}"));
+    let confidence = percent(options.confidence);
+    let finding = if verdict.chosen.boundary == verdict.whole.boundary {
+        "the whole adapter is kept, so there is nothing to confirm".into()
+    } else if verdict.confirmed {
+        format!(
+            "confirmed: with {confidence} % confidence at most {most} nats from the whole adapter's; {margin:.4} are allowed"
+        )
+    } else if verdict.within_margin {
+        format!(
+            "not confirmed, for want of samples: {difference:+.4} nats from the whole adapter's is within the {margin:.4} \
+             allowed, but its upper bound with {confidence} % confidence is {most}"
+        )
+    } else {
+        format!("NOT CONFIRMED: {difference:+.4} nats from the whole adapter's, more than the {margin:.4} allowed")
+    };
+    format!("{text}\n          {finding}\n")
 }
 
 /// What an adaptive search left out.

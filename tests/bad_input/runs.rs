@@ -89,6 +89,11 @@ fn impossible_wishes() {
     setup.slim_fails(&["--margin", "little"], USAGE, &["`--margin little`"]);
     setup.slim_fails(&["--confidence", "0.4"], USAGE, &["`--confidence 0.4`", "from 0.5 to below 1"]);
     setup.slim_fails(&["--confidence", "100%"], USAGE, &["`--confidence 100%`"]);
+    setup.slim_fails(&["--holdout", "1.5"], USAGE, &["`--holdout 1.5`", "from 0 to below 1"]);
+    setup.slim_fails(&["--holdout", "1%"], USAGE, &["`--holdout 0.01` of 12 samples", "--test FILE"]);
+    setup.slim_fails(&["--holdout", "99%"], USAGE, &["`--holdout 0.99` of 12 samples"]);
+    setup.slim_fails(&["--holdout", "0.3", "--test", "samples.jsonl"], USAGE, &["cannot be used with"]);
+    setup.slim_fails(&["--test", "nowhere.jsonl"], BAD_INPUT, &["nowhere.jsonl"]);
     let rule = &["`--one-standard-error`", "`smallest`", "--choose best"];
     setup.slim_fails(&["--one-standard-error"], USAGE, rule);
     setup.slim_fails(&["--one-standard-error", "--boundary", "2"], USAGE, &["`boundary`"]);
