@@ -172,11 +172,14 @@ fn what_counts_as_proof_is_the_users_to_say() {
     };
     let options = &report(&["--margin", "3%", "--confidence", "0.9"])["options"];
     assert_eq!((&options["margin"], &options["confidence"]), (&json!(0.03), &json!(0.9)));
+    assert_eq!(report(&["--boundary", "2"]).get("stability"), None, "what is given hangs on no samples");
     // With one standard error all boundaries are evaluated, whatever the search.
     let report = report(&["--choose", "best", "--one-standard-error", "--search", "adaptive"]);
     assert_eq!(report["options"]["one_standard_error"], true);
     assert_eq!(report["curve"].as_array().unwrap().len(), 7);
     assert_eq!(report["work"].get("error_probability"), None);
+    let shares = report["stability"].as_array().unwrap().iter().map(|share| share["share"].as_f64().unwrap());
+    assert!((shares.sum::<f64>() - 1.0).abs() < 1e-9);
     assert!(report["chosen"]["reason"].as_str().unwrap().contains("within one standard error of the lowest"));
 }
 

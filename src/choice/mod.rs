@@ -1,6 +1,7 @@
 //! From the curve to a boundary. Pure functions over numbers: nothing here reads, runs or prints.
 
 pub mod held_out;
+pub mod stability;
 
 use schemars::JsonSchema;
 use serde::Serialize;

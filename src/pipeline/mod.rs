@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::adapter::keys::is_of_tower;
 use crate::adapter::{Adapter, Cut, config};
 use crate::base::{self, BasePath};
+use crate::choice::stability::stability;
 use crate::choice::{self, Choice};
 use crate::error::{BaseError, ChoiceError, FileError, Result};
 use crate::files;
@@ -105,6 +106,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
             error_probability: request.search.map(|options| options.error),
         }),
         chosen: Some(choice.clone()),
+        stability: stability(&curve, &request.choice, allowed),
         held_out,
         output,
     };
@@ -148,6 +150,7 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
         dropped: Vec::new(),
         work: None,
         chosen: None,
+        stability: Vec::new(),
         held_out: None,
         output: Some(describe_output(adapter, cut)),
     })

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::choice::held_out::HeldOutVerdict;
+use crate::choice::stability::Share;
 use crate::choice::{Choice, Rule};
 
 /// The name of the report inside a slimmed adapter's folder.
@@ -39,6 +40,10 @@ pub struct Report {
     pub work: Option<WorkDone>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Choice>,
+    /// How often each boundary of the curve would be chosen on other samples: on 1000 resamplings of these. Absent where the
+    /// boundary was given.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub stability: Vec<Share>,
     /// The choice on samples that had no part in it; absent where none were held out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<HeldOut>,

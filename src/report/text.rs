@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::{ChoiceOptions, CurvePoint, HeldOut, Output, Report};
 use crate::choice::percent;
+use crate::choice::stability::Share;
 
 /// Characters of a bar at full length.
 const BAR: usize = 32;
@@ -51,11 +52,41 @@ pub fn report(report: &Report) -> String {
         }
         text.push('\n');
     }
+    if let Some(choice) = &report.chosen {
+        text += &stability(&report.stability, choice.boundary, !report.dropped.is_empty());
+    }
     if let Some((held_out, options)) = report.held_out.as_ref().zip(report.options.as_ref()) {
         text += &on_held_out(held_out, options);
     }
     if let Some(output) = &report.output {
         let _ = writeln!(text, "{}", size(output));
+    }
+    text
+}
+
+/// A choice that so many resamplings agree with needs no histogram; boundaries of less than so many are not worth a line.
+const STABLE: f64 = 0.9;
+const WORTH_A_LINE: f64 = 0.02;
+
+/// How often resampled samples choose as the samples did, and what else if that is not nearly always.
+fn stability(shares: &[Share], chosen: usize, searched: bool) -> String {
+    if shares.is_empty() {
+        return String::new();
+    }
+    let agreeing = shares.iter().find(|share| share.boundary == chosen).map_or(0.0, |share| share.share);
+    let among = if searched { ", among those evaluated" } else { "" };
+    let mut text = format!("stability: {:.0} % of resampled samples choose {chosen} too{among}\n", agreeing * 100.0);
+    if agreeing >= STABLE {
+        return text;
+    }
+    let largest = shares.iter().map(|share| share.share).fold(f64::MIN_POSITIVE, f64::max);
+    let (shown, rest): (Vec<_>, Vec<_>) = shares.iter().partition(|share| share.share >= WORTH_A_LINE);
+    for share in shown {
+        let _ = writeln!(text, "{:>9}  {:>5.1} %  {}", share.boundary, share.share * 100.0, bar(share.share / largest));
+    }
+    let others: f64 = rest.iter().map(|share| share.share).sum();
+    if others > 0.0 {
+        let _ = writeln!(text, "{:>9}  {:>5.1} %", "others", others * 100.0);
     }
     text
 }
@@ -159,6 +190,22 @@ pub fn ranges(layers: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spread_choice_is_shown_as_a_histogram() {
+        let shares = |shares: &[(usize, f64)]| -> Vec<Share> {
+            shares.iter().map(|&(boundary, share)| Share { boundary, share }).collect()
+        };
+        let stable = stability(&shares(&[(3, 0.05), (4, 0.95)]), 4, false);
+        assert_eq!(stable, "stability: 95 % of resampled samples choose 4 too\n");
+        let spread = stability(&shares(&[(3, 0.01), (17, 0.33), (18, 0.66)]), 18, true);
+        let lines: Vec<&str> = spread.lines().collect();
+        assert_eq!(lines[0], "stability: 66 % of resampled samples choose 18 too, among those evaluated");
+        assert_eq!(lines[1], format!("{:>9}   33.0 %  {}", 17, "█".repeat(BAR / 2)));
+        assert_eq!(lines[3], "   others    1.0 %");
+        assert!(lines.iter().all(|line| line.chars().count() <= 80));
+        assert_eq!(stability(&[], 4, false), "");
+    }
 
     #[test]
     fn sizes_and_ranges_are_for_people() {
