@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Options, Verdict, verdicts};
-use crate::sweep::Curve;
+use crate::sweep::{Curve, Point};
 
 /// A boundary on held-out samples.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -15,6 +15,10 @@ pub struct HeldOutPoint {
     pub boundary: usize,
     /// Nats per answer token.
     pub loss: f64,
+    /// The share of answer tokens that no other word is likelier than, given all tokens before.
+    pub token_accuracy: f64,
+    /// The share of samples all of whose answer tokens are so.
+    pub exact_match: f64,
 }
 
 /// The chosen boundary against the base model and the whole adapter, on held-out samples.
@@ -43,7 +47,15 @@ pub fn judge(curve: &Curve, chosen: usize, options: &Options) -> HeldOutVerdict 
     let (base, whole) = (&verdicts[0], &verdicts[verdicts.len() - 1]);
     let chosen = verdicts.iter().find(|verdict| verdict.boundary == chosen).unwrap_or(whole);
     let margin = options.margin * (base.loss - whole.loss).max(0.0);
-    let point = |verdict: &Verdict| HeldOutPoint { boundary: verdict.boundary, loss: verdict.loss };
+    let point = |verdict: &Verdict| {
+        let share = |of: fn(&Curve, &Point) -> f64| curve.point(verdict.boundary).map_or(0.0, |point| of(curve, point));
+        HeldOutPoint {
+            boundary: verdict.boundary,
+            loss: verdict.loss,
+            token_accuracy: share(Curve::token_accuracy),
+            exact_match: share(Curve::exact_match),
+        }
+    };
     HeldOutVerdict {
         base: point(base),
         whole: point(whole),
@@ -60,11 +72,10 @@ pub fn judge(curve: &Curve, chosen: usize, options: &Options) -> HeldOutVerdict 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::Point;
 
     fn judged(chosen: [f64; 4]) -> HeldOutVerdict {
         let points = [(0, [3.0; 4]), (2, chosen), (5, [1.0; 4])];
-        let points = points.map(|(boundary, losses)| Point { boundary, per_sample: losses.into() });
+        let points = points.map(|(boundary, losses)| Point { boundary, per_sample: losses.into(), ..Point::default() });
         let curve = Curve { points: points.into(), answers: vec![1; 4], work: Default::default() };
         judge(&curve, 2, &Options::default())
     }
@@ -84,7 +95,7 @@ mod tests {
     #[test]
     fn the_whole_adapter_is_as_good_as_itself() {
         let points = [(0, [3.0, 4.0]), (5, [1.0, 2.0])];
-        let points = points.map(|(boundary, losses)| Point { boundary, per_sample: losses.into() });
+        let points = points.map(|(boundary, losses)| Point { boundary, per_sample: losses.into(), ..Point::default() });
         let curve = Curve { points: points.into(), answers: vec![3, 4], work: Default::default() };
         let whole = judge(&curve, 5, &Options::default());
         assert!(whole.confirmed && whole.chosen == whole.whole && whole.gain_kept == Some(1.0));

@@ -87,6 +87,17 @@ impl Curve {
         point.per_sample.iter().sum::<f64>() / self.answer_tokens() as f64
     }
 
+    /// The share of answer tokens that are right.
+    pub fn token_accuracy(&self, point: &Point) -> f64 {
+        point.right.iter().sum::<usize>() as f64 / self.answer_tokens() as f64
+    }
+
+    /// The share of samples all of whose answer tokens are right.
+    pub fn exact_match(&self, point: &Point) -> f64 {
+        let exact = point.right.iter().zip(&self.answers).filter(|(right, answers)| right == answers).count();
+        exact as f64 / self.answers.len() as f64
+    }
+
     /// The standard error of the difference of two points, paired over samples; `None` with fewer than two samples.
     fn error_of_difference(&self, one: &Point, other: &Point) -> Option<f64> {
         let differences: Vec<f64> = one.per_sample.iter().zip(&other.per_sample).map(|(a, b)| a - b).collect();
@@ -220,7 +231,8 @@ mod tests {
     use super::*;
 
     fn curve(points: &[(usize, [f64; 4])]) -> Curve {
-        let points = points.iter().map(|&(boundary, losses)| Point { boundary, per_sample: losses.into() });
+        let points =
+            points.iter().map(|&(boundary, losses)| Point { boundary, per_sample: losses.into(), ..Point::default() });
         Curve { points: points.collect(), answers: vec![1, 2, 3, 4], work: Default::default() }
     }
 
@@ -274,9 +286,17 @@ mod tests {
     }
 
     #[test]
+    fn accuracy_counts_tokens_and_exact_match_samples() {
+        let mut curve = curve(&[(0, [1.0; 4])]);
+        curve.points[0].right = vec![1, 1, 3, 2];
+        assert_eq!(curve.token_accuracy(&curve.points[0]), 0.7);
+        assert_eq!(curve.exact_match(&curve.points[0]), 0.5);
+    }
+
+    #[test]
     fn one_sample_proves_nothing() {
         let points = [(0, 3.0), (1, 1.0), (2, 1.0)];
-        let points = points.map(|(boundary, loss)| Point { boundary, per_sample: vec![loss] });
+        let points = points.map(|(boundary, loss)| Point { boundary, per_sample: vec![loss], ..Point::default() });
         let curve = Curve { points: points.into(), answers: vec![1], work: Default::default() };
         assert_eq!(chosen(&curve, Rule::Smallest), 2);
     }

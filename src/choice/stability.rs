@@ -44,6 +44,7 @@ pub fn of_samples(curve: &Curve, places: &[usize]) -> Curve {
     let point = |point: &Point| Point {
         boundary: point.boundary,
         per_sample: places.iter().map(|&place| point.per_sample[place]).collect(),
+        right: places.iter().map(|&place| point.right[place]).collect(),
     };
     Curve {
         points: curve.points.iter().map(point).collect(),
@@ -61,6 +62,7 @@ mod tests {
         let point = |(boundary, mean): (usize, &f64)| Point {
             boundary,
             per_sample: (0..samples).map(|i| mean + if boundary == 3 { noise(i) } else { 0.0 }).collect(),
+            right: vec![1; samples],
         };
         let points = [4.0, 3.0, 2.0, 1.0, 1.0].iter().enumerate().map(point).collect();
         Curve { points, answers: vec![2; samples], work: Default::default() }

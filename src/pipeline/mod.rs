@@ -252,6 +252,8 @@ fn describe_curve(curve: &Curve, adapter: &Adapter, options: &choice::Options) -
             gain_kept: verdict.gain_kept,
             difference: verdict.difference,
             difference_at_most: verdict.difference_at_most,
+            token_accuracy: curve.token_accuracy(point),
+            exact_match: curve.exact_match(point),
             bytes: adapter.bytes_below(verdict.boundary),
             per_sample: point.per_sample.clone(),
         })

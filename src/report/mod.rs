@@ -153,6 +153,10 @@ pub struct CurvePoint {
     pub difference: f64,
     /// The one-sided upper confidence bound of `difference`; absent with fewer than two samples.
     pub difference_at_most: Option<f64>,
+    /// The share of answer tokens that no other word is likelier than, given all tokens before.
+    pub token_accuracy: f64,
+    /// The share of samples all of whose answer tokens are so.
+    pub exact_match: f64,
     /// The bytes of the tensors that are kept.
     pub bytes: u64,
     /// The negative log-likelihood of each sample's answer tokens, summed, in nats.

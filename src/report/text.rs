@@ -53,6 +53,7 @@ pub fn report(report: &Report) -> String {
         text.push('\n');
     }
     if let Some(choice) = &report.chosen {
+        text += &right_answers(report, choice.boundary);
         text += &stability(&report.stability, choice.boundary, !report.dropped.is_empty());
     }
     if let Some((held_out, options)) = report.held_out.as_ref().zip(report.options.as_ref()) {
@@ -62,6 +63,19 @@ pub fn report(report: &Report) -> String {
         let _ = writeln!(text, "{}", size(output));
     }
     text
+}
+
+/// How many answer tokens would be decoded greedily, and how many whole answers.
+fn right_answers(report: &Report, chosen: usize) -> String {
+    let point = report.curve.iter().find(|point| point.boundary == chosen);
+    let (Some(point), Some(base), Some(whole)) = (point, report.curve.first(), report.curve.last()) else {
+        return String::new();
+    };
+    let of = |share: fn(&CurvePoint) -> f64| {
+        let percent = |point| format!("{:.1} %", share(point) * 100.0);
+        format!("{} (base {}, whole adapter {})", percent(point), percent(base), percent(whole))
+    };
+    format!("tokens right {}, answers {}\n", of(|point| point.token_accuracy), of(|point| point.exact_match))
 }
 
 /// A choice that so many resamplings agree with needs no histogram; boundaries of less than so many are not worth a line.
