@@ -105,15 +105,32 @@ pub struct EvaluateArgs {
     /// Field that holds the completion
     #[arg(long, value_name = "NAME")]
     pub completion_field: Option<String>,
-    /// Use only the first N samples
+    /// Use only the first N of --samples
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_samples: Option<u64>,
+    /// Hold out this share of the samples, drawn at random: they do not choose, but check what was chosen, for example
+    /// 0.3 or 30%
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    pub holdout: Option<String>,
+    /// Samples that check what was chosen, in a file of their own; read as those of --samples are
+    #[arg(long, value_name = "FILE", conflicts_with = "holdout")]
+    pub test: Option<PathBuf>,
     /// Cut samples that are longer than the model's context instead of refusing them
     #[arg(long)]
     pub truncate: bool,
     /// Rule that chooses the boundary
     #[arg(long, value_enum, default_value_t = ChooseArg::Smallest)]
     pub choose: ChooseArg,
+    /// Share of the adapter's gain over the base model that `smallest` may give up, for example 0.02 or 2%
+    #[arg(long, value_name = "SHARE", default_value = "2%", allow_hyphen_values = true)]
+    pub margin: String,
+    /// One-sided confidence of `smallest` that no more than the margin is given up, from 0.5, for example 0.99 or 99%
+    #[arg(long, value_name = "SHARE", default_value = "95%", allow_hyphen_values = true)]
+    pub confidence: String,
+    /// With `--choose best`: take the smallest boundary within one standard error of the lowest loss; all boundaries
+    /// are evaluated then
+    #[arg(long)]
+    pub one_standard_error: bool,
     /// Choose this boundary yourself: keep the layers below N
     #[arg(long, value_name = "N", conflicts_with_all = ["choose", "max_layers", "max_bytes"])]
     pub boundary: Option<usize>,
@@ -123,7 +140,8 @@ pub struct EvaluateArgs {
     /// Keep at most this many bytes of tensors, for example 5MB
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub max_bytes: Option<u64>,
-    /// How to find the boundary [default: `adaptive` for slim, `exhaustive` for scan]
+    /// How to find the boundary [default: `adaptive` for slim, `exhaustive` for scan; always `exhaustive` with
+    /// limits and with --one-standard-error]
     #[arg(long, value_enum)]
     pub search: Option<SearchArg>,
     /// Memory for the sweep, for example 700MB [default: 4GiB]

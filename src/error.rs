@@ -244,6 +244,12 @@ pub enum ChoiceError {
     AdapterDoesNotHelp { rule: &'static str },
     #[error("boundary {boundary} is not between 1 and {layers}, the number of layers")]
     OutOfRange { boundary: usize, layers: usize },
+    #[error("`{flag} {given}` is not a share from {least} to below 1")]
+    NotAShare { flag: &'static str, given: String, least: f64 },
+    #[error("`--one-standard-error` does not go with the rule `{rule}`")]
+    OneStandardErrorWithoutBest { rule: &'static str },
+    #[error("`--holdout {share}` of {samples} samples leaves none to choose by, or none to check with")]
+    NothingHeldOut { share: f64, samples: usize },
     #[error("no boundary fits {limit}: the smallest adapter that keeps a layer has {smallest}")]
     LimitTooSmall { limit: String, smallest: String },
 }
@@ -368,6 +374,13 @@ impl Error {
             Error::Sweep(SweepError::Compute(_)) => "this is a bug in lora-slim; please report it".into(),
             Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => {
                 "check that the samples fit the adapter's task and format (`--chat`?); `--boundary N` overrides".into()
+            }
+            Error::Choice(ChoiceError::NotAShare { .. }) => "write it as a number or in percent: `0.8`, `80%`".into(),
+            Error::Choice(ChoiceError::NothingHeldOut { .. }) => {
+                "give more samples, or others of their own with `--test FILE`".into()
+            }
+            Error::Choice(ChoiceError::OneStandardErrorWithoutBest { .. }) => {
+                "add `--choose best`; `smallest` has `--margin` and `--confidence`".into()
             }
             _ => return None,
         };

@@ -1,9 +1,11 @@
 //! Flags and defaults, made into values that the pipeline takes as they are.
 
+use std::path::PathBuf;
+
 use crate::choice::{self, Rule};
 use crate::cli::{ChooseArg, EvaluateArgs, PrecisionArg};
 use crate::device::DeviceName;
-use crate::error::{Result, SweepError};
+use crate::error::{ChoiceError, Result, SweepError};
 use crate::kernel::{Arithmetic, Precision, Unit};
 
 /// The memory that a sweep may take where nothing is said. A fixed number, not a share of the machine's: the same
@@ -17,14 +19,53 @@ pub struct Limits {
     pub max_bytes: Option<u64>,
 }
 
+/// Where samples come from that have no part in the choice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HeldOutFrom {
+    /// This share of the samples, drawn at random.
+    Share(f64),
+    /// Another file.
+    File(PathBuf),
+}
+
 /// How to choose, from the flags.
-pub fn choice_options(args: &EvaluateArgs) -> choice::Options {
+pub fn choice_options(args: &EvaluateArgs) -> Result<choice::Options> {
     let rule = match (args.boundary, args.choose) {
         (Some(_), _) => Rule::Boundary,
         (None, ChooseArg::Smallest) => Rule::Smallest,
         (None, ChooseArg::Best) => Rule::Best,
     };
-    choice::Options { rule, boundary: args.boundary, ..choice::Options::default() }
+    if args.one_standard_error && rule != Rule::Best {
+        return Err(ChoiceError::OneStandardErrorWithoutBest { rule: rule.name() }.into());
+    }
+    Ok(choice::Options {
+        rule,
+        boundary: args.boundary,
+        margin: share("--margin", &args.margin, 0.0)?,
+        confidence: share("--confidence", &args.confidence, 0.5)?,
+        one_standard_error: args.one_standard_error,
+    })
+}
+
+/// Which samples check the choice, from the flags.
+pub fn held_out(args: &EvaluateArgs) -> Result<Option<HeldOutFrom>> {
+    Ok(match (&args.holdout, &args.test) {
+        (Some(given), _) => Some(HeldOutFrom::Share(share("--holdout", given, 0.0)?)),
+        (None, Some(path)) => Some(HeldOutFrom::File(path.clone())),
+        (None, None) => None,
+    })
+}
+
+/// Parses the value of a flag that is a share, from `least` to below 1: `0.02` or `2%`.
+fn share(flag: &'static str, given: &str, least: f64) -> std::result::Result<f64, ChoiceError> {
+    // Moving the point rather than dividing, so that 99.9 % is the same number as 0.999.
+    let number = match given.strip_suffix('%') {
+        Some(percent) => format!("{}e-2", percent.trim_end()),
+        None => given.into(),
+    };
+    let share = number.parse::<f64>().ok();
+    let fits = share.filter(|share| (least..1.0).contains(share));
+    fits.ok_or_else(|| ChoiceError::NotAShare { flag, given: given.into(), least })
 }
 
 /// The arithmetic that `--precision` names, on the device that `--device` names.
@@ -83,6 +124,20 @@ mod tests {
         }
         assert!(arithmetic(PrecisionArg::Bf16x2, cuda).is_err());
         assert!(arithmetic(PrecisionArg::Bf16, cuda).is_err());
+    }
+
+    #[test]
+    fn shares_are_read_as_written() {
+        for (given, expected) in
+            [("0.02", 0.02), ("2%", 0.02), ("2 %", 0.02), ("0", 0.0), ("99.9%", 0.999), ("1e-3", 1e-3)]
+        {
+            assert_eq!(share("--margin", given, 0.0).ok(), Some(expected), "{given}");
+        }
+        for wrong in ["", "%", "2", "1", "100%", "-1%", "two", "NaN", "inf", "2%%"] {
+            assert!(share("--margin", wrong, 0.0).is_err(), "{wrong}");
+        }
+        assert!(share("--confidence", "49%", 0.5).is_err());
+        assert_eq!(share("--confidence", "50%", 0.5).ok(), Some(0.5));
     }
 
     #[test]

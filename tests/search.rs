@@ -75,7 +75,7 @@ fn simulate(kind: usize, samples: usize, noise: &Noise, random: &mut fastrand::R
         let loss = |&sample: &usize| {
             mean * noise.answers[sample] as f64 + noise.residuals[boundary][sample] + 0.05 * (random.f64() - 0.5)
         };
-        Point { boundary, per_sample: drawn.iter().map(loss).collect() }
+        Point { boundary, per_sample: drawn.iter().map(loss).collect(), ..Point::default() }
     });
     Curve { points: points.collect(), answers, work: Work::default() }
 }
@@ -98,6 +98,7 @@ fn searched(curve: &Curve, options: &choice::Options, seed: u64) -> (usize, f64)
         let point = |&boundary: &usize| Point {
             boundary,
             per_sample: samples.iter().map(|&sample| curve.points[boundary].per_sample[sample]).collect(),
+            ..Point::default()
         };
         let points: Vec<Point> = round.boundaries.iter().map(point).collect();
         search.add(&points);
@@ -153,6 +154,7 @@ fn figures_of_the_search_are_those_of_the_sweep() {
         assert_eq!(curve.points.len() + dropped.len(), exhaustive.points.len());
         for point in &curve.points {
             let same = exhaustive.points.iter().find(|other| other.boundary == point.boundary).unwrap();
+            assert_eq!(point.right, same.right, "boundary {}", point.boundary);
             for (a, b) in point.per_sample.iter().zip(&same.per_sample) {
                 assert!((a - b).abs() < 1e-3, "boundary {}: {a} instead of {b}", point.boundary);
             }

@@ -2,6 +2,7 @@
 //! was really cut there. Random models, adapters and samples; the plain forward is written here, slowly, from scratch.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use candle_core::Device;
@@ -92,7 +93,7 @@ impl Pico {
     }
 }
 
-/// The plain forward in f64, one token list at a time: the summed loss of a sample.
+/// The plain forward in f64, one token list at a time: the summed loss of a sample, and how many answers are right.
 struct Plain<'a> {
     pico: &'a Pico,
     adapter: Tensors,
@@ -172,7 +173,9 @@ impl Plain<'_> {
         self.linear(&attended, layer, "self_attn.o_proj")
     }
 
-    fn loss(&self, sample: &Sample) -> f64 {
+    /// The answers that are right come as the fewest and the most that arithmetic in f32 may find: it may see two words as
+    /// equally likely, or the other way round.
+    fn outcome(&self, sample: &Sample) -> (f64, RangeInclusive<usize>) {
         let add = |x: Rows, y: Rows| -> Rows {
             x.into_iter().zip(y).map(|(x, y)| x.iter().zip(&y).map(|(a, b)| a + b).collect()).collect()
         };
@@ -191,11 +194,17 @@ impl Plain<'_> {
             x = add(x, self.linear(&gated, layer, "mlp.down_proj"));
         }
         let x = self.norm(&x, "model.norm");
-        let nll = |place: usize| {
+        let (mut loss, mut surely, mut perhaps) = (0.0, 0, 0);
+        for place in (1..sample.ids.len()).filter(|&place| sample.scored[place]) {
             let logits = Self::product(&x[place - 1], &self.pico.base["lm_head.weight"]);
-            logits.iter().map(|l| l.exp()).sum::<f64>().ln() - logits[sample.ids[place] as usize]
-        };
-        (1..sample.ids.len()).filter(|&place| sample.scored[place]).map(nll).sum()
+            let answer = sample.ids[place] as usize;
+            loss += logits.iter().map(|l| l.exp()).sum::<f64>().ln() - logits[answer];
+            let others = logits.iter().enumerate().filter(|(word, _)| *word != answer).map(|(_, &logit)| logit);
+            let lead = logits[answer] - others.fold(f64::NEG_INFINITY, f64::max);
+            surely += usize::from(lead > 1e-3);
+            perhaps += usize::from(lead > -1e-3);
+        }
+        (loss, surely..=perhaps)
     }
 }
 
@@ -236,8 +245,9 @@ proptest! {
                 staging.publish().unwrap();
                 Plain { pico: &pico, adapter: Plain::read(&out) }
             };
-            for (sample, &streamed) in samples.iter().zip(&point.per_sample) {
-                let expected = plain.loss(sample);
+            for ((sample, &streamed), right) in samples.iter().zip(&point.per_sample).zip(&point.right) {
+                let (expected, may_be_right) = plain.outcome(sample);
+                prop_assert!(may_be_right.contains(right), "boundary {}: {right} are right", point.boundary);
                 prop_assert!((streamed - expected).abs() < 1e-3 + 1e-4 * expected.abs(),
                     "boundary {}: {streamed} instead of {expected}", point.boundary);
             }

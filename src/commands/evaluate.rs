@@ -23,18 +23,21 @@ pub fn run(args: EvaluateArgs, search: SearchArg, quiet: bool) -> Result<Evaluat
 }
 
 fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
-    // With limits the choice is not only a matter of the losses, so all are wanted.
-    let is_limited = args.max_layers.is_some() || args.max_bytes.is_some();
+    let choice = settings::choice_options(&args)?;
+    // With limits the choice is not only a matter of the losses, and what one standard error away from the lowest comes to is
+    // known only once all are, so all are wanted.
+    let needs_all = args.max_layers.is_some() || args.max_bytes.is_some() || choice.one_standard_error;
     // Who names the boundary wants to see what it costs among the others.
     let search = if args.boundary.is_some() { SearchArg::Exhaustive } else { search };
     let search = match args.search.unwrap_or(search) {
-        SearchArg::Adaptive if !is_limited => Some(search::Options::default()),
+        SearchArg::Adaptive if !needs_all => Some(search::Options::default()),
         SearchArg::Adaptive | SearchArg::Exhaustive => None,
     };
     let device: DeviceName = args.device.parse()?;
     Ok(Request {
         search,
-        choice: settings::choice_options(&args),
+        choice,
+        held_out: settings::held_out(&args)?,
         limits: settings::Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
         arithmetic: settings::arithmetic(args.precision, device)?,
         sweep: sweep::Options { memory: args.memory.unwrap_or(settings::DEFAULT_MEMORY), device: device.open()? },

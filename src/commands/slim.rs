@@ -14,6 +14,7 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     // Before the long run: an output that cannot be written should not be found out at its end.
     let adapter = base::find(&args.evaluate.adapter, None)?;
     let mut inputs = vec![adapter.as_path(), args.evaluate.samples.as_path()];
+    inputs.extend(args.evaluate.test.as_deref());
     inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));
     files::check_output(&args.output, &inputs, args.force)?;
 

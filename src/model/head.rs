@@ -1,8 +1,8 @@
 //! From hidden states to losses: only answer positions, never all logits.
 //!
 //! The head is the largest matrix of a small model and its output the largest tensor of all, so it is read in chunks
-//! of vocabulary and applied to chunks of answer positions. Of each chunk of logits only its log-sum-exp and the
-//! answer's own logit survive.
+//! of vocabulary and applied to chunks of answer positions. Of each chunk of logits only its log-sum-exp, its largest one
+//! and the answer's own survive.
 
 use std::ops::Range;
 
@@ -22,6 +22,15 @@ const POSITION_CHUNK: usize = 2048;
 
 /// The normalised hidden states from which a batch's answer tokens are predicted, of one stream.
 pub struct AnswerRows(Tensor);
+
+/// What the model makes of an answer token, given all tokens before it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// The negative log-likelihood in nats.
+    pub loss: f64,
+    /// Whether no other word is likelier: greedy decoding would go on with this one.
+    pub right: bool,
+}
 
 impl Ends<'_> {
     /// The hidden states before the first layer: (tokens of the batch, hidden).
@@ -45,15 +54,13 @@ impl Ends<'_> {
         Ok(AnswerRows(self.final_norm().forward(&rows, config.family.norms, config.norm_eps)?))
     }
 
-    /// The negative log-likelihood in nats of every answer token, for every stream: `[stream][answer of the batch]`.
-    pub fn answer_losses(&self, streams: &[AnswerRows], batch: &Batch) -> Result<Vec<Vec<f64>>> {
+    /// What every stream makes of every answer token: `[stream][answer of the batch]`.
+    pub fn outcomes(&self, streams: &[AnswerRows], batch: &Batch) -> Result<Vec<Vec<Outcome>>> {
         let answers = batch.answers.len();
         let config = &self.model().config;
         let rows = Tensor::cat(&streams.iter().map(|AnswerRows(rows)| rows).collect::<Vec<_>>(), 0)?;
-        let mut scores: Vec<Score> = (0..streams.len())
-            .flat_map(|_| &batch.answers)
-            .map(|answer| Score { sum: LogSum::EMPTY, target: answer.token as usize, logit: 0.0 })
-            .collect();
+        let mut scores: Vec<Score> =
+            (0..streams.len()).flat_map(|_| &batch.answers).map(|answer| Score::new(answer.token as usize)).collect();
         let vocabulary = self.words()?;
         for first in (0..vocabulary).step_by(VOCABULARY_CHUNK) {
             let words = first..(first + VOCABULARY_CHUNK).min(vocabulary);
@@ -67,8 +74,8 @@ impl Ends<'_> {
                 }
             }
         }
-        let losses: Vec<f64> = scores.iter().map(|score| score.sum.value() - score.logit).collect();
-        Ok(losses.chunks(answers).map(<[f64]>::to_vec).collect())
+        let outcomes: Vec<Outcome> = scores.iter().map(Score::outcome).collect();
+        Ok(outcomes.chunks(answers).map(<[Outcome]>::to_vec).collect())
     }
 }
 
@@ -92,6 +99,7 @@ fn add_on_device(scores: &mut [Score], logits: &Tensor, words: &Range<usize>) ->
     for (score, row) in scores.iter_mut().zip(rows) {
         let [largest, sum, logit] = row[..] else { candle_core::bail!("{} numbers of a row of logits", row.len()) };
         score.sum.add(f64::from(largest) + f64::from(sum).ln());
+        score.largest = score.largest.max(f64::from(largest));
         if place(score).is_some() {
             score.logit = f64::from(logit);
         }
@@ -102,17 +110,28 @@ fn add_on_device(scores: &mut [Score], logits: &Tensor, words: &Range<usize>) ->
 /// What is kept of the logits of one answer position.
 struct Score {
     sum: LogSum,
+    /// Of all words, the answer among them.
+    largest: f64,
     /// The answer token, and its logit once the chunk that holds it was seen.
     target: usize,
     logit: f64,
 }
 
 impl Score {
+    fn new(target: usize) -> Self {
+        Self { sum: LogSum::EMPTY, largest: f64::NEG_INFINITY, target, logit: 0.0 }
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome { loss: self.sum.value() - self.logit, right: self.logit >= self.largest }
+    }
+
     /// Takes in the logits of a chunk of the vocabulary.
     fn add(&mut self, logits: &[f32], words: &Range<usize>) {
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let scaled = sum_exp(logits, largest);
         self.sum.add(f64::from(largest) + scaled.ln());
+        self.largest = self.largest.max(f64::from(largest));
         if let Some(place) = self.place_in(words) {
             self.logit = f64::from(logits[place]);
         }
@@ -160,16 +179,30 @@ mod tests {
         let logits = Tensor::randn(0f32, 20.0, (40, words.len()), &Device::Cpu)?;
         // Answers before, in and behind the chunk.
         let scores = |add: fn(&mut [Score], &Tensor, &Range<usize>) -> TensorResult<()>| {
-            let score = |row: usize| Score { sum: LogSum::EMPTY, target: 950 + 25 * row, logit: 0.5 };
-            let mut scores: Vec<Score> = (0..40).map(score).collect();
+            let mut scores: Vec<Score> = (0..40).map(|row| Score::new(950 + 25 * row)).collect();
             add(&mut scores, &logits, &words)?;
             TensorResult::Ok(scores)
         };
         for (host, device) in scores(add_on_host)?.iter().zip(scores(add_on_device)?) {
-            assert_eq!(host.logit, device.logit);
+            assert_eq!((host.logit, host.largest), (device.logit, device.largest));
             assert!((host.sum.value() - device.sum.value()).abs() < 1e-5, "answer {}", host.target);
         }
         Ok(())
+    }
+
+    #[test]
+    fn an_answer_is_right_if_no_other_word_is_likelier_in_any_chunk() {
+        let right = |answer: usize, logits: &[f32]| {
+            let mut score = Score::new(answer);
+            for first in (0..logits.len()).step_by(2) {
+                let words = first..(first + 2).min(logits.len());
+                score.add(&logits[words.clone()], &words);
+            }
+            score.outcome().right
+        };
+        let logits = [-3.0, -1.0, -2.5, -1.5, -2.0];
+        assert_eq!((0..5).filter(|&answer| right(answer, &logits)).collect::<Vec<_>>(), [1]);
+        assert!(right(4, &[0.0, 1.0, 2.0, 3.0, 3.5]) && !right(3, &[0.0, 1.0, 2.0, 3.0, 3.5]));
     }
 
     #[test]

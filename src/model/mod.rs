@@ -32,7 +32,7 @@ pub use config::ModelConfig;
 pub use ends::Ends;
 pub use experts::{Expert, Routed};
 use family::Role;
-pub use head::AnswerRows;
+pub use head::{AnswerRows, Outcome};
 pub use layer::Layer;
 pub use pass::Pass;
 use rope::Rope;

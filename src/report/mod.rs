@@ -8,6 +8,8 @@ pub mod text;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::choice::held_out::HeldOutVerdict;
+use crate::choice::stability::Share;
 use crate::choice::{Choice, Rule};
 
 /// The name of the report inside a slimmed adapter's folder.
@@ -38,6 +40,13 @@ pub struct Report {
     pub work: Option<WorkDone>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Choice>,
+    /// How often each boundary of the curve would be chosen on other samples: on 1000 resamplings of these. Absent where the
+    /// boundary was given.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub stability: Vec<Share>,
+    /// The choice on samples that had no part in it; absent where none were held out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<HeldOut>,
     /// What is (or, after `scan`, would be) written; absent at boundary 0, which is never written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
@@ -94,6 +103,8 @@ pub struct SamplesInput {
     pub tokens: usize,
     /// The tokens that are scored.
     pub answer_tokens: usize,
+    /// The same, of each sample.
+    pub per_sample: Vec<usize>,
     /// The samples that were cut at the model's context.
     pub truncated: usize,
     /// Whether prompts went through the chat template.
@@ -110,10 +121,23 @@ pub struct ChoiceOptions {
     pub margin: f64,
     /// One-sided confidence of `smallest`.
     pub confidence: f64,
+    /// Whether `best` takes the smallest boundary within one standard error of the lowest loss.
+    pub one_standard_error: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_layers: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
+}
+
+/// What held-out samples say of the choice.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct HeldOut {
+    pub samples: SamplesInput,
+    /// The share of `--samples` that was held out; absent where they are a file of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    #[serde(flatten)]
+    pub verdict: HeldOutVerdict,
 }
 
 /// One boundary of the curve.
@@ -129,6 +153,10 @@ pub struct CurvePoint {
     pub difference: f64,
     /// The one-sided upper confidence bound of `difference`; absent with fewer than two samples.
     pub difference_at_most: Option<f64>,
+    /// The share of answer tokens that no other word is likelier than, given all tokens before.
+    pub token_accuracy: f64,
+    /// The share of samples all of whose answer tokens are so.
+    pub exact_match: f64,
     /// The bytes of the tensors that are kept.
     pub bytes: u64,
     /// The negative log-likelihood of each sample's answer tokens, summed, in nats.

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{CurvePoint, Output, Report};
+use super::{ChoiceOptions, CurvePoint, HeldOut, Output, Report};
+use crate::choice::percent;
+use crate::choice::stability::Share;
 
 /// Characters of a bar at full length.
 const BAR: usize = 32;
@@ -50,10 +52,87 @@ pub fn report(report: &Report) -> String {
         }
         text.push('\n');
     }
+    if let Some(choice) = &report.chosen {
+        text += &right_answers(report, choice.boundary);
+        text += &stability(&report.stability, choice.boundary, !report.dropped.is_empty());
+    }
+    if let Some((held_out, options)) = report.held_out.as_ref().zip(report.options.as_ref()) {
+        text += &on_held_out(held_out, options);
+    }
     if let Some(output) = &report.output {
         let _ = writeln!(text, "{}", size(output));
     }
     text
+}
+
+/// How many answer tokens would be decoded greedily, and how many whole answers.
+fn right_answers(report: &Report, chosen: usize) -> String {
+    let point = report.curve.iter().find(|point| point.boundary == chosen);
+    let (Some(point), Some(base), Some(whole)) = (point, report.curve.first(), report.curve.last()) else {
+        return String::new();
+    };
+    let of = |share: fn(&CurvePoint) -> f64| {
+        let percent = |point| format!("{:.1} %", share(point) * 100.0);
+        format!("{} (base {}, whole adapter {})", percent(point), percent(base), percent(whole))
+    };
+    format!("tokens right {}, answers {}\n", of(|point| point.token_accuracy), of(|point| point.exact_match))
+}
+
+/// A choice that so many resamplings agree with needs no histogram; boundaries of less than so many are not worth a line.
+const STABLE: f64 = 0.9;
+const WORTH_A_LINE: f64 = 0.02;
+
+/// How often resampled samples choose as the samples did, and what else if that is not nearly always.
+fn stability(shares: &[Share], chosen: usize, searched: bool) -> String {
+    if shares.is_empty() {
+        return String::new();
+    }
+    let agreeing = shares.iter().find(|share| share.boundary == chosen).map_or(0.0, |share| share.share);
+    let among = if searched { ", among those evaluated" } else { "" };
+    let mut text = format!("stability: {:.0} % of resampled samples choose {chosen} too{among}\n", agreeing * 100.0);
+    if agreeing >= STABLE {
+        return text;
+    }
+    let largest = shares.iter().map(|share| share.share).fold(f64::MIN_POSITIVE, f64::max);
+    let (shown, rest): (Vec<_>, Vec<_>) = shares.iter().partition(|share| share.share >= WORTH_A_LINE);
+    for share in shown {
+        let _ = writeln!(text, "{:>9}  {:>5.1} %  {}", share.boundary, share.share * 100.0, bar(share.share / largest));
+    }
+    let others: f64 = rest.iter().map(|share| share.share).sum();
+    if others > 0.0 {
+        let _ = writeln!(text, "{:>9}  {:>5.1} %", "others", others * 100.0);
+    }
+    text
+}
+
+/// What held-out samples say of the choice: the figures, and whether they confirm it.
+fn on_held_out(held_out: &HeldOut, options: &ChoiceOptions) -> String {
+    let (verdict, samples) = (&held_out.verdict, &held_out.samples);
+    let mut text = format!(
+        "held out: {} samples, {} tokens scored: loss {:.4} (base {:.4}, whole adapter {:.4})",
+        samples.count, samples.answer_tokens, verdict.chosen.loss, verdict.base.loss, verdict.whole.loss
+    );
+    if let Some(gain) = verdict.gain_kept {
+        let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
+    }
+    let (difference, margin) = (verdict.difference, verdict.margin);
+    let most = verdict.difference_at_most.map_or("unknown".into(), |most| format!("{most:+.4}"));
+    let confidence = percent(options.confidence);
+    let finding = if verdict.chosen.boundary == verdict.whole.boundary {
+        "the whole adapter is kept, so there is nothing to confirm".into()
+    } else if verdict.confirmed {
+        format!(
+            "confirmed: with {confidence} % confidence at most {most} nats from the whole adapter's; {margin:.4} are allowed"
+        )
+    } else if verdict.within_margin {
+        format!(
+            "not confirmed, for want of samples: {difference:+.4} nats from the whole adapter's is within the {margin:.4} \
+             allowed, but its upper bound with {confidence} % confidence is {most}"
+        )
+    } else {
+        format!("NOT CONFIRMED: {difference:+.4} nats from the whole adapter's, more than the {margin:.4} allowed")
+    };
+    format!("{text}\n          {finding}\n")
 }
 
 /// What an adaptive search left out.
@@ -65,7 +144,7 @@ fn saved_work(report: &Report) -> Option<String> {
         format!(
             "{dropped} more boundaries were ruled out on a part of the samples, wrongly with a probability of at most {} \
              %; {share:.0} % of the work of evaluating all\n",
-            error * 100.0
+            percent(error)
         )
     })
 }
@@ -125,6 +204,22 @@ pub fn ranges(layers: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spread_choice_is_shown_as_a_histogram() {
+        let shares = |shares: &[(usize, f64)]| -> Vec<Share> {
+            shares.iter().map(|&(boundary, share)| Share { boundary, share }).collect()
+        };
+        let stable = stability(&shares(&[(3, 0.05), (4, 0.95)]), 4, false);
+        assert_eq!(stable, "stability: 95 % of resampled samples choose 4 too\n");
+        let spread = stability(&shares(&[(3, 0.01), (17, 0.33), (18, 0.66)]), 18, true);
+        let lines: Vec<&str> = spread.lines().collect();
+        assert_eq!(lines[0], "stability: 66 % of resampled samples choose 18 too, among those evaluated");
+        assert_eq!(lines[1], format!("{:>9}   33.0 %  {}", 17, "█".repeat(BAR / 2)));
+        assert_eq!(lines[3], "   others    1.0 %");
+        assert!(lines.iter().all(|line| line.chars().count() <= 80));
+        assert_eq!(stability(&[], 4, false), "");
+    }
 
     #[test]
     fn sizes_and_ranges_are_for_people() {

@@ -73,6 +73,8 @@ pub struct Search<'a> {
     looks: Vec<usize>,
     /// Losses by boundary, in that order, of as many samples as it has seen.
     losses: BTreeMap<usize, Vec<f64>>,
+    /// The right answer tokens of the same samples; nothing is decided by them.
+    right: BTreeMap<usize, Vec<usize>>,
     /// What may still be chosen, evaluated or not.
     alive: BTreeSet<usize>,
 }
@@ -88,7 +90,8 @@ impl<'a> Search<'a> {
         let mut order: Vec<usize> = (0..n).collect();
         fastrand::Rng::with_seed(options.seed).shuffle(&mut order);
         let candidates: Vec<usize> = candidates.iter().copied().collect();
-        let races = n >= LEAST_SAMPLES && choice.rule != Rule::Boundary;
+        // Which boundary is within one standard error of the lowest is open until that one is known, so none is dropped.
+        let races = n >= LEAST_SAMPLES && choice.rule != Rule::Boundary && !choice.one_standard_error;
         let looks = if races { looks(n) } else { vec![n] };
         let alive = match choice.rule {
             // What was given, measured against the ends, and nothing else.
@@ -100,7 +103,17 @@ impl<'a> Search<'a> {
             _ if races => grid(&candidates),
             _ => candidates.iter().copied().collect(),
         };
-        Self { choice, options, candidates, answers, order, looks, losses: BTreeMap::new(), alive }
+        Self {
+            choice,
+            options,
+            candidates,
+            answers,
+            order,
+            looks,
+            losses: BTreeMap::new(),
+            right: BTreeMap::new(),
+            alive,
+        }
     }
 
     /// The samples, given by their places, that come in at each look.
@@ -121,6 +134,7 @@ impl<'a> Search<'a> {
     pub fn add(&mut self, points: &[Point]) {
         for point in points {
             self.losses.entry(point.boundary).or_default().extend(&point.per_sample);
+            self.right.entry(point.boundary).or_default().extend(&point.right);
         }
         if self.choice.rule != Rule::Boundary {
             self.alive = self.judged();
@@ -134,9 +148,8 @@ impl<'a> Search<'a> {
         for &boundary in &self.candidates {
             let losses = self.losses.get(&boundary).map_or(&[][..], Vec::as_slice);
             if losses.len() == self.order.len() {
-                let mut per_sample = vec![0.0; losses.len()];
-                self.order.iter().zip(losses).for_each(|(&place, &loss)| per_sample[place] = loss);
-                points.push(Point { boundary, per_sample });
+                let right = self.right.get(&boundary).map_or(&[][..], Vec::as_slice);
+                points.push(Point { boundary, per_sample: self.put_back(losses), right: self.put_back(right) });
             } else {
                 let difference = (!losses.is_empty()).then(|| {
                     let tokens: usize = self.order[..losses.len()].iter().map(|&place| self.answers[place]).sum();
@@ -146,6 +159,13 @@ impl<'a> Search<'a> {
             }
         }
         (Curve { points, answers: self.answers.to_vec(), work }, dropped)
+    }
+
+    /// Values in the order in which samples are seen, in the order of the samples.
+    fn put_back<T: Copy + Default>(&self, seen: &[T]) -> Vec<T> {
+        let mut values = vec![T::default(); seen.len()];
+        self.order.iter().zip(seen).for_each(|(&place, &value)| values[place] = value);
+        values
     }
 
     fn seen(&self, boundary: usize) -> usize {

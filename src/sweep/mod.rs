@@ -43,13 +43,15 @@ pub struct Options {
     pub device: Device,
 }
 
-/// The losses of one boundary.
-#[derive(Debug, Clone, PartialEq)]
+/// What one boundary makes of the samples.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Point {
     /// The adapter is on in layers below this one.
     pub boundary: usize,
     /// Negative log-likelihood of each sample's answer tokens, summed, in nats.
     pub per_sample: Vec<f64>,
+    /// How many answer tokens of each sample are right: no other word is likelier, given all tokens before.
+    pub right: Vec<usize>,
 }
 
 /// The losses of all candidates, lowest boundary first.
@@ -167,7 +169,8 @@ impl<'a> Sweep<'a> {
     /// order the losses are.
     pub fn run(&mut self, part: usize, boundaries: &[BTreeSet<usize>], watch: Watch) -> Result<Vec<Vec<Point>>> {
         let Part { samples, batches, trails } = &mut self.parts[part];
-        let empty = |&boundary: &usize| Point { boundary, per_sample: vec![0.0; samples.len()] };
+        let count = samples.len();
+        let empty = |&boundary: &usize| Point { boundary, per_sample: vec![0.0; count], right: vec![0; count] };
         let mut curves: Vec<Vec<Point>> =
             boundaries.iter().map(|boundaries| boundaries.iter().map(empty).collect()).collect();
         let walk = |batch| Walk {
@@ -185,16 +188,18 @@ impl<'a> Sweep<'a> {
                 done += tokens;
                 watch(Step { pass, passes, layer, done, total })
             };
-            let losses = walk(batch).losses(&mut self.layers, trails, &mut step)?;
-            for (points, losses) in curves.iter_mut().zip(losses) {
-                for (point, losses) in points.iter_mut().zip(losses) {
+            let outcomes = walk(batch).outcomes(&mut self.layers, trails, &mut step)?;
+            for (points, outcomes) in curves.iter_mut().zip(outcomes) {
+                for (point, outcomes) in points.iter_mut().zip(outcomes) {
                     for (place, answers) in &batch.samples {
-                        let loss: f64 = losses[answers.clone()].iter().sum();
+                        let outcomes = &outcomes[answers.clone()];
+                        let loss: f64 = outcomes.iter().map(|outcome| outcome.loss).sum();
                         if !loss.is_finite() {
                             let (boundary, sample) = (point.boundary, samples[*place] + 1);
                             return Err(SweepError::NotFinite { boundary, sample }.into());
                         }
                         point.per_sample[*place] = loss;
+                        point.right[*place] = outcomes.iter().filter(|outcome| outcome.right).count();
                     }
                 }
             }

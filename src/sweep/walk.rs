@@ -1,4 +1,4 @@
-//! One walk of a batch through the layers: which streams there are, where they fork, and what their losses are.
+//! One walk of a batch through the layers: which streams there are, where they fork, and what comes of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::layers::{AdaptedLayer, BaseLayers, for_each_stream};
 use crate::error::{Result, SweepError};
-use crate::model::{Ends, Model, Pass, Routed};
+use crate::model::{Ends, Model, Outcome, Pass, Routed};
 use crate::samples::batch::Batch;
 
 /// A batch and the boundaries to evaluate on it.
@@ -80,14 +80,14 @@ impl Walk<'_> {
         (0..self.ends.len()).map(cost).collect()
     }
 
-    /// The losses of the batch's answer tokens: `[adapter][boundary][answer]`. `step` is told of each layer and the
+    /// The batch's answer tokens: `[adapter][boundary][answer]`. `step` is told of each layer and the
     /// tokens that went through it, and stops the walk with `false`.
-    pub fn losses(
+    pub fn outcomes(
         &self,
         layers: &mut BaseLayers,
         trails: &mut [Trail],
         step: &mut dyn FnMut(usize, u64) -> bool,
-    ) -> Result<Vec<Vec<Vec<f64>>>> {
+    ) -> Result<Vec<Vec<Vec<Outcome>>>> {
         let model = self.model();
         let pass = Pass::new(model, self.batch)?;
         let own: Vec<BTreeSet<usize>> = (0..self.ends.len()).map(|adapter| self.own_boundaries(adapter)).collect();
@@ -121,9 +121,9 @@ impl Walk<'_> {
             layer.add_experts(&mut streams, model.device())?;
         }
         forks.extend(prefixes);
-        let losses = self.losses_of(forks, &pass)?;
+        let outcomes = self.outcomes_of(forks, &pass)?;
         let of_adapter = |(adapter, boundaries): (usize, &BTreeSet<usize>)| {
-            let of = |&boundary: &usize| losses[&(self.walks_for(adapter, boundary), boundary)].clone();
+            let of = |&boundary: &usize| outcomes[&(self.walks_for(adapter, boundary), boundary)].clone();
             boundaries.iter().map(of).collect()
         };
         Ok(self.boundaries.iter().enumerate().map(of_adapter).collect())
@@ -160,8 +160,8 @@ impl Walk<'_> {
         Ok(prefixes)
     }
 
-    /// The losses of streams behind the last layer, by adapter and boundary. All that end alike share the head.
-    fn losses_of(&self, streams: Vec<Stream>, pass: &Pass) -> Result<BTreeMap<(usize, usize), Vec<f64>>> {
+    /// What streams behind the last layer make of the answers, by adapter and boundary. All that end alike share the head.
+    fn outcomes_of(&self, streams: Vec<Stream>, pass: &Pass) -> Result<BTreeMap<(usize, usize), Vec<Outcome>>> {
         let head_of = |adapter: usize| match self.ends[adapter].is_plain() {
             true => self.ends.iter().position(Ends::is_plain).unwrap_or(adapter),
             false => adapter,
@@ -170,14 +170,14 @@ impl Walk<'_> {
         for stream in streams {
             by_head.entry(head_of(stream.adapter)).or_default().push(stream);
         }
-        let mut losses = BTreeMap::new();
+        let mut outcomes = BTreeMap::new();
         for (head, streams) in by_head {
             let ends = &self.ends[head];
             let rows =
                 streams.iter().map(|stream| ends.answer_rows(&stream.hidden, pass)).collect::<Result<Vec<_>>>()?;
             let names = streams.iter().map(|stream| (stream.adapter, stream.boundary));
-            losses.extend(names.zip(ends.answer_losses(&rows, self.batch)?));
+            outcomes.extend(names.zip(ends.outcomes(&rows, self.batch)?));
         }
-        Ok(losses)
+        Ok(outcomes)
     }
 }

@@ -1,5 +1,8 @@
 //! From the curve to a boundary. Pure functions over numbers: nothing here reads, runs or prints.
 
+pub mod held_out;
+pub mod stability;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
@@ -38,11 +41,13 @@ pub struct Options {
     pub margin: f64,
     /// One-sided.
     pub confidence: f64,
+    /// Whether `best` takes the smallest boundary that is as good as the lowest within one standard error.
+    pub one_standard_error: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rule: Rule::Smallest, boundary: None, margin: 0.02, confidence: 0.95 }
+        Self { rule: Rule::Smallest, boundary: None, margin: 0.02, confidence: 0.95, one_standard_error: false }
     }
 }
 
@@ -82,6 +87,27 @@ impl Curve {
         point.per_sample.iter().sum::<f64>() / self.answer_tokens() as f64
     }
 
+    /// The share of answer tokens that are right.
+    pub fn token_accuracy(&self, point: &Point) -> f64 {
+        point.right.iter().sum::<usize>() as f64 / self.answer_tokens() as f64
+    }
+
+    /// The share of samples all of whose answer tokens are right.
+    pub fn exact_match(&self, point: &Point) -> f64 {
+        let exact = point.right.iter().zip(&self.answers).filter(|(right, answers)| right == answers).count();
+        exact as f64 / self.answers.len() as f64
+    }
+
+    /// The standard error of the difference of two points, paired over samples; `None` with fewer than two samples.
+    fn error_of_difference(&self, one: &Point, other: &Point) -> Option<f64> {
+        let differences: Vec<f64> = one.per_sample.iter().zip(&other.per_sample).map(|(a, b)| a - b).collect();
+        standard_error(&differences, &self.answers)
+    }
+
+    fn point(&self, boundary: usize) -> Option<&Point> {
+        self.points.iter().find(|point| point.boundary == boundary)
+    }
+
     /// The base model alone and the whole adapter.
     fn ends(&self) -> (&Point, &Point) {
         (&self.points[0], &self.points[self.points.len() - 1])
@@ -92,20 +118,19 @@ impl Curve {
 pub fn verdicts(curve: &Curve, options: &Options) -> Vec<Verdict> {
     let (base, whole) = curve.ends();
     let gain = curve.loss(base) - curve.loss(whole);
+    let quantile = student_quantile(options.confidence, curve.answers.len().saturating_sub(1));
     curve
         .points
         .iter()
         .map(|point| {
-            let differences: Vec<f64> = point.per_sample.iter().zip(&whole.per_sample).map(|(a, b)| a - b).collect();
-            let error = standard_error(&differences, &curve.answers);
+            let error = curve.error_of_difference(point, whole);
             let difference = curve.loss(point) - curve.loss(whole);
             Verdict {
                 boundary: point.boundary,
                 loss: curve.loss(point),
                 gain_kept: (gain > 0.0).then(|| (curve.loss(base) - curve.loss(point)) / gain),
                 difference,
-                difference_at_most: error
-                    .map(|error| difference + error * student_quantile(options.confidence, differences.len() - 1)),
+                difference_at_most: error.map(|error| difference + error * quantile),
             }
         })
         .collect()
@@ -144,6 +169,7 @@ pub fn choose(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bool)
             let found = verdicts.iter().rev().find(|verdict| verdict.boundary <= wanted).unwrap_or(whole);
             (found, "the boundary was given".to_string())
         }
+        Rule::Best if options.one_standard_error => as_good_as(lowest, &candidates, curve),
         Rule::Best => (lowest, "it has the lowest loss on the samples".to_string()),
         Rule::Smallest => {
             let gain = verdicts[0].loss - whole.loss;
@@ -168,12 +194,34 @@ pub fn choose(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bool)
     Choice { boundary: verdict.boundary, rule: options.rule, reason, loss: verdict.loss, gain_kept: verdict.gain_kept }
 }
 
+/// The smallest of the candidates that is within one standard error of the lowest, as is usual in choosing among models
+/// of growing size (Breiman et al., Classification and Regression Trees, 3.4.3), but with the error of the paired difference:
+/// boundaries are better or worse together on the same samples.
+fn as_good_as<'a>(lowest: &'a Verdict, candidates: &[&'a Verdict], curve: &Curve) -> (&'a Verdict, String) {
+    let within = |verdict: &&Verdict| {
+        let pair = curve.point(verdict.boundary).zip(curve.point(lowest.boundary));
+        let error = pair.and_then(|(point, lowest)| curve.error_of_difference(point, lowest));
+        verdict.boundary == lowest.boundary || error.is_some_and(|error| verdict.loss - lowest.loss <= error)
+    };
+    let smallest = candidates.iter().copied().find(within).unwrap_or(lowest);
+    let reason = format!(
+        "smallest boundary whose loss is within one standard error of the lowest, {:.4} at boundary {}",
+        lowest.loss, lowest.boundary
+    );
+    (smallest, reason)
+}
+
+/// A share for people, without the digits that a product with 100 leaves behind.
+pub fn percent(share: f64) -> f64 {
+    (share * 1e8).round() / 1e6
+}
+
 fn not_worse(verdict: &Verdict, options: &Options, margin: f64) -> String {
     format!(
         "smallest boundary whose loss is with {} % confidence at most {margin:.4} nats above the whole adapter's ({} % of \
          its gain); its upper bound is {:+.4}",
-        options.confidence * 100.0,
-        options.margin * 100.0,
+        percent(options.confidence),
+        percent(options.margin),
         verdict.difference_at_most.unwrap_or(f64::NAN),
     )
 }
@@ -183,7 +231,8 @@ mod tests {
     use super::*;
 
     fn curve(points: &[(usize, [f64; 4])]) -> Curve {
-        let points = points.iter().map(|&(boundary, losses)| Point { boundary, per_sample: losses.into() });
+        let points =
+            points.iter().map(|&(boundary, losses)| Point { boundary, per_sample: losses.into(), ..Point::default() });
         Curve { points: points.collect(), answers: vec![1, 2, 3, 4], work: Default::default() }
     }
 
@@ -208,9 +257,46 @@ mod tests {
     }
 
     #[test]
+    fn one_standard_error_of_the_difference_to_the_lowest() {
+        // At equal weights the differences to boundary 3 are, at 1, ones and, at 2, of mean 0.25 and standard error 0.25.
+        let mut curve = curve(&[(0, [9.0; 4]), (1, [2.0; 4]), (2, [1.0, 1.0, 1.0, 2.0]), (3, [1.0; 4]), (4, [1.5; 4])]);
+        curve.answers = vec![1; 4];
+        let options = Options { rule: Rule::Best, one_standard_error: true, ..Options::default() };
+        assert_eq!(choose(&curve, &options, |_| true).boundary, 2);
+        assert_eq!(choose(&curve, &options, |boundary| boundary != 2).boundary, 3);
+        // One sample has no standard error, so the lowest it is.
+        curve.points.iter_mut().for_each(|point| point.per_sample.truncate(1));
+        curve.points[3].per_sample[0] = 0.9;
+        curve.answers.truncate(1);
+        assert_eq!(choose(&curve, &options, |_| true).boundary, 3);
+    }
+
+    #[test]
+    fn margin_and_confidence_decide_what_is_proof() {
+        // At boundary 1 the difference is 0.1 of a gain of 2 on average, with a standard error of 0.04.
+        let mut curve = curve(&[(0, [3.0; 4]), (1, [1.0, 1.1, 1.2, 1.1]), (2, [1.0; 4])]);
+        curve.answers = vec![1; 4];
+        let chosen = |margin, confidence| {
+            choose(&curve, &Options { margin, confidence, ..Options::default() }, |_| true).boundary
+        };
+        assert_eq!(chosen(0.02, 0.95), 2);
+        assert_eq!(chosen(0.06, 0.95), 2);
+        assert_eq!(chosen(0.06, 0.5), 1);
+        assert_eq!(chosen(0.12, 0.95), 1);
+    }
+
+    #[test]
+    fn accuracy_counts_tokens_and_exact_match_samples() {
+        let mut curve = curve(&[(0, [1.0; 4])]);
+        curve.points[0].right = vec![1, 1, 3, 2];
+        assert_eq!(curve.token_accuracy(&curve.points[0]), 0.7);
+        assert_eq!(curve.exact_match(&curve.points[0]), 0.5);
+    }
+
+    #[test]
     fn one_sample_proves_nothing() {
         let points = [(0, 3.0), (1, 1.0), (2, 1.0)];
-        let points = points.map(|(boundary, loss)| Point { boundary, per_sample: vec![loss] });
+        let points = points.map(|(boundary, loss)| Point { boundary, per_sample: vec![loss], ..Point::default() });
         let curve = Curve { points: points.into(), answers: vec![1], work: Default::default() };
         assert_eq!(chosen(&curve, Rule::Smallest), 2);
     }

@@ -1,24 +1,27 @@
 //! The stages put together: the only module that knows all of them.
 
+mod held_out;
+mod prepare;
+
 use std::path::{Path, PathBuf};
 
 use crate::adapter::keys::is_of_tower;
 use crate::adapter::{Adapter, Cut, config};
 use crate::base::{self, BasePath};
+use crate::choice::stability::stability;
 use crate::choice::{self, Choice};
 use crate::error::{BaseError, ChoiceError, FileError, Result};
 use crate::files;
 use crate::kernel::Arithmetic;
 use crate::model::{Ends, Model};
 use crate::report::{
-    AdapterInput, BaseInput, ChoiceOptions, CurvePoint, DroppedPoint, InputFile, Output, Report, SCHEMA_VERSION,
-    SamplesInput, Tool, WorkDone,
+    AdapterInput, BaseInput, ChoiceOptions, CurvePoint, DroppedPoint, InputFile, Output, Report, SCHEMA_VERSION, Tool,
+    WorkDone,
 };
-use crate::samples::{self, Content, Limits, ReadOptions, Sample, TextModel};
+use crate::samples::{ReadOptions, Sample};
 use crate::search::{self, Dropped};
-use crate::settings;
+use crate::settings::{self, HeldOutFrom};
 use crate::sweep::{self, Curve, Watch};
-use crate::tensors::GgufMetadata;
 
 /// Everything that an evaluation needs to know.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub struct Request {
     /// A folder, a GGUF file or a name; `None` for the one that the adapter names.
     pub base: Option<String>,
     pub samples: PathBuf,
+    /// Samples that check the choice and have no part in it.
+    pub held_out: Option<HeldOutFrom>,
     pub read: ReadOptions,
     pub chat: bool,
     pub tokenizer: Option<PathBuf>,
@@ -60,16 +65,20 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     model.check_fits(&adapter)?;
     check_boundary(request, &model)?;
     let ends = Ends::load(&model, &adapter)?;
-    let prepared = prepare_samples(request, &ends, gguf.as_ref())?;
+    let (choosing, held_out) = prepare::prepare(request, &ends, gguf.as_ref())?;
     // The whole adapter is the measure of every other boundary, so all candidates are evaluated, limits or not.
     let candidates = sweep::candidates(&adapter);
-    let samples = &prepared.samples;
-    let (curve, dropped) = curve_of(&ends, samples, request, watch)?;
+    let samples = &choosing.samples;
+    let (curve, dropped) = curve_of(&ends, samples, request, &mut *watch)?;
     let allowed = |boundary: usize| within(&request.limits, &adapter, boundary);
     if !candidates.iter().any(|&boundary| boundary > 0 && allowed(boundary)) {
         return Err(limit_too_small(&request.limits, &adapter).into());
     }
     let choice = choice::choose(&curve, &request.choice, allowed);
+    let held_out = match held_out {
+        Some(held_out) => Some(held_out::check(choice.boundary, held_out, &ends, request, watch)?),
+        None => None,
+    };
     let output = match choice.boundary {
         0 => None,
         boundary => Some(describe_output(&adapter, &Cut::below(&adapter, boundary)?)),
@@ -79,11 +88,12 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         tool: Tool::THIS,
         adapter: describe_adapter(&request.adapter, &adapter)?,
         base: Some(describe_base(request, &adapter, &model)?),
-        samples: Some(prepared.description),
+        samples: Some(choosing.description),
         options: Some(ChoiceOptions {
             rule: request.choice.rule,
             margin: request.choice.margin,
             confidence: request.choice.confidence,
+            one_standard_error: request.choice.one_standard_error,
             max_layers: request.limits.max_layers,
             max_bytes: request.limits.max_bytes,
         }),
@@ -96,6 +106,8 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
             error_probability: request.search.map(|options| options.error),
         }),
         chosen: Some(choice.clone()),
+        stability: stability(&curve, &request.choice, allowed),
+        held_out,
         output,
     };
     Ok(Evaluation { adapter, base, curve, choice, report })
@@ -138,6 +150,8 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
         dropped: Vec::new(),
         work: None,
         chosen: None,
+        stability: Vec::new(),
+        held_out: None,
         output: Some(describe_output(adapter, cut)),
     })
 }
@@ -197,69 +211,6 @@ fn limit_too_small(limits: &settings::Limits, adapter: &Adapter) -> ChoiceError 
     ChoiceError::LimitTooSmall { limit, smallest }
 }
 
-struct Prepared {
-    samples: Vec<Sample>,
-    description: SamplesInput,
-}
-
-fn prepare_samples(request: &Request, ends: &Ends, gguf: Option<&GgufMetadata>) -> Result<Prepared> {
-    let (model, adapter) = (ends.model(), ends.adapter());
-    let path = &request.samples;
-    let mut raws = samples::read::read(path, &request.read)?;
-    raws.truncate(request.max_samples.unwrap_or(usize::MAX));
-    let needs_text = raws.iter().any(|raw| !matches!(raw.content, Content::Tokens { .. }));
-    let text = if needs_text { find_text_model(request, adapter, model, gguf)? } else { None };
-    if let Some(text) = text.as_ref().filter(|text| !request.chat && text.template.is_some())
-        && raws.iter().any(|raw| matches!(raw.content, Content::Completion { .. } | Content::Instruction { .. }))
-    {
-        tracing::warn!(
-            "prompts are scored as they are, though `{}` comes with a chat template; add `--chat` if the adapter was \
-             trained through it",
-            text.path.display()
-        );
-    }
-    let mut samples = samples::encode::encode(raws, text.as_ref(), request.chat, path, &model.path)?;
-    // An adapter may bring an embedding or a head of another size.
-    let limits = Limits {
-        context: model.longest_sequence(),
-        truncate: request.truncate,
-        vocabulary: ends.vocab_size()?,
-        words: ends.words()?,
-    };
-    let truncated = samples::check(&mut samples, limits, path)?;
-    let description = SamplesInput {
-        path: path.display().to_string(),
-        sha256: files::sha256(path)?,
-        count: samples.len(),
-        tokens: samples.iter().map(|sample| sample.ids.len()).sum(),
-        answer_tokens: samples.iter().map(Sample::answers).sum(),
-        truncated,
-        chat: request.chat,
-        tokenizer: text.map(|text| text.path.display().to_string()),
-    };
-    Ok(Prepared { samples, description })
-}
-
-/// The tokenizer that the user names, else the adapter's own (it was trained with that one), else the base model's.
-fn find_text_model(
-    request: &Request,
-    adapter: &Adapter,
-    model: &Model,
-    gguf: Option<&GgufMetadata>,
-) -> Result<Option<TextModel>> {
-    if let Some(path) = &request.tokenizer {
-        let missing = || FileError::read(path)(std::io::ErrorKind::NotFound.into());
-        return Ok(Some(TextModel::read(path)?.ok_or_else(missing)?));
-    }
-    if let Some(text) = TextModel::read(&adapter.path)? {
-        return Ok(Some(text));
-    }
-    match gguf {
-        Some(metadata) => TextModel::from_gguf(metadata, &model.path).map(Some),
-        None => TextModel::read(&model.path),
-    }
-}
-
 fn describe_file(path: &Path, hash: bool) -> Result<InputFile> {
     Ok(InputFile {
         name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -301,6 +252,8 @@ fn describe_curve(curve: &Curve, adapter: &Adapter, options: &choice::Options) -
             gain_kept: verdict.gain_kept,
             difference: verdict.difference,
             difference_at_most: verdict.difference_at_most,
+            token_accuracy: curve.token_accuracy(point),
+            exact_match: curve.exact_match(point),
             bytes: adapter.bytes_below(verdict.boundary),
             per_sample: point.per_sample.clone(),
         })

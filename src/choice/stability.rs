@@ -1,0 +1,106 @@
+//! How much a choice hangs on the samples that happened to be there.
+//!
+//! The bootstrap: draw as many samples as there are, with replacement, choose by the same rule on these, and count. What is
+//! drawn differs from the samples about as other samples of their kind would.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Options, Rule, choose};
+use crate::sweep::{Curve, Point};
+
+/// How often the choice is made anew, and by which random numbers: the same run gives the same report.
+pub const RESAMPLES: usize = 1000;
+const SEED: u64 = 0;
+
+/// How often a boundary is chosen on samples drawn from the samples.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Share {
+    pub boundary: usize,
+    pub share: f64,
+}
+
+/// The boundaries that resampled samples choose, lowest first. Nothing where it would say nothing: the user named the
+/// boundary, or there is one sample.
+pub fn stability(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bool) -> Vec<Share> {
+    let n = curve.answers.len();
+    if options.rule == Rule::Boundary || n < 2 {
+        return Vec::new();
+    }
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for _ in 0..RESAMPLES {
+        let drawn: Vec<usize> = (0..n).map(|_| random.usize(..n)).collect();
+        *counts.entry(choose(&of_samples(curve, &drawn), options, &allowed).boundary).or_default() += 1;
+    }
+    let share = |(boundary, count)| Share { boundary, share: count as f64 / RESAMPLES as f64 };
+    counts.into_iter().map(share).collect()
+}
+
+/// The curve on some of its samples, given by their places; one may be there several times.
+pub fn of_samples(curve: &Curve, places: &[usize]) -> Curve {
+    let point = |point: &Point| Point {
+        boundary: point.boundary,
+        per_sample: places.iter().map(|&place| point.per_sample[place]).collect(),
+        right: places.iter().map(|&place| point.right[place]).collect(),
+    };
+    Curve {
+        points: curve.points.iter().map(point).collect(),
+        answers: places.iter().map(|&place| curve.answers[place]).collect(),
+        work: curve.work,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Boundaries 0 to 4 on samples of two tokens each; `noise` is what sample `i` adds at boundary 3.
+    fn curve(samples: usize, noise: impl Fn(usize) -> f64) -> Curve {
+        let point = |(boundary, mean): (usize, &f64)| Point {
+            boundary,
+            per_sample: (0..samples).map(|i| mean + if boundary == 3 { noise(i) } else { 0.0 }).collect(),
+            right: vec![1; samples],
+        };
+        let points = [4.0, 3.0, 2.0, 1.0, 1.0].iter().enumerate().map(point).collect();
+        Curve { points, answers: vec![2; samples], work: Default::default() }
+    }
+
+    fn shares(curve: &Curve, rule: Rule) -> Vec<(usize, f64)> {
+        let options = Options { rule, ..Options::default() };
+        stability(curve, &options, |_| true).iter().map(|share| (share.boundary, share.share)).collect()
+    }
+
+    #[test]
+    fn without_noise_there_is_one_choice() {
+        for rule in [Rule::Smallest, Rule::Best] {
+            assert_eq!(shares(&curve(16, |_| 0.0), rule), [(3, 1.0)]);
+        }
+    }
+
+    #[test]
+    fn an_even_match_is_won_by_each_half_of_the_time() {
+        let curve = curve(40, |i| if i % 2 == 0 { 0.5 } else { -0.5 });
+        let found = shares(&curve, Rule::Best);
+        let boundaries: Vec<usize> = found.iter().map(|share| share.0).collect();
+        assert_eq!(boundaries, [3, 4]);
+        assert!((found.iter().map(|share| share.1).sum::<f64>() - 1.0).abs() < 1e-12);
+        assert!((found[0].1 - 0.5).abs() < 0.1, "{found:?}");
+        assert_eq!(shares(&curve, Rule::Best), found, "the same numbers every time");
+    }
+
+    #[test]
+    fn limits_hold_for_resampled_choices_too() {
+        let options = Options { rule: Rule::Best, ..Options::default() };
+        let found = stability(&curve(16, |_| 0.0), &options, |boundary| boundary < 3);
+        assert_eq!(found, [Share { boundary: 2, share: 1.0 }]);
+    }
+
+    #[test]
+    fn where_nothing_is_chosen_nothing_is_said() {
+        assert!(shares(&curve(16, |_| 0.0), Rule::Boundary).is_empty());
+        assert!(shares(&curve(1, |_| 0.0), Rule::Smallest).is_empty());
+    }
+}

@@ -1,0 +1,135 @@
+//! From the files of samples to the tokens of those that choose the boundary and of those that are held out.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::Request;
+use crate::adapter::Adapter;
+use crate::error::{ChoiceError, FileError, Result};
+use crate::files;
+use crate::model::{Ends, Model};
+use crate::report::SamplesInput;
+use crate::samples::{self, Content, Limits, Raw, Sample, TextModel};
+use crate::settings::HeldOutFrom;
+use crate::tensors::GgufMetadata;
+
+/// Which samples are held out is drawn by this seed: the same command holds out the same ones.
+const SEED: u64 = 0;
+
+/// Samples, ready to be evaluated.
+pub struct Prepared {
+    pub samples: Vec<Sample>,
+    pub description: SamplesInput,
+}
+
+/// Reads and encodes the samples that choose, and those that are held out.
+pub fn prepare(request: &Request, ends: &Ends, gguf: Option<&GgufMetadata>) -> Result<(Prepared, Option<Prepared>)> {
+    let mut raws = samples::read::read(&request.samples, &request.read)?;
+    raws.truncate(request.max_samples.unwrap_or(usize::MAX));
+    let held_out = match &request.held_out {
+        None => None,
+        Some(HeldOutFrom::Share(share)) => Some((hold_out(&mut raws, *share)?, &request.samples)),
+        Some(HeldOutFrom::File(path)) => Some((samples::read::read(path, &request.read)?, path)),
+    };
+    let text = find_text(request, ends, gguf, raws.iter().chain(held_out.iter().flat_map(|(raws, _)| raws)))?;
+    let choosing = encode(request, ends, text.as_ref(), raws, &request.samples)?;
+    let held_out = held_out.map(|(raws, path)| encode(request, ends, text.as_ref(), raws, path)).transpose()?;
+    if let Some(held_out) = &held_out {
+        warn_of_common_samples(&choosing.samples, &held_out.samples);
+    }
+    Ok((choosing, held_out))
+}
+
+/// Takes a random share of the samples out. Both parts stay in the order of the file.
+fn hold_out(raws: &mut Vec<Raw>, share: f64) -> Result<Vec<Raw>> {
+    let (all, count) = (raws.len(), (share * raws.len() as f64).round() as usize);
+    if count == 0 || count == all {
+        return Err(ChoiceError::NothingHeldOut { share, samples: all }.into());
+    }
+    let mut places: Vec<usize> = (0..all).collect();
+    fastrand::Rng::with_seed(SEED).shuffle(&mut places);
+    let held: HashSet<usize> = places.into_iter().take(count).collect();
+    let (held_out, choosing): (Vec<_>, Vec<_>) =
+        std::mem::take(raws).into_iter().enumerate().partition(|(place, _)| held.contains(place));
+    *raws = choosing.into_iter().map(|(_, raw)| raw).collect();
+    Ok(held_out.into_iter().map(|(_, raw)| raw).collect())
+}
+
+/// The tokenizer and chat template, if any of the samples is text.
+fn find_text<'a>(
+    request: &Request,
+    ends: &Ends,
+    gguf: Option<&GgufMetadata>,
+    mut raws: impl Iterator<Item = &'a Raw> + Clone,
+) -> Result<Option<TextModel>> {
+    let needs_text = raws.clone().any(|raw| !matches!(raw.content, Content::Tokens { .. }));
+    let text = if needs_text { find_text_model(request, ends.adapter(), ends.model(), gguf)? } else { None };
+    if let Some(text) = text.as_ref().filter(|text| !request.chat && text.template.is_some())
+        && raws.any(|raw| matches!(raw.content, Content::Completion { .. } | Content::Instruction { .. }))
+    {
+        tracing::warn!(
+            "prompts are scored as they are, though `{}` comes with a chat template; add `--chat` if the adapter was \
+             trained through it",
+            text.path.display()
+        );
+    }
+    Ok(text)
+}
+
+/// The tokenizer that the user names, else the adapter's own (it was trained with that one), else the base model's.
+fn find_text_model(
+    request: &Request,
+    adapter: &Adapter,
+    model: &Model,
+    gguf: Option<&GgufMetadata>,
+) -> Result<Option<TextModel>> {
+    if let Some(path) = &request.tokenizer {
+        let missing = || FileError::read(path)(std::io::ErrorKind::NotFound.into());
+        return Ok(Some(TextModel::read(path)?.ok_or_else(missing)?));
+    }
+    if let Some(text) = TextModel::read(&adapter.path)? {
+        return Ok(Some(text));
+    }
+    match gguf {
+        Some(metadata) => TextModel::from_gguf(metadata, &model.path).map(Some),
+        None => TextModel::read(&model.path),
+    }
+}
+
+fn encode(request: &Request, ends: &Ends, text: Option<&TextModel>, raws: Vec<Raw>, path: &Path) -> Result<Prepared> {
+    let model = ends.model();
+    let mut samples = samples::encode::encode(raws, text, request.chat, path, &model.path)?;
+    // An adapter may bring an embedding or a head of another size.
+    let limits = Limits {
+        context: model.longest_sequence(),
+        truncate: request.truncate,
+        vocabulary: ends.vocab_size()?,
+        words: ends.words()?,
+    };
+    let truncated = samples::check(&mut samples, limits, path)?;
+    let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
+    let description = SamplesInput {
+        path: path.display().to_string(),
+        sha256: files::sha256(path)?,
+        count: samples.len(),
+        tokens: samples.iter().map(|sample| sample.ids.len()).sum(),
+        answer_tokens: answers.iter().sum(),
+        per_sample: answers,
+        truncated,
+        chat: request.chat,
+        tokenizer: text.map(|text| text.path.display().to_string()),
+    };
+    Ok(Prepared { samples, description })
+}
+
+/// A sample that also chose confirms whatever it chose.
+fn warn_of_common_samples(choosing: &[Sample], held_out: &[Sample]) {
+    let seen: HashSet<&[u32]> = choosing.iter().map(|sample| sample.ids.as_slice()).collect();
+    let common = held_out.iter().filter(|sample| seen.contains(sample.ids.as_slice())).count();
+    if common > 0 {
+        tracing::warn!(
+            "{common} of the {} held-out samples are also among those that choose: they confirm too easily",
+            held_out.len()
+        );
+    }
+}
