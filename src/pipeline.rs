@@ -11,9 +11,10 @@ use crate::files;
 use crate::kernel::Arithmetic;
 use crate::model::{Ends, Model};
 use crate::report::{
-    AdapterInput, BaseInput, ChoiceOptions, CurvePoint, DroppedPoint, InputFile, Output, Report, SCHEMA_VERSION,
-    SamplesInput, Tool, WorkDone,
+    AdapterInput, BaseInput, ChangedSample, ChoiceOptions, CurvePoint, DroppedPoint, InputFile, LayerShare, Output,
+    Report, SCHEMA_VERSION, SamplesInput, Tool, WorkDone, changed,
 };
+use crate::samples::excerpt::Excerpt;
 use crate::samples::{self, Content, Limits, ReadOptions, Sample, TextModel};
 use crate::search::{self, Dropped};
 use crate::settings;
@@ -33,6 +34,8 @@ pub struct Request {
     pub tokenizer: Option<PathBuf>,
     pub max_samples: Option<usize>,
     pub truncate: bool,
+    /// Whether the report may hold words of the samples.
+    pub texts: bool,
     pub choice: choice::Options,
     /// Adaptive with these options, or exhaustive.
     pub search: Option<search::Options>,
@@ -79,7 +82,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         tool: Tool::THIS,
         adapter: describe_adapter(&request.adapter, &adapter)?,
         base: Some(describe_base(request, &adapter, &model)?),
-        samples: Some(prepared.description),
+        samples: Some(prepared.description.clone()),
         options: Some(ChoiceOptions {
             rule: request.choice.rule,
             margin: request.choice.margin,
@@ -97,6 +100,8 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         }),
         chosen: Some(choice.clone()),
         output,
+        layers: describe_layers(&adapter, choice.boundary)?,
+        changed: describe_changed(&prepared, &curve, choice.boundary),
     };
     Ok(Evaluation { adapter, base, curve, choice, report })
 }
@@ -139,6 +144,8 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
         work: None,
         chosen: None,
         output: Some(describe_output(adapter, cut)),
+        layers: Vec::new(),
+        changed: Vec::new(),
     })
 }
 
@@ -146,7 +153,7 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
 pub fn write(cut: &Cut, report: &Report, output: &Path) -> Result<()> {
     let staging = files::Staging::beside(output)?;
     cut.write(&staging)?;
-    staging.json(crate::report::REPORT_NAME, report)?;
+    staging.json(crate::report::REPORT_NAME, &report.without_texts())?;
     staging.publish()
 }
 
@@ -199,6 +206,8 @@ fn limit_too_small(limits: &settings::Limits, adapter: &Adapter) -> ChoiceError 
 
 struct Prepared {
     samples: Vec<Sample>,
+    /// Words of each sample, where they are wanted and there are any.
+    excerpts: Vec<Option<Excerpt>>,
     description: SamplesInput,
 }
 
@@ -218,6 +227,7 @@ fn prepare_samples(request: &Request, ends: &Ends, gguf: Option<&GgufMetadata>) 
             text.path.display()
         );
     }
+    let excerpts = raws.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.texts)).collect();
     let mut samples = samples::encode::encode(raws, text.as_ref(), request.chat, path, &model.path)?;
     // An adapter may bring an embedding or a head of another size.
     let limits = Limits {
@@ -237,7 +247,7 @@ fn prepare_samples(request: &Request, ends: &Ends, gguf: Option<&GgufMetadata>) 
         chat: request.chat,
         tokenizer: text.map(|text| text.path.display().to_string()),
     };
-    Ok(Prepared { samples, description })
+    Ok(Prepared { samples, excerpts, description })
 }
 
 /// The tokenizer that the user names, else the adapter's own (it was trained with that one), else the base model's.
@@ -309,6 +319,24 @@ fn describe_curve(curve: &Curve, adapter: &Adapter, options: &choice::Options) -
 
 fn describe_dropped(dropped: &Dropped) -> DroppedPoint {
     DroppedPoint { boundary: dropped.boundary, samples: dropped.samples, difference: dropped.difference }
+}
+
+fn describe_layers(adapter: &Adapter, boundary: usize) -> Result<Vec<LayerShare>> {
+    let norms = adapter.layer_norms()?;
+    let share = |(layer, bytes)| LayerShare { layer, bytes, norm: norms.get(&layer).copied(), kept: layer < boundary };
+    Ok(adapter.layer_bytes().into_iter().map(share).collect())
+}
+
+/// The samples that change most between the whole adapter, the curve's last point, and the chosen boundary.
+fn describe_changed(prepared: &Prepared, curve: &Curve, boundary: usize) -> Vec<ChangedSample> {
+    let chosen = curve.points.iter().find(|point| point.boundary == boundary);
+    let (Some(whole), Some(chosen)) = (curve.points.last(), chosen) else { return Vec::new() };
+    let scored = prepared.samples.iter().zip(&prepared.excerpts).map(|(sample, excerpt)| changed::Scored {
+        line: sample.line,
+        answer_tokens: sample.answers(),
+        excerpt: excerpt.clone(),
+    });
+    changed::most_changed(&scored.collect::<Vec<_>>(), &whole.per_sample, &chosen.per_sample)
 }
 
 fn describe_output(adapter: &Adapter, cut: &Cut) -> Output {
