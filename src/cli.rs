@@ -52,22 +52,23 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   lora-slim slim my-adapter --samples val.jsonl --chat -o my-adapter-slim
-  lora-slim slim my-adapter --base model.gguf --samples val.jsonl --choose best -o out --dry-run")]
+  lora-slim slim my-adapter --base model.gguf --samples val.jsonl --choose best -o out --dry-run
+  lora-slim slim my-adapter --samples val.jsonl --chat -o my-adapter-slim --report slim.html")]
 pub struct SlimArgs {
     #[command(flatten)]
     pub evaluate: EvaluateArgs,
     /// Folder to write; must not exist
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
-    /// Replace OUT if it is an adapter folder
+    /// Replace OUT if it is an adapter folder, and the file of `--report` if it is a report
     #[arg(long)]
     pub force: bool,
-    /// Do everything but write
+    /// Do everything but write OUT
     #[arg(long)]
     pub dry_run: bool,
 }
 
-/// Show the loss at every boundary, write nothing
+/// Show the loss at every boundary, write no adapter
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   lora-slim scan my-adapter --base model.gguf --samples val.jsonl --chat
@@ -78,6 +79,9 @@ pub struct ScanArgs {
     /// Write one JSON object to stdout (schema: `lora-slim schema`)
     #[arg(long)]
     pub json: bool,
+    /// Replace the file of `--report` if it is a report
+    #[arg(long, requires = "report")]
+    pub force: bool,
 }
 
 /// What `slim` and `scan` share.
@@ -153,6 +157,9 @@ pub struct EvaluateArgs {
     /// Arithmetic of matrix products; sums are always f32, and on devices other than the cpu so is everything
     #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
     pub precision: PrecisionArg,
+    /// Write the result as a page for people too: one HTML file, which shows words of a few samples
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -78,6 +78,12 @@ pub enum FileError {
     OutputNotAnAdapter { path: PathBuf },
     #[error("output `{}` and input `{}` overlap", output.display(), input.display())]
     OutputOverlapsInput { output: PathBuf, input: PathBuf },
+    #[error("the outputs `{}` and `{}` overlap", one.display(), other.display())]
+    OutputsOverlap { one: PathBuf, other: PathBuf },
+    #[error("`{}` exists already", path.display())]
+    ReportExists { path: PathBuf },
+    #[error("`{}` exists and is not a report of lora-slim", path.display())]
+    NotAReport { path: PathBuf },
 }
 
 impl FileError {
@@ -302,6 +308,15 @@ impl Error {
             }
             Error::File(FileError::OutputOverlapsInput { .. }) => {
                 "inputs are never changed; choose an output folder beside them".into()
+            }
+            Error::File(FileError::OutputsOverlap { .. }) => {
+                "the adapter folder holds the adapter alone; choose a report file beside it".into()
+            }
+            Error::File(FileError::ReportExists { .. }) => {
+                "choose another report file, or replace this one with `--force`".into()
+            }
+            Error::File(FileError::NotAReport { .. }) => {
+                "`--force` replaces only reports that lora-slim wrote; choose another report file".into()
             }
             Error::File(FileError::LfsPointer { .. }) => "run `git lfs pull` in that repository".into(),
             Error::Tensor(TensorError::Truncated { .. }) => "the file is incomplete; download or copy it again".into(),

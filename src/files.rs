@@ -1,4 +1,4 @@
-//! Files: JSON with the path in every error, hashes, and folders that appear whole or not at all.
+//! Files: JSON with the path in every error, hashes, and files and folders that appear whole or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::error::{FileError, Result};
 use crate::tensors::refuse_lfs_pointer;
@@ -35,13 +35,7 @@ pub fn sha256(path: &Path) -> Result<String> {
 /// Whether `output` may be written: it is no input, lies in none, holds none, and is not there yet (or, with `force`,
 /// is an adapter folder or an empty one). Called before any work, so that a long run cannot fail at its end.
 pub fn check_output(output: &Path, inputs: &[&Path], force: bool) -> Result<()> {
-    let resolved = resolve(output)?;
-    for input in inputs {
-        let input = input.canonicalize().map_err(FileError::read(input))?;
-        if resolved.starts_with(&input) || input.starts_with(&resolved) {
-            return Err(FileError::OutputOverlapsInput { output: output.into(), input }.into());
-        }
-    }
+    check_apart(output, inputs)?;
     if !output.exists() && !output.is_symlink() {
         return Ok(());
     }
@@ -54,6 +48,30 @@ pub fn check_output(output: &Path, inputs: &[&Path], force: bool) -> Result<()> 
         return Err(FileError::OutputNotAnAdapter { path: output.into() }.into());
     }
     Ok(())
+}
+
+/// Whether `output` is no input, lies in none and holds none.
+pub fn check_apart(output: &Path, inputs: &[&Path]) -> Result<()> {
+    let resolved = resolve(output)?;
+    for input in inputs {
+        let input = input.canonicalize().map_err(FileError::read(input))?;
+        if overlap(&resolved, &input) {
+            return Err(FileError::OutputOverlapsInput { output: output.into(), input }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Whether two outputs, which need not exist, are apart from each other.
+pub fn check_outputs_apart(one: &Path, other: &Path) -> Result<()> {
+    if overlap(&resolve(one)?, &resolve(other)?) {
+        return Err(FileError::OutputsOverlap { one: one.into(), other: other.into() }.into());
+    }
+    Ok(())
+}
+
+fn overlap(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }
 
 /// The absolute path of something that need not exist: its nearest existing ancestor, resolved, and the rest.
@@ -145,6 +163,63 @@ impl Staging {
         // The folder has moved: there is nothing left for its guard to delete.
         let _ = self.folder.keep();
         sync_folder(parent)
+    }
+}
+
+/// A file in the making, beside the place where it will stand. Made before a long run, it shows that the place can be
+/// written; dropped before [`publish`](Self::publish), it leaves nothing behind.
+pub struct NewFile {
+    file: NamedTempFile,
+    target: PathBuf,
+    replace: bool,
+}
+
+impl NewFile {
+    /// With `force` a file at `target` is replaced if it begins with `mark`, by which this program knows its own, or
+    /// is empty.
+    pub fn beside(target: &Path, mark: &[u8], force: bool) -> Result<Self> {
+        if target.exists() || target.is_symlink() {
+            check_replaceable(target, mark, force)?;
+        }
+        let target = resolve(target)?;
+        let parent = target.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(parent).map_err(FileError::write(parent))?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".lora-slim-");
+        #[cfg(unix)]
+        {
+            // Not private to the user, as tempfile's own files are: the umask decides.
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(fs::Permissions::from_mode(0o666));
+        }
+        let file = builder.tempfile_in(parent).map_err(FileError::write(parent))?;
+        Ok(Self { file, target, replace: force })
+    }
+
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Fills the file, syncs it to disk and moves it to its place.
+    pub fn publish(mut self, content: &[u8]) -> Result<()> {
+        let target = self.target.as_path();
+        let written = self.file.write_all(content).and_then(|()| self.file.as_file().sync_all());
+        written.map_err(FileError::write(target))?;
+        let moved = if self.replace { self.file.persist(target) } else { self.file.persist_noclobber(target) };
+        moved.map_err(|error| FileError::write(target)(error.error))?;
+        sync_folder(target.parent().unwrap_or(Path::new("/")))
+    }
+}
+
+fn check_replaceable(path: &Path, mark: &[u8], force: bool) -> Result<()> {
+    if !force {
+        return Err(FileError::ReportExists { path: path.into() }.into());
+    }
+    let mut beginning = Vec::new();
+    let read = path.is_file().then(|| File::open(path)?.take(mark.len() as u64).read_to_end(&mut beginning));
+    match read.transpose().map_err(FileError::read(path))? {
+        Some(_) if beginning.is_empty() || beginning == mark => Ok(()),
+        _ => Err(FileError::NotAReport { path: path.into() }.into()),
     }
 }
 

@@ -7,6 +7,7 @@ mod commands;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
 mod golden;
+mod report_page;
 mod samples;
 mod search;
 mod streamed;

@@ -110,6 +110,17 @@ impl Adapter {
         self.tensors().filter(kept).map(|tensor| tensor.entry.bytes()).sum()
     }
 
+    /// The bytes of each layer's tensors.
+    pub fn layer_bytes(&self) -> BTreeMap<usize, u64> {
+        let mut bytes = BTreeMap::new();
+        for tensor in self.tensors() {
+            if let Some(layer) = self.layer_of(&tensor.key.module) {
+                *bytes.entry(layer).or_insert(0) += tensor.entry.bytes();
+            }
+        }
+        bytes
+    }
+
     /// Adapters that the sweep cannot evaluate are refused before it starts.
     pub fn check_can_be_evaluated(&self) -> Result<()> {
         let method = self.config.method;

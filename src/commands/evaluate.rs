@@ -49,6 +49,7 @@ fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
         tokenizer: args.tokenizer,
         max_samples: args.max_samples.map(|count| count as usize),
         truncate: args.truncate,
+        texts: args.report.is_some(),
     })
 }
 

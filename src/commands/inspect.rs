@@ -57,14 +57,8 @@ pub fn run(args: InspectArgs) -> Result<bool> {
 
 fn inspect(name: &str, adapter: &Adapter) -> Result<Inspection> {
     let norms = adapter.layer_norms()?;
-    let mut layer_bytes: BTreeMap<usize, u64> = BTreeMap::new();
-    let mut other_bytes = 0;
-    for tensor in adapter.tensors() {
-        match adapter.layer_of(&tensor.key.module) {
-            Some(layer) => *layer_bytes.entry(layer).or_insert(0) += tensor.entry.bytes(),
-            None => other_bytes += tensor.entry.bytes(),
-        }
-    }
+    let layer_bytes = adapter.layer_bytes();
+    let other_bytes = adapter.bytes_below(0);
     let modules = adapter.modules();
     let config = &adapter.config;
     Ok(Inspection {

@@ -3,6 +3,7 @@
 mod cut;
 mod evaluate;
 mod inspect;
+mod page;
 mod progress;
 mod scan;
 mod shell;

@@ -1,16 +1,19 @@
 //! `lora-slim scan`: the curve, for eyes or for programs.
 
+use super::page::Page;
 use super::{evaluate, print, print_json};
 use crate::cli::{ScanArgs, SearchArg};
 use crate::error::Result;
 use crate::report::text;
 
 pub fn run(args: ScanArgs, quiet: bool) -> Result<bool> {
+    let page = Page::reserve(&args.evaluate, None, args.force)?;
     let evaluation = evaluate::run(args.evaluate, SearchArg::Exhaustive, quiet)?;
     if args.json {
         print_json(&evaluation.report);
     } else {
         print(&text::report(&evaluation.report));
     }
+    page.write(&evaluation, quiet || args.json)?;
     Ok(true)
 }

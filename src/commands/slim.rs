@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::page::Page;
 use super::{evaluate, print};
 use crate::adapter::Cut;
 use crate::base;
@@ -17,11 +18,14 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     inputs.extend(args.evaluate.test.as_deref());
     inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));
     files::check_output(&args.output, &inputs, args.force)?;
+    let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
 
     let evaluation = evaluate::run(args.evaluate, SearchArg::Adaptive, quiet)?;
     if !quiet {
         print(&text::report(&evaluation.report));
     }
+    // Before anything is refused: it tells why.
+    page.write(&evaluation, quiet)?;
     if evaluation.choice.boundary == 0 {
         return Err(ChoiceError::AdapterDoesNotHelp { rule: evaluation.choice.rule.name() }.into());
     }

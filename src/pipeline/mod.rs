@@ -15,8 +15,8 @@ use crate::files;
 use crate::kernel::Arithmetic;
 use crate::model::{Ends, Model};
 use crate::report::{
-    AdapterInput, BaseInput, ChoiceOptions, CurvePoint, DroppedPoint, InputFile, Output, Report, SCHEMA_VERSION, Tool,
-    WorkDone,
+    AdapterInput, BaseInput, ChangedSample, ChoiceOptions, CurvePoint, DroppedPoint, InputFile, LayerShare, Output,
+    Report, SCHEMA_VERSION, Tool, WorkDone, changed,
 };
 use crate::samples::{ReadOptions, Sample};
 use crate::search::{self, Dropped};
@@ -38,6 +38,8 @@ pub struct Request {
     pub tokenizer: Option<PathBuf>,
     pub max_samples: Option<usize>,
     pub truncate: bool,
+    /// Whether the report may hold words of the samples.
+    pub texts: bool,
     pub choice: choice::Options,
     /// Adaptive with these options, or exhaustive.
     pub search: Option<search::Options>,
@@ -88,7 +90,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         tool: Tool::THIS,
         adapter: describe_adapter(&request.adapter, &adapter)?,
         base: Some(describe_base(request, &adapter, &model)?),
-        samples: Some(choosing.description),
+        samples: Some(choosing.description.clone()),
         options: Some(ChoiceOptions {
             rule: request.choice.rule,
             margin: request.choice.margin,
@@ -109,6 +111,8 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         stability: stability(&curve, &request.choice, allowed),
         held_out,
         output,
+        layers: describe_layers(&adapter, choice.boundary)?,
+        changed: describe_changed(&choosing, &curve, choice.boundary),
     };
     Ok(Evaluation { adapter, base, curve, choice, report })
 }
@@ -153,6 +157,8 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
         stability: Vec::new(),
         held_out: None,
         output: Some(describe_output(adapter, cut)),
+        layers: Vec::new(),
+        changed: Vec::new(),
     })
 }
 
@@ -160,7 +166,7 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
 pub fn write(cut: &Cut, report: &Report, output: &Path) -> Result<()> {
     let staging = files::Staging::beside(output)?;
     cut.write(&staging)?;
-    staging.json(crate::report::REPORT_NAME, report)?;
+    staging.json(crate::report::REPORT_NAME, &report.without_texts())?;
     staging.publish()
 }
 
@@ -262,6 +268,24 @@ fn describe_curve(curve: &Curve, adapter: &Adapter, options: &choice::Options) -
 
 fn describe_dropped(dropped: &Dropped) -> DroppedPoint {
     DroppedPoint { boundary: dropped.boundary, samples: dropped.samples, difference: dropped.difference }
+}
+
+fn describe_layers(adapter: &Adapter, boundary: usize) -> Result<Vec<LayerShare>> {
+    let norms = adapter.layer_norms()?;
+    let share = |(layer, bytes)| LayerShare { layer, bytes, norm: norms.get(&layer).copied(), kept: layer < boundary };
+    Ok(adapter.layer_bytes().into_iter().map(share).collect())
+}
+
+/// The samples that change most between the whole adapter, the curve's last point, and the chosen boundary.
+fn describe_changed(prepared: &prepare::Prepared, curve: &Curve, boundary: usize) -> Vec<ChangedSample> {
+    let chosen = curve.points.iter().find(|point| point.boundary == boundary);
+    let (Some(whole), Some(chosen)) = (curve.points.last(), chosen) else { return Vec::new() };
+    let scored = prepared.samples.iter().zip(&prepared.excerpts).map(|(sample, excerpt)| changed::Scored {
+        line: sample.line,
+        answer_tokens: sample.answers(),
+        excerpt: excerpt.clone(),
+    });
+    changed::most_changed(&scored.collect::<Vec<_>>(), &whole.per_sample, &chosen.per_sample)
 }
 
 fn describe_output(adapter: &Adapter, cut: &Cut) -> Output {

@@ -9,6 +9,7 @@ use crate::error::{ChoiceError, FileError, Result};
 use crate::files;
 use crate::model::{Ends, Model};
 use crate::report::SamplesInput;
+use crate::samples::excerpt::Excerpt;
 use crate::samples::{self, Content, Limits, Raw, Sample, TextModel};
 use crate::settings::HeldOutFrom;
 use crate::tensors::GgufMetadata;
@@ -19,6 +20,8 @@ const SEED: u64 = 0;
 /// Samples, ready to be evaluated.
 pub struct Prepared {
     pub samples: Vec<Sample>,
+    /// Words of each sample, where they are wanted and there are any.
+    pub excerpts: Vec<Option<Excerpt>>,
     pub description: SamplesInput,
 }
 
@@ -98,6 +101,7 @@ fn find_text_model(
 
 fn encode(request: &Request, ends: &Ends, text: Option<&TextModel>, raws: Vec<Raw>, path: &Path) -> Result<Prepared> {
     let model = ends.model();
+    let excerpts = raws.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.texts)).collect();
     let mut samples = samples::encode::encode(raws, text, request.chat, path, &model.path)?;
     // An adapter may bring an embedding or a head of another size.
     let limits = Limits {
@@ -119,7 +123,7 @@ fn encode(request: &Request, ends: &Ends, text: Option<&TextModel>, raws: Vec<Ra
         chat: request.chat,
         tokenizer: text.map(|text| text.path.display().to_string()),
     };
-    Ok(Prepared { samples, description })
+    Ok(Prepared { samples, excerpts, description })
 }
 
 /// A sample that also chose confirms whatever it chose.

@@ -1,12 +1,16 @@
-//! What a run found, as one value that is written as JSON and printed as text.
+//! What a run found, as one value that is written as JSON, printed as text and shown as a page.
 //!
 //! The schema is versioned and documented in `docs/report.md` and `docs/report.schema.json`. Nothing in a report
 //! depends on the clock: the same run gives the same bytes.
 
+pub mod changed;
+pub mod html;
 pub mod text;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+
+pub use changed::ChangedSample;
 
 use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::stability::Share;
@@ -50,6 +54,24 @@ pub struct Report {
     /// What is (or, after `scan`, would be) written; absent at boundary 0, which is never written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
+    /// The layers that the adapter has, lowest first; after `slim` and `scan`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub layers: Vec<LayerShare>,
+    /// The samples that the chosen boundary makes worse most, the worst first, then those that it makes better, the
+    /// best last.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub changed: Vec<ChangedSample>,
+}
+
+impl Report {
+    /// The report as it lies in an adapter's folder. Such folders are published, and samples need not be public.
+    pub fn without_texts(&self) -> Self {
+        let mut report = self.clone();
+        for sample in &mut report.changed {
+            (sample.prompt, sample.answer) = (None, None);
+        }
+        report
+    }
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -195,6 +217,18 @@ pub struct Output {
     /// The bytes of tensors, without headers.
     pub bytes_before: u64,
     pub bytes_after: u64,
+}
+
+/// What a layer has of the adapter.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LayerShare {
+    pub layer: usize,
+    /// The bytes of its tensors.
+    pub bytes: u64,
+    /// ‖ΔW‖: the Frobenius norm of what the adapter adds to the layer's weights; null where it has no plain factors.
+    pub norm: Option<f64>,
+    /// Whether the layer lies below the chosen boundary.
+    pub kept: bool,
 }
 
 /// The JSON schema of [`Report`], as it stands in `docs/report.schema.json`.

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod encode;
+pub mod excerpt;
 mod gguf_tokenizer;
 pub mod read;
 mod template;

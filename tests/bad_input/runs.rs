@@ -162,3 +162,45 @@ fn outputs_that_must_not_be_written() {
     cut(&["-o", "out", "--force"]).success();
     assert!(setup.path("out/adapter_config.json").exists());
 }
+
+#[test]
+fn pages_that_must_not_be_written() {
+    let setup = Setup::new();
+    let run = |command: &str, report: &str, more: &[&str]| {
+        let mut program = lora_slim();
+        program.current_dir(setup.folder.path());
+        program.args([command, "adapter", "--base", "base", "--samples", "samples.jsonl", "--boundary", "2"]);
+        let output = program.args(["--report", report]).args(more).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let fails = |command: &str, report: &str, more: &[&str], words: &str| {
+        let (code, stderr) = run(command, report, more);
+        assert!(code == Some(USAGE) && stderr.contains(words), "{command} {report}: {code:?} {stderr}");
+    };
+    let out = ["-o", "out"];
+    for inside in ["adapter/page.html", "base/page.html", "samples.jsonl", "adapter"] {
+        fails("scan", inside, &["--force"], "overlap");
+        fails("slim", inside, &["-o", "out", "--force"], "overlap");
+    }
+    fails("slim", "out/page.html", &out, "the outputs `out/page.html` and `out` overlap");
+    fails("slim", "out", &out, "overlap");
+
+    fs::write(setup.path("thesis.html"), "<p>mine").unwrap();
+    fs::create_dir(setup.path("folder")).unwrap();
+    for mine in ["thesis.html", "folder"] {
+        fails("scan", mine, &[], "exists already");
+        fails("slim", mine, &out, "`--force`");
+        fails("scan", mine, &["--force"], "is not a report of lora-slim");
+    }
+    assert_eq!(fs::read_to_string(setup.path("thesis.html")).unwrap(), "<p>mine");
+
+    assert_eq!(run("scan", "new/page.html", &[]).0, Some(0));
+    fails("scan", "new/page.html", &[], "exists already");
+    assert_eq!(run("scan", "new/page.html", &["--force"]).0, Some(0));
+    // A place that cannot be written is found out before the run.
+    assert_eq!(run("scan", "thesis.html/page.html", &[]).0, Some(4));
+    let names = fs::read_dir(setup.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let strays: Vec<_> =
+        names.filter(|name| name.to_string_lossy().starts_with(".lora-slim") || name == "out").collect();
+    assert!(strays.is_empty(), "{strays:?}");
+}

@@ -1,0 +1,42 @@
+//! The page of `--report`: its place is taken before the long run, and filled after it.
+
+use std::path::Path;
+
+use super::print;
+use crate::base;
+use crate::cli::EvaluateArgs;
+use crate::error::Result;
+use crate::files::{self, NewFile};
+use crate::pipeline::Evaluation;
+use crate::report::html;
+
+/// The page in the making; nothing where none is wanted.
+pub struct Page(Option<NewFile>);
+
+impl Page {
+    /// Refuses a place that lies in an input or in the `output` of `slim`, is taken, or cannot be written.
+    pub fn reserve(args: &EvaluateArgs, output: Option<&Path>, force: bool) -> Result<Self> {
+        let Some(path) = &args.report else { return Ok(Self(None)) };
+        let adapter = base::find(&args.adapter, None)?;
+        let mut inputs = vec![adapter.as_path(), args.samples.as_path()];
+        inputs.extend(args.base.as_deref().map(Path::new).filter(|path| path.exists()));
+        inputs.extend(args.tokenizer.as_deref());
+        files::check_apart(path, &inputs)?;
+        if let Some(output) = output {
+            files::check_outputs_apart(path, output)?;
+        }
+        NewFile::beside(path, html::BEGINNING.as_bytes(), force).map(|file| Self(Some(file)))
+    }
+
+    pub fn write(self, evaluation: &Evaluation, quiet: bool) -> Result<()> {
+        let Some(file) = self.0 else { return Ok(()) };
+        // Where the adapter names its base, its place is known only now.
+        files::check_apart(file.target(), &[evaluation.base.path()])?;
+        let told = format!("report in {}\n", file.target().display());
+        file.publish(html::page(&evaluation.report).as_bytes())?;
+        if !quiet {
+            print(&told);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,100 @@
+//! A few words of a sample, for people who want to know which one a number is about.
+
+use serde_json::Value;
+
+use super::{Content, Message};
+
+/// The characters that are left of a prompt, its end, and of an answer, its beginning.
+const PROMPT: usize = 160;
+const ANSWER: usize = 240;
+
+/// The end of a sample's prompt and the beginning of its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt {
+    /// Absent where all of the text is scored.
+    pub prompt: Option<String>,
+    pub answer: String,
+}
+
+impl Excerpt {
+    /// `None` for samples that are given as tokens.
+    pub fn of(content: &Content) -> Option<Self> {
+        let (prompt, answer) = match content {
+            Content::Completion { prompt, completion } => (Some(prompt.clone()), completion.clone()),
+            Content::Instruction { instruction, input, output } => {
+                (Some(format!("{instruction} {input}")), output.clone())
+            }
+            Content::Chat { messages, .. } => last_exchange(messages)?,
+            Content::Text(text) => (None, text.clone()),
+            Content::Tokens { .. } => return None,
+        };
+        Some(Self { prompt: prompt.map(|text| tail(&text)), answer: head(&answer) })
+    }
+}
+
+/// The last turn of the assistant and what stands before it.
+fn last_exchange(messages: &[Message]) -> Option<(Option<String>, String)> {
+    let answer = messages.iter().rposition(|message| message.role() == "assistant")?;
+    let prompt = answer.checked_sub(1).map(|turn| words_of(&messages[turn]));
+    Some((prompt, words_of(&messages[answer])))
+}
+
+/// The content of a turn: a string, or a list of parts of which some are text.
+fn words_of(message: &Message) -> String {
+    match message.0.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => {
+            let texts = parts.iter().filter_map(|part| part.get("text")?.as_str());
+            texts.collect::<Vec<_>>().join(" ")
+        }
+        _ => String::new(),
+    }
+}
+
+/// The text on one line.
+fn on_one_line(text: &str) -> Vec<char> {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().collect()
+}
+
+fn head(text: &str) -> String {
+    let characters = on_one_line(text);
+    match characters.get(..ANSWER) {
+        Some(start) if characters.len() > ANSWER => start.iter().collect::<String>().trim_end().to_string() + "…",
+        _ => characters.into_iter().collect(),
+    }
+}
+
+fn tail(text: &str) -> String {
+    let characters = on_one_line(text);
+    let hidden = characters.len().saturating_sub(PROMPT);
+    let end: String = characters[hidden..].iter().collect();
+    if hidden == 0 { end } else { format!("…{}", end.trim_start()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_keep_what_lies_at_the_seam() {
+        let content = Content::Completion { prompt: format!("{}?\n", "é".repeat(900)), completion: "x ".repeat(900) };
+        let Excerpt { prompt, answer } = Excerpt::of(&content).unwrap();
+        let prompt = prompt.unwrap();
+        assert!(prompt.starts_with('…') && prompt.ends_with('?') && prompt.chars().count() == PROMPT + 1, "{prompt}");
+        assert!(answer.starts_with("x x") && answer.ends_with("x…"), "{answer}");
+    }
+
+    #[test]
+    fn every_form_but_tokens_has_words() {
+        let turns = |turns: &[(&str, &str)]| Content::Chat {
+            messages: turns.iter().map(|(role, content)| Message::new(role, content)).collect(),
+            scored_from: 0,
+        };
+        let excerpt = Excerpt::of(&turns(&[("user", "a"), ("assistant", "b"), ("user", "c")])).unwrap();
+        assert_eq!(excerpt, Excerpt { prompt: Some("a".into()), answer: "b".into() });
+        assert_eq!(Excerpt::of(&turns(&[("assistant", "b")])).unwrap().prompt, None);
+        assert_eq!(Excerpt::of(&turns(&[("user", "c")])), None);
+        assert_eq!(Excerpt::of(&Content::Text("a\n b".into())).unwrap().answer, "a b");
+        assert_eq!(Excerpt::of(&Content::Tokens { ids: vec![1], scored: vec![true] }), None);
+    }
+}
