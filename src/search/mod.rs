@@ -5,7 +5,7 @@
 //! until it has seen all. Low boundaries are the dear ones, because their streams fork early, and rarely the good ones,
 //! so this is where most is saved. What is chosen has been evaluated on every sample, so its figures are those of the
 //! exhaustive sweep; only what was dropped may have been dropped wrongly, with a probability that is stated
-//! ([`evidence`]).
+//! (`evidence.rs`).
 
 mod evidence;
 
