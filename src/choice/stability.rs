@@ -39,12 +39,13 @@ pub fn stability(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bo
     counts.into_iter().map(share).collect()
 }
 
-/// The curve on some of its samples, given by their places; one may be there several times.
+/// The curve on some of its samples, given by their places; one may be there several times. A curve that was made of losses
+/// alone has no counts of right tokens, before and after.
 pub fn of_samples(curve: &Curve, places: &[usize]) -> Curve {
     let point = |point: &Point| Point {
         boundary: point.boundary,
         per_sample: places.iter().map(|&place| point.per_sample[place]).collect(),
-        right: places.iter().map(|&place| point.right[place]).collect(),
+        right: places.iter().filter_map(|&place| point.right.get(place).copied()).collect(),
     };
     Curve {
         points: curve.points.iter().map(point).collect(),

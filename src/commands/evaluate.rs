@@ -6,6 +6,7 @@ use crate::cli::{EvaluateArgs, SearchArg};
 use crate::device::DeviceName;
 use crate::error::Result;
 use crate::pipeline::{self, Evaluation, Request};
+use crate::report::CurvePoint;
 use crate::samples::ReadOptions;
 use crate::{search, settings, sweep};
 
@@ -70,5 +71,54 @@ fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
                 .into(),
         );
     }
+    let chosen = curve.iter().find(|point| point.boundary == evaluation.choice.boundary);
+    notes.extend(chosen.zip(curve.last()).and_then(|(chosen, whole)| fewer_right(chosen, whole)));
     notes
+}
+
+/// Fewer right tokens or answers than this share of all are not worth a word.
+const WORTH_A_WORD: f64 = 0.02;
+
+/// A lower loss with fewer right answers is seen with overfitted adapters: their upper layers make them too sure, but not
+/// wrong. No rule looks at this, so the user should.
+fn fewer_right(chosen: &CurvePoint, whole: &CurvePoint) -> Option<String> {
+    let falls = |of: fn(&CurvePoint) -> f64| of(whole) - of(chosen) > WORTH_A_WORD;
+    (falls(|point| point.token_accuracy) || falls(|point| point.exact_match)).then(|| {
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        format!(
+            "the loss does not tell all: at boundary {} {} of the tokens and {} of the answers are right, with the whole adapter \
+             {} and {}",
+            chosen.boundary,
+            percent(chosen.token_accuracy),
+            percent(chosen.exact_match),
+            percent(whole.token_accuracy),
+            percent(whole.exact_match)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn right_answers_that_are_lost_are_pointed_out() {
+        let point = |boundary, token_accuracy, exact_match| CurvePoint {
+            boundary,
+            loss: 1.0,
+            gain_kept: None,
+            difference: 0.0,
+            difference_at_most: None,
+            token_accuracy,
+            exact_match,
+            bytes: 0,
+            per_sample: Vec::new(),
+        };
+        let whole = point(30, 0.71, 0.365);
+        assert_eq!(fewer_right(&point(27, 0.705, 0.36), &whole), None);
+        assert_eq!(fewer_right(&point(27, 0.8, 0.4), &whole), None);
+        let note = fewer_right(&point(19, 0.71, 0.025), &whole).unwrap_or_default();
+        assert!(note.contains("boundary 19") && note.contains("2.5 %") && note.contains("36.5 %"), "{note}");
+        assert!(fewer_right(&point(19, 0.6, 0.365), &whole).is_some());
+    }
 }

@@ -1,0 +1,103 @@
+//! What a choice made on few samples is worth on many others: each rule on random subsets of one report's samples, judged
+//! by all samples of another report of the same adapter (docs/method.md).
+//!
+//! ```text
+//! lora-slim scan ADAPTER --samples val.jsonl --json > val.json
+//! lora-slim scan ADAPTER --samples test.jsonl --json > test.json
+//! cargo bench --bench choice -- val.json test.json
+//! ```
+
+use std::fs;
+
+use lora_slim::choice::{Options, Rule, choose, stability::of_samples};
+use lora_slim::sweep::{Curve, Point};
+use serde_json::Value;
+
+type Failure = Box<dyn std::error::Error>;
+
+const SIZES: [usize; 4] = [8, 16, 32, 64];
+const SEEDS: u64 = 200;
+
+fn main() -> Result<(), Failure> {
+    let given: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let [validation, test] = &given[..] else {
+        println!("usage: cargo bench --bench choice -- VALIDATION.json TEST.json (reports of `scan --json`)");
+        return Ok(());
+    };
+    let (validation, test) = (read_curve(validation)?, read_curve(test)?);
+    let test = Truth::new(&test);
+    println!("| rule | samples | within the margin | median boundary | median gain kept | 9 of 10 keep at least |");
+    println!("|---|---|---|---|---|---|");
+    for (name, options) in rules() {
+        for size in SIZES.into_iter().filter(|&size| size <= validation.answers.len()) {
+            println!("| {name} | {size} | {} |", row(&validation, &test, &options, size));
+        }
+    }
+    Ok(())
+}
+
+fn rules() -> Vec<(&'static str, Options)> {
+    let smallest = |margin| Options { margin, ..Options::default() };
+    let best = |one_standard_error| Options { rule: Rule::Best, one_standard_error, ..Options::default() };
+    vec![
+        ("smallest, 1 %", smallest(0.01)),
+        ("smallest, 2 %", smallest(0.02)),
+        ("smallest, 5 %", smallest(0.05)),
+        ("best", best(false)),
+        ("best, one standard error", best(true)),
+    ]
+}
+
+/// The curve of a report.
+fn read_curve(path: &str) -> Result<Curve, Failure> {
+    let report: Value = serde_json::from_slice(&fs::read(path)?)?;
+    let list = |value: &Value| value.as_array().cloned().ok_or(format!("{path} is not a report of `scan --json`"));
+    let numbers = |value: &Value| -> Result<Vec<f64>, Failure> {
+        Ok(list(value)?.iter().map(|number| number.as_f64().unwrap_or(f64::NAN)).collect())
+    };
+    let point = |point: &Value| -> Result<Point, Failure> {
+        let boundary = point["boundary"].as_u64().unwrap_or_default() as usize;
+        Ok(Point { boundary, per_sample: numbers(&point["per_sample"])?, ..Point::default() })
+    };
+    let points = list(&report["curve"])?.iter().map(point).collect::<Result<_, Failure>>()?;
+    let answers = numbers(&report["samples"]["per_sample"])?.into_iter().map(|tokens| tokens as usize).collect();
+    Ok(Curve { points, answers, work: Default::default() })
+}
+
+/// The losses by boundary on samples that did not choose, as (boundary, loss).
+struct Truth(Vec<(usize, f64)>);
+
+impl Truth {
+    fn new(curve: &Curve) -> Self {
+        Self(curve.points.iter().map(|point| (point.boundary, curve.loss(point))).collect())
+    }
+
+    /// The share of the adapter's gain that a boundary keeps.
+    fn gain_kept(&self, boundary: usize) -> f64 {
+        let (base, whole) = (self.0[0].1, self.0[self.0.len() - 1].1);
+        let found = self.0.iter().find(|(other, _)| *other == boundary);
+        (base - found.map_or(f64::NAN, |(_, loss)| *loss)) / (base - whole)
+    }
+}
+
+/// What the choices on subsets of a size come to.
+fn row(validation: &Curve, test: &Truth, options: &Options, size: usize) -> String {
+    let choice = |seed| {
+        let mut places: Vec<usize> = (0..validation.answers.len()).collect();
+        fastrand::Rng::with_seed(seed).shuffle(&mut places);
+        choose(&of_samples(validation, &places[..size]), options, |_| true).boundary
+    };
+    let mut boundaries: Vec<usize> = (0..SEEDS).map(choice).collect();
+    boundaries.sort_unstable();
+    let mut gains: Vec<f64> = boundaries.iter().map(|&boundary| test.gain_kept(boundary)).collect();
+    gains.sort_by(f64::total_cmp);
+    // A difference in loss of at most the margin is a share of the gain of at least what is left of it.
+    let within = gains.iter().filter(|&&gain| gain >= 1.0 - options.margin).count();
+    format!(
+        "{:.1} % | {} | {:.1} % | {:.1} %",
+        100.0 * within as f64 / SEEDS as f64,
+        boundaries[boundaries.len() / 2],
+        100.0 * gains[gains.len() / 2],
+        100.0 * gains[gains.len() / 10],
+    )
+}
