@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{ChoiceOptions, CurvePoint, HeldOut, Output, Report};
+use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::percent;
 use crate::choice::stability::Share;
 
@@ -115,10 +116,15 @@ fn on_held_out(held_out: &HeldOut, options: &ChoiceOptions) -> String {
     if let Some(gain) = verdict.gain_kept {
         let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
     }
+    format!("{text}\n          {}\n", finding(verdict, options))
+}
+
+/// Whether held-out samples confirm the choice, in one clause.
+pub fn finding(verdict: &HeldOutVerdict, options: &ChoiceOptions) -> String {
     let (difference, margin) = (verdict.difference, verdict.margin);
     let most = verdict.difference_at_most.map_or("unknown".into(), |most| format!("{most:+.4}"));
     let confidence = percent(options.confidence);
-    let finding = if verdict.chosen.boundary == verdict.whole.boundary {
+    if verdict.chosen.boundary == verdict.whole.boundary {
         "the whole adapter is kept, so there is nothing to confirm".into()
     } else if verdict.confirmed {
         format!(
@@ -131,8 +137,7 @@ fn on_held_out(held_out: &HeldOut, options: &ChoiceOptions) -> String {
         )
     } else {
         format!("NOT CONFIRMED: {difference:+.4} nats from the whole adapter's, more than the {margin:.4} allowed")
-    };
-    format!("{text}\n          {finding}\n")
+    }
 }
 
 /// What an adaptive search left out.

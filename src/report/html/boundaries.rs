@@ -3,6 +3,7 @@
 use super::element::{Element, el};
 use super::words::{self, plural};
 use super::{Report, column, paragraph, part, scrolling};
+use crate::choice::percent;
 use crate::report::{CurvePoint, DroppedPoint};
 
 pub fn section(report: &Report) -> Option<Element> {
@@ -13,7 +14,7 @@ pub fn section(report: &Report) -> Option<Element> {
     let explained = format!(
         "Losses in nats per answer token. The difference is to the whole adapter, paired over samples; with {} % confidence \
          it is at most what stands beside it.",
-        confidence * 100.0
+        percent(confidence)
     );
     let table = el("table").add(el("thead").add(head())).add(el("tbody").all(rows(report)));
     Some(part("boundaries", "All boundaries").add(paragraph("", explained)).add(scrolling("all boundaries", table)))

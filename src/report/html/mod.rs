@@ -14,6 +14,7 @@ mod samples;
 mod scale;
 mod summary;
 mod svg;
+mod trust;
 mod words;
 mod work;
 
@@ -28,6 +29,7 @@ pub const BEGINNING: &str = "<!doctype html><!-- lora-slim report -->";
 const SECTIONS: &[fn(&Report) -> Option<Element>] = &[
     summary::section,
     curve::section,
+    trust::section,
     layers::section,
     samples::section,
     boundaries::section,
