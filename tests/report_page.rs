@@ -73,6 +73,25 @@ fn the_numbers_are_those_of_the_json() {
 }
 
 #[test]
+fn what_speaks_for_the_choice_is_that_of_the_json() {
+    let folder = TempDir::new().unwrap();
+    let more = ["--choose", "best", "--holdout", "0.3"];
+    let (page, report) = scan(folder.path(), &fixture("pico/samples.tokens.jsonl"), &more);
+    let curve = report["curve"].as_array().unwrap();
+    let chosen = curve.iter().find(|point| point["boundary"] == report["chosen"]["boundary"]).unwrap();
+    let points = [&curve[0], chosen, &curve[curve.len() - 1]];
+    let mut expected: Vec<f64> = Vec::new();
+    for point in points.iter().take(if chosen["boundary"] == points[2]["boundary"] { 2 } else { 3 }) {
+        expected.extend([&point["token_accuracy"], &point["exact_match"]].map(|value| value.as_f64().unwrap()));
+    }
+    expected.extend(["chosen", "base", "whole"].map(|which| report["held_out"][which]["loss"].as_f64().unwrap()));
+    assert_eq!(numbers(part(&page, "trust")), expected);
+    let agreeing = report["stability"].as_array().unwrap().iter().find(|share| share["boundary"] == chosen["boundary"]);
+    let agreeing = agreeing.map_or(0.0, |share| share["share"].as_f64().unwrap());
+    assert!(part(&page, "trust").contains(&format!("in {:.0} % of cases", agreeing * 100.0)));
+}
+
+#[test]
 fn what_a_layer_holds_is_what_inspect_tells() {
     let folder = TempDir::new().unwrap();
     let (_, report) = scan(folder.path(), &fixture("pico/samples.tokens.jsonl"), &["--boundary", "2"]);
