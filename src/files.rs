@@ -92,6 +92,27 @@ fn resolve(path: &Path) -> Result<PathBuf> {
     Ok(resolved)
 }
 
+/// Makes something temporary in the folder where `target` will stand. What tempfile makes is private to the user; this
+/// becomes an output, so `mode` and the umask decide.
+fn make_beside<T>(
+    target: &Path,
+    mode: u32,
+    make: impl FnOnce(&mut tempfile::Builder, &Path) -> io::Result<T>,
+) -> Result<T> {
+    let parent = target.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(parent).map_err(FileError::write(parent))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".lora-slim-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(mode));
+    }
+    #[cfg(not(unix))]
+    let _ = mode;
+    Ok(make(&mut builder, parent).map_err(FileError::write(parent))?)
+}
+
 /// A folder in the making, beside the place where it will stand. Dropped before [`publish`](Self::publish), it
 /// leaves nothing behind.
 pub struct Staging {
@@ -102,17 +123,7 @@ pub struct Staging {
 impl Staging {
     pub fn beside(target: &Path) -> Result<Self> {
         let target = resolve(target)?;
-        let parent = target.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(parent).map_err(FileError::write(parent))?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".lora-slim-");
-        #[cfg(unix)]
-        {
-            // tempfile's own folders are private to the user; this one becomes the output, so the umask decides.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(fs::Permissions::from_mode(0o777));
-        }
-        let folder = builder.tempdir_in(parent).map_err(FileError::write(parent))?;
+        let folder = make_beside(&target, 0o777, |builder, parent| builder.tempdir_in(parent))?;
         Ok(Self { folder, target })
     }
 
@@ -182,17 +193,7 @@ impl NewFile {
             check_replaceable(target, mark, force)?;
         }
         let target = resolve(target)?;
-        let parent = target.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(parent).map_err(FileError::write(parent))?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".lora-slim-");
-        #[cfg(unix)]
-        {
-            // Not private to the user, as tempfile's own files are: the umask decides.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let file = builder.tempfile_in(parent).map_err(FileError::write(parent))?;
+        let file = make_beside(&target, 0o666, |builder, parent| builder.tempfile_in(parent))?;
         Ok(Self { file, target, replace: force })
     }
 
