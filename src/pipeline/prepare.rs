@@ -1,6 +1,6 @@
 //! From the files of samples to the tokens of those that choose the boundary and of those that are held out.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use super::Request;
@@ -43,15 +43,25 @@ pub fn prepare(request: &Request, ends: &Ends, gguf: Option<&GgufMetadata>) -> R
     Ok((choosing, held_out))
 }
 
-/// Takes a random share of the samples out. Both parts stay in the order of the file.
+/// Takes a random share of the samples out, equal ones together: a sample that also chose confirms whatever it chose. Both
+/// parts stay in the order of the file.
 fn hold_out(raws: &mut Vec<Raw>, share: f64) -> Result<Vec<Raw>> {
-    let (all, count) = (raws.len(), (share * raws.len() as f64).round() as usize);
-    if count == 0 || count == all {
+    let (all, wanted) = (raws.len(), (share * raws.len() as f64).round() as usize);
+    let mut equal: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (place, raw) in raws.iter().enumerate() {
+        equal.entry(format!("{:?}", raw.content)).or_default().push(place);
+    }
+    let mut groups: Vec<Vec<usize>> = equal.into_values().collect();
+    fastrand::Rng::with_seed(SEED).shuffle(&mut groups);
+    let mut held: HashSet<usize> = HashSet::new();
+    for group in groups {
+        if held.len() + group.len() <= wanted {
+            held.extend(group);
+        }
+    }
+    if held.is_empty() || held.len() == all {
         return Err(ChoiceError::NothingHeldOut { share, samples: all }.into());
     }
-    let mut places: Vec<usize> = (0..all).collect();
-    fastrand::Rng::with_seed(SEED).shuffle(&mut places);
-    let held: HashSet<usize> = places.into_iter().take(count).collect();
     let (held_out, choosing): (Vec<_>, Vec<_>) =
         std::mem::take(raws).into_iter().enumerate().partition(|(place, _)| held.contains(place));
     *raws = choosing.into_iter().map(|(_, raw)| raw).collect();
@@ -126,7 +136,7 @@ fn encode(request: &Request, ends: &Ends, text: Option<&TextModel>, raws: Vec<Ra
     Ok(Prepared { samples, excerpts, description })
 }
 
-/// A sample that also chose confirms whatever it chose.
+/// Samples of a file of their own may be among those that choose.
 fn warn_of_common_samples(choosing: &[Sample], held_out: &[Sample]) {
     let seen: HashSet<&[u32]> = choosing.iter().map(|sample| sample.ids.as_slice()).collect();
     let common = held_out.iter().filter(|sample| seen.contains(sample.ids.as_slice())).count();
@@ -135,5 +145,31 @@ fn warn_of_common_samples(choosing: &[Sample], held_out: &[Sample]) {
             "{common} of the {} held-out samples are also among those that choose: they confirm too easily",
             held_out.len()
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_samples_are_held_out_together() {
+        let text = |word: usize| Content::Completion { prompt: format!("{word}?"), completion: "yes".into() };
+        // Ten different ones, every third of them twice.
+        let words: Vec<usize> =
+            (0..10).flat_map(|word| std::iter::repeat_n(word, 1 + usize::from(word % 3 == 0))).collect();
+        let raws: Vec<Raw> = words.iter().enumerate().map(|(line, &word)| Raw { line, content: text(word) }).collect();
+        for share in [0.1, 0.3, 0.5, 0.9] {
+            let mut choosing = raws.clone();
+            let held_out = hold_out(&mut choosing, share).unwrap();
+            assert!(held_out.iter().all(|held| choosing.iter().all(|raw| raw.content != held.content)));
+            let wanted = (share * 14.0).round() as usize;
+            assert!((wanted.saturating_sub(1)..=wanted).contains(&held_out.len()), "{share}: {}", held_out.len());
+            let mut together = [choosing, held_out].concat();
+            together.sort_by_key(|raw| raw.line);
+            assert_eq!(together, raws);
+        }
+        let mut same: Vec<Raw> = (0..4).map(|line| Raw { line, content: text(0) }).collect();
+        assert!(hold_out(&mut same, 0.5).is_err());
     }
 }
