@@ -43,10 +43,10 @@ impl Evidence<'_> {
     /// between its neighbours, less [`BEND_SHARE`] of the curve's second difference there.
     pub fn rules_out(&self, boundary: usize) -> bool {
         match self.losses.get(&boundary) {
-            Some(losses) => self.surely_exceeds(losses, 0.0, 2 * self.losses.len()),
+            Some(losses) => self.surely_exceeds(boundary, losses, 0.0, 2 * self.losses.len()),
             None => {
                 let Some((losses, bend)) = self.interpolated(boundary) else { return false };
-                self.surely_exceeds(&losses, BEND_SHARE * bend, 1)
+                self.surely_exceeds(boundary, &losses, BEND_SHARE * bend, 1)
             }
         }
     }
@@ -55,15 +55,15 @@ impl Evidence<'_> {
     pub fn first_that_holds(&self, boundaries: &BTreeSet<usize>) -> Option<usize> {
         let holds = |boundary: &&usize| {
             let losses = self.losses.get(boundary).filter(|_| **boundary != self.ends.1);
-            losses.is_some_and(|losses| self.excess_over_margin(losses).most <= 0.0)
+            losses.is_some_and(|losses| self.excess_over_margin(**boundary, losses).most <= 0.0)
         };
         if self.choice.rule == Rule::Smallest { boundaries.iter().find(holds).copied() } else { None }
     }
 
     /// Whether losses that are at most `allowance` nats per token too high are surely not those of the choice.
-    fn surely_exceeds(&self, losses: &[f64], allowance: f64, comparisons: usize) -> bool {
+    fn surely_exceeds(&self, boundary: usize, losses: &[f64], allowance: f64, comparisons: usize) -> bool {
         match self.choice.rule {
-            Rule::Smallest => self.excess_over_margin(losses).least > allowance,
+            Rule::Smallest => self.excess_over_margin(boundary, losses).least > allowance,
             Rule::Best | Rule::Boundary => {
                 let m = losses.len();
                 let quantile = self.quantile(m, comparisons);
@@ -79,13 +79,13 @@ impl Evidence<'_> {
 
     /// By how much the upper bound of a boundary's difference to the whole adapter will exceed the margin. At most 0 is
     /// accepted.
-    fn excess_over_margin(&self, losses: &[f64]) -> Predicted {
+    fn excess_over_margin(&self, boundary: usize, losses: &[f64]) -> Predicted {
         let (m, n) = (losses.len(), self.tokens.len());
-        let quantile = self.quantile(m, 2 * (1 + self.complete().count()));
-        let judged = self.judged(losses);
-        let mut predicted = self.predict(&judged, quantile);
+        // By itself and by two neighbours, in both directions.
+        let quantile = self.quantile(m, 2 * 3);
+        let mut predicted = self.predict(&self.judged(losses), quantile);
         // What a boundary will give that has seen all samples is known, and neighbours differ by little.
-        for others in self.complete() {
+        for others in self.complete_neighbours(boundary) {
             let difference = self.predict(&less(losses, others), quantile);
             let known = self.mean(&self.judged(others));
             predicted.least = predicted.least.max(known + difference.least);
@@ -108,6 +108,14 @@ impl Evidence<'_> {
         let gains = less(&base[..losses.len()], whole);
         let margin = if gains.iter().sum::<f64>() > 0.0 { self.choice.margin } else { 0.0 };
         less(losses, whole).iter().zip(gains).map(|(difference, gain)| difference - margin * gain).collect()
+    }
+
+    /// The nearest boundaries, below and above, that have seen all samples.
+    fn complete_neighbours(&self, boundary: usize) -> impl Iterator<Item = &Vec<f64>> {
+        let is_complete = |(_, losses): &(&usize, &Vec<f64>)| self.is_complete(losses);
+        let below = self.losses.range(..boundary).rfind(is_complete);
+        let above = self.losses.range(boundary + 1..).find(is_complete);
+        below.into_iter().chain(above).map(|(_, losses)| losses)
     }
 
     /// The losses of boundaries that have seen all samples.
