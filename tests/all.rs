@@ -3,6 +3,7 @@
 mod support;
 
 mod bad_input;
+mod choosing;
 mod commands;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;

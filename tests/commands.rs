@@ -9,27 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{copy_folder, fixture, lora_slim, read_json, write_adapter, write_config};
-
-const ADAPTER: &str = "pico/llama-llama3-rope/adapter";
-
-fn stdout(assert: assert_cmd::assert::Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
-}
-
-fn slim(folder: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
-    lora_slim()
-        .current_dir(folder)
-        .arg("slim")
-        .arg(fixture(ADAPTER))
-        .arg("--base")
-        .arg(fixture("pico/llama-llama3-rope/base"))
-        .arg("--samples")
-        .arg(fixture("pico/samples.tokens.jsonl"))
-        .args(["-o", "out"])
-        .args(more)
-        .assert()
-}
+use crate::support::{ADAPTER, copy_folder, fixture, lora_slim, read_json, slim, stdout, write_adapter, write_config};
 
 fn verify(original: &Path, slimmed: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
     lora_slim().arg("verify").arg(original).arg(slimmed).args(more).assert()
@@ -126,101 +106,6 @@ fn sidecars_travel_and_training_state_does_not() {
         ["README.md", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "slim_report.json"];
     assert!(names.iter().eq(expected.iter()), "{names:?}");
     assert_ne!(fs::read(out.join("slim_report.json")).unwrap(), b"slim_report.json");
-}
-
-#[test]
-fn limits_and_best_choose_below_the_limit() {
-    let folder = TempDir::new().unwrap();
-    let scan = |more: &[&str]| -> Value {
-        let assert = lora_slim()
-            .arg("scan")
-            .arg(fixture("pico/qwen2/adapter"))
-            .arg("--base")
-            .arg(fixture("pico/qwen2/base"))
-            .arg("--samples")
-            .arg(fixture("pico/samples.tokens.jsonl"))
-            .args(["--json", "--quiet"])
-            .args(more)
-            .assert();
-        serde_json::from_slice(&assert.get_output().stdout).unwrap_or_default()
-    };
-    let report = scan(&["--boundary", "4"]);
-    let losses: Vec<(u64, f64)> = report["curve"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|p| (p["boundary"].as_u64().unwrap(), p["loss"].as_f64().unwrap()))
-        .collect();
-    let boundaries: Vec<u64> = losses.iter().map(|(boundary, _)| *boundary).collect();
-    assert_eq!(boundaries, [0, 1, 2, 4], "layer 2 has no adapter, so boundary 3 is no candidate");
-    let best = losses.iter().filter(|(b, _)| *b <= 2).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0;
-    let limited = scan(&["--choose", "best", "--max-layers", "2"]);
-    match best {
-        0 => assert_eq!(limited, Value::Null, "the base model alone is never chosen"),
-        best => assert_eq!(limited["chosen"]["boundary"], best),
-    }
-    drop(folder);
-}
-
-#[test]
-fn what_counts_as_proof_is_the_users_to_say() {
-    let report = |more: &[&str]| -> Value {
-        let mut command = lora_slim();
-        command.arg("scan").arg(fixture(ADAPTER)).arg("--base").arg(fixture("pico/llama-llama3-rope/base"));
-        command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args(["--json", "--quiet"]).args(more);
-        serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap()
-    };
-    let options = &report(&["--margin", "3%", "--confidence", "0.9"])["options"];
-    assert_eq!((&options["margin"], &options["confidence"]), (&json!(0.03), &json!(0.9)));
-    assert_eq!(report(&["--boundary", "2"]).get("stability"), None, "what is given hangs on no samples");
-    // With one standard error all boundaries are evaluated, whatever the search.
-    let report = report(&["--choose", "best", "--one-standard-error", "--search", "adaptive"]);
-    assert_eq!(report["options"]["one_standard_error"], true);
-    assert_eq!(report["curve"].as_array().unwrap().len(), 7);
-    assert_eq!(report["work"].get("error_probability"), None);
-    let shares = report["stability"].as_array().unwrap().iter().map(|share| share["share"].as_f64().unwrap());
-    assert!((shares.sum::<f64>() - 1.0).abs() < 1e-9);
-    assert!(report["chosen"]["reason"].as_str().unwrap().contains("within one standard error of the lowest"));
-}
-
-#[test]
-fn held_out_samples_have_no_part_in_the_choice() {
-    let folder = TempDir::new().unwrap();
-    let report = |more: &[&str]| {
-        let text = stdout(slim(folder.path(), &[&["--force", "--boundary", "3"], more].concat()).success());
-        (read_json(&folder.path().join("out/slim_report.json")), text)
-    };
-    let all = report(&[]).0;
-    assert_eq!(all.get("held_out"), None);
-    let (split, text) = report(&["--holdout", "25%"]);
-    let (choosing, held_out) = (&split["samples"], &split["held_out"]);
-    assert_eq!((&choosing["count"], &held_out["samples"]["count"]), (&json!(9), &json!(3)));
-    assert_eq!(held_out["share"], 0.25);
-    let tokens = |samples: &Value| samples["answer_tokens"].as_u64().unwrap();
-    assert_eq!(tokens(choosing) + tokens(&held_out["samples"]), tokens(&all["samples"]));
-    assert!(text.contains("held out: 3 samples"), "{text}");
-    assert_eq!(held_out["chosen"]["boundary"], 3);
-
-    // What each part says of a boundary adds up to what all samples say.
-    let loss = |report: &Value, place: usize| report["curve"][place]["loss"].as_f64().unwrap();
-    for (name, place) in [("base", 0), ("chosen", 3), ("whole", 6)] {
-        let part = held_out[name]["loss"].as_f64().unwrap() * tokens(&held_out["samples"]) as f64;
-        let sum = loss(&split, place) * tokens(choosing) as f64 + part;
-        assert!((sum / tokens(&all["samples"]) as f64 - loss(&all, place)).abs() < 1e-5, "{name}");
-    }
-
-    // A file of its own; the same file again is pointed out.
-    let assert = slim(
-        folder.path(),
-        &["--force", "--boundary", "3", "--test", fixture("pico/samples.tokens.jsonl").to_str().unwrap()],
-    );
-    let stderr = String::from_utf8_lossy(&assert.success().get_output().stderr).into_owned();
-    assert!(stderr.contains("12 of the 12 held-out samples are also among those that choose"), "{stderr}");
-    let same = read_json(&folder.path().join("out/slim_report.json"));
-    assert_eq!(same["held_out"].get("share"), None);
-    let close = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-6;
-    assert!(close(&same["held_out"]["chosen"]["loss"], &same["chosen"]["loss"]));
-    assert!(close(&same["held_out"]["difference_at_most"], &same["curve"][3]["difference_at_most"]));
 }
 
 #[test]

@@ -70,3 +70,25 @@ pub fn write_config(folder: &Path, more: Value) {
     }
     fs::write(folder.join("adapter_config.json"), config.to_string()).unwrap();
 }
+
+/// A pico adapter with six layers.
+pub const ADAPTER: &str = "pico/llama-llama3-rope/adapter";
+
+/// Runs `slim` on it in `folder`, into `out`.
+pub fn slim(folder: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+    lora_slim()
+        .current_dir(folder)
+        .arg("slim")
+        .arg(fixture(ADAPTER))
+        .arg("--base")
+        .arg(fixture("pico/llama-llama3-rope/base"))
+        .arg("--samples")
+        .arg(fixture("pico/samples.tokens.jsonl"))
+        .args(["-o", "out"])
+        .args(more)
+        .assert()
+}
+
+pub fn stdout(assert: assert_cmd::assert::Assert) -> String {
+    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
+}
