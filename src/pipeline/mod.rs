@@ -1,23 +1,21 @@
 //! The stages put together: the only module that knows all of them.
 
+mod describe;
 mod held_out;
 mod prepare;
 
 use std::path::{Path, PathBuf};
 
 use crate::adapter::keys::is_of_tower;
-use crate::adapter::{Adapter, Cut, config};
+use crate::adapter::{Adapter, Cut};
 use crate::base::{self, BasePath};
 use crate::choice::stability::stability;
 use crate::choice::{self, Choice};
-use crate::error::{BaseError, ChoiceError, FileError, Result};
+use crate::error::{BaseError, ChoiceError, Result};
 use crate::files;
 use crate::kernel::Arithmetic;
 use crate::model::{Ends, Model};
-use crate::report::{
-    AdapterInput, BaseInput, ChangedSample, ChoiceOptions, CurvePoint, DroppedPoint, InputFile, LayerShare, Output,
-    Report, SCHEMA_VERSION, Tool, WorkDone, changed,
-};
+use crate::report::{ChoiceOptions, Report, SCHEMA_VERSION, Tool, WorkDone};
 use crate::samples::{ReadOptions, Sample};
 use crate::search::{self, Dropped};
 use crate::settings::{self, HeldOutFrom};
@@ -83,13 +81,13 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     };
     let output = match choice.boundary {
         0 => None,
-        boundary => Some(describe_output(&adapter, &Cut::below(&adapter, boundary)?)),
+        boundary => Some(describe::output(&adapter, &Cut::below(&adapter, boundary)?)),
     };
     let report = Report {
         schema_version: SCHEMA_VERSION,
         tool: Tool::THIS,
-        adapter: describe_adapter(&request.adapter, &adapter)?,
-        base: Some(describe_base(request, &adapter, &model)?),
+        adapter: describe::adapter(&request.adapter, &adapter)?,
+        base: Some(describe::base(request, &adapter, &model)?),
         samples: Some(choosing.description.clone()),
         options: Some(ChoiceOptions {
             rule: request.choice.rule,
@@ -99,8 +97,8 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
             max_layers: request.limits.max_layers,
             max_bytes: request.limits.max_bytes,
         }),
-        curve: describe_curve(&curve, &adapter, &request.choice),
-        dropped: dropped.iter().map(describe_dropped).collect(),
+        curve: describe::curve(&curve, &adapter, &request.choice),
+        dropped: dropped.iter().map(describe::dropped).collect(),
         work: Some(WorkDone {
             passes: curve.work.passes,
             layer_tokens: curve.work.layer_tokens,
@@ -111,8 +109,8 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         stability: stability(&curve, &request.choice, allowed),
         held_out,
         output,
-        layers: describe_layers(&adapter, choice.boundary)?,
-        changed: describe_changed(&choosing, &curve, choice.boundary),
+        layers: describe::layers(&adapter, choice.boundary)?,
+        changed: describe::changed(&choosing, &curve, choice.boundary),
     };
     Ok(Evaluation { adapter, base, curve, choice, report })
 }
@@ -146,7 +144,7 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
     Ok(Report {
         schema_version: SCHEMA_VERSION,
         tool: Tool::THIS,
-        adapter: describe_adapter(name, adapter)?,
+        adapter: describe::adapter(name, adapter)?,
         base: None,
         samples: None,
         options: None,
@@ -156,7 +154,7 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
         chosen: None,
         stability: Vec::new(),
         held_out: None,
-        output: Some(describe_output(adapter, cut)),
+        output: Some(describe::output(adapter, cut)),
         layers: Vec::new(),
         changed: Vec::new(),
     })
@@ -215,86 +213,4 @@ fn limit_too_small(limits: &settings::Limits, adapter: &Adapter) -> ChoiceError 
         _ => (format!("`--max-layers {}`", limits.max_layers.unwrap_or(0)), "1 layer".into()),
     };
     ChoiceError::LimitTooSmall { limit, smallest }
-}
-
-fn describe_file(path: &Path, hash: bool) -> Result<InputFile> {
-    Ok(InputFile {
-        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        bytes: path.metadata().map_err(FileError::read(path))?.len(),
-        sha256: if hash { Some(files::sha256(path)?) } else { None },
-    })
-}
-
-fn describe_adapter(name: &str, adapter: &Adapter) -> Result<AdapterInput> {
-    let config = adapter.path.join(config::FILE_NAME);
-    let files = std::iter::once(config.as_path()).chain(adapter.weights.files());
-    Ok(AdapterInput {
-        path: name.into(),
-        files: files.map(|file| describe_file(file, true)).collect::<Result<_>>()?,
-        rank: adapter.config.rank,
-        alpha: adapter.config.alpha,
-        layers: adapter.layers().into_iter().collect(),
-    })
-}
-
-fn describe_base(request: &Request, adapter: &Adapter, model: &Model) -> Result<BaseInput> {
-    let named = request.base.as_deref().or(adapter.config.text("base_model_name_or_path"));
-    Ok(BaseInput {
-        path: named.unwrap_or_default().into(),
-        files: model.files().map(|file| describe_file(file, false)).collect::<Result<_>>()?,
-        family: model.config.family.model_types[0].into(),
-        layers: model.config.layers,
-        arithmetic: request.arithmetic.to_string(),
-    })
-}
-
-fn describe_curve(curve: &Curve, adapter: &Adapter, options: &choice::Options) -> Vec<CurvePoint> {
-    choice::verdicts(curve, options)
-        .into_iter()
-        .zip(&curve.points)
-        .map(|(verdict, point)| CurvePoint {
-            boundary: verdict.boundary,
-            loss: verdict.loss,
-            gain_kept: verdict.gain_kept,
-            difference: verdict.difference,
-            difference_at_most: verdict.difference_at_most,
-            token_accuracy: curve.token_accuracy(point),
-            exact_match: curve.exact_match(point),
-            bytes: adapter.bytes_below(verdict.boundary),
-            per_sample: point.per_sample.clone(),
-        })
-        .collect()
-}
-
-fn describe_dropped(dropped: &Dropped) -> DroppedPoint {
-    DroppedPoint { boundary: dropped.boundary, samples: dropped.samples, difference: dropped.difference }
-}
-
-fn describe_layers(adapter: &Adapter, boundary: usize) -> Result<Vec<LayerShare>> {
-    let norms = adapter.layer_norms()?;
-    let share = |(layer, bytes)| LayerShare { layer, bytes, norm: norms.get(&layer).copied(), kept: layer < boundary };
-    Ok(adapter.layer_bytes().into_iter().map(share).collect())
-}
-
-/// The samples that change most between the whole adapter, the curve's last point, and the chosen boundary.
-fn describe_changed(prepared: &prepare::Prepared, curve: &Curve, boundary: usize) -> Vec<ChangedSample> {
-    let chosen = curve.points.iter().find(|point| point.boundary == boundary);
-    let (Some(whole), Some(chosen)) = (curve.points.last(), chosen) else { return Vec::new() };
-    let scored = prepared.samples.iter().zip(&prepared.excerpts).map(|(sample, excerpt)| changed::Scored {
-        line: sample.line,
-        answer_tokens: sample.answers(),
-        excerpt: excerpt.clone(),
-    });
-    changed::most_changed(&scored.collect::<Vec<_>>(), &whole.per_sample, &chosen.per_sample)
-}
-
-fn describe_output(adapter: &Adapter, cut: &Cut) -> Output {
-    let (tensors_after, bytes_after) = cut.kept_size();
-    Output {
-        kept_layers: cut.kept_layers.iter().copied().collect(),
-        tensors_before: adapter.tensors().count(),
-        tensors_after,
-        bytes_before: adapter.bytes_below(usize::MAX),
-        bytes_after,
-    }
 }

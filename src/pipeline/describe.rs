@@ -1,0 +1,98 @@
+//! From what the stages found to the parts of the report.
+
+use std::path::Path;
+
+use super::Request;
+use super::prepare::Prepared;
+use crate::adapter::{Adapter, Cut, config};
+use crate::choice;
+use crate::error::{FileError, Result};
+use crate::files;
+use crate::model::Model;
+use crate::report::{
+    AdapterInput, BaseInput, ChangedSample, CurvePoint, DroppedPoint, InputFile, LayerShare, Output, changed,
+};
+use crate::search::Dropped;
+use crate::sweep::Curve;
+
+fn input_file(path: &Path, hash: bool) -> Result<InputFile> {
+    Ok(InputFile {
+        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        bytes: path.metadata().map_err(FileError::read(path))?.len(),
+        sha256: if hash { Some(files::sha256(path)?) } else { None },
+    })
+}
+
+pub fn adapter(name: &str, adapter: &Adapter) -> Result<AdapterInput> {
+    let config = adapter.path.join(config::FILE_NAME);
+    let files = std::iter::once(config.as_path()).chain(adapter.weights.files());
+    Ok(AdapterInput {
+        path: name.into(),
+        files: files.map(|file| input_file(file, true)).collect::<Result<_>>()?,
+        rank: adapter.config.rank,
+        alpha: adapter.config.alpha,
+        layers: adapter.layers().into_iter().collect(),
+    })
+}
+
+pub fn base(request: &Request, adapter: &Adapter, model: &Model) -> Result<BaseInput> {
+    let named = request.base.as_deref().or(adapter.config.text("base_model_name_or_path"));
+    Ok(BaseInput {
+        path: named.unwrap_or_default().into(),
+        files: model.files().map(|file| input_file(file, false)).collect::<Result<_>>()?,
+        family: model.config.family.model_types[0].into(),
+        layers: model.config.layers,
+        arithmetic: request.arithmetic.to_string(),
+    })
+}
+
+pub fn curve(curve: &Curve, adapter: &Adapter, options: &choice::Options) -> Vec<CurvePoint> {
+    choice::verdicts(curve, options)
+        .into_iter()
+        .zip(&curve.points)
+        .map(|(verdict, point)| CurvePoint {
+            boundary: verdict.boundary,
+            loss: verdict.loss,
+            gain_kept: verdict.gain_kept,
+            difference: verdict.difference,
+            difference_at_most: verdict.difference_at_most,
+            token_accuracy: curve.token_accuracy(point),
+            exact_match: curve.exact_match(point),
+            bytes: adapter.bytes_below(verdict.boundary),
+            per_sample: point.per_sample.clone(),
+        })
+        .collect()
+}
+
+pub fn dropped(dropped: &Dropped) -> DroppedPoint {
+    DroppedPoint { boundary: dropped.boundary, samples: dropped.samples, difference: dropped.difference }
+}
+
+pub fn layers(adapter: &Adapter, boundary: usize) -> Result<Vec<LayerShare>> {
+    let norms = adapter.layer_norms()?;
+    let share = |(layer, bytes)| LayerShare { layer, bytes, norm: norms.get(&layer).copied(), kept: layer < boundary };
+    Ok(adapter.layer_bytes().into_iter().map(share).collect())
+}
+
+/// The samples that change most between the whole adapter, the curve's last point, and the chosen boundary.
+pub fn changed(prepared: &Prepared, curve: &Curve, boundary: usize) -> Vec<ChangedSample> {
+    let chosen = curve.points.iter().find(|point| point.boundary == boundary);
+    let (Some(whole), Some(chosen)) = (curve.points.last(), chosen) else { return Vec::new() };
+    let scored = prepared.samples.iter().zip(&prepared.excerpts).map(|(sample, excerpt)| changed::Scored {
+        line: sample.line,
+        answer_tokens: sample.answers(),
+        excerpt: excerpt.clone(),
+    });
+    changed::most_changed(&scored.collect::<Vec<_>>(), &whole.per_sample, &chosen.per_sample)
+}
+
+pub fn output(adapter: &Adapter, cut: &Cut) -> Output {
+    let (tensors_after, bytes_after) = cut.kept_size();
+    Output {
+        kept_layers: cut.kept_layers.iter().copied().collect(),
+        tensors_before: adapter.tensors().count(),
+        tensors_after,
+        bytes_before: adapter.bytes_below(usize::MAX),
+        bytes_after,
+    }
+}
