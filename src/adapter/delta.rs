@@ -58,6 +58,21 @@ impl Delta {
         self
     }
 
+    /// Multiplies the scaling: that of the bias too, as `lora_alpha` would.
+    pub fn scale(&mut self, factor: f64) -> Result<()> {
+        if factor == 1.0 {
+            return Ok(());
+        }
+        match &mut self.change {
+            Change::LowRank { scaling, .. } => *scaling *= factor,
+            Change::Dense(matrix) => *matrix = (&*matrix * factor)?,
+        }
+        if let Some(bias) = &mut self.bias {
+            *bias = (&*bias * factor)?;
+        }
+        Ok(())
+    }
+
     /// What is added to the outputs, without the bias, for inputs `x` (rows, inputs): (rows, outputs).
     ///
     /// The order is PEFT's, `lora_B(lora_A(x)) * scaling`: the product B·A is never formed, neither here nor merged
@@ -155,6 +170,10 @@ impl ExpertStack {
         let experts = rows / rank.max(1);
         let (a, b) = (a.reshape((experts, rank, inputs))?, b.reshape((outputs, rank, experts))?);
         Ok(Self { a, b, scaling })
+    }
+
+    pub fn scale(&mut self, factor: f64) {
+        self.scaling *= factor;
     }
 
     /// As [`Delta::squared_norm`], over all experts.

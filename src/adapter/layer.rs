@@ -20,6 +20,19 @@ pub struct LayerAdapter {
     pub saved: BTreeMap<String, Tensor>,
 }
 
+impl LayerAdapter {
+    /// The same changes with the scaling of each module multiplied; by 0, the module is left out. What takes the place of
+    /// a weight of the base model does so at any other strength.
+    pub fn scaled(mut self, strength_of: impl Fn(&str) -> f64) -> candle_core::Result<Self> {
+        self.deltas.retain(|module, _| strength_of(module) != 0.0);
+        self.stacks.retain(|parameter, _| strength_of(parameter) != 0.0);
+        self.saved.retain(|tensor, _| strength_of(tensor.rsplit_once('.').map_or(tensor, |(module, _)| module)) != 0.0);
+        self.deltas.iter_mut().try_for_each(|(module, delta)| delta.scale(strength_of(module)))?;
+        self.stacks.iter_mut().for_each(|(parameter, stack)| stack.scale(strength_of(parameter)));
+        Ok(self)
+    }
+}
+
 /// The tensors of one module by their part.
 type Parts<'a> = BTreeMap<Part, &'a str>;
 

@@ -1,11 +1,14 @@
 //! The layers that streams go through: as the base model has them, and as each adapter makes them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use candle_core::Device;
 use rayon::prelude::*;
 
+use super::profile::Strength;
 use super::walk::Stream;
+use crate::adapter::LayerAdapter;
 use crate::error::Result;
 use crate::model::{Ends, Expert, Layer, Model};
 
@@ -34,6 +37,12 @@ impl<'a> BaseLayers<'a> {
     }
 }
 
+/// What a stream's way has been given.
+fn find<'t, T>(by_way: &'t [(Way, T)], stream: &Stream) -> Option<&'t T> {
+    let way = way_of(stream)?;
+    by_way.iter().find(|(other, _)| *other == way).map(|(_, found)| found)
+}
+
 /// Works on every stream: side by side on a processor, one after the other elsewhere.
 ///
 /// Elsewhere all work has to come from the thread that loads the layers: on CUDA candle gives each thread a queue of its
@@ -53,26 +62,43 @@ pub fn for_each_stream(
 /// A layer as it is in the base model, and as the adapters make it.
 pub struct AdaptedLayer<'a> {
     base: Layer<'a>,
-    /// By adapter, of those that any stream has on here.
-    adapted: BTreeMap<usize, Layer<'a>>,
-    index: usize,
+    /// For each way in which any stream has an adapter on here.
+    adapted: Vec<(Way, Layer<'a>)>,
+}
+
+/// An adapter, and how strongly it acts.
+type Way = (usize, Strength);
+
+/// How the layer is for a stream; `None` as in the base model.
+fn way_of(stream: &Stream) -> Option<Way> {
+    Some((stream.adapter, stream.strength)).filter(|_| stream.strength != Strength::NONE)
 }
 
 impl<'a> AdaptedLayer<'a> {
     pub fn load(layers: &mut BaseLayers<'a>, ends: &[Ends], index: usize, streams: &[&mut Stream]) -> Result<Self> {
         let (model, base) = (layers.model, layers.load(index)?);
-        let wanted: BTreeSet<usize> =
-            streams.iter().filter(|stream| index < stream.boundary).map(|stream| stream.adapter).collect();
-        let adapt =
-            |adapter: usize| Ok((adapter, base.adapted(ends[adapter].adapter().load_layer(index, model.device())?)?));
-        let adapted = wanted.into_iter().map(adapt).collect::<Result<_>>()?;
-        Ok(Self { base, adapted, index })
+        let mut loaded: BTreeMap<usize, LayerAdapter> = BTreeMap::new();
+        let mut adapted: Vec<(Way, Layer)> = Vec::new();
+        for way in streams.iter().filter_map(|stream| way_of(stream)) {
+            let (adapter, strength) = way;
+            if adapted.iter().any(|(other, _)| *other == way) {
+                continue;
+            }
+            if let Entry::Vacant(place) = loaded.entry(adapter) {
+                place.insert(ends[adapter].adapter().load_layer(index, model.device())?);
+            }
+            let strength_of = |module: &str| match model.config.family.is_of_attention(module) {
+                true => strength.attention,
+                false => strength.mlp,
+            };
+            adapted.push((way, base.adapted(loaded[&adapter].clone().scaled(strength_of)?)?));
+        }
+        Ok(Self { base, adapted })
     }
 
     /// The layer as a stream has it.
     pub fn of(&self, stream: &Stream) -> &Layer<'a> {
-        let adapted = self.adapted.get(&stream.adapter).filter(|_| self.index < stream.boundary);
-        adapted.unwrap_or(&self.base)
+        find(&self.adapted, stream).unwrap_or(&self.base)
     }
 
     /// Takes all streams through the layer's experts: each is read once, and only if a token goes to it.
@@ -83,9 +109,8 @@ impl<'a> AdaptedLayer<'a> {
                 continue;
             }
             let expert = self.base.expert(number)?;
-            let adapted =
-                self.adapted.iter().map(|(&adapter, layer)| Ok((adapter, layer.adapted_expert(number, &expert)?)));
-            let adapted = adapted.collect::<Result<BTreeMap<usize, Expert>>>()?;
+            let adapted = self.adapted.iter().map(|(way, layer)| Ok((*way, layer.adapted_expert(number, &expert)?)));
+            let adapted = adapted.collect::<Result<Vec<(Way, Expert)>>>()?;
             for_each_stream(streams, device, |stream| self.add_expert(stream, number, &expert, &adapted))?;
         }
         for stream in streams.iter_mut() {
@@ -102,10 +127,10 @@ impl<'a> AdaptedLayer<'a> {
         stream: &mut Stream,
         number: usize,
         expert: &Expert,
-        adapted: &BTreeMap<usize, Expert>,
+        adapted: &[(Way, Expert)],
     ) -> candle_core::Result<()> {
         let layer = self.of(stream);
-        let expert = adapted.get(&stream.adapter).filter(|_| self.index < stream.boundary).unwrap_or(expert);
+        let expert = find(adapted, stream).unwrap_or(expert);
         if let Some(routed) = stream.routed.as_mut().filter(|routed| routed.goes_to(number)) {
             stream.hidden = layer.add_expert(&stream.hidden, routed, number, expert)?;
         }

@@ -20,6 +20,7 @@
 
 mod budget;
 mod layers;
+mod profile;
 mod walk;
 
 use std::collections::BTreeSet;
@@ -28,11 +29,12 @@ use candle_core::Device;
 
 use crate::adapter::Adapter;
 use crate::error::{Result, SweepError};
-use crate::model::Ends;
+use crate::model::{Ends, Outcome};
 use crate::samples::Sample;
 use crate::samples::batch::{self, Batch};
 use budget::Budget;
 use layers::BaseLayers;
+pub use profile::{Profile, Strength};
 use walk::{Trail, Walk};
 
 /// What the sweep is given besides model, adapters and samples.
@@ -51,6 +53,13 @@ pub struct Point {
     /// Negative log-likelihood of each sample's answer tokens, summed, in nats.
     pub per_sample: Vec<f64>,
     /// How many answer tokens of each sample are right: no other word is likelier, given all tokens before.
+    pub right: Vec<usize>,
+}
+
+/// What a profile makes of the samples, as a [`Point`] has it of a boundary.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scores {
+    pub per_sample: Vec<f64>,
     pub right: Vec<usize>,
 }
 
@@ -103,6 +112,19 @@ pub fn sweep(ends: &[Ends], samples: &[Sample], options: &Options, watch: Watch)
     Ok(curves.into_iter().zip(&sweep.work).map(curve).collect())
 }
 
+/// Evaluates profiles of an adapter on `samples`.
+pub fn profiles(
+    ends: &Ends,
+    samples: &[Sample],
+    profiles: Vec<Profile>,
+    options: &Options,
+    watch: Watch,
+) -> Result<Vec<Scores>> {
+    let all = vec![(0..samples.len()).collect()];
+    let mut sweep = Sweep::of_streams(profiles.len(), std::slice::from_ref(ends), samples, all, options)?;
+    Ok(sweep.run_profiles(0, &[profiles], watch)?.remove(0))
+}
+
 /// The layer tokens of evaluating all candidates of an adapter, to tell what a search saved.
 pub fn exhaustive_work(ends: &Ends, samples: &[Sample], options: &Options) -> Result<u64> {
     let passes = layer_passes(ends.model().config.layers, &candidates(ends.adapter()));
@@ -138,13 +160,25 @@ struct Part {
 }
 
 impl<'a> Sweep<'a> {
-    /// Lays out samples, in parts of which each is a list of their places, for sweeps over the adapters of `ends`.
+    /// Lays out samples, in parts of which each is a list of their places, for sweeps over the boundaries of the adapters of
+    /// `ends`.
     pub fn new(ends: &'a [Ends<'a>], samples: &[Sample], parts: Vec<Vec<usize>>, options: &'a Options) -> Result<Self> {
+        let streams = ends.iter().map(|ends| candidates(ends.adapter()).len()).sum();
+        Self::of_streams(streams, ends, samples, parts, options)
+    }
+
+    /// As [`Sweep::new`], where at most `streams` evaluations go through the model side by side.
+    fn of_streams(
+        streams: usize,
+        ends: &'a [Ends<'a>],
+        samples: &[Sample],
+        parts: Vec<Vec<usize>>,
+        options: &'a Options,
+    ) -> Result<Self> {
         let model = ends.first().ok_or(SweepError::NoCommonBase)?.model();
         if ends.iter().any(|other| !std::ptr::eq(other.model(), model)) {
             return Err(SweepError::NoCommonBase.into());
         }
-        let streams = ends.iter().map(|ends| candidates(ends.adapter()).len()).sum();
         let mut budget = Budget::new(model, streams, options.memory);
         let longest = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
         let tokens = budget.tokens_per_pass(longest)?;
@@ -168,14 +202,28 @@ impl<'a> Sweep<'a> {
     /// Evaluates boundaries of each adapter, none of those that do not take part, on the samples of a part, in whose
     /// order the losses are.
     pub fn run(&mut self, part: usize, boundaries: &[BTreeSet<usize>], watch: Watch) -> Result<Vec<Vec<Point>>> {
+        let layers = self.ends[0].model().config.layers;
+        let profiles_of = |boundaries: &BTreeSet<usize>| -> Vec<Profile> {
+            boundaries.iter().map(|&boundary| Profile::below(boundary, layers)).collect()
+        };
+        let profiles: Vec<Vec<Profile>> = boundaries.iter().map(profiles_of).collect();
+        let scores = self.run_profiles(part, &profiles, watch)?;
+        let points = |(boundaries, scores): (&BTreeSet<usize>, Vec<Scores>)| {
+            let point = |(&boundary, Scores { per_sample, right })| Point { boundary, per_sample, right };
+            boundaries.iter().zip(scores).map(point).collect()
+        };
+        Ok(boundaries.iter().zip(scores).map(points).collect())
+    }
+
+    /// Evaluates profiles of each adapter, none of those that do not take part, on the samples of a part.
+    fn run_profiles(&mut self, part: usize, profiles: &[Vec<Profile>], watch: Watch) -> Result<Vec<Vec<Scores>>> {
         let Part { samples, batches, trails } = &mut self.parts[part];
-        let count = samples.len();
-        let empty = |&boundary: &usize| Point { boundary, per_sample: vec![0.0; count], right: vec![0; count] };
-        let mut curves: Vec<Vec<Point>> =
-            boundaries.iter().map(|boundaries| boundaries.iter().map(empty).collect()).collect();
+        let empty = Scores { per_sample: vec![0.0; samples.len()], right: vec![0; samples.len()] };
+        let mut scores: Vec<Vec<Scores>> =
+            profiles.iter().map(|profiles| vec![empty.clone(); profiles.len()]).collect();
         let walk = |batch| Walk {
             ends: self.ends,
-            boundaries,
+            profiles,
             batch,
             side_by_side: self.budget.streams_side_by_side(batch.tokens(), &self.options.device),
         };
@@ -189,27 +237,36 @@ impl<'a> Sweep<'a> {
                 watch(Step { pass, passes, layer, done, total })
             };
             let outcomes = walk(batch).outcomes(&mut self.layers, trails, &mut step)?;
-            for (points, outcomes) in curves.iter_mut().zip(outcomes) {
-                for (point, outcomes) in points.iter_mut().zip(outcomes) {
-                    for (place, answers) in &batch.samples {
-                        let outcomes = &outcomes[answers.clone()];
-                        let loss: f64 = outcomes.iter().map(|outcome| outcome.loss).sum();
-                        if !loss.is_finite() {
-                            let (boundary, sample) = (point.boundary, samples[*place] + 1);
-                            return Err(SweepError::NotFinite { boundary, sample }.into());
-                        }
-                        point.per_sample[*place] = loss;
-                        point.right[*place] = outcomes.iter().filter(|outcome| outcome.right).count();
+            for (adapter, outcomes) in outcomes.into_iter().enumerate() {
+                for (profile, outcomes) in outcomes.iter().enumerate() {
+                    if let Err(place) = scores[adapter][profile].add(batch, outcomes) {
+                        let (boundary, sample) = (profiles[adapter][profile].top(), samples[place] + 1);
+                        return Err(SweepError::NotFinite { boundary, sample }.into());
                     }
                 }
             }
         }
-        for (adapter, work) in self.work.iter_mut().enumerate().filter(|(adapter, _)| !boundaries[*adapter].is_empty())
-        {
+        for (adapter, work) in self.work.iter_mut().enumerate().filter(|(adapter, _)| !profiles[*adapter].is_empty()) {
             work.passes += passes;
             work.layer_tokens += costs.iter().map(|costs| costs[adapter]).sum::<u64>();
         }
-        Ok(curves)
+        Ok(scores)
+    }
+}
+
+impl Scores {
+    /// Takes in what a batch's answer tokens came to; the place of a sample whose loss is no number is an error.
+    fn add(&mut self, batch: &Batch, outcomes: &[Outcome]) -> std::result::Result<(), usize> {
+        for (place, answers) in &batch.samples {
+            let outcomes = &outcomes[answers.clone()];
+            let loss: f64 = outcomes.iter().map(|outcome| outcome.loss).sum();
+            if !loss.is_finite() {
+                return Err(*place);
+            }
+            self.per_sample[*place] = loss;
+            self.right[*place] = outcomes.iter().filter(|outcome| outcome.right).count();
+        }
+        Ok(())
     }
 }
 

@@ -1,26 +1,27 @@
-//! One walk of a batch through the layers: which streams there are, where they fork, and what comes of them.
+//! One walk of a batch through the layers: which streams there are, where they part, and what comes of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Tensor;
 
 use super::layers::{AdaptedLayer, BaseLayers, for_each_stream};
+use super::profile::{self, Profile, Strength};
 use crate::error::{Result, SweepError};
 use crate::model::{Ends, Model, Outcome, Pass, Routed};
 use crate::samples::batch::Batch;
 
-/// A batch and the boundaries to evaluate on it.
+/// A batch and the profiles to evaluate on it.
 pub struct Walk<'a> {
     /// The adapters, of one base model.
     pub ends: &'a [Ends<'a>],
     /// By adapter; none where it does not take part.
-    pub boundaries: &'a [BTreeSet<usize>],
+    pub profiles: &'a [Vec<Profile>],
     pub batch: &'a Batch,
     /// The streams that go through a layer at the same time.
     pub side_by_side: usize,
 }
 
-/// The states of a prefix stream before layers, kept for boundaries that may be asked for later.
+/// The states before layers of the stream with the whole adapter, kept for boundaries that may be asked for later.
 pub struct Trail {
     /// The boundaries that may be asked for at all.
     wanted: BTreeSet<usize>,
@@ -31,22 +32,22 @@ impl Trail {
     pub fn new(wanted: BTreeSet<usize>) -> Self {
         Self { wanted, hidden: BTreeMap::new() }
     }
-
-    fn covers(&self, boundaries: &BTreeSet<usize>) -> bool {
-        boundaries.iter().all(|boundary| self.hidden.contains_key(boundary))
-    }
-
-    fn keep(&mut self, layer: usize, hidden: &Tensor) {
-        if self.wanted.contains(&layer) {
-            self.hidden.insert(layer, hidden.clone());
-        }
-    }
 }
 
-/// The hidden states of a batch for one boundary of one adapter.
+/// One evaluation: an adapter, and the place of one of its profiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Member {
+    adapter: usize,
+    profile: usize,
+}
+
+/// The hidden states of a batch for all evaluations that are the same so far.
 pub(super) struct Stream {
+    /// The adapter that acts on it.
     pub adapter: usize,
-    pub boundary: usize,
+    members: Vec<Member>,
+    /// How the adapter acts in the layer that the stream is in.
+    pub strength: Strength,
     /// (tokens of the batch, hidden)
     pub hidden: Tensor,
     /// What waits for the experts of the layer that the stream is in.
@@ -54,8 +55,24 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    fn new(adapter: usize, boundary: usize, hidden: Tensor) -> Self {
-        Self { adapter, boundary, hidden, routed: None }
+    fn new(adapter: usize, members: Vec<Member>, hidden: Tensor) -> Self {
+        Self { adapter, members, strength: Strength::NONE, hidden, routed: None }
+    }
+
+    /// The stream before layer `layer`, one for each strength that its members have there.
+    fn part(self, walk: &Walk, layer: usize) -> Vec<Stream> {
+        let mut parts: Vec<Stream> = Vec::new();
+        for &member in &self.members {
+            let strength = walk.profile(member).at(layer);
+            match parts.iter_mut().find(|part| part.strength == strength) {
+                Some(part) => part.members.push(member),
+                None => {
+                    let stream = Stream::new(self.adapter, vec![member], self.hidden.clone());
+                    parts.push(Stream { strength, ..stream });
+                }
+            }
+        }
+        parts
     }
 
     /// Goes through a layer, but for its experts.
@@ -68,19 +85,18 @@ impl Stream {
 impl Walk<'_> {
     /// Tokens times layers that go through the decoder for each adapter.
     pub fn costs(&self, trails: &[Trail]) -> Vec<u64> {
-        let layers = self.model().config.layers;
         let cost = |adapter: usize| {
-            let own = self.own_boundaries(adapter);
-            let passes = match own.is_empty() || trails[adapter].covers(&own) {
-                true => own.iter().map(|boundary| (layers - boundary) as u64).sum(),
-                false => super::layer_passes(layers, &own),
-            };
-            passes * self.batch.tokens() as u64
+            let own = self.own_members(adapter);
+            let profiles: Vec<&Profile> = own.iter().map(|&member| self.profile(member)).collect();
+            let is_covered = self.is_covered(&own, &trails[adapter]);
+            let starts: Vec<usize> =
+                profiles.iter().map(|profile| if is_covered { profile.full_below() } else { 0 }).collect();
+            profile::layer_passes(&profiles, &starts) * self.batch.tokens() as u64
         };
         (0..self.ends.len()).map(cost).collect()
     }
 
-    /// The batch's answer tokens: `[adapter][boundary][answer]`. `step` is told of each layer and the
+    /// The batch's answer tokens: `[adapter][profile][answer]`. `step` is told of each layer and the
     /// tokens that went through it, and stops the walk with `false`.
     pub fn outcomes(
         &self,
@@ -90,27 +106,13 @@ impl Walk<'_> {
     ) -> Result<Vec<Vec<Vec<Outcome>>>> {
         let model = self.model();
         let pass = Pass::new(model, self.batch)?;
-        let own: Vec<BTreeSet<usize>> = (0..self.ends.len()).map(|adapter| self.own_boundaries(adapter)).collect();
-        let mut prefixes = self.prefixes(&own, trails)?;
-        let mut forks: Vec<Stream> = Vec::new();
-        let first = if prefixes.is_empty() { own.iter().flatten().min().copied().unwrap_or(0) } else { 0 };
-        for index in first..model.config.layers {
-            for (adapter, _) in own.iter().enumerate().filter(|(_, own)| own.contains(&index)) {
-                let prefix = prefixes.iter().find(|prefix| prefix.adapter == adapter);
-                let hidden = match prefix {
-                    Some(prefix) if index < prefix.boundary => Some(prefix.hidden.clone()),
-                    // It goes on as the stream of its own boundary.
-                    Some(_) => None,
-                    // No boundary is asked for twice.
-                    None => trails[adapter].hidden.remove(&index),
-                };
-                forks.extend(hidden.map(|hidden| Stream::new(adapter, index, hidden)));
-            }
-            let passing = |prefix: &&Stream| index < prefix.boundary && !own[prefix.adapter].contains(&index);
-            for prefix in prefixes.iter().filter(passing) {
-                trails[prefix.adapter].keep(index, &prefix.hidden);
-            }
-            let mut streams: Vec<&mut Stream> = forks.iter_mut().chain(&mut prefixes).collect();
+        let mut starting = self.starting_streams(trails)?;
+        let mut streams: Vec<Stream> = Vec::new();
+        for index in starting.keys().next().copied().unwrap_or(0)..model.config.layers {
+            streams.extend(starting.remove(&index).into_iter().flatten());
+            streams = streams.into_iter().flat_map(|stream| stream.part(self, index)).collect();
+            self.keep_trails(index, &streams, trails);
+            let mut streams: Vec<&mut Stream> = streams.iter_mut().collect();
             let layer = AdaptedLayer::load(layers, self.ends, index, &streams)?;
             for group in streams.chunks_mut(self.side_by_side) {
                 for_each_stream(group, model.device(), |stream| stream.advance(&layer, &pass))?;
@@ -120,48 +122,79 @@ impl Walk<'_> {
             }
             layer.add_experts(&mut streams, model.device())?;
         }
-        forks.extend(prefixes);
-        let outcomes = self.outcomes_of(forks, &pass)?;
-        let of_adapter = |(adapter, boundaries): (usize, &BTreeSet<usize>)| {
-            let of = |&boundary: &usize| outcomes[&(self.walks_for(adapter, boundary), boundary)].clone();
-            boundaries.iter().map(of).collect()
-        };
-        Ok(self.boundaries.iter().enumerate().map(of_adapter).collect())
+        streams.extend(starting.into_values().flatten());
+        self.outcomes_of(streams, &pass)
     }
 
     fn model(&self) -> &Model {
         self.ends[0].model()
     }
 
-    /// The adapter whose stream is also that of `adapter` at `boundary`: without layers, and with nothing outside of them,
-    /// all are the base model.
-    fn walks_for(&self, adapter: usize, boundary: usize) -> usize {
-        let is_base = |adapter: &usize| self.ends[*adapter].is_plain() && self.boundaries[*adapter].contains(&0);
-        match boundary == 0 && is_base(&adapter) {
-            true => (0..adapter).find(is_base).unwrap_or(adapter),
-            false => adapter,
+    fn profile(&self, member: Member) -> &Profile {
+        &self.profiles[member.adapter][member.profile]
+    }
+
+    /// The evaluations that go through the model as ones of this adapter. Without layers, and with nothing outside of them,
+    /// all adapters are the base model, which the first of them stands for.
+    fn own_members(&self, adapter: usize) -> Vec<Member> {
+        let members =
+            |adapter: usize| (0..self.profiles[adapter].len()).map(move |profile| Member { adapter, profile });
+        let is_base = |member: &Member| self.ends[member.adapter].is_plain() && self.profile(*member).top() == 0;
+        let mut bases = (0..self.ends.len()).flat_map(members).filter(is_base).peekable();
+        let stands_for_all = bases.peek().is_some_and(|first| first.adapter == adapter);
+        let mut own: Vec<Member> = members(adapter).filter(|member| !is_base(member)).collect();
+        if stands_for_all {
+            own.extend(bases);
         }
+        own
     }
 
-    /// The boundaries of an adapter that have a stream of their own.
-    fn own_boundaries(&self, adapter: usize) -> BTreeSet<usize> {
-        let is_own = |boundary: &usize| self.walks_for(adapter, *boundary) == adapter;
-        self.boundaries[adapter].iter().copied().filter(is_own).collect()
+    /// Whether all evaluations can start from what a trail has kept.
+    fn is_covered(&self, members: &[Member], trail: &Trail) -> bool {
+        members.iter().all(|&member| trail.hidden.contains_key(&self.profile(member).full_below()))
     }
 
-    /// The streams that others fork from, where no trail has their states already.
-    fn prefixes(&self, own: &[BTreeSet<usize>], trails: &[Trail]) -> Result<Vec<Stream>> {
-        let mut prefixes = Vec::new();
-        for (adapter, own) in own.iter().enumerate() {
-            if let Some(&last) = own.last().filter(|_| !trails[adapter].covers(own)) {
-                prefixes.push(Stream::new(adapter, last, self.ends[adapter].first_hidden(self.batch)?));
+    /// The streams before they part, by the layer that they start with. What is taken from a trail is not asked for again.
+    fn starting_streams(&self, trails: &mut [Trail]) -> Result<BTreeMap<usize, Vec<Stream>>> {
+        let mut starting: BTreeMap<usize, Vec<Stream>> = BTreeMap::new();
+        for (adapter, trail) in trails.iter_mut().enumerate() {
+            let own = self.own_members(adapter);
+            if own.is_empty() {
+                continue;
+            }
+            if !self.is_covered(&own, trail) {
+                let hidden = self.ends[adapter].first_hidden(self.batch)?;
+                starting.entry(0).or_default().push(Stream::new(adapter, own, hidden));
+                continue;
+            }
+            let mut by_layer: BTreeMap<usize, Vec<Member>> = BTreeMap::new();
+            for member in own {
+                by_layer.entry(self.profile(member).full_below()).or_default().push(member);
+            }
+            for (layer, members) in by_layer {
+                if let Some(hidden) = trail.hidden.remove(&layer) {
+                    starting.entry(layer).or_default().push(Stream::new(adapter, members, hidden));
+                }
             }
         }
-        Ok(prefixes)
+        Ok(starting)
     }
 
-    /// What streams behind the last layer make of the answers, by adapter and boundary. All that end alike share the head.
-    fn outcomes_of(&self, streams: Vec<Stream>, pass: &Pass) -> Result<BTreeMap<(usize, usize), Vec<Outcome>>> {
+    /// Keeps what boundaries at layer `layer` would start from, unless there is one already.
+    fn keep_trails(&self, layer: usize, streams: &[Stream], trails: &mut [Trail]) {
+        let is_asked_for =
+            |adapter: usize| self.profiles[adapter].contains(&Profile::below(layer, self.model().config.layers));
+        let goes_on_whole = |stream: &&Stream| self.profile(stream.members[0]).full_below() > layer;
+        for stream in streams.iter().filter(goes_on_whole) {
+            let trail = &mut trails[stream.adapter];
+            if trail.wanted.contains(&layer) && !is_asked_for(stream.adapter) {
+                trail.hidden.insert(layer, stream.hidden.clone());
+            }
+        }
+    }
+
+    /// What streams behind the last layer make of the answers, by adapter and profile. All that end alike share the head.
+    fn outcomes_of(&self, streams: Vec<Stream>, pass: &Pass) -> Result<Vec<Vec<Vec<Outcome>>>> {
         let head_of = |adapter: usize| match self.ends[adapter].is_plain() {
             true => self.ends.iter().position(Ends::is_plain).unwrap_or(adapter),
             false => adapter,
@@ -170,13 +203,17 @@ impl Walk<'_> {
         for stream in streams {
             by_head.entry(head_of(stream.adapter)).or_default().push(stream);
         }
-        let mut outcomes = BTreeMap::new();
+        let mut outcomes: Vec<Vec<Vec<Outcome>>> =
+            self.profiles.iter().map(|profiles| vec![Vec::new(); profiles.len()]).collect();
         for (head, streams) in by_head {
             let ends = &self.ends[head];
             let rows =
                 streams.iter().map(|stream| ends.answer_rows(&stream.hidden, pass)).collect::<Result<Vec<_>>>()?;
-            let names = streams.iter().map(|stream| (stream.adapter, stream.boundary));
-            outcomes.extend(names.zip(ends.outcomes(&rows, self.batch)?));
+            for (stream, found) in streams.iter().zip(ends.outcomes(&rows, self.batch)?) {
+                for member in &stream.members {
+                    outcomes[member.adapter][member.profile] = found.clone();
+                }
+            }
         }
         Ok(outcomes)
     }

@@ -56,6 +56,13 @@ impl Role {
         matches!(self, AttentionNorm | QueryNorm | KeyNorm | AttentionPostNorm | MlpNorm | MlpPostNorm)
     }
 
+    /// Whether the role is one in attention; all others are in the MLP.
+    pub fn is_of_attention(self) -> bool {
+        use Role::*;
+        let is_norm = matches!(self, AttentionNorm | QueryNorm | KeyNorm | AttentionPostNorm);
+        is_norm || matches!(self, Query | Key | Value | QueryKeyValue | Sinks | AttentionOut)
+    }
+
     /// Whether only layers without experts have it, or only those with experts; `None` for what all have.
     pub fn needs_experts(self) -> Option<bool> {
         use Role::*;
@@ -202,6 +209,11 @@ impl Family {
     /// The role of a module by its name inside a layer.
     pub fn role_of(&self, module: &str) -> Option<Role> {
         self.names().find(|(_, name, _)| *name == module).map(|&(role, _, _)| role)
+    }
+
+    /// Whether a module, by its name inside a layer, is one of attention; experts and all the rest are in the MLP.
+    pub fn is_of_attention(&self, module: &str) -> bool {
+        self.role_of(module).is_some_and(Role::is_of_attention)
     }
 
     /// The name of a role's module inside `blk.N` of a GGUF file.

@@ -1,0 +1,118 @@
+//! How strongly an adapter acts, layer by layer: the general form of a boundary.
+//!
+//! A boundary is the profile that is 1 below it and 0 from it on. Others have a scale, leave layers out anywhere, or one
+//! of a layer's two blocks. Evaluations share a stream as far as their profiles are equal.
+
+use std::collections::BTreeSet;
+
+/// How strongly the adapter acts in the two blocks of a layer: 0 is not at all, 1 as it was saved. In between, and above,
+/// it multiplies the scaling of every pair; what an adapter replaces rather than adds is there at any strength but 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Strength {
+    pub attention: f64,
+    pub mlp: f64,
+}
+
+impl Strength {
+    pub const NONE: Strength = Strength::of_both(0.0);
+    pub const FULL: Strength = Strength::of_both(1.0);
+
+    pub const fn of_both(strength: f64) -> Self {
+        Self { attention: strength, mlp: strength }
+    }
+}
+
+/// The strength in each decoder layer of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile(Vec<Strength>);
+
+impl Profile {
+    /// The profile of a boundary in a model of `layers` layers.
+    pub fn below(boundary: usize, layers: usize) -> Self {
+        Self::of_layers(&(0..boundary).collect(), layers)
+    }
+
+    /// Full strength in the layers `kept` of `layers`, none elsewhere.
+    pub fn of_layers(kept: &BTreeSet<usize>, layers: usize) -> Self {
+        Self::new((0..layers).map(|layer| if kept.contains(&layer) { Strength::FULL } else { Strength::NONE }))
+    }
+
+    pub fn new(strengths: impl IntoIterator<Item = Strength>) -> Self {
+        Self(strengths.into_iter().collect())
+    }
+
+    /// The same profile, each strength multiplied.
+    pub fn scaled(&self, scale: f64) -> Self {
+        Self::new(self.0.iter().map(|one| Strength { attention: one.attention * scale, mlp: one.mlp * scale }))
+    }
+
+    pub fn at(&self, layer: usize) -> Strength {
+        self.0[layer]
+    }
+
+    /// How many layers from the bottom on are at full strength.
+    pub(super) fn full_below(&self) -> usize {
+        self.0.iter().take_while(|&&strength| strength == Strength::FULL).count()
+    }
+
+    /// One more than the highest layer in which the adapter acts.
+    pub fn top(&self) -> usize {
+        self.0.iter().rposition(|&strength| strength != Strength::NONE).map_or(0, |layer| layer + 1)
+    }
+
+    /// Whether two profiles are equal in the layers up to `layer`, itself included.
+    fn agrees_up_to(&self, other: &Self, layer: usize) -> bool {
+        self.0[..=layer] == other.0[..=layer]
+    }
+}
+
+/// Streams times layers that evaluating `profiles` takes, each from its layer of `starts` on: those that are equal up to a
+/// layer go through it as one.
+pub(super) fn layer_passes(profiles: &[&Profile], starts: &[usize]) -> u64 {
+    let layers = profiles.first().map_or(0, |profile| profile.0.len());
+    let is_first_of_its_kind = |place: usize, layer: usize| {
+        let mut before = (0..place).filter(|&other| starts[other] <= layer);
+        starts[place] <= layer && !before.any(|other| profiles[other].agrees_up_to(profiles[place], layer))
+    };
+    let streams = |layer: usize| (0..profiles.len()).filter(|&place| is_first_of_its_kind(place, layer)).count();
+    (0..layers).map(|layer| streams(layer) as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boundaries_share_what_is_below_them() {
+        for (layers, boundaries) in
+            [(30, (0..=30).collect::<Vec<_>>()), (30, vec![0, 30]), (9, vec![2, 3, 7]), (4, vec![])]
+        {
+            let profiles: Vec<Profile> = boundaries.iter().map(|&boundary| Profile::below(boundary, layers)).collect();
+            let profiles: Vec<&Profile> = profiles.iter().collect();
+            let expected = match boundaries.is_empty() {
+                true => 0,
+                false => super::super::layer_passes(layers, &boundaries.iter().copied().collect()),
+            };
+            assert_eq!(layer_passes(&profiles, &vec![0; profiles.len()]), expected, "{boundaries:?}");
+        }
+    }
+
+    #[test]
+    fn what_differs_from_the_start_shares_nothing() {
+        let scales = [0.2, 0.4, 1.0].map(|scale| Profile::below(4, 6).scaled(scale));
+        let scales: Vec<&Profile> = scales.iter().collect();
+        assert_eq!(layer_passes(&scales, &[0; 3]), 18);
+        assert_eq!(layer_passes(&[scales[0], scales[0]], &[0; 2]), 6);
+        assert_eq!(layer_passes(&scales, &[0, 0, 4]), 14);
+    }
+
+    #[test]
+    fn tops_and_bottoms() {
+        let holes = Profile::of_layers(&BTreeSet::from([0, 1, 4]), 6);
+        assert_eq!((holes.full_below(), holes.top()), (2, 5));
+        let half = Profile::new([Strength::FULL, Strength { attention: 1.0, mlp: 0.0 }, Strength::NONE]);
+        assert_eq!((half.full_below(), half.top()), (1, 2));
+        assert_eq!(Profile::below(3, 6).scaled(0.5).full_below(), 0);
+        assert_eq!(Profile::below(0, 6).top(), 0);
+    }
+}
