@@ -17,27 +17,49 @@ use crate::error::{AdapterError, FileError, Result};
 use crate::files::Staging;
 use crate::report::REPORT_NAME;
 
-/// A decision about an adapter, ready to be written: the layers that stay.
+/// A decision about an adapter, ready to be written: the modules that stay.
 #[derive(Debug)]
 pub struct Cut<'a> {
     adapter: &'a Adapter,
+    /// The layers of which anything stays.
     pub kept_layers: BTreeSet<usize>,
+    dropped: BTreeSet<String>,
 }
 
 impl<'a> Cut<'a> {
     /// Keeps the layers of `layers` that the adapter has, and everything outside the decoder stack.
     pub fn new(adapter: &'a Adapter, layers: &BTreeSet<usize>) -> Result<Self> {
+        Self::keeping(adapter, |layer, _| layers.contains(&layer))
+    }
+
+    /// Keeps the layers below `boundary`.
+    pub fn below(adapter: &'a Adapter, boundary: usize) -> Result<Self> {
+        Self::keeping(adapter, |layer, _| layer < boundary)
+    }
+
+    /// Keeps the modules of the decoder stack of which `keeps` says so, given their layer and their name inside it
+    /// (`self_attn.q_proj`), and everything outside of the stack.
+    pub fn keeping(adapter: &'a Adapter, keeps: impl Fn(usize, &str) -> bool) -> Result<Self> {
         let refuse = |feature: String| AdapterError::CannotCut { path: adapter.path.clone(), feature };
         for key in ["layer_replication", "enable_lora"] {
             if adapter.config.flag(key) {
                 return Err(refuse(format!("`{key}`")).into());
             }
         }
-        let kept_layers: BTreeSet<usize> = adapter.layers().intersection(layers).copied().collect();
+        let (mut kept_layers, mut dropped) = (BTreeSet::new(), BTreeSet::new());
+        for tensor in adapter.tensors() {
+            let module = tensor.key.module;
+            let Some(layer) = adapter.layer_of(&module) else { continue };
+            if keeps(layer, adapter.inside_layer(&module, layer)) {
+                kept_layers.insert(layer);
+            } else {
+                dropped.insert(module);
+            }
+        }
         if kept_layers.is_empty() {
             return Err(AdapterError::NothingLeft { path: adapter.path.clone() }.into());
         }
-        let cut = Self { adapter, kept_layers };
+        let cut = Self { adapter, kept_layers, dropped };
         cut.check_can_be_said().map_err(refuse)?;
         Ok(cut)
     }
@@ -63,19 +85,12 @@ impl<'a> Cut<'a> {
         Ok(())
     }
 
-    /// Keeps the layers below `boundary`.
-    pub fn below(adapter: &'a Adapter, boundary: usize) -> Result<Self> {
-        Self::new(adapter, &(0..boundary).collect())
+    fn is_whole(&self) -> bool {
+        self.dropped.is_empty()
     }
 
-    /// Whether nothing is dropped.
-    pub fn is_whole(&self) -> bool {
-        self.kept_layers == self.adapter.layers()
-    }
-
-    /// What lies outside the layers is always kept.
     fn keeps(&self, module: &str) -> bool {
-        self.adapter.layer_of(module).is_none_or(|layer| self.kept_layers.contains(&layer))
+        !self.dropped.contains(module)
     }
 
     /// The tensors that stay, in the order of the file, or by name where there is no one file.
@@ -113,7 +128,12 @@ impl<'a> Cut<'a> {
 
     /// The modules of `modules_to_save` that stay.
     fn saved_modules(&self) -> BTreeSet<String> {
-        self.adapter.saved_modules().into_iter().filter(|module| self.keeps(module)).collect()
+        // What is saved may be larger than a module that has tensors.
+        let is_inside = |dropped: &String, saved: &str| {
+            dropped.strip_prefix(saved).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let stays = |saved: &String| !self.dropped.iter().any(|dropped| is_inside(dropped, saved));
+        self.adapter.saved_modules().into_iter().filter(stays).collect()
     }
 
     /// Writes the whole folder into `staging`, without the report.

@@ -69,6 +69,11 @@ impl Adapter {
         keys::stack_and_layer(module).filter(|(stack, _)| *stack == self.stack).map(|(_, layer)| layer)
     }
 
+    /// The name inside layer `layer` of a module there: `self_attn.q_proj`.
+    pub fn inside_layer<'a>(&self, module: &'a str, layer: usize) -> &'a str {
+        module.strip_prefix(&format!("{}.{layer}.", self.stack)).unwrap_or_default()
+    }
+
     /// The decoder layers that the adapter has tensors for.
     pub fn layers(&self) -> BTreeSet<usize> {
         self.tensors().filter_map(|tensor| self.layer_of(&tensor.key.module)).collect()

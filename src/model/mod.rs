@@ -109,7 +109,7 @@ impl Model {
                 continue;
             }
             let name = adapter.parameter_of(&module).unwrap_or(module.clone());
-            let shape = self.module_shape(layer, inside_layer(&name, adapter, layer));
+            let shape = self.module_shape(layer, adapter.inside_layer(&name, layer));
             let shape = shape.ok_or_else(|| self.no_such_module(&module))?;
             self.check_module(adapter, &module, &parts, shape)?;
         }
@@ -118,7 +118,7 @@ impl Model {
             let Some(layer) = adapter.layer_of(module).filter(|layer| !self.config.skipped.contains(layer)) else {
                 continue;
             };
-            let role = self.config.family.role_of(inside_layer(module, adapter, layer));
+            let role = self.config.family.role_of(adapter.inside_layer(module, layer));
             let mut shape = self.config.shape_of(role.ok_or_else(|| self.no_such_module(module))?);
             if tensor.name.ends_with(".bias") {
                 shape.truncate(1);
@@ -240,9 +240,4 @@ impl Model {
         };
         (0..self.config.layers).map(elements).max().unwrap_or(0)
     }
-}
-
-/// A module's name inside its layer, as the adapter has it.
-fn inside_layer<'a>(module: &'a str, adapter: &Adapter, layer: usize) -> &'a str {
-    module.strip_prefix(&format!("{}.{layer}.", adapter.stack)).unwrap_or_default()
 }
