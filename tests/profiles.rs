@@ -81,7 +81,8 @@ fn a_scale_is_another_alpha() {
 #[test]
 fn gaps_and_halves_are_what_a_cut_of_them_gives() {
     let folder = TempDir::new().unwrap();
-    for (base, kind) in [("base", "all-linear"), ("base", "dora"), ("base", "bias-all"), ("base-moe", "expert-modules")] {
+    for (base, kind) in [("base", "all-linear"), ("base", "dora"), ("base", "bias-all"), ("base-moe", "expert-modules")]
+    {
         let model = model(base);
         let adapter = Adapter::open(&fixture("kinds").join(kind), None).unwrap();
         let layers = model.config.layers;

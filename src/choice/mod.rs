@@ -1,13 +1,14 @@
 //! From the curve to a boundary. Pure functions over numbers: nothing here reads, runs or prints.
 
+pub mod compare;
 pub mod held_out;
 pub mod stability;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::sweep::{Curve, Point};
+use compare::{Comparison, mean};
 
 /// Who decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -84,7 +85,7 @@ impl Curve {
 
     /// The mean loss of a point in nats per answer token.
     pub fn loss(&self, point: &Point) -> f64 {
-        point.per_sample.iter().sum::<f64>() / self.answer_tokens() as f64
+        mean(&point.per_sample, &self.answers)
     }
 
     /// The share of answer tokens that are right.
@@ -101,7 +102,7 @@ impl Curve {
     /// The standard error of the difference of two points, paired over samples; `None` with fewer than two samples.
     fn error_of_difference(&self, one: &Point, other: &Point) -> Option<f64> {
         let differences: Vec<f64> = one.per_sample.iter().zip(&other.per_sample).map(|(a, b)| a - b).collect();
-        standard_error(&differences, &self.answers)
+        compare::standard_error(&differences, &self.answers)
     }
 
     fn point(&self, boundary: usize) -> Option<&Point> {
@@ -118,39 +119,20 @@ impl Curve {
 pub fn verdicts(curve: &Curve, options: &Options) -> Vec<Verdict> {
     let (base, whole) = curve.ends();
     let gain = curve.loss(base) - curve.loss(whole);
-    let quantile = student_quantile(options.confidence, curve.answers.len().saturating_sub(1));
     curve
         .points
         .iter()
         .map(|point| {
-            let error = curve.error_of_difference(point, whole);
-            let difference = curve.loss(point) - curve.loss(whole);
+            let compared = Comparison::new(&point.per_sample, &whole.per_sample, &curve.answers, options.confidence);
             Verdict {
                 boundary: point.boundary,
                 loss: curve.loss(point),
                 gain_kept: (gain > 0.0).then(|| (curve.loss(base) - curve.loss(point)) / gain),
-                difference,
-                difference_at_most: error.map(|error| difference + error * quantile),
+                difference: compared.difference,
+                difference_at_most: compared.at_most,
             }
         })
         .collect()
-}
-
-/// The standard error of Σ differences / Σ tokens, paired over samples, as a ratio estimator: a sample weighs as much as
-/// it has tokens (Cochran, Sampling Techniques, 6.4). `None` with fewer than two samples.
-pub(crate) fn standard_error(differences: &[f64], tokens: &[usize]) -> Option<f64> {
-    let n = differences.len() as f64;
-    if differences.len() < 2 {
-        return None;
-    }
-    let all_tokens = tokens.iter().sum::<usize>() as f64;
-    let ratio = differences.iter().sum::<f64>() / all_tokens;
-    let residuals = differences.iter().zip(tokens).map(|(d, &t)| (d - ratio * t as f64).powi(2)).sum::<f64>();
-    Some((residuals * n / (n - 1.0)).sqrt() / all_tokens)
-}
-
-pub(crate) fn student_quantile(confidence: f64, freedom: usize) -> f64 {
-    StudentsT::new(0.0, 1.0, freedom as f64).map_or(f64::INFINITY, |student| student.inverse_cdf(confidence))
 }
 
 /// Chooses among the boundaries that `allowed` admits (limits on layers or bytes).
@@ -314,13 +296,5 @@ mod tests {
         let curve = curve(&[(0, [4.0; 4]), (1, [3.0; 4]), (2, [2.0; 4]), (3, [1.0; 4])]);
         let choice = choose(&curve, &Options::default(), |boundary| boundary <= 2);
         assert_eq!(choice.boundary, 2);
-    }
-
-    #[test]
-    fn the_bound_is_that_of_a_mean_when_weights_are_equal() {
-        // mean 2.5, s = 1.29099, s/√4 = 0.645497; t(0.95, 3) = 2.353363 (scipy.stats.t.ppf)
-        let error = standard_error(&[1.0, 2.0, 3.0, 4.0], &[1; 4]).unwrap();
-        assert!((error - 0.645_497_224).abs() < 1e-8, "{error}");
-        assert!((student_quantile(0.95, 3) - 2.353_363_435).abs() < 1e-6);
     }
 }

@@ -10,7 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::choice::{self, Rule, standard_error, student_quantile};
+use crate::choice::compare::{standard_error, student_quantile};
+use crate::choice::{self, Rule};
 
 /// By how much of its second difference a curve may leave the line between two points. A parabola leaves it by an eighth;
 /// real curves have steps.
