@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::adapter::parse_layers;
-use crate::settings::parse_bytes;
+use crate::settings::{Scaling, parse_bytes, parse_scale, parse_scaling};
 
 /// Make finished LoRA adapters smaller without retraining
 ///
@@ -144,6 +144,13 @@ pub struct EvaluateArgs {
     /// Keep at most this many bytes of tensors, for example 5MB
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub max_bytes: Option<u64>,
+    /// Multiply what is kept by this number, or by the one that is best on the samples (`tune`), through its alpha
+    #[arg(long, value_name = "tune|FACTOR", value_parser = parse_scaling)]
+    pub scale: Option<Scaling>,
+    /// Compare with other ways to have less of the adapter: a smaller scale, the highest layers, random ones, those with
+    /// the largest changes
+    #[arg(long)]
+    pub controls: bool,
     /// How to find the boundary [default: `adaptive` for slim, `exhaustive` for scan; always `exhaustive` with
     /// limits and with --one-standard-error]
     #[arg(long, value_enum)]
@@ -203,6 +210,9 @@ pub struct CutArgs {
     /// Keep these layers, for example 0-13,20
     #[arg(long, value_name = "LAYERS", value_parser = parse_layers)]
     pub keep_layers: Option<std::collections::BTreeSet<usize>>,
+    /// Multiply what is kept by this number, through its alpha
+    #[arg(long, value_name = "FACTOR", value_parser = parse_scale, default_value_t = 1.0)]
+    pub scale: f64,
     /// Layer stack to cut, where the adapter reaches several, for example model.layers
     #[arg(long)]
     pub stack: Option<String>,

@@ -28,6 +28,28 @@ pub enum HeldOutFrom {
     File(PathBuf),
 }
 
+/// What multiplies the changes of the layers that are kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scaling {
+    /// What the samples find best.
+    Tune,
+    By(f64),
+}
+
+/// Parses `tune` or a number above 0.
+pub fn parse_scaling(text: &str) -> std::result::Result<Scaling, String> {
+    match text {
+        "tune" => Ok(Scaling::Tune),
+        number => parse_scale(number).map(Scaling::By).map_err(|error| format!("{error}, nor `tune`")),
+    }
+}
+
+/// Parses a number above 0.
+pub fn parse_scale(text: &str) -> std::result::Result<f64, String> {
+    let scale = text.parse::<f64>().ok().filter(|scale| *scale > 0.0 && scale.is_finite());
+    scale.ok_or_else(|| format!("`{text}` is no number above 0"))
+}
+
 /// How to choose, from the flags.
 pub fn choice_options(args: &EvaluateArgs) -> Result<choice::Options> {
     let rule = match (args.boundary, args.choose) {

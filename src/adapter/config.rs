@@ -64,10 +64,15 @@ impl AdapterConfig {
         pattern_value(&self.raw, "rank_pattern", module).map_or(self.rank.unwrap_or(1), |rank| rank as usize)
     }
 
+    /// The alpha that the configuration gives to a module: `alpha_pattern`, else the one for all.
+    pub fn alpha_of(&self, module: &str) -> f64 {
+        pattern_value(&self.raw, "alpha_pattern", module).or(self.alpha).unwrap_or(1.0)
+    }
+
     /// The factor before the change of a module's weight: alpha / rank, or alpha / √rank with rsLoRA, after the
     /// patterns (PEFT, `LoraLayer.update_layer`).
     pub fn scaling_of(&self, module: &str) -> f64 {
-        let alpha = pattern_value(&self.raw, "alpha_pattern", module).or(self.alpha).unwrap_or(1.0);
+        let alpha = self.alpha_of(module);
         if self.method.peft_type == "ADALORA" {
             // The rank before any was taken away, and the constant of `SVDLinear.forward`.
             return self.alpha.unwrap_or(1.0) / (self.rank.unwrap_or(1) as f64 + 1e-5);

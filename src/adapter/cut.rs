@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, Value};
 
-use super::{Adapter, AdapterTensor, WEIGHTS_NAME, config, restrict};
+use super::{Adapter, AdapterTensor, WEIGHTS_NAME, config, restrict, scale};
 use crate::error::{AdapterError, FileError, Result};
 use crate::files::Staging;
 use crate::report::REPORT_NAME;
@@ -24,6 +24,8 @@ pub struct Cut<'a> {
     /// The layers of which anything stays.
     pub kept_layers: BTreeSet<usize>,
     dropped: BTreeSet<String>,
+    /// What the adapter's changes in the layers are multiplied with.
+    scale: f64,
 }
 
 impl<'a> Cut<'a> {
@@ -59,7 +61,7 @@ impl<'a> Cut<'a> {
         if kept_layers.is_empty() {
             return Err(AdapterError::NothingLeft { path: adapter.path.clone() }.into());
         }
-        let cut = Self { adapter, kept_layers, dropped };
+        let cut = Self { adapter, kept_layers, dropped, scale: 1.0 };
         cut.check_can_be_said().map_err(refuse)?;
         Ok(cut)
     }
@@ -85,8 +87,20 @@ impl<'a> Cut<'a> {
         Ok(())
     }
 
+    /// The same cut with what the adapter adds in its layers multiplied, through its alpha.
+    pub fn scaled(mut self, scale: f64) -> Result<Self> {
+        let method = self.adapter.config.method;
+        if scale != 1.0 && method.alpha.is_none() {
+            let feature = format!("{}, which has no alpha to scale,", method.name);
+            return Err(AdapterError::CannotCut { path: self.adapter.path.clone(), feature }.into());
+        }
+        self.scale *= scale;
+        Ok(self)
+    }
+
+    /// Whether the adapter stays as it is.
     fn is_whole(&self) -> bool {
-        self.dropped.is_empty()
+        self.dropped.is_empty() && self.scale == 1.0
     }
 
     fn keeps(&self, module: &str) -> bool {
@@ -111,7 +125,7 @@ impl<'a> Cut<'a> {
     /// `adapter_config.json` as PEFT needs it to build exactly the modules that stay.
     pub fn config(&self) -> Map<String, Value> {
         let mut raw = self.adapter.config.raw.clone();
-        if !self.is_whole() {
+        if !self.dropped.is_empty() {
             let all = self.adapter.modules();
             let tensors = self.kept_tensors();
             let kept: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.key.module.as_str()).collect();
@@ -122,6 +136,9 @@ impl<'a> Cut<'a> {
             if saved_all != saved_kept {
                 restrict::restrict_saved(&mut raw, &saved_kept);
             }
+        }
+        if self.scale != 1.0 {
+            scale::scale_alpha(&mut raw, self.adapter, self.scale);
         }
         raw
     }

@@ -10,6 +10,7 @@ mod layer;
 pub mod method;
 mod norms;
 mod restrict;
+mod scale;
 pub mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};

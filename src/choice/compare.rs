@@ -31,6 +31,16 @@ pub fn mean(losses: &[f64], tokens: &[usize]) -> f64 {
     losses.iter().sum::<f64>() / tokens.iter().sum::<usize>() as f64
 }
 
+/// The share of answer tokens that are `right`, given by sample.
+pub fn token_accuracy(right: &[usize], tokens: &[usize]) -> f64 {
+    right.iter().sum::<usize>() as f64 / tokens.iter().sum::<usize>() as f64
+}
+
+/// The share of samples all of whose answer tokens are `right`.
+pub fn exact_match(right: &[usize], tokens: &[usize]) -> f64 {
+    right.iter().zip(tokens).filter(|(right, tokens)| right == tokens).count() as f64 / tokens.len() as f64
+}
+
 /// The standard error of Σ differences / Σ tokens, paired over samples, as a ratio estimator: a sample weighs as much as
 /// it has tokens (Cochran, Sampling Techniques, 6.4). `None` with fewer than two samples.
 pub fn standard_error(differences: &[f64], tokens: &[usize]) -> Option<f64> {

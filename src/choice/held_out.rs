@@ -6,8 +6,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Options, Verdict, verdicts};
-use crate::sweep::{Curve, Point};
+use super::Options;
+use super::compare::{Comparison, exact_match, mean, token_accuracy};
+use crate::sweep::Scores;
 
 /// A boundary on held-out samples.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -41,31 +42,36 @@ pub struct HeldOutVerdict {
     pub confirmed: bool,
 }
 
-/// Judges a choice by the curve of the base model, the chosen boundary and the whole adapter.
-pub fn judge(curve: &Curve, chosen: usize, options: &Options) -> HeldOutVerdict {
-    let verdicts = verdicts(curve, options);
-    let (base, whole) = (&verdicts[0], &verdicts[verdicts.len() - 1]);
-    let chosen = verdicts.iter().find(|verdict| verdict.boundary == chosen).unwrap_or(whole);
-    let margin = options.margin * (base.loss - whole.loss).max(0.0);
-    let point = |verdict: &Verdict| {
-        let share = |of: fn(&Curve, &Point) -> f64| curve.point(verdict.boundary).map_or(0.0, |point| of(curve, point));
-        HeldOutPoint {
-            boundary: verdict.boundary,
-            loss: verdict.loss,
-            token_accuracy: share(Curve::token_accuracy),
-            exact_match: share(Curve::exact_match),
-        }
+/// What there is to judge: each with its boundary.
+pub struct Judged<'a> {
+    pub base: &'a Scores,
+    pub chosen: (usize, &'a Scores),
+    pub whole: (usize, &'a Scores),
+}
+
+/// Judges what was chosen on samples that have so many `answers`.
+pub fn judge(judged: &Judged, answers: &[usize], options: &Options) -> HeldOutVerdict {
+    let point = |(boundary, scores): (usize, &Scores)| HeldOutPoint {
+        boundary,
+        loss: mean(&scores.per_sample, answers),
+        token_accuracy: token_accuracy(&scores.right, answers),
+        exact_match: exact_match(&scores.right, answers),
     };
+    let (base, chosen, whole) = (point((0, judged.base)), point(judged.chosen), point(judged.whole));
+    let compared =
+        Comparison::new(&judged.chosen.1.per_sample, &judged.whole.1.per_sample, answers, options.confidence);
+    let gain = base.loss - whole.loss;
+    let margin = options.margin * gain.max(0.0);
     HeldOutVerdict {
-        base: point(base),
-        whole: point(whole),
-        chosen: point(chosen),
-        gain_kept: chosen.gain_kept,
-        difference: chosen.difference,
-        difference_at_most: chosen.difference_at_most,
+        gain_kept: (gain > 0.0).then(|| (base.loss - chosen.loss) / gain),
+        base,
+        whole,
+        chosen,
+        difference: compared.difference,
+        difference_at_most: compared.at_most,
         margin,
-        within_margin: chosen.difference <= margin,
-        confirmed: chosen.difference_at_most.is_some_and(|most| most <= margin),
+        within_margin: compared.difference <= margin,
+        confirmed: compared.at_most.is_some_and(|most| most <= margin),
     }
 }
 
@@ -73,15 +79,17 @@ pub fn judge(curve: &Curve, chosen: usize, options: &Options) -> HeldOutVerdict 
 mod tests {
     use super::*;
 
-    fn judged(chosen: [f64; 4]) -> HeldOutVerdict {
-        let points = [(0, [3.0; 4]), (2, chosen), (5, [1.0; 4])];
-        let points = points.map(|(boundary, losses)| Point { boundary, per_sample: losses.into(), ..Point::default() });
-        let curve = Curve { points: points.into(), answers: vec![1; 4], work: Default::default() };
-        judge(&curve, 2, &Options::default())
+    fn verdict(base: &[f64], chosen: &[f64], whole: &[f64], boundaries: [usize; 2]) -> HeldOutVerdict {
+        let scores =
+            [base, chosen, whole].map(|losses| Scores { per_sample: losses.into(), right: vec![0; losses.len()] });
+        let [base, chosen, whole] = &scores;
+        let judged = Judged { base, chosen: (boundaries[0], chosen), whole: (boundaries[1], whole) };
+        judge(&judged, &vec![1; base.per_sample.len()], &Options::default())
     }
 
     #[test]
     fn proof_is_more_than_being_within_the_margin() {
+        let judged = |chosen: [f64; 4]| verdict(&[3.0; 4], &chosen, &[1.0; 4], [2, 5]);
         // The margin is 2 % of a gain of 2.
         let sure = judged([1.01, 1.02, 1.01, 1.02]);
         assert!((sure.margin - 0.04).abs() < 1e-12 && sure.within_margin && sure.confirmed);
@@ -94,10 +102,8 @@ mod tests {
 
     #[test]
     fn the_whole_adapter_is_as_good_as_itself() {
-        let points = [(0, [3.0, 4.0]), (5, [1.0, 2.0])];
-        let points = points.map(|(boundary, losses)| Point { boundary, per_sample: losses.into(), ..Point::default() });
-        let curve = Curve { points: points.into(), answers: vec![3, 4], work: Default::default() };
-        let whole = judge(&curve, 5, &Options::default());
+        let whole = verdict(&[3.0, 4.0], &[1.0, 2.0], &[1.0, 2.0], [5, 5]);
         assert!(whole.confirmed && whole.chosen == whole.whole && whole.gain_kept == Some(1.0));
+        assert_eq!(verdict(&[1.0, 2.0], &[1.0, 2.0], &[1.0, 2.0], [5, 5]).gain_kept, None);
     }
 }

@@ -1,7 +1,9 @@
 //! From the curve to a boundary. Pure functions over numbers: nothing here reads, runs or prints.
 
 pub mod compare;
+pub mod controls;
 pub mod held_out;
+pub mod scale;
 pub mod stability;
 
 use schemars::JsonSchema;
@@ -90,13 +92,12 @@ impl Curve {
 
     /// The share of answer tokens that are right.
     pub fn token_accuracy(&self, point: &Point) -> f64 {
-        point.right.iter().sum::<usize>() as f64 / self.answer_tokens() as f64
+        compare::token_accuracy(&point.right, &self.answers)
     }
 
     /// The share of samples all of whose answer tokens are right.
     pub fn exact_match(&self, point: &Point) -> f64 {
-        let exact = point.right.iter().zip(&self.answers).filter(|(right, answers)| right == answers).count();
-        exact as f64 / self.answers.len() as f64
+        compare::exact_match(&point.right, &self.answers)
     }
 
     /// The standard error of the difference of two points, paired over samples; `None` with fewer than two samples.

@@ -21,7 +21,7 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
     if let Some(&layer) = layers.last().filter(|&&layer| layer >= adapter.layer_count()) {
         return Err(AdapterError::LayerOutOfRange { path, layer, layers: adapter.layer_count() }.into());
     }
-    let cut = Cut::new(&adapter, &layers)?;
+    let cut = Cut::new(&adapter, &layers)?.scaled(args.scale)?;
     let report = pipeline::write_cut(&args.adapter, &adapter, &cut, &args.output)?;
     if !quiet && let Some(output) = &report.output {
         print(&format!("{}\nwritten to {}\n", text::size(output), args.output.display()));

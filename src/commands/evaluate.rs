@@ -7,6 +7,7 @@ use crate::device::DeviceName;
 use crate::error::Result;
 use crate::pipeline::{self, Evaluation, Request};
 use crate::report::CurvePoint;
+use crate::report::text::alternatives::finding;
 use crate::samples::ReadOptions;
 use crate::{search, settings, sweep};
 
@@ -38,6 +39,8 @@ fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
     Ok(Request {
         search,
         choice,
+        scaling: args.scale,
+        controls: args.controls,
         held_out: settings::held_out(&args)?,
         limits: settings::Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
         arithmetic: settings::arithmetic(args.precision, device)?,
@@ -73,6 +76,7 @@ fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
     }
     let chosen = curve.iter().find(|point| point.boundary == evaluation.choice.boundary);
     notes.extend(chosen.zip(curve.last()).and_then(|(chosen, whole)| fewer_right(chosen, whole)));
+    notes.extend(finding(&evaluation.report.alternatives));
     notes
 }
 

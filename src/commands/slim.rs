@@ -32,7 +32,7 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     if args.dry_run {
         return Ok(true);
     }
-    let cut = Cut::below(&evaluation.adapter, evaluation.choice.boundary)?;
+    let cut = Cut::below(&evaluation.adapter, evaluation.choice.boundary)?.scaled(evaluation.scale)?;
     files::check_output(&args.output, &[&adapter, evaluation.base.path()], args.force)?;
     pipeline::write(&cut, &evaluation.report, &args.output)?;
     if !quiet {

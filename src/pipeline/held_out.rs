@@ -1,32 +1,49 @@
 //! Checking a choice on samples that had no part in it.
 
-use std::collections::BTreeSet;
-
 use super::Request;
 use super::prepare::Prepared;
-use crate::choice::held_out::judge;
+use crate::choice::held_out::{Judged, judge};
 use crate::error::Result;
 use crate::model::Ends;
 use crate::report::HeldOut;
 use crate::samples::Sample;
 use crate::settings::HeldOutFrom;
-use crate::sweep::{self, Curve, Sweep, Watch};
+use crate::sweep::{self, Profile, Scores, Watch};
 
-/// Evaluates the base model, the chosen boundary and the whole adapter, and nothing else, on held-out samples.
-pub fn check(chosen: usize, held_out: Prepared, ends: &Ends, request: &Request, watch: Watch) -> Result<HeldOut> {
+/// What held-out samples say.
+pub struct Checked {
+    pub report: HeldOut,
+    /// The answer tokens of each sample.
+    pub answers: Vec<usize>,
+    /// By profile.
+    pub scores: Vec<Scores>,
+}
+
+/// Evaluates `profiles`, of which the first is what was chosen, the base model and the whole adapter, and nothing else, on
+/// held-out samples.
+pub fn check(
+    held_out: Prepared,
+    profiles: Vec<Profile>,
+    ends: &Ends,
+    request: &Request,
+    watch: Watch,
+) -> Result<Checked> {
     let samples = &held_out.samples;
+    let layers = ends.model().config.layers;
     let whole = sweep::candidates(ends.adapter()).last().copied().unwrap_or(0);
-    let boundaries = BTreeSet::from([0, chosen, whole]);
-    let mut sweep =
-        Sweep::new(std::slice::from_ref(ends), samples, vec![(0..samples.len()).collect()], &request.sweep)?;
-    let points = sweep.run(0, &[boundaries], watch)?.remove(0);
-    let curve = Curve { points, answers: samples.iter().map(Sample::answers).collect(), work: sweep.work[0] };
-    Ok(HeldOut {
+    let boundary = profiles[0].top();
+    let all = profiles.into_iter().chain([0, whole].map(|boundary| Profile::below(boundary, layers))).collect();
+    let mut scores = sweep::profiles(ends, samples, all, &request.sweep, watch)?;
+    let ends = scores.split_off(scores.len() - 2);
+    let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
+    let judged = Judged { base: &ends[0], chosen: (boundary, &scores[0]), whole: (whole, &ends[1]) };
+    let report = HeldOut {
         samples: held_out.description,
         share: match request.held_out {
             Some(HeldOutFrom::Share(share)) => Some(share),
             _ => None,
         },
-        verdict: judge(&curve, chosen, &request.choice),
-    })
+        verdict: judge(&judged, &answers, &request.choice),
+    };
+    Ok(Checked { report, answers, scores })
 }

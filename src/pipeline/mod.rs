@@ -1,5 +1,6 @@
 //! The stages put together: the only module that knows all of them.
 
+mod alternatives;
 mod describe;
 mod held_out;
 mod prepare;
@@ -18,8 +19,9 @@ use crate::model::{Ends, Model};
 use crate::report::{ChoiceOptions, Report, SCHEMA_VERSION, Tool, WorkDone};
 use crate::samples::{ReadOptions, Sample};
 use crate::search::{self, Dropped};
-use crate::settings::{self, HeldOutFrom};
+use crate::settings::{self, HeldOutFrom, Scaling};
 use crate::sweep::{self, Curve, Watch};
+use alternatives::Given;
 
 /// Everything that an evaluation needs to know.
 #[derive(Debug)]
@@ -39,6 +41,10 @@ pub struct Request {
     /// Whether the report may hold words of the samples.
     pub texts: bool,
     pub choice: choice::Options,
+    /// What is kept may be scaled, too.
+    pub scaling: Option<Scaling>,
+    /// Whether other layers are tried for comparison.
+    pub controls: bool,
     /// Adaptive with these options, or exhaustive.
     pub search: Option<search::Options>,
     pub limits: settings::Limits,
@@ -52,6 +58,8 @@ pub struct Evaluation {
     pub base: BasePath,
     pub curve: Curve,
     pub choice: Choice,
+    /// What the adapter's changes in the layers that are kept are multiplied with.
+    pub scale: f64,
     pub report: Report,
 }
 
@@ -75,13 +83,15 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         return Err(limit_too_small(&request.limits, &adapter).into());
     }
     let choice = choice::choose(&curve, &request.choice, allowed);
-    let held_out = match held_out {
-        Some(held_out) => Some(held_out::check(choice.boundary, held_out, &ends, request, watch)?),
-        None => None,
-    };
+    let given = Given { ends: &ends, samples, curve: &curve, boundary: choice.boundary, request };
+    let found = alternatives::find(&given, &mut *watch)?;
+    let profiles = found.rows.iter().map(|row| row.profile(model.config.layers)).collect();
+    let held_out = held_out.map(|held_out| held_out::check(held_out, profiles, &ends, request, watch)).transpose()?;
+    let on_held_out = held_out.as_ref().map(|checked| (&checked.answers[..], &checked.scores[..]));
+    let scale = found.rows[0].scale();
     let output = match choice.boundary {
         0 => None,
-        boundary => Some(describe::output(&adapter, &Cut::below(&adapter, boundary)?)),
+        boundary => Some(describe::output(&adapter, &Cut::below(&adapter, boundary)?.scaled(scale)?)),
     };
     let report = Report {
         schema_version: SCHEMA_VERSION,
@@ -107,12 +117,14 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         }),
         chosen: Some(choice.clone()),
         stability: stability(&curve, &request.choice, allowed),
-        held_out,
+        alternatives: alternatives::describe(&found, &given, on_held_out),
+        scale: found.scale,
+        held_out: held_out.map(|checked| checked.report),
         output,
         layers: describe::layers(&adapter, choice.boundary)?,
         changed: describe::changed(&choosing, &curve, choice.boundary),
     };
-    Ok(Evaluation { adapter, base, curve, choice, report })
+    Ok(Evaluation { adapter, base, curve, choice, scale, report })
 }
 
 /// The curve of one adapter, and what a search dropped from it.
@@ -153,6 +165,8 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
         work: None,
         chosen: None,
         stability: Vec::new(),
+        scale: None,
+        alternatives: Vec::new(),
         held_out: None,
         output: Some(describe::output(adapter, cut)),
         layers: Vec::new(),

@@ -3,6 +3,7 @@
 //! The schema is versioned and documented in `docs/report.md` and `docs/report.schema.json`. Nothing in a report
 //! depends on the clock: the same run gives the same bytes.
 
+pub mod alternatives;
 pub mod changed;
 pub mod html;
 pub mod text;
@@ -10,6 +11,7 @@ pub mod text;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use alternatives::{Alternative, ScaleChoice};
 pub use changed::ChangedSample;
 
 use crate::choice::held_out::HeldOutVerdict;
@@ -48,6 +50,12 @@ pub struct Report {
     /// boundary was given.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub stability: Vec<Share>,
+    /// The scale of what is kept; absent without `--scale`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScaleChoice>,
+    /// What is written, first, and what else could have been; absent without `--scale` and `--controls`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub alternatives: Vec<Alternative>,
     /// The choice on samples that had no part in it; absent where none were held out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<HeldOut>,

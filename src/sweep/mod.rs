@@ -19,6 +19,7 @@
 //! Several adapters of one base model go through together: they share each weight, and the stream of b = 0.
 
 mod budget;
+mod effect;
 mod layers;
 mod profile;
 mod walk;
@@ -33,6 +34,7 @@ use crate::model::{Ends, Outcome};
 use crate::samples::Sample;
 use crate::samples::batch::{self, Batch};
 use budget::Budget;
+pub use effect::effects;
 use layers::BaseLayers;
 pub use profile::{Profile, Strength};
 use walk::{Trail, Walk};
@@ -61,6 +63,12 @@ pub struct Point {
 pub struct Scores {
     pub per_sample: Vec<f64>,
     pub right: Vec<usize>,
+}
+
+impl Point {
+    pub fn scores(&self) -> Scores {
+        Scores { per_sample: self.per_sample.clone(), right: self.right.clone() }
+    }
 }
 
 /// The losses of all candidates, lowest boundary first.

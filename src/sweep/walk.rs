@@ -56,7 +56,12 @@ pub(super) struct Stream {
 
 impl Stream {
     fn new(adapter: usize, members: Vec<Member>, hidden: Tensor) -> Self {
-        Self { adapter, members, strength: Strength::NONE, hidden, routed: None }
+        Self { members, ..Self::with(adapter, Strength::NONE, hidden) }
+    }
+
+    /// A stream on which an adapter acts so.
+    pub fn with(adapter: usize, strength: Strength, hidden: Tensor) -> Self {
+        Self { adapter, members: Vec::new(), strength, hidden, routed: None }
     }
 
     /// The stream before layer `layer`, one for each strength that its members have there.
@@ -76,7 +81,7 @@ impl Stream {
     }
 
     /// Goes through a layer, but for its experts.
-    fn advance(&mut self, layer: &AdaptedLayer, pass: &Pass) -> candle_core::Result<()> {
+    pub fn advance(&mut self, layer: &AdaptedLayer, pass: &Pass) -> candle_core::Result<()> {
         (self.hidden, self.routed) = layer.of(self).forward(&self.hidden, pass)?;
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! The page shows what the [`Report`] holds, part by part: a further part is a function in `SECTIONS`. All text goes
 //! through `element`, which escapes it; the page allows itself no request and no script but its own.
 
+mod alternatives;
 mod bars;
 mod boundaries;
 mod curve;
@@ -30,6 +31,7 @@ const SECTIONS: &[fn(&Report) -> Option<Element>] = &[
     summary::section,
     curve::section,
     trust::section,
+    alternatives::section,
     layers::section,
     samples::section,
     boundaries::section,

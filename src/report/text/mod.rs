@@ -1,5 +1,7 @@
 //! Reports for the terminal: plain text, readable without colour.
 
+pub mod alternatives;
+
 use std::fmt::Write;
 
 use super::{ChoiceOptions, CurvePoint, HeldOut, Output, Report};
@@ -57,13 +59,14 @@ pub fn report(report: &Report) -> String {
         text += &right_answers(report, choice.boundary);
         text += &stability(&report.stability, choice.boundary, !report.dropped.is_empty());
     }
+    text += &alternatives::scale(report);
     if let Some((held_out, options)) = report.held_out.as_ref().zip(report.options.as_ref()) {
         text += &on_held_out(held_out, options);
     }
     if let Some(output) = &report.output {
         let _ = writeln!(text, "{}", size(output));
     }
-    text
+    text + &alternatives::table(&report.alternatives)
 }
 
 /// How many answer tokens would be decoded greedily, and how many whole answers.
