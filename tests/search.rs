@@ -103,9 +103,10 @@ fn searched(curve: &Curve, options: &choice::Options, seed: u64) -> (usize, f64)
         let points: Vec<Point> = round.boundaries.iter().map(point).collect();
         search.add(&points);
     }
-    let (seen, _) = search.finish(Work::default());
+    let (seen, dropped) = search.finish(Work::default());
     let exhaustive = layer_passes(LAYERS, &candidates) * curve.answers.len() as u64;
-    (choose(&seen, options, |_| true).boundary, work as f64 / exhaustive as f64)
+    let choice = choose(&seen, options, search::may_be_chosen(&dropped, options.rule));
+    (choice.boundary, work as f64 / exhaustive as f64)
 }
 
 #[test]
@@ -159,6 +160,9 @@ fn figures_of_the_search_are_those_of_the_sweep() {
                 assert!((a - b).abs() < 1e-3, "boundary {}: {a} instead of {b}", point.boundary);
             }
         }
-        assert_eq!(choose(curve, &options, |_| true).boundary, choose(&exhaustive, &options, |_| true).boundary);
+        assert_eq!(
+            choose(curve, &options, search::may_be_chosen(dropped, rule)).boundary,
+            choose(&exhaustive, &options, |_| true).boundary
+        );
     }
 }

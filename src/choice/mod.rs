@@ -160,7 +160,9 @@ pub fn choose(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bool)
             let holds = |verdict: &&&Verdict| {
                 verdict.boundary == whole.boundary || verdict.difference_at_most.is_some_and(|most| most <= margin)
             };
-            match candidates.iter().find(holds) {
+            // From the top down, to the first that does not hold: each test is made only if all before it were passed, so that
+            // the confidence of one is that of the choice.
+            match candidates.iter().rev().take_while(holds).last() {
                 Some(verdict) if verdict.boundary == whole.boundary => {
                     (*verdict, "no smaller boundary can be shown to be as good, so everything is kept".to_string())
                 }

@@ -65,7 +65,8 @@ pub fn curve(curve: &Curve, adapter: &Adapter, options: &choice::Options) -> Vec
 }
 
 pub fn dropped(dropped: &Dropped) -> DroppedPoint {
-    DroppedPoint { boundary: dropped.boundary, samples: dropped.samples, difference: dropped.difference }
+    let &Dropped { boundary, samples, difference, holds } = dropped;
+    DroppedPoint { boundary, samples, difference, holds }
 }
 
 pub fn layers(adapter: &Adapter, boundary: usize) -> Result<Vec<LayerShare>> {

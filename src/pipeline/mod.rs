@@ -78,7 +78,8 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let candidates = sweep::candidates(&adapter);
     let samples = &choosing.samples;
     let (curve, dropped) = curve_of(&ends, samples, request, &mut *watch)?;
-    let allowed = |boundary: usize| within(&request.limits, &adapter, boundary);
+    let went_on = search::may_be_chosen(&dropped, request.choice.rule);
+    let allowed = |boundary: usize| within(&request.limits, &adapter, boundary) && went_on(boundary);
     if !candidates.iter().any(|&boundary| boundary > 0 && allowed(boundary)) {
         return Err(limit_too_small(&request.limits, &adapter).into());
     }

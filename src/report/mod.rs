@@ -206,7 +206,7 @@ pub struct WorkDone {
     pub error_probability: Option<f64>,
 }
 
-/// A boundary that the samples seen ruled out.
+/// A boundary for which some of the samples were enough.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct DroppedPoint {
     pub boundary: usize,
@@ -215,6 +215,8 @@ pub struct DroppedPoint {
     /// loss(b) − loss(L) on those samples, in nats per answer token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<f64>,
+    /// Whether it is surely as good as `smallest` wants, but a lower one is, too; otherwise it was ruled out.
+    pub holds: bool,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]

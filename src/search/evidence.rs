@@ -8,7 +8,7 @@
 //! `best` drops a boundary as soon as *any* other one is surely better. That other one need not be the best so far:
 //! neighbours are better or worse together on the same samples, so a step of the curve is certain long before its height is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::choice::compare::{standard_error, student_quantile};
 use crate::choice::{self, Rule};
@@ -52,13 +52,14 @@ impl Evidence<'_> {
         }
     }
 
-    /// The smallest of the evaluated `boundaries` that `smallest` will surely accept; none above it will be chosen.
-    pub fn first_that_holds(&self, boundaries: &BTreeSet<usize>) -> Option<usize> {
-        let holds = |boundary: &&usize| {
-            let losses = self.losses.get(boundary).filter(|_| **boundary != self.ends.1);
-            losses.is_some_and(|losses| self.excess_over_margin(**boundary, losses).most <= 0.0)
-        };
-        if self.choice.rule == Rule::Smallest { boundaries.iter().find(holds).copied() } else { None }
+    /// Whether `smallest` will surely accept a boundary, evaluated or not.
+    pub fn holds(&self, boundary: usize) -> bool {
+        match self.losses.get(&boundary) {
+            Some(losses) => self.excess_over_margin(boundary, losses).most <= 0.0,
+            None => self.interpolated(boundary).is_some_and(|(losses, bend)| {
+                self.excess_over_margin(boundary, &losses).most + BEND_SHARE * bend <= 0.0
+            }),
+        }
     }
 
     /// Whether losses that are at most `allowance` nats per token too high are surely not those of the choice.

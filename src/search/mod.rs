@@ -49,7 +49,7 @@ pub struct Round {
     pub part: usize,
 }
 
-/// A boundary that was ruled out.
+/// A boundary on which a part of the samples was enough.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dropped {
     pub boundary: usize,
@@ -57,6 +57,8 @@ pub struct Dropped {
     pub samples: usize,
     /// loss(b) − loss(L) on those samples, in nats per answer token.
     pub difference: Option<f64>,
+    /// Whether `smallest` will surely accept it, but a lower one too; otherwise it was ruled out.
+    pub holds: bool,
 }
 
 /// The state of a search.
@@ -77,6 +79,8 @@ pub struct Search<'a> {
     right: BTreeMap<usize, Vec<usize>>,
     /// What may still be chosen, evaluated or not.
     alive: BTreeSet<usize>,
+    /// The highest boundary that `smallest` will surely not accept; it does not go past it.
+    floor: Option<usize>,
 }
 
 impl<'a> Search<'a> {
@@ -113,6 +117,7 @@ impl<'a> Search<'a> {
             losses: BTreeMap::new(),
             right: BTreeMap::new(),
             alive,
+            floor: None,
         }
     }
 
@@ -137,7 +142,7 @@ impl<'a> Search<'a> {
             self.right.entry(point.boundary).or_default().extend(&point.right);
         }
         if self.choice.rule != Rule::Boundary {
-            self.alive = self.judged();
+            (self.alive, self.floor) = self.judged();
         }
     }
 
@@ -155,7 +160,8 @@ impl<'a> Search<'a> {
                     let tokens: usize = self.order[..losses.len()].iter().map(|&place| self.answers[place]).sum();
                     losses.iter().zip(&self.losses[&self.whole()]).map(|(a, b)| a - b).sum::<f64>() / tokens as f64
                 });
-                dropped.push(Dropped { boundary, samples: losses.len(), difference });
+                let holds = self.choice.rule == Rule::Smallest && Some(boundary) > self.floor;
+                dropped.push(Dropped { boundary, samples: losses.len(), difference, holds });
             }
         }
         (Curve { points, answers: self.answers.to_vec(), work }, dropped)
@@ -180,8 +186,8 @@ impl<'a> Search<'a> {
         self.candidates[self.candidates.len() - 1]
     }
 
-    /// What may still be chosen after the samples seen, and the ends, with which all is measured.
-    fn judged(&self) -> BTreeSet<usize> {
+    /// What may still be chosen after the samples seen, with the ends, with which all is measured; and the floor.
+    fn judged(&self) -> (BTreeSet<usize>, Option<usize>) {
         let tokens: Vec<usize> = self.order.iter().map(|&place| self.answers[place]).collect();
         let evidence = Evidence {
             choice: self.choice,
@@ -191,18 +197,37 @@ impl<'a> Search<'a> {
             losses: &self.losses,
             ends: (self.candidates[0], self.whole()),
         };
-        let first_that_holds = evidence.first_that_holds(&self.alive).unwrap_or(usize::MAX);
-        let may_be_chosen = |boundary: &usize| {
-            self.is_end(*boundary) || *boundary <= first_that_holds && !evidence.rules_out(*boundary)
+        let is_out = |boundary: &usize| !self.is_end(*boundary) && evidence.rules_out(*boundary);
+        let (seen, unseen): (Vec<usize>, Vec<usize>) =
+            self.candidates.iter().copied().partition(|&boundary| self.seen(boundary) > 0);
+        let goes_on = |boundary: &usize, floor: Option<usize>| match self.choice.rule {
+            _ if self.is_end(*boundary) => true,
+            Rule::Smallest => Some(*boundary) > floor && !evidence.holds(*boundary),
+            _ => !is_out(boundary),
         };
-        let mut alive: BTreeSet<usize> = self.alive.iter().copied().filter(may_be_chosen).collect();
-        if alive.iter().all(|&boundary| self.seen(boundary) == self.order.len()) {
-            // What was ruled out once stays out, so that the looks are as many as the error is divided among.
-            let unseen = self.candidates.iter().copied().filter(|&boundary| self.seen(boundary) == 0);
-            alive.extend(unseen.filter(may_be_chosen));
+        let mut floor = seen.iter().copied().filter(is_out).max().max(self.floor);
+        // What was ruled out once stays out, so that the looks are as many as the error is divided among.
+        let was_alive = |boundary: &usize| self.choice.rule == Rule::Smallest || self.alive.contains(boundary);
+        let mut alive: BTreeSet<usize> =
+            seen.into_iter().filter(|boundary| was_alive(boundary) && goes_on(boundary, floor)).collect();
+        let all_seen = |alive: &BTreeSet<usize>| alive.iter().all(|&boundary| self.seen(boundary) == self.order.len());
+        if all_seen(&alive) {
+            floor = unseen.iter().copied().filter(is_out).max().max(floor);
+            alive.extend(unseen.into_iter().filter(|boundary| goes_on(boundary, floor)));
         }
-        alive
+        if all_seen(&alive) && self.choice.rule == Rule::Smallest {
+            // All the others hold: the lowest of them is the choice.
+            alive.extend(self.candidates.iter().copied().find(|&boundary| Some(boundary) > floor));
+        }
+        (alive, floor)
     }
+}
+
+/// Whether a search that dropped these may have chosen a boundary: `smallest` does not go past one that does not hold.
+pub fn may_be_chosen(dropped: &[Dropped], rule: Rule) -> impl Fn(usize) -> bool {
+    let fails = dropped.iter().filter(|dropped| !dropped.holds).map(|dropped| dropped.boundary);
+    let floor = fails.max().filter(|_| rule == Rule::Smallest);
+    move |boundary| Some(boundary) > floor
 }
 
 /// How many of `n` samples have been seen at each look.

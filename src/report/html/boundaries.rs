@@ -1,4 +1,4 @@
-//! Every boundary in numbers, those that were ruled out early in their places.
+//! Every boundary in numbers, those that a part of the samples decided in their places.
 
 use super::element::{Element, el};
 use super::words::{self, plural};
@@ -31,8 +31,8 @@ fn rows(report: &Report) -> Vec<Element> {
     let chosen = report.chosen.as_ref().map(|choice| choice.boundary);
     let lowest = report.curve.iter().map(|point| point.loss).fold(f64::INFINITY, f64::min);
     let measured = report.curve.iter().map(|point| (point.boundary, measured(point, chosen, lowest)));
-    let ruled = runs(&report.dropped).map(|run| (run[0].boundary, ruled_out(run)));
-    let mut rows: Vec<(usize, Element)> = measured.chain(ruled).collect();
+    let decided = runs(&report.dropped).map(|run| (run[0].boundary, decided(run)));
+    let mut rows: Vec<(usize, Element)> = measured.chain(decided).collect();
     rows.sort_by_key(|(boundary, _)| *boundary);
     rows.into_iter().map(|(_, row)| row).collect()
 }
@@ -40,7 +40,7 @@ fn rows(report: &Report) -> Vec<Element> {
 /// Points of which the same is to be said: neighbours that were not evaluated.
 fn runs(dropped: &[DroppedPoint]) -> impl Iterator<Item = &[DroppedPoint]> {
     let same = |a: &DroppedPoint, b: &DroppedPoint| {
-        a.difference.is_none() && b.difference.is_none() && a.boundary + 1 == b.boundary
+        a.difference.is_none() && b.difference.is_none() && a.holds == b.holds && a.boundary + 1 == b.boundary
     };
     dropped.chunk_by(same)
 }
@@ -63,23 +63,24 @@ fn measured(point: &CurvePoint, chosen: Option<usize>, lowest: f64) -> Element {
         .add(cell(words::bytes(point.bytes)))
 }
 
-/// Boundaries that have no loss: at most the difference that ruled them out, on the samples that they have seen.
-fn ruled_out(run: &[DroppedPoint]) -> Element {
+/// Boundaries that have no loss: at most the difference on the samples that they have seen.
+fn decided(run: &[DroppedPoint]) -> Element {
     let row = el("tr").class("faint");
     let words_over = |columns: usize, text: String| el("td").attr("colspan", columns).text(text);
+    let verdict = words::verdict(&run[0]);
     match run {
-        [DroppedPoint { boundary, samples, difference: Some(difference) }] => row
+        [DroppedPoint { boundary, samples, difference: Some(difference), .. }] => row
             .add(name(boundary, ""))
-            .add(words_over(2, format!("ruled out on {}", plural(*samples, "sample"))))
+            .add(words_over(2, format!("{verdict} on {}", plural(*samples, "sample"))))
             .add(el("td").class("number").add(words::signed(*difference)))
             .add(words_over(2, String::new())),
         [one] => {
-            row.add(name(one.boundary, "")).add(words_over(5, "not evaluated, ruled out by its neighbours".into()))
+            row.add(name(one.boundary, "")).add(words_over(5, format!("not evaluated, {verdict} by its neighbours")))
         }
         _ => {
             let (first, last) = (run[0].boundary, run[run.len() - 1].boundary);
-            let text = "not evaluated, ruled out by their neighbours";
-            row.add(name(format_args!("{first}–{last}"), "")).add(words_over(5, text.into()))
+            let text = format!("not evaluated, {verdict} by their neighbours");
+            row.add(name(format_args!("{first}–{last}"), "")).add(words_over(5, text))
         }
     }
 }

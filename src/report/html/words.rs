@@ -1,6 +1,7 @@
 //! Numbers as people read them, with their full value beside them for programs.
 
 use super::element::{Element, el};
+use crate::report::DroppedPoint;
 
 /// A loss, in nats per answer token.
 pub fn loss(value: f64) -> Element {
@@ -54,6 +55,11 @@ pub fn plural(count: usize, noun: &str) -> String {
 
 fn data(value: f64, text: String) -> Element {
     el("data").attr("value", value).text(text)
+}
+
+/// What was found of a boundary on a part of the samples.
+pub fn verdict(dropped: &DroppedPoint) -> &'static str {
+    if dropped.holds { "found good enough" } else { "ruled out" }
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ pub fn section(report: &Report) -> Option<Element> {
     let share = 100.0 * work.layer_tokens as f64 / work.exhaustive_layer_tokens.max(1) as f64;
     let evaluated = match report.dropped.len() {
         0 => format!("{}, each evaluated on all samples.", boundaries(report.curve.len())),
-        dropped => format!("{} evaluated on all samples, {dropped} ruled out earlier.", boundaries(report.curve.len())),
+        dropped => {
+            format!("{} evaluated on all samples, {dropped} decided on a part of them.", boundaries(report.curve.len()))
+        }
     };
     let taken = format!(
         "The base model's weights were read {}. {} layer passes of tokens were computed, {share:.0} % of what evaluating \

@@ -150,7 +150,7 @@ fn saved_work(report: &Report) -> Option<String> {
     let dropped = report.dropped.len();
     (dropped > 0).then(|| {
         format!(
-            "{dropped} more boundaries were ruled out on a part of the samples, wrongly with a probability of at most {} \
+            "{dropped} more boundaries were decided on a part of the samples, wrongly with a probability of at most {} \
              %; {share:.0} % of the work of evaluating all\n",
             percent(error)
         )

@@ -1,6 +1,6 @@
 //! What the drawing shows, taken from the report: points in one order, with the words that belong to them.
 
-use crate::report::html::words::{percent_text, plural, signed_text};
+use crate::report::html::words::{percent_text, plural, signed_text, verdict};
 use crate::report::text::bytes;
 use crate::report::{CurvePoint, DroppedPoint, Report};
 
@@ -13,7 +13,7 @@ pub struct Measured {
     pub text: String,
 }
 
-/// A boundary that was ruled out earlier.
+/// A boundary that a part of the samples decided.
 pub struct Ruled {
     pub boundary: usize,
     /// The whole adapter's loss and the difference on the samples seen; absent where there were none.
@@ -63,7 +63,7 @@ impl Data {
         })
     }
 
-    /// Runs of measured points without a boundary between them that was ruled out: only these are joined by a line.
+    /// Runs of measured points without a boundary between them that a part of the samples decided: only these are joined by a line.
     pub fn runs(&self) -> Vec<&[Measured]> {
         let is_between = |a: usize, b: usize| self.dropped.iter().any(|point| a < point.boundary && point.boundary < b);
         self.measured.chunk_by(|a, b| !is_between(a.boundary, b.boundary)).collect()
@@ -115,7 +115,7 @@ impl Data {
         if !self.dropped.is_empty() {
             let (count, noun) =
                 (self.dropped.len(), if self.dropped.len() == 1 { "boundary was" } else { "boundaries were" });
-            text += &format!("; {count} {noun} ruled out early");
+            text += &format!("; {count} {noun} decided on a part of the samples");
         }
         text + ". The table of all boundaries has the numbers."
     }
@@ -146,12 +146,13 @@ fn measured(point: &CurvePoint) -> Measured {
 fn ruled(point: &DroppedPoint, whole: f64) -> Ruled {
     let text = match point.difference {
         Some(difference) => format!(
-            "Boundary {}: ruled out after {}, on these {} against the whole adapter",
+            "Boundary {}: {} after {}, on these {} against the whole adapter",
             point.boundary,
+            verdict(point),
             plural(point.samples, "sample"),
             signed_text(difference)
         ),
-        None => format!("Boundary {}: ruled out by its neighbours, not evaluated", point.boundary),
+        None => format!("Boundary {}: {} by its neighbours, not evaluated", point.boundary, verdict(point)),
     };
     Ruled { boundary: point.boundary, loss: point.difference.map(|difference| whole + difference), text }
 }

@@ -1,4 +1,4 @@
-//! The loss over the boundaries, drawn: what was measured, how sure it is, and what was ruled out early.
+//! The loss over the boundaries, drawn: what was measured, how sure it is, and what a part of the samples decided.
 
 mod data;
 mod drawing;
@@ -35,10 +35,10 @@ fn legend(data: &Data) -> Element {
         keys.push(key("key-band", format!("bounds of the difference to the whole adapter{confidence}")));
     }
     if data.dropped.iter().any(|point| point.loss.is_some()) {
-        keys.push(key("key-dropped", "ruled out after a part of the samples: an estimate from these".into()));
+        keys.push(key("key-dropped", "decided on a part of the samples: an estimate from these".into()));
     }
     if data.dropped.iter().any(|point| point.loss.is_none()) {
-        keys.push(key("key-unseen", "ruled out by its neighbours, not evaluated".into()));
+        keys.push(key("key-unseen", "decided by its neighbours, not evaluated".into()));
     }
     el("ul").class("legend").all(keys)
 }
