@@ -2,6 +2,7 @@
 
 mod support;
 
+mod alternatives;
 mod bad_input;
 mod choosing;
 mod commands;

@@ -78,6 +78,24 @@ fn a_scale_is_another_alpha() {
     }
 }
 
+/// Written with another alpha, an adapter gives what the sweep said of that scale; what lies outside the layers stays.
+#[test]
+fn a_scaled_cut_is_the_scaled_profile() {
+    let folder = TempDir::new().unwrap();
+    for kind in ["all-linear", "rank-alpha-patterns", "dora", "lora-bias", "loha", "lora-lm-head", "lora-embed"] {
+        let model = model("base");
+        let adapter = Adapter::open(&fixture("kinds").join(kind), None).unwrap();
+        let boundary = model.config.layers - 1;
+        let profile = Profile::below(boundary, model.config.layers).scaled(0.375);
+        let scores = evaluate(&model, &adapter, vec![profile]).remove(0);
+        let out = folder.path().join(kind);
+        let staging = Staging::beside(&out).unwrap();
+        Cut::below(&adapter, boundary).unwrap().scaled(0.375).unwrap().write(&staging).unwrap();
+        staging.publish().unwrap();
+        assert_equal(&scores, &whole(&model, &Adapter::open(&out, None).unwrap()), kind);
+    }
+}
+
 #[test]
 fn gaps_and_halves_are_what_a_cut_of_them_gives() {
     let folder = TempDir::new().unwrap();

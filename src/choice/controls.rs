@@ -17,8 +17,8 @@ const DRAWS: u64 = 5;
 pub enum Kept {
     /// All.
     Everything,
-    /// The chosen ones.
-    Chosen,
+    /// Those below a boundary.
+    Lowest,
     /// The highest ones.
     Highest,
     /// Drawn at random, by this seed.

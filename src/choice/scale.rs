@@ -92,6 +92,14 @@ pub struct ScalePoint {
     pub loss: f64,
 }
 
+/// A boundary at another scale than 1.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ScaledBoundary {
+    pub boundary: usize,
+    /// Nats per answer token.
+    pub loss: f64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ use crate::device::DeviceName;
 use crate::error::Result;
 use crate::pipeline::{self, Evaluation, Request};
 use crate::report::CurvePoint;
+use crate::report::alternatives::Right;
 use crate::report::text::alternatives::finding;
 use crate::samples::ReadOptions;
 use crate::{search, settings, sweep};
@@ -74,8 +75,8 @@ fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
                 .into(),
         );
     }
-    let chosen = curve.iter().find(|point| point.boundary == evaluation.choice.boundary);
-    notes.extend(chosen.zip(curve.last()).and_then(|(chosen, whole)| fewer_right(chosen, whole)));
+    let right = evaluation.report.written_right();
+    notes.extend(right.zip(curve.last()).and_then(|(written, whole)| fewer_right(written, whole)));
     notes.extend(finding(&evaluation.report.alternatives));
     notes
 }
@@ -85,16 +86,16 @@ const WORTH_A_WORD: f64 = 0.02;
 
 /// A lower loss with fewer right answers is seen with overfitted adapters: their upper layers make them too sure, but not
 /// wrong. No rule looks at this, so the user should.
-fn fewer_right(chosen: &CurvePoint, whole: &CurvePoint) -> Option<String> {
-    let falls = |of: fn(&CurvePoint) -> f64| of(whole) - of(chosen) > WORTH_A_WORD;
-    (falls(|point| point.token_accuracy) || falls(|point| point.exact_match)).then(|| {
+fn fewer_right(written: Right, whole: &CurvePoint) -> Option<String> {
+    let whole = Right { token_accuracy: whole.token_accuracy, exact_match: whole.exact_match };
+    let falls = |of: fn(Right) -> f64| of(whole) - of(written) > WORTH_A_WORD;
+    (falls(|right| right.token_accuracy) || falls(|right| right.exact_match)).then(|| {
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         format!(
-            "the loss does not tell all: at boundary {} {} of the tokens and {} of the answers are right, with the whole adapter \
-             {} and {}",
-            chosen.boundary,
-            percent(chosen.token_accuracy),
-            percent(chosen.exact_match),
+            "the loss does not tell all: of what is chosen {} of the tokens and {} of the answers are right, of the whole \
+             adapter {} and {}",
+            percent(written.token_accuracy),
+            percent(written.exact_match),
             percent(whole.token_accuracy),
             percent(whole.exact_match)
         )
@@ -107,22 +108,22 @@ mod tests {
 
     #[test]
     fn right_answers_that_are_lost_are_pointed_out() {
-        let point = |boundary, token_accuracy, exact_match| CurvePoint {
-            boundary,
+        let whole = CurvePoint {
+            boundary: 30,
             loss: 1.0,
             gain_kept: None,
             difference: 0.0,
             difference_at_most: None,
-            token_accuracy,
-            exact_match,
+            token_accuracy: 0.71,
+            exact_match: 0.365,
             bytes: 0,
             per_sample: Vec::new(),
         };
-        let whole = point(30, 0.71, 0.365);
-        assert_eq!(fewer_right(&point(27, 0.705, 0.36), &whole), None);
-        assert_eq!(fewer_right(&point(27, 0.8, 0.4), &whole), None);
-        let note = fewer_right(&point(19, 0.71, 0.025), &whole).unwrap_or_default();
-        assert!(note.contains("boundary 19") && note.contains("2.5 %") && note.contains("36.5 %"), "{note}");
-        assert!(fewer_right(&point(19, 0.6, 0.365), &whole).is_some());
+        let note = |token_accuracy, exact_match| fewer_right(Right { token_accuracy, exact_match }, &whole);
+        assert_eq!(note(0.705, 0.36), None);
+        assert_eq!(note(0.8, 0.4), None);
+        let lost = note(0.71, 0.025).unwrap_or_default();
+        assert!(lost.contains("2.5 %") && lost.contains("36.5 %"), "{lost}");
+        assert!(note(0.6, 0.365).is_some());
     }
 }

@@ -1,41 +1,33 @@
-//! What else could have been done with the adapter: the search for a scale, and the controls.
+//! What else could have been done with the adapter than what is written.
 
 use std::collections::BTreeSet;
 
 use super::Request;
+use super::scale::{Found, Tuned};
 use crate::adapter::Adapter;
 use crate::choice::compare::mean;
 use crate::choice::controls::{Kept, controls};
-use crate::choice::percent;
-use crate::choice::scale::{ScalePoint, Scaled, Tuning};
+use crate::choice::scale::Scaled;
 use crate::error::Result;
 use crate::model::Ends;
-use crate::report::alternatives::{Alternative, Measured, ScaleChoice};
+use crate::report::alternatives::{Alternative, Measured};
 use crate::samples::Sample;
-use crate::settings::Scaling;
 use crate::sweep::{self, Curve, Point, Profile, Scores, Watch};
 
-/// What the alternatives are measured with.
+/// What everything is measured with.
 pub struct Given<'a> {
     pub ends: &'a Ends<'a>,
     pub samples: &'a [Sample],
     pub curve: &'a Curve,
-    pub boundary: usize,
     pub request: &'a Request,
 }
 
-/// What is written, and what could have been.
-pub struct Found {
-    /// The one that is written first.
-    pub rows: Vec<Row>,
-    pub scale: Option<ScaleChoice>,
-}
-
 /// Some of the adapter's layers at a scale, evaluated.
+#[derive(Clone)]
 pub struct Row {
-    kept: Kept,
-    layers: BTreeSet<usize>,
-    scale: f64,
+    pub kept: Kept,
+    pub layers: BTreeSet<usize>,
+    pub scale: f64,
     pub scores: Scores,
 }
 
@@ -44,56 +36,28 @@ impl Row {
         Profile::of_layers(&self.layers, layers).scaled(self.scale)
     }
 
-    pub fn scale(&self) -> f64 {
-        self.scale
-    }
-
     /// The same layers at another scale.
-    fn scaled(&self, scaled: &Scaled) -> Self {
-        Self { kept: self.kept, layers: self.layers.clone(), scale: scaled.scale(), scores: scaled.scores.clone() }
+    pub fn scaled(&self, scaled: &Scaled) -> Self {
+        Self { scale: scaled.scale(), scores: scaled.scores.clone(), ..self.clone() }
     }
 }
 
-/// Looks for a scale and evaluates controls, as far as they are asked for.
-pub fn find(given: &Given, watch: Watch) -> Result<Found> {
-    let request = given.request;
-    if given.boundary == 0 {
-        return Ok(Found { rows: vec![given.chosen()], scale: None });
+/// What is written, first, and what could have been: the boundary that full strength asks for and the whole adapter, both with
+/// and without a scale, and with `--controls` other layers.
+pub fn find(given: &Given, boundary: usize, found: &Found, watch: Watch) -> Result<Vec<Row>> {
+    let mut rows = vec![found.written.clone()];
+    if found.report.is_none() && !given.request.controls || boundary == 0 {
+        return Ok(rows);
     }
-    let (whole, chosen) = (given.whole(), given.chosen());
-    let keeps_all = chosen.layers == whole.layers;
-    let tunes = request.controls || request.scaling == Some(Scaling::Tune);
-    let targets = if keeps_all { vec![&whole] } else { vec![&whole, &chosen] };
-    let mut tuned = if tunes { given.tune(&targets, &mut *watch)? } else { Vec::new() };
-    let scaled_chosen = tuned.pop();
-    let scaled_whole = if keeps_all { None } else { tuned.pop() };
-    let (written, scale) = match request.scaling {
-        None => (None, None),
-        Some(Scaling::By(factor)) => {
-            let scores = given.evaluate(vec![chosen.profile(given.layers()).scaled(factor)], &mut *watch)?.remove(0);
-            let row = Row { scale: factor, scores, ..given.chosen() };
-            let scale = given.scale_choice(&row, "the scale was given".into(), Vec::new());
-            (Some(row), Some(scale))
-        }
-        Some(Scaling::Tune) => {
-            let tuned = scaled_chosen.as_ref().map(|(scaled, tried)| {
-                let row = chosen.scaled(scaled);
-                let scale = given.scale_choice(&row, given.reason(scaled.scale()), tried.clone());
-                (row, scale)
-            });
-            tuned.unzip()
-        }
-    };
-    let mut rows = vec![written.unwrap_or_else(|| given.chosen())];
-    if request.controls || request.scaling.is_some() {
-        rows.extend([chosen, whole]);
-        let scaled = [scaled_chosen, scaled_whole].into_iter().flatten().map(|(scaled, _)| scaled);
-        let of = if keeps_all { vec![1] } else { vec![1, 2] };
-        let scaled: Vec<Row> = of.into_iter().zip(scaled).map(|(row, scaled)| rows[row].scaled(&scaled)).collect();
-        rows.extend(scaled);
-    }
-    if request.controls && !keeps_all {
-        rows.extend(given.controls(watch)?);
+    let (chosen, whole) = (given.below(boundary), given.whole());
+    let scaled = found
+        .tuned
+        .iter()
+        .flat_map(|Tuned { chosen: best, whole: best_whole, .. }| [chosen.scaled(best), whole.scaled(best_whole)]);
+    rows.extend(scaled);
+    rows.extend([chosen, whole]);
+    if given.request.controls {
+        rows.extend(given.controls(&found.written, watch)?);
     }
     // What came out the same stands once.
     let mut once: Vec<Row> = Vec::new();
@@ -102,7 +66,7 @@ pub fn find(given: &Given, watch: Watch) -> Result<Found> {
             once.push(row);
         }
     }
-    Ok(Found { rows: once, scale })
+    Ok(once)
 }
 
 impl Given<'_> {
@@ -110,89 +74,55 @@ impl Given<'_> {
         self.ends.adapter()
     }
 
-    fn layers(&self) -> usize {
+    pub fn layers(&self) -> usize {
         self.ends.model().config.layers
     }
 
-    fn whole(&self) -> Row {
-        let layers = self.adapter().layers();
-        Row { kept: Kept::Everything, layers, scale: 1.0, scores: self.scores_at(self.whole_boundary()) }
+    pub fn whole(&self) -> Row {
+        self.below(self.curve.points.last().map_or(0, |point| point.boundary))
     }
 
-    fn chosen(&self) -> Row {
-        let layers: BTreeSet<usize> = self.adapter().layers().range(..self.boundary).copied().collect();
-        let kept = if self.boundary == self.whole_boundary() { Kept::Everything } else { Kept::Chosen };
-        Row { kept, layers, scale: 1.0, scores: self.scores_at(self.boundary) }
-    }
-
-    fn whole_boundary(&self) -> usize {
-        self.curve.points.last().map_or(0, |point| point.boundary)
-    }
-
-    fn scores_at(&self, boundary: usize) -> Scores {
+    /// A boundary of the curve at full strength.
+    pub fn below(&self, boundary: usize) -> Row {
+        let all = self.adapter().layers();
+        let layers: BTreeSet<usize> = all.range(..boundary).copied().collect();
+        let kept = if layers == all { Kept::Everything } else { Kept::Lowest };
         let point = self.curve.points.iter().find(|point| point.boundary == boundary);
-        point.map(Point::scores).unwrap_or_default()
+        Row { kept, layers, scale: 1.0, scores: point.map(Point::scores).unwrap_or_default() }
     }
 
-    fn evaluate(&self, profiles: Vec<Profile>, watch: Watch) -> Result<Vec<Scores>> {
+    pub fn evaluate(&self, profiles: Vec<Profile>, watch: Watch) -> Result<Vec<Scores>> {
         sweep::profiles(self.ends, self.samples, profiles, &self.request.sweep, watch)
     }
 
-    /// The best scale of each target, with all that were tried. All targets' scales go through the model together.
-    fn tune(&self, targets: &[&Row], watch: Watch) -> Result<Vec<Tuned>> {
-        let mut tunings: Vec<Tuning> =
-            targets.iter().map(|target| Tuning::new(target.scores.clone(), &self.curve.answers)).collect();
-        loop {
-            let wanted: Vec<(usize, f64)> = tunings
-                .iter_mut()
-                .enumerate()
-                .flat_map(|(target, tuning)| tuning.wanted().into_iter().map(move |scale| (target, scale)))
-                .collect();
-            if wanted.is_empty() {
-                break;
-            }
-            let profile = |&(target, scale): &(usize, f64)| targets[target].profile(self.layers()).scaled(scale);
-            let scores = self.evaluate(wanted.iter().map(profile).collect(), &mut *watch)?;
-            for ((target, scale), scores) in wanted.into_iter().zip(scores) {
-                tunings[target].add(scale, scores);
-            }
-        }
-        Ok(tunings.into_iter().map(|tuning| tuning.finish(self.request.choice.confidence)).collect())
-    }
-
-    fn controls(&self, watch: Watch) -> Result<Vec<Row>> {
-        let effects = sweep::effects(self.ends, self.samples, &self.request.sweep, &mut *watch)?;
-        let (adapter, norms) = (self.adapter(), self.adapter().layer_norms()?);
-        let chosen = controls(&adapter.layers(), self.chosen().layers.len(), &norms, &effects);
-        let profiles = chosen.iter().map(|(_, layers)| Profile::of_layers(layers, self.layers())).collect();
-        let scores = self.evaluate(profiles, watch)?;
-        let row = |((kept, layers), scores)| Row { kept, layers, scale: 1.0, scores };
-        Ok(chosen.into_iter().zip(scores).map(row).collect())
-    }
-
-    fn scale_choice(&self, row: &Row, reason: String, tried: Vec<ScalePoint>) -> ScaleChoice {
+    /// The mean loss, and the share of the whole adapter's gain that it keeps.
+    pub fn worth(&self, scores: &Scores) -> (f64, Option<f64>) {
         let loss_of = |scores: &Scores| mean(&scores.per_sample, &self.curve.answers);
-        let (base, whole) = (loss_of(&self.scores_at(0)), loss_of(&self.whole().scores));
-        let loss = loss_of(&row.scores);
-        let gain_kept = (base > whole).then(|| (base - loss) / (base - whole));
-        ScaleChoice { scale: row.scale, reason, loss, gain_kept, tried }
+        let (base, whole) = (loss_of(&self.below(0).scores), loss_of(&self.whole().scores));
+        let loss = loss_of(scores);
+        (loss, (base > whole).then(|| (base - loss) / (base - whole)))
     }
 
-    fn reason(&self, scale: f64) -> String {
-        let confidence = percent(self.request.choice.confidence);
-        match scale == 1.0 {
-            true => format!("no other scale is better with {confidence} % confidence"),
-            false => format!("it has the lowest loss, with {confidence} % confidence lower than at scale 1"),
+    /// As many layers as are written, at the same scale.
+    fn controls(&self, written: &Row, watch: Watch) -> Result<Vec<Row>> {
+        let all = self.adapter().layers();
+        if written.layers == all {
+            return Ok(Vec::new());
         }
+        let effects = sweep::effects(self.ends, self.samples, &self.request.sweep, &mut *watch)?;
+        let chosen = controls(&all, written.layers.len(), &self.adapter().layer_norms()?, &effects);
+        let row = |(kept, layers)| Row { kept, layers, scale: written.scale, scores: Scores::default() };
+        let mut rows: Vec<Row> = chosen.into_iter().map(row).collect();
+        let scores = self.evaluate(rows.iter().map(|row| row.profile(self.layers())).collect(), watch)?;
+        rows.iter_mut().zip(scores).for_each(|(row, scores)| row.scores = scores);
+        Ok(rows)
     }
 }
 
-type Tuned = (Scaled, Vec<ScalePoint>);
-
 /// The rows as the report has them; none where there is nothing but what is written. `held_out` are the answer tokens and
 /// the scores of each row on held-out samples.
-pub fn describe(found: &Found, given: &Given, held_out: Option<(&[usize], &[Scores])>) -> Vec<Alternative> {
-    if found.rows.len() < 2 {
+pub fn describe(rows: &[Row], given: &Given, held_out: Option<(&[usize], &[Scores])>) -> Vec<Alternative> {
+    if rows.len() < 2 {
         return Vec::new();
     }
     let (adapter, confidence) = (given.adapter(), given.request.choice.confidence);
@@ -203,8 +133,8 @@ pub fn describe(found: &Found, given: &Given, held_out: Option<(&[usize], &[Scor
         scale: row.scale,
         bytes: adapter.bytes_below(0) + row.layers.iter().map(|layer| layer_bytes[layer]).sum::<u64>(),
         written: place == 0,
-        samples: Measured::new(&row.scores, &found.rows[0].scores, &given.curve.answers, confidence),
+        samples: Measured::new(&row.scores, &rows[0].scores, &given.curve.answers, confidence),
         held_out: held_out.map(|(answers, scores)| Measured::new(&scores[place], &scores[0], answers, confidence)),
     };
-    found.rows.iter().enumerate().map(alternative).collect()
+    rows.iter().enumerate().map(alternative).collect()
 }

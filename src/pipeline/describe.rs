@@ -13,7 +13,7 @@ use crate::report::{
     AdapterInput, BaseInput, ChangedSample, CurvePoint, DroppedPoint, InputFile, LayerShare, Output, changed,
 };
 use crate::search::Dropped;
-use crate::sweep::Curve;
+use crate::sweep::{Curve, Scores};
 
 fn input_file(path: &Path, hash: bool) -> Result<InputFile> {
     Ok(InputFile {
@@ -75,16 +75,15 @@ pub fn layers(adapter: &Adapter, boundary: usize) -> Result<Vec<LayerShare>> {
     Ok(adapter.layer_bytes().into_iter().map(share).collect())
 }
 
-/// The samples that change most between the whole adapter, the curve's last point, and the chosen boundary.
-pub fn changed(prepared: &Prepared, curve: &Curve, boundary: usize) -> Vec<ChangedSample> {
-    let chosen = curve.points.iter().find(|point| point.boundary == boundary);
-    let (Some(whole), Some(chosen)) = (curve.points.last(), chosen) else { return Vec::new() };
+/// The samples that change most between the whole adapter, the curve's last point, and what is written.
+pub fn changed(prepared: &Prepared, curve: &Curve, written: &Scores) -> Vec<ChangedSample> {
+    let Some(whole) = curve.points.last() else { return Vec::new() };
     let scored = prepared.samples.iter().zip(&prepared.excerpts).map(|(sample, excerpt)| changed::Scored {
         line: sample.line,
         answer_tokens: sample.answers(),
         excerpt: excerpt.clone(),
     });
-    changed::most_changed(&scored.collect::<Vec<_>>(), &whole.per_sample, &chosen.per_sample)
+    changed::most_changed(&scored.collect::<Vec<_>>(), &whole.per_sample, &written.per_sample)
 }
 
 pub fn output(adapter: &Adapter, cut: &Cut) -> Output {

@@ -4,6 +4,7 @@ mod alternatives;
 mod describe;
 mod held_out;
 mod prepare;
+mod scale;
 
 use std::path::{Path, PathBuf};
 
@@ -84,16 +85,21 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         return Err(limit_too_small(&request.limits, &adapter).into());
     }
     let choice = choice::choose(&curve, &request.choice, allowed);
-    let given = Given { ends: &ends, samples, curve: &curve, boundary: choice.boundary, request };
-    let found = alternatives::find(&given, &mut *watch)?;
-    let profiles = found.rows.iter().map(|row| row.profile(model.config.layers)).collect();
+    let given = Given { ends: &ends, samples, curve: &curve, request };
+    let found = scale::find(&given, choice.clone(), allowed, &mut *watch)?;
+    let alternatives = alternatives::find(&given, choice.boundary, &found, &mut *watch)?;
+    let (choice, scale) = (found.choice, found.written.scale);
+    let profiles = alternatives.iter().map(|row| row.profile(model.config.layers)).collect();
     let held_out = held_out.map(|held_out| held_out::check(held_out, profiles, &ends, request, watch)).transpose()?;
     let on_held_out = held_out.as_ref().map(|checked| (&checked.answers[..], &checked.scores[..]));
-    let scale = found.rows[0].scale();
     let output = match choice.boundary {
         0 => None,
         boundary => Some(describe::output(&adapter, &Cut::below(&adapter, boundary)?.scaled(scale)?)),
     };
+    // Of boundaries at another scale, the last one is only what they are measured with.
+    let chosen_from = found.curve.as_ref().unwrap_or(&curve);
+    let last = curve.points.last().map_or(0, |point| point.boundary);
+    let stability = stability(chosen_from, &request.choice, |boundary| boundary <= last && allowed(boundary));
     let report = Report {
         schema_version: SCHEMA_VERSION,
         tool: Tool::THIS,
@@ -117,13 +123,13 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
             error_probability: request.search.map(|options| options.error),
         }),
         chosen: Some(choice.clone()),
-        stability: stability(&curve, &request.choice, allowed),
-        alternatives: alternatives::describe(&found, &given, on_held_out),
-        scale: found.scale,
+        stability,
+        alternatives: alternatives::describe(&alternatives, &given, on_held_out),
+        scale: found.report,
         held_out: held_out.map(|checked| checked.report),
         output,
         layers: describe::layers(&adapter, choice.boundary)?,
-        changed: describe::changed(&choosing, &curve, choice.boundary),
+        changed: describe::changed(&choosing, &curve, &found.written.scores),
     };
     Ok(Evaluation { adapter, base, curve, choice, scale, report })
 }

@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::{CurvePoint, Report};
 use crate::choice::compare::{Comparison, exact_match, mean, token_accuracy};
 use crate::choice::controls::Kept;
-use crate::choice::scale::ScalePoint;
+use crate::choice::scale::{ScalePoint, ScaledBoundary};
 use crate::sweep::Scores;
 
 /// The scale of what is kept.
@@ -22,6 +23,9 @@ pub struct ScaleChoice {
     /// The scales that were tried, lowest first; absent where the scale was given.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub tried: Vec<ScalePoint>,
+    /// The boundaries at this scale, where one was chosen among them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub boundaries: Vec<ScaledBoundary>,
 }
 
 /// A set of layers and a scale, and what they are worth.
@@ -72,6 +76,25 @@ impl Measured {
     }
 }
 
+/// Right answers on the samples that choose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Right {
+    pub token_accuracy: f64,
+    pub exact_match: f64,
+}
+
+impl Report {
+    /// What is written gets right, with its scale.
+    pub fn written_right(&self) -> Option<Right> {
+        let written = self.alternatives.iter().find(|alternative| alternative.written).map(|written| &written.samples);
+        let boundary = self.chosen.as_ref().map(|choice| choice.boundary);
+        let point = self.curve.iter().find(|point| Some(point.boundary) == boundary);
+        written.map(|&Measured { token_accuracy, exact_match, .. }| Right { token_accuracy, exact_match }).or_else(
+            || point.map(|&CurvePoint { token_accuracy, exact_match, .. }| Right { token_accuracy, exact_match }),
+        )
+    }
+}
+
 impl Alternative {
     /// Whether this is surely better than what is written: on held-out samples if there are any, else on those that choose.
     pub fn wins(&self) -> bool {
@@ -82,7 +105,7 @@ impl Alternative {
     pub fn name(&self) -> String {
         let name = match self.kept {
             Kept::Everything => "whole adapter".to_string(),
-            Kept::Chosen => "chosen layers".into(),
+            Kept::Lowest => "lowest layers".into(),
             Kept::Highest => "highest layers".into(),
             Kept::Random { seed } => format!("random layers {}", seed + 1),
             Kept::LargestNorm => "largest ‖ΔW‖".into(),

@@ -23,7 +23,7 @@ pub fn table(alternatives: &[Alternative]) -> String {
     let Some(first) = alternatives.first() else { return String::new() };
     let held_out = first.held_out.is_some();
     let heading = if held_out { "held out" } else { "" };
-    let mut text = format!("\n{:<22} {:<LAYERS$} {:>9} {:>8} {heading:>9}", "alternative", "layers", "size", "loss");
+    let mut text = format!("\n{:<24} {:<LAYERS$} {:>9} {:>8} {heading:>9}", "alternative", "layers", "size", "loss");
     text.truncate(text.trim_end().len());
     text.push('\n');
     for alternative in alternatives {
@@ -33,7 +33,7 @@ pub fn table(alternatives: &[Alternative]) -> String {
             note = "better";
         }
         let line = format!(
-            "{:<22} {:<LAYERS$} {:>9} {:>8.4} {held_out:>9} {note}",
+            "{:<24} {:<LAYERS$} {:>9} {:>8.4} {held_out:>9} {note}",
             alternative.name(),
             shortened(&ranges(&alternative.layers)),
             bytes(alternative.bytes),

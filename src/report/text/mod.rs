@@ -56,10 +56,10 @@ pub fn report(report: &Report) -> String {
         text.push('\n');
     }
     if let Some(choice) = &report.chosen {
-        text += &right_answers(report, choice.boundary);
+        text += &alternatives::scale(report);
+        text += &right_answers(report);
         text += &stability(&report.stability, choice.boundary, !report.dropped.is_empty());
     }
-    text += &alternatives::scale(report);
     if let Some((held_out, options)) = report.held_out.as_ref().zip(report.options.as_ref()) {
         text += &on_held_out(held_out, options);
     }
@@ -70,16 +70,20 @@ pub fn report(report: &Report) -> String {
 }
 
 /// How many answer tokens would be decoded greedily, and how many whole answers.
-fn right_answers(report: &Report, chosen: usize) -> String {
-    let point = report.curve.iter().find(|point| point.boundary == chosen);
-    let (Some(point), Some(base), Some(whole)) = (point, report.curve.first(), report.curve.last()) else {
+fn right_answers(report: &Report) -> String {
+    let (Some(written), Some(base), Some(whole)) = (report.written_right(), report.curve.first(), report.curve.last())
+    else {
         return String::new();
     };
-    let of = |share: fn(&CurvePoint) -> f64| {
-        let percent = |point| format!("{:.1} %", share(point) * 100.0);
-        format!("{} (base {}, whole adapter {})", percent(point), percent(base), percent(whole))
+    let line = |written: f64, base: f64, whole: f64| {
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        format!("{} (base {}, whole adapter {})", percent(written), percent(base), percent(whole))
     };
-    format!("tokens right {}, answers {}\n", of(|point| point.token_accuracy), of(|point| point.exact_match))
+    format!(
+        "tokens right {}, answers {}\n",
+        line(written.token_accuracy, base.token_accuracy, whole.token_accuracy),
+        line(written.exact_match, base.exact_match, whole.exact_match)
+    )
 }
 
 /// A choice that so many resamplings agree with needs no histogram; boundaries of less than so many are not worth a line.
