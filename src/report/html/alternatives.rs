@@ -18,12 +18,11 @@ pub fn section(report: &Report) -> Option<Element> {
     if let Some(finding) = finding(&report.alternatives) {
         section = section.add(paragraph("warning", format_args!("{finding}.")));
     }
-    let mut head =
-        el("tr").all([column("", ""), column("", "layers"), column("number", "size"), column("number", "loss")]);
+    let mut head = el("tr").all([column("", ""), column("number", "loss")]);
     if held_out {
         head = head.add(column("number", "held out"));
     }
-    head = head.add(column("number", "answers right"));
+    head = head.all([column("number", "answers right"), column("number", "size"), column("", "layers")]);
     let rows = report.alternatives.iter().map(row);
     let table = el("table").add(el("thead").add(head)).add(el("tbody").all(rows));
     Some(section.add(scrolling("alternatives", table)))
@@ -40,12 +39,12 @@ fn row(alternative: &Alternative) -> Element {
     let mut row = el("tr")
         .class(if alternative.written { "chosen" } else { "" })
         .add(el("th").attr("scope", "row").text(name))
-        .add(el("td").text(ranges(&alternative.layers)))
-        .add(el("td").class("number").text(bytes(alternative.bytes)))
         .add(number(words::loss(alternative.samples.loss)));
     let measured = alternative.held_out.as_ref().unwrap_or(&alternative.samples);
     if alternative.held_out.is_some() {
         row = row.add(number(words::loss(measured.loss)));
     }
     row.add(number(words::percent(measured.exact_match)))
+        .add(el("td").class("number").text(bytes(alternative.bytes)))
+        .add(el("td").text(ranges(&alternative.layers)))
 }
