@@ -3,10 +3,12 @@
 mod describe;
 mod held_out;
 mod prepare;
+mod steps;
 
 use std::path::{Path, PathBuf};
 
 use crate::adapter::keys::is_of_tower;
+use crate::adapter::reduce::Step;
 use crate::adapter::{Adapter, Cut};
 use crate::base::{self, BasePath};
 use crate::choice::stability::stability;
@@ -20,6 +22,7 @@ use crate::samples::{ReadOptions, Sample};
 use crate::search::{self, Dropped};
 use crate::settings::{self, HeldOutFrom};
 use crate::sweep::{self, Curve, Watch};
+use steps::Chain;
 
 /// Everything that an evaluation needs to know.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub struct Request {
     /// Adaptive with these options, or exhaustive.
     pub search: Option<search::Options>,
     pub limits: settings::Limits,
+    /// What is done with the cut adapter.
+    pub steps: Vec<Step>,
     pub arithmetic: Arithmetic,
     pub sweep: sweep::Options,
 }
@@ -53,12 +58,25 @@ pub struct Evaluation {
     pub curve: Curve,
     pub choice: Choice,
     pub report: Report,
+    /// What the steps made of the cut adapter, if there are any.
+    chain: Option<Chain>,
+}
+
+impl Evaluation {
+    /// What is to be written.
+    pub fn cut(&self) -> Result<Cut<'_>> {
+        match &self.chain {
+            Some(chain) => Cut::whole(chain.last()),
+            None => Cut::below(&self.adapter, self.choice.boundary),
+        }
+    }
 }
 
 /// Reads everything, runs the sweep and chooses.
 pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let adapter = Adapter::open(&base::find(&request.adapter, None)?, None)?;
     adapter.check_can_be_evaluated()?;
+    request.steps.iter().try_for_each(|step| step.check(&adapter))?;
     let base = find_base(request, &adapter)?;
     warn_of_towers(&adapter);
     let (model, gguf) = Model::open(&base, &request.sweep.device, request.arithmetic)?;
@@ -76,13 +94,25 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     }
     let choice = choice::choose(&curve, &request.choice, allowed);
     let held_out = match held_out {
-        Some(held_out) => Some(held_out::check(choice.boundary, held_out, &ends, request, watch)?),
+        Some(held_out) => {
+            let curve = held_out::evaluate(choice.boundary, &held_out, &ends, request, &mut *watch)?;
+            Some((held_out, curve))
+        }
         None => None,
     };
-    let output = match choice.boundary {
-        0 => None,
-        boundary => Some(describe::output(&adapter, &Cut::below(&adapter, boundary)?)),
+    let cut = (choice.boundary > 0).then(|| Cut::below(&adapter, choice.boundary)).transpose()?;
+    let chain = match &cut {
+        Some(cut) if !request.steps.is_empty() => Some(Chain::make(&adapter, cut, &request.steps)?),
+        _ => None,
     };
+    let mut output = cut.as_ref().map(|cut| describe::output(&adapter, cut));
+    let mut steps_done = Vec::new();
+    if let (Some(chain), Some(output)) = (&chain, &mut output) {
+        let mut sets = vec![steps::Samples { samples, curve: &curve }];
+        sets.extend(held_out.iter().map(|(held_out, curve)| steps::Samples { samples: &held_out.samples, curve }));
+        steps_done = chain.evaluate(choice.boundary, &model, &sets, request, watch)?;
+        (output.tensors_after, output.bytes_after) = Cut::whole(chain.last())?.kept_size();
+    }
     let report = Report {
         schema_version: SCHEMA_VERSION,
         tool: Tool::THIS,
@@ -107,12 +137,13 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         }),
         chosen: Some(choice.clone()),
         stability: stability(&curve, &request.choice, allowed),
-        held_out,
+        held_out: held_out.map(|(held_out, curve)| held_out::describe(choice.boundary, &held_out, &curve, request)),
         output,
+        steps: steps_done,
         layers: describe::layers(&adapter, choice.boundary)?,
         changed: describe::changed(&choosing, &curve, choice.boundary),
     };
-    Ok(Evaluation { adapter, base, curve, choice, report })
+    Ok(Evaluation { adapter, base, curve, choice, report, chain })
 }
 
 /// The curve of one adapter, and what a search dropped from it.
@@ -140,6 +171,19 @@ pub fn write_cut(name: &str, adapter: &Adapter, cut: &Cut, output: &Path) -> Res
     Ok(report)
 }
 
+/// As [`write_cut`], after `steps`.
+pub fn write_reduced(name: &str, adapter: &Adapter, cut: &Cut, steps: &[Step], output: &Path) -> Result<Report> {
+    let chain = Chain::make(adapter, cut, steps)?;
+    let last = Cut::whole(chain.last())?;
+    let mut report = report_of_cut(name, adapter, cut)?;
+    report.steps = chain.describe()?;
+    if let Some(output) = &mut report.output {
+        (output.tensors_after, output.bytes_after) = last.kept_size();
+    }
+    write(&last, &report, output)?;
+    Ok(report)
+}
+
 fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
     Ok(Report {
         schema_version: SCHEMA_VERSION,
@@ -155,6 +199,7 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
         stability: Vec::new(),
         held_out: None,
         output: Some(describe::output(adapter, cut)),
+        steps: Vec::new(),
         layers: Vec::new(),
         changed: Vec::new(),
     })

@@ -12,6 +12,7 @@ mod layers;
 mod policy;
 mod samples;
 mod scale;
+mod steps;
 mod summary;
 mod svg;
 mod trust;
@@ -30,6 +31,7 @@ const SECTIONS: &[fn(&Report) -> Option<Element>] = &[
     summary::section,
     curve::section,
     trust::section,
+    steps::section,
     layers::section,
     samples::section,
     boundaries::section,

@@ -1,0 +1,163 @@
+//! The steps after the cut: each reads the adapter that the one before wrote, and what it writes is evaluated as it is.
+//!
+//! The adapters lie in a temporary folder. The last one is copied to the output, byte for byte, like any adapter that is kept
+//! whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tempfile::TempDir;
+
+use super::Request;
+use crate::adapter::reduce::{Pair, Step, change};
+use crate::adapter::targets::last_segment;
+use crate::adapter::{Adapter, Cut};
+use crate::choice::verdicts;
+use crate::error::{FileError, Result};
+use crate::files::Staging;
+use crate::model::{Ends, Model};
+use crate::report::{DeltaChange, RankSummary, StepDone, StepLosses};
+use crate::samples::Sample;
+use crate::sweep::{self, Curve, Point, Sweep, Watch};
+
+/// The adapters after the cut and after each step.
+pub struct Chain {
+    made: Vec<Made>,
+    /// Goes away with its adapters.
+    _folder: TempDir,
+}
+
+struct Made {
+    /// `None` for the cut.
+    step: Option<Step>,
+    adapter: Adapter,
+}
+
+/// Samples on which the boundaries of `curve` were evaluated: the base model, the chosen one and the whole adapter.
+pub struct Samples<'a> {
+    pub samples: &'a [Sample],
+    pub curve: &'a Curve,
+}
+
+impl Chain {
+    /// Cuts `original` and takes the steps.
+    pub fn make(original: &Adapter, cut: &Cut, steps: &[Step]) -> Result<Self> {
+        let folder = TempDir::with_prefix("lora-slim-").map_err(FileError::write(&std::env::temp_dir()))?;
+        let add = |name: &str, write: &dyn Fn(&Staging) -> Result<()>| -> Result<Adapter> {
+            let path = folder.path().join(name);
+            let staging = Staging::beside(&path)?;
+            write(&staging).map_err(|error| error.about(&original.path))?;
+            staging.publish()?;
+            Adapter::open(&path, Some(&original.stack))
+        };
+        let mut made = vec![Made { step: None, adapter: add("layers", &|staging| cut.write(staging))? }];
+        for step in steps {
+            let before = &made[made.len() - 1].adapter;
+            let adapter = add(step.name(), &|staging| step.write(before, staging))?;
+            made.push(Made { step: Some(step.clone()), adapter });
+        }
+        let chain = Self { made, _folder: folder };
+        if steps.iter().any(|step| matches!(step, Step::Rank(_))) && chain.last().config.flag("rank_pattern") {
+            tracing::warn!(
+                "the modules have different ranks now: runtimes that ignore `rank_pattern` (vLLM, SGLang) would scale them \
+                 wrongly; `--rank N` gives all the same rank"
+            );
+        }
+        Ok(chain)
+    }
+
+    /// The adapter after all steps.
+    pub fn last(&self) -> &Adapter {
+        &self.made[self.made.len() - 1].adapter
+    }
+
+    /// What each step made, without losses.
+    pub fn describe(&self) -> Result<Vec<StepDone>> {
+        let cut = &self.made[0].adapter;
+        let describe = |made: &Made| -> Result<StepDone> {
+            let changes = if made.step.is_some() { change::changes(cut, &made.adapter)? } else { Vec::new() };
+            let change = change::largest(&changes).map(|largest| DeltaChange {
+                relative: change::relative(&changes),
+                largest: largest.relative(),
+                largest_module: largest.module.clone(),
+            });
+            Ok(StepDone {
+                step: made.step.as_ref().map_or("layers", Step::name).into(),
+                setting: made.step.as_ref().map(Step::to_string),
+                tensors: made.adapter.tensors().count(),
+                bytes: made.adapter.bytes_below(usize::MAX),
+                ranks: ranks(&made.adapter),
+                change,
+                losses: None,
+                held_out: None,
+            })
+        };
+        self.made.iter().map(describe).collect()
+    }
+
+    /// As [`describe`](Self::describe), with the losses on the samples that chose, the first of `sets`, and on held-out ones,
+    /// if there is a second.
+    pub fn evaluate(
+        &self,
+        chosen: usize,
+        model: &Model,
+        sets: &[Samples],
+        request: &Request,
+        watch: Watch,
+    ) -> Result<Vec<StepDone>> {
+        let steps = self.made[1..].iter().map(|made| Ends::load(model, &made.adapter));
+        let ends = steps.collect::<Result<Vec<_>>>()?;
+        let losses = sets.iter().map(|set| losses(chosen, &ends, set, request, &mut *watch));
+        let mut losses = losses.collect::<Result<Vec<_>>>()?.into_iter();
+        let mut described = self.describe()?;
+        for (step, losses) in described.iter_mut().zip(losses.next().into_iter().flatten()) {
+            step.losses = Some(losses);
+        }
+        for (step, losses) in described.iter_mut().zip(losses.next().into_iter().flatten()) {
+            step.held_out = Some(losses);
+        }
+        Ok(described)
+    }
+}
+
+/// The losses of the chosen boundary and of each adapter of `ends` with all its layers.
+fn losses(chosen: usize, ends: &[Ends], set: &Samples, request: &Request, watch: Watch) -> Result<Vec<StepLosses>> {
+    let whole_of = |ends: &Ends| BTreeSet::from_iter(sweep::candidates(ends.adapter()).pop_last());
+    let boundaries: Vec<BTreeSet<usize>> = ends.iter().map(whole_of).collect();
+    let all = vec![(0..set.samples.len()).collect()];
+    let mut sweep = Sweep::of_streams(ends.len(), ends, set.samples, all, &request.sweep)?;
+    let points = sweep.run(0, &boundaries, watch)?.into_iter().flatten();
+    let known = &set.curve.points;
+    let (base, whole) = (&known[0], &known[known.len() - 1]);
+    let cut = known.iter().find(|point| point.boundary == chosen).unwrap_or(whole);
+    let points: Vec<Point> = [base, cut].into_iter().cloned().chain(points).chain([whole.clone()]).collect();
+    let curve = Curve { points, answers: set.curve.answers.clone(), work: set.curve.work };
+    let verdicts = verdicts(&curve, &request.choice);
+    let steps = verdicts.iter().zip(&curve.points).skip(1).take(ends.len() + 1);
+    let losses = steps.map(|(verdict, point)| StepLosses {
+        loss: verdict.loss,
+        gain_kept: verdict.gain_kept,
+        difference: verdict.difference,
+        difference_at_most: verdict.difference_at_most,
+        token_accuracy: curve.token_accuracy(point),
+        exact_match: curve.exact_match(point),
+    });
+    Ok(losses.collect())
+}
+
+/// The ranks of plain pairs, by type of module.
+fn ranks(adapter: &Adapter) -> Vec<RankSummary> {
+    let mut by_type: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (module, parts) in adapter.modules() {
+        if let Some(rank) = Pair::rank_of(adapter, &module, &parts) {
+            by_type.entry(last_segment(&module).into()).or_default().push(rank);
+        }
+    }
+    let summary = |(module_type, ranks): (String, Vec<usize>)| RankSummary {
+        module_type,
+        modules: ranks.len(),
+        least: ranks.iter().copied().min().unwrap_or(0),
+        most: ranks.iter().copied().max().unwrap_or(0),
+        mean: ranks.iter().sum::<usize>() as f64 / ranks.len() as f64,
+    };
+    by_type.into_iter().map(summary).collect()
+}
