@@ -73,10 +73,8 @@ impl Pair {
     /// `None` if the iteration does not converge.
     pub fn decompose(&self) -> Option<Decomposition> {
         let (outputs, inputs) = (self.outputs.clone().qr(), self.inputs.clone().qr());
-        let core = outputs.r() * inputs.r().transpose();
-        let svd = core.try_svd(true, true, f64::EPSILON, MOST_ROUNDS)?;
-        let (left, right) = (outputs.q() * svd.u?, inputs.q() * svd.v_t?.transpose());
-        Some(Decomposition { left, values: svd.singular_values.as_slice().to_vec(), right })
+        let (left, values, right) = singular_values(&(outputs.r() * inputs.r().transpose()))?;
+        Some(Decomposition { left: outputs.q() * left, values, right: inputs.q() * right })
     }
 
     /// ‖ΔW‖, the Frobenius norm.
@@ -97,6 +95,25 @@ impl Pair {
             Self { inputs, outputs }.norm()
         })
     }
+}
+
+/// The singular values of a small matrix C, the largest first, and their vectors on both sides as columns.
+///
+/// They are the positive eigenvalues of the symmetric [0 C; Cᵀ 0], whose eigenvectors have both vectors one above the other
+/// (Golub and Van Loan, Matrix Computations, 8.6.1). nalgebra's own decomposition will not do: of version 0.35, its product is off
+/// by more than a tenth for some matrices without full rank, and pairs are often such.
+fn singular_values(core: &DMatrix<f64>) -> Option<(DMatrix<f64>, Vec<f64>, DMatrix<f64>)> {
+    let (rows, columns) = core.shape();
+    let mut symmetric = DMatrix::zeros(rows + columns, rows + columns);
+    symmetric.view_mut((0, rows), (rows, columns)).copy_from(core);
+    symmetric.view_mut((rows, 0), (columns, rows)).copy_from(&core.transpose());
+    let eigen = symmetric.try_symmetric_eigen(f64::EPSILON, MOST_ROUNDS)?;
+    let mut order: Vec<usize> = (0..rows + columns).collect();
+    order.sort_by(|&one, &other| eigen.eigenvalues[other].total_cmp(&eigen.eigenvalues[one]));
+    order.truncate(rows.min(columns));
+    let vectors = eigen.eigenvectors.select_columns(&order) * f64::sqrt(2.0);
+    let values = order.iter().map(|&place| eigen.eigenvalues[place].max(0.0)).collect();
+    Some((vectors.rows(0, rows).into_owned(), values, vectors.rows(rows, columns).into_owned()))
 }
 
 /// The names of `lora_A` and `lora_B`, or of an embedding's.

@@ -5,13 +5,13 @@ use std::fmt::Write;
 use super::bytes;
 use crate::report::{RankSummary, Report, StepDone, StepLosses};
 
-/// The table of the steps, with an empty line behind it; nothing without steps.
+/// The table of the steps between empty lines; nothing without steps.
 pub fn table(report: &Report) -> String {
     let steps = &report.steps;
     if steps.is_empty() {
         return String::new();
     }
-    let mut text = rows(steps, |step| step.losses.as_ref());
+    let mut text = format!("\n{}", rows(steps, |step| step.losses.as_ref()));
     if steps.iter().any(|step| step.held_out.is_some()) {
         let _ = write!(text, "on held-out samples:\n{}", rows(steps, |step| step.held_out.as_ref()));
     }
