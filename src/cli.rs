@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::adapter::parse_layers;
+use crate::adapter::reduce::{FloatType, RankRules};
 use crate::settings::{Scaling, parse_bytes, parse_scale, parse_scaling};
 
 /// Make finished LoRA adapters smaller without retraining
@@ -164,9 +165,23 @@ pub struct EvaluateArgs {
     /// Arithmetic of matrix products; sums are always f32, and on devices other than the cpu so is everything
     #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
     pub precision: PrecisionArg,
+    #[command(flatten)]
+    pub reduce: ReduceArgs,
     /// Write the result as a page for people too: one HTML file, which shows words of a few samples
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+}
+
+/// What makes smaller what the cut leaves.
+#[derive(Debug, Args)]
+pub struct ReduceArgs {
+    /// Then reduce each module's rank by a singular value decomposition: to N, to what keeps a share of ‖ΔW‖²
+    /// (energy:0.99), to singular values above the largest / N (ratio:10), or to the least of several (energy:0.99,16)
+    #[arg(long, value_name = "RULE")]
+    pub rank: Option<RankRules>,
+    /// Then store all floating tensors in this type
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub dtype: Option<FloatType>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -196,16 +211,17 @@ pub enum ChooseArg {
     Best,
 }
 
-/// Keep chosen layers, without a base model or samples; works for any model family
+/// Keep chosen layers, or reduce rank and type, without a base model or samples; works for any model family
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   lora-slim cut my-adapter --boundary 14 -o my-adapter-14
-  lora-slim cut my-adapter --keep-layers 0-13,20 -o my-adapter-some")]
+  lora-slim cut my-adapter --keep-layers 0-13,20 -o my-adapter-some
+  lora-slim cut my-adapter --rank 8 --dtype bf16 -o my-adapter-8")]
 pub struct CutArgs {
     /// PEFT adapter folder, or its name in the Hugging Face cache
     pub adapter: String,
-    /// Keep the layers below N
-    #[arg(long, value_name = "N", required_unless_present = "keep_layers", conflicts_with = "keep_layers")]
+    /// Keep the layers below N [default: all, with --rank or --dtype]
+    #[arg(long, value_name = "N", required_unless_present_any = ["keep_layers", "rank", "dtype"], conflicts_with = "keep_layers")]
     pub boundary: Option<usize>,
     /// Keep these layers, for example 0-13,20
     #[arg(long, value_name = "LAYERS", value_parser = parse_layers)]
@@ -213,6 +229,8 @@ pub struct CutArgs {
     /// Multiply what is kept by this number, through its alpha
     #[arg(long, value_name = "FACTOR", value_parser = parse_scale, default_value_t = 1.0)]
     pub scale: f64,
+    #[command(flatten)]
+    pub reduce: ReduceArgs,
     /// Layer stack to cut, where the adapter reaches several, for example model.layers
     #[arg(long)]
     pub stack: Option<String>,
@@ -251,6 +269,10 @@ pub struct VerifyArgs {
     /// Allow kept layers that are not all below one boundary (`cut --keep-layers`)
     #[arg(long)]
     pub any_layers: bool,
+    /// Allow other ranks and types, if each module's ΔW differs by no more than this share of its norm, for example
+    /// 0.05 or 5%
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    pub tolerance: Option<String>,
 }
 
 /// Write shell completions to stdout

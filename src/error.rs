@@ -150,6 +150,12 @@ pub enum AdapterError {
     ChangesBase { path: PathBuf, init: String },
     #[error("`{}` uses {feature}, which cannot be cut", path.display())]
     CannotCut { path: PathBuf, feature: String },
+    #[error("`{}` uses {feature}, whose rank cannot be reduced", path.display())]
+    CannotReduce { path: PathBuf, feature: String },
+    #[error("module `{module}` in `{}` has no singular value decomposition that converges", path.display())]
+    Decomposition { path: PathBuf, module: String },
+    #[error("tensor `{tensor}` in `{}` has values that {dtype} cannot hold", path.display())]
+    Overflow { path: PathBuf, tensor: String, dtype: String },
     #[error("layer {layer} is beyond the {layers} layers of `{}`", path.display())]
     LayerOutOfRange { path: PathBuf, layer: usize, layers: usize },
     #[error("nothing of `{}` would be left: an empty adapter is never written", path.display())]
@@ -267,6 +273,17 @@ impl From<candle_core::Error> for Error {
 }
 
 impl Error {
+    /// The same of `adapter`, where the error names what a step made of it, which is gone when the user reads this.
+    pub fn about(mut self, adapter: &Path) -> Self {
+        use AdapterError as E;
+        if let Error::Adapter(E::CannotReduce { path, .. } | E::Decomposition { path, .. } | E::Overflow { path, .. }) =
+            &mut self
+        {
+            *path = adapter.into();
+        }
+        self
+    }
+
     /// What kind of failure this is, which decides the exit code.
     pub fn kind(&self) -> Kind {
         use io::ErrorKind as E;
@@ -330,6 +347,10 @@ impl Error {
                 "load it where you trust it and save it with PEFT's `save_pretrained`, which writes safetensors".into()
             }
             Error::Adapter(AdapterError::SeveralStacks { .. }) => "name the one to cut with `--stack`".into(),
+            Error::Adapter(AdapterError::CannotReduce { .. }) => {
+                "leave `--rank` out; `--dtype` makes adapters of any kind smaller".into()
+            }
+            Error::Adapter(AdapterError::Overflow { .. }) => "`--dtype bf16` has the range of f32".into(),
             Error::Adapter(AdapterError::CannotEvaluate { .. }) => {
                 "`lora-slim cut --boundary N` works without evaluating".into()
             }

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::adapter::reduce::Step;
 use crate::choice::{self, Rule};
-use crate::cli::{ChooseArg, EvaluateArgs, PrecisionArg};
+use crate::cli::{ChooseArg, EvaluateArgs, PrecisionArg, ReduceArgs, VerifyArgs};
 use crate::device::DeviceName;
 use crate::error::{ChoiceError, Result, SweepError};
 use crate::kernel::{Arithmetic, Precision, Unit};
@@ -76,6 +77,17 @@ pub fn held_out(args: &EvaluateArgs) -> Result<Option<HeldOutFrom>> {
         (None, Some(path)) => Some(HeldOutFrom::File(path.clone())),
         (None, None) => None,
     })
+}
+
+/// What is done with a cut adapter, in this order: the ranks first, so that their factors are rounded once.
+pub fn steps(args: &ReduceArgs) -> Vec<Step> {
+    let rank = args.rank.clone().map(Step::Rank);
+    rank.into_iter().chain(args.dtype.map(Step::Dtype)).collect()
+}
+
+/// The change of a module that `verify` allows.
+pub fn tolerance(args: &VerifyArgs) -> Result<Option<f64>> {
+    Ok(args.tolerance.as_deref().map(|given| share("--tolerance", given, 0.0)).transpose()?)
 }
 
 /// Parses the value of a flag that is a share, from `least` to below 1: `0.02` or `2%`.

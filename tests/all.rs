@@ -10,6 +10,7 @@ mod commands;
 mod device;
 mod golden;
 mod profiles;
+mod reduce;
 mod report_page;
 mod samples;
 mod search;

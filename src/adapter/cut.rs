@@ -3,19 +3,16 @@
 //! The kept tensors are copied from file to file by the operating system, byte for byte and in their order, so that
 //! a large adapter is cut at the speed of a copy and in the memory of one buffer.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::path::PathBuf;
 
-use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, Value};
 
-use super::{Adapter, AdapterTensor, WEIGHTS_NAME, config, restrict, scale};
+use super::{Adapter, AdapterTensor, WEIGHTS_NAME, config, restrict, scale, write};
 use crate::error::{AdapterError, FileError, Result};
 use crate::files::Staging;
-use crate::report::REPORT_NAME;
 
 /// A decision about an adapter, ready to be written: the modules that stay.
 #[derive(Debug)]
@@ -37,6 +34,11 @@ impl<'a> Cut<'a> {
     /// Keeps the layers below `boundary`.
     pub fn below(adapter: &'a Adapter, boundary: usize) -> Result<Self> {
         Self::keeping(adapter, |layer, _| layer < boundary)
+    }
+
+    /// Keeps everything.
+    pub fn whole(adapter: &'a Adapter) -> Result<Self> {
+        Self::keeping(adapter, |_, _| true)
     }
 
     /// Keeps the modules of the decoder stack of which `keeps` says so, given their layer and their name inside it
@@ -109,10 +111,8 @@ impl<'a> Cut<'a> {
 
     /// The tensors that stay, in the order of the file, or by name where there is no one file.
     fn kept_tensors(&self) -> Vec<AdapterTensor<'a>> {
-        let mut kept: Vec<_> = self.adapter.tensors().filter(|tensor| self.keeps(&tensor.key.module)).collect();
-        if self.adapter.weights.is_one_file() {
-            kept.sort_by_key(|tensor| tensor.entry.range.start);
-        }
+        let mut kept = write::in_order(self.adapter);
+        kept.retain(|tensor| self.keeps(&tensor.key.module));
         kept
     }
 
@@ -160,15 +160,16 @@ impl<'a> Cut<'a> {
         } else {
             staging.json(config::FILE_NAME, &self.config())?;
         }
-        for (name, path) in self.sidecars()? {
-            staging.copy(&path, &name)?;
-        }
+        write::copy_sidecars(&self.adapter.path, staging)?;
         self.write_weights(staging)
     }
 
     fn write_weights(&self, staging: &Staging) -> Result<()> {
         let kept = self.kept_tensors();
-        let header = header(&kept)?;
+        let header = write::header(kept.iter().map(|tensor| {
+            let entry = tensor.entry;
+            (tensor.name, write::dtype(entry), entry.shape.as_slice(), entry.range.len())
+        }))?;
         let weights = &self.adapter.weights;
         if !weights.is_one_file() {
             let bytes = kept.iter().map(|tensor| weights.bytes(tensor.name)).collect::<Result<Vec<_>>>()?;
@@ -190,62 +191,6 @@ impl<'a> Cut<'a> {
             Ok(())
         })
     }
-
-    /// The files of the folder that travel with the adapter: tokenizer, chat template, README. Not weights, not
-    /// training state, not an earlier report; folders (checkpoints, runs) stay behind.
-    fn sidecars(&self) -> Result<Vec<(String, PathBuf)>> {
-        let folder = &self.adapter.path;
-        let mut sidecars = Vec::new();
-        for entry in fs::read_dir(folder).map_err(FileError::read(folder))? {
-            let path = entry.map_err(FileError::read(folder))?.path();
-            if let Some(name) = path.file_name().and_then(|name| name.to_str())
-                && path.is_file()
-                && is_sidecar(name)
-            {
-                sidecars.push((name.to_string(), path));
-            }
-        }
-        sidecars.sort();
-        Ok(sidecars)
-    }
-}
-
-fn is_sidecar(name: &str) -> bool {
-    const WEIGHTS: [&str; 8] =
-        [".safetensors", ".safetensors.index.json", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".npz"];
-    const TRAINING_STATE: [&str; 6] =
-        ["optimizer", "scheduler", "rng_state", "trainer_state", "training_args", "events.out"];
-    name != config::FILE_NAME
-        && name != REPORT_NAME
-        && !name.starts_with('.')
-        && !WEIGHTS.iter().any(|ending| name.ends_with(ending))
-        && !TRAINING_STATE.iter().any(|beginning| name.starts_with(beginning))
-}
-
-/// The safetensors header for `kept` in this order, one `__metadata__` key (more would come in random order), padded
-/// to eight bytes as the format wants. Nothing in it depends on time or place: the same input gives the same bytes.
-fn header(kept: &[AdapterTensor]) -> Result<Vec<u8>> {
-    let mut end = 0;
-    let infos = kept
-        .iter()
-        .map(|tensor| {
-            let start = end;
-            end += tensor.entry.range.len();
-            let crate::tensors::Encoding::Plain(dtype) = tensor.entry.encoding else {
-                unreachable!("an adapter is opened from safetensors, which has no blocks")
-            };
-            (
-                tensor.name.to_string(),
-                TensorInfo { dtype, shape: tensor.entry.shape.clone(), data_offsets: (start, end) },
-            )
-        })
-        .collect();
-    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let invalid = |source| crate::error::TensorError::Safetensors { path: WEIGHTS_NAME.into(), source };
-    let metadata = Metadata::new(Some(format), infos).map_err(invalid)?;
-    let mut json = serde_json::to_vec(&metadata).map_err(|source| invalid(source.into()))?;
-    json.resize(json.len().next_multiple_of(size_of::<u64>()), b' ');
-    Ok([&(json.len() as u64).to_le_bytes(), json.as_slice()].concat())
 }
 
 /// Joins ranges that follow one another, so that a copy is few large ones.
@@ -289,15 +234,5 @@ mod tests {
     #[test]
     fn neighbours_are_joined() {
         assert_eq!(coalesce([0..2, 2..5, 7..8].into_iter()), [0..5, 7..8]);
-    }
-
-    #[test]
-    fn weights_and_training_state_stay_behind() {
-        for name in ["README.md", "tokenizer.json", "chat_template.jinja", "special_tokens_map.json"] {
-            assert!(is_sidecar(name), "{name}");
-        }
-        for name in ["adapter_model.safetensors", "optimizer.pt", "trainer_state.json", "slim_report.json", ".git"] {
-            assert!(!is_sidecar(name), "{name}");
-        }
     }
 }

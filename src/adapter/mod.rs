@@ -9,16 +9,18 @@ pub mod keys;
 mod layer;
 pub mod method;
 mod norms;
+pub mod reduce;
 mod restrict;
 mod scale;
 pub mod targets;
+mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::{AdapterError, Result};
 use crate::tensors::{Entry, TensorStore};
-pub use compare::{Difference, compare};
+pub use compare::{Allowed, Difference, compare};
 pub use config::AdapterConfig;
 pub use cut::{Cut, parse_layers};
 pub use delta::{Delta, ExpertStack};

@@ -57,10 +57,17 @@ pub fn restrict(raw: &mut Map<String, Value>, all: &BTreeSet<&str>, kept: &BTree
     }
 }
 
+/// The stack of multimodal adapters that were saved before transformers 4.52.
+const OLD_STACK: &str = "language_model.model.layers";
+
+/// Whether PEFT finds a module under another name than its tensors have.
+pub fn has_old_name(module: &str) -> bool {
+    stack_and_layer(module).is_some_and(|(stack, _)| stack.ends_with(OLD_STACK))
+}
+
 /// The pattern with the kept layers in it, where names in full would not do: PEFT renames the tensors of multimodal
 /// adapters that were saved before transformers 4.52, but takes what the configuration says by the new names.
 fn pattern_by_layer(targets: &Targets, kept: &BTreeSet<&str>) -> Option<String> {
-    const OLD_STACK: &str = "language_model.model.layers";
     let TargetModules::Pattern(pattern) = &targets.modules else { return None };
     let places: Vec<(&str, usize)> = kept.iter().filter_map(|module| stack_and_layer(module)).collect();
     if pattern.eq_ignore_ascii_case("all-linear") || !places.iter().all(|(stack, _)| stack.ends_with(OLD_STACK)) {

@@ -181,7 +181,7 @@ pub(super) fn is_suffix(target: &str, module: &str) -> bool {
     module.strip_suffix(target).is_some_and(|rest| rest.ends_with('.'))
 }
 
-pub(super) fn last_segment(module: &str) -> &str {
+pub fn last_segment(module: &str) -> &str {
     module.rsplit('.').next().unwrap_or(module)
 }
 

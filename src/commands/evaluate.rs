@@ -42,6 +42,7 @@ fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
         choice,
         scaling: args.scale,
         controls: args.controls,
+        steps: settings::steps(&args.reduce),
         held_out: settings::held_out(&args)?,
         limits: settings::Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
         arithmetic: settings::arithmetic(args.precision, device)?,

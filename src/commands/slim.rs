@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::page::Page;
 use super::{evaluate, print};
-use crate::adapter::Cut;
 use crate::base;
 use crate::cli::{SearchArg, SlimArgs};
 use crate::error::{ChoiceError, Result};
@@ -32,9 +31,8 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     if args.dry_run {
         return Ok(true);
     }
-    let cut = Cut::below(&evaluation.adapter, evaluation.choice.boundary)?.scaled(evaluation.scale)?;
     files::check_output(&args.output, &[&adapter, evaluation.base.path()], args.force)?;
-    pipeline::write(&cut, &evaluation.report, &args.output)?;
+    pipeline::write(&evaluation.cut()?, &evaluation.report, &args.output)?;
     if !quiet {
         print(&format!("written to {}\n", args.output.display()));
     }

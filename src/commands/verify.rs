@@ -1,21 +1,27 @@
 //! `lora-slim verify`: the proof that a cut is only a cut.
 
 use super::print;
-use crate::adapter::{Adapter, compare};
+use crate::adapter::reduce::change;
+use crate::adapter::{Adapter, Allowed, compare};
 use crate::cli::VerifyArgs;
 use crate::error::Result;
 use crate::report::text;
+use crate::settings;
 
 pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
+    let allowed = Allowed { any_layers: args.any_layers, tolerance: settings::tolerance(&args)? };
     let original = Adapter::open(&args.original, None)?;
     let slimmed = Adapter::open(&args.slimmed, Some(&original.stack))?;
-    let differences = compare(&original, &slimmed, args.any_layers)?;
+    let differences = compare(&original, &slimmed, allowed)?;
     if differences.is_empty() {
         if !quiet {
             let layers: Vec<usize> = slimmed.layers().into_iter().collect();
+            let found = match allowed.tolerance {
+                None => "byte for byte as in the original".into(),
+                Some(_) => most_changed(&original, &slimmed)?,
+            };
             print(&format!(
-                "verified: {} of {} tensors, layers {}, byte for byte as in the original; the configuration names exactly \
-                 their modules\n",
+                "verified: {} of {} tensors, layers {}, {found}; the configuration names exactly their modules\n",
                 slimmed.tensors().count(),
                 original.tensors().count(),
                 text::ranges(&layers)
@@ -27,4 +33,17 @@ pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
         print(&format!("{difference}\n"));
     }
     Ok(false)
+}
+
+fn most_changed(original: &Adapter, slimmed: &Adapter) -> Result<String> {
+    let changes = change::changes(original, slimmed)?;
+    let (all, largest) = (change::relative(&changes), change::largest(&changes));
+    Ok(largest.map_or("within the tolerance".into(), |largest| {
+        format!(
+            "ΔW changed by {} of its norm in all and by at most {} in one module (`{}`)",
+            text::steps::percent(all),
+            text::steps::percent(largest.relative()),
+            largest.module
+        )
+    }))
 }

@@ -2,6 +2,7 @@
 
 use super::Request;
 use super::prepare::Prepared;
+use super::steps::Samples;
 use crate::choice::held_out::{Judged, judge};
 use crate::error::Result;
 use crate::model::Ends;
@@ -17,12 +18,22 @@ pub struct Checked {
     pub answers: Vec<usize>,
     /// By profile.
     pub scores: Vec<Scores>,
+    base: Scores,
+    whole: Scores,
+}
+
+impl Checked {
+    /// The samples, with what is known of them.
+    pub fn as_samples<'a>(&'a self, held_out: &'a Prepared) -> Samples<'a> {
+        let cut = &self.scores[0];
+        Samples { samples: &held_out.samples, answers: &self.answers, base: &self.base, cut, whole: &self.whole }
+    }
 }
 
 /// Evaluates `profiles`, of which the first is what was chosen, the base model and the whole adapter, and nothing else, on
 /// held-out samples.
 pub fn check(
-    held_out: Prepared,
+    held_out: &Prepared,
     profiles: Vec<Profile>,
     ends: &Ends,
     request: &Request,
@@ -34,16 +45,17 @@ pub fn check(
     let boundary = profiles[0].top();
     let all = profiles.into_iter().chain([0, whole].map(|boundary| Profile::below(boundary, layers))).collect();
     let mut scores = sweep::profiles(ends, samples, all, &request.sweep, watch)?;
-    let ends = scores.split_off(scores.len() - 2);
+    let whole_scores = scores.pop().unwrap_or_default();
+    let base = scores.pop().unwrap_or_default();
     let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
-    let judged = Judged { base: &ends[0], chosen: (boundary, &scores[0]), whole: (whole, &ends[1]) };
+    let judged = Judged { base: &base, chosen: (boundary, &scores[0]), whole: (whole, &whole_scores) };
     let report = HeldOut {
-        samples: held_out.description,
+        samples: held_out.description.clone(),
         share: match request.held_out {
             Some(HeldOutFrom::Share(share)) => Some(share),
             _ => None,
         },
         verdict: judge(&judged, &answers, &request.choice),
     };
-    Ok(Checked { report, answers, scores })
+    Ok(Checked { report, answers, scores, base, whole: whole_scores })
 }

@@ -5,10 +5,12 @@ mod describe;
 mod held_out;
 mod prepare;
 mod scale;
+mod steps;
 
 use std::path::{Path, PathBuf};
 
 use crate::adapter::keys::is_of_tower;
+use crate::adapter::reduce::Step;
 use crate::adapter::{Adapter, Cut};
 use crate::base::{self, BasePath};
 use crate::choice::stability::stability;
@@ -23,6 +25,7 @@ use crate::search::{self, Dropped};
 use crate::settings::{self, HeldOutFrom, Scaling};
 use crate::sweep::{self, Curve, Watch};
 use alternatives::Given;
+use steps::Chain;
 
 /// Everything that an evaluation needs to know.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub struct Request {
     /// Adaptive with these options, or exhaustive.
     pub search: Option<search::Options>,
     pub limits: settings::Limits,
+    /// What is done with the cut adapter.
+    pub steps: Vec<Step>,
     pub arithmetic: Arithmetic,
     pub sweep: sweep::Options,
 }
@@ -62,12 +67,25 @@ pub struct Evaluation {
     /// What the adapter's changes in the layers that are kept are multiplied with.
     pub scale: f64,
     pub report: Report,
+    /// What the steps made of the cut adapter, if there are any.
+    chain: Option<Chain>,
+}
+
+impl Evaluation {
+    /// What is to be written.
+    pub fn cut(&self) -> Result<Cut<'_>> {
+        match &self.chain {
+            Some(chain) => Cut::whole(chain.last()),
+            None => Cut::below(&self.adapter, self.choice.boundary)?.scaled(self.scale),
+        }
+    }
 }
 
 /// Reads everything, runs the sweep and chooses.
 pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let adapter = Adapter::open(&base::find(&request.adapter, None)?, None)?;
     adapter.check_can_be_evaluated()?;
+    request.steps.iter().try_for_each(|step| step.check(&adapter))?;
     let base = find_base(request, &adapter)?;
     warn_of_towers(&adapter);
     let (model, gguf) = Model::open(&base, &request.sweep.device, request.arithmetic)?;
@@ -89,13 +107,37 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let found = scale::find(&given, choice.clone(), allowed, &mut *watch)?;
     let alternatives = alternatives::find(&given, choice.boundary, &found, &mut *watch)?;
     let (choice, scale) = (found.choice, found.written.scale);
-    let profiles = alternatives.iter().map(|row| row.profile(model.config.layers)).collect();
-    let held_out = held_out.map(|held_out| held_out::check(held_out, profiles, &ends, request, watch)).transpose()?;
-    let on_held_out = held_out.as_ref().map(|checked| (&checked.answers[..], &checked.scores[..]));
-    let output = match choice.boundary {
-        0 => None,
-        boundary => Some(describe::output(&adapter, &Cut::below(&adapter, boundary)?.scaled(scale)?)),
+    let checked = match &held_out {
+        Some(held_out) => {
+            let profiles = alternatives.iter().map(|row| row.profile(model.config.layers)).collect();
+            Some(held_out::check(held_out, profiles, &ends, request, &mut *watch)?)
+        }
+        None => None,
     };
+    let on_held_out = checked.as_ref().map(|checked| (&checked.answers[..], &checked.scores[..]));
+    let cut = match choice.boundary {
+        0 => None,
+        boundary => Some(Cut::below(&adapter, boundary)?.scaled(scale)?),
+    };
+    let mut output = cut.as_ref().map(|cut| describe::output(&adapter, cut));
+    let chain = match &cut {
+        Some(cut) if !request.steps.is_empty() => Some(Chain::make(&adapter, cut, &request.steps)?),
+        _ => None,
+    };
+    let mut steps_done = Vec::new();
+    if let (Some(chain), Some(output)) = (&chain, &mut output) {
+        let (base, whole) = (given.below(0).scores, given.whole().scores);
+        let mut sets = vec![steps::Samples {
+            samples,
+            answers: &curve.answers,
+            base: &base,
+            cut: &found.written.scores,
+            whole: &whole,
+        }];
+        sets.extend(held_out.iter().zip(&checked).map(|(held_out, checked)| checked.as_samples(held_out)));
+        steps_done = chain.evaluate(&model, &sets, request, watch)?;
+        (output.tensors_after, output.bytes_after) = Cut::whole(chain.last())?.kept_size();
+    }
     // Of boundaries at another scale, the last one is only what they are measured with.
     let chosen_from = found.curve.as_ref().unwrap_or(&curve);
     let last = curve.points.last().map_or(0, |point| point.boundary);
@@ -126,12 +168,13 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         stability,
         alternatives: alternatives::describe(&alternatives, &given, on_held_out),
         scale: found.report,
-        held_out: held_out.map(|checked| checked.report),
+        held_out: checked.map(|checked| checked.report),
         output,
+        steps: steps_done,
         layers: describe::layers(&adapter, choice.boundary)?,
         changed: describe::changed(&choosing, &curve, &found.written.scores),
     };
-    Ok(Evaluation { adapter, base, curve, choice, scale, report })
+    Ok(Evaluation { adapter, base, curve, choice, scale, report, chain })
 }
 
 /// The curve of one adapter, and what a search dropped from it.
@@ -159,6 +202,19 @@ pub fn write_cut(name: &str, adapter: &Adapter, cut: &Cut, output: &Path) -> Res
     Ok(report)
 }
 
+/// As [`write_cut`], after `steps`.
+pub fn write_reduced(name: &str, adapter: &Adapter, cut: &Cut, steps: &[Step], output: &Path) -> Result<Report> {
+    let chain = Chain::make(adapter, cut, steps)?;
+    let last = Cut::whole(chain.last())?;
+    let mut report = report_of_cut(name, adapter, cut)?;
+    report.steps = chain.describe()?;
+    if let Some(output) = &mut report.output {
+        (output.tensors_after, output.bytes_after) = last.kept_size();
+    }
+    write(&last, &report, output)?;
+    Ok(report)
+}
+
 fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
     Ok(Report {
         schema_version: SCHEMA_VERSION,
@@ -176,6 +232,7 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
         alternatives: Vec::new(),
         held_out: None,
         output: Some(describe::output(adapter, cut)),
+        steps: Vec::new(),
         layers: Vec::new(),
         changed: Vec::new(),
     })

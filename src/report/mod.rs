@@ -6,6 +6,7 @@
 pub mod alternatives;
 pub mod changed;
 pub mod html;
+mod steps;
 pub mod text;
 
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 pub use alternatives::{Alternative, ScaleChoice};
 pub use changed::ChangedSample;
+pub use steps::{DeltaChange, RankSummary, StepDone, StepLosses};
 
 use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::stability::Share;
@@ -62,6 +64,9 @@ pub struct Report {
     /// What is (or, after `scan`, would be) written; absent at boundary 0, which is never written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
+    /// What was done with the cut adapter, step by step, the cut itself first; absent without `--rank` and `--dtype`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub steps: Vec<StepDone>,
     /// The layers that the adapter has, lowest first; after `slim` and `scan`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub layers: Vec<LayerShare>,

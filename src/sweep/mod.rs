@@ -176,7 +176,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// As [`Sweep::new`], where at most `streams` evaluations go through the model side by side.
-    fn of_streams(
+    pub fn of_streams(
         streams: usize,
         ends: &'a [Ends<'a>],
         samples: &[Sample],

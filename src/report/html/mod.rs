@@ -13,6 +13,7 @@ mod layers;
 mod policy;
 mod samples;
 mod scale;
+mod steps;
 mod summary;
 mod svg;
 mod trust;
@@ -32,6 +33,7 @@ const SECTIONS: &[fn(&Report) -> Option<Element>] = &[
     curve::section,
     trust::section,
     alternatives::section,
+    steps::section,
     layers::section,
     samples::section,
     boundaries::section,

@@ -50,17 +50,24 @@ fn meaning(report: &Report, choice: &Choice) -> String {
     if dropped.is_empty() {
         return "Every layer of the adapter stays; there is nothing to drop.".into();
     }
-    let whole = report.curve.last().map_or(choice.loss, |point| point.loss);
-    let against = if choice.loss < whole { "lower than" } else { "above" };
-    let compared = if choice.loss == whole {
+    let (loss, _) = written(report, choice);
+    let whole = report.curve.last().map_or(loss, |point| point.loss);
+    let against = if loss < whole { "lower than" } else { "above" };
+    let compared = if loss == whole {
         "On the samples its loss is that of the whole adapter.".to_string()
     } else {
         format!(
             "On the samples its loss is {:.4} nats per answer token {against} the whole adapter's.",
-            (choice.loss - whole).abs()
+            (loss - whole).abs()
         )
     };
     format!("The adapter stays in {} and is dropped from {}. {compared}", layers(&output.kept_layers), layers(&dropped))
+}
+
+/// The loss and the gain kept of what is written: after the last step, if there are any.
+fn written(report: &Report, choice: &Choice) -> (f64, Option<f64>) {
+    let last = report.steps.last().and_then(|step| step.losses.as_ref());
+    last.map_or((choice.loss, choice.gain_kept), |losses| (losses.loss, losses.gain_kept))
 }
 
 fn layers(layers: &[usize]) -> String {
@@ -70,14 +77,15 @@ fn layers(layers: &[usize]) -> String {
 
 fn figures(report: &Report, choice: &Choice) -> Vec<Element> {
     let mut figures = Vec::new();
+    let (loss, gain_kept) = written(report, choice);
     if let Some(output) = &report.output {
         figures.push(figure("Size", sizes(output), &size_note(output)));
     }
     if let (Some(base), Some(whole)) = (report.curve.first(), report.curve.last()) {
         let note = format!("base\u{a0}model\u{a0}{:.4}, whole\u{a0}adapter\u{a0}{:.4}", base.loss, whole.loss);
-        figures.push(figure("Loss, nats per answer token", el("span").add(words::loss(choice.loss)), &note));
+        figures.push(figure("Loss, nats per answer token", el("span").add(words::loss(loss)), &note));
     }
-    let (gain, note) = match choice.gain_kept {
+    let (gain, note) = match gain_kept {
         Some(gain) if gain > 1.0 => {
             (words::percent(gain), "of what the whole adapter gains over the base model: more than all of it")
         }

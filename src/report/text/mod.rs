@@ -1,6 +1,7 @@
 //! Reports for the terminal: plain text, readable without colour.
 
 pub mod alternatives;
+pub mod steps;
 
 use std::fmt::Write;
 
@@ -63,6 +64,7 @@ pub fn report(report: &Report) -> String {
     if let Some((held_out, options)) = report.held_out.as_ref().zip(report.options.as_ref()) {
         text += &on_held_out(held_out, options);
     }
+    text += &steps::table(report);
     if let Some(output) = &report.output {
         let _ = writeln!(text, "{}", size(output));
     }

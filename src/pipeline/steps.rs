@@ -1,0 +1,160 @@
+//! The steps after the cut: each reads the adapter that the one before wrote, and what it writes is evaluated as it is.
+//!
+//! The adapters lie in a temporary folder. The last one is copied to the output, byte for byte, like any adapter that is kept
+//! whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tempfile::TempDir;
+
+use super::Request;
+use crate::adapter::reduce::{Pair, Step, change};
+use crate::adapter::targets::last_segment;
+use crate::adapter::{Adapter, Cut};
+use crate::choice::compare::{Comparison, exact_match, mean, token_accuracy};
+use crate::error::{FileError, Result};
+use crate::files::Staging;
+use crate::model::{Ends, Model};
+use crate::report::{DeltaChange, RankSummary, StepDone, StepLosses};
+use crate::samples::Sample;
+use crate::sweep::{self, Scores, Sweep, Watch};
+
+/// The adapters after the cut and after each step.
+pub struct Chain {
+    made: Vec<Made>,
+    /// Goes away with its adapters.
+    _folder: TempDir,
+}
+
+struct Made {
+    /// `None` for the cut.
+    step: Option<Step>,
+    adapter: Adapter,
+}
+
+/// Samples, and what is known of them.
+pub struct Samples<'a> {
+    pub samples: &'a [Sample],
+    /// The answer tokens of each.
+    pub answers: &'a [usize],
+    pub base: &'a Scores,
+    /// With the adapter after the cut.
+    pub cut: &'a Scores,
+    pub whole: &'a Scores,
+}
+
+impl Chain {
+    /// Cuts `original` and takes the steps.
+    pub fn make(original: &Adapter, cut: &Cut, steps: &[Step]) -> Result<Self> {
+        let folder = TempDir::with_prefix("lora-slim-").map_err(FileError::write(&std::env::temp_dir()))?;
+        let add = |name: &str, write: &dyn Fn(&Staging) -> Result<()>| -> Result<Adapter> {
+            let path = folder.path().join(name);
+            let staging = Staging::beside(&path)?;
+            write(&staging).map_err(|error| error.about(&original.path))?;
+            staging.publish()?;
+            Adapter::open(&path, Some(&original.stack))
+        };
+        let mut made = vec![Made { step: None, adapter: add("layers", &|staging| cut.write(staging))? }];
+        for step in steps {
+            let before = &made[made.len() - 1].adapter;
+            let adapter = add(step.name(), &|staging| step.write(before, staging))?;
+            made.push(Made { step: Some(step.clone()), adapter });
+        }
+        let chain = Self { made, _folder: folder };
+        if steps.iter().any(|step| matches!(step, Step::Rank(_))) && chain.last().config.flag("rank_pattern") {
+            tracing::warn!(
+                "the modules have different ranks now: runtimes that ignore `rank_pattern` (vLLM, SGLang) would scale them \
+                 wrongly; `--rank N` gives all the same rank"
+            );
+        }
+        Ok(chain)
+    }
+
+    /// The adapter after all steps.
+    pub fn last(&self) -> &Adapter {
+        &self.made[self.made.len() - 1].adapter
+    }
+
+    /// What each step made, without losses.
+    pub fn describe(&self) -> Result<Vec<StepDone>> {
+        let cut = &self.made[0].adapter;
+        let describe = |made: &Made| -> Result<StepDone> {
+            let changes = if made.step.is_some() { change::changes(cut, &made.adapter)? } else { Vec::new() };
+            let change = change::largest(&changes).map(|largest| DeltaChange {
+                relative: change::relative(&changes),
+                largest: largest.relative(),
+                largest_module: largest.module.clone(),
+            });
+            Ok(StepDone {
+                step: made.step.as_ref().map_or("layers", Step::name).into(),
+                setting: made.step.as_ref().map(Step::to_string),
+                tensors: made.adapter.tensors().count(),
+                bytes: made.adapter.bytes_below(usize::MAX),
+                ranks: ranks(&made.adapter),
+                change,
+                losses: None,
+                held_out: None,
+            })
+        };
+        self.made.iter().map(describe).collect()
+    }
+
+    /// As [`describe`](Self::describe), with the losses on the samples that chose, the first of `sets`, and on held-out ones,
+    /// if there is a second.
+    pub fn evaluate(&self, model: &Model, sets: &[Samples], request: &Request, watch: Watch) -> Result<Vec<StepDone>> {
+        let steps = self.made[1..].iter().map(|made| Ends::load(model, &made.adapter));
+        let ends = steps.collect::<Result<Vec<_>>>()?;
+        let losses = sets.iter().map(|set| losses(&ends, set, request, &mut *watch));
+        let mut losses = losses.collect::<Result<Vec<_>>>()?.into_iter();
+        let mut described = self.describe()?;
+        for (step, losses) in described.iter_mut().zip(losses.next().into_iter().flatten()) {
+            step.losses = Some(losses);
+        }
+        for (step, losses) in described.iter_mut().zip(losses.next().into_iter().flatten()) {
+            step.held_out = Some(losses);
+        }
+        Ok(described)
+    }
+}
+
+/// The losses after the cut and with each adapter of `ends`, all its layers on.
+fn losses(ends: &[Ends], set: &Samples, request: &Request, watch: Watch) -> Result<Vec<StepLosses>> {
+    let whole_of = |ends: &Ends| BTreeSet::from_iter(sweep::candidates(ends.adapter()).pop_last());
+    let boundaries: Vec<BTreeSet<usize>> = ends.iter().map(whole_of).collect();
+    let all = vec![(0..set.samples.len()).collect()];
+    let mut sweep = Sweep::of_streams(ends.len(), ends, set.samples, all, &request.sweep)?;
+    let points = sweep.run(0, &boundaries, watch)?.into_iter().flatten();
+    let loss_of = |scores: &Scores| mean(&scores.per_sample, set.answers);
+    let (base, whole) = (loss_of(set.base), loss_of(set.whole));
+    let losses = |scores: Scores| {
+        let confidence = request.choice.confidence;
+        let compared = Comparison::new(&scores.per_sample, &set.whole.per_sample, set.answers, confidence);
+        StepLosses {
+            loss: loss_of(&scores),
+            gain_kept: (base > whole).then(|| (base - loss_of(&scores)) / (base - whole)),
+            difference: compared.difference,
+            difference_at_most: compared.at_most,
+            token_accuracy: token_accuracy(&scores.right, set.answers),
+            exact_match: exact_match(&scores.right, set.answers),
+        }
+    };
+    Ok(std::iter::once(set.cut.clone()).chain(points.map(|point| point.scores())).map(losses).collect())
+}
+
+/// The ranks of plain pairs, by type of module.
+fn ranks(adapter: &Adapter) -> Vec<RankSummary> {
+    let mut by_type: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (module, parts) in adapter.modules() {
+        if let Some(rank) = Pair::rank_of(adapter, &module, &parts) {
+            by_type.entry(last_segment(&module).into()).or_default().push(rank);
+        }
+    }
+    let summary = |(module_type, ranks): (String, Vec<usize>)| RankSummary {
+        module_type,
+        modules: ranks.len(),
+        least: ranks.iter().copied().min().unwrap_or(0),
+        most: ranks.iter().copied().max().unwrap_or(0),
+        mean: ranks.iter().sum::<usize>() as f64 / ranks.len() as f64,
+    };
+    by_type.into_iter().map(summary).collect()
+}

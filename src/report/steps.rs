@@ -1,0 +1,66 @@
+//! What each step made of the adapter.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// An adapter after a step.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct StepDone {
+    /// `layers`, the cut; `rank`; `dtype`.
+    pub step: String,
+    /// The value of the flag of that name; absent for the cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setting: Option<String>,
+    pub tensors: usize,
+    /// The bytes of the tensors.
+    pub bytes: u64,
+    /// By the last segment of module names; empty where the adapter has no plain pairs.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub ranks: Vec<RankSummary>,
+    /// What this step and those before did to the kept modules' ΔW, rounding included; absent for the cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<DeltaChange>,
+    /// On the samples that chose the boundary; absent after `cut`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub losses: Option<StepLosses>,
+    /// On held-out samples, if there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<StepLosses>,
+}
+
+/// The ranks of modules of one type.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct RankSummary {
+    pub module_type: String,
+    pub modules: usize,
+    pub least: usize,
+    pub most: usize,
+    pub mean: f64,
+}
+
+/// ‖ΔW − ΔW'‖ / ‖ΔW‖, against the adapter after the cut.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct DeltaChange {
+    /// Over all modules together.
+    pub relative: f64,
+    pub largest: f64,
+    /// The module of the largest.
+    pub largest_module: String,
+}
+
+/// What was written, evaluated.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct StepLosses {
+    /// Nats per answer token.
+    pub loss: f64,
+    /// Of the whole adapter's gain over the base model; absent where it gains nothing.
+    pub gain_kept: Option<f64>,
+    /// To the loss of the whole adapter as it came, in nats per answer token.
+    pub difference: f64,
+    /// The one-sided upper confidence bound of `difference`; absent with fewer than two samples.
+    pub difference_at_most: Option<f64>,
+    /// The share of answer tokens that no other word is likelier than, given all tokens before.
+    pub token_accuracy: f64,
+    /// The share of samples all of whose answer tokens are so.
+    pub exact_match: f64,
+}
