@@ -269,6 +269,9 @@ pub struct VerifyArgs {
     /// Allow kept layers that are not all below one boundary (`cut --keep-layers`)
     #[arg(long)]
     pub any_layers: bool,
+    /// The changes of the original were multiplied by this number (`--scale`)
+    #[arg(long, value_name = "FACTOR", value_parser = parse_scale, default_value_t = 1.0)]
+    pub scale: f64,
     /// Allow other ranks and types, if each module's ΔW differs by no more than this share of its norm, for example
     /// 0.05 or 5%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]

@@ -116,4 +116,10 @@ fn a_scale_is_a_number_above_zero_of_what_has_an_alpha() {
     assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("no alpha"));
     assert!(!folder.path().join("ia3").exists());
     cut("rank-alpha-patterns", "0.5").success();
+    // It is the original at that scale, and at no other.
+    for (scale, code) in [("0.5", 0), ("0.25", 5), ("1", 5)] {
+        let mut verify = lora_slim();
+        verify.arg("verify").arg(fixture("kinds/rank-alpha-patterns")).arg(folder.path().join("rank-alpha-patterns"));
+        verify.args(["--scale", scale]).assert().code(code);
+    }
 }

@@ -91,10 +91,8 @@ impl<'a> Cut<'a> {
 
     /// The same cut with what the adapter adds in its layers multiplied, through its alpha.
     pub fn scaled(mut self, scale: f64) -> Result<Self> {
-        let method = self.adapter.config.method;
-        if scale != 1.0 && method.alpha.is_none() {
-            let feature = format!("{}, which has no alpha to scale,", method.name);
-            return Err(AdapterError::CannotCut { path: self.adapter.path.clone(), feature }.into());
+        if scale != 1.0 {
+            self.adapter.check_can_be_scaled()?;
         }
         self.scale *= scale;
         Ok(self)

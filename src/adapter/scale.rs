@@ -3,7 +3,30 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Adapter;
+use super::{Adapter, AdapterConfig, config};
+use crate::error::{AdapterError, Result};
+
+impl Adapter {
+    /// The adapter with what it adds in its layers multiplied, in memory only.
+    pub fn scaled(mut self, factor: f64) -> Result<Self> {
+        if factor != 1.0 {
+            self.check_can_be_scaled()?;
+            let mut raw = self.config.raw.clone();
+            scale_alpha(&mut raw, &self, factor);
+            self.config = AdapterConfig::from_json(Value::Object(raw), &self.path.join(config::FILE_NAME))?;
+        }
+        Ok(self)
+    }
+
+    pub(super) fn check_can_be_scaled(&self) -> Result<()> {
+        let method = self.config.method;
+        if method.alpha.is_none() {
+            let feature = format!("{}, which has no alpha to scale,", method.name);
+            return Err(AdapterError::CannotCut { path: self.path.clone(), feature }.into());
+        }
+        Ok(())
+    }
+}
 
 /// Multiplies the alpha of every module in the layers, whatever the configuration has it from. Modules outside the layers
 /// keep theirs, by a pattern of their own, which has to come first: PEFT takes the first that matches.

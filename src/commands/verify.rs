@@ -10,7 +10,7 @@ use crate::settings;
 
 pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
     let allowed = Allowed { any_layers: args.any_layers, tolerance: settings::tolerance(&args)? };
-    let original = Adapter::open(&args.original, None)?;
+    let original = Adapter::open(&args.original, None)?.scaled(args.scale)?;
     let slimmed = Adapter::open(&args.slimmed, Some(&original.stack))?;
     let differences = compare(&original, &slimmed, allowed)?;
     if differences.is_empty() {
