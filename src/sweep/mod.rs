@@ -20,6 +20,7 @@
 
 mod budget;
 mod layers;
+pub mod lens;
 mod walk;
 
 use std::collections::BTreeSet;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Tensor;
 
-use super::layers::{AdaptedLayer, BaseLayers, for_each_stream};
-use crate::error::{Result, SweepError};
+use super::layers::{AdaptedLayer, BaseLayers};
+use crate::error::Result;
 use crate::model::{Ends, Model, Outcome, Pass, Routed};
 use crate::samples::batch::Batch;
 
@@ -54,12 +54,12 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    fn new(adapter: usize, boundary: usize, hidden: Tensor) -> Self {
+    pub fn new(adapter: usize, boundary: usize, hidden: Tensor) -> Self {
         Self { adapter, boundary, hidden, routed: None }
     }
 
     /// Goes through a layer, but for its experts.
-    fn advance(&mut self, layer: &AdaptedLayer, pass: &Pass) -> candle_core::Result<()> {
+    pub fn advance(&mut self, layer: &AdaptedLayer, pass: &Pass) -> candle_core::Result<()> {
         (self.hidden, self.routed) = layer.of(self).forward(&self.hidden, pass)?;
         Ok(())
     }
@@ -112,13 +112,7 @@ impl Walk<'_> {
             }
             let mut streams: Vec<&mut Stream> = forks.iter_mut().chain(&mut prefixes).collect();
             let layer = AdaptedLayer::load(layers, self.ends, index, &streams)?;
-            for group in streams.chunks_mut(self.side_by_side) {
-                for_each_stream(group, model.device(), |stream| stream.advance(&layer, &pass))?;
-                if !step(index, (group.len() * self.batch.tokens()) as u64) {
-                    return Err(SweepError::Interrupted.into());
-                }
-            }
-            layer.add_experts(&mut streams, model.device())?;
+            layer.take(&mut streams, &pass, self.side_by_side, &mut |tokens| step(index, tokens))?;
         }
         forks.extend(prefixes);
         let outcomes = self.outcomes_of(forks, &pass)?;
@@ -173,8 +167,9 @@ impl Walk<'_> {
         let mut outcomes = BTreeMap::new();
         for (head, streams) in by_head {
             let ends = &self.ends[head];
-            let rows =
-                streams.iter().map(|stream| ends.answer_rows(&stream.hidden, pass)).collect::<Result<Vec<_>>>()?;
+            let layers = ends.model().config.layers;
+            let rows = streams.iter().map(|stream| ends.answer_rows(&stream.hidden, pass, layers));
+            let rows = rows.collect::<Result<Vec<_>>>()?;
             let names = streams.iter().map(|stream| (stream.adapter, stream.boundary));
             outcomes.extend(names.zip(ends.outcomes(&rows, self.batch)?));
         }
