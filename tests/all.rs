@@ -8,6 +8,7 @@ mod commands;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
 mod golden;
+mod probability;
 mod report_page;
 mod samples;
 mod search;

@@ -27,7 +27,8 @@ fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
     let choice = settings::choice_options(&args)?;
     // With limits the choice is not only a matter of the losses, and what one standard error away from the lowest comes to is
     // known only once all are, so all are wanted.
-    let needs_all = args.max_layers.is_some() || args.max_bytes.is_some() || choice.one_standard_error;
+    let has_limits = (args.max_layers.is_some() || args.max_bytes.is_some()) && !choice.rule.needs_no_losses();
+    let needs_all = has_limits || choice.one_standard_error;
     // Who names the boundary wants to see what it costs among the others.
     let search = if args.boundary.is_some() { SearchArg::Exhaustive } else { search };
     let search = match args.search.unwrap_or(search) {
@@ -38,6 +39,7 @@ fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
     Ok(Request {
         search,
         choice,
+        probability: args.probability,
         held_out: settings::held_out(&args)?,
         limits: settings::Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
         arithmetic: settings::arithmetic(args.precision, device)?,
@@ -72,8 +74,24 @@ fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
         );
     }
     let chosen = curve.iter().find(|point| point.boundary == evaluation.choice.boundary);
+    if request.choice.rule == Rule::Curve {
+        notes.extend(chosen.zip(curve.first().zip(curve.last())).and_then(|(chosen, (base, whole))| {
+            costly(chosen, request.choice.margin * (base.loss - whole.loss).max(0.0))
+        }));
+    }
     notes.extend(chosen.zip(curve.last()).and_then(|(chosen, whole)| fewer_right(chosen, whole)));
     notes
+}
+
+/// The rule `curve` does not look at losses, so the user should.
+fn costly(chosen: &CurvePoint, margin: f64) -> Option<String> {
+    (chosen.difference > margin).then(|| {
+        format!(
+            "the probability curve does not know the losses: at boundary {} the loss is {:.4} nats above the whole adapter's, \
+             where `--choose smallest` allows {margin:.4}",
+            chosen.boundary, chosen.difference
+        )
+    })
 }
 
 /// Fewer right tokens or answers than this share of all are not worth a word.
@@ -101,9 +119,8 @@ fn fewer_right(chosen: &CurvePoint, whole: &CurvePoint) -> Option<String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn right_answers_that_are_lost_are_pointed_out() {
-        let point = |boundary, token_accuracy, exact_match| CurvePoint {
+    fn point(boundary: usize, token_accuracy: f64, exact_match: f64) -> CurvePoint {
+        CurvePoint {
             boundary,
             loss: 1.0,
             gain_kept: None,
@@ -113,7 +130,18 @@ mod tests {
             exact_match,
             bytes: 0,
             per_sample: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn what_the_curve_does_not_know_is_pointed_out() {
+        let chosen = CurvePoint { difference: 0.4, ..point(19, 0.7, 0.3) };
+        assert!(costly(&chosen, 0.03).unwrap_or_default().contains("boundary 19 the loss is 0.4000 nats above"));
+        assert_eq!(costly(&chosen, 0.4), None);
+    }
+
+    #[test]
+    fn right_answers_that_are_lost_are_pointed_out() {
         let whole = point(30, 0.71, 0.365);
         assert_eq!(fewer_right(&point(27, 0.705, 0.36), &whole), None);
         assert_eq!(fewer_right(&point(27, 0.8, 0.4), &whole), None);

@@ -10,6 +10,7 @@ mod element;
 mod inputs;
 mod layers;
 mod policy;
+mod probability;
 mod samples;
 mod scale;
 mod summary;
@@ -29,6 +30,7 @@ pub const BEGINNING: &str = "<!doctype html><!-- lora-slim report -->";
 const SECTIONS: &[fn(&Report) -> Option<Element>] = &[
     summary::section,
     curve::section,
+    probability::section,
     trust::section,
     layers::section,
     samples::section,
