@@ -2,15 +2,19 @@
 //! by all samples of another report of the same adapter (docs/method.md).
 //!
 //! ```text
-//! lora-slim scan ADAPTER --samples val.jsonl --json > val.json
+//! lora-slim scan ADAPTER --samples val.jsonl --probability --json > val.json
 //! lora-slim scan ADAPTER --samples test.jsonl --json > test.json
 //! cargo bench --bench choice -- val.json test.json
 //! ```
+//!
+//! The rule `curve` takes part where the first report has the probability curve.
 
+use std::collections::BTreeSet;
 use std::fs;
 
-use lora_slim::choice::{Options, Rule, choose, stability::of_samples};
-use lora_slim::sweep::{Curve, Point};
+use lora_slim::choice::{Options, Rule, choose, probability, stability::of_samples};
+use lora_slim::sweep::lens::{Lens, View};
+use lora_slim::sweep::{Curve, Point, Work};
 use serde_json::Value;
 
 type Failure = Box<dyn std::error::Error>;
@@ -24,16 +28,26 @@ fn main() -> Result<(), Failure> {
         println!("usage: cargo bench --bench choice -- VALIDATION.json TEST.json (reports of `scan --json`)");
         return Ok(());
     };
-    let (validation, test) = (read_curve(validation)?, read_curve(test)?);
-    let test = Truth::new(&test);
+    let (lens, validation, test) = (read_lens(validation)?, read_curve(validation)?, read_curve(test)?);
+    let (test, answers) = (Truth::new(&test), validation.answers.len());
     println!("| rule | samples | within the margin | median boundary | median gain kept | 9 of 10 keep at least |");
     println!("|---|---|---|---|---|---|");
     for (name, options) in rules() {
-        for size in SIZES.into_iter().filter(|&size| size <= validation.answers.len()) {
-            println!("| {name} | {size} | {} |", row(&validation, &test, &options, size));
-        }
+        let chosen = |places: &[usize]| choose(&of_samples(&validation, places), &options, |_| true).boundary;
+        print_rows(name, answers, &test, options.margin, chosen);
+    }
+    if let Some(lens) = lens {
+        let candidates: BTreeSet<usize> = validation.points.iter().map(|point| point.boundary).collect();
+        let read = |places: &[usize]| probability::read(&lens.of_samples(places), &candidates, |_| true).boundary;
+        print_rows("curve", answers, &test, Options::default().margin, read);
     }
     Ok(())
+}
+
+fn print_rows(name: &str, samples: usize, test: &Truth, margin: f64, choose: impl Fn(&[usize]) -> usize) {
+    for size in SIZES.into_iter().filter(|&size| size <= samples) {
+        println!("| {name} | {size} | {} |", row(samples, test, margin, size, &choose));
+    }
 }
 
 fn rules() -> Vec<(&'static str, Options)> {
@@ -48,20 +62,42 @@ fn rules() -> Vec<(&'static str, Options)> {
     ]
 }
 
+fn list(value: &Value) -> Result<&Vec<Value>, Failure> {
+    value.as_array().ok_or("this is not a report of `scan --json`".into())
+}
+
+fn numbers(value: &Value) -> Result<Vec<f64>, Failure> {
+    Ok(list(value)?.iter().map(|number| number.as_f64().unwrap_or(f64::NAN)).collect())
+}
+
+fn answers(report: &Value) -> Result<Vec<usize>, Failure> {
+    Ok(numbers(&report["samples"]["per_sample"])?.into_iter().map(|tokens| tokens as usize).collect())
+}
+
+/// The probability curve of a report, if it has one. Its losses are not kept by sample, nor does the rule look at them.
+fn read_lens(path: &str) -> Result<Option<Lens>, Failure> {
+    let report: Value = serde_json::from_slice(&fs::read(path)?)?;
+    let Some(points) = report["probability"].as_array() else { return Ok(None) };
+    let views = |stream: &str| -> Result<Vec<View>, Failure> {
+        let view = |point: &Value| {
+            let probability = numbers(&point[stream]["per_sample"])?;
+            Ok(View { loss: vec![0.0; probability.len()], probability })
+        };
+        points.iter().map(view).collect()
+    };
+    let (base, adapted) = (views("base")?, views("adapted")?);
+    Ok(Some(Lens { base, adapted, answers: answers(&report)?, work: Work::default() }))
+}
+
 /// The curve of a report.
 fn read_curve(path: &str) -> Result<Curve, Failure> {
     let report: Value = serde_json::from_slice(&fs::read(path)?)?;
-    let list = |value: &Value| value.as_array().cloned().ok_or(format!("{path} is not a report of `scan --json`"));
-    let numbers = |value: &Value| -> Result<Vec<f64>, Failure> {
-        Ok(list(value)?.iter().map(|number| number.as_f64().unwrap_or(f64::NAN)).collect())
-    };
     let point = |point: &Value| -> Result<Point, Failure> {
         let boundary = point["boundary"].as_u64().unwrap_or_default() as usize;
         Ok(Point { boundary, per_sample: numbers(&point["per_sample"])?, ..Point::default() })
     };
     let points = list(&report["curve"])?.iter().map(point).collect::<Result<_, Failure>>()?;
-    let answers = numbers(&report["samples"]["per_sample"])?.into_iter().map(|tokens| tokens as usize).collect();
-    Ok(Curve { points, answers, work: Default::default() })
+    Ok(Curve { points, answers: answers(&report)?, work: Work::default() })
 }
 
 /// The losses by boundary on samples that did not choose, as (boundary, loss).
@@ -81,18 +117,18 @@ impl Truth {
 }
 
 /// What the choices on subsets of a size come to.
-fn row(validation: &Curve, test: &Truth, options: &Options, size: usize) -> String {
+fn row(samples: usize, test: &Truth, margin: f64, size: usize, choose: impl Fn(&[usize]) -> usize) -> String {
     let choice = |seed| {
-        let mut places: Vec<usize> = (0..validation.answers.len()).collect();
+        let mut places: Vec<usize> = (0..samples).collect();
         fastrand::Rng::with_seed(seed).shuffle(&mut places);
-        choose(&of_samples(validation, &places[..size]), options, |_| true).boundary
+        choose(&places[..size])
     };
     let mut boundaries: Vec<usize> = (0..SEEDS).map(choice).collect();
     boundaries.sort_unstable();
     let mut gains: Vec<f64> = boundaries.iter().map(|&boundary| test.gain_kept(boundary)).collect();
     gains.sort_by(f64::total_cmp);
     // A difference in loss of at most the margin is a share of the gain of at least what is left of it.
-    let within = gains.iter().filter(|&&gain| gain >= 1.0 - options.margin).count();
+    let within = gains.iter().filter(|&&gain| gain >= 1.0 - margin).count();
     format!(
         "{:.1} % | {} | {:.1} % | {:.1} %",
         100.0 * within as f64 / SEEDS as f64,

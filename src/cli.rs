@@ -136,6 +136,10 @@ pub struct EvaluateArgs {
     /// are evaluated then
     #[arg(long)]
     pub one_standard_error: bool,
+    /// Measure the probability curve too, which `--choose curve` does by itself: how likely the true tokens are behind each
+    /// layer, read through the final norm and the head
+    #[arg(long)]
+    pub probability: bool,
     /// Choose this boundary yourself: keep the layers below N
     #[arg(long, value_name = "N", conflicts_with_all = ["choose", "max_layers", "max_bytes"])]
     pub boundary: Option<usize>,
@@ -207,8 +211,10 @@ pub enum PrecisionArg {
 pub enum ChooseArg {
     /// The smallest boundary that is, with confidence, not worse than the whole adapter
     Smallest,
-    /// The boundary with the lowest loss
+    /// The boundary with the lowest loss: the paper's automated boundary search
     Best,
+    /// The layer from which the probability of the true tokens rises: the paper's probability curve, read by a fixed rule
+    Curve,
 }
 
 /// Keep chosen layers, or reduce rank and type, without a base model or samples; works for any model family

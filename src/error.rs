@@ -231,6 +231,8 @@ pub enum SweepError {
     Memory { needed: u64, budget: u64 },
     #[error("the loss at boundary {boundary} is not a finite number (sample {sample})")]
     NotFinite { boundary: usize, sample: usize },
+    #[error("the loss behind {layers} layers is not a finite number (sample {sample})")]
+    NotFiniteBehind { layers: usize, sample: usize },
     #[error("`{name}` is not the name of a device")]
     UnknownDevice { name: String },
     #[error("this lora-slim was built without support for the device `{device}`")]
@@ -394,7 +396,9 @@ impl Error {
                 "give a tokenizer folder that has one with `--tokenizer`, or samples with prompt and completion".into()
             }
             Error::Sweep(SweepError::Memory { needed, .. }) => format!("pass `--memory {needed}`, or shorter samples"),
-            Error::Sweep(SweepError::NotFinite { .. }) => "check the base model's weights and the sample".into(),
+            Error::Sweep(SweepError::NotFinite { .. } | SweepError::NotFiniteBehind { .. }) => {
+                "check the base model's weights and the sample".into()
+            }
             Error::Sweep(SweepError::UnknownDevice { .. }) => {
                 "known are `cpu`, `cuda`, `metal`, and by their number `cuda:N` and `metal:N`".into()
             }

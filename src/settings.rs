@@ -57,6 +57,7 @@ pub fn choice_options(args: &EvaluateArgs) -> Result<choice::Options> {
         (Some(_), _) => Rule::Boundary,
         (None, ChooseArg::Smallest) => Rule::Smallest,
         (None, ChooseArg::Best) => Rule::Best,
+        (None, ChooseArg::Curve) => Rule::Curve,
     };
     if args.one_standard_error && rule != Rule::Best {
         return Err(ChoiceError::OneStandardErrorWithoutBest { rule: rule.name() }.into());

@@ -9,6 +9,7 @@ mod commands;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
 mod golden;
+mod probability;
 mod profiles;
 mod reduce;
 mod report_page;

@@ -12,7 +12,7 @@ use lora_slim::files::Staging;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::model::{Ends, Model};
 use lora_slim::samples::Sample;
-use lora_slim::sweep::{Options, sweep};
+use lora_slim::sweep::{Options, lens, sweep};
 use proptest::prelude::*;
 use proptest::test_runner::TestRng;
 use serde_json::json;
@@ -234,6 +234,13 @@ proptest! {
         let options = Options { memory, device: Device::Cpu };
         let ends = [Ends::load(&model, &adapter).unwrap()];
         let curve = sweep(&ends, &samples, &options, &mut |_| true).unwrap().remove(0);
+
+        let lens = lens::look(&ends[0], &samples, &options, &mut |_| true).unwrap();
+        prop_assert_eq!((lens.base.len(), lens.adapted.len()), (layers + 1, layers + 1));
+        let near = |one: &[f64], other: &[f64]| one.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-4 + 1e-5 * b.abs());
+        prop_assert!(near(&lens.base[0].loss, &lens.adapted[0].loss), "behind the embedding nothing is adapted");
+        prop_assert!(near(&lens.base[layers].loss, &curve.points[0].per_sample), "{lens:?}");
+        prop_assert!(near(&lens.adapted[layers].loss, &curve.points[curve.points.len() - 1].per_sample), "{lens:?}");
 
         for point in &curve.points {
             let plain = if point.boundary == 0 {

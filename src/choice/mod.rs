@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod controls;
 pub mod held_out;
+pub mod probability;
 pub mod scale;
 pub mod stability;
 
@@ -20,6 +21,8 @@ pub enum Rule {
     Smallest,
     /// The lowest mean loss: the paper's automated boundary search.
     Best,
+    /// Where the probability of the true tokens begins to rise: the paper's probability curve ([`probability`]).
+    Curve,
     /// The user named the boundary.
     Boundary,
 }
@@ -29,8 +32,14 @@ impl Rule {
         match self {
             Rule::Smallest => "smallest",
             Rule::Best => "best",
+            Rule::Curve => "curve",
             Rule::Boundary => "boundary",
         }
+    }
+
+    /// Whether the losses of boundaries have no part in the choice.
+    pub fn needs_no_losses(self) -> bool {
+        matches!(self, Rule::Curve | Rule::Boundary)
     }
 }
 
@@ -38,7 +47,7 @@ impl Rule {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     pub rule: Rule,
-    /// The boundary of [`Rule::Boundary`].
+    /// The boundary of [`Rule::Boundary`], and of [`Rule::Curve`] once it is read off.
     pub boundary: Option<usize>,
     /// What `smallest` allows, as a share of the adapter's gain over the base model.
     pub margin: f64,
@@ -146,7 +155,7 @@ pub fn choose(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bool)
     let candidates: Vec<&Verdict> = verdicts.iter().filter(|verdict| allowed(verdict.boundary)).collect();
     let lowest = candidates.iter().copied().min_by(|a, b| a.loss.total_cmp(&b.loss)).unwrap_or(whole);
     let (verdict, reason) = match options.rule {
-        Rule::Boundary => {
+        Rule::Curve | Rule::Boundary => {
             let wanted = options.boundary.unwrap_or(whole.boundary);
             // A boundary between two candidates keeps the same layers as the candidate below it.
             let found = verdicts.iter().rev().find(|verdict| verdict.boundary <= wanted).unwrap_or(whole);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Options, Rule, choose};
+use super::{Options, choose};
 use crate::sweep::{Curve, Point};
 
 /// How often the choice is made anew, and by which random numbers: the same run gives the same report.
@@ -22,18 +22,26 @@ pub struct Share {
     pub share: f64,
 }
 
-/// The boundaries that resampled samples choose, lowest first. Nothing where it would say nothing: the user named the
-/// boundary, or there is one sample.
+/// The boundaries that resampled samples choose by their losses, lowest first. Nothing where it would say nothing: the user
+/// named the boundary, or there is one sample.
 pub fn stability(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bool) -> Vec<Share> {
     let n = curve.answers.len();
-    if options.rule == Rule::Boundary || n < 2 {
+    match options.rule.needs_no_losses() {
+        true => Vec::new(),
+        false => of_resamples(n, |drawn| choose(&of_samples(curve, drawn), options, &allowed).boundary),
+    }
+}
+
+/// How often each boundary is chosen on samples drawn anew, given by their places among `n`.
+pub(super) fn of_resamples(n: usize, choose: impl Fn(&[usize]) -> usize) -> Vec<Share> {
+    if n < 2 {
         return Vec::new();
     }
     let mut random = fastrand::Rng::with_seed(SEED);
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     for _ in 0..RESAMPLES {
         let drawn: Vec<usize> = (0..n).map(|_| random.usize(..n)).collect();
-        *counts.entry(choose(&of_samples(curve, &drawn), options, &allowed).boundary).or_default() += 1;
+        *counts.entry(choose(&drawn)).or_default() += 1;
     }
     let share = |(boundary, count)| Share { boundary, share: count as f64 / RESAMPLES as f64 };
     counts.into_iter().map(share).collect()
@@ -57,6 +65,7 @@ pub fn of_samples(curve: &Curve, places: &[usize]) -> Curve {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::choice::Rule;
 
     /// Boundaries 0 to 4 on samples of two tokens each; `noise` is what sample `i` adds at boundary 3.
     fn curve(samples: usize, noise: impl Fn(usize) -> f64) -> Curve {

@@ -29,7 +29,8 @@ fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
     let choice = settings::choice_options(&args)?;
     // With limits the choice is not only a matter of the losses, and what one standard error away from the lowest comes to is
     // known only once all are, so all are wanted.
-    let needs_all = args.max_layers.is_some() || args.max_bytes.is_some() || choice.one_standard_error;
+    let has_limits = (args.max_layers.is_some() || args.max_bytes.is_some()) && !choice.rule.needs_no_losses();
+    let needs_all = has_limits || choice.one_standard_error;
     // Who names the boundary wants to see what it costs among the others.
     let search = if args.boundary.is_some() { SearchArg::Exhaustive } else { search };
     let search = match args.search.unwrap_or(search) {
@@ -43,6 +44,7 @@ fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
         scaling: args.scale,
         controls: args.controls,
         steps: settings::steps(&args.reduce),
+        probability: args.probability,
         held_out: settings::held_out(&args)?,
         limits: settings::Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
         arithmetic: settings::arithmetic(args.precision, device)?,
@@ -79,7 +81,24 @@ fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
     let right = evaluation.report.written_right();
     notes.extend(right.zip(curve.last()).and_then(|(written, whole)| fewer_right(written, whole)));
     notes.extend(finding(&evaluation.report.alternatives));
+    let chosen = curve.iter().find(|point| point.boundary == evaluation.choice.boundary);
+    if request.choice.rule == Rule::Curve {
+        notes.extend(chosen.zip(curve.first().zip(curve.last())).and_then(|(chosen, (base, whole))| {
+            costly(chosen, request.choice.margin * (base.loss - whole.loss).max(0.0))
+        }));
+    }
     notes
+}
+
+/// The rule `curve` does not look at losses, so the user should.
+fn costly(chosen: &CurvePoint, margin: f64) -> Option<String> {
+    (chosen.difference > margin).then(|| {
+        format!(
+            "the probability curve does not know the losses: at boundary {} the loss is {:.4} nats above the whole adapter's, \
+             where `--choose smallest` allows {margin:.4}",
+            chosen.boundary, chosen.difference
+        )
+    })
 }
 
 /// Fewer right tokens or answers than this share of all are not worth a word.
@@ -107,20 +126,30 @@ fn fewer_right(written: Right, whole: &CurvePoint) -> Option<String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn right_answers_that_are_lost_are_pointed_out() {
-        let whole = CurvePoint {
-            boundary: 30,
+    fn point(boundary: usize, difference: f64) -> CurvePoint {
+        CurvePoint {
+            boundary,
             loss: 1.0,
             gain_kept: None,
-            difference: 0.0,
+            difference,
             difference_at_most: None,
             token_accuracy: 0.71,
             exact_match: 0.365,
             bytes: 0,
             per_sample: Vec::new(),
-        };
-        let note = |token_accuracy, exact_match| fewer_right(Right { token_accuracy, exact_match }, &whole);
+        }
+    }
+
+    #[test]
+    fn what_the_curve_does_not_know_is_pointed_out() {
+        let chosen = point(19, 0.4);
+        assert!(costly(&chosen, 0.03).unwrap_or_default().contains("boundary 19 the loss is 0.4000 nats above"));
+        assert_eq!(costly(&chosen, 0.4), None);
+    }
+
+    #[test]
+    fn right_answers_that_are_lost_are_pointed_out() {
+        let note = |token_accuracy, exact_match| fewer_right(Right { token_accuracy, exact_match }, &point(30, 0.0));
         assert_eq!(note(0.705, 0.36), None);
         assert_eq!(note(0.8, 0.4), None);
         let lost = note(0.71, 0.025).unwrap_or_default();

@@ -47,10 +47,11 @@ impl Ends<'_> {
         }
     }
 
-    /// Takes the answer rows of a stream's last hidden states (rows, hidden) through the final norm.
-    pub fn answer_rows(&self, hidden: &Tensor, pass: &Pass) -> Result<AnswerRows> {
+    /// Takes the answer rows of a stream's hidden states (rows, hidden) behind its first `layers` layers, all of them as a
+    /// rule, through the final norm.
+    pub fn answer_rows(&self, hidden: &Tensor, pass: &Pass, layers: usize) -> Result<AnswerRows> {
         let config = &self.model().config;
-        let rows = hidden.index_select(&pass.answers, 0)?;
+        let rows = hidden.index_select(pass.answers_behind(layers), 0)?;
         Ok(AnswerRows(self.final_norm().forward(&rows, config.family.norms, config.norm_eps)?))
     }
 

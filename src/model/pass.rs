@@ -17,8 +17,8 @@ pub struct Pass<'a> {
     pub packed: Option<Vec<Sequence>>,
     /// The last layer that computes anything, if that gives the rows only from which answers are predicted.
     narrowing: Option<Narrowing>,
-    /// The rows of the last hidden states from which the answers are predicted, answer by answer.
-    pub answers: Tensor,
+    /// The rows from which the answers are predicted, answer by answer, as long as all rows are there.
+    answers: Tensor,
 }
 
 /// The queries of the last layer.
@@ -29,6 +29,8 @@ pub struct Narrowing {
     /// Their rotary tables.
     pub ropes: Vec<RopeTable>,
     pub packed: Vec<Sequence>,
+    /// The rows from which the answers are predicted, once only these are there.
+    answers: Tensor,
 }
 
 impl<'a> Pass<'a> {
@@ -40,17 +42,27 @@ impl<'a> Pass<'a> {
             Some(layer) if packs => {
                 let rows = Tensor::from_iter(batch.answered_rows().map(|row| row as u32), &model.device)?;
                 let ropes = ropes.iter().map(|rope| rope.rows(&rows)).collect::<TensorResult<_>>()?;
-                Some(Narrowing { layer, rows, ropes, packed: answered_rows(batch) })
+                let answers = Tensor::from_iter(answer_places(batch, true), &model.device)?;
+                Some(Narrowing { layer, rows, ropes, packed: answered_rows(batch), answers })
             }
             _ => None,
         };
-        let answers = Tensor::from_iter(answer_places(batch, narrowing.is_some()), &model.device)?;
+        let answers = Tensor::from_iter(answer_places(batch, false), &model.device)?;
         Ok(Self { batch, ropes, packed: packs.then(|| all_rows(batch)), narrowing, answers })
     }
 
     /// What is left of the batch after layer `layer`, if that is the narrowing one.
     pub fn narrowing_at(&self, layer: usize) -> Option<&Narrowing> {
         self.narrowing.as_ref().filter(|narrowing| narrowing.layer == layer)
+    }
+
+    /// The rows of the hidden states behind the first `layers` layers from which the answers are predicted, answer by
+    /// answer.
+    pub fn answers_behind(&self, layers: usize) -> &Tensor {
+        match &self.narrowing {
+            Some(narrowing) if narrowing.layer < layers => &narrowing.answers,
+            _ => &self.answers,
+        }
     }
 }
 
@@ -77,7 +89,7 @@ fn answered_rows(batch: &Batch) -> Vec<Sequence> {
     sequences.map(|(own, queries)| Sequence { queries, keys: own.rows.clone(), prefix: 0..batch.prefix }).collect()
 }
 
-/// The rows of the last hidden states that the answers are predicted from.
+/// The rows of hidden states that the answers are predicted from.
 fn answer_places(batch: &Batch, is_narrowed: bool) -> Vec<u32> {
     let mut before = 0;
     let mut rows = Vec::with_capacity(batch.answers.len());

@@ -10,9 +10,11 @@ use crate::error::{FileError, Result};
 use crate::files;
 use crate::model::Model;
 use crate::report::{
-    AdapterInput, BaseInput, ChangedSample, CurvePoint, DroppedPoint, InputFile, LayerShare, Output, changed,
+    AdapterInput, BaseInput, ChangedSample, CurvePoint, DroppedPoint, InputFile, LayerShare, Likelihood, Output,
+    ProbabilityPoint, changed,
 };
 use crate::search::Dropped;
+use crate::sweep::lens::{Lens, View};
 use crate::sweep::{Curve, Scores};
 
 fn input_file(path: &Path, hash: bool) -> Result<InputFile> {
@@ -62,6 +64,20 @@ pub fn curve(curve: &Curve, adapter: &Adapter, options: &choice::Options) -> Vec
             per_sample: point.per_sample.clone(),
         })
         .collect()
+}
+
+pub fn probability(lens: &Lens) -> Vec<ProbabilityPoint> {
+    let likelihood = |view: &View| Likelihood {
+        probability: view.mean_probability(&lens.answers),
+        loss: view.mean_loss(&lens.answers),
+        per_sample: view.probability.clone(),
+    };
+    let point = |(layers, (base, adapted)): (usize, (&View, &View))| ProbabilityPoint {
+        layers,
+        base: likelihood(base),
+        adapted: likelihood(adapted),
+    };
+    lens.base.iter().zip(&lens.adapted).enumerate().map(point).collect()
 }
 
 pub fn dropped(dropped: &Dropped) -> DroppedPoint {

@@ -1,6 +1,7 @@
 //! The stages put together: the only module that knows all of them.
 
 mod alternatives;
+mod choosing;
 mod describe;
 mod held_out;
 mod prepare;
@@ -13,18 +14,18 @@ use crate::adapter::keys::is_of_tower;
 use crate::adapter::reduce::Step;
 use crate::adapter::{Adapter, Cut};
 use crate::base::{self, BasePath};
-use crate::choice::stability::stability;
 use crate::choice::{self, Choice};
 use crate::error::{BaseError, ChoiceError, Result};
 use crate::files;
 use crate::kernel::Arithmetic;
 use crate::model::{Ends, Model};
 use crate::report::{ChoiceOptions, Report, SCHEMA_VERSION, Tool, WorkDone};
-use crate::samples::{ReadOptions, Sample};
-use crate::search::{self, Dropped};
+use crate::samples::ReadOptions;
+use crate::search;
 use crate::settings::{self, HeldOutFrom, Scaling};
 use crate::sweep::{self, Curve, Watch};
 use alternatives::Given;
+use choosing::Chosen;
 use steps::Chain;
 
 /// Everything that an evaluation needs to know.
@@ -49,6 +50,8 @@ pub struct Request {
     pub scaling: Option<Scaling>,
     /// Whether other layers are tried for comparison.
     pub controls: bool,
+    /// Whether the probability curve is wanted even if it does not choose.
+    pub probability: bool,
     /// Adaptive with these options, or exhaustive.
     pub search: Option<search::Options>,
     pub limits: settings::Limits,
@@ -93,16 +96,13 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     check_boundary(request, &model)?;
     let ends = Ends::load(&model, &adapter)?;
     let (choosing, held_out) = prepare::prepare(request, &ends, gguf.as_ref())?;
-    // The whole adapter is the measure of every other boundary, so all candidates are evaluated, limits or not.
-    let candidates = sweep::candidates(&adapter);
-    let samples = &choosing.samples;
-    let (curve, dropped) = curve_of(&ends, samples, request, &mut *watch)?;
-    let went_on = search::may_be_chosen(&dropped, request.choice.rule);
-    let allowed = |boundary: usize| within(&request.limits, &adapter, boundary) && went_on(boundary);
-    if !candidates.iter().any(|&boundary| boundary > 0 && allowed(boundary)) {
+    let allowed = |boundary: usize| within(&request.limits, &adapter, boundary);
+    if !sweep::candidates(&adapter).iter().any(|&boundary| boundary > 0 && allowed(boundary)) {
         return Err(limit_too_small(&request.limits, &adapter).into());
     }
-    let choice = choice::choose(&curve, &request.choice, allowed);
+    let samples = &choosing.samples;
+    let Chosen { curve, dropped, lens, choice, stability } =
+        choosing::choose(&ends, samples, request, allowed, &mut *watch)?;
     let given = Given { ends: &ends, samples, curve: &curve, request };
     let found = scale::find(&given, choice.clone(), allowed, &mut *watch)?;
     let alternatives = alternatives::find(&given, choice.boundary, &found, &mut *watch)?;
@@ -138,10 +138,6 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         steps_done = chain.evaluate(&model, &sets, request, watch)?;
         (output.tensors_after, output.bytes_after) = Cut::whole(chain.last())?.kept_size();
     }
-    // Of boundaries at another scale, the last one is only what they are measured with.
-    let chosen_from = found.curve.as_ref().unwrap_or(&curve);
-    let last = curve.points.last().map_or(0, |point| point.boundary);
-    let stability = stability(chosen_from, &request.choice, |boundary| boundary <= last && allowed(boundary));
     let report = Report {
         schema_version: SCHEMA_VERSION,
         tool: Tool::THIS,
@@ -157,15 +153,16 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
             max_bytes: request.limits.max_bytes,
         }),
         curve: describe::curve(&curve, &adapter, &request.choice),
+        probability: lens.as_ref().map(describe::probability).unwrap_or_default(),
         dropped: dropped.iter().map(describe::dropped).collect(),
         work: Some(WorkDone {
-            passes: curve.work.passes,
-            layer_tokens: curve.work.layer_tokens,
+            passes: curve.work.passes + lens.as_ref().map_or(0, |lens| lens.work.passes),
+            layer_tokens: curve.work.layer_tokens + lens.as_ref().map_or(0, |lens| lens.work.layer_tokens),
             exhaustive_layer_tokens: sweep::exhaustive_work(&ends, samples, &request.sweep)?,
-            error_probability: request.search.map(|options| options.error),
+            error_probability: request.search.filter(|_| !choice.rule.needs_no_losses()).map(|options| options.error),
         }),
         chosen: Some(choice.clone()),
-        stability,
+        stability: found.stability.unwrap_or(stability),
         alternatives: alternatives::describe(&alternatives, &given, on_held_out),
         scale: found.report,
         held_out: checked.map(|checked| checked.report),
@@ -175,19 +172,6 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         changed: describe::changed(&choosing, &curve, &found.written.scores),
     };
     Ok(Evaluation { adapter, base, curve, choice, scale, report, chain })
-}
-
-/// The curve of one adapter, and what a search dropped from it.
-fn curve_of(ends: &Ends, samples: &[Sample], request: &Request, watch: Watch) -> Result<(Curve, Vec<Dropped>)> {
-    let ends = std::slice::from_ref(ends);
-    let mut found = match request.search {
-        Some(options) => search::run(ends, samples, &request.choice, options, &request.sweep, watch)?,
-        None => {
-            let curves = sweep::sweep(ends, samples, &request.sweep, watch)?;
-            curves.into_iter().map(|curve| (curve, Vec::new())).collect()
-        }
-    };
-    Ok(found.remove(0))
 }
 
 /// Writes a cut that was not evaluated, and the report of it. The input is hashed while it is copied: one takes about
@@ -224,6 +208,7 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
         samples: None,
         options: None,
         curve: Vec::new(),
+        probability: Vec::new(),
         dropped: Vec::new(),
         work: None,
         chosen: None,

@@ -7,6 +7,7 @@
 use super::alternatives::{Given, Row};
 use crate::choice::compare::mean;
 use crate::choice::scale::{ScalePoint, Scaled, ScaledBoundary, Tuning};
+use crate::choice::stability::{Share, stability};
 use crate::choice::{self, Choice, Rule, percent, verdicts};
 use crate::error::Result;
 use crate::report::ScaleChoice;
@@ -30,54 +31,63 @@ pub struct Found {
     pub written: Row,
     pub tuned: Option<Tuned>,
     pub report: Option<ScaleChoice>,
-    /// The curve that the boundary was chosen from, if that is not the one at full strength.
-    pub curve: Option<Curve>,
+    /// How stable the choice is, if it was not made from the curve at full strength.
+    pub stability: Option<Vec<Share>>,
 }
 
 /// Finds the scale as far as it is asked for, and with it perhaps another boundary among those that `allowed` admits.
 pub fn find(given: &Given, choice: Choice, allowed: impl Fn(usize) -> bool, watch: Watch) -> Result<Found> {
     let request = given.request;
     let full = given.below(choice.boundary);
-    if choice.boundary == 0 {
-        return Ok(Found { choice, written: full, tuned: None, report: None, curve: None });
-    }
-    let tunes = request.controls || request.scaling == Some(Scaling::Tune);
-    let tuned = if tunes { Some(tune_both(given, &full, &mut *watch)?) } else { None };
-    let found = |choice: Choice, written: Row, reason: String, tuned: Option<Tuned>| {
-        let (loss, gain_kept) = given.worth(&written.scores);
-        let tried = tuned.as_ref().map(|tuned| tuned.tried.clone()).unwrap_or_default();
-        let report = ScaleChoice { scale: written.scale, reason, loss, gain_kept, tried, boundaries: Vec::new() };
-        Found { choice, written, tuned, report: Some(report), curve: None }
+    let wants_tuning = request.controls || request.scaling == Some(Scaling::Tune);
+    let tuned = match choice.boundary > 0 && wants_tuning {
+        true => Some(tune_both(given, &full, &mut *watch)?),
+        false => None,
     };
-    match (request.scaling, tuned) {
-        (None, tuned) => Ok(Found { choice, written: full, tuned, report: None, curve: None }),
-        (Some(Scaling::By(factor)), tuned) => {
-            let scores = given.evaluate(vec![full.profile(given.layers()).scaled(factor)], watch)?.remove(0);
-            let written = Row { scale: factor, scores, ..full };
-            Ok(found(choice, written, "the scale was given".into(), tuned))
+    let unscaled = Found { choice, written: full, tuned, report: None, stability: None };
+    match request.scaling.filter(|_| unscaled.choice.boundary > 0) {
+        None => Ok(unscaled),
+        Some(Scaling::By(factor)) => {
+            let profile = unscaled.written.profile(given.layers()).scaled(factor);
+            let scores = given.evaluate(vec![profile], watch)?.remove(0);
+            let written = Row { scale: factor, scores, ..unscaled.written.clone() };
+            Ok(unscaled.with(written, "the scale was given".into(), given))
         }
-        (Some(Scaling::Tune), Some(tuned)) => {
-            let joint =
-                if request.choice.rule == Rule::Boundary { None } else { joint(given, &tuned, allowed, watch)? };
-            match joint.filter(|joint| joint.beats(choice.boundary, &tuned.chosen, given)) {
-                Some(joint) => {
-                    let reason =
-                        "it has the lowest loss of the whole adapter, and the boundary was chosen at it".into();
-                    let boundaries = joint.curve.points[..joint.curve.points.len() - 1]
-                        .iter()
-                        .map(|point| ScaledBoundary { boundary: point.boundary, loss: joint.curve.loss(point) });
-                    let boundaries = boundaries.collect();
-                    let mut found = found(joint.choice, joint.row, reason, Some(tuned));
-                    found.report.iter_mut().for_each(|report| report.boundaries = Vec::clone(&boundaries));
-                    Ok(Found { curve: Some(joint.curve), ..found })
-                }
-                None => {
-                    let reason = reason(tuned.chosen.scale(), request.choice.confidence);
-                    Ok(found(choice, full.scaled(&tuned.chosen), reason, Some(tuned)))
-                }
-            }
+        Some(Scaling::Tune) => tuned_together(unscaled, given, allowed, watch),
+    }
+}
+
+/// The better one of the chosen boundary at its best scale and a boundary chosen at the best scale of the whole adapter.
+fn tuned_together(unscaled: Found, given: &Given, allowed: impl Fn(usize) -> bool, watch: Watch) -> Result<Found> {
+    let Some(tuned) = &unscaled.tuned else { return Ok(unscaled) };
+    let reads_no_losses = given.request.choice.rule.needs_no_losses();
+    let joint = if reads_no_losses { None } else { joint(given, tuned, &allowed, watch)? };
+    match joint.filter(|joint| joint.beats(unscaled.choice.boundary, &tuned.chosen, given)) {
+        None => {
+            let written = unscaled.written.scaled(&tuned.chosen);
+            let reason = reason(tuned.chosen.scale(), given.request.choice.confidence);
+            Ok(unscaled.with(written, reason, given))
         }
-        (Some(Scaling::Tune), None) => unreachable!("what is asked for was tuned"),
+        Some(joint) => {
+            let reason = "it is the best one of the whole adapter, and the boundary was chosen at it".into();
+            let boundaries = joint.boundaries();
+            let stability = stability(&joint.curve, &given.request.choice, |boundary| {
+                boundary < joint.measure() && allowed(boundary)
+            });
+            let found = unscaled.with(joint.row, reason, given);
+            let report = found.report.map(|report| ScaleChoice { boundaries, ..report });
+            Ok(Found { choice: joint.choice, report, stability: Some(stability), ..found })
+        }
+    }
+}
+
+impl Found {
+    /// The same with something else to be written, at a scale for this reason.
+    fn with(self, written: Row, reason: String, given: &Given) -> Self {
+        let (loss, gain_kept) = given.worth(&written.scores);
+        let tried = self.tuned.as_ref().map(|tuned| tuned.tried.clone()).unwrap_or_default();
+        let report = ScaleChoice { scale: written.scale, reason, loss, gain_kept, tried, boundaries: Vec::new() };
+        Self { written, report: Some(report), ..self }
     }
 }
 
@@ -125,6 +135,7 @@ struct Joint {
     curve: Curve,
 }
 
+/// Chooses among boundaries at the best scale of the whole adapter; nothing where that is 1.
 fn joint(given: &Given, tuned: &Tuned, allowed: impl Fn(usize) -> bool, watch: Watch) -> Result<Option<Joint>> {
     let scale = tuned.whole.scale();
     if scale == 1.0 {
@@ -147,6 +158,16 @@ fn joint(given: &Given, tuned: &Tuned, allowed: impl Fn(usize) -> bool, watch: W
 }
 
 impl Joint {
+    /// The place of what all are measured with, behind all boundaries.
+    fn measure(&self) -> usize {
+        self.curve.points.last().map_or(0, |point| point.boundary)
+    }
+
+    fn boundaries(&self) -> Vec<ScaledBoundary> {
+        let points = self.curve.points.iter().filter(|point| point.boundary < self.measure());
+        points.map(|point| ScaledBoundary { boundary: point.boundary, loss: self.curve.loss(point) }).collect()
+    }
+
     /// Whether the rule prefers this to the boundary chosen at full strength, at its best scale.
     fn beats(&self, boundary: usize, scaled: &Scaled, given: &Given) -> bool {
         match given.request.choice.rule {

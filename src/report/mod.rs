@@ -41,6 +41,9 @@ pub struct Report {
     /// Lowest boundary first; the last one is the whole adapter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<CurvePoint>,
+    /// How likely the true tokens are behind 0, 1, … layers; with the rule `curve` and with `--probability`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub probability: Vec<ProbabilityPoint>,
     /// Boundaries that an adaptive search did not evaluate on all samples.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub dropped: Vec<DroppedPoint>,
@@ -195,6 +198,28 @@ pub struct CurvePoint {
     /// The bytes of the tensors that are kept.
     pub bytes: u64,
     /// The negative log-likelihood of each sample's answer tokens, summed, in nats.
+    pub per_sample: Vec<f64>,
+}
+
+/// The hidden states behind a number of layers, read through the final norm and the head.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ProbabilityPoint {
+    /// How many layers lie before; 0 is the embedding.
+    pub layers: usize,
+    /// The base model.
+    pub base: Likelihood,
+    /// With the whole adapter.
+    pub adapted: Likelihood,
+}
+
+/// How likely answer tokens are, given all true tokens before them.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Likelihood {
+    /// The mean over all answer tokens.
+    pub probability: f64,
+    /// Nats per answer token.
+    pub loss: f64,
+    /// The probabilities of each sample's answer tokens, summed.
     pub per_sample: Vec<f64>,
 }
 

@@ -66,7 +66,7 @@ impl Evidence<'_> {
     fn surely_exceeds(&self, boundary: usize, losses: &[f64], allowance: f64, comparisons: usize) -> bool {
         match self.choice.rule {
             Rule::Smallest => self.excess_over_margin(boundary, losses).least > allowance,
-            Rule::Best | Rule::Boundary => {
+            Rule::Best | Rule::Curve | Rule::Boundary => {
                 let m = losses.len();
                 let quantile = self.quantile(m, comparisons);
                 let lowest = self.complete().map(|losses| self.mean(losses)).fold(f64::INFINITY, f64::min);

@@ -95,11 +95,11 @@ impl<'a> Search<'a> {
         fastrand::Rng::with_seed(options.seed).shuffle(&mut order);
         let candidates: Vec<usize> = candidates.iter().copied().collect();
         // Which boundary is within one standard error of the lowest is open until that one is known, so none is dropped.
-        let races = n >= LEAST_SAMPLES && choice.rule != Rule::Boundary && !choice.one_standard_error;
+        let races = n >= LEAST_SAMPLES && !choice.rule.needs_no_losses() && !choice.one_standard_error;
         let looks = if races { looks(n) } else { vec![n] };
         let alive = match choice.rule {
             // What was given, measured against the ends, and nothing else.
-            Rule::Boundary => {
+            Rule::Curve | Rule::Boundary => {
                 let wanted = choice.boundary.unwrap_or(usize::MAX);
                 let given = candidates.iter().rev().find(|&&boundary| boundary <= wanted);
                 [candidates.first(), given, candidates.last()].into_iter().flatten().copied().collect()
@@ -141,12 +141,12 @@ impl<'a> Search<'a> {
             self.losses.entry(point.boundary).or_default().extend(&point.per_sample);
             self.right.entry(point.boundary).or_default().extend(&point.right);
         }
-        if self.choice.rule != Rule::Boundary {
+        if !self.choice.rule.needs_no_losses() {
             (self.alive, self.floor) = self.judged();
         }
     }
 
-    /// The curve of what was evaluated on all samples, and what was not.
+    /// The curve of what was evaluated on all samples, and what was ruled out.
     pub fn finish(self, work: Work) -> (Curve, Vec<Dropped>) {
         let mut points = Vec::new();
         let mut dropped = Vec::new();
@@ -155,7 +155,7 @@ impl<'a> Search<'a> {
             if losses.len() == self.order.len() {
                 let right = self.right.get(&boundary).map_or(&[][..], Vec::as_slice);
                 points.push(Point { boundary, per_sample: self.put_back(losses), right: self.put_back(right) });
-            } else {
+            } else if !self.choice.rule.needs_no_losses() {
                 let difference = (!losses.is_empty()).then(|| {
                     let tokens: usize = self.order[..losses.len()].iter().map(|&place| self.answers[place]).sum();
                     losses.iter().zip(&self.losses[&self.whole()]).map(|(a, b)| a - b).sum::<f64>() / tokens as f64
@@ -224,7 +224,7 @@ impl<'a> Search<'a> {
 }
 
 /// Whether a search that dropped these may have chosen a boundary: `smallest` does not go past one that does not hold.
-pub fn may_be_chosen(dropped: &[Dropped], rule: Rule) -> impl Fn(usize) -> bool {
+pub fn may_be_chosen(dropped: &[Dropped], rule: Rule) -> impl Fn(usize) -> bool + use<> {
     let fails = dropped.iter().filter(|dropped| !dropped.holds).map(|dropped| dropped.boundary);
     let floor = fails.max().filter(|_| rule == Rule::Smallest);
     move |boundary| Some(boundary) > floor

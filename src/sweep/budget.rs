@@ -23,8 +23,9 @@ pub struct Budget {
     stream_bytes: u64,
     /// Per token of a stream that goes through a layer: the values between its two hidden states.
     inner_bytes: u64,
-    /// Per token: the hidden states of all streams, once.
-    kept_bytes: u64,
+    /// One hidden state of one token.
+    row_bytes: u64,
+    streams: u64,
 }
 
 impl Budget {
@@ -39,13 +40,14 @@ impl Budget {
             weights: 2 * model.layer_bytes(),
             stream_bytes: (states * config.hidden_size) as u64 * F32,
             inner_bytes: widths as u64 * F32,
-            kept_bytes: (streams * config.hidden_size) as u64 * F32,
+            row_bytes: config.hidden_size as u64 * F32,
+            streams: streams as u64,
         }
     }
 
     /// Sets memory aside for as many hidden states of `tokens` tokens as there are streams, if there is enough of it.
     pub fn keep_streams(&mut self, tokens: usize, longest: usize) -> bool {
-        self.set_aside(tokens as u64 * self.kept_bytes, longest)
+        self.set_aside(tokens as u64 * self.streams * self.row_bytes, longest)
     }
 
     /// Sets memory aside for all layers, if there is enough of it.
@@ -70,6 +72,13 @@ impl Budget {
         }
         let fitting = (self.memory - self.weights) / (self.stream_bytes + self.inner_bytes);
         Ok(usize::try_from(fitting).unwrap_or(PASS_TOKENS).min(PASS_TOKENS).max(longest))
+    }
+
+    /// How many hidden states of single tokens, each there twice for a moment, fit beside a pass of `tokens` with
+    /// `inside` streams inside a layer.
+    pub fn spare_rows(&self, tokens: usize, inside: usize) -> usize {
+        let taken = self.weights + tokens as u64 * (self.stream_bytes + inside as u64 * self.inner_bytes);
+        usize::try_from(self.memory.saturating_sub(taken) / (2 * self.row_bytes)).unwrap_or(usize::MAX)
     }
 
     fn needed(&self, tokens: usize) -> u64 {

@@ -3,10 +3,10 @@
 
 use candle_core::Tensor;
 
-use super::layers::{AdaptedLayer, for_each_stream};
+use super::layers::AdaptedLayer;
 use super::walk::Stream;
 use super::{Options, Step, Strength, Sweep, Watch};
-use crate::error::{Result, SweepError};
+use crate::error::Result;
 use crate::model::{Ends, Pass};
 use crate::samples::Sample;
 
@@ -28,16 +28,15 @@ pub fn effects(ends: &Ends, samples: &[Sample], options: &Options, watch: Watch)
             let mut pair = [Strength::FULL, Strength::NONE].map(|strength| Stream::with(0, strength, hidden.clone()));
             let mut streams: Vec<&mut Stream> = pair.iter_mut().collect();
             let adapted = AdaptedLayer::load(&mut sweep.layers, ends, layer, &streams)?;
-            for_each_stream(&mut streams, model.device(), |stream| stream.advance(&adapted, &way))?;
-            adapted.add_experts(&mut streams, model.device())?;
+            let count = streams.len();
+            adapted.take(&mut streams, &way, count, &mut |tokens| {
+                done += tokens;
+                watch(Step { pass, passes: batches.len(), layer, done, total })
+            })?;
             let [with, without] = pair;
             *sum += squared_distance(&with.hidden, &without.hidden)?;
             *rows += with.hidden.dim(0)?;
             hidden = with.hidden;
-            done += 2 * batch.tokens() as u64;
-            if !watch(Step { pass, passes: batches.len(), layer, done, total }) {
-                return Err(SweepError::Interrupted.into());
-            }
         }
     }
     Ok(sums.into_iter().map(|(sum, rows)| (sum / rows.max(1) as f64).sqrt()).collect())

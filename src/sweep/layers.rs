@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use super::profile::Strength;
 use super::walk::Stream;
 use crate::adapter::LayerAdapter;
-use crate::error::Result;
-use crate::model::{Ends, Expert, Layer, Model};
+use crate::error::{Result, SweepError};
+use crate::model::{Ends, Expert, Layer, Model, Pass};
 
 /// The layers of the base model, read one by one. A small model's are kept for the next pass.
 pub struct BaseLayers<'a> {
@@ -47,7 +47,7 @@ fn find<'t, T>(by_way: &'t [(Way, T)], stream: &Stream) -> Option<&'t T> {
 ///
 /// Elsewhere all work has to come from the thread that loads the layers: on CUDA candle gives each thread a queue of its
 /// own, and what one queue computes need not be there when another one reads it.
-pub fn for_each_stream(
+fn for_each_stream(
     streams: &mut [&mut Stream],
     device: &Device,
     work: impl Fn(&mut Stream) -> candle_core::Result<()> + Sync,
@@ -61,6 +61,7 @@ pub fn for_each_stream(
 
 /// A layer as it is in the base model, and as the adapters make it.
 pub struct AdaptedLayer<'a> {
+    model: &'a Model,
     base: Layer<'a>,
     /// For each way in which any stream has an adapter on here.
     adapted: Vec<(Way, Layer<'a>)>,
@@ -93,7 +94,7 @@ impl<'a> AdaptedLayer<'a> {
             };
             adapted.push((way, base.adapted(loaded[&adapter].clone().scaled(strength_of)?)?));
         }
-        Ok(Self { base, adapted })
+        Ok(Self { model, base, adapted })
     }
 
     /// The layer as a stream has it.
@@ -101,8 +102,27 @@ impl<'a> AdaptedLayer<'a> {
         find(&self.adapted, stream).unwrap_or(&self.base)
     }
 
+    /// Takes all streams through the layer, `side_by_side` of them at a time. `step` is told of the tokens that went
+    /// through it, and stops the walk with `false`.
+    pub fn take(
+        &self,
+        streams: &mut [&mut Stream],
+        pass: &Pass,
+        side_by_side: usize,
+        step: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<()> {
+        let device = self.model.device();
+        for group in streams.chunks_mut(side_by_side) {
+            for_each_stream(group, device, |stream| stream.advance(self, pass))?;
+            if !step((group.len() * pass.batch.tokens()) as u64) {
+                return Err(SweepError::Interrupted.into());
+            }
+        }
+        self.add_experts(streams, device)
+    }
+
     /// Takes all streams through the layer's experts: each is read once, and only if a token goes to it.
-    pub fn add_experts(&self, streams: &mut [&mut Stream], device: &Device) -> Result<()> {
+    fn add_experts(&self, streams: &mut [&mut Stream], device: &Device) -> Result<()> {
         for number in 0..self.base.expert_count() {
             let is_hit = |stream: &&mut Stream| stream.routed.as_ref().is_some_and(|routed| routed.goes_to(number));
             if !streams.iter().any(is_hit) {

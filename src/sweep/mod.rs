@@ -21,6 +21,7 @@
 mod budget;
 mod effect;
 mod layers;
+pub mod lens;
 mod profile;
 mod walk;
 

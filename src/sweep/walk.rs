@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Tensor;
 
-use super::layers::{AdaptedLayer, BaseLayers, for_each_stream};
+use super::layers::{AdaptedLayer, BaseLayers};
 use super::profile::{self, Profile, Strength};
-use crate::error::{Result, SweepError};
+use crate::error::Result;
 use crate::model::{Ends, Model, Outcome, Pass, Routed};
 use crate::samples::batch::Batch;
 
@@ -119,13 +119,7 @@ impl Walk<'_> {
             self.keep_trails(index, &streams, trails);
             let mut streams: Vec<&mut Stream> = streams.iter_mut().collect();
             let layer = AdaptedLayer::load(layers, self.ends, index, &streams)?;
-            for group in streams.chunks_mut(self.side_by_side) {
-                for_each_stream(group, model.device(), |stream| stream.advance(&layer, &pass))?;
-                if !step(index, (group.len() * self.batch.tokens()) as u64) {
-                    return Err(SweepError::Interrupted.into());
-                }
-            }
-            layer.add_experts(&mut streams, model.device())?;
+            layer.take(&mut streams, &pass, self.side_by_side, &mut |tokens| step(index, tokens))?;
         }
         streams.extend(starting.into_values().flatten());
         self.outcomes_of(streams, &pass)
@@ -212,8 +206,9 @@ impl Walk<'_> {
             self.profiles.iter().map(|profiles| vec![Vec::new(); profiles.len()]).collect();
         for (head, streams) in by_head {
             let ends = &self.ends[head];
-            let rows =
-                streams.iter().map(|stream| ends.answer_rows(&stream.hidden, pass)).collect::<Result<Vec<_>>>()?;
+            let layers = self.model().config.layers;
+            let rows = streams.iter().map(|stream| ends.answer_rows(&stream.hidden, pass, layers));
+            let rows = rows.collect::<Result<Vec<_>>>()?;
             for (stream, found) in streams.iter().zip(ends.outcomes(&rows, self.batch)?) {
                 for member in &stream.members {
                     outcomes[member.adapter][member.profile] = found.clone();

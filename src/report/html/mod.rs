@@ -11,6 +11,7 @@ mod element;
 mod inputs;
 mod layers;
 mod policy;
+mod probability;
 mod samples;
 mod scale;
 mod steps;
@@ -31,6 +32,7 @@ pub const BEGINNING: &str = "<!doctype html><!-- lora-slim report -->";
 const SECTIONS: &[fn(&Report) -> Option<Element>] = &[
     summary::section,
     curve::section,
+    probability::section,
     trust::section,
     alternatives::section,
     steps::section,

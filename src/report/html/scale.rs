@@ -52,6 +52,16 @@ pub fn stride(count: usize, room: usize) -> usize {
     [1, 2, 5, 10, 20, 50, 100].into_iter().find(|stride| count / stride <= room).unwrap_or(200)
 }
 
+/// Two places, moved apart so that words at them do not overlap.
+pub fn apart([one, other]: [f64; 2], room: f64) -> [f64; 2] {
+    let missing = room - (one - other).abs();
+    if missing <= 0.0 {
+        return [one, other];
+    }
+    let sign = if one <= other { -0.5 } else { 0.5 };
+    [one + sign * missing, other - sign * missing]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +82,12 @@ mod tests {
             assert!(scale.place(values.0).is_finite() && scale.marks().0.len() < 20, "{scale:?}");
         }
         assert_eq!((stride(81, 16), stride(81, 15), stride(6, 16)), (5, 10, 1));
+    }
+
+    #[test]
+    fn names_make_room_for_each_other() {
+        assert_eq!(apart([10.0, 100.0], 30.0), [10.0, 100.0]);
+        assert_eq!(apart([50.0, 60.0], 30.0), [40.0, 70.0]);
+        assert_eq!(apart([60.0, 50.0], 30.0), [70.0, 40.0]);
     }
 }

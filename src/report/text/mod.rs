@@ -1,6 +1,7 @@
 //! Reports for the terminal: plain text, readable without colour.
 
 pub mod alternatives;
+mod probability;
 pub mod steps;
 
 use std::fmt::Write;
@@ -47,6 +48,7 @@ pub fn report(report: &Report) -> String {
     if let Some(line) = saved_work(report) {
         text += &line;
     }
+    text += &probability::table(&report.probability, report.chosen.as_ref().map(|choice| choice.boundary));
     if let Some(choice) = &report.chosen {
         let _ = writeln!(text, "\nboundary {} ({}): {}", choice.boundary, choice.rule.name(), choice.reason);
         let (Some(base), Some(whole)) = (report.curve.first(), report.curve.last()) else { return text };

@@ -45,6 +45,8 @@ pub struct Data {
     pub last: usize,
     pub confidence: Option<f64>,
     samples: usize,
+    /// All boundaries at which something changes.
+    candidates: Vec<usize>,
 }
 
 impl Data {
@@ -60,12 +62,13 @@ impl Data {
             last: whole.boundary,
             confidence: report.options.as_ref().map(|options| options.confidence),
             samples: whole.per_sample.len(),
+            candidates: report.adapter.layers.iter().map(|layer| layer + 1).collect(),
         })
     }
 
-    /// Runs of measured points without a boundary between them that a part of the samples decided: only these are joined by a line.
+    /// Runs of measured points without a boundary between them that was not measured: only these are joined by a line.
     pub fn runs(&self) -> Vec<&[Measured]> {
-        let is_between = |a: usize, b: usize| self.dropped.iter().any(|point| a < point.boundary && point.boundary < b);
+        let is_between = |a: usize, b: usize| self.candidates.iter().any(|&boundary| a < boundary && boundary < b);
         self.measured.chunk_by(|a, b| !is_between(a.boundary, b.boundary)).collect()
     }
 

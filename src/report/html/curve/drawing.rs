@@ -2,7 +2,7 @@
 
 use super::data::{Data, Measured, Ruled};
 use crate::report::html::element::{Element, el};
-use crate::report::html::scale::{Scale, stride};
+use crate::report::html::scale::{Scale, apart, stride};
 use crate::report::html::svg::{circle, line, path, words};
 
 /// The size of a drawing and the room around the curve, in units that are about a pixel.
@@ -236,27 +236,5 @@ impl Drawing<'_> {
     /// A loss in the column of a point.
     fn at(&self, point: &Measured, loss: f64) -> (f64, f64) {
         (self.column(point.boundary), self.y.place(loss))
-    }
-}
-
-/// Two places, moved apart so that words at them do not overlap.
-fn apart([one, other]: [f64; 2], room: f64) -> [f64; 2] {
-    let missing = room - (one - other).abs();
-    if missing <= 0.0 {
-        return [one, other];
-    }
-    let sign = if one <= other { -0.5 } else { 0.5 };
-    [one + sign * missing, other - sign * missing]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_make_room_for_each_other() {
-        assert_eq!(apart([10.0, 100.0], 30.0), [10.0, 100.0]);
-        assert_eq!(apart([50.0, 60.0], 30.0), [40.0, 70.0]);
-        assert_eq!(apart([60.0, 50.0], 30.0), [70.0, 40.0]);
     }
 }
