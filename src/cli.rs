@@ -194,6 +194,10 @@ pub enum SearchArg {
     Adaptive,
     /// Evaluate every boundary on every sample: the whole curve
     Exhaustive,
+    /// As adaptive; then take out more layers, any of them, for as long as the rule holds
+    Subset,
+    /// As subset, with attention and MLP of each layer on their own
+    Blocks,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -272,7 +276,8 @@ pub struct VerifyArgs {
     pub original: PathBuf,
     /// The adapter that came out
     pub slimmed: PathBuf,
-    /// Allow kept layers that are not all below one boundary (`cut --keep-layers`)
+    /// Allow kept layers that are not all below one boundary, and layers of which only some modules are kept
+    /// (`cut --keep-layers`, `--search subset` and `blocks`)
     #[arg(long)]
     pub any_layers: bool,
     /// The changes of the original were multiplied by this number (`--scale`)

@@ -29,6 +29,14 @@ pub enum HeldOutFrom {
     File(PathBuf),
 }
 
+/// What the search for parts that can go takes at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grain {
+    Layers,
+    /// Attention or MLP of a layer.
+    Blocks,
+}
+
 /// What multiplies the changes of the layers that are kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scaling {

@@ -16,4 +16,5 @@ mod report_page;
 mod samples;
 mod search;
 mod streamed;
+mod subset;
 mod together;

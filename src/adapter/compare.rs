@@ -61,7 +61,7 @@ const RANK_KEYS: [&str; 4] = ["r", "lora_alpha", "use_rslora", "init_lora_weight
 /// What a cut may differ in.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Allowed {
-    /// Kept layers that are not those below one boundary.
+    /// Kept layers that are not those below one boundary, and layers of which only some modules are kept.
     pub any_layers: bool,
     /// Other ranks and types: the share of its norm by which the ΔW of each module, and any other tensor, may differ.
     pub tolerance: Option<f64>,
@@ -71,7 +71,7 @@ pub struct Allowed {
 /// that are `allowed`.
 pub fn compare(original: &Adapter, slimmed: &Adapter, allowed: Allowed) -> Result<Vec<Difference>> {
     let kept = slimmed.layers();
-    let mut differences = compare_names(original, slimmed, &kept);
+    let mut differences = compare_names(original, slimmed, allowed.any_layers);
     let values = match allowed.tolerance {
         Some(tolerance) => compare_values(original, slimmed, tolerance)?,
         None => compare_bytes(original, slimmed)?,
@@ -91,13 +91,19 @@ pub fn compare(original: &Adapter, slimmed: &Adapter, allowed: Allowed) -> Resul
 }
 
 /// Tensors that only one of the two has, and should not.
-fn compare_names(original: &Adapter, slimmed: &Adapter, kept: &BTreeSet<usize>) -> Vec<Difference> {
+fn compare_names(original: &Adapter, slimmed: &Adapter, any_layers: bool) -> Vec<Difference> {
     let mut differences = Vec::new();
+    let (kept, modules) = (slimmed.layers(), slimmed.tensors().map(|tensor| tensor.key.module));
+    let modules: BTreeSet<String> = modules.collect();
     for tensor in original.tensors().filter(|tensor| slimmed.weights.get(tensor.name).is_none()) {
         let name = tensor.name.to_string();
+        // Where any layers may be missing, so may any modules, but not a part of one.
+        let is_allowed = any_layers && !modules.contains(&tensor.key.module);
         match original.layer_of(&tensor.key.module) {
             None => differences.push(Difference::MissingOutside(name)),
-            Some(layer) if kept.contains(&layer) => differences.push(Difference::MissingInKeptLayer { name, layer }),
+            Some(layer) if kept.contains(&layer) && !is_allowed => {
+                differences.push(Difference::MissingInKeptLayer { name, layer });
+            }
             Some(_) => {}
         }
     }

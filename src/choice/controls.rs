@@ -19,6 +19,8 @@ pub enum Kept {
     Everything,
     /// Those below a boundary.
     Lowest,
+    /// What the search for parts that can go has left.
+    Subset,
     /// The highest ones.
     Highest,
     /// Drawn at random, by this seed.

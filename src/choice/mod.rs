@@ -6,6 +6,7 @@ pub mod held_out;
 pub mod probability;
 pub mod scale;
 pub mod stability;
+pub mod subset;
 
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -10,6 +10,7 @@ use crate::report::CurvePoint;
 use crate::report::alternatives::Right;
 use crate::report::text::alternatives::finding;
 use crate::samples::ReadOptions;
+use crate::settings::Grain;
 use crate::{search, settings, sweep};
 
 /// Evaluates as the flags say; `search` is how where they say nothing.
@@ -33,15 +34,19 @@ fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
     let needs_all = has_limits || choice.one_standard_error;
     // Who names the boundary wants to see what it costs among the others.
     let search = if args.boundary.is_some() { SearchArg::Exhaustive } else { search };
-    let search = match args.search.unwrap_or(search) {
-        SearchArg::Adaptive if !needs_all => Some(search::Options::default()),
+    let search = args.search.unwrap_or(search);
+    let subset = match search {
         SearchArg::Adaptive | SearchArg::Exhaustive => None,
+        SearchArg::Subset => Some(Grain::Layers),
+        SearchArg::Blocks => Some(Grain::Blocks),
     };
+    let search = (search != SearchArg::Exhaustive && !needs_all).then(search::Options::default);
     let device: DeviceName = args.device.parse()?;
     Ok(Request {
         search,
         choice,
         scaling: args.scale,
+        subset,
         controls: args.controls,
         steps: settings::steps(&args.reduce),
         probability: args.probability,

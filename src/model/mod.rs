@@ -31,6 +31,7 @@ use crate::tensors::{GgufMetadata, TensorStore};
 pub use config::ModelConfig;
 pub use ends::Ends;
 pub use experts::{Expert, Routed};
+pub use family::Family;
 use family::Role;
 pub use head::{AnswerRows, Outcome};
 pub use layer::Layer;

@@ -22,21 +22,22 @@ pub struct Given<'a> {
     pub request: &'a Request,
 }
 
-/// Some of the adapter's layers at a scale, evaluated.
+/// Some of the adapter at a scale, evaluated.
 #[derive(Clone)]
 pub struct Row {
     pub kept: Kept,
-    pub layers: BTreeSet<usize>,
+    /// At full strength or not at all, in layers that the adapter has.
+    pub selection: Profile,
     pub scale: f64,
     pub scores: Scores,
 }
 
 impl Row {
-    pub fn profile(&self, layers: usize) -> Profile {
-        Profile::of_layers(&self.layers, layers).scaled(self.scale)
+    pub fn profile(&self) -> Profile {
+        self.selection.scaled(self.scale)
     }
 
-    /// The same layers at another scale.
+    /// The same at another scale.
     pub fn scaled(&self, scaled: &Scaled) -> Self {
         Self { scale: scaled.scale(), scores: scaled.scores.clone(), ..self.clone() }
     }
@@ -62,7 +63,7 @@ pub fn find(given: &Given, boundary: usize, found: &Found, watch: Watch) -> Resu
     // What came out the same stands once.
     let mut once: Vec<Row> = Vec::new();
     for row in rows {
-        if !once.iter().any(|other| (&other.layers, other.scale) == (&row.layers, row.scale)) {
+        if !once.iter().any(|other| (&other.selection, other.scale) == (&row.selection, row.scale)) {
             once.push(row);
         }
     }
@@ -88,7 +89,8 @@ impl Given<'_> {
         let layers: BTreeSet<usize> = all.range(..boundary).copied().collect();
         let kept = if layers == all { Kept::Everything } else { Kept::Lowest };
         let point = self.curve.points.iter().find(|point| point.boundary == boundary);
-        Row { kept, layers, scale: 1.0, scores: point.map(Point::scores).unwrap_or_default() }
+        let selection = Profile::of_layers(&layers, self.layers());
+        Row { kept, selection, scale: 1.0, scores: point.map(Point::scores).unwrap_or_default() }
     }
 
     pub fn evaluate(&self, profiles: Vec<Profile>, watch: Watch) -> Result<Vec<Scores>> {
@@ -105,17 +107,35 @@ impl Given<'_> {
 
     /// As many layers as are written, at the same scale.
     fn controls(&self, written: &Row, watch: Watch) -> Result<Vec<Row>> {
-        let all = self.adapter().layers();
-        if written.layers == all {
+        let (all, kept) = (self.adapter().layers(), written.selection.layers());
+        if kept == all {
             return Ok(Vec::new());
         }
         let effects = sweep::effects(self.ends, self.samples, &self.request.sweep, &mut *watch)?;
-        let chosen = controls(&all, written.layers.len(), &self.adapter().layer_norms()?, &effects);
-        let row = |(kept, layers)| Row { kept, layers, scale: written.scale, scores: Scores::default() };
+        let chosen = controls(&all, kept.len(), &self.adapter().layer_norms()?, &effects);
+        let row = |(kept, layers)| Row {
+            kept,
+            selection: Profile::of_layers(&layers, self.layers()),
+            scale: written.scale,
+            scores: Scores::default(),
+        };
         let mut rows: Vec<Row> = chosen.into_iter().map(row).collect();
-        let scores = self.evaluate(rows.iter().map(|row| row.profile(self.layers())).collect(), watch)?;
+        let scores = self.evaluate(rows.iter().map(Row::profile).collect(), watch)?;
         rows.iter_mut().zip(scores).for_each(|(row, scores)| row.scores = scores);
         Ok(rows)
+    }
+
+    /// The bytes of the tensors that a selection keeps.
+    fn bytes(&self, selection: &Profile) -> u64 {
+        let (adapter, family) = (self.adapter(), self.ends.model().config.family);
+        let kept = adapter.tensors().filter(|tensor| match adapter.layer_of(&tensor.key.module) {
+            Some(layer) => {
+                let inside = adapter.inside_layer(&tensor.key.module, layer);
+                selection.at(layer).in_module(inside, family) != 0.0
+            }
+            None => true,
+        });
+        kept.map(|tensor| tensor.entry.bytes()).sum()
     }
 }
 
@@ -125,13 +145,12 @@ pub fn describe(rows: &[Row], given: &Given, held_out: Option<(&[usize], &[Score
     if rows.len() < 2 {
         return Vec::new();
     }
-    let (adapter, confidence) = (given.adapter(), given.request.choice.confidence);
-    let layer_bytes = adapter.layer_bytes();
+    let confidence = given.request.choice.confidence;
     let alternative = |(place, row): (usize, &Row)| Alternative {
         kept: row.kept,
-        layers: row.layers.iter().copied().collect(),
+        layers: row.selection.layers().into_iter().collect(),
         scale: row.scale,
-        bytes: adapter.bytes_below(0) + row.layers.iter().map(|layer| layer_bytes[layer]).sum::<u64>(),
+        bytes: given.bytes(&row.selection),
         written: place == 0,
         samples: Measured::new(&row.scores, &rows[0].scores, &given.curve.answers, confidence),
         held_out: held_out.map(|(answers, scores)| Measured::new(&scores[place], &scores[0], answers, confidence)),

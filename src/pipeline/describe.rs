@@ -15,7 +15,7 @@ use crate::report::{
 };
 use crate::search::Dropped;
 use crate::sweep::lens::{Lens, View};
-use crate::sweep::{Curve, Scores};
+use crate::sweep::{Curve, Profile, Scores};
 
 fn input_file(path: &Path, hash: bool) -> Result<InputFile> {
     Ok(InputFile {
@@ -85,9 +85,10 @@ pub fn dropped(dropped: &Dropped) -> DroppedPoint {
     DroppedPoint { boundary, samples, difference, holds }
 }
 
-pub fn layers(adapter: &Adapter, boundary: usize) -> Result<Vec<LayerShare>> {
-    let norms = adapter.layer_norms()?;
-    let share = |(layer, bytes)| LayerShare { layer, bytes, norm: norms.get(&layer).copied(), kept: layer < boundary };
+pub fn layers(adapter: &Adapter, selection: &Profile) -> Result<Vec<LayerShare>> {
+    let (norms, kept) = (adapter.layer_norms()?, selection.layers());
+    let share =
+        |(layer, bytes)| LayerShare { layer, bytes, norm: norms.get(&layer).copied(), kept: kept.contains(&layer) };
     Ok(adapter.layer_bytes().into_iter().map(share).collect())
 }
 

@@ -7,6 +7,7 @@ mod held_out;
 mod prepare;
 mod scale;
 mod steps;
+mod subset;
 
 use std::path::{Path, PathBuf};
 
@@ -18,12 +19,12 @@ use crate::choice::{self, Choice};
 use crate::error::{BaseError, ChoiceError, Result};
 use crate::files;
 use crate::kernel::Arithmetic;
-use crate::model::{Ends, Model};
+use crate::model::{Ends, Family, Model};
 use crate::report::{ChoiceOptions, Report, SCHEMA_VERSION, Tool, WorkDone};
 use crate::samples::ReadOptions;
 use crate::search;
-use crate::settings::{self, HeldOutFrom, Scaling};
-use crate::sweep::{self, Curve, Watch};
+use crate::settings::{self, Grain, HeldOutFrom, Scaling};
+use crate::sweep::{self, Curve, Profile, Watch};
 use alternatives::Given;
 use choosing::Chosen;
 use steps::Chain;
@@ -48,6 +49,8 @@ pub struct Request {
     pub choice: choice::Options,
     /// What is kept may be scaled, too.
     pub scaling: Option<Scaling>,
+    /// Whether parts below the boundary may go, too.
+    pub subset: Option<Grain>,
     /// Whether other layers are tried for comparison.
     pub controls: bool,
     /// Whether the probability curve is wanted even if it does not choose.
@@ -67,9 +70,8 @@ pub struct Evaluation {
     pub base: BasePath,
     pub curve: Curve,
     pub choice: Choice,
-    /// What the adapter's changes in the layers that are kept are multiplied with.
-    pub scale: f64,
     pub report: Report,
+    written: Written,
     /// What the steps made of the cut adapter, if there are any.
     chain: Option<Chain>,
 }
@@ -79,8 +81,22 @@ impl Evaluation {
     pub fn cut(&self) -> Result<Cut<'_>> {
         match &self.chain {
             Some(chain) => Cut::whole(chain.last()),
-            None => Cut::below(&self.adapter, self.choice.boundary)?.scaled(self.scale),
+            None => self.written.cut_of(&self.adapter),
         }
+    }
+}
+
+/// What is written of an adapter.
+struct Written {
+    selection: Profile,
+    scale: f64,
+    family: &'static Family,
+}
+
+impl Written {
+    fn cut_of<'a>(&self, adapter: &'a Adapter) -> Result<Cut<'a>> {
+        let keeps = |layer, module: &str| self.selection.at(layer).in_module(module, self.family) != 0.0;
+        Cut::keeping(adapter, keeps)?.scaled(self.scale)
     }
 }
 
@@ -104,12 +120,17 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let Chosen { curve, dropped, lens, choice, stability } =
         choosing::choose(&ends, samples, request, allowed, &mut *watch)?;
     let given = Given { ends: &ends, samples, curve: &curve, request };
-    let found = scale::find(&given, choice.clone(), allowed, &mut *watch)?;
+    let (full, subset) = match request.subset {
+        Some(grain) => subset::find(&given, &choice, grain, &mut *watch)?,
+        None => (given.below(choice.boundary), None),
+    };
+    let found = scale::find(&given, choice.clone(), full, allowed, &mut *watch)?;
     let alternatives = alternatives::find(&given, choice.boundary, &found, &mut *watch)?;
-    let (choice, scale) = (found.choice, found.written.scale);
+    let (choice, row) = (found.choice, &found.written);
+    let written = Written { selection: row.selection.clone(), scale: row.scale, family: model.config.family };
     let checked = match &held_out {
         Some(held_out) => {
-            let profiles = alternatives.iter().map(|row| row.profile(model.config.layers)).collect();
+            let profiles = alternatives.iter().map(|row| row.profile()).collect();
             Some(held_out::check(held_out, profiles, &ends, request, &mut *watch)?)
         }
         None => None,
@@ -117,7 +138,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let on_held_out = checked.as_ref().map(|checked| (&checked.answers[..], &checked.scores[..]));
     let cut = match choice.boundary {
         0 => None,
-        boundary => Some(Cut::below(&adapter, boundary)?.scaled(scale)?),
+        _ => Some(written.cut_of(&adapter)?),
     };
     let mut output = cut.as_ref().map(|cut| describe::output(&adapter, cut));
     let chain = match &cut {
@@ -164,14 +185,15 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         chosen: Some(choice.clone()),
         stability: found.stability.unwrap_or(stability),
         alternatives: alternatives::describe(&alternatives, &given, on_held_out),
+        subset,
         scale: found.report,
         held_out: checked.map(|checked| checked.report),
         output,
         steps: steps_done,
-        layers: describe::layers(&adapter, choice.boundary)?,
+        layers: describe::layers(&adapter, &written.selection)?,
         changed: describe::changed(&choosing, &curve, &found.written.scores),
     };
-    Ok(Evaluation { adapter, base, curve, choice, scale, report, chain })
+    Ok(Evaluation { adapter, base, curve, choice, report, written, chain })
 }
 
 /// Writes a cut that was not evaluated, and the report of it. The input is hashed while it is copied: one takes about
@@ -213,6 +235,7 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
         work: None,
         chosen: None,
         stability: Vec::new(),
+        subset: None,
         scale: None,
         alternatives: Vec::new(),
         held_out: None,

@@ -35,10 +35,10 @@ pub struct Found {
     pub stability: Option<Vec<Share>>,
 }
 
-/// Finds the scale as far as it is asked for, and with it perhaps another boundary among those that `allowed` admits.
-pub fn find(given: &Given, choice: Choice, allowed: impl Fn(usize) -> bool, watch: Watch) -> Result<Found> {
+/// Finds the scale of `full`, what was chosen at full strength, as far as it is asked for, and with it perhaps another boundary
+/// among those that `allowed` admits.
+pub fn find(given: &Given, choice: Choice, full: Row, allowed: impl Fn(usize) -> bool, watch: Watch) -> Result<Found> {
     let request = given.request;
-    let full = given.below(choice.boundary);
     let wants_tuning = request.controls || request.scaling == Some(Scaling::Tune);
     let tuned = match choice.boundary > 0 && wants_tuning {
         true => Some(tune_both(given, &full, &mut *watch)?),
@@ -48,7 +48,7 @@ pub fn find(given: &Given, choice: Choice, allowed: impl Fn(usize) -> bool, watc
     match request.scaling.filter(|_| unscaled.choice.boundary > 0) {
         None => Ok(unscaled),
         Some(Scaling::By(factor)) => {
-            let profile = unscaled.written.profile(given.layers()).scaled(factor);
+            let profile = unscaled.written.profile().scaled(factor);
             let scores = given.evaluate(vec![profile], watch)?.remove(0);
             let written = Row { scale: factor, scores, ..unscaled.written.clone() };
             Ok(unscaled.with(written, "the scale was given".into(), given))
@@ -60,8 +60,9 @@ pub fn find(given: &Given, choice: Choice, allowed: impl Fn(usize) -> bool, watc
 /// The better one of the chosen boundary at its best scale and a boundary chosen at the best scale of the whole adapter.
 fn tuned_together(unscaled: Found, given: &Given, allowed: impl Fn(usize) -> bool, watch: Watch) -> Result<Found> {
     let Some(tuned) = &unscaled.tuned else { return Ok(unscaled) };
-    let reads_no_losses = given.request.choice.rule.needs_no_losses();
-    let joint = if reads_no_losses { None } else { joint(given, tuned, &allowed, watch)? };
+    // What is given, read elsewhere or found part by part is not looked for again among boundaries.
+    let is_fixed = given.request.choice.rule.needs_no_losses() || given.request.subset.is_some();
+    let joint = if is_fixed { None } else { joint(given, tuned, &allowed, watch)? };
     match joint.filter(|joint| joint.beats(unscaled.choice.boundary, &tuned.chosen, given)) {
         None => {
             let written = unscaled.written.scaled(&tuned.chosen);
@@ -102,7 +103,7 @@ fn reason(scale: f64, confidence: f64) -> String {
 /// Tunes the whole adapter and the chosen boundary; the scales of both go through the model together.
 fn tune_both(given: &Given, chosen: &Row, watch: Watch) -> Result<Tuned> {
     let whole = given.whole();
-    let targets = if chosen.layers == whole.layers { vec![&whole] } else { vec![&whole, chosen] };
+    let targets = if chosen.selection == whole.selection { vec![&whole] } else { vec![&whole, chosen] };
     let mut tunings: Vec<Tuning> =
         targets.iter().map(|target| Tuning::new(target.scores.clone(), &given.curve.answers)).collect();
     loop {
@@ -114,7 +115,7 @@ fn tune_both(given: &Given, chosen: &Row, watch: Watch) -> Result<Tuned> {
         if wanted.is_empty() {
             break;
         }
-        let profile = |&(target, scale): &(usize, f64)| targets[target].profile(given.layers()).scaled(scale);
+        let profile = |&(target, scale): &(usize, f64)| targets[target].profile().scaled(scale);
         let scores = given.evaluate(wanted.iter().map(profile).collect(), &mut *watch)?;
         for ((target, scale), scores) in wanted.into_iter().zip(scores) {
             tunings[target].add(scale, scores);

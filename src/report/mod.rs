@@ -7,6 +7,7 @@ pub mod alternatives;
 pub mod changed;
 pub mod html;
 mod steps;
+pub mod subset;
 pub mod text;
 
 use schemars::JsonSchema;
@@ -15,6 +16,7 @@ use serde::Serialize;
 pub use alternatives::{Alternative, ScaleChoice};
 pub use changed::ChangedSample;
 pub use steps::{DeltaChange, RankSummary, StepDone, StepLosses};
+pub use subset::SubsetChoice;
 
 use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::stability::Share;
@@ -55,6 +57,9 @@ pub struct Report {
     /// boundary was given.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub stability: Vec<Share>,
+    /// What is left of the layers below the boundary; absent without `--search subset` and `--search blocks`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subset: Option<SubsetChoice>,
     /// The scale of what is kept; absent without `--scale`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleChoice>,

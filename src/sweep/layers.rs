@@ -88,10 +88,7 @@ impl<'a> AdaptedLayer<'a> {
             if let Entry::Vacant(place) = loaded.entry(adapter) {
                 place.insert(ends[adapter].adapter().load_layer(index, model.device())?);
             }
-            let strength_of = |module: &str| match model.config.family.is_of_attention(module) {
-                true => strength.attention,
-                false => strength.mlp,
-            };
+            let strength_of = |module: &str| strength.in_module(module, model.config.family);
             adapted.push((way, base.adapted(loaded[&adapter].clone().scaled(strength_of)?)?));
         }
         Ok(Self { model, base, adapted })

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::Family;
+
 /// How strongly the adapter acts in the two blocks of a layer: 0 is not at all, 1 as it was saved. In between, and above,
 /// it multiplies the scaling of every pair; what an adapter replaces rather than adds is there at any strength but 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,6 +21,11 @@ impl Strength {
 
     pub const fn of_both(strength: f64) -> Self {
         Self { attention: strength, mlp: strength }
+    }
+
+    /// The strength in a module of a model of `family`, by its name inside the layer.
+    pub fn in_module(self, module: &str, family: &Family) -> f64 {
+        if family.is_of_attention(module) { self.attention } else { self.mlp }
     }
 }
 
@@ -44,6 +51,18 @@ impl Profile {
     /// The same profile, each strength multiplied.
     pub fn scaled(&self, scale: f64) -> Self {
         Self::new(self.0.iter().map(|one| Strength { attention: one.attention * scale, mlp: one.mlp * scale }))
+    }
+
+    /// The same profile with another strength in a layer.
+    pub fn with(&self, layer: usize, change: impl FnOnce(Strength) -> Strength) -> Self {
+        let mut profile = self.clone();
+        profile.0[layer] = change(self.0[layer]);
+        profile
+    }
+
+    /// The layers in which the adapter acts.
+    pub fn layers(&self) -> BTreeSet<usize> {
+        (0..self.0.len()).filter(|&layer| self.0[layer] != Strength::NONE).collect()
     }
 
     pub fn at(&self, layer: usize) -> Strength {

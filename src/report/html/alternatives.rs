@@ -12,11 +12,8 @@ pub fn section(report: &Report) -> Option<Element> {
     let explained = "Is it these layers, or only less of the adapter? Each row is some of its layers at some strength. It is \
                      better than what is written if that is sure on samples, and on those held out if there are any.";
     let mut section = part("alternatives", "What else could have been done").add(paragraph("", explained));
-    if let Some(scale) = &report.scale {
-        section = section.add(paragraph("", format_args!("Scale {}: {}.", scale.scale, scale.reason)));
-    }
     if let Some(finding) = finding(&report.alternatives) {
-        section = section.add(paragraph("warning", format_args!("{finding}.")));
+        section = section.add(paragraph("note", format_args!("{finding}.")));
     }
     let mut head = el("tr").all([column("", ""), column("number", "loss")]);
     if held_out {

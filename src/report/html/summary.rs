@@ -6,6 +6,7 @@ use super::{Report, paragraph};
 use crate::choice::{Choice, Rule};
 use crate::report::Output;
 use crate::report::text::ranges;
+use crate::report::text::subset::removed_parts;
 
 /// The answer in a few words.
 pub fn headline(report: &Report) -> String {
@@ -33,6 +34,16 @@ pub fn section(report: &Report) -> Option<Element> {
         .add(paragraph("lead", meaning(report, choice)))
         .add(el("dl").class("figures").all(figures(report, choice)))
         .add(paragraph("reason", format!("Why boundary {}: {}.", choice.boundary, choice.reason)));
+    let section = match report.subset.as_ref().filter(|subset| !subset.removed.is_empty()) {
+        Some(subset) => {
+            section.add(paragraph("reason", format!("Without it, too: {}.", removed_parts(&subset.removed))))
+        }
+        None => section,
+    };
+    let section = match &report.scale {
+        Some(scale) => section.add(paragraph("reason", format!("Scale {}: {}.", scale.scale, scale.reason))),
+        None => section,
+    };
     Some(section.all(caution(choice).map(|text| paragraph("note", text))))
 }
 
@@ -64,10 +75,13 @@ fn meaning(report: &Report, choice: &Choice) -> String {
     format!("The adapter stays in {} and is dropped from {}. {compared}", layers(&output.kept_layers), layers(&dropped))
 }
 
-/// The loss and the gain kept of what is written: after the last step, if there are any.
+/// The loss and the gain kept of what is written: after the last of all that was done beside the cut at a boundary.
 fn written(report: &Report, choice: &Choice) -> (f64, Option<f64>) {
-    let last = report.steps.last().and_then(|step| step.losses.as_ref());
-    last.map_or((choice.loss, choice.gain_kept), |losses| (losses.loss, losses.gain_kept))
+    let step = report.steps.last().and_then(|step| step.losses.as_ref());
+    let scale = report.scale.as_ref();
+    let step = step.map(|step| (step.loss, step.gain_kept)).or(scale.map(|scale| (scale.loss, scale.gain_kept)));
+    let subset = report.subset.as_ref().map(|subset| (subset.loss, subset.gain_kept));
+    step.or(subset).unwrap_or((choice.loss, choice.gain_kept))
 }
 
 fn layers(layers: &[usize]) -> String {

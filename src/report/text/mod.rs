@@ -3,6 +3,7 @@
 pub mod alternatives;
 mod probability;
 pub mod steps;
+pub mod subset;
 
 use std::fmt::Write;
 
@@ -59,6 +60,7 @@ pub fn report(report: &Report) -> String {
         text.push('\n');
     }
     if let Some(choice) = &report.chosen {
+        text += &report.subset.as_ref().map_or(String::new(), subset::lines);
         text += &alternatives::scale(report);
         text += &right_answers(report);
         text += &stability(&report.stability, choice.boundary, !report.dropped.is_empty());

@@ -1,0 +1,69 @@
+//! `--search subset` and `blocks`: more parts may go, what is written is what was measured, and it is said so.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{fixture, lora_slim, read_json};
+
+/// Runs `slim` on a pico adapter with a valley, with a margin that lets parts go.
+fn slim(folder: &Path, case: &str, more: &[&str]) -> Value {
+    let case = fixture("pico").join(case);
+    let out = folder.join("out");
+    let mut command = lora_slim();
+    command.arg("slim").arg(case.join("adapter")).arg("--base").arg(case.join("base"));
+    command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args(["--precision", "f32", "--force", "-o"]);
+    command.arg(&out).args(more).assert().success();
+    read_json(&out.join("slim_report.json"))
+}
+
+fn loss_of(adapter: &Path, case: &str) -> f64 {
+    let mut command = lora_slim();
+    command.arg("scan").arg(adapter).arg("--base").arg(fixture("pico").join(case).join("base"));
+    command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args([
+        "--precision",
+        "f32",
+        "--json",
+        "--quiet",
+    ]);
+    let report: Value = serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap();
+    report["curve"].as_array().unwrap().last().unwrap()["loss"].as_f64().unwrap()
+}
+
+#[test]
+fn what_is_left_is_written_and_measured() {
+    let folder = TempDir::new().unwrap();
+    let mut removed = 0;
+    for case in ["mistral", "mixtral", "phi3", "smollm3"] {
+        for search in ["subset", "blocks"] {
+            let report = slim(folder.path(), case, &["--search", search, "--margin", "10%", "--confidence", "0.6"]);
+            let subset = &report["subset"];
+            let out = folder.path().join("out");
+            let measured = loss_of(&out, case);
+            let said = subset["loss"].as_f64().unwrap();
+            assert!((measured - said).abs() < 1e-5, "{case}, {search}: {measured} instead of {said}");
+            let kept = subset["kept"].as_array().unwrap();
+            let layers: Vec<&Value> = kept.iter().map(|part| &part["layer"]).collect();
+            assert_eq!(layers, report["output"]["kept_layers"].as_array().unwrap().iter().collect::<Vec<_>>());
+            assert!(!kept.is_empty() && kept.iter().all(|part| part["attention"] == true || part["mlp"] == true));
+            let gone = subset["removed"].as_array().unwrap();
+            assert!(gone.iter().all(|part| part.get("block").is_some() == (search == "blocks")), "{gone:?}");
+            removed += gone.len();
+            // Byte for byte parts of the original, but not those below one boundary.
+            let original = fixture("pico").join(case).join("adapter");
+            lora_slim().arg("verify").arg(&original).arg(&out).arg("--any-layers").assert().success();
+        }
+    }
+    assert!(removed >= 8, "only {removed} parts were taken out, the test shows little");
+}
+
+#[test]
+fn a_scale_comes_on_top() {
+    let folder = TempDir::new().unwrap();
+    let more = ["--search", "subset", "--choose", "best", "--scale", "0.75"];
+    let report = slim(folder.path(), "smollm3", &more);
+    let measured = loss_of(&folder.path().join("out"), "smollm3");
+    assert!((measured - report["scale"]["loss"].as_f64().unwrap()).abs() < 1e-5);
+    assert_eq!(report["alternatives"][0]["kept"], "subset");
+}
