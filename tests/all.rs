@@ -7,7 +7,9 @@ mod choosing;
 mod commands;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
+mod generating;
 mod golden;
+mod metrics;
 mod report_page;
 mod samples;
 mod search;

@@ -38,10 +38,10 @@ impl<'a> BaseLayers<'a> {
 ///
 /// Elsewhere all work has to come from the thread that loads the layers: on CUDA candle gives each thread a queue of its
 /// own, and what one queue computes need not be there when another one reads it.
-pub fn for_each_stream(
-    streams: &mut [&mut Stream],
+pub fn for_each_stream<S: Send>(
+    streams: &mut [S],
     device: &Device,
-    work: impl Fn(&mut Stream) -> candle_core::Result<()> + Sync,
+    work: impl Fn(&mut S) -> candle_core::Result<()> + Sync,
 ) -> Result<()> {
     match device {
         Device::Cpu => streams.par_iter_mut().try_for_each(|stream| work(stream))?,
@@ -59,10 +59,16 @@ pub struct AdaptedLayer<'a> {
 }
 
 impl<'a> AdaptedLayer<'a> {
-    pub fn load(layers: &mut BaseLayers<'a>, ends: &[Ends], index: usize, streams: &[&mut Stream]) -> Result<Self> {
+    /// The layer as streams want it, of which adapter and boundary are given.
+    pub fn load(
+        layers: &mut BaseLayers<'a>,
+        ends: &[Ends],
+        index: usize,
+        streams: impl Iterator<Item = (usize, usize)>,
+    ) -> Result<Self> {
         let (model, base) = (layers.model, layers.load(index)?);
         let wanted: BTreeSet<usize> =
-            streams.iter().filter(|stream| index < stream.boundary).map(|stream| stream.adapter).collect();
+            streams.filter(|(_, boundary)| index < *boundary).map(|(adapter, _)| adapter).collect();
         let adapt =
             |adapter: usize| Ok((adapter, base.adapted(ends[adapter].adapter().load_layer(index, model.device())?)?));
         let adapted = wanted.into_iter().map(adapt).collect::<Result<_>>()?;

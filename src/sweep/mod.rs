@@ -19,8 +19,8 @@
 //! Several adapters of one base model go through together: they share each weight, and the stream of b = 0.
 
 mod budget;
-mod layers;
-mod walk;
+pub(crate) mod layers;
+pub(crate) mod walk;
 
 use std::collections::BTreeSet;
 

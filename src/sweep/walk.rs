@@ -44,7 +44,7 @@ impl Trail {
 }
 
 /// The hidden states of a batch for one boundary of one adapter.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     pub adapter: usize,
     pub boundary: usize,
     /// (tokens of the batch, hidden)
@@ -54,13 +54,13 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    fn new(adapter: usize, boundary: usize, hidden: Tensor) -> Self {
+    pub fn new(adapter: usize, boundary: usize, hidden: Tensor) -> Self {
         Self { adapter, boundary, hidden, routed: None }
     }
 
     /// Goes through a layer, but for its experts.
     fn advance(&mut self, layer: &AdaptedLayer, pass: &Pass) -> candle_core::Result<()> {
-        (self.hidden, self.routed) = layer.of(self).forward(&self.hidden, pass)?;
+        (self.hidden, self.routed) = layer.of(self).forward(&self.hidden, pass, None)?;
         Ok(())
     }
 }
@@ -111,7 +111,8 @@ impl Walk<'_> {
                 trails[prefix.adapter].keep(index, &prefix.hidden);
             }
             let mut streams: Vec<&mut Stream> = forks.iter_mut().chain(&mut prefixes).collect();
-            let layer = AdaptedLayer::load(layers, self.ends, index, &streams)?;
+            let wanted = streams.iter().map(|stream| (stream.adapter, stream.boundary));
+            let layer = AdaptedLayer::load(layers, self.ends, index, wanted)?;
             for group in streams.chunks_mut(self.side_by_side) {
                 for_each_stream(group, model.device(), |stream| stream.advance(&layer, &pass))?;
                 if !step(index, (group.len() * self.batch.tokens()) as u64) {
