@@ -7,6 +7,7 @@ use crate::cli::{ChooseArg, EvaluateArgs, PrecisionArg};
 use crate::device::DeviceName;
 use crate::error::{ChoiceError, Result, SweepError};
 use crate::kernel::{Arithmetic, Precision, Unit};
+use crate::metrics::Metric;
 
 /// The memory that a sweep may take where nothing is said. A fixed number, not a share of the machine's: the same
 /// command gives the same passes everywhere.
@@ -26,6 +27,30 @@ pub enum HeldOutFrom {
     Share(f64),
     /// Another file.
     File(PathBuf),
+}
+
+/// Enough for most answers: a paragraph. It is what models that do not end their answers cost.
+pub const DEFAULT_MAX_NEW_TOKENS: usize = 128;
+
+/// How generated answers are scored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scoring {
+    /// At least one, each once.
+    pub metrics: Vec<Metric>,
+    pub max_new_tokens: usize,
+}
+
+/// Which scores of generated answers are wanted, from the flags.
+pub fn scoring(args: &EvaluateArgs) -> Option<Scoring> {
+    let mut metrics: Vec<Metric> = Vec::new();
+    for &metric in &args.metric {
+        if !metrics.contains(&metric) {
+            metrics.push(metric);
+        }
+    }
+    let max_new_tokens =
+        args.max_new_tokens.map_or(DEFAULT_MAX_NEW_TOKENS, |most| most.try_into().unwrap_or(usize::MAX));
+    (!metrics.is_empty()).then_some(Scoring { metrics, max_new_tokens })
 }
 
 /// How to choose, from the flags.

@@ -6,7 +6,8 @@ use crate::cli::{EvaluateArgs, SearchArg};
 use crate::device::DeviceName;
 use crate::error::Result;
 use crate::pipeline::{self, Evaluation, Request};
-use crate::report::CurvePoint;
+use crate::report::metrics::MetricScore;
+use crate::report::{CurvePoint, Report};
 use crate::samples::ReadOptions;
 use crate::{search, settings, sweep};
 
@@ -39,6 +40,7 @@ fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
         search,
         choice,
         held_out: settings::held_out(&args)?,
+        scoring: settings::scoring(&args),
         limits: settings::Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
         arithmetic: settings::arithmetic(args.precision, device)?,
         sweep: sweep::Options { memory: args.memory.unwrap_or(settings::DEFAULT_MEMORY), device: device.open()? },
@@ -73,7 +75,37 @@ fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
     }
     let chosen = curve.iter().find(|point| point.boundary == evaluation.choice.boundary);
     notes.extend(chosen.zip(curve.last()).and_then(|(chosen, whole)| fewer_right(chosen, whole)));
+    notes.extend(lower_scores(&evaluation.report));
     notes
+}
+
+/// A score that falls by at least this many points, surely, is worth a word.
+const WORTH_A_WARNING: f64 = 2.0;
+
+/// Scores of generated answers that the choice makes worse beyond doubt.
+fn lower_scores(report: &Report) -> Option<String> {
+    let (metrics, choice) = report.metrics.as_ref().zip(report.chosen.as_ref())?;
+    let (chosen, whole) = (metrics.at(choice.boundary)?, metrics.boundaries.last()?);
+    let falls = |score: &&MetricScore| {
+        let sure = score.to_whole.difference_at_most.is_some_and(|most| most < 0.0);
+        sure && -score.to_whole.difference >= WORTH_A_WARNING
+    };
+    let fallen: Vec<String> = chosen
+        .scores
+        .iter()
+        .filter(falls)
+        .map(|score| {
+            let before = score.score - score.to_whole.difference;
+            format!("{} {:.1} instead of {before:.1}", score.metric.name(), score.score)
+        })
+        .collect();
+    (!fallen.is_empty()).then(|| {
+        let (chosen, whole) = (chosen.boundary, whole.boundary);
+        format!(
+            "generated answers are worse at boundary {chosen} than at {whole}, the whole adapter: {}",
+            fallen.join(", ")
+        )
+    })
 }
 
 /// Fewer right tokens or answers than this share of all are not worth a word.

@@ -19,6 +19,8 @@ pub struct Budget {
     inner: u64,
     boundaries: u64,
     max_new_tokens: u64,
+    /// The longest sequence that the model takes.
+    context: u64,
     memory: u64,
 }
 
@@ -41,6 +43,7 @@ impl Budget {
             inner: inner as u64 * F32,
             boundaries: boundaries as u64,
             max_new_tokens: options.max_new_tokens as u64,
+            context: ends.model().longest_sequence() as u64,
             memory: options.memory,
         })
     }
@@ -68,7 +71,8 @@ impl Budget {
     }
 
     fn needed(&self, prompt: u64) -> u64 {
-        self.boundaries * ((prompt + self.max_new_tokens) * self.cached + prompt * self.inner)
+        let tokens = (prompt + self.max_new_tokens).min(self.context).max(prompt);
+        self.boundaries * (tokens * self.cached + prompt * self.inner)
     }
 }
 
@@ -77,14 +81,17 @@ mod tests {
     use super::*;
 
     fn budget(spare: u64) -> Budget {
-        let (boundaries, max_new_tokens) = (2, 10);
-        Budget { keeps_weights: true, spare, cached: 3, inner: 5, boundaries, max_new_tokens, memory: 1000 }
+        let (boundaries, max_new_tokens, context) = (2, 10, 14);
+        Budget { keeps_weights: true, spare, cached: 3, inner: 5, boundaries, max_new_tokens, context, memory: 1000 }
     }
 
     #[test]
     fn batches_are_as_large_as_memory_allows() {
         // Each of them needs 2 · ((4 + 10) · 3 + 4 · 5) = 124 bytes.
         assert_eq!(budget(400).batches(&[4; 7]).unwrap(), [0..3, 3..6, 6..7]);
+        // A prompt of 6 comes to 2 · (14 · 3 + 6 · 5): the context is full then.
+        assert_eq!(budget(144).batches(&[6]).unwrap(), [0..1]);
+        assert!(budget(143).batches(&[6]).is_err());
         assert_eq!(budget(124).batches(&[4, 4]).unwrap(), [0..1, 1..2]);
         assert!(budget(100).batches(&[]).unwrap().is_empty());
     }

@@ -13,7 +13,7 @@ use crate::settings::HeldOutFrom;
 use crate::sweep::{self, Curve, Sweep, Watch};
 
 /// Evaluates the base model, the chosen boundary and the whole adapter, and nothing else, on held-out samples.
-pub fn check(chosen: usize, held_out: Prepared, ends: &Ends, request: &Request, watch: Watch) -> Result<HeldOut> {
+pub fn check(chosen: usize, held_out: &Prepared, ends: &Ends, request: &Request, watch: Watch) -> Result<HeldOut> {
     let samples = &held_out.samples;
     let whole = sweep::candidates(ends.adapter()).last().copied().unwrap_or(0);
     let boundaries = BTreeSet::from([0, chosen, whole]);
@@ -22,7 +22,7 @@ pub fn check(chosen: usize, held_out: Prepared, ends: &Ends, request: &Request, 
     let points = sweep.run(0, &[boundaries], watch)?.remove(0);
     let curve = Curve { points, answers: samples.iter().map(Sample::answers).collect(), work: sweep.work[0] };
     Ok(HeldOut {
-        samples: held_out.description,
+        samples: held_out.description.clone(),
         share: match request.held_out {
             Some(HeldOutFrom::Share(share)) => Some(share),
             _ => None,

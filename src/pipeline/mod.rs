@@ -2,6 +2,7 @@
 
 mod describe;
 mod held_out;
+mod metrics;
 mod prepare;
 
 use std::path::{Path, PathBuf};
@@ -41,6 +42,8 @@ pub struct Request {
     pub choice: choice::Options,
     /// Adaptive with these options, or exhaustive.
     pub search: Option<search::Options>,
+    /// How generated answers are scored, if at all.
+    pub scoring: Option<settings::Scoring>,
     pub limits: settings::Limits,
     pub arithmetic: Arithmetic,
     pub sweep: sweep::Options,
@@ -65,7 +68,9 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     model.check_fits(&adapter)?;
     check_boundary(request, &model)?;
     let ends = Ends::load(&model, &adapter)?;
-    let (choosing, held_out) = prepare::prepare(request, &ends, gguf.as_ref())?;
+    let inputs = prepare::prepare(request, &ends, gguf.as_ref())?;
+    let tasks = metrics::tasks(&inputs, &ends, request)?;
+    let choosing = &inputs.choosing;
     // The whole adapter is the measure of every other boundary, so all candidates are evaluated, limits or not.
     let candidates = sweep::candidates(&adapter);
     let samples = &choosing.samples;
@@ -75,8 +80,12 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         return Err(limit_too_small(&request.limits, &adapter).into());
     }
     let choice = choice::choose(&curve, &request.choice, allowed);
-    let held_out = match held_out {
-        Some(held_out) => Some(held_out::check(choice.boundary, held_out, &ends, request, watch)?),
+    let held_out = match &inputs.held_out {
+        Some(held_out) => Some(held_out::check(choice.boundary, held_out, &ends, request, &mut *watch)?),
+        None => None,
+    };
+    let metrics = match &tasks {
+        Some(tasks) => Some(metrics::measure(tasks, &curve, &choice, &ends, request, watch)?),
         None => None,
     };
     let output = match choice.boundary {
@@ -108,9 +117,10 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         chosen: Some(choice.clone()),
         stability: stability(&curve, &request.choice, allowed),
         held_out,
+        metrics,
         output,
         layers: describe::layers(&adapter, choice.boundary)?,
-        changed: describe::changed(&choosing, &curve, choice.boundary),
+        changed: describe::changed(choosing, &curve, choice.boundary),
     };
     Ok(Evaluation { adapter, base, curve, choice, report })
 }
@@ -154,6 +164,7 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
         chosen: None,
         stability: Vec::new(),
         held_out: None,
+        metrics: None,
         output: Some(describe::output(adapter, cut)),
         layers: Vec::new(),
         changed: Vec::new(),

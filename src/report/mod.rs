@@ -5,12 +5,14 @@
 
 pub mod changed;
 pub mod html;
+pub mod metrics;
 pub mod text;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use changed::ChangedSample;
+pub use metrics::TaskMetrics;
 
 use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::stability::Share;
@@ -51,6 +53,9 @@ pub struct Report {
     /// The choice on samples that had no part in it; absent where none were held out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<HeldOut>,
+    /// The scores of generated answers; absent without `--metric`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<TaskMetrics>,
     /// What is (or, after `scan`, would be) written; absent at boundary 0, which is never written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
@@ -69,6 +74,9 @@ impl Report {
         let mut report = self.clone();
         for sample in &mut report.changed {
             (sample.prompt, sample.answer) = (None, None);
+        }
+        if let Some(metrics) = &mut report.metrics {
+            metrics.examples.clear();
         }
         report
     }

@@ -9,6 +9,7 @@ mod curve;
 mod element;
 mod inputs;
 mod layers;
+mod metrics;
 mod policy;
 mod samples;
 mod scale;
@@ -30,6 +31,7 @@ const SECTIONS: &[fn(&Report) -> Option<Element>] = &[
     summary::section,
     curve::section,
     trust::section,
+    metrics::section,
     layers::section,
     samples::section,
     boundaries::section,

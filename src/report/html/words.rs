@@ -20,6 +20,11 @@ pub fn bytes(value: u64) -> Element {
     el("data").attr("value", value).text(crate::report::text::bytes(value))
 }
 
+/// A difference of scores, with a real minus sign.
+pub fn points(value: f64) -> String {
+    format!("{value:+.1}").replace('-', "−")
+}
+
 /// With a real minus sign, which is as wide as the plus, and no sign where rounding leaves nothing.
 pub fn signed_text(value: f64) -> String {
     let text = format!("{:.4}", value.abs());

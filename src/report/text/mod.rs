@@ -1,5 +1,7 @@
 //! Reports for the terminal: plain text, readable without colour.
 
+mod metrics;
+
 use std::fmt::Write;
 
 use super::{ChoiceOptions, CurvePoint, HeldOut, Output, Report};
@@ -60,6 +62,7 @@ pub fn report(report: &Report) -> String {
     if let Some((held_out, options)) = report.held_out.as_ref().zip(report.options.as_ref()) {
         text += &on_held_out(held_out, options);
     }
+    text += &metrics::scores(report);
     if let Some(output) = &report.output {
         let _ = writeln!(text, "{}", size(output));
     }
