@@ -2,6 +2,7 @@
 
 mod support;
 
+mod answers;
 mod bad_input;
 mod choosing;
 mod commands;

@@ -54,10 +54,11 @@ fn cell(score: &MetricScore, is_whole: bool) -> Element {
     if is_whole {
         return cell;
     }
-    let signed = |value: f64| words::points(value);
+    let signed = words::points;
     let bounds = score.to_whole.difference_at_least.zip(score.to_whole.difference_at_most);
-    let bounds = bounds.map_or(String::new(), |(least, most)| format!(" ({} to {})", signed(least), signed(most)));
-    cell.add(el("br")).add(el("small").text(format_args!("{}{bounds}", signed(score.to_whole.difference))))
+    let bounds = bounds.map(|(least, most)| format!("({} to {})", signed(least), signed(most)));
+    let lines = std::iter::once(signed(score.to_whole.difference)).chain(bounds);
+    cell.all(lines.flat_map(|line| [el("br"), el("small").text(line)]))
 }
 
 /// The answers that differ, next to one another.
