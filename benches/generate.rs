@@ -1,7 +1,10 @@
 //! How long greedy answers take, and which tokens they are. `scripts/check_generation.py` compares both with transformers.
 //!
-//! `cargo bench --bench generate -- ADAPTER BASE SAMPLES.tokens.jsonl 0,15,30 64 f32 > answers.json`: boundaries, the most
-//! tokens of an answer, and the arithmetic (`f32` or `auto`).
+//! ```text
+//! CANDLE_NUM_THREADS=1 cargo bench --bench generate -- ADAPTER BASE SAMPLES.tokens.jsonl 0,15,30 64 f32 > answers.json
+//! ```
+//! The variable is what the command sets for itself. Behind the samples stand the boundaries, the most tokens of an answer, and
+//! the arithmetic (`f32` or `auto`).
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -6,8 +6,8 @@ use crate::cli::{EvaluateArgs, SearchArg};
 use crate::device::DeviceName;
 use crate::error::Result;
 use crate::pipeline::{self, Evaluation, Request};
-use crate::report::metrics::MetricScore;
-use crate::report::{CurvePoint, Report};
+use crate::report::CurvePoint;
+use crate::report::metrics::{MetricScore, TaskMetrics};
 use crate::samples::ReadOptions;
 use crate::{search, settings, sweep};
 
@@ -75,7 +75,9 @@ fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
     }
     let chosen = curve.iter().find(|point| point.boundary == evaluation.choice.boundary);
     notes.extend(chosen.zip(curve.last()).and_then(|(chosen, whole)| fewer_right(chosen, whole)));
-    notes.extend(lower_scores(&evaluation.report));
+    notes.extend(
+        evaluation.report.metrics.as_ref().and_then(|metrics| lower_scores(metrics, evaluation.choice.boundary)),
+    );
     notes
 }
 
@@ -83,9 +85,8 @@ fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
 const WORTH_A_WARNING: f64 = 2.0;
 
 /// Scores of generated answers that the choice makes worse beyond doubt.
-fn lower_scores(report: &Report) -> Option<String> {
-    let (metrics, choice) = report.metrics.as_ref().zip(report.chosen.as_ref())?;
-    let (chosen, whole) = (metrics.at(choice.boundary)?, metrics.boundaries.last()?);
+fn lower_scores(metrics: &TaskMetrics, chosen: usize) -> Option<String> {
+    let (chosen, whole) = (metrics.at(chosen)?, metrics.boundaries.last()?);
     let falls = |score: &&MetricScore| {
         let sure = score.to_whole.difference_at_most.is_some_and(|most| most < 0.0);
         sure && -score.to_whole.difference >= WORTH_A_WARNING
@@ -132,6 +133,29 @@ fn fewer_right(chosen: &CurvePoint, whole: &CurvePoint) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{Difference, Metric};
+    use crate::report::metrics::{BoundaryScores, SampleSet};
+
+    #[test]
+    fn answers_that_are_surely_worse_are_pointed_out() {
+        let scores = |boundary, difference: f64, most| BoundaryScores {
+            boundary,
+            scores: vec![MetricScore {
+                metric: Metric::F1,
+                score: 44.0 + difference,
+                to_whole: Difference { difference, difference_at_least: Some(-30.0), difference_at_most: Some(most) },
+            }],
+            cut_off: 0,
+        };
+        let boundaries =
+            vec![scores(0, -40.0, -30.0), scores(19, -22.1, -17.7), scores(24, -9.0, 0.5), scores(30, 0.0, 0.0)];
+        let (on, samples, max_new_tokens, confidence) = (SampleSet::HeldOut, 200, 128, 0.95);
+        let metrics = TaskMetrics { on, samples, max_new_tokens, confidence, boundaries, examples: Vec::new() };
+        let note = lower_scores(&metrics, 19).unwrap_or_default();
+        assert!(note.contains("boundary 19") && note.contains("f1 21.9 instead of 44.0"), "{note}");
+        assert_eq!(lower_scores(&metrics, 24), None, "that may be luck");
+        assert_eq!(lower_scores(&metrics, 30), None);
+    }
 
     #[test]
     fn right_answers_that_are_lost_are_pointed_out() {

@@ -44,8 +44,8 @@ pub fn for_each_stream<S: Send>(
     work: impl Fn(&mut S) -> candle_core::Result<()> + Sync,
 ) -> Result<()> {
     match device {
-        Device::Cpu => streams.par_iter_mut().try_for_each(|stream| work(stream))?,
-        _ => streams.iter_mut().try_for_each(|stream| work(stream))?,
+        Device::Cpu => streams.par_iter_mut().try_for_each(&work)?,
+        _ => streams.iter_mut().try_for_each(work)?,
     }
     Ok(())
 }
