@@ -124,10 +124,13 @@ impl Tasks<'_> {
         BoundaryScores { boundary: one.boundary, scores, cut_off: one.cut_off }
     }
 
-    /// The samples that are answered otherwise with the choice: by how much the first metric falls or rises.
+    /// The samples that are answered otherwise with the choice: by how much all metrics together fall or rise.
     fn changed(&self, chosen: &Answers, other: &Answers, all: &[Answers]) -> Vec<ChangedAnswer> {
-        let metric = self.metrics()[0];
-        let rise = |&place: &usize| metric.score(&chosen.counts[0][place]) - metric.score(&other.counts[0][place]);
+        let rise = |&place: &usize| -> f64 {
+            let of = |answers: &Answers, which: usize, metric: &Metric| metric.score(&answers.counts[which][place]);
+            let metrics = self.metrics().iter().enumerate();
+            metrics.map(|(which, metric)| of(chosen, which, metric) - of(other, which, metric)).sum()
+        };
         let mut places: Vec<usize> =
             (0..self.tasks.len()).filter(|&place| chosen.texts[place] != other.texts[place]).collect();
         places.sort_by(|a, b| rise(a).total_cmp(&rise(b)));

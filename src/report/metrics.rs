@@ -16,7 +16,7 @@ pub struct TaskMetrics {
     pub confidence: f64,
     /// The base model, the chosen boundary, the whole adapter, and those with the lowest losses besides; lowest first.
     pub boundaries: Vec<BoundaryScores>,
-    /// Samples whose answer the choice changes: those whose score falls most first, those whose score rises most last.
+    /// Samples whose answer the choice changes: those whose scores fall most first, those whose scores rise most last.
     /// Absent without `--report`, and in the report of an adapter folder.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub examples: Vec<ChangedAnswer>,

@@ -20,11 +20,11 @@ pub fn section(report: &Report) -> Option<Element> {
 
 fn explained(metrics: &TaskMetrics) -> String {
     let on = match metrics.on {
-        SampleSet::HeldOut => "samples that had no part in the choice",
-        SampleSet::Choosing => "the samples that chose the boundary",
+        SampleSet::HeldOut => "that had no part in the choice",
+        SampleSet::Choosing => "that chose the boundary, too",
     };
     format!(
-        "What the model answers greedily to {} of {on}, with at most {} tokens, from 0 to 100. Below each score is its \
+        "What the model answers greedily to {} samples {on}, with at most {} tokens, from 0 to 100. Below each score is its \
          difference to the whole adapter’s, in brackets its bounds, each with {} % confidence. No rule looks at this.",
         metrics.samples,
         metrics.max_new_tokens,
