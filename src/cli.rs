@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::adapter::parse_layers;
 use crate::adapter::reduce::{FloatType, RankRules};
+use crate::metrics::Metric;
 use crate::settings::{Scaling, parse_bytes, parse_scale, parse_scaling};
 
 /// Make finished LoRA adapters smaller without retraining
@@ -160,6 +161,13 @@ pub struct EvaluateArgs {
     /// limits and with --one-standard-error]
     #[arg(long, value_enum)]
     pub search: Option<SearchArg>,
+    /// Have the answers generated, too, and score them: at the chosen boundary, for the base model, the whole adapter and
+    /// the two lowest losses besides; on held-out samples if there are any. It does not choose
+    #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',')]
+    pub metric: Vec<Metric>,
+    /// With --metric: the most tokens of an answer [default: 128]
+    #[arg(long, value_name = "N", requires = "metric", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub max_new_tokens: Option<u64>,
     /// Memory for the sweep, for example 700MB [default: 4GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub memory: Option<u64>,

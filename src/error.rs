@@ -29,6 +29,8 @@ pub enum Error {
     Sweep(#[from] SweepError),
     #[error(transparent)]
     Choice(#[from] ChoiceError),
+    #[error(transparent)]
+    Metric(#[from] MetricError),
 }
 
 /// What a failure means for whoever started the program; see [`Kind::exit_code`].
@@ -268,6 +270,17 @@ pub enum ChoiceError {
     LimitTooSmall { limit: String, smallest: String },
 }
 
+/// Generating answers and scoring them.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricError {
+    #[error("metrics compare texts, and no tokenizer was found for `{}`", path.display())]
+    NoTokenizer { path: PathBuf },
+    #[error("{}:{line}: there is no prompt to answer: all of the sample is scored, up to its last answer", path.display())]
+    NoPrompt { path: PathBuf, line: usize },
+    #[error("generating an answer needs at least {needed} bytes of memory, the budget is {budget}")]
+    Memory { needed: u64, budget: u64 },
+}
+
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         SweepError::Compute(error).into()
@@ -310,6 +323,8 @@ impl Error {
                 | SweepError::Bf16OnDevice { .. }
                 | SweepError::NoBf16,
             ) => Kind::Usage,
+            Error::Metric(MetricError::Memory { .. }) => Kind::Usage,
+            Error::Metric(_) => Kind::BadInput,
             Error::Tensor(_) | Error::Adapter(_) | Error::Base(_) | Error::Sample(_) | Error::Sweep(_) => {
                 Kind::BadInput
             }
@@ -412,6 +427,13 @@ impl Error {
                 "use `--precision f32`, or leave it out".into()
             }
             Error::Sweep(SweepError::Compute(_)) => "this is a bug in lora-slim; please report it".into(),
+            Error::Metric(MetricError::NoTokenizer { .. }) => "give a tokenizer.json with `--tokenizer`".into(),
+            Error::Metric(MetricError::NoPrompt { .. }) => {
+                "give samples with a prompt and a completion, or leave `--metric` out".into()
+            }
+            Error::Metric(MetricError::Memory { needed, .. }) => {
+                format!("pass `--memory {needed}`, or a smaller `--max-new-tokens`")
+            }
             Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => {
                 "check that the samples fit the adapter's task and format (`--chat`?); `--boundary N` overrides".into()
             }

@@ -14,6 +14,7 @@
 //! - [`base`] and [`model`] find and run the base model, layer by layer;
 //! - [`samples`] turns what people have into tokens;
 //! - [`sweep`] evaluates all boundaries in one walk through the layers;
+//! - [`generate`] answers greedily, [`metrics`] scores the answers;
 //! - [`choice`] picks one, [`report`] says why;
 //! - [`pipeline`] is the only module that knows all of them.
 
@@ -25,7 +26,9 @@ pub mod commands;
 pub mod device;
 pub mod error;
 pub mod files;
+pub mod generate;
 pub mod kernel;
+pub mod metrics;
 pub mod model;
 pub mod pipeline;
 pub mod report;

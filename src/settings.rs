@@ -8,6 +8,7 @@ use crate::cli::{ChooseArg, EvaluateArgs, PrecisionArg, ReduceArgs, VerifyArgs};
 use crate::device::DeviceName;
 use crate::error::{ChoiceError, Result, SweepError};
 use crate::kernel::{Arithmetic, Precision, Unit};
+use crate::metrics::Metric;
 
 /// The memory that a sweep may take where nothing is said. A fixed number, not a share of the machine's: the same
 /// command gives the same passes everywhere.
@@ -57,6 +58,30 @@ pub fn parse_scaling(text: &str) -> std::result::Result<Scaling, String> {
 pub fn parse_scale(text: &str) -> std::result::Result<f64, String> {
     let scale = text.parse::<f64>().ok().filter(|scale| *scale > 0.0 && scale.is_finite());
     scale.ok_or_else(|| format!("`{text}` is no number above 0"))
+}
+
+/// Enough for most answers: a paragraph. It is what models that do not end their answers cost.
+pub const DEFAULT_MAX_NEW_TOKENS: usize = 128;
+
+/// How generated answers are scored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scoring {
+    /// At least one, each once.
+    pub metrics: Vec<Metric>,
+    pub max_new_tokens: usize,
+}
+
+/// Which scores of generated answers are wanted, from the flags.
+pub fn scoring(args: &EvaluateArgs) -> Option<Scoring> {
+    let mut metrics: Vec<Metric> = Vec::new();
+    for &metric in &args.metric {
+        if !metrics.contains(&metric) {
+            metrics.push(metric);
+        }
+    }
+    let max_new_tokens =
+        args.max_new_tokens.map_or(DEFAULT_MAX_NEW_TOKENS, |most| most.try_into().unwrap_or(usize::MAX));
+    (!metrics.is_empty()).then_some(Scoring { metrics, max_new_tokens })
 }
 
 /// How to choose, from the flags.

@@ -3,12 +3,15 @@
 mod support;
 
 mod alternatives;
+mod answers;
 mod bad_input;
 mod choosing;
 mod commands;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
+mod generating;
 mod golden;
+mod metrics;
 mod probability;
 mod profiles;
 mod reduce;

@@ -1,10 +1,13 @@
 //! Tokens and masks against TRL's way of tokenising (`scripts/pico_text.py`), from tokenizer.json and from GGUF.
 
+use std::fs;
 use std::path::Path;
 
+use candle_core::quantized::gguf_file::{self, Value};
 use lora_slim::samples::{ReadOptions, Sample, TextModel, encode, read};
 use lora_slim::tensors::TensorStore;
-use serde_json::Value;
+use serde_json::Value as Json;
+use tempfile::TempDir;
 
 use crate::support::{fixture, read_json};
 
@@ -23,7 +26,7 @@ fn check_all(text: &TextModel) {
     }
 }
 
-fn compare(sample: &Sample, wanted: &Value, context: &str) {
+fn compare(sample: &Sample, wanted: &Json, context: &str) {
     let numbers = |key: &str| wanted[key].as_array().unwrap().iter().map(|n| n.as_i64().unwrap()).collect::<Vec<_>>();
     let ids: Vec<i64> = sample.ids.iter().map(|&id| i64::from(id)).collect();
     assert_eq!(ids, numbers("input_ids"), "{context}");
@@ -42,6 +45,51 @@ fn the_tokenizer_of_a_gguf_file_is_the_same() {
     let path = fixture("pico/llama-gguf/base/base.gguf");
     let (_, metadata) = TensorStore::open_gguf(&path).unwrap();
     check_all(&TextModel::from_gguf(&metadata, &path).unwrap());
+}
+
+#[test]
+fn tokens_become_the_text_that_they_were_made_of() {
+    let path = fixture("pico/llama-gguf/base/base.gguf");
+    let (_, metadata) = TensorStore::open_gguf(&path).unwrap();
+    let texts = [
+        TextModel::read(&fixture("pico/tokenizer")).unwrap().unwrap(),
+        TextModel::from_gguf(&metadata, &path).unwrap(),
+        sentencepiece(),
+    ];
+    for text in texts {
+        for words in ["hi", " hi  hi", "hié\n👍🏽hi "] {
+            let ids = text.tokenizer.encode(words, true).unwrap();
+            assert_eq!(text.decode(ids.get_ids()).unwrap(), words, "{}", text.path.display());
+        }
+        let end = text.eos_id().unwrap();
+        assert!(text.is_special(end) && !text.is_special(40));
+        assert_eq!(text.decode(&[end]).unwrap(), "");
+    }
+}
+
+/// A tokenizer of Llama 2's kind from the metadata of a GGUF file.
+fn sentencepiece() -> TextModel {
+    let words = ["<unk>", "<s>", "</s>", "▁", "h", "i", "hi", "▁hi"].map(String::from);
+    let bytes = (0..=255).map(|byte| format!("<0x{byte:02X}>"));
+    let tokens: Vec<Value> = words.into_iter().chain(bytes).map(Value::String).collect();
+    // Unknown, control twice, normal, byte.
+    let kinds = [2, 3, 3, 1, 1, 1, 1, 1].into_iter().chain([6; 256]).map(Value::I32).collect();
+    let scores = (0..tokens.len()).map(|place| Value::F32(-(place as f32))).collect();
+    let metadata = [
+        ("tokenizer.ggml.model", Value::String("llama".into())),
+        ("tokenizer.ggml.tokens", Value::Array(tokens)),
+        ("tokenizer.ggml.token_type", Value::Array(kinds)),
+        ("tokenizer.ggml.scores", Value::Array(scores)),
+        ("tokenizer.ggml.unknown_token_id", Value::U32(0)),
+        ("tokenizer.ggml.bos_token_id", Value::U32(1)),
+        ("tokenizer.ggml.eos_token_id", Value::U32(2)),
+    ];
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("sentencepiece.gguf");
+    gguf_file::write(&mut fs::File::create(&path).unwrap(), &metadata, &[]).unwrap();
+    let (_, metadata) = TensorStore::open_gguf(&path).unwrap();
+    TextModel::from_gguf(&metadata, &path).unwrap()
 }
 
 #[test]

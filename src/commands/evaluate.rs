@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::pipeline::{self, Evaluation, Request};
 use crate::report::CurvePoint;
 use crate::report::alternatives::Right;
+use crate::report::metrics::{MetricScore, TaskMetrics};
 use crate::report::text::alternatives::finding;
 use crate::samples::ReadOptions;
 use crate::settings::Grain;
@@ -51,6 +52,7 @@ fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
         steps: settings::steps(&args.reduce),
         probability: args.probability,
         held_out: settings::held_out(&args)?,
+        scoring: settings::scoring(&args),
         limits: settings::Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
         arithmetic: settings::arithmetic(args.precision, device)?,
         sweep: sweep::Options { memory: args.memory.unwrap_or(settings::DEFAULT_MEMORY), device: device.open()? },
@@ -92,7 +94,36 @@ fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
             costly(chosen, request.choice.margin * (base.loss - whole.loss).max(0.0))
         }));
     }
+    notes.extend(evaluation.report.metrics.as_ref().and_then(lower_scores));
     notes
+}
+
+/// A score that falls by at least this many points, surely, is worth a word.
+const WORTH_A_WARNING: f64 = 2.0;
+
+/// Scores of generated answers that the choice makes worse beyond doubt.
+fn lower_scores(metrics: &TaskMetrics) -> Option<String> {
+    let (chosen, whole) = (metrics.written()?, metrics.boundaries.last()?);
+    let falls = |score: &&MetricScore| {
+        let sure = score.to_whole.difference_at_most.is_some_and(|most| most < 0.0);
+        sure && -score.to_whole.difference >= WORTH_A_WARNING
+    };
+    let fallen: Vec<String> = chosen
+        .scores
+        .iter()
+        .filter(falls)
+        .map(|score| {
+            let before = score.score - score.to_whole.difference;
+            format!("{} {:.1} instead of {before:.1}", score.metric.name(), score.score)
+        })
+        .collect();
+    (!fallen.is_empty()).then(|| {
+        let (chosen, whole) = (chosen.boundary, whole.boundary);
+        format!(
+            "generated answers are worse at boundary {chosen} than at {whole}, the whole adapter: {}",
+            fallen.join(", ")
+        )
+    })
 }
 
 /// The rule `curve` does not look at losses, so the user should.
@@ -130,6 +161,34 @@ fn fewer_right(written: Right, whole: &CurvePoint) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{Difference, Metric};
+    use crate::report::metrics::{BoundaryScores, SampleSet};
+
+    #[test]
+    fn answers_that_are_surely_worse_are_pointed_out() {
+        let scores = |boundary, difference: f64, most| BoundaryScores {
+            boundary,
+            written: false,
+            scores: vec![MetricScore {
+                metric: Metric::F1,
+                score: 44.0 + difference,
+                to_whole: Difference { difference, difference_at_least: Some(-30.0), difference_at_most: Some(most) },
+            }],
+            cut_off: 0,
+        };
+        let boundaries =
+            vec![scores(0, -40.0, -30.0), scores(19, -22.1, -17.7), scores(24, -9.0, 0.5), scores(30, 0.0, 0.0)];
+        let (on, samples, max_new_tokens, confidence) = (SampleSet::HeldOut, 200, 128, 0.95);
+        let mut metrics = TaskMetrics { on, samples, max_new_tokens, confidence, boundaries, examples: Vec::new() };
+        let mut of = |written: usize| {
+            metrics.boundaries.iter_mut().for_each(|scores| scores.written = scores.boundary == written);
+            lower_scores(&metrics)
+        };
+        let note = of(19).unwrap_or_default();
+        assert!(note.contains("boundary 19") && note.contains("f1 21.9 instead of 44.0"), "{note}");
+        assert_eq!(of(24), None, "that may be luck");
+        assert_eq!(of(30), None);
+    }
 
     fn point(boundary: usize, difference: f64) -> CurvePoint {
         CurvePoint {

@@ -4,14 +4,17 @@
 //! them begin with. Short samples, the usual case, go through packed attention (`kernel/attention.rs`); for long ones each group goes as one batch of equal sequences through matrix products, which do more per
 //! byte.
 
+use std::ops::Range;
+
 use candle_core::{D, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 use candle_nn::rotary_emb::rope_thd;
 
+use super::cache::LayerCache;
 use super::family::{Positions, Role};
 use super::layer::softcapped;
 use super::{ModelConfig, Pass, RopeTable};
-use crate::kernel;
+use crate::kernel::{self, attention::Sequence};
 use crate::samples::batch::{Batch, Group};
 
 /// The longest sequence for which packed attention is the faster one.
@@ -41,11 +44,12 @@ pub fn packs(config: &ModelConfig, batch: &Batch, device: &Device) -> bool {
 }
 
 /// The attention of layer `index` over queries, keys and values of (rows, heads · head_dim); the result is shaped as
-/// the queries, which are fewer in the layer that narrows. `sinks` are those of the layer, (heads).
+/// the queries, which are fewer in the layer that narrows. `sinks` are those of the layer, (heads); `cache` is what the
+/// layer keeps of sequences that grow.
 pub fn attend(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     sinks: Option<&Tensor>,
-    pass: &Pass,
+    (pass, cache): (&Pass, Option<&mut LayerCache>),
     config: &ModelConfig,
     index: usize,
 ) -> Result<Tensor> {
@@ -69,9 +73,15 @@ pub fn attend(
         },
         sinks,
     };
-    let attended = match narrowing.map(|narrowing| &narrowing.packed).or(pass.packed.as_ref()) {
-        Some(packed) => kernel::attention::attend((&q, &k, &v), packed, scores.scale as f32, scores.window)?,
-        None => attend_by_length(&q, &k, &v, pass.batch, &scores)?,
+    let (k, v) = match cache.zip(pass.cached.as_ref()) {
+        Some((cache, sequences)) => cache.extended(&k, &v, sequences)?,
+        None => (k, v),
+    };
+    let packed = narrowing.map(|narrowing| &narrowing.packed).or(pass.packed.as_ref());
+    let attended = match (packed, &pass.cached) {
+        (Some(packed), _) => kernel::attention::attend((&q, &k, &v), packed, scores.scale as f32, scores.window)?,
+        (None, Some(sequences)) => attend_each(&q, &k, &v, sequences, &scores)?,
+        (None, None) => attend_by_length(&q, &k, &v, pass.batch, &scores)?,
     };
     attended.reshape(((), config.query_size()))
 }
@@ -123,6 +133,19 @@ fn attend_by_length(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, scores: &
         parts.push(attended.transpose(1, 2)?.contiguous()?.reshape((group.tokens(), heads, head_dim))?);
     }
     Tensor::cat(&parts, 0)
+}
+
+/// One sequence after the other, whose keys and values lie in a cache: q (rows, heads, head_dim), k and v (places, kv_heads,
+/// head_dim) → (rows, heads, head_dim).
+fn attend_each(q: &Tensor, k: &Tensor, v: &Tensor, sequences: &[Sequence], scores: &Scores) -> Result<Tensor> {
+    let part = |x: &Tensor, rows: &Range<usize>| {
+        x.narrow(0, rows.start, rows.len())?.transpose(0, 1)?.contiguous()?.unsqueeze(0)
+    };
+    let attend = |sequence: &Sequence| {
+        let (k, v) = (part(k, &sequence.keys)?, part(v, &sequence.keys)?);
+        attend_sequences(&part(q, &sequence.queries)?, &k, &v, scores)?.squeeze(0)?.transpose(0, 1)?.contiguous()
+    };
+    Tensor::cat(&sequences.iter().map(attend).collect::<Result<Vec<_>>>()?, 0)
 }
 
 /// The sequences of a group: (rows of the batch, heads, head_dim) → (samples, heads, length, head_dim).

@@ -4,6 +4,7 @@
 //! of vocabulary and applied to chunks of answer positions. Of each chunk of logits only its log-sum-exp, its largest one
 //! and the answer's own survive.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use candle_core::{Result as TensorResult, Tensor};
@@ -11,6 +12,7 @@ use rayon::prelude::*;
 
 use super::ends::Ends;
 use super::layer::{scaled, softcapped};
+use super::linear::Linear;
 use super::pass::Pass;
 use crate::error::Result;
 use crate::kernel::{self, elementwise::sum_exp};
@@ -58,25 +60,82 @@ impl Ends<'_> {
     /// What every stream makes of every answer token: `[stream][answer of the batch]`.
     pub fn outcomes(&self, streams: &[AnswerRows], batch: &Batch) -> Result<Vec<Vec<Outcome>>> {
         let answers = batch.answers.len();
-        let config = &self.model().config;
         let rows = Tensor::cat(&streams.iter().map(|AnswerRows(rows)| rows).collect::<Vec<_>>(), 0)?;
         let mut scores: Vec<Score> =
             (0..streams.len()).flat_map(|_| &batch.answers).map(|answer| Score::new(answer.token as usize)).collect();
-        let vocabulary = self.words()?;
-        for first in (0..vocabulary).step_by(VOCABULARY_CHUNK) {
-            let words = first..(first + VOCABULARY_CHUNK).min(vocabulary);
-            let head = self.head(words.clone())?;
-            for (chunk, scores) in scores.chunks_mut(POSITION_CHUNK).enumerate() {
-                let logits = head.forward(&rows.narrow(0, chunk * POSITION_CHUNK, scores.len())?)?;
-                let logits = softcapped(scaled(logits, config.scales.logits)?, config.softcaps.logits)?;
+        self.for_each_chunk(
+            &rows,
+            |words| self.head(words),
+            |positions, words, logits| {
+                let scores = &mut scores[positions];
                 match logits.device().is_cpu() {
-                    true => add_on_host(scores, &logits, &words)?,
-                    false => add_on_device(scores, &logits, &words)?,
+                    true => add_on_host(scores, logits, words),
+                    false => add_on_device(scores, logits, words),
                 }
-            }
-        }
+            },
+        )?;
         let outcomes: Vec<Outcome> = scores.iter().map(Score::outcome).collect();
         Ok(outcomes.chunks(answers).map(<[Outcome]>::to_vec).collect())
+    }
+
+    /// The likeliest word behind each answer row of every stream, of equally likely ones the first. The head's chunks come
+    /// from `kept`, if it is given, once they were read.
+    pub fn likeliest(&self, streams: &[AnswerRows], mut kept: Option<&mut KeptHead>) -> Result<Vec<Vec<u32>>> {
+        let rows = Tensor::cat(&streams.iter().map(|AnswerRows(rows)| rows).collect::<Vec<_>>(), 0)?;
+        let mut largest = vec![(f32::NEG_INFINITY, 0); rows.dim(0)?];
+        let head = |words: Range<usize>| match &mut kept {
+            Some(kept) => kept.read(self, words),
+            None => self.head(words),
+        };
+        self.for_each_chunk(&rows, head, |positions, words, logits| {
+            let places = logits.argmax_keepdim(1)?;
+            let chunk = logits.gather(&places, 1)?.flatten_all()?.to_vec1::<f32>()?;
+            let places = places.flatten_all()?.to_vec1::<u32>()?;
+            for (largest, (logit, place)) in largest[positions].iter_mut().zip(chunk.into_iter().zip(places)) {
+                if logit > largest.0 {
+                    *largest = (logit, words.start as u32 + place);
+                }
+            }
+            Ok(())
+        })?;
+        let mut words = largest.into_iter().map(|(_, word)| word);
+        streams.iter().map(|AnswerRows(rows)| Ok(words.by_ref().take(rows.dim(0)?).collect())).collect()
+    }
+
+    /// Shows the logits of normalised hidden states (rows, hidden) in chunks: which rows, which words, and (rows, words).
+    fn for_each_chunk(
+        &self,
+        rows: &Tensor,
+        mut head: impl FnMut(Range<usize>) -> Result<Linear>,
+        mut see: impl FnMut(Range<usize>, &Range<usize>, &Tensor) -> TensorResult<()>,
+    ) -> Result<()> {
+        let (config, vocabulary, count) = (&self.model().config, self.words()?, rows.dim(0)?);
+        for first in (0..vocabulary).step_by(VOCABULARY_CHUNK) {
+            let words = first..(first + VOCABULARY_CHUNK).min(vocabulary);
+            let head = head(words.clone())?;
+            for first in (0..count).step_by(POSITION_CHUNK) {
+                let positions = first..(first + POSITION_CHUNK).min(count);
+                let logits = head.forward(&rows.narrow(0, positions.start, positions.len())?)?;
+                let logits = softcapped(scaled(logits, config.scales.logits)?, config.softcaps.logits)?;
+                see(positions, &words, &logits)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The chunks of a head that were read, for those who need it again and again.
+#[derive(Default)]
+pub struct KeptHead(BTreeMap<usize, Linear>);
+
+impl KeptHead {
+    fn read(&mut self, ends: &Ends, words: Range<usize>) -> Result<Linear> {
+        if let Some(head) = self.0.get(&words.start) {
+            return Ok(head.clone());
+        }
+        let head = ends.head(words.clone())?;
+        self.0.insert(words.start, head.clone());
+        Ok(head)
     }
 }
 

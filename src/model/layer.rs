@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Result as TensorResult, Tensor};
 
 use super::attention::attend;
+use super::cache::LayerCache;
 use super::experts::{ExpertDeltas, Routed};
 use super::family::Role;
 use super::linear::{Linear, Norm};
@@ -94,13 +95,20 @@ impl<'a> Layer<'a> {
 
     /// Runs a stream's hidden states (rows of the batch, hidden) through the layer. Where the layer has experts, what
     /// they add is left out, and what they are to be given comes beside the hidden states.
-    pub fn forward(&self, hidden: &Tensor, pass: &Pass) -> TensorResult<(Tensor, Option<Routed>)> {
+    ///
+    /// A pass through caches needs the stream's own of this layer.
+    pub fn forward(
+        &self,
+        hidden: &Tensor,
+        pass: &Pass,
+        cache: Option<&mut LayerCache>,
+    ) -> TensorResult<(Tensor, Option<Routed>)> {
         if self.linears.is_empty() {
             return Ok((hidden.clone(), None));
         }
         let residual = |x: Tensor| scaled(x, self.config.scales.residual);
         let x = self.norm(Role::AttentionNorm, hidden)?;
-        let attended = residual(self.norm(Role::AttentionPostNorm, &self.attention(&x, pass)?)?)?;
+        let attended = residual(self.norm(Role::AttentionPostNorm, &self.attention(&x, pass, cache)?)?)?;
         // From here on only the rows count that queries were taken from.
         let (hidden, x) = match pass.narrowing_at(self.index) {
             Some(narrowing) => (&hidden.index_select(&narrowing.rows, 0)?, x.index_select(&narrowing.rows, 0)?),
@@ -123,7 +131,7 @@ impl<'a> Layer<'a> {
 
     /// Projects, attends within each sample, projects back: (rows, hidden) → the same, or fewer rows in the layer that
     /// narrows.
-    fn attention(&self, x: &Tensor, pass: &Pass) -> TensorResult<Tensor> {
+    fn attention(&self, x: &Tensor, pass: &Pass, cache: Option<&mut LayerCache>) -> TensorResult<Tensor> {
         let asking = |x: &Tensor| match pass.narrowing_at(self.index) {
             Some(narrowing) => x.index_select(&narrowing.rows, 0),
             None => Ok(x.clone()),
@@ -136,7 +144,7 @@ impl<'a> Layer<'a> {
             None => (self.linear(Role::Query, &asking(x)?)?, self.linear(Role::Key, x)?, self.linear(Role::Value, x)?),
         };
         let (q, k) = (self.norm(Role::QueryNorm, &q)?, self.norm(Role::KeyNorm, &k)?);
-        let attended = attend((&q, &k, &v), self.sinks.as_ref(), pass, self.config, self.index)?;
+        let attended = attend((&q, &k, &v), self.sinks.as_ref(), (pass, cache), self.config, self.index)?;
         self.linear(Role::AttentionOut, &attended)
     }
 

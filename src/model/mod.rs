@@ -4,6 +4,7 @@
 //! [`Layer`] frees it. Every sum is taken in f32 on the device, losses in f64 on the host.
 
 mod attention;
+mod cache;
 pub mod config;
 mod ends;
 mod experts;
@@ -13,9 +14,10 @@ mod layer;
 mod linear;
 mod pass;
 mod rope;
+mod stops;
 mod weights;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -28,12 +30,13 @@ use crate::files;
 use crate::kernel::Arithmetic;
 use crate::samples::batch::Batch;
 use crate::tensors::{GgufMetadata, TensorStore};
+pub use cache::Cache;
 pub use config::ModelConfig;
 pub use ends::Ends;
 pub use experts::{Expert, Routed};
 pub use family::Family;
 use family::Role;
-pub use head::{AnswerRows, Outcome};
+pub use head::{AnswerRows, KeptHead, Outcome};
 pub use layer::Layer;
 pub use pass::Pass;
 use rope::Rope;
@@ -45,6 +48,8 @@ use weights::{Outside, Weights};
 pub struct Model {
     pub path: PathBuf,
     pub config: ModelConfig,
+    /// The tokens that end what it says.
+    pub stops: BTreeSet<u32>,
     weights: Weights,
     device: Device,
     arithmetic: Arithmetic,
@@ -59,7 +64,8 @@ impl Model {
                 let (store, metadata) = TensorStore::open_gguf(file)?;
                 let weights = Weights::gguf(store);
                 let config = ModelConfig::from_gguf(&metadata, &weights, file)?;
-                Ok((Self::checked(file, config, weights, (device, arithmetic))?, Some(metadata)))
+                let stops = stops::of_gguf(&metadata);
+                Ok((Self::checked(file, (config, stops), weights, (device, arithmetic))?, Some(metadata)))
             }
         }
     }
@@ -79,17 +85,18 @@ impl Model {
         let weights = Weights::hugging_face(TensorStore::open_safetensors(&file)?, config.family)?;
         // An embedding that was resized after training is the truth about the vocabulary.
         config.vocab_size = weights.vocab_size()?;
-        Self::checked(folder, config, weights, (device, arithmetic))
+        let stops = stops::of_folder(folder, &json)?;
+        Self::checked(folder, (config, stops), weights, (device, arithmetic))
     }
 
     fn checked(
         path: &Path,
-        config: ModelConfig,
+        (config, stops): (ModelConfig, BTreeSet<u32>),
         weights: Weights,
         (device, arithmetic): (&Device, Arithmetic),
     ) -> Result<Self> {
         weights.check(&config)?;
-        Ok(Self { path: path.into(), config, weights, device: device.clone(), arithmetic })
+        Ok(Self { path: path.into(), config, stops, weights, device: device.clone(), arithmetic })
     }
 
     /// The weight files, for the report.
@@ -213,6 +220,11 @@ impl Model {
     /// Whether a common beginning of several samples has the same values in each of them.
     pub fn shares_prefixes(&self) -> bool {
         !self.config.ropes.iter().any(Rope::depends_on_length)
+    }
+
+    /// The length beyond which the keys of a shorter sequence are of no use.
+    pub fn turns_anew_beyond(&self) -> Option<usize> {
+        self.config.ropes.iter().find_map(Rope::turns_anew_beyond)
     }
 
     /// The longest sequence that the model takes.

@@ -1,5 +1,7 @@
 //! What stays the same for all layers and streams of one pass: which rows attend to which, and their positions.
 
+use std::ops::Range;
+
 use candle_core::{Result as TensorResult, Tensor};
 
 use super::rope::RopeTable;
@@ -15,6 +17,8 @@ pub struct Pass<'a> {
     pub ropes: Vec<RopeTable>,
     /// The sequences, where attention takes all of them at once.
     pub packed: Option<Vec<Sequence>>,
+    /// Of sequences that grow, the places of their keys and values in each layer's cache.
+    pub cached: Option<Vec<Sequence>>,
     /// The last layer that computes anything, if that gives the rows only from which answers are predicted.
     narrowing: Option<Narrowing>,
     /// The rows from which the answers are predicted, answer by answer, as long as all rows are there.
@@ -48,7 +52,20 @@ impl<'a> Pass<'a> {
             _ => None,
         };
         let answers = Tensor::from_iter(answer_places(batch, false), &model.device)?;
-        Ok(Self { batch, ropes, packed: packs.then(|| all_rows(batch)), narrowing, answers })
+        Ok(Self { batch, ropes, packed: packs.then(|| all_rows(batch)), cached: None, narrowing, answers })
+    }
+
+    /// A pass of sequences that grow ([`Batch::growing`]), each with the places of its tokens in the caches, of which the
+    /// last ones are those of its new rows. What follows each sequence is to be predicted.
+    pub fn through_caches(model: &Model, batch: &'a Batch, places: Vec<Range<usize>>) -> Result<Self> {
+        let ropes = model.rope_tables(batch)?;
+        let packs = attention::packs(&model.config, batch, &model.device);
+        let sequences = batch.sequences.iter().zip(places);
+        let cached: Vec<Sequence> =
+            sequences.map(|(own, keys)| Sequence { queries: own.rows.clone(), keys, prefix: 0..0 }).collect();
+        let answers = Tensor::from_iter(batch.answered_rows().map(|row| row as u32), &model.device)?;
+        let packed = packs.then(|| cached.clone());
+        Ok(Self { batch, ropes, packed, cached: Some(cached), narrowing: None, answers })
     }
 
     /// What is left of the batch after layer `layer`, if that is the narrowing one.

@@ -166,6 +166,14 @@ impl Rope {
         matches!(self.scaling, Scaling::Dynamic { .. } | Scaling::LongRope { .. })
     }
 
+    /// The length beyond which all angles are others, those of the first positions too.
+    pub fn turns_anew_beyond(&self) -> Option<usize> {
+        match self.scaling {
+            Scaling::LongRope { original_context, .. } => Some(original_context as usize),
+            _ => None,
+        }
+    }
+
     /// How far beyond the configured context sequences may go: only dynamic scaling is made for that.
     pub fn longest(&self, context: usize) -> usize {
         match self.scaling {

@@ -4,6 +4,7 @@ mod alternatives;
 mod choosing;
 mod describe;
 mod held_out;
+mod metrics;
 mod prepare;
 mod scale;
 mod steps;
@@ -57,6 +58,8 @@ pub struct Request {
     pub probability: bool,
     /// Adaptive with these options, or exhaustive.
     pub search: Option<search::Options>,
+    /// How generated answers are scored, if at all.
+    pub scoring: Option<settings::Scoring>,
     pub limits: settings::Limits,
     /// What is done with the cut adapter.
     pub steps: Vec<Step>,
@@ -111,7 +114,9 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     model.check_fits(&adapter)?;
     check_boundary(request, &model)?;
     let ends = Ends::load(&model, &adapter)?;
-    let (choosing, held_out) = prepare::prepare(request, &ends, gguf.as_ref())?;
+    let inputs = prepare::prepare(request, &ends, gguf.as_ref())?;
+    let tasks = metrics::tasks(&inputs, &ends, request)?;
+    let (choosing, held_out) = (&inputs.choosing, &inputs.held_out);
     let allowed = |boundary: usize| within(&request.limits, &adapter, boundary);
     if !sweep::candidates(&adapter).iter().any(|&boundary| boundary > 0 && allowed(boundary)) {
         return Err(limit_too_small(&request.limits, &adapter).into());
@@ -128,11 +133,15 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let alternatives = alternatives::find(&given, choice.boundary, &found, &mut *watch)?;
     let (choice, row) = (found.choice, &found.written);
     let written = Written { selection: row.selection.clone(), scale: row.scale, family: model.config.family };
-    let checked = match &held_out {
+    let checked = match held_out {
         Some(held_out) => {
             let profiles = alternatives.iter().map(|row| row.profile()).collect();
             Some(held_out::check(held_out, profiles, &ends, request, &mut *watch)?)
         }
+        None => None,
+    };
+    let metrics = match &tasks {
+        Some(tasks) => Some(metrics::measure(tasks, &given, &choice, row, &mut *watch)?),
         None => None,
     };
     let on_held_out = checked.as_ref().map(|checked| (&checked.answers[..], &checked.scores[..]));
@@ -188,10 +197,11 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         subset,
         scale: found.report,
         held_out: checked.map(|checked| checked.report),
+        metrics,
         output,
         steps: steps_done,
         layers: describe::layers(&adapter, &written.selection)?,
-        changed: describe::changed(&choosing, &curve, &found.written.scores),
+        changed: describe::changed(choosing, &curve, &found.written.scores),
     };
     Ok(Evaluation { adapter, base, curve, choice, report, written, chain })
 }
@@ -239,6 +249,7 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
         scale: None,
         alternatives: Vec::new(),
         held_out: None,
+        metrics: None,
         output: Some(describe::output(adapter, cut)),
         steps: Vec::new(),
         layers: Vec::new(),

@@ -25,8 +25,16 @@ pub struct Prepared {
     pub description: SamplesInput,
 }
 
+/// The samples that choose, those that are held out, and what made tokens of them.
+pub struct Inputs {
+    pub choosing: Prepared,
+    pub held_out: Option<Prepared>,
+    /// Absent where no sample is text and no answer is wanted as such.
+    pub text: Option<TextModel>,
+}
+
 /// Reads and encodes the samples that choose, and those that are held out.
-pub fn prepare(request: &Request, ends: &Ends, gguf: Option<&GgufMetadata>) -> Result<(Prepared, Option<Prepared>)> {
+pub fn prepare(request: &Request, ends: &Ends, gguf: Option<&GgufMetadata>) -> Result<Inputs> {
     let mut raws = samples::read::read(&request.samples, &request.read)?;
     raws.truncate(request.max_samples.unwrap_or(usize::MAX));
     let held_out = match &request.held_out {
@@ -40,7 +48,7 @@ pub fn prepare(request: &Request, ends: &Ends, gguf: Option<&GgufMetadata>) -> R
     if let Some(held_out) = &held_out {
         warn_of_common_samples(&choosing.samples, &held_out.samples);
     }
-    Ok((choosing, held_out))
+    Ok(Inputs { choosing, held_out, text })
 }
 
 /// Takes a random share of the samples out, equal ones together: a sample that also chose confirms whatever it chose. Both
@@ -75,7 +83,8 @@ fn find_text<'a>(
     gguf: Option<&GgufMetadata>,
     mut raws: impl Iterator<Item = &'a Raw> + Clone,
 ) -> Result<Option<TextModel>> {
-    let needs_text = raws.clone().any(|raw| !matches!(raw.content, Content::Tokens { .. }));
+    let is_text = |raw: &Raw| !matches!(raw.content, Content::Tokens { .. });
+    let needs_text = request.scoring.is_some() || raws.clone().any(is_text);
     let text = if needs_text { find_text_model(request, ends.adapter(), ends.model(), gguf)? } else { None };
     if let Some(text) = text.as_ref().filter(|text| !request.chat && text.template.is_some())
         && raws.any(|raw| matches!(raw.content, Content::Completion { .. } | Content::Instruction { .. }))

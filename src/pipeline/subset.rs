@@ -1,7 +1,5 @@
 //! The search for parts of the adapter below the boundary that can go, too.
 
-use std::collections::BTreeSet;
-
 use super::alternatives::{Given, Row};
 use crate::choice::Choice;
 use crate::choice::compare::Comparison;
@@ -16,9 +14,10 @@ use crate::sweep::{Profile, Strength, Watch};
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Part {
     layer: usize,
-    /// What stays of the layer without it.
-    attention: bool,
-    mlp: bool,
+    /// `None` for all of the layer.
+    block: Option<&'static str>,
+    /// How the adapter acts in the layer without it.
+    left: Strength,
 }
 
 /// Takes parts out of what a boundary keeps for as long as the rule holds.
@@ -51,7 +50,7 @@ pub fn find(given: &Given, choice: &Choice, grain: Grain, watch: Watch) -> Resul
     let (loss, gain_kept) = given.worth(&row.scores);
     let compared = Comparison::new(&row.scores.per_sample, &whole.per_sample, answers, given.request.choice.confidence);
     let kept = row.selection.layers().into_iter().map(|layer| {
-        let Strength { attention, mlp } = row.selection.at(layer);
+        let Strength { attention, mlp } = given.in_layer(&row.selection, layer);
         KeptLayer { layer, attention: attention != 0.0, mlp: mlp != 0.0 }
     });
     let report = SubsetChoice {
@@ -69,46 +68,47 @@ pub fn find(given: &Given, choice: &Choice, grain: Grain, watch: Watch) -> Resul
 impl Given<'_> {
     /// What can go of a selection.
     fn parts(&self, selection: &Profile, grain: Grain) -> Vec<Part> {
-        let modules: BTreeSet<String> = self.ends.adapter().tensors().map(|tensor| tensor.key.module).collect();
         let of_layer = |layer: usize| {
-            let Strength { attention, mlp } = selection.at(layer);
-            let has = |of_attention: bool| {
-                let adapter = self.ends.adapter();
-                let is_there = |module: &String| {
-                    let inside = adapter.inside_layer(module, layer);
-                    adapter.layer_of(module) == Some(layer)
-                        && self.ends.model().config.family.is_of_attention(inside) == of_attention
-                };
-                modules.iter().any(is_there)
-            };
+            let Strength { attention, mlp } = self.in_layer(selection, layer);
             match grain {
-                Grain::Layers => vec![Part { layer, attention: false, mlp: false }],
+                Grain::Layers => vec![Part { layer, block: None, left: Strength::NONE }],
                 Grain::Blocks => {
-                    let attention_goes =
-                        (attention != 0.0 && has(true)).then_some(Part { layer, attention: false, mlp: true });
-                    let mlp_goes = (mlp != 0.0 && has(false)).then_some(Part { layer, attention: true, mlp: false });
-                    attention_goes.into_iter().chain(mlp_goes).collect()
+                    let part = |block, left| Part { layer, block: Some(block), left };
+                    let attention_goes = part("attention", Strength { attention: 0.0, mlp });
+                    let mlp_goes = part("mlp", Strength { attention, mlp: 0.0 });
+                    let goes = [(attention, attention_goes), (mlp, mlp_goes)].into_iter();
+                    goes.filter(|(strength, _)| *strength != 0.0).map(|(_, part)| part).collect()
                 }
             }
         };
         selection.layers().into_iter().flat_map(of_layer).collect()
+    }
+
+    /// How a selection acts in a layer: not at all in a block that the adapter leaves alone.
+    fn in_layer(&self, selection: &Profile, layer: usize) -> Strength {
+        let (adapter, family) = (self.ends.adapter(), self.ends.model().config.family);
+        let strength = selection.at(layer);
+        let inside = |module: &str| family.is_of_attention(adapter.inside_layer(module, layer));
+        let modules: Vec<String> = adapter.tensors().map(|tensor| tensor.key.module).collect();
+        let mut blocks =
+            modules.iter().filter(|module| adapter.layer_of(module) == Some(layer)).map(|module| inside(module));
+        let (has_attention, has_mlp) = (blocks.clone().any(|is| is), blocks.any(|is| !is));
+        Strength {
+            attention: if has_attention { strength.attention } else { 0.0 },
+            mlp: if has_mlp { strength.mlp } else { 0.0 },
+        }
     }
 }
 
 impl Part {
     fn taken_from(&self, selection: &Profile) -> Profile {
         selection.with(self.layer, |strength| Strength {
-            attention: if self.attention { strength.attention } else { 0.0 },
-            mlp: if self.mlp { strength.mlp } else { 0.0 },
+            attention: strength.attention.min(self.left.attention),
+            mlp: strength.mlp.min(self.left.mlp),
         })
     }
 
     fn describe(&self) -> Removed {
-        let block = match (self.attention, self.mlp) {
-            (true, _) => Some("mlp".into()),
-            (_, true) => Some("attention".into()),
-            _ => None,
-        };
-        Removed { layer: self.layer, block }
+        Removed { layer: self.layer, block: self.block.map(String::from) }
     }
 }

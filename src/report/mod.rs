@@ -6,6 +6,7 @@
 pub mod alternatives;
 pub mod changed;
 pub mod html;
+pub mod metrics;
 mod steps;
 pub mod subset;
 pub mod text;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 pub use alternatives::{Alternative, ScaleChoice};
 pub use changed::ChangedSample;
+pub use metrics::TaskMetrics;
 pub use steps::{DeltaChange, RankSummary, StepDone, StepLosses};
 pub use subset::SubsetChoice;
 
@@ -69,6 +71,9 @@ pub struct Report {
     /// The choice on samples that had no part in it; absent where none were held out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<HeldOut>,
+    /// The scores of generated answers; absent without `--metric`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<TaskMetrics>,
     /// What is (or, after `scan`, would be) written; absent at boundary 0, which is never written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
@@ -90,6 +95,9 @@ impl Report {
         let mut report = self.clone();
         for sample in &mut report.changed {
             (sample.prompt, sample.answer) = (None, None);
+        }
+        if let Some(metrics) = &mut report.metrics {
+            metrics.examples.clear();
         }
         report
     }

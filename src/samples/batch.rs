@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::Sample;
 
 /// The samples of one pass: first the tokens that they share, then those of each sample, equal numbers side by side.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
     /// The tokens, one to a row.
     pub ids: Vec<u32>,
@@ -28,6 +28,8 @@ pub struct Batch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequence {
     pub rows: Range<usize>,
+    /// The tokens before these rows that went through in earlier passes; none but while an answer is generated.
+    pub before: usize,
     /// The length of the whole sample, which some rotary embeddings depend on.
     pub total: usize,
     /// The last rows, from the first one on from which an answer is predicted: all that the last layer has to give.
@@ -72,8 +74,10 @@ impl Batch {
     /// prefix counts as of the first sample: it is only shared where that makes no difference.
     pub fn positions(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
         let total = self.sequences.first().map_or(0, |sequence| sequence.total);
-        let own =
-            self.sequences.iter().map(|sequence| (self.prefix..self.prefix + sequence.rows.len(), sequence.total));
+        let own = self.sequences.iter().map(|sequence| {
+            let first = self.prefix + sequence.before;
+            (first..first + sequence.rows.len(), sequence.total)
+        });
         std::iter::once((0..self.prefix, total)).chain(own)
     }
 
@@ -82,10 +86,20 @@ impl Batch {
         self.sequences.iter().flat_map(|sequence| sequence.rows.end - sequence.answered..sequence.rows.end)
     }
 
+    /// The next rows of sequences that grow: of each the tokens that are there, and how many of them earlier passes took.
+    pub fn growing<'a>(sequences: impl IntoIterator<Item = (&'a [u32], usize)>) -> Self {
+        let mut batch = Batch::default();
+        for (ids, before) in sequences {
+            let start = batch.ids.len();
+            batch.ids.extend(&ids[before..]);
+            batch.sequences.push(Sequence { rows: start..batch.ids.len(), before, total: ids.len(), answered: 1 });
+        }
+        batch
+    }
+
     fn new(samples: &[Sample], order: &[usize], prefix: usize) -> Self {
         let ids = order.first().map_or(Vec::new(), |&index| samples[index].ids[..prefix].to_vec());
-        let mut batch =
-            Batch { ids, prefix, sequences: Vec::new(), groups: Vec::new(), answers: Vec::new(), samples: Vec::new() };
+        let mut batch = Batch { ids, prefix, ..Batch::default() };
         for &index in order {
             let sample = &samples[index];
             let (start, length) = (batch.ids.len(), sample.last_answer() - prefix);
@@ -101,7 +115,7 @@ impl Batch {
             batch.samples.push((index, first_answer..batch.answers.len()));
             let answered = sample.last_answer() + 1 - sample.first_answer();
             let total = sample.ids.len();
-            batch.sequences.push(Sequence { rows: start..start + length, total, answered });
+            batch.sequences.push(Sequence { rows: start..start + length, before: 0, total, answered });
             batch.ids.extend(&sample.ids[prefix..sample.last_answer()]);
         }
         batch
@@ -180,6 +194,15 @@ mod tests {
         assert_eq!(positions, [(0..2, 4), (2..3, 4), (2..4, 6), (2..4, 5)]);
         assert_eq!(batch.answers.iter().map(|answer| answer.position).collect::<Vec<_>>(), [2, 4, 6]);
         assert_eq!(plan(&samples, 100, false)[0].prefix, 0);
+    }
+
+    #[test]
+    fn growing_sequences_go_on_where_they_were() {
+        let batch = Batch::growing([(&[4, 5, 6][..], 0), (&[7, 8][..], 1)]);
+        assert_eq!(batch.ids, [4, 5, 6, 8]);
+        let positions: Vec<_> = batch.positions().filter(|(range, _)| !range.is_empty()).collect();
+        assert_eq!(positions, [(0..3, 3), (1..2, 2)]);
+        assert_eq!(batch.answered_rows().collect::<Vec<_>>(), [2, 3]);
     }
 
     #[test]

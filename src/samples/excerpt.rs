@@ -56,7 +56,8 @@ fn on_one_line(text: &str) -> Vec<char> {
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().collect()
 }
 
-fn head(text: &str) -> String {
+/// The beginning of an answer, on one line.
+pub fn head(text: &str) -> String {
     let characters = on_one_line(text);
     match characters.get(..ANSWER) {
         Some(start) if characters.len() > ANSWER => start.iter().collect::<String>().trim_end().to_string() + "…",

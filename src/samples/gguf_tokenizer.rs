@@ -107,11 +107,19 @@ fn sentencepiece(metadata: &GgufMetadata, tokens: &[&str], types: &[i64]) -> Res
         replace
     };
     let unknown = token_text(metadata, tokens, "unknown");
+    let mut decoders = vec![
+        json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
+        json!({"type": "ByteFallback"}),
+        json!({"type": "Fuse"}),
+    ];
+    if prefix {
+        decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
+    }
     Ok(vec![
         ("normalizer", normalizer),
         ("pre_tokenizer", Value::Null),
         ("post_processor", Value::Null),
-        ("decoder", Value::Null),
+        ("decoder", json!({"type": "Sequence", "decoders": decoders})),
         ("model", bpe(tokens, merges.into_iter().map(|merge| merge.3).collect(), false, unknown)),
     ])
 }

@@ -3,6 +3,7 @@
 //! [`read`] knows forms of samples, [`encode`] turns text into tokens, [`batch`] lays tokens out for the model. A new
 //! form of sample is a new arm in [`read`], and nothing else.
 
+pub mod answer;
 pub mod batch;
 pub mod encode;
 pub mod excerpt;
@@ -14,6 +15,7 @@ mod text_model;
 use std::path::Path;
 
 use crate::error::{Result, SampleError};
+pub use answer::Task;
 pub use read::{Content, Message, Raw, ReadOptions};
 pub use text_model::TextModel;
 

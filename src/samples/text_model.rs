@@ -60,6 +60,23 @@ impl TextModel {
         Ok(Self { path: path.into(), tokenizer, template, eos_token: eos }.without_limits())
     }
 
+    /// The text of tokens, without special ones.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        let text = self.tokenizer.decode(ids, true);
+        text.map_err(|error| SampleError::Tokenizer { path: self.path.clone(), reason: error.to_string() }.into())
+    }
+
+    /// Whether a token is special: no part of any text, but a mark between texts.
+    pub fn is_special(&self, id: u32) -> bool {
+        let added = self.tokenizer.get_added_vocabulary().get_added_tokens_decoder();
+        added.get(&id).is_some_and(|token| token.special)
+    }
+
+    /// The id of the token that ends texts.
+    pub fn eos_id(&self) -> Option<u32> {
+        self.tokenizer.token_to_id(self.eos_token.as_deref()?)
+    }
+
     /// A tokenizer.json may ask for truncation and padding, which would silently change samples.
     fn without_limits(mut self) -> Self {
         self.tokenizer.with_padding(None);

@@ -27,7 +27,8 @@ pub fn effects(ends: &Ends, samples: &[Sample], options: &Options, watch: Watch)
         for (layer, (sum, rows)) in sums.iter_mut().enumerate() {
             let mut pair = [Strength::FULL, Strength::NONE].map(|strength| Stream::with(0, strength, hidden.clone()));
             let mut streams: Vec<&mut Stream> = pair.iter_mut().collect();
-            let adapted = AdaptedLayer::load(&mut sweep.layers, ends, layer, &streams)?;
+            let adapted =
+                AdaptedLayer::load(&mut sweep.layers, ends, layer, streams.iter().map(|stream| stream.way()))?;
             let count = streams.len();
             adapted.take(&mut streams, &way, count, &mut |tokens| {
                 done += tokens;

@@ -39,22 +39,21 @@ impl<'a> BaseLayers<'a> {
 
 /// What a stream's way has been given.
 fn find<'t, T>(by_way: &'t [(Way, T)], stream: &Stream) -> Option<&'t T> {
-    let way = way_of(stream)?;
-    by_way.iter().find(|(other, _)| *other == way).map(|(_, found)| found)
+    by_way.iter().find(|(way, _)| *way == stream.way()).map(|(_, found)| found)
 }
 
 /// Works on every stream: side by side on a processor, one after the other elsewhere.
 ///
 /// Elsewhere all work has to come from the thread that loads the layers: on CUDA candle gives each thread a queue of its
 /// own, and what one queue computes need not be there when another one reads it.
-fn for_each_stream(
-    streams: &mut [&mut Stream],
+pub fn for_each_stream<S: Send>(
+    streams: &mut [S],
     device: &Device,
-    work: impl Fn(&mut Stream) -> candle_core::Result<()> + Sync,
+    work: impl Fn(&mut S) -> candle_core::Result<()> + Sync,
 ) -> Result<()> {
     match device {
-        Device::Cpu => streams.par_iter_mut().try_for_each(|stream| work(stream))?,
-        _ => streams.iter_mut().try_for_each(|stream| work(stream))?,
+        Device::Cpu => streams.par_iter_mut().try_for_each(&work)?,
+        _ => streams.iter_mut().try_for_each(work)?,
     }
     Ok(())
 }
@@ -68,19 +67,20 @@ pub struct AdaptedLayer<'a> {
 }
 
 /// An adapter, and how strongly it acts.
-type Way = (usize, Strength);
-
-/// How the layer is for a stream; `None` as in the base model.
-fn way_of(stream: &Stream) -> Option<Way> {
-    Some((stream.adapter, stream.strength)).filter(|_| stream.strength != Strength::NONE)
-}
+pub type Way = (usize, Strength);
 
 impl<'a> AdaptedLayer<'a> {
-    pub fn load(layers: &mut BaseLayers<'a>, ends: &[Ends], index: usize, streams: &[&mut Stream]) -> Result<Self> {
+    /// Layer `index` in the ways in which streams want it.
+    pub fn load(
+        layers: &mut BaseLayers<'a>,
+        ends: &[Ends],
+        index: usize,
+        ways: impl Iterator<Item = Way>,
+    ) -> Result<Self> {
         let (model, base) = (layers.model, layers.load(index)?);
         let mut loaded: BTreeMap<usize, LayerAdapter> = BTreeMap::new();
         let mut adapted: Vec<(Way, Layer)> = Vec::new();
-        for way in streams.iter().filter_map(|stream| way_of(stream)) {
+        for way in ways.filter(|(_, strength)| *strength != Strength::NONE) {
             let (adapter, strength) = way;
             if adapted.iter().any(|(other, _)| *other == way) {
                 continue;
@@ -119,7 +119,7 @@ impl<'a> AdaptedLayer<'a> {
     }
 
     /// Takes all streams through the layer's experts: each is read once, and only if a token goes to it.
-    fn add_experts(&self, streams: &mut [&mut Stream], device: &Device) -> Result<()> {
+    pub fn add_experts(&self, streams: &mut [&mut Stream], device: &Device) -> Result<()> {
         for number in 0..self.base.expert_count() {
             let is_hit = |stream: &&mut Stream| stream.routed.as_ref().is_some_and(|routed| routed.goes_to(number));
             if !streams.iter().any(is_hit) {

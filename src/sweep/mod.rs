@@ -20,10 +20,10 @@
 
 mod budget;
 mod effect;
-mod layers;
+pub(crate) mod layers;
 pub mod lens;
 mod profile;
-mod walk;
+pub(crate) mod walk;
 
 use std::collections::BTreeSet;
 

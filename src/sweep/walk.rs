@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Tensor;
 
-use super::layers::{AdaptedLayer, BaseLayers};
+use super::layers::{AdaptedLayer, BaseLayers, Way};
 use super::profile::{self, Profile, Strength};
 use crate::error::Result;
 use crate::model::{Ends, Model, Outcome, Pass, Routed};
@@ -42,7 +42,7 @@ struct Member {
 }
 
 /// The hidden states of a batch for all evaluations that are the same so far.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     /// The adapter that acts on it.
     pub adapter: usize,
     members: Vec<Member>,
@@ -64,6 +64,11 @@ impl Stream {
         Self { adapter, members: Vec::new(), strength, hidden, routed: None }
     }
 
+    /// How an adapter acts on it now.
+    pub fn way(&self) -> Way {
+        (self.adapter, self.strength)
+    }
+
     /// The stream before layer `layer`, one for each strength that its members have there.
     fn part(self, walk: &Walk, layer: usize) -> Vec<Stream> {
         let mut parts: Vec<Stream> = Vec::new();
@@ -82,7 +87,7 @@ impl Stream {
 
     /// Goes through a layer, but for its experts.
     pub fn advance(&mut self, layer: &AdaptedLayer, pass: &Pass) -> candle_core::Result<()> {
-        (self.hidden, self.routed) = layer.of(self).forward(&self.hidden, pass)?;
+        (self.hidden, self.routed) = layer.of(self).forward(&self.hidden, pass, None)?;
         Ok(())
     }
 }
@@ -118,7 +123,7 @@ impl Walk<'_> {
             streams = streams.into_iter().flat_map(|stream| stream.part(self, index)).collect();
             self.keep_trails(index, &streams, trails);
             let mut streams: Vec<&mut Stream> = streams.iter_mut().collect();
-            let layer = AdaptedLayer::load(layers, self.ends, index, &streams)?;
+            let layer = AdaptedLayer::load(layers, self.ends, index, streams.iter().map(|stream| stream.way()))?;
             layer.take(&mut streams, &pass, self.side_by_side, &mut |tokens| step(index, tokens))?;
         }
         streams.extend(starting.into_values().flatten());

@@ -10,6 +10,7 @@ mod curve;
 mod element;
 mod inputs;
 mod layers;
+mod metrics;
 mod policy;
 mod probability;
 mod samples;
@@ -36,6 +37,7 @@ const SECTIONS: &[fn(&Report) -> Option<Element>] = &[
     trust::section,
     alternatives::section,
     steps::section,
+    metrics::section,
     layers::section,
     samples::section,
     boundaries::section,

@@ -21,13 +21,21 @@ pub fn bytes(value: u64) -> Element {
     el("data").attr("value", value).text(crate::report::text::bytes(value))
 }
 
-/// With a real minus sign, which is as wide as the plus, and no sign where rounding leaves nothing.
+/// A difference of scores.
+pub fn points(value: f64) -> String {
+    with_sign(value, format!("{:.1}", value.abs()))
+}
+
 pub fn signed_text(value: f64) -> String {
-    let text = format!("{:.4}", value.abs());
-    match text.bytes().all(|byte| matches!(byte, b'0' | b'.')) {
-        true => text,
-        false if value < 0.0 => format!("−{text}"),
-        false => format!("+{text}"),
+    with_sign(value, format!("{:.4}", value.abs()))
+}
+
+/// With a real minus sign, which is as wide as the plus, and no sign where rounding leaves nothing.
+fn with_sign(value: f64, rounded: String) -> String {
+    match rounded.bytes().all(|byte| matches!(byte, b'0' | b'.')) {
+        true => rounded,
+        false if value < 0.0 => format!("−{rounded}"),
+        false => format!("+{rounded}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reports for the terminal: plain text, readable without colour.
 
 pub mod alternatives;
+mod metrics;
 mod probability;
 pub mod steps;
 pub mod subset;
@@ -69,6 +70,7 @@ pub fn report(report: &Report) -> String {
         text += &on_held_out(held_out, options);
     }
     text += &steps::table(report);
+    text += &metrics::scores(report);
     if let Some(output) = &report.output {
         let _ = writeln!(text, "{}", size(output));
     }

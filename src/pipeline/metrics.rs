@@ -1,0 +1,197 @@
+//! Scoring what the model answers at the boundaries that matter: the choice, its two ends, and the next best.
+
+use std::collections::BTreeSet;
+
+use super::Request;
+use super::alternatives::{Given, Row};
+use super::prepare::{Inputs, Prepared};
+use crate::choice::Choice;
+use crate::error::{MetricError, Result};
+use crate::generate::{self, Generated, Prompt};
+use crate::metrics::{Difference, Metric, summed};
+use crate::model::Ends;
+use crate::report::metrics::{BoundaryAnswer, BoundaryScores, ChangedAnswer, MetricScore, SampleSet, TaskMetrics};
+use crate::samples::{Task, TextModel, excerpt};
+use crate::settings::Scoring;
+use crate::sweep::{self, Curve, Profile, Watch};
+
+/// How many boundaries with the lowest losses are scored besides.
+const BEST: usize = 2;
+
+/// How many changed answers a report shows of those that become worse, and of those that become better.
+const MOST: usize = 3;
+
+/// Samples, ready to be answered.
+pub struct Tasks<'a> {
+    scoring: &'a Scoring,
+    on: SampleSet,
+    prepared: &'a Prepared,
+    text: &'a TextModel,
+    tasks: Vec<Task>,
+}
+
+/// The tasks of the held-out samples, else of those that choose; nothing where no metric is asked for.
+pub fn tasks<'a>(inputs: &'a Inputs, ends: &Ends, request: &'a Request) -> Result<Option<Tasks<'a>>> {
+    let Some(scoring) = &request.scoring else { return Ok(None) };
+    let (on, prepared) = match &inputs.held_out {
+        Some(held_out) => (SampleSet::HeldOut, held_out),
+        None => (SampleSet::Choosing, &inputs.choosing),
+    };
+    let path = &ends.model().path;
+    let text = inputs.text.as_ref().ok_or_else(|| MetricError::NoTokenizer { path: path.clone() })?;
+    let mut stops = ends.model().stops.clone();
+    stops.extend(text.eos_id());
+    let file = prepared.description.path.as_ref();
+    let tasks = prepared.samples.iter().map(|sample| Task::new(sample, text, &stops, file)).collect::<Result<_>>()?;
+    Ok(Some(Tasks { scoring, on, prepared, text, tasks }))
+}
+
+/// A boundary, or what is written beside boundaries at full strength.
+struct Candidate {
+    boundary: usize,
+    written: bool,
+    profile: Profile,
+}
+
+/// The answers of one candidate.
+struct Answers {
+    boundary: usize,
+    written: bool,
+    texts: Vec<String>,
+    /// What each of them counts: `[metric][sample]`.
+    counts: Vec<Vec<Vec<f64>>>,
+    cut_off: usize,
+}
+
+/// Has the samples answered at the boundaries that matter and by what is written, and scores the answers.
+pub fn measure(tasks: &Tasks, given: &Given, choice: &Choice, written: &Row, watch: Watch) -> Result<TaskMetrics> {
+    let request = given.request;
+    let candidates = candidates(given, choice.boundary, written);
+    let prompts: Vec<Prompt> = tasks.tasks.iter().map(|task| task.prompt.clone()).collect();
+    let options = generate::Options {
+        memory: request.sweep.memory,
+        device: request.sweep.device.clone(),
+        max_new_tokens: tasks.scoring.max_new_tokens,
+    };
+    let profiles: Vec<Profile> = candidates.iter().map(|candidate| candidate.profile.clone()).collect();
+    let generated = generate::generate(given.ends, &prompts, &profiles, &options, watch)?;
+    let answers = candidates.iter().zip(generated).map(|(candidate, generated)| tasks.answers(candidate, &generated));
+    let answers = answers.collect::<Result<Vec<_>>>()?;
+    let (base, whole) = (&answers[0], &answers[answers.len() - 1]);
+    let chosen = answers.iter().find(|answers| answers.written).unwrap_or(whole);
+    // Where everything is kept, the base model is what there is to compare with.
+    let other = if whole.written { base } else { whole };
+    let confidence = request.choice.confidence;
+    Ok(TaskMetrics {
+        on: tasks.on,
+        samples: prompts.len(),
+        max_new_tokens: options.max_new_tokens,
+        confidence,
+        boundaries: answers.iter().map(|one| tasks.scores(one, whole, confidence)).collect(),
+        examples: if request.texts { tasks.changed(chosen, other, &answers) } else { Vec::new() },
+    })
+}
+
+/// The base model first, the whole adapter last, and between them what is written and what is worth a comparison.
+fn candidates(given: &Given, chosen: usize, written: &Row) -> Vec<Candidate> {
+    let whole = sweep::candidates(given.ends.adapter()).last().copied().unwrap_or(0);
+    let is_boundary = written.scale == 1.0 && written.selection == given.below(chosen).selection;
+    let boundaries = boundaries(given.curve, chosen, whole);
+    let wanted = boundaries.into_iter().filter(|&boundary| is_boundary || boundary != chosen || boundary == whole);
+    let mut candidates: Vec<Candidate> = wanted
+        .map(|boundary| Candidate {
+            boundary,
+            written: is_boundary && boundary == chosen,
+            profile: given.below(boundary).selection,
+        })
+        .collect();
+    if !is_boundary {
+        let own = Candidate { boundary: chosen, written: true, profile: written.profile() };
+        candidates.insert(candidates.len() - 1, own);
+    }
+    candidates
+}
+
+/// The base model, the choice, the whole adapter, and the boundaries with the lowest losses besides.
+fn boundaries(curve: &Curve, chosen: usize, whole: usize) -> BTreeSet<usize> {
+    let ends = BTreeSet::from([0, chosen, whole]);
+    let mut others: Vec<_> = curve.points.iter().filter(|point| !ends.contains(&point.boundary)).collect();
+    others.sort_by(|a, b| curve.loss(a).total_cmp(&curve.loss(b)));
+    ends.into_iter().chain(others.into_iter().take(BEST).map(|point| point.boundary)).collect()
+}
+
+impl Tasks<'_> {
+    fn metrics(&self) -> &[Metric] {
+        &self.scoring.metrics
+    }
+
+    fn answers(&self, candidate: &Candidate, generated: &[Generated]) -> Result<Answers> {
+        let pairs = self.tasks.iter().zip(generated);
+        let texts: Vec<String> =
+            pairs.map(|(task, answer)| task.text_of(&answer.ids, self.text)).collect::<Result<_>>()?;
+        let counts = |metric: &Metric| {
+            let pairs = texts.iter().zip(&self.tasks);
+            pairs.map(|(text, task)| metric.counts(text, &task.reference)).collect()
+        };
+        let counts = self.metrics().iter().map(counts).collect();
+        let cut_off = generated.iter().filter(|answer| !answer.stopped).count();
+        Ok(Answers { boundary: candidate.boundary, written: candidate.written, texts, counts, cut_off })
+    }
+
+    fn scores(&self, one: &Answers, whole: &Answers, confidence: f64) -> BoundaryScores {
+        let score = |(place, &metric): (usize, &Metric)| MetricScore {
+            metric,
+            score: metric.score(&summed(&one.counts[place])),
+            to_whole: Difference::of(metric, &one.counts[place], &whole.counts[place], confidence),
+        };
+        let scores = self.metrics().iter().enumerate().map(score).collect();
+        BoundaryScores { boundary: one.boundary, written: one.written, scores, cut_off: one.cut_off }
+    }
+
+    /// The samples that are answered otherwise with the choice: by how much all metrics together fall or rise.
+    fn changed(&self, chosen: &Answers, other: &Answers, all: &[Answers]) -> Vec<ChangedAnswer> {
+        let rise = |&place: &usize| -> f64 {
+            let of = |answers: &Answers, which: usize, metric: &Metric| metric.score(&answers.counts[which][place]);
+            let metrics = self.metrics().iter().enumerate();
+            metrics.map(|(which, metric)| of(chosen, which, metric) - of(other, which, metric)).sum()
+        };
+        let mut places: Vec<usize> =
+            (0..self.tasks.len()).filter(|&place| chosen.texts[place] != other.texts[place]).collect();
+        places.sort_by(|a, b| rise(a).total_cmp(&rise(b)));
+        let better = places.split_off(places.len().saturating_sub(MOST).max(places.len().min(MOST)));
+        places.truncate(MOST);
+        places.into_iter().chain(better).map(|place| self.example(place, all)).collect()
+    }
+
+    fn example(&self, place: usize, all: &[Answers]) -> ChangedAnswer {
+        let words = self.prepared.excerpts[place].as_ref();
+        ChangedAnswer {
+            line: self.prepared.samples[place].line,
+            prompt: words.and_then(|words| words.prompt.clone()),
+            reference: excerpt::head(&self.tasks[place].reference),
+            answers: all
+                .iter()
+                .map(|answers| BoundaryAnswer {
+                    boundary: answers.boundary,
+                    written: answers.written,
+                    text: excerpt::head(&answers.texts[place]),
+                })
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::Point;
+
+    #[test]
+    fn the_next_best_are_scored_beside_the_choice_and_the_ends() {
+        let points = [5.0, 4.0, 2.0, 1.0, 3.0, 2.5].into_iter().enumerate();
+        let points = points.map(|(boundary, loss)| Point { boundary, per_sample: vec![loss], ..Point::default() });
+        let curve = Curve { points: points.collect(), answers: vec![1], work: Default::default() };
+        assert_eq!(boundaries(&curve, 2, 5), BTreeSet::from([0, 2, 3, 4, 5]));
+        assert_eq!(boundaries(&curve, 5, 5), BTreeSet::from([0, 2, 3, 5]));
+    }
+}

@@ -1,0 +1,80 @@
+//! What generated answers are worth at a few boundaries: the measure of a task beside the loss.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::metrics::{Difference, Metric};
+
+/// The scores of greedily generated answers.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct TaskMetrics {
+    pub on: SampleSet,
+    pub samples: usize,
+    /// The most tokens of an answer.
+    pub max_new_tokens: usize,
+    /// One-sided, of each bound of a difference.
+    pub confidence: f64,
+    /// The base model first, the whole adapter last, and between them what is written and the boundaries with the lowest
+    /// losses.
+    pub boundaries: Vec<BoundaryScores>,
+    /// Samples whose answer the choice changes: those whose scores fall most first, those whose scores rise most last.
+    /// Absent without `--report`, and in the report of an adapter folder.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub examples: Vec<ChangedAnswer>,
+}
+
+/// Which samples were answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SampleSet {
+    /// Samples that had no part in the choice.
+    HeldOut,
+    /// The samples that chose the boundary: none were held out.
+    Choosing,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct BoundaryScores {
+    pub boundary: usize,
+    /// Whether this is what is (or, after `scan`, would be) written: the chosen boundary, with its scale if it has one.
+    pub written: bool,
+    pub scores: Vec<MetricScore>,
+    /// The answers that did not end within `max_new_tokens` and the model's context.
+    pub cut_off: usize,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct MetricScore {
+    pub metric: Metric,
+    /// Of all answers together, from 0 to 100.
+    pub score: f64,
+    /// To the whole adapter's score on the same samples.
+    #[serde(flatten)]
+    pub to_whole: Difference,
+}
+
+/// A sample and what is answered at each boundary.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ChangedAnswer {
+    /// The line (or, in a JSON array, the place) in the file, counted from 1.
+    pub line: usize,
+    /// The end of the prompt; absent for samples that are tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    pub reference: String,
+    pub answers: Vec<BoundaryAnswer>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct BoundaryAnswer {
+    pub boundary: usize,
+    pub written: bool,
+    pub text: String,
+}
+
+impl TaskMetrics {
+    /// The scores of what is written.
+    pub fn written(&self) -> Option<&BoundaryScores> {
+        self.boundaries.iter().find(|scores| scores.written)
+    }
+}

@@ -1,0 +1,107 @@
+//! The scores of generated answers for the terminal.
+
+use std::fmt::Write;
+
+use crate::choice::percent;
+use crate::report::Report;
+use crate::report::metrics::{BoundaryScores, SampleSet, TaskMetrics};
+
+/// The table of scores, and how sure those of the chosen boundary are; nothing where there are none.
+pub fn scores(report: &Report) -> String {
+    let Some(metrics) = &report.metrics else { return String::new() };
+    let mut text = format!("\n{}:\n{:>9}", headline(metrics), "boundary");
+    let whole = metrics.boundaries.last();
+    for score in whole.iter().flat_map(|whole| &whole.scores) {
+        let _ = write!(text, "{:>12}", score.metric.name());
+    }
+    text.push('\n');
+    for (place, row) in metrics.boundaries.iter().enumerate() {
+        text += &line(row, place + 1 == metrics.boundaries.len());
+    }
+    text + &cut_off(metrics) + &bounds(metrics)
+}
+
+fn headline(metrics: &TaskMetrics) -> String {
+    let on = match metrics.on {
+        SampleSet::HeldOut => "held-out samples",
+        SampleSet::Choosing => "samples that also choose",
+    };
+    format!("answers to {} {on}, greedy, at most {} tokens each", metrics.samples, metrics.max_new_tokens)
+}
+
+/// Scores, each with its difference to the whole adapter's.
+fn line(row: &BoundaryScores, is_whole: bool) -> String {
+    let mut line = format!("{:>9}", row.boundary);
+    for score in &row.scores {
+        let difference = if is_whole { String::new() } else { format!("{:+.1}", score.to_whole.difference) };
+        let _ = write!(line, " {:>5.1} {difference:>5}", score.score);
+    }
+    if row.written {
+        line += "  ◀ chosen";
+    }
+    line.trim_end().to_string() + "\n"
+}
+
+fn cut_off(metrics: &TaskMetrics) -> String {
+    let cut = metrics.boundaries.iter().filter(|row| row.cut_off > 0);
+    let cut: Vec<String> = cut.map(|row| format!("{} at {}", row.cut_off, row.boundary)).collect();
+    if cut.is_empty() { String::new() } else { format!("answers without an end: {}\n", cut.join(", ")) }
+}
+
+/// Between which bounds the differences of the chosen boundary lie.
+fn bounds(metrics: &TaskMetrics) -> String {
+    let is_whole = metrics.boundaries.last().is_some_and(|whole| whole.written);
+    let Some(row) = metrics.written().filter(|_| !is_whole) else { return String::new() };
+    let bounds: Vec<String> = row
+        .scores
+        .iter()
+        .filter_map(|score| Some((score, score.to_whole.difference_at_least?, score.to_whole.difference_at_most?)))
+        .map(|(score, least, most)| format!("{:>12}  {least:+.1} to {most:+.1}\n", score.metric.name()))
+        .collect();
+    if bounds.is_empty() {
+        return String::new();
+    }
+    let confidence = percent(metrics.confidence);
+    format!("the chosen one to the whole adapter, each bound with {confidence} % confidence:\n{}", bounds.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{Difference, Metric};
+    use crate::report::metrics::MetricScore;
+
+    fn metrics() -> TaskMetrics {
+        let all = [Metric::ExactMatch, Metric::F1, Metric::RougeL, Metric::Bleu, Metric::Chrf];
+        let row = |boundary, score: f64, cut_off| {
+            let difference = score - 100.0;
+            let (least, most) = (Some(difference - 5.0), Some(difference + 5.0));
+            let to_whole = Difference { difference, difference_at_least: least, difference_at_most: most };
+            let scores = all.map(|metric| MetricScore { metric, score, to_whole }).into();
+            BoundaryScores { boundary, written: boundary == 19, scores, cut_off }
+        };
+        let (on, samples, max_new_tokens, confidence) = (SampleSet::HeldOut, 200, 128, 0.95);
+        let boundaries = vec![row(0, 0.0, 12), row(19, 65.25, 0), row(30, 100.0, 0)];
+        TaskMetrics { on, samples, max_new_tokens, confidence, boundaries, examples: Vec::new() }
+    }
+
+    #[test]
+    fn five_metrics_fit_into_eighty_columns() {
+        let metrics = metrics();
+        let row = line(&metrics.boundaries[1], false);
+        assert!(row.starts_with("       19  65.2 -34.8"), "{row}");
+        assert!(row.ends_with("◀ chosen\n") && row.chars().count() <= 80, "{row}");
+        assert!(headline(&metrics).chars().count() <= 80);
+        assert!(line(&metrics.boundaries[2], true).starts_with("       30 100.0"));
+    }
+
+    #[test]
+    fn bounds_and_endless_answers_are_told() {
+        assert_eq!(cut_off(&metrics()), "answers without an end: 12 at 0\n");
+        let told = bounds(&metrics());
+        assert!(told.contains(" exact-match  -39.8 to -29.8\n"), "{told}");
+        let mut whole = metrics();
+        whole.boundaries.iter_mut().for_each(|row| row.written = row.boundary == 30);
+        assert!(bounds(&whole).is_empty(), "there is nothing to compare");
+    }
+}

@@ -1,0 +1,83 @@
+//! The last answer of a sample as a task: what it is generated from, where it ends, and what it should be.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+
+use super::{Sample, TextModel};
+use crate::error::{MetricError, Result};
+use crate::generate::Prompt;
+
+/// A question to a model, with the text that answers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    pub prompt: Prompt,
+    pub reference: String,
+}
+
+impl Task {
+    /// Takes the last answer of a sample, which the tokens before it are to lead to. `stops` are the tokens that end answers
+    /// of the model; the answer's own end is one too.
+    ///
+    /// The reference is made of tokens again, as the prediction is, so that both have gone through the same tokenizer.
+    pub fn new(sample: &Sample, text: &TextModel, stops: &BTreeSet<u32>, path: &Path) -> Result<Self> {
+        let answer = last_answer(sample);
+        if answer.start == 0 {
+            return Err(MetricError::NoPrompt { path: path.into(), line: sample.line }.into());
+        }
+        let (before, answer) = (&sample.ids[..answer.start], &sample.ids[answer]);
+        let mut stops = stops.clone();
+        stops.extend(own_end(answer, text)?);
+        let reference = text.decode(until_stop(answer, &stops))?;
+        Ok(Self { prompt: Prompt { ids: before.into(), stops }, reference })
+    }
+
+    /// The text of generated tokens.
+    pub fn text_of(&self, ids: &[u32], text: &TextModel) -> Result<String> {
+        text.decode(until_stop(ids, &self.prompt.stops))
+    }
+}
+
+/// The last run of scored tokens; from 0 on where no token before it is not scored.
+fn last_answer(sample: &Sample) -> Range<usize> {
+    let end = sample.scored.iter().rposition(|&scored| scored).map_or(0, |last| last + 1);
+    let start = sample.scored[..end].iter().rposition(|&scored| !scored).map_or(0, |before| before + 1);
+    start..end
+}
+
+/// The special token that ends an answer, where it has one: a chat template's need not be that of the model. White space may
+/// follow it.
+fn own_end(answer: &[u32], text: &TextModel) -> Result<Option<u32>> {
+    let Some(place) = answer.iter().rposition(|&id| text.is_special(id)) else { return Ok(None) };
+    let rest = text.decode(&answer[place + 1..])?;
+    Ok(rest.trim().is_empty().then_some(answer[place]))
+}
+
+fn until_stop<'a>(ids: &'a [u32], stops: &BTreeSet<u32>) -> &'a [u32] {
+    let end = ids.iter().position(|id| stops.contains(id)).unwrap_or(ids.len());
+    &ids[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(scored: &[bool]) -> Sample {
+        Sample { ids: (0..scored.len() as u32).collect(), scored: scored.into(), line: 7 }
+    }
+
+    #[test]
+    fn the_last_answer_is_the_last_run_of_scored_tokens() {
+        assert_eq!(last_answer(&sample(&[false, true, true, false, true, false])), 4..5);
+        assert_eq!(last_answer(&sample(&[false, true, true])), 1..3);
+        assert_eq!(last_answer(&sample(&[true, true])), 0..2);
+    }
+
+    #[test]
+    fn answers_end_before_a_stop() {
+        let stops = BTreeSet::from([2, 9]);
+        assert_eq!(until_stop(&[1, 3, 2, 4], &stops), [1, 3]);
+        assert_eq!(until_stop(&[1, 3], &stops), [1, 3]);
+        assert!(until_stop(&[9], &stops).is_empty());
+    }
+}
