@@ -9,8 +9,9 @@ mod prepare;
 mod scale;
 mod steps;
 mod subset;
+mod written;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::adapter::keys::is_of_tower;
 use crate::adapter::reduce::Step;
@@ -18,17 +19,18 @@ use crate::adapter::{Adapter, Cut};
 use crate::base::{self, BasePath};
 use crate::choice::{self, Choice};
 use crate::error::{BaseError, ChoiceError, Result};
-use crate::files;
 use crate::kernel::Arithmetic;
-use crate::model::{Ends, Family, Model};
-use crate::report::{ChoiceOptions, Report, SCHEMA_VERSION, Tool, WorkDone};
+use crate::model::{Ends, Model};
+use crate::report::{ChoiceOptions, Report, WorkDone};
 use crate::samples::ReadOptions;
 use crate::search;
 use crate::settings::{self, Grain, HeldOutFrom, Scaling};
-use crate::sweep::{self, Curve, Profile, Watch};
+use crate::sweep::{self, Curve, Watch};
 use alternatives::Given;
 use choosing::Chosen;
 use steps::Chain;
+use written::Written;
+pub use written::{write, write_cut, write_reduced};
 
 /// Everything that an evaluation needs to know.
 #[derive(Debug)]
@@ -89,20 +91,6 @@ impl Evaluation {
     }
 }
 
-/// What is written of an adapter.
-struct Written {
-    selection: Profile,
-    scale: f64,
-    family: &'static Family,
-}
-
-impl Written {
-    fn cut_of<'a>(&self, adapter: &'a Adapter) -> Result<Cut<'a>> {
-        let keeps = |layer, module: &str| self.selection.at(layer).in_module(module, self.family) != 0.0;
-        Cut::keeping(adapter, keeps)?.scaled(self.scale)
-    }
-}
-
 /// Reads everything, runs the sweep and chooses.
 pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let adapter = Adapter::open(&base::find(&request.adapter, None)?, None)?;
@@ -132,7 +120,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let found = scale::find(&given, choice.clone(), full, allowed, &mut *watch)?;
     let alternatives = alternatives::find(&given, choice.boundary, &found, &mut *watch)?;
     let (choice, row) = (found.choice, &found.written);
-    let written = Written { selection: row.selection.clone(), scale: row.scale, family: model.config.family };
+    let written = Written::new(row, &model);
     let checked = match held_out {
         Some(held_out) => {
             let profiles = alternatives.iter().map(|row| row.profile()).collect();
@@ -145,33 +133,17 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         None => None,
     };
     let on_held_out = checked.as_ref().map(|checked| (&checked.answers[..], &checked.scores[..]));
-    let cut = match choice.boundary {
-        0 => None,
-        _ => Some(written.cut_of(&adapter)?),
-    };
-    let mut output = cut.as_ref().map(|cut| describe::output(&adapter, cut));
-    let chain = match &cut {
-        Some(cut) if !request.steps.is_empty() => Some(Chain::make(&adapter, cut, &request.steps)?),
-        _ => None,
-    };
-    let mut steps_done = Vec::new();
-    if let (Some(chain), Some(output)) = (&chain, &mut output) {
-        let (base, whole) = (given.below(0).scores, given.whole().scores);
-        let mut sets = vec![steps::Samples {
-            samples,
-            answers: &curve.answers,
-            base: &base,
-            cut: &found.written.scores,
-            whole: &whole,
-        }];
-        sets.extend(held_out.iter().zip(&checked).map(|(held_out, checked)| checked.as_samples(held_out)));
-        steps_done = chain.evaluate(&model, &sets, request, watch)?;
-        (output.tensors_after, output.bytes_after) = Cut::whole(chain.last())?.kept_size();
-    }
+    let (base_scores, whole_scores) = (given.below(0).scores, given.whole().scores);
+    let mut sets = vec![steps::Samples {
+        samples,
+        answers: &curve.answers,
+        base: &base_scores,
+        cut: &row.scores,
+        whole: &whole_scores,
+    }];
+    sets.extend(held_out.iter().zip(&checked).map(|(held_out, checked)| checked.as_samples(held_out)));
+    let made = written::make(&adapter, &written, &model, &sets, request, watch)?;
     let report = Report {
-        schema_version: SCHEMA_VERSION,
-        tool: Tool::THIS,
-        adapter: describe::adapter(&request.adapter, &adapter)?,
         base: Some(describe::base(request, &adapter, &model)?),
         samples: Some(choosing.description.clone()),
         options: Some(ChoiceOptions {
@@ -198,71 +170,13 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
         scale: found.report,
         held_out: checked.map(|checked| checked.report),
         metrics,
-        output,
-        steps: steps_done,
+        output: made.output,
+        steps: made.steps,
         layers: describe::layers(&adapter, &written.selection)?,
         changed: describe::changed(choosing, &curve, &found.written.scores),
+        ..Report::of(describe::adapter(&request.adapter, &adapter)?)
     };
-    Ok(Evaluation { adapter, base, curve, choice, report, written, chain })
-}
-
-/// Writes a cut that was not evaluated, and the report of it. The input is hashed while it is copied: one takes about
-/// as long as the other.
-pub fn write_cut(name: &str, adapter: &Adapter, cut: &Cut, output: &Path) -> Result<Report> {
-    let staging = files::Staging::beside(output)?;
-    let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(&staging));
-    written?;
-    let report = report?;
-    staging.json(crate::report::REPORT_NAME, &report)?;
-    staging.publish()?;
-    Ok(report)
-}
-
-/// As [`write_cut`], after `steps`.
-pub fn write_reduced(name: &str, adapter: &Adapter, cut: &Cut, steps: &[Step], output: &Path) -> Result<Report> {
-    let chain = Chain::make(adapter, cut, steps)?;
-    let last = Cut::whole(chain.last())?;
-    let mut report = report_of_cut(name, adapter, cut)?;
-    report.steps = chain.describe()?;
-    if let Some(output) = &mut report.output {
-        (output.tensors_after, output.bytes_after) = last.kept_size();
-    }
-    write(&last, &report, output)?;
-    Ok(report)
-}
-
-fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
-    Ok(Report {
-        schema_version: SCHEMA_VERSION,
-        tool: Tool::THIS,
-        adapter: describe::adapter(name, adapter)?,
-        base: None,
-        samples: None,
-        options: None,
-        curve: Vec::new(),
-        probability: Vec::new(),
-        dropped: Vec::new(),
-        work: None,
-        chosen: None,
-        stability: Vec::new(),
-        subset: None,
-        scale: None,
-        alternatives: Vec::new(),
-        held_out: None,
-        metrics: None,
-        output: Some(describe::output(adapter, cut)),
-        steps: Vec::new(),
-        layers: Vec::new(),
-        changed: Vec::new(),
-    })
-}
-
-/// Writes a cut and its report as a new folder: all of it, or nothing.
-pub fn write(cut: &Cut, report: &Report, output: &Path) -> Result<()> {
-    let staging = files::Staging::beside(output)?;
-    cut.write(&staging)?;
-    staging.json(crate::report::REPORT_NAME, &report.without_texts())?;
-    staging.publish()
+    Ok(Evaluation { adapter, base, curve, choice, report, written, chain: made.chain })
 }
 
 fn find_base(request: &Request, adapter: &Adapter) -> Result<BasePath> {

@@ -90,6 +90,33 @@ pub struct Report {
 }
 
 impl Report {
+    /// A report that knows nothing but its adapter.
+    pub fn of(adapter: AdapterInput) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            tool: Tool::THIS,
+            adapter,
+            base: None,
+            samples: None,
+            options: None,
+            curve: Vec::new(),
+            probability: Vec::new(),
+            dropped: Vec::new(),
+            work: None,
+            chosen: None,
+            stability: Vec::new(),
+            subset: None,
+            scale: None,
+            alternatives: Vec::new(),
+            held_out: None,
+            metrics: None,
+            output: None,
+            steps: Vec::new(),
+            layers: Vec::new(),
+            changed: Vec::new(),
+        }
+    }
+
     /// The report as it lies in an adapter's folder. Such folders are published, and samples need not be public.
     pub fn without_texts(&self) -> Self {
         let mut report = self.clone();

@@ -1,0 +1,103 @@
+//! From what was chosen to what is written: the cut, the steps after it, and the folder with its report.
+
+use std::path::Path;
+
+use super::alternatives::Row;
+use super::steps::{Chain, Samples};
+use super::{Request, describe};
+use crate::adapter::reduce::Step;
+use crate::adapter::{Adapter, Cut};
+use crate::error::Result;
+use crate::files;
+use crate::model::{Family, Model};
+use crate::report::{Output, Report, StepDone};
+use crate::sweep::{Profile, Watch};
+
+/// What is written of an adapter.
+pub struct Written {
+    pub selection: Profile,
+    scale: f64,
+    family: &'static Family,
+}
+
+impl Written {
+    /// A row of what was evaluated.
+    pub fn new(row: &Row, model: &Model) -> Self {
+        Self { selection: row.selection.clone(), scale: row.scale, family: model.config.family }
+    }
+
+    pub fn cut_of<'a>(&self, adapter: &'a Adapter) -> Result<Cut<'a>> {
+        let keeps = |layer, module: &str| self.selection.at(layer).in_module(module, self.family) != 0.0;
+        Cut::keeping(adapter, keeps)?.scaled(self.scale)
+    }
+}
+
+/// What was made of an adapter, as far as there is anything to write.
+#[derive(Default)]
+pub struct Made {
+    pub output: Option<Output>,
+    /// The adapters after the cut and each step, if there are steps.
+    pub chain: Option<Chain>,
+    pub steps: Vec<StepDone>,
+}
+
+/// Cuts an adapter and takes the steps that are asked for, each evaluated on all `sets` of samples.
+pub fn make(
+    adapter: &Adapter,
+    written: &Written,
+    model: &Model,
+    sets: &[Samples],
+    request: &Request,
+    watch: Watch,
+) -> Result<Made> {
+    if written.selection.layers().is_empty() {
+        return Ok(Made::default());
+    }
+    let cut = written.cut_of(adapter)?;
+    let mut output = describe::output(adapter, &cut);
+    if request.steps.is_empty() {
+        return Ok(Made { output: Some(output), ..Made::default() });
+    }
+    let chain = Chain::make(adapter, &cut, &request.steps)?;
+    let steps = chain.evaluate(model, sets, request, watch)?;
+    (output.tensors_after, output.bytes_after) = Cut::whole(chain.last())?.kept_size();
+    Ok(Made { output: Some(output), chain: Some(chain), steps })
+}
+
+/// Writes a cut that was not evaluated, and the report of it. The input is hashed while it is copied: one takes about
+/// as long as the other.
+pub fn write_cut(name: &str, adapter: &Adapter, cut: &Cut, output: &Path) -> Result<Report> {
+    let staging = files::Staging::beside(output)?;
+    let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(&staging));
+    written?;
+    let report = report?;
+    staging.json(crate::report::REPORT_NAME, &report)?;
+    staging.publish()?;
+    Ok(report)
+}
+
+/// As [`write_cut`], after `steps`.
+pub fn write_reduced(name: &str, adapter: &Adapter, cut: &Cut, steps: &[Step], output: &Path) -> Result<Report> {
+    let chain = Chain::make(adapter, cut, steps)?;
+    let last = Cut::whole(chain.last())?;
+    let mut report = report_of_cut(name, adapter, cut)?;
+    report.steps = chain.describe()?;
+    if let Some(output) = &mut report.output {
+        (output.tensors_after, output.bytes_after) = last.kept_size();
+    }
+    write(&last, &report, output)?;
+    Ok(report)
+}
+
+fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
+    let output = Some(describe::output(adapter, cut));
+    Ok(Report { output, ..Report::of(describe::adapter(name, adapter)?) })
+}
+
+/// Writes a cut and its report as a new folder: all of it, or nothing.
+pub fn write(cut: &Cut, report: &Report, output: &Path) -> Result<()> {
+    let staging = files::Staging::beside(output)?;
+    cut.write(&staging)?;
+    staging.json(crate::report::REPORT_NAME, &report.without_texts())?;
+    staging.publish()
+}
