@@ -31,6 +31,13 @@ pub enum Kept {
     LargestEffect,
 }
 
+impl Kept {
+    /// Whether these are as many layers as were chosen, but other ones.
+    pub fn is_other_layers(self) -> bool {
+        !matches!(self, Kept::Everything | Kept::Lowest | Kept::Subset)
+    }
+}
+
 /// The controls for keeping `count` of the adapter's `layers`, given their ‖ΔW‖ (none where the adapter has no such norms) and
 /// their effects on the hidden states.
 pub fn controls(

@@ -97,8 +97,10 @@ impl Report {
 
 impl Alternative {
     /// Whether this is surely better than what is written: on held-out samples if there are any, else on those that choose.
+    /// The adapter as it came is what everything is measured with, and no alternative to it.
     pub fn wins(&self) -> bool {
-        !self.written && self.held_out.as_ref().unwrap_or(&self.samples).is_surely_better()
+        let as_it_came = self.kept == Kept::Everything && self.scale == 1.0;
+        !self.written && !as_it_came && self.held_out.as_ref().unwrap_or(&self.samples).is_surely_better()
     }
 
     /// What it is, for people.

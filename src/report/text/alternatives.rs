@@ -60,9 +60,10 @@ pub fn finding(alternatives: &[Alternative]) -> Option<String> {
     let winning = alternatives.iter().filter(|alternative| alternative.wins());
     let best = winning.min_by(|a, b| loss(a).total_cmp(&loss(b)))?;
     let on = if best.held_out.is_some() { "the held-out samples" } else { "the samples" };
+    let (name, others) =
+        (best.name(), if best.kept.is_other_layers() { "; `--search subset` looks for such" } else { "" });
     Some(format!(
-        "`{}` is surely better on {on} than what is written, `{}`: loss {:.4} instead of {:.4}",
-        best.name(),
+        "`{name}` is surely better on {on} than what is written, `{}`: loss {:.4} instead of {:.4}{others}",
         written.name(),
         loss(best),
         loss(written)

@@ -139,7 +139,7 @@ pub fn finding(verdict: &HeldOutVerdict, options: &ChoiceOptions) -> String {
     let (difference, margin) = (verdict.difference, verdict.margin);
     let most = verdict.difference_at_most.map_or("unknown".into(), |most| format!("{most:+.4}"));
     let confidence = percent(options.confidence);
-    if verdict.chosen.boundary == verdict.whole.boundary {
+    if verdict.chosen == verdict.whole {
         "the whole adapter is kept, so there is nothing to confirm".into()
     } else if verdict.confirmed {
         format!(
