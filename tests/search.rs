@@ -132,6 +132,27 @@ fn the_search_chooses_as_all_evaluations_would() {
     }
 }
 
+/// Where every boundary holds, the lowest is the choice; where the adapter gains nothing, the base model is.
+#[test]
+fn the_search_goes_down_to_the_end_if_all_boundaries_hold() {
+    let noise = Noise::read();
+    let options = choice::Options::default();
+    for samples in [16, 40, 160] {
+        let mut random = fastrand::Rng::with_seed(samples as u64);
+        let mut curve = simulate(1, samples, &noise, &mut random);
+        for boundary in 0..=LAYERS {
+            let mean = if boundary == 0 { 3.0 } else { 2.0 - 0.01 * (LAYERS - boundary) as f64 };
+            let losses = curve.answers.iter().map(|&tokens| mean * tokens as f64 + 0.001 * random.f64());
+            curve.points[boundary].per_sample = losses.collect();
+        }
+        assert_eq!(choose(&curve, &options, |_| true).boundary, 1);
+        assert_eq!(searched(&curve, &options, 0).0, 1, "{samples} samples");
+        curve.points[0].per_sample = curve.answers.iter().map(|&tokens| 1.5 * tokens as f64).collect();
+        assert_eq!(choose(&curve, &options, |_| true).boundary, 0);
+        assert_eq!(searched(&curve, &options, 0).0, 0, "{samples} samples, no gain");
+    }
+}
+
 /// What the search did evaluate on all samples is what the exhaustive sweep gives.
 #[test]
 fn figures_of_the_search_are_those_of_the_sweep() {

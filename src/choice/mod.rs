@@ -146,6 +146,26 @@ pub fn verdicts(curve: &Curve, options: &Options) -> Vec<Verdict> {
         .collect()
 }
 
+/// What `smallest` may give up, in nats per answer token.
+pub fn margin(verdicts: &[Verdict], options: &Options) -> f64 {
+    let gain = verdicts[0].loss - verdicts[verdicts.len() - 1].loss;
+    options.margin * gain.max(0.0)
+}
+
+/// The boundary that `smallest` arrives at among those that `allowed` admits: it goes from the top down and stops above the
+/// first that does not hold. Each test is made only if all before it were passed, so that the confidence of one is that of
+/// the choice. The whole adapter, the last verdict, always holds.
+pub fn lowest_that_holds<'a>(
+    verdicts: &'a [Verdict],
+    options: &Options,
+    allowed: impl Fn(usize) -> bool,
+) -> Option<&'a Verdict> {
+    let (margin, whole) = (margin(verdicts, options), verdicts[verdicts.len() - 1].boundary);
+    let holds =
+        |verdict: &&Verdict| verdict.boundary == whole || verdict.difference_at_most.is_some_and(|most| most <= margin);
+    verdicts.iter().rev().filter(|verdict| allowed(verdict.boundary)).take_while(holds).last()
+}
+
 /// Chooses among the boundaries that `allowed` admits (limits on layers or bytes).
 ///
 /// A rule may arrive at boundary 0, an adapter without layers: then the adapter does not help, and there is nothing to
@@ -165,24 +185,21 @@ pub fn choose(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bool)
         Rule::Best if options.one_standard_error => as_good_as(lowest, &candidates, curve),
         Rule::Best => (lowest, "it has the lowest loss on the samples".to_string()),
         Rule::Smallest => {
-            let gain = verdicts[0].loss - whole.loss;
-            let margin = options.margin * gain.max(0.0);
-            let holds = |verdict: &&&Verdict| {
-                verdict.boundary == whole.boundary || verdict.difference_at_most.is_some_and(|most| most <= margin)
-            };
-            // From the top down, to the first that does not hold: each test is made only if all before it were passed, so that
-            // the confidence of one is that of the choice.
-            match candidates.iter().rev().take_while(holds).last() {
+            let margin = margin(&verdicts, options);
+            match lowest_that_holds(&verdicts, options, &allowed) {
                 Some(verdict) if verdict.boundary == whole.boundary => {
-                    (*verdict, "no smaller boundary can be shown to be as good, so everything is kept".to_string())
+                    (verdict, "no smaller boundary can be shown to be as good".to_string())
                 }
-                Some(verdict) => (*verdict, not_worse(verdict, options, margin)),
-                None => (
-                    lowest,
-                    "no boundary within the limit can be shown to be as good as the whole adapter; this one has the \
-                     lowest loss within it"
-                        .to_string(),
-                ),
+                Some(verdict) => (verdict, not_worse(verdict, options, margin)),
+                None => {
+                    // The adapter does help, if not as far as it may be kept.
+                    let helps = whole.loss < verdicts[0].loss;
+                    let kept = candidates.iter().copied().filter(|verdict| !helps || verdict.boundary > 0);
+                    let lowest = kept.min_by(|a, b| a.loss.total_cmp(&b.loss)).unwrap_or(lowest);
+                    let reason = "the highest boundary within the limit cannot be shown to be as good as the whole adapter; this one \
+                                  has the lowest loss within it";
+                    (lowest, reason.to_string())
+                }
             }
         }
     };

@@ -8,7 +8,7 @@ use super::alternatives::{Given, Row};
 use crate::choice::compare::mean;
 use crate::choice::scale::{ScalePoint, Scaled, ScaledBoundary, Tuning};
 use crate::choice::stability::{Share, stability};
-use crate::choice::{self, Choice, Rule, percent, verdicts};
+use crate::choice::{self, Choice, Rule, lowest_that_holds, percent, verdicts};
 use crate::error::Result;
 use crate::report::ScaleChoice;
 use crate::settings::Scaling;
@@ -63,7 +63,7 @@ fn tuned_together(unscaled: Found, given: &Given, allowed: impl Fn(usize) -> boo
     // What is given, read elsewhere or found part by part is not looked for again among boundaries.
     let is_fixed = given.request.choice.rule.needs_no_losses() || given.request.subset.is_some();
     let joint = if is_fixed { None } else { joint(given, tuned, &allowed, watch)? };
-    match joint.filter(|joint| joint.beats(unscaled.choice.boundary, &tuned.chosen, given)) {
+    match joint.filter(|joint| joint.beats(unscaled.choice.boundary, &tuned.chosen, given, &allowed)) {
         None => {
             let written = unscaled.written.scaled(&tuned.chosen);
             let reason = reason(tuned.chosen.scale(), given.request.choice.confidence);
@@ -170,14 +170,14 @@ impl Joint {
     }
 
     /// Whether the rule prefers this to the boundary chosen at full strength, at its best scale.
-    fn beats(&self, boundary: usize, scaled: &Scaled, given: &Given) -> bool {
+    fn beats(&self, boundary: usize, scaled: &Scaled, given: &Given, allowed: impl Fn(usize) -> bool) -> bool {
         match given.request.choice.rule {
             Rule::Smallest => {
                 let verdicts = verdicts(&self.curve, &given.request.choice);
-                let gain = verdicts[0].loss - verdicts[verdicts.len() - 1].loss;
-                let margin = given.request.choice.margin * gain.max(0.0);
-                let own = verdicts.iter().find(|verdict| verdict.boundary == self.choice.boundary);
-                let holds = own.and_then(|own| own.difference_at_most).is_some_and(|most| most <= margin);
+                let held = lowest_that_holds(&verdicts, &given.request.choice, |boundary| {
+                    boundary < self.measure() && allowed(boundary)
+                });
+                let holds = held.is_some_and(|verdict| verdict.boundary == self.choice.boundary);
                 holds && self.choice.boundary < boundary
             }
             _ => self.choice.loss < mean(&scaled.scores.per_sample, &given.curve.answers),

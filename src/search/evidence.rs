@@ -24,6 +24,8 @@ pub struct Evidence<'a> {
     pub error: f64,
     /// How often boundaries are judged.
     pub looks: usize,
+    /// How many boundaries there are.
+    pub candidates: usize,
     /// The answer tokens of all samples, in the order in which they are seen.
     pub tokens: &'a [usize],
     /// Losses by boundary, in that order.
@@ -83,8 +85,8 @@ impl Evidence<'_> {
     /// accepted.
     fn excess_over_margin(&self, boundary: usize, losses: &[f64]) -> Predicted {
         let (m, n) = (losses.len(), self.tokens.len());
-        // By itself and by two neighbours, in both directions.
-        let quantile = self.quantile(m, 2 * 3);
+        // By itself and by two neighbours, in both directions; each of the boundaries may be judged wrongly.
+        let quantile = self.quantile(m, 2 * 3 * self.candidates);
         let mut predicted = self.predict(&self.judged(losses), quantile);
         // What a boundary will give that has seen all samples is known, and neighbours differ by little.
         for others in self.complete_neighbours(boundary) {

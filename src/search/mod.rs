@@ -186,40 +186,60 @@ impl<'a> Search<'a> {
         self.candidates[self.candidates.len() - 1]
     }
 
-    /// What may still be chosen after the samples seen, with the ends, with which all is measured; and the floor.
+    /// What still has to be evaluated after the samples seen, with the ends, with which all is measured; and the floor.
     fn judged(&self) -> (BTreeSet<usize>, Option<usize>) {
         let tokens: Vec<usize> = self.order.iter().map(|&place| self.answers[place]).collect();
         let evidence = Evidence {
             choice: self.choice,
             error: self.options.error,
             looks: self.looks.len(),
+            candidates: self.candidates.len(),
             tokens: &tokens,
             losses: &self.losses,
             ends: (self.candidates[0], self.whole()),
         };
-        let is_out = |boundary: &usize| !self.is_end(*boundary) && evidence.rules_out(*boundary);
+        match self.choice.rule {
+            Rule::Smallest => self.descended(&evidence),
+            _ => (self.raced(&evidence), None),
+        }
+    }
+
+    /// `best` takes any boundary: those stay that may still be it, and what lies between them joins once they have seen all.
+    fn raced(&self, evidence: &Evidence) -> BTreeSet<usize> {
+        let may_win = |boundary: &usize| self.is_end(*boundary) || !evidence.rules_out(*boundary);
+        // What was ruled out once stays out, so that the looks are as many as the error is divided among.
+        let mut alive: BTreeSet<usize> = self.alive.iter().copied().filter(may_win).collect();
+        if self.have_seen_all(&alive) {
+            let unseen = self.candidates.iter().copied().filter(|&boundary| self.seen(boundary) == 0);
+            alive.extend(unseen.filter(may_win));
+        }
+        alive
+    }
+
+    /// `smallest` goes down from the whole adapter to the first boundary that does not hold, the floor. Only what is above it
+    /// counts, and what surely holds there needs no more samples, but for the lowest, which is the choice.
+    fn descended(&self, evidence: &Evidence) -> (BTreeSet<usize>, Option<usize>) {
+        let fails = |boundary: &usize| *boundary != self.whole() && evidence.rules_out(*boundary);
         let (seen, unseen): (Vec<usize>, Vec<usize>) =
             self.candidates.iter().copied().partition(|&boundary| self.seen(boundary) > 0);
-        let goes_on = |boundary: &usize, floor: Option<usize>| match self.choice.rule {
-            _ if self.is_end(*boundary) => true,
-            Rule::Smallest => Some(*boundary) > floor && !evidence.holds(*boundary),
-            _ => !is_out(boundary),
-        };
-        let mut floor = seen.iter().copied().filter(is_out).max().max(self.floor);
-        // What was ruled out once stays out, so that the looks are as many as the error is divided among.
-        let was_alive = |boundary: &usize| self.choice.rule == Rule::Smallest || self.alive.contains(boundary);
-        let mut alive: BTreeSet<usize> =
-            seen.into_iter().filter(|boundary| was_alive(boundary) && goes_on(boundary, floor)).collect();
-        let all_seen = |alive: &BTreeSet<usize>| alive.iter().all(|&boundary| self.seen(boundary) == self.order.len());
-        if all_seen(&alive) {
-            floor = unseen.iter().copied().filter(is_out).max().max(floor);
-            alive.extend(unseen.into_iter().filter(|boundary| goes_on(boundary, floor)));
+        let floor = seen.iter().copied().filter(fails).max().max(self.floor);
+        let is_open =
+            |boundary: &usize| self.is_end(*boundary) || Some(*boundary) > floor && !evidence.holds(*boundary);
+        let mut alive: BTreeSet<usize> = seen.into_iter().filter(is_open).collect();
+        if self.have_seen_all(&alive) {
+            // The line between neighbours decides nothing: the highest that seems to fail is evaluated before all below it
+            // are given up.
+            let seems_to_fail = unseen.iter().copied().filter(fails).max();
+            alive.extend(unseen.into_iter().filter(|boundary| is_open(boundary) && Some(*boundary) >= seems_to_fail));
         }
-        if all_seen(&alive) && self.choice.rule == Rule::Smallest {
-            // All the others hold: the lowest of them is the choice.
+        if self.have_seen_all(&alive) {
             alive.extend(self.candidates.iter().copied().find(|&boundary| Some(boundary) > floor));
         }
         (alive, floor)
+    }
+
+    fn have_seen_all(&self, boundaries: &BTreeSet<usize>) -> bool {
+        boundaries.iter().all(|&boundary| self.seen(boundary) == self.order.len())
     }
 }
 
