@@ -260,6 +260,8 @@ pub enum ChoiceError {
     AdapterDoesNotHelp { rule: &'static str },
     #[error("boundary {boundary} is not between 1 and {layers}, the number of layers")]
     OutOfRange { boundary: usize, layers: usize },
+    #[error("boundary {boundary} keeps no layer: the lowest of the adapter is layer {lowest}")]
+    KeepsNothing { boundary: usize, lowest: usize },
     #[error("`{flag} {given}` is not a share from {least} to below 1")]
     NotAShare { flag: &'static str, given: String, least: f64 },
     #[error("`--one-standard-error` does not go with the rule `{rule}`")]

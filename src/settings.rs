@@ -46,7 +46,7 @@ pub enum Scaling {
     By(f64),
 }
 
-/// Parses `tune` or a number above 0.
+/// Parses `tune` or a scale.
 pub fn parse_scaling(text: &str) -> std::result::Result<Scaling, String> {
     match text {
         "tune" => Ok(Scaling::Tune),
@@ -54,10 +54,10 @@ pub fn parse_scaling(text: &str) -> std::result::Result<Scaling, String> {
     }
 }
 
-/// Parses a number above 0.
+/// Parses a scale: far from 1, an adapter is nothing or noise.
 pub fn parse_scale(text: &str) -> std::result::Result<f64, String> {
-    let scale = text.parse::<f64>().ok().filter(|scale| *scale > 0.0 && scale.is_finite());
-    scale.ok_or_else(|| format!("`{text}` is no number above 0"))
+    let scale = text.parse::<f64>().ok().filter(|scale| (0.001..=1000.0).contains(scale));
+    scale.ok_or_else(|| format!("`{text}` is no number from 0.001 to 1000"))
 }
 
 /// Enough for most answers: a paragraph. It is what models that do not end their answers cost.

@@ -40,6 +40,19 @@ fn limits_and_best_choose_below_the_limit() {
 }
 
 #[test]
+fn a_boundary_has_to_keep_a_layer() {
+    let folder = TempDir::new().unwrap();
+    let upper = folder.path().join("upper");
+    lora_slim().arg("cut").arg(fixture(ADAPTER)).args(["--keep-layers", "3-5", "-o"]).arg(&upper).assert().success();
+    let mut command = lora_slim();
+    command.arg("slim").arg(&upper).arg("--base").arg(fixture("pico/llama-llama3-rope/base"));
+    command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args(["--boundary", "3", "-o", "out"]);
+    let assert = command.current_dir(folder.path()).assert().code(2);
+    let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(told.contains("the lowest of the adapter is layer 3"), "{told}");
+}
+
+#[test]
 fn what_counts_as_proof_is_the_users_to_say() {
     let report = |more: &[&str]| -> Value {
         let mut command = lora_slim();

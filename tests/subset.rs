@@ -58,6 +58,35 @@ fn what_is_left_is_written_and_measured() {
     assert!(removed >= 8, "only {removed} parts were taken out, the test shows little");
 }
 
+/// Each row is what its name, its layers and its scale say, on the samples that choose and on held-out ones, here the same.
+#[test]
+fn alternatives_to_a_subset_are_what_their_rows_say() {
+    let folder = TempDir::new().unwrap();
+    let samples = fixture("pico/samples.tokens.jsonl");
+    let case = "smollm3";
+    let adapter = fixture("pico").join(case).join("adapter");
+    for more in [&["--controls"][..], &["--scale", "tune"], &["--controls", "--scale", "tune"], &[]] {
+        let test = ["--search", "subset", "--choose", "best", "--test", samples.to_str().unwrap()];
+        let report = slim(folder.path(), case, &[&test[..], more].concat());
+        let rows = report["alternatives"].as_array().unwrap();
+        let written = &rows[0];
+        assert_eq!(written["kept"], "subset", "{more:?}");
+        assert_eq!(report["held_out"]["chosen"]["boundary"], report["chosen"]["boundary"]);
+        for (place, row) in rows.iter().enumerate() {
+            let layers: Vec<String> = row["layers"].as_array().unwrap().iter().map(Value::to_string).collect();
+            let out = folder.path().join(format!("{place}"));
+            let scale = row["scale"].to_string();
+            let mut cut = lora_slim();
+            cut.arg("cut").arg(&adapter).args(["--keep-layers", &layers.join(","), "--scale", &scale, "--force", "-o"]);
+            cut.arg(&out).assert().success();
+            for on in ["samples", "held_out"] {
+                let (said, measured) = (row[on]["loss"].as_f64().unwrap(), loss_of(&out, case));
+                assert!((said - measured).abs() < 1e-5, "{more:?}, {row}: {measured}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_scale_comes_on_top() {
     let folder = TempDir::new().unwrap();

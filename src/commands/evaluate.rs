@@ -118,7 +118,7 @@ fn lower_scores(metrics: &TaskMetrics) -> Option<String> {
         })
         .collect();
     (!fallen.is_empty()).then(|| {
-        let (chosen, whole) = (chosen.boundary, whole.boundary);
+        let (chosen, whole) = (chosen.name(), whole.name());
         format!(
             "generated answers are worse at boundary {chosen} than at {whole}, the whole adapter: {}",
             fallen.join(", ")
@@ -169,6 +169,7 @@ mod tests {
         let scores = |boundary, difference: f64, most| BoundaryScores {
             boundary,
             written: false,
+            name: None,
             scores: vec![MetricScore {
                 metric: Metric::F1,
                 score: 44.0 + difference,

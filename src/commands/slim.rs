@@ -17,6 +17,7 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     inputs.extend(args.evaluate.test.as_deref());
     inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));
     files::check_output(&args.output, &inputs, args.force)?;
+    let boundary = args.evaluate.boundary;
     let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
 
     let evaluation = evaluate::run(args.evaluate, SearchArg::Adaptive, quiet)?;
@@ -26,6 +27,10 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     // Before anything is refused: it tells why.
     page.write(&evaluation, quiet)?;
     if evaluation.choice.boundary == 0 {
+        if let Some(boundary) = boundary {
+            let lowest = evaluation.adapter.layers().first().copied().unwrap_or(0);
+            return Err(ChoiceError::KeepsNothing { boundary, lowest }.into());
+        }
         return Err(ChoiceError::AdapterDoesNotHelp { rule: evaluation.choice.rule.name() }.into());
     }
     if args.dry_run {

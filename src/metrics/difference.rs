@@ -39,7 +39,7 @@ impl Difference {
             .map(|_| on(&mut (0..n).map(|_| random.usize(..n)).collect::<Vec<_>>().into_iter()))
             .collect();
         drawn.sort_by(f64::total_cmp);
-        let rank = ((1.0 - confidence) * (RESAMPLES - 1) as f64).round() as usize;
+        let rank = ((1.0 - confidence) * (RESAMPLES - 1) as f64).floor() as usize;
         let (least, most) = (drawn[rank], drawn[RESAMPLES - 1 - rank]);
         Self { difference, difference_at_least: Some(least), difference_at_most: Some(most) }
     }

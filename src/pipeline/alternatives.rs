@@ -43,20 +43,19 @@ impl Row {
     }
 }
 
-/// What is written, first, and what could have been: the boundary that full strength asks for and the whole adapter, both with
-/// and without a scale, and with `--controls` other layers.
+/// What is written, first, and what could have been: what full strength asks for and the whole adapter, both with and
+/// without a scale, the boundary that parts were taken out below, and with `--controls` other layers.
 pub fn find(given: &Given, boundary: usize, found: &Found, watch: Watch) -> Result<Vec<Row>> {
     let mut rows = vec![found.written.clone()];
-    if found.report.is_none() && !given.request.controls || boundary == 0 {
+    let (full, below, whole) = (&found.full, given.below(boundary), given.whole());
+    let is_boundary = found.report.is_none() && full.selection == below.selection;
+    if boundary == 0 || is_boundary && !given.request.controls {
         return Ok(rows);
     }
-    let (chosen, whole) = (given.below(boundary), given.whole());
-    let scaled = found
-        .tuned
-        .iter()
-        .flat_map(|Tuned { chosen: best, whole: best_whole, .. }| [chosen.scaled(best), whole.scaled(best_whole)]);
-    rows.extend(scaled);
-    rows.extend([chosen, whole]);
+    if let Some(Tuned { chosen, whole: whole_best, .. }) = &found.tuned {
+        rows.extend([full.scaled(chosen), whole.scaled(whole_best)]);
+    }
+    rows.extend([full.clone(), below, whole]);
     if given.request.controls {
         rows.extend(given.controls(&found.written, watch)?);
     }

@@ -30,11 +30,11 @@ impl Checked {
     }
 }
 
-/// Evaluates `profiles`, of which the first is what was chosen, the base model and the whole adapter, and nothing else, on
+/// Evaluates `profiles`, of which the first is what was chosen, by `boundary`, the base model and the whole adapter, and nothing else, on
 /// held-out samples.
 pub fn check(
     held_out: &Prepared,
-    profiles: Vec<Profile>,
+    (boundary, profiles): (usize, Vec<Profile>),
     ends: &Ends,
     request: &Request,
     watch: Watch,
@@ -42,7 +42,6 @@ pub fn check(
     let samples = &held_out.samples;
     let layers = ends.model().config.layers;
     let whole = sweep::candidates(ends.adapter()).last().copied().unwrap_or(0);
-    let boundary = profiles[0].top();
     let all = profiles.into_iter().chain([0, whole].map(|boundary| Profile::below(boundary, layers))).collect();
     let mut scores = sweep::profiles(ends, samples, all, &request.sweep, watch)?;
     let whole_scores = scores.pop().unwrap_or_default();

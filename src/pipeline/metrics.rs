@@ -6,10 +6,12 @@ use super::Request;
 use super::alternatives::{Given, Row};
 use super::prepare::{Inputs, Prepared};
 use crate::choice::Choice;
+use crate::choice::controls::Kept;
 use crate::error::{MetricError, Result};
 use crate::generate::{self, Generated, Prompt};
 use crate::metrics::{Difference, Metric, summed};
 use crate::model::Ends;
+use crate::report::alternatives::scale_text;
 use crate::report::metrics::{BoundaryAnswer, BoundaryScores, ChangedAnswer, MetricScore, SampleSet, TaskMetrics};
 use crate::samples::{Task, TextModel, excerpt};
 use crate::settings::Scoring;
@@ -50,6 +52,7 @@ pub fn tasks<'a>(inputs: &'a Inputs, ends: &Ends, request: &'a Request) -> Resul
 struct Candidate {
     boundary: usize,
     written: bool,
+    name: Option<String>,
     profile: Profile,
 }
 
@@ -57,6 +60,7 @@ struct Candidate {
 struct Answers {
     boundary: usize,
     written: bool,
+    name: Option<String>,
     texts: Vec<String>,
     /// What each of them counts: `[metric][sample]`.
     counts: Vec<Vec<Vec<f64>>>,
@@ -102,11 +106,15 @@ fn candidates(given: &Given, chosen: usize, written: &Row) -> Vec<Candidate> {
         .map(|boundary| Candidate {
             boundary,
             written: is_boundary && boundary == chosen,
+            name: None,
             profile: given.below(boundary).selection,
         })
         .collect();
     if !is_boundary {
-        let own = Candidate { boundary: chosen, written: true, profile: written.profile() };
+        let layers = if written.kept == Kept::Subset { "subset".to_string() } else { chosen.to_string() };
+        let scale = if written.scale == 1.0 { String::new() } else { format!(" × {}", scale_text(written.scale)) };
+        let own =
+            Candidate { boundary: chosen, written: true, name: Some(layers + &scale), profile: written.profile() };
         candidates.insert(candidates.len() - 1, own);
     }
     candidates
@@ -135,7 +143,8 @@ impl Tasks<'_> {
         };
         let counts = self.metrics().iter().map(counts).collect();
         let cut_off = generated.iter().filter(|answer| !answer.stopped).count();
-        Ok(Answers { boundary: candidate.boundary, written: candidate.written, texts, counts, cut_off })
+        let Candidate { boundary, written, name, .. } = candidate;
+        Ok(Answers { boundary: *boundary, written: *written, name: name.clone(), texts, counts, cut_off })
     }
 
     fn scores(&self, one: &Answers, whole: &Answers, confidence: f64) -> BoundaryScores {
@@ -145,7 +154,13 @@ impl Tasks<'_> {
             to_whole: Difference::of(metric, &one.counts[place], &whole.counts[place], confidence),
         };
         let scores = self.metrics().iter().enumerate().map(score).collect();
-        BoundaryScores { boundary: one.boundary, written: one.written, scores, cut_off: one.cut_off }
+        BoundaryScores {
+            boundary: one.boundary,
+            written: one.written,
+            name: one.name.clone(),
+            scores,
+            cut_off: one.cut_off,
+        }
     }
 
     /// The samples that are answered otherwise with the choice: by how much all metrics together fall or rise.

@@ -124,7 +124,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let checked = match held_out {
         Some(held_out) => {
             let profiles = alternatives.iter().map(|row| row.profile()).collect();
-            Some(held_out::check(held_out, profiles, &ends, request, &mut *watch)?)
+            Some(held_out::check(held_out, (choice.boundary, profiles), &ends, request, &mut *watch)?)
         }
         None => None,
     };

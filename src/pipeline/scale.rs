@@ -16,7 +16,7 @@ use crate::sweep::{self, Curve, Point, Profile, Scores, Watch};
 
 /// What tuning has found.
 pub struct Tuned {
-    /// The choice among boundaries at full strength, at its best scale.
+    /// What was chosen at full strength, at its best scale.
     pub chosen: Scaled,
     /// The scales that were tried for it.
     pub tried: Vec<ScalePoint>,
@@ -27,6 +27,8 @@ pub struct Tuned {
 /// A choice with its scale.
 pub struct Found {
     pub choice: Choice,
+    /// What was chosen at full strength.
+    pub full: Row,
     /// What is written.
     pub written: Row,
     pub tuned: Option<Tuned>,
@@ -44,7 +46,7 @@ pub fn find(given: &Given, choice: Choice, full: Row, allowed: impl Fn(usize) ->
         true => Some(tune_both(given, &full, &mut *watch)?),
         false => None,
     };
-    let unscaled = Found { choice, written: full, tuned, report: None, stability: None };
+    let unscaled = Found { choice, written: full.clone(), full, tuned, report: None, stability: None };
     match request.scaling.filter(|_| unscaled.choice.boundary > 0) {
         None => Ok(unscaled),
         Some(Scaling::By(factor)) => {

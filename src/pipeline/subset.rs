@@ -10,6 +10,9 @@ use crate::report::subset::{KeptLayer, Removed, SubsetChoice};
 use crate::settings::Grain;
 use crate::sweep::{Profile, Strength, Watch};
 
+/// The fewest samples that can be halved, each half having a spread.
+const LEAST_SAMPLES: usize = 4;
+
 /// Something that can go: a layer, or a block of one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Part {
@@ -25,6 +28,8 @@ pub fn find(given: &Given, choice: &Choice, grain: Grain, watch: Watch) -> Resul
     if choice.boundary == 0 {
         return Ok((given.below(0), None));
     }
+    // With fewer there is nothing to rank or to test by.
+    let can_test = given.samples.len() >= LEAST_SAMPLES;
     let (base, whole) = (given.below(0).scores, given.whole().scores);
     let answers = &given.curve.answers;
     let halves = Halves::draw(answers.len());
@@ -32,6 +37,9 @@ pub fn find(given: &Given, choice: &Choice, grain: Grain, watch: Watch) -> Resul
     let mut removed = Vec::new();
     loop {
         let parts = given.parts(&row.selection, grain);
+        if parts.len() < 2 || !can_test {
+            break;
+        }
         let without: Vec<Profile> = parts.iter().map(|part| part.taken_from(&row.selection)).collect();
         let order = halves.rank(&given.evaluate(without, &mut *watch)?, answers);
         let taken = steps(parts.len());

@@ -76,6 +76,12 @@ impl Measured {
     }
 }
 
+/// A scale for people: at most four digits behind the point.
+pub fn scale_text(scale: f64) -> String {
+    let text = format!("{scale:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
 /// Right answers on the samples that choose.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Right {
@@ -114,6 +120,6 @@ impl Alternative {
             Kept::LargestNorm => "largest ‖ΔW‖".into(),
             Kept::LargestEffect => "largest effect".into(),
         };
-        if self.scale == 1.0 { name } else { format!("{name} × {}", self.scale) }
+        if self.scale == 1.0 { name } else { format!("{name} × {}", scale_text(self.scale)) }
     }
 }

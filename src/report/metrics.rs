@@ -38,6 +38,9 @@ pub struct BoundaryScores {
     pub boundary: usize,
     /// Whether this is what is (or, after `scan`, would be) written: the chosen boundary, with its scale if it has one.
     pub written: bool,
+    /// What it is called, where that is no boundary at full strength: `16 × 0.5`, `subset`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     pub scores: Vec<MetricScore>,
     /// The answers that did not end within `max_new_tokens` and the model's context.
     pub cut_off: usize,
@@ -70,6 +73,12 @@ pub struct BoundaryAnswer {
     pub boundary: usize,
     pub written: bool,
     pub text: String,
+}
+
+impl BoundaryScores {
+    pub fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.boundary.to_string())
+    }
 }
 
 impl TaskMetrics {

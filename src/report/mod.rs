@@ -117,6 +117,12 @@ impl Report {
         }
     }
 
+    /// Whether the adapter stays as it is.
+    pub fn changes_nothing(&self) -> bool {
+        let same_bytes = self.output.as_ref().is_some_and(|output| output.bytes_after == output.bytes_before);
+        same_bytes && self.scale.as_ref().is_none_or(|scale| scale.scale == 1.0)
+    }
+
     /// The report as it lies in an adapter's folder. Such folders are published, and samples need not be public.
     pub fn without_texts(&self) -> Self {
         let mut report = self.clone();

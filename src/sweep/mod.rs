@@ -121,7 +121,8 @@ pub fn sweep(ends: &[Ends], samples: &[Sample], options: &Options, watch: Watch)
     Ok(curves.into_iter().zip(&sweep.work).map(curve).collect())
 }
 
-/// Evaluates profiles of an adapter on `samples`.
+/// Evaluates profiles of an adapter on `samples`: as many of them at a time as the adapter has boundaries, so that they need no
+/// more memory than the sweep over these.
 pub fn profiles(
     ends: &Ends,
     samples: &[Sample],
@@ -129,9 +130,13 @@ pub fn profiles(
     options: &Options,
     watch: Watch,
 ) -> Result<Vec<Scores>> {
-    let all = vec![(0..samples.len()).collect()];
-    let mut sweep = Sweep::of_streams(profiles.len(), std::slice::from_ref(ends), samples, all, options)?;
-    Ok(sweep.run_profiles(0, &[profiles], watch)?.remove(0))
+    let mut scores = Vec::with_capacity(profiles.len());
+    for profiles in profiles.chunks(candidates(ends.adapter()).len()) {
+        let all = vec![(0..samples.len()).collect()];
+        let mut sweep = Sweep::of_streams(profiles.len(), std::slice::from_ref(ends), samples, all, options)?;
+        scores.append(&mut sweep.run_profiles(0, &[profiles.to_vec()], watch)?.remove(0));
+    }
+    Ok(scores)
 }
 
 /// The layer tokens of evaluating all candidates of an adapter, to tell what a search saved.

@@ -43,7 +43,7 @@ fn row(scores: &BoundaryScores, is_whole: bool) -> Element {
     let name = el("th").class("number").attr("scope", "row");
     let note = scores.written.then(|| el("small").text("chosen"));
     let cells = scores.scores.iter().map(|score| cell(score, is_whole));
-    row.add(name.all(note).text(format_args!(" {}", scores.boundary)))
+    row.add(name.all(note).text(format_args!(" {}", scores.name())))
         .all(cells)
         .add(el("td").class("number").text(scores.cut_off))
 }

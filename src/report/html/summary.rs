@@ -5,6 +5,7 @@ use super::words::{self, plural};
 use super::{Report, paragraph};
 use crate::choice::{Choice, Rule};
 use crate::report::Output;
+use crate::report::alternatives::scale_text;
 use crate::report::text::ranges;
 use crate::report::text::subset::removed_parts;
 
@@ -41,7 +42,9 @@ pub fn section(report: &Report) -> Option<Element> {
         None => section,
     };
     let section = match &report.scale {
-        Some(scale) => section.add(paragraph("reason", format!("Scale {}: {}.", scale.scale, scale.reason))),
+        Some(scale) => {
+            section.add(paragraph("reason", format!("Scale {}: {}.", scale_text(scale.scale), scale.reason)))
+        }
         None => section,
     };
     Some(section.all(caution(choice).map(|text| paragraph("note", text))))
@@ -58,7 +61,7 @@ fn meaning(report: &Report, choice: &Choice) -> String {
     };
     let dropped: Vec<usize> =
         report.adapter.layers.iter().copied().filter(|layer| !output.kept_layers.contains(layer)).collect();
-    if dropped.is_empty() {
+    if report.changes_nothing() {
         return "Every layer of the adapter stays; there is nothing to drop.".into();
     }
     let (loss, _) = written(report, choice);
@@ -72,6 +75,9 @@ fn meaning(report: &Report, choice: &Choice) -> String {
             (loss - whole).abs()
         )
     };
+    if dropped.is_empty() {
+        return format!("Every layer of the adapter stays, but not as it was. {compared}");
+    }
     format!("The adapter stays in {} and is dropped from {}. {compared}", layers(&output.kept_layers), layers(&dropped))
 }
 

@@ -21,7 +21,7 @@ pub fn section(report: &Report) -> Option<Element> {
     if let Some(text) = stability(&report.stability, choice.boundary) {
         section = section.add(paragraph("", text));
     }
-    if let Some((held_out, options)) = report.held_out.as_ref().zip(report.options.as_ref()) {
+    if let Some(held_out) = &report.held_out {
         let (verdict, samples) = (&held_out.verdict, &held_out.samples);
         let losses = el("p")
             .text(format_args!("On {} samples that had no part in the choice the loss is ", samples.count))
@@ -30,7 +30,7 @@ pub fn section(report: &Report) -> Option<Element> {
             .add(words::loss(verdict.base.loss))
             .text(", that of the whole adapter ")
             .add(words::loss(verdict.whole.loss))
-            .text(format_args!(": {}.", finding(verdict, options)));
+            .text(format_args!(": {}.", finding(verdict, report)));
         section = section.add(losses);
     }
     Some(section)

@@ -31,7 +31,7 @@ fn headline(metrics: &TaskMetrics) -> String {
 
 /// Scores, each with its difference to the whole adapter's.
 fn line(row: &BoundaryScores, is_whole: bool) -> String {
-    let mut line = format!("{:>9}", row.boundary);
+    let mut line = format!("{:>9}", row.name());
     for score in &row.scores {
         let difference = if is_whole { String::new() } else { format!("{:+.1}", score.to_whole.difference) };
         let _ = write!(line, " {:>5.1} {difference:>5}", score.score);
@@ -44,7 +44,7 @@ fn line(row: &BoundaryScores, is_whole: bool) -> String {
 
 fn cut_off(metrics: &TaskMetrics) -> String {
     let cut = metrics.boundaries.iter().filter(|row| row.cut_off > 0);
-    let cut: Vec<String> = cut.map(|row| format!("{} at {}", row.cut_off, row.boundary)).collect();
+    let cut: Vec<String> = cut.map(|row| format!("{} at {}", row.cut_off, row.name())).collect();
     if cut.is_empty() { String::new() } else { format!("answers without an end: {}\n", cut.join(", ")) }
 }
 
@@ -78,7 +78,7 @@ mod tests {
             let (least, most) = (Some(difference - 5.0), Some(difference + 5.0));
             let to_whole = Difference { difference, difference_at_least: least, difference_at_most: most };
             let scores = all.map(|metric| MetricScore { metric, score, to_whole }).into();
-            BoundaryScores { boundary, written: boundary == 19, scores, cut_off }
+            BoundaryScores { boundary, written: boundary == 19, name: None, scores, cut_off }
         };
         let (on, samples, max_new_tokens, confidence) = (SampleSet::HeldOut, 200, 128, 0.95);
         let boundaries = vec![row(0, 0.0, 12), row(19, 65.25, 0), row(30, 100.0, 0)];

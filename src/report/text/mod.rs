@@ -8,7 +8,7 @@ pub mod subset;
 
 use std::fmt::Write;
 
-use super::{ChoiceOptions, CurvePoint, HeldOut, Output, Report};
+use super::{CurvePoint, HeldOut, Output, Report};
 use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::percent;
 use crate::choice::stability::Share;
@@ -66,8 +66,8 @@ pub fn report(report: &Report) -> String {
         text += &right_answers(report);
         text += &stability(&report.stability, choice.boundary, !report.dropped.is_empty());
     }
-    if let Some((held_out, options)) = report.held_out.as_ref().zip(report.options.as_ref()) {
-        text += &on_held_out(held_out, options);
+    if let Some(held_out) = &report.held_out {
+        text += &on_held_out(held_out, report);
     }
     text += &steps::table(report);
     text += &metrics::scores(report);
@@ -122,7 +122,7 @@ fn stability(shares: &[Share], chosen: usize, searched: bool) -> String {
 }
 
 /// What held-out samples say of the choice: the figures, and whether they confirm it.
-fn on_held_out(held_out: &HeldOut, options: &ChoiceOptions) -> String {
+fn on_held_out(held_out: &HeldOut, report: &Report) -> String {
     let (verdict, samples) = (&held_out.verdict, &held_out.samples);
     let mut text = format!(
         "held out: {} samples, {} tokens scored: loss {:.4} (base {:.4}, whole adapter {:.4})",
@@ -131,15 +131,15 @@ fn on_held_out(held_out: &HeldOut, options: &ChoiceOptions) -> String {
     if let Some(gain) = verdict.gain_kept {
         let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
     }
-    format!("{text}\n          {}\n", finding(verdict, options))
+    format!("{text}\n          {}\n", finding(verdict, report))
 }
 
 /// Whether held-out samples confirm the choice, in one clause.
-pub fn finding(verdict: &HeldOutVerdict, options: &ChoiceOptions) -> String {
+pub fn finding(verdict: &HeldOutVerdict, report: &Report) -> String {
     let (difference, margin) = (verdict.difference, verdict.margin);
     let most = verdict.difference_at_most.map_or("unknown".into(), |most| format!("{most:+.4}"));
-    let confidence = percent(options.confidence);
-    if verdict.chosen == verdict.whole {
+    let confidence = percent(report.options.as_ref().map_or(0.95, |options| options.confidence));
+    if report.changes_nothing() {
         "the whole adapter is kept, so there is nothing to confirm".into()
     } else if verdict.confirmed {
         format!(
@@ -177,7 +177,12 @@ pub fn size(output: &Output) -> String {
     if output.bytes_after == output.bytes_before {
         format!("{}: nothing is dropped", bytes(output.bytes_before))
     } else {
-        format!("{kept} ({saved:.0} % less), {tensors}, layers {}", ranges(&output.kept_layers))
+        format!(
+            "{kept} ({:.0} % {}), {tensors}, layers {}",
+            saved.abs(),
+            if saved < 0.0 { "more" } else { "less" },
+            ranges(&output.kept_layers)
+        )
     }
 }
 

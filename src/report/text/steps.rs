@@ -23,18 +23,18 @@ pub fn table(report: &Report) -> String {
 
 fn rows(steps: &[StepDone], losses: impl Fn(&StepDone) -> Option<&StepLosses>) -> String {
     let is_evaluated = steps.iter().any(|step| losses(step).is_some());
-    let mut head = format!("{:<20}  {:>10}  {:>9}", "step", "size", "ΔW change");
+    let mut head = format!("{:<16} {:>9} {:>9}", "step", "size", "ΔW change");
     if is_evaluated {
-        head += &format!("  {:>8}  {:>9}  {:>10}  {:>8}", "loss", "gain kept", "difference", "at most");
+        head += &format!(" {:>8} {:>9} {:>10} {:>8}", "loss", "gain kept", "difference", "at most");
     }
     let mut text = head + "\n";
     for step in steps {
         let change = step.change.as_ref().map_or("—".into(), |change| percent(change.relative));
-        let _ = write!(text, "{:<20}  {:>10}  {change:>9}", name(step), bytes(step.bytes));
+        let _ = write!(text, "{:<16} {:>9} {change:>9}", name(step), bytes(step.bytes));
         if let Some(losses) = losses(step) {
             let gain = losses.gain_kept.map_or("—".into(), |gain| format!("{:.1} %", gain * 100.0));
             let most = losses.difference_at_most.map_or("—".into(), |most| format!("{most:+.4}"));
-            let _ = write!(text, "  {:>8.4}  {gain:>9}  {:>+10.4}  {most:>8}", losses.loss, losses.difference);
+            let _ = write!(text, " {:>8.4} {gain:>9} {:>+10.4} {most:>8}", losses.loss, losses.difference);
         }
         text.push('\n');
     }
@@ -51,7 +51,9 @@ pub fn name(step: &StepDone) -> String {
 
 /// A share for people, with digits enough for a small one.
 pub fn percent(share: f64) -> String {
-    let percent = share * 100.0;
+    // What is left of rounding in f64 is no change.
+    const ROUNDING: f64 = 1e-12;
+    let percent = if share < ROUNDING { 0.0 } else { share * 100.0 };
     if percent == 0.0 || percent >= 0.1 { format!("{percent:.1} %") } else { format!("{percent:.0e} %") }
 }
 
