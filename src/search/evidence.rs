@@ -17,6 +17,9 @@ use crate::choice::{self, Rule};
 /// real curves have steps.
 const BEND_SHARE: f64 = 0.4;
 
+/// How much of a boundary's share of the error is for what its own losses say.
+const OWN_SHARE: f64 = 0.8;
+
 /// What has been seen.
 pub struct Evidence<'a> {
     pub choice: &'a choice::Options,
@@ -54,12 +57,13 @@ impl Evidence<'_> {
         }
     }
 
-    /// Whether `smallest` will surely accept a boundary, evaluated or not.
+    /// Whether `smallest` will surely accept a boundary, evaluated or not. Only the highest that it will not accept can be
+    /// taken for one that it will, because all below that one do not matter: this is one comparison.
     pub fn holds(&self, boundary: usize) -> bool {
         match self.losses.get(&boundary) {
-            Some(losses) => self.excess_over_margin(boundary, losses).most <= 0.0,
+            Some(losses) => self.excess_over_margin(boundary, losses, 1).most <= 0.0,
             None => self.interpolated(boundary).is_some_and(|(losses, bend)| {
-                self.excess_over_margin(boundary, &losses).most + BEND_SHARE * bend <= 0.0
+                self.excess_over_margin(boundary, &losses, 1).most + BEND_SHARE * bend <= 0.0
             }),
         }
     }
@@ -67,10 +71,11 @@ impl Evidence<'_> {
     /// Whether losses that are at most `allowance` nats per token too high are surely not those of the choice.
     fn surely_exceeds(&self, boundary: usize, losses: &[f64], allowance: f64, comparisons: usize) -> bool {
         match self.choice.rule {
-            Rule::Smallest => self.excess_over_margin(boundary, losses).least > allowance,
+            // Each of those that it will accept can be ruled out wrongly.
+            Rule::Smallest => self.excess_over_margin(boundary, losses, self.candidates).least > allowance,
             Rule::Best | Rule::Curve | Rule::Boundary => {
                 let m = losses.len();
-                let quantile = self.quantile(m, comparisons);
+                let quantile = self.quantile(m, comparisons as f64);
                 let lowest = self.complete().map(|losses| self.mean(losses)).fold(f64::INFINITY, f64::min);
                 let by_difference = |others: &Vec<f64>| {
                     let least = self.predict(&less(losses, others), quantile).least;
@@ -81,16 +86,17 @@ impl Evidence<'_> {
         }
     }
 
-    /// By how much the upper bound of a boundary's difference to the whole adapter will exceed the margin. At most 0 is
-    /// accepted.
-    fn excess_over_margin(&self, boundary: usize, losses: &[f64]) -> Predicted {
+    /// By how much the upper bound of a boundary's difference to the whole adapter will exceed the margin, for one of
+    /// `comparisons` boundaries. At most 0 is accepted.
+    fn excess_over_margin(&self, boundary: usize, losses: &[f64], comparisons: usize) -> Predicted {
         let (m, n) = (losses.len(), self.tokens.len());
-        // By itself and by two neighbours, in both directions; each of the boundaries may be judged wrongly.
-        let quantile = self.quantile(m, 2 * 3 * self.candidates);
+        // Most of the error is for the boundary by itself, the rest for what its two neighbours say of it.
+        let quantile = self.quantile(m, comparisons as f64 / OWN_SHARE);
+        let by_neighbour = self.quantile(m, comparisons as f64 * 2.0 / (1.0 - OWN_SHARE));
         let mut predicted = self.predict(&self.judged(losses), quantile);
         // What a boundary will give that has seen all samples is known, and neighbours differ by little.
         for others in self.complete_neighbours(boundary) {
-            let difference = self.predict(&less(losses, others), quantile);
+            let difference = self.predict(&less(losses, others), by_neighbour);
             let known = self.mean(&self.judged(others));
             predicted.least = predicted.least.max(known + difference.least);
             predicted.most = predicted.most.min(known + difference.most);
@@ -150,9 +156,10 @@ impl Evidence<'_> {
         standard_error(values, &self.tokens[..values.len()]).unwrap_or(f64::INFINITY)
     }
 
-    /// Student's quantile for one of all comparisons that may be made, `each_look` of them at each look.
-    fn quantile(&self, m: usize, each_look: usize) -> f64 {
-        let comparisons = (self.looks * each_look) as f64;
+    /// Student's quantile for one of all comparisons that may be made, `each_look` of them at each look. The last look has
+    /// nothing to predict.
+    fn quantile(&self, m: usize, each_look: f64) -> f64 {
+        let comparisons = (self.looks - 1).max(1) as f64 * each_look;
         student_quantile(1.0 - self.error / comparisons, m.saturating_sub(1).max(1))
     }
 
