@@ -66,6 +66,21 @@ fn tuning_does_not_raise_the_loss() {
     }
 }
 
+/// A boundary that was chosen at another scale need not have been evaluated at full strength.
+#[test]
+fn the_page_tells_of_a_boundary_that_is_not_on_the_curve() {
+    let folder = TempDir::new().unwrap();
+    let page = folder.path().join("page.html");
+    for more in [&["--search", "adaptive"][..], &["--search", "subset"]] {
+        let flags = ["--choose", "best", "--scale", "tune", "--force", "--report", page.to_str().unwrap()];
+        scan_on("mistral", &fixture("pico/mistral/adapter"), &[&flags[..], more].concat());
+        let html = std::fs::read_to_string(&page).unwrap();
+        for section in ["summary", "curve", "trust", "alternatives", "layers", "boundaries"] {
+            assert!(html.contains(&format!("id=\"{section}\"")), "{section} is missing with {more:?}");
+        }
+    }
+}
+
 #[test]
 fn controls_keep_as_many_layers_and_are_what_a_cut_of_them_gives() {
     let folder = TempDir::new().unwrap();

@@ -143,7 +143,7 @@ const WORTH_A_WORD: f64 = 0.02;
 /// A lower loss with fewer right answers is seen with overfitted adapters: their upper layers make them too sure, but not
 /// wrong. No rule looks at this, so the user should.
 fn fewer_right(written: Right, whole: &CurvePoint) -> Option<String> {
-    let whole = Right { token_accuracy: whole.token_accuracy, exact_match: whole.exact_match };
+    let whole = Right::of(whole);
     let falls = |of: fn(Right) -> f64| of(whole) - of(written) > WORTH_A_WORD;
     (falls(|right| right.token_accuracy) || falls(|right| right.exact_match)).then(|| {
         let percent = |share: f64| format!("{:.1} %", share * 100.0);

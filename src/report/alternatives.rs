@@ -89,15 +89,21 @@ pub struct Right {
     pub exact_match: f64,
 }
 
+impl Right {
+    pub fn of(point: &CurvePoint) -> Self {
+        Self { token_accuracy: point.token_accuracy, exact_match: point.exact_match }
+    }
+}
+
 impl Report {
     /// What is written gets right, with its scale.
     pub fn written_right(&self) -> Option<Right> {
         let written = self.alternatives.iter().find(|alternative| alternative.written).map(|written| &written.samples);
         let boundary = self.chosen.as_ref().map(|choice| choice.boundary);
         let point = self.curve.iter().find(|point| Some(point.boundary) == boundary);
-        written.map(|&Measured { token_accuracy, exact_match, .. }| Right { token_accuracy, exact_match }).or_else(
-            || point.map(|&CurvePoint { token_accuracy, exact_match, .. }| Right { token_accuracy, exact_match }),
-        )
+        let written =
+            written.map(|&Measured { token_accuracy, exact_match, .. }| Right { token_accuracy, exact_match });
+        written.or_else(|| point.map(Right::of))
     }
 }
 

@@ -5,6 +5,7 @@ use super::words;
 use super::{Report, column, paragraph, part, scrolling};
 use crate::choice::stability::Share;
 use crate::report::CurvePoint;
+use crate::report::alternatives::Right;
 use crate::report::text::finding;
 
 /// Boundaries that fewer resamplings choose are summed up.
@@ -13,11 +14,15 @@ const WORTH_A_WORD: f64 = 0.02;
 pub fn section(report: &Report) -> Option<Element> {
     let choice = report.chosen.as_ref()?;
     let (base, whole) = (report.curve.first()?, report.curve.last()?);
-    let chosen = report.curve.iter().find(|point| point.boundary == choice.boundary)?;
+    let written = report.written_right()?;
     let explained = "A token is right if no other word is likelier, given all true tokens before it; an answer is right if \
                      all of its tokens are. No rule looks at this.";
-    let mut section =
-        part("trust", "How far to trust it").add(paragraph("", explained)).add(right(base, chosen, whole));
+    let mut section = part("trust", "How far to trust it").add(paragraph("", explained)).add(right(
+        base,
+        (choice.boundary, written),
+        whole,
+        report.changes_nothing(),
+    ));
     if let Some(text) = stability(&report.stability, choice.boundary) {
         section = section.add(paragraph("", text));
     }
@@ -36,19 +41,20 @@ pub fn section(report: &Report) -> Option<Element> {
     Some(section)
 }
 
-fn right(base: &CurvePoint, chosen: &CurvePoint, whole: &CurvePoint) -> Element {
+fn right(base: &CurvePoint, (boundary, written): (usize, Right), whole: &CurvePoint, is_whole: bool) -> Element {
     let head =
         el("tr").add(column("", "")).add(column("number", "tokens right")).add(column("number", "answers right"));
-    let row = |(name, point): (String, &CurvePoint)| {
+    let row = |(name, class, right): (String, &'static str, Right)| {
         el("tr")
-            .class(if point.boundary == chosen.boundary { "chosen" } else { "" })
+            .class(class)
             .add(el("th").attr("scope", "row").text(name))
-            .add(el("td").class("number").add(words::percent(point.token_accuracy)))
-            .add(el("td").class("number").add(words::percent(point.exact_match)))
+            .add(el("td").class("number").add(words::percent(right.token_accuracy)))
+            .add(el("td").class("number").add(words::percent(right.exact_match)))
     };
-    let mut rows = vec![("base model".to_string(), base), (format!("boundary {}", chosen.boundary), chosen)];
-    if chosen.boundary != whole.boundary {
-        rows.push(("whole adapter".into(), whole));
+    let mut rows =
+        vec![("base model".to_string(), "", Right::of(base)), (format!("boundary {boundary}"), "chosen", written)];
+    if !is_whole {
+        rows.push(("whole adapter".into(), "", Right::of(whole)));
     }
     scrolling("right answers", el("table").add(el("thead").add(head)).add(el("tbody").all(rows.into_iter().map(row))))
 }
