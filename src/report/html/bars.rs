@@ -2,7 +2,7 @@
 
 use super::element::{Element, el};
 use super::scale::{Scale, stride};
-use super::svg::{line, words};
+use super::svg::{grid, words};
 
 pub struct Bar {
     pub layer: usize,
@@ -49,21 +49,11 @@ fn draw_in(frame: &Frame, bars: &[Bar], label: &str, description: &str) -> Eleme
         .attr("role", "img")
         .attr("aria-label", description)
         .attr("tabindex", 0)
-        .all(grid(&y, right))
+        .all(grid(&y, (LEFT, right)))
         .all(bars.iter().enumerate().map(|(index, bar)| column(bar, &y, (middle(index), room), bottom)))
         .all(numbered.map(|(index, bar)| words("mark", "middle", (middle(index), bottom + 18.0), bar.layer)))
         .add(words("label", "start", (0.0, 14.0), label))
         .add(words("label", "middle", ((LEFT + right) / 2.0, bottom + 38.0), "layer"))
-}
-
-fn grid(y: &Scale, right: f64) -> Vec<Element> {
-    let (marks, decimals) = y.marks();
-    let mark = |value: f64| {
-        let place = y.place(value);
-        let number = words("mark", "end", (LEFT - 6.0, place + 4.0), format_args!("{value:.decimals$}"));
-        [line("grid", (LEFT, place), (right, place)), number]
-    };
-    marks.into_iter().flat_map(mark).collect()
 }
 
 fn column(bar: &Bar, y: &Scale, (middle, room): (f64, f64), bottom: f64) -> Element {

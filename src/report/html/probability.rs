@@ -2,7 +2,7 @@
 
 use super::element::{Element, el};
 use super::scale::{Scale, apart, stride};
-use super::svg::{circle, line, path, words};
+use super::svg::{circle, grid, line, path, words};
 use super::words as numbers;
 use super::{Report, column, paragraph, part, scrolling};
 use crate::report::{Likelihood, ProbabilityPoint};
@@ -76,7 +76,7 @@ fn draw(frame: &Frame, points: &[ProbabilityPoint], chosen: Option<usize>) -> El
         .attr("role", "img")
         .attr("aria-label", description(points, chosen))
         .attr("tabindex", 0)
-        .all(grid(&y, right))
+        .all(grid(&y, (LEFT, right)))
         .all(
             (0..=last)
                 .step_by(stride(last, frame.columns))
@@ -90,16 +90,6 @@ fn draw(frame: &Frame, points: &[ProbabilityPoint], chosen: Option<usize>) -> El
         .all(adapted.iter().map(|&place| circle("point", place, 2.5)))
         .all(names(frame, points, &y, right))
         .all(targets(points, chosen, &adapted, (right, bottom)))
-}
-
-fn grid(y: &Scale, right: f64) -> Vec<Element> {
-    let (marks, decimals) = y.marks();
-    let mark = |value: f64| {
-        let place = y.place(value);
-        let number = words("mark", "end", (LEFT - 6.0, place + 4.0), format_args!("{value:.decimals$}"));
-        [line("grid", (LEFT, place), (right, place)), number]
-    };
-    marks.into_iter().flat_map(mark).collect()
 }
 
 /// The chosen boundary: a line with its name above.
