@@ -28,7 +28,7 @@ from transformers.utils import logging
 from peft_reference import IGNORED, load_adapted, lora_only_in, read_token_samples, versions
 
 TOLERANCE = 1e-5  # of a probability
-LOSS_TOLERANCE = 2e-5  # nats per answer token, as that of the boundaries
+LOSS_TOLERANCE = 2e-5  # nats per answer token, as that of the boundaries; of losses far from these, of every 10 nats
 
 
 def decoder_of(model: nn.Module) -> nn.Module:
@@ -91,10 +91,13 @@ def check(report: Path, expected: Path) -> None:
     worst = {"probability": 0.0, "loss": 0.0}
     for one, other in zip(got, wanted):
         for stream in ("base", "adapted"):
+            # Behind the embedding alone losses can be above a hundred nats, where f32 has fewer digits behind the point.
+            size = {"probability": 1.0, "loss": max(1.0, other[stream]["loss"] / 10)}
             for number in worst:
-                worst[number] = max(worst[number], abs(one[stream][number] - other[stream][number]))
+                difference = abs(one[stream][number] - other[stream][number]) / size[number]
+                worst[number] = max(worst[number], difference)
     print(f"{len(got)} points, largest difference {worst['probability']:.1e} of a probability, "
-          f"{worst['loss']:.1e} nats per token")
+          f"{worst['loss']:.1e} nats per token (per 10 nats above these)")
     if worst["probability"] > TOLERANCE or worst["loss"] > LOSS_TOLERANCE:
         sys.exit(1)
 
