@@ -109,10 +109,10 @@ impl Report {
 
 impl Alternative {
     /// Whether this is surely better than what is written: on held-out samples if there are any, else on those that choose.
-    /// The adapter as it came is what everything is measured with, and no alternative to it.
+    /// The adapter as it came, and the boundary that the rule took on its way, are what it is measured with, and no alternatives.
     pub fn wins(&self) -> bool {
-        let as_it_came = self.kept == Kept::Everything && self.scale == 1.0;
-        !self.written && !as_it_came && self.held_out.as_ref().unwrap_or(&self.samples).is_surely_better()
+        let is_measure = matches!(self.kept, Kept::Everything | Kept::Lowest) && self.scale == 1.0;
+        !self.written && !is_measure && self.held_out.as_ref().unwrap_or(&self.samples).is_surely_better()
     }
 
     /// What it is, for people.
