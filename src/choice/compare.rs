@@ -31,6 +31,11 @@ pub fn mean(losses: &[f64], tokens: &[usize]) -> f64 {
     losses.iter().sum::<f64>() / tokens.iter().sum::<usize>() as f64
 }
 
+/// The share of the gain from `base` to `whole`, two mean losses, that `loss` keeps; `None` where there is no gain.
+pub fn gain_kept(loss: f64, base: f64, whole: f64) -> Option<f64> {
+    (base > whole).then(|| (base - loss) / (base - whole))
+}
+
 /// The share of answer tokens that are `right`, given by sample.
 pub fn token_accuracy(right: &[usize], tokens: &[usize]) -> f64 {
     right.iter().sum::<usize>() as f64 / tokens.iter().sum::<usize>() as f64

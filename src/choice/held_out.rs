@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Options;
-use super::compare::{Comparison, exact_match, mean, token_accuracy};
+use super::compare::{Comparison, exact_match, gain_kept, mean, token_accuracy};
 use crate::sweep::Scores;
 
 /// A boundary on held-out samples.
@@ -60,10 +60,9 @@ pub fn judge(judged: &Judged, answers: &[usize], options: &Options) -> HeldOutVe
     let (base, chosen, whole) = (point((0, judged.base)), point(judged.chosen), point(judged.whole));
     let compared =
         Comparison::new(&judged.chosen.1.per_sample, &judged.whole.1.per_sample, answers, options.confidence);
-    let gain = base.loss - whole.loss;
-    let margin = options.margin * gain.max(0.0);
+    let margin = options.margin_between(base.loss, whole.loss);
     HeldOutVerdict {
-        gain_kept: (gain > 0.0).then(|| (base.loss - chosen.loss) / gain),
+        gain_kept: gain_kept(chosen.loss, base.loss, whole.loss),
         base,
         whole,
         chosen,

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::sweep::{Curve, Point};
-use compare::{Comparison, mean};
+use compare::{Comparison, gain_kept, mean};
 
 /// Who decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -61,6 +61,14 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self { rule: Rule::Smallest, boundary: None, margin: 0.02, confidence: 0.95, one_standard_error: false }
+    }
+}
+
+impl Options {
+    /// The margin in nats per answer token, given the losses of the base model and of the whole adapter; 0 where that gains
+    /// nothing.
+    pub fn margin_between(&self, base: f64, whole: f64) -> f64 {
+        self.margin * (base - whole).max(0.0)
     }
 }
 
@@ -129,7 +137,7 @@ impl Curve {
 /// Measures every point of the curve against the whole adapter, its last point.
 pub fn verdicts(curve: &Curve, options: &Options) -> Vec<Verdict> {
     let (base, whole) = curve.ends();
-    let gain = curve.loss(base) - curve.loss(whole);
+    let (base_loss, whole_loss) = (curve.loss(base), curve.loss(whole));
     curve
         .points
         .iter()
@@ -138,7 +146,7 @@ pub fn verdicts(curve: &Curve, options: &Options) -> Vec<Verdict> {
             Verdict {
                 boundary: point.boundary,
                 loss: curve.loss(point),
-                gain_kept: (gain > 0.0).then(|| (curve.loss(base) - curve.loss(point)) / gain),
+                gain_kept: gain_kept(curve.loss(point), base_loss, whole_loss),
                 difference: compared.difference,
                 difference_at_most: compared.at_most,
             }
@@ -148,8 +156,7 @@ pub fn verdicts(curve: &Curve, options: &Options) -> Vec<Verdict> {
 
 /// What `smallest` may give up, in nats per answer token.
 pub fn margin(verdicts: &[Verdict], options: &Options) -> f64 {
-    let gain = verdicts[0].loss - verdicts[verdicts.len() - 1].loss;
-    options.margin * gain.max(0.0)
+    options.margin_between(verdicts[0].loss, verdicts[verdicts.len() - 1].loss)
 }
 
 /// The boundary that `smallest` arrives at among those that `allowed` admits: it goes from the top down and stops above the

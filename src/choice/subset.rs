@@ -53,7 +53,7 @@ impl Halves {
         match options.rule {
             Rule::Smallest => {
                 let whole = losses(measure.whole);
-                let margin = options.margin * (mean(&losses(measure.base), &tokens) - mean(&whole, &tokens)).max(0.0);
+                let margin = options.margin_between(mean(&losses(measure.base), &tokens), mean(&whole, &tokens));
                 let compared = Comparison::new(&losses(scores), &whole, &tokens, options.confidence);
                 compared.at_most.is_some_and(|most| most <= margin)
             }

@@ -90,9 +90,11 @@ fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
     notes.extend(finding(&evaluation.report.alternatives));
     let chosen = curve.iter().find(|point| point.boundary == evaluation.choice.boundary);
     if request.choice.rule == Rule::Curve {
-        notes.extend(chosen.zip(curve.first().zip(curve.last())).and_then(|(chosen, (base, whole))| {
-            costly(chosen, request.choice.margin * (base.loss - whole.loss).max(0.0))
-        }));
+        notes.extend(
+            chosen.zip(curve.first().zip(curve.last())).and_then(|(chosen, (base, whole))| {
+                costly(chosen, request.choice.margin_between(base.loss, whole.loss))
+            }),
+        );
     }
     notes.extend(evaluation.report.metrics.as_ref().and_then(lower_scores));
     notes

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Request;
 use super::scale::{Found, Tuned};
 use crate::adapter::Adapter;
-use crate::choice::compare::mean;
+use crate::choice::compare::{gain_kept, mean};
 use crate::choice::controls::{Kept, controls};
 use crate::choice::scale::Scaled;
 use crate::error::Result;
@@ -101,7 +101,7 @@ impl Given<'_> {
         let loss_of = |scores: &Scores| mean(&scores.per_sample, &self.curve.answers);
         let (base, whole) = (loss_of(&self.below(0).scores), loss_of(&self.whole().scores));
         let loss = loss_of(scores);
-        (loss, (base > whole).then(|| (base - loss) / (base - whole)))
+        (loss, gain_kept(loss, base, whole))
     }
 
     /// As many layers as are written, at the same scale.

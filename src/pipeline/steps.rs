@@ -11,7 +11,7 @@ use super::Request;
 use crate::adapter::reduce::{Pair, Step, change};
 use crate::adapter::targets::last_segment;
 use crate::adapter::{Adapter, Cut};
-use crate::choice::compare::{Comparison, exact_match, mean, token_accuracy};
+use crate::choice::compare::{Comparison, exact_match, gain_kept, mean, token_accuracy};
 use crate::error::{FileError, Result};
 use crate::files::Staging;
 use crate::model::{Ends, Model};
@@ -131,7 +131,7 @@ fn losses(ends: &[Ends], set: &Samples, request: &Request, watch: Watch) -> Resu
         let compared = Comparison::new(&scores.per_sample, &set.whole.per_sample, set.answers, confidence);
         StepLosses {
             loss: loss_of(&scores),
-            gain_kept: (base > whole).then(|| (base - loss_of(&scores)) / (base - whole)),
+            gain_kept: gain_kept(loss_of(&scores), base, whole),
             difference: compared.difference,
             difference_at_most: compared.at_most,
             token_accuracy: token_accuracy(&scores.right, set.answers),
