@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::adapter::parse_layers;
-use crate::adapter::reduce::{FloatType, RankRules};
+use crate::adapter::steps::{FloatType, RankRules};
 use crate::metrics::Metric;
 use crate::settings::{Scaling, parse_bytes, parse_scale, parse_scaling};
 

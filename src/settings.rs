@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::adapter::reduce::Step;
+use crate::adapter::steps::Step;
 use crate::choice::{self, Rule};
 use crate::cli::{ChooseArg, EvaluateArgs, PrecisionArg, ReduceArgs, VerifyArgs};
 use crate::device::DeviceName;

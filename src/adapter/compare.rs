@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::keys::Part;
-use super::reduce::change;
+use super::steps::change;
 use super::{Adapter, AdapterTensor};
 use crate::error::Result;
 

@@ -4,14 +4,15 @@ mod compare;
 pub mod config;
 mod cut;
 mod delta;
+pub mod export;
 mod factors;
 pub mod keys;
 mod layer;
 pub mod method;
 mod norms;
-pub mod reduce;
 mod restrict;
 mod scale;
+pub mod steps;
 pub mod targets;
 mod write;
 

@@ -1,7 +1,7 @@
 //! `lora-slim verify`: the proof that a cut is only a cut.
 
 use super::print;
-use crate::adapter::reduce::change;
+use crate::adapter::steps::change;
 use crate::adapter::{Adapter, Allowed, compare};
 use crate::cli::VerifyArgs;
 use crate::error::Result;

@@ -14,7 +14,7 @@ mod written;
 use std::path::PathBuf;
 
 use crate::adapter::keys::is_of_tower;
-use crate::adapter::reduce::Step;
+use crate::adapter::steps::Step;
 use crate::adapter::{Adapter, Cut};
 use crate::base::{self, BasePath};
 use crate::choice::{self, Choice};

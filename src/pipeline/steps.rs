@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tempfile::TempDir;
 
 use super::Request;
-use crate::adapter::reduce::{Pair, Step, change};
+use crate::adapter::steps::{Pair, Step, change};
 use crate::adapter::targets::last_segment;
 use crate::adapter::{Adapter, Cut};
 use crate::choice::compare::{Comparison, exact_match, gain_kept, mean, token_accuracy};

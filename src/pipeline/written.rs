@@ -5,7 +5,7 @@ use std::path::Path;
 use super::alternatives::Row;
 use super::steps::{Chain, Samples};
 use super::{Request, describe};
-use crate::adapter::reduce::Step;
+use crate::adapter::steps::Step;
 use crate::adapter::{Adapter, Cut};
 use crate::error::Result;
 use crate::files;

@@ -1,4 +1,4 @@
-//! What makes an adapter smaller after its layers are cut: steps that read one adapter folder and write the next.
+//! What is done with an adapter after its layers are cut: steps that read one adapter folder and write the next.
 //!
 //! A step knows nothing of the one before or behind it, so that what it costs can be measured on what it wrote.
 
