@@ -162,6 +162,8 @@ pub enum AdapterError {
     LayerOutOfRange { path: PathBuf, layer: usize, layers: usize },
     #[error("nothing of `{}` would be left: an empty adapter is never written", path.display())]
     NothingLeft { path: PathBuf },
+    #[error("{runtime} {outcome} what is written of `{}`: {what}", path.display())]
+    Unmet { path: PathBuf, runtime: &'static str, outcome: &'static str, what: String, remedy: Option<String> },
 }
 
 /// The base model: finding it and reading its configuration.
@@ -378,6 +380,10 @@ impl Error {
                  path_initial_model_for_weight_conversion=INITIAL)`); `lora-slim cut --boundary N` works as it is"
                     .into()
             }
+            Error::Adapter(AdapterError::Unmet { remedy, .. }) => match remedy {
+                Some(remedy) => format!("what helps: {remedy}"),
+                None => "nothing that lora-slim writes helps; leave it out of `--for`".into(),
+            },
             Error::Base(BaseError::Unnamed { .. }) => "name the base model with `--base`".into(),
             Error::Base(BaseError::NotFound { name, .. }) if name.contains('/') && !name.starts_with(['/', '.']) => {
                 format!("download it first (`hf download {name}`), or point `--base` at a local folder or GGUF file")

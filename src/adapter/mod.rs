@@ -6,6 +6,7 @@ mod cut;
 mod delta;
 pub mod export;
 mod factors;
+pub mod flaws;
 pub mod keys;
 mod layer;
 pub mod method;

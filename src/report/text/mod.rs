@@ -3,6 +3,7 @@
 pub mod alternatives;
 mod metrics;
 mod probability;
+pub mod runtimes;
 pub mod steps;
 pub mod subset;
 
