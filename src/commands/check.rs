@@ -99,7 +99,7 @@ fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Re
         }
     }
     flaws.extend(adapter.flaws(known.layers)?);
-    let subject = Subject { layers: known.layers, family: known.family.as_deref(), ..Subject::of(&adapter) };
+    let subject = Subject::new(&adapter, known.layers, known.family.as_deref());
     Ok((flaws, runtimes::check(&subject, asked)))
 }
 

@@ -7,6 +7,7 @@ mod tensors;
 use std::fmt;
 
 use crate::adapter::Adapter;
+use crate::adapter::flaws::Flaw;
 
 /// Something that may be true of an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +105,7 @@ pub enum Fact {
 }
 
 /// An adapter, and what is known beside it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Subject<'a> {
     pub adapter: &'a Adapter,
     /// The decoder layers of the base model, if known.
@@ -112,6 +113,8 @@ pub struct Subject<'a> {
     /// `model_type` of the base model, if known.
     pub family: Option<&'a str>,
     pub planned: Planned,
+    /// Where configuration and tensors disagree.
+    selection: Vec<Flaw>,
 }
 
 /// What is yet to be done with the adapter, as far as that makes facts true.
@@ -124,9 +127,15 @@ pub struct Planned {
 }
 
 impl<'a> Subject<'a> {
-    /// An adapter of which nothing is known but what its folder says.
-    pub fn of(adapter: &'a Adapter) -> Self {
-        Self { adapter, layers: None, family: None, planned: Planned::default() }
+    /// `layers` is the number of decoder layers of the base model and `family` its `model_type`, where they are known.
+    pub fn new(adapter: &'a Adapter, layers: Option<usize>, family: Option<&'a str>) -> Self {
+        let selection = adapter.selection_flaws(layers);
+        Self { adapter, layers, family, planned: Planned::default(), selection }
+    }
+
+    /// The same adapter with what is yet to be done with it.
+    pub fn planned(self, planned: Planned) -> Self {
+        Self { planned, ..self }
     }
 
     /// The evidence for a fact, as the beginning of a sentence; `None` where it is not true.
@@ -144,7 +153,7 @@ impl<'a> Subject<'a> {
             Fact::RankStabilised => config::rank_stabilised(self.adapter),
             Fact::NamedWithoutTensors => config::named_without_tensors(self),
             Fact::RandomWithoutTensors => config::random_without_tensors(self),
-            Fact::NotNamed => config::not_named(self.adapter),
+            Fact::NotNamed => config::not_named(self),
             Fact::FamilyOtherThan(families) => config::family_other_than(self, families),
             Fact::FamilyUnknown => config::family_unknown(self),
             Fact::AlphasDiffer => modules::alphas_differ(self.adapter),

@@ -53,8 +53,7 @@ pub fn rank_stabilised(adapter: &Adapter) -> Option<String> {
 }
 
 pub fn named_without_tensors(subject: &Subject) -> Option<String> {
-    let flaws = subject.adapter.selection_flaws(subject.layers);
-    flaws.into_iter().find(|flaw| matches!(flaw, Flaw::NamedWithoutTensors { .. })).map(|flaw| flaw.to_string())
+    subject.selection.iter().find(|flaw| matches!(flaw, Flaw::NamedWithoutTensors { .. })).map(Flaw::to_string)
 }
 
 pub fn random_without_tensors(subject: &Subject) -> Option<String> {
@@ -62,9 +61,8 @@ pub fn random_without_tensors(subject: &Subject) -> Option<String> {
     named_without_tensors(subject).filter(|_| is_random)
 }
 
-pub fn not_named(adapter: &Adapter) -> Option<String> {
-    let flaws = adapter.selection_flaws(None);
-    flaws.into_iter().find(|flaw| matches!(flaw, Flaw::NotNamed { .. })).map(|flaw| flaw.to_string())
+pub fn not_named(subject: &Subject) -> Option<String> {
+    subject.selection.iter().find(|flaw| matches!(flaw, Flaw::NotNamed { .. })).map(Flaw::to_string)
 }
 
 pub fn family_other_than(subject: &Subject, families: &[&str]) -> Option<String> {
