@@ -61,6 +61,8 @@ pub enum Command {
 pub struct SlimArgs {
     #[command(flatten)]
     pub evaluate: EvaluateArgs,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
     /// Folder to write; must not exist
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
@@ -198,6 +200,18 @@ pub struct ReduceArgs {
     pub dtype: Option<FloatType>,
 }
 
+/// For which runtimes the adapter is written.
+#[derive(Debug, Default, Args)]
+pub struct RuntimeArgs {
+    /// Write plain LoRA with one rank and one alpha: rsLoRA, rank and alpha patterns go into lora_B, and ΔW stays the same
+    #[arg(long)]
+    pub portable: bool,
+    /// Write zeros for the dropped layers, too, as LoRAX, TGI and S-LoRA want it; with a number, for all layers of a base model
+    /// that has so many
+    #[arg(long, value_name = "LAYERS", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub pad_zeros: Option<Option<u64>>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SearchArg {
     /// Drop boundaries as soon as the samples seen rule them out; the same choice with a probability of 95 %
@@ -240,8 +254,9 @@ pub enum ChooseArg {
 pub struct CutArgs {
     /// PEFT adapter folder, or its name in the Hugging Face cache
     pub adapter: String,
-    /// Keep the layers below N [default: all, with --rank or --dtype]
-    #[arg(long, value_name = "N", required_unless_present_any = ["keep_layers", "rank", "dtype"], conflicts_with = "keep_layers")]
+    /// Keep the layers below N [default: all, where something else is to be done]
+    #[arg(long, value_name = "N", conflicts_with = "keep_layers",
+        required_unless_present_any = ["keep_layers", "rank", "dtype", "portable", "pad_zeros"])]
     pub boundary: Option<usize>,
     /// Keep these layers, for example 0-13,20
     #[arg(long, value_name = "LAYERS", value_parser = parse_layers)]
@@ -251,6 +266,8 @@ pub struct CutArgs {
     pub scale: f64,
     #[command(flatten)]
     pub reduce: ReduceArgs,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
     /// Layer stack to cut, where the adapter reaches several, for example model.layers
     #[arg(long)]
     pub stack: Option<String>,
