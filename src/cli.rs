@@ -210,6 +210,10 @@ pub struct RuntimeArgs {
     /// that has so many
     #[arg(long, value_name = "LAYERS", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub pad_zeros: Option<Option<u64>>,
+    /// Refuse before any work to write what one of these runtimes would not load, or would compute something else with, for
+    /// example vllm,llama.cpp (`lora-slim check` names them all)
+    #[arg(long = "for", value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
+    pub runtimes: Vec<&'static Runtime>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -314,15 +318,6 @@ pub struct VerifyArgs {
     /// 0.05 or 5%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub tolerance: Option<String>,
-}
-
-/// For which runtimes the adapter is written.
-#[derive(Debug, Args)]
-pub struct RuntimeArgs {
-    /// Refuse, before any work, what these runtimes would not load or would compute something else with, for example
-    /// vllm,llama.cpp (all names: `lora-slim check --list`)
-    #[arg(long = "for", value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
-    pub runtimes: Vec<&'static Runtime>,
 }
 
 /// Find out which runtimes load an adapter as it was trained, and whether it is whole

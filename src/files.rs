@@ -127,6 +127,11 @@ impl Staging {
         Ok(Self { folder, target })
     }
 
+    /// Where the folder is until it is published.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Creates a file of the folder, lets `fill` write it and syncs it to disk.
     pub fn file(&self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
         let path = self.folder.path().join(name);

@@ -98,6 +98,11 @@ impl<'a> Cut<'a> {
         Ok(self)
     }
 
+    /// The layer stack of the adapter.
+    pub fn stack(&self) -> &str {
+        &self.adapter.stack
+    }
+
     /// Whether the adapter stays as it is.
     fn is_whole(&self) -> bool {
         self.dropped.is_empty() && self.scale == 1.0

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::print;
+use crate::adapter::export::Format;
 use crate::adapter::{Adapter, Cut};
 use crate::base;
 use crate::cli::CutArgs;
 use crate::error::{AdapterError, Result};
 use crate::report::text;
+use crate::runtimes::wanted::Wanted;
 use crate::{files, pipeline, settings};
 
 pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
@@ -23,6 +25,8 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
         return Err(AdapterError::LayerOutOfRange { path, layer, layers: adapter.layer_count() }.into());
     }
     let steps = settings::steps(&args.reduce, &args.runtime);
+    let wanted = Wanted::of(&steps, Format::Peft);
+    wanted.require(&adapter, layers.len() < adapter.layers().len(), &args.runtime.runtimes)?;
     let cut = Cut::new(&adapter, &layers)?.scaled(args.scale)?;
     let report = match steps.as_slice() {
         [] => pipeline::write_cut(&args.adapter, &adapter, &cut, &args.output)?,
@@ -30,10 +34,11 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
     };
     if !quiet && let Some(output) = &report.output {
         print(&format!(
-            "{}{}\nwritten to {}\n",
+            "{}{}\nwritten to {}\n{}",
             text::steps::table(&report),
             text::size(&report, output),
-            args.output.display()
+            args.output.display(),
+            text::runtimes::written(&report.runtimes, &args.output)
         ));
     }
     Ok(true)

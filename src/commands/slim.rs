@@ -4,11 +4,14 @@ use std::path::Path;
 
 use super::page::Page;
 use super::{evaluate, print};
+use crate::adapter::Adapter;
+use crate::adapter::export::Format;
 use crate::base;
 use crate::cli::{SearchArg, SlimArgs};
 use crate::error::{ChoiceError, Result};
 use crate::report::text;
-use crate::{files, pipeline};
+use crate::runtimes::wanted::Wanted;
+use crate::{files, pipeline, settings};
 
 pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     // Before the long run: an output that cannot be written should not be found out at its end.
@@ -18,6 +21,7 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));
     files::check_output(&args.output, &inputs, args.force)?;
     let boundary = args.evaluate.boundary;
+    require_runtimes(&args, &adapter)?;
     let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
 
     let evaluation = evaluate::run(args.evaluate, &args.runtime, SearchArg::Adaptive, quiet)?;
@@ -37,9 +41,21 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
         return Ok(true);
     }
     files::check_output(&args.output, &[&adapter, evaluation.base.path()], args.force)?;
-    pipeline::write(&evaluation.cut()?, &evaluation.report, &args.output)?;
+    let written = pipeline::write(&evaluation.cut()?, &evaluation.report, &args.output)?;
     if !quiet {
-        print(&format!("written to {}\n", args.output.display()));
+        let loads = text::runtimes::written(&written.runtimes, &args.output);
+        print(&format!("written to {}\n{loads}", args.output.display()));
     }
     Ok(true)
+}
+
+/// Whether the runtimes of `--for` will load what is to be written, wherever the boundary will be.
+fn require_runtimes(args: &SlimArgs, path: &Path) -> Result<()> {
+    if args.runtime.runtimes.is_empty() {
+        return Ok(());
+    }
+    let adapter = Adapter::open(path, None)?;
+    let steps = settings::steps(&args.evaluate.reduce, &args.runtime);
+    let drops_layers = args.evaluate.boundary.is_none_or(|boundary| boundary < adapter.layer_count());
+    Wanted::of(&steps, Format::Peft).require(&adapter, drops_layers, &args.runtime.runtimes)
 }

@@ -11,6 +11,8 @@ use crate::error::Result;
 use crate::files;
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
+use crate::runtimes::facts::Subject;
+use crate::runtimes::{self, RUNTIMES, Verdict};
 use crate::sweep::{Profile, Watch};
 
 /// What is written of an adapter.
@@ -70,7 +72,8 @@ pub fn write_cut(name: &str, adapter: &Adapter, cut: &Cut, output: &Path) -> Res
     let staging = files::Staging::beside(output)?;
     let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(&staging));
     written?;
-    let report = report?;
+    let mut report = report?;
+    report.runtimes = runtimes_of(&staging, &report, &adapter.stack)?;
     staging.json(crate::report::REPORT_NAME, &report)?;
     staging.publish()?;
     Ok(report)
@@ -85,8 +88,7 @@ pub fn write_reduced(name: &str, adapter: &Adapter, cut: &Cut, steps: &[Step], o
     if let Some(output) = &mut report.output {
         (output.tensors_after, output.bytes_after) = last.kept_size();
     }
-    write(&last, &report, output)?;
-    Ok(report)
+    write(&last, &report, output)
 }
 
 fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
@@ -94,10 +96,23 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
     Ok(Report { output, ..Report::of(describe::adapter(name, adapter)?) })
 }
 
-/// Writes a cut and its report as a new folder: all of it, or nothing.
-pub fn write(cut: &Cut, report: &Report, output: &Path) -> Result<()> {
+/// Writes a cut and its report as a new folder: all of it, or nothing. Gives back the report as it lies there.
+pub fn write(cut: &Cut, report: &Report, output: &Path) -> Result<Report> {
     let staging = files::Staging::beside(output)?;
     cut.write(&staging)?;
-    staging.json(crate::report::REPORT_NAME, &report.without_texts())?;
-    staging.publish()
+    let mut report = report.without_texts();
+    report.runtimes = runtimes_of(&staging, &report, cut.stack())?;
+    staging.json(crate::report::REPORT_NAME, &report)?;
+    staging.publish()?;
+    Ok(report)
+}
+
+/// Which runtimes load the adapter that was written to a folder, which is opened for that as anyone would.
+fn runtimes_of(staging: &files::Staging, report: &Report, stack: &str) -> Result<Vec<Verdict>> {
+    let written = Adapter::open(staging.path(), Some(stack))?;
+    // Without a base model, the layers that the adapter had are those that there are.
+    let had = report.adapter.layers.last().map(|last| last + 1);
+    let layers = report.base.as_ref().map(|base| base.layers).or(had);
+    let family = report.base.as_ref().map(|base| base.family.as_str());
+    Ok(runtimes::check(&Subject::new(&written, layers, family), &RUNTIMES))
 }

@@ -23,6 +23,7 @@ pub use subset::SubsetChoice;
 use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::stability::Share;
 use crate::choice::{Choice, Rule};
+use crate::runtimes::Verdict;
 
 /// The name of the report inside a slimmed adapter's folder.
 pub const REPORT_NAME: &str = "slim_report.json";
@@ -80,6 +81,9 @@ pub struct Report {
     /// What was done with the cut adapter, step by step, the cut itself first; absent without `--rank` and `--dtype`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub steps: Vec<StepDone>,
+    /// What runtimes make of the adapter that was written; absent where none was.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub runtimes: Vec<Verdict>,
     /// The layers that the adapter has, lowest first; after `slim` and `scan`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub layers: Vec<LayerShare>,
@@ -112,6 +116,7 @@ impl Report {
             metrics: None,
             output: None,
             steps: Vec::new(),
+            runtimes: Vec::new(),
             layers: Vec::new(),
             changed: Vec::new(),
         }

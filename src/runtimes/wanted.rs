@@ -1,11 +1,11 @@
 //! Whether what is yet to be written will load where it is wanted, so that a long run does not end in an adapter that does not.
 
-use std::path::Path;
-
-use super::facts::Subject;
+use super::facts::{Planned, Subject};
 use super::verdict::{reasons, unread};
 use super::{Outcome, Remedy, Rule, Runtime};
+use crate::adapter::Adapter;
 use crate::adapter::export::Format;
+use crate::adapter::steps::Step;
 use crate::error::{AdapterError, Result};
 
 /// The options that decide what is written.
@@ -13,10 +13,21 @@ use crate::error::{AdapterError, Result};
 pub struct Wanted {
     pub portable: bool,
     pub pad_zeros: bool,
+    /// Whether each module's rank is reduced by itself.
+    pub varies_ranks: bool,
     pub format: Format,
 }
 
 impl Wanted {
+    pub fn of(steps: &[Step], format: Format) -> Self {
+        Self {
+            portable: steps.contains(&Step::Portable),
+            pad_zeros: steps.iter().any(|step| matches!(step, Step::PadZeros(_))),
+            varies_ranks: steps.iter().any(|step| matches!(step, Step::Rank(rules) if !rules.is_same_for_all())),
+            format,
+        }
+    }
+
     /// Whether an option takes away what a rule is about.
     fn mends(self, rule: &Rule) -> bool {
         match rule.remedy {
@@ -28,13 +39,18 @@ impl Wanted {
         }
     }
 
-    /// The first of `runtimes` that will not load what is written of an adapter, as an error.
-    pub fn require(self, subject: &Subject, runtimes: &[&'static Runtime]) -> Result<()> {
-        let path: &Path = &subject.adapter.path;
+    /// The first of `runtimes` that will not load what is written of an adapter, of which `drops_layers` says whether it will
+    /// lose any, as an error.
+    pub fn require(self, adapter: &Adapter, drops_layers: bool, runtimes: &[&'static Runtime]) -> Result<()> {
+        if runtimes.is_empty() {
+            return Ok(());
+        }
+        let planned = Planned { drops_layers, varies_ranks: self.varies_ranks };
+        let subject = Subject::new(adapter, Some(adapter.layer_count()), None).planned(planned);
         for runtime in runtimes {
             let unmet = match self.format {
                 Format::Peft => {
-                    let reasons = reasons(subject, runtime, |rule| self.mends(rule));
+                    let reasons = reasons(&subject, runtime, |rule| self.mends(rule));
                     reasons.into_iter().find(|reason| reason.outcome != Outcome::Loads)
                 }
                 form => unread(form, runtime),
@@ -44,7 +60,7 @@ impl Wanted {
                     Outcome::Refuses => "will not load",
                     _ => "will compute something else with",
                 };
-                let (path, runtime) = (path.into(), runtime.name);
+                let (path, runtime) = (adapter.path.clone(), runtime.name);
                 return Err(
                     AdapterError::Unmet { path, runtime, outcome, what: reason.what, remedy: reason.remedy }.into()
                 );

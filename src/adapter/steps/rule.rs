@@ -42,6 +42,11 @@ impl RankRule {
 pub struct RankRules(Vec<RankRule>);
 
 impl RankRules {
+    /// Whether all modules that have so many values are left with the same rank.
+    pub fn is_same_for_all(&self) -> bool {
+        self.0.iter().all(|rule| matches!(rule, RankRule::Most(_)))
+    }
+
     pub fn rank(&self, values: &[f64]) -> usize {
         self.0.iter().map(|rule| rule.rank(values)).min().unwrap_or(values.len())
     }

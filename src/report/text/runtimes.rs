@@ -1,6 +1,7 @@
 //! Which runtimes load an adapter, and why others do not, as a table.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use crate::adapter::export::Format;
 use crate::runtimes::{Outcome, RUNTIMES, Verdict};
@@ -57,8 +58,8 @@ fn hanging(head: &str, indent: usize, paragraph: &str) -> String {
     text + &line + "\n"
 }
 
-/// Which runtimes load what was written, in a few lines; nothing where that was not asked.
-pub fn written(runtimes: &[Verdict], output: &str) -> String {
+/// Which runtimes load what was written, in a few lines.
+pub fn written(runtimes: &[Verdict], output: &Path) -> String {
     let with = |outcome: Outcome| -> Vec<String> {
         let those = runtimes.iter().filter(|runtime| runtime.verdict == outcome);
         those.map(|runtime| format!("{}{}", runtime.name, option(runtime))).collect()
@@ -71,7 +72,7 @@ pub fn written(runtimes: &[Verdict], output: &str) -> String {
     let more = if differs.len() + refuses.len() == 0 {
         String::new()
     } else {
-        format!("`lora-slim check {output}` says why\n")
+        format!("`lora-slim check {}` says why\n", output.display())
     };
     line("loads in ", loads) + &line("computes something else in ", differs) + &line("is refused by ", refuses) + &more
 }
