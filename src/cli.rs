@@ -31,7 +31,8 @@ Exit codes:
   2    usage: the command line asks for something that cannot be done
   3    bad input: it will fail again
   4    reading or writing failed: it may work later
-  5    the answer is no: verify found a difference, or the adapter that `slim` should write does not help
+  5    the answer is no: verify found a difference, check a contradiction or a runtime that does not load the adapter, or
+       the adapter that `slim` should write does not help
   70   a bug in lora-slim
   130  interrupted";
 

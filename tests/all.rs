@@ -5,6 +5,7 @@ mod support;
 mod alternatives;
 mod answers;
 mod bad_input;
+mod broken;
 mod choosing;
 mod commands;
 #[cfg(any(feature = "cuda", feature = "metal"))]
@@ -17,6 +18,7 @@ mod probability;
 mod profiles;
 mod reduce;
 mod report_page;
+mod runtimes;
 mod samples;
 mod search;
 mod streamed;

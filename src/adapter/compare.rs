@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::flaws::Flaw;
 use super::keys::Part;
 use super::steps::change;
 use super::steps::portable::ADALORA_KEYS;
@@ -44,6 +45,8 @@ pub enum Difference {
     ConfigUnresolved,
     #[error("`{0}` in adapter_config.json differs from the original")]
     ConfigKey(String),
+    #[error("{0}")]
+    Flaw(Flaw),
 }
 
 /// The keys of the configuration that a cut may change.
@@ -304,6 +307,9 @@ fn compare_configs(matched: &Matched, is_reduced: bool) -> Vec<Difference> {
             _ => {}
         }
     }
+    if !identical {
+        differences.extend(new_flaws(original, slimmed));
+    }
     let (before, after) = (&original.config.raw, &slimmed.config.raw);
     let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let changed = |key: &&String| before.get(*key).unwrap_or(&Value::Null) != after.get(*key).unwrap_or(&Value::Null);
@@ -320,4 +326,18 @@ fn compare_configs(matched: &Matched, is_reduced: bool) -> Vec<Difference> {
         }
     }
     differences
+}
+
+/// What the configuration of `slimmed` says of modules that neither of the two has, where `original` says nothing like it.
+fn new_flaws(original: &Adapter, slimmed: &Adapter) -> Vec<Difference> {
+    let before = original.config_flaws(None);
+    let is_old = |flaw: &Flaw| before.iter().any(|old| std::mem::discriminant(old) == std::mem::discriminant(flaw));
+    // Modules that one of the two has are told one by one.
+    let is_told = |flaw: &Flaw| match flaw {
+        Flaw::NotNamed { .. } => true,
+        Flaw::NamedWithoutTensors { module, .. } => original.modules().contains_key(module),
+        _ => false,
+    };
+    let flaws = slimmed.config_flaws(None).into_iter().filter(|flaw| !is_old(flaw) && !is_told(flaw));
+    flaws.map(Difference::Flaw).collect()
 }

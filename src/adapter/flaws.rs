@@ -55,9 +55,7 @@ impl Adapter {
     /// Everything that is wrong as far as the adapter alone tells, given the number of decoder layers if that is known. Reads all
     /// tensors.
     pub fn flaws(&self, layers: Option<usize>) -> Result<Vec<Flaw>> {
-        let mut flaws = self.selection_flaws(layers);
-        flaws.extend(self.method_flaws());
-        flaws.extend(self.saved_flaws());
+        let mut flaws = self.config_flaws(layers);
         flaws.extend(self.shape_flaws());
         for tensor in self.tensors() {
             match self.weights.load_finite(tensor.name) {
@@ -66,6 +64,11 @@ impl Adapter {
             }
         }
         Ok(flaws)
+    }
+
+    /// Where the configuration does not say what the tensors are.
+    pub fn config_flaws(&self, layers: Option<usize>) -> Vec<Flaw> {
+        [self.selection_flaws(layers), self.method_flaws(), self.saved_flaws()].concat()
     }
 
     /// Modules that only one of configuration and tensors knows. `layers` is one more than the highest layer to look at.
@@ -160,27 +163,41 @@ impl Adapter {
 
     /// Modules whose sizes are not those that most modules of their type have.
     fn shape_flaws(&self) -> Vec<Flaw> {
-        let modules = self.modules();
-        let mut by_type: BTreeMap<&str, Vec<(&String, (usize, usize))>> = BTreeMap::new();
-        for (module, parts) in &modules {
-            if let (Some(layer), Some(shape)) = (self.layer_of(module), self.module_shape(parts)) {
-                by_type.entry(self.inside_layer(module, layer)).or_default().push((module, shape));
+        let mut by_type: BTreeMap<String, Vec<Measured>> = BTreeMap::new();
+        for (module, parts) in self.modules() {
+            if let (Some(layer), Some((inputs, outputs))) = (self.layer_of(&module), self.module_shape(&parts)) {
+                let inside = self.inside_layer(&module, layer).to_string();
+                by_type.entry(inside).or_default().push(Measured { module, inputs, outputs });
             }
         }
         let mut flaws = Vec::new();
-        for like in by_type.values() {
-            let count = |shape: (usize, usize)| like.iter().filter(|(_, other)| *other == shape).count();
-            let Some(&(_, usual)) = like.iter().max_by_key(|(_, shape)| count(*shape)) else { continue };
-            // Where the sizes grow with the layers there is no usual one.
-            if count(usual) * 2 <= like.len() {
+        for alike in by_type.values() {
+            let like = |one: &Measured| alike.iter().filter(|other| one.is_like(other)).count();
+            let Some(usual) = alike.iter().max_by_key(|one| like(one)) else { continue };
+            // Where sizes change with the layers there is no usual one.
+            if like(usual) * 2 <= alike.len() {
                 continue;
             }
-            flaws.extend(like.iter().filter(|(_, shape)| *shape != usual).map(|&(module, (inputs, outputs))| {
-                let (usual_inputs, usual_outputs) = usual;
+            let others = alike.iter().filter(|other| !usual.is_like(other));
+            flaws.extend(others.map(|&Measured { ref module, inputs, outputs }| {
+                let (usual_inputs, usual_outputs) = (usual.inputs, usual.outputs);
                 Flaw::UnlikeOthers { module: module.clone(), inputs, outputs, usual_inputs, usual_outputs }
             }));
         }
         flaws
+    }
+}
+
+/// A module and its sizes.
+struct Measured {
+    module: String,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl Measured {
+    fn is_like(&self, other: &Measured) -> bool {
+        (self.inputs, self.outputs) == (other.inputs, other.outputs)
     }
 }
 

@@ -58,8 +58,10 @@ pub enum Fact {
     SavedNorms,
     /// Other whole modules.
     SavedOther,
-    /// LoRA on parameters that hold all experts, or a router.
+    /// LoRA on parameters that hold all experts.
     Parameters,
+    /// Modules that are named by `target_parameters`.
+    NamedAsParameters,
     /// LoRA on parameters whose name does not end so.
     ParametersOtherThan(&'static [&'static str]),
     /// LoRA on single experts.
@@ -164,6 +166,7 @@ impl<'a> Subject<'a> {
             Fact::ScalingNotOne => modules::scaling_not_one(self.adapter),
             Fact::ScalingsDiffer => modules::scalings_differ(self.adapter),
             Fact::Parameters => modules::parameters(self.adapter),
+            Fact::NamedAsParameters => modules::named_as_parameters(self),
             Fact::ParametersOtherThan(endings) => modules::parameters_other_than(self.adapter, endings),
             Fact::Experts => modules::experts(self.adapter),
             Fact::Towers => modules::towers(self.adapter),
@@ -232,7 +235,8 @@ impl fmt::Display for Fact {
             Fact::SavedVocabulary => "a whole embedding or head",
             Fact::SavedNorms => "whole norms",
             Fact::SavedOther => "other whole modules",
-            Fact::Parameters => "LoRA on parameters (`target_parameters`)",
+            Fact::Parameters => "LoRA on parameters that hold all experts",
+            Fact::NamedAsParameters => "modules named by `target_parameters`",
             Fact::ParametersOtherThan(endings) => return write!(f, "LoRA on parameters other than {}", keys(endings)),
             Fact::Experts => "LoRA on single experts",
             Fact::Convolution => "LoRA on convolutions",

@@ -136,3 +136,30 @@ impl Remedy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_server_is_told_a_rank_that_it_takes() {
+        let vllm = Remedy::Serve("--max-lora-rank", &[32, 64, 128]);
+        assert_eq!(vllm.say(33).as_deref(), Some("serve with `--max-lora-rank 64`"));
+        assert_eq!(Remedy::Serve("max_lora_rank", &[]).say(65).as_deref(), Some("serve with `max_lora_rank 65`"));
+    }
+
+    #[test]
+    fn each_runtime_is_found_by_its_names_alone() {
+        let mut names = BTreeSet::new();
+        for runtime in RUNTIMES {
+            for name in runtime.aliases {
+                assert!(names.insert(*name) && *name == name.to_lowercase(), "{name}");
+                assert_eq!(Runtime::by_name(name).unwrap().name, runtime.name);
+            }
+            assert_eq!(Runtime::by_name(runtime.name).unwrap().name, runtime.name);
+            assert!(!runtime.reads.is_empty(), "{}", runtime.name);
+        }
+        assert!(parse("nothing").unwrap_err().contains("vllm, sglang"));
+    }
+}

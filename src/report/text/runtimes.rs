@@ -118,3 +118,34 @@ pub fn list() -> String {
     }
     text.trim_end().to_string() + "\n"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtimes::Reason;
+
+    #[test]
+    fn long_paragraphs_hang_below_their_beginning() {
+        let text = hanging("head ", 5, &"word ".repeat(30));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], format!("head {}", ["word"; 19].join(" ")));
+        assert_eq!(lines[1], format!("     {}", ["word"; 11].join(" ")));
+        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn options_are_named_only_if_they_mend_everything() {
+        let reason = |outcome, remedy: Option<&str>| Reason {
+            what: "this".into(),
+            outcome,
+            remedy: remedy.map(String::from),
+            source: "there".into(),
+        };
+        let verdict = |reasons: Vec<Reason>| Verdict { name: "it", version: "1", verdict: Outcome::Differs, reasons };
+        let portable = || reason(Outcome::Differs, Some("`--portable`"));
+        let zeros = || reason(Outcome::Refuses, Some("`--pad-zeros`"));
+        assert_eq!(option(&verdict(vec![zeros(), portable(), portable()])), " (`--pad-zeros` `--portable`)");
+        assert_eq!(option(&verdict(vec![portable(), reason(Outcome::Differs, None)])), "");
+        assert_eq!(option(&verdict(vec![portable(), reason(Outcome::Differs, Some("something else"))])), "");
+    }
+}

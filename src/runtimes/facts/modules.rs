@@ -6,7 +6,7 @@ use super::{Subject, first_of};
 use crate::adapter::Adapter;
 use crate::adapter::keys::{Part, is_of_tower, stack_and_layer};
 use crate::adapter::steps::Pair;
-use crate::adapter::targets::last_segment;
+use crate::adapter::targets::{MovedModule, last_segment};
 use crate::report::text::ranges;
 
 /// The modules that are pairs, with their ranks.
@@ -109,9 +109,19 @@ pub fn scaling_not_one(adapter: &Adapter) -> Option<String> {
 }
 
 pub fn parameters(adapter: &Adapter) -> Option<String> {
-    let modules = adapter.modules().into_keys().filter(|module| adapter.config.targets.wraps_by_parameter(module));
-    let modules = modules.filter(|_| adapter.config.flag("target_parameters"));
+    let modules = adapter.modules().into_keys().filter(|module| adapter.parameter_of(module).is_some());
     first_of(modules).map(|modules| format!("there is LoRA on parameters ({modules})"))
+}
+
+/// A cut of single experts names them so, too.
+pub fn named_as_parameters(subject: &Subject) -> Option<String> {
+    let Subject { adapter, planned, .. } = subject;
+    let is_named = |module: &String| {
+        adapter.config.targets.wraps_by_parameter(module) && adapter.config.flag("target_parameters")
+            || planned.drops_layers && MovedModule::parse(module).is_some()
+    };
+    let modules = adapter.modules().into_keys().filter(is_named);
+    first_of(modules).map(|modules| format!("`target_parameters` names what holds {modules}"))
 }
 
 pub fn parameters_other_than(adapter: &Adapter, endings: &[&str]) -> Option<String> {

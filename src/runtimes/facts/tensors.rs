@@ -6,7 +6,12 @@ use crate::adapter::keys::Part;
 use crate::adapter::{Adapter, AdapterTensor, WEIGHTS_NAME};
 
 fn those(adapter: &Adapter, is_so: impl Fn(&AdapterTensor) -> bool) -> Option<String> {
-    first_of(adapter.tensors().filter(is_so).map(|tensor| tensor.name.to_string()))
+    first_of(adapter.tensors().filter(is_so).map(|tensor| short(tensor.name)))
+}
+
+/// Without what all names begin with, so that a line holds one.
+fn short(name: &str) -> String {
+    name.strip_prefix("base_model.model.").unwrap_or(name).into()
 }
 
 pub fn tokens(adapter: &Adapter) -> Option<String> {

@@ -84,7 +84,12 @@ pub static SGLANG: Runtime = Runtime {
         differs(F::Key(&["lora_bias"]), "biases of lora_B are not used", R::None, SGLANG_POOL),
         differs(F::ChangesBase, "the base model stays as it is", R::None, "lora_config.py"),
         differs(F::Key(VARIANTS), "it is ignored", R::None, "lora_config.py"),
-        refuses(F::Parameters, "experts without a number have no buffers", R::None, SGLANG_POOL),
+        refuses(
+            F::NamedAsParameters,
+            "only `target_modules` is read, so that they have no buffers",
+            R::None,
+            SGLANG_POOL,
+        ),
     ],
 };
 

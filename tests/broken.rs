@@ -1,0 +1,232 @@
+//! Adapters that were broken in one place: `check` and `verify` say exactly what is wrong.
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::assert::Assert;
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{ADAPTER, Tensors, copy_folder, fixture, lora_slim, read_json, stdout, write_safetensors};
+
+fn check(adapter: &Path, more: &[&str]) -> Assert {
+    lora_slim().arg("check").arg(adapter).args(more).assert()
+}
+
+/// A mutation of the pico adapter: what it does to tensors and configuration.
+type Mutation = fn(&mut Tensors, &mut Value);
+
+/// An exit code, and words of what is said.
+type Answer = (i32, &'static str);
+
+fn read_tensors(path: &Path) -> Tensors {
+    let bytes = fs::read(path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let values = |data: &[u8]| data.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
+    tensors.iter().map(|(name, view)| (name.into(), (view.shape().to_vec(), values(view.data())))).collect()
+}
+
+fn mutated(folder: &Path, mutate: Mutation) {
+    copy_folder(&fixture(ADAPTER), folder);
+    let (weights, config) = (folder.join("adapter_model.safetensors"), folder.join("adapter_config.json"));
+    let (mut tensors, mut raw) = (read_tensors(&weights), read_json(&config));
+    mutate(&mut tensors, &mut raw);
+    write_safetensors(&weights, &tensors);
+    fs::write(&config, raw.to_string()).unwrap();
+}
+
+const A: &str = "base_model.model.model.layers.2.self_attn.q_proj.lora_A.weight";
+const B: &str = "base_model.model.model.layers.2.self_attn.q_proj.lora_B.weight";
+
+/// Takes the last row or column of a matrix away.
+fn narrow(tensors: &mut Tensors, name: &str, dim: usize) {
+    let (shape, values) = tensors.get_mut(name).unwrap();
+    let columns = shape[1];
+    shape[dim] -= 1;
+    let kept =
+        values.iter().enumerate().filter(|(at, _)| dim == 0 || at % columns < columns - 1).map(|(_, value)| *value);
+    *values = kept.take(shape.iter().product()).collect();
+}
+
+#[test]
+fn a_broken_adapter_is_told_what_is_wrong() {
+    // What `check` says with which exit code, and what `verify` does; "" where it cannot be known without the original.
+    let cases: [(&str, Mutation, Answer, Answer); 25] = [
+        (
+            "lora_A dropped",
+            |tensors, _| drop(tensors.remove(A)),
+            (3, "module `model.layers.2.self_attn.q_proj`"),
+            (3, "lora_B without lora_A"),
+        ),
+        (
+            "lora_B dropped",
+            |tensors, _| drop(tensors.remove(B)),
+            (3, "lora_A without lora_B"),
+            (3, "module `model.layers.2.self_attn.q_proj`"),
+        ),
+        (
+            "module dropped",
+            |tensors, _| tensors.retain(|name, _| name != A && name != B),
+            (5, "names module `model.layers.2.self_attn.q_proj`, which has no tensors"),
+            (5, "lora_A.weight` is missing, but layer 2 is kept"),
+        ),
+        (
+            "layer dropped",
+            |tensors, _| tensors.retain(|name, _| !name.contains("layers.3.")),
+            (5, "names module `model.layers.3.mlp.down_proj`, which has no tensors (6 more"),
+            (5, "lower layers are dropped from 3 on"),
+        ),
+        ("rank of lora_A", |tensors, _| narrow(tensors, A, 0), (3, "has rank 3 in its tensors but 4"), (3, "q_proj")),
+        ("rank of lora_B", |tensors, _| narrow(tensors, B, 1), (3, "has rank 3 in its tensors but 4"), (3, "q_proj")),
+        (
+            "inputs",
+            |tensors, _| narrow(tensors, A, 1),
+            (0, "`model.layers.2.self_attn.q_proj` maps 31 to 32 values, others of its type map 32 to 32"),
+            (5, "layers.2.self_attn.q_proj.lora_A.weight` differs in its shape"),
+        ),
+        (
+            "outputs",
+            |tensors, _| narrow(tensors, B, 0),
+            (0, "`model.layers.2.self_attn.q_proj` maps 32 to 31 values"),
+            (5, "layers.2.self_attn.q_proj.lora_B.weight` differs in its shape"),
+        ),
+        (
+            "a value",
+            |tensors, _| tensors.get_mut(A).unwrap().1[5] += 1.0,
+            (0, ""),
+            (5, "q_proj.lora_A.weight` differs in its bytes"),
+        ),
+        (
+            "NaN",
+            |tensors, _| tensors.get_mut(A).unwrap().1[5] = f32::NAN,
+            (5, "layers.2.self_attn.q_proj.lora_A.weight` holds NaN"),
+            (5, "q_proj.lora_A.weight` differs in its bytes"),
+        ),
+        (
+            "r",
+            |_, config| config["r"] = json!(8),
+            (3, "but 8 in adapter_config.json"),
+            (3, "but 8 in adapter_config.json"),
+        ),
+        (
+            "lora_alpha",
+            |_, config| config["lora_alpha"] = json!(5),
+            (0, ""),
+            (5, "`lora_alpha` in adapter_config.json differs"),
+        ),
+        (
+            "use_rslora",
+            |_, config| config["use_rslora"] = json!(true),
+            (0, ""),
+            (5, "`use_rslora` in adapter_config.json differs"),
+        ),
+        (
+            "alpha_pattern",
+            |_, config| config["alpha_pattern"] = json!({"layers.2.self_attn.q_proj": 5}),
+            (0, ""),
+            (5, "rank or scaling of model.layers.2.self_attn.q_proj"),
+        ),
+        (
+            "rank_pattern",
+            |_, config| config["rank_pattern"] = json!({"layers.2.self_attn.q_proj": 5}),
+            (3, "`model.layers.2.self_attn.q_proj`"),
+            (3, "but 5 in adapter_config.json"),
+        ),
+        (
+            "target_modules without q_proj",
+            |_, config| {
+                config["target_modules"] = json!(["k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])
+            },
+            (5, "does not name module `model.layers.0.self_attn.q_proj`, which has tensors (5 more"),
+            (5, "does not name module `model.layers.0.self_attn.q_proj`"),
+        ),
+        (
+            "target_modules with another",
+            |_, config| config["target_modules"].as_array_mut().unwrap().push(json!("lm_head")),
+            (0, "`target_modules` names `lm_head`, which no tensor belongs to"),
+            (5, "`target_modules` names `lm_head`, which no tensor belongs to"),
+        ),
+        (
+            "too few layers_to_transform",
+            |_, config| config["layers_to_transform"] = json!([0, 1, 2, 3, 4]),
+            (5, "does not name module `model.layers.5.mlp.down_proj`"),
+            (5, "does not name module `model.layers.5.mlp.down_proj`"),
+        ),
+        (
+            "too many layers_to_transform",
+            |_, config| config["layers_to_transform"] = json!([0, 1, 2, 3, 4, 5, 9]),
+            (5, "names module `model.layers.9.mlp.down_proj`, which has no tensors"),
+            (5, "names module `model.layers.9.mlp.down_proj`, which has no tensors"),
+        ),
+        (
+            "use_dora",
+            |_, config| config["use_dora"] = json!(true),
+            (5, "`model.layers.0.mlp.down_proj` has no magnitude"),
+            (5, "`use_dora`"),
+        ),
+        (
+            "another method",
+            |_, config| config["peft_type"] = json!("IA3"),
+            (5, "model.layers.0.mlp.down_proj.lora_A.weight` is none of IA3"),
+            (5, "`peft_type` in adapter_config.json differs"),
+        ),
+        (
+            "no method",
+            |_, config| config["peft_type"] = json!("MAGIC"),
+            (3, "its peft_type is MAGIC"),
+            (3, "its peft_type is MAGIC"),
+        ),
+        (
+            "modules_to_save",
+            |_, config| config["modules_to_save"] = json!(["lm_head"]),
+            (5, "`modules_to_save` names `lm_head`, which no tensor belongs to"),
+            (5, "`modules_to_save` names `lm_head`, which no tensor belongs to"),
+        ),
+        ("bias", |_, config| config["bias"] = json!("all"), (0, ""), (5, "`bias` in adapter_config.json differs")),
+        (
+            "target_modules of no list",
+            |_, config| config["target_modules"] = json!(7),
+            (3, "`target_modules`"),
+            (3, "`target_modules`"),
+        ),
+    ];
+    for (name, mutate, (check_code, checked), (verify_code, verified)) in cases {
+        let folder = TempDir::new().unwrap();
+        mutated(folder.path(), mutate);
+        let said = |assert: Assert, code: i32, words: &str| {
+            let assert = assert.code(code);
+            let output = assert.get_output();
+            let text = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
+            // Lines are broken where they are full.
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(text.contains(words), "{name}: {text}");
+        };
+        said(check(folder.path(), &[]), check_code, checked);
+        said(lora_slim().arg("verify").arg(fixture(ADAPTER)).arg(folder.path()).assert(), verify_code, verified);
+    }
+}
+
+#[test]
+fn a_base_model_tells_layers_and_shapes() {
+    let base = fixture("pico/llama-llama3-rope/base");
+    let with = |base: &Path| check(&fixture(ADAPTER), &["--base", base.to_str().unwrap()]);
+    let text = stdout(with(&base).success());
+    assert!(!text.contains("lack"), "{text}");
+    let text = stdout(with(&fixture("kinds/base")).code(5));
+    assert!(text.contains("wrong  the adapter reaches layer 4, but the base model"), "{text}");
+    let folder = TempDir::new().unwrap();
+    mutated(folder.path(), |tensors, config| {
+        tensors.retain(|name, _| !name.contains("layers.5."));
+        config["layers_to_transform"] = json!([0, 1, 2, 3, 4]);
+    });
+    let more = ["--base", base.to_str().unwrap(), "--runtime", "lorax"];
+    let text = stdout(check(folder.path(), &more).code(5));
+    assert!(text.contains("layer 5 lack") && text.contains("`--pad-zeros`") && !text.contains("wrong"), "{text}");
+    mutated(&folder.path().join("narrow"), |tensors, _| {
+        let names: Vec<String> = tensors.keys().filter(|name| name.contains("q_proj.lora_A")).cloned().collect();
+        names.iter().for_each(|name| narrow(tensors, name, 1));
+    });
+    let text = stdout(check(&folder.path().join("narrow"), &more).code(5));
+    assert!(text.contains("`model.layers.0.self_attn.q_proj` maps 31 to 32 values, but in the base model"), "{text}");
+}

@@ -1,0 +1,256 @@
+//! Which runtimes load an adapter, and what `slim` and `cut` say of that.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use lora_slim::adapter::export::Format;
+use lora_slim::adapter::{Adapter, Cut};
+use lora_slim::runtimes::facts::Subject;
+use lora_slim::runtimes::wanted::Wanted;
+use lora_slim::runtimes::{self, Outcome, RUNTIMES, Runtime};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{ADAPTER, fixture, lora_slim, read_json, stdout};
+
+fn check(adapter: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+    lora_slim().arg("check").arg(adapter).args(more).assert()
+}
+
+/// The adapter of fixture `kind`, as `runtime` sees it.
+fn outcome(kind: &str, runtime: &str) -> Outcome {
+    let adapter = Adapter::open(&fixture("kinds").join(kind), None).unwrap();
+    let runtime = Runtime::by_name(runtime).unwrap();
+    runtimes::check(&Subject::new(&adapter, None, None), &[runtime])[0].verdict
+}
+
+fn kinds() -> Vec<String> {
+    let folders = fs::read_dir(fixture("kinds")).unwrap().map(|entry| entry.unwrap().path());
+    let kinds = folders.filter(|folder| folder.join("adapter_config.json").is_file());
+    kinds.map(|folder| folder.file_name().unwrap().to_str().unwrap().to_string()).collect()
+}
+
+/// As PEFT 0.21.2 and transformers 5.24.0 did: each kind was loaded with its base model by `PeftModel.from_pretrained` and by
+/// `load_adapter`, and the logits were compared (f32, 12 tokens).
+#[test]
+fn peft_and_transformers_are_as_they_were_run() {
+    for kind in kinds() {
+        let peft = if kind == "bare" { Outcome::Differs } else { Outcome::Loads };
+        assert_eq!(outcome(&kind, "peft"), peft, "{kind}");
+        let transformers = match kind.as_str() {
+            "adalora" | "bin" | "vera" => Outcome::Refuses,
+            "default-infix" => Outcome::Differs,
+            kind if kind.starts_with("dora") => Outcome::Differs,
+            _ => Outcome::Loads,
+        };
+        assert_eq!(outcome(&kind, "transformers"), transformers, "{kind}");
+    }
+}
+
+/// As vLLM 0.32.0 did: `PEFTHelper.validate_legal` and `parse_fine_tuned_lora_name` over each kind.
+#[test]
+fn vllm_accepts_what_its_own_code_accepted() {
+    const ACCEPTED: [&str; 18] = [
+        "all-linear",
+        "bare",
+        "bf16",
+        "bin",
+        "exclude",
+        "expert-modules",
+        "f16",
+        "layers-pattern",
+        "lora-embed-tied",
+        "lora-embed",
+        "lora-head-tied",
+        "lora-lm-head",
+        "rank-alpha-patterns",
+        "regex",
+        "router",
+        "target-parameters-both",
+        "target-parameters-down",
+        "target-parameters-one",
+    ];
+    let accepted: BTreeSet<String> =
+        kinds().into_iter().filter(|kind| outcome(kind, "vllm") != Outcome::Refuses).collect();
+    assert_eq!(accepted, ACCEPTED.map(String::from).into());
+}
+
+#[test]
+fn verdicts_follow_what_is_true_of_an_adapter() {
+    use Outcome::{Differs, Loads, Refuses};
+    for (kind, runtime, expected) in [
+        ("rank-alpha-patterns", "sglang", Refuses),
+        ("rank-alpha-patterns", "vllm", Loads),
+        ("rank-alpha-patterns", "llama.cpp", Differs),
+        ("rank-alpha-patterns", "tensorrt-llm", Differs),
+        ("rank-alpha-patterns", "mistral.rs", Loads),
+        ("rank-alpha-patterns", "openvino", Differs),
+        ("regex", "sglang", Refuses),
+        ("all-linear", "sglang", Loads),
+        ("dora", "llama.cpp", Refuses),
+        ("dora", "lorax", Differs),
+        ("saved-norm-suffix", "llama.cpp", Differs),
+        ("saved-head", "exllamav2", Loads),
+        ("saved-head", "mistral.rs", Refuses),
+        ("lora-embed", "mistral.rs", Refuses),
+        ("lora-lm-head", "tgi", Differs),
+        ("lora-embed", "openvino", Differs),
+        ("default-infix", "mistral.rs", Loads),
+        ("default-infix", "vllm", Refuses),
+        ("bin", "exllamav2", Loads),
+        ("bin", "mistral.rs", Refuses),
+        ("pissa", "vllm", Refuses),
+        ("pissa", "sglang", Differs),
+        ("layers-pattern", "lorax", Differs),
+        ("f16", "s-lora", Refuses),
+        ("f16", "mlx-lm", Refuses),
+        ("f16", "ollama", Differs),
+    ] {
+        assert_eq!(outcome(kind, runtime), expected, "{kind} in {runtime}");
+    }
+}
+
+#[test]
+fn json_has_a_verdict_for_each_runtime() {
+    let value: Value = serde_json::from_str(&stdout(check(&fixture("kinds/dora"), &["--json"]).success())).unwrap();
+    let verdicts = value["runtimes"].as_array().unwrap();
+    assert_eq!(verdicts.len(), RUNTIMES.len());
+    for verdict in verdicts {
+        let reasons = verdict["reasons"].as_array().unwrap();
+        let worst = reasons.first().map_or("loads", |reason| reason["outcome"].as_str().unwrap());
+        assert_eq!(verdict["verdict"], worst, "{verdict}");
+        assert!(
+            reasons
+                .iter()
+                .all(|reason| reason["source"].as_str().unwrap().contains(verdict["version"].as_str().unwrap()))
+        );
+    }
+    assert_eq!(value["flaws"], json!([]));
+}
+
+#[test]
+fn only_runtimes_that_are_asked_for_decide_the_exit_code() {
+    let dora = fixture("kinds/dora");
+    check(&dora, &[]).success();
+    check(&dora, &["--runtime", "peft"]).success();
+    check(&dora, &["--runtime", "peft,vLLM"]).code(5);
+    check(&dora, &["--runtime", "peft", "--runtime", "lorax"]).code(5);
+    let error = check(&dora, &["--runtime", "vlm"]).code(2);
+    let error = String::from_utf8_lossy(&error.get_output().stderr).into_owned();
+    assert!(error.contains("vllm") && error.contains("exllamav2"), "{error}");
+}
+
+#[test]
+fn the_table_fits_a_terminal() {
+    for kind in kinds() {
+        let text = stdout(check(&fixture("kinds").join(kind), &[]).success());
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        assert!(text.starts_with("PEFT") && text.lines().all(|line| line == line.trim_end()), "{text}");
+    }
+}
+
+#[test]
+fn other_forms_are_known_by_their_files() {
+    let folder = TempDir::new().unwrap();
+    for (name, reader, other) in
+        [("adapter.gguf", "llama.cpp,ollama", "vllm"), ("adapters.safetensors", "mlx-lm", "peft")]
+    {
+        let adapter = folder.path().join(name).with_extension("folder");
+        fs::create_dir(&adapter).unwrap();
+        fs::write(adapter.join(name), "").unwrap();
+        check(&adapter, &["--runtime", reader]).success();
+        let text = stdout(check(&adapter, &["--runtime", other]).code(5));
+        assert!(text.contains("is not read → `--format peft`"), "{text}");
+    }
+}
+
+#[test]
+fn what_is_written_is_checked() {
+    let folder = TempDir::new().unwrap();
+    let cut = |more: &[&str]| {
+        let mut command = lora_slim();
+        command.current_dir(folder.path()).arg("cut").arg(fixture(ADAPTER)).args(["-o", "out", "--force"]).args(more);
+        command.assert()
+    };
+    let text = stdout(cut(&["--boundary", "3"]).success());
+    assert!(text.contains("computes something else in LoRAX") && text.contains("TGI"), "{text}");
+    let verdict = |name: &str| {
+        let report = read_json(&folder.path().join("out/slim_report.json"));
+        let verdicts = report["runtimes"].as_array().unwrap().clone();
+        verdicts.into_iter().find(|verdict| verdict["name"] == name).unwrap()
+    };
+    let what = verdict("LoRAX")["reasons"][0]["what"].to_string();
+    assert!(what.contains("layers 3-5 lack `down_proj`"), "{what}");
+    assert_eq!(verdict("vLLM")["verdict"], "loads");
+    cut(&["--boundary", "3", "--pad-zeros"]).success();
+    assert!(!verdict("LoRAX").to_string().contains("lack"), "zeros are there");
+}
+
+#[test]
+fn an_unmet_runtime_is_an_error_before_any_work() {
+    let folder = TempDir::new().unwrap();
+    let cut = |adapter: &str, more: &[&str]| {
+        let mut command = lora_slim();
+        command.current_dir(folder.path()).arg("cut").arg(fixture(adapter)).args(["-o", "out"]).args(more);
+        command.assert()
+    };
+    let refused = |assert: assert_cmd::assert::Assert, words: &[&str]| {
+        let error = String::from_utf8_lossy(&assert.code(3).get_output().stderr).into_owned();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    };
+    refused(
+        cut(ADAPTER, &["--boundary", "3", "--for", "vllm,tgi"]),
+        &["TGI will compute something else", "`--pad-zeros`"],
+    );
+    refused(cut("kinds/dora", &["--boundary", "3", "--for", "vllm"]), &["vLLM will not load", "`use_dora`"]);
+    refused(cut("kinds/rank-alpha-patterns", &["--dtype", "bf16", "--for", "sglang"]), &["rank 1", "`--portable`"]);
+    refused(
+        cut(ADAPTER, &["--rank", "energy:0.5", "--for", "sglang"]),
+        &["ranks that `--rank` leaves", "`--portable`"],
+    );
+    refused(cut(ADAPTER, &["--boundary", "3", "--for", "mlx"]), &["MLX-LM will not load", "`--format mlx`"]);
+    let slim = |more: &[&str]| crate::support::slim(folder.path(), more).code(3);
+    let error = String::from_utf8_lossy(&slim(&["--for", "s-lora"]).get_output().stderr).into_owned();
+    assert!(error.contains("S-LoRA will not load"), "{error}");
+    cut("kinds/rank-alpha-patterns", &["--portable", "--for", "sglang,vllm,llama.cpp"]).success();
+}
+
+/// Whatever a cut promises with `--for` is what `check` says of what it wrote.
+#[test]
+fn what_was_promised_is_kept() {
+    let mut kept = 0;
+    for kind in kinds() {
+        let adapter = Adapter::open(&fixture("kinds").join(&kind), None).unwrap();
+        if Cut::below(&adapter, 3).is_err() {
+            continue;
+        }
+        for (portable, pad_zeros) in [(false, false), (true, false), (false, true), (true, true)] {
+            let folder = TempDir::new().unwrap();
+            let out = folder.path().join("out");
+            let mut command = lora_slim();
+            command.arg("cut").arg(&adapter.path).args(["--boundary", "3", "-o"]).arg(&out);
+            command.args(portable.then_some("--portable")).args(pad_zeros.then_some("--pad-zeros"));
+            if !command.output().unwrap().status.success() {
+                continue;
+            }
+            let wanted = Wanted { portable, pad_zeros, varies_ranks: false, format: Format::Peft };
+            for verdict in read_json(&out.join("slim_report.json"))["runtimes"].as_array().unwrap() {
+                let runtime = Runtime::by_name(verdict["name"].as_str().unwrap()).unwrap();
+                let is_promised = wanted.require(&adapter, true, &[runtime]).is_ok();
+                let loads = verdict["verdict"] == "loads";
+                assert!(loads || !is_promised, "{kind}, portable {portable}, zeros {pad_zeros}: {verdict}");
+                kept += usize::from(is_promised);
+            }
+        }
+    }
+    assert!(kept > 100, "{kept} promises");
+}
+
+#[test]
+fn the_documentation_has_the_rules() {
+    let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runtimes.md")).unwrap();
+    let list = stdout(lora_slim().args(["check", "--list"]).assert().success());
+    assert!(document.contains(&list), "put what `lora-slim check --list` writes into docs/runtimes.md");
+}
