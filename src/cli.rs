@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::adapter::parse_layers;
+use crate::adapter::export::Format;
 use crate::adapter::steps::{FloatType, RankRules};
+use crate::adapter::{Boundary, parse_boundary, parse_layers};
 use crate::metrics::Metric;
 use crate::runtimes::{self, Runtime};
 use crate::settings::{Scaling, parse_bytes, parse_scale, parse_scaling};
@@ -211,6 +212,9 @@ pub struct RuntimeArgs {
     /// that has so many
     #[arg(long, value_name = "LAYERS", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub pad_zeros: Option<Option<u64>>,
+    /// Form to write; gguf and mlx take names and sizes from the base model's configuration
+    #[arg(long, value_enum, default_value_t = Format::Peft)]
+    pub format: Format,
     /// Refuse before any work to write what one of these runtimes would not load, or would compute something else with, for
     /// example vllm,llama.cpp (`lora-slim check` names them all)
     #[arg(long = "for", value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
@@ -255,14 +259,15 @@ pub enum ChooseArg {
 #[command(after_help = "Example:
   lora-slim cut my-adapter --boundary 14 -o my-adapter-14
   lora-slim cut my-adapter --keep-layers 0-13,20 -o my-adapter-some
-  lora-slim cut my-adapter --rank 8 --dtype bf16 -o my-adapter-8")]
+  lora-slim cut my-adapter --rank 8 --dtype bf16 -o my-adapter-8
+  lora-slim cut my-adapter --boundary all --format gguf --base my-base-model -o my-adapter-gguf")]
 pub struct CutArgs {
     /// PEFT adapter folder, or its name in the Hugging Face cache
     pub adapter: String,
-    /// Keep the layers below N [default: all, where something else is to be done]
-    #[arg(long, value_name = "N", conflicts_with = "keep_layers",
-        required_unless_present_any = ["keep_layers", "rank", "dtype", "portable", "pad_zeros"])]
-    pub boundary: Option<usize>,
+    /// Keep the layers below N, or all [default: all, where something else is to be done]
+    #[arg(long, value_name = "N|all", conflicts_with = "keep_layers", value_parser = parse_boundary,
+        required_unless_present_any = ["keep_layers", "rank", "dtype", "portable", "pad_zeros", "format"])]
+    pub boundary: Option<Boundary>,
     /// Keep these layers, for example 0-13,20
     #[arg(long, value_name = "LAYERS", value_parser = parse_layers)]
     pub keep_layers: Option<std::collections::BTreeSet<usize>>,
@@ -273,6 +278,10 @@ pub struct CutArgs {
     pub reduce: ReduceArgs,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
+    /// With --format gguf or mlx: the base model, of which only the configuration is read [default: the adapter's
+    /// base_model_name_or_path]
+    #[arg(long)]
+    pub base: Option<String>,
     /// Layer stack to cut, where the adapter reaches several, for example model.layers
     #[arg(long)]
     pub stack: Option<String>,

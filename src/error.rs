@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::adapter::export::Format;
 use crate::device::DeviceName;
 
 /// The result of every fallible function of this crate.
@@ -66,6 +67,8 @@ impl Kind {
 /// Reading and writing files.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
+    #[error("`{}` will be a folder, with {file} in it", path.display())]
+    OutputIsFolder { path: PathBuf, file: &'static str },
     #[error("cannot read `{}`: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("cannot write `{}`: {source}", path.display())]
@@ -156,6 +159,10 @@ pub enum AdapterError {
     CannotReduce { path: PathBuf, feature: String },
     #[error("`{}` uses {feature}, which plain LoRA with one rank and one alpha cannot express", path.display())]
     NotPortable { path: PathBuf, feature: String },
+    #[error("`{}` uses {feature}, which the format {format} cannot hold", path.display())]
+    NotInFormat { path: PathBuf, feature: String, format: Format },
+    #[error("the rows of module `{module}` in `{}` are not those of the heads that `{}` has", path.display(), base.display())]
+    Heads { path: PathBuf, module: String, base: PathBuf },
     #[error("`{}` uses {feature}, which zeros cannot fill up", path.display())]
     CannotPad { path: PathBuf, feature: String },
     #[error("module `{module}` in `{}` has no singular value decomposition that converges", path.display())]
@@ -179,6 +186,10 @@ pub enum BaseError {
     NotFound { name: String, cache: PathBuf },
     #[error("`{name}` is in the Hugging Face cache but without the revision `{revision}`")]
     NoRevision { name: String, revision: String },
+    #[error("`{}` has the architecture `{architecture}`, whose names in GGUF are not known", path.display())]
+    NoGgufFamily { path: PathBuf, architecture: String },
+    #[error("the table of GGUF names cannot be read: {source}")]
+    FamilyTable { source: serde_json::Error },
     #[error("`{}` is not a base model: {reason}", path.display())]
     NotAModel { path: PathBuf, reason: String },
     #[error("`{}` has the model type `{model_type}`, which is not supported yet", path.display())]
@@ -303,6 +314,8 @@ impl Error {
             E::CannotReduce { path, .. }
             | E::NotPortable { path, .. }
             | E::CannotPad { path, .. }
+            | E::NotInFormat { path, .. }
+            | E::Heads { path, .. }
             | E::Decomposition { path, .. }
             | E::Overflow { path, .. },
         ) = &mut self
@@ -327,6 +340,7 @@ impl Error {
             Error::Choice(_) => Kind::Usage,
             Error::Adapter(AdapterError::LayerOutOfRange { .. } | AdapterError::UnknownStack { .. }) => Kind::Usage,
             Error::Sweep(SweepError::Interrupted) => Kind::Interrupted,
+            Error::Base(BaseError::FamilyTable { .. }) => Kind::Internal,
             Error::Sweep(SweepError::Compute(_) | SweepError::NoCommonBase) => Kind::Internal,
             Error::Sweep(SweepError::DeviceUnavailable { .. }) => Kind::Io,
             Error::Sweep(
@@ -383,6 +397,15 @@ impl Error {
             Error::Adapter(AdapterError::NotPortable { .. }) => {
                 "leave `--portable` out; `lora-slim check` says which runtimes load it as it is".into()
             }
+            Error::Adapter(AdapterError::NotInFormat { .. }) => {
+                "leave `--format` out and write a PEFT folder; where ranks differ, or for AdaLoRA, add `--portable`"
+                    .into()
+            }
+            Error::Adapter(AdapterError::Heads { .. }) => "name the base model that the adapter was trained on".into(),
+            Error::Base(BaseError::NoGgufFamily { .. }) => {
+                "leave `--format gguf` out, and try llama.cpp's own convert_lora_to_gguf.py".into()
+            }
+            Error::File(FileError::OutputIsFolder { .. }) => "leave the ending out".into(),
             Error::Adapter(AdapterError::CannotPad { .. }) => {
                 "leave `--pad-zeros` out; runtimes that need it (LoRAX, TGI, S-LoRA) know plain LoRA only".into()
             }

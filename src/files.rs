@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::error::{FileError, Result};
+use crate::report::REPORT_NAME;
 use crate::tensors::refuse_lfs_pointer;
 
 /// Parses a JSON file.
@@ -42,7 +43,7 @@ pub fn check_output(output: &Path, inputs: &[&Path], force: bool) -> Result<()> 
     if !force {
         return Err(FileError::OutputExists { path: output.into() }.into());
     }
-    let replaceable = output.join("adapter_config.json").is_file()
+    let replaceable = ["adapter_config.json", REPORT_NAME].iter().any(|file| output.join(file).is_file())
         || fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_none());
     if !replaceable {
         return Err(FileError::OutputNotAnAdapter { path: output.into() }.into());

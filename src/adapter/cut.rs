@@ -208,6 +208,21 @@ fn coalesce(ranges: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
     joined
 }
 
+/// Which layers stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    Below(usize),
+    All,
+}
+
+/// Parses a number of layers, or `all`.
+pub fn parse_boundary(text: &str) -> std::result::Result<Boundary, String> {
+    match text {
+        "all" => Ok(Boundary::All),
+        number => number.parse().map(Boundary::Below).map_err(|_| format!("`{number}` is neither a number nor `all`")),
+    }
+}
+
 /// Parses a list of layers as people write it: `0-13,20`.
 pub fn parse_layers(text: &str) -> std::result::Result<BTreeSet<usize>, String> {
     const MOST: usize = 100_000;

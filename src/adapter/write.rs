@@ -41,9 +41,14 @@ pub fn in_order(adapter: &Adapter) -> Vec<AdapterTensor<'_>> {
 
 /// Writes `adapter_model.safetensors`.
 pub fn write_tensors(staging: &Staging, tensors: &[NewTensor]) -> Result<()> {
+    write_tensors_as(WEIGHTS_NAME, staging, tensors)
+}
+
+/// Writes a safetensors file.
+pub fn write_tensors_as(file_name: &str, staging: &Staging, tensors: &[NewTensor]) -> Result<()> {
     let header =
         header(tensors.iter().map(|tensor| (&*tensor.name, tensor.dtype, &*tensor.shape, tensor.bytes.len())))?;
-    staging.file(WEIGHTS_NAME, |file| {
+    staging.file(file_name, |file| {
         file.write_all(&header)?;
         tensors.iter().try_for_each(|tensor| file.write_all(&tensor.bytes))
     })

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::print;
-use crate::adapter::export::Format;
-use crate::adapter::{Adapter, Cut};
+use crate::adapter::export::Form;
+use crate::adapter::steps::Step;
+use crate::adapter::{Adapter, Boundary, Cut};
 use crate::base;
 use crate::cli::CutArgs;
 use crate::error::{AdapterError, Result};
@@ -14,10 +15,13 @@ use crate::{files, pipeline, settings};
 
 pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
     let path = base::find(&args.adapter, None)?;
+    let format = args.runtime.format;
+    format.check_folder_name(&args.output)?;
     files::check_output(&args.output, &[&path], args.force)?;
     let adapter = Adapter::open(&path, args.stack.as_deref())?;
     let layers: BTreeSet<usize> = match (args.boundary, args.keep_layers) {
-        (Some(boundary), _) => (0..boundary).collect(),
+        (Some(Boundary::Below(boundary)), _) => (0..boundary).collect(),
+        (Some(Boundary::All), _) => adapter.layers(),
         (None, Some(layers)) => layers,
         (None, None) => adapter.layers(),
     };
@@ -25,13 +29,12 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
         return Err(AdapterError::LayerOutOfRange { path, layer, layers: adapter.layer_count() }.into());
     }
     let steps = settings::steps(&args.reduce, &args.runtime);
-    let wanted = Wanted::of(&steps, Format::Peft);
+    let wanted = Wanted::of(&steps, format);
     wanted.require(&adapter, layers.len() < adapter.layers().len(), &args.runtime.runtimes)?;
     let cut = Cut::new(&adapter, &layers)?.scaled(args.scale)?;
-    let report = match steps.as_slice() {
-        [] => pipeline::write_cut(&args.adapter, &adapter, &cut, &args.output)?,
-        steps => pipeline::write_reduced(&args.adapter, &adapter, &cut, steps, &args.output)?,
-    };
+    let form = Form::new(format, || pipeline::find_base(args.base.as_deref(), &adapter))?;
+    form.check(&adapter, steps.contains(&Step::Portable))?;
+    let report = pipeline::write_cut(&args.adapter, &adapter, &cut, &steps, &form, &args.output)?;
     if !quiet && let Some(output) = &report.output {
         print(&format!(
             "{}{}\nwritten to {}\n{}",

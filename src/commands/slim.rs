@@ -5,7 +5,8 @@ use std::path::Path;
 use super::page::Page;
 use super::{evaluate, print};
 use crate::adapter::Adapter;
-use crate::adapter::export::Format;
+use crate::adapter::export::{Form, Format};
+use crate::adapter::steps::Step;
 use crate::base;
 use crate::cli::{SearchArg, SlimArgs};
 use crate::error::{ChoiceError, Result};
@@ -15,13 +16,14 @@ use crate::{files, pipeline, settings};
 
 pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     // Before the long run: an output that cannot be written should not be found out at its end.
+    args.runtime.format.check_folder_name(&args.output)?;
     let adapter = base::find(&args.evaluate.adapter, None)?;
     let mut inputs = vec![adapter.as_path(), args.evaluate.samples.as_path()];
     inputs.extend(args.evaluate.test.as_deref());
     inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));
     files::check_output(&args.output, &inputs, args.force)?;
     let boundary = args.evaluate.boundary;
-    require_runtimes(&args, &adapter)?;
+    let form = form_of(&args, &adapter)?;
     let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
 
     let evaluation = evaluate::run(args.evaluate, &args.runtime, SearchArg::Adaptive, quiet)?;
@@ -41,7 +43,7 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
         return Ok(true);
     }
     files::check_output(&args.output, &[&adapter, evaluation.base.path()], args.force)?;
-    let written = pipeline::write(&evaluation.cut()?, &evaluation.report, &args.output)?;
+    let written = pipeline::write(&evaluation.cut()?, &evaluation.report, &form, &args.output)?;
     if !quiet {
         let loads = text::runtimes::written(&written.runtimes, &args.output);
         print(&format!("written to {}\n{loads}", args.output.display()));
@@ -49,13 +51,18 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether the runtimes of `--for` will load what is to be written, wherever the boundary will be.
-fn require_runtimes(args: &SlimArgs, path: &Path) -> Result<()> {
-    if args.runtime.runtimes.is_empty() {
-        return Ok(());
+/// The form to write, after a look at whether the adapter has it and the runtimes of `--for` will load it, wherever the boundary
+/// will be.
+fn form_of(args: &SlimArgs, path: &Path) -> Result<Form> {
+    let format = args.runtime.format;
+    if args.runtime.runtimes.is_empty() && format == Format::Peft {
+        return Ok(Form::Peft);
     }
     let adapter = Adapter::open(path, None)?;
     let steps = settings::steps(&args.evaluate.reduce, &args.runtime);
     let drops_layers = args.evaluate.boundary.is_none_or(|boundary| boundary < adapter.layer_count());
-    Wanted::of(&steps, Format::Peft).require(&adapter, drops_layers, &args.runtime.runtimes)
+    Wanted::of(&steps, format).require(&adapter, drops_layers, &args.runtime.runtimes)?;
+    let form = Form::new(format, || pipeline::find_base(args.evaluate.base.as_deref(), &adapter))?;
+    form.check(&adapter, steps.contains(&Step::Portable))?;
+    Ok(form)
 }

@@ -111,5 +111,6 @@ pub fn output(adapter: &Adapter, cut: &Cut) -> Output {
         tensors_after,
         bytes_before: adapter.bytes_below(usize::MAX),
         bytes_after,
+        format: None,
     }
 }

@@ -30,7 +30,7 @@ use alternatives::Given;
 use choosing::Chosen;
 use steps::Chain;
 use written::Written;
-pub use written::{write, write_cut, write_reduced};
+pub use written::{write, write_cut};
 
 /// Everything that an evaluation needs to know.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     let adapter = Adapter::open(&base::find(&request.adapter, None)?, None)?;
     adapter.check_can_be_evaluated()?;
     request.steps.iter().try_for_each(|step| step.check(&adapter))?;
-    let base = find_base(request, &adapter)?;
+    let base = find_base(request.base.as_deref(), &adapter)?;
     warn_of_towers(&adapter);
     let (model, gguf) = Model::open(&base, &request.sweep.device, request.arithmetic)?;
     model.check_fits(&adapter)?;
@@ -179,8 +179,9 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
     Ok(Evaluation { adapter, base, curve, choice, report, written, chain: made.chain })
 }
 
-fn find_base(request: &Request, adapter: &Adapter) -> Result<BasePath> {
-    match &request.base {
+/// The base model that the user names, else the one that the adapter names.
+pub fn find_base(base: Option<&str>, adapter: &Adapter) -> Result<BasePath> {
+    match base {
         Some(name) => BasePath::find(name, None),
         None => {
             let name = adapter.config.text("base_model_name_or_path");

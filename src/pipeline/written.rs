@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
+use tempfile::TempDir;
+
 use super::alternatives::Row;
 use super::steps::{Chain, Samples};
 use super::{Request, describe};
+use crate::adapter::export::{Form, Format};
 use crate::adapter::steps::Step;
 use crate::adapter::{Adapter, Cut};
-use crate::error::Result;
+use crate::error::{FileError, Result};
 use crate::files;
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
@@ -66,21 +69,21 @@ pub fn make(
     Ok(Made { output: Some(output), chain: Some(chain), steps })
 }
 
-/// Writes a cut that was not evaluated, and the report of it. The input is hashed while it is copied: one takes about
-/// as long as the other.
-pub fn write_cut(name: &str, adapter: &Adapter, cut: &Cut, output: &Path) -> Result<Report> {
-    let staging = files::Staging::beside(output)?;
-    let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(&staging));
-    written?;
-    let mut report = report?;
-    report.runtimes = runtimes_of(&staging, &report, &adapter.stack)?;
-    staging.json(crate::report::REPORT_NAME, &report)?;
-    staging.publish()?;
-    Ok(report)
-}
-
-/// As [`write_cut`], after `steps`.
-pub fn write_reduced(name: &str, adapter: &Adapter, cut: &Cut, steps: &[Step], output: &Path) -> Result<Report> {
+/// Writes a cut that was not evaluated, after `steps`, in a form, and the report of it.
+pub fn write_cut(
+    name: &str,
+    adapter: &Adapter,
+    cut: &Cut,
+    steps: &[Step],
+    form: &Form,
+    output: &Path,
+) -> Result<Report> {
+    if steps.is_empty() && matches!(form, Form::Peft) {
+        return copy_cut(name, adapter, cut, output);
+    }
+    if steps.is_empty() {
+        return write(cut, &report_of_cut(name, adapter, cut)?, form, output);
+    }
     let chain = Chain::make(adapter, cut, steps)?;
     let last = Cut::whole(chain.last())?;
     let mut report = report_of_cut(name, adapter, cut)?;
@@ -88,7 +91,19 @@ pub fn write_reduced(name: &str, adapter: &Adapter, cut: &Cut, steps: &[Step], o
     if let Some(output) = &mut report.output {
         (output.tensors_after, output.bytes_after) = last.kept_size();
     }
-    write(&last, &report, output)
+    write(&last, &report, form, output).map_err(|error| error.about(&adapter.path))
+}
+
+/// The input is hashed while it is copied: one takes about as long as the other.
+fn copy_cut(name: &str, adapter: &Adapter, cut: &Cut, output: &Path) -> Result<Report> {
+    let staging = files::Staging::beside(output)?;
+    let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(&staging));
+    written?;
+    let mut report = report?;
+    report.runtimes = runtimes_of(&staging, &report, cut.stack())?;
+    staging.json(crate::report::REPORT_NAME, &report)?;
+    staging.publish()?;
+    Ok(report)
 }
 
 fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
@@ -96,15 +111,36 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
     Ok(Report { output, ..Report::of(describe::adapter(name, adapter)?) })
 }
 
-/// Writes a cut and its report as a new folder: all of it, or nothing. Gives back the report as it lies there.
-pub fn write(cut: &Cut, report: &Report, output: &Path) -> Result<Report> {
+/// Writes a cut in a form, and its report, as a new folder: all of it, or nothing. Gives back the report as it lies there.
+pub fn write(cut: &Cut, report: &Report, form: &Form, output: &Path) -> Result<Report> {
     let staging = files::Staging::beside(output)?;
-    cut.write(&staging)?;
     let mut report = report.without_texts();
-    report.runtimes = runtimes_of(&staging, &report, cut.stack())?;
+    report.runtimes = match form {
+        Form::Peft => {
+            cut.write(&staging)?;
+            runtimes_of(&staging, &report, cut.stack())?
+        }
+        form => {
+            export(cut, form, &staging)?;
+            runtimes::check_form(form.format(), &RUNTIMES)
+        }
+    };
+    if let Some(output) = &mut report.output {
+        output.format = Some(form.format()).filter(|&format| format != Format::Peft);
+    }
     staging.json(crate::report::REPORT_NAME, &report)?;
     staging.publish()?;
     Ok(report)
+}
+
+/// Other forms are made of the folder that would have been written.
+fn export(cut: &Cut, form: &Form, staging: &files::Staging) -> Result<()> {
+    let folder = TempDir::with_prefix("lora-slim-").map_err(FileError::write(&std::env::temp_dir()))?;
+    let path = folder.path().join("peft");
+    let peft = files::Staging::beside(&path)?;
+    cut.write(&peft)?;
+    peft.publish()?;
+    form.write(&Adapter::open(&path, Some(cut.stack()))?, staging)
 }
 
 /// Which runtimes load the adapter that was written to a folder, which is opened for that as anyone would.

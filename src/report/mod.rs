@@ -20,6 +20,7 @@ pub use metrics::TaskMetrics;
 pub use steps::{DeltaChange, PortableSummary, RankSummary, StepDone, StepLosses, Zeros};
 pub use subset::SubsetChoice;
 
+use crate::adapter::export::Format;
 use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::stability::Share;
 use crate::choice::{Choice, Rule};
@@ -308,6 +309,9 @@ pub struct Output {
     /// The bytes of tensors, without headers.
     pub bytes_before: u64,
     pub bytes_after: u64,
+    /// Absent for a PEFT folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
 }
 
 /// What a layer has of the adapter.

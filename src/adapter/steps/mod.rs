@@ -5,7 +5,7 @@
 pub mod change;
 mod dtype;
 mod pad;
-mod pair;
+pub(super) mod pair;
 pub mod portable;
 mod rank;
 mod rule;
@@ -14,6 +14,7 @@ use super::Adapter;
 use crate::error::Result;
 use crate::files::Staging;
 pub use dtype::FloatType;
+pub(super) use dtype::encode_tensor;
 pub use pair::{Decomposition, Pair};
 pub use rule::{RankRule, RankRules};
 

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::super::keys::Part;
 use super::super::targets::{MovedModule, TargetModules};
 use super::super::write::{self, NewTensor};
-use super::super::{Adapter, AdapterTensor, Cut, config, restrict};
+use super::super::{Adapter, AdapterTensor, Cut, config, fold, restrict};
 use super::dtype::encode_tensor;
 use super::pair;
 use crate::error::{AdapterError, Result};
@@ -69,11 +69,8 @@ pub fn plan(adapter: &Adapter) -> Result<Plan> {
         scalings.insert(module.clone(), (adapter.config.scaling_of(&parameter.unwrap_or(module)), rank));
     }
     let rank = scalings.values().map(|(_, rank)| *rank).max().unwrap_or(1).max(1);
-    let alpha = common_alpha(scalings.values().map(|(scaling, _)| scaling * rank as f64));
-    let factor = |scaling: f64| {
-        let wanted = scaling * rank as f64;
-        if is_same(wanted, alpha as f64) { 1.0 } else { wanted / alpha as f64 }
-    };
+    let alpha = whole_alpha(fold::most_common(scalings.values().map(|(scaling, _)| scaling * rank as f64)));
+    let factor = |scaling: f64| fold::factor(scaling * rank as f64, alpha as f64);
     let modules = scalings.into_iter().map(|(module, (scaling, rank))| (module, (factor(scaling), rank)));
     let has_values = adapter.config.method.peft_type == "ADALORA";
     let plan = Plan { rank, alpha, modules: modules.collect(), has_values };
@@ -81,24 +78,9 @@ pub fn plan(adapter: &Adapter) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Equal but for rounding in f64.
-fn is_same(one: f64, other: f64) -> bool {
-    (one - other).abs() <= 1e-14 * other.abs()
-}
-
-/// The alpha that most modules want, rounded to a whole number.
-fn common_alpha(wanted: impl Iterator<Item = f64>) -> i64 {
-    let mut counts: Vec<(f64, usize)> = Vec::new();
-    for alpha in wanted {
-        match counts.iter_mut().find(|(known, _)| is_same(*known, alpha)) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((alpha, 1)),
-        }
-    }
-    // The first of the most common, so that the same adapter always gives the same bytes.
-    let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
-    let alpha = counts.into_iter().find(|(_, count)| *count == most).map_or(1.0, |(alpha, _)| alpha);
-    let whole = alpha.round() as i64;
+/// A whole number near the alpha that most modules want.
+fn whole_alpha(wanted: f64) -> i64 {
+    let whole = wanted.round() as i64;
     if whole == 0 { 1 } else { whole }
 }
 
@@ -208,7 +190,7 @@ fn portable<'a>(adapter: &'a Adapter, plan: &Plan, tensor: &AdapterTensor<'a>) -
         }
         Part::LoraB | Part::EmbeddingB | Part::LoraBias if factor != 1.0 || is_padded => {
             let mut values = load()?;
-            values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+            fold::fold(&mut values, factor);
             if is_padded && tensor.key.part != Part::LoraBias {
                 shape[1] = plan.rank;
                 values = pad_columns(&values, shape[0], shape.iter().skip(1).product());
@@ -244,12 +226,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alpha_is_what_most_modules_want_as_a_whole_number() {
-        assert_eq!(common_alpha([8.0, 16.0, 16.0].into_iter()), 16);
-        assert_eq!(common_alpha([16.0, 8.0].into_iter()), 16, "the first of equals");
-        assert_eq!(common_alpha([16.0 * 8f64.sqrt()].into_iter()), 45);
-        assert_eq!(common_alpha([0.2].into_iter()), 1);
-        assert_eq!(common_alpha([-4.0].into_iter()), -4);
+    fn alpha_is_a_whole_number_and_never_nothing() {
+        assert_eq!(whole_alpha(16.0 * 8f64.sqrt()), 45);
+        assert_eq!(whole_alpha(0.2), 1);
+        assert_eq!(whole_alpha(-4.0), -4);
     }
 
     #[test]

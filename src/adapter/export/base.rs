@@ -1,0 +1,81 @@
+//! What other forms of an adapter take from the base model: its architecture and some sizes, never its weights.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::base::BasePath;
+use crate::error::{BaseError, Result};
+use crate::files;
+use crate::tensors::TensorStore;
+
+/// The base model as its configuration has it.
+#[derive(Debug)]
+pub struct BaseShape {
+    pub path: PathBuf,
+    /// The class in transformers (`LlamaForCausalLM`), or `general.architecture` of a GGUF file (`llama`).
+    pub architecture: String,
+    pub is_gguf: bool,
+    pub layers: usize,
+    pub heads: usize,
+    /// Of keys and values.
+    pub key_heads: usize,
+    /// Whether the head is the embedding, where that is known.
+    pub is_tied: bool,
+}
+
+impl BaseShape {
+    pub fn read(base: &BasePath) -> Result<Self> {
+        match base {
+            BasePath::Folder(folder) => Self::from_config(&folder.join("config.json")),
+            BasePath::Gguf(path) => Self::from_gguf(path),
+        }
+    }
+
+    fn from_config(path: &Path) -> Result<Self> {
+        let config: Map<String, Value> = files::read_json(path)?;
+        // Multimodal models have the decoder's numbers inside.
+        let text = config.get("text_config").and_then(Value::as_object).unwrap_or(&config);
+        let missing = |key: &str| BaseError::Config { path: path.into(), key: key.into(), problem: "is missing" };
+        let number = |keys: &[&str]| {
+            let found = keys.iter().find_map(|key| text.get(*key).or(config.get(*key))?.as_u64());
+            found.map(|number| number as usize)
+        };
+        let class = |config: &Map<String, Value>| Some(config.get("architectures")?.get(0)?.as_str()?.to_string());
+        let heads = number(&["num_attention_heads", "n_head", "n_heads", "num_heads"]);
+        let heads = heads.ok_or_else(|| missing("num_attention_heads"))?;
+        let layers = number(&["num_hidden_layers", "n_layer", "n_layers", "num_layers"]);
+        let key_heads = number(&["num_key_value_heads", "multi_query_group_num", "n_head_kv", "num_kv_heads"]);
+        let flag = |key: &str| text.get(key).or(config.get(key)).and_then(Value::as_bool);
+        Ok(Self {
+            path: path.into(),
+            architecture: class(&config).or(class(text)).ok_or_else(|| missing("architectures"))?,
+            is_gguf: false,
+            layers: layers.ok_or_else(|| missing("num_hidden_layers"))?,
+            heads,
+            key_heads: key_heads.unwrap_or(heads),
+            is_tied: flag("tie_word_embeddings").unwrap_or(false),
+        })
+    }
+
+    fn from_gguf(path: &Path) -> Result<Self> {
+        let (tensors, metadata) = TensorStore::open_gguf(path)?;
+        let missing = |key: String| BaseError::Config { path: path.into(), key, problem: "is missing" };
+        let architecture =
+            metadata.string("general.architecture").ok_or_else(|| missing("general.architecture".into()))?;
+        let number = |name: &str| {
+            let key = format!("{architecture}.{name}");
+            metadata.integer(&key).map(|number| number as usize).ok_or_else(|| missing(key))
+        };
+        let heads = number("attention.head_count")?;
+        Ok(Self {
+            path: path.into(),
+            architecture: architecture.into(),
+            is_gguf: true,
+            layers: number("block_count")?,
+            heads,
+            key_heads: number("attention.head_count_kv").unwrap_or(heads),
+            is_tied: tensors.get("output.weight").is_none(),
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! An MLX-LM adapter: `adapter_config.json` and `adapters.safetensors` (`mlx_lm/tuner/utils.py`, `load_adapters`).
+//!
+//! MLX-LM counts `num_layers` from the last layer, so that an adapter of the lower ones has to declare all. It puts factors of
+//! zeros into the layers that the file has none for.
+
+use std::collections::BTreeSet;
+
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::super::steps::encode_tensor;
+use super::super::write::{self, NewTensor};
+use super::super::{Adapter, config, fold};
+use super::Format;
+use super::base::BaseShape;
+use super::pairs::{Pair, plain_pairs, transposed};
+use crate::error::{AdapterError, Result};
+use crate::files::Staging;
+
+/// Where MLX-LM has the layers of the families that are named there as in transformers.
+const STACK: &str = "model.layers";
+
+/// Refuses names that MLX-LM does not share, and ranks that differ.
+pub fn check(adapter: &Adapter, will_be_portable: bool) -> Result<()> {
+    let refuse = |feature| AdapterError::NotInFormat { path: adapter.path.clone(), feature, format: Format::Mlx };
+    let pairs = plain_pairs(adapter, Format::Mlx, will_be_portable)?;
+    let is_known = |pair: &&Pair| match pair.layer {
+        Some(_) => adapter.stack == STACK && !pair.module.contains(".experts."),
+        None => ["model.embed_tokens", "lm_head"].contains(&pair.module.as_str()),
+    };
+    if let Some(other) = pairs.iter().find(|pair| !is_known(pair)) {
+        return Err(refuse(format!("LoRA on `{}`, which MLX-LM names otherwise,", other.module)).into());
+    }
+    let ranks: BTreeSet<usize> = pairs.iter().map(|pair| pair.rank).collect();
+    if ranks.len() > 1 && !will_be_portable {
+        return Err(refuse("ranks that differ".into()).into());
+    }
+    Ok(())
+}
+
+/// Writes both files.
+pub fn write(adapter: &Adapter, base: &BaseShape, staging: &Staging) -> Result<()> {
+    check(adapter, false)?;
+    let pairs = plain_pairs(adapter, Format::Mlx, false)?;
+    let scale = fold::most_common(pairs.iter().map(|pair| pair.scaling));
+    let keys: BTreeSet<&str> = pairs.iter().map(|pair| pair.inside(adapter)).collect();
+    let config = json!({
+        "fine_tune_type": "lora",
+        "lora_parameters": {
+            "dropout": 0.0,
+            "keys": keys,
+            "rank": pairs.first().map(|pair| pair.rank),
+            "scale": scale,
+        },
+        "model": adapter.config.text("base_model_name_or_path"),
+        "num_layers": base.layers,
+    });
+    staging.json(config::FILE_NAME, &config)?;
+    let tensors = pairs.par_iter().map(|pair| tensors(adapter, pair, scale)).collect::<Result<Vec<_>>>()?;
+    let tensors: Vec<NewTensor> = tensors.into_iter().flatten().collect();
+    write::write_tensors_as(Format::Mlx.file_name(), staging, &tensors)
+}
+
+/// `lora_a` (inputs, rank) and `lora_b` (rank, outputs) of a module.
+fn tensors<'a>(adapter: &Adapter, pair: &Pair, scale: f64) -> Result<[NewTensor<'a>; 2]> {
+    let mut factors = pair.load(adapter)?;
+    fold::fold(&mut factors.b, fold::factor(pair.scaling, scale));
+    let tensor = |part: &str, values: Vec<f32>, dtype, shape: [usize; 2]| -> Result<NewTensor<'a>> {
+        let bytes = encode_tensor(adapter, &pair.module, &values, dtype)?;
+        let name = format!("{}.{part}", pair.module);
+        Ok(NewTensor { name: name.into(), dtype, shape: shape.into(), bytes: bytes.into() })
+    };
+    let (a, b) = (transposed(&factors.a, factors.inputs), transposed(&factors.b, pair.rank));
+    Ok([
+        tensor("lora_a", a, factors.dtypes.0, [factors.inputs, pair.rank])?,
+        tensor("lora_b", b, factors.dtypes.1, [pair.rank, factors.outputs])?,
+    ])
+}

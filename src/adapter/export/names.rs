@@ -1,0 +1,158 @@
+//! Under which names llama.cpp has the modules of each family, as data: `gguf_families.json`, made by
+//! `scripts/gguf_names.py` from llama.cpp's own converter.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::base::BaseShape;
+use crate::error::{BaseError, Result};
+
+const DATA: &str = include_str!("gguf_families.json");
+
+/// All that is known.
+#[derive(Deserialize)]
+struct Known {
+    /// The names that families with remote code share, with the tensors that they become.
+    common: BTreeMap<String, String>,
+    families: Vec<Family>,
+}
+
+/// What llama.cpp makes of the modules of some architectures.
+#[derive(Debug, Clone, Deserialize)]
+struct Family {
+    /// `general.architecture`.
+    architecture: String,
+    /// The classes in transformers.
+    from: Vec<String>,
+    /// The tensors for which the common names hold, too.
+    #[serde(default)]
+    tensors: Vec<String>,
+    /// By the name inside a layer, the tensor inside `blk.N`; nothing for a common name that this family does not have.
+    layer: BTreeMap<String, Target>,
+    /// By the last segment of the name, the tensor.
+    outside: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Target {
+    As(Option<String>),
+    Changed(Option<String>, Order),
+}
+
+/// What llama.cpp does to the rows of a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    Same,
+    /// The two halves of each head interleaved, for the heads of queries.
+    Query,
+    /// As [`Order::Query`], for those of keys.
+    Key,
+    /// Query, key and value of a head apart: first all queries.
+    Heads,
+    /// The weight is stored by inputs, and transposed. PEFT's factors are those of the transposed one already
+    /// (`fan_in_fan_out`), so that they stay; llama.cpp's converter of adapters transposes them, which its loader then refuses.
+    Transpose,
+}
+
+/// The families that a base model may be of: one, or several where a GGUF file does not tell.
+#[derive(Debug)]
+pub struct Families {
+    pub architecture: String,
+    families: Vec<Family>,
+    common: BTreeMap<String, String>,
+}
+
+impl Families {
+    pub fn of(base: &BaseShape) -> Result<Self> {
+        let invalid = |source| BaseError::FamilyTable { source };
+        let Known { common, families } = serde_json::from_str(DATA).map_err(invalid)?;
+        let is_meant = |family: &Family| match base.is_gguf {
+            true => family.architecture == base.architecture,
+            false => family.from.contains(&base.architecture),
+        };
+        let mut families: Vec<Family> = families.into_iter().filter(is_meant).collect();
+        // Those whose names are known for sure come first.
+        families.sort_by_key(|family| !family.tensors.is_empty());
+        let unknown = || BaseError::NoGgufFamily { path: base.path.clone(), architecture: base.architecture.clone() };
+        let architecture = families.first().ok_or_else(unknown)?.architecture.clone();
+        Ok(Self { architecture, families, common })
+    }
+
+    /// The tensor of a module inside a layer, without `blk.N.` and `.weight`, and the order of its rows.
+    pub fn in_layer(&self, inside: &str) -> Option<(String, Order)> {
+        self.families.iter().find_map(|family| match family.layer.get(inside) {
+            Some(Target::As(tensor)) => Some((tensor.clone()?, Order::Same)),
+            Some(Target::Changed(tensor, order)) => Some((tensor.clone()?, *order)),
+            None => {
+                let tensor = self.common.get(inside)?;
+                family.tensors.contains(tensor).then(|| (tensor.clone(), Order::Same))
+            }
+        })
+    }
+
+    /// The tensor of a module outside of all layers, without `.weight`.
+    pub fn outside(&self, module: &str) -> Option<&str> {
+        let last = module.rsplit('.').next()?;
+        self.families.iter().find_map(|family| family.outside.get(last)).map(String::as_str)
+    }
+}
+
+impl Order {
+    /// The rows (outputs, rank) of a second factor in this order; `None` if the heads do not divide them.
+    pub fn apply(self, rows: Vec<f32>, rank: usize, base: &BaseShape) -> Option<Vec<f32>> {
+        let outputs = rows.len() / rank.max(1);
+        let places: Vec<usize> = match self {
+            Order::Same | Order::Transpose => return Some(rows),
+            Order::Query => interleaved(outputs, base.heads)?,
+            Order::Key => interleaved(outputs, base.key_heads)?,
+            Order::Heads => apart(outputs, base.heads)?,
+        };
+        Some(places.into_iter().flat_map(|place| rows[place * rank..(place + 1) * rank].to_vec()).collect())
+    }
+}
+
+/// Where the rows come from when the halves of each head alternate (`LlamaModel.permute` of llama.cpp's converter).
+fn interleaved(rows: usize, heads: usize) -> Option<Vec<usize>> {
+    let size = rows.checked_div(heads)?;
+    let fits = size * heads == rows && size.is_multiple_of(2);
+    let head = |head: usize| (0..size / 2).flat_map(move |row| [head * size + row, head * size + size / 2 + row]);
+    fits.then(|| (0..heads).flat_map(head).collect())
+}
+
+/// Where the rows come from when the queries of all heads come first, then the keys, then the values.
+fn apart(rows: usize, heads: usize) -> Option<Vec<usize>> {
+    let size = rows.checked_div(3 * heads)?;
+    let part = |part: usize| (0..heads).flat_map(move |head| (0..size).map(move |row| (3 * head + part) * size + row));
+    (size * 3 * heads == rows).then(|| (0..3).flat_map(part).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_alternate_within_each_head() {
+        assert_eq!(interleaved(8, 2), Some(vec![0, 2, 1, 3, 4, 6, 5, 7]));
+        assert_eq!(interleaved(6, 2), None, "heads of three rows have no halves");
+        assert_eq!(interleaved(8, 0), None);
+    }
+
+    #[test]
+    fn queries_come_before_keys_and_values() {
+        // Two heads with two rows each of query, key and value.
+        assert_eq!(apart(12, 2), Some(vec![0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]));
+        assert_eq!(apart(8, 2), None);
+    }
+
+    #[test]
+    fn the_table_is_whole() {
+        let known: Known = serde_json::from_str(DATA).unwrap();
+        assert!(known.families.len() > 100);
+        for family in known.families {
+            assert!(!family.from.is_empty() && !family.layer.is_empty() | !family.tensors.is_empty());
+        }
+    }
+}
