@@ -22,6 +22,8 @@ pub enum Fact {
     Key(&'static [&'static str]),
     /// Trained biases (`bias` other than `none`).
     Bias,
+    /// Trained biases of all modules (`bias: all`) where query, key and value are three.
+    BiasOfAll,
     /// An initialisation that changes the base weights when PEFT loads the adapter.
     ChangesBase,
     /// LoRA-GA, which changes the base weights when training begins.
@@ -74,6 +76,8 @@ pub enum Fact {
     TypeMissing,
     /// One of these types of modules is in no layer.
     LacksType(&'static [&'static str]),
+    /// Modules of one of these types.
+    HasType(&'static [&'static str]),
     /// Modules in the layers other than these.
     TypeOtherThan(&'static [&'static str]),
     /// Query and key projections of a model with rotary embeddings that llama.cpp permutes.
@@ -148,6 +152,7 @@ impl<'a> Subject<'a> {
             Fact::Method(types) => config::method(self.adapter, types),
             Fact::Key(keys) => config::key(self.adapter, keys),
             Fact::Bias => config::bias(self.adapter),
+            Fact::BiasOfAll => modules::bias_of_all(self.adapter),
             Fact::ChangesBase => config::changes_base(self.adapter),
             Fact::LoraGa => config::lora_ga(self.adapter),
             Fact::Pattern => config::pattern(self.adapter),
@@ -172,6 +177,7 @@ impl<'a> Subject<'a> {
             Fact::Towers => modules::towers(self.adapter),
             Fact::TypeMissing => modules::type_missing(self),
             Fact::LacksType(types) => modules::lacks_type(self.adapter, types),
+            Fact::HasType(types) => modules::has_type(self.adapter, types),
             Fact::TypeOtherThan(types) => modules::type_other_than(self.adapter, types),
             Fact::PermutedQueries => modules::permuted_queries(self),
             Fact::PartOfFused => modules::part_of_fused(self.adapter),
@@ -215,6 +221,7 @@ impl fmt::Display for Fact {
             Fact::Method(types) => return write!(f, "the method is {}", keys(types)),
             Fact::Key(names) => return write!(f, "{} in the configuration", keys(names)),
             Fact::Bias => "`bias` is `all` or `lora_only`",
+            Fact::BiasOfAll => "`bias` is `all`, with `q_proj`",
             Fact::ChangesBase => "initialised by PiSSA, OLoRA, CorDA or LoftQ and not converted",
             Fact::LoraGa => "initialised by LoRA-GA",
             Fact::Pattern => "`target_modules` is a regular expression",
@@ -243,6 +250,7 @@ impl fmt::Display for Fact {
             Fact::Towers => "LoRA beside the decoder",
             Fact::TypeMissing => "layers without a module that others have",
             Fact::LacksType(types) => return write!(f, "none of one of {}", keys(types)),
+            Fact::HasType(types) => return write!(f, "modules of {}", keys(types)),
             Fact::TypeOtherThan(types) => return write!(f, "modules other than {}", keys(types)),
             Fact::PermutedQueries => "`q_proj` or `k_proj`, on a base that is Llama or not known",
             Fact::PartOfFused => "a layer with a part of query, key and value, or `up_proj` without `gate_proj`",

@@ -176,6 +176,16 @@ pub fn lacks_type(adapter: &Adapter, wanted: &[&str]) -> Option<String> {
     Some(format!("no layer has `{lacking}`"))
 }
 
+pub fn has_type(adapter: &Adapter, types: &[&str]) -> Option<String> {
+    let is_one = |module: &String| types.contains(&last_segment(module));
+    first_of(adapter.modules().into_keys().filter(is_one)).map(|names| format!("there is LoRA on {names}"))
+}
+
+pub fn bias_of_all(adapter: &Adapter) -> Option<String> {
+    let is_all = adapter.config.text("bias") == Some("all") && has_type(adapter, &["q_proj"]).is_some();
+    is_all.then(|| "`bias` is `all`".into())
+}
+
 pub fn type_other_than(adapter: &Adapter, known: &[&str]) -> Option<String> {
     let is_other = |module: &String| adapter.layer_of(module).is_some() && !known.contains(&last_segment(module));
     first_of(adapter.modules().into_keys().filter(is_other)).map(|names| format!("there is LoRA on {names}"))
@@ -185,9 +195,7 @@ pub fn type_other_than(adapter: &Adapter, known: &[&str]) -> Option<String> {
 pub fn permuted_queries(subject: &Subject) -> Option<String> {
     const PERMUTED: [&str; 2] = ["q_proj", "k_proj"];
     let may_be_llama = subject.family.is_none_or(|family| ["llama", "mistral", "mixtral"].contains(&family));
-    let is_one = |module: &String| PERMUTED.contains(&last_segment(module));
-    let names = first_of(subject.adapter.modules().into_keys().filter(is_one)).filter(|_| may_be_llama)?;
-    Some(format!("there is LoRA on {names}"))
+    has_type(subject.adapter, &PERMUTED).filter(|_| may_be_llama)
 }
 
 /// Query and value are needed wherever any of the three is, and gate wherever up is.

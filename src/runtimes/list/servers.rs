@@ -80,6 +80,13 @@ pub static SGLANG: Runtime = Runtime {
         refuses(F::SavedOther, "whole weights in the layers have no buffers", R::None, SGLANG_POOL),
         differs(F::SavedVocabulary, "whole weights are not used", R::None, SGLANG_LORA),
         differs(F::Tokens, "trained tokens are not used", R::None, SGLANG_LORA),
+        refuses(F::BiasOfAll, "those of query, key and value do not go together", R::None, SGLANG_LORA),
+        refuses(
+            F::HasType(&["w1", "w2", "w3"]),
+            "they are renamed to gate, down and up, which the configuration does not name",
+            R::None,
+            SGLANG_LORA,
+        ),
         differs(F::Bias, "trained biases are not used", R::None, SGLANG_POOL),
         differs(F::Key(&["lora_bias"]), "biases of lora_B are not used", R::None, SGLANG_POOL),
         differs(F::ChangesBase, "the base model stays as it is", R::None, "lora_config.py"),
