@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::adapter::parse_layers;
 use crate::adapter::steps::{FloatType, RankRules};
 use crate::metrics::Metric;
+use crate::runtimes::{self, Runtime};
 use crate::settings::{Scaling, parse_bytes, parse_scale, parse_scaling};
 
 /// Make finished LoRA adapters smaller without retraining
@@ -41,6 +42,7 @@ pub enum Command {
     Cut(CutArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),
+    Check(CheckArgs),
     Completions(CompletionsArgs),
     /// Write the man page to stdout
     ///
@@ -59,6 +61,8 @@ pub enum Command {
 pub struct SlimArgs {
     #[command(flatten)]
     pub evaluate: EvaluateArgs,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
     /// Folder to write; must not exist
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
@@ -196,6 +200,18 @@ pub struct ReduceArgs {
     pub dtype: Option<FloatType>,
 }
 
+/// For which runtimes the adapter is written.
+#[derive(Debug, Default, Args)]
+pub struct RuntimeArgs {
+    /// Write plain LoRA with one rank and one alpha: rsLoRA, rank and alpha patterns go into lora_B, and ΔW stays the same
+    #[arg(long)]
+    pub portable: bool,
+    /// Write zeros for the dropped layers, too, as LoRAX, TGI and S-LoRA want it; with a number, for all layers of a base model
+    /// that has so many
+    #[arg(long, value_name = "LAYERS", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub pad_zeros: Option<Option<u64>>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SearchArg {
     /// Drop boundaries as soon as the samples seen rule them out; the same choice with a probability of 95 %
@@ -238,8 +254,9 @@ pub enum ChooseArg {
 pub struct CutArgs {
     /// PEFT adapter folder, or its name in the Hugging Face cache
     pub adapter: String,
-    /// Keep the layers below N [default: all, with --rank or --dtype]
-    #[arg(long, value_name = "N", required_unless_present_any = ["keep_layers", "rank", "dtype"], conflicts_with = "keep_layers")]
+    /// Keep the layers below N [default: all, where something else is to be done]
+    #[arg(long, value_name = "N", conflicts_with = "keep_layers",
+        required_unless_present_any = ["keep_layers", "rank", "dtype", "portable", "pad_zeros"])]
     pub boundary: Option<usize>,
     /// Keep these layers, for example 0-13,20
     #[arg(long, value_name = "LAYERS", value_parser = parse_layers)]
@@ -249,6 +266,8 @@ pub struct CutArgs {
     pub scale: f64,
     #[command(flatten)]
     pub reduce: ReduceArgs,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
     /// Layer stack to cut, where the adapter reaches several, for example model.layers
     #[arg(long)]
     pub stack: Option<String>,
@@ -295,6 +314,46 @@ pub struct VerifyArgs {
     /// 0.05 or 5%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub tolerance: Option<String>,
+}
+
+/// For which runtimes the adapter is written.
+#[derive(Debug, Args)]
+pub struct RuntimeArgs {
+    /// Refuse, before any work, what these runtimes would not load or would compute something else with, for example
+    /// vllm,llama.cpp (all names: `lora-slim check --list`)
+    #[arg(long = "for", value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
+    pub runtimes: Vec<&'static Runtime>,
+}
+
+/// Find out which runtimes load an adapter as it was trained, and whether it is whole
+///
+/// Each runtime loads it, loads it but computes something else (`differs`), or refuses it; the reasons name what helps. What is
+/// known of runtimes was read in their sources, in the version that is given: docs/runtimes.md. The exit code is 5 if a runtime
+/// that --runtime names does not load the adapter, or if its configuration and its tensors contradict each other.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim check my-adapter
+  lora-slim check my-adapter --runtime vllm,llama.cpp && deploy …")]
+pub struct CheckArgs {
+    /// PEFT adapter folder, or its name in the Hugging Face cache; or what `--format gguf` and `mlx` wrote
+    #[arg(required_unless_present = "list")]
+    pub adapter: Option<String>,
+    /// Runtimes to ask, for example vllm,llama.cpp [default: all, and only for information]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
+    pub runtime: Vec<&'static Runtime>,
+    /// Base model to compare layers and shapes with: a Hugging Face folder, a GGUF file, or a name in the Hugging Face
+    /// cache
+    #[arg(long)]
+    pub base: Option<String>,
+    /// Layer stack to look at, where the adapter reaches several
+    #[arg(long)]
+    pub stack: Option<String>,
+    /// Write one JSON object to stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Print all that is known of runtimes as Markdown, and check nothing
+    #[arg(long, conflicts_with_all = ["adapter", "runtime", "base", "stack", "json"])]
+    pub list: bool,
 }
 
 /// Write shell completions to stdout

@@ -154,6 +154,10 @@ pub enum AdapterError {
     CannotCut { path: PathBuf, feature: String },
     #[error("`{}` uses {feature}, whose rank cannot be reduced", path.display())]
     CannotReduce { path: PathBuf, feature: String },
+    #[error("`{}` uses {feature}, which plain LoRA with one rank and one alpha cannot express", path.display())]
+    NotPortable { path: PathBuf, feature: String },
+    #[error("`{}` uses {feature}, which zeros cannot fill up", path.display())]
+    CannotPad { path: PathBuf, feature: String },
     #[error("module `{module}` in `{}` has no singular value decomposition that converges", path.display())]
     Decomposition { path: PathBuf, module: String },
     #[error("tensor `{tensor}` in `{}` has values that {dtype} cannot hold", path.display())]
@@ -162,6 +166,8 @@ pub enum AdapterError {
     LayerOutOfRange { path: PathBuf, layer: usize, layers: usize },
     #[error("nothing of `{}` would be left: an empty adapter is never written", path.display())]
     NothingLeft { path: PathBuf },
+    #[error("{runtime} {outcome} what is written of `{}`: {what}", path.display())]
+    Unmet { path: PathBuf, runtime: &'static str, outcome: &'static str, what: String, remedy: Option<String> },
 }
 
 /// The base model: finding it and reading its configuration.
@@ -293,8 +299,13 @@ impl Error {
     /// The same of `adapter`, where the error names what a step made of it, which is gone when the user reads this.
     pub fn about(mut self, adapter: &Path) -> Self {
         use AdapterError as E;
-        if let Error::Adapter(E::CannotReduce { path, .. } | E::Decomposition { path, .. } | E::Overflow { path, .. }) =
-            &mut self
+        if let Error::Adapter(
+            E::CannotReduce { path, .. }
+            | E::NotPortable { path, .. }
+            | E::CannotPad { path, .. }
+            | E::Decomposition { path, .. }
+            | E::Overflow { path, .. },
+        ) = &mut self
         {
             *path = adapter.into();
         }
@@ -369,6 +380,12 @@ impl Error {
             Error::Adapter(AdapterError::CannotReduce { .. }) => {
                 "leave `--rank` out; `--dtype` makes adapters of any kind smaller".into()
             }
+            Error::Adapter(AdapterError::NotPortable { .. }) => {
+                "leave `--portable` out; `lora-slim check` says which runtimes load it as it is".into()
+            }
+            Error::Adapter(AdapterError::CannotPad { .. }) => {
+                "leave `--pad-zeros` out; runtimes that need it (LoRAX, TGI, S-LoRA) know plain LoRA only".into()
+            }
             Error::Adapter(AdapterError::Overflow { .. }) => "`--dtype bf16` has the range of f32".into(),
             Error::Adapter(AdapterError::CannotEvaluate { .. }) => {
                 "`lora-slim cut --boundary N` works without evaluating".into()
@@ -378,6 +395,10 @@ impl Error {
                  path_initial_model_for_weight_conversion=INITIAL)`); `lora-slim cut --boundary N` works as it is"
                     .into()
             }
+            Error::Adapter(AdapterError::Unmet { remedy, .. }) => match remedy {
+                Some(remedy) => format!("what helps: {remedy}"),
+                None => "nothing that lora-slim writes helps; leave it out of `--for`".into(),
+            },
             Error::Base(BaseError::Unnamed { .. }) => "name the base model with `--base`".into(),
             Error::Base(BaseError::NotFound { name, .. }) if name.contains('/') && !name.starts_with(['/', '.']) => {
                 format!("download it first (`hf download {name}`), or point `--base` at a local folder or GGUF file")

@@ -15,6 +15,7 @@
 //! - [`samples`] turns what people have into tokens;
 //! - [`sweep`] evaluates all boundaries in one walk through the layers;
 //! - [`generate`] answers greedily, [`metrics`] scores the answers;
+//! - [`runtimes`] knows what servers make of an adapter;
 //! - [`choice`] picks one, [`report`] says why;
 //! - [`pipeline`] is the only module that knows all of them.
 
@@ -32,6 +33,7 @@ pub mod metrics;
 pub mod model;
 pub mod pipeline;
 pub mod report;
+pub mod runtimes;
 pub mod samples;
 pub mod search;
 pub mod settings;

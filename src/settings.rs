@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::adapter::steps::Step;
+use crate::adapter::steps::{FloatType, Step};
 use crate::choice::{self, Rule};
-use crate::cli::{ChooseArg, EvaluateArgs, PrecisionArg, ReduceArgs, VerifyArgs};
+use crate::cli::{ChooseArg, EvaluateArgs, PrecisionArg, ReduceArgs, RuntimeArgs, VerifyArgs};
 use crate::device::DeviceName;
 use crate::error::{ChoiceError, Result, SweepError};
 use crate::kernel::{Arithmetic, Precision, Unit};
@@ -113,10 +113,17 @@ pub fn held_out(args: &EvaluateArgs) -> Result<Option<HeldOutFrom>> {
     })
 }
 
-/// What is done with a cut adapter, in this order: the ranks first, so that their factors are rounded once.
-pub fn steps(args: &ReduceArgs) -> Vec<Step> {
-    let rank = args.rank.clone().map(Step::Rank);
-    rank.into_iter().chain(args.dtype.map(Step::Dtype)).collect()
+/// What is done with a cut adapter, in this order: wide numbers first and narrow ones last, so that each is rounded once; zeros
+/// before the rank that all have in common.
+pub fn steps(reduce: &ReduceArgs, runtime: &RuntimeArgs) -> Vec<Step> {
+    let (wide, narrow) = match reduce.dtype {
+        Some(FloatType::F32) => (Some(Step::Dtype(FloatType::F32)), None),
+        dtype => (None, dtype.map(Step::Dtype)),
+    };
+    let rank = reduce.rank.clone().map(Step::Rank);
+    let zeros = runtime.pad_zeros.map(|layers| Step::PadZeros(layers.map(|layers| layers as usize)));
+    let portable = runtime.portable.then_some(Step::Portable);
+    [wide, rank, zeros, portable, narrow].into_iter().flatten().collect()
 }
 
 /// The change of a module that `verify` allows.

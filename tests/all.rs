@@ -12,6 +12,7 @@ mod device;
 mod generating;
 mod golden;
 mod metrics;
+mod portable;
 mod probability;
 mod profiles;
 mod reduce;

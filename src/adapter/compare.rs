@@ -1,11 +1,12 @@
 //! Proving that one adapter is another one with layers taken out, and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::keys::Part;
 use super::steps::change;
+use super::steps::portable::ADALORA_KEYS;
 use super::{Adapter, AdapterTensor};
 use crate::error::Result;
 
@@ -17,8 +18,8 @@ pub enum Difference {
     #[error("tensor `{0}` differs in its shape or type")]
     Shape(String),
     #[error(
-        "{tensors} tensors have another rank or type, `{first}` among them; to compare what they do instead of their bytes, \
-         pass `--tolerance`"
+        "{tensors} tensors have another rank, type or scaling, `{first}` among them; to compare what they do instead of their \
+         bytes, pass `--tolerance`"
     )]
     Reduced { tensors: usize, first: String },
     #[error("the ΔW of `{module}` differs by {:.3} % of its norm", relative * 100.0)]
@@ -31,6 +32,8 @@ pub enum Difference {
     MissingInKeptLayer { name: String, layer: usize },
     #[error("tensor `{0}` is missing, but it belongs to no layer and is always kept")]
     MissingOutside(String),
+    #[error("module `{0}` holds only zeros, but it is kept")]
+    Zeros(String),
     #[error("layer {layer} is kept, but lower layers are dropped from {dropped} on")]
     NotABoundary { layer: usize, dropped: usize },
     #[error("adapter_config.json names module `{0}`, which has no tensors")]
@@ -67,14 +70,87 @@ pub struct Allowed {
     pub tolerance: Option<f64>,
 }
 
+/// What of two adapters stands for one another.
+struct Matched<'a> {
+    original: &'a Adapter,
+    slimmed: &'a Adapter,
+    /// The names in `slimmed` by the names that PEFT gives today: `--portable` writes those.
+    names: BTreeMap<String, &'a str>,
+    /// Modules that hold only zeros in `slimmed`, which are none (`--pad-zeros`).
+    zeros: BTreeSet<String>,
+    /// Modules that hold only zeros, or no values at all, in both.
+    nothing: BTreeSet<String>,
+}
+
+impl<'a> Matched<'a> {
+    fn new(original: &'a Adapter, slimmed: &'a Adapter) -> Result<Self> {
+        let plain = |tensor: AdapterTensor<'a>| (tensor.key.plain_name(tensor.name).into_owned(), tensor.name);
+        let names = slimmed.tensors().map(plain).collect();
+        let (before, mut zeros) = (zeros(original)?, zeros(slimmed)?);
+        let nothing = before.intersection(&zeros).cloned().collect();
+        zeros.retain(|module| !before.contains(module));
+        Ok(Self { original, slimmed, names, zeros, nothing })
+    }
+
+    /// The name in `slimmed` of a tensor of `original`.
+    fn name_of(&self, tensor: &AdapterTensor) -> Option<&'a str> {
+        self.names.get(&*tensor.key.plain_name(tensor.name)).copied()
+    }
+
+    /// The tensors of both that are not zeros, with the name in `slimmed`.
+    fn pairs(&self) -> impl Iterator<Item = (AdapterTensor<'a>, &'a str)> {
+        let tensors = self.original.tensors().filter(|tensor| !self.zeros.contains(&tensor.key.module));
+        tensors.filter_map(|tensor| self.name_of(&tensor).map(|name| (tensor, name)))
+    }
+
+    fn kept_layers(&self) -> BTreeSet<usize> {
+        let modules = self.slimmed.tensors().map(|tensor| tensor.key.module);
+        modules
+            .filter(|module| !self.zeros.contains(module))
+            .filter_map(|module| self.slimmed.layer_of(&module))
+            .collect()
+    }
+
+    /// Whether `slimmed` is plain LoRA made of AdaLoRA.
+    fn is_made_plain(&self) -> bool {
+        let method = |adapter: &Adapter| adapter.config.method.peft_type;
+        (method(self.original), method(self.slimmed)) == ("ADALORA", "LORA")
+    }
+
+    /// The rank and the scaling of a module in `original` and in `slimmed`.
+    fn scalings(&self, module: &str) -> [(usize, f64); 2] {
+        [self.original, self.slimmed].map(|adapter| {
+            let name = adapter.parameter_of(module).unwrap_or(module.into());
+            (adapter.config.rank_of(&name), adapter.config.scaling_of(&name))
+        })
+    }
+}
+
+/// The modules whose change is nothing, because their second factor holds only zeros.
+fn zeros(adapter: &Adapter) -> Result<BTreeSet<String>> {
+    let mut modules = BTreeSet::new();
+    for tensor in adapter.tensors().filter(|tensor| matches!(tensor.key.part, Part::LoraB | Part::EmbeddingB)) {
+        if adapter.weights.bytes(tensor.name)?.iter().all(|&byte| byte == 0) {
+            modules.insert(tensor.key.module);
+        }
+    }
+    Ok(modules)
+}
+
+/// The layers of which `slimmed` has more than zeros.
+pub fn kept_layers(original: &Adapter, slimmed: &Adapter) -> Result<BTreeSet<usize>> {
+    Ok(Matched::new(original, slimmed)?.kept_layers())
+}
+
 /// Every difference between `slimmed` and a cut of `original` to the layers that `slimmed` has, but those
 /// that are `allowed`.
 pub fn compare(original: &Adapter, slimmed: &Adapter, allowed: Allowed) -> Result<Vec<Difference>> {
-    let kept = slimmed.layers();
-    let mut differences = compare_names(original, slimmed, allowed.any_layers);
+    let matched = Matched::new(original, slimmed)?;
+    let kept = matched.kept_layers();
+    let mut differences = compare_names(&matched, &kept, allowed);
     let values = match allowed.tolerance {
-        Some(tolerance) => compare_values(original, slimmed, tolerance)?,
-        None => compare_bytes(original, slimmed)?,
+        Some(tolerance) => compare_values(&matched, tolerance)?,
+        None => compare_bytes(&matched)?,
     };
     let is_reduced =
         allowed.tolerance.is_some() || values.iter().any(|value| matches!(value, Difference::Reduced { .. }));
@@ -86,19 +162,23 @@ pub fn compare(original: &Adapter, slimmed: &Adapter, allowed: Allowed) -> Resul
     {
         differences.push(Difference::NotABoundary { layer, dropped });
     }
-    differences.extend(compare_configs(original, slimmed, is_reduced));
+    differences.extend(compare_configs(&matched, is_reduced));
     Ok(differences)
 }
 
 /// Tensors that only one of the two has, and should not.
-fn compare_names(original: &Adapter, slimmed: &Adapter, any_layers: bool) -> Vec<Difference> {
+fn compare_names(matched: &Matched, kept: &BTreeSet<usize>, allowed: Allowed) -> Vec<Difference> {
+    let Matched { original, slimmed, zeros, .. } = matched;
     let mut differences = Vec::new();
-    let (kept, modules) = (slimmed.layers(), slimmed.tensors().map(|tensor| tensor.key.module));
-    let modules: BTreeSet<String> = modules.collect();
-    for tensor in original.tensors().filter(|tensor| slimmed.weights.get(tensor.name).is_none()) {
+    let modules: BTreeSet<String> = slimmed.tensors().map(|tensor| tensor.key.module).collect();
+    let is_folded = |tensor: &AdapterTensor| {
+        allowed.tolerance.is_some() && matched.is_made_plain() && tensor.key.part == Part::Factor("lora_E")
+    };
+    let missing = original.tensors().filter(|tensor| matched.name_of(tensor).is_none() && !is_folded(tensor));
+    for tensor in missing {
         let name = tensor.name.to_string();
         // Where any layers may be missing, so may any modules, but not a part of one.
-        let is_allowed = any_layers && !modules.contains(&tensor.key.module);
+        let is_allowed = allowed.any_layers && !modules.contains(&tensor.key.module);
         match original.layer_of(&tensor.key.module) {
             None => differences.push(Difference::MissingOutside(name)),
             Some(layer) if kept.contains(&layer) && !is_allowed => {
@@ -107,24 +187,37 @@ fn compare_names(original: &Adapter, slimmed: &Adapter, any_layers: bool) -> Vec
             Some(_) => {}
         }
     }
-    let added = slimmed.weights.iter().filter(|(name, _)| original.weights.get(name).is_none());
-    differences.extend(added.map(|(name, _)| Difference::Added(name.into())));
+    let is_kept = |module: &&String| original.layer_of(module).is_none_or(|layer| kept.contains(&layer));
+    let emptied = zeros.iter().filter(|_| !allowed.any_layers).filter(is_kept);
+    differences.extend(emptied.map(|module| Difference::Zeros(module.clone())));
+    let known: BTreeSet<String> =
+        original.tensors().map(|tensor| tensor.key.plain_name(tensor.name).into_owned()).collect();
+    let is_added = |tensor: &AdapterTensor| {
+        !known.contains(&*tensor.key.plain_name(tensor.name)) && !zeros.contains(&tensor.key.module)
+    };
+    let added = slimmed.tensors().filter(is_added);
+    differences.extend(added.map(|tensor| Difference::Added(tensor.name.into())));
     differences
 }
 
 /// Tensors of both that are not the same bytes.
-fn compare_bytes(original: &Adapter, slimmed: &Adapter) -> Result<Vec<Difference>> {
+fn compare_bytes(matched: &Matched) -> Result<Vec<Difference>> {
+    let Matched { original, slimmed, .. } = matched;
     let (mut differences, mut reduced) = (Vec::new(), Vec::new());
-    for tensor in original.tensors() {
-        let Some(entry) = slimmed.weights.get(tensor.name) else { continue };
+    for (tensor, name_in_slimmed) in matched.pairs() {
+        let entry = slimmed.weights.entry(name_in_slimmed)?;
         let name = tensor.name.to_string();
         let is_same_form = (&entry.shape, entry.encoding) == (&tensor.entry.shape, tensor.entry.encoding);
         if !is_same_form && without_rank(&tensor, &entry.shape) == without_rank(&tensor, &tensor.entry.shape) {
             reduced.push(name);
         } else if !is_same_form {
             differences.push(Difference::Shape(name));
-        } else if original.weights.bytes(&name)? != slimmed.weights.bytes(&name)? {
-            differences.push(Difference::Bytes(name));
+        } else if original.weights.bytes(&name)? != slimmed.weights.bytes(name_in_slimmed)? {
+            let [before, after] = matched.scalings(&tensor.key.module);
+            match tensor.key.is_wrapped() && before != after {
+                true => reduced.push(name),
+                false => differences.push(Difference::Bytes(name)),
+            }
         }
     }
     let tensors = reduced.len();
@@ -143,24 +236,25 @@ fn without_rank(tensor: &AdapterTensor, shape: &[usize]) -> Vec<usize> {
 }
 
 /// Modules, and tensors that are no pairs, that differ by more than `tolerance`.
-fn compare_values(original: &Adapter, slimmed: &Adapter, tolerance: f64) -> Result<Vec<Difference>> {
+fn compare_values(matched: &Matched, tolerance: f64) -> Result<Vec<Difference>> {
+    let Matched { original, slimmed, zeros, nothing, .. } = matched;
     let changes = change::changes(original, slimmed)?;
     let pairs: BTreeSet<&str> = changes.iter().map(|change| change.module.as_str()).collect();
-    let moved = changes.iter().filter(|change| change.relative() > tolerance);
+    let moved = changes.iter().filter(|change| change.relative() > tolerance && !zeros.contains(&change.module));
     let moved = moved.map(|change| Difference::Delta { module: change.module.clone(), relative: change.relative() });
     let mut differences: Vec<Difference> = moved.collect();
-    for tensor in original.tensors() {
+    for (tensor, name_in_slimmed) in matched.pairs() {
         let is_factor = !matches!(tensor.key.part, Part::LoraBias | Part::Magnitude) && tensor.key.is_wrapped();
-        let Some(entry) = slimmed.weights.get(tensor.name) else { continue };
-        if is_factor && pairs.contains(tensor.key.module.as_str()) {
+        let module = tensor.key.module.as_str();
+        if is_factor && (pairs.contains(module) || nothing.contains(module)) {
             continue;
         }
         let name = tensor.name.to_string();
-        if entry.shape != tensor.entry.shape {
+        if slimmed.weights.entry(name_in_slimmed)?.shape != tensor.entry.shape {
             differences.push(Difference::Shape(name));
             continue;
         }
-        let relative = distance_of_values(original, slimmed, &tensor)?;
+        let relative = distance_of_values(matched, &tensor, name_in_slimmed)?;
         if relative > tolerance {
             differences.push(Difference::Values { name, relative });
         }
@@ -168,26 +262,33 @@ fn compare_values(original: &Adapter, slimmed: &Adapter, tolerance: f64) -> Resu
     Ok(differences)
 }
 
-/// ‖x − x'‖ / ‖x‖ of a tensor, where a bias of `lora_B` counts with its scaling.
-fn distance_of_values(original: &Adapter, slimmed: &Adapter, tensor: &AdapterTensor) -> Result<f64> {
-    if original.weights.bytes(tensor.name)? == slimmed.weights.bytes(tensor.name)? && tensor.key.part != Part::LoraBias
-    {
+/// Whether the values of a tensor count with the scaling of its module: biases of `lora_B` do, and second factors that are compared
+/// one by one.
+fn is_scaled(part: Part) -> bool {
+    matches!(part, Part::LoraBias | Part::LoraB | Part::EmbeddingB)
+}
+
+/// ‖x − x'‖ / ‖x‖ of a tensor, with its scaling where that counts.
+fn distance_of_values(matched: &Matched, tensor: &AdapterTensor, name_in_slimmed: &str) -> Result<f64> {
+    let Matched { original, slimmed, .. } = matched;
+    let is_scaled = is_scaled(tensor.key.part);
+    if original.weights.bytes(tensor.name)? == slimmed.weights.bytes(name_in_slimmed)? && !is_scaled {
         return Ok(0.0);
     }
-    let load = |adapter: &Adapter| -> Result<Vec<f64>> {
-        let is_scaled = tensor.key.part == Part::LoraBias;
-        let factor = if is_scaled { adapter.config.scaling_of(&tensor.key.module) } else { 1.0 };
-        let values = adapter.weights.load_finite(tensor.name)?;
-        Ok(values.into_iter().map(|value| f64::from(value) * factor).collect())
+    let [(_, before), (_, after)] = matched.scalings(&tensor.key.module);
+    let load = |adapter: &Adapter, name: &str, scaling: f64| -> Result<Vec<f64>> {
+        let factor = if is_scaled { scaling } else { 1.0 };
+        Ok(adapter.weights.load_finite(name)?.into_iter().map(|value| f64::from(value) * factor).collect())
     };
-    let (before, after) = (load(original)?, load(slimmed)?);
+    let (before, after) = (load(original, tensor.name, before)?, load(slimmed, name_in_slimmed, after)?);
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
     let distance = norm(&mut before.iter().zip(&after).map(|(before, after)| before - after));
     Ok(if distance == 0.0 { 0.0 } else { distance / norm(&mut before.iter().copied()) })
 }
 
 /// Differences of the configurations; of an adapter that `is_reduced` ranks and scalings may differ.
-fn compare_configs(original: &Adapter, slimmed: &Adapter, is_reduced: bool) -> Vec<Difference> {
+fn compare_configs(matched: &Matched, is_reduced: bool) -> Vec<Difference> {
+    let Matched { original, slimmed, zeros, .. } = matched;
     let mut differences = Vec::new();
     let present = slimmed.modules();
     let all: BTreeSet<String> = original.modules().into_keys().chain(present.keys().cloned()).collect();
@@ -206,15 +307,15 @@ fn compare_configs(original: &Adapter, slimmed: &Adapter, is_reduced: bool) -> V
     let (before, after) = (&original.config.raw, &slimmed.config.raw);
     let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let changed = |key: &&String| before.get(*key).unwrap_or(&Value::Null) != after.get(*key).unwrap_or(&Value::Null);
-    let may_change = |key: &str| SELECTION_KEYS.contains(&key) || is_reduced && RANK_KEYS.contains(&key);
+    let may_change = |key: &str| {
+        let of_method = matched.is_made_plain() && (key == "peft_type" || ADALORA_KEYS.contains(&key));
+        SELECTION_KEYS.contains(&key) || is_reduced && (RANK_KEYS.contains(&key) || of_method)
+    };
     let fixed = keys.into_iter().filter(|key| !may_change(key)).filter(changed);
     differences.extend(fixed.map(|key| Difference::ConfigKey(key.clone())));
-    for module in present.keys().filter(|_| !is_reduced) {
-        let scaled = |adapter: &Adapter| {
-            let name = adapter.parameter_of(module).unwrap_or(module.clone());
-            (adapter.config.scaling_of(&name), adapter.config.rank_of(&name))
-        };
-        if scaled(original) != scaled(slimmed) {
+    for module in present.keys().filter(|module| !is_reduced && !zeros.contains(*module)) {
+        let [before, after] = matched.scalings(module);
+        if before != after {
             differences.push(Difference::ConfigKey(format!("rank or scaling of {module}")));
         }
     }

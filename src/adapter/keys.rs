@@ -3,6 +3,7 @@
 //! PEFT writes `base_model.model.<module>.lora_A.weight`; the module is the name inside the base model, for example
 //! `model.layers.3.self_attn.q_proj`. Old saves carry the adapter's name in between (`lora_A.default.weight`).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a tensor is to its module.
@@ -29,6 +30,9 @@ pub enum Part {
     /// A copy of the base model's weight, which PEFT stores beside LoRA on an embedding or a head.
     BaseCopy,
 }
+
+/// What PEFT writes before the name of a module.
+const PREFIX: &str = "base_model.model.";
 
 /// The name of one adapter tensor, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +78,7 @@ impl Key {
     pub fn parse(name: &str) -> Key {
         let mut name = name;
         // A model that was wrapped twice has the prefix twice.
-        while let Some(inner) = name.strip_prefix("base_model.model.") {
+        while let Some(inner) = name.strip_prefix(PREFIX) {
             name = inner;
         }
         for (mark, part) in PARTS {
@@ -94,6 +98,21 @@ impl Key {
             Some(module) => Key { module: module.into(), part: Part::Saved },
             None => Key { module: saved_module(module), part: Part::Saved },
         }
+    }
+
+    /// The name under which PEFT saves a pair or a magnitude today, with one prefix and without the adapter's name in it; `name`,
+    /// the one in the file, for all other tensors.
+    pub fn plain_name<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        let ending = match self.part {
+            Part::LoraA => "lora_A.weight",
+            Part::LoraB => "lora_B.weight",
+            Part::LoraBias => "lora_B.bias",
+            Part::EmbeddingA => "lora_embedding_A",
+            Part::EmbeddingB => "lora_embedding_B",
+            Part::Magnitude => "lora_magnitude_vector",
+            Part::Factor(_) | Part::Tokens | Part::Saved | Part::BaseCopy => return name.into(),
+        };
+        format!("{PREFIX}{}.{ending}", self.module).into()
     }
 
     /// Whether the tensor is what the method trains in a module that it wraps, and not a weight beside it.

@@ -6,6 +6,7 @@ mod cut;
 mod delta;
 pub mod export;
 mod factors;
+pub mod flaws;
 pub mod keys;
 mod layer;
 pub mod method;
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{AdapterError, Result};
 use crate::tensors::{Entry, TensorStore};
-pub use compare::{Allowed, Difference, compare};
+pub use compare::{Allowed, Difference, compare, kept_layers};
 pub use config::AdapterConfig;
 pub use cut::{Cut, parse_layers};
 pub use delta::{Delta, ExpertStack};

@@ -16,7 +16,7 @@ use crate::tensors::{Dtype, Encoding, Entry};
 
 /// A tensor to be written.
 pub struct NewTensor<'a> {
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     pub bytes: Cow<'a, [u8]>,
@@ -41,7 +41,8 @@ pub fn in_order(adapter: &Adapter) -> Vec<AdapterTensor<'_>> {
 
 /// Writes `adapter_model.safetensors`.
 pub fn write_tensors(staging: &Staging, tensors: &[NewTensor]) -> Result<()> {
-    let header = header(tensors.iter().map(|tensor| (tensor.name, tensor.dtype, &*tensor.shape, tensor.bytes.len())))?;
+    let header =
+        header(tensors.iter().map(|tensor| (&*tensor.name, tensor.dtype, &*tensor.shape, tensor.bytes.len())))?;
     staging.file(WEIGHTS_NAME, |file| {
         file.write_all(&header)?;
         tensors.iter().try_for_each(|tensor| file.write_all(&tensor.bytes))

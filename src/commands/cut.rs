@@ -22,7 +22,7 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
     if let Some(&layer) = layers.last().filter(|&&layer| layer >= adapter.layer_count()) {
         return Err(AdapterError::LayerOutOfRange { path, layer, layers: adapter.layer_count() }.into());
     }
-    let steps = settings::steps(&args.reduce);
+    let steps = settings::steps(&args.reduce, &args.runtime);
     let cut = Cut::new(&adapter, &layers)?.scaled(args.scale)?;
     let report = match steps.as_slice() {
         [] => pipeline::write_cut(&args.adapter, &adapter, &cut, &args.output)?,
@@ -32,7 +32,7 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
         print(&format!(
             "{}{}\nwritten to {}\n",
             text::steps::table(&report),
-            text::size(output),
+            text::size(&report, output),
             args.output.display()
         ));
     }

@@ -2,7 +2,7 @@
 
 use super::progress::Progress;
 use crate::choice::Rule;
-use crate::cli::{EvaluateArgs, SearchArg};
+use crate::cli::{EvaluateArgs, RuntimeArgs, SearchArg};
 use crate::device::DeviceName;
 use crate::error::Result;
 use crate::pipeline::{self, Evaluation, Request};
@@ -15,8 +15,8 @@ use crate::settings::Grain;
 use crate::{search, settings, sweep};
 
 /// Evaluates as the flags say; `search` is how where they say nothing.
-pub fn run(args: EvaluateArgs, search: SearchArg, quiet: bool) -> Result<Evaluation> {
-    let request = request(args, search)?;
+pub fn run(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg, quiet: bool) -> Result<Evaluation> {
+    let request = request(args, runtime, search)?;
     let mut progress = Progress::new(quiet);
     let evaluation = pipeline::evaluate(&request, &mut |step| progress.step(step));
     progress.finish();
@@ -27,7 +27,7 @@ pub fn run(args: EvaluateArgs, search: SearchArg, quiet: bool) -> Result<Evaluat
     Ok(evaluation)
 }
 
-fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
+fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> Result<Request> {
     let choice = settings::choice_options(&args)?;
     // With limits the choice is not only a matter of the losses, and what one standard error away from the lowest comes to is
     // known only once all are, so all are wanted.
@@ -49,7 +49,7 @@ fn request(args: EvaluateArgs, search: SearchArg) -> Result<Request> {
         scaling: args.scale,
         subset,
         controls: args.controls,
-        steps: settings::steps(&args.reduce),
+        steps: settings::steps(&args.reduce, runtime),
         probability: args.probability,
         held_out: settings::held_out(&args)?,
         scoring: settings::scoring(&args),

@@ -1,5 +1,6 @@
 //! One file per command: from its flags to what it prints.
 
+mod check;
 mod cut;
 mod evaluate;
 mod inspect;
@@ -23,6 +24,7 @@ pub fn run(cli: Cli) -> Result<bool> {
         Command::Scan(args) => scan::run(args, quiet),
         Command::Cut(args) => cut::run(args, quiet),
         Command::Inspect(args) => inspect::run(args),
+        Command::Check(args) => check::run(args),
         Command::Verify(args) => verify::run(args, quiet),
         Command::Completions(args) => shell::completions(args),
         Command::Man => shell::man(),

@@ -2,13 +2,13 @@
 
 use super::page::Page;
 use super::{evaluate, print, print_json};
-use crate::cli::{ScanArgs, SearchArg};
+use crate::cli::{RuntimeArgs, ScanArgs, SearchArg};
 use crate::error::Result;
 use crate::report::text;
 
 pub fn run(args: ScanArgs, quiet: bool) -> Result<bool> {
     let page = Page::reserve(&args.evaluate, None, args.force)?;
-    let evaluation = evaluate::run(args.evaluate, SearchArg::Exhaustive, quiet)?;
+    let evaluation = evaluate::run(args.evaluate, &RuntimeArgs::default(), SearchArg::Exhaustive, quiet)?;
     if args.json {
         print_json(&evaluation.report);
     } else {

@@ -20,7 +20,7 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     let boundary = args.evaluate.boundary;
     let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
 
-    let evaluation = evaluate::run(args.evaluate, SearchArg::Adaptive, quiet)?;
+    let evaluation = evaluate::run(args.evaluate, &args.runtime, SearchArg::Adaptive, quiet)?;
     if !quiet {
         print(&text::report(&evaluation.report));
     }

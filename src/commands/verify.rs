@@ -2,7 +2,7 @@
 
 use super::print;
 use crate::adapter::steps::change;
-use crate::adapter::{Adapter, Allowed, compare};
+use crate::adapter::{Adapter, Allowed, compare, kept_layers};
 use crate::cli::VerifyArgs;
 use crate::error::Result;
 use crate::report::text;
@@ -15,16 +15,19 @@ pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
     let differences = compare(&original, &slimmed, allowed)?;
     if differences.is_empty() {
         if !quiet {
-            let layers: Vec<usize> = slimmed.layers().into_iter().collect();
+            let kept = kept_layers(&original, &slimmed)?;
+            let zeros: Vec<usize> = slimmed.layers().difference(&kept).copied().collect();
+            let zeros = if zeros.is_empty() { String::new() } else { format!(", zeros in {}", text::ranges(&zeros)) };
+            let kept: Vec<usize> = kept.into_iter().collect();
             let found = match allowed.tolerance {
                 None => "byte for byte as in the original".into(),
                 Some(_) => most_changed(&original, &slimmed)?,
             };
             print(&format!(
-                "verified: {} of {} tensors, layers {}, {found}; the configuration names exactly their modules\n",
+                "verified: {} of {} tensors, layers {}{zeros}, {found}; the configuration names exactly their modules\n",
                 slimmed.tensors().count(),
                 original.tensors().count(),
-                text::ranges(&layers)
+                text::ranges(&kept)
             ));
         }
         return Ok(true);

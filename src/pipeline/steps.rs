@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use tempfile::TempDir;
 
 use super::Request;
-use crate::adapter::steps::{Pair, Step, change};
+use crate::adapter::steps::{Pair, Step, change, portable};
 use crate::adapter::targets::last_segment;
 use crate::adapter::{Adapter, Cut};
 use crate::choice::compare::{Comparison, exact_match, gain_kept, mean, token_accuracy};
 use crate::error::{FileError, Result};
 use crate::files::Staging;
 use crate::model::{Ends, Model};
-use crate::report::{DeltaChange, RankSummary, StepDone, StepLosses};
+use crate::report::{DeltaChange, PortableSummary, RankSummary, StepDone, StepLosses, Zeros};
 use crate::samples::Sample;
 use crate::sweep::{self, Scores, Sweep, Watch};
 
@@ -57,11 +57,12 @@ impl Chain {
         let mut made = vec![Made { step: None, adapter: add("layers", &|staging| cut.write(staging))? }];
         for step in steps {
             let before = &made[made.len() - 1].adapter;
-            let adapter = add(step.name(), &|staging| step.write(before, staging))?;
+            let adapter = add(step.name(), &|staging| step.write(before, original, staging))?;
             made.push(Made { step: Some(step.clone()), adapter });
         }
         let chain = Self { made, _folder: folder };
-        if steps.iter().any(|step| matches!(step, Step::Rank(_))) && chain.last().config.flag("rank_pattern") {
+        let has_ranks = steps.iter().any(|step| matches!(step, Step::Rank(_)));
+        if has_ranks && chain.last().config.flag("rank_pattern") {
             tracing::warn!(
                 "the modules have different ranks now: runtimes that ignore `rank_pattern` (vLLM, SGLang) would scale them \
                  wrongly; `--rank N` gives all the same rank"
@@ -78,7 +79,8 @@ impl Chain {
     /// What each step made, without losses.
     pub fn describe(&self) -> Result<Vec<StepDone>> {
         let cut = &self.made[0].adapter;
-        let describe = |made: &Made| -> Result<StepDone> {
+        let describe = |(place, made): (usize, &Made)| -> Result<StepDone> {
+            let before = &self.made[place.saturating_sub(1)].adapter;
             let changes = if made.step.is_some() { change::changes(cut, &made.adapter)? } else { Vec::new() };
             let change = change::largest(&changes).map(|largest| DeltaChange {
                 relative: change::relative(&changes),
@@ -87,16 +89,21 @@ impl Chain {
             });
             Ok(StepDone {
                 step: made.step.as_ref().map_or("layers", Step::name).into(),
-                setting: made.step.as_ref().map(Step::to_string),
+                setting: made.step.as_ref().and_then(Step::setting),
                 tensors: made.adapter.tensors().count(),
                 bytes: made.adapter.bytes_below(usize::MAX),
                 ranks: ranks(&made.adapter),
                 change,
+                portable: portable_summary(made.step.as_ref(), before)?,
+                zeros: matches!(made.step, Some(Step::PadZeros(_))).then(|| Zeros {
+                    tensors: made.adapter.tensors().count() - before.tensors().count(),
+                    bytes: made.adapter.bytes_below(usize::MAX) - before.bytes_below(usize::MAX),
+                }),
                 losses: None,
                 held_out: None,
             })
         };
-        self.made.iter().map(describe).collect()
+        self.made.iter().enumerate().map(describe).collect()
     }
 
     /// As [`describe`](Self::describe), with the losses on the samples that chose, the first of `sets`, and on held-out ones,
@@ -139,6 +146,15 @@ fn losses(ends: &[Ends], set: &Samples, request: &Request, watch: Watch) -> Resu
         }
     };
     Ok(std::iter::once(set.cut.clone()).chain(points.map(|point| point.scores())).map(losses).collect())
+}
+
+fn portable_summary(step: Option<&Step>, before: &Adapter) -> Result<Option<PortableSummary>> {
+    if step != Some(&Step::Portable) {
+        return Ok(None);
+    }
+    let plan = portable::plan(before)?;
+    let (folded_modules, padded_modules) = (plan.folded(), plan.padded());
+    Ok(Some(PortableSummary { rank: plan.rank, alpha: plan.alpha, folded_modules, padded_modules }))
 }
 
 /// The ranks of plain pairs, by type of module.

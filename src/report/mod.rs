@@ -17,7 +17,7 @@ use serde::Serialize;
 pub use alternatives::{Alternative, ScaleChoice};
 pub use changed::ChangedSample;
 pub use metrics::TaskMetrics;
-pub use steps::{DeltaChange, RankSummary, StepDone, StepLosses};
+pub use steps::{DeltaChange, PortableSummary, RankSummary, StepDone, StepLosses, Zeros};
 pub use subset::SubsetChoice;
 
 use crate::choice::held_out::HeldOutVerdict;

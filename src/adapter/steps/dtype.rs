@@ -55,10 +55,10 @@ fn cast<'a>(adapter: &'a Adapter, tensor: &AdapterTensor<'a>, wanted: Dtype) -> 
     let (name, shape, dtype) = (tensor.name, tensor.entry.shape.clone(), write::dtype(tensor.entry));
     let is_cast = matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) && dtype != wanted;
     if !is_cast {
-        return Ok(NewTensor { name, dtype, shape, bytes: Cow::Borrowed(adapter.weights.bytes(name)?) });
+        return Ok(NewTensor { name: name.into(), dtype, shape, bytes: Cow::Borrowed(adapter.weights.bytes(name)?) });
     }
     let bytes = encode_tensor(adapter, name, &adapter.weights.load_finite(name)?, wanted)?;
-    Ok(NewTensor { name, dtype: wanted, shape, bytes: Cow::Owned(bytes) })
+    Ok(NewTensor { name: name.into(), dtype: wanted, shape, bytes: Cow::Owned(bytes) })
 }
 
 /// As [`encode`], with the name of the tensor in the error.

@@ -4,11 +4,11 @@
 
 pub mod change;
 mod dtype;
+mod pad;
 mod pair;
+pub mod portable;
 mod rank;
 mod rule;
-
-use std::fmt;
 
 use super::Adapter;
 use crate::error::Result;
@@ -21,6 +21,10 @@ pub use rule::{RankRule, RankRules};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     Rank(RankRules),
+    /// Zeros for the layers that were dropped, and for others up to this number of layers.
+    PadZeros(Option<usize>),
+    /// One rank and one alpha.
+    Portable,
     Dtype(FloatType),
 }
 
@@ -28,7 +32,19 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Step::Rank(_) => "rank",
+            Step::PadZeros(_) => "pad-zeros",
+            Step::Portable => "portable",
             Step::Dtype(_) => "dtype",
+        }
+    }
+
+    /// What is wanted, as the flag of the step's name takes it.
+    pub fn setting(&self) -> Option<String> {
+        match self {
+            Step::Rank(rules) => Some(rules.to_string()),
+            Step::PadZeros(layers) => layers.map(|layers| layers.to_string()),
+            Step::Portable => None,
+            Step::Dtype(dtype) => Some(dtype.to_string()),
         }
     }
 
@@ -36,25 +52,19 @@ impl Step {
     pub fn check(&self, adapter: &Adapter) -> Result<()> {
         match self {
             Step::Rank(_) => rank::check(adapter),
+            Step::PadZeros(_) => pad::check(adapter),
+            Step::Portable => portable::plan(adapter).map(drop),
             Step::Dtype(_) => Ok(()),
         }
     }
 
-    /// Writes what the step makes of `adapter` as a whole folder.
-    pub fn write(&self, adapter: &Adapter, staging: &Staging) -> Result<()> {
+    /// Writes what the step makes of `adapter`, a cut of `original`, as a whole folder.
+    pub fn write(&self, adapter: &Adapter, original: &Adapter, staging: &Staging) -> Result<()> {
         match self {
             Step::Rank(rules) => rank::write(adapter, rules, staging),
+            Step::PadZeros(layers) => pad::write(adapter, original, *layers, staging),
+            Step::Portable => portable::write(adapter, staging),
             Step::Dtype(dtype) => dtype::write(adapter, *dtype, staging),
-        }
-    }
-}
-
-/// What is wanted, as the flag of the step's name takes it.
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::Rank(rules) => rules.fmt(f),
-            Step::Dtype(dtype) => dtype.fmt(f),
         }
     }
 }

@@ -46,7 +46,7 @@ impl Pair {
 
     /// The rank of a module's pair; `None` where its change is not a product of two matrices.
     pub fn rank_of(adapter: &Adapter, module: &str, parts: &BTreeMap<Part, &str>) -> Option<usize> {
-        if adapter.config.method.peft_type != "LORA" || adapter.parameter_of(module).is_some() {
+        if !matches!(adapter.config.method.peft_type, "LORA" | "ADALORA") || adapter.parameter_of(module).is_some() {
             return None;
         }
         let (a, b) = names(parts)?;
@@ -63,7 +63,15 @@ impl Pair {
         let pair = Self::rank_of(adapter, module, parts).zip(names(parts));
         let Some((rank, (a, b))) = pair else { return Ok(None) };
         let scaling = adapter.config.scaling_of(module);
-        Ok(Some(Self::new(&adapter.weights.load_finite(a)?, &adapter.weights.load_finite(b)?, rank, scaling)))
+        let mut pair = Self::new(&adapter.weights.load_finite(a)?, &adapter.weights.load_finite(b)?, rank, scaling);
+        // AdaLoRA's values stand between the factors.
+        if let Some(name) = parts.get(&Part::Factor("lora_E")) {
+            let values = adapter.weights.load_finite(name)?;
+            for (mut column, value) in pair.inputs.column_iter_mut().zip(values) {
+                column *= f64::from(value);
+            }
+        }
+        Ok(Some(pair))
     }
 
     pub fn rank(&self) -> usize {

@@ -149,7 +149,7 @@ fn tensors<'a>(adapter: &'a Adapter, modules: &BTreeMap<String, Reduced>) -> Res
             }
             _ => Cow::Borrowed(adapter.weights.bytes(tensor.name)?),
         };
-        Ok(NewTensor { name: tensor.name, dtype, shape, bytes })
+        Ok(NewTensor { name: tensor.name.into(), dtype, shape, bytes })
     };
     tensors.par_iter().map(new).collect()
 }

@@ -3,6 +3,7 @@
 pub mod alternatives;
 mod metrics;
 mod probability;
+pub mod runtimes;
 pub mod steps;
 pub mod subset;
 
@@ -72,7 +73,7 @@ pub fn report(report: &Report) -> String {
     text += &steps::table(report);
     text += &metrics::scores(report);
     if let Some(output) = &report.output {
-        let _ = writeln!(text, "{}", size(output));
+        let _ = writeln!(text, "{}", size(report, output));
     }
     text + &alternatives::table(&report.alternatives)
 }
@@ -170,11 +171,12 @@ fn saved_work(report: &Report) -> Option<String> {
 }
 
 /// What a cut leaves, on one line.
-pub fn size(output: &Output) -> String {
+pub fn size(report: &Report, output: &Output) -> String {
     let kept = format!("{} → {}", bytes(output.bytes_before), bytes(output.bytes_after));
     let saved = 100.0 * (1.0 - output.bytes_after as f64 / output.bytes_before.max(1) as f64);
     let tensors = format!("{} of {} tensors", output.tensors_after, output.tensors_before);
-    if output.bytes_after == output.bytes_before {
+    let is_whole = output.kept_layers == report.adapter.layers;
+    if output.bytes_after == output.bytes_before && is_whole {
         format!("{}: nothing is dropped", bytes(output.bytes_before))
     } else {
         format!(
