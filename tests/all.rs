@@ -10,6 +10,7 @@ mod choosing;
 mod commands;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
+mod export;
 mod generating;
 mod golden;
 mod metrics;

@@ -41,7 +41,7 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
             text::steps::table(&report),
             text::size(&report, output),
             args.output.display(),
-            text::runtimes::written(&report.runtimes, &args.output)
+            text::runtimes::written(&report.runtimes, format, &args.output)
         ));
     }
     Ok(true)

@@ -45,7 +45,7 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     files::check_output(&args.output, &[&adapter, evaluation.base.path()], args.force)?;
     let written = pipeline::write(&evaluation.cut()?, &evaluation.report, &form, &args.output)?;
     if !quiet {
-        let loads = text::runtimes::written(&written.runtimes, &args.output);
+        let loads = text::runtimes::written(&written.runtimes, form.format(), &args.output);
         print(&format!("written to {}\n{loads}", args.output.display()));
     }
     Ok(true)

@@ -30,7 +30,7 @@ pub fn check(adapter: &Adapter, base: &BaseShape, families: &Families, will_be_p
 /// The tensor that a module is in llama.cpp.
 fn target(adapter: &Adapter, pair: &Pair, base: &BaseShape, families: &Families) -> Result<(String, Order)> {
     let refuse = |why: &str| {
-        let feature = format!("LoRA on `{}`, {why} (`{}`),", pair.module, base.architecture);
+        let feature = format!("LoRA on `{}`, {why} (`{}`)", pair.module, base.architecture);
         AdapterError::NotInFormat { path: adapter.path.clone(), feature, format: Format::Gguf }
     };
     const UNKNOWN: &str = "which is no tensor of its own in llama.cpp's models of this architecture";

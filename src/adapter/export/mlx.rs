@@ -29,7 +29,7 @@ pub fn check(adapter: &Adapter, will_be_portable: bool) -> Result<()> {
         None => ["model.embed_tokens", "lm_head"].contains(&pair.module.as_str()),
     };
     if let Some(other) = pairs.iter().find(|pair| !is_known(pair)) {
-        return Err(refuse(format!("LoRA on `{}`, which MLX-LM names otherwise,", other.module)).into());
+        return Err(refuse(format!("LoRA on `{}`, which MLX-LM names otherwise", other.module)).into());
     }
     let ranks: BTreeSet<usize> = pairs.iter().map(|pair| pair.rank).collect();
     if ranks.len() > 1 && !will_be_portable {

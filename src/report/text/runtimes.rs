@@ -59,7 +59,7 @@ fn hanging(head: &str, indent: usize, paragraph: &str) -> String {
 }
 
 /// Which runtimes load what was written, in a few lines.
-pub fn written(runtimes: &[Verdict], output: &Path) -> String {
+pub fn written(runtimes: &[Verdict], format: Format, output: &Path) -> String {
     let with = |outcome: Outcome| -> Vec<String> {
         let those = runtimes.iter().filter(|runtime| runtime.verdict == outcome);
         those.map(|runtime| format!("{}{}", runtime.name, option(runtime))).collect()
@@ -68,6 +68,10 @@ pub fn written(runtimes: &[Verdict], output: &Path) -> String {
         true => String::new(),
         false => hanging(head, 4, &names.join(", ")),
     };
+    // Who asks for another form knows that no other runtime reads it.
+    if format != Format::Peft {
+        return line("loads in ", with(Outcome::Loads));
+    }
     let (loads, differs, refuses) = (with(Outcome::Loads), with(Outcome::Differs), with(Outcome::Refuses));
     let more = if differs.len() + refuses.len() == 0 {
         String::new()
