@@ -44,7 +44,9 @@ GENERIC = dict(
     attn_config={"kv_n_heads": 4}, ffn_config={"moe_num_experts": 4}, new_decoder_architecture=False, bias=False,
     hidden_act="silu", rope_theta=1e4,
 )
-SIZES = dict(num_hidden_layers=2, n_layer=2, n_layers=2, num_layers=2)
+# Layers of other kinds come later: dense ones before experts, every fourth with attention. Not every model can be that short:
+# with none of these it keeps the layers that it has by default.
+LAYERS = (9, 4, 2, None)
 COMMON = ("vision", "visual", "audio", "encoder.")
 
 
@@ -58,7 +60,7 @@ def load_converter(path: Path):
     return module
 
 
-def known_to_transformers(architecture: str):
+def known_to_transformers(architecture: str, layers: int | None):
     """The configuration of a small-ish model, and its linear modules: name, outputs, inputs, whether stored transposed."""
     model_class = getattr(transformers, architecture, None)
     config_class = getattr(model_class, "config_class", None)
@@ -66,12 +68,8 @@ def known_to_transformers(architecture: str):
         return None
     config = config_class()
     text = config.get_text_config()
-    for key, value in SIZES.items():
-        if hasattr(text, key):
-            setattr(text, key, value)
-    for key in ("layer_types", "mlp_layer_types"):
-        if getattr(text, key, None):
-            setattr(text, key, getattr(text, key)[:2])
+    if layers:
+        shorten(text, layers)
     heads, keys = getattr(text, "num_attention_heads", None), getattr(text, "num_key_value_heads", None)
     if keys and keys == heads and not architecture.startswith(("Olmo", "Phi", "Falcon")):
         text.num_key_value_heads = heads // 2
@@ -87,8 +85,18 @@ def known_to_transformers(architecture: str):
             modules.append((name, module.weight.shape[0], module.weight.shape[1]))
         elif isinstance(module, torch.nn.Embedding) and re.search(r"(embed_tokens|wte|word_embeddings|embed_in)$", name):
             modules.append((name, *module.weight.shape))
-    hparams = config.to_dict()
+    # Layers that predict further tokens, which published configurations of Qwen 3.5 have: its converter insists.
+    hparams = {"mtp_num_hidden_layers": 1} | config.to_dict()
     return hparams, modules
+
+
+def shorten(config, layers: int) -> None:
+    for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+        if hasattr(config, key):
+            setattr(config, key, layers)
+    for key in ("layer_types", "mlp_layer_types"):
+        if getattr(config, key, None):
+            setattr(config, key, getattr(config, key)[:layers])
 
 
 def known_to_gguf(gguf, arch):
@@ -163,13 +171,19 @@ def probe(convert, model, hparams, name, rows, columns):
 
 
 def examine(convert, base, gguf, architecture):
+    """What the converter makes of the modules of the longest model that transformers can make and the converter takes."""
+    for layers in LAYERS:
+        try:
+            known = known_to_transformers(architecture, layers)
+            return examine_model(convert, base, gguf, architecture, known)
+        except Exception as error:
+            print(f"  {architecture} with {layers or 'its own'} layers: {type(error).__name__}: {str(error)[:100]}", file=sys.stderr)
+    return examine_model(convert, base, gguf, architecture, None)
+
+
+def examine_model(convert, base, gguf, architecture, known):
     model_class = base.get_model_class(architecture)
     arch = model_class.model_arch
-    known = None
-    try:
-        known = known_to_transformers(architecture)
-    except Exception as error:
-        print(f"  {architecture}: transformers cannot make it: {str(error)[:100]}", file=sys.stderr)
     hparams, modules = known or (dict(GENERIC), known_to_gguf(gguf, arch))
     hparams["architectures"] = [architecture]
 
@@ -198,13 +212,13 @@ def examine(convert, base, gguf, architecture):
         if new is None or way == "changed otherwise":
             refused.setdefault(inner, way)
             continue
-        block = re.match(r"^blk\.\d+\.(.+)$", new)
-        if bool(match) != bool(block):
+        block = re.match(r"^blk\.(\d+)\.(.+)$", new)
+        if (match and match[1]) != (block and block[1]):
             refused.setdefault(inner, "moved")
         elif match:
-            if layer.setdefault(inner, [block[1], way]) != [block[1], way]:
+            if layer.setdefault(inner, [block[2], way]) != [block[2], way]:
                 # DeepSeek's first layers and the like: a name that means two things.
-                refused[inner] = f"{layer[inner]} or {[block[1], way]}"
+                refused[inner] = f"{layer[inner]} or {[block[2], way]}"
         else:
             outside[inner] = [new, way]
     for inner in refused:

@@ -143,6 +143,8 @@ pub enum AdapterError {
     Rank { path: PathBuf, module: String, expected: usize, actual: usize },
     #[error("tensor `{tensor}` in `{}` does not fit the other factors of module `{module}`", path.display())]
     Factors { path: PathBuf, module: String, tensor: String },
+    #[error("a tensor of `{}` says that it belongs to layer {layer}, which no model has", path.display())]
+    LayerNumber { path: PathBuf, layer: usize },
     #[error("no tensor of `{}` belongs to a numbered layer", path.display())]
     NoLayers { path: PathBuf },
     #[error("`{}` adapts several layer stacks: {}", path.display(), stacks.join(", "))]

@@ -8,7 +8,10 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{ADAPTER, Tensors, copy_folder, fixture, lora_slim, read_json, stdout, write_safetensors};
+use crate::support::{
+    ADAPTER, Tensors, copy_folder, fixture, lora_slim, read_json, stdout, write_adapter, write_config,
+    write_safetensors,
+};
 
 fn check(adapter: &Path, more: &[&str]) -> Assert {
     lora_slim().arg("check").arg(adapter).args(more).assert()
@@ -229,4 +232,30 @@ fn a_base_model_tells_layers_and_shapes() {
     });
     let text = stdout(check(&folder.path().join("narrow"), &more).code(5));
     assert!(text.contains("`model.layers.0.self_attn.q_proj` maps 31 to 32 values, but in the base model"), "{text}");
+}
+
+/// Numbers that would have loops run for ever, and factors without two sides.
+#[test]
+fn impossible_numbers_and_shapes_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let run = |adapter: &Path, arguments: &[&str]| {
+        let assert = lora_slim().args(arguments).arg(adapter).assert().code(3);
+        String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
+    };
+    let far = folder.path().join("far");
+    write_adapter(&far, &["model.layers.99999999999.q_proj"], json!({"target_modules": ["q_proj"]}));
+    assert!(run(&far, &["check"]).contains("layer 99999999999"));
+    let listed = folder.path().join("listed");
+    let layers = json!({"target_modules": ["q_proj"], "layers_to_transform": [u64::MAX]});
+    write_adapter(&listed, &["model.layers.0.q_proj"], layers);
+    assert!(run(&listed, &["check"]).contains("layers_to_transform"));
+    let flat = folder.path().join("flat");
+    fs::create_dir(&flat).unwrap();
+    let name = |part: &str| format!("base_model.model.model.layers.0.q_proj.{part}");
+    let tensors = Tensors::from([(name("lora_A"), (vec![], vec![1.0])), (name("lora_B"), (vec![3, 0], vec![]))]);
+    write_safetensors(&flat.join("adapter_model.safetensors"), &tensors);
+    write_config(&flat, json!({"peft_type": "ADALORA", "init_r": 2, "target_modules": ["q_proj"]}));
+    let out = folder.path().join("out");
+    let text = run(&flat, &["cut", "--portable", "-o", out.to_str().unwrap()]);
+    assert!(text.contains("q_proj") && !out.exists(), "{text}");
 }

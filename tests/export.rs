@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::golden::base_of_kind;
-use crate::support::{copy_folder, fixture, lora_slim, read_json, stdout};
+use crate::support::{copy_folder, fixture, lora_slim, read_json, stdout, write_adapter};
 
 fn export(adapter: &Path, base: &Path, format: &str, out: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
     let mut command = lora_slim();
@@ -245,4 +245,94 @@ fn slim_writes_other_forms_too() {
     let bytes: u64 = store.iter().map(|(_, entry)| entry.bytes()).sum();
     assert_eq!(report["output"]["bytes_after"], bytes);
     assert!(store.iter().all(|(name, _)| ["blk.0.", "blk.1.", "blk.2."].iter().any(|layer| name.starts_with(layer))));
+}
+
+/// A copy of an adapter with other values in its configuration.
+fn configured(name: &str, work: &Path, more: &[(&str, Value)]) -> PathBuf {
+    let folder = work.join("adapter");
+    copy_folder(&fixture(name), &folder);
+    let mut config = read_json(&folder.join("adapter_config.json"));
+    more.iter().for_each(|(key, value)| config[*key] = value.clone());
+    fs::write(folder.join("adapter_config.json"), config.to_string()).unwrap();
+    folder
+}
+
+/// llama.cpp takes an alpha of 0 for none, and a scaling of 1 (`llama_adapter_lora_weight::get_scale`).
+#[test]
+fn an_alpha_of_zero_stays_no_change() {
+    let work = TempDir::new().unwrap();
+    let adapter =
+        configured("pico/mistral/adapter", work.path(), &[("lora_alpha", json!(0)), ("alpha_pattern", json!({}))]);
+    let out = work.path().join("out");
+    export(&adapter, &fixture("pico/mistral/base"), "gguf", &out, &[]).success();
+    let (store, metadata) = TensorStore::open_gguf(&out.join("adapter.gguf")).unwrap();
+    assert_eq!(metadata.float("adapter.lora.alpha"), Some(1.0));
+    for (name, _) in store.iter().filter(|(name, _)| name.ends_with("lora_b")) {
+        assert!(store.load_finite(name).unwrap().iter().all(|&value| value == 0.0), "{name}");
+    }
+}
+
+#[test]
+fn an_adapter_with_more_layers_than_the_base_is_refused() {
+    let work = TempDir::new().unwrap();
+    let out = work.path().join("out");
+    for format in ["gguf", "mlx"] {
+        let assert =
+            export(&fixture("pico/llama-llama3-rope/adapter"), &fixture("pico/mistral/base"), format, &out, &[]);
+        let text = stderr(&assert.code(3));
+        assert!(text.contains("reaches layer 5") && text.contains("has 4 layers") && !out.exists(), "{text}");
+    }
+}
+
+/// Heads of another number divide the rows too, but the rows would come out in a wrong order.
+#[test]
+fn a_number_of_heads_that_is_not_the_models_is_refused() {
+    let (adapter, base) = (fixture("pico/mistral/adapter"), fixture("pico/mistral/base"));
+    let work = TempDir::new().unwrap();
+    let other = work.path().join("base");
+    copy_folder(&base, &other);
+    let mut config = read_json(&other.join("config.json"));
+    let heads = config["num_attention_heads"].clone();
+    config.as_object_mut().unwrap().remove("num_key_value_heads").unwrap();
+    fs::write(other.join("config.json"), config.to_string()).unwrap();
+    let out = work.path().join("out");
+    let text = stderr(&export(&adapter, &other, "gguf", &out, &[]).code(3));
+    assert!(text.contains("k_proj") && text.contains("are not those of the heads"), "{text}");
+    config["num_key_value_heads"] = heads;
+    fs::write(other.join("config.json"), config.to_string()).unwrap();
+    export(&adapter, &other, "gguf", &out, &[]).code(3);
+}
+
+/// A module of a tower may end as one outside of all layers does.
+#[test]
+fn towers_are_refused_by_name() {
+    for tower in ["vision_tower.embed_tokens", "model.vision_tower.layers.0.embed_tokens"] {
+        let work = TempDir::new().unwrap();
+        let adapter = work.path().join("adapter");
+        write_adapter(&adapter, &["model.layers.0.self_attn.o_proj", tower], json!({}));
+        let out = work.path().join("out");
+        let assert = export(&adapter, &fixture("pico/mistral/base"), "gguf", &out, &["--stack", "model.layers"]);
+        let text = stderr(&assert.code(3));
+        assert!(text.contains(tower) && !out.exists(), "{text}");
+    }
+}
+
+#[test]
+fn mlx_has_stacks_under_names_of_its_own() {
+    for (case, theirs, ours) in [
+        ("pico/gemma3-vl", "language_model.model.layers.", "model.language_model.layers."),
+        ("pico/gpt-neox", "model.h.", "gpt_neox.layers."),
+    ] {
+        let (path, base) = (fixture(case).join("adapter"), fixture(case).join("base"));
+        let work = TempDir::new().unwrap();
+        let out = work.path().join("out");
+        export(&path, &base, "mlx", &out, &[]).success();
+        let bytes = fs::read(out.join("adapters.safetensors")).unwrap();
+        let found: Vec<String> =
+            SafeTensors::deserialize(&bytes).unwrap().names().iter().map(|name| name.to_string()).collect();
+        let adapter = Adapter::open(&path, None).unwrap();
+        let name = |module: &String| format!("{}.lora_a", module.replacen(ours, theirs, 1));
+        assert_eq!(found.len(), 2 * adapter.modules().len());
+        assert!(adapter.modules().keys().all(|module| found.contains(&name(module))), "{found:?}");
+    }
 }

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use serde_json::{Map, Value};
 
+use super::keys::MOST_LAYERS;
 use super::{Adapter, AdapterTensor, WEIGHTS_NAME, config, restrict, scale, write};
 use crate::error::{AdapterError, FileError, Result};
 use crate::files::Staging;
@@ -225,12 +226,11 @@ pub fn parse_boundary(text: &str) -> std::result::Result<Boundary, String> {
 
 /// Parses a list of layers as people write it: `0-13,20`.
 pub fn parse_layers(text: &str) -> std::result::Result<BTreeSet<usize>, String> {
-    const MOST: usize = 100_000;
     let mut layers = BTreeSet::new();
     for item in text.split(',') {
         let (from, to) = item.split_once('-').unwrap_or((item, item));
         match (from.trim().parse::<usize>(), to.trim().parse::<usize>()) {
-            (Ok(from), Ok(to)) if from <= to && to < MOST => layers.extend(from..=to),
+            (Ok(from), Ok(to)) if from <= to && to < MOST_LAYERS => layers.extend(from..=to),
             _ => return Err(format!("`{item}` is neither a layer nor a range such as 0-13")),
         }
     }

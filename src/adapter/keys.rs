@@ -155,6 +155,9 @@ pub fn stack_and_layer(module: &str) -> Option<(&str, usize)> {
     None
 }
 
+/// No decoder has so many layers. A greater number in a name or a configuration would have loops over all layers run for ever.
+pub const MOST_LAYERS: usize = 100_000;
+
 /// Words in the name of a stack that is not a text decoder, if another stack is there.
 const TOWERS: [&str; 6] = ["vision", "visual", "image", "audio", "encoder", "speech"];
 

@@ -61,6 +61,9 @@ impl Adapter {
         let weights = open_weights(path)?;
         let stack = find_stack(path, &weights, stack)?;
         let adapter = Self { path: path.into(), config, weights, stack };
+        if let Some(&layer) = adapter.layers().last().filter(|&&layer| layer >= keys::MOST_LAYERS) {
+            return Err(AdapterError::LayerNumber { path: path.into(), layer }.into());
+        }
         adapter.check_pairs()?;
         Ok(adapter)
     }

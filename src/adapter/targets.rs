@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fancy_regex::Regex;
 use serde_json::{Map, Value};
 
-use super::keys::stack_and_layer;
+use super::keys::{MOST_LAYERS, stack_and_layer};
 
 /// The keys of a configuration that select modules.
 #[derive(Debug, Clone, PartialEq)]
@@ -194,7 +194,7 @@ pub(super) fn strings(value: &Value) -> Option<Vec<String>> {
 }
 
 fn index(value: &Value) -> Option<usize> {
-    value.as_u64().map(|index| index as usize)
+    value.as_u64().map(|index| index as usize).filter(|&index| index < MOST_LAYERS)
 }
 
 /// The modules per layer and outside of it that a set of names has, for messages.

@@ -10,6 +10,7 @@ use super::{print, print_json};
 use crate::adapter::Adapter;
 use crate::adapter::export::Format;
 use crate::adapter::flaws::Flaw;
+use crate::adapter::keys::MOST_LAYERS;
 use crate::base::{self, BasePath};
 use crate::cli::CheckArgs;
 use crate::error::{BaseError, Error, Result};
@@ -118,6 +119,7 @@ impl Known {
         let text = config.get("text_config").unwrap_or(&config);
         let layers = ["num_hidden_layers", "n_layer", "num_layers"].iter().find_map(|key| text.get(*key)?.as_u64());
         let family = config.get("model_type").and_then(Value::as_str).map(String::from);
-        Ok(Self { layers: layers.map(|layers| layers as usize), family })
+        let layers = layers.map(|layers| layers as usize).filter(|&layers| layers <= MOST_LAYERS);
+        Ok(Self { layers, family })
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::adapter::Adapter;
 use crate::base::BasePath;
 use crate::error::{BaseError, Result};
 use crate::files;
@@ -17,9 +18,12 @@ pub struct BaseShape {
     pub architecture: String,
     pub is_gguf: bool,
     pub layers: usize,
+    /// 0 where there are none, or not the same in all layers.
     pub heads: usize,
     /// Of keys and values.
     pub key_heads: usize,
+    /// The rows of one head of queries or keys.
+    pub head_size: usize,
     /// Whether the head is the embedding, where that is known.
     pub is_tied: bool,
 }
@@ -29,6 +33,16 @@ impl BaseShape {
         match base {
             BasePath::Folder(folder) => Self::from_config(&folder.join("config.json")),
             BasePath::Gguf(path) => Self::from_gguf(path),
+        }
+    }
+
+    /// Refuses an adapter that reaches beyond the layers.
+    pub fn check_layers(&self, adapter: &Adapter) -> Result<()> {
+        match adapter.layers().last() {
+            Some(&layer) if layer >= self.layers => {
+                Err(BaseError::TooFewLayers { base: self.path.clone(), layer, layers: self.layers }.into())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -43,9 +57,11 @@ impl BaseShape {
         };
         let class = |config: &Map<String, Value>| Some(config.get("architectures")?.get(0)?.as_str()?.to_string());
         let heads = number(&["num_attention_heads", "n_head", "n_heads", "num_heads"]);
-        let heads = heads.ok_or_else(|| missing("num_attention_heads"))?;
+        // Models without attention have none.
+        let heads = heads.unwrap_or(0);
         let layers = number(&["num_hidden_layers", "n_layer", "n_layers", "num_layers"]);
         let key_heads = number(&["num_key_value_heads", "multi_query_group_num", "n_head_kv", "num_kv_heads"]);
+        let hidden = number(&["hidden_size", "n_embd", "n_embed", "d_model"]).unwrap_or(0);
         let flag = |key: &str| text.get(key).or(config.get(key)).and_then(Value::as_bool);
         Ok(Self {
             path: path.into(),
@@ -54,6 +70,7 @@ impl BaseShape {
             layers: layers.ok_or_else(|| missing("num_hidden_layers"))?,
             heads,
             key_heads: key_heads.unwrap_or(heads),
+            head_size: number(&["head_dim"]).unwrap_or(hidden / heads.max(1)),
             is_tied: flag("tie_word_embeddings").unwrap_or(false),
         })
     }
@@ -67,14 +84,28 @@ impl BaseShape {
             let key = format!("{architecture}.{name}");
             metadata.integer(&key).map(|number| number as usize).ok_or_else(|| missing(key))
         };
-        let heads = number("attention.head_count")?;
+        // A number, or one for each layer, of which some may have no attention.
+        let heads = |name: &str| {
+            let key = format!("{architecture}.{name}");
+            let by_layer = || {
+                let mut numbers = metadata.integers(&key)?;
+                numbers.retain(|&number| number != 0);
+                numbers.dedup();
+                // Where they differ there is no one number, and nothing that depends on it is written.
+                Some(if let [number] = numbers[..] { number as u64 } else { 0 })
+            };
+            metadata.integer(&key).or_else(by_layer).map(|number| number as usize)
+        };
+        let query_heads = heads("attention.head_count").unwrap_or(0);
+        let hidden = number("embedding_length")?;
         Ok(Self {
             path: path.into(),
             architecture: architecture.into(),
             is_gguf: true,
             layers: number("block_count")?,
-            heads,
-            key_heads: number("attention.head_count_kv").unwrap_or(heads),
+            heads: query_heads,
+            key_heads: heads("attention.head_count_kv").unwrap_or(query_heads),
+            head_size: number("attention.key_length").unwrap_or(hidden / query_heads.max(1)),
             is_tied: tensors.get("output.weight").is_none(),
         })
     }

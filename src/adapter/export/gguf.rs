@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::super::steps::encode_tensor;
-use super::super::{Adapter, fold};
+use super::super::{Adapter, fold, keys};
 use super::Format;
 use super::base::BaseShape;
 use super::names::{Families, Order};
@@ -39,6 +39,10 @@ fn target(adapter: &Adapter, pair: &Pair, base: &BaseShape, families: &Families)
             let (tensor, order) = families.in_layer(pair.inside(adapter)).ok_or_else(|| refuse(UNKNOWN))?;
             Ok((format!("blk.{layer}.{tensor}.weight"), order))
         }
+        // What has a number belongs to another stack, whose modules may be called as those outside of all.
+        None if keys::stack_and_layer(&pair.module).is_some() || keys::is_of_tower(&pair.module) => {
+            Err(refuse(UNKNOWN).into())
+        }
         None => {
             let tensor = families.outside(&pair.module).ok_or_else(|| refuse(UNKNOWN))?;
             if tensor == "output" && base.is_tied {
@@ -52,7 +56,9 @@ fn target(adapter: &Adapter, pair: &Pair, base: &BaseShape, families: &Families)
 /// Writes `adapter.gguf`.
 pub fn write(adapter: &Adapter, base: &BaseShape, families: &Families, staging: &Staging) -> Result<()> {
     let pairs = plain_pairs(adapter, Format::Gguf, false)?;
-    let alpha = fold::most_common(pairs.iter().map(|pair| pair.scaling * pair.rank as f64)) as f32;
+    // llama.cpp takes an alpha of 0 for none, and a scaling of 1.
+    let wanted = pairs.iter().map(|pair| pair.scaling * pair.rank as f64);
+    let alpha = fold::most_common(wanted.filter(|&alpha| alpha as f32 != 0.0)) as f32;
     let made = pairs.par_iter().map(|pair| tensors(adapter, pair, alpha, base, families));
     let tensors: Vec<(String, QTensor)> = made.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
     let metadata = [

@@ -17,18 +17,33 @@ use super::pairs::{Pair, plain_pairs, transposed};
 use crate::error::{AdapterError, Result};
 use crate::files::Staging;
 
-/// Where MLX-LM has the layers of the families that are named there as in transformers.
-const STACK: &str = "model.layers";
+/// Where transformers has the layers, and where MLX-LM has them: modules inside a layer are called the same.
+const STACKS: [(&str, &str); 4] = [
+    ("model.layers", "model.layers"),
+    // The text decoders of multimodal models, in transformers since 4.52 and before.
+    ("model.language_model.layers", "language_model.model.layers"),
+    ("language_model.model.layers", "language_model.model.layers"),
+    ("gpt_neox.layers", "model.h"),
+];
+
+/// Modules outside of the layers that have the same name in both.
+const OUTSIDE: [&str; 2] = ["model.embed_tokens", "lm_head"];
+
+/// A module's name in MLX-LM, if it has one.
+fn name(adapter: &Adapter, pair: &Pair) -> Option<String> {
+    let Some(layer) = pair.layer else {
+        return OUTSIDE.contains(&pair.module.as_str()).then(|| pair.module.clone());
+    };
+    let (_, stack) = STACKS.iter().find(|(stack, _)| *stack == adapter.stack)?;
+    let inside = pair.inside(adapter);
+    (!inside.contains("experts.")).then(|| format!("{stack}.{layer}.{inside}"))
+}
 
 /// Refuses names that MLX-LM does not share, and ranks that differ.
 pub fn check(adapter: &Adapter, will_be_portable: bool) -> Result<()> {
     let refuse = |feature| AdapterError::NotInFormat { path: adapter.path.clone(), feature, format: Format::Mlx };
     let pairs = plain_pairs(adapter, Format::Mlx, will_be_portable)?;
-    let is_known = |pair: &&Pair| match pair.layer {
-        Some(_) => adapter.stack == STACK && !pair.module.contains(".experts."),
-        None => ["model.embed_tokens", "lm_head"].contains(&pair.module.as_str()),
-    };
-    if let Some(other) = pairs.iter().find(|pair| !is_known(pair)) {
+    if let Some(other) = pairs.iter().find(|pair| name(adapter, pair).is_none()) {
         return Err(refuse(format!("LoRA on `{}`, which MLX-LM names otherwise", other.module)).into());
     }
     let ranks: BTreeSet<usize> = pairs.iter().map(|pair| pair.rank).collect();
@@ -65,9 +80,10 @@ pub fn write(adapter: &Adapter, base: &BaseShape, staging: &Staging) -> Result<(
 fn tensors<'a>(adapter: &Adapter, pair: &Pair, scale: f64) -> Result<[NewTensor<'a>; 2]> {
     let mut factors = pair.load(adapter)?;
     fold::fold(&mut factors.b, fold::factor(pair.scaling, scale));
+    let module = name(adapter, pair).unwrap_or_else(|| pair.module.clone());
     let tensor = |part: &str, values: Vec<f32>, dtype, shape: [usize; 2]| -> Result<NewTensor<'a>> {
         let bytes = encode_tensor(adapter, &pair.module, &values, dtype)?;
-        let name = format!("{}.{part}", pair.module);
+        let name = format!("{module}.{part}");
         Ok(NewTensor { name: name.into(), dtype, shape: shape.into(), bytes: bytes.into() })
     };
     let (a, b) = (transposed(&factors.a, factors.inputs), transposed(&factors.b, pair.rank));

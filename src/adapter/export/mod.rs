@@ -97,8 +97,14 @@ impl Form {
     pub fn check(&self, adapter: &Adapter, will_be_portable: bool) -> Result<()> {
         match self {
             Form::Peft => Ok(()),
-            Form::Gguf(base, families) => gguf::check(adapter, base, families, will_be_portable),
-            Form::Mlx(_) => mlx::check(adapter, will_be_portable),
+            Form::Gguf(base, families) => {
+                base.check_layers(adapter)?;
+                gguf::check(adapter, base, families, will_be_portable)
+            }
+            Form::Mlx(base) => {
+                base.check_layers(adapter)?;
+                mlx::check(adapter, will_be_portable)
+            }
         }
     }
 

@@ -106,8 +106,11 @@ impl Order {
         let outputs = rows.len() / rank.max(1);
         let places: Vec<usize> = match self {
             Order::Same | Order::Transpose => return Some(rows),
-            Order::Query => interleaved(outputs, base.heads)?,
-            Order::Key => interleaved(outputs, base.key_heads)?,
+            Order::Query | Order::Key => {
+                let heads = if self == Order::Query { base.heads } else { base.key_heads };
+                // With another number of heads the rows would come out in a wrong order, and nothing would show it.
+                interleaved(outputs, heads).filter(|_| outputs == heads * base.head_size)?
+            }
             Order::Heads => apart(outputs, base.heads)?,
         };
         Some(places.into_iter().flat_map(|place| rows[place * rank..(place + 1) * rank].to_vec()).collect())
@@ -117,14 +120,14 @@ impl Order {
 /// Where the rows come from when the halves of each head alternate (`LlamaModel.permute` of llama.cpp's converter).
 fn interleaved(rows: usize, heads: usize) -> Option<Vec<usize>> {
     let size = rows.checked_div(heads)?;
-    let fits = size * heads == rows && size.is_multiple_of(2);
+    let fits = size > 0 && size.checked_mul(heads) == Some(rows) && size.is_multiple_of(2);
     let head = |head: usize| (0..size / 2).flat_map(move |row| [head * size + row, head * size + size / 2 + row]);
     fits.then(|| (0..heads).flat_map(head).collect())
 }
 
 /// Where the rows come from when the queries of all heads come first, then the keys, then the values.
 fn apart(rows: usize, heads: usize) -> Option<Vec<usize>> {
-    let size = rows.checked_div(3 * heads)?;
+    let size = rows.checked_div(heads.checked_mul(3)?).filter(|&size| size > 0)?;
     let part = |part: usize| (0..heads).flat_map(move |head| (0..size).map(move |row| (3 * head + part) * size + row));
     (size * 3 * heads == rows).then(|| (0..3).flat_map(part).collect())
 }

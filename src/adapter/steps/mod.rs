@@ -10,6 +10,8 @@ pub mod portable;
 mod rank;
 mod rule;
 
+use serde_json::{Map, Value, json};
+
 use super::Adapter;
 use crate::error::Result;
 use crate::files::Staging;
@@ -68,4 +70,15 @@ impl Step {
             Step::Dtype(dtype) => dtype::write(adapter, *dtype, staging),
         }
     }
+}
+
+/// Gives all modules of a configuration one rank and one alpha.
+fn set_rank_and_alpha(raw: &mut Map<String, Value>, rank: usize, alpha: i64) {
+    raw.insert("r".into(), json!(rank));
+    raw.insert("lora_alpha".into(), json!(alpha));
+    for (key, value) in [("use_rslora", json!(false)), ("alpha_pattern", json!({})), ("rank_pattern", json!({}))] {
+        raw.get_mut(key).into_iter().for_each(|old| *old = value.clone());
+    }
+    // What an initialisation by name wants of the rank or of other keys no longer holds.
+    raw.get_mut("init_lora_weights").filter(|init| init.is_string()).into_iter().for_each(|init| *init = json!(true));
 }

@@ -16,7 +16,7 @@ use super::super::targets::{MovedModule, TargetModules};
 use super::super::write::{self, NewTensor};
 use super::super::{Adapter, AdapterTensor, Cut, config, fold, restrict};
 use super::dtype::encode_tensor;
-use super::pair;
+use super::{pair, set_rank_and_alpha};
 use crate::error::{AdapterError, Result};
 use crate::files::Staging;
 
@@ -63,7 +63,8 @@ pub fn plan(adapter: &Adapter) -> Result<Plan> {
             Some(parameter) => adapter.config.rank_of(parameter),
             None => shape_a.first().copied().unwrap_or(0),
         };
-        if parameter.is_none() && shape_b.get(1) != Some(&rank) {
+        let is_pair = shape_a.len() >= 2 && shape_b.len() >= 2 && (parameter.is_some() || shape_b[1] == rank);
+        if !is_pair {
             return Err(refuse(format!("the pair of `{module}`")).into());
         }
         scalings.insert(module.clone(), (adapter.config.scaling_of(&parameter.unwrap_or(module)), rank));
@@ -146,13 +147,7 @@ fn portable_config(adapter: &Adapter, plan: &Plan) -> Map<String, Value> {
         raw.retain(|key, _| !ADALORA_KEYS.contains(&key.as_str()));
         raw.insert("peft_type".into(), json!("LORA"));
     }
-    raw.insert("r".into(), json!(plan.rank));
-    raw.insert("lora_alpha".into(), json!(plan.alpha));
-    for (key, value) in [("use_rslora", json!(false)), ("alpha_pattern", json!({})), ("rank_pattern", json!({}))] {
-        raw.get_mut(key).into_iter().for_each(|old| *old = value.clone());
-    }
-    // What an initialisation by name wants of the rank or of other keys no longer holds.
-    raw.get_mut("init_lora_weights").filter(|init| init.is_string()).into_iter().for_each(|init| *init = json!(true));
+    set_rank_and_alpha(&mut raw, plan.rank, plan.alpha);
     if matches!(adapter.config.targets.modules, TargetModules::Pattern(_)) {
         let modules = adapter.modules();
         let all = modules.keys().map(String::as_str).collect();

@@ -18,6 +18,7 @@ use super::super::{Adapter, AdapterTensor, Cut, config, restrict};
 use super::dtype::encode_tensor;
 use super::pair::{self, Decomposition, Pair};
 use super::rule::RankRules;
+use super::set_rank_and_alpha;
 use crate::error::{AdapterError, Result};
 use crate::files::Staging;
 
@@ -94,17 +95,11 @@ fn reduce(adapter: &Adapter, module: &str, parts: &BTreeMap<Part, &str>, rules: 
 fn reduced_config(raw: &Map<String, Value>, ranks: &BTreeMap<&str, usize>) -> Map<String, Value> {
     let mut raw = raw.clone();
     let largest = largest(ranks.values().copied());
-    raw.insert("r".into(), json!(largest));
-    raw.insert("lora_alpha".into(), json!(largest));
-    for (key, value) in [("use_rslora", json!(false)), ("alpha_pattern", json!({})), ("rank_pattern", json!({}))] {
-        raw.get_mut(key).into_iter().for_each(|old| *old = value.clone());
-    }
+    set_rank_and_alpha(&mut raw, largest, largest as i64);
     let patterns = rank_patterns(ranks, largest);
     if !patterns.is_empty() {
         raw.insert("rank_pattern".into(), Value::Object(patterns));
     }
-    // What an initialisation by name wants of the rank or of other keys no longer holds.
-    raw.get_mut("init_lora_weights").filter(|init| init.is_string()).into_iter().for_each(|init| *init = json!(true));
     raw
 }
 

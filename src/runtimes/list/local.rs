@@ -1,6 +1,6 @@
 //! Runtimes for one machine.
 
-use super::{VARIANTS, differs, loads, refuses};
+use super::{VARIANTS, VARIANTS_BUT_ACTIVATED, differs, loads, refuses};
 use crate::adapter::export::Format;
 use crate::runtimes::facts::Fact as F;
 use crate::runtimes::{Remedy as R, Runtime};
@@ -45,19 +45,7 @@ pub static LLAMA_CPP: Runtime = Runtime {
         differs(F::RankStabilised, "it is ignored: the scaling is alpha / rank", R::Portable, "src/llama-adapter.h"),
         differs(F::AlphasDiffer, "it is ignored: alpha is lora_alpha for all", R::Portable, CONVERTER),
         differs(F::ChangesBase, "the base model stays as it is", R::None, CONVERTER),
-        differs(
-            F::Key(&[
-                "use_qalora",
-                "use_bdlora",
-                "arrow_config",
-                "kasa_config",
-                "monteclora_config",
-                "layer_replication",
-            ]),
-            "it is ignored",
-            R::None,
-            CONVERTER,
-        ),
+        differs(F::Key(VARIANTS_BUT_ACTIVATED), "it is ignored", R::None, CONVERTER),
     ],
 };
 

@@ -37,6 +37,12 @@ const VARIANTS: &[&str] = &[
     "layer_replication",
 ];
 
+/// The same without activated LoRA, which llama.cpp knows.
+const VARIANTS_BUT_ACTIVATED: &[&str] = match VARIANTS {
+    [_activated, others @ ..] => others,
+    [] => &[],
+};
+
 const fn loads(fact: Fact, effect: &'static str, remedy: Remedy, source: &'static str) -> Rule {
     Rule { fact, outcome: Outcome::Loads, effect, remedy, source }
 }
