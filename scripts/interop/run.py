@@ -101,8 +101,10 @@ def start(script: str, python: str, task: Task, folder: Path) -> dict:
     file = folder / "task.json"
     file.write_text(json.dumps(asdict(task)))
     done = subprocess.run([python, ROOT / "scripts/interop" / script, file], capture_output=True, text=True)
-    if done.returncode == 0:
-        return json.loads(done.stdout.strip().splitlines()[-1])
+    # Some runtimes write lines of their own, before and behind.
+    results = [line for line in done.stdout.splitlines() if line.startswith('{"version"')]
+    if done.returncode == 0 and results:
+        return json.loads(results[-1])
     last = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
     is_absent = last.startswith(("ModuleNotFoundError", "ImportError"))
     return {"outcome": "skipped" if is_absent else "failed", "detail": last if is_absent else done.stderr[-2000:]}
@@ -130,8 +132,13 @@ def run(runtime: str, python: str, arguments: argparse.Namespace, adapters: dict
             written, form = peft, FORMATS.get(runtime)
             if form:
                 written = reference.folder / f"{peft.name}-{form}"
-                if not written.exists():
-                    variants.cut(arguments.binary, peft, written, "--format", form, "--base", arguments.base, "--boundary", "all")
+                try:
+                    if not written.exists():
+                        variants.cut(arguments.binary, peft, written, "--format", form, "--base", arguments.base, "--boundary", "all")
+                except subprocess.CalledProcessError as refused:
+                    reason = refused.stderr.decode().splitlines()[0].replace(str(reference.folder), "…")
+                    rows.append(Row(runtime, name, "skipped", detail=f"lora-slim writes none: {reason}"))
+                    continue
             # OpenVINO's own format holds the weights of the folder.
             known = arguments.base if runtime == "OpenVINO GenAI" else base
             config = json.loads((peft / variants.CONFIG).read_text())
