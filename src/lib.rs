@@ -27,6 +27,7 @@ pub mod commands;
 pub mod device;
 pub mod error;
 pub mod files;
+pub mod flags;
 pub mod generate;
 pub mod kernel;
 pub mod metrics;
