@@ -14,20 +14,20 @@ use crate::samples::ReadOptions;
 use crate::settings::Grain;
 use crate::{search, settings, sweep};
 
-/// Evaluates as the flags say; `search` is how where they say nothing.
-pub fn run(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg, quiet: bool) -> Result<Evaluation> {
-    let request = request(args, runtime, search)?;
+/// Evaluates under the eyes of the user.
+pub fn run(request: &Request, quiet: bool) -> Result<Evaluation> {
     let mut progress = Progress::new(quiet);
-    let evaluation = pipeline::evaluate(&request, &mut |step| progress.step(step));
+    let evaluation = pipeline::evaluate(request, &mut |step| progress.step(step));
     progress.finish();
     let evaluation = evaluation?;
-    for note in notes(&request, &evaluation) {
+    for note in notes(request, &evaluation) {
         tracing::warn!("{note}");
     }
     Ok(evaluation)
 }
 
-fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> Result<Request> {
+/// The request that the flags make; `search` is how where they say nothing.
+pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> Result<Request> {
     let choice = settings::choice_options(&args)?;
     // With limits the choice is not only a matter of the losses, and what one standard error away from the lowest comes to is
     // known only once all are, so all are wanted.
@@ -69,7 +69,7 @@ fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> Resu
 }
 
 /// What the user should know before trusting the result.
-fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
+pub fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
     let mut notes = Vec::new();
     let count = evaluation.curve.answers.len();
     if count < 16 && request.choice.rule == Rule::Smallest {

@@ -8,7 +8,8 @@ use crate::report::text;
 
 pub fn run(args: ScanArgs, quiet: bool) -> Result<bool> {
     let page = Page::reserve(&args.evaluate, None, args.force)?;
-    let evaluation = evaluate::run(args.evaluate, &RuntimeArgs::default(), SearchArg::Exhaustive, quiet)?;
+    let request = evaluate::request(args.evaluate, &RuntimeArgs::default(), SearchArg::Exhaustive)?;
+    let evaluation = evaluate::run(&request, quiet)?;
     if args.json {
         print_json(&evaluation.report);
     } else {

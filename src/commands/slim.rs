@@ -1,6 +1,6 @@
 //! `lora-slim slim`: evaluate, choose, write.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::page::Page;
 use super::{evaluate, print};
@@ -10,45 +10,72 @@ use crate::adapter::steps::Step;
 use crate::base;
 use crate::cli::{SearchArg, SlimArgs};
 use crate::error::{ChoiceError, Result};
-use crate::report::text;
+use crate::pipeline::{Evaluation, Request};
+use crate::report::{Report, text};
 use crate::runtimes::wanted::Wanted;
 use crate::{files, pipeline, settings};
 
 pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
-    // Before the long run: an output that cannot be written should not be found out at its end.
-    args.runtime.format.check_folder_name(&args.output)?;
-    let adapter = base::find(&args.evaluate.adapter, None)?;
-    let mut inputs = vec![adapter.as_path(), args.evaluate.samples.as_path()];
-    inputs.extend(args.evaluate.test.as_deref());
-    inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));
-    files::check_output(&args.output, &inputs, args.force)?;
-    let boundary = args.evaluate.boundary;
-    let form = form_of(&args, &adapter)?;
     let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
-
-    let evaluation = evaluate::run(args.evaluate, &args.runtime, SearchArg::Adaptive, quiet)?;
+    let dry_run = args.dry_run;
+    let plan = Plan::new(args)?;
+    let evaluation = evaluate::run(&plan.request, quiet)?;
     if !quiet {
         print(&text::report(&evaluation.report));
     }
     // Before anything is refused: it tells why.
     page.write(&evaluation, quiet)?;
-    if evaluation.choice.boundary == 0 {
-        if let Some(boundary) = boundary {
+    plan.check(&evaluation)?;
+    if dry_run {
+        return Ok(true);
+    }
+    let written = plan.write(&evaluation)?;
+    if !quiet {
+        let loads = text::runtimes::written(&written.runtimes, plan.form.format(), &plan.output);
+        print(&format!("written to {}\n{loads}", plan.output.display()));
+    }
+    Ok(true)
+}
+
+/// What `slim` is asked for, looked over before the long run: what cannot be written should not be found out at its end.
+pub struct Plan {
+    pub request: Request,
+    adapter: PathBuf,
+    form: Form,
+    output: PathBuf,
+    force: bool,
+}
+
+impl Plan {
+    pub fn new(args: SlimArgs) -> Result<Self> {
+        args.runtime.format.check_folder_name(&args.output)?;
+        let adapter = base::find(&args.evaluate.adapter, None)?;
+        let mut inputs = vec![adapter.as_path(), args.evaluate.samples.as_path()];
+        inputs.extend(args.evaluate.test.as_deref());
+        inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));
+        files::check_output(&args.output, &inputs, args.force)?;
+        let form = form_of(&args, &adapter)?;
+        let request = evaluate::request(args.evaluate, &args.runtime, SearchArg::Adaptive)?;
+        Ok(Self { request, adapter, form, output: args.output, force: args.force })
+    }
+
+    /// Whether there is anything to write.
+    pub fn check(&self, evaluation: &Evaluation) -> Result<()> {
+        if evaluation.choice.boundary > 0 {
+            return Ok(());
+        }
+        if let Some(boundary) = self.request.choice.boundary {
             let lowest = evaluation.adapter.layers().first().copied().unwrap_or(0);
             return Err(ChoiceError::KeepsNothing { boundary, lowest }.into());
         }
-        return Err(ChoiceError::AdapterDoesNotHelp { rule: evaluation.choice.rule.name() }.into());
+        Err(ChoiceError::AdapterDoesNotHelp { rule: evaluation.choice.rule.name() }.into())
     }
-    if args.dry_run {
-        return Ok(true);
+
+    /// Writes what was chosen. Gives back the report as it lies there.
+    pub fn write(&self, evaluation: &Evaluation) -> Result<Report> {
+        files::check_output(&self.output, &[&self.adapter, evaluation.base.path()], self.force)?;
+        pipeline::write(&evaluation.cut()?, &evaluation.report, &self.form, &self.output)
     }
-    files::check_output(&args.output, &[&adapter, evaluation.base.path()], args.force)?;
-    let written = pipeline::write(&evaluation.cut()?, &evaluation.report, &form, &args.output)?;
-    if !quiet {
-        let loads = text::runtimes::written(&written.runtimes, form.format(), &args.output);
-        print(&format!("written to {}\n{loads}", args.output.display()));
-    }
-    Ok(true)
 }
 
 /// The form to write, after a look at whether the adapter has it and the runtimes of `--for` will load it, wherever the boundary
