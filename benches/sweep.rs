@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rate_before = rate(&model.config)?;
     let options = Options { memory: 4 << 30, device: Device::Cpu };
     let start = Instant::now();
-    let curve = sweep(&[Ends::load(&model, &adapter)?], &samples, &options, &mut |_| true)?.remove(0);
+    let curve = sweep(&[&Ends::load(&model, &adapter)?], &samples, &options, &mut |_| true)?.remove(0);
     let wall = start.elapsed();
     let rate = (rate_before + rate(&model.config)?) / 2.0;
 

@@ -167,11 +167,12 @@ fn figures_of_the_search_are_those_of_the_sweep() {
     };
     let samples: Vec<Sample> = (0..24).map(&mut sample).collect();
     let sweep_options = sweep::Options { memory: 1 << 30, device: Device::Cpu };
-    let ends = [Ends::load(&model, &adapter).unwrap()];
-    let exhaustive = sweep::sweep(&ends, &samples, &sweep_options, &mut |_| true).unwrap().remove(0);
+    let ends = Ends::load(&model, &adapter).unwrap();
+    let exhaustive = sweep::sweep(&[&ends], &samples, &sweep_options, &mut |_| true).unwrap().remove(0);
     for rule in [Rule::Smallest, Rule::Best] {
         let options = choice::Options { rule, ..choice::Options::default() };
-        let found = search::run(&ends, &samples, &options, Options::default(), &sweep_options, &mut |_| true).unwrap();
+        let found =
+            search::run(&[&ends], &samples, &options, Options::default(), &sweep_options, &mut |_| true).unwrap();
         let (curve, dropped) = &found[0];
         assert_eq!(curve.points.len() + dropped.len(), exhaustive.points.len());
         for point in &curve.points {

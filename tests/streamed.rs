@@ -232,10 +232,10 @@ proptest! {
         // A tight budget forces several passes and small tiles; the losses must not depend on it.
         let memory = if tight { 45_000 } else { 1 << 30 };
         let options = Options { memory, device: Device::Cpu };
-        let ends = [Ends::load(&model, &adapter).unwrap()];
-        let curve = sweep(&ends, &samples, &options, &mut |_| true).unwrap().remove(0);
+        let ends = Ends::load(&model, &adapter).unwrap();
+        let curve = sweep(&[&ends], &samples, &options, &mut |_| true).unwrap().remove(0);
 
-        let lens = lens::look(&ends[0], &samples, &options, &mut |_| true).unwrap();
+        let lens = lens::look(&ends, &samples, &options, &mut |_| true).unwrap();
         prop_assert_eq!((lens.base.len(), lens.adapted.len()), (layers + 1, layers + 1));
         let near = |one: &[f64], other: &[f64]| one.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-4 + 1e-5 * b.abs());
         prop_assert!(near(&lens.base[0].loss, &lens.adapted[0].loss), "behind the embedding nothing is adapted");

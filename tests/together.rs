@@ -42,10 +42,10 @@ fn adapters_together_give_what_each_gives_alone() {
         ADAPTERS.iter().map(|name| Adapter::open(&fixture("kinds").join(name), None).unwrap()).collect();
     let ends: Vec<Ends> = adapters.iter().map(|adapter| Ends::load(&model, adapter).unwrap()).collect();
     let samples = samples();
-    let together = sweep(&ends, &samples, &options(), &mut |_| true).unwrap();
+    let together = sweep(&ends.iter().collect::<Vec<_>>(), &samples, &options(), &mut |_| true).unwrap();
     let mut shared = 0;
     for (i, curve) in together.iter().enumerate() {
-        let alone = sweep(&ends[i..=i], &samples, &options(), &mut |_| true).unwrap().remove(0);
+        let alone = sweep(&[&ends[i]], &samples, &options(), &mut |_| true).unwrap().remove(0);
         assert_eq!(curve.points.len(), alone.points.len());
         for (point, expected) in curve.points.iter().zip(&alone.points) {
             assert_eq!(point.boundary, expected.boundary);
@@ -69,9 +69,10 @@ fn searches_together_choose_what_each_chooses_alone() {
     let samples: Vec<Sample> = samples().into_iter().cycle().take(24).collect();
     let choice = choice::Options::default();
     let search = search::Options::default();
-    let together = search::run(&ends, &samples, &choice, search, &options(), &mut |_| true).unwrap();
+    let together =
+        search::run(&ends.iter().collect::<Vec<_>>(), &samples, &choice, search, &options(), &mut |_| true).unwrap();
     for (i, (curve, dropped)) in together.iter().enumerate() {
-        let alone = search::run(&ends[i..=i], &samples, &choice, search, &options(), &mut |_| true).unwrap().remove(0);
+        let alone = search::run(&[&ends[i]], &samples, &choice, search, &options(), &mut |_| true).unwrap().remove(0);
         assert_eq!(dropped.len(), alone.1.len());
         assert_eq!(choice::choose(curve, &choice, |_| true), choice::choose(&alone.0, &choice, |_| true));
     }
@@ -94,7 +95,7 @@ fn adapters_of_different_models_do_not_go_together() {
     let (one, other) = (open("kinds/base"), open("kinds/base"));
     let adapter = Adapter::open(&fixture("kinds/all-linear"), None).unwrap();
     let ends = [Ends::load(&one, &adapter).unwrap(), Ends::load(&other, &adapter).unwrap()];
-    for ends in [&ends[..], &[]] {
+    for ends in [&[&ends[0], &ends[1]][..], &[]] {
         let error = sweep(ends, &samples(), &options(), &mut |_| true).unwrap_err();
         assert!(matches!(error, Error::Sweep(SweepError::NoCommonBase)), "{error}");
     }

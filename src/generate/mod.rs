@@ -110,7 +110,7 @@ impl<'a> Generator<'a> {
 
     fn load(&mut self, index: usize) -> Result<AdaptedLayer<'a>> {
         let ways = self.profiles.iter().map(|profile| (ADAPTER, profile.at(index)));
-        AdaptedLayer::load(&mut self.layers, std::slice::from_ref(self.ends), index, ways)
+        AdaptedLayer::load(&mut self.layers, &[self.ends], index, ways)
     }
 
     /// Adds a token to every unfinished answer. `told` hears of each layer and the tokens that went through it, and stops

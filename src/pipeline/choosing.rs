@@ -21,52 +21,79 @@ pub struct Chosen {
     pub stability: Vec<Share>,
 }
 
-/// Measures and chooses among the boundaries that `allowed` admits.
+/// Measures and chooses for each adapter of one base model, among the boundaries that `allowed` admits for the adapter of that
+/// place.
 pub fn choose(
+    ends: &[&Ends],
+    samples: &[Sample],
+    request: &Request,
+    allowed: impl Fn(usize, usize) -> bool,
+    watch: Watch,
+) -> Result<Vec<Chosen>> {
+    let allowed = |place: usize| {
+        let allowed = &allowed;
+        move |boundary: usize| allowed(place, boundary)
+    };
+    if request.choice.rule == Rule::Curve || request.probability {
+        let each = ends.iter().enumerate();
+        return each.map(|(place, ends)| choose_seen(ends, samples, request, allowed(place), &mut *watch)).collect();
+    }
+    let curves = curves(ends, samples, request, &request.choice, watch)?.into_iter().enumerate();
+    Ok(curves.map(|(place, measured)| choose_measured(measured, None, request, allowed(place))).collect())
+}
+
+/// By what is seen through the lens, or with that beside.
+fn choose_seen(
     ends: &Ends,
     samples: &[Sample],
     request: &Request,
     allowed: impl Fn(usize) -> bool,
     watch: Watch,
 ) -> Result<Chosen> {
-    let reads = request.choice.rule == Rule::Curve;
-    let lens = match reads || request.probability {
-        true => Some(lens::look(ends, samples, &request.sweep, &mut *watch)?),
-        false => None,
-    };
-    let Some(seen) = lens.as_ref().filter(|_| reads) else {
-        let (curve, dropped) = curve_of(ends, samples, request, &request.choice, watch)?;
-        let went_on = search::may_be_chosen(&dropped, request.choice.rule);
-        let allowed = |boundary: usize| allowed(boundary) && went_on(boundary);
-        let choice = choice::choose(&curve, &request.choice, allowed);
-        let stability = stability(&curve, &request.choice, allowed);
-        return Ok(Chosen { curve, dropped, lens, choice, stability });
-    };
+    let lens = lens::look(ends, samples, &request.sweep, &mut *watch)?;
+    if request.choice.rule != Rule::Curve {
+        let measured = curves(&[ends], samples, request, &request.choice, watch)?.remove(0);
+        return Ok(choose_measured(measured, Some(lens), request, allowed));
+    }
     // The boundary is known before any loss is measured; the losses tell what it is worth.
     let candidates = sweep::candidates(ends.adapter());
-    let reading = probability::read(seen, &candidates, &allowed);
+    let reading = probability::read(&lens, &candidates, &allowed);
     let options = choice::Options { boundary: Some(reading.boundary), ..request.choice.clone() };
-    let (curve, dropped) = curve_of(ends, samples, request, &options, watch)?;
+    let (curve, dropped) = curves(&[ends], samples, request, &options, watch)?.remove(0);
     let choice = Choice { reason: reading.reason, ..choice::choose(&curve, &options, &allowed) };
-    let stability = probability::stability(seen, &candidates, &allowed);
-    Ok(Chosen { curve, dropped, lens, choice, stability })
+    let stability = probability::stability(&lens, &candidates, &allowed);
+    Ok(Chosen { curve, dropped, lens: Some(lens), choice, stability })
 }
 
-/// The curve of one adapter, and what a search dropped from it.
-fn curve_of(
-    ends: &Ends,
+/// By the losses, or as the user says.
+fn choose_measured(
+    (curve, dropped): Measured,
+    lens: Option<Lens>,
+    request: &Request,
+    allowed: impl Fn(usize) -> bool,
+) -> Chosen {
+    let went_on = search::may_be_chosen(&dropped, request.choice.rule);
+    let allowed = |boundary: usize| allowed(boundary) && went_on(boundary);
+    let choice = choice::choose(&curve, &request.choice, allowed);
+    let stability = stability(&curve, &request.choice, allowed);
+    Chosen { curve, dropped, lens, choice, stability }
+}
+
+/// The curve of an adapter, and what a search dropped from it.
+type Measured = (Curve, Vec<Dropped>);
+
+fn curves(
+    ends: &[&Ends],
     samples: &[Sample],
     request: &Request,
     choice: &choice::Options,
     watch: Watch,
-) -> Result<(Curve, Vec<Dropped>)> {
-    let ends = std::slice::from_ref(ends);
-    let mut found = match request.search {
-        Some(options) => search::run(ends, samples, choice, options, &request.sweep, watch)?,
+) -> Result<Vec<Measured>> {
+    match request.search {
+        Some(options) => search::run(ends, samples, choice, options, &request.sweep, watch),
         None => {
             let curves = sweep::sweep(ends, samples, &request.sweep, watch)?;
-            curves.into_iter().map(|curve| (curve, Vec::new())).collect()
+            Ok(curves.into_iter().map(|curve| (curve, Vec::new())).collect())
         }
-    };
-    Ok(found.remove(0))
+    }
 }

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Request;
+use super::base::Base;
 use crate::adapter::Adapter;
 use crate::error::{ChoiceError, FileError, Result};
 use crate::files;
-use crate::model::{Ends, Model};
+use crate::model::Ends;
 use crate::report::SamplesInput;
 use crate::samples::excerpt::Excerpt;
 use crate::samples::{self, Content, Limits, Raw, Sample, TextModel};
 use crate::settings::HeldOutFrom;
-use crate::tensors::GgufMetadata;
 
 /// Which samples are held out is drawn by this seed: the same command holds out the same ones.
 const SEED: u64 = 0;
@@ -30,11 +31,11 @@ pub struct Inputs {
     pub choosing: Prepared,
     pub held_out: Option<Prepared>,
     /// Absent where no sample is text and no answer is wanted as such.
-    pub text: Option<TextModel>,
+    pub text: Option<Arc<TextModel>>,
 }
 
 /// Reads and encodes the samples that choose, and those that are held out.
-pub fn prepare(request: &Request, ends: &Ends, gguf: Option<&GgufMetadata>) -> Result<Inputs> {
+pub fn prepare(request: &Request, ends: &Ends, base: &Base) -> Result<Inputs> {
     let mut raws = samples::read::read(&request.samples, &request.read)?;
     raws.truncate(request.max_samples.unwrap_or(usize::MAX));
     let held_out = match &request.held_out {
@@ -42,9 +43,9 @@ pub fn prepare(request: &Request, ends: &Ends, gguf: Option<&GgufMetadata>) -> R
         Some(HeldOutFrom::Share(share)) => Some((hold_out(&mut raws, *share)?, &request.samples)),
         Some(HeldOutFrom::File(path)) => Some((samples::read::read(path, &request.read)?, path)),
     };
-    let text = find_text(request, ends, gguf, raws.iter().chain(held_out.iter().flat_map(|(raws, _)| raws)))?;
-    let choosing = encode(request, ends, text.as_ref(), raws, &request.samples)?;
-    let held_out = held_out.map(|(raws, path)| encode(request, ends, text.as_ref(), raws, path)).transpose()?;
+    let text = find_text(request, ends, base, raws.iter().chain(held_out.iter().flat_map(|(raws, _)| raws)))?;
+    let choosing = encode(request, ends, text.as_deref(), raws, &request.samples)?;
+    let held_out = held_out.map(|(raws, path)| encode(request, ends, text.as_deref(), raws, path)).transpose()?;
     if let Some(held_out) = &held_out {
         warn_of_common_samples(&choosing.samples, &held_out.samples);
     }
@@ -80,12 +81,12 @@ fn hold_out(raws: &mut Vec<Raw>, share: f64) -> Result<Vec<Raw>> {
 fn find_text<'a>(
     request: &Request,
     ends: &Ends,
-    gguf: Option<&GgufMetadata>,
+    base: &Base,
     mut raws: impl Iterator<Item = &'a Raw> + Clone,
-) -> Result<Option<TextModel>> {
+) -> Result<Option<Arc<TextModel>>> {
     let is_text = |raw: &Raw| !matches!(raw.content, Content::Tokens { .. });
     let needs_text = request.scoring.is_some() || raws.clone().any(is_text);
-    let text = if needs_text { find_text_model(request, ends.adapter(), ends.model(), gguf)? } else { None };
+    let text = if needs_text { find_text_model(request, ends.adapter(), base)? } else { None };
     if let Some(text) = text.as_ref().filter(|text| !request.chat && text.template.is_some())
         && raws.any(|raw| matches!(raw.content, Content::Completion { .. } | Content::Instruction { .. }))
     {
@@ -99,22 +100,14 @@ fn find_text<'a>(
 }
 
 /// The tokenizer that the user names, else the adapter's own (it was trained with that one), else the base model's.
-fn find_text_model(
-    request: &Request,
-    adapter: &Adapter,
-    model: &Model,
-    gguf: Option<&GgufMetadata>,
-) -> Result<Option<TextModel>> {
+fn find_text_model(request: &Request, adapter: &Adapter, base: &Base) -> Result<Option<Arc<TextModel>>> {
     if let Some(path) = &request.tokenizer {
         let missing = || FileError::read(path)(std::io::ErrorKind::NotFound.into());
-        return Ok(Some(TextModel::read(path)?.ok_or_else(missing)?));
+        return Ok(Some(Arc::new(TextModel::read(path)?.ok_or_else(missing)?)));
     }
-    if let Some(text) = TextModel::read(&adapter.path)? {
-        return Ok(Some(text));
-    }
-    match gguf {
-        Some(metadata) => TextModel::from_gguf(metadata, &model.path).map(Some),
-        None => TextModel::read(&model.path),
+    match TextModel::read(&adapter.path)? {
+        Some(text) => Ok(Some(Arc::new(text))),
+        None => base.text(),
     }
 }
 

@@ -129,7 +129,8 @@ fn losses(ends: &[Ends], set: &Samples, request: &Request, watch: Watch) -> Resu
     let whole_of = |ends: &Ends| BTreeSet::from_iter(sweep::candidates(ends.adapter()).pop_last());
     let boundaries: Vec<BTreeSet<usize>> = ends.iter().map(whole_of).collect();
     let all = vec![(0..set.samples.len()).collect()];
-    let mut sweep = Sweep::of_streams(ends.len(), ends, set.samples, all, &request.sweep)?;
+    let together: Vec<&Ends> = ends.iter().collect();
+    let mut sweep = Sweep::of_streams(ends.len(), &together, set.samples, all, &request.sweep)?;
     let points = sweep.run(0, &boundaries, watch)?.into_iter().flatten();
     let loss_of = |scores: &Scores| mean(&scores.per_sample, set.answers);
     let (base, whole) = (loss_of(set.base), loss_of(set.whole));

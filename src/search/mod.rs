@@ -270,7 +270,7 @@ fn grid(candidates: &[usize]) -> BTreeSet<usize> {
 /// Searches for each adapter, of one base model: evaluates round after round until all choices can be made. Rounds of
 /// several adapters on the same samples go through the model together.
 pub fn run(
-    ends: &[Ends],
+    ends: &[&Ends],
     samples: &[Sample],
     choice: &choice::Options,
     options: Options,
@@ -278,7 +278,7 @@ pub fn run(
     watch: Watch,
 ) -> Result<Vec<(Curve, Vec<Dropped>)>> {
     let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
-    let search = |ends: &Ends| Search::new(&sweep::candidates(ends.adapter()), &answers, choice, options);
+    let search = |ends: &&Ends| Search::new(&sweep::candidates(ends.adapter()), &answers, choice, options);
     let mut searches: Vec<Search> = ends.iter().map(search).collect();
     let parts = searches.first().map(Search::parts).unwrap_or_default();
     let mut sweep = Sweep::new(ends, samples, parts, sweep_options)?;

@@ -13,9 +13,8 @@ use crate::samples::Sample;
 /// For each layer of the model, the root mean square over tokens of ‖h′ − h‖: what the layer makes of the hidden states
 /// with the adapter in it, less what it makes of the same states without. The adapter is on in all layers below.
 pub fn effects(ends: &Ends, samples: &[Sample], options: &Options, watch: Watch) -> Result<Vec<f64>> {
-    let ends = std::slice::from_ref(ends);
-    let model = ends[0].model();
-    let mut sweep = Sweep::of_streams(2, ends, samples, vec![(0..samples.len()).collect()], options)?;
+    let (ends, model) = ([ends], ends.model());
+    let mut sweep = Sweep::of_streams(2, &ends, samples, vec![(0..samples.len()).collect()], options)?;
     let layers = model.config.layers;
     let mut sums = vec![(0.0, 0); layers];
     let batches = &sweep.parts[0].batches;
@@ -28,7 +27,7 @@ pub fn effects(ends: &Ends, samples: &[Sample], options: &Options, watch: Watch)
             let mut pair = [Strength::FULL, Strength::NONE].map(|strength| Stream::with(0, strength, hidden.clone()));
             let mut streams: Vec<&mut Stream> = pair.iter_mut().collect();
             let adapted =
-                AdaptedLayer::load(&mut sweep.layers, ends, layer, streams.iter().map(|stream| stream.way()))?;
+                AdaptedLayer::load(&mut sweep.layers, &ends, layer, streams.iter().map(|stream| stream.way()))?;
             let count = streams.len();
             adapted.take(&mut streams, &way, count, &mut |tokens| {
                 done += tokens;

@@ -73,7 +73,7 @@ impl<'a> AdaptedLayer<'a> {
     /// Layer `index` in the ways in which streams want it.
     pub fn load(
         layers: &mut BaseLayers<'a>,
-        ends: &[Ends],
+        ends: &[&Ends],
         index: usize,
         ways: impl Iterator<Item = Way>,
     ) -> Result<Self> {

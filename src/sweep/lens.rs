@@ -104,12 +104,7 @@ impl Walk<'_> {
             }
             if !is_last {
                 let mut streams: Vec<&mut Stream> = streams.iter_mut().collect();
-                let layer = AdaptedLayer::load(
-                    layers,
-                    std::slice::from_ref(self.ends),
-                    index,
-                    streams.iter().map(|stream| stream.way()),
-                )?;
+                let layer = AdaptedLayer::load(layers, &[self.ends], index, streams.iter().map(|stream| stream.way()))?;
                 layer.take(&mut streams, &pass, side_by_side, &mut |tokens| step(index, tokens))?;
             }
         }

@@ -112,7 +112,7 @@ pub fn candidates(adapter: &Adapter) -> BTreeSet<usize> {
 }
 
 /// Evaluates all candidates of each adapter, of one base model, on `samples`: one curve for each.
-pub fn sweep(ends: &[Ends], samples: &[Sample], options: &Options, watch: Watch) -> Result<Vec<Curve>> {
+pub fn sweep(ends: &[&Ends], samples: &[Sample], options: &Options, watch: Watch) -> Result<Vec<Curve>> {
     let all: Vec<BTreeSet<usize>> = ends.iter().map(|ends| candidates(ends.adapter())).collect();
     let mut sweep = Sweep::new(ends, samples, vec![(0..samples.len()).collect()], options)?;
     let curves = sweep.run(0, &all, watch)?;
@@ -130,10 +130,10 @@ pub fn profiles(
     options: &Options,
     watch: Watch,
 ) -> Result<Vec<Scores>> {
-    let mut scores = Vec::with_capacity(profiles.len());
-    for profiles in profiles.chunks(candidates(ends.adapter()).len()) {
+    let (ends, mut scores) = ([ends], Vec::with_capacity(profiles.len()));
+    for profiles in profiles.chunks(candidates(ends[0].adapter()).len()) {
         let all = vec![(0..samples.len()).collect()];
-        let mut sweep = Sweep::of_streams(profiles.len(), std::slice::from_ref(ends), samples, all, options)?;
+        let mut sweep = Sweep::of_streams(profiles.len(), &ends, samples, all, options)?;
         scores.append(&mut sweep.run_profiles(0, &[profiles.to_vec()], watch)?.remove(0));
     }
     Ok(scores)
@@ -142,7 +142,8 @@ pub fn profiles(
 /// The layer tokens of evaluating all candidates of an adapter, to tell what a search saved.
 pub fn exhaustive_work(ends: &Ends, samples: &[Sample], options: &Options) -> Result<u64> {
     let passes = layer_passes(ends.model().config.layers, &candidates(ends.adapter()));
-    let sweep = Sweep::new(std::slice::from_ref(ends), samples, vec![(0..samples.len()).collect()], options)?;
+    let ends = [ends];
+    let sweep = Sweep::new(&ends, samples, vec![(0..samples.len()).collect()], options)?;
     Ok(sweep.parts[0].batches.iter().map(|batch| passes * batch.tokens() as u64).sum())
 }
 
@@ -155,7 +156,7 @@ pub fn layer_passes(layers: usize, candidates: &BTreeSet<usize>) -> u64 {
 
 /// A sweep in parts: some of the boundaries on some of the samples at a time.
 pub struct Sweep<'a> {
-    ends: &'a [Ends<'a>],
+    ends: &'a [&'a Ends<'a>],
     options: &'a Options,
     budget: Budget,
     layers: BaseLayers<'a>,
@@ -176,7 +177,12 @@ struct Part {
 impl<'a> Sweep<'a> {
     /// Lays out samples, in parts of which each is a list of their places, for sweeps over the boundaries of the adapters of
     /// `ends`.
-    pub fn new(ends: &'a [Ends<'a>], samples: &[Sample], parts: Vec<Vec<usize>>, options: &'a Options) -> Result<Self> {
+    pub fn new(
+        ends: &'a [&'a Ends<'a>],
+        samples: &[Sample],
+        parts: Vec<Vec<usize>>,
+        options: &'a Options,
+    ) -> Result<Self> {
         let streams = ends.iter().map(|ends| candidates(ends.adapter()).len()).sum();
         Self::of_streams(streams, ends, samples, parts, options)
     }
@@ -184,7 +190,7 @@ impl<'a> Sweep<'a> {
     /// As [`Sweep::new`], where at most `streams` evaluations go through the model side by side.
     pub fn of_streams(
         streams: usize,
-        ends: &'a [Ends<'a>],
+        ends: &'a [&'a Ends<'a>],
         samples: &[Sample],
         parts: Vec<Vec<usize>>,
         options: &'a Options,

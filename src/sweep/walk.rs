@@ -13,7 +13,7 @@ use crate::samples::batch::Batch;
 /// A batch and the profiles to evaluate on it.
 pub struct Walk<'a> {
     /// The adapters, of one base model.
-    pub ends: &'a [Ends<'a>],
+    pub ends: &'a [&'a Ends<'a>],
     /// By adapter; none where it does not take part.
     pub profiles: &'a [Vec<Profile>],
     pub batch: &'a Batch,
@@ -200,7 +200,7 @@ impl Walk<'_> {
     /// What streams behind the last layer make of the answers, by adapter and profile. All that end alike share the head.
     fn outcomes_of(&self, streams: Vec<Stream>, pass: &Pass) -> Result<Vec<Vec<Vec<Outcome>>>> {
         let head_of = |adapter: usize| match self.ends[adapter].is_plain() {
-            true => self.ends.iter().position(Ends::is_plain).unwrap_or(adapter),
+            true => self.ends.iter().position(|ends| ends.is_plain()).unwrap_or(adapter),
             false => adapter,
         };
         let mut by_head: BTreeMap<usize, Vec<Stream>> = BTreeMap::new();

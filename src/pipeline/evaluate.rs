@@ -1,0 +1,258 @@
+//! From requests to evaluations: of one adapter, or of several of one base model, whose equal samples go through it together.
+
+use std::sync::Arc;
+
+use super::alternatives::Given;
+use super::choosing::Chosen;
+use super::metrics::Tasks;
+use super::prepare::Inputs;
+use super::steps::Chain;
+use super::written::Written;
+use super::{
+    Base, Request, alternatives, check_boundary, choosing, describe, find_base, held_out, limit_too_small, metrics,
+    prepare, scale, steps, subset, warn_of_towers, within, written,
+};
+use crate::adapter::{Adapter, Cut};
+use crate::base::{self, BasePath};
+use crate::choice::Choice;
+use crate::error::{Kind, Result};
+use crate::model::Ends;
+use crate::report::{ChoiceOptions, Report, WorkDone};
+use crate::sweep::{self, Curve, Watch};
+
+/// The streams that adapters send through a base model side by side, at most: enough for its weights to cost nothing against
+/// what is done with them, few enough for passes of many tokens.
+const MOST_STREAMS: usize = 256;
+
+/// An adapter, evaluated: what is known of every boundary, and the one to cut at.
+pub struct Evaluation {
+    pub adapter: Arc<Adapter>,
+    pub base: BasePath,
+    pub curve: Curve,
+    pub choice: Choice,
+    pub report: Report,
+    written: Written,
+    /// What the steps made of the cut adapter, if there are any.
+    chain: Option<Chain>,
+}
+
+impl Evaluation {
+    /// What is to be written.
+    pub fn cut(&self) -> Result<Cut<'_>> {
+        match &self.chain {
+            Some(chain) => Cut::whole(chain.last()),
+            None => self.written.cut_of(&self.adapter),
+        }
+    }
+}
+
+/// Reads everything, runs the sweep and chooses.
+pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
+    let adapter = open_adapter(request)?;
+    let base = Base::open(find_base(request.base.as_deref(), &adapter)?, request)?;
+    let subject = Subject::new(0, request, &adapter, &base)?;
+    let tasks = subject.tasks()?;
+    subject.evaluate(tasks.as_ref(), watch)
+}
+
+/// Evaluates adapters of `base`, and gives each to `done`, with its place among the requests, as soon as it is evaluated. All
+/// requests are made for this base model, its device and arithmetic, and differ in nothing but the adapter. What is wrong with one of
+/// them is no concern of the others; an interruption, or an error of `done`, ends it all.
+pub fn evaluate_together(
+    base: &Base,
+    requests: &[&Request],
+    watch: Watch,
+    done: &mut dyn FnMut(usize, Result<Evaluation>) -> Result<()>,
+) -> Result<()> {
+    let mut adapters = Vec::new();
+    for (place, &request) in requests.iter().enumerate() {
+        match open_adapter(request) {
+            Ok(adapter) => adapters.push((place, request, adapter)),
+            Err(error) => done(place, Err(error))?,
+        }
+    }
+    let mut subjects = Vec::new();
+    for (place, request, adapter) in &adapters {
+        match Subject::new(*place, request, adapter, base) {
+            Ok(subject) => subjects.push(subject),
+            Err(error) => done(*place, Err(error))?,
+        }
+    }
+    let mut ready = Vec::new();
+    for subject in &subjects {
+        match subject.tasks() {
+            Ok(tasks) => ready.push((subject, tasks)),
+            Err(error) => done(subject.place, Err(error))?,
+        }
+    }
+    for group in groups(&ready) {
+        let chosen = match choose(&group, &mut *watch) {
+            Ok(chosen) => chosen.into_iter().map(Some).collect(),
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            // One of them is to blame, and alone each tells for itself.
+            Err(_) => group.iter().map(|_| None).collect::<Vec<_>>(),
+        };
+        for (&&(subject, ref tasks), chosen) in group.iter().zip(chosen) {
+            let evaluation = match chosen {
+                Some(chosen) => subject.conclude(tasks.as_ref(), chosen, &mut *watch),
+                None => subject.evaluate(tasks.as_ref(), &mut *watch),
+            };
+            match evaluation {
+                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                evaluation => done(subject.place, evaluation)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn open_adapter(request: &Request) -> Result<Arc<Adapter>> {
+    let adapter = Adapter::open(&base::find(&request.adapter, None)?, None)?;
+    adapter.check_can_be_evaluated()?;
+    request.steps.iter().try_for_each(|step| step.check(&adapter))?;
+    warn_of_towers(&adapter);
+    Ok(Arc::new(adapter))
+}
+
+/// What goes through the model: an adapter, and what its answers will be scored by.
+type Ready<'a, 'b> = (&'b Subject<'a>, Option<Tasks<'b>>);
+
+/// Those whose samples are the same tokens, as far as they may share a sweep.
+fn groups<'a, 'b, 'c>(ready: &'c [Ready<'a, 'b>]) -> Vec<Vec<&'c Ready<'a, 'b>>> {
+    let streams = |(subject, _): &Ready| sweep::candidates(&subject.adapter).len();
+    let mut groups: Vec<Vec<&Ready>> = Vec::new();
+    for one in ready {
+        let fits = |group: &&mut Vec<&Ready>| {
+            let all: usize = group.iter().map(|&other| streams(other)).sum();
+            group[0].0.inputs.choosing.samples == one.0.inputs.choosing.samples && all + streams(one) <= MOST_STREAMS
+        };
+        match groups.iter_mut().find(fits) {
+            Some(group) => group.push(one),
+            None => groups.push(vec![one]),
+        }
+    }
+    groups
+}
+
+fn choose(group: &[&Ready], watch: Watch) -> Result<Vec<Chosen>> {
+    let subject = group[0].0;
+    let ends: Vec<&Ends> = group.iter().map(|(subject, _)| &subject.ends).collect();
+    let allowed = |place: usize, boundary: usize| group[place].0.allows(boundary);
+    choosing::choose(&ends, &subject.inputs.choosing.samples, subject.request, allowed, watch)
+}
+
+/// An adapter and its samples, found to fit the base model.
+struct Subject<'a> {
+    place: usize,
+    request: &'a Request,
+    adapter: Arc<Adapter>,
+    base: &'a Base,
+    ends: Ends<'a>,
+    inputs: Inputs,
+}
+
+impl<'a> Subject<'a> {
+    fn new(place: usize, request: &'a Request, adapter: &'a Arc<Adapter>, base: &'a Base) -> Result<Self> {
+        base.model.check_fits(adapter)?;
+        check_boundary(request, &base.model)?;
+        let ends = Ends::load(&base.model, adapter)?;
+        let inputs = prepare::prepare(request, &ends, base)?;
+        let subject = Self { place, request, adapter: adapter.clone(), base, ends, inputs };
+        if !sweep::candidates(adapter).iter().any(|&boundary| boundary > 0 && subject.allows(boundary)) {
+            return Err(limit_too_small(&request.limits, adapter).into());
+        }
+        Ok(subject)
+    }
+
+    fn tasks(&self) -> Result<Option<Tasks<'_>>> {
+        metrics::tasks(&self.inputs, &self.ends, self.request)
+    }
+
+    fn allows(&self, boundary: usize) -> bool {
+        within(&self.request.limits, &self.adapter, boundary)
+    }
+
+    fn evaluate(&self, tasks: Option<&Tasks>, watch: Watch) -> Result<Evaluation> {
+        let samples = &self.inputs.choosing.samples;
+        let allowed = |_, boundary| self.allows(boundary);
+        let chosen = choosing::choose(&[&self.ends], samples, self.request, allowed, &mut *watch)?.remove(0);
+        self.conclude(tasks, chosen, watch)
+    }
+
+    /// From the choice to all that there is to report.
+    fn conclude(&self, tasks: Option<&Tasks>, chosen: Chosen, watch: Watch) -> Result<Evaluation> {
+        let (request, ends, model, adapter) = (self.request, &self.ends, &self.base.model, &self.adapter);
+        let (choosing, held_out) = (&self.inputs.choosing, &self.inputs.held_out);
+        let samples = &choosing.samples;
+        let Chosen { curve, dropped, lens, choice, stability } = chosen;
+        let given = Given { ends, samples, curve: &curve, request };
+        let (full, subset) = match request.subset {
+            Some(grain) => subset::find(&given, &choice, grain, &mut *watch)?,
+            None => (given.below(choice.boundary), None),
+        };
+        let found = scale::find(&given, choice.clone(), full, |boundary| self.allows(boundary), &mut *watch)?;
+        let alternatives = alternatives::find(&given, choice.boundary, &found, &mut *watch)?;
+        let (choice, row) = (found.choice, &found.written);
+        let written = Written::new(row, model);
+        let checked = match held_out {
+            Some(held_out) => {
+                let profiles = alternatives.iter().map(|row| row.profile()).collect();
+                Some(held_out::check(held_out, (choice.boundary, profiles), ends, request, &mut *watch)?)
+            }
+            None => None,
+        };
+        let metrics = match tasks {
+            Some(tasks) => Some(metrics::measure(tasks, &given, &choice, row, &mut *watch)?),
+            None => None,
+        };
+        let on_held_out = checked.as_ref().map(|checked| (&checked.answers[..], &checked.scores[..]));
+        let (base_scores, whole_scores) = (given.below(0).scores, given.whole().scores);
+        let mut sets = vec![steps::Samples {
+            samples,
+            answers: &curve.answers,
+            base: &base_scores,
+            cut: &row.scores,
+            whole: &whole_scores,
+        }];
+        sets.extend(held_out.iter().zip(&checked).map(|(held_out, checked)| checked.as_samples(held_out)));
+        let made = written::make(adapter, &written, model, &sets, request, watch)?;
+        let report = Report {
+            base: Some(describe::base(request, adapter, model)?),
+            samples: Some(choosing.description.clone()),
+            options: Some(ChoiceOptions {
+                rule: request.choice.rule,
+                margin: request.choice.margin,
+                confidence: request.choice.confidence,
+                one_standard_error: request.choice.one_standard_error,
+                max_layers: request.limits.max_layers,
+                max_bytes: request.limits.max_bytes,
+            }),
+            curve: describe::curve(&curve, adapter, &request.choice),
+            probability: lens.as_ref().map(describe::probability).unwrap_or_default(),
+            dropped: dropped.iter().map(describe::dropped).collect(),
+            work: Some(WorkDone {
+                passes: curve.work.passes + lens.as_ref().map_or(0, |lens| lens.work.passes),
+                layer_tokens: curve.work.layer_tokens + lens.as_ref().map_or(0, |lens| lens.work.layer_tokens),
+                exhaustive_layer_tokens: sweep::exhaustive_work(ends, samples, &request.sweep)?,
+                error_probability: request
+                    .search
+                    .filter(|_| !choice.rule.needs_no_losses())
+                    .map(|options| options.error),
+            }),
+            chosen: Some(choice.clone()),
+            stability: found.stability.unwrap_or(stability),
+            alternatives: alternatives::describe(&alternatives, &given, on_held_out),
+            subset,
+            scale: found.report,
+            held_out: checked.map(|checked| checked.report),
+            metrics,
+            output: made.output,
+            steps: made.steps,
+            layers: describe::layers(adapter, &written.selection)?,
+            changed: describe::changed(choosing, &curve, &found.written.scores),
+            ..Report::of(describe::adapter(&request.adapter, adapter)?)
+        };
+        let (adapter, base) = (adapter.clone(), self.base.path.clone());
+        Ok(Evaluation { adapter, base, curve, choice, report, written, chain: made.chain })
+    }
+}
