@@ -1,5 +1,7 @@
 //! The command line, described and nothing more; [`crate::settings`] makes values of it.
 
+mod batch;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,6 +12,7 @@ use crate::adapter::{Boundary, parse_boundary, parse_layers};
 use crate::metrics::Metric;
 use crate::runtimes::{self, Runtime};
 use crate::settings::{Scaling, parse_bytes, parse_scale, parse_scaling};
+pub use batch::{BatchArgs, JobFlags};
 
 /// Make finished LoRA adapters smaller without retraining
 ///
@@ -42,6 +45,7 @@ pub enum Command {
     Slim(SlimArgs),
     Scan(ScanArgs),
     Cut(CutArgs),
+    Batch(BatchArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),
     Check(CheckArgs),

@@ -32,6 +32,8 @@ pub enum Error {
     Choice(#[from] ChoiceError),
     #[error(transparent)]
     Metric(#[from] MetricError),
+    #[error(transparent)]
+    Batch(#[from] BatchError),
 }
 
 /// What a failure means for whoever started the program; see [`Kind::exit_code`].
@@ -52,6 +54,23 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, from what can be lived with to what has to be looked at first.
+    pub const BY_SEVERITY: [Kind; 6] =
+        [Kind::Gate, Kind::Usage, Kind::BadInput, Kind::Io, Kind::Internal, Kind::Interrupted];
+
+    pub fn severity(self) -> usize {
+        Self::BY_SEVERITY.iter().position(|&kind| kind == self).unwrap_or(0)
+    }
+
+    pub fn of_exit_code(code: u8) -> Option<Kind> {
+        Self::BY_SEVERITY.into_iter().find(|kind| kind.exit_code() == code)
+    }
+
+    /// Whether nothing went wrong, but the answer is no.
+    pub fn is_refusal(self) -> bool {
+        self == Kind::Gate
+    }
+
     pub fn exit_code(self) -> u8 {
         match self {
             Kind::Usage => 2,
@@ -302,6 +321,29 @@ pub enum MetricError {
     Memory { needed: u64, budget: u64 },
 }
 
+/// Many adapters at once.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    #[error("`{}` has no adapters", path.display())]
+    NoAdapters { path: PathBuf },
+    #[error("{}:{line}: {reason}", path.display())]
+    Manifest { path: PathBuf, line: usize, reason: String },
+    #[error("`{}` would write `{inner}` into the output `{outer}`", path.display())]
+    OutputInOutput { path: PathBuf, outer: String, inner: String },
+    #[error("the path `{}` is not Unicode, so that no result could name it", path.display())]
+    Name { path: PathBuf },
+    #[error("`{given}` is no part of a batch: {reason}")]
+    Partition { given: String, reason: String },
+    #[error("the options of `{name}` do not work: {reason}")]
+    Options { name: String, reason: String },
+    #[error("there is nothing to do: no samples to choose by, and no boundary to cut at")]
+    NothingToDo,
+    #[error("another run writes to `{}`", path.display())]
+    Busy { path: PathBuf },
+    #[error("{failed} of {jobs} adapters are not done; `{}` says why", results.display())]
+    NotAllDone { failed: usize, jobs: usize, results: PathBuf, kind: Kind },
+}
+
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         SweepError::Compute(error).into()
@@ -339,6 +381,12 @@ impl Error {
             Error::File(FileError::Json { .. } | FileError::LfsPointer { .. }) => Kind::BadInput,
             Error::File(_) => Kind::Usage,
             Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => Kind::Gate,
+            Error::Batch(BatchError::NotAllDone { kind, .. }) => *kind,
+            Error::Batch(BatchError::Busy { .. }) => Kind::Io,
+            Error::Batch(BatchError::NoAdapters { .. } | BatchError::Manifest { .. } | BatchError::Name { .. }) => {
+                Kind::BadInput
+            }
+            Error::Batch(_) => Kind::Usage,
             Error::Choice(_) => Kind::Usage,
             Error::Adapter(AdapterError::LayerOutOfRange { .. } | AdapterError::UnknownStack { .. }) => Kind::Usage,
             Error::Sweep(SweepError::Interrupted) => Kind::Interrupted,
@@ -485,6 +533,21 @@ impl Error {
             Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => {
                 "check that the samples fit the adapter's task and format (`--chat`?); `--boundary N` overrides".into()
             }
+            Error::Batch(BatchError::NothingToDo) => {
+                "give `--samples FILE`, or `--boundary N`, or what else `lora-slim cut --help` knows".into()
+            }
+            Error::Batch(BatchError::NoAdapters { .. }) => {
+                "an adapter is a folder with an adapter_config.json; hidden folders are not looked at".into()
+            }
+            Error::Batch(BatchError::Manifest { .. }) => {
+                "a line is a JSON object with adapter and, if wanted, base, samples, output and options".into()
+            }
+            Error::Batch(BatchError::Busy { .. }) => "wait for it, or choose another output folder".into(),
+            Error::Batch(BatchError::OutputInOutput { .. }) => "give each its own folder with `output`".into(),
+            Error::Batch(BatchError::Options { .. }) => {
+                "with samples they are those of `lora-slim slim`, without those of `lora-slim cut`".into()
+            }
+            Error::Batch(BatchError::Name { .. }) => "rename it".into(),
             Error::Choice(ChoiceError::NotAShare { .. }) => "write it as a number or in percent: `0.8`, `80%`".into(),
             Error::Choice(ChoiceError::NothingHeldOut { .. }) => {
                 "give more samples, or others of their own with `--test FILE`".into()

@@ -16,11 +16,13 @@
 //! - [`sweep`] evaluates all boundaries in one walk through the layers;
 //! - [`generate`] answers greedily, [`metrics`] scores the answers;
 //! - [`runtimes`] knows what servers make of an adapter;
+//! - [`batch`] keeps track of many adapters;
 //! - [`choice`] picks one, [`report`] says why;
 //! - [`pipeline`] is the only module that knows all of them.
 
 pub mod adapter;
 pub mod base;
+pub mod batch;
 pub mod choice;
 pub mod cli;
 pub mod commands;

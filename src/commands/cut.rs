@@ -9,11 +9,27 @@ use crate::adapter::{Adapter, Boundary, Cut};
 use crate::base;
 use crate::cli::CutArgs;
 use crate::error::{AdapterError, Result};
-use crate::report::text;
+use crate::report::{Report, text};
 use crate::runtimes::wanted::Wanted;
 use crate::{files, pipeline, settings};
 
 pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
+    let (format, path) = (args.runtime.format, args.output.clone());
+    let report = write(args)?;
+    if !quiet && let Some(output) = &report.output {
+        print(&format!(
+            "{}{}\nwritten to {}\n{}",
+            text::steps::table(&report),
+            text::size(&report, output),
+            path.display(),
+            text::runtimes::written(&report.runtimes, format, &path)
+        ));
+    }
+    Ok(true)
+}
+
+/// Cuts, and writes what is left. Gives back the report as it lies there.
+pub fn write(args: CutArgs) -> Result<Report> {
     let path = base::find(&args.adapter, None)?;
     let format = args.runtime.format;
     format.check_folder_name(&args.output)?;
@@ -34,15 +50,5 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
     let cut = Cut::new(&adapter, &layers)?.scaled(args.scale)?;
     let form = Form::new(format, || pipeline::find_base(args.base.as_deref(), &adapter))?;
     form.check(&adapter, steps.contains(&Step::Portable))?;
-    let report = pipeline::write_cut(&args.adapter, &adapter, &cut, &steps, &form, &args.output)?;
-    if !quiet && let Some(output) = &report.output {
-        print(&format!(
-            "{}{}\nwritten to {}\n{}",
-            text::steps::table(&report),
-            text::size(&report, output),
-            args.output.display(),
-            text::runtimes::written(&report.runtimes, format, &args.output)
-        ));
-    }
-    Ok(true)
+    pipeline::write_cut(&args.adapter, &adapter, &cut, &steps, &form, &args.output)
 }

@@ -16,7 +16,7 @@ use crate::{search, settings, sweep};
 
 /// Evaluates under the eyes of the user.
 pub fn run(request: &Request, quiet: bool) -> Result<Evaluation> {
-    let mut progress = Progress::new(quiet);
+    let progress = Progress::new(quiet);
     let evaluation = pipeline::evaluate(request, &mut |step| progress.step(step));
     progress.finish();
     let evaluation = evaluation?;

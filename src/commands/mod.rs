@@ -1,5 +1,6 @@
 //! One file per command: from its flags to what it prints.
 
+mod batch;
 mod check;
 mod cut;
 mod evaluate;
@@ -23,6 +24,7 @@ pub fn run(cli: Cli) -> Result<bool> {
         Command::Slim(args) => slim::run(args, quiet),
         Command::Scan(args) => scan::run(args, quiet),
         Command::Cut(args) => cut::run(args, quiet),
+        Command::Batch(args) => batch::run(args, quiet),
         Command::Inspect(args) => inspect::run(args),
         Command::Check(args) => check::run(args),
         Command::Verify(args) => verify::run(args, quiet),
@@ -36,6 +38,14 @@ pub fn run(cli: Cli) -> Result<bool> {
 fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// One JSON object on a line of stdout.
+fn print_line(value: &impl serde::Serialize) {
+    match serde_json::to_string(value) {
+        Ok(text) => print(&(text + "\n")),
+        Err(error) => tracing::error!("cannot write JSON: {error}"),
+    }
 }
 
 /// One JSON object on stdout.

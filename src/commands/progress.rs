@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::sweep::Step;
 
@@ -22,6 +22,12 @@ pub fn catch_interrupts() {
     }
 }
 
+/// Whether the user, or the system, wants this to end.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+#[derive(Clone)]
 pub struct Progress {
     bar: ProgressBar,
 }
@@ -29,24 +35,59 @@ pub struct Progress {
 impl Progress {
     pub fn new(quiet: bool) -> Self {
         catch_interrupts();
-        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(0), target);
-        if let Ok(style) = ProgressStyle::with_template("{msg} {bar:32} {percent:>3} %, {eta} left") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar }
+        Self { bar: styled(ProgressBar::with_draw_target(Some(0), target(quiet))) }
     }
 
     /// Shows a step. `false` after Ctrl-C.
-    pub fn step(&mut self, step: Step) -> bool {
+    pub fn step(&self, step: Step) -> bool {
         self.bar.set_length(step.total);
         self.bar.set_position(step.done);
         self.bar.set_message(format!("pass {} of {}, layer {:>2}", step.pass + 1, step.passes, step.layer));
-        !INTERRUPTED.load(Ordering::SeqCst)
+        !interrupted()
     }
 
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Progress over many adapters, and within those that are evaluated.
+pub struct Whole {
+    bars: MultiProgress,
+    whole: ProgressBar,
+    pub within: Progress,
+}
+
+impl Whole {
+    pub fn new(quiet: bool, adapters: usize) -> Self {
+        catch_interrupts();
+        let bars = MultiProgress::with_draw_target(target(quiet));
+        let whole = styled(bars.add(ProgressBar::new(adapters as u64)));
+        whole.set_message(format!("{adapters} adapters"));
+        let within = Progress { bar: styled(bars.add(ProgressBar::new(0))) };
+        Self { bars, whole, within }
+    }
+
+    /// One more is done; `say` writes what there is to say where the bars do not disturb it.
+    pub fn done(&self, say: impl FnOnce()) {
+        self.bars.suspend(say);
+        self.whole.inc(1);
+    }
+
+    pub fn finish(&self) {
+        self.within.finish();
+        self.whole.finish_and_clear();
+    }
+}
+
+fn target(quiet: bool) -> ProgressDrawTarget {
+    if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
+}
+
+fn styled(bar: ProgressBar) -> ProgressBar {
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:32} {percent:>3} %, {eta} left") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }

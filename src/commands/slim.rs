@@ -7,7 +7,7 @@ use super::{evaluate, print};
 use crate::adapter::Adapter;
 use crate::adapter::export::{Form, Format};
 use crate::adapter::steps::Step;
-use crate::base;
+use crate::base::{self, BasePath};
 use crate::cli::{SearchArg, SlimArgs};
 use crate::error::{ChoiceError, Result};
 use crate::pipeline::{Evaluation, Request};
@@ -57,6 +57,11 @@ impl Plan {
         let form = form_of(&args, &adapter)?;
         let request = evaluate::request(args.evaluate, &args.runtime, SearchArg::Adaptive)?;
         Ok(Self { request, adapter, form, output: args.output, force: args.force })
+    }
+
+    /// The base model that the adapter goes with.
+    pub fn base(&self) -> Result<BasePath> {
+        pipeline::find_base(self.request.base.as_deref(), &Adapter::open(&self.adapter, None)?)
     }
 
     /// Whether there is anything to write.

@@ -4,6 +4,7 @@
 //! depends on the clock: the same run gives the same bytes.
 
 pub mod alternatives;
+pub mod batch;
 pub mod changed;
 pub mod html;
 pub mod metrics;

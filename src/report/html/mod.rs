@@ -8,6 +8,7 @@ mod bars;
 mod boundaries;
 mod curve;
 mod element;
+pub mod index;
 mod inputs;
 mod layers;
 mod metrics;
@@ -24,7 +25,7 @@ mod work;
 
 use element::{Element, el};
 
-use super::Report;
+use super::{Report, Tool};
 
 /// What every page begins with; `--force` replaces only files that do.
 pub const BEGINNING: &str = "<!doctype html><!-- lora-slim report -->";
@@ -50,19 +51,24 @@ const SCRIPT: &str = include_str!("page.js");
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
+    let sections = el("main").all(SECTIONS.iter().filter_map(|section| section(report)));
+    format!("{BEGINNING}\n{}\n", document(&summary::headline(report), STYLE, SCRIPT, sections))
+}
+
+/// A document with one style and one script, which it allows itself.
+fn document(headline: &str, style: &'static str, script: &'static str, main: Element) -> Element {
+    let tool = Tool::THIS;
     let meta = |name: &'static str, content: &str| el("meta").attr("name", name).attr("content", content);
     let head = el("head")
         .add(el("meta").attr("charset", "utf-8"))
-        .add(el("meta").attr("http-equiv", "Content-Security-Policy").attr("content", policy::policy(STYLE, SCRIPT)))
+        .add(el("meta").attr("http-equiv", "Content-Security-Policy").attr("content", policy::policy(style, script)))
         .add(meta("viewport", "width=device-width, initial-scale=1"))
         .add(meta("color-scheme", "light dark"))
-        .add(meta("generator", &format!("{} {}", report.tool.name, report.tool.version)))
-        .add(el("title").text(format!("{} – lora-slim", summary::headline(report))))
-        .add(el("style").code(STYLE));
-    let body = el("body")
-        .add(el("main").all(SECTIONS.iter().filter_map(|section| section(report))))
-        .add(el("script").code(SCRIPT));
-    format!("{BEGINNING}\n{}\n", el("html").attr("lang", "en").add(head).add(body))
+        .add(meta("generator", &format!("{} {}", tool.name, tool.version)))
+        .add(el("title").text(format!("{headline} – lora-slim")))
+        .add(el("style").code(style));
+    let body = el("body").add(main).add(el("script").code(script));
+    el("html").attr("lang", "en").add(head).add(body)
 }
 
 /// A part of the page under its heading.

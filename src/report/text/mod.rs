@@ -1,6 +1,7 @@
 //! Reports for the terminal: plain text, readable without colour.
 
 pub mod alternatives;
+pub mod batch;
 mod metrics;
 mod probability;
 pub mod runtimes;

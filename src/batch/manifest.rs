@@ -1,0 +1,126 @@
+//! A manifest: jobs as lines of JSON, with options of their own.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Component, Path};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::jobs::Job;
+use crate::error::{BatchError, FileError, Result};
+use crate::flags;
+
+/// A line.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    adapter: String,
+    base: Option<String>,
+    samples: Option<String>,
+    /// The job's name, and its folder below the output; by default the last part of `adapter`.
+    output: Option<String>,
+    /// Flags by their names, without dashes.
+    #[serde(default)]
+    options: Map<String, Value>,
+}
+
+/// Reads the jobs of a manifest, sorted by name. Paths in it are those of the working directory.
+pub fn read(path: &Path) -> Result<Vec<Job>> {
+    let text = fs::read_to_string(path).map_err(FileError::read(path))?;
+    let mut jobs = Vec::new();
+    let mut names = HashSet::new();
+    for (place, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let wrong = |reason: String| BatchError::Manifest { path: path.into(), line: place + 1, reason };
+        let line: Line = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+        let job = line.job().map_err(wrong)?;
+        if !names.insert(job.name.clone()) {
+            let reason = format!("`{}` is the name of another job, too; name its `output`", job.name);
+            return Err(wrong(reason).into());
+        }
+        jobs.push(job);
+    }
+    if jobs.is_empty() {
+        return Err(BatchError::NoAdapters { path: path.into() }.into());
+    }
+    jobs.sort_by(|one, other| one.name.cmp(&other.name));
+    let inside = jobs.windows(2).find(|pair| Path::new(&pair[1].name).starts_with(&pair[0].name));
+    if let Some([outer, inner]) = inside {
+        let (outer, inner) = (outer.name.clone(), inner.name.clone());
+        return Err(BatchError::OutputInOutput { path: path.into(), outer, inner }.into());
+    }
+    Ok(jobs)
+}
+
+impl Line {
+    fn job(self) -> std::result::Result<Job, String> {
+        let name = match self.output {
+            Some(output) => output,
+            None => Path::new(&self.adapter).file_name().and_then(|name| name.to_str()).unwrap_or_default().into(),
+        };
+        let parts: Option<Vec<&str>> = Path::new(&name).components().map(plain).collect();
+        let name = parts.filter(|parts| !parts.is_empty()).map(|parts| parts.join("/"));
+        let name = name.ok_or("`output` should be a path below the output folder, without `..`")?;
+        let mut words = Vec::new();
+        for (flag, value) in [("base", self.base), ("samples", self.samples)] {
+            words.extend(value.map(|value| OsString::from(format!("--{flag}={value}"))));
+        }
+        words.extend(flags::of_table(&self.options)?);
+        Ok(Job { name, adapter: self.adapter, words })
+    }
+}
+
+/// A part of a path that stays below where it begins, and is not hidden.
+fn plain(part: Component<'_>) -> Option<&str> {
+    match part {
+        Component::Normal(part) => part.to_str().filter(|part| !part.starts_with('.')),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Vec<Job>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        read(file.path())
+    }
+
+    #[test]
+    fn lines_become_jobs() {
+        let jobs = read_text(
+            "{\"adapter\": \"in/b\", \"samples\": \"s.jsonl\", \"options\": {\"chat\": true}}\n\n\
+             {\"adapter\": \"in/a\", \"output\": \"team/a\", \"base\": \"org/base\"}\n",
+        );
+        let expected = |name: &str, adapter: &str, words: &[&str]| Job {
+            name: name.into(),
+            adapter: adapter.into(),
+            words: words.iter().map(OsString::from).collect(),
+        };
+        let second = expected("team/a", "in/a", &["--base=org/base"]);
+        assert_eq!(jobs.unwrap(), [expected("b", "in/b", &["--samples=s.jsonl", "--chat"]), second]);
+    }
+
+    #[test]
+    fn lines_that_say_nothing_sensible_are_refused() {
+        for wrong in [
+            "",
+            "{",
+            "{}",
+            "{\"adapter\": 1}",
+            "{\"adapter\": \"a\", \"sample\": \"typo\"}",
+            "{\"adapter\": \"a\", \"output\": \"../a\"}",
+            "{\"adapter\": \"a\", \"output\": \"/a\"}",
+            "{\"adapter\": \"a\", \"output\": \".a\"}",
+            "{\"adapter\": \"/\"}",
+            "{\"adapter\": \"a\", \"options\": {\"chat\": null}}",
+            "{\"adapter\": \"a\"}\n{\"adapter\": \"b/a\"}",
+            "{\"adapter\": \"a\"}\n{\"adapter\": \"b\", \"output\": \"a/b\"}",
+        ] {
+            assert!(read_text(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The summary of a batch: a table for programs and a page for people.
+
+use std::path::Path;
+
+use crate::error::{FileError, Result};
+use crate::files::NewFile;
+use crate::report::batch::{Found, Record};
+use crate::report::html;
+
+/// The columns of `summary.csv`.
+const COLUMNS: [&str; 16] = [
+    "name",
+    "status",
+    "exit_code",
+    "boundary",
+    "layers",
+    "kept_layers",
+    "bytes_before",
+    "bytes_after",
+    "loss_base",
+    "loss_whole",
+    "loss",
+    "gain_kept",
+    "notes",
+    "error",
+    "adapter",
+    "removed",
+];
+
+/// Writes `summary.csv` and `index.html` beside them.
+pub fn write(folder: &Path, records: &[Record]) -> Result<()> {
+    let path = folder.join("summary.csv");
+    let table = table(records).map_err(|error| FileError::Write { path: path.clone(), source: error.into() })?;
+    NewFile::beside(&path, b"name,status,", true)?.publish(&table)?;
+    let path = folder.join("index.html");
+    NewFile::beside(&path, html::BEGINNING.as_bytes(), true)?.publish(html::index::page(records).as_bytes())
+}
+
+fn table(records: &[Record]) -> csv::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(COLUMNS)?;
+    for record in records {
+        writer.write_record(row(record))?;
+    }
+    writer.into_inner().map_err(|error| error.into_error().into())
+}
+
+fn row(record: &Record) -> [String; COLUMNS.len()] {
+    let found = record.found.as_ref();
+    let count = |of: fn(&Found) -> u64| found.map(|found| of(found).to_string()).unwrap_or_default();
+    let number =
+        |of: fn(&Found) -> Option<f64>| found.and_then(of).map(|number| number.to_string()).unwrap_or_default();
+    [
+        record.name.clone(),
+        record.status.name().into(),
+        record.exit_code.to_string(),
+        found.and_then(|found| found.boundary).map(|boundary| boundary.to_string()).unwrap_or_default(),
+        count(|found| found.layers as u64),
+        count(|found| found.kept_layers as u64),
+        count(|found| found.bytes_before),
+        count(|found| found.bytes_after),
+        number(|found| found.loss_base),
+        number(|found| found.loss_whole),
+        number(|found| found.loss),
+        number(|found| found.gain_kept),
+        record.notes.join("; "),
+        record.error.clone().unwrap_or_default(),
+        record.adapter.clone(),
+        record.removed.to_string(),
+    ]
+}

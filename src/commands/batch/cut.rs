@@ -1,0 +1,57 @@
+//! The adapters of a batch that are cut without being evaluated: several at a time, because each waits for the disk.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use rayon::ThreadPoolBuilder;
+use rayon::prelude::*;
+
+use super::Run;
+use super::task::Task;
+use crate::base;
+use crate::cli::CutArgs;
+use crate::commands::{cut, progress};
+use crate::error::{Result, SweepError};
+use crate::report::Report;
+use crate::report::batch::Record;
+
+/// A task, and the flags of `cut`.
+pub type Given<'a> = (Task<'a>, Box<CutArgs>);
+
+pub fn run(tasks: Vec<Given>, run: &mut Run) -> Result<()> {
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let jobs = run.args.jobs.map_or(processors, |jobs| jobs as usize);
+    let run = Mutex::new(run);
+    let all = || {
+        tasks.into_par_iter().try_for_each(|(task, args)| {
+            if progress::interrupted() {
+                return Err(SweepError::Interrupted.into());
+            }
+            let written = cut::write(*args);
+            run.lock().unwrap_or_else(PoisonError::into_inner).take_in(&task, written)
+        })
+    };
+    match ThreadPoolBuilder::new().num_threads(jobs).build() {
+        Ok(pool) => pool.install(all),
+        // Without threads of its own, with those that there are.
+        Err(_) => all(),
+    }
+}
+
+impl Run<'_> {
+    fn take_in(&mut self, task: &Task, written: Result<Report>) -> Result<()> {
+        let report = match written {
+            Ok(report) => report,
+            Err(error) => return self.fail(task, &error),
+        };
+        let folder = base::find(&task.job.adapter, None)?;
+        for file in &report.adapter.files {
+            self.hashes.learn(folder.join(&file.name), file.sha256.as_deref());
+        }
+        let stamp = task.stamp(&self.hashes);
+        self.add(Record::done(&task.job.name, &task.job.adapter, &report, stamp))
+    }
+}

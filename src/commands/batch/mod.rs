@@ -1,0 +1,178 @@
+//! `lora-slim batch`: many adapters, what is done already left alone, and nothing lost when it is stopped.
+
+mod cut;
+mod slim;
+mod task;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::progress::{self, Whole};
+use super::{print, print_line};
+use crate::batch::jobs::{self, Job};
+use crate::batch::partition::WHOLE;
+use crate::batch::results::Results;
+use crate::batch::stamp::Hashes;
+use crate::batch::{manifest, summary};
+use crate::cli::BatchArgs;
+use crate::error::{BatchError, Error, Kind, Result, SweepError};
+use crate::files;
+use crate::report::batch::{Record, Status};
+use crate::report::text;
+use task::{Command, Task};
+
+pub fn run(args: BatchArgs, quiet: bool) -> Result<bool> {
+    let jobs = find_jobs(&args)?;
+    let names: BTreeSet<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+    let partition = args.partition.unwrap_or(WHOLE);
+    let mine: Vec<&Job> = jobs.iter().filter(|job| partition.has(&job.name)).collect();
+    if args.manifest.is_none() {
+        // What is wrong with the command line is wrong for each, and said once.
+        jobs.first().map(|job| Task::read(job, &args)).transpose()?;
+    }
+    let mut run = Run {
+        results: Results::open(&args.output, partition)?,
+        hashes: Hashes::default(),
+        progress: Whole::new(quiet || args.json, mine.len()),
+        args: &args,
+        quiet,
+        counts: Counts::default(),
+    };
+    let (slims, cuts) = run.left_to_do(&mine)?;
+    slim::run(slims, &mut run)?;
+    cut::run(cuts, &mut run)?;
+    run.progress.finish();
+    let Run { results, counts, .. } = run;
+    let records = results.finish(&names)?;
+    summary::write(&args.output, &records)?;
+    report_removed(&records);
+    if !quiet && !args.json {
+        print(&text::batch::end(mine.len(), counts.unchanged, &records, &args.output));
+    }
+    counts.judge(mine.len(), &args.output.join(format!("results{}.jsonl", partition.suffix())))
+}
+
+fn find_jobs(args: &BatchArgs) -> Result<Vec<Job>> {
+    let Some(folder) = &args.flags.input else {
+        return manifest::read(args.manifest.as_deref().unwrap_or(Path::new("")));
+    };
+    files::check_apart(&args.output, &[folder])?;
+    let found = jobs::below(folder)?;
+    if let Some(first) = found.inside.first() {
+        tracing::warn!(
+            "{} adapters lie inside of others, the first in `{}`, and are left out; a manifest can name them",
+            found.inside.len(),
+            first.display()
+        );
+    }
+    Ok(found.jobs)
+}
+
+fn report_removed(records: &[Record]) {
+    let removed: Vec<&str> =
+        records.iter().filter(|record| record.removed).map(|record| record.name.as_str()).collect();
+    if let Some(first) = removed.first() {
+        tracing::warn!(
+            "{} results have no adapter any more, the first is `{first}`; they are left as they are",
+            removed.len()
+        );
+    }
+}
+
+/// A batch under way.
+struct Run<'a> {
+    args: &'a BatchArgs,
+    results: Results,
+    hashes: Hashes,
+    progress: Whole,
+    quiet: bool,
+    counts: Counts,
+}
+
+/// How many ended how.
+#[derive(Debug, Default)]
+struct Counts {
+    unchanged: usize,
+    not_done: usize,
+    worst: Option<Kind>,
+}
+
+impl Counts {
+    fn add(&mut self, record: &Record) {
+        if let Some(kind) = Kind::of_exit_code(record.exit_code) {
+            self.not_done += 1;
+            self.worst = self.worst.into_iter().chain([kind]).max_by_key(|kind| kind.severity());
+        }
+    }
+
+    fn judge(&self, jobs: usize, results: &Path) -> Result<bool> {
+        let Some(kind) = self.worst else { return Ok(true) };
+        Err(BatchError::NotAllDone { failed: self.not_done, jobs, results: results.into(), kind }.into())
+    }
+}
+
+impl<'a> Run<'a> {
+    /// The tasks that are not done yet, those to slim and those to cut.
+    fn left_to_do<'b>(&mut self, jobs: &[&'b Job]) -> Result<(Vec<slim::Given<'b>>, Vec<cut::Given<'b>>)> {
+        let (mut slims, mut cuts) = (Vec::new(), Vec::new());
+        for &job in jobs {
+            if progress::interrupted() {
+                return Err(SweepError::Interrupted.into());
+            }
+            let (task, command) = match Task::read(job, self.args) {
+                Ok(read) => read,
+                Err(error) => {
+                    self.add(Record::failed(&job.name, &job.adapter, &error, String::new()))?;
+                    continue;
+                }
+            };
+            if self.is_done(&task) {
+                continue;
+            }
+            match command {
+                Command::Slim(args) => slims.push((task, args)),
+                Command::Cut(args) => cuts.push((task, args)),
+            }
+        }
+        Ok((slims, cuts))
+    }
+
+    /// Whether an earlier run ended this task, from the same inputs and options, in a way that another try will not change.
+    fn is_done(&mut self, task: &Task) -> bool {
+        let Some(record) = self.results.get(&task.job.name) else { return false };
+        let is_there = record.status != Status::Done || task.is_written();
+        let is_done = record.is_final() && is_there && record.stamp == task.stamp(&self.hashes);
+        if is_done {
+            self.counts.unchanged += 1;
+            self.counts.add(record);
+            self.progress.done(|| ());
+        }
+        is_done
+    }
+
+    fn fail(&mut self, task: &Task, error: &Error) -> Result<()> {
+        let stamp = task.stamp(&self.hashes);
+        self.add(Record::failed(&task.job.name, &task.job.adapter, error, stamp))
+    }
+
+    /// Takes in how a job ended.
+    fn add(&mut self, mut record: Record) -> Result<()> {
+        let output: PathBuf = self.args.output.join(&record.name);
+        if record.status != Status::Done && output.exists() {
+            record.notes.push(format!("`{}` is there from an earlier run", output.display()));
+        }
+        self.counts.add(&record);
+        self.progress.done(|| match (self.args.json, self.quiet) {
+            (true, _) => print_line(&record),
+            (false, true) => (),
+            (false, false) => print(&text::batch::line(&record)),
+        });
+        let failed = record.status == Status::Failed;
+        self.results.add(record)?;
+        if failed && self.args.fail_fast {
+            self.progress.finish();
+            return self.counts.judge(1, &self.args.output).map(drop);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! The adapters of a batch that are evaluated: those of one base model and the same flags together.
+
+use std::ffi::OsString;
+
+use super::Run;
+use super::task::Task;
+use crate::base::BasePath;
+use crate::cli::SlimArgs;
+use crate::commands::evaluate::notes;
+use crate::commands::slim::Plan;
+use crate::error::Result;
+use crate::files::NewFile;
+use crate::pipeline::{self, Base, Evaluation, Request};
+use crate::report::batch::{Found, Record};
+use crate::report::html;
+
+/// How many adapters are open at the same time.
+const MOST_TOGETHER: usize = 32;
+
+/// A task that can begin.
+struct Ready<'a> {
+    task: Task<'a>,
+    plan: Plan,
+}
+
+/// Tasks that share a base model and differ in nothing but the adapter.
+struct Group<'a> {
+    words: Vec<OsString>,
+    base: BasePath,
+    ready: Vec<Ready<'a>>,
+}
+
+/// A task, and the flags of `slim`.
+pub type Given<'a> = (Task<'a>, Box<SlimArgs>);
+
+pub fn run(tasks: Vec<Given>, run: &mut Run) -> Result<()> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (task, args) in tasks {
+        let (plan, base) = match plan(*args) {
+            Ok(plan) => plan,
+            Err(error) => {
+                run.fail(&task, &error)?;
+                continue;
+            }
+        };
+        let same = groups.iter_mut().find(|group| group.words == task.words && group.base == base);
+        match same {
+            Some(group) => group.ready.push(Ready { task, plan }),
+            None => groups.push(Group { words: task.words.clone(), base, ready: vec![Ready { task, plan }] }),
+        }
+    }
+    groups.into_iter().try_for_each(|group| group.run(run))
+}
+
+fn plan(args: SlimArgs) -> Result<(Plan, BasePath)> {
+    let plan = Plan::new(args)?;
+    let base = plan.base()?;
+    Ok((plan, base))
+}
+
+impl Group<'_> {
+    fn run(self, run: &mut Run) -> Result<()> {
+        let base = match Base::open(self.base, &self.ready[0].plan.request) {
+            Ok(base) => base,
+            Err(error) => return self.ready.iter().try_for_each(|ready| run.fail(&ready.task, &error)),
+        };
+        for together in self.ready.chunks(MOST_TOGETHER) {
+            let requests: Vec<&Request> = together.iter().map(|ready| &ready.plan.request).collect();
+            let progress = run.progress.within.clone();
+            let done = &mut |place: usize, evaluation: Result<Evaluation>| run.conclude(&together[place], evaluation);
+            pipeline::evaluate_together(&base, &requests, &mut |step| progress.step(step), done)?;
+        }
+        Ok(())
+    }
+}
+
+impl Run<'_> {
+    fn conclude(&mut self, ready: &Ready, evaluation: Result<Evaluation>) -> Result<()> {
+        let Ready { task, plan } = ready;
+        let mut evaluation = match evaluation {
+            Ok(evaluation) => evaluation,
+            Err(error) => return self.fail(task, &error),
+        };
+        // It was shared with others, and is another one when the batch goes on after a stop.
+        evaluation.report.work = None;
+        let page = page(task, &evaluation);
+        let written = page.and_then(|()| plan.check(&evaluation)).and_then(|()| plan.write(&evaluation));
+        for file in &evaluation.report.adapter.files {
+            self.hashes.learn(evaluation.adapter.path.join(&file.name), file.sha256.as_deref());
+        }
+        let stamp = task.stamp(&self.hashes);
+        let (name, adapter) = (&task.job.name, &task.job.adapter);
+        let record = match written {
+            Ok(report) => Record::done(name, adapter, &report, stamp),
+            Err(error) => Record::failed(name, adapter, &error, stamp),
+        };
+        self.add(Record {
+            found: Some(Found::of(&evaluation.report)),
+            notes: notes(&plan.request, &evaluation),
+            page: Some(format!("{name}.html")),
+            ..record
+        })
+    }
+}
+
+fn page(task: &Task, evaluation: &Evaluation) -> Result<()> {
+    let page = NewFile::beside(&task.page(), html::BEGINNING.as_bytes(), true)?;
+    page.publish(html::page(&evaluation.report).as_bytes())
+}

@@ -1,0 +1,135 @@
+//! What came of one adapter of a batch: a line of `results.jsonl`, and a row of the summary.
+
+use serde::{Deserialize, Serialize};
+
+use super::Report;
+use crate::error::{Error, Kind};
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// The adapter is written.
+    Done,
+    /// The answer is no: the adapter does not help, or a gate was not passed.
+    Refused,
+    Failed,
+}
+
+impl Status {
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Done => "done",
+            Status::Refused => "refused",
+            Status::Failed => "failed",
+        }
+    }
+}
+
+/// A job and its end. Nothing in it depends on the clock or on what else the batch did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The folder below the output.
+    pub name: String,
+    pub adapter: String,
+    pub status: Status,
+    /// What the job's own command would have ended with.
+    pub exit_code: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
+    /// What the user should know before trusting the result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// The page beside the output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
+    /// What it was made of; another one means that it is to be made again.
+    pub stamp: String,
+    /// Whether its adapter is no longer among the inputs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
+}
+
+/// The figures of a report that one looks for first. Losses are in nats per answer token.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<usize>,
+    /// Layers of the adapter.
+    pub layers: usize,
+    pub kept_layers: usize,
+    pub bytes_before: u64,
+    pub bytes_after: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_base: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_whole: Option<f64>,
+    /// At the boundary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gain_kept: Option<f64>,
+}
+
+impl Record {
+    /// A job that was not done, and why.
+    pub fn failed(name: &str, adapter: &str, error: &Error, stamp: String) -> Self {
+        let status = if error.kind().is_refusal() { Status::Refused } else { Status::Failed };
+        Self {
+            name: name.into(),
+            adapter: adapter.into(),
+            status,
+            exit_code: error.kind().exit_code(),
+            error: Some(error.to_string()),
+            hint: error.hint(),
+            found: None,
+            notes: Vec::new(),
+            page: None,
+            stamp,
+            removed: false,
+        }
+    }
+
+    pub fn done(name: &str, adapter: &str, report: &Report, stamp: String) -> Self {
+        Self {
+            name: name.into(),
+            adapter: adapter.into(),
+            status: Status::Done,
+            exit_code: 0,
+            error: None,
+            hint: None,
+            found: Some(Found::of(report)),
+            notes: Vec::new(),
+            page: None,
+            stamp,
+            removed: false,
+        }
+    }
+
+    /// Whether doing the same again would end in the same way.
+    pub fn is_final(&self) -> bool {
+        self.exit_code != Kind::Io.exit_code() && self.exit_code != Kind::Internal.exit_code()
+    }
+}
+
+impl Found {
+    pub fn of(report: &Report) -> Self {
+        let output = report.output.as_ref();
+        let end = |point: Option<&super::CurvePoint>| point.map(|point| point.loss);
+        Self {
+            boundary: report.chosen.as_ref().map(|chosen| chosen.boundary),
+            layers: report.adapter.layers.len(),
+            kept_layers: output.map_or(0, |output| output.kept_layers.len()),
+            bytes_before: output.map_or(0, |output| output.bytes_before),
+            bytes_after: output.map_or(0, |output| output.bytes_after),
+            loss_base: end(report.curve.first()),
+            loss_whole: end(report.curve.last()),
+            loss: report.chosen.as_ref().map(|chosen| chosen.loss),
+            gain_kept: report.chosen.as_ref().and_then(|chosen| chosen.gain_kept),
+        }
+    }
+}
