@@ -342,6 +342,8 @@ pub enum BatchError {
     Busy { path: PathBuf },
     #[error("{failed} of {jobs} adapters are not done; `{}` says why", results.display())]
     NotAllDone { failed: usize, jobs: usize, results: PathBuf, kind: Kind },
+    #[error("{failed} of {jobs} adapters cannot be done as they are")]
+    CannotBeDone { failed: usize, jobs: usize, kind: Kind },
 }
 
 impl From<candle_core::Error> for Error {
@@ -381,7 +383,7 @@ impl Error {
             Error::File(FileError::Json { .. } | FileError::LfsPointer { .. }) => Kind::BadInput,
             Error::File(_) => Kind::Usage,
             Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => Kind::Gate,
-            Error::Batch(BatchError::NotAllDone { kind, .. }) => *kind,
+            Error::Batch(BatchError::NotAllDone { kind, .. } | BatchError::CannotBeDone { kind, .. }) => *kind,
             Error::Batch(BatchError::Busy { .. }) => Kind::Io,
             Error::Batch(BatchError::NoAdapters { .. } | BatchError::Manifest { .. } | BatchError::Name { .. }) => {
                 Kind::BadInput

@@ -5,6 +5,7 @@ mod support;
 mod alternatives;
 mod answers;
 mod bad_input;
+mod batch;
 mod broken;
 mod choosing;
 mod commands;

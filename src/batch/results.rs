@@ -32,7 +32,7 @@ impl Results {
         let _lock = lock(&folder.join(format!(".lora-slim{}.lock", partition.suffix())), folder)?;
         let path = folder.join(format!("results{}.jsonl", partition.suffix()));
         drop_torn_line(&path)?;
-        let records = read_all(folder, partition)?;
+        let records = read(folder, partition)?;
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(FileError::write(&path))?;
         Ok(Self { folder: folder.into(), path, file, records, partition, _lock })
     }
@@ -59,7 +59,7 @@ impl Results {
         let lines: Vec<u8> = mine.flat_map(line).collect();
         NewFile::beside(&self.path, MARK, true)?.publish(&lines)?;
         // Other parts may have gone on since this one began.
-        let mut records = read_all(&self.folder, self.partition)?;
+        let mut records = read(&self.folder, self.partition)?;
         for record in records.values_mut() {
             record.removed = !names.contains(record.name.as_str());
         }
@@ -98,8 +98,11 @@ fn drop_torn_line(path: &Path) -> Result<()> {
     Ok(cut.map_err(FileError::write(path))?)
 }
 
-/// The records of all parts; those of the same division into parts last, so that they count where a job is in several.
-fn read_all(folder: &Path, partition: Partition) -> Result<BTreeMap<String, Record>> {
+/// The records of all parts in an output folder, by name; those of the same division into parts last, so that they count where a job is in several.
+pub fn read(folder: &Path, partition: Partition) -> Result<BTreeMap<String, Record>> {
+    if !folder.exists() {
+        return Ok(BTreeMap::new());
+    }
     let entries = fs::read_dir(folder).map_err(FileError::read(folder))?.flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let mut files: Vec<String> =

@@ -106,7 +106,7 @@ pub fn evaluate_together(
     Ok(())
 }
 
-fn open_adapter(request: &Request) -> Result<Arc<Adapter>> {
+pub(super) fn open_adapter(request: &Request) -> Result<Arc<Adapter>> {
     let adapter = Adapter::open(&base::find(&request.adapter, None)?, None)?;
     adapter.check_can_be_evaluated()?;
     request.steps.iter().try_for_each(|step| step.check(&adapter))?;
@@ -142,17 +142,17 @@ fn choose(group: &[&Ready], watch: Watch) -> Result<Vec<Chosen>> {
 }
 
 /// An adapter and its samples, found to fit the base model.
-struct Subject<'a> {
+pub(super) struct Subject<'a> {
     place: usize,
     request: &'a Request,
     adapter: Arc<Adapter>,
     base: &'a Base,
-    ends: Ends<'a>,
-    inputs: Inputs,
+    pub ends: Ends<'a>,
+    pub inputs: Inputs,
 }
 
 impl<'a> Subject<'a> {
-    fn new(place: usize, request: &'a Request, adapter: &'a Arc<Adapter>, base: &'a Base) -> Result<Self> {
+    pub fn new(place: usize, request: &'a Request, adapter: &'a Arc<Adapter>, base: &'a Base) -> Result<Self> {
         base.model.check_fits(adapter)?;
         check_boundary(request, &base.model)?;
         let ends = Ends::load(&base.model, adapter)?;
@@ -233,7 +233,7 @@ impl<'a> Subject<'a> {
             work: Some(WorkDone {
                 passes: curve.work.passes + lens.as_ref().map_or(0, |lens| lens.work.passes),
                 layer_tokens: curve.work.layer_tokens + lens.as_ref().map_or(0, |lens| lens.work.layer_tokens),
-                exhaustive_layer_tokens: sweep::exhaustive_work(ends, samples, &request.sweep)?,
+                exhaustive_layer_tokens: sweep::exhaustive_work(&[ends], samples, &request.sweep)?.layer_tokens,
                 error_probability: request
                     .search
                     .filter(|_| !choice.rule.needs_no_losses())

@@ -8,6 +8,7 @@ mod evaluate;
 mod held_out;
 mod metrics;
 mod prepare;
+mod price;
 mod scale;
 mod steps;
 mod subset;
@@ -29,6 +30,7 @@ use crate::settings::{self, Grain, HeldOutFrom, Scaling};
 use crate::sweep;
 pub use base::Base;
 pub use evaluate::{Evaluation, evaluate, evaluate_together};
+pub use price::{Price, price};
 pub use written::{write, write_cut};
 
 /// Everything that an evaluation needs to know.

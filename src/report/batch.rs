@@ -110,9 +110,12 @@ impl Record {
         }
     }
 
-    /// Whether doing the same again would end in the same way.
+    /// Whether the same inputs would end in the same way. A disk may have room again, and an output be out of the way.
     pub fn is_final(&self) -> bool {
-        self.exit_code != Kind::Io.exit_code() && self.exit_code != Kind::Internal.exit_code()
+        match Kind::of_exit_code(self.exit_code) {
+            None => true,
+            Some(kind) => kind == Kind::BadInput || kind.is_refusal(),
+        }
     }
 }
 

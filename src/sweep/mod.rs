@@ -139,12 +139,16 @@ pub fn profiles(
     Ok(scores)
 }
 
-/// The layer tokens of evaluating all candidates of an adapter, to tell what a search saved.
-pub fn exhaustive_work(ends: &Ends, samples: &[Sample], options: &Options) -> Result<u64> {
-    let passes = layer_passes(ends.model().config.layers, &candidates(ends.adapter()));
-    let ends = [ends];
-    let sweep = Sweep::new(&ends, samples, vec![(0..samples.len()).collect()], options)?;
-    Ok(sweep.parts[0].batches.iter().map(|batch| passes * batch.tokens() as u64).sum())
+/// What evaluating all candidates of adapters of one base model takes.
+pub fn exhaustive_work(ends: &[&Ends], samples: &[Sample], options: &Options) -> Result<Work> {
+    let Some(layers) = ends.first().map(|ends| ends.model().config.layers) else { return Ok(Work::default()) };
+    let all: u64 = ends.iter().map(|ends| layer_passes(layers, &candidates(ends.adapter()))).sum();
+    // The base model's stream goes through once for all that change nothing outside the layers.
+    let sharing = ends.iter().filter(|ends| ends.is_plain()).count().saturating_sub(1);
+    let sweep = Sweep::new(ends, samples, vec![(0..samples.len()).collect()], options)?;
+    let batches = &sweep.parts[0].batches;
+    let tokens: u64 = batches.iter().map(|batch| batch.tokens() as u64).sum();
+    Ok(Work { passes: batches.len(), layer_tokens: (all - (sharing * layers) as u64) * tokens })
 }
 
 /// How many layers all streams of a token go through together.

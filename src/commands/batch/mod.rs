@@ -1,6 +1,7 @@
 //! `lora-slim batch`: many adapters, what is done already left alone, and nothing lost when it is stopped.
 
 mod cut;
+mod price;
 mod slim;
 mod task;
 
@@ -29,6 +30,9 @@ pub fn run(args: BatchArgs, quiet: bool) -> Result<bool> {
     if args.manifest.is_none() {
         // What is wrong with the command line is wrong for each, and said once.
         jobs.first().map(|job| Task::read(job, &args)).transpose()?;
+    }
+    if args.dry_run {
+        return price::dry_run(&mine, &args, partition, quiet);
     }
     let mut run = Run {
         results: Results::open(&args.output, partition)?,
@@ -89,6 +93,12 @@ struct Run<'a> {
     counts: Counts,
 }
 
+/// Whether an earlier run ended a task, from the same inputs and options, in a way that another try will not change.
+fn is_done(record: &Record, task: &Task, hashes: &Hashes) -> bool {
+    let is_there = record.status != Status::Done || task.is_written();
+    record.is_final() && is_there && record.stamp == task.stamp(hashes)
+}
+
 /// How many ended how.
 #[derive(Debug, Default)]
 struct Counts {
@@ -126,7 +136,10 @@ impl<'a> Run<'a> {
                     continue;
                 }
             };
-            if self.is_done(&task) {
+            if let Some(record) = self.results.get(&job.name).filter(|record| is_done(record, &task, &self.hashes)) {
+                self.counts.unchanged += 1;
+                self.counts.add(record);
+                self.progress.done(|| ());
                 continue;
             }
             match command {
@@ -135,19 +148,6 @@ impl<'a> Run<'a> {
             }
         }
         Ok((slims, cuts))
-    }
-
-    /// Whether an earlier run ended this task, from the same inputs and options, in a way that another try will not change.
-    fn is_done(&mut self, task: &Task) -> bool {
-        let Some(record) = self.results.get(&task.job.name) else { return false };
-        let is_there = record.status != Status::Done || task.is_written();
-        let is_done = record.is_final() && is_there && record.stamp == task.stamp(&self.hashes);
-        if is_done {
-            self.counts.unchanged += 1;
-            self.counts.add(record);
-            self.progress.done(|| ());
-        }
-        is_done
     }
 
     fn fail(&mut self, task: &Task, error: &Error) -> Result<()> {

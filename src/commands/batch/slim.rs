@@ -8,48 +8,56 @@ use crate::base::BasePath;
 use crate::cli::SlimArgs;
 use crate::commands::evaluate::notes;
 use crate::commands::slim::Plan;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::NewFile;
 use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::batch::{Found, Record};
 use crate::report::html;
 
 /// How many adapters are open at the same time.
-const MOST_TOGETHER: usize = 32;
+pub const MOST_TOGETHER: usize = 32;
 
 /// A task that can begin.
-struct Ready<'a> {
-    task: Task<'a>,
-    plan: Plan,
+pub struct Ready<'a> {
+    pub task: Task<'a>,
+    pub plan: Plan,
 }
 
 /// Tasks that share a base model and differ in nothing but the adapter.
-struct Group<'a> {
+pub struct Group<'a> {
     words: Vec<OsString>,
-    base: BasePath,
-    ready: Vec<Ready<'a>>,
+    pub base: BasePath,
+    pub ready: Vec<Ready<'a>>,
 }
 
 /// A task, and the flags of `slim`.
 pub type Given<'a> = (Task<'a>, Box<SlimArgs>);
 
 pub fn run(tasks: Vec<Given>, run: &mut Run) -> Result<()> {
+    let groups = groups(tasks, &mut |task, error| run.fail(task, error))?;
+    groups.into_iter().try_for_each(|group| group.run(run))
+}
+
+/// Makes groups of tasks; those that cannot be done are given to `failed`.
+pub fn groups<'a>(
+    tasks: Vec<Given<'a>>,
+    failed: &mut dyn FnMut(&Task, &Error) -> Result<()>,
+) -> Result<Vec<Group<'a>>> {
     let mut groups: Vec<Group> = Vec::new();
     for (task, args) in tasks {
         let (plan, base) = match plan(*args) {
-            Ok(plan) => plan,
+            Ok(planned) => planned,
             Err(error) => {
-                run.fail(&task, &error)?;
+                failed(&task, &error)?;
                 continue;
             }
         };
-        let same = groups.iter_mut().find(|group| group.words == task.words && group.base == base);
-        match same {
+        match groups.iter_mut().find(|group| group.words == task.words && group.base == base) {
             Some(group) => group.ready.push(Ready { task, plan }),
             None => groups.push(Group { words: task.words.clone(), base, ready: vec![Ready { task, plan }] }),
         }
     }
-    groups.into_iter().try_for_each(|group| group.run(run))
+    Ok(groups)
 }
 
 fn plan(args: SlimArgs) -> Result<(Plan, BasePath)> {

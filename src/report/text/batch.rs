@@ -31,7 +31,7 @@ pub fn end(jobs: usize, unchanged: usize, records: &[Record], output: &Path) -> 
     let (before, after) =
         found.fold((0, 0), |(before, after), found| (before + found.bytes_before, after + found.bytes_after));
     format!(
-        "{jobs} adapters, {unchanged} of them done before; {} → {} in all, see {}\n",
+        "{jobs} adapters, {unchanged} of them unchanged; {} → {} in all, see {}\n",
         bytes(before),
         bytes(after),
         output.join("index.html").display()

@@ -37,6 +37,15 @@ pub fn bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// A time for people: `1.5 s`, `12 min`, `3.4 h`.
+pub fn duration(time: std::time::Duration) -> String {
+    match time.as_secs_f64() {
+        seconds if seconds < 90.0 => format!("{seconds:.1} s"),
+        seconds if seconds < 5400.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
 /// The whole report of `scan` or `slim`.
 pub fn report(report: &Report) -> String {
     let mut text = String::new();

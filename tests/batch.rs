@@ -1,0 +1,372 @@
+//! Many adapters in one run, undisturbed and not.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::assert::Assert;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{ADAPTER, copy_folder, fixture, lora_slim, read_json, stdout, write_adapter};
+
+const BASE: &str = "pico/llama-llama3-rope/base";
+const SAMPLES: &str = "pico/samples.tokens.jsonl";
+
+/// Adapters `in/team0/a0`, `in/team1/a1`, …, each with an alpha of its own.
+fn adapters(folder: &Path, count: usize) {
+    for number in 0..count {
+        let adapter = folder.join(format!("in/team{}/a{number}", number % 2));
+        copy_folder(&fixture(ADAPTER), &adapter);
+        set_alpha(&adapter, 2 + number);
+    }
+}
+
+fn set_alpha(adapter: &Path, alpha: usize) {
+    let path = adapter.join("adapter_config.json");
+    let mut config = read_json(&path);
+    config["lora_alpha"] = json!(alpha);
+    fs::write(path, config.to_string()).unwrap();
+}
+
+/// The flags with which `batch` slims the adapters below `in`.
+fn slim_flags() -> [String; 4] {
+    let path = |name: &str| fixture(name).display().to_string();
+    ["--base".into(), path(BASE), "--samples".into(), path(SAMPLES)]
+}
+
+fn batch(folder: &Path, output: &str, more: &[&str]) -> Assert {
+    lora_slim().current_dir(folder).args(["batch", "in", "-o", output]).args(more).assert()
+}
+
+fn slim_all(folder: &Path, output: &str, more: &[&str]) -> Assert {
+    let flags = slim_flags();
+    batch(folder, output, &[&flags.each_ref().map(String::as_str), &["--choose", "best"][..], more].concat())
+}
+
+/// All files below a folder but hidden ones, by their path.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(folder).unwrap().display().to_string();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !name.starts_with(".lora-slim") {
+                files.insert(name, fs::read(path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+fn records(results: &Path) -> Vec<Value> {
+    fs::read_to_string(results).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn names(records: &[Value]) -> Vec<&str> {
+    records.iter().map(|record| record["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_batch_gives_what_each_adapter_gives_alone() {
+    for more in [&["--search", "exhaustive"][..], &["--scale", "tune"], &["--rank", "1"], &["--choose", "curve"]] {
+        let best = if more.contains(&"--choose") { &[][..] } else { &["--choose", "best"] };
+        let flags = slim_flags();
+        let flags = [&flags.each_ref().map(String::as_str), best, more].concat();
+        let folder = TempDir::new().unwrap();
+        adapters(folder.path(), 3);
+        batch(folder.path(), "out", &flags).success();
+        for number in 0..3 {
+            let name = format!("team{}/a{number}", number % 2);
+            let alone = folder.path().join(format!("alone{number}"));
+            let output = alone.display().to_string();
+            let adapter = format!("in/{name}");
+            let line = ["slim", &adapter, "-o", &output];
+            lora_slim().current_dir(folder.path()).args(line).args(&flags).assert().success();
+            let (mut expected, mut found) = (files(&alone), files(&folder.path().join("out").join(&name)));
+            let report = |files: &mut BTreeMap<String, Vec<u8>>| -> Value {
+                let mut report: Value = serde_json::from_slice(&files.remove("slim_report.json").unwrap()).unwrap();
+                // The work is shared.
+                report.as_object_mut().unwrap().remove("work");
+                report
+            };
+            assert_eq!(report(&mut found), report(&mut expected), "{name} {more:?}");
+            assert!(found == expected, "{name} {more:?}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_adapter_does_not_stop_the_rest() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 5);
+    let adapter = |name: &str| folder.path().join("in").join(name);
+    fs::write(adapter("team0/a0/adapter_config.json"), "{").unwrap();
+    File::options().write(true).open(adapter("team1/a1/adapter_model.safetensors")).unwrap().set_len(1000).unwrap();
+    write_adapter(&adapter("team0/other"), &["model.layers.0.mlp.no_such_module"], json!({}));
+    let assert = slim_all(folder.path(), "out", &["--json"]).code(3);
+    let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(told.contains("3 of 6 adapters are not done; `out/results.jsonl` says why"), "{told}");
+    let streamed = stdout(assert);
+    let kept = records(&folder.path().join("out/results.jsonl"));
+    assert_eq!(names(&kept), ["team0/a0", "team0/a2", "team0/a4", "team0/other", "team1/a1", "team1/a3"]);
+    let mut lines: Vec<Value> = streamed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines.sort_by_key(|record| record["name"].to_string());
+    assert_eq!(lines, kept);
+    for record in &kept {
+        let is_good = ["team0/a2", "team0/a4", "team1/a3"].contains(&record["name"].as_str().unwrap());
+        assert_eq!(record["status"], if is_good { "done" } else { "failed" }, "{record}");
+        let output = folder.path().join("out").join(record["name"].as_str().unwrap());
+        assert_eq!(output.exists(), is_good, "{record}");
+        assert_eq!(record["exit_code"], if is_good { 0 } else { 3 });
+    }
+    assert!(kept[3]["error"].as_str().unwrap().contains("no_such_module"), "{}", kept[3]);
+
+    slim_all(folder.path(), "stopped", &["--fail-fast"]).code(3);
+    assert_eq!(records(&folder.path().join("stopped/results.jsonl")).len(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn only_what_changed_is_done_again() {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 4);
+    let all = ["team0/a0", "team0/a2", "team1/a1", "team1/a3"];
+    // Each publication is another folder.
+    let folders = || all.map(|name| fs::metadata(folder.path().join("out").join(name)).unwrap().ino());
+    let redone = |before: [u64; 4]| {
+        let after = folders();
+        (0..4).filter(|&place| before[place] != after[place]).map(|place| all[place]).collect::<Vec<_>>()
+    };
+    slim_all(folder.path(), "out", &[]).success();
+    let (before, first) = (folders(), files(&folder.path().join("out")));
+    let text = stdout(slim_all(folder.path(), "out", &[]).success());
+    assert!(text.contains("4 adapters, 4 of them unchanged"), "{text}");
+    assert_eq!(redone(before), [""; 0]);
+    assert!(first == files(&folder.path().join("out")));
+
+    // A new time is no change, new bytes are.
+    let touched = folder.path().join("in/team0/a0/adapter_config.json");
+    fs::write(&touched, fs::read(&touched).unwrap()).unwrap();
+    set_alpha(&folder.path().join("in/team1/a1"), 9);
+    slim_all(folder.path(), "out", &[]).success();
+    assert_eq!(redone(before), ["team1/a1"]);
+
+    let before = folders();
+    fs::remove_dir_all(folder.path().join("out/team0/a2")).unwrap();
+    slim_all(folder.path(), "out", &[]).success();
+    assert_eq!(redone(before), ["team0/a2"]);
+
+    let before = folders();
+    batch(folder.path(), "out", &["--boundary", "2"]).success();
+    assert_eq!(redone(before), all);
+
+    fs::remove_dir_all(folder.path().join("in/team1/a1")).unwrap();
+    let assert = batch(folder.path(), "out", &["--boundary", "2"]).success();
+    let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(told.contains("1 results have no adapter any more, the first is `team1/a1`"), "{told}");
+    assert!(folder.path().join("out/team1/a1/adapter_config.json").is_file());
+    let kept = records(&folder.path().join("out/results.jsonl"));
+    assert!(kept.iter().all(|record| (record["removed"] == true) == (record["name"] == "team1/a1")));
+}
+
+#[test]
+fn what_no_batch_wrote_is_not_replaced() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 2);
+    copy_folder(&fixture(ADAPTER), &folder.path().join("out/team0/a0"));
+    batch(folder.path(), "out", &["--boundary", "2"]).code(2);
+    let kept = records(&folder.path().join("out/results.jsonl"));
+    assert!(kept[0]["error"].as_str().unwrap().contains("exists already"), "{}", kept[0]);
+    assert_eq!(kept[1]["status"], "done");
+    batch(folder.path(), "out", &["--boundary", "2", "--force"]).success();
+    batch(folder.path(), "in/out", &["--boundary", "2"]).code(2);
+}
+
+/// Starts a batch and kills it after a while; whether it was still running.
+#[cfg(unix)]
+fn killed(folder: &Path, after: Duration) -> bool {
+    let mut child = Process::new(assert_cmd::cargo::cargo_bin("lora-slim"))
+        .current_dir(folder)
+        .args(["batch", "in", "-o", "out", "--quiet", "--choose", "best"])
+        .args(slim_flags())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while start.elapsed() < after {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    true
+}
+
+#[cfg(unix)]
+#[test]
+fn a_batch_that_is_killed_over_and_over_ends_as_if_undisturbed() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 12);
+    fs::write(folder.path().join("in/team0/a0/adapter_config.json"), "{").unwrap();
+    slim_all(folder.path(), "undisturbed", &[]).code(3);
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut kills = 0;
+    while kills < 20 {
+        if killed(folder.path(), Duration::from_millis(random.u64(0..400))) {
+            kills += 1;
+        } else {
+            // It was faster: from the beginning.
+            fs::remove_dir_all(folder.path().join("out")).unwrap();
+        }
+        // What is done is whole, and its record says so.
+        for record in records_if_any(&folder.path().join("out/results.jsonl")) {
+            let is_there = folder.path().join("out").join(record["name"].as_str().unwrap()).exists();
+            assert_eq!(is_there, record["status"] == "done", "{record}");
+        }
+    }
+    slim_all(folder.path(), "out", &[]).code(3);
+    let (found, expected) = (files(&folder.path().join("out")), files(&folder.path().join("undisturbed")));
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (name, content) in &expected {
+        assert!(found[name] == *content, "{name}");
+    }
+}
+
+/// The whole lines of results that may end in the middle of one.
+#[cfg(unix)]
+fn records_if_any(results: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(results).unwrap_or_default();
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn parts_come_to_the_whole() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 9);
+    batch(folder.path(), "whole", &["--boundary", "2"]).success();
+    for index in ["0", "1", "2"] {
+        let mut command = lora_slim();
+        command.current_dir(folder.path()).env("JOB_COMPLETION_INDEX", index);
+        let line = ["batch", "in", "-o", "parts", "--boundary", "2", "--partition", "hash:JOB_COMPLETION_INDEX/3"];
+        command.args(line).assert().success();
+    }
+    let (mut parts, mut whole) = (files(&folder.path().join("parts")), files(&folder.path().join("whole")));
+    let lines: Vec<String> = (1..=3)
+        .flat_map(|part| {
+            let file = parts.remove(&format!("results.{part}-of-3.jsonl")).unwrap();
+            String::from_utf8(file).unwrap().lines().map(String::from).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut sorted = lines.clone();
+    sorted.sort();
+    let together = whole.remove("results.jsonl").unwrap();
+    assert_eq!(sorted, String::from_utf8(together).unwrap().lines().collect::<Vec<_>>());
+    assert!(parts == whole, "adapters, summary and index are the same");
+
+    // Another division of the same work finds it done.
+    let line = ["batch", "in", "-o", "parts", "--boundary", "2", "--partition", "hash:1/2"];
+    let text = stdout(lora_slim().current_dir(folder.path()).args(line).assert().success());
+    let counts: Vec<&str> = text.split_whitespace().take(3).collect();
+    assert_eq!(counts[0], counts[2], "{text}");
+    lora_slim().current_dir(folder.path()).args(line).args(["--partition", "hash:3/2"]).assert().code(2);
+}
+
+#[test]
+fn a_manifest_gives_each_job_its_own_flags() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 2);
+    let (base, samples) = (fixture(BASE), fixture(SAMPLES));
+    let lines = [
+        json!({"adapter": "in/team0/a0", "output": "cut/two", "options": {"boundary": 2}}),
+        json!({"adapter": "in/team0/a0", "output": "cut/four", "options": {"boundary": 4, "dtype": "bf16"}}),
+        json!({"adapter": "in/team1/a1", "base": base, "samples": samples, "options": {"max-layers": 3, "choose": "best"}}),
+        json!({"adapter": "in/team1/a1", "output": "wrong", "options": {"boundary": 2, "colour": "red"}}),
+    ];
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(folder.path().join("jobs.jsonl"), text).unwrap();
+    let line = ["batch", "--manifest", "jobs.jsonl", "-o", "out"];
+    lora_slim().current_dir(folder.path()).args(line).assert().code(2);
+    let kept = records(&folder.path().join("out/results.jsonl"));
+    assert_eq!(names(&kept), ["a1", "cut/four", "cut/two", "wrong"]);
+    let layers = |place: usize| kept[place]["kept_layers"].as_u64();
+    assert!(layers(0).unwrap() <= 3 && kept[0]["loss"].is_number(), "{}", kept[0]);
+    assert_eq!((layers(1), layers(2), layers(3)), (Some(4), Some(2), None));
+    let bytes = |place: usize| kept[place]["bytes_after"].as_u64().unwrap();
+    assert_eq!(bytes(1), bytes(2), "four layers of half the size");
+    assert!(kept[3]["error"].as_str().unwrap().contains("--colour"), "{}", kept[3]);
+    lora_slim().current_dir(folder.path()).args(line).arg("in").assert().code(2);
+    fs::write(folder.path().join("jobs.jsonl"), "{\"adapter\": \"a\"}\n{").unwrap();
+    let assert = lora_slim().current_dir(folder.path()).args(line).assert().code(3);
+    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("jobs.jsonl:2:"));
+}
+
+#[test]
+fn two_runs_do_not_write_to_one_place() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 1);
+    batch(folder.path(), "out", &["--boundary", "2"]).success();
+    let held = File::open(folder.path().join("out/.lora-slim.lock")).unwrap();
+    held.lock().unwrap();
+    let assert = batch(folder.path(), "out", &["--boundary", "2"]).code(4);
+    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("another run writes to `out`"));
+    drop(held);
+    batch(folder.path(), "out", &["--boundary", "2"]).success();
+}
+
+#[test]
+fn a_line_that_was_cut_off_is_written_again() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 3);
+    batch(folder.path(), "out", &["--boundary", "2"]).success();
+    let path = folder.path().join("out/results.jsonl");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 20]).unwrap();
+    batch(folder.path(), "out", &["--boundary", "2"]).success();
+    assert!(fs::read(&path).unwrap() == whole);
+}
+
+#[test]
+fn a_dry_run_prices_and_writes_nothing() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 3);
+    fs::write(folder.path().join("in/team0/a0/adapter_config.json"), "{").unwrap();
+    let text = stdout(slim_all(folder.path(), "out", &["--dry-run"]).code(3));
+    assert!(text.contains("team0/a0: failed") && text.contains("2 adapters, at most 1 passes"), "{text}");
+    assert!(text.contains("3 adapters: 0 unchanged, 2 to slim, 0 to cut"), "{text}");
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn any_name_is_told_and_linked_to() {
+    let folder = TempDir::new().unwrap();
+    let names = ["a b", "ü \"quoted\" <b>", "line\nbreak", "50%, a:b"];
+    for name in names {
+        copy_folder(&fixture(ADAPTER), &folder.path().join("in").join(name));
+    }
+    // Checkpoints in the folder of a result belong to it.
+    copy_folder(&fixture(ADAPTER), &folder.path().join("in/a b/checkpoint-1"));
+    let assert = batch(folder.path(), "out", &["--boundary", "2"]).success();
+    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("1 adapters lie inside of others"));
+    assert_eq!(stdout(assert).lines().count(), names.len() + 1);
+    let kept = records(&folder.path().join("out/results.jsonl"));
+    let told: Vec<&str> = kept.iter().map(|record| record["name"].as_str().unwrap()).collect();
+    let mut sorted = names;
+    sorted.sort();
+    assert_eq!(told, sorted);
+    let page = fs::read_to_string(folder.path().join("out/index.html")).unwrap();
+    assert!(page.contains("href=\"./line%0Abreak/slim_report.json\"") && !page.contains("<b>"), "{page}");
+    let mut table = csv::Reader::from_path(folder.path().join("out/summary.csv")).unwrap();
+    let rows: Vec<String> = table.records().map(|row| row.unwrap()[0].to_string()).collect();
+    assert_eq!(rows, sorted);
+}
