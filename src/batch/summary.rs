@@ -47,16 +47,16 @@ fn table(records: &[Record]) -> csv::Result<Vec<u8>> {
 
 fn row(record: &Record) -> [String; COLUMNS.len()] {
     let found = record.found.as_ref();
-    let count = |of: fn(&Found) -> u64| found.map(|found| of(found).to_string()).unwrap_or_default();
+    let count = |of: fn(&Found) -> Option<u64>| found.and_then(of).map(|count| count.to_string()).unwrap_or_default();
     let number =
         |of: fn(&Found) -> Option<f64>| found.and_then(of).map(|number| number.to_string()).unwrap_or_default();
     [
         record.name.clone(),
         record.status.name().into(),
         record.exit_code.to_string(),
-        found.and_then(|found| found.boundary).map(|boundary| boundary.to_string()).unwrap_or_default(),
-        count(|found| found.layers as u64),
-        count(|found| found.kept_layers as u64),
+        count(|found| found.boundary.map(|boundary| boundary as u64)),
+        count(|found| Some(found.layers as u64)),
+        count(|found| found.kept_layers.map(|layers| layers as u64)),
         count(|found| found.bytes_before),
         count(|found| found.bytes_after),
         number(|found| found.loss_base),

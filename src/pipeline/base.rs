@@ -1,6 +1,7 @@
 //! The base model as evaluations share it: opened once, its tokenizer read once.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Request;
@@ -16,13 +17,21 @@ pub struct Base {
     pub model: Model,
     gguf: Option<GgufMetadata>,
     text: OnceCell<Option<Arc<TextModel>>>,
+    warned: RefCell<HashSet<String>>,
 }
 
 impl Base {
     /// Opens a base model with the arithmetic and on the device of a request.
     pub fn open(path: BasePath, request: &Request) -> Result<Self> {
         let (model, gguf) = Model::open(&path, &request.sweep.device, request.arithmetic)?;
-        Ok(Self { path, model, gguf, text: OnceCell::new() })
+        Ok(Self { path, model, gguf, text: OnceCell::new(), warned: RefCell::default() })
+    }
+
+    /// Says once what would be said for each adapter.
+    pub fn warn(&self, text: String) {
+        if self.warned.borrow_mut().insert(text.clone()) {
+            tracing::warn!("{text}");
+        }
     }
 
     /// The tokenizer that comes with the model, if one does.

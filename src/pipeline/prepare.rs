@@ -47,7 +47,7 @@ pub fn prepare(request: &Request, ends: &Ends, base: &Base) -> Result<Inputs> {
     let choosing = encode(request, ends, text.as_deref(), raws, &request.samples)?;
     let held_out = held_out.map(|(raws, path)| encode(request, ends, text.as_deref(), raws, path)).transpose()?;
     if let Some(held_out) = &held_out {
-        warn_of_common_samples(&choosing.samples, &held_out.samples);
+        warn_of_common_samples(&choosing.samples, &held_out.samples, base);
     }
     Ok(Inputs { choosing, held_out, text })
 }
@@ -90,11 +90,11 @@ fn find_text<'a>(
     if let Some(text) = text.as_ref().filter(|text| !request.chat && text.template.is_some())
         && raws.any(|raw| matches!(raw.content, Content::Completion { .. } | Content::Instruction { .. }))
     {
-        tracing::warn!(
+        base.warn(format!(
             "prompts are scored as they are, though `{}` comes with a chat template; add `--chat` if the adapter was \
              trained through it",
             text.path.display()
-        );
+        ));
     }
     Ok(text)
 }
@@ -139,14 +139,14 @@ fn encode(request: &Request, ends: &Ends, text: Option<&TextModel>, raws: Vec<Ra
 }
 
 /// Samples of a file of their own may be among those that choose.
-fn warn_of_common_samples(choosing: &[Sample], held_out: &[Sample]) {
+fn warn_of_common_samples(choosing: &[Sample], held_out: &[Sample], base: &Base) {
     let seen: HashSet<&[u32]> = choosing.iter().map(|sample| sample.ids.as_slice()).collect();
     let common = held_out.iter().filter(|sample| seen.contains(sample.ids.as_slice())).count();
     if common > 0 {
-        tracing::warn!(
+        base.warn(format!(
             "{common} of the {} held-out samples are also among those that choose: they confirm too easily",
             held_out.len()
-        );
+        ));
     }
 }
 

@@ -61,9 +61,13 @@ pub struct Found {
     pub boundary: Option<usize>,
     /// Layers of the adapter.
     pub layers: usize,
-    pub kept_layers: usize,
-    pub bytes_before: u64,
-    pub bytes_after: u64,
+    /// Absent, like the bytes, where nothing is to be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_layers: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_before: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_after: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_base: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,9 +130,9 @@ impl Found {
         Self {
             boundary: report.chosen.as_ref().map(|chosen| chosen.boundary),
             layers: report.adapter.layers.len(),
-            kept_layers: output.map_or(0, |output| output.kept_layers.len()),
-            bytes_before: output.map_or(0, |output| output.bytes_before),
-            bytes_after: output.map_or(0, |output| output.bytes_after),
+            kept_layers: output.map(|output| output.kept_layers.len()),
+            bytes_before: output.map(|output| output.bytes_before),
+            bytes_after: output.map(|output| output.bytes_after),
             loss_base: end(report.curve.first()),
             loss_whole: end(report.curve.last()),
             loss: report.chosen.as_ref().map(|chosen| chosen.loss),

@@ -9,10 +9,9 @@ use crate::report::batch::{Found, Record, Status};
 const SCRIPT: &str = include_str!("index.js");
 
 /// The columns: class, heading.
-const COLUMNS: [(&str, &str); 9] = [
+const COLUMNS: [(&str, &str); 8] = [
     ("", "adapter"),
     ("", "status"),
-    ("number", "bound\u{ad}ary"),
     ("number", "layers kept"),
     ("number", "size before"),
     ("number", "size after"),
@@ -36,7 +35,7 @@ fn headline(records: &[Record]) -> String {
 fn summary(headline: &str, records: &[Record]) -> Element {
     let done = records.iter().filter(|record| record.status == Status::Done);
     let found: Vec<&Found> = done.filter_map(|record| record.found.as_ref()).collect();
-    let sum = |of: fn(&Found) -> u64| found.iter().map(|found| of(found)).sum::<u64>();
+    let sum = |of: fn(&Found) -> Option<u64>| found.iter().filter_map(|found| of(found)).sum::<u64>();
     let (before, after) = (sum(|found| found.bytes_before), sum(|found| found.bytes_after));
     let saved = match before {
         0 => "Nothing was written.".into(),
@@ -62,20 +61,23 @@ fn row(record: &Record) -> Element {
     let number = |of: fn(&Found) -> Option<f64>, show: fn(f64) -> Element| {
         cell(found.and_then(of).map_or(el("span").text("—"), show))
     };
-    let count = |of: fn(&Found) -> Option<u64>, show: fn(u64) -> Element| {
-        cell(found.and_then(of).map_or(el("span").text("—"), show))
-    };
-    let plain = |value: u64| el("data").attr("value", value).text(value);
+    let size = |of: fn(&Found) -> Option<u64>| cell(found.and_then(of).map_or(el("span").text("—"), words::bytes));
     let row = if record.status == Status::Done { el("tr") } else { el("tr").class("faint") };
     row.add(el("th").attr("scope", "row").add(name(record)))
         .add(el("td").text(status(record)))
-        .add(count(|found| found.boundary.map(|boundary| boundary as u64), plain))
-        .add(count(|found| Some(found.kept_layers as u64), plain))
-        .add(count(|found| Some(found.bytes_before), words::bytes))
-        .add(count(|found| Some(found.bytes_after), words::bytes))
+        .add(cell(found.map_or(el("span").text("—"), layers)))
+        .add(size(|found| found.bytes_before))
+        .add(size(|found| found.bytes_after))
         .add(number(|found| found.loss_whole, words::loss))
         .add(number(|found| found.loss, words::loss))
         .add(number(|found| found.gain_kept, words::percent))
+}
+
+fn layers(found: &Found) -> Element {
+    match found.kept_layers {
+        Some(kept) => el("data").attr("value", kept).text(format!("{kept} of {}", found.layers)),
+        None => el("span").text("—"),
+    }
 }
 
 /// The name, which leads to the page if there is one, else to the report beside the adapter.

@@ -16,20 +16,25 @@ pub fn line(record: &Record) -> String {
 }
 
 fn figures(found: &Found) -> String {
-    let Found { kept_layers, layers, bytes_before, bytes_after, .. } = found;
-    let mut text = format!("{kept_layers} of {layers} layers, {} → {}", bytes(*bytes_before), bytes(*bytes_after));
+    let Found { kept_layers, layers, bytes_before, bytes_after, .. } = *found;
+    let kept = kept_layers.unwrap_or(0);
+    let mut text = format!("{kept} of {layers} layers, {} → {}", size(bytes_before), size(bytes_after));
     if let (Some(loss), Some(whole)) = (found.loss, found.loss_whole) {
         text += &format!(", loss {loss:.4} (whole adapter {whole:.4})");
     }
     text
 }
 
+fn size(of: Option<u64>) -> String {
+    bytes(of.unwrap_or(0))
+}
+
 /// What came of all `jobs`, of which some were `unchanged`.
 pub fn end(jobs: usize, unchanged: usize, records: &[Record], output: &Path) -> String {
-    let found =
-        records.iter().filter(|record| record.status == Status::Done).filter_map(|record| record.found.as_ref());
-    let (before, after) =
-        found.fold((0, 0), |(before, after), found| (before + found.bytes_before, after + found.bytes_after));
+    let done = records.iter().filter(|record| record.status == Status::Done);
+    let found: Vec<&Found> = done.filter_map(|record| record.found.as_ref()).collect();
+    let before: u64 = found.iter().filter_map(|found| found.bytes_before).sum();
+    let after: u64 = found.iter().filter_map(|found| found.bytes_after).sum();
     format!(
         "{jobs} adapters, {unchanged} of them unchanged; {} → {} in all, see {}\n",
         bytes(before),
