@@ -34,6 +34,8 @@ pub enum Error {
     Metric(#[from] MetricError),
     #[error(transparent)]
     Batch(#[from] BatchError),
+    #[error(transparent)]
+    Gate(#[from] GateError),
 }
 
 /// What a failure means for whoever started the program; see [`Kind::exit_code`].
@@ -46,7 +48,9 @@ pub enum Kind {
     /// Reading or writing failed; the same command may work later.
     Io,
     /// Everything worked, and the answer is no.
-    Gate,
+    No,
+    /// Everything worked, and a gate that the user set did not hold.
+    FailedGate,
     /// A bug in this program.
     Internal,
     /// Stopped by Ctrl-C or a termination signal.
@@ -55,8 +59,8 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, from what can be lived with to what has to be looked at first.
-    pub const BY_SEVERITY: [Kind; 6] =
-        [Kind::Gate, Kind::Usage, Kind::BadInput, Kind::Io, Kind::Internal, Kind::Interrupted];
+    pub const BY_SEVERITY: [Kind; 7] =
+        [Kind::No, Kind::FailedGate, Kind::Usage, Kind::BadInput, Kind::Io, Kind::Internal, Kind::Interrupted];
 
     pub fn severity(self) -> usize {
         Self::BY_SEVERITY.iter().position(|&kind| kind == self).unwrap_or(0)
@@ -68,7 +72,7 @@ impl Kind {
 
     /// Whether nothing went wrong, but the answer is no.
     pub fn is_refusal(self) -> bool {
-        self == Kind::Gate
+        matches!(self, Kind::No | Kind::FailedGate)
     }
 
     pub fn exit_code(self) -> u8 {
@@ -76,7 +80,8 @@ impl Kind {
             Kind::Usage => 2,
             Kind::BadInput => 3,
             Kind::Io => 4,
-            Kind::Gate => 5,
+            Kind::No => 5,
+            Kind::FailedGate => 6,
             Kind::Internal => 70,
             Kind::Interrupted => 130,
         }
@@ -344,6 +349,13 @@ pub enum BatchError {
     NotAllDone { failed: usize, jobs: usize, results: PathBuf, kind: Kind },
 }
 
+/// What the user wants to hold of the result.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    #[error("{} failed: {}", if failed.len() == 1 { "a gate" } else { "gates" }, failed.join("; "))]
+    Failed { failed: Vec<String> },
+}
+
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         SweepError::Compute(error).into()
@@ -380,13 +392,14 @@ impl Error {
             Error::File(FileError::Write { .. }) => Kind::Io,
             Error::File(FileError::Json { .. } | FileError::LfsPointer { .. }) => Kind::BadInput,
             Error::File(_) => Kind::Usage,
-            Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => Kind::Gate,
             Error::Batch(BatchError::NotAllDone { kind, .. }) => *kind,
             Error::Batch(BatchError::Busy { .. }) => Kind::Io,
             Error::Batch(BatchError::NoAdapters { .. } | BatchError::Manifest { .. } | BatchError::Name { .. }) => {
                 Kind::BadInput
             }
             Error::Batch(_) => Kind::Usage,
+            Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => Kind::No,
+            Error::Gate(_) => Kind::FailedGate,
             Error::Choice(_) => Kind::Usage,
             Error::Adapter(AdapterError::LayerOutOfRange { .. } | AdapterError::UnknownStack { .. }) => Kind::Usage,
             Error::Sweep(SweepError::Interrupted) => Kind::Interrupted,
@@ -548,6 +561,7 @@ impl Error {
                 "with samples they are those of `lora-slim slim`, without those of `lora-slim cut`".into()
             }
             Error::Batch(BatchError::Name { .. }) => "rename it".into(),
+            Error::Gate(GateError::Failed { .. }) => "nothing was written; the gate is yours to loosen".into(),
             Error::Choice(ChoiceError::NotAShare { .. }) => "write it as a number or in percent: `0.8`, `80%`".into(),
             Error::Choice(ChoiceError::NothingHeldOut { .. }) => {
                 "give more samples, or others of their own with `--test FILE`".into()

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         .init();
     match commands::run(cli) {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(Kind::Gate.exit_code()),
+        Ok(false) => ExitCode::from(Kind::No.exit_code()),
         Err(error) => fail(&error),
     }
 }

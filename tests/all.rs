@@ -11,6 +11,7 @@ mod commands;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
 mod export;
+mod gates;
 mod generating;
 mod golden;
 mod metrics;
@@ -23,5 +24,6 @@ mod runtimes;
 mod samples;
 mod search;
 mod streamed;
+mod streams;
 mod subset;
 mod together;

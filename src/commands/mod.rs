@@ -48,6 +48,22 @@ fn print_line(value: &impl serde::Serialize) {
     }
 }
 
+/// Talk goes to stderr, beside what a program may read on stdout.
+fn tell(text: &str, quiet: bool) {
+    if !quiet {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// What is there to read where nobody asked for JSON, and talk where somebody did.
+fn say(text: &str, json: bool, quiet: bool) {
+    match json {
+        true => tell(text, quiet),
+        false if !quiet => print(text),
+        false => {}
+    }
+}
+
 /// One JSON object on stdout.
 fn print_json(value: &impl serde::Serialize) {
     match serde_json::to_string_pretty(value) {
