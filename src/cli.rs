@@ -27,6 +27,15 @@ pub struct Cli {
     /// Print nothing but results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Take further flags from this file [default: lora-slim.toml in the working directory, if it is there]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "no_config")]
+    pub config: Option<PathBuf>,
+    /// Take no flags from a file
+    #[arg(long, global = true)]
+    pub no_config: bool,
+    /// Print the flags of the command as a config file, and do nothing else
+    #[arg(long, global = true)]
+    pub print_config: bool,
 }
 
 const EXIT_CODES: &str = "\

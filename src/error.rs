@@ -36,6 +36,8 @@ pub enum Error {
     Batch(#[from] BatchError),
     #[error(transparent)]
     Gate(#[from] GateError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 /// What a failure means for whoever started the program; see [`Kind::exit_code`].
@@ -356,6 +358,19 @@ pub enum GateError {
     Failed { failed: Vec<String> },
 }
 
+/// The config file, which is a part of the command line.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("`{}` is not valid TOML: {reason}", path.display())]
+    Toml { path: PathBuf, reason: String },
+    #[error("`{key}` in `{}` is not a flag of {of}", path.display())]
+    UnknownKey { path: PathBuf, key: String, of: String, nearest: Option<String> },
+    #[error("`{key}` in `{}` should be {expected}", path.display())]
+    Value { path: PathBuf, key: String, expected: &'static str },
+    #[error("`--{flag}` cannot be written as TOML: its value is not UTF-8")]
+    NotUtf8 { flag: String },
+}
+
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         SweepError::Compute(error).into()
@@ -400,6 +415,7 @@ impl Error {
             Error::Batch(_) => Kind::Usage,
             Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => Kind::No,
             Error::Gate(_) => Kind::FailedGate,
+            Error::Config(_) => Kind::Usage,
             Error::Choice(_) => Kind::Usage,
             Error::Adapter(AdapterError::LayerOutOfRange { .. } | AdapterError::UnknownStack { .. }) => Kind::Usage,
             Error::Sweep(SweepError::Interrupted) => Kind::Interrupted,
@@ -561,6 +577,9 @@ impl Error {
                 "with samples they are those of `lora-slim slim`, without those of `lora-slim cut`".into()
             }
             Error::Batch(BatchError::Name { .. }) => "rename it".into(),
+            Error::Config(ConfigError::UnknownKey { nearest: Some(nearest), .. }) => {
+                format!("did you mean `{nearest}`?")
+            }
             Error::Gate(GateError::Failed { .. }) => "nothing was written; the gate is yours to loosen".into(),
             Error::Choice(ChoiceError::NotAShare { .. }) => "write it as a number or in percent: `0.8`, `80%`".into(),
             Error::Choice(ChoiceError::NothingHeldOut { .. }) => {

@@ -8,6 +8,7 @@ mod bad_input;
 mod broken;
 mod choosing;
 mod commands;
+mod config_file;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
 mod export;

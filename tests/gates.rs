@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{ADAPTER, fixture, lora_slim, read_json, slim, stdout};
+use crate::support::{ADAPTER, copy_folder, fixture, lora_slim, read_json, slim, stdout};
 
 const FAILED_GATE: i32 = 6;
 const USAGE: i32 = 2;
@@ -116,6 +116,40 @@ fn a_cut_has_to_save_enough_in_every_form() {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{form:?}");
         assert!(stdout(run("50%").success()).contains("gate passed"));
         fs::remove_dir_all(folder.path().join("out")).unwrap();
+    }
+}
+
+/// One that fails is refused, not failed, and the others go on.
+#[test]
+fn a_batch_judges_each_adapter() {
+    let folder = TempDir::new().unwrap();
+    let original = fixture(ADAPTER);
+    copy_folder(&original, &folder.path().join("in/whole"));
+    let half = folder.path().join("in/half");
+    lora_slim().arg("cut").arg(&original).args(["--boundary", "3", "-o"]).arg(&half).assert().success();
+    let (base, samples) = (fixture("pico/llama-llama3-rope/base"), fixture("pico/samples.tokens.jsonl"));
+    let evaluate = ["--base", base.to_str().unwrap(), "--samples", samples.to_str().unwrap()];
+    for (out, more) in [("slimmed", &evaluate[..]), ("cut", &[])] {
+        let mut command = lora_slim();
+        command.current_dir(folder.path()).args([
+            "batch",
+            "in",
+            "-o",
+            out,
+            "--boundary",
+            "3",
+            "--require-saving",
+            "1%",
+        ]);
+        let assert = command.args(more).assert().code(FAILED_GATE);
+        assert!(stdout(assert).contains("`--require-saving 1%`, 0.00 % are saved"));
+        let left = |name: &str| folder.path().join(out).join(name).join("slim_report.json").is_file();
+        assert!(left("whole") && !left("half"));
+        let results = fs::read_to_string(folder.path().join(out).join("results.jsonl")).unwrap();
+        let records: Vec<Value> = results.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&records[0]["status"], &records[0]["exit_code"]), (&json!("refused"), &json!(FAILED_GATE)));
+        assert_eq!(records[0]["bytes_after"], records[0]["bytes_before"]);
+        assert_eq!(records[1]["status"], "done");
     }
 }
 

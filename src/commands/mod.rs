@@ -12,9 +12,11 @@ mod shell;
 mod slim;
 mod verify;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 
 use crate::cli::{Cli, Command};
+use crate::config_file;
 use crate::error::Result;
 
 /// Runs a command. `Ok(false)` is an answer of "no", which has its own exit code.
@@ -32,6 +34,12 @@ pub fn run(cli: Cli) -> Result<bool> {
         Command::Man => shell::man(),
         Command::Schema => shell::schema(),
     }
+}
+
+/// Prints the flags of a command line as a config file.
+pub fn print_config(words: &[OsString]) -> Result<bool> {
+    print(&config_file::of_command_line(words)?);
+    Ok(true)
 }
 
 /// Writes to stdout. A reader that went away (`| head`) is not an error.
