@@ -16,6 +16,7 @@ mod gates;
 mod generating;
 mod golden;
 mod metrics;
+mod pipelines;
 mod portable;
 mod probability;
 mod profiles;
