@@ -27,6 +27,15 @@ pub struct Cli {
     /// Print nothing but results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Take further flags from this file [default: lora-slim.toml in the working directory, if it is there]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "no_config")]
+    pub config: Option<PathBuf>,
+    /// Take no flags from a file
+    #[arg(long, global = true)]
+    pub no_config: bool,
+    /// Print the flags of the command as a config file, and do nothing else
+    #[arg(long, global = true)]
+    pub print_config: bool,
 }
 
 const EXIT_CODES: &str = "\
@@ -37,6 +46,7 @@ Exit codes:
   4    reading or writing failed: it may work later
   5    the answer is no: verify found a difference, check a contradiction or a runtime that does not load the adapter, or
        the adapter that `slim` should write does not help
+  6    a gate failed (--require-saving, --max-loss-increase, --min-samples): nothing was written
   70   a bug in lora-slim
   130  interrupted";
 
@@ -78,6 +88,9 @@ pub struct SlimArgs {
     /// Do everything but write OUT
     #[arg(long)]
     pub dry_run: bool,
+    /// Write one JSON object to stdout: the report that lies in OUT (schema: `lora-slim schema`)
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Show the loss at every boundary, write no adapter
@@ -189,6 +202,8 @@ pub struct EvaluateArgs {
     pub precision: PrecisionArg,
     #[command(flatten)]
     pub reduce: ReduceArgs,
+    #[command(flatten)]
+    pub gates: GateArgs,
     /// Write the result as a page for people too: one HTML file, which shows words of a few samples
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -204,6 +219,28 @@ pub struct ReduceArgs {
     /// Then store all floating tensors in this type
     #[arg(long, value_enum, value_name = "TYPE")]
     pub dtype: Option<FloatType>,
+}
+
+/// What must hold of the result: if it does not, nothing is written and the exit code is 6.
+#[derive(Debug, Args)]
+pub struct GateArgs {
+    /// Gate: the loss of what is written is at most this share above the whole adapter's, for example 0.005 or 0.5%; on
+    /// held-out samples if there are any
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    pub max_loss_increase: Option<String>,
+    /// Gate: at least N samples choose; held-out ones are not counted
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub min_samples: Option<u64>,
+    #[command(flatten)]
+    pub saving: SavingArgs,
+}
+
+/// The gate that needs no samples.
+#[derive(Debug, Args)]
+pub struct SavingArgs {
+    /// Gate: at least this share of the bytes of tensors is saved, for example 0.2 or 20%
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    pub require_saving: Option<String>,
 }
 
 /// For which runtimes the adapter is written.
@@ -282,6 +319,8 @@ pub struct CutArgs {
     pub reduce: ReduceArgs,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
+    #[command(flatten)]
+    pub saving: SavingArgs,
     /// With --format gguf or mlx: the base model, of which only the configuration is read [default: the adapter's
     /// base_model_name_or_path]
     #[arg(long)]
@@ -295,6 +334,9 @@ pub struct CutArgs {
     /// Replace OUT if it is an adapter folder
     #[arg(long)]
     pub force: bool,
+    /// Write one JSON object to stdout: the report that lies in OUT (schema: `lora-slim schema`)
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Show what an adapter is made of
@@ -332,6 +374,9 @@ pub struct VerifyArgs {
     /// 0.05 or 5%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub tolerance: Option<String>,
+    /// Write one JSON object to stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Find out which runtimes load an adapter as it was trained, and whether it is whole

@@ -34,6 +34,10 @@ pub enum Error {
     Metric(#[from] MetricError),
     #[error(transparent)]
     Batch(#[from] BatchError),
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 /// What a failure means for whoever started the program; see [`Kind::exit_code`].
@@ -46,7 +50,9 @@ pub enum Kind {
     /// Reading or writing failed; the same command may work later.
     Io,
     /// Everything worked, and the answer is no.
-    Gate,
+    No,
+    /// Everything worked, and a gate that the user set did not hold.
+    FailedGate,
     /// A bug in this program.
     Internal,
     /// Stopped by Ctrl-C or a termination signal.
@@ -55,8 +61,8 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, from what can be lived with to what has to be looked at first.
-    pub const BY_SEVERITY: [Kind; 6] =
-        [Kind::Gate, Kind::Usage, Kind::BadInput, Kind::Io, Kind::Internal, Kind::Interrupted];
+    pub const BY_SEVERITY: [Kind; 7] =
+        [Kind::No, Kind::FailedGate, Kind::Usage, Kind::BadInput, Kind::Io, Kind::Internal, Kind::Interrupted];
 
     pub fn severity(self) -> usize {
         Self::BY_SEVERITY.iter().position(|&kind| kind == self).unwrap_or(0)
@@ -68,7 +74,7 @@ impl Kind {
 
     /// Whether nothing went wrong, but the answer is no.
     pub fn is_refusal(self) -> bool {
-        self == Kind::Gate
+        matches!(self, Kind::No | Kind::FailedGate)
     }
 
     pub fn exit_code(self) -> u8 {
@@ -76,7 +82,8 @@ impl Kind {
             Kind::Usage => 2,
             Kind::BadInput => 3,
             Kind::Io => 4,
-            Kind::Gate => 5,
+            Kind::No => 5,
+            Kind::FailedGate => 6,
             Kind::Internal => 70,
             Kind::Interrupted => 130,
         }
@@ -346,6 +353,26 @@ pub enum BatchError {
     CannotBeDone { failed: usize, jobs: usize, kind: Kind },
 }
 
+/// What the user wants to hold of the result.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    #[error("{} failed: {}", if failed.len() == 1 { "a gate" } else { "gates" }, failed.join("; "))]
+    Failed { failed: Vec<String> },
+}
+
+/// The config file, which is a part of the command line.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("`{}` is not valid TOML: {reason}", path.display())]
+    Toml { path: PathBuf, reason: String },
+    #[error("`{key}` in `{}` is not a flag of {of}", path.display())]
+    UnknownKey { path: PathBuf, key: String, of: String, nearest: Option<String> },
+    #[error("`{key}` in `{}` should be {expected}", path.display())]
+    Value { path: PathBuf, key: String, expected: &'static str },
+    #[error("`--{flag}` cannot be written as TOML: its value is not UTF-8")]
+    NotUtf8 { flag: String },
+}
+
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         SweepError::Compute(error).into()
@@ -382,13 +409,15 @@ impl Error {
             Error::File(FileError::Write { .. }) => Kind::Io,
             Error::File(FileError::Json { .. } | FileError::LfsPointer { .. }) => Kind::BadInput,
             Error::File(_) => Kind::Usage,
-            Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => Kind::Gate,
             Error::Batch(BatchError::NotAllDone { kind, .. } | BatchError::CannotBeDone { kind, .. }) => *kind,
             Error::Batch(BatchError::Busy { .. }) => Kind::Io,
             Error::Batch(BatchError::NoAdapters { .. } | BatchError::Manifest { .. } | BatchError::Name { .. }) => {
                 Kind::BadInput
             }
             Error::Batch(_) => Kind::Usage,
+            Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => Kind::No,
+            Error::Gate(_) => Kind::FailedGate,
+            Error::Config(_) => Kind::Usage,
             Error::Choice(_) => Kind::Usage,
             Error::Adapter(AdapterError::LayerOutOfRange { .. } | AdapterError::UnknownStack { .. }) => Kind::Usage,
             Error::Sweep(SweepError::Interrupted) => Kind::Interrupted,
@@ -550,6 +579,10 @@ impl Error {
                 "with samples they are those of `lora-slim slim`, without those of `lora-slim cut`".into()
             }
             Error::Batch(BatchError::Name { .. }) => "rename it".into(),
+            Error::Config(ConfigError::UnknownKey { nearest: Some(nearest), .. }) => {
+                format!("did you mean `{nearest}`?")
+            }
+            Error::Gate(GateError::Failed { .. }) => "nothing was written; the gate is yours to loosen".into(),
             Error::Choice(ChoiceError::NotAShare { .. }) => "write it as a number or in percent: `0.8`, `80%`".into(),
             Error::Choice(ChoiceError::NothingHeldOut { .. }) => {
                 "give more samples, or others of their own with `--test FILE`".into()

@@ -26,6 +26,7 @@ pub mod batch;
 pub mod choice;
 pub mod cli;
 pub mod commands;
+pub mod config_file;
 pub mod device;
 pub mod error;
 pub mod files;

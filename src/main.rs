@@ -4,21 +4,30 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lora_slim::cli::Cli;
-use lora_slim::{Error, Kind, commands};
+use lora_slim::{Error, Kind, commands, config_file};
 
 fn main() -> ExitCode {
     share_processors();
     keep_freed_memory();
-    let cli = Cli::parse();
+    let line = match config_file::expand(std::env::args_os().collect()) {
+        Ok(line) => line,
+        Err(error) => return fail(&error),
+    };
+    let cli = Cli::try_parse_from(&line.words);
+    if let Some(file) = line.file.filter(|_| !cli.as_ref().is_ok_and(|cli| cli.quiet)) {
+        eprintln!("flags of `{}` are used", file.display());
+    }
+    let cli = cli.unwrap_or_else(|error| error.exit());
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(if cli.quiet { tracing::Level::ERROR } else { tracing::Level::WARN })
         .without_time()
         .with_target(false)
         .init();
-    match commands::run(cli) {
+    let done = if cli.print_config { commands::print_config(&line.words) } else { commands::run(cli) };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(Kind::Gate.exit_code()),
+        Ok(false) => ExitCode::from(Kind::No.exit_code()),
         Err(error) => fail(&error),
     }
 }

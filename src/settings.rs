@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::adapter::steps::{FloatType, Step};
 use crate::choice::{self, Rule};
-use crate::cli::{ChooseArg, EvaluateArgs, PrecisionArg, ReduceArgs, RuntimeArgs, VerifyArgs};
+use crate::cli::{ChooseArg, EvaluateArgs, GateArgs, PrecisionArg, ReduceArgs, RuntimeArgs, SavingArgs, VerifyArgs};
 use crate::device::DeviceName;
 use crate::error::{ChoiceError, Result, SweepError};
 use crate::kernel::{Arithmetic, Precision, Unit};
@@ -19,6 +19,17 @@ pub const DEFAULT_MEMORY: u64 = 4 << 30;
 pub struct Limits {
     pub max_layers: Option<usize>,
     pub max_bytes: Option<u64>,
+}
+
+/// What must hold of the result.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Gates {
+    /// The share of the bytes of tensors that is saved, at least.
+    pub saving: Option<f64>,
+    /// (loss(written) − loss(whole)) / loss(whole), at most.
+    pub loss_increase: Option<f64>,
+    /// The samples that choose, at least.
+    pub samples: Option<usize>,
 }
 
 /// Where samples come from that have no part in the choice.
@@ -111,6 +122,23 @@ pub fn held_out(args: &EvaluateArgs) -> Result<Option<HeldOutFrom>> {
         (None, Some(path)) => Some(HeldOutFrom::File(path.clone())),
         (None, None) => None,
     })
+}
+
+/// The gates, from the flags.
+pub fn gates(args: &GateArgs) -> Result<Gates> {
+    let loss_increase = args.max_loss_increase.as_deref();
+    Ok(Gates {
+        loss_increase: loss_increase.map(|given| share("--max-loss-increase", given, 0.0)).transpose()?,
+        samples: args.min_samples.map(|least| least.try_into().unwrap_or(usize::MAX)),
+        ..saving_gate(&args.saving)?
+    })
+}
+
+/// The gate of a cut, from the flags.
+pub fn saving_gate(args: &SavingArgs) -> Result<Gates> {
+    let saving = args.require_saving.as_deref();
+    let saving = saving.map(|given| share("--require-saving", given, 0.0)).transpose()?;
+    Ok(Gates { saving, ..Gates::default() })
 }
 
 /// What is done with a cut adapter, in this order: wide numbers first and narrow ones last, so that each is rounded once; zeros

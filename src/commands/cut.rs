@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::print;
+use super::{print, print_json, say};
 use crate::adapter::export::Form;
 use crate::adapter::steps::Step;
 use crate::adapter::{Adapter, Boundary, Cut};
@@ -14,26 +14,27 @@ use crate::runtimes::wanted::Wanted;
 use crate::{files, pipeline, settings};
 
 pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
-    let (format, path) = (args.runtime.format, args.output.clone());
+    let (format, path, json) = (args.runtime.format, args.output.clone(), args.json);
     let report = write(args)?;
-    if !quiet && let Some(output) = &report.output {
-        print(&format!(
-            "{}{}\nwritten to {}\n{}",
-            text::steps::table(&report),
-            text::size(&report, output),
-            path.display(),
-            text::runtimes::written(&report.runtimes, format, &path)
-        ));
+    if json {
+        print_json(&report);
+    } else if let Some(output) = report.output.as_ref().filter(|_| !quiet) {
+        let (steps, size) = (text::steps::table(&report), text::size(&report, output));
+        print(&format!("{steps}{size}\n{}", text::gates(&report.gates)));
     }
+    report.check_gates()?;
+    let loads = text::runtimes::written(&report.runtimes, format, &path);
+    say(&format!("written to {}\n{loads}", path.display()), json, quiet);
     Ok(true)
 }
 
-/// Cuts, and writes what is left. Gives back the report as it lies there.
+/// Cuts, and writes what is left, unless a gate fails. Gives back the report, as it lies there if it was written.
 pub fn write(args: CutArgs) -> Result<Report> {
     let path = base::find(&args.adapter, None)?;
     let format = args.runtime.format;
     format.check_folder_name(&args.output)?;
     files::check_output(&args.output, &[&path], args.force)?;
+    let gates = settings::saving_gate(&args.saving)?;
     let adapter = Adapter::open(&path, args.stack.as_deref())?;
     let layers: BTreeSet<usize> = match (args.boundary, args.keep_layers) {
         (Some(Boundary::Below(boundary)), _) => (0..boundary).collect(),
@@ -50,5 +51,5 @@ pub fn write(args: CutArgs) -> Result<Report> {
     let cut = Cut::new(&adapter, &layers)?.scaled(args.scale)?;
     let form = Form::new(format, || pipeline::find_base(args.base.as_deref(), &adapter))?;
     form.check(&adapter, steps.contains(&Step::Portable))?;
-    pipeline::write_cut(&args.adapter, &adapter, &cut, &steps, &form, &args.output)
+    pipeline::write_cut(&args.adapter, &adapter, &cut, &steps, &form, &gates, &args.output)
 }

@@ -12,9 +12,11 @@ mod shell;
 mod slim;
 mod verify;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 
 use crate::cli::{Cli, Command};
+use crate::config_file;
 use crate::error::Result;
 
 /// Runs a command. `Ok(false)` is an answer of "no", which has its own exit code.
@@ -34,6 +36,12 @@ pub fn run(cli: Cli) -> Result<bool> {
     }
 }
 
+/// Prints the flags of a command line as a config file.
+pub fn print_config(words: &[OsString]) -> Result<bool> {
+    print(&config_file::of_command_line(words)?);
+    Ok(true)
+}
+
 /// Writes to stdout. A reader that went away (`| head`) is not an error.
 fn print(text: &str) {
     let mut out = io::stdout().lock();
@@ -45,6 +53,22 @@ fn print_line(value: &impl serde::Serialize) {
     match serde_json::to_string(value) {
         Ok(text) => print(&(text + "\n")),
         Err(error) => tracing::error!("cannot write JSON: {error}"),
+    }
+}
+
+/// Talk goes to stderr, beside what a program may read on stdout.
+fn tell(text: &str, quiet: bool) {
+    if !quiet {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// What is there to read where nobody asked for JSON, and talk where somebody did.
+fn say(text: &str, json: bool, quiet: bool) {
+    match json {
+        true => tell(text, quiet),
+        false if !quiet => print(text),
+        false => {}
     }
 }
 

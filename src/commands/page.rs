@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::print;
+use super::tell;
 use crate::base;
 use crate::cli::EvaluateArgs;
 use crate::error::Result;
@@ -34,9 +34,7 @@ impl Page {
         files::check_apart(file.target(), &[evaluation.base.path()])?;
         let told = format!("report in {}\n", file.target().display());
         file.publish(html::page(&evaluation.report).as_bytes())?;
-        if !quiet {
-            print(&told);
-        }
+        tell(&told, quiet);
         Ok(())
     }
 }

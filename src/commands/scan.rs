@@ -15,6 +15,7 @@ pub fn run(args: ScanArgs, quiet: bool) -> Result<bool> {
     } else {
         print(&text::report(&evaluation.report));
     }
-    page.write(&evaluation, quiet || args.json)?;
+    page.write(&evaluation, quiet)?;
+    evaluation.report.check_gates()?;
     Ok(true)
 }

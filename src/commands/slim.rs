@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::page::Page;
-use super::{evaluate, print};
+use super::{evaluate, print, print_json, say};
 use crate::adapter::Adapter;
 use crate::adapter::export::{Form, Format};
 use crate::adapter::steps::Step;
@@ -17,24 +17,24 @@ use crate::{files, pipeline, settings};
 
 pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
-    let dry_run = args.dry_run;
+    let (dry_run, json) = (args.dry_run, args.json);
     let plan = Plan::new(args)?;
     let evaluation = evaluate::run(&plan.request, quiet)?;
-    if !quiet {
+    if !quiet && !json {
         print(&text::report(&evaluation.report));
     }
     // Before anything is refused: it tells why.
     page.write(&evaluation, quiet)?;
-    plan.check(&evaluation)?;
-    if dry_run {
-        return Ok(true);
+    let checked = plan.check(&evaluation);
+    let written = if checked.is_ok() && !dry_run { Some(plan.write(&evaluation)?) } else { None };
+    if json {
+        print_json(written.as_ref().unwrap_or(&evaluation.report.without_texts()));
     }
-    let written = plan.write(&evaluation)?;
-    if !quiet {
+    if let Some(written) = &written {
         let loads = text::runtimes::written(&written.runtimes, plan.form.format(), &plan.output);
-        print(&format!("written to {}\n{loads}", plan.output.display()));
+        say(&format!("written to {}\n{loads}", plan.output.display()), json, quiet);
     }
-    Ok(true)
+    checked.map(|()| true)
 }
 
 /// What `slim` is asked for, looked over before the long run: what cannot be written should not be found out at its end.
@@ -64,10 +64,10 @@ impl Plan {
         pipeline::find_base(self.request.base.as_deref(), &Adapter::open(&self.adapter, None)?)
     }
 
-    /// Whether there is anything to write.
+    /// Whether there is anything to write, and all gates hold.
     pub fn check(&self, evaluation: &Evaluation) -> Result<()> {
         if evaluation.choice.boundary > 0 {
-            return Ok(());
+            return evaluation.report.check_gates();
         }
         if let Some(boundary) = self.request.choice.boundary {
             let lowest = evaluation.adapter.layers().first().copied().unwrap_or(0);

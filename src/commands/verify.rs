@@ -1,52 +1,92 @@
 //! `lora-slim verify`: the proof that a cut is only a cut.
 
-use super::print;
+use serde::Serialize;
+
+use super::{print, print_json};
 use crate::adapter::steps::change;
 use crate::adapter::{Adapter, Allowed, compare, kept_layers};
 use crate::cli::VerifyArgs;
 use crate::error::Result;
-use crate::report::text;
+use crate::report::{DeltaChange, text};
 use crate::settings;
+
+/// What `--json` writes.
+#[derive(Serialize)]
+struct Verification {
+    verified: bool,
+    /// One sentence each; empty where it is verified.
+    differences: Vec<String>,
+    /// The layers that do something, lowest first.
+    kept_layers: Vec<usize>,
+    /// The layers that have nothing but zeros.
+    zero_layers: Vec<usize>,
+    tensors_before: usize,
+    tensors_after: usize,
+    /// With `--tolerance`: how far ΔW is from the original's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<DeltaChange>,
+}
 
 pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
     let allowed = Allowed { any_layers: args.any_layers, tolerance: settings::tolerance(&args)? };
     let original = Adapter::open(&args.original, None)?.scaled(args.scale)?;
     let slimmed = Adapter::open(&args.slimmed, Some(&original.stack))?;
     let differences = compare(&original, &slimmed, allowed)?;
-    if differences.is_empty() {
-        if !quiet {
-            let kept = kept_layers(&original, &slimmed)?;
-            let zeros: Vec<usize> = slimmed.layers().difference(&kept).copied().collect();
-            let zeros = if zeros.is_empty() { String::new() } else { format!(", zeros in {}", text::ranges(&zeros)) };
-            let kept: Vec<usize> = kept.into_iter().collect();
-            let found = match allowed.tolerance {
-                None => "byte for byte as in the original".into(),
-                Some(_) => most_changed(&original, &slimmed)?,
-            };
-            print(&format!(
-                "verified: {} of {} tensors, layers {}{zeros}, {found}; the configuration names exactly their modules\n",
-                slimmed.tensors().count(),
-                original.tensors().count(),
-                text::ranges(&kept)
-            ));
-        }
-        return Ok(true);
+    let verified = differences.is_empty();
+    if args.json {
+        let differences = differences.iter().map(ToString::to_string).collect();
+        print_json(&describe(&original, &slimmed, differences, allowed)?);
+    } else if !verified {
+        differences.iter().for_each(|difference| print(&format!("{difference}\n")));
+    } else if !quiet {
+        print(&render(&describe(&original, &slimmed, Vec::new(), allowed)?, allowed));
     }
-    for difference in &differences {
-        print(&format!("{difference}\n"));
-    }
-    Ok(false)
+    Ok(verified)
 }
 
-fn most_changed(original: &Adapter, slimmed: &Adapter) -> Result<String> {
-    let changes = change::changes(original, slimmed)?;
-    let (all, largest) = (change::relative(&changes), change::largest(&changes));
-    Ok(largest.map_or("within the tolerance".into(), |largest| {
-        format!(
+fn describe(original: &Adapter, slimmed: &Adapter, differences: Vec<String>, allowed: Allowed) -> Result<Verification> {
+    let kept = kept_layers(original, slimmed)?;
+    let verified = differences.is_empty();
+    let change = if verified && allowed.tolerance.is_some() { most_changed(original, slimmed)? } else { None };
+    Ok(Verification {
+        verified,
+        differences,
+        zero_layers: slimmed.layers().difference(&kept).copied().collect(),
+        kept_layers: kept.into_iter().collect(),
+        tensors_before: original.tensors().count(),
+        tensors_after: slimmed.tensors().count(),
+        change,
+    })
+}
+
+fn render(found: &Verification, allowed: Allowed) -> String {
+    let zeros = match &found.zero_layers[..] {
+        [] => String::new(),
+        zeros => format!(", zeros in {}", text::ranges(zeros)),
+    };
+    let how = match (&found.change, allowed.tolerance) {
+        (_, None) => "byte for byte as in the original".into(),
+        (None, Some(_)) => "within the tolerance".into(),
+        (Some(change), Some(_)) => format!(
             "ΔW changed by {} of its norm in all and by at most {} in one module (`{}`)",
-            text::steps::percent(all),
-            text::steps::percent(largest.relative()),
-            largest.module
-        )
+            text::steps::percent(change.relative),
+            text::steps::percent(change.largest),
+            change.largest_module
+        ),
+    };
+    format!(
+        "verified: {} of {} tensors, layers {}{zeros}, {how}; the configuration names exactly their modules\n",
+        found.tensors_after,
+        found.tensors_before,
+        text::ranges(&found.kept_layers)
+    )
+}
+
+fn most_changed(original: &Adapter, slimmed: &Adapter) -> Result<Option<DeltaChange>> {
+    let changes = change::changes(original, slimmed)?;
+    Ok(change::largest(&changes).map(|largest| DeltaChange {
+        relative: change::relative(&changes),
+        largest: largest.relative(),
+        largest_module: largest.module.clone(),
     }))
 }

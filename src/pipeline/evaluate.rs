@@ -252,6 +252,7 @@ impl<'a> Subject<'a> {
             changed: describe::changed(choosing, &curve, &found.written.scores),
             ..Report::of(describe::adapter(&request.adapter, adapter)?)
         };
+        let report = report.gated(&request.gates);
         let (adapter, base) = (adapter.clone(), self.base.path.clone());
         Ok(Evaluation { adapter, base, curve, choice, report, written, chain: made.chain })
     }

@@ -64,6 +64,7 @@ pub struct Request {
     /// How generated answers are scored, if at all.
     pub scoring: Option<settings::Scoring>,
     pub limits: settings::Limits,
+    pub gates: settings::Gates,
     /// What is done with the cut adapter.
     pub steps: Vec<Step>,
     pub arithmetic: Arithmetic,

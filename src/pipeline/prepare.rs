@@ -44,6 +44,7 @@ pub fn prepare(request: &Request, ends: &Ends, base: &Base) -> Result<Inputs> {
         Some(HeldOutFrom::File(path)) => Some((samples::read::read(path, &request.read)?, path)),
     };
     let text = find_text(request, ends, base, raws.iter().chain(held_out.iter().flat_map(|(raws, _)| raws)))?;
+    request.gates.check_samples(raws.len())?;
     let choosing = encode(request, ends, text.as_deref(), raws, &request.samples)?;
     let held_out = held_out.map(|(raws, path)| encode(request, ends, text.as_deref(), raws, path)).transpose()?;
     if let Some(held_out) = &held_out {

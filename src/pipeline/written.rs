@@ -16,6 +16,7 @@ use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
 use crate::runtimes::facts::Subject;
 use crate::runtimes::{self, RUNTIMES, Verdict};
+use crate::settings::Gates;
 use crate::sweep::{Profile, Watch};
 
 /// What is written of an adapter.
@@ -69,20 +70,23 @@ pub fn make(
     Ok(Made { output: Some(output), chain: Some(chain), steps })
 }
 
-/// Writes a cut that was not evaluated, after `steps`, in a form, and the report of it.
+/// Writes a cut that was not evaluated, after `steps`, in a form, and the report of it. Where a gate does not hold, the report says
+/// so and nothing is written.
 pub fn write_cut(
     name: &str,
     adapter: &Adapter,
     cut: &Cut,
     steps: &[Step],
     form: &Form,
+    gates: &Gates,
     output: &Path,
 ) -> Result<Report> {
     if steps.is_empty() && matches!(form, Form::Peft) {
-        return copy_cut(name, adapter, cut, output);
+        return copy_cut(name, adapter, cut, gates, output);
     }
     if steps.is_empty() {
-        return write(cut, &report_of_cut(name, adapter, cut)?, form, output);
+        let report = report_of_cut(name, adapter, cut)?.gated(gates);
+        return if report.check_gates().is_ok() { write(cut, &report, form, output) } else { Ok(report) };
     }
     let chain = Chain::make(adapter, cut, steps)?;
     let last = Cut::whole(chain.last())?;
@@ -91,15 +95,22 @@ pub fn write_cut(
     if let Some(output) = &mut report.output {
         (output.tensors_after, output.bytes_after) = last.kept_size();
     }
+    let report = report.gated(gates);
+    if report.check_gates().is_err() {
+        return Ok(report);
+    }
     write(&last, &report, form, output).map_err(|error| error.about(&adapter.path))
 }
 
 /// The input is hashed while it is copied: one takes about as long as the other.
-fn copy_cut(name: &str, adapter: &Adapter, cut: &Cut, output: &Path) -> Result<Report> {
+fn copy_cut(name: &str, adapter: &Adapter, cut: &Cut, gates: &Gates, output: &Path) -> Result<Report> {
     let staging = files::Staging::beside(output)?;
     let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(&staging));
     written?;
-    let mut report = report?;
+    let mut report = report?.gated(gates);
+    if report.check_gates().is_err() {
+        return Ok(report);
+    }
     report.runtimes = runtimes_of(&staging, &report, cut.stack())?;
     staging.json(crate::report::REPORT_NAME, &report)?;
     staging.publish()?;

@@ -6,6 +6,7 @@
 pub mod alternatives;
 pub mod batch;
 pub mod changed;
+mod gates;
 pub mod html;
 pub mod metrics;
 mod steps;
@@ -17,6 +18,7 @@ use serde::Serialize;
 
 pub use alternatives::{Alternative, ScaleChoice};
 pub use changed::ChangedSample;
+pub use gates::{Gate, GateVerdict};
 pub use metrics::TaskMetrics;
 pub use steps::{DeltaChange, PortableSummary, RankSummary, StepDone, StepLosses, Zeros};
 pub use subset::SubsetChoice;
@@ -83,6 +85,9 @@ pub struct Report {
     /// What was done with the cut adapter, step by step, the cut itself first; absent without `--rank` and `--dtype`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub steps: Vec<StepDone>,
+    /// What was asked of the result, and whether it holds; absent where nothing was.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub gates: Vec<GateVerdict>,
     /// What runtimes make of the adapter that was written; absent where none was.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub runtimes: Vec<Verdict>,
@@ -118,6 +123,7 @@ impl Report {
             metrics: None,
             output: None,
             steps: Vec::new(),
+            gates: Vec::new(),
             runtimes: Vec::new(),
             layers: Vec::new(),
             changed: Vec::new(),

@@ -13,7 +13,7 @@ use crate::cli::CutArgs;
 use crate::commands::{cut, progress};
 use crate::error::{Result, SweepError};
 use crate::report::Report;
-use crate::report::batch::Record;
+use crate::report::batch::{Found, Record};
 
 /// A task, and the flags of `cut`.
 pub type Given<'a> = (Task<'a>, Box<CutArgs>);
@@ -52,6 +52,10 @@ impl Run<'_> {
             self.hashes.learn(folder.join(&file.name), file.sha256.as_deref());
         }
         let stamp = task.stamp(&self.hashes);
-        self.add(Record::done(&task.job.name, &task.job.adapter, &report, stamp))
+        let (name, adapter) = (&task.job.name, &task.job.adapter);
+        self.add(match report.check_gates() {
+            Ok(()) => Record::done(name, adapter, &report, stamp),
+            Err(error) => Record { found: Some(Found::of(&report)), ..Record::failed(name, adapter, &error, stamp) },
+        })
     }
 }

@@ -8,6 +8,7 @@ mod bars;
 mod boundaries;
 mod curve;
 mod element;
+mod gates;
 pub mod index;
 mod inputs;
 mod layers;
@@ -33,6 +34,7 @@ pub const BEGINNING: &str = "<!doctype html><!-- lora-slim report -->";
 /// The parts of the page in their order. Each is left out where the report has nothing for it.
 const SECTIONS: &[fn(&Report) -> Option<Element>] = &[
     summary::section,
+    gates::section,
     curve::section,
     probability::section,
     trust::section,

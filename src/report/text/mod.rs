@@ -10,7 +10,7 @@ pub mod subset;
 
 use std::fmt::Write;
 
-use super::{CurvePoint, HeldOut, Output, Report};
+use super::{CurvePoint, GateVerdict, HeldOut, Output, Report};
 use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::percent;
 use crate::choice::stability::Share;
@@ -85,7 +85,13 @@ pub fn report(report: &Report) -> String {
     if let Some(output) = &report.output {
         let _ = writeln!(text, "{}", size(report, output));
     }
-    text + &alternatives::table(&report.alternatives)
+    text + &gates(&report.gates) + &alternatives::table(&report.alternatives)
+}
+
+/// A line for each gate.
+pub fn gates(verdicts: &[GateVerdict]) -> String {
+    let line = |gate: &GateVerdict| format!("gate {}: {gate}\n", if gate.passed { "passed" } else { "FAILED" });
+    verdicts.iter().map(line).collect()
 }
 
 /// How many answer tokens would be decoded greedily, and how many whole answers.

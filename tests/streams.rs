@@ -1,0 +1,111 @@
+//! What a program reads is on stdout, and all of it; talk is on stderr, and `--quiet` ends it.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{ADAPTER, fixture, lora_slim, read_json};
+
+/// Every command that has `--json`, as it is run on the fixtures.
+fn commands(folder: &Path) -> Vec<Vec<String>> {
+    let path = |name: &str| fixture(name).display().to_string();
+    let adapter = path(ADAPTER);
+    let (base, samples) = (path("pico/llama-llama3-rope/base"), path("pico/text/prompt_completion.jsonl"));
+    let evaluate = ["--base", &base, "--samples", &samples, "--boundary", "3"];
+    let done = folder.join("done").display().to_string();
+    lora_slim().args(["cut", &adapter, "--boundary", "3", "-o", &done]).assert().success();
+    let of = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+    vec![
+        of(&[&["slim", &adapter, "-o", "slimmed", "--report", "slim.html"], &evaluate[..]].concat()),
+        of(&[&["slim", &adapter, "-o", "never", "--dry-run"], &evaluate[..]].concat()),
+        of(&[&["scan", &adapter, "--report", "scan.html"], &evaluate[..]].concat()),
+        of(&["cut", &adapter, "--boundary", "2", "-o", "cut"]),
+        of(&["cut", &adapter, "--boundary", "2", "--rank", "2", "-o", "reduced"]),
+        of(&["inspect", &adapter]),
+        of(&["check", &adapter]),
+        of(&["verify", &adapter, &done]),
+        of(&["verify", &adapter, &done, "--tolerance", "1%"]),
+    ]
+}
+
+#[test]
+fn stdout_is_one_json_object() {
+    let folder = TempDir::new().unwrap();
+    for words in commands(folder.path()) {
+        let output = lora_slim().current_dir(folder.path()).args(&words).arg("--json").assert().success();
+        let output = output.get_output();
+        let parsed: Result<Value, _> = serde_json::from_slice(&output.stdout);
+        assert!(parsed.is_ok_and(|value| value.is_object()), "{words:?}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    // The commands that have the flag are those that were run.
+    let mut cli = <lora_slim::cli::Cli as clap::CommandFactory>::command();
+    cli.build();
+    let has_json = |command: &&clap::Command| command.get_arguments().any(|arg| arg.get_long() == Some("json"));
+    let known: Vec<&str> = cli
+        .get_subcommands()
+        .filter(has_json)
+        .map(|command| command.get_name())
+        .filter(|name| *name != "batch")
+        .collect();
+    let run = commands(TempDir::new().unwrap().path());
+    assert!(known.iter().all(|name| run.iter().any(|words| words[0] == *name)), "{known:?}");
+}
+
+#[test]
+fn the_json_of_slim_and_cut_is_what_lies_there() {
+    let folder = TempDir::new().unwrap();
+    for (place, output) in [(0, "slimmed"), (3, "cut"), (4, "reduced")] {
+        let words = commands(TempDir::new().unwrap().path()).remove(place);
+        let assert = lora_slim().current_dir(folder.path()).args(&words).arg("--json").assert().success();
+        let printed: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+        assert_eq!(printed, read_json(&folder.path().join(output).join("slim_report.json")));
+        let talk = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(talk.contains(&format!("written to {output}")), "{talk}");
+    }
+    // The page has words of samples, stdout has none.
+    let words = commands(TempDir::new().unwrap().path()).remove(1);
+    let assert = lora_slim().current_dir(folder.path()).args(&words).args(["--json", "--report", "p.html"]).assert();
+    let printed: Value = serde_json::from_slice(&assert.success().get_output().stdout).unwrap();
+    assert!(printed["changed"].as_array().unwrap().iter().all(|sample| sample.get("prompt").is_none()));
+}
+
+#[test]
+fn quiet_leaves_results_and_errors() {
+    let folder = TempDir::new().unwrap();
+    for words in commands(folder.path()) {
+        let assert = lora_slim().current_dir(folder.path()).args(&words).arg("--quiet").assert().success();
+        let output = assert.get_output();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words:?}");
+        // The result of these is a folder, or a yes.
+        if ["slim", "cut", "verify"].contains(&words[0].as_str()) {
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{words:?}");
+        } else {
+            assert!(!output.stdout.is_empty(), "{words:?}");
+        }
+    }
+    let assert =
+        lora_slim().args(["cut", "no-such-adapter", "--boundary", "2", "-o", "out", "--quiet"]).assert().code(3);
+    assert!(String::from_utf8_lossy(&assert.get_output().stderr).starts_with("error: "));
+}
+
+#[test]
+fn verify_says_what_it_found() {
+    let folder = TempDir::new().unwrap();
+    let adapter = fixture(ADAPTER);
+    let out = folder.path().join("out");
+    lora_slim().arg("cut").arg(&adapter).args(["--keep-layers", "0,2", "-o"]).arg(&out).assert().success();
+    let verify = |more: &[&str], code: i32| -> Value {
+        let assert = lora_slim().arg("verify").arg(&adapter).arg(&out).arg("--json").args(more).assert().code(code);
+        serde_json::from_slice(&assert.get_output().stdout).unwrap()
+    };
+    let found = verify(&[], 5);
+    assert_eq!(found["verified"], false);
+    assert!(found["differences"][0].as_str().unwrap().contains("layer 2 is kept"), "{found}");
+    let found = verify(&["--any-layers"], 0);
+    assert_eq!((&found["verified"], &found["kept_layers"]), (&true.into(), &serde_json::json!([0, 2])));
+    fs::remove_dir_all(&out).unwrap();
+    lora_slim().arg("cut").arg(&adapter).args(["--rank", "2", "-o"]).arg(&out).assert().success();
+    assert!(verify(&["--tolerance", "0.9"], 0)["change"]["largest"].as_f64().unwrap() > 0.0);
+}
