@@ -55,7 +55,10 @@ impl Results {
         for record in self.records.values_mut() {
             record.removed = !names.contains(record.name.as_str());
         }
-        let mine = self.records.values().filter(|record| self.partition.has(&record.name));
+        // A part may have a manifest of its own, and leaves out what it knows of others only.
+        let own: BTreeSet<String> = read_file(&self.path)?.into_iter().map(|record| record.name).collect();
+        let is_own = |name: &str| names.contains(name) || own.contains(name);
+        let mine = self.records.values().filter(|record| self.partition.has(&record.name) && is_own(&record.name));
         let lines: Vec<u8> = mine.flat_map(line).collect();
         NewFile::beside(&self.path, MARK, true)?.publish(&lines)?;
         // Other parts may have gone on since this one began.
@@ -112,14 +115,15 @@ pub fn read(folder: &Path, partition: Partition) -> Result<BTreeMap<String, Reco
     files.sort_by_key(|name| (is_ours(name), name.clone()));
     let mut records = BTreeMap::new();
     for name in files {
-        let path = folder.join(name);
-        let text = fs::read_to_string(&path).map_err(FileError::read(&path))?;
-        // The last line may be one that another process is writing.
-        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-            let record: Record =
-                serde_json::from_str(line).map_err(|source| FileError::Json { path: path.clone(), source })?;
-            records.insert(record.name.clone(), record);
-        }
+        records.extend(read_file(&folder.join(name))?.into_iter().map(|record| (record.name.clone(), record)));
     }
     Ok(records)
+}
+
+/// The records of a file, of whose last line there may be only the beginning: another process is writing it.
+fn read_file(path: &Path) -> Result<Vec<Record>> {
+    let text = fs::read_to_string(path).map_err(FileError::read(path))?;
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let parse = |line| serde_json::from_str(line).map_err(|source| FileError::Json { path: path.into(), source });
+    Ok(whole.map(parse).collect::<std::result::Result<_, _>>()?)
 }
