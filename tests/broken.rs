@@ -31,7 +31,11 @@ fn read_tensors(path: &Path) -> Tensors {
 }
 
 fn mutated(folder: &Path, mutate: Mutation) {
-    copy_folder(&fixture(ADAPTER), folder);
+    mutated_of(ADAPTER, folder, mutate);
+}
+
+fn mutated_of(adapter: &str, folder: &Path, mutate: Mutation) {
+    copy_folder(&fixture(adapter), folder);
     let (weights, config) = (folder.join("adapter_model.safetensors"), folder.join("adapter_config.json"));
     let (mut tensors, mut raw) = (read_tensors(&weights), read_json(&config));
     mutate(&mut tensors, &mut raw);
@@ -208,6 +212,44 @@ fn a_broken_adapter_is_told_what_is_wrong() {
         said(check(folder.path(), &[]), check_code, checked);
         said(lora_slim().arg("verify").arg(fixture(ADAPTER)).arg(folder.path()).assert(), verify_code, verified);
     }
+}
+
+/// What `verify` says, which is not that all is well.
+fn differences(original: &Path, changed: &Path, more: &[&str]) -> String {
+    stdout(lora_slim().arg("verify").arg(original).arg(changed).args(more).assert().code(5))
+}
+
+/// A pair of zeros is nothing only where it is all that its module has.
+#[test]
+fn what_stands_beside_zeros_is_compared() {
+    fn zero_and_grow(tensors: &mut Tensors) {
+        for (name, (_, values)) in tensors.iter_mut().filter(|(name, _)| name.contains(".layers.3.")) {
+            match () {
+                () if name.ends_with("lora_B.weight") => values.fill(0.0),
+                () if name.ends_with("lora_A.weight") => {}
+                () => values.iter_mut().for_each(|value| *value = *value * 100.0 + 1.0),
+            }
+        }
+    }
+    for (kind, beside) in [
+        ("kinds/dora", "down_proj.lora_magnitude_vector"),
+        ("kinds/lora-bias", "q_proj.lora_B.bias"),
+        ("kinds/bias-lora-only", "q_proj.base_layer.bias"),
+    ] {
+        let folder = TempDir::new().unwrap();
+        mutated_of(kind, folder.path(), |tensors, _| zero_and_grow(tensors));
+        for more in [&[][..], &["--tolerance", "0.9"], &["--any-layers"]] {
+            let text = differences(&fixture(kind), folder.path(), more);
+            assert!(text.contains(beside), "{kind}: {text}");
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    mutated(folder.path(), |tensors, _| {
+        for (name, (_, values)) in tensors.iter_mut().filter(|(name, _)| name.contains(".layers.5.")) {
+            values.fill(if name.ends_with("lora_B.weight") { 0.0 } else { f32::NAN });
+        }
+    });
+    assert!(differences(&fixture(ADAPTER), folder.path(), &[]).contains("layers.5."), "zeros times NaN are no zeros");
 }
 
 #[test]

@@ -129,15 +129,29 @@ impl<'a> Matched<'a> {
     }
 }
 
-/// The modules whose change is nothing, because their second factor holds only zeros.
+/// The modules whose change is nothing: pairs whose second factor holds only zeros, with nothing beside them that counts without it,
+/// such as a magnitude or a bias.
 fn zeros(adapter: &Adapter) -> Result<BTreeSet<String>> {
-    let mut modules = BTreeSet::new();
+    let mut zeros = BTreeSet::new();
     for tensor in adapter.tensors().filter(|tensor| matches!(tensor.key.part, Part::LoraB | Part::EmbeddingB)) {
         if adapter.weights.bytes(tensor.name)?.iter().all(|&byte| byte == 0) {
-            modules.insert(tensor.key.module);
+            zeros.insert(tensor.key.module);
         }
     }
-    Ok(modules)
+    for tensor in adapter.tensors() {
+        let adds_nothing = match tensor.key.part {
+            Part::LoraB | Part::EmbeddingB => true,
+            // Zeros times what is not finite are no zeros.
+            Part::LoraA | Part::EmbeddingA | Part::Factor("lora_E") => {
+                !zeros.contains(&tensor.key.module) || adapter.weights.load_finite(tensor.name).is_ok()
+            }
+            _ => false,
+        };
+        if !adds_nothing {
+            zeros.remove(&tensor.key.module);
+        }
+    }
+    Ok(zeros)
 }
 
 /// The layers of which `slimmed` has more than zeros.
