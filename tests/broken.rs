@@ -253,6 +253,14 @@ fn what_stands_beside_zeros_is_compared() {
 }
 
 #[test]
+fn what_is_not_a_number_is_not_within_a_tolerance() {
+    let folder = TempDir::new().unwrap();
+    mutated(folder.path(), |_, config| config["lora_alpha"] = json!(1e300));
+    let text = differences(&fixture(ADAPTER), folder.path(), &["--tolerance", "0.9"]);
+    assert!(text.contains("the ΔW of `model.layers.0.mlp.down_proj` differs"), "{text}");
+}
+
+#[test]
 fn a_base_model_tells_layers_and_shapes() {
     let base = fixture("pico/llama-llama3-rope/base");
     let with = |base: &Path| check(&fixture(ADAPTER), &["--base", base.to_str().unwrap()]);

@@ -257,7 +257,8 @@ fn compare_values(matched: &Matched, tolerance: f64) -> Result<Vec<Difference>> 
     let Matched { original, slimmed, zeros, nothing, .. } = matched;
     let changes = change::changes(original, slimmed)?;
     let pairs: BTreeSet<&str> = changes.iter().map(|change| change.module.as_str()).collect();
-    let moved = changes.iter().filter(|change| change.relative() > tolerance && !zeros.contains(&change.module));
+    let is_beyond = |relative: f64| relative.is_nan() || relative > tolerance;
+    let moved = changes.iter().filter(|change| is_beyond(change.relative()) && !zeros.contains(&change.module));
     let moved = moved.map(|change| Difference::Delta { module: change.module.clone(), relative: change.relative() });
     let mut differences: Vec<Difference> = moved.collect();
     for (tensor, name_in_slimmed) in matched.pairs() {
@@ -272,7 +273,7 @@ fn compare_values(matched: &Matched, tolerance: f64) -> Result<Vec<Difference>> 
             continue;
         }
         let relative = distance_of_values(matched, &tensor, name_in_slimmed)?;
-        if relative > tolerance {
+        if is_beyond(relative) {
             differences.push(Difference::Values { name, relative });
         }
     }
