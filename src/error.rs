@@ -158,6 +158,8 @@ pub enum AdapterError {
     Empty { path: PathBuf },
     #[error("module `{module}` in `{}` has {present} without {absent}", path.display())]
     HalfAPair { path: PathBuf, module: String, present: &'static str, absent: &'static str },
+    #[error("the tensors `{one}` and `{other}` of `{}` are the same factor of one module", path.display())]
+    SamePart { path: PathBuf, one: String, other: String },
     #[error("module `{module}` in `{}` has rank {actual} in its tensors but {expected} in adapter_config.json", path.display())]
     Rank { path: PathBuf, module: String, expected: usize, actual: usize },
     #[error("tensor `{tensor}` in `{}` does not fit the other factors of module `{module}`", path.display())]
@@ -444,6 +446,9 @@ impl Error {
             }
             Error::Adapter(AdapterError::SeveralStacks { .. }) => "name the one to cut with `--stack`".into(),
             Error::Adapter(AdapterError::CannotReduce { .. }) => {
+            Error::Adapter(AdapterError::SamePart { .. }) => {
+                "save one adapter a folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)".into()
+            }
                 "leave `--rank` out; `--dtype` makes adapters of any kind smaller".into()
             }
             Error::Adapter(AdapterError::NotPortable { .. }) => {

@@ -261,6 +261,20 @@ fn what_is_not_a_number_is_not_within_a_tolerance() {
 }
 
 #[test]
+fn two_tensors_for_one_factor_are_refused() {
+    let folder = TempDir::new().unwrap();
+    mutated(folder.path(), |tensors, _| {
+        let values = tensors[A].1.iter().map(|value| value + 1.0).collect();
+        tensors.insert(A.replace("lora_A", "lora_A.default"), (tensors[A].0.clone(), values));
+    });
+    let verify = lora_slim().arg("verify").arg(fixture(ADAPTER)).arg(folder.path()).assert();
+    for assert in [check(folder.path(), &[]), verify] {
+        let text = String::from_utf8_lossy(&assert.code(3).get_output().stderr).into_owned();
+        assert!(text.contains("lora_A.default.weight`") && text.contains("the same factor"), "{text}");
+    }
+}
+
+#[test]
 fn a_base_model_tells_layers_and_shapes() {
     let base = fixture("pico/llama-llama3-rope/base");
     let with = |base: &Path| check(&fixture(ADAPTER), &["--base", base.to_str().unwrap()]);
