@@ -274,6 +274,18 @@ fn two_tensors_for_one_factor_are_refused() {
     }
 }
 
+/// PEFT lists every name that the head of a classifier can have.
+#[test]
+fn one_of_several_names_of_a_head_is_enough() {
+    let folder = TempDir::new().unwrap();
+    mutated(folder.path(), |tensors, config| {
+        config["modules_to_save"] = json!(["classifier", "score"]);
+        tensors.insert("base_model.model.score.weight".into(), (vec![2, 32], vec![0.5; 64]));
+    });
+    let text = stdout(check(folder.path(), &[]).success());
+    assert!(text.contains("`modules_to_save` names `classifier`") && !text.contains("wrong"), "{text}");
+}
+
 #[test]
 fn a_base_model_tells_layers_and_shapes() {
     let base = fixture("pico/llama-llama3-rope/base");

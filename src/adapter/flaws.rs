@@ -20,8 +20,12 @@ pub enum Flaw {
     NamesNothing(String),
     #[error("adapter_config.json does not name module `{module}`, which has tensors{}", others(*more))]
     NotNamed { module: String, more: usize },
-    #[error("`modules_to_save` names `{0}`, which no tensor belongs to")]
-    SavesNothing(String),
+    #[error("`modules_to_save` names `{name}`, which no tensor belongs to")]
+    SavesNothing {
+        name: String,
+        /// Whether tensors belong to another name of the list.
+        has_others: bool,
+    },
     #[error("tensor `{tensor}` is none of {method}, which `peft_type` says it is")]
     ForeignTensor { tensor: String, method: &'static str },
     #[error("`use_dora` is set, but module `{0}` has no magnitude")]
@@ -47,7 +51,12 @@ fn others(more: usize) -> String {
 impl Flaw {
     /// Whether an adapter can be like this and still be what was meant.
     pub fn may_be_meant(&self) -> bool {
-        matches!(self, Flaw::NamesNothing(_) | Flaw::UnlikeOthers { .. })
+        match self {
+            Flaw::NamesNothing(_) | Flaw::UnlikeOthers { .. } => true,
+            // PEFT lists the names that the head of a classifier can have (`classifier`, `score`); a model has one of them.
+            Flaw::SavesNothing { has_others, .. } => *has_others,
+            _ => false,
+        }
     }
 }
 
@@ -158,7 +167,9 @@ impl Adapter {
         let has = |name: &str| {
             saved.iter().any(|module| module.split('.').any(|part| part == name) || module.ends_with(name))
         };
-        names.filter(|name| !has(name)).map(|name| Flaw::SavesNothing(name.into())).collect()
+        let (present, absent): (Vec<&str>, Vec<&str>) = names.partition(has);
+        let has_others = !present.is_empty();
+        absent.into_iter().map(|name| Flaw::SavesNothing { name: name.into(), has_others }).collect()
     }
 
     /// Modules whose sizes are not those that most modules of their type have.
