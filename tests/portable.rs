@@ -209,6 +209,23 @@ fn single_experts_get_a_plain_configuration() {
     assert!(!out.exists());
 }
 
+/// Nothing but the configuration says what rank a module without tensors has.
+#[test]
+fn zeros_of_a_rank_that_no_module_has_are_refused() {
+    let work = TempDir::new().unwrap();
+    let (adapter, out) = (work.path().join("adapter"), work.path().join("out"));
+    copy_folder(&fixture(ADAPTER), &adapter);
+    let mut config = read_json(&adapter.join("adapter_config.json"));
+    for rank in [8u64, 1_000_000_000_000_000] {
+        config["rank_pattern"] = json!({"layers.7.self_attn.q_proj": rank});
+        fs::write(adapter.join("adapter_config.json"), config.to_string()).unwrap();
+        let assert = cut(&adapter, &out, &["--boundary", "all", "--pad-zeros=9"]).code(3);
+        let text = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(text.contains(&format!("the rank {rank} for `model.layers.7.self_attn.q_proj`")), "{text}");
+        assert!(text.contains(adapter.to_str().unwrap()) && !out.exists(), "{text}");
+    }
+}
+
 /// Sizes of the modules of the random adapters.
 const INPUTS: usize = 5;
 const OUTPUTS: usize = 3;
