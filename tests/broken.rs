@@ -286,6 +286,36 @@ fn one_of_several_names_of_a_head_is_enough() {
     assert!(text.contains("`modules_to_save` names `classifier`") && !text.contains("wrong"), "{text}");
 }
 
+/// What the original's configuration names in vain hides nothing that another one names.
+#[test]
+fn a_new_name_without_tensors_is_told_beside_old_ones() {
+    let folder = TempDir::new().unwrap();
+    let (original, changed) = (folder.path().join("original"), folder.path().join("changed"));
+    mutated(&original, |tensors, _| tensors.retain(|name, _| name != A && name != B));
+    mutated(&changed, |tensors, config| {
+        tensors.retain(|name, _| name != A && name != B);
+        config["layers_to_transform"] = json!([0, 1, 2, 3, 4, 5, 9]);
+    });
+    let text = differences(&original, &changed, &[]);
+    assert!(text.contains("names module `model.layers.9.mlp.down_proj`, which has no tensors (6 more"), "{text}");
+    mutated(&changed, |tensors, config| {
+        tensors.retain(|name, _| name != A && name != B);
+        config["layers_to_transform"] = json!([0, 1, 2, 3, 4, 5]);
+    });
+    lora_slim().arg("verify").arg(&original).arg(&changed).assert().success();
+}
+
+#[test]
+fn a_far_layer_is_looked_at_without_those_between() {
+    let folder = TempDir::new().unwrap();
+    mutated(folder.path(), |_, config| {
+        config["target_modules"] = json!(r".*\.layers\.(\d+)\..*_proj");
+        config["layers_to_transform"] = json!([0, 1, 2, 3, 4, 5, 99_999]);
+    });
+    let text = stdout(check(folder.path(), &[]).code(5)).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("names module `model.layers.99999.mlp.down_proj`, which has no tensors (6 more"), "{text}");
+}
+
 #[test]
 fn a_base_model_tells_layers_and_shapes() {
     let base = fixture("pico/llama-llama3-rope/base");

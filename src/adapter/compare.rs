@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::flaws::Flaw;
+use super::flaws::{Flaw, first_of};
 use super::keys::Part;
 use super::steps::change;
 use super::steps::portable::ADALORA_KEYS;
@@ -343,16 +343,23 @@ fn compare_configs(matched: &Matched, is_reduced: bool) -> Vec<Difference> {
     differences
 }
 
-/// What the configuration of `slimmed` says of modules that neither of the two has, where `original` says nothing like it.
+/// What the configuration of `slimmed` says of modules that neither of the two has, where that of `original` does not.
 fn new_flaws(original: &Adapter, slimmed: &Adapter) -> Vec<Difference> {
     let before = original.config_flaws(None);
-    let is_old = |flaw: &Flaw| before.iter().any(|old| std::mem::discriminant(old) == std::mem::discriminant(flaw));
-    // Modules that one of the two has are told one by one.
-    let is_told = |flaw: &Flaw| match flaw {
-        Flaw::NotNamed { .. } => true,
-        Flaw::NamedWithoutTensors { module, .. } => original.modules().contains_key(module),
-        _ => false,
+    let is_old = |flaw: &Flaw| match flaw {
+        Flaw::NamesNothing(_) | Flaw::SavesNothing { .. } => before.contains(flaw),
+        _ => before.iter().any(|old| std::mem::discriminant(old) == std::mem::discriminant(flaw)),
     };
-    let flaws = slimmed.config_flaws(None).into_iter().filter(|flaw| !is_old(flaw) && !is_told(flaw));
-    flaws.map(Difference::Flaw).collect()
+    // Modules are told one by one where one of the two has them, and looked at one by one where neither has.
+    let is_told = |flaw: &Flaw| matches!(flaw, Flaw::NotNamed { .. } | Flaw::NamedWithoutTensors { .. });
+    let flaws = slimmed.config_flaws(None).into_iter().filter(|flaw| !is_told(flaw) && !is_old(flaw));
+    let known = original.modules();
+    let (targets, layers) = (original.config.targets.matcher(), original.layer_count());
+    // Names without a list of layers mean those of any layer, also of those that no model has.
+    let may_have = |module: &str| original.config.lists_layers() || original.layer_of(module) < Some(layers);
+    let is_new =
+        |module: &&String| !known.contains_key(*module) && (targets.matches(module) != Some(true) || !may_have(module));
+    let named = slimmed.named_without_tensors(None);
+    let named = first_of(named.iter().filter(is_new), |module, more| Flaw::NamedWithoutTensors { module, more });
+    flaws.chain(named).map(Difference::Flaw).collect()
 }
