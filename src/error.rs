@@ -365,8 +365,10 @@ impl Error {
             | E::NotInFormat { path, .. }
             | E::Heads { path, .. }
             | E::Decomposition { path, .. }
-            | E::Overflow { path, .. },
-        ) = &mut self
+            | E::Overflow { path, .. }
+            | E::Unmet { path, .. },
+        )
+        | Error::Tensor(TensorError::NotFinite { path, .. }) = &mut self
         {
             *path = adapter.into();
         }
@@ -444,11 +446,11 @@ impl Error {
             Error::Tensor(TensorError::Pickle { .. }) => {
                 "load it where you trust it and save it with PEFT's `save_pretrained`, which writes safetensors".into()
             }
-            Error::Adapter(AdapterError::SeveralStacks { .. }) => "name the one to cut with `--stack`".into(),
-            Error::Adapter(AdapterError::CannotReduce { .. }) => {
             Error::Adapter(AdapterError::SamePart { .. }) => {
                 "save one adapter a folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)".into()
             }
+            Error::Adapter(AdapterError::SeveralStacks { .. }) => "name the one to cut with `--stack`".into(),
+            Error::Adapter(AdapterError::CannotReduce { .. }) => {
                 "leave `--rank` out; `--dtype` makes adapters of any kind smaller".into()
             }
             Error::Adapter(AdapterError::NotPortable { .. }) => {

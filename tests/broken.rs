@@ -316,6 +316,21 @@ fn a_far_layer_is_looked_at_without_those_between() {
     assert!(text.contains("names module `model.layers.99999.mlp.down_proj`, which has no tensors (6 more"), "{text}");
 }
 
+/// The base model that an adapter names tells what it can; only one that the user names has to be right.
+#[test]
+fn a_broken_base_fails_only_where_it_is_asked_for() {
+    let folder = TempDir::new().unwrap();
+    let (adapter, base) = (folder.path().join("adapter"), folder.path().join("base"));
+    copy_folder(&fixture(ADAPTER), &adapter);
+    fs::create_dir(&base).unwrap();
+    fs::write(base.join("config.json"), "{").unwrap();
+    let mut config = read_json(&adapter.join("adapter_config.json"));
+    config["base_model_name_or_path"] = json!(base);
+    fs::write(adapter.join("adapter_config.json"), config.to_string()).unwrap();
+    check(&adapter, &[]).success();
+    check(&adapter, &["--base", base.to_str().unwrap()]).code(3);
+}
+
 #[test]
 fn a_base_model_tells_layers_and_shapes() {
     let base = fixture("pico/llama-llama3-rope/base");

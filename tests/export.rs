@@ -380,6 +380,33 @@ fn mlx_has_no_scale_of_zero() {
     }
 }
 
+/// Other forms are made of a temporary folder, which is gone when the user reads of it.
+#[test]
+fn errors_name_the_adapter() {
+    let work = TempDir::new().unwrap();
+    let (adapter, out) = (work.path().join("adapter"), work.path().join("out"));
+    for (values, more) in
+        [([f32::NAN; 8], &[][..]), ([f32::NAN; 8], &["--dtype", "bf16"]), ([1e38; 8], &["--portable"])]
+    {
+        write_adapter(
+            &adapter,
+            &["model.layers.0.self_attn.o_proj", "model.layers.1.self_attn.o_proj"],
+            json!({
+                "target_modules": ["o_proj"], "alpha_pattern": {"layers.1.self_attn.o_proj": 4e4},
+            }),
+        );
+        let path = adapter.join("adapter_model.safetensors");
+        let mut tensors = Tensors::new();
+        let bytes = fs::read(&path).unwrap();
+        for (name, tensor) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
+            tensors.insert(name, (tensor.shape().to_vec(), values.to_vec()));
+        }
+        write_safetensors(&path, &tensors);
+        let text = stderr(&export(&adapter, &fixture("pico/mistral/base"), "gguf", &out, more).code(3));
+        assert!(text.contains(adapter.to_str().unwrap()) && !out.exists(), "{text}");
+    }
+}
+
 /// Other heads than the model's are found before a long run, of which nothing would be left.
 #[test]
 fn heads_are_looked_at_before_any_work() {
