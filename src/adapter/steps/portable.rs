@@ -1,6 +1,6 @@
 //! Plain LoRA with one rank and one alpha, for runtimes that read nothing else of a configuration.
 //!
-//! Such runtimes take alpha over the rank for the scaling of every module: alpha and rank from the configuration (vLLM), or the
+//! Such runtimes take alpha over the rank for the scaling of every module: alpha and rank from the configuration (SGLang), or the
 //! rank from the tensors (llama.cpp, TensorRT-LLM). They agree with PEFT where all modules have one rank and one
 //! scaling, so what makes modules differ (rsLoRA, `rank_pattern`, `alpha_pattern`, AdaLoRA's values) goes into the factors: ΔW
 //! stays what it is, but for one rounding to the type of the tensor.
