@@ -3,6 +3,8 @@
     python scripts/make_gguf_fixtures.py PATH/llama.cpp
 
 For each adapter the architecture, the alpha, and the shape and the beginning of the SHA-256 of every tensor, as f32; or that the converter refuses it.
+`kinds/lora-embed-tied` fails for its tokenizer alone; what the converter would write makes llama.cpp abort when it is loaded
+(`can_mul_mat`), because a tied head is multiplied with the factors of the embedding. lora-slim refuses it for that.
 Made with llama.cpp as it is in llama-cpp-python 0.3.36, gguf 0.19.0, torch 2.15 and transformers 5.24.
 """
 

@@ -165,6 +165,8 @@ pub enum AdapterError {
     Empty { path: PathBuf },
     #[error("module `{module}` in `{}` has {present} without {absent}", path.display())]
     HalfAPair { path: PathBuf, module: String, present: &'static str, absent: &'static str },
+    #[error("the tensors `{one}` and `{other}` of `{}` are the same factor of one module", path.display())]
+    SamePart { path: PathBuf, one: String, other: String },
     #[error("module `{module}` in `{}` has rank {actual} in its tensors but {expected} in adapter_config.json", path.display())]
     Rank { path: PathBuf, module: String, expected: usize, actual: usize },
     #[error("tensor `{tensor}` in `{}` does not fit the other factors of module `{module}`", path.display())]
@@ -390,8 +392,10 @@ impl Error {
             | E::NotInFormat { path, .. }
             | E::Heads { path, .. }
             | E::Decomposition { path, .. }
-            | E::Overflow { path, .. },
-        ) = &mut self
+            | E::Overflow { path, .. }
+            | E::Unmet { path, .. },
+        )
+        | Error::Tensor(TensorError::NotFinite { path, .. }) = &mut self
         {
             *path = adapter.into();
         }
@@ -470,6 +474,9 @@ impl Error {
             }
             Error::Tensor(TensorError::Pickle { .. }) => {
                 "load it where you trust it and save it with PEFT's `save_pretrained`, which writes safetensors".into()
+            }
+            Error::Adapter(AdapterError::SamePart { .. }) => {
+                "save one adapter a folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)".into()
             }
             Error::Adapter(AdapterError::SeveralStacks { .. }) => "name the one to cut with `--stack`".into(),
             Error::Adapter(AdapterError::CannotReduce { .. }) => {

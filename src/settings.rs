@@ -141,8 +141,8 @@ pub fn saving_gate(args: &SavingArgs) -> Result<Gates> {
     Ok(Gates { saving, ..Gates::default() })
 }
 
-/// What is done with a cut adapter, in this order: wide numbers first and narrow ones last, so that each is rounded once; zeros
-/// before the rank that all have in common.
+/// What is done with a cut adapter, in this order: wide numbers first and narrow ones last, so that as little is rounded as can be;
+/// zeros before the rank that all have in common. Each step writes the types that it reads.
 pub fn steps(reduce: &ReduceArgs, runtime: &RuntimeArgs) -> Vec<Step> {
     let (wide, narrow) = match reduce.dtype {
         Some(FloatType::F32) => (Some(Step::Dtype(FloatType::F32)), None),

@@ -31,7 +31,11 @@ fn read_tensors(path: &Path) -> Tensors {
 }
 
 fn mutated(folder: &Path, mutate: Mutation) {
-    copy_folder(&fixture(ADAPTER), folder);
+    mutated_of(ADAPTER, folder, mutate);
+}
+
+fn mutated_of(adapter: &str, folder: &Path, mutate: Mutation) {
+    copy_folder(&fixture(adapter), folder);
     let (weights, config) = (folder.join("adapter_model.safetensors"), folder.join("adapter_config.json"));
     let (mut tensors, mut raw) = (read_tensors(&weights), read_json(&config));
     mutate(&mut tensors, &mut raw);
@@ -208,6 +212,123 @@ fn a_broken_adapter_is_told_what_is_wrong() {
         said(check(folder.path(), &[]), check_code, checked);
         said(lora_slim().arg("verify").arg(fixture(ADAPTER)).arg(folder.path()).assert(), verify_code, verified);
     }
+}
+
+/// What `verify` says, which is not that all is well.
+fn differences(original: &Path, changed: &Path, more: &[&str]) -> String {
+    stdout(lora_slim().arg("verify").arg(original).arg(changed).args(more).assert().code(5))
+}
+
+/// A pair of zeros is nothing only where it is all that its module has.
+#[test]
+fn what_stands_beside_zeros_is_compared() {
+    fn zero_and_grow(tensors: &mut Tensors) {
+        for (name, (_, values)) in tensors.iter_mut().filter(|(name, _)| name.contains(".layers.3.")) {
+            match () {
+                () if name.ends_with("lora_B.weight") => values.fill(0.0),
+                () if name.ends_with("lora_A.weight") => {}
+                () => values.iter_mut().for_each(|value| *value = *value * 100.0 + 1.0),
+            }
+        }
+    }
+    for (kind, beside) in [
+        ("kinds/dora", "down_proj.lora_magnitude_vector"),
+        ("kinds/lora-bias", "q_proj.lora_B.bias"),
+        ("kinds/bias-lora-only", "q_proj.base_layer.bias"),
+    ] {
+        let folder = TempDir::new().unwrap();
+        mutated_of(kind, folder.path(), |tensors, _| zero_and_grow(tensors));
+        for more in [&[][..], &["--tolerance", "0.9"], &["--any-layers"]] {
+            let text = differences(&fixture(kind), folder.path(), more);
+            assert!(text.contains(beside), "{kind}: {text}");
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    mutated(folder.path(), |tensors, _| {
+        for (name, (_, values)) in tensors.iter_mut().filter(|(name, _)| name.contains(".layers.5.")) {
+            values.fill(if name.ends_with("lora_B.weight") { 0.0 } else { f32::NAN });
+        }
+    });
+    assert!(differences(&fixture(ADAPTER), folder.path(), &[]).contains("layers.5."), "zeros times NaN are no zeros");
+}
+
+#[test]
+fn what_is_not_a_number_is_not_within_a_tolerance() {
+    let folder = TempDir::new().unwrap();
+    mutated(folder.path(), |_, config| config["lora_alpha"] = json!(1e300));
+    let text = differences(&fixture(ADAPTER), folder.path(), &["--tolerance", "0.9"]);
+    assert!(text.contains("the ΔW of `model.layers.0.mlp.down_proj` differs"), "{text}");
+}
+
+#[test]
+fn two_tensors_for_one_factor_are_refused() {
+    let folder = TempDir::new().unwrap();
+    mutated(folder.path(), |tensors, _| {
+        let values = tensors[A].1.iter().map(|value| value + 1.0).collect();
+        tensors.insert(A.replace("lora_A", "lora_A.default"), (tensors[A].0.clone(), values));
+    });
+    let verify = lora_slim().arg("verify").arg(fixture(ADAPTER)).arg(folder.path()).assert();
+    for assert in [check(folder.path(), &[]), verify] {
+        let text = String::from_utf8_lossy(&assert.code(3).get_output().stderr).into_owned();
+        assert!(text.contains("lora_A.default.weight`") && text.contains("the same factor"), "{text}");
+    }
+}
+
+/// PEFT lists every name that the head of a classifier can have.
+#[test]
+fn one_of_several_names_of_a_head_is_enough() {
+    let folder = TempDir::new().unwrap();
+    mutated(folder.path(), |tensors, config| {
+        config["modules_to_save"] = json!(["classifier", "score"]);
+        tensors.insert("base_model.model.score.weight".into(), (vec![2, 32], vec![0.5; 64]));
+    });
+    let text = stdout(check(folder.path(), &[]).success());
+    assert!(text.contains("`modules_to_save` names `classifier`") && !text.contains("wrong"), "{text}");
+}
+
+/// What the original's configuration names in vain hides nothing that another one names.
+#[test]
+fn a_new_name_without_tensors_is_told_beside_old_ones() {
+    let folder = TempDir::new().unwrap();
+    let (original, changed) = (folder.path().join("original"), folder.path().join("changed"));
+    mutated(&original, |tensors, _| tensors.retain(|name, _| name != A && name != B));
+    mutated(&changed, |tensors, config| {
+        tensors.retain(|name, _| name != A && name != B);
+        config["layers_to_transform"] = json!([0, 1, 2, 3, 4, 5, 9]);
+    });
+    let text = differences(&original, &changed, &[]);
+    assert!(text.contains("names module `model.layers.9.mlp.down_proj`, which has no tensors (6 more"), "{text}");
+    mutated(&changed, |tensors, config| {
+        tensors.retain(|name, _| name != A && name != B);
+        config["layers_to_transform"] = json!([0, 1, 2, 3, 4, 5]);
+    });
+    lora_slim().arg("verify").arg(&original).arg(&changed).assert().success();
+}
+
+#[test]
+fn a_far_layer_is_looked_at_without_those_between() {
+    let folder = TempDir::new().unwrap();
+    mutated(folder.path(), |_, config| {
+        config["target_modules"] = json!(r".*\.layers\.(\d+)\..*_proj");
+        config["layers_to_transform"] = json!([0, 1, 2, 3, 4, 5, 99_999]);
+    });
+    let text = stdout(check(folder.path(), &[]).code(5)).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("names module `model.layers.99999.mlp.down_proj`, which has no tensors (6 more"), "{text}");
+}
+
+/// The base model that an adapter names tells what it can; only one that the user names has to be right.
+#[test]
+fn a_broken_base_fails_only_where_it_is_asked_for() {
+    let folder = TempDir::new().unwrap();
+    let (adapter, base) = (folder.path().join("adapter"), folder.path().join("base"));
+    copy_folder(&fixture(ADAPTER), &adapter);
+    fs::create_dir(&base).unwrap();
+    fs::write(base.join("config.json"), "{").unwrap();
+    let mut config = read_json(&adapter.join("adapter_config.json"));
+    config["base_model_name_or_path"] = json!(base);
+    fs::write(adapter.join("adapter_config.json"), config.to_string()).unwrap();
+    check(&adapter, &[]).success();
+    check(&adapter, &["--base", base.to_str().unwrap()]).code(3);
 }
 
 #[test]

@@ -161,6 +161,71 @@ fn values_are_widened_before_they_are_multiplied() {
     verify(&narrow, &out, &["--tolerance", "1e-6"]).success();
 }
 
+/// Single experts stay as they are, so that one factor for all goes into alpha.
+#[test]
+fn single_experts_get_a_plain_configuration() {
+    let work = TempDir::new().unwrap();
+    let (original, out) = (work.path().join("original"), work.path().join("out"));
+    fs::create_dir(&original).unwrap();
+    let mut tensors = Tensors::new();
+    for (seed, module) in ["0.w1", "0.w2", "0.w3", "1.w1", "1.w2", "1.w3"].iter().enumerate() {
+        for layer in 0..2 {
+            let name = format!("base_model.model.model.layers.{layer}.block_sparse_moe.experts.{module}");
+            let values = |salt: usize| (0..16).map(|i| ((i * 7 + seed * 3 + salt) % 11) as f32 / 10.0 - 0.5).collect();
+            tensors.insert(format!("{name}.lora_A.default.weight"), (vec![4, 4], values(1)));
+            tensors.insert(format!("{name}.lora_B.default.weight"), (vec![4, 4], values(2 + layer)));
+            let query = name.replace(&format!("block_sparse_moe.experts.{module}"), "self_attn.q_proj");
+            tensors.insert(format!("{query}.lora_A.default.weight"), (vec![4, 4], values(3)));
+            tensors.insert(format!("{query}.lora_B.default.weight"), (vec![4, 4], values(4)));
+        }
+    }
+    write_safetensors(&original.join("adapter_model.safetensors"), &tensors);
+    let config = |more: Value| {
+        let mut config = json!({"r": 4, "lora_alpha": 8, "use_rslora": true});
+        config["target_modules"] = json!(["q_proj", "w1", "w2", "w3"]);
+        more.as_object().unwrap().iter().for_each(|(key, value)| config[key] = value.clone());
+        write_config(&original, config);
+    };
+    config(json!({}));
+    for boundary in ["all", "1"] {
+        cut(&original, &out, &["--portable", "--boundary", boundary, "--force"]).success();
+        verify(&original, &out, &["--tolerance", "1e-6"]).success();
+        let config = read_json(&out.join("adapter_config.json"));
+        // 8 / √4 is 16 / 4.
+        assert_eq!((&config["r"], &config["lora_alpha"]), (&json!(4), &json!(16)), "{config}");
+        assert_eq!(config["use_rslora"], json!(false));
+        // PEFT puts two of them together, with both of their ranks, where it is told of parameters.
+        if boundary == "1" {
+            assert_eq!(config["rank_pattern"], json!({r".*\.gate_up_proj": 8}), "{config}");
+            assert_eq!(config["alpha_pattern"], json!({r".*\.gate_up_proj": 32.0}), "{config}");
+        }
+        let bytes = fs::read(out.join("adapter_model.safetensors")).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        assert!(tensors.names().iter().all(|name| !name.contains("default")));
+    }
+    fs::remove_dir_all(&out).unwrap();
+    config(json!({"target_modules": r".*\.experts\.\d+\.w\d"}));
+    cut(&original, &out, &["--portable"]).code(3);
+    assert!(!out.exists());
+}
+
+/// Nothing but the configuration says what rank a module without tensors has.
+#[test]
+fn zeros_of_a_rank_that_no_module_has_are_refused() {
+    let work = TempDir::new().unwrap();
+    let (adapter, out) = (work.path().join("adapter"), work.path().join("out"));
+    copy_folder(&fixture(ADAPTER), &adapter);
+    let mut config = read_json(&adapter.join("adapter_config.json"));
+    for rank in [8u64, 1_000_000_000_000_000] {
+        config["rank_pattern"] = json!({"layers.7.self_attn.q_proj": rank});
+        fs::write(adapter.join("adapter_config.json"), config.to_string()).unwrap();
+        let assert = cut(&adapter, &out, &["--boundary", "all", "--pad-zeros=9"]).code(3);
+        let text = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(text.contains(&format!("the rank {rank} for `model.layers.7.self_attn.q_proj`")), "{text}");
+        assert!(text.contains(adapter.to_str().unwrap()) && !out.exists(), "{text}");
+    }
+}
+
 /// Sizes of the modules of the random adapters.
 const INPUTS: usize = 5;
 const OUTPUTS: usize = 3;

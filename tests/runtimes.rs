@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use lora_slim::adapter::export::Format;
 use lora_slim::adapter::{Adapter, Cut};
 use lora_slim::runtimes::facts::Subject;
 use lora_slim::runtimes::wanted::Wanted;
@@ -12,7 +11,7 @@ use lora_slim::runtimes::{self, Outcome, RUNTIMES, Runtime};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{ADAPTER, fixture, lora_slim, read_json, stdout};
+use crate::support::{ADAPTER, Tensors, fixture, lora_slim, read_json, stdout, write_config, write_safetensors};
 
 fn check(adapter: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
     lora_slim().arg("check").arg(adapter).args(more).assert()
@@ -198,6 +197,113 @@ fn an_unmet_runtime_is_an_error_before_any_work() {
     cut("kinds/rank-alpha-patterns", &["--portable", "--for", "sglang,vllm,llama.cpp"]).success();
 }
 
+/// An adapter of three layers whose modules have this rank and this alpha.
+fn of_rank(folder: &Path, rank: usize, alpha: f64, modules: &[&str]) {
+    let mut tensors = Tensors::new();
+    for module in modules {
+        let values = |salt: usize| (0..rank * 16).map(|i| ((i * 37 + salt * 11) % 23) as f32 / 20.0 - 0.5).collect();
+        let name = |part: &str| format!("base_model.model.model.layers.{module}.{part}.weight");
+        tensors.insert(name("lora_A"), (vec![rank, 16], values(1)));
+        tensors.insert(name("lora_B"), (vec![16, rank], values(2)));
+    }
+    fs::create_dir_all(folder).unwrap();
+    write_safetensors(&folder.join("adapter_model.safetensors"), &tensors);
+    let types = ["q_proj", "v_proj", "down_proj"];
+    write_config(folder, json!({"r": rank, "lora_alpha": alpha, "target_modules": types}));
+}
+
+const ALL: [&str; 6] = [
+    "0.self_attn.q_proj",
+    "0.self_attn.v_proj",
+    "1.self_attn.q_proj",
+    "1.self_attn.v_proj",
+    "2.self_attn.q_proj",
+    "2.self_attn.v_proj",
+];
+
+/// What `cut` says of an adapter with `--for`: an error, or that it is written.
+fn cut_for(adapter: &Path, more: &[&str]) -> Result<(), String> {
+    let out = adapter.with_extension("out");
+    let mut command = lora_slim();
+    command.arg("cut").arg(adapter).arg("-o").arg(&out).args(["--boundary", "all", "--force"]).args(more);
+    let output = command.output().unwrap();
+    assert_eq!(out.exists(), output.status.success());
+    match output.status.code() {
+        Some(0) => fs::remove_dir_all(&out).map_err(|error| error.to_string()),
+        _ => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+/// What the steps make of an adapter decides, not what it was before.
+#[test]
+fn what_is_written_is_what_has_to_load() {
+    let work = TempDir::new().unwrap();
+    let folder = |name: &str| work.path().join(name);
+    of_rank(&folder("wide"), 16, 16.0, &ALL);
+    let error = cut_for(&folder("wide"), &["--rank", "12", "--pad-zeros", "--for", "lorax"]).unwrap_err();
+    assert!(error.contains("LoRAX will compute something else") && error.contains("the rank 12"), "{error}");
+    let error = cut_for(&folder("wide"), &["--scale", "0.3", "--for", "ollama"]).unwrap_err();
+    assert!(error.contains("Ollama") && error.contains(folder("wide").to_str().unwrap()), "{error}");
+    cut_for(&folder("wide"), &["--rank", "8", "--pad-zeros", "--for", "lorax"]).unwrap();
+
+    of_rank(&folder("odd"), 12, 12.0, &ALL);
+    cut_for(&folder("odd"), &["--for", "lorax"]).unwrap_err();
+    cut_for(&folder("odd"), &["--rank", "8", "--pad-zeros", "--for", "lorax"]).unwrap();
+
+    of_rank(&folder("huge"), 1024, 16.0, &ALL[..1]);
+    cut_for(&folder("huge"), &["--for", "vllm"]).unwrap_err();
+    cut_for(&folder("huge"), &["--rank", "8", "--for", "vllm"]).unwrap();
+
+    let some = [&ALL[..], &["2.mlp.down_proj"]].concat();
+    of_rank(&folder("uneven"), 8, 8.0, &some);
+    let error = cut_for(&folder("uneven"), &["--pad-zeros", "--for", "lorax"]).unwrap_err();
+    assert!(error.contains("layers 0-1 lack `down_proj`"), "{error}");
+    cut_for(&folder("uneven"), &["--pad-zeros=3", "--for", "lorax"]).unwrap();
+}
+
+#[test]
+fn the_family_of_the_base_is_known_before_any_work() {
+    let work = TempDir::new().unwrap();
+    let out = work.path().join("out");
+    let mut command = lora_slim();
+    command.arg("slim").arg(fixture("pico/gemma2/adapter")).arg("--base").arg(fixture("pico/gemma2/base"));
+    command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args([
+        "--boundary",
+        "2",
+        "--for",
+        "ollama",
+        "-o",
+    ]);
+    command.arg(&out).assert().success();
+    let mut command = lora_slim();
+    command.arg("cut").arg(fixture("pico/gemma2/adapter")).args(["--boundary", "2", "--for", "ollama", "--base"]);
+    command.arg(fixture("pico/gemma2/base")).args(["--force", "-o"]).arg(&out).assert().success();
+}
+
+/// The layers of an adapter that was cut before are not all that there are.
+#[test]
+fn a_second_cut_knows_of_the_first() {
+    let work = TempDir::new().unwrap();
+    let (whole, once, twice) = (work.path().join("whole"), work.path().join("once"), work.path().join("twice"));
+    of_rank(&whole, 8, 8.0, &ALL);
+    let cut = |adapter: &Path, out: &Path, more: &[&str]| {
+        lora_slim().arg("cut").arg(adapter).arg("-o").arg(out).args(more).assert()
+    };
+    cut(&whole, &once, &["--boundary", "2"]).success();
+    let again = ["--boundary", "all", "--dtype", "bf16"];
+    let error = cut(&once, &twice, &[&again[..], &["--for", "lorax"]].concat()).code(3);
+    let error = String::from_utf8_lossy(&error.get_output().stderr).into_owned();
+    assert!(error.contains("`layers_to_transform` lists only the layers 0-1") && !twice.exists(), "{error}");
+    cut(&once, &twice, &again).success();
+    let report = read_json(&twice.join("slim_report.json"));
+    let lorax = report["runtimes"].as_array().unwrap().iter().find(|verdict| verdict["name"] == "LoRAX").unwrap();
+    assert_eq!(lorax["verdict"], "differs");
+    // A base model tells how many there are.
+    let base = fixture("pico/llama-llama3-rope/base");
+    let more = ["--pad-zeros=6", "--for", "lorax", "--force", "--base", base.to_str().unwrap()];
+    cut(&once, &twice, &[&again[..], &more].concat()).success();
+}
+
 /// Whatever a cut promises with `--for` is what `check` says of what it wrote.
 #[test]
 fn what_was_promised_is_kept() {
@@ -216,7 +322,7 @@ fn what_was_promised_is_kept() {
             if !command.output().unwrap().status.success() {
                 continue;
             }
-            let wanted = Wanted { portable, pad_zeros, varies_ranks: false, format: Format::Peft };
+            let wanted = Wanted { portable, pad_zeros, ..Wanted::default() };
             for verdict in read_json(&out.join("slim_report.json"))["runtimes"].as_array().unwrap() {
                 let runtime = Runtime::by_name(verdict["name"].as_str().unwrap()).unwrap();
                 let is_promised = wanted.require(&adapter, true, &[runtime]).is_ok();

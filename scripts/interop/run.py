@@ -5,13 +5,15 @@
 
 Each runtime runs in an interpreter of its own, this one if none is named; where it is not installed it is skipped, and the table says
 so. Needs the base model as a Hugging Face folder (`scripts/fetch_base.py`), llama.cpp one as a GGUF file, OpenVINO one in its own format
-(see `with_openvino.py`). Exit status 1 if a runtime did something else than `check` says.
+(see `with_openvino.py`). Exit status 1 if a runtime did something else than `check` says. On a quantised base, answers may differ by
+more (`task.py`, QUANTISED), because runtimes round more there; the table has the figures, whatever the tolerance.
 
 Made with numpy 2.4, safetensors 0.8 and tokenizers 0.23; the versions of the runtimes are in docs/runtimes.md.
 """
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -118,6 +120,11 @@ def bases(runtime: str, arguments: argparse.Namespace) -> list[Path]:
     return [arguments.base]
 
 
+def is_quantised(base: Path) -> bool:
+    """By the type in the name of a GGUF file, where everyone has it: `model.Q4_1.gguf`, `model-IQ3_XS.gguf`."""
+    return base.suffix == ".gguf" and re.search(r"[.-](I?Q\d|TQ\d|MXFP4)", base.name, re.IGNORECASE) is not None
+
+
 def run(runtime: str, python: str, arguments: argparse.Namespace, adapters: dict[str, Path], reference: Reference) -> list[Row]:
     """All adapters on the first base of a runtime, the cut one on the others, too."""
     rows: list[Row] = []
@@ -145,7 +152,7 @@ def run(runtime: str, python: str, arguments: argparse.Namespace, adapters: dict
             task = Task(
                 base=str(base.resolve()), adapter=str(written), original=str(arguments.adapter.resolve()) if is_cut else "",
                 boundary=arguments.boundary, scaling=scaling_of(config), rank=max([config["r"], *config["rank_pattern"].values()]),
-                tokens=TOKENS, **reference.of(known, peft, arguments.prompts if is_cut else arguments.few),
+                tokens=TOKENS, is_quantised=is_quantised(base), **reference.of(known, peft, arguments.prompts if is_cut else arguments.few),
             )
             on = f" on {base.name}" if place or len(usable) > 1 else ""
             row = Row(runtime, name + on, said=check(arguments.binary, written, runtime), **start(SCRIPTS[runtime], python, task, reference.folder))

@@ -10,8 +10,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import correlation
 
-LEAST_CORRELATION = 0.999  # of the logits of all words with lora-slim's own
-LEAST_EQUAL = 0.9  # of the greedy answers, where a runtime gives no logits
+
+
+@dataclass
+class Tolerance:
+    """How far a runtime's answers may be from lora-slim's own and still count as the same."""
+
+    least_correlation: float
+    """Of the logits of all words."""
+    least_equal: float
+    """Of the greedy answers, where a runtime gives no logits."""
+
+
+EXACT = Tolerance(0.999, 0.9)
+# llama.cpp rounds what goes into a product with quantised weights to 8 bits, which lora-slim does not. With one adapter that is right
+# (0.9999993 and 20 of 20 equal answers on the f32 file), the least correlation on Q4_1 was 0.9984 and 0.9992, and 11 and 12 of 20
+# greedy answers of 24 tokens were equal: the first token that differs changes all that follow.
+QUANTISED = Tolerance(0.997, 0.4)
 
 
 @dataclass
@@ -36,6 +51,12 @@ class Task:
     """What follows, without the token that ends it."""
     logits: list[list[float]]
     """Of the next token, prompt by prompt."""
+    is_quantised: bool = False
+    """Whether the base model's weights are, so that the runtime may round more than lora-slim does."""
+
+    @property
+    def tolerance(self) -> Tolerance:
+        return QUANTISED if self.is_quantised else EXACT
 
 
 @dataclass
@@ -64,10 +85,10 @@ def figures(task: Task, found: Found) -> dict:
     return result | (found.more or {})
 
 
-def outcome(figures: dict) -> str:
+def outcome(figures: dict, tolerance: Tolerance) -> str:
     if "least correlation" in figures:
-        return "loads" if figures["least correlation"] >= LEAST_CORRELATION else "differs"
-    return "loads" if figures["equal answers"] >= LEAST_EQUAL * figures["prompts"] else "differs"
+        return "loads" if figures["least correlation"] >= tolerance.least_correlation else "differs"
+    return "loads" if figures["equal answers"] >= tolerance.least_equal * figures["prompts"] else "differs"
 
 
 def main(version: str, load: Callable[[Task], object], answer: Callable[[object, Task], Found]) -> None:
@@ -81,5 +102,5 @@ def main(version: str, load: Callable[[Task], object], answer: Callable[[object,
         result |= {"outcome": "refuses", "detail": f"{type(error).__name__}: {error}".splitlines()[0], "figures": {}}
     else:
         found = figures(task, answer(loaded, task))
-        result |= {"outcome": outcome(found), "detail": "", "figures": found}
+        result |= {"outcome": outcome(found, task.tolerance), "detail": "", "figures": found}
     print("\n" + json.dumps(result), flush=True)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::flaws::Flaw;
+use super::flaws::{Flaw, first_of};
 use super::keys::Part;
 use super::steps::change;
 use super::steps::portable::ADALORA_KEYS;
@@ -129,15 +129,29 @@ impl<'a> Matched<'a> {
     }
 }
 
-/// The modules whose change is nothing, because their second factor holds only zeros.
+/// The modules whose change is nothing: pairs whose second factor holds only zeros, with nothing beside them that counts without it,
+/// such as a magnitude or a bias.
 fn zeros(adapter: &Adapter) -> Result<BTreeSet<String>> {
-    let mut modules = BTreeSet::new();
+    let mut zeros = BTreeSet::new();
     for tensor in adapter.tensors().filter(|tensor| matches!(tensor.key.part, Part::LoraB | Part::EmbeddingB)) {
         if adapter.weights.bytes(tensor.name)?.iter().all(|&byte| byte == 0) {
-            modules.insert(tensor.key.module);
+            zeros.insert(tensor.key.module);
         }
     }
-    Ok(modules)
+    for tensor in adapter.tensors() {
+        let adds_nothing = match tensor.key.part {
+            Part::LoraB | Part::EmbeddingB => true,
+            // Zeros times what is not finite are no zeros.
+            Part::LoraA | Part::EmbeddingA | Part::Factor("lora_E") => {
+                !zeros.contains(&tensor.key.module) || adapter.weights.load_finite(tensor.name).is_ok()
+            }
+            _ => false,
+        };
+        if !adds_nothing {
+            zeros.remove(&tensor.key.module);
+        }
+    }
+    Ok(zeros)
 }
 
 /// The layers of which `slimmed` has more than zeros.
@@ -243,7 +257,8 @@ fn compare_values(matched: &Matched, tolerance: f64) -> Result<Vec<Difference>> 
     let Matched { original, slimmed, zeros, nothing, .. } = matched;
     let changes = change::changes(original, slimmed)?;
     let pairs: BTreeSet<&str> = changes.iter().map(|change| change.module.as_str()).collect();
-    let moved = changes.iter().filter(|change| change.relative() > tolerance && !zeros.contains(&change.module));
+    let is_beyond = |relative: f64| relative.is_nan() || relative > tolerance;
+    let moved = changes.iter().filter(|change| is_beyond(change.relative()) && !zeros.contains(&change.module));
     let moved = moved.map(|change| Difference::Delta { module: change.module.clone(), relative: change.relative() });
     let mut differences: Vec<Difference> = moved.collect();
     for (tensor, name_in_slimmed) in matched.pairs() {
@@ -258,7 +273,7 @@ fn compare_values(matched: &Matched, tolerance: f64) -> Result<Vec<Difference>> 
             continue;
         }
         let relative = distance_of_values(matched, &tensor, name_in_slimmed)?;
-        if relative > tolerance {
+        if is_beyond(relative) {
             differences.push(Difference::Values { name, relative });
         }
     }
@@ -328,16 +343,23 @@ fn compare_configs(matched: &Matched, is_reduced: bool) -> Vec<Difference> {
     differences
 }
 
-/// What the configuration of `slimmed` says of modules that neither of the two has, where `original` says nothing like it.
+/// What the configuration of `slimmed` says of modules that neither of the two has, where that of `original` does not.
 fn new_flaws(original: &Adapter, slimmed: &Adapter) -> Vec<Difference> {
     let before = original.config_flaws(None);
-    let is_old = |flaw: &Flaw| before.iter().any(|old| std::mem::discriminant(old) == std::mem::discriminant(flaw));
-    // Modules that one of the two has are told one by one.
-    let is_told = |flaw: &Flaw| match flaw {
-        Flaw::NotNamed { .. } => true,
-        Flaw::NamedWithoutTensors { module, .. } => original.modules().contains_key(module),
-        _ => false,
+    let is_old = |flaw: &Flaw| match flaw {
+        Flaw::NamesNothing(_) | Flaw::SavesNothing { .. } => before.contains(flaw),
+        _ => before.iter().any(|old| std::mem::discriminant(old) == std::mem::discriminant(flaw)),
     };
-    let flaws = slimmed.config_flaws(None).into_iter().filter(|flaw| !is_old(flaw) && !is_told(flaw));
-    flaws.map(Difference::Flaw).collect()
+    // Modules are told one by one where one of the two has them, and looked at one by one where neither has.
+    let is_told = |flaw: &Flaw| matches!(flaw, Flaw::NotNamed { .. } | Flaw::NamedWithoutTensors { .. });
+    let flaws = slimmed.config_flaws(None).into_iter().filter(|flaw| !is_told(flaw) && !is_old(flaw));
+    let known = original.modules();
+    let (targets, layers) = (original.config.targets.matcher(), original.layer_count());
+    // Names without a list of layers mean those of any layer, also of those that no model has.
+    let may_have = |module: &str| original.config.lists_layers() || original.layer_of(module) < Some(layers);
+    let is_new =
+        |module: &&String| !known.contains_key(*module) && (targets.matches(module) != Some(true) || !may_have(module));
+    let named = slimmed.named_without_tensors(None);
+    let named = first_of(named.iter().filter(is_new), |module, more| Flaw::NamedWithoutTensors { module, more });
+    flaws.chain(named).map(Difference::Flaw).collect()
 }

@@ -93,6 +93,11 @@ impl AdapterConfig {
         tokens.filter_map(|token| token.as_u64().map(|token| token as usize)).collect()
     }
 
+    /// Whether `layers_to_transform` names some of the layers, as of a model that may have others.
+    pub fn lists_layers(&self) -> bool {
+        self.targets.layers.is_some()
+    }
+
     pub fn text(&self, key: &str) -> Option<&str> {
         self.raw.get(key)?.as_str().filter(|text| !text.is_empty())
     }

@@ -20,8 +20,12 @@ pub enum Flaw {
     NamesNothing(String),
     #[error("adapter_config.json does not name module `{module}`, which has tensors{}", others(*more))]
     NotNamed { module: String, more: usize },
-    #[error("`modules_to_save` names `{0}`, which no tensor belongs to")]
-    SavesNothing(String),
+    #[error("`modules_to_save` names `{name}`, which no tensor belongs to")]
+    SavesNothing {
+        name: String,
+        /// Whether tensors belong to another name of the list.
+        has_others: bool,
+    },
     #[error("tensor `{tensor}` is none of {method}, which `peft_type` says it is")]
     ForeignTensor { tensor: String, method: &'static str },
     #[error("`use_dora` is set, but module `{0}` has no magnitude")]
@@ -47,7 +51,12 @@ fn others(more: usize) -> String {
 impl Flaw {
     /// Whether an adapter can be like this and still be what was meant.
     pub fn may_be_meant(&self) -> bool {
-        matches!(self, Flaw::NamesNothing(_) | Flaw::UnlikeOthers { .. })
+        match self {
+            Flaw::NamesNothing(_) | Flaw::UnlikeOthers { .. } => true,
+            // PEFT lists the names that the head of a classifier can have (`classifier`, `score`); a model has one of them.
+            Flaw::SavesNothing { has_others, .. } => *has_others,
+            _ => false,
+        }
     }
 }
 
@@ -79,9 +88,9 @@ impl Adapter {
         if targets.layers.is_some() && !is_list {
             flaws.push(Flaw::LayersOfPattern);
         }
-        let absent: Vec<String> =
-            self.possible_modules(layers).into_iter().filter(|module| !modules.contains_key(module)).collect();
-        let named = absent.iter().filter(|module| targets.matches(module) == Some(true));
+        let matcher = targets.matcher();
+        let absent = self.absent_modules(layers);
+        let named = absent.iter().filter(|module| matcher.matches(module) == Some(true));
         flaws.extend(first_of(named, |module, more| Flaw::NamedWithoutTensors { module, more }));
         if let TargetModules::List(list) = &targets.modules {
             let names = |target: &String, module: &String| {
@@ -93,9 +102,22 @@ impl Adapter {
                 list.iter().filter(|target| !modules.keys().chain(&absent).any(|module| names(target, module)));
             flaws.extend(nothing.cloned().map(Flaw::NamesNothing));
         }
-        let missed = modules.keys().filter(|module| targets.matches(module) == Some(false));
+        let missed = modules.keys().filter(|module| matcher.matches(module) == Some(false));
         flaws.extend(first_of(missed, |module, more| Flaw::NotNamed { module, more }));
         flaws
+    }
+
+    /// The modules that the configuration names and that could have tensors, but have none.
+    pub fn named_without_tensors(&self, layers: Option<usize>) -> Vec<String> {
+        let matcher = self.config.targets.matcher();
+        let mut absent = self.absent_modules(layers);
+        absent.retain(|module| matcher.matches(module) == Some(true));
+        absent
+    }
+
+    fn absent_modules(&self, layers: Option<usize>) -> Vec<String> {
+        let modules = self.modules();
+        self.possible_modules(layers).into_iter().filter(|module| !modules.contains_key(module)).collect()
     }
 
     /// The modules that each layer has or could have. Layers of one model may differ (dense and with experts, with and without
@@ -119,15 +141,17 @@ impl Adapter {
                 alike.fold((0, 0), |(with, of), layer| (with + usize::from(layer.contains(module)), of + 1));
             with * 2 > of
         };
-        let said = self.config.targets.layers.iter().flatten().map(|layer| layer + 1).max().unwrap_or(0);
-        let count = layers.unwrap_or_else(|| self.layer_count().max(said));
+        // Where the number of layers is not known there are those that anything tells of.
+        let count = layers.unwrap_or_else(|| self.layer_count());
+        let listed = self.config.targets.layers.iter().flatten().copied();
+        let beyond = listed.filter(|&layer| layers.is_none() && layer >= count);
         let none = BTreeSet::new();
         let could_have = |layer| {
             let present = by_layer.get(&layer).unwrap_or(&none);
             let possible = all.iter().filter(move |module| is_possible(present, module));
             possible.map(|inside| format!("{}.{layer}.{inside}", self.stack)).collect::<Vec<_>>()
         };
-        (0..count).flat_map(could_have).collect()
+        (0..count).chain(beyond).flat_map(could_have).collect()
     }
 
     /// Tensors that the method of the configuration does not have.
@@ -155,10 +179,12 @@ impl Adapter {
             self.tensors().filter(|tensor| tensor.key.part == Part::Saved).map(|tensor| tensor.key.module).collect();
         let names = self.config.raw.get("modules_to_save").and_then(|value| value.as_array()).into_iter().flatten();
         let names = names.filter_map(|name| name.as_str());
-        let has = |name: &str| {
-            saved.iter().any(|module| module.split('.').any(|part| part == name) || module.ends_with(name))
+        let has = |name: &&str| {
+            saved.iter().any(|module| module.split('.').any(|part| part == *name) || module.ends_with(name))
         };
-        names.filter(|name| !has(name)).map(|name| Flaw::SavesNothing(name.into())).collect()
+        let (present, absent): (Vec<&str>, Vec<&str>) = names.partition(has);
+        let has_others = !present.is_empty();
+        absent.into_iter().map(|name| Flaw::SavesNothing { name: name.into(), has_others }).collect()
     }
 
     /// Modules whose sizes are not those that most modules of their type have.
@@ -207,7 +233,10 @@ fn block(inside: &str) -> &str {
 }
 
 /// One flaw for many modules of one kind: the first, and how many more there are.
-fn first_of<'a>(mut modules: impl Iterator<Item = &'a String>, flaw: impl Fn(String, usize) -> Flaw) -> Option<Flaw> {
+pub(super) fn first_of<'a>(
+    mut modules: impl Iterator<Item = &'a String>,
+    flaw: impl Fn(String, usize) -> Flaw,
+) -> Option<Flaw> {
     let first = modules.next()?.clone();
     Some(flaw(first, modules.count()))
 }

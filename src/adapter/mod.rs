@@ -196,6 +196,7 @@ impl Adapter {
         if modules.is_empty() {
             return Err(AdapterError::Empty { path: path() }.into());
         }
+        self.check_parts()?;
         let pairs = [
             (Part::LoraA, "lora_A", Part::LoraB, "lora_B"),
             (Part::EmbeddingA, "lora_embedding_A", Part::EmbeddingB, "lora_embedding_B"),
@@ -218,6 +219,18 @@ impl Adapter {
                     (None, Some(_)) => (name_b, name_a),
                 };
                 return Err(AdapterError::HalfAPair { path: path(), module: module.clone(), present, absent }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Two tensors may stand for one and the same, under PEFT's names of today and of before; which of them counts cannot be known.
+    fn check_parts(&self) -> Result<()> {
+        let mut known = BTreeMap::new();
+        for tensor in self.tensors().filter(|tensor| tensor.key.is_wrapped()) {
+            let name = tensor.name.to_string();
+            if let Some(other) = known.insert((tensor.key.module, tensor.key.part), name.clone()) {
+                return Err(AdapterError::SamePart { path: self.path.clone(), one: other, other: name }.into());
             }
         }
         Ok(())

@@ -53,24 +53,21 @@ impl Targets {
     /// Whether PEFT would wrap `module`. `None` where only PEFT can tell: a pattern that this regex engine does not
     /// take, or `all-linear`, which asks the model.
     pub fn matches(&self, module: &str) -> Option<bool> {
-        if self.wraps_by_parameter(module) {
-            return Some(true);
-        }
-        let excluded = match &self.excluded {
-            Some(TargetModules::Pattern(pattern)) => full_match(pattern, module)?,
-            Some(TargetModules::List(list)) => list.iter().any(|name| name == module || is_suffix(name, module)),
-            None => false,
+        self.matcher().matches(module)
+    }
+
+    /// The same for many modules.
+    pub fn matcher(&self) -> Matcher<'_> {
+        let compiled = |modules: &TargetModules| match modules {
+            TargetModules::Pattern(pattern) => full_match(pattern),
+            TargetModules::List(_) => None,
         };
-        if excluded {
-            return Some(false);
-        }
-        match &self.modules {
-            TargetModules::Pattern(pattern) if pattern.eq_ignore_ascii_case("all-linear") => None,
-            TargetModules::Pattern(pattern) => full_match(pattern, module),
-            TargetModules::List(targets) => Some(
-                targets.iter().any(|target| target == module)
-                    || (targets.iter().any(|target| is_suffix(target, module)) && self.layer_is_wanted(module)),
-            ),
+        let layer_of = |pattern: &String| Regex::new(&format!(r"^.*?\.{pattern}\.(\d+)\.")).ok();
+        Matcher {
+            targets: self,
+            modules: compiled(&self.modules),
+            excluded: self.excluded.as_ref().and_then(compiled),
+            layers: self.layers_pattern.iter().filter_map(layer_of).collect(),
         }
     }
 
@@ -95,18 +92,50 @@ impl Targets {
         };
         self.parameters.iter().filter(|target| of_owner(target)).map(|target| last_segment(target)).collect()
     }
+}
+
+/// [`Targets`] with their patterns compiled.
+pub struct Matcher<'a> {
+    targets: &'a Targets,
+    modules: Option<Regex>,
+    excluded: Option<Regex>,
+    /// Of `layers_pattern`.
+    layers: Vec<Regex>,
+}
+
+impl Matcher<'_> {
+    /// As [`Targets::matches`].
+    pub fn matches(&self, module: &str) -> Option<bool> {
+        let targets = self.targets;
+        if targets.wraps_by_parameter(module) {
+            return Some(true);
+        }
+        let excluded = match &targets.excluded {
+            Some(TargetModules::Pattern(_)) => self.excluded.as_ref()?.is_match(module).ok()?,
+            Some(TargetModules::List(list)) => list.iter().any(|name| name == module || is_suffix(name, module)),
+            None => false,
+        };
+        if excluded {
+            return Some(false);
+        }
+        match &targets.modules {
+            TargetModules::Pattern(pattern) if pattern.eq_ignore_ascii_case("all-linear") => None,
+            TargetModules::Pattern(_) => self.modules.as_ref()?.is_match(module).ok(),
+            TargetModules::List(names) => Some(
+                names.iter().any(|name| name == module)
+                    || (names.iter().any(|name| is_suffix(name, module)) && self.layer_is_wanted(module)),
+            ),
+        }
+    }
 
     fn layer_is_wanted(&self, module: &str) -> bool {
-        let Some(layers) = &self.layers else { return true };
-        let layer = if self.layers_pattern.is_empty() {
+        let Some(layers) = &self.targets.layers else { return true };
+        let layer = if self.targets.layers_pattern.is_empty() {
             // PEFT's default pattern wants a segment before the one that holds the layers (`model.layers.3`), so the
             // layers of a bare model (`layers.3`) do not match.
             stack_and_layer(module).filter(|(stack, _)| stack.contains('.')).map(|(_, layer)| layer)
         } else {
-            self.layers_pattern.iter().find_map(|pattern| {
-                let regex = Regex::new(&format!(r"^.*?\.{pattern}\.(\d+)\.")).ok()?;
-                regex.captures(module).ok()??.get(1)?.as_str().parse().ok()
-            })
+            self.layers.iter().find_map(|regex| regex.captures(module).ok()??.get(1)?.as_str().parse().ok())
         };
         layer.is_some_and(|layer| layers.contains(&layer))
     }
@@ -162,8 +191,8 @@ pub(super) fn names(
 }
 
 /// Python's `re.fullmatch`; `None` where this engine does not take the pattern.
-fn full_match(pattern: &str, module: &str) -> Option<bool> {
-    Regex::new(&format!("^(?:{pattern})$")).ok()?.is_match(module).ok()
+fn full_match(pattern: &str) -> Option<Regex> {
+    Regex::new(&format!("^(?:{pattern})$")).ok()
 }
 
 /// The value of `rank_pattern` or `alpha_pattern` for a module: that of the first key that matches

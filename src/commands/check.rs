@@ -1,24 +1,23 @@
 //! `lora-slim check`: whether an adapter is whole, and which runtimes load it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::Device;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{print, print_json};
 use crate::adapter::Adapter;
 use crate::adapter::export::Format;
 use crate::adapter::flaws::Flaw;
-use crate::adapter::keys::MOST_LAYERS;
 use crate::base::{self, BasePath};
 use crate::cli::CheckArgs;
 use crate::error::{BaseError, Error, Result};
-use crate::files;
 use crate::kernel::Arithmetic;
 use crate::model::Model;
+use crate::pipeline;
 use crate::report::text::runtimes as text;
 use crate::runtimes::facts::Subject;
+use crate::runtimes::known::Known;
 use crate::runtimes::{self, Outcome, RUNTIMES, Runtime, Verdict};
 
 /// What `--json` writes.
@@ -77,14 +76,15 @@ fn format_of(path: &Path) -> Format {
 
 fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Result<(Vec<Flaw>, Vec<Verdict>)> {
     let adapter = Adapter::open(path, args.stack.as_deref())?;
-    let base = match &args.base {
-        Some(name) => Some(BasePath::find(name, None)?),
+    let base = args.base.as_ref().map(|name| BasePath::find(name, None)).transpose()?;
+    let mut known = match &base {
+        Some(base) => Known::of(base)?,
         // The one that the adapter names, if it happens to be here.
-        None => adapter.config.text("base_model_name_or_path").and_then(|name| BasePath::find(name, None).ok()),
+        None => Known::if_there(pipeline::find_base(None, &adapter).ok()),
     };
-    let (mut known, mut flaws) = (base.as_ref().map(Known::of).transpose()?.unwrap_or_default(), Vec::new());
-    if let (Some(base), true) = (&base, args.base.is_some()) {
-        match Model::open(base, &Device::Cpu, Arithmetic::F32) {
+    let mut flaws = Vec::new();
+    if let Some(base) = base {
+        match Model::open(&base, &Device::Cpu, Arithmetic::F32) {
             Ok((model, _)) => {
                 known.layers = Some(model.config.layers);
                 known.family.get_or_insert(model.config.family.model_types[0].into());
@@ -102,24 +102,4 @@ fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Re
     flaws.extend(adapter.flaws(known.layers)?);
     let subject = Subject::new(&adapter, known.layers, known.family.as_deref());
     Ok((flaws, runtimes::check(&subject, asked)))
-}
-
-/// What the configuration of a base model tells, whatever its family.
-#[derive(Default)]
-struct Known {
-    layers: Option<usize>,
-    family: Option<String>,
-}
-
-impl Known {
-    fn of(base: &BasePath) -> Result<Self> {
-        let BasePath::Folder(folder) = base else { return Ok(Self::default()) };
-        let path: PathBuf = folder.join("config.json");
-        let config: Value = files::read_json(&path)?;
-        let text = config.get("text_config").unwrap_or(&config);
-        let layers = ["num_hidden_layers", "n_layer", "num_layers"].iter().find_map(|key| text.get(*key)?.as_u64());
-        let family = config.get("model_type").and_then(Value::as_str).map(String::from);
-        let layers = layers.map(|layers| layers as usize).filter(|&layers| layers <= MOST_LAYERS);
-        Ok(Self { layers, family })
-    }
 }

@@ -9,7 +9,9 @@ use crate::adapter::{Adapter, Boundary, Cut};
 use crate::base;
 use crate::cli::CutArgs;
 use crate::error::{AdapterError, Result};
+use crate::pipeline::Target;
 use crate::report::{Report, text};
+use crate::runtimes::known::Known;
 use crate::runtimes::wanted::Wanted;
 use crate::{files, pipeline, settings};
 
@@ -46,10 +48,13 @@ pub fn write(args: CutArgs) -> Result<Report> {
         return Err(AdapterError::LayerOutOfRange { path, layer, layers: adapter.layer_count() }.into());
     }
     let steps = settings::steps(&args.reduce, &args.runtime);
-    let wanted = Wanted::of(&steps, format);
-    wanted.require(&adapter, layers.len() < adapter.layers().len(), &args.runtime.runtimes)?;
+    let (drops_layers, runtimes) = (layers.len() < adapter.layers().len(), &args.runtime.runtimes);
+    let mut base = Known::if_there(pipeline::find_base(args.base.as_deref(), &adapter).ok());
+    Wanted::of(&steps, format, base.clone()).require(&adapter, drops_layers, runtimes)?;
     let cut = Cut::new(&adapter, &layers)?.scaled(args.scale)?;
     let form = Form::new(format, || pipeline::find_base(args.base.as_deref(), &adapter))?;
     form.check(&adapter, steps.contains(&Step::Portable))?;
-    pipeline::write_cut(&args.adapter, &adapter, &cut, &steps, &form, &gates, &args.output)
+    base.layers = base.layers_for(&adapter);
+    let target = Target { output: &args.output, form: &form, base, runtimes };
+    pipeline::write_cut(&args.adapter, &adapter, &cut, &steps, &gates, &target)
 }

@@ -10,8 +10,10 @@ use crate::adapter::steps::Step;
 use crate::base::{self, BasePath};
 use crate::cli::{SearchArg, SlimArgs};
 use crate::error::{ChoiceError, Result};
-use crate::pipeline::{Evaluation, Request};
+use crate::pipeline::{Evaluation, Request, Target};
 use crate::report::{Report, text};
+use crate::runtimes::Runtime;
+use crate::runtimes::known::Known;
 use crate::runtimes::wanted::Wanted;
 use crate::{files, pipeline, settings};
 
@@ -44,6 +46,7 @@ pub struct Plan {
     form: Form,
     output: PathBuf,
     force: bool,
+    runtimes: Vec<&'static Runtime>,
 }
 
 impl Plan {
@@ -55,8 +58,9 @@ impl Plan {
         inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));
         files::check_output(&args.output, &inputs, args.force)?;
         let form = form_of(&args, &adapter)?;
+        let runtimes = args.runtime.runtimes.clone();
         let request = evaluate::request(args.evaluate, &args.runtime, SearchArg::Adaptive)?;
-        Ok(Self { request, adapter, form, output: args.output, force: args.force })
+        Ok(Self { request, adapter, form, output: args.output, force: args.force, runtimes })
     }
 
     /// The base model that the adapter goes with.
@@ -79,7 +83,11 @@ impl Plan {
     /// Writes what was chosen. Gives back the report as it lies there.
     pub fn write(&self, evaluation: &Evaluation) -> Result<Report> {
         files::check_output(&self.output, &[&self.adapter, evaluation.base.path()], self.force)?;
-        pipeline::write(&evaluation.cut()?, &evaluation.report, &self.form, &self.output)
+        let model = evaluation.report.base.as_ref();
+        let base = Known { layers: model.map(|model| model.layers), family: model.map(|model| model.family.clone()) };
+        let target = Target { output: &self.output, form: &self.form, base, runtimes: &self.runtimes };
+        let written = pipeline::write(&evaluation.cut()?, &evaluation.report, &target);
+        written.map_err(|error| error.about(&self.adapter))
     }
 }
 
@@ -93,8 +101,10 @@ fn form_of(args: &SlimArgs, path: &Path) -> Result<Form> {
     let adapter = Adapter::open(path, None)?;
     let steps = settings::steps(&args.evaluate.reduce, &args.runtime);
     let drops_layers = args.evaluate.boundary.is_none_or(|boundary| boundary < adapter.layer_count());
-    Wanted::of(&steps, format).require(&adapter, drops_layers, &args.runtime.runtimes)?;
-    let form = Form::new(format, || pipeline::find_base(args.evaluate.base.as_deref(), &adapter))?;
+    let base = || pipeline::find_base(args.evaluate.base.as_deref(), &adapter);
+    let wanted = Wanted::of(&steps, format, Known::if_there(base().ok()));
+    wanted.require(&adapter, drops_layers, &args.runtime.runtimes)?;
+    let form = Form::new(format, base)?;
     form.check(&adapter, steps.contains(&Step::Portable))?;
     Ok(form)
 }

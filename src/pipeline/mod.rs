@@ -31,7 +31,7 @@ use crate::sweep;
 pub use base::Base;
 pub use evaluate::{Evaluation, evaluate, evaluate_together};
 pub use price::{Price, price};
-pub use written::{write, write_cut};
+pub use written::{Target, write, write_cut};
 
 /// Everything that an evaluation needs to know.
 #[derive(Debug)]

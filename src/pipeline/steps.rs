@@ -64,8 +64,8 @@ impl Chain {
         let has_ranks = steps.iter().any(|step| matches!(step, Step::Rank(_)));
         if has_ranks && chain.last().config.flag("rank_pattern") {
             tracing::warn!(
-                "the modules have different ranks now: runtimes that ignore `rank_pattern` (vLLM, SGLang) would scale them \
-                 wrongly; `--rank N` gives all the same rank"
+                "the modules have different ranks now: runtimes that ignore `rank_pattern` (SGLang, LoRAX, older vLLM) would \
+                 scale them wrongly or refuse them; `--rank N` gives all the same rank"
             );
         }
         Ok(chain)

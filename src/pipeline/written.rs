@@ -15,7 +15,8 @@ use crate::files;
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
 use crate::runtimes::facts::Subject;
-use crate::runtimes::{self, RUNTIMES, Verdict};
+use crate::runtimes::known::Known;
+use crate::runtimes::{self, RUNTIMES, Runtime, Verdict, wanted};
 use crate::settings::Gates;
 use crate::sweep::{Profile, Watch};
 
@@ -70,24 +71,47 @@ pub fn make(
     Ok(Made { output: Some(output), chain: Some(chain), steps })
 }
 
-/// Writes a cut that was not evaluated, after `steps`, in a form, and the report of it. Where a gate does not hold, the report says
-/// so and nothing is written.
+/// Where an adapter is written, as what, and for whom.
+pub struct Target<'a> {
+    pub output: &'a Path,
+    pub form: &'a Form,
+    /// What is known of the base model.
+    pub base: Known,
+    /// Those that have to load it; where one does not, nothing is written.
+    pub runtimes: &'a [&'static Runtime],
+}
+
+/// Writes a cut that was not evaluated, after `steps`, and the report of it. Where a gate does not hold, the report says so and
+/// nothing is written.
 pub fn write_cut(
     name: &str,
     adapter: &Adapter,
     cut: &Cut,
     steps: &[Step],
-    form: &Form,
     gates: &Gates,
-    output: &Path,
+    target: &Target,
 ) -> Result<Report> {
-    if steps.is_empty() && matches!(form, Form::Peft) {
-        return copy_cut(name, adapter, cut, gates, output);
-    }
-    if steps.is_empty() {
-        let report = report_of_cut(name, adapter, cut)?.gated(gates);
-        return if report.check_gates().is_ok() { write(cut, &report, form, output) } else { Ok(report) };
-    }
+    let written = match (steps, target.form) {
+        ([], Form::Peft) => copy_cut(name, adapter, cut, gates, target),
+        ([], _) => write_gated(cut, report_of_cut(name, adapter, cut)?, gates, target),
+        _ => write_steps(name, adapter, cut, steps, gates, target),
+    };
+    written.map_err(|error| error.about(&adapter.path))
+}
+
+fn write_gated(cut: &Cut, report: Report, gates: &Gates, target: &Target) -> Result<Report> {
+    let report = report.gated(gates);
+    if report.check_gates().is_ok() { write(cut, &report, target) } else { Ok(report) }
+}
+
+fn write_steps(
+    name: &str,
+    adapter: &Adapter,
+    cut: &Cut,
+    steps: &[Step],
+    gates: &Gates,
+    target: &Target,
+) -> Result<Report> {
     let chain = Chain::make(adapter, cut, steps)?;
     let last = Cut::whole(chain.last())?;
     let mut report = report_of_cut(name, adapter, cut)?;
@@ -95,23 +119,19 @@ pub fn write_cut(
     if let Some(output) = &mut report.output {
         (output.tensors_after, output.bytes_after) = last.kept_size();
     }
-    let report = report.gated(gates);
-    if report.check_gates().is_err() {
-        return Ok(report);
-    }
-    write(&last, &report, form, output).map_err(|error| error.about(&adapter.path))
+    write_gated(&last, report, gates, target)
 }
 
 /// The input is hashed while it is copied: one takes about as long as the other.
-fn copy_cut(name: &str, adapter: &Adapter, cut: &Cut, gates: &Gates, output: &Path) -> Result<Report> {
-    let staging = files::Staging::beside(output)?;
+fn copy_cut(name: &str, adapter: &Adapter, cut: &Cut, gates: &Gates, target: &Target) -> Result<Report> {
+    let staging = files::Staging::beside(target.output)?;
     let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(&staging));
     written?;
     let mut report = report?.gated(gates);
     if report.check_gates().is_err() {
         return Ok(report);
     }
-    report.runtimes = runtimes_of(&staging, &report, cut.stack())?;
+    report.runtimes = runtimes_of(&staging, cut.stack(), target)?;
     staging.json(crate::report::REPORT_NAME, &report)?;
     staging.publish()?;
     Ok(report)
@@ -122,22 +142,22 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
     Ok(Report { output, ..Report::of(describe::adapter(name, adapter)?) })
 }
 
-/// Writes a cut in a form, and its report, as a new folder: all of it, or nothing. Gives back the report as it lies there.
-pub fn write(cut: &Cut, report: &Report, form: &Form, output: &Path) -> Result<Report> {
-    let staging = files::Staging::beside(output)?;
-    let mut report = report.without_texts();
-    report.runtimes = match form {
+/// Writes a cut and its report, as a new folder: all of it, or nothing. Gives back the report as it lies there.
+pub fn write(cut: &Cut, report: &Report, target: &Target) -> Result<Report> {
+    let staging = files::Staging::beside(target.output)?;
+    let (mut report, format) = (report.without_texts(), target.form.format());
+    report.runtimes = match target.form {
         Form::Peft => {
             cut.write(&staging)?;
-            runtimes_of(&staging, &report, cut.stack())?
+            runtimes_of(&staging, cut.stack(), target)?
         }
         form => {
             export(cut, form, &staging)?;
-            runtimes::check_form(form.format(), &RUNTIMES)
+            runtimes::check_form(format, &RUNTIMES)
         }
     };
     if let Some(output) = &mut report.output {
-        output.format = Some(form.format()).filter(|&format| format != Format::Peft);
+        output.format = Some(format).filter(|&format| format != Format::Peft);
     }
     staging.json(crate::report::REPORT_NAME, &report)?;
     staging.publish()?;
@@ -154,12 +174,12 @@ fn export(cut: &Cut, form: &Form, staging: &files::Staging) -> Result<()> {
     form.write(&Adapter::open(&path, Some(cut.stack()))?, staging)
 }
 
-/// Which runtimes load the adapter that was written to a folder, which is opened for that as anyone would.
-fn runtimes_of(staging: &files::Staging, report: &Report, stack: &str) -> Result<Vec<Verdict>> {
+/// Which runtimes load the adapter that was written to a folder, which is opened for that as anyone would; an error if one does not
+/// that has to.
+fn runtimes_of(staging: &files::Staging, stack: &str, target: &Target) -> Result<Vec<Verdict>> {
     let written = Adapter::open(staging.path(), Some(stack))?;
-    // Without a base model, the layers that the adapter had are those that there are.
-    let had = report.adapter.layers.last().map(|last| last + 1);
-    let layers = report.base.as_ref().map(|base| base.layers).or(had);
-    let family = report.base.as_ref().map(|base| base.family.as_str());
-    Ok(runtimes::check(&Subject::new(&written, layers, family), &RUNTIMES))
+    let Known { layers, family } = &target.base;
+    let verdicts = runtimes::check(&Subject::new(&written, *layers, family.as_deref()), &RUNTIMES);
+    wanted::check_written(staging.path(), &verdicts, target.runtimes)?;
+    Ok(verdicts)
 }

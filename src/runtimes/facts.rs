@@ -130,6 +130,8 @@ pub struct Planned {
     pub drops_layers: bool,
     /// Ranks will be reduced, each module's by itself.
     pub varies_ranks: bool,
+    /// Ranks above this one will be reduced to it.
+    pub most_rank: Option<usize>,
 }
 
 impl<'a> Subject<'a> {
@@ -166,8 +168,8 @@ impl<'a> Subject<'a> {
             Fact::AlphasDiffer => modules::alphas_differ(self.adapter),
             Fact::RanksDiffer => modules::ranks_differ(self),
             Fact::RanksDifferInType => modules::ranks_differ_in_type(self),
-            Fact::RankAbove(most) => modules::rank_above(self.adapter, most),
-            Fact::RankOtherThan(rank, multiple) => modules::rank_other_than(self.adapter, rank, multiple),
+            Fact::RankAbove(most) => modules::rank_above(self, most),
+            Fact::RankOtherThan(rank, multiple) => modules::rank_other_than(self, rank, multiple),
             Fact::ScalingNotOne => modules::scaling_not_one(self.adapter),
             Fact::ScalingsDiffer => modules::scalings_differ(self.adapter),
             Fact::Parameters => modules::parameters(self.adapter),

@@ -4,6 +4,7 @@
 //! that says so. What is true of an adapter is found in [`facts`]; [`verdict`] puts both together.
 
 pub mod facts;
+pub mod known;
 pub mod list;
 pub mod verdict;
 pub mod wanted;

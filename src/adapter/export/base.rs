@@ -24,8 +24,8 @@ pub struct BaseShape {
     pub key_heads: usize,
     /// The rows of one head of queries or keys.
     pub head_size: usize,
-    /// Whether the head is the embedding, where that is known.
-    pub is_tied: bool,
+    /// Whether the head is the embedding; configurations leave it out where it is what their class has anyway.
+    pub is_tied: Option<bool>,
 }
 
 impl BaseShape {
@@ -43,6 +43,17 @@ impl BaseShape {
                 Err(BaseError::TooFewLayers { base: self.path.clone(), layer, layers: self.layers }.into())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Why LoRA on the embedding or the head would not be that alone, in words: where both are one tensor, it changes both or none.
+    pub fn why_not_outside(&self) -> Option<&'static str> {
+        match self.is_tied {
+            Some(false) => None,
+            Some(true) => Some("where the base model has one tensor for embedding and head"),
+            None => {
+                Some("where the base model does not say whether embedding and head are one (`tie_word_embeddings`)")
+            }
         }
     }
 
@@ -71,7 +82,7 @@ impl BaseShape {
             heads,
             key_heads: key_heads.unwrap_or(heads),
             head_size: number(&["head_dim"]).unwrap_or(hidden / heads.max(1)),
-            is_tied: flag("tie_word_embeddings").unwrap_or(false),
+            is_tied: flag("tie_word_embeddings"),
         })
     }
 
@@ -106,7 +117,7 @@ impl BaseShape {
             heads: query_heads,
             key_heads: heads("attention.head_count_kv").unwrap_or(query_heads),
             head_size: number("attention.key_length").unwrap_or(hidden / query_heads.max(1)),
-            is_tied: tensors.get("output.weight").is_none(),
+            is_tied: Some(tensors.get("output.weight").is_none()),
         })
     }
 }

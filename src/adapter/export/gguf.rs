@@ -21,10 +21,20 @@ use crate::tensors::Dtype;
 /// The version of ggml's quantised types, which the converter writes into every file.
 const QUANTIZATION_VERSION: u32 = 2;
 
-/// Refuses modules that llama.cpp has not.
+/// The embedding and the head.
+const VOCABULARIES: [&str; 2] = ["token_embd", "output"];
+
+/// Refuses modules that llama.cpp has not, and those that do not fit the heads of the base model.
 pub fn check(adapter: &Adapter, base: &BaseShape, families: &Families, will_be_portable: bool) -> Result<()> {
     let pairs = plain_pairs(adapter, Format::Gguf, will_be_portable)?;
-    pairs.iter().try_for_each(|pair| target(adapter, pair, base, families).map(drop))
+    pairs.iter().try_for_each(|pair| {
+        let (_, order) = target(adapter, pair, base, families)?;
+        order.places(pair.outputs(adapter)?, base).map(drop).ok_or_else(|| other_heads(adapter, pair, base).into())
+    })
+}
+
+fn other_heads(adapter: &Adapter, pair: &Pair, base: &BaseShape) -> AdapterError {
+    AdapterError::Heads { path: adapter.path.clone(), module: pair.module.clone(), base: base.path.clone() }
 }
 
 /// The tensor that a module is in llama.cpp.
@@ -45,8 +55,9 @@ fn target(adapter: &Adapter, pair: &Pair, base: &BaseShape, families: &Families)
         }
         None => {
             let tensor = families.outside(&pair.module).ok_or_else(|| refuse(UNKNOWN))?;
-            if tensor == "output" && base.is_tied {
-                return Err(refuse("which is tied to the embedding in the base model").into());
+            // llama.cpp has one tensor for both then, and its head multiplies with the factors of an embedding.
+            if let Some(why) = base.why_not_outside().filter(|_| VOCABULARIES.contains(&tensor)) {
+                return Err(refuse(why).into());
             }
             Ok((format!("{tensor}.weight"), Order::Same))
         }
@@ -89,11 +100,7 @@ fn tensors(
     let (name, order) = target(adapter, pair, base, families)?;
     let mut factors = pair.load(adapter)?;
     fold::fold(&mut factors.b, fold::factor(pair.scaling * pair.rank as f64, alpha.into()));
-    let b = order.apply(factors.b, pair.rank, base).ok_or_else(|| AdapterError::Heads {
-        path: adapter.path.clone(),
-        module: pair.module.clone(),
-        base: base.path.clone(),
-    })?;
+    let b = order.apply(factors.b, pair.rank, base).ok_or_else(|| other_heads(adapter, pair, base))?;
     // llama.cpp looks tokens up in the rows of this one (`llm_build_inp_embd`).
     let (a, shape_a) = match pair.is_embedding {
         true => (transposed(&factors.a, factors.inputs), [factors.inputs, pair.rank]),

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::super::steps::encode_tensor;
+use super::super::targets::last_segment;
 use super::super::write::{self, NewTensor};
 use super::super::{Adapter, config, fold};
 use super::Format;
@@ -29,6 +30,9 @@ const STACKS: [(&str, &str); 4] = [
 /// Modules outside of the layers that have the same name in both.
 const OUTSIDE: [&str; 2] = ["model.embed_tokens", "lm_head"];
 
+/// Modules inside of the layers that MLX-LM takes apart when it loads a model (`mlx_lm/models/deepseek_v3.py`, `sanitize`).
+const SPLIT: [&str; 1] = ["kv_b_proj"];
+
 /// A module's name in MLX-LM, if it has one.
 fn name(adapter: &Adapter, pair: &Pair) -> Option<String> {
     let Some(layer) = pair.layer else {
@@ -36,15 +40,19 @@ fn name(adapter: &Adapter, pair: &Pair) -> Option<String> {
     };
     let (_, stack) = STACKS.iter().find(|(stack, _)| *stack == adapter.stack)?;
     let inside = pair.inside(adapter);
-    (!inside.contains("experts.")).then(|| format!("{stack}.{layer}.{inside}"))
+    let is_other = inside.contains("experts.") || SPLIT.contains(&last_segment(inside));
+    (!is_other).then(|| format!("{stack}.{layer}.{inside}"))
 }
 
-/// Refuses names that MLX-LM does not share, and ranks that differ.
-pub fn check(adapter: &Adapter, will_be_portable: bool) -> Result<()> {
+/// Refuses names that MLX-LM does not share, tensors that it has once for two, and ranks that differ.
+pub fn check(adapter: &Adapter, base: &BaseShape, will_be_portable: bool) -> Result<()> {
     let refuse = |feature| AdapterError::NotInFormat { path: adapter.path.clone(), feature, format: Format::Mlx };
     let pairs = plain_pairs(adapter, Format::Mlx, will_be_portable)?;
     if let Some(other) = pairs.iter().find(|pair| name(adapter, pair).is_none()) {
         return Err(refuse(format!("LoRA on `{}`, which MLX-LM names otherwise", other.module)).into());
+    }
+    if let (Some(why), Some(pair)) = (base.why_not_outside(), pairs.iter().find(|pair| pair.layer.is_none())) {
+        return Err(refuse(format!("LoRA on `{}`, {why}", pair.module)).into());
     }
     let ranks: BTreeSet<usize> = pairs.iter().map(|pair| pair.rank).collect();
     if ranks.len() > 1 && !will_be_portable {
@@ -55,9 +63,10 @@ pub fn check(adapter: &Adapter, will_be_portable: bool) -> Result<()> {
 
 /// Writes both files.
 pub fn write(adapter: &Adapter, base: &BaseShape, staging: &Staging) -> Result<()> {
-    check(adapter, false)?;
+    check(adapter, base, false)?;
     let pairs = plain_pairs(adapter, Format::Mlx, false)?;
-    let scale = fold::most_common(pairs.iter().map(|pair| pair.scaling));
+    // Nothing can be divided by a scaling of 0.
+    let scale = fold::most_common(pairs.iter().map(|pair| pair.scaling).filter(|&scaling| scaling != 0.0));
     let keys: BTreeSet<&str> = pairs.iter().map(|pair| pair.inside(adapter)).collect();
     let config = json!({
         "fine_tune_type": "lora",

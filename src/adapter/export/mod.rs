@@ -103,7 +103,7 @@ impl Form {
             }
             Form::Mlx(base) => {
                 base.check_layers(adapter)?;
-                mlx::check(adapter, will_be_portable)
+                mlx::check(adapter, base, will_be_portable)
             }
         }
     }

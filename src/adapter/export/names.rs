@@ -103,18 +103,32 @@ impl Families {
 impl Order {
     /// The rows (outputs, rank) of a second factor in this order; `None` if the heads do not divide them.
     pub fn apply(self, rows: Vec<f32>, rank: usize, base: &BaseShape) -> Option<Vec<f32>> {
-        let outputs = rows.len() / rank.max(1);
-        let places: Vec<usize> = match self {
-            Order::Same | Order::Transpose => return Some(rows),
+        match self.places(rows.len() / rank.max(1), base)? {
+            Places::Same => Some(rows),
+            Places::From(places) => {
+                Some(places.into_iter().flat_map(|place| rows[place * rank..(place + 1) * rank].to_vec()).collect())
+            }
+        }
+    }
+
+    /// Where each of so many rows comes from; `None` if the heads do not divide them.
+    pub fn places(self, outputs: usize, base: &BaseShape) -> Option<Places> {
+        Some(Places::From(match self {
+            Order::Same | Order::Transpose => return Some(Places::Same),
             Order::Query | Order::Key => {
                 let heads = if self == Order::Query { base.heads } else { base.key_heads };
                 // With another number of heads the rows would come out in a wrong order, and nothing would show it.
                 interleaved(outputs, heads).filter(|_| outputs == heads * base.head_size)?
             }
             Order::Heads => apart(outputs, base.heads)?,
-        };
-        Some(places.into_iter().flat_map(|place| rows[place * rank..(place + 1) * rank].to_vec()).collect())
+        }))
     }
+}
+
+/// Where the rows of a factor come from.
+pub enum Places {
+    Same,
+    From(Vec<usize>),
 }
 
 /// Where the rows come from when the halves of each head alternate (`LlamaModel.permute` of llama.cpp's converter).

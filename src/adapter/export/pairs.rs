@@ -72,6 +72,11 @@ pub fn plain_pairs(adapter: &Adapter, format: Format, will_be_portable: bool) ->
 }
 
 impl Pair<'_> {
+    /// The values that the module gives.
+    pub fn outputs(&self, adapter: &Adapter) -> Result<usize> {
+        Ok(adapter.weights.entry(self.b)?.shape[0])
+    }
+
     pub fn load(&self, adapter: &Adapter) -> Result<Factors> {
         let (a, b) = (adapter.weights.entry(self.a)?, adapter.weights.entry(self.b)?);
         Ok(Factors {

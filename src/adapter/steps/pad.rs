@@ -22,6 +22,8 @@ struct Missing {
     /// The name, the size that is not the rank, and the type of both tensors.
     a: (String, usize, Dtype),
     b: (String, usize, Dtype),
+    /// The highest rank that a module of its type and sizes has.
+    most: usize,
 }
 
 /// Refuses adapters of which a pair of zeros would not be nothing.
@@ -67,8 +69,13 @@ pub fn write(adapter: &Adapter, original: &Adapter, layers: Option<usize>, stagi
         let bytes = Cow::Borrowed(adapter.weights.bytes(tensor.name)?);
         tensors.push(NewTensor { name: tensor.name.into(), dtype, shape, bytes });
     }
-    for Missing { module, a: (name_a, inputs, dtype_a), b: (name_b, outputs, dtype_b) } in missing {
+    for Missing { module, a: (name_a, inputs, dtype_a), b: (name_b, outputs, dtype_b), most } in missing {
         let rank = adapter.config.rank_of(&module);
+        // `rank_pattern` can hold any number, and nothing else limits that of a module without tensors.
+        if rank > most {
+            let feature = format!("the rank {rank} for `{module}`, whose like have {most} at most");
+            return Err(AdapterError::CannotPad { path: original.path.clone(), feature }.into());
+        }
         tensors.push(zeros(name_a, dtype_a, vec![rank, inputs]));
         tensors.push(zeros(name_b, dtype_b, vec![outputs, rank]));
     }
@@ -107,10 +114,19 @@ fn missing(adapter: &Adapter, original: &Adapter, layers: usize) -> Result<Vec<M
                 Ok((name.replacen(like, &module, 1), entry.shape[dim], write::dtype(entry)))
             };
             let (a, b) = (tensor(a, 1)?, tensor(b, 0)?);
-            missing.push(Missing { module, a, b });
+            let is_alike = |module: &&str| original.module_shape(&known[*module]) == Some((a.1, b.1));
+            let most =
+                by_layer.values().copied().filter(is_alike).filter_map(|module| rank_of(original, &known[module]));
+            let most = most.max().unwrap_or(0);
+            missing.push(Missing { module, a, b, most });
         }
     }
     Ok(missing)
+}
+
+/// The rank of a pair as its tensors have it.
+fn rank_of(adapter: &Adapter, parts: &BTreeMap<Part, &str>) -> Option<usize> {
+    adapter.weights.get(pair::names(parts)?.0)?.shape.first().copied()
 }
 
 /// The configuration of `adapter`, for the modules `all`: as the original selected them, if that is these.

@@ -1,6 +1,6 @@
 //! Plain LoRA with one rank and one alpha, for runtimes that read nothing else of a configuration.
 //!
-//! Such runtimes take alpha over the rank for the scaling of every module: alpha and rank from the configuration (vLLM), or the
+//! Such runtimes take alpha over the rank for the scaling of every module: alpha and rank from the configuration (SGLang), or the
 //! rank from the tensors (llama.cpp, TensorRT-LLM). They agree with PEFT where all modules have one rank and one
 //! scaling, so what makes modules differ (rsLoRA, `rank_pattern`, `alpha_pattern`, AdaLoRA's values) goes into the factors: ΔW
 //! stays what it is, but for one rounding to the type of the tensor.
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::super::keys::Part;
 use super::super::targets::{MovedModule, TargetModules};
 use super::super::write::{self, NewTensor};
-use super::super::{Adapter, AdapterTensor, Cut, config, fold, restrict};
+use super::super::{Adapter, AdapterTensor, config, fold, restrict};
 use super::dtype::encode_tensor;
 use super::{pair, set_rank_and_alpha};
 use crate::error::{AdapterError, Result};
@@ -96,29 +96,28 @@ fn check_method(adapter: &Adapter) -> std::result::Result<(), String> {
     config.obstacles().into_iter().next().map_or(Ok(()), Err)
 }
 
-/// The experts of a layer are folded into the rank of one pair, whose rows are not padded, and single ones PEFT puts together by
-/// the patterns that would go.
+/// The experts of a layer are folded into the rank of one pair, whose rows are not padded, and single ones PEFT puts together to such
+/// pairs, with one scaling for all.
 fn check_experts(adapter: &Adapter, plan: &Plan) -> std::result::Result<(), String> {
     let parameter = |module: &&String| adapter.parameter_of(module).is_some();
     let is_padded = |module: &&String| plan.of(module).is_some_and(|(_, rank)| rank != plan.rank);
     if let Some(module) = plan.modules.keys().filter(parameter).find(is_padded) {
         return Err(format!("LoRA on parameters with a rank of its own (`{module}`)"));
     }
-    let is_plain = plan.folded() == 0 && plan.padded() == 0;
-    match plan.modules.keys().find(|module| MovedModule::parse(module).is_some()) {
-        Some(module) if !is_plain => {
-            Err(format!("LoRA on single experts or routers (`{module}`) with scalings that differ"))
-        }
-        _ => Ok(()),
+    let Some(module) = plan.modules.keys().find(|module| MovedModule::parse(module).is_some()) else { return Ok(()) };
+    let refuse = |what: &str| Err(format!("LoRA on single experts or routers (`{module}`) {what}"));
+    if plan.folded() > 0 || plan.padded() > 0 {
+        return refuse("with scalings that differ");
+    }
+    match adapter.config.targets.modules {
+        TargetModules::Pattern(_) => refuse("that a pattern selects"),
+        TargetModules::List(_) => Ok(()),
     }
 }
 
 /// Writes the adapter as [`plan`] says.
 pub fn write(adapter: &Adapter, staging: &Staging) -> Result<()> {
     let plan = plan(adapter)?;
-    if plan.modules.keys().any(|module| MovedModule::parse(module).is_some()) {
-        return Cut::whole(adapter)?.write(staging);
-    }
     staging.json(config::FILE_NAME, &portable_config(adapter, &plan))?;
     write::copy_sidecars(&adapter.path, staging)?;
     let tensors = write::in_order(adapter);
@@ -148,8 +147,11 @@ fn portable_config(adapter: &Adapter, plan: &Plan) -> Map<String, Value> {
         raw.insert("peft_type".into(), json!("LORA"));
     }
     set_rank_and_alpha(&mut raw, plan.rank, plan.alpha);
-    if matches!(adapter.config.targets.modules, TargetModules::Pattern(_)) {
-        let modules = adapter.modules();
+    let modules = adapter.modules();
+    // Parameters that stand for single experts have a rank and an alpha of their own.
+    let has_own_patterns =
+        adapter.config.flag("target_parameters") && modules.keys().any(|module| MovedModule::parse(module).is_some());
+    if matches!(adapter.config.targets.modules, TargetModules::Pattern(_)) || has_own_patterns {
         let all = modules.keys().map(String::as_str).collect();
         restrict::restrict(&mut raw, &all, &all, adapter.config.method.selects_layers);
     }

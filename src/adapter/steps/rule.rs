@@ -42,9 +42,13 @@ impl RankRule {
 pub struct RankRules(Vec<RankRule>);
 
 impl RankRules {
-    /// Whether all modules that have so many values are left with the same rank.
-    pub fn is_same_for_all(&self) -> bool {
-        self.0.iter().all(|rule| matches!(rule, RankRule::Most(_)))
+    /// The rank that all modules are left with that have so many values, if there is such a one.
+    pub fn same_for_all(&self) -> Option<usize> {
+        let most = |rule: &RankRule| match rule {
+            RankRule::Most(most) => Some(*most),
+            _ => None,
+        };
+        self.0.iter().map(most).collect::<Option<Vec<_>>>()?.into_iter().min()
     }
 
     pub fn rank(&self, values: &[f64]) -> usize {

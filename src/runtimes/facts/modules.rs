@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Subject, first_of};
+use super::{Planned, Subject, first_of};
 use crate::adapter::Adapter;
 use crate::adapter::keys::{Part, is_of_tower, stack_and_layer};
 use crate::adapter::steps::Pair;
@@ -16,6 +16,17 @@ fn ranks(adapter: &Adapter) -> BTreeMap<String, usize> {
         Some((module, rank))
     };
     adapter.modules().into_iter().filter_map(rank).collect()
+}
+
+/// The ranks that modules will have, and the `r` of the configuration then; `None` where they cannot be told before.
+fn planned_ranks(subject: &Subject) -> Option<(BTreeMap<String, usize>, Option<usize>)> {
+    let Planned { varies_ranks, most_rank, .. } = subject.planned;
+    let (mut ranks, config) = (ranks(subject.adapter), subject.adapter.config.rank);
+    let most = most_rank.filter(|most| ranks.values().any(|rank| rank > most));
+    if let Some(most) = most {
+        ranks.values_mut().for_each(|rank| *rank = most.min(*rank));
+    }
+    (!varies_ranks).then_some((ranks, most.or(config)))
 }
 
 /// What the configuration calls a module: the parameter, where it is one.
@@ -49,21 +60,16 @@ pub fn alphas_differ(adapter: &Adapter) -> Option<String> {
 const VARIED: &str = "the ranks that `--rank` leaves may differ";
 
 pub fn ranks_differ(subject: &Subject) -> Option<String> {
-    if subject.planned.varies_ranks {
-        return Some(VARIED.into());
-    }
-    let adapter = subject.adapter;
-    let config = adapter.config.rank?;
-    let (module, rank) = ranks(adapter).into_iter().find(|(_, rank)| *rank != config)?;
+    let Some((ranks, config)) = planned_ranks(subject) else { return Some(VARIED.into()) };
+    let config = config?;
+    let (module, rank) = ranks.into_iter().find(|(_, rank)| *rank != config)?;
     Some(format!("`{module}` has the rank {rank}, where `r` is {config}"))
 }
 
 pub fn ranks_differ_in_type(subject: &Subject) -> Option<String> {
-    if subject.planned.varies_ranks {
-        return Some(VARIED.into());
-    }
+    let Some((ranks, _)) = planned_ranks(subject) else { return Some(VARIED.into()) };
     let mut first: BTreeMap<String, (String, usize)> = BTreeMap::new();
-    for (module, rank) in ranks(subject.adapter) {
+    for (module, rank) in ranks {
         let (other, known) =
             first.entry(last_segment(&module).into()).or_insert_with(|| (module.clone(), rank)).clone();
         if known != rank {
@@ -73,8 +79,8 @@ pub fn ranks_differ_in_type(subject: &Subject) -> Option<String> {
     None
 }
 
-pub fn rank_above(adapter: &Adapter, most: usize) -> Option<String> {
-    let (module, rank) = ranks(adapter).into_iter().max_by_key(|(_, rank)| *rank)?;
+pub fn rank_above(subject: &Subject, most: usize) -> Option<String> {
+    let (module, rank) = planned_ranks(subject)?.0.into_iter().max_by_key(|(_, rank)| *rank)?;
     (rank > most).then(|| format!("the rank is {rank} (`{module}`)"))
 }
 
@@ -83,9 +89,9 @@ pub fn highest_rank(adapter: &Adapter) -> usize {
     ranks(adapter).into_values().max().unwrap_or(0)
 }
 
-pub fn rank_other_than(adapter: &Adapter, rank: usize, multiple: usize) -> Option<String> {
-    let odd = ranks(adapter).into_values().find(|&own| own != rank && own % multiple != 0)?;
-    (types(adapter).len() > 1).then(|| format!("the rank {odd} is neither {rank} nor a multiple of {multiple}"))
+pub fn rank_other_than(subject: &Subject, rank: usize, multiple: usize) -> Option<String> {
+    let odd = planned_ranks(subject)?.0.into_values().find(|&own| own != rank && own % multiple != 0)?;
+    (types(subject.adapter).len() > 1).then(|| format!("the rank {odd} is neither {rank} nor a multiple of {multiple}"))
 }
 
 fn scalings(adapter: &Adapter) -> BTreeMap<String, f64> {
@@ -164,9 +170,8 @@ pub fn type_missing(subject: &Subject) -> Option<String> {
         return Some(format!("{plural} {} lack `{kind}`", ranges(&layers)));
     }
     // Who lists layers means that there are others.
-    let is_list = adapter.config.raw.get("layers_to_transform").is_some_and(|layers| !layers.is_null());
     let layers: Vec<usize> = by_layer.into_keys().collect();
-    (subject.layers.is_none() && is_list)
+    (subject.layers.is_none() && adapter.config.lists_layers())
         .then(|| format!("`layers_to_transform` lists only the layers {}", ranges(&layers)))
 }
 
