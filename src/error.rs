@@ -105,6 +105,8 @@ pub enum FileError {
     LfsPointer { path: PathBuf },
     #[error("`{}` exists already", path.display())]
     OutputExists { path: PathBuf },
+    #[error("another run is writing `{}`", path.display())]
+    Busy { path: PathBuf },
     #[error("`{}` exists and is not an adapter folder", path.display())]
     OutputNotAnAdapter { path: PathBuf },
     #[error("output `{}` and input `{}` overlap", output.display(), input.display())]
@@ -406,7 +408,9 @@ impl Error {
                 E::NotFound | E::IsADirectory | E::NotADirectory | E::InvalidData => Kind::BadInput,
                 _ => Kind::Io,
             },
-            Error::File(FileError::Write { .. }) => Kind::Io,
+            // A name that is too long, or has characters that the file system refuses.
+            Error::File(FileError::Write { source, .. }) if source.kind() == E::InvalidFilename => Kind::Usage,
+            Error::File(FileError::Write { .. } | FileError::Busy { .. }) => Kind::Io,
             Error::File(FileError::Json { .. } | FileError::LfsPointer { .. }) => Kind::BadInput,
             Error::File(_) => Kind::Usage,
             Error::Batch(BatchError::NotAllDone { kind, .. } | BatchError::CannotBeDone { kind, .. }) => *kind,
@@ -445,6 +449,7 @@ impl Error {
             Error::File(FileError::OutputExists { .. }) => {
                 "choose another output folder, or replace this one with `--force`".into()
             }
+            Error::File(FileError::Busy { .. }) => "wait until it is done, or choose another output".into(),
             Error::File(FileError::OutputNotAnAdapter { .. }) => {
                 "`--force` replaces only adapter folders; choose another output folder".into()
             }

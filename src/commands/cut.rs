@@ -9,9 +9,10 @@ use crate::adapter::{Adapter, Boundary, Cut};
 use crate::base;
 use crate::cli::CutArgs;
 use crate::error::{AdapterError, Result};
+use crate::files::Staging;
 use crate::report::{Report, text};
 use crate::runtimes::wanted::Wanted;
-use crate::{files, pipeline, settings};
+use crate::{pipeline, settings};
 
 pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
     let (format, path, json) = (args.runtime.format, args.output.clone(), args.json);
@@ -33,7 +34,7 @@ pub fn write(args: CutArgs) -> Result<Report> {
     let path = base::find(&args.adapter, None)?;
     let format = args.runtime.format;
     format.check_folder_name(&args.output)?;
-    files::check_output(&args.output, &[&path], args.force)?;
+    let staging = Staging::reserve(&args.output, &[&path], args.force)?;
     let gates = settings::saving_gate(&args.saving)?;
     let adapter = Adapter::open(&path, args.stack.as_deref())?;
     let layers: BTreeSet<usize> = match (args.boundary, args.keep_layers) {
@@ -51,5 +52,5 @@ pub fn write(args: CutArgs) -> Result<Report> {
     let cut = Cut::new(&adapter, &layers)?.scaled(args.scale)?;
     let form = Form::new(format, || pipeline::find_base(args.base.as_deref(), &adapter))?;
     form.check(&adapter, steps.contains(&Step::Portable))?;
-    pipeline::write_cut(&args.adapter, &adapter, &cut, &steps, &form, &gates, &args.output)
+    pipeline::write_cut(&args.adapter, &adapter, &cut, &steps, &form, &gates, &staging)
 }

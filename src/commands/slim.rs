@@ -13,12 +13,14 @@ use crate::error::{ChoiceError, Result};
 use crate::pipeline::{Evaluation, Request};
 use crate::report::{Report, text};
 use crate::runtimes::wanted::Wanted;
-use crate::{files, pipeline, settings};
+use crate::files::{self, Staging};
+use crate::{pipeline, settings};
 
 pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
     let (dry_run, json) = (args.dry_run, args.json);
     let plan = Plan::new(args)?;
+    let staging = if dry_run { None } else { Some(plan.reserve()?) };
     let evaluation = evaluate::run(&plan.request, quiet)?;
     if !quiet && !json {
         print(&text::report(&evaluation.report));
@@ -26,7 +28,8 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     // Before anything is refused: it tells why.
     page.write(&evaluation, quiet)?;
     let checked = plan.check(&evaluation);
-    let written = if checked.is_ok() && !dry_run { Some(plan.write(&evaluation)?) } else { None };
+    let staging = staging.filter(|_| checked.is_ok());
+    let written = staging.map(|staging| plan.write(&evaluation, &staging)).transpose()?;
     if json {
         print_json(written.as_ref().unwrap_or(&evaluation.report.without_texts()));
     }
@@ -76,10 +79,16 @@ impl Plan {
         Err(ChoiceError::AdapterDoesNotHelp { rule: evaluation.choice.rule.name() }.into())
     }
 
+    /// Takes the place of the output, which no other run takes meanwhile.
+    pub fn reserve(&self) -> Result<Staging> {
+        Staging::reserve(&self.output, &[&self.adapter], self.force)
+    }
+
     /// Writes what was chosen. Gives back the report as it lies there.
-    pub fn write(&self, evaluation: &Evaluation) -> Result<Report> {
-        files::check_output(&self.output, &[&self.adapter, evaluation.base.path()], self.force)?;
-        pipeline::write(&evaluation.cut()?, &evaluation.report, &self.form, &self.output)
+    pub fn write(&self, evaluation: &Evaluation, staging: &Staging) -> Result<Report> {
+        // Where the adapter names its base, its place is known only now.
+        files::check_apart(&self.output, &[evaluation.base.path()])?;
+        pipeline::write(&evaluation.cut()?, &evaluation.report, &self.form, staging)
     }
 }
 

@@ -1,17 +1,13 @@
 //! From what was chosen to what is written: the cut, the steps after it, and the folder with its report.
 
-use std::path::Path;
-
-use tempfile::TempDir;
-
 use super::alternatives::Row;
 use super::steps::{Chain, Samples};
 use super::{Request, describe};
 use crate::adapter::export::{Form, Format};
 use crate::adapter::steps::Step;
 use crate::adapter::{Adapter, Cut};
-use crate::error::{FileError, Result};
-use crate::files;
+use crate::error::Result;
+use crate::files::{Scratch, Staging};
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
 use crate::runtimes::facts::Subject;
@@ -79,14 +75,14 @@ pub fn write_cut(
     steps: &[Step],
     form: &Form,
     gates: &Gates,
-    output: &Path,
+    staging: &Staging,
 ) -> Result<Report> {
     if steps.is_empty() && matches!(form, Form::Peft) {
-        return copy_cut(name, adapter, cut, gates, output);
+        return copy_cut(name, adapter, cut, gates, staging);
     }
     if steps.is_empty() {
         let report = report_of_cut(name, adapter, cut)?.gated(gates);
-        return if report.check_gates().is_ok() { write(cut, &report, form, output) } else { Ok(report) };
+        return if report.check_gates().is_ok() { write(cut, &report, form, staging) } else { Ok(report) };
     }
     let chain = Chain::make(adapter, cut, steps)?;
     let last = Cut::whole(chain.last())?;
@@ -99,19 +95,18 @@ pub fn write_cut(
     if report.check_gates().is_err() {
         return Ok(report);
     }
-    write(&last, &report, form, output).map_err(|error| error.about(&adapter.path))
+    write(&last, &report, form, staging).map_err(|error| error.about(&adapter.path))
 }
 
 /// The input is hashed while it is copied: one takes about as long as the other.
-fn copy_cut(name: &str, adapter: &Adapter, cut: &Cut, gates: &Gates, output: &Path) -> Result<Report> {
-    let staging = files::Staging::beside(output)?;
-    let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(&staging));
+fn copy_cut(name: &str, adapter: &Adapter, cut: &Cut, gates: &Gates, staging: &Staging) -> Result<Report> {
+    let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(staging));
     written?;
     let mut report = report?.gated(gates);
     if report.check_gates().is_err() {
         return Ok(report);
     }
-    report.runtimes = runtimes_of(&staging, &report, cut.stack())?;
+    report.runtimes = runtimes_of(staging, &report, cut.stack())?;
     staging.json(crate::report::REPORT_NAME, &report)?;
     staging.publish()?;
     Ok(report)
@@ -122,17 +117,16 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
     Ok(Report { output, ..Report::of(describe::adapter(name, adapter)?) })
 }
 
-/// Writes a cut in a form, and its report, as a new folder: all of it, or nothing. Gives back the report as it lies there.
-pub fn write(cut: &Cut, report: &Report, form: &Form, output: &Path) -> Result<Report> {
-    let staging = files::Staging::beside(output)?;
+/// Writes a cut in a form, and its report, into a new folder and publishes it: all of it, or nothing. Gives back the report as it lies there.
+pub fn write(cut: &Cut, report: &Report, form: &Form, staging: &Staging) -> Result<Report> {
     let mut report = report.without_texts();
     report.runtimes = match form {
         Form::Peft => {
-            cut.write(&staging)?;
-            runtimes_of(&staging, &report, cut.stack())?
+            cut.write(staging)?;
+            runtimes_of(staging, &report, cut.stack())?
         }
         form => {
-            export(cut, form, &staging)?;
+            export(cut, form, staging)?;
             runtimes::check_form(form.format(), &RUNTIMES)
         }
     };
@@ -144,18 +138,17 @@ pub fn write(cut: &Cut, report: &Report, form: &Form, output: &Path) -> Result<R
     Ok(report)
 }
 
-/// Other forms are made of the folder that would have been written.
-fn export(cut: &Cut, form: &Form, staging: &files::Staging) -> Result<()> {
-    let folder = TempDir::with_prefix("lora-slim-").map_err(FileError::write(&std::env::temp_dir()))?;
-    let path = folder.path().join("peft");
-    let peft = files::Staging::beside(&path)?;
+/// Other forms are made of the folder that would have been written. It is made in the temporary folder: what is published is
+/// what is wanted, and nothing else.
+fn export(cut: &Cut, form: &Form, staging: &Staging) -> Result<()> {
+    let folder = Scratch::new()?;
+    let peft = Staging::beside(&folder.path().join("peft"))?;
     cut.write(&peft)?;
-    peft.publish()?;
-    form.write(&Adapter::open(&path, Some(cut.stack()))?, staging)
+    form.write(&Adapter::open(peft.path(), Some(cut.stack()))?, staging)
 }
 
 /// Which runtimes load the adapter that was written to a folder, which is opened for that as anyone would.
-fn runtimes_of(staging: &files::Staging, report: &Report, stack: &str) -> Result<Vec<Verdict>> {
+fn runtimes_of(staging: &Staging, report: &Report, stack: &str) -> Result<Vec<Verdict>> {
     let written = Adapter::open(staging.path(), Some(stack))?;
     // Without a base model, the layers that the adapter had are those that there are.
     let had = report.adapter.layers.last().map(|last| last + 1);

@@ -1,5 +1,7 @@
 //! What the tests share: the fixtures, folders to work in, adapters made and broken by hand.
 
+pub mod kill;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
