@@ -120,6 +120,7 @@ fn what_appears_meanwhile_is_not_replaced() {
             true => assert!(matches!(error, Error::File(FileError::OutputNotAnAdapter { .. })), "{error}"),
         }
         assert_eq!(error.kind(), Kind::Usage);
+        drop(staging);
         assert!(target.join("thesis.txt").exists());
         assert_eq!(strays(folder.path()), Vec::<String>::new());
         fs::remove_dir_all(&target).unwrap();
@@ -128,6 +129,7 @@ fn what_appears_meanwhile_is_not_replaced() {
     let staging = Staging::beside(&target).unwrap();
     fs::create_dir(&target).unwrap();
     assert!(matches!(staging.publish(), Err(Error::File(FileError::OutputExists { .. }))));
+    drop(staging);
 
     let page = folder.path().join("page");
     let file = NewFile::beside(&page, b"<", false).unwrap();

@@ -10,10 +10,10 @@ use crate::adapter::steps::Step;
 use crate::base::{self, BasePath};
 use crate::cli::{SearchArg, SlimArgs};
 use crate::error::{ChoiceError, Result};
+use crate::files::{self, Staging};
 use crate::pipeline::{Evaluation, Request};
 use crate::report::{Report, text};
 use crate::runtimes::wanted::Wanted;
-use crate::files::{self, Staging};
 use crate::{pipeline, settings};
 
 pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {

@@ -44,6 +44,13 @@ pub struct Claim {
 struct Parents(Vec<PathBuf>);
 
 impl Claim {
+    /// Clears up after a run that was killed, if one was; an error if one is at work.
+    pub fn clear_up(shown: &Path) -> Result<()> {
+        let target = resolve(shown)?;
+        // Nothing is touched where nothing is left.
+        if is_taken(&target.with_file_name(name_beside(&target))) { Self::of(shown).map(drop) } else { Ok(()) }
+    }
+
     pub fn of(shown: &Path) -> Result<Self> {
         let target = resolve(shown)?;
         // A name that the file system refuses should not be found out at the end.

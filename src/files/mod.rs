@@ -2,13 +2,14 @@
 
 mod claim;
 mod hold;
+pub mod json;
 mod moves;
 mod new_file;
 mod output;
 mod scratch;
 mod staging;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -22,11 +23,32 @@ pub use output::{check_apart, check_output, check_outputs_apart};
 pub use scratch::Scratch;
 pub use staging::Staging;
 
+/// The largest configuration that is read. Those of models have some kilobytes, lists of shards some megabytes.
+pub const LARGEST_JSON: u64 = 64 << 20;
+
+/// The bytes of a file that has no more than `most` of them. What has no size, such as a pipe, is read no further either.
+pub fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(FileError::read(path))?;
+    let too_large = || FileError::TooLarge { path: path.into(), most };
+    let metadata = file.metadata().map_err(FileError::read(path))?;
+    if metadata.len() > most {
+        return Err(too_large().into());
+    }
+    // A pipe does not say how long it is, and growing takes twice the room.
+    let room = if metadata.is_file() { metadata.len() } else { most } + 1;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(room as usize).map_err(|error| FileError::read(path)(error.into()))?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(FileError::read(path))?;
+    if bytes.len() as u64 > most { Err(too_large().into()) } else { Ok(bytes) }
+}
+
 /// Parses a JSON file.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = fs::read(path).map_err(FileError::read(path))?;
+    let bytes = read_up_to(path, LARGEST_JSON)?;
     refuse_lfs_pointer(path, &bytes)?;
-    serde_json::from_slice(&bytes).map_err(|source| FileError::Json { path: path.into(), source }.into())
+    json::parse(&bytes)
+        .and_then(serde_json::from_value)
+        .map_err(|source| FileError::Json { path: path.into(), source }.into())
 }
 
 /// The SHA-256 of a file, in hexadecimal. It is what Git LFS and the Hugging Face Hub call the file's oid.

@@ -3,10 +3,15 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::claim::Claim;
 use super::output::is_taken;
-use crate::error::{FileError, Result};
+use crate::error::{Error, FileError, Result};
+
+/// How often and how long one run waits for another: no file takes as long as all that.
+const TURNS: usize = 500;
+const TURN: Duration = Duration::from_millis(20);
 
 /// A file in the making, beside the place where it will stand. Made before a long run, it shows that the place can be
 /// written; dropped before [`publish`](Self::publish), it leaves nothing behind.
@@ -24,11 +29,23 @@ impl NewFile {
     /// With `force` a file at `target` is replaced if it begins with `mark`, by which this program knows its own, or
     /// is empty.
     pub fn beside(target: &Path, mark: &[u8], force: bool) -> Result<Self> {
+        Claim::clear_up(target)?;
         check_replaceable(target, mark, force)?;
         let claim = Claim::of(target)?;
         check_replaceable(target, mark, force)?;
         let file = File::create_new(claim.made()).map_err(FileError::write(target))?;
         Ok(Self { shown: target.into(), file, claim, mark: mark.into(), force })
+    }
+
+    /// The same, with `force`, for a file that several runs write: each waits for its turn.
+    pub fn in_turn(target: &Path, mark: &[u8]) -> Result<Self> {
+        for _ in 0..TURNS {
+            match Self::beside(target, mark, true) {
+                Err(Error::File(FileError::Busy { .. })) => std::thread::sleep(TURN),
+                file => return file,
+            }
+        }
+        Self::beside(target, mark, true)
     }
 
     pub fn target(&self) -> &Path {

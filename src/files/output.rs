@@ -3,13 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::claim::Claim;
 use crate::error::{FileError, Result};
 use crate::report::REPORT_NAME;
 
 /// Whether `output` may be written: it is no input, lies in none, holds none, and is not there yet (or, with `force`,
-/// is an adapter folder or an empty one). Called before any work, so that a long run cannot fail at its end.
+/// is an adapter folder or an empty one). Called before any work, so that a long run cannot fail at its end. What a killed run
+/// left is cleared up before: it may be what stands there.
 pub fn check_output(output: &Path, inputs: &[&Path], force: bool) -> Result<()> {
     check_apart(output, inputs)?;
+    Claim::clear_up(output)?;
     check_free(output, force)
 }
 

@@ -26,7 +26,7 @@ impl Staging {
     pub fn reserve(output: &Path, inputs: &[&Path], force: bool) -> Result<Self> {
         check_output(output, inputs, force)?;
         let staging = Self { force, ..Self::beside(output)? };
-        // What a killed run had set aside may have come back.
+        // Another run may have been quicker.
         check_free(output, force)?;
         Ok(staging)
     }

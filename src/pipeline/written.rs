@@ -95,6 +95,7 @@ pub fn write_cut(
     if report.check_gates().is_err() {
         return Ok(report);
     }
+    adapter.weights.check_unchanged()?;
     write(&last, &report, form, staging).map_err(|error| error.about(&adapter.path))
 }
 
@@ -107,9 +108,15 @@ fn copy_cut(name: &str, adapter: &Adapter, cut: &Cut, gates: &Gates, staging: &S
         return Ok(report);
     }
     report.runtimes = runtimes_of(staging, &report, cut.stack())?;
-    staging.json(crate::report::REPORT_NAME, &report)?;
-    staging.publish()?;
+    publish(cut, &report, staging)?;
     Ok(report)
+}
+
+/// The last look at the input: a report of something else than what was read must not be published.
+fn publish(cut: &Cut, report: &Report, staging: &Staging) -> Result<()> {
+    staging.json(crate::report::REPORT_NAME, report)?;
+    cut.check_input_unchanged()?;
+    staging.publish()
 }
 
 fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
@@ -133,8 +140,7 @@ pub fn write(cut: &Cut, report: &Report, form: &Form, staging: &Staging) -> Resu
     if let Some(output) = &mut report.output {
         output.format = Some(form.format()).filter(|&format| format != Format::Peft);
     }
-    staging.json(crate::report::REPORT_NAME, &report)?;
-    staging.publish()?;
+    publish(cut, &report, staging)?;
     Ok(report)
 }
 

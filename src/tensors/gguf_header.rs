@@ -76,6 +76,29 @@ fn data_start(end: u64, metadata: &HashMap<String, Value>) -> Result<u64, String
     start.ok_or_else(|| "`general.alignment` is no alignment".into())
 }
 
+/// The types that candle can widen, by their numbers in the file.
+fn dtype(kind: u32) -> Option<GgmlDType> {
+    use GgmlDType as T;
+    Some(match kind {
+        0 => T::F32,
+        1 => T::F16,
+        2 => T::Q4_0,
+        3 => T::Q4_1,
+        6 => T::Q5_0,
+        7 => T::Q5_1,
+        8 => T::Q8_0,
+        9 => T::Q8_1,
+        10 => T::Q2K,
+        11 => T::Q3K,
+        12 => T::Q4K,
+        13 => T::Q5K,
+        14 => T::Q6K,
+        15 => T::Q8K,
+        30 => T::BF16,
+        _ => return None,
+    })
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -159,7 +182,7 @@ impl<'a> Reader<'a> {
         let size = |size| usize::try_from(size).map_err(|_| format!("tensor `{name}` has an impossible size"));
         let shape = shape.into_iter().map(size).collect::<Result<_, _>>()?;
         let kind = self.u32()?;
-        let dtype = GgmlDType::from_u32(kind).map_err(|_| format!("tensor `{name}` has the unknown type {kind}"))?;
+        let dtype = dtype(kind).ok_or_else(|| format!("tensor `{name}` has the unknown type {kind}"))?;
         Ok(TensorInfo { dtype, shape, offset: u64::from_le_bytes(self.number()?), name })
     }
 }

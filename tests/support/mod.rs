@@ -1,6 +1,10 @@
 //! What the tests share: the fixtures, folders to work in, adapters made and broken by hand.
 
 pub mod kill;
+#[cfg(unix)]
+pub mod limits;
+pub mod mutate;
+pub mod targets;
 
 use std::collections::BTreeMap;
 use std::fs;
