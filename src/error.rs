@@ -105,6 +105,12 @@ pub enum FileError {
     LfsPointer { path: PathBuf },
     #[error("`{}` exists already", path.display())]
     OutputExists { path: PathBuf },
+    #[error("`{}` was changed while it was read", path.display())]
+    Changed { path: PathBuf },
+    #[error("`{}` is larger than the {most} bytes that are read of such a file", path.display())]
+    TooLarge { path: PathBuf, most: u64 },
+    #[error("another run is writing `{}`", path.display())]
+    Busy { path: PathBuf },
     #[error("`{}` exists and is not an adapter folder", path.display())]
     OutputNotAnAdapter { path: PathBuf },
     #[error("output `{}` and input `{}` overlap", output.display(), input.display())]
@@ -407,11 +413,15 @@ impl Error {
         use io::ErrorKind as E;
         match self {
             Error::File(FileError::Read { source, .. }) => match source.kind() {
-                E::NotFound | E::IsADirectory | E::NotADirectory | E::InvalidData => Kind::BadInput,
+                E::NotFound | E::IsADirectory | E::NotADirectory | E::InvalidData | E::InvalidInput => Kind::BadInput,
                 _ => Kind::Io,
             },
-            Error::File(FileError::Write { .. }) => Kind::Io,
-            Error::File(FileError::Json { .. } | FileError::LfsPointer { .. }) => Kind::BadInput,
+            // A name that is too long, or has characters that the file system refuses.
+            Error::File(FileError::Write { source, .. }) if source.kind() == E::InvalidFilename => Kind::Usage,
+            Error::File(FileError::Write { .. } | FileError::Busy { .. } | FileError::Changed { .. }) => Kind::Io,
+            Error::File(FileError::Json { .. } | FileError::LfsPointer { .. } | FileError::TooLarge { .. }) => {
+                Kind::BadInput
+            }
             Error::File(_) => Kind::Usage,
             Error::Batch(BatchError::NotAllDone { kind, .. } | BatchError::CannotBeDone { kind, .. }) => *kind,
             Error::Batch(BatchError::Busy { .. }) => Kind::Io,
@@ -449,6 +459,8 @@ impl Error {
             Error::File(FileError::OutputExists { .. }) => {
                 "choose another output folder, or replace this one with `--force`".into()
             }
+            Error::File(FileError::Changed { .. }) => "run it again when nobody writes to it".into(),
+            Error::File(FileError::Busy { .. }) => "wait until it is done, or choose another output".into(),
             Error::File(FileError::OutputNotAnAdapter { .. }) => {
                 "`--force` replaces only adapter folders; choose another output folder".into()
             }

@@ -9,6 +9,7 @@ use lora_slim::{Error, Kind, commands, config_file};
 fn main() -> ExitCode {
     share_processors();
     keep_freed_memory();
+    lora_slim::tensors::end_with_a_word();
     let line = match config_file::expand(std::env::args_os().collect()) {
         Ok(line) => line,
         Err(error) => return fail(&error),
@@ -58,8 +59,20 @@ fn keep_freed_memory() {
     }
 }
 
+/// A message may quote a file, which may hold anything: megabytes, line breaks, or what a terminal takes for commands.
+fn one_line(message: &str) -> String {
+    const LONGEST: usize = 1000;
+    const END: usize = 200;
+    let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    if message.len() <= LONGEST {
+        return message.chars().map(visible).collect();
+    }
+    let end = (message.len() - END..).find(|&at| message.is_char_boundary(at)).unwrap_or(message.len());
+    message.chars().take(LONGEST - END).chain(['…']).chain(message[end..].chars()).map(visible).collect()
+}
+
 fn fail(error: &Error) -> ExitCode {
-    eprintln!("error: {error}");
+    eprintln!("error: {}", one_line(&error.to_string()));
     if let Some(hint) = error.hint() {
         eprintln!("hint: {hint}");
     }

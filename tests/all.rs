@@ -13,11 +13,16 @@ mod config_file;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
 mod export;
+mod fuzzed;
 mod gates;
 mod generating;
 mod golden;
+#[cfg(unix)]
+mod hostile;
+mod kills;
 mod metrics;
 mod pipelines;
+mod places;
 mod portable;
 mod probability;
 mod profiles;

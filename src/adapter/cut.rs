@@ -99,6 +99,11 @@ impl<'a> Cut<'a> {
         Ok(self)
     }
 
+    /// Whether the files of the adapter are still as they were when it was opened.
+    pub fn check_input_unchanged(&self) -> Result<()> {
+        self.adapter.weights.check_unchanged()
+    }
+
     /// The layer stack of the adapter.
     pub fn stack(&self) -> &str {
         &self.adapter.stack

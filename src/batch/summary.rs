@@ -31,9 +31,9 @@ const COLUMNS: [&str; 16] = [
 pub fn write(folder: &Path, records: &[Record]) -> Result<()> {
     let path = folder.join("summary.csv");
     let table = table(records).map_err(|error| FileError::Write { path: path.clone(), source: error.into() })?;
-    NewFile::beside(&path, b"name,status,", true)?.publish(&table)?;
+    NewFile::in_turn(&path, b"name,status,")?.publish(&table)?;
     let path = folder.join("index.html");
-    NewFile::beside(&path, html::BEGINNING.as_bytes(), true)?.publish(html::index::page(records).as_bytes())
+    NewFile::in_turn(&path, html::BEGINNING.as_bytes())?.publish(html::index::page(records).as_bytes())
 }
 
 fn table(records: &[Record]) -> csv::Result<Vec<u8>> {

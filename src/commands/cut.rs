@@ -9,11 +9,12 @@ use crate::adapter::{Adapter, Boundary, Cut};
 use crate::base;
 use crate::cli::CutArgs;
 use crate::error::{AdapterError, Result};
+use crate::files::Staging;
 use crate::pipeline::Target;
 use crate::report::{Report, text};
 use crate::runtimes::known::Known;
 use crate::runtimes::wanted::Wanted;
-use crate::{files, pipeline, settings};
+use crate::{pipeline, settings};
 
 pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
     let (format, path, json) = (args.runtime.format, args.output.clone(), args.json);
@@ -35,7 +36,7 @@ pub fn write(args: CutArgs) -> Result<Report> {
     let path = base::find(&args.adapter, None)?;
     let format = args.runtime.format;
     format.check_folder_name(&args.output)?;
-    files::check_output(&args.output, &[&path], args.force)?;
+    let staging = Staging::reserve(&args.output, &[&path], args.force)?;
     let gates = settings::saving_gate(&args.saving)?;
     let adapter = Adapter::open(&path, args.stack.as_deref())?;
     let layers: BTreeSet<usize> = match (args.boundary, args.keep_layers) {
@@ -55,6 +56,6 @@ pub fn write(args: CutArgs) -> Result<Report> {
     let form = Form::new(format, || pipeline::find_base(args.base.as_deref(), &adapter))?;
     form.check(&adapter, steps.contains(&Step::Portable))?;
     base.layers = base.layers_for(&adapter);
-    let target = Target { output: &args.output, form: &form, base, runtimes };
+    let target = Target { staging: &staging, form: &form, base, runtimes };
     pipeline::write_cut(&args.adapter, &adapter, &cut, &steps, &gates, &target)
 }

@@ -10,17 +10,19 @@ use crate::adapter::steps::Step;
 use crate::base::{self, BasePath};
 use crate::cli::{SearchArg, SlimArgs};
 use crate::error::{ChoiceError, Result};
+use crate::files::{self, Staging};
 use crate::pipeline::{Evaluation, Request, Target};
 use crate::report::{Report, text};
 use crate::runtimes::Runtime;
 use crate::runtimes::known::Known;
 use crate::runtimes::wanted::Wanted;
-use crate::{files, pipeline, settings};
+use crate::{pipeline, settings};
 
 pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
     let (dry_run, json) = (args.dry_run, args.json);
     let plan = Plan::new(args)?;
+    let staging = if dry_run { None } else { Some(plan.reserve()?) };
     let evaluation = evaluate::run(&plan.request, quiet)?;
     if !quiet && !json {
         print(&text::report(&evaluation.report));
@@ -28,7 +30,8 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     // Before anything is refused: it tells why.
     page.write(&evaluation, quiet)?;
     let checked = plan.check(&evaluation);
-    let written = if checked.is_ok() && !dry_run { Some(plan.write(&evaluation)?) } else { None };
+    let staging = staging.filter(|_| checked.is_ok());
+    let written = staging.map(|staging| plan.write(&evaluation, &staging)).transpose()?;
     if json {
         print_json(written.as_ref().unwrap_or(&evaluation.report.without_texts()));
     }
@@ -80,12 +83,18 @@ impl Plan {
         Err(ChoiceError::AdapterDoesNotHelp { rule: evaluation.choice.rule.name() }.into())
     }
 
+    /// Takes the place of the output, which no other run takes meanwhile.
+    pub fn reserve(&self) -> Result<Staging> {
+        Staging::reserve(&self.output, &[&self.adapter], self.force)
+    }
+
     /// Writes what was chosen. Gives back the report as it lies there.
-    pub fn write(&self, evaluation: &Evaluation) -> Result<Report> {
-        files::check_output(&self.output, &[&self.adapter, evaluation.base.path()], self.force)?;
+    pub fn write(&self, evaluation: &Evaluation, staging: &Staging) -> Result<Report> {
+        // Where the adapter names its base, its place is known only now.
+        files::check_apart(&self.output, &[evaluation.base.path()])?;
         let model = evaluation.report.base.as_ref();
         let base = Known { layers: model.map(|model| model.layers), family: model.map(|model| model.family.clone()) };
-        let target = Target { output: &self.output, form: &self.form, base, runtimes: &self.runtimes };
+        let target = Target { staging, form: &self.form, base, runtimes: &self.runtimes };
         let written = pipeline::write(&evaluation.cut()?, &evaluation.report, &target);
         written.map_err(|error| error.about(&self.adapter))
     }

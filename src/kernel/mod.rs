@@ -7,7 +7,7 @@
 //! three products.
 //!
 //! [`Unit::detect`] says at run time what the processor has. Everywhere else candle's f32 products do the work, which
-//! are the reference that the tests compare with. Besides `tensors/map.rs` this module has the only `unsafe` code.
+//! are the reference that the tests compare with. docs/reliability.md lists all `unsafe` code.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;

@@ -104,6 +104,11 @@ impl Model {
         self.weights.store().files()
     }
 
+    /// Whether the weight files are still as they were when they were opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.weights.store().check_unchanged()
+    }
+
     /// Checks that everything that the adapter has in a layer is in this model and has its size.
     pub fn check_fits(&self, adapter: &Adapter) -> Result<()> {
         for (module, parts) in adapter.modules() {

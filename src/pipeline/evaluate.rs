@@ -253,6 +253,9 @@ impl<'a> Subject<'a> {
             ..Report::of(describe::adapter(&request.adapter, adapter)?)
         };
         let report = report.gated(&request.gates);
+        // A report of anything else than what was read would be worse than none.
+        adapter.weights.check_unchanged()?;
+        model.check_unchanged()?;
         let (adapter, base) = (adapter.clone(), self.base.path.clone());
         Ok(Evaluation { adapter, base, curve, choice, report, written, chain: made.chain })
     }

@@ -5,15 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tempfile::TempDir;
-
 use super::Request;
 use crate::adapter::steps::{Pair, Step, change, portable};
 use crate::adapter::targets::last_segment;
 use crate::adapter::{Adapter, Cut};
 use crate::choice::compare::{Comparison, exact_match, gain_kept, mean, token_accuracy};
-use crate::error::{FileError, Result};
-use crate::files::Staging;
+use crate::error::Result;
+use crate::files::{Scratch, Staging};
 use crate::model::{Ends, Model};
 use crate::report::{DeltaChange, PortableSummary, RankSummary, StepDone, StepLosses, Zeros};
 use crate::samples::Sample;
@@ -23,7 +21,7 @@ use crate::sweep::{self, Scores, Sweep, Watch};
 pub struct Chain {
     made: Vec<Made>,
     /// Goes away with its adapters.
-    _folder: TempDir,
+    _folder: Scratch,
 }
 
 struct Made {
@@ -46,7 +44,7 @@ pub struct Samples<'a> {
 impl Chain {
     /// Cuts `original` and takes the steps.
     pub fn make(original: &Adapter, cut: &Cut, steps: &[Step]) -> Result<Self> {
-        let folder = TempDir::with_prefix("lora-slim-").map_err(FileError::write(&std::env::temp_dir()))?;
+        let folder = Scratch::new()?;
         let add = |name: &str, write: &dyn Fn(&Staging) -> Result<()>| -> Result<Adapter> {
             let path = folder.path().join(name);
             let staging = Staging::beside(&path)?;

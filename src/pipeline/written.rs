@@ -1,17 +1,13 @@
 //! From what was chosen to what is written: the cut, the steps after it, and the folder with its report.
 
-use std::path::Path;
-
-use tempfile::TempDir;
-
 use super::alternatives::Row;
 use super::steps::{Chain, Samples};
 use super::{Request, describe};
 use crate::adapter::export::{Form, Format};
 use crate::adapter::steps::Step;
 use crate::adapter::{Adapter, Cut};
-use crate::error::{FileError, Result};
-use crate::files;
+use crate::error::Result;
+use crate::files::{Scratch, Staging};
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
 use crate::runtimes::facts::Subject;
@@ -73,7 +69,8 @@ pub fn make(
 
 /// Where an adapter is written, as what, and for whom.
 pub struct Target<'a> {
-    pub output: &'a Path,
+    /// The folder in the making.
+    pub staging: &'a Staging,
     pub form: &'a Form,
     /// What is known of the base model.
     pub base: Known,
@@ -119,22 +116,29 @@ fn write_steps(
     if let Some(output) = &mut report.output {
         (output.tensors_after, output.bytes_after) = last.kept_size();
     }
+    adapter.weights.check_unchanged()?;
     write_gated(&last, report, gates, target)
 }
 
 /// The input is hashed while it is copied: one takes about as long as the other.
 fn copy_cut(name: &str, adapter: &Adapter, cut: &Cut, gates: &Gates, target: &Target) -> Result<Report> {
-    let staging = files::Staging::beside(target.output)?;
-    let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(&staging));
+    let staging = target.staging;
+    let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(staging));
     written?;
     let mut report = report?.gated(gates);
     if report.check_gates().is_err() {
         return Ok(report);
     }
-    report.runtimes = runtimes_of(&staging, cut.stack(), target)?;
-    staging.json(crate::report::REPORT_NAME, &report)?;
-    staging.publish()?;
+    report.runtimes = runtimes_of(cut.stack(), target)?;
+    publish(cut, &report, staging)?;
     Ok(report)
+}
+
+/// The last look at the input: a report of something else than what was read must not be published.
+fn publish(cut: &Cut, report: &Report, staging: &Staging) -> Result<()> {
+    staging.json(crate::report::REPORT_NAME, report)?;
+    cut.check_input_unchanged()?;
+    staging.publish()
 }
 
 fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
@@ -142,44 +146,41 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
     Ok(Report { output, ..Report::of(describe::adapter(name, adapter)?) })
 }
 
-/// Writes a cut and its report, as a new folder: all of it, or nothing. Gives back the report as it lies there.
+/// Writes a cut and its report, as a new folder, which it publishes: all of it, or nothing. Gives back the report as it lies there.
 pub fn write(cut: &Cut, report: &Report, target: &Target) -> Result<Report> {
-    let staging = files::Staging::beside(target.output)?;
-    let (mut report, format) = (report.without_texts(), target.form.format());
+    let (mut report, format, staging) = (report.without_texts(), target.form.format(), target.staging);
     report.runtimes = match target.form {
         Form::Peft => {
-            cut.write(&staging)?;
-            runtimes_of(&staging, cut.stack(), target)?
+            cut.write(staging)?;
+            runtimes_of(cut.stack(), target)?
         }
         form => {
-            export(cut, form, &staging)?;
+            export(cut, form, staging)?;
             runtimes::check_form(format, &RUNTIMES)
         }
     };
     if let Some(output) = &mut report.output {
         output.format = Some(format).filter(|&format| format != Format::Peft);
     }
-    staging.json(crate::report::REPORT_NAME, &report)?;
-    staging.publish()?;
+    publish(cut, &report, staging)?;
     Ok(report)
 }
 
-/// Other forms are made of the folder that would have been written.
-fn export(cut: &Cut, form: &Form, staging: &files::Staging) -> Result<()> {
-    let folder = TempDir::with_prefix("lora-slim-").map_err(FileError::write(&std::env::temp_dir()))?;
-    let path = folder.path().join("peft");
-    let peft = files::Staging::beside(&path)?;
+/// Other forms are made of the folder that would have been written. It is made in the temporary folder: what is published is
+/// what is wanted, and nothing else.
+fn export(cut: &Cut, form: &Form, staging: &Staging) -> Result<()> {
+    let folder = Scratch::new()?;
+    let peft = Staging::beside(&folder.path().join("peft"))?;
     cut.write(&peft)?;
-    peft.publish()?;
-    form.write(&Adapter::open(&path, Some(cut.stack()))?, staging)
+    form.write(&Adapter::open(peft.path(), Some(cut.stack()))?, staging)
 }
 
 /// Which runtimes load the adapter that was written to a folder, which is opened for that as anyone would; an error if one does not
 /// that has to.
-fn runtimes_of(staging: &files::Staging, stack: &str, target: &Target) -> Result<Vec<Verdict>> {
-    let written = Adapter::open(staging.path(), Some(stack))?;
+fn runtimes_of(stack: &str, target: &Target) -> Result<Vec<Verdict>> {
+    let written = Adapter::open(target.staging.path(), Some(stack))?;
     let Known { layers, family } = &target.base;
     let verdicts = runtimes::check(&Subject::new(&written, *layers, family.as_deref()), &RUNTIMES);
-    wanted::check_written(staging.path(), &verdicts, target.runtimes)?;
+    wanted::check_written(target.staging.path(), &verdicts, target.runtimes)?;
     Ok(verdicts)
 }

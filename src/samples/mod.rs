@@ -17,6 +17,7 @@ use std::path::Path;
 use crate::error::{Result, SampleError};
 pub use answer::Task;
 pub use read::{Content, Message, Raw, ReadOptions};
+pub use template::ChatTemplate;
 pub use text_model::TextModel;
 
 /// One sample as the model sees it.

@@ -1,12 +1,15 @@
 //! Reading sample files: JSON lines or one JSON array, in the forms that training sets have.
 
-use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::error::{FileError, Result, SampleError};
+use crate::error::{Result, SampleError};
+use crate::files::{self, json};
+
+/// The largest file of samples. It is read as a whole, and its values take several times as much.
+const LARGEST: u64 = 256 << 20;
 
 /// A sample as it was written, not yet tokens.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,38 +58,58 @@ pub struct ReadOptions {
 
 /// Reads every sample of a file.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Vec<Raw>> {
-    let bytes = fs::read(path).map_err(FileError::read(path))?;
+    let bytes = files::read_up_to(path, LARGEST)?;
     parse(&bytes, path, options)
 }
 
 /// Parses the bytes of a sample file; `path` is only for messages.
 pub fn parse(bytes: &[u8], path: &Path, options: &ReadOptions) -> Result<Vec<Raw>> {
-    let malformed = |line, problem| SampleError::Malformed { path: path.into(), line, problem };
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
-        malformed(line, "it is not UTF-8".into())
+        malformed(path, line, "it is not UTF-8".into())
     })?;
     let text = text.trim_start_matches('\u{feff}');
-    let values: Vec<(usize, Value)> = if text.trim_start().starts_with('[') {
-        let values: Vec<Value> =
-            serde_json::from_str(text).map_err(|error| malformed(error.line(), format!("not JSON: {error}")))?;
-        (1..).zip(values).collect()
-    } else {
-        let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-        let parse = |(number, line)| {
-            let value = serde_json::from_str(line).map_err(|error| {
-                let message = error.to_string();
-                // serde_json counts lines inside the line, which would only confuse.
-                malformed(number, format!("not JSON: {}", message.split(" at line").next().unwrap_or(&message)))
-            })?;
-            Ok((number, value))
-        };
-        lines.map(parse).collect::<Result<_>>()?
-    };
-    if values.is_empty() {
+    let raws =
+        if text.trim_start().starts_with('[') { array(text, path, options) } else { lines(text, path, options) }?;
+    if raws.is_empty() {
         return Err(SampleError::Empty { path: path.into() }.into());
     }
-    values.into_iter().map(|(line, value)| raw(value, line, path, options)).collect()
+    Ok(raws)
+}
+
+/// The samples of a JSON array. Each is made before the next one is read: as JSON it takes many times as much.
+fn array(text: &str, path: &Path, options: &ReadOptions) -> Result<Vec<Raw>> {
+    let (mut raws, mut wrong) = (Vec::new(), None);
+    let parsed = json::for_each(text.as_bytes(), |value| {
+        if wrong.is_none() {
+            match raw(value, raws.len() + 1, path, options) {
+                Ok(sample) => raws.push(sample),
+                Err(error) => wrong = Some(error),
+            }
+        }
+    });
+    let not_json = |error: serde_json::Error| malformed(path, error.line(), format!("not JSON: {error}"));
+    match wrong {
+        Some(error) => Err(error),
+        None => parsed.map(|()| raws).map_err(|error| not_json(error).into()),
+    }
+}
+
+/// The samples of JSON lines.
+fn lines(text: &str, path: &Path, options: &ReadOptions) -> Result<Vec<Raw>> {
+    let sample = |(number, line): (usize, &str)| {
+        let value = json::parse(line.as_bytes()).map_err(|error| {
+            let message = error.to_string();
+            // serde_json counts lines inside the line, which would only confuse.
+            malformed(path, number, format!("not JSON: {}", message.split(" at line").next().unwrap_or(&message)))
+        })?;
+        raw(value, number, path, options)
+    };
+    (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).map(sample).collect()
+}
+
+fn malformed(path: &Path, line: usize, problem: String) -> SampleError {
+    SampleError::Malformed { path: path.into(), line, problem }
 }
 
 fn raw(value: Value, line: usize, path: &Path, options: &ReadOptions) -> Result<Raw> {

@@ -2,13 +2,20 @@
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
-use minijinja::{Environment, Error, ErrorKind};
+use minijinja::{Environment, Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 
 use super::Message;
 
-/// Steps a template may take. A template is somebody's program: it must stop.
-const FUEL: u64 = 10_000_000;
+/// What a template may use up: one for a step, one for 64 bytes that it makes. A template is somebody's program: it must stop, and
+/// it gets 128 MB.
+const FUEL: u64 = 2_000_000;
+
+/// What is kept of a template's own complaint.
+const LONGEST_MESSAGE: usize = 1000;
+
+/// Digits of a width that a template may pad to.
+const LONGEST_WIDTH: usize = 4;
 
 /// A model's chat template.
 #[derive(Debug)]
@@ -34,10 +41,10 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         environment.set_syntax(syntax()?);
         environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(unknown_method);
         environment.add_filter("tojson", to_json);
-        environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
+        environment.add_function("raise_exception", |message: &str| -> Result<String, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message.chars().take(LONGEST_MESSAGE).collect::<String>()))
         });
         // A date in a prompt would make a loss depend on the day it was computed.
         environment.add_function("strftime_now", |_format: String| "2024-07-26".to_string());
@@ -49,6 +56,18 @@ impl ChatTemplate {
         };
         environment.render_str(&self.source, context).map_err(|error| error.to_string())
     }
+}
+
+/// The methods of Python's strings, lists and dictionaries. What they make is paid for once it is there, so that the one that
+/// makes much of little, `'{:1000000}'.format(1)`, is looked at before.
+fn unknown_method(state: &mut State, value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
+    let is_wide = |format: &str| {
+        format.split(|character: char| !character.is_ascii_digit()).any(|number| number.len() > LONGEST_WIDTH)
+    };
+    if method == "format" && value.as_str().is_some_and(is_wide) {
+        return Err(Error::new(ErrorKind::InvalidOperation, "the width of a format is too large"));
+    }
+    pycompat::unknown_method_callback(state, value, method, arguments)
 }
 
 /// transformers trims around blocks.

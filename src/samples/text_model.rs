@@ -1,6 +1,5 @@
 //! The text side of a model: tokenizer, chat template and special tokens, from wherever they are kept.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -8,9 +7,12 @@ use tokenizers::Tokenizer;
 
 use super::gguf_tokenizer;
 use super::template::ChatTemplate;
-use crate::error::{FileError, Result, SampleError};
+use crate::error::{Result, SampleError};
 use crate::files;
 use crate::tensors::GgufMetadata;
+
+/// The largest tokenizer.json that is read; those with a quarter of a million tokens have 30 MB.
+const LARGEST_TOKENIZER: u64 = 64 << 20;
 
 /// What turns samples into tokens.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ impl TextModel {
         if !file.is_file() {
             return Ok(None);
         }
-        let bytes = fs::read(&file).map_err(FileError::read(&file))?;
+        let bytes = files::read_up_to(&file, LARGEST_TOKENIZER)?;
         crate::tensors::refuse_lfs_pointer(&file, &bytes)?;
         let tokenizer = Tokenizer::from_bytes(&bytes)
             .map_err(|error| SampleError::Tokenizer { path: file.clone(), reason: error.to_string() })?;
@@ -39,9 +41,11 @@ impl TextModel {
         let token = |key: &str| special_token(config.get(key)?);
         let (bos, eos) = (token("bos_token").unwrap_or_default(), token("eos_token"));
         let template_file = file.with_file_name("chat_template.jinja");
-        let source = match fs::read_to_string(&template_file) {
-            Ok(source) => Some(source),
-            Err(_) => config.get("chat_template").and_then(default_template),
+        let source = if template_file.is_file() {
+            let bytes = files::read_up_to(&template_file, files::LARGEST_JSON)?;
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        } else {
+            config.get("chat_template").and_then(default_template)
         };
         let template = source.map(|source| ChatTemplate::new(&source, &bos, eos.as_deref().unwrap_or_default()));
         Ok(Some(Self { path: file, tokenizer, template, eos_token: eos }.without_limits()))

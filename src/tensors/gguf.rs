@@ -1,13 +1,13 @@
-//! Reading GGUF headers. candle parses the file and knows the block formats; bounds are checked here.
+//! What a GGUF file holds: where its tensors lie, and its metadata. candle knows the formats of blocks.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Cursor;
 use std::path::Path;
 
 use candle_core::quantized::GgmlDType;
-use candle_core::quantized::gguf_file::{Content, Value};
+use candle_core::quantized::gguf_file::Value;
 use safetensors::Dtype;
 
+use super::gguf_header::{self, TensorInfo};
 use super::map::WeightFile;
 use super::{Encoding, Entry};
 use crate::error::{Result, TensorError};
@@ -72,29 +72,25 @@ fn integer(value: &Value) -> Option<i64> {
 
 pub fn read(path: &Path, file: &WeightFile) -> Result<(BTreeMap<String, Entry>, Metadata)> {
     let invalid = |reason: String| TensorError::Gguf { path: path.into(), reason };
-    if !file.bytes().starts_with(b"GGUF") {
-        return Err(invalid("it does not start with `GGUF`".into()).into());
-    }
-    let content = Content::read(&mut Cursor::new(file.bytes())).map_err(|error| invalid(error.to_string()))?;
+    let header = gguf_header::read(file.bytes()).map_err(invalid)?;
     let mut entries = BTreeMap::new();
-    for (name, info) in content.tensor_infos {
-        let shape = info.shape.dims().to_vec();
-        let range = byte_range(&shape, info.ggml_dtype, content.tensor_data_offset, info.offset)
+    for TensorInfo { name, shape, dtype, offset } in header.tensors {
+        let range = byte_range(&shape, dtype, offset)
             .ok_or_else(|| invalid(format!("tensor `{name}` has an impossible size or offset")))?;
         if range.end > file.bytes().len() {
             let (expected, actual) = (range.end as u64, file.bytes().len() as u64);
             return Err(TensorError::Truncated { path: path.into(), expected, actual }.into());
         }
-        entries.insert(name, Entry { file: 0, encoding: encoding(info.ggml_dtype), shape, range });
+        entries.insert(name, Entry { file: 0, encoding: encoding(dtype), shape, range });
     }
-    Ok((entries, Metadata(content.metadata)))
+    Ok((entries, Metadata(header.metadata)))
 }
 
 /// The bytes of a tensor, with checked arithmetic; `None` too where rows are not whole blocks or blocks are not aligned.
-fn byte_range(shape: &[usize], dtype: GgmlDType, data: u64, offset: u64) -> Option<std::ops::Range<usize>> {
+fn byte_range(shape: &[usize], dtype: GgmlDType, offset: u64) -> Option<std::ops::Range<usize>> {
     let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size))?;
     let row = shape.last().copied().unwrap_or(1);
-    let start = usize::try_from(data.checked_add(offset)?).ok()?;
+    let start = usize::try_from(offset).ok()?;
     let size = (elements / dtype.block_size()).checked_mul(dtype.type_size())?;
     let aligned = row % dtype.block_size() == 0 && start % align_of::<f32>() == 0;
     aligned.then_some(start..start.checked_add(size)?)

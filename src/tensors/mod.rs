@@ -4,13 +4,16 @@
 //! rows of a tensor widened to f32, or its bytes. It never holds a tensor: what it reads is copied out and the
 //! mapped pages are given back, so that a model much larger than memory can be walked layer by layer.
 //!
-//! This module has the only `unsafe` code of the crate (`map.rs`).
+//! Its `unsafe` code is in `map.rs` and `fault.rs`.
 
 mod decode;
+mod fault;
 mod gguf;
+mod gguf_header;
 mod map;
 mod mxfp4;
 mod pickle;
+pub mod pickle_program;
 mod safetensors;
 
 use std::collections::BTreeMap;
@@ -24,6 +27,7 @@ use crate::error::{FileError, Result, TensorError};
 use map::WeightFile;
 
 pub use ::safetensors::Dtype;
+pub use fault::end_with_a_word;
 pub use gguf::Metadata as GgufMetadata;
 pub use safetensors::header as safetensors_header;
 
@@ -88,8 +92,7 @@ impl TensorStore {
 
     /// Opens a PyTorch file (`adapter_model.bin`), which is read into memory as a whole.
     pub fn open_pickle(path: &Path) -> Result<Self> {
-        WeightFile::open(path)?;
-        let file = WeightFile::translated(path, pickle::to_safetensors(path)?);
+        let file = WeightFile::open(path)?.translated(pickle::to_safetensors(path)?);
         let entries = safetensors::entries(path, &file, 0)?.into_iter().collect();
         Ok(Self { path: path.into(), files: vec![file], entries })
     }
@@ -99,6 +102,11 @@ impl TensorStore {
         let file = WeightFile::open(path)?;
         let (entries, metadata) = gguf::read(path, &file)?;
         Ok((Self { path: path.into(), files: vec![file], entries }, metadata))
+    }
+
+    /// Whether the files are still those that were opened: what is read of a file in two states is neither.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.files.iter().try_for_each(WeightFile::check_unchanged)
     }
 
     /// The file or shard index that was opened.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
+use safetensors::SafeTensorError;
 use safetensors::tensor::Metadata;
 
 use super::map::WeightFile;
@@ -24,7 +24,7 @@ pub fn shards(path: &Path) -> Result<Vec<PathBuf>> {
     let mut shards = BTreeSet::new();
     for shard in index.weight_map.values() {
         let name = shard.as_str().unwrap_or_default();
-        if Path::new(name).file_name().is_none_or(|file_name| file_name != name) {
+        if Path::new(name).file_name().is_none_or(|file_name| file_name != name) || name.contains('\0') {
             return Err(TensorError::ShardName { path: path.into(), shard: shard.to_string() }.into());
         }
         shards.insert(path.with_file_name(name));
@@ -32,18 +32,32 @@ pub fn shards(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(shards.into_iter().collect())
 }
 
+/// The longest header that is read: a hundred thousand tensors with long names. What is made of it takes several times as much.
+const LONGEST_HEADER: u64 = 32 << 20;
+
 /// The validated header of a safetensors file and the offset at which its tensors start.
 ///
 /// `bytes` is the whole file, or its beginning when `length` tells how long the file really is.
 pub fn header(path: &Path, bytes: &[u8], length: u64) -> Result<(usize, Metadata)> {
-    let invalid = |source| TensorError::Safetensors { path: path.into(), source };
-    let (header_length, metadata) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
-    let start = header_length + size_of::<u64>();
-    let (expected, actual) = (metadata.data_len() as u64, length - start as u64);
+    let (start, metadata) = parse(bytes).map_err(|source| TensorError::Safetensors { path: path.into(), source })?;
+    let (expected, actual) = (metadata.data_len() as u64, length.saturating_sub(start as u64));
     if expected != actual {
         return Err(TensorError::Truncated { path: path.into(), expected, actual }.into());
     }
     Ok((start, metadata))
+}
+
+/// As `SafeTensors::read_metadata`, with a limit, and without a look at text that may change meanwhile: it is copied first.
+fn parse(bytes: &[u8]) -> std::result::Result<(usize, Metadata), SafeTensorError> {
+    let (length, rest) = bytes.split_first_chunk().ok_or(SafeTensorError::HeaderTooSmall)?;
+    let length = u64::from_le_bytes(*length);
+    if length > LONGEST_HEADER {
+        return Err(SafeTensorError::HeaderTooLarge);
+    }
+    let text = rest.get(..length as usize).ok_or(SafeTensorError::InvalidHeaderLength)?.to_vec();
+    let text = std::str::from_utf8(&text).map_err(SafeTensorError::InvalidHeader)?;
+    let metadata = serde_json::from_str(text).map_err(SafeTensorError::InvalidHeaderDeserialization)?;
+    Ok((size_of::<u64>() + text.len(), metadata))
 }
 
 /// The tensors of one mapped file, which becomes file number `file` of its store.

@@ -51,7 +51,7 @@ fn a_pickle_that_runs_code_is_refused() {
 }
 
 /// A ZIP archive with one file, not compressed. Readers of archives go by the directory at its end.
-fn zip_archive(name: &str, content: &[u8]) -> Vec<u8> {
+pub fn zip_archive(name: &str, content: &[u8]) -> Vec<u8> {
     let crc = content.iter().fold(!0u32, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
     });

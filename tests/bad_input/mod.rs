@@ -1,6 +1,6 @@
 //! Bad input: one sentence with the path, an exit code of its own, nothing written, never a panic.
 
-mod adapters;
+pub mod adapters;
 mod models;
 mod runs;
 

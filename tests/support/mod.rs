@@ -1,5 +1,11 @@
 //! What the tests share: the fixtures, folders to work in, adapters made and broken by hand.
 
+pub mod kill;
+#[cfg(unix)]
+pub mod limits;
+pub mod mutate;
+pub mod targets;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

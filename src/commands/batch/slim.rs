@@ -92,7 +92,8 @@ impl Run<'_> {
         // It was shared with others, and is another one when the batch goes on after a stop.
         evaluation.report.work = None;
         let page = page(task, &evaluation);
-        let written = page.and_then(|()| plan.check(&evaluation)).and_then(|()| plan.write(&evaluation));
+        let written =
+            page.and_then(|()| plan.check(&evaluation)).and_then(|()| plan.write(&evaluation, &plan.reserve()?));
         for file in &evaluation.report.adapter.files {
             self.hashes.learn(evaluation.adapter.path.join(&file.name), file.sha256.as_deref());
         }

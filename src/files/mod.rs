@@ -1,0 +1,75 @@
+//! Files: JSON with the path in every error, hashes, and files and folders that appear whole or not at all.
+
+mod claim;
+mod hold;
+pub mod json;
+mod moves;
+mod new_file;
+mod output;
+mod scratch;
+mod staging;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use crate::error::{FileError, Result};
+use crate::tensors::refuse_lfs_pointer;
+pub use new_file::NewFile;
+pub use output::{check_apart, check_output, check_outputs_apart};
+pub use scratch::Scratch;
+pub use staging::Staging;
+
+/// The largest configuration that is read. Those of models have some kilobytes, lists of shards some megabytes.
+pub const LARGEST_JSON: u64 = 64 << 20;
+
+/// The bytes of a file that has no more than `most` of them. What has no size, such as a pipe, is read no further either.
+pub fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(FileError::read(path))?;
+    let too_large = || FileError::TooLarge { path: path.into(), most };
+    let metadata = file.metadata().map_err(FileError::read(path))?;
+    if metadata.len() > most {
+        return Err(too_large().into());
+    }
+    // A pipe does not say how long it is, and growing takes twice the room.
+    let room = if metadata.is_file() { metadata.len() } else { most } + 1;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(room as usize).map_err(|error| FileError::read(path)(error.into()))?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(FileError::read(path))?;
+    if bytes.len() as u64 > most { Err(too_large().into()) } else { Ok(bytes) }
+}
+
+/// Parses a JSON file.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = read_up_to(path, LARGEST_JSON)?;
+    refuse_lfs_pointer(path, &bytes)?;
+    json::parse(&bytes)
+        .and_then(serde_json::from_value)
+        .map_err(|source| FileError::Json { path: path.into(), source }.into())
+}
+
+/// The SHA-256 of a file, in hexadecimal. It is what Git LFS and the Hugging Face Hub call the file's oid.
+pub fn sha256(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(FileError::read(path))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(FileError::read(path))? {
+            0 => break,
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Makes the names in a folder durable. Folders cannot be synced on every system, so only Unix tries.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}

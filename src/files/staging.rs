@@ -1,0 +1,88 @@
+//! A folder in the making.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::claim::Claim;
+use super::output::{check_free, check_output};
+use super::sync_folder;
+use crate::error::{FileError, Result};
+
+/// A folder in the making, beside the place where it will stand, which no other run writes meanwhile. Dropped, it leaves
+/// nothing behind but what it has published.
+#[derive(Debug)]
+pub struct Staging {
+    /// The target as the user names it.
+    shown: PathBuf,
+    path: PathBuf,
+    claim: Claim,
+    force: bool,
+}
+
+impl Staging {
+    /// Takes the place of an output, which is no input, lies in none and holds none. Nothing may stand there; with `force` an
+    /// adapter folder or an empty one may. Called before any work, so that a long run cannot fail at its end.
+    pub fn reserve(output: &Path, inputs: &[&Path], force: bool) -> Result<Self> {
+        check_output(output, inputs, force)?;
+        let staging = Self { force, ..Self::beside(output)? };
+        // Another run may have been quicker.
+        check_free(output, force)?;
+        Ok(staging)
+    }
+
+    /// The same where there are no inputs to be kept apart from, and nothing is to be replaced.
+    pub fn beside(target: &Path) -> Result<Self> {
+        let claim = Claim::of(target)?;
+        let path = claim.made();
+        fs::create_dir(&path).map_err(FileError::write(target))?;
+        Ok(Self { shown: target.into(), path, claim, force: false })
+    }
+
+    /// Where the folder is until it is published.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the folder will be, as it was named.
+    pub fn target(&self) -> &Path {
+        &self.shown
+    }
+
+    /// Creates a file of the folder, lets `fill` write it and syncs it to disk.
+    pub fn file(&self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+        let path = self.path.join(name);
+        File::create_new(&path)
+            .and_then(|mut file| {
+                fill(&mut file)?;
+                file.sync_all()
+            })
+            .map_err(FileError::write(&self.shown.join(name)))?;
+        Ok(())
+    }
+
+    /// A JSON file, indented by two spaces and without a newline at its end, as PEFT writes its own.
+    pub fn json(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
+        self.file(name, |file| {
+            let text = serde_json::to_string_pretty(value)?;
+            file.write_all(text.as_bytes())
+        })
+    }
+
+    pub fn copy(&self, source: &Path, name: &str) -> Result<()> {
+        let mut from = File::open(source).map_err(FileError::read(source))?;
+        self.file(name, |file| io::copy(&mut from, file).map(drop))
+    }
+
+    /// Gives the finished folder its place.
+    pub fn publish(&self) -> Result<()> {
+        sync_folder(&self.path).map_err(FileError::write(&self.shown))?;
+        check_free(&self.shown, self.force)?;
+        self.claim.publish(self.force).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => {
+                FileError::OutputExists { path: self.shown.clone() }.into()
+            }
+            _ => FileError::Write { path: self.shown.clone(), source }.into(),
+        })
+    }
+}

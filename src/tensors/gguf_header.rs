@@ -1,0 +1,188 @@
+//! The header of a GGUF file, taken apart within bounds.
+//!
+//! A header is somebody's claim about a file. Each count and each length is held against the bytes that are there before
+//! anything is made of it, and what is made in all is bounded, so that no file takes more memory than its size explains.
+
+use std::collections::HashMap;
+
+use candle_core::quantized::GgmlDType;
+use candle_core::quantized::gguf_file::Value;
+
+/// Values in arrays, all together. The largest vocabularies have a few hundred thousand tokens with as many merges, scores
+/// and types; each value takes 32 bytes, whatever it takes in the file.
+const MOST_VALUES: usize = 8_000_000;
+
+/// Keys and tensors, each. Models have tens of keys and thousands of tensors.
+const MOST_ENTRIES: u64 = 1_000_000;
+
+/// The deepest nesting of arrays. Nothing known nests at all.
+const DEEPEST: usize = 4;
+
+const MOST_DIMENSIONS: u32 = 4;
+const DEFAULT_ALIGNMENT: u64 = 32;
+
+/// What the header says of a tensor.
+pub struct TensorInfo {
+    pub name: String,
+    /// Rows first, unlike in the file.
+    pub shape: Vec<usize>,
+    pub dtype: GgmlDType,
+    /// From the start of the file.
+    pub offset: u64,
+}
+
+pub struct Header {
+    pub metadata: HashMap<String, Value>,
+    pub tensors: Vec<TensorInfo>,
+}
+
+/// Reads the header of the file with these bytes, or says what is wrong with it.
+pub fn read(bytes: &[u8]) -> Result<Header, String> {
+    let mut reader = Reader { bytes, at: 0, wide: true, values_left: MOST_VALUES };
+    if reader.take(4)? != b"GGUF" {
+        return Err("it does not start with `GGUF`".into());
+    }
+    match reader.u32()? {
+        1 => reader.wide = false,
+        2 | 3 => {}
+        version => return Err(format!("its version is {version}")),
+    }
+    let (tensor_count, key_count) = (reader.length()?, reader.length()?);
+    if tensor_count.max(key_count) > MOST_ENTRIES {
+        return Err(format!("it says that it has {tensor_count} tensors and {key_count} keys"));
+    }
+    let mut metadata = HashMap::new();
+    for _ in 0..key_count {
+        let key = reader.string()?;
+        let kind = reader.u32()?;
+        metadata.insert(key, reader.value(kind, 0)?);
+    }
+    let mut tensors = (0..tensor_count).map(|_| reader.tensor()).collect::<Result<Vec<_>, _>>()?;
+    let start = data_start(reader.at as u64, &metadata)?;
+    for tensor in &mut tensors {
+        let offset = start.checked_add(tensor.offset);
+        tensor.offset = offset.ok_or_else(|| format!("tensor `{}` has an impossible offset", tensor.name))?;
+    }
+    Ok(Header { metadata, tensors })
+}
+
+/// Tensors begin behind the header, at a multiple of the alignment.
+fn data_start(end: u64, metadata: &HashMap<String, Value>) -> Result<u64, String> {
+    let alignment = match metadata.get("general.alignment") {
+        None => DEFAULT_ALIGNMENT,
+        Some(value) => value.to_u64().unwrap_or(0),
+    };
+    let start = end.checked_next_multiple_of(alignment).filter(|_| alignment > 0);
+    start.ok_or_else(|| "`general.alignment` is no alignment".into())
+}
+
+/// The types that candle can widen, by their numbers in the file.
+fn dtype(kind: u32) -> Option<GgmlDType> {
+    use GgmlDType as T;
+    Some(match kind {
+        0 => T::F32,
+        1 => T::F16,
+        2 => T::Q4_0,
+        3 => T::Q4_1,
+        6 => T::Q5_0,
+        7 => T::Q5_1,
+        8 => T::Q8_0,
+        9 => T::Q8_1,
+        10 => T::Q2K,
+        11 => T::Q3K,
+        12 => T::Q4K,
+        13 => T::Q5K,
+        14 => T::Q6K,
+        15 => T::Q8K,
+        30 => T::BF16,
+        _ => return None,
+    })
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Lengths have eight bytes; in version 1 they have four.
+    wide: bool,
+    values_left: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: u64) -> Result<&'a [u8], String> {
+        let end = usize::try_from(count).ok().and_then(|count| self.at.checked_add(count));
+        let taken = end.and_then(|end| self.bytes.get(self.at..end)).ok_or("its header ends too early")?;
+        self.at += taken.len();
+        Ok(taken)
+    }
+
+    fn number<const SIZE: usize>(&mut self) -> Result<[u8; SIZE], String> {
+        let mut number = [0; SIZE];
+        number.copy_from_slice(self.take(SIZE as u64)?);
+        Ok(number)
+    }
+
+    fn u32(&mut self) -> Result<u32, String> {
+        self.number().map(u32::from_le_bytes)
+    }
+
+    fn length(&mut self) -> Result<u64, String> {
+        if self.wide { self.number().map(u64::from_le_bytes) } else { self.u32().map(u64::from) }
+    }
+
+    /// Some writers end strings with zeros, and some names are no UTF-8.
+    fn string(&mut self) -> Result<String, String> {
+        let length = self.length()?;
+        let bytes = self.take(length)?;
+        let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    }
+
+    fn value(&mut self, kind: u32, depth: usize) -> Result<Value, String> {
+        Ok(match kind {
+            0 => Value::U8(u8::from_le_bytes(self.number()?)),
+            1 => Value::I8(i8::from_le_bytes(self.number()?)),
+            2 => Value::U16(u16::from_le_bytes(self.number()?)),
+            3 => Value::I16(i16::from_le_bytes(self.number()?)),
+            4 => Value::U32(self.u32()?),
+            5 => Value::I32(i32::from_le_bytes(self.number()?)),
+            6 => Value::F32(f32::from_le_bytes(self.number()?)),
+            7 => match self.number()? {
+                [0] => Value::Bool(false),
+                [1] => Value::Bool(true),
+                [other] => return Err(format!("{other} is neither true nor false")),
+            },
+            8 => Value::String(self.string()?),
+            9 => Value::Array(self.array(depth + 1)?),
+            10 => Value::U64(u64::from_le_bytes(self.number()?)),
+            11 => Value::I64(i64::from_le_bytes(self.number()?)),
+            12 => Value::F64(f64::from_le_bytes(self.number()?)),
+            other => return Err(format!("{other} is no type of value")),
+        })
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Vec<Value>, String> {
+        if depth > DEEPEST {
+            return Err("its arrays are nested too deep".into());
+        }
+        let (kind, length) = (self.u32()?, self.length()?);
+        let left = usize::try_from(length).ok().and_then(|length| self.values_left.checked_sub(length));
+        self.values_left = left.ok_or_else(|| format!("an array says that it has {length} values"))?;
+        // Not reserved: each value has to be there first.
+        (0..length).map(|_| self.value(kind, depth)).collect()
+    }
+
+    fn tensor(&mut self) -> Result<TensorInfo, String> {
+        let name = self.string()?;
+        let dimensions = self.u32()?;
+        if dimensions > MOST_DIMENSIONS {
+            return Err(format!("tensor `{name}` has {dimensions} dimensions"));
+        }
+        let mut shape = (0..dimensions).map(|_| self.length()).collect::<Result<Vec<_>, _>>()?;
+        shape.reverse();
+        let size = |size| usize::try_from(size).map_err(|_| format!("tensor `{name}` has an impossible size"));
+        let shape = shape.into_iter().map(size).collect::<Result<_, _>>()?;
+        let kind = self.u32()?;
+        let dtype = dtype(kind).ok_or_else(|| format!("tensor `{name}` has the unknown type {kind}"))?;
+        Ok(TensorInfo { dtype, shape, offset: u64::from_le_bytes(self.number()?), name })
+    }
+}

@@ -1,0 +1,115 @@
+//! What is done with bytes that may be anything: each returns, whatever they are. Shared by the tests and by `fuzz/`.
+
+use std::path::Path;
+
+use lora_slim::adapter::keys::{self, Key};
+use lora_slim::adapter::{Adapter, AdapterConfig, Cut};
+use lora_slim::base::BasePath;
+use lora_slim::files::{Scratch, json};
+use lora_slim::kernel::Arithmetic;
+use lora_slim::model::{Model, ModelConfig};
+use lora_slim::samples::{ChatTemplate, Message, ReadOptions, TextModel, read};
+use lora_slim::tensors::{pickle_program, safetensors_header};
+
+/// A function of bytes, and what it is called.
+pub type Target = (&'static str, fn(&[u8]));
+
+pub const TARGETS: [Target; 9] = [
+    ("safetensors", safetensors),
+    ("gguf", gguf),
+    ("pickle", pickle),
+    ("adapter_keys", adapter_keys),
+    ("adapter", adapter),
+    ("adapter_config", adapter_config),
+    ("model_config", model_config),
+    ("samples", samples),
+    ("template", template),
+];
+
+pub fn safetensors(bytes: &[u8]) {
+    let _ = safetensors_header(Path::new("x"), bytes, bytes.len() as u64);
+    // The same as a header whose length is right.
+    let whole = [&(bytes.len() as u64).to_le_bytes(), bytes].concat();
+    let _ = safetensors_header(Path::new("x"), &whole, u64::MAX);
+}
+
+/// A whole base model: header, configuration, tokenizer.
+pub fn gguf(bytes: &[u8]) {
+    let Ok(folder) = Scratch::new() else { return };
+    let path = folder.path().join("base.gguf");
+    if std::fs::write(&path, bytes).is_err() {
+        return;
+    }
+    let base = BasePath::Gguf(path.clone());
+    if let Ok((_, Some(metadata))) = Model::open(&base, &candle_core::Device::Cpu, Arithmetic::F32) {
+        let _ = TextModel::from_gguf(&metadata, &path);
+    }
+}
+
+pub fn pickle(bytes: &[u8]) {
+    let _ = pickle_program::follow(bytes);
+}
+
+pub fn adapter_keys(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let keys: Vec<Key> = text.lines().map(Key::parse).collect();
+    for (name, key) in text.lines().zip(&keys) {
+        let plain = key.plain_name(name);
+        if key.is_wrapped() && !name.contains("lora_embedding") {
+            assert_eq!(Key::parse(&plain).part, key.part, "{name}");
+        }
+        keys::is_of_tower(&key.module);
+    }
+    keys::find_stacks(keys.iter().map(|key| key.module.as_str()));
+}
+
+/// A folder: the length of its configuration in two bytes, the configuration, the weights.
+pub fn adapter(bytes: &[u8]) {
+    let Some((&length, rest)) = bytes.split_first_chunk() else { return };
+    let length = usize::from(u16::from_le_bytes(length)).min(rest.len());
+    let Ok(folder) = Scratch::new() else { return };
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes);
+    if write("adapter_config.json", &rest[..length]).is_err()
+        || write("adapter_model.safetensors", &rest[length..]).is_err()
+    {
+        return;
+    }
+    let Ok(adapter) = Adapter::open(folder.path(), None) else { return };
+    let _ = adapter.flaws(None);
+    let _ = adapter.check_can_be_evaluated();
+    for boundary in [1, adapter.layer_count()] {
+        if let Ok(cut) = Cut::below(&adapter, boundary) {
+            cut.config();
+            cut.kept_size();
+        }
+    }
+}
+
+pub fn adapter_config(bytes: &[u8]) {
+    let Ok(value) = json::parse(bytes) else { return };
+    let Ok(config) = AdapterConfig::from_json(value, Path::new("x")) else { return };
+    config.features();
+    config.obstacles();
+    for module in ["model.layers.0.self_attn.q_proj", "model.layers.11.mlp.experts.3.down_proj", "lm_head", ""] {
+        config.scaling_of(module);
+        config.tokens_of(module, true);
+        config.targets.matches(module);
+        config.targets.parameters_of(module);
+    }
+}
+
+pub fn model_config(bytes: &[u8]) {
+    if let Ok(serde_json::Value::Object(config)) = json::parse(bytes) {
+        let _ = ModelConfig::from_hf(&config, Path::new("x"));
+    }
+}
+
+pub fn samples(bytes: &[u8]) {
+    let _ = read::parse(bytes, Path::new("x"), &ReadOptions::default());
+}
+
+pub fn template(bytes: &[u8]) {
+    let template = ChatTemplate::new(&String::from_utf8_lossy(bytes), "<s>", "</s>");
+    let messages = [Message::new("system", "s"), Message::new("user", "u"), Message::new("assistant", "a")];
+    let _ = template.render(&messages, true);
+}
