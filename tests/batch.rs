@@ -1,6 +1,5 @@
 //! Many adapters in one run, undisturbed and not.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
@@ -10,6 +9,7 @@ use assert_cmd::assert::Assert;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::kill::{Contents, contents, kills, random};
 use crate::support::{ADAPTER, copy_folder, fixture, lora_slim, read_json, stdout, write_adapter};
 
 const BASE: &str = "pico/llama-llama3-rope/base";
@@ -46,21 +46,10 @@ fn slim_all(folder: &Path, output: &str, more: &[&str]) -> Assert {
     batch(folder, output, &[&flags.each_ref().map(String::as_str), &["--choose", "best"][..], more].concat())
 }
 
-/// All files below a folder but hidden ones, by their path.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.strip_prefix(folder).unwrap().display().to_string();
-            if path.is_dir() {
-                folders.push(path);
-            } else if !name.starts_with(".lora-slim") {
-                files.insert(name, fs::read(path).unwrap());
-            }
-        }
-    }
+/// All files below a folder but locks, by their path.
+fn files(folder: &Path) -> Contents {
+    let mut files = contents(folder);
+    files.retain(|path, _| path.extension().is_none_or(|extension| extension != "lock"));
     files
 }
 
@@ -89,8 +78,9 @@ fn a_batch_gives_what_each_adapter_gives_alone() {
             let line = ["slim", &adapter, "-o", &output];
             lora_slim().current_dir(folder.path()).args(line).args(&flags).assert().success();
             let (mut expected, mut found) = (files(&alone), files(&folder.path().join("out").join(&name)));
-            let report = |files: &mut BTreeMap<String, Vec<u8>>| -> Value {
-                let mut report: Value = serde_json::from_slice(&files.remove("slim_report.json").unwrap()).unwrap();
+            let report = |files: &mut Contents| -> Value {
+                let mut report: Value =
+                    serde_json::from_slice(&files.remove(Path::new("slim_report.json")).unwrap()).unwrap();
                 // The work is shared.
                 report.as_object_mut().unwrap().remove("work");
                 report
@@ -219,11 +209,10 @@ fn a_batch_that_is_killed_over_and_over_ends_as_if_undisturbed() {
     adapters(folder.path(), 12);
     fs::write(folder.path().join("in/team0/a0/adapter_config.json"), "{").unwrap();
     slim_all(folder.path(), "undisturbed", &[]).code(3);
-    let mut random = fastrand::Rng::with_seed(7);
-    let mut kills = 0;
-    while kills < 20 {
+    let (mut random, mut count) = (random(), 0);
+    while count < kills() {
         if killed(folder.path(), Duration::from_millis(random.u64(0..400))) {
-            kills += 1;
+            count += 1;
         } else {
             // It was faster: from the beginning.
             fs::remove_dir_all(folder.path().join("out")).unwrap();
@@ -238,8 +227,9 @@ fn a_batch_that_is_killed_over_and_over_ends_as_if_undisturbed() {
     let (found, expected) = (files(&folder.path().join("out")), files(&folder.path().join("undisturbed")));
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (name, content) in &expected {
-        assert!(found[name] == *content, "{name}");
+        assert!(found[name] == *content, "{}", name.display());
     }
+    println!("{count} runs killed");
 }
 
 /// The whole lines of results that may end in the middle of one.
@@ -264,13 +254,13 @@ fn parts_come_to_the_whole() {
     let (mut parts, mut whole) = (files(&folder.path().join("parts")), files(&folder.path().join("whole")));
     let lines: Vec<String> = (1..=3)
         .flat_map(|part| {
-            let file = parts.remove(&format!("results.{part}-of-3.jsonl")).unwrap();
+            let file = parts.remove(Path::new(&format!("results.{part}-of-3.jsonl"))).unwrap();
             String::from_utf8(file).unwrap().lines().map(String::from).collect::<Vec<_>>()
         })
         .collect();
     let mut sorted = lines.clone();
     sorted.sort();
-    let together = whole.remove("results.jsonl").unwrap();
+    let together = whole.remove(Path::new("results.jsonl")).unwrap();
     assert_eq!(sorted, String::from_utf8(together).unwrap().lines().collect::<Vec<_>>());
     assert!(parts == whole, "adapters, summary and index are the same");
 
