@@ -321,8 +321,8 @@ pub struct CutArgs {
     pub runtime: RuntimeArgs,
     #[command(flatten)]
     pub saving: SavingArgs,
-    /// With --format gguf or mlx: the base model, of which only the configuration is read [default: the adapter's
-    /// base_model_name_or_path]
+    /// Base model, of which only the configuration is read: --format gguf and mlx need it, and which runtimes load what is
+    /// written may depend on it [default: the adapter's base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
     /// Layer stack to cut, where the adapter reaches several, for example model.layers

@@ -13,6 +13,7 @@ mod config_file;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
 mod export;
+mod export_refused;
 mod fuzzed;
 mod gates;
 mod generating;

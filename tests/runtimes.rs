@@ -278,6 +278,10 @@ fn the_family_of_the_base_is_known_before_any_work() {
     let mut command = lora_slim();
     command.arg("cut").arg(fixture("pico/gemma2/adapter")).args(["--boundary", "2", "--for", "ollama", "--base"]);
     command.arg(fixture("pico/gemma2/base")).args(["--force", "-o"]).arg(&out).assert().success();
+    let mut command = lora_slim();
+    command.arg("cut").arg(fixture("pico/gemma2/adapter")).args(["--boundary", "2", "--base", "no/such/base", "-o"]);
+    let error = command.arg(work.path().join("other")).assert().code(3);
+    assert!(String::from_utf8_lossy(&error.get_output().stderr).contains("no/such/base"));
 }
 
 /// The layers of an adapter that was cut before are not all that there are.

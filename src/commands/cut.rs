@@ -50,10 +50,14 @@ pub fn write(args: CutArgs) -> Result<Report> {
     }
     let steps = settings::steps(&args.reduce, &args.runtime);
     let (drops_layers, runtimes) = (layers.len() < adapter.layers().len(), &args.runtime.runtimes);
-    let mut base = Known::if_there(pipeline::find_base(args.base.as_deref(), &adapter).ok());
+    let find_base = || pipeline::find_base(args.base.as_deref(), &adapter);
+    let mut base = match args.base {
+        Some(_) => Known::of(&find_base()?)?,
+        None => Known::if_there(find_base().ok()),
+    };
     Wanted::of(&steps, format, base.clone()).require(&adapter, drops_layers, runtimes)?;
     let cut = Cut::new(&adapter, &layers)?.scaled(args.scale)?;
-    let form = Form::new(format, || pipeline::find_base(args.base.as_deref(), &adapter))?;
+    let form = Form::new(format, find_base)?;
     form.check(&adapter, steps.contains(&Step::Portable))?;
     base.layers = base.layers_for(&adapter);
     let target = Target { staging: &staging, form: &form, base, runtimes };
