@@ -149,6 +149,8 @@ pub(super) struct Subject<'a> {
     base: &'a Base,
     pub ends: Ends<'a>,
     pub inputs: Inputs,
+    /// The boundaries that the limits admit are those below this one; found once, because the rules ask a thousand times.
+    limit: usize,
 }
 
 impl<'a> Subject<'a> {
@@ -157,11 +159,13 @@ impl<'a> Subject<'a> {
         check_boundary(request, &base.model)?;
         let ends = Ends::load(&base.model, adapter)?;
         let inputs = prepare::prepare(request, &ends, base)?;
-        let subject = Self { place, request, adapter: adapter.clone(), base, ends, inputs };
-        if !sweep::candidates(adapter).iter().any(|&boundary| boundary > 0 && subject.allows(boundary)) {
+        let candidates = sweep::candidates(adapter);
+        let limit = candidates.iter().copied().find(|&boundary| !within(&request.limits, adapter, boundary));
+        let limit = limit.unwrap_or(usize::MAX);
+        if !candidates.iter().any(|&boundary| boundary > 0 && boundary < limit) {
             return Err(limit_too_small(&request.limits, adapter).into());
         }
-        Ok(subject)
+        Ok(Self { place, request, adapter: adapter.clone(), base, ends, inputs, limit })
     }
 
     fn tasks(&self) -> Result<Option<Tasks<'_>>> {
@@ -169,7 +173,7 @@ impl<'a> Subject<'a> {
     }
 
     fn allows(&self, boundary: usize) -> bool {
-        within(&self.request.limits, &self.adapter, boundary)
+        boundary < self.limit
     }
 
     fn evaluate(&self, tasks: Option<&Tasks>, watch: Watch) -> Result<Evaluation> {
