@@ -17,7 +17,7 @@ mod fuzzed;
 mod gates;
 mod generating;
 mod golden;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod hostile;
 mod kills;
 mod metrics;
