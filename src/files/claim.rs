@@ -154,7 +154,10 @@ fn hold(folder: &Path, target: &Path) -> Result<Option<Hold>> {
         match Hold::attempt(folder, true).map_err(failed())? {
             Attempt::Held(hold) => return Ok(Some(hold)),
             Attempt::Taken => return Err(FileError::Busy { path: target.into() }.into()),
-            Attempt::NoLocks => return Ok(None),
+            Attempt::NoLocks => {
+                let _ = fs::remove_dir(folder);
+                return Ok(None);
+            }
             Attempt::Gone => std::thread::yield_now(),
         }
     }
