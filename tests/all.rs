@@ -18,7 +18,7 @@ mod fuzzed;
 mod gates;
 mod generating;
 mod golden;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod hostile;
 mod kills;
 mod metrics;

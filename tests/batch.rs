@@ -129,9 +129,14 @@ fn only_what_changed_is_done_again() {
     let folder = TempDir::new().unwrap();
     adapters(folder.path(), 4);
     let all = ["team0/a0", "team0/a2", "team1/a1", "team1/a3"];
-    // Each publication is another folder.
-    let folders = || all.map(|name| fs::metadata(folder.path().join("out").join(name)).unwrap().ino());
-    let redone = |before: [u64; 4]| {
+    // Each publication is another folder; a number may be given again, but not at the same time.
+    let folders = || {
+        all.map(|name| {
+            let metadata = fs::metadata(folder.path().join("out").join(name)).unwrap();
+            (metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
+        })
+    };
+    let redone = |before: [(u64, i64, i64); 4]| {
         let after = folders();
         (0..4).filter(|&place| before[place] != after[place]).map(|place| all[place]).collect::<Vec<_>>()
     };

@@ -105,6 +105,23 @@ fn what_was_set_aside_comes_back_or_goes() {
     assert_eq!(strays(setup.folder.path()), Vec::<String>::new());
 }
 
+/// What a run leaves that was killed behind its last rename, or on the way to it. The next one has nothing to do but this.
+#[test]
+fn a_finished_output_is_cleared_up_too() {
+    let setup = Setup::new();
+    cut(&setup, "out", &[]).success();
+    let temporary = setup.path("tmp");
+    for left in ["tmp/lora-slim-dead/work/layers", "tmp/lora-slim-begun", ".lora-slim-out/new"] {
+        fs::create_dir_all(setup.path(left)).unwrap();
+    }
+    fs::write(setup.path("tmp/lora-slim-dead/lock"), "").unwrap();
+    let mut again = lora_slim();
+    again.current_dir(setup.folder.path()).env("TMPDIR", &temporary);
+    again.args(["cut", "adapter", "--boundary", "2", "-o", "out"]).assert().code(USAGE);
+    assert_eq!(strays(setup.folder.path()), Vec::<String>::new());
+    assert_eq!(strays(&temporary), Vec::<String>::new());
+}
+
 #[test]
 fn what_appears_meanwhile_is_not_replaced() {
     let folder = TempDir::new().unwrap();

@@ -36,7 +36,7 @@ pub struct Claim {
     folder: PathBuf,
     /// Absent where the file system has no locks; the folder then has a name of its own.
     hold: Option<Hold>,
-    _parents: Parents,
+    parents: Parents,
 }
 
 /// The folders above the target that were made for it, the lowest first. Dropped, they go away again, as far as they are empty.
@@ -63,9 +63,9 @@ impl Claim {
         let folder = parent.join(name_beside(&target));
         let Some(hold) = hold(&folder, shown)? else {
             let own = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(FileError::write(parent))?;
-            return Ok(Self { folder: own.keep(), target, hold: None, _parents: parents });
+            return Ok(Self { folder: own.keep(), target, hold: None, parents });
         };
-        let claim = Self { folder, target, hold: Some(hold), _parents: parents };
+        let claim = Self { folder, target, hold: Some(hold), parents };
         claim.clear().map_err(FileError::write(shown))?;
         Ok(claim)
     }
@@ -91,7 +91,8 @@ impl Claim {
         } else {
             move_to_free(&self.made(), &self.target)?;
         }
-        sync_folder(self.target.parent().unwrap_or(Path::new("/")))
+        let mut above = self.parents.0.iter().chain([&self.target]).filter_map(|made| made.parent());
+        above.try_for_each(sync_folder)
     }
 
     fn replace(&self) -> io::Result<()> {
@@ -153,7 +154,10 @@ fn hold(folder: &Path, target: &Path) -> Result<Option<Hold>> {
         match Hold::attempt(folder, true).map_err(failed())? {
             Attempt::Held(hold) => return Ok(Some(hold)),
             Attempt::Taken => return Err(FileError::Busy { path: target.into() }.into()),
-            Attempt::NoLocks => return Ok(None),
+            Attempt::NoLocks => {
+                let _ = fs::remove_dir(folder);
+                return Ok(None);
+            }
             Attempt::Gone => std::thread::yield_now(),
         }
     }

@@ -40,7 +40,10 @@ impl Hold {
             Ok(()) if is_at(&file, &lock) => Ok(Attempt::Held(Self { lock, _file: file })),
             Ok(()) => Ok(Attempt::Gone),
             Err(TryLockError::WouldBlock) => Ok(Attempt::Taken),
-            Err(TryLockError::Error(_)) => Ok(Attempt::NoLocks),
+            Err(TryLockError::Error(_)) => {
+                let _ = fs::remove_file(&lock);
+                Ok(Attempt::NoLocks)
+            }
         }
     }
 }

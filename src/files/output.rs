@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::claim::Claim;
+use super::scratch;
 use crate::error::{FileError, Result};
 use crate::report::REPORT_NAME;
 
@@ -13,6 +14,7 @@ use crate::report::REPORT_NAME;
 pub fn check_output(output: &Path, inputs: &[&Path], force: bool) -> Result<()> {
     check_apart(output, inputs)?;
     Claim::clear_up(output)?;
+    scratch::clear_up();
     check_free(output, force)
 }
 

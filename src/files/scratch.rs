@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -12,11 +12,16 @@ use crate::error::{FileError, Result};
 
 const PREFIX: &str = "lora-slim-";
 
+/// What is made in a temporary folder. It goes first when the folder does, so that a folder without its lock is empty.
+const WORK: &str = "work";
+
 /// A temporary folder that goes away with this value. A killed run cannot remove its own; the next one does.
 #[derive(Debug)]
 pub struct Scratch {
-    folder: TempDir,
-    _hold: Option<Hold>,
+    folder: PathBuf,
+    work: PathBuf,
+    /// Absent where the file system has no locks.
+    hold: Option<Hold>,
 }
 
 impl Scratch {
@@ -29,21 +34,41 @@ impl Scratch {
         sweep(parent);
         loop {
             let folder = TempDir::with_prefix_in(PREFIX, parent)?;
-            match Hold::attempt(folder.path(), true)? {
-                Attempt::Held(hold) => return Ok(Self { folder, _hold: Some(hold) }),
-                Attempt::NoLocks => return Ok(Self { folder, _hold: None }),
+            let hold = match Hold::attempt(folder.path(), true)? {
+                Attempt::Held(hold) => Some(hold),
+                Attempt::NoLocks => None,
                 // Another run took it for a dead one's: it was not held yet.
-                Attempt::Taken | Attempt::Gone => {}
-            }
+                Attempt::Taken | Attempt::Gone => continue,
+            };
+            let scratch = Self { work: folder.path().join(WORK), folder: folder.keep(), hold };
+            fs::create_dir(&scratch.work)?;
+            return Ok(scratch);
         }
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        &self.work
     }
 }
 
-/// Removes the folders that killed runs left. What cannot be removed is somebody else's.
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        remove(&self.folder, self.hold.take());
+    }
+}
+
+fn remove(folder: &Path, hold: Option<Hold>) {
+    let _ = fs::remove_dir_all(folder.join(WORK));
+    drop(hold);
+    let _ = fs::remove_dir(folder);
+}
+
+/// Removes the temporary folders that killed runs left.
+pub fn clear_up() {
+    sweep(&env::temp_dir());
+}
+
+/// What cannot be removed is somebody else's.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
@@ -51,8 +76,8 @@ fn sweep(parent: &Path) {
             continue;
         }
         match Hold::attempt(&entry.path(), false) {
-            Ok(Attempt::Held(_hold)) => _ = fs::remove_dir_all(entry.path()),
-            // Killed before the folder was held: it is empty, or this fails.
+            Ok(Attempt::Held(hold)) => remove(&entry.path(), Some(hold)),
+            // Killed before the folder was held, or at its very end: it is empty, or this fails.
             Ok(Attempt::Gone) => _ = fs::remove_dir(entry.path()),
             _ => {}
         }
@@ -68,7 +93,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let living = Scratch::inside(folder.path()).unwrap();
         let dead = folder.path().join("lora-slim-dead");
-        fs::create_dir_all(dead.join("layers")).unwrap();
+        fs::create_dir_all(dead.join("work/layers")).unwrap();
         fs::write(dead.join("lock"), "").unwrap();
         fs::create_dir(folder.path().join("lora-slim-empty")).unwrap();
         fs::create_dir_all(folder.path().join("lora-slim-mine/thesis")).unwrap();

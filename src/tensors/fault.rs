@@ -14,10 +14,10 @@ const SLOTS: usize = 1024;
 static MAPS: [AtomicPtr<Named>; SLOTS] = [const { AtomicPtr::new(ptr::null_mut()) }; SLOTS];
 
 /// A map, and what is said when reading it fails.
+#[cfg_attr(not(unix), allow(dead_code))]
 struct Named {
     start: usize,
     end: usize,
-    #[cfg_attr(not(unix), allow(dead_code))]
     sentence: Box<[u8]>,
 }
 

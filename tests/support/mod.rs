@@ -1,7 +1,7 @@
 //! What the tests share: the fixtures, folders to work in, adapters made and broken by hand.
 
 pub mod kill;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub mod limits;
 pub mod mutate;
 pub mod targets;
