@@ -272,9 +272,9 @@ def main(arguments: argparse.Namespace, flags: list[str]) -> int:
         return code
     chunks = chunks_of(arguments.manifest, arguments.base, arguments.chunk)
     output.mkdir(parents=True, exist_ok=True)
-    with open(output / ".lora-slim.lock", "w") as lock:
+    with open(output / ".lora-slim.ray.lock", "w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as `lora-slim batch` does
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Stop(RETRYABLE, f"another run writes to `{output}`")
         ray.init(address=arguments.address, log_to_driver=False, logging_level="ERROR")

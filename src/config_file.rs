@@ -184,7 +184,7 @@ fn table_of(file: &Map<String, Value>, command: &Command, typed: &ArgMatches) ->
     let remain = |table: &Map<String, Value>, winners: &[&Arg]| -> Vec<(String, Value)> {
         let stays = |name: &str| {
             let arg = flag_of_file(command, name);
-            arg.is_some_and(|arg| !winners.iter().any(|winner| excludes(command, winner, arg)))
+            arg.is_some_and(|arg| !winners.iter().any(|winner| flags::excludes(command, winner, arg)))
         };
         table.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
     };
@@ -192,14 +192,6 @@ fn table_of(file: &Map<String, Value>, command: &Command, typed: &ArgMatches) ->
     table.extend(own.iter().flat_map(|own| remain(own, &typed)));
     table.retain(|_, value| *value != Value::Bool(false) && *value != Value::Array(Vec::new()));
     table
-}
-
-/// Whether two flags cannot be given together.
-fn excludes(command: &Command, one: &Arg, other: &Arg) -> bool {
-    let refuses = |one: &Arg, other: &Arg| {
-        command.get_arg_conflicts_with(one).iter().any(|conflicting| conflicting.get_id() == other.get_id())
-    };
-    one.get_id() == other.get_id() || refuses(one, other) || refuses(other, one)
 }
 
 /// The flags of a command line as a config file that says the same. Those that have their default stand in comments.

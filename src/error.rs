@@ -343,8 +343,8 @@ pub enum BatchError {
     NoAdapters { path: PathBuf },
     #[error("{}:{line}: {reason}", path.display())]
     Manifest { path: PathBuf, line: usize, reason: String },
-    #[error("`{}` would write `{inner}` into the output `{outer}`", path.display())]
-    OutputInOutput { path: PathBuf, outer: String, inner: String },
+    #[error("there is no place for the output `{name}`, which {taken_by}")]
+    NameTaken { name: String, taken_by: String },
     #[error("the path `{}` is not Unicode, so that no result could name it", path.display())]
     Name { path: PathBuf },
     #[error("`{given}` is no part of a batch: {reason}")]
@@ -593,7 +593,9 @@ impl Error {
                 "a line is a JSON object with adapter and, if wanted, base, samples, output and options".into()
             }
             Error::Batch(BatchError::Busy { .. }) => "wait for it, or choose another output folder".into(),
-            Error::Batch(BatchError::OutputInOutput { .. }) => "give each its own folder with `output`".into(),
+            Error::Batch(BatchError::NameTaken { .. }) => {
+                "rename it, or give each job its own place with a manifest and `output`".into()
+            }
             Error::Batch(BatchError::Options { .. }) => {
                 "with samples they are those of `lora-slim slim`, without those of `lora-slim cut`".into()
             }

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value};
 
 /// The words of a table from flags, without their dashes, to values: `{"chat": true, "margin": "2%"}` is `--chat --margin=2%`.
@@ -54,6 +54,26 @@ pub fn given(command: &Command, matches: &ArgMatches) -> Vec<OsString> {
         }
     }
     words
+}
+
+/// Whether two flags cannot be given together.
+pub fn excludes(command: &Command, one: &Arg, other: &Arg) -> bool {
+    let refuses = |one: &Arg, other: &Arg| {
+        command.get_arg_conflicts_with(one).iter().any(|conflicting| conflicting.get_id() == other.get_id())
+    };
+    one.get_id() == other.get_id() || refuses(one, other) || refuses(other, one)
+}
+
+/// The words of `command` that do not stand against a table that wins over them, and those of the table.
+pub fn overridden(command: &Command, words: &[OsString], table: &Map<String, Value>) -> Result<Vec<OsString>, String> {
+    let named = |name: &str| command.get_arguments().find(|arg| arg.get_long() == Some(name));
+    let winners: Vec<&Arg> = table.keys().filter_map(|name| named(name)).collect();
+    let stays = |word: &&OsString| {
+        let text = word.to_string_lossy();
+        let name = text.trim_start_matches("--").split('=').next().unwrap_or_default();
+        named(name).is_none_or(|arg| !winners.iter().any(|winner| excludes(command, winner, arg)))
+    };
+    Ok([words.iter().filter(stays).cloned().collect(), of_table(table)?].concat())
 }
 
 #[cfg(test)]

@@ -185,6 +185,104 @@ fn what_no_batch_wrote_is_not_replaced() {
     batch(folder.path(), "in/out", &["--boundary", "2"]).code(2);
 }
 
+#[test]
+fn an_output_that_another_run_made_is_not_taken_for_this_one() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 2);
+    let kept = |boundary: &str| {
+        batch(folder.path(), "out", &["--boundary", boundary]).success();
+        read_json(&folder.path().join("out/team0/a0/slim_report.json"))["output"]["kept_layers"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(kept("2"), 2);
+    let old = fs::read(folder.path().join("out/results.jsonl")).unwrap();
+    assert_eq!(kept("4"), 4);
+    // As after a kill before the new record was there.
+    fs::write(folder.path().join("out/results.jsonl"), old).unwrap();
+    assert_eq!(kept("2"), 2);
+
+    slim_all(folder.path(), "slimmed", &[]).success();
+    fs::remove_file(folder.path().join("slimmed/team0/a0.html")).unwrap();
+    slim_all(folder.path(), "slimmed", &[]).success();
+    assert!(folder.path().join("slimmed/team0/a0.html").is_file());
+}
+
+#[test]
+fn jobs_keep_out_of_each_others_places() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 2);
+    let run = |outputs: &[&str], output: &str| {
+        let line = |name: &&str| format!("{}\n", json!({"adapter": "in/team0/a0", "output": name}));
+        fs::write(folder.path().join("jobs.jsonl"), outputs.iter().map(line).collect::<String>()).unwrap();
+        let line = ["batch", "--manifest", "jobs.jsonl", "-o", output, "--boundary", "2"];
+        let assert = lora_slim().current_dir(folder.path()).args(line).assert();
+        String::from_utf8_lossy(&assert.code(2).get_output().stderr).into_owned()
+    };
+    for outputs in
+        [&["a", "a-b", "a/b"][..], &["a", "a.html"], &["summary.csv"], &["results.x.jsonl"], &["index.html/a"]]
+    {
+        let said = run(outputs, "out");
+        assert!(said.contains("there is no place for the output") || outputs[0].contains('/'), "{outputs:?}: {said}");
+        assert!(!folder.path().join("out").exists() || outputs[0].contains('/'));
+    }
+    for output in ["in/team0/a0", "in/team0/a0/out", "in"] {
+        assert!(run(&["b"], output).contains("overlap"), "{output}");
+    }
+    assert_eq!(contents(&folder.path().join("in/team0/a0")).len(), contents(&fixture(ADAPTER)).len());
+}
+
+#[test]
+fn a_jobs_own_flags_win() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 1);
+    let samples = fixture("pico/text/prompt_completion.jsonl");
+    let options = json!({"boundary": 3, "chat": false});
+    let line = json!({"adapter": "in/team0/a0", "samples": samples, "base": fixture(BASE), "options": options});
+    fs::write(folder.path().join("jobs.jsonl"), line.to_string()).unwrap();
+    let line = ["batch", "--manifest", "jobs.jsonl", "-o", "out", "--chat", "--choose", "best", "--max-layers", "1"];
+    lora_slim().current_dir(folder.path()).args(line).assert().success();
+    let report = read_json(&folder.path().join("out/a0/slim_report.json"));
+    assert_eq!((&report["samples"]["chat"], &report["chosen"]["boundary"]), (&json!(false), &json!(3)));
+}
+
+#[test]
+fn a_line_that_cannot_be_read_is_done_again() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 3);
+    batch(folder.path(), "out", &["--boundary", "2"]).success();
+    let path = folder.path().join("out/results.jsonl");
+    let whole = fs::read(&path).unwrap();
+    let mut broken = whole.clone();
+    broken[whole.len() / 2] = 0xff;
+    fs::write(&path, broken).unwrap();
+    let assert = batch(folder.path(), "out", &["--boundary", "2"]).success();
+    assert!(
+        String::from_utf8_lossy(&assert.get_output().stderr).contains("1 lines of `out/results.jsonl` cannot be read")
+    );
+    assert!(stdout(assert).contains("3 adapters, 2 of them unchanged"));
+    assert!(fs::read(&path).unwrap() == whole);
+}
+
+#[test]
+fn what_is_beside_a_tokenizer_counts() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 1);
+    copy_folder(&fixture("pico/tokenizer"), &folder.path().join("tokenizer"));
+    let samples = fixture("pico/text/prompt_completion.jsonl").display().to_string();
+    let run = || {
+        let base = fixture(BASE).display().to_string();
+        let flags =
+            ["--base", &base, "--samples", &samples, "--boundary", "2", "--tokenizer", "tokenizer/tokenizer.json"];
+        stdout(batch(folder.path(), "out", &flags).success())
+    };
+    assert!(run().contains("0 of them unchanged"));
+    assert!(run().contains("1 of them unchanged"));
+    fs::write(folder.path().join("tokenizer/chat_template.jinja"), "{{ messages }}").unwrap();
+    assert!(run().contains("0 of them unchanged"));
+}
+
 /// Starts a batch and kills it after a while; whether it was still running.
 #[cfg(unix)]
 fn killed(folder: &Path, after: Duration) -> bool {

@@ -1,10 +1,12 @@
 //! The adapters of a batch: those below a folder.
 
-use std::ffi::OsString;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
 use walkdir::{DirEntry, WalkDir};
 
+use super::results;
 use crate::adapter::config;
 use crate::error::{BatchError, FileError, Result};
 
@@ -15,8 +17,8 @@ pub struct Job {
     pub name: String,
     /// A folder, or a name in the Hugging Face cache.
     pub adapter: String,
-    /// Flags of its own, which come after those of the whole batch.
-    pub words: Vec<OsString>,
+    /// Flags of its own, which win over those of the whole batch.
+    pub options: Map<String, Value>,
 }
 
 /// What lies below a folder.
@@ -60,16 +62,37 @@ pub fn below(folder: &Path) -> Result<Found> {
 
 fn job(folder: &Path, path: &Path) -> Result<Job> {
     let relative = path.strip_prefix(folder).unwrap_or(path);
-    // A batch of one: the folder itself is the adapter.
+    // A batch of one: the folder itself is the adapter, and may have been given as `.`.
+    let own = path.canonicalize().map_err(FileError::read(path))?;
     let relative =
-        if relative.as_os_str().is_empty() { Path::new(path.file_name().unwrap_or_default()) } else { relative };
+        if relative.as_os_str().is_empty() { Path::new(own.file_name().unwrap_or_default()) } else { relative };
     let parts: Option<Vec<&str>> = relative.iter().map(|part| part.to_str()).collect();
     match (parts, path.to_str()) {
         (Some(parts), Some(adapter)) if !parts.is_empty() => {
-            Ok(Job { name: parts.join("/"), adapter: adapter.into(), words: Vec::new() })
+            Ok(Job { name: parts.join("/"), adapter: adapter.into(), options: Map::new() })
         }
         _ => Err(BatchError::Name { path: path.into() }.into()),
     }
+}
+
+/// Whether the jobs of a batch stay out of each other's places, and out of that of its own files.
+pub fn check_names(jobs: &[Job]) -> Result<()> {
+    let names: HashSet<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+    for job in jobs {
+        let name = job.name.as_str();
+        let is_ours = ["summary.csv", "index.html"].contains(&name) || results::is_name(name);
+        // A page lies beside its adapter's folder.
+        let is_page = name.strip_suffix(".html").is_some_and(|other| names.contains(other));
+        let outer = Path::new(name).ancestors().skip(1).filter_map(Path::to_str).find(|outer| names.contains(outer));
+        let taken_by = match outer {
+            Some(outer) => format!("lies in the output of `{outer}`"),
+            None if is_ours => "is the name of a file of the batch".into(),
+            None if is_page => "is the name of another job's page".into(),
+            None => continue,
+        };
+        return Err(BatchError::NameTaken { name: name.into(), taken_by }.into());
+    }
+    Ok(())
 }
 
 fn is_dangling(error: &walkdir::Error) -> bool {

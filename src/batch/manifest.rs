@@ -1,7 +1,6 @@
 //! A manifest: jobs as lines of JSON, with options of their own.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path};
 
@@ -11,6 +10,10 @@ use serde_json::{Map, Value};
 use super::jobs::Job;
 use crate::error::{BatchError, FileError, Result};
 use crate::flags;
+
+/// Flags that a batch has for itself, or that make no sense for one of its jobs.
+const OF_THE_BATCH: [&str; 10] =
+    ["output", "force", "json", "dry-run", "report", "quiet", "help", "config", "no-config", "print-config"];
 
 /// A line.
 #[derive(Debug, Deserialize)]
@@ -45,11 +48,6 @@ pub fn read(path: &Path) -> Result<Vec<Job>> {
         return Err(BatchError::NoAdapters { path: path.into() }.into());
     }
     jobs.sort_by(|one, other| one.name.cmp(&other.name));
-    let inside = jobs.windows(2).find(|pair| Path::new(&pair[1].name).starts_with(&pair[0].name));
-    if let Some([outer, inner]) = inside {
-        let (outer, inner) = (outer.name.clone(), inner.name.clone());
-        return Err(BatchError::OutputInOutput { path: path.into(), outer, inner }.into());
-    }
     Ok(jobs)
 }
 
@@ -62,12 +60,15 @@ impl Line {
         let parts: Option<Vec<&str>> = Path::new(&name).components().map(plain).collect();
         let name = parts.filter(|parts| !parts.is_empty()).map(|parts| parts.join("/"));
         let name = name.ok_or("`output` should be a path below the output folder, without `..`")?;
-        let mut words = Vec::new();
-        for (flag, value) in [("base", self.base), ("samples", self.samples)] {
-            words.extend(value.map(|value| OsString::from(format!("--{flag}={value}"))));
+        let mut options = self.options;
+        if let Some(flag) = options.keys().find(|flag| OF_THE_BATCH.contains(&flag.as_str())) {
+            return Err(format!("`{flag}` is for the whole batch, not for one of its jobs"));
         }
-        words.extend(flags::of_table(&self.options)?);
-        Ok(Job { name, adapter: self.adapter, words })
+        let places = [("base", self.base), ("samples", self.samples)].into_iter();
+        options.extend(places.filter_map(|(flag, value)| Some((flag.to_string(), Value::String(value?)))));
+        // What is no flag is found out now, with its line.
+        flags::of_table(&options)?;
+        Ok(Job { name, adapter: self.adapter, options })
     }
 }
 
@@ -81,6 +82,8 @@ fn plain(part: Component<'_>) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn read_text(text: &str) -> Result<Vec<Job>> {
@@ -95,13 +98,13 @@ mod tests {
             "{\"adapter\": \"in/b\", \"samples\": \"s.jsonl\", \"options\": {\"chat\": true}}\n\n\
              {\"adapter\": \"in/a\", \"output\": \"team/a\", \"base\": \"org/base\"}\n",
         );
-        let expected = |name: &str, adapter: &str, words: &[&str]| Job {
+        let expected = |name: &str, adapter: &str, options: Value| Job {
             name: name.into(),
             adapter: adapter.into(),
-            words: words.iter().map(OsString::from).collect(),
+            options: options.as_object().unwrap().clone(),
         };
-        let second = expected("team/a", "in/a", &["--base=org/base"]);
-        assert_eq!(jobs.unwrap(), [expected("b", "in/b", &["--samples=s.jsonl", "--chat"]), second]);
+        let first = expected("b", "in/b", json!({"chat": true, "samples": "s.jsonl"}));
+        assert_eq!(jobs.unwrap(), [first, expected("team/a", "in/a", json!({"base": "org/base"}))]);
     }
 
     #[test]
@@ -118,7 +121,7 @@ mod tests {
             "{\"adapter\": \"/\"}",
             "{\"adapter\": \"a\", \"options\": {\"chat\": null}}",
             "{\"adapter\": \"a\"}\n{\"adapter\": \"b/a\"}",
-            "{\"adapter\": \"a\"}\n{\"adapter\": \"b\", \"output\": \"a/b\"}",
+            "{\"adapter\": \"a\", \"options\": {\"dry-run\": true}}",
         ] {
             assert!(read_text(wrong).is_err(), "{wrong}");
         }

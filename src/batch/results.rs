@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::partition::Partition;
+use super::partition::{Partition, WHOLE};
 use crate::error::{BatchError, FileError, Result};
 use crate::files::NewFile;
 use crate::report::batch::Record;
@@ -21,20 +21,28 @@ pub struct Results {
     /// Of all parts, by name.
     records: BTreeMap<String, Record>,
     partition: Partition,
-    /// Held for as long as this lives; the system lets go of it if the process dies.
-    _lock: File,
+    /// Held for as long as this lives; the system lets go of them if the process dies.
+    _locks: Vec<File>,
 }
 
 impl Results {
     /// Opens, or begins, the results in an output folder.
     pub fn open(folder: &Path, partition: Partition) -> Result<Self> {
         fs::create_dir_all(folder).map_err(FileError::write(folder))?;
-        let _lock = lock(&folder.join(format!(".lora-slim{}.lock", partition.suffix())), folder)?;
+        // Parts do not disturb each other, but they and the whole do.
+        let mut locks = vec![lock(folder, "", partition == WHOLE)?];
+        if partition != WHOLE {
+            locks.push(lock(folder, &partition.suffix(), true)?);
+        }
         let path = folder.join(format!("results{}.jsonl", partition.suffix()));
         drop_torn_line(&path)?;
         let records = read(folder, partition)?;
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(FileError::write(&path))?;
-        Ok(Self { folder: folder.into(), path, file, records, partition, _lock })
+        Ok(Self { folder: folder.into(), path, file, records, partition, _locks: locks })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     pub fn get(&self, name: &str) -> Option<&Record> {
@@ -43,30 +51,39 @@ impl Results {
 
     /// Puts a record on disk, which survives whatever comes next.
     pub fn add(&mut self, record: Record) -> Result<()> {
-        let written = self.file.write_all(&line(&record)).and_then(|()| self.file.sync_data());
-        written.map_err(FileError::write(&self.path))?;
+        let whole = self.file.metadata().map_err(FileError::write(&self.path))?.len();
+        if let Err(source) = self.file.write_all(&line(&record)).and_then(|()| self.file.sync_data()) {
+            // A line that has no end must not become the beginning of another one.
+            let _ = self.file.set_len(whole);
+            return Err(FileError::Write { path: self.path.clone(), source }.into());
+        }
         self.records.insert(record.name.clone(), record);
         Ok(())
     }
 
-    /// Leaves one line for each job of this part, in the order of names, and gives back the records of all parts. Those whose
-    /// jobs are not among `names` any more are marked.
-    pub fn finish(mut self, names: &BTreeSet<&str>) -> Result<Vec<Record>> {
-        for record in self.records.values_mut() {
-            record.removed = !names.contains(record.name.as_str());
-        }
+    /// Leaves one line for each job of this part, in the order of names. Those whose jobs are not among `names` any more are
+    /// marked.
+    pub fn finish(&mut self, names: &BTreeSet<&str>) -> Result<()> {
+        mark_removed(&mut self.records, names);
         // A part may have a manifest of its own, and leaves out what it knows of others only.
         let own: BTreeSet<String> = read_file(&self.path)?.into_iter().map(|record| record.name).collect();
         let is_own = |name: &str| names.contains(name) || own.contains(name);
         let mine = self.records.values().filter(|record| self.partition.has(&record.name) && is_own(&record.name));
         let lines: Vec<u8> = mine.flat_map(line).collect();
-        NewFile::beside(&self.path, MARK, true)?.publish(&lines)?;
-        // Other parts may have gone on since this one began.
+        NewFile::beside(&self.path, MARK, true)?.publish(&lines)
+    }
+
+    /// The records of all parts as they are now: others may have gone on since this one began.
+    pub fn of_all_parts(&self, names: &BTreeSet<&str>) -> Result<Vec<Record>> {
         let mut records = read(&self.folder, self.partition)?;
-        for record in records.values_mut() {
-            record.removed = !names.contains(record.name.as_str());
-        }
+        mark_removed(&mut records, names);
         Ok(records.into_values().collect())
+    }
+}
+
+fn mark_removed(records: &mut BTreeMap<String, Record>, names: &BTreeSet<&str>) {
+    for record in records.values_mut() {
+        record.removed = !names.contains(record.name.as_str());
     }
 }
 
@@ -77,13 +94,17 @@ fn line(record: &Record) -> Vec<u8> {
     line
 }
 
-fn lock(path: &Path, folder: &Path) -> Result<File> {
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(FileError::write(path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
+/// Takes a lock in an output folder; on file systems without locks it is a file and nothing more.
+fn lock(folder: &Path, suffix: &str, alone: bool) -> Result<File> {
+    let path = folder.join(format!(".lora-slim{suffix}.lock"));
+    let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = open.map_err(FileError::write(&path))?;
+    match if alone { file.try_lock() } else { file.try_lock_shared() } {
         Err(fs::TryLockError::WouldBlock) => Err(BatchError::Busy { path: folder.into() }.into()),
-        Err(fs::TryLockError::Error(source)) => Err(FileError::Write { path: path.into(), source }.into()),
+        Err(fs::TryLockError::Error(source)) if source.kind() != io::ErrorKind::Unsupported => {
+            Err(FileError::Write { path, source }.into())
+        }
+        _ => Ok(file),
     }
 }
 
@@ -101,17 +122,23 @@ fn drop_torn_line(path: &Path) -> Result<()> {
     Ok(cut.map_err(FileError::write(path))?)
 }
 
-/// The records of all parts in an output folder, by name; those of the same division into parts last, so that they count where a job is in several.
+/// Whether a file of results may have this name: `results.jsonl`, or `results.2-of-4.jsonl`.
+pub fn is_name(name: &str) -> bool {
+    let part = name.strip_prefix("results").and_then(|rest| rest.strip_suffix(".jsonl"));
+    part.is_some_and(|part| part.is_empty() || part.starts_with('.'))
+}
+
+/// The records of all parts in an output folder, by name; those of the same division into parts last, so that they count where a
+/// job is in several.
 pub fn read(folder: &Path, partition: Partition) -> Result<BTreeMap<String, Record>> {
     if !folder.exists() {
         return Ok(BTreeMap::new());
     }
     let entries = fs::read_dir(folder).map_err(FileError::read(folder))?.flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut files: Vec<String> =
-        names.filter(|name| name.starts_with("results.") && name.ends_with(".jsonl")).collect();
+    let mut files: Vec<String> = names.filter(|name| is_name(name) && folder.join(name).is_file()).collect();
     let ours = format!("-of-{}.jsonl", partition.count);
-    let is_ours = |name: &str| if partition.count == 1 { name == "results.jsonl" } else { name.ends_with(&ours) };
+    let is_ours = |name: &str| if partition == WHOLE { name == "results.jsonl" } else { name.ends_with(&ours) };
     files.sort_by_key(|name| (is_ours(name), name.clone()));
     let mut records = BTreeMap::new();
     for name in files {
@@ -120,10 +147,15 @@ pub fn read(folder: &Path, partition: Partition) -> Result<BTreeMap<String, Reco
     Ok(records)
 }
 
-/// The records of a file, of whose last line there may be only the beginning: another process is writing it.
+/// The records of a file. The last line may be one that another process is writing; a line that cannot be read is as one that is
+/// not there: its job is done again.
 fn read_file(path: &Path) -> Result<Vec<Record>> {
-    let text = fs::read_to_string(path).map_err(FileError::read(path))?;
-    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    let parse = |line| serde_json::from_str(line).map_err(|source| FileError::Json { path: path.into(), source });
-    Ok(whole.map(parse).collect::<std::result::Result<_, _>>()?)
+    let bytes = fs::read(path).map_err(FileError::read(path))?;
+    let whole = bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    let records: Vec<Option<Record>> = whole.map(|line| serde_json::from_slice(line).ok()).collect();
+    let broken = records.iter().filter(|record| record.is_none()).count();
+    if broken > 0 {
+        tracing::warn!("{broken} lines of `{}` cannot be read; what they stand for is done again", path.display());
+    }
+    Ok(records.into_iter().flatten().collect())
 }

@@ -9,7 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use crate::adapter::config;
 use crate::files;
+use crate::report::REPORT_NAME;
 
 /// Flags that name an input, whose bytes count and not its place.
 const INPUTS: [&str; 4] = ["--base=", "--samples=", "--test=", "--tokenizer="];
@@ -69,13 +71,20 @@ impl Hashes {
                 add(hash.as_bytes());
             }
         }
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        files::hex(&hasher.finalize())
     }
+}
+
+/// The hash of what tells a written output from another: its report and, where it has one, its configuration.
+pub fn of_output(folder: &Path) -> Option<String> {
+    let report = files::sha256(&folder.join(REPORT_NAME)).ok()?;
+    let config = files::sha256(&folder.join(config::FILE_NAME)).unwrap_or_default();
+    Some(files::hex(&Sha256::digest(report + &config)))
 }
 
 /// Training state and weights in other forms are large and not looked at; neither are hidden files.
 fn is_input(name: &str) -> bool {
-    const UNREAD: [&str; 5] = [".pt", ".pth", ".ckpt", ".npz", ".h5"];
+    const UNREAD: [&str; 4] = [".pt", ".pth", ".ckpt", ".npz"];
     let is_other_weights = name.ends_with(".bin") && name != "adapter_model.bin";
     !name.starts_with('.') && !is_other_weights && !UNREAD.iter().any(|ending| name.ends_with(ending))
 }

@@ -27,13 +27,16 @@ const COLUMNS: [&str; 16] = [
     "removed",
 ];
 
-/// Writes `summary.csv` and `index.html` beside them.
-pub fn write(folder: &Path, records: &[Record]) -> Result<()> {
+/// Writes `summary.csv` and `index.html` of the records that `read` gives. It reads when it is this process's turn: of several
+/// parts that end together, the last one has to have seen what the others did.
+pub fn write(folder: &Path, read: impl FnOnce() -> Result<Vec<Record>>) -> Result<Vec<Record>> {
+    let page = NewFile::in_turn(&folder.join("index.html"), html::BEGINNING.as_bytes())?;
+    let records = read()?;
     let path = folder.join("summary.csv");
-    let table = table(records).map_err(|error| FileError::Write { path: path.clone(), source: error.into() })?;
+    let table = table(&records).map_err(|error| FileError::Write { path: path.clone(), source: error.into() })?;
     NewFile::in_turn(&path, b"name,status,")?.publish(&table)?;
-    let path = folder.join("index.html");
-    NewFile::in_turn(&path, html::BEGINNING.as_bytes())?.publish(html::index::page(records).as_bytes())
+    page.publish(html::index::page(&records).as_bytes())?;
+    Ok(records)
 }
 
 fn table(records: &[Record]) -> csv::Result<Vec<u8>> {

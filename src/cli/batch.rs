@@ -43,7 +43,7 @@ pub struct BatchArgs {
     /// Say what is to be done and what it takes, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Replace adapter folders in OUT that no batch has written
+    /// Replace adapter folders in OUT that lora-slim has not written
     #[arg(long)]
     pub force: bool,
     /// Write a JSON object per finished adapter to stdout

@@ -19,7 +19,7 @@ use super::hold::{Attempt, Hold};
 use super::moves::{exchange, move_to_free, remove};
 use super::output::{is_taken, resolve};
 use super::{hex, sync_folder};
-use crate::error::{FileError, Result};
+use crate::error::{Error, FileError, Result};
 
 const PREFIX: &str = ".lora-slim-";
 
@@ -52,6 +52,19 @@ impl Claim {
     }
 
     pub fn of(shown: &Path) -> Result<Self> {
+        for _ in 0..ATTEMPTS {
+            match Self::attempt(shown) {
+                // Another run that needs the same folders has just taken away those that it made.
+                Err(Error::File(FileError::Write { source, .. })) if source.kind() == io::ErrorKind::NotFound => {
+                    std::thread::yield_now();
+                }
+                claim => return claim,
+            }
+        }
+        Self::attempt(shown)
+    }
+
+    fn attempt(shown: &Path) -> Result<Self> {
         let target = resolve(shown)?;
         // A name that the file system refuses should not be found out at the end.
         match target.symlink_metadata() {

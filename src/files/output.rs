@@ -1,6 +1,7 @@
 //! Whether something may be written to a place: it overlaps no input, and what stands there may be replaced.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::claim::Claim;
@@ -65,13 +66,20 @@ fn overlap(one: &Path, other: &Path) -> bool {
 
 /// The absolute path of something that need not exist: its nearest existing ancestor, resolved, and the rest.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
-    let absolute = std::path::absolute(path).map_err(FileError::read(path))?;
+    let absolute = std::path::absolute(path).map_err(FileError::write(path))?;
     let mut existing = absolute.as_path();
-    while let Some(parent) = existing.parent().filter(|_| !existing.exists()) {
-        existing = parent;
-    }
+    let mut resolved = loop {
+        match existing.canonicalize() {
+            Ok(resolved) => break resolved,
+            // It is not there, or has just gone.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match existing.parent() {
+                Some(parent) => existing = parent,
+                None => return Err(FileError::write(path)(error).into()),
+            },
+            Err(error) => return Err(FileError::write(path)(error).into()),
+        }
+    };
     let rest = absolute.strip_prefix(existing).unwrap_or(Path::new(""));
-    let mut resolved = existing.canonicalize().map_err(FileError::read(existing))?;
     for part in rest.components() {
         match part {
             std::path::Component::ParentDir => _ = resolved.pop(),

@@ -49,6 +49,9 @@ pub struct Record {
     pub page: Option<String>,
     /// What it was made of; another one means that it is to be made again.
     pub stamp: String,
+    /// The hash of what was written of it; another one means the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
     /// Whether its adapter is no longer among the inputs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
@@ -94,6 +97,7 @@ impl Record {
             notes: Vec::new(),
             page: None,
             stamp,
+            written: None,
             removed: false,
         }
     }
@@ -110,6 +114,7 @@ impl Record {
             notes: Vec::new(),
             page: None,
             stamp,
+            written: None,
             removed: false,
         }
     }

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::Run;
 use super::task::Task;
 use crate::base;
+use crate::batch::stamp::{self, Hashes};
 use crate::cli::CutArgs;
 use crate::commands::{cut, progress};
 use crate::error::{Result, SweepError};
@@ -24,14 +25,15 @@ pub fn run(tasks: Vec<Given>, run: &mut Run) -> Result<()> {
     }
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let jobs = run.args.jobs.map_or(processors, |jobs| jobs as usize);
+    let hashes = run.hashes.clone();
     let run = Mutex::new(run);
     let all = || {
         tasks.into_par_iter().try_for_each(|(task, args)| {
             if progress::interrupted() {
                 return Err(SweepError::Interrupted.into());
             }
-            let written = cut::write(*args);
-            run.lock().unwrap_or_else(PoisonError::into_inner).take_in(&task, written)
+            let record = record(&task, cut::write(*args), &hashes);
+            run.lock().unwrap_or_else(PoisonError::into_inner).add(record)
         })
     };
     match ThreadPoolBuilder::new().num_threads(jobs).build() {
@@ -41,21 +43,21 @@ pub fn run(tasks: Vec<Given>, run: &mut Run) -> Result<()> {
     }
 }
 
-impl Run<'_> {
-    fn take_in(&mut self, task: &Task, written: Result<Report>) -> Result<()> {
-        let report = match written {
-            Ok(report) => report,
-            Err(error) => return self.fail(task, &error),
-        };
-        let folder = base::find(&task.job.adapter, None)?;
-        for file in &report.adapter.files {
-            self.hashes.learn(folder.join(&file.name), file.sha256.as_deref());
-        }
-        let stamp = task.stamp(&self.hashes);
-        let (name, adapter) = (&task.job.name, &task.job.adapter);
-        self.add(match report.check_gates() {
-            Ok(()) => Record::done(name, adapter, &report, stamp),
-            Err(error) => Record { found: Some(Found::of(&report)), ..Record::failed(name, adapter, &error, stamp) },
-        })
+/// How a job ended. It hashes, and so it is made before anything is locked.
+fn record(task: &Task, written: Result<Report>, hashes: &Hashes) -> Record {
+    let (name, adapter) = (&task.job.name, &task.job.adapter);
+    let report = match written {
+        Ok(report) => report,
+        Err(error) => return Record::failed(name, adapter, &error, task.stamp(hashes)),
+    };
+    // The weights were hashed while they were copied.
+    let folder = base::find(adapter, None).unwrap_or_default();
+    for file in &report.adapter.files {
+        hashes.learn(folder.join(&file.name), file.sha256.as_deref());
+    }
+    let stamp = task.stamp(hashes);
+    match report.check_gates() {
+        Ok(()) => Record { written: stamp::of_output(&task.output), ..Record::done(name, adapter, &report, stamp) },
+        Err(error) => Record { found: Some(Found::of(&report)), ..Record::failed(name, adapter, &error, stamp) },
     }
 }

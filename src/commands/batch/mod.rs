@@ -7,6 +7,7 @@ mod task;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::progress::{self, Whole};
 use super::{print, print_line};
@@ -24,6 +25,7 @@ use task::{Command, Task};
 
 pub fn run(args: BatchArgs, quiet: bool) -> Result<bool> {
     let jobs = find_jobs(&args)?;
+    jobs::check_names(&jobs)?;
     let names: BTreeSet<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
     let partition = args.partition.unwrap_or(WHOLE);
     let mine: Vec<&Job> = jobs.iter().filter(|job| partition.has(&job.name)).collect();
@@ -36,29 +38,33 @@ pub fn run(args: BatchArgs, quiet: bool) -> Result<bool> {
     }
     let mut run = Run {
         results: Results::open(&args.output, partition)?,
-        hashes: Hashes::default(),
+        hashes: Arc::default(),
         progress: Whole::new(quiet || args.json, mine.len()),
         args: &args,
         quiet,
-        counts: Counts::default(),
+        counts: Counts { jobs: mine.len(), ..Counts::default() },
     };
     let (slims, cuts) = run.left_to_do(&mine)?;
     slim::run(slims, &mut run)?;
     cut::run(cuts, &mut run)?;
     run.progress.finish();
-    let Run { results, counts, .. } = run;
-    let records = results.finish(&names)?;
-    summary::write(&args.output, &records)?;
+    let Run { mut results, counts, .. } = run;
+    results.finish(&names)?;
+    let records = summary::write(&args.output, || results.of_all_parts(&names))?;
     report_removed(&records);
     if !quiet && !args.json {
         print(&text::batch::end(mine.len(), counts.unchanged, &records, &args.output));
     }
-    counts.judge(mine.len(), &args.output.join(format!("results{}.jsonl", partition.suffix())))
+    counts.judge(results.path())
 }
 
 fn find_jobs(args: &BatchArgs) -> Result<Vec<Job>> {
     let Some(folder) = &args.flags.input else {
-        return manifest::read(args.manifest.as_deref().unwrap_or(Path::new("")));
+        let jobs = manifest::read(args.manifest.as_deref().unwrap_or(Path::new("")))?;
+        // One job's output must not be another one's input.
+        let adapters = jobs.iter().map(|job| Path::new(&job.adapter)).filter(|adapter| adapter.exists());
+        files::check_apart(&args.output, &adapters.collect::<Vec<_>>())?;
+        return Ok(jobs);
     };
     files::check_apart(&args.output, &[folder])?;
     let found = jobs::below(folder)?;
@@ -87,7 +93,7 @@ fn report_removed(records: &[Record]) {
 struct Run<'a> {
     args: &'a BatchArgs,
     results: Results,
-    hashes: Hashes,
+    hashes: Arc<Hashes>,
     progress: Whole,
     quiet: bool,
     counts: Counts,
@@ -95,13 +101,14 @@ struct Run<'a> {
 
 /// Whether an earlier run ended a task, from the same inputs and options, in a way that another try will not change.
 fn is_done(record: &Record, task: &Task, hashes: &Hashes) -> bool {
-    let is_there = record.status != Status::Done || task.is_written();
+    let is_there = record.status != Status::Done || task.is_written(record);
     record.is_final() && is_there && record.stamp == task.stamp(hashes)
 }
 
 /// How many ended how.
 #[derive(Debug, Default)]
 struct Counts {
+    jobs: usize,
     unchanged: usize,
     not_done: usize,
     worst: Option<Kind>,
@@ -115,9 +122,10 @@ impl Counts {
         }
     }
 
-    fn judge(&self, jobs: usize, results: &Path) -> Result<bool> {
+    fn judge(&self, results: &Path) -> Result<bool> {
         let Some(kind) = self.worst else { return Ok(true) };
-        Err(BatchError::NotAllDone { failed: self.not_done, jobs, results: results.into(), kind }.into())
+        let Self { jobs, not_done: failed, .. } = *self;
+        Err(BatchError::NotAllDone { failed, jobs, results: results.into(), kind }.into())
     }
 }
 
@@ -137,9 +145,7 @@ impl<'a> Run<'a> {
                 }
             };
             if let Some(record) = self.results.get(&job.name).filter(|record| is_done(record, &task, &self.hashes)) {
-                self.counts.unchanged += 1;
-                self.counts.add(record);
-                self.progress.done(|| ());
+                self.keep(record.clone())?;
                 continue;
             }
             match command {
@@ -161,17 +167,32 @@ impl<'a> Run<'a> {
         if record.status != Status::Done && output.exists() {
             record.notes.push(format!("`{}` is there from an earlier run", output.display()));
         }
-        self.counts.add(&record);
-        self.progress.done(|| match (self.args.json, self.quiet) {
-            (true, _) => print_line(&record),
-            (false, true) => (),
-            (false, false) => print(&text::batch::line(&record)),
-        });
-        let failed = record.status == Status::Failed;
+        self.told(&record, false);
+        let has_failed = record.status == Status::Failed;
         self.results.add(record)?;
-        if failed && self.args.fail_fast {
+        self.stop_if(has_failed)
+    }
+
+    /// Takes in how a job ended in an earlier run.
+    fn keep(&mut self, record: Record) -> Result<()> {
+        self.counts.unchanged += 1;
+        self.told(&record, true);
+        self.stop_if(record.status == Status::Failed)
+    }
+
+    fn told(&mut self, record: &Record, is_old: bool) {
+        self.counts.add(record);
+        self.progress.done(|| match (self.args.json, self.quiet || is_old) {
+            (true, _) => print_line(record),
+            (false, true) => (),
+            (false, false) => print(&text::batch::line(record)),
+        });
+    }
+
+    fn stop_if(&self, has_failed: bool) -> Result<()> {
+        if has_failed && self.args.fail_fast {
             self.progress.finish();
-            return self.counts.judge(1, &self.args.output).map(drop);
+            return self.counts.judge(self.results.path()).map(drop);
         }
         Ok(())
     }

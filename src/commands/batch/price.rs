@@ -5,13 +5,15 @@ use std::time::Duration;
 use super::slim::{self, Group, MOST_TOGETHER};
 use super::task::{Command, Task};
 use super::{Counts, is_done};
+use crate::adapter::Adapter;
+use crate::base;
 use crate::batch::jobs::Job;
 use crate::batch::partition::Partition;
 use crate::batch::results;
 use crate::batch::stamp::Hashes;
 use crate::cli::BatchArgs;
 use crate::commands::{print, progress};
-use crate::error::{BatchError, Error, Result};
+use crate::error::{BatchError, Error, Result, SweepError};
 use crate::pipeline::{self, Base, Price, Request};
 use crate::report::batch::Record;
 use crate::report::text;
@@ -21,37 +23,43 @@ pub fn dry_run(jobs: &[&Job], args: &BatchArgs, partition: Partition, quiet: boo
     let records = results::read(&args.output, partition)?;
     let hashes = Hashes::default();
     let mut counts = Counts::default();
-    let mut fail = |name: &str, adapter: &str, error: &Error| {
-        let record = Record::failed(name, adapter, error, String::new());
-        print(&text::batch::line(&record));
-        counts.add(&record);
-    };
     let (mut slims, mut cuts, mut unchanged) = (Vec::new(), 0, 0);
     for job in jobs {
-        match Task::read(job, args) {
-            Err(error) => fail(&job.name, &job.adapter, &error),
-            Ok((task, _)) if records.get(&job.name).is_some_and(|record| is_done(record, &task, &hashes)) => {
+        if progress::interrupted() {
+            return Err(SweepError::Interrupted.into());
+        }
+        let read = Task::read(job, args);
+        match (read, records.get(&job.name)) {
+            (Err(error), _) => counts.refuse(job, &error),
+            (Ok((task, _)), Some(record)) if is_done(record, &task, &hashes) => {
                 unchanged += 1;
+                counts.add(record);
             }
-            Ok((task, Command::Slim(args))) => slims.push((task, args)),
-            Ok((_, Command::Cut(_))) => cuts += 1,
+            (Ok((task, Command::Slim(args))), _) => slims.push((task, args)),
+            (Ok((_, Command::Cut(args))), _) => {
+                let path = base::find(&args.adapter, None);
+                match path.and_then(|path| Adapter::open(&path, args.stack.as_deref())) {
+                    Ok(_) => cuts += 1,
+                    Err(error) => counts.refuse(job, &error),
+                }
+            }
         }
     }
     let mut failed = |task: &Task, error: &Error| {
-        fail(&task.job.name, &task.job.adapter, error);
+        counts.refuse(task.job, error);
         Ok(())
     };
-    let groups = slim::groups(slims, &mut failed)?;
+    let groups = slim::groups(slims, &hashes, &mut failed)?;
     let (mut time, mut evaluated) = (Duration::ZERO, 0);
     for group in &groups {
-        let price = price_of(group, &mut failed)?;
-        (time, evaluated) = (time + price.time, evaluated + group.ready.len());
-        if !quiet {
-            print(&line(group, &price));
+        let (price, adapters) = price_of(group, &mut failed)?;
+        (time, evaluated) = (time + price.time, evaluated + adapters);
+        if !quiet && adapters > 0 {
+            print(&line(group, adapters, &price));
         }
     }
     print(&format!(
-        "{} adapters: {unchanged} unchanged, {evaluated} to slim, {cuts} to cut; about {} here\n",
+        "{} adapters: {unchanged} unchanged, {evaluated} to slim, {cuts} to cut; about {} for the sweeps here\n",
         jobs.len(),
         text::duration(time)
     ));
@@ -61,32 +69,43 @@ pub fn dry_run(jobs: &[&Job], args: &BatchArgs, partition: Partition, quiet: boo
     }
 }
 
-fn price_of(group: &Group, failed: &mut dyn FnMut(&Task, &Error) -> Result<()>) -> Result<Price> {
+impl Counts {
+    fn refuse(&mut self, job: &Job, error: &Error) {
+        let record = Record::failed(&job.name, &job.adapter, error, String::new());
+        print(&text::batch::line(&record));
+        self.add(&record);
+    }
+}
+
+/// What a group takes, and how many of its adapters can be evaluated.
+fn price_of(group: &Group, failed: &mut dyn FnMut(&Task, &Error) -> Result<()>) -> Result<(Price, usize)> {
     let base = match Base::open(group.base.clone(), &group.ready[0].plan.request) {
         Ok(base) => base,
         Err(error) => {
             group.ready.iter().try_for_each(|ready| failed(&ready.task, &error))?;
-            return Ok(Price::default());
+            return Ok((Price::default(), 0));
         }
     };
-    let mut all = Price::default();
+    let (mut all, mut adapters) = (Price::default(), group.ready.len());
     for together in group.ready.chunks(MOST_TOGETHER) {
         let requests: Vec<&Request> = together.iter().map(|ready| &ready.plan.request).collect();
-        let wrong = &mut |place: usize, error: Error| failed(&together[place].task, &error);
+        let wrong = &mut |place: usize, error: Error| {
+            adapters -= 1;
+            failed(&together[place].task, &error)
+        };
         let price = pipeline::price(&base, &requests, &mut |_| !progress::interrupted(), wrong)?;
         all.work.passes += price.work.passes;
         all.work.layer_tokens += price.work.layer_tokens;
         all.bytes += price.bytes;
         all.time += price.time;
     }
-    Ok(all)
+    Ok((all, adapters))
 }
 
-fn line(group: &Group, price: &Price) -> String {
+fn line(group: &Group, adapters: usize, price: &Price) -> String {
     format!(
-        "{}: {} adapters, at most {} passes over {} of weights, {} layer tokens, about {}\n",
+        "{}: {adapters} adapters, at most {} passes over {} of weights, {} layer tokens, about {}\n",
         group.base.path().display(),
-        group.ready.len(),
         price.work.passes,
         text::bytes(price.bytes),
         price.work.layer_tokens,

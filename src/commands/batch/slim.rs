@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use super::Run;
 use super::task::Task;
 use crate::base::BasePath;
+use crate::batch::stamp::{self, Hashes};
 use crate::cli::SlimArgs;
 use crate::commands::evaluate::notes;
 use crate::commands::slim::Plan;
@@ -21,6 +22,8 @@ pub const MOST_TOGETHER: usize = 32;
 pub struct Ready<'a> {
     pub task: Task<'a>,
     pub plan: Plan,
+    /// Made before anything is read for the result: what changes meanwhile is another input.
+    stamp: String,
 }
 
 /// Tasks that share a base model and differ in nothing but the adapter.
@@ -34,13 +37,17 @@ pub struct Group<'a> {
 pub type Given<'a> = (Task<'a>, Box<SlimArgs>);
 
 pub fn run(tasks: Vec<Given>, run: &mut Run) -> Result<()> {
-    let groups = groups(tasks, &mut |task, error| run.fail(task, error))?;
+    let groups = {
+        let hashes = run.hashes.clone();
+        groups(tasks, &hashes, &mut |task, error| run.fail(task, error))?
+    };
     groups.into_iter().try_for_each(|group| group.run(run))
 }
 
 /// Makes groups of tasks; those that cannot be done are given to `failed`.
 pub fn groups<'a>(
     tasks: Vec<Given<'a>>,
+    hashes: &Hashes,
     failed: &mut dyn FnMut(&Task, &Error) -> Result<()>,
 ) -> Result<Vec<Group<'a>>> {
     let mut groups: Vec<Group> = Vec::new();
@@ -52,9 +59,10 @@ pub fn groups<'a>(
                 continue;
             }
         };
+        let stamp = task.stamp(hashes);
         match groups.iter_mut().find(|group| group.words == task.words && group.base == base) {
-            Some(group) => group.ready.push(Ready { task, plan }),
-            None => groups.push(Group { words: task.words.clone(), base, ready: vec![Ready { task, plan }] }),
+            Some(group) => group.ready.push(Ready { task, plan, stamp }),
+            None => groups.push(Group { words: task.words.clone(), base, ready: vec![Ready { task, plan, stamp }] }),
         }
     }
     Ok(groups)
@@ -84,29 +92,27 @@ impl Group<'_> {
 
 impl Run<'_> {
     fn conclude(&mut self, ready: &Ready, evaluation: Result<Evaluation>) -> Result<()> {
-        let Ready { task, plan } = ready;
+        let Ready { task, plan, stamp } = ready;
         let mut evaluation = match evaluation {
             Ok(evaluation) => evaluation,
             Err(error) => return self.fail(task, &error),
         };
         // It was shared with others, and is another one when the batch goes on after a stop.
         evaluation.report.work = None;
+        let (name, adapter, stamp) = (&task.job.name, &task.job.adapter, stamp.clone());
         let page = page(task, &evaluation);
-        let written =
-            page.and_then(|()| plan.check(&evaluation)).and_then(|()| plan.write(&evaluation, &plan.reserve()?));
-        for file in &evaluation.report.adapter.files {
-            self.hashes.learn(evaluation.adapter.path.join(&file.name), file.sha256.as_deref());
-        }
-        let stamp = task.stamp(&self.hashes);
-        let (name, adapter) = (&task.job.name, &task.job.adapter);
-        let record = match written {
-            Ok(report) => Record::done(name, adapter, &report, stamp),
+        let has_page = page.is_ok();
+        let checked = page.and_then(|()| plan.check(&evaluation));
+        let record = match checked.and_then(|()| plan.write(&evaluation, &plan.reserve()?)) {
+            Ok(report) => {
+                Record { written: stamp::of_output(&task.output), ..Record::done(name, adapter, &report, stamp) }
+            }
             Err(error) => Record::failed(name, adapter, &error, stamp),
         };
         self.add(Record {
             found: Some(Found::of(&evaluation.report)),
             notes: notes(&plan.request, &evaluation),
-            page: Some(format!("{name}.html")),
+            page: has_page.then(|| format!("{name}.html")),
             ..record
         })
     }

@@ -8,12 +8,14 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::adapter::AdapterConfig;
 use crate::adapter::export::Format;
-use crate::base;
+use crate::base::{self, BasePath};
 use crate::batch::jobs::Job;
-use crate::batch::stamp::Hashes;
+use crate::batch::stamp::{self, Hashes};
 use crate::cli::{self, BatchArgs, Cli, CutArgs, SlimArgs};
 use crate::error::{BatchError, Result};
+use crate::flags;
 use crate::report::REPORT_NAME;
+use crate::report::batch::Record;
 
 /// What is done with a job's adapter.
 pub enum Command {
@@ -23,7 +25,7 @@ pub enum Command {
 
 pub struct Task<'a> {
     pub job: &'a Job,
-    /// The flags, of which those of the job come last and win.
+    /// The flags, of which those of the job win.
     pub words: Vec<OsString>,
     pub output: PathBuf,
     /// What the output is made of.
@@ -32,23 +34,31 @@ pub struct Task<'a> {
 
 impl<'a> Task<'a> {
     pub fn read(job: &'a Job, args: &BatchArgs) -> Result<(Self, Command)> {
-        let words: Vec<OsString> = args.flags.words.iter().chain(&job.words).cloned().collect();
-        let has_samples = words.iter().any(|word| word.as_encoded_bytes().starts_with(b"--samples="));
+        let wrong = |reason: String| BatchError::Options { name: job.name.clone(), reason };
+        let given = args.flags.words.iter().any(|word| word.as_encoded_bytes().starts_with(b"--samples="));
+        let name = if given || job.options.contains_key("samples") { "slim" } else { "cut" };
+        let mut cli = Cli::command();
+        cli.build();
+        let words = match cli.find_subcommand(name) {
+            Some(command) => flags::overridden(command, &args.flags.words, &job.options).map_err(wrong)?,
+            None => Vec::new(),
+        };
         let output = args.output.join(&job.name);
-        // What a batch wrote, a batch may replace.
+        // What lora-slim wrote, it may replace.
         let force = args.force || output.join(REPORT_NAME).is_file();
-        let mut line: Vec<OsString> = vec!["lora-slim".into(), if has_samples { "slim" } else { "cut" }.into()];
+        let mut line: Vec<OsString> = vec!["lora-slim".into(), name.into()];
         line.extend(words.iter().cloned());
         line.extend(["--output".into(), output.clone().into()]);
         line.extend(force.then(|| "--force".into()));
         line.extend(["--".into(), OsString::from(&job.adapter)]);
-        let command = match parse(line) {
+        let parsed = cli.try_get_matches_from(line).and_then(|matches| Cli::from_arg_matches(&matches));
+        let command = match parsed.map(|cli| cli.command) {
             Ok(cli::Command::Slim(args)) => Command::Slim(Box::new(args)),
             Ok(cli::Command::Cut(args)) => Command::Cut(Box::new(args)),
             Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
                 return Err(BatchError::NothingToDo.into());
             }
-            Err(error) => return Err(BatchError::Options { name: job.name.clone(), reason: sentence(&error) }.into()),
+            Err(error) => return Err(wrong(sentence(&error)).into()),
             Ok(_) => unreachable!("the line begins with slim or cut"),
         };
         let inputs = command.inputs();
@@ -60,8 +70,9 @@ impl<'a> Task<'a> {
         hashes.stamp(&self.words, &self.inputs)
     }
 
-    pub fn is_written(&self) -> bool {
-        self.output.join(REPORT_NAME).is_file()
+    /// Whether what a record tells of is there, and not what another run made since.
+    pub fn is_written(&self, record: &Record) -> bool {
+        record.written == stamp::of_output(&self.output) && (record.page.is_none() || self.page().is_file())
     }
 
     /// The page beside the output's folder.
@@ -77,19 +88,29 @@ impl Command {
             Command::Slim(args) => {
                 let args = &args.evaluate;
                 let mut inputs = vec![found(&args.adapter), args.samples.clone()];
-                inputs.extend(base_of(&args.adapter, args.base.as_deref()));
-                inputs.extend(args.test.iter().chain(&args.tokenizer).cloned());
+                inputs.extend(base_of(&args.adapter, args.base.as_deref()).map(|base| base.path().into()));
+                inputs.extend(args.test.clone());
+                inputs.extend(args.tokenizer.iter().flat_map(|path| tokenizer_files(path)));
                 inputs
             }
-            Command::Cut(args) if args.runtime.format == Format::Peft => vec![found(&args.adapter)],
             Command::Cut(args) => {
-                let base = base_of(&args.adapter, args.base.as_deref());
-                // Of the base model, only its configuration is read.
-                let config = base.map(|base| if base.is_dir() { base.join("config.json") } else { base });
-                std::iter::once(found(&args.adapter)).chain(config).collect()
+                // Of the base model, only its configuration is read, which is in the one file of GGUF.
+                let base = match base_of(&args.adapter, args.base.as_deref()) {
+                    Some(BasePath::Folder(folder)) => Some(folder.join("config.json")),
+                    Some(BasePath::Gguf(file)) => Some(file).filter(|_| args.runtime.format != Format::Peft),
+                    None => None,
+                };
+                std::iter::once(found(&args.adapter)).chain(base).collect()
             }
         }
     }
+}
+
+/// A tokenizer and what is read beside it.
+fn tokenizer_files(path: &Path) -> Vec<PathBuf> {
+    let beside = ["tokenizer_config.json", "chat_template.jinja"].map(|name| path.with_file_name(name));
+    let is_file = path.is_file();
+    std::iter::once(path.into()).chain(beside.into_iter().filter(|_| is_file)).collect()
 }
 
 fn found(name: &str) -> PathBuf {
@@ -97,25 +118,18 @@ fn found(name: &str) -> PathBuf {
 }
 
 /// The base model that is given, or the one that the adapter names.
-fn base_of(adapter: &str, given: Option<&str>) -> Option<PathBuf> {
+fn base_of(adapter: &str, given: Option<&str>) -> Option<BasePath> {
     if let Some(name) = given {
-        return Some(found(name));
+        return BasePath::find(name, None).ok();
     }
     let config = AdapterConfig::read(&found(adapter)).ok()?;
-    base::find(config.text("base_model_name_or_path")?, config.text("revision")).ok()
+    BasePath::find(config.text("base_model_name_or_path")?, config.text("revision")).ok()
 }
 
 fn page_of(output: &Path) -> PathBuf {
     let mut path = output.as_os_str().to_owned();
     path.push(".html");
     path.into()
-}
-
-fn parse(line: Vec<OsString>) -> std::result::Result<cli::Command, clap::Error> {
-    let overriding = |command: clap::Command| command.args_override_self(true);
-    let command = Cli::command().mut_subcommand("slim", overriding).mut_subcommand("cut", overriding);
-    let matches = command.try_get_matches_from(line)?;
-    Ok(Cli::from_arg_matches(&matches)?.command)
 }
 
 /// What clap says first, without the usage of a command that the user did not type.
