@@ -92,7 +92,7 @@ class Worker:
             preexec_fn=lambda: prctl(1, signal.SIGKILL),  # PR_SET_PDEATHSIG
         )
         records = list(chunk.records(Path(self.folder, output)).values())
-        return done.returncode, records, done.stdout.count("\n"), done.stderr.strip()
+        return done.returncode, records, len([line for line in done.stdout.splitlines() if not json.loads(line).get("unchanged")]), done.stderr.strip()
 
 
 def map_weights(base: Path):

@@ -58,8 +58,9 @@ role = None if b"broken" in jobs else next(filter(is_first, ["held", "killed"]),
 if role is None:
     child = start(subprocess.PIPE)
     for line in child.stdout:
-        with open("tried.jsonl", "ab") as tried:
-            tried.write(line)
+        if b'"unchanged":true' not in line:
+            with open("tried.jsonl", "ab") as tried:
+                tried.write(line)
         sys.stdout.buffer.write(line)
     sys.exit(child.wait())
 reader, writer = os.pipe()

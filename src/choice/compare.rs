@@ -1,5 +1,7 @@
 //! Two evaluations on the same samples: by how much one is worse, and how surely.
 
+use std::cell::Cell;
+
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// The difference of two losses in nats per answer token, one − other.
@@ -61,7 +63,18 @@ pub fn standard_error(differences: &[f64], tokens: &[usize]) -> Option<f64> {
 
 /// Student's quantile, which is the bound of a mean whose standard error is estimated from the same samples.
 pub fn student_quantile(confidence: f64, freedom: usize) -> f64 {
-    StudentsT::new(0.0, 1.0, freedom as f64).map_or(f64::INFINITY, |student| student.inverse_cdf(confidence))
+    thread_local! {
+        // A thousand resamplings ask for the same one, at every boundary.
+        static LAST: Cell<(f64, usize, f64)> = const { Cell::new((f64::NAN, 0, f64::NAN)) };
+    }
+    let (of_confidence, of_freedom, known) = LAST.get();
+    if (of_confidence, of_freedom) == (confidence, freedom) {
+        return known;
+    }
+    let student = StudentsT::new(0.0, 1.0, freedom as f64);
+    let quantile = student.map_or(f64::INFINITY, |student| student.inverse_cdf(confidence));
+    LAST.set((confidence, freedom, quantile));
+    quantile
 }
 
 #[cfg(test)]

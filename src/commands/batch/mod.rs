@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::progress::{self, Whole};
 use super::{print, print_line};
 use crate::batch::jobs::{self, Job};
@@ -105,6 +107,16 @@ fn is_done(record: &Record, task: &Task, hashes: &Hashes) -> bool {
     record.is_final() && is_there && record.stamp == task.stamp(hashes)
 }
 
+/// A record as `--json` prints it.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    record: &'a Record,
+    /// Whether it is that of an earlier run.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unchanged: bool,
+}
+
 /// How many ended how.
 #[derive(Debug, Default)]
 struct Counts {
@@ -183,7 +195,7 @@ impl<'a> Run<'a> {
     fn told(&mut self, record: &Record, is_old: bool) {
         self.counts.add(record);
         self.progress.done(|| match (self.args.json, self.quiet || is_old) {
-            (true, _) => print_line(record),
+            (true, _) => print_line(&Told { record, unchanged: is_old }),
             (false, true) => (),
             (false, false) => print(&text::batch::line(record)),
         });

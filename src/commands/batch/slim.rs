@@ -1,6 +1,9 @@
 //! The adapters of a batch that are evaluated: those of one base model and the same flags together.
 
 use std::ffi::OsString;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 
 use super::Run;
 use super::task::Task;
@@ -9,7 +12,7 @@ use crate::batch::stamp::{self, Hashes};
 use crate::cli::SlimArgs;
 use crate::commands::evaluate::notes;
 use crate::commands::slim::Plan;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SweepError};
 use crate::files::NewFile;
 use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::batch::{Found, Record};
@@ -17,6 +20,9 @@ use crate::report::html;
 
 /// How many adapters are open at the same time.
 pub const MOST_TOGETHER: usize = 32;
+
+/// How many results are written at the same time. Each waits for the disk several times.
+const WRITERS: usize = 4;
 
 /// A task that can begin.
 pub struct Ready<'a> {
@@ -80,41 +86,66 @@ impl Group<'_> {
             Ok(base) => base,
             Err(error) => return self.ready.iter().try_for_each(|ready| run.fail(&ready.task, &error)),
         };
-        for together in self.ready.chunks(MOST_TOGETHER) {
-            let requests: Vec<&Request> = together.iter().map(|ready| &ready.plan.request).collect();
-            let progress = run.progress.within.clone();
-            let done = &mut |place: usize, evaluation: Result<Evaluation>| run.conclude(&together[place], evaluation);
-            pipeline::evaluate_together(&base, &requests, &mut |step| progress.step(step), done)?;
-        }
-        Ok(())
+        self.ready.chunks(MOST_TOGETHER).try_for_each(|together| evaluate(&base, together, run))
     }
 }
 
-impl Run<'_> {
-    fn conclude(&mut self, ready: &Ready, evaluation: Result<Evaluation>) -> Result<()> {
-        let Ready { task, plan, stamp } = ready;
-        let mut evaluation = match evaluation {
-            Ok(evaluation) => evaluation,
-            Err(error) => return self.fail(task, &error),
+/// Evaluates adapters together, and writes each while the next ones are evaluated.
+fn evaluate(base: &Base, together: &[Ready], run: &mut Run) -> Result<()> {
+    let requests: Vec<&Request> = together.iter().map(|ready| &ready.plan.request).collect();
+    let progress = run.progress.within.clone();
+    let (sender, receiver) = mpsc::sync_channel::<(usize, Result<Evaluation>)>(WRITERS);
+    let (receiver, run) = (Mutex::new(receiver), Mutex::new(run));
+    let has_stopped = AtomicBool::new(false);
+    let write = || {
+        while let Ok((place, evaluation)) = next(&receiver) {
+            let record = record(&together[place], evaluation);
+            let added = run.lock().unwrap_or_else(PoisonError::into_inner).add(record);
+            added.inspect_err(|_| has_stopped.store(true, Ordering::SeqCst))?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write)).collect();
+        let mut done = |place: usize, evaluation: Result<Evaluation>| match has_stopped.load(Ordering::SeqCst) {
+            false if sender.send((place, evaluation)).is_ok() => Ok(()),
+            _ => Err(SweepError::Interrupted.into()),
         };
-        // It was shared with others, and is another one when the batch goes on after a stop.
-        evaluation.report.work = None;
-        let (name, adapter, stamp) = (&task.job.name, &task.job.adapter, stamp.clone());
-        let page = page(task, &evaluation);
-        let has_page = page.is_ok();
-        let checked = page.and_then(|()| plan.check(&evaluation));
-        let record = match checked.and_then(|()| plan.write(&evaluation, &plan.reserve()?)) {
-            Ok(report) => {
-                Record { written: stamp::of_output(&task.output), ..Record::done(name, adapter, &report, stamp) }
-            }
-            Err(error) => Record::failed(name, adapter, &error, stamp),
-        };
-        self.add(Record {
-            found: Some(Found::of(&evaluation.report)),
-            notes: notes(&plan.request, &evaluation),
-            page: has_page.then(|| format!("{name}.html")),
-            ..record
-        })
+        let evaluated = pipeline::evaluate_together(base, &requests, &mut |step| progress.step(step), &mut done);
+        drop(sender);
+        // Why a writer stopped comes first: it stopped the others.
+        let joined =
+            writers.into_iter().map(|writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        joined.collect::<Result<()>>().and(evaluated)
+    })
+}
+
+fn next<T>(receiver: &Mutex<mpsc::Receiver<T>>) -> std::result::Result<T, mpsc::RecvError> {
+    receiver.lock().unwrap_or_else(PoisonError::into_inner).recv()
+}
+
+/// Writes what is to be written of an evaluation, and tells how its job ended.
+fn record(ready: &Ready, evaluation: Result<Evaluation>) -> Record {
+    let Ready { task, plan, stamp } = ready;
+    let (name, adapter, stamp) = (&task.job.name, &task.job.adapter, stamp.clone());
+    let mut evaluation = match evaluation {
+        Ok(evaluation) => evaluation,
+        Err(error) => return Record::failed(name, adapter, &error, stamp),
+    };
+    // It was shared with others, and is another one when the batch goes on after a stop.
+    evaluation.report.work = None;
+    let page = page(task, &evaluation);
+    let has_page = page.is_ok();
+    let checked = page.and_then(|()| plan.check(&evaluation));
+    let record = match checked.and_then(|()| plan.write(&evaluation, &plan.reserve()?)) {
+        Ok(report) => Record { written: stamp::of_output(&task.output), ..Record::done(name, adapter, &report, stamp) },
+        Err(error) => Record::failed(name, adapter, &error, stamp),
+    };
+    Record {
+        found: Some(Found::of(&evaluation.report)),
+        notes: notes(&plan.request, &evaluation),
+        page: has_page.then(|| format!("{name}.html")),
+        ..record
     }
 }
 
