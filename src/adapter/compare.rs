@@ -107,7 +107,7 @@ impl<'a> Matched<'a> {
     }
 
     fn kept_layers(&self) -> BTreeSet<usize> {
-        let modules = self.slimmed.tensors().map(|tensor| tensor.key.module);
+        let modules = self.slimmed.tensors().map(|tensor| tensor.key.module.clone());
         modules
             .filter(|module| !self.zeros.contains(module))
             .filter_map(|module| self.slimmed.layer_of(&module))
@@ -135,7 +135,7 @@ fn zeros(adapter: &Adapter) -> Result<BTreeSet<String>> {
     let mut zeros = BTreeSet::new();
     for tensor in adapter.tensors().filter(|tensor| matches!(tensor.key.part, Part::LoraB | Part::EmbeddingB)) {
         if adapter.weights.bytes(tensor.name)?.iter().all(|&byte| byte == 0) {
-            zeros.insert(tensor.key.module);
+            zeros.insert(tensor.key.module.clone());
         }
     }
     for tensor in adapter.tensors() {
@@ -187,7 +187,7 @@ pub fn compare(original: &Adapter, slimmed: &Adapter, allowed: Allowed) -> Resul
 fn compare_names(matched: &Matched, kept: &BTreeSet<usize>, allowed: Allowed) -> Vec<Difference> {
     let Matched { original, slimmed, zeros, .. } = matched;
     let mut differences = Vec::new();
-    let modules: BTreeSet<String> = slimmed.tensors().map(|tensor| tensor.key.module).collect();
+    let modules: BTreeSet<String> = slimmed.tensors().map(|tensor| tensor.key.module.clone()).collect();
     let is_folded = |tensor: &AdapterTensor| {
         allowed.tolerance.is_some() && matched.is_made_plain() && tensor.key.part == Part::Factor("lora_E")
     };

@@ -53,12 +53,12 @@ impl<'a> Cut<'a> {
         }
         let (mut kept_layers, mut dropped) = (BTreeSet::new(), BTreeSet::new());
         for tensor in adapter.tensors() {
-            let module = tensor.key.module;
-            let Some(layer) = adapter.layer_of(&module) else { continue };
-            if keeps(layer, adapter.inside_layer(&module, layer)) {
+            let module = &tensor.key.module;
+            let Some(layer) = adapter.layer_of(module) else { continue };
+            if keeps(layer, adapter.inside_layer(module, layer)) {
                 kept_layers.insert(layer);
             } else {
-                dropped.insert(module);
+                dropped.insert(module.clone());
             }
         }
         if kept_layers.is_empty() {

@@ -175,8 +175,11 @@ impl Adapter {
     }
 
     fn saved_flaws(&self) -> Vec<Flaw> {
-        let saved: Vec<String> =
-            self.tensors().filter(|tensor| tensor.key.part == Part::Saved).map(|tensor| tensor.key.module).collect();
+        let saved: Vec<String> = self
+            .tensors()
+            .filter(|tensor| tensor.key.part == Part::Saved)
+            .map(|tensor| tensor.key.module.clone())
+            .collect();
         let names = self.config.raw.get("modules_to_save").and_then(|value| value.as_array()).into_iter().flatten();
         let names = names.filter_map(|name| name.as_str());
         let has = |name: &&str| {

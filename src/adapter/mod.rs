@@ -41,13 +41,15 @@ pub struct Adapter {
     pub weights: TensorStore,
     /// The name of the decoder's layers inside the model, for example `model.layers`.
     pub stack: String,
+    /// The names of the tensors, taken apart, in the order of `weights`.
+    keys: Vec<Key>,
 }
 
 /// One tensor of an adapter, with its name taken apart.
 pub struct AdapterTensor<'a> {
     pub name: &'a str,
     pub entry: &'a Entry,
-    pub key: Key,
+    pub key: &'a Key,
 }
 
 impl Adapter {
@@ -60,7 +62,8 @@ impl Adapter {
         let config = AdapterConfig::read(path)?;
         let weights = open_weights(path)?;
         let stack = find_stack(path, &weights, stack)?;
-        let adapter = Self { path: path.into(), config, weights, stack };
+        let keys = weights.iter().map(|(name, _)| Key::parse(name)).collect();
+        let adapter = Self { path: path.into(), config, weights, stack, keys };
         if let Some(&layer) = adapter.layers().last().filter(|&&layer| layer >= keys::MOST_LAYERS) {
             return Err(AdapterError::LayerNumber { path: path.into(), layer }.into());
         }
@@ -70,7 +73,7 @@ impl Adapter {
 
     /// Every tensor, sorted by name.
     pub fn tensors(&self) -> impl Iterator<Item = AdapterTensor<'_>> {
-        self.weights.iter().map(|(name, entry)| AdapterTensor { name, entry, key: Key::parse(name) })
+        self.weights.iter().zip(&self.keys).map(|((name, entry), key)| AdapterTensor { name, entry, key })
     }
 
     /// The decoder layer that a module belongs to; `None` for modules outside the stack, which are always kept.
@@ -97,7 +100,7 @@ impl Adapter {
     pub fn modules(&self) -> BTreeMap<String, BTreeMap<Part, &str>> {
         let mut modules: BTreeMap<String, BTreeMap<Part, &str>> = BTreeMap::new();
         for tensor in self.tensors().filter(|tensor| tensor.key.is_wrapped()) {
-            modules.entry(tensor.key.module).or_default().insert(tensor.key.part, tensor.name);
+            modules.entry(tensor.key.module.clone()).or_default().insert(tensor.key.part, tensor.name);
         }
         modules
     }
@@ -229,7 +232,7 @@ impl Adapter {
         let mut known = BTreeMap::new();
         for tensor in self.tensors().filter(|tensor| tensor.key.is_wrapped()) {
             let name = tensor.name.to_string();
-            if let Some(other) = known.insert((tensor.key.module, tensor.key.part), name.clone()) {
+            if let Some(other) = known.insert((tensor.key.module.clone(), tensor.key.part), name.clone()) {
                 return Err(AdapterError::SamePart { path: self.path.clone(), one: other, other: name }.into());
             }
         }

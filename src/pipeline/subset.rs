@@ -97,7 +97,7 @@ impl Given<'_> {
         let (adapter, family) = (self.ends.adapter(), self.ends.model().config.family);
         let strength = selection.at(layer);
         let inside = |module: &str| family.is_of_attention(adapter.inside_layer(module, layer));
-        let modules: Vec<String> = adapter.tensors().map(|tensor| tensor.key.module).collect();
+        let modules: Vec<String> = adapter.tensors().map(|tensor| tensor.key.module.clone()).collect();
         let mut blocks =
             modules.iter().filter(|module| adapter.layer_of(module) == Some(layer)).map(|module| inside(module));
         let (has_attention, has_mlp) = (blocks.clone().any(|is| is), blocks.any(|is| !is));
