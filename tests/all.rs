@@ -6,6 +6,7 @@ mod alternatives;
 mod answers;
 mod bad_input;
 mod batch;
+mod batch_jobs;
 mod broken;
 mod choosing;
 mod commands;

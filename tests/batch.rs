@@ -12,11 +12,11 @@ use tempfile::TempDir;
 use crate::support::kill::{Contents, contents, kills, random};
 use crate::support::{ADAPTER, copy_folder, fixture, lora_slim, read_json, stdout, write_adapter};
 
-const BASE: &str = "pico/llama-llama3-rope/base";
-const SAMPLES: &str = "pico/samples.tokens.jsonl";
+pub const BASE: &str = "pico/llama-llama3-rope/base";
+pub const SAMPLES: &str = "pico/samples.tokens.jsonl";
 
 /// Adapters `in/team0/a0`, `in/team1/a1`, …, each with an alpha of its own.
-fn adapters(folder: &Path, count: usize) {
+pub fn adapters(folder: &Path, count: usize) {
     for number in 0..count {
         let adapter = folder.join(format!("in/team{}/a{number}", number % 2));
         copy_folder(&fixture(ADAPTER), &adapter);
@@ -32,32 +32,32 @@ fn set_alpha(adapter: &Path, alpha: usize) {
 }
 
 /// The flags with which `batch` slims the adapters below `in`.
-fn slim_flags() -> [String; 4] {
+pub fn slim_flags() -> [String; 4] {
     let path = |name: &str| fixture(name).display().to_string();
     ["--base".into(), path(BASE), "--samples".into(), path(SAMPLES)]
 }
 
-fn batch(folder: &Path, output: &str, more: &[&str]) -> Assert {
+pub fn batch(folder: &Path, output: &str, more: &[&str]) -> Assert {
     lora_slim().current_dir(folder).args(["batch", "in", "-o", output]).args(more).assert()
 }
 
-fn slim_all(folder: &Path, output: &str, more: &[&str]) -> Assert {
+pub fn slim_all(folder: &Path, output: &str, more: &[&str]) -> Assert {
     let flags = slim_flags();
     batch(folder, output, &[&flags.each_ref().map(String::as_str), &["--choose", "best"][..], more].concat())
 }
 
 /// All files below a folder but locks, by their path.
-fn files(folder: &Path) -> Contents {
+pub fn files(folder: &Path) -> Contents {
     let mut files = contents(folder);
     files.retain(|path, _| path.extension().is_none_or(|extension| extension != "lock"));
     files
 }
 
-fn records(results: &Path) -> Vec<Value> {
+pub fn records(results: &Path) -> Vec<Value> {
     fs::read_to_string(results).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn names(records: &[Value]) -> Vec<&str> {
+pub fn names(records: &[Value]) -> Vec<&str> {
     records.iter().map(|record| record["name"].as_str().unwrap()).collect()
 }
 
@@ -173,19 +173,6 @@ fn only_what_changed_is_done_again() {
 }
 
 #[test]
-fn what_no_batch_wrote_is_not_replaced() {
-    let folder = TempDir::new().unwrap();
-    adapters(folder.path(), 2);
-    copy_folder(&fixture(ADAPTER), &folder.path().join("out/team0/a0"));
-    batch(folder.path(), "out", &["--boundary", "2"]).code(2);
-    let kept = records(&folder.path().join("out/results.jsonl"));
-    assert!(kept[0]["error"].as_str().unwrap().contains("exists already"), "{}", kept[0]);
-    assert_eq!(kept[1]["status"], "done");
-    batch(folder.path(), "out", &["--boundary", "2", "--force"]).success();
-    batch(folder.path(), "in/out", &["--boundary", "2"]).code(2);
-}
-
-#[test]
 fn an_output_that_another_run_made_is_not_taken_for_this_one() {
     let folder = TempDir::new().unwrap();
     adapters(folder.path(), 2);
@@ -207,44 +194,6 @@ fn an_output_that_another_run_made_is_not_taken_for_this_one() {
     fs::remove_file(folder.path().join("slimmed/team0/a0.html")).unwrap();
     slim_all(folder.path(), "slimmed", &[]).success();
     assert!(folder.path().join("slimmed/team0/a0.html").is_file());
-}
-
-#[test]
-fn jobs_keep_out_of_each_others_places() {
-    let folder = TempDir::new().unwrap();
-    adapters(folder.path(), 2);
-    let run = |outputs: &[&str], output: &str| {
-        let line = |name: &&str| format!("{}\n", json!({"adapter": "in/team0/a0", "output": name}));
-        fs::write(folder.path().join("jobs.jsonl"), outputs.iter().map(line).collect::<String>()).unwrap();
-        let line = ["batch", "--manifest", "jobs.jsonl", "-o", output, "--boundary", "2"];
-        let assert = lora_slim().current_dir(folder.path()).args(line).assert();
-        String::from_utf8_lossy(&assert.code(2).get_output().stderr).into_owned()
-    };
-    for outputs in
-        [&["a", "a-b", "a/b"][..], &["a", "a.html"], &["summary.csv"], &["results.x.jsonl"], &["index.html/a"]]
-    {
-        let said = run(outputs, "out");
-        assert!(said.contains("there is no place for the output") || outputs[0].contains('/'), "{outputs:?}: {said}");
-        assert!(!folder.path().join("out").exists() || outputs[0].contains('/'));
-    }
-    for output in ["in/team0/a0", "in/team0/a0/out", "in"] {
-        assert!(run(&["b"], output).contains("overlap"), "{output}");
-    }
-    assert_eq!(contents(&folder.path().join("in/team0/a0")).len(), contents(&fixture(ADAPTER)).len());
-}
-
-#[test]
-fn a_jobs_own_flags_win() {
-    let folder = TempDir::new().unwrap();
-    adapters(folder.path(), 1);
-    let samples = fixture("pico/text/prompt_completion.jsonl");
-    let options = json!({"boundary": 3, "chat": false});
-    let line = json!({"adapter": "in/team0/a0", "samples": samples, "base": fixture(BASE), "options": options});
-    fs::write(folder.path().join("jobs.jsonl"), line.to_string()).unwrap();
-    let line = ["batch", "--manifest", "jobs.jsonl", "-o", "out", "--chat", "--choose", "best", "--max-layers", "1"];
-    lora_slim().current_dir(folder.path()).args(line).assert().success();
-    let report = read_json(&folder.path().join("out/a0/slim_report.json"));
-    assert_eq!((&report["samples"]["chat"], &report["chosen"]["boundary"]), (&json!(false), &json!(3)));
 }
 
 #[test]
@@ -344,67 +293,6 @@ fn records_if_any(results: &Path) -> Vec<Value> {
 }
 
 #[test]
-fn parts_come_to_the_whole() {
-    let folder = TempDir::new().unwrap();
-    adapters(folder.path(), 9);
-    batch(folder.path(), "whole", &["--boundary", "2"]).success();
-    for index in ["0", "1", "2"] {
-        let mut command = lora_slim();
-        command.current_dir(folder.path()).env("JOB_COMPLETION_INDEX", index);
-        let line = ["batch", "in", "-o", "parts", "--boundary", "2", "--partition", "hash:JOB_COMPLETION_INDEX/3"];
-        command.args(line).assert().success();
-    }
-    let (mut parts, mut whole) = (files(&folder.path().join("parts")), files(&folder.path().join("whole")));
-    let lines: Vec<String> = (1..=3)
-        .flat_map(|part| {
-            let file = parts.remove(Path::new(&format!("results.{part}-of-3.jsonl"))).unwrap();
-            String::from_utf8(file).unwrap().lines().map(String::from).collect::<Vec<_>>()
-        })
-        .collect();
-    let mut sorted = lines.clone();
-    sorted.sort();
-    let together = whole.remove(Path::new("results.jsonl")).unwrap();
-    assert_eq!(sorted, String::from_utf8(together).unwrap().lines().collect::<Vec<_>>());
-    assert!(parts == whole, "adapters, summary and index are the same");
-
-    // Another division of the same work finds it done.
-    let line = ["batch", "in", "-o", "parts", "--boundary", "2", "--partition", "hash:1/2"];
-    let text = stdout(lora_slim().current_dir(folder.path()).args(line).assert().success());
-    let counts: Vec<&str> = text.split_whitespace().take(3).collect();
-    assert_eq!(counts[0], counts[2], "{text}");
-    lora_slim().current_dir(folder.path()).args(line).args(["--partition", "hash:3/2"]).assert().code(2);
-}
-
-#[test]
-fn a_manifest_gives_each_job_its_own_flags() {
-    let folder = TempDir::new().unwrap();
-    adapters(folder.path(), 2);
-    let (base, samples) = (fixture(BASE), fixture(SAMPLES));
-    let lines = [
-        json!({"adapter": "in/team0/a0", "output": "cut/two", "options": {"boundary": 2}}),
-        json!({"adapter": "in/team0/a0", "output": "cut/four", "options": {"boundary": 4, "dtype": "bf16"}}),
-        json!({"adapter": "in/team1/a1", "base": base, "samples": samples, "options": {"max-layers": 3, "choose": "best"}}),
-        json!({"adapter": "in/team1/a1", "output": "wrong", "options": {"boundary": 2, "colour": "red"}}),
-    ];
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    fs::write(folder.path().join("jobs.jsonl"), text).unwrap();
-    let line = ["batch", "--manifest", "jobs.jsonl", "-o", "out"];
-    lora_slim().current_dir(folder.path()).args(line).assert().code(2);
-    let kept = records(&folder.path().join("out/results.jsonl"));
-    assert_eq!(names(&kept), ["a1", "cut/four", "cut/two", "wrong"]);
-    let layers = |place: usize| kept[place]["kept_layers"].as_u64();
-    assert!(layers(0).unwrap() <= 3 && kept[0]["loss"].is_number(), "{}", kept[0]);
-    assert_eq!((layers(1), layers(2), layers(3)), (Some(4), Some(2), None));
-    let bytes = |place: usize| kept[place]["bytes_after"].as_u64().unwrap();
-    assert_eq!(bytes(1), bytes(2), "four layers of half the size");
-    assert!(kept[3]["error"].as_str().unwrap().contains("--colour"), "{}", kept[3]);
-    lora_slim().current_dir(folder.path()).args(line).arg("in").assert().code(2);
-    fs::write(folder.path().join("jobs.jsonl"), "{\"adapter\": \"a\"}\n{").unwrap();
-    let assert = lora_slim().current_dir(folder.path()).args(line).assert().code(3);
-    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("jobs.jsonl:2:"));
-}
-
-#[test]
 fn two_runs_do_not_write_to_one_place() {
     let folder = TempDir::new().unwrap();
     adapters(folder.path(), 1);
@@ -439,28 +327,4 @@ fn a_dry_run_prices_and_writes_nothing() {
     assert!(text.contains("team0/a0: failed") && text.contains("2 adapters, at most 1 passes"), "{text}");
     assert!(text.contains("3 adapters: 0 unchanged, 2 to slim, 0 to cut"), "{text}");
     assert!(!folder.path().join("out").exists());
-}
-
-#[test]
-fn any_name_is_told_and_linked_to() {
-    let folder = TempDir::new().unwrap();
-    let names = ["a b", "ü \"quoted\" <b>", "line\nbreak", "50%, a:b"];
-    for name in names {
-        copy_folder(&fixture(ADAPTER), &folder.path().join("in").join(name));
-    }
-    // Checkpoints in the folder of a result belong to it.
-    copy_folder(&fixture(ADAPTER), &folder.path().join("in/a b/checkpoint-1"));
-    let assert = batch(folder.path(), "out", &["--boundary", "2"]).success();
-    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("1 adapters lie inside of others"));
-    assert_eq!(stdout(assert).lines().count(), names.len() + 1);
-    let kept = records(&folder.path().join("out/results.jsonl"));
-    let told: Vec<&str> = kept.iter().map(|record| record["name"].as_str().unwrap()).collect();
-    let mut sorted = names;
-    sorted.sort();
-    assert_eq!(told, sorted);
-    let page = fs::read_to_string(folder.path().join("out/index.html")).unwrap();
-    assert!(page.contains("href=\"./line%0Abreak/slim_report.json\"") && !page.contains("<b>"), "{page}");
-    let mut table = csv::Reader::from_path(folder.path().join("out/summary.csv")).unwrap();
-    let rows: Vec<String> = table.records().map(|row| row.unwrap()[0].to_string()).collect();
-    assert_eq!(rows, sorted);
 }

@@ -35,7 +35,7 @@ pub struct Progress {
 impl Progress {
     pub fn new(quiet: bool) -> Self {
         catch_interrupts();
-        Self { bar: styled(ProgressBar::with_draw_target(Some(0), target(quiet))) }
+        Self { bar: styled(ProgressBar::with_draw_target(Some(0), target(quiet)), "{msg}") }
     }
 
     /// Shows a step. `false` after Ctrl-C.
@@ -62,9 +62,8 @@ impl Whole {
     pub fn new(quiet: bool, adapters: usize) -> Self {
         catch_interrupts();
         let bars = MultiProgress::with_draw_target(target(quiet));
-        let whole = styled(bars.add(ProgressBar::new(adapters as u64)));
-        whole.set_message(format!("{adapters} adapters"));
-        let within = Progress { bar: styled(bars.add(ProgressBar::new(0))) };
+        let whole = styled(bars.add(ProgressBar::new(adapters as u64)), "{pos} of {len} adapters");
+        let within = Progress { bar: styled(bars.add(ProgressBar::new(0)), "{msg}") };
         Self { bars, whole, within }
     }
 
@@ -84,8 +83,9 @@ fn target(quiet: bool) -> ProgressDrawTarget {
     if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
 }
 
-fn styled(bar: ProgressBar) -> ProgressBar {
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:32} {percent:>3} %, {eta} left") {
+/// A bar behind what tells how far it is.
+fn styled(bar: ProgressBar, beginning: &str) -> ProgressBar {
+    if let Ok(style) = ProgressStyle::with_template(&format!("{beginning} {{bar:32}} {{percent:>3}} %, {{eta}} left")) {
         bar.set_style(style);
     }
     bar.enable_steady_tick(Duration::from_millis(200));
