@@ -15,14 +15,14 @@ use super::{
 use crate::adapter::{Adapter, Cut};
 use crate::base::{self, BasePath};
 use crate::choice::Choice;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::Ends;
 use crate::report::{ChoiceOptions, Report, WorkDone};
 use crate::sweep::{self, Curve, Watch};
 
 /// The streams that adapters send through a base model side by side, at most: enough for its weights to cost nothing against
 /// what is done with them, few enough for passes of many tokens.
-const MOST_STREAMS: usize = 256;
+pub(super) const MOST_STREAMS: usize = 256;
 
 /// An adapter, evaluated: what is known of every boundary, and the one to cut at.
 pub struct Evaluation {
@@ -64,20 +64,8 @@ pub fn evaluate_together(
     watch: Watch,
     done: &mut dyn FnMut(usize, Result<Evaluation>) -> Result<()>,
 ) -> Result<()> {
-    let mut adapters = Vec::new();
-    for (place, &request) in requests.iter().enumerate() {
-        match open_adapter(request) {
-            Ok(adapter) => adapters.push((place, request, adapter)),
-            Err(error) => done(place, Err(error))?,
-        }
-    }
-    let mut subjects = Vec::new();
-    for (place, request, adapter) in &adapters {
-        match Subject::new(*place, request, adapter, base) {
-            Ok(subject) => subjects.push(subject),
-            Err(error) => done(*place, Err(error))?,
-        }
-    }
+    let adapters = open_all(requests, &mut |place, error| done(place, Err(error)))?;
+    let subjects = Subject::all(&adapters, base, &mut |place, error| done(place, Err(error)))?;
     let mut ready = Vec::new();
     for subject in &subjects {
         match subject.tasks() {
@@ -106,7 +94,25 @@ pub fn evaluate_together(
     Ok(())
 }
 
-pub(super) fn open_adapter(request: &Request) -> Result<Arc<Adapter>> {
+/// An adapter of a request at a place among others.
+type Opened<'a> = (usize, &'a Request, Arc<Adapter>);
+
+/// Takes in what is wrong with the adapter at a place.
+pub(super) type Failed<'a> = &'a mut dyn FnMut(usize, Error) -> Result<()>;
+
+/// Opens the adapters of requests, as far as that can be.
+pub(super) fn open_all<'a>(requests: &[&'a Request], failed: Failed) -> Result<Vec<Opened<'a>>> {
+    let mut adapters = Vec::new();
+    for (place, &request) in requests.iter().enumerate() {
+        match open_adapter(request) {
+            Ok(adapter) => adapters.push((place, request, adapter)),
+            Err(error) => failed(place, error)?,
+        }
+    }
+    Ok(adapters)
+}
+
+fn open_adapter(request: &Request) -> Result<Arc<Adapter>> {
     let adapter = Adapter::open(&base::find(&request.adapter, None)?, None)?;
     adapter.check_can_be_evaluated()?;
     request.steps.iter().try_for_each(|step| step.check(&adapter))?;
@@ -154,7 +160,19 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub fn new(place: usize, request: &'a Request, adapter: &'a Arc<Adapter>, base: &'a Base) -> Result<Self> {
+    /// Those of `adapters` that fit a base model and have samples.
+    pub fn all(adapters: &'a [Opened<'a>], base: &'a Base, failed: Failed) -> Result<Vec<Self>> {
+        let mut subjects = Vec::new();
+        for (place, request, adapter) in adapters {
+            match Self::new(*place, request, adapter, base) {
+                Ok(subject) => subjects.push(subject),
+                Err(error) => failed(*place, error)?,
+            }
+        }
+        Ok(subjects)
+    }
+
+    fn new(place: usize, request: &'a Request, adapter: &'a Arc<Adapter>, base: &'a Base) -> Result<Self> {
         base.model.check_fits(adapter)?;
         check_boundary(request, &base.model)?;
         let ends = Ends::load(&base.model, adapter)?;

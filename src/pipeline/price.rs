@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::evaluate::{Subject, open_adapter};
+use super::evaluate::{Failed, MOST_STREAMS, Subject, open_all};
 use super::{Base, Request};
 use crate::error::Result;
 use crate::model::Ends;
@@ -24,30 +24,22 @@ pub struct Price {
 
 /// Prices the evaluation of adapters with the same samples on `base`. The time is measured on a few of the samples. What is wrong
 /// with an adapter is given to `failed`, with its place among the requests.
-pub fn price(
-    base: &Base,
-    requests: &[&Request],
-    watch: Watch,
-    failed: &mut dyn FnMut(usize, crate::Error) -> Result<()>,
-) -> Result<Price> {
-    let mut adapters = Vec::new();
-    for (place, &request) in requests.iter().enumerate() {
-        match open_adapter(request) {
-            Ok(adapter) => adapters.push((place, request, adapter)),
-            Err(error) => failed(place, error)?,
-        }
-    }
-    let mut subjects = Vec::new();
-    for (place, request, adapter) in &adapters {
-        match Subject::new(*place, request, adapter, base) {
-            Ok(subject) => subjects.push(subject),
-            Err(error) => failed(*place, error)?,
-        }
-    }
+pub fn price(base: &Base, requests: &[&Request], watch: Watch, failed: Failed) -> Result<Price> {
+    let adapters = open_all(requests, failed)?;
+    let subjects = Subject::all(&adapters, base, failed)?;
     let Some((first, &request)) = subjects.first().zip(requests.first()) else { return Ok(Price::default()) };
     let ends: Vec<&Ends> = subjects.iter().map(|subject| &subject.ends).collect();
     let samples = &first.inputs.choosing.samples;
-    let work = sweep::exhaustive_work(&ends, samples, &request.sweep)?;
+    let mut work = Work::default();
+    for ends in ends.chunks((MOST_STREAMS / sweep::candidates(first.ends.adapter()).len()).max(1)) {
+        // What does not fit into memory together goes through alone.
+        let together = sweep::exhaustive_work(ends, samples, &request.sweep).map(|work| vec![work]);
+        let alone = || ends.iter().map(|&ends| sweep::exhaustive_work(&[ends], samples, &request.sweep)).collect();
+        for part in together.or_else(|_| alone())? {
+            work.passes += part.passes;
+            work.layer_tokens += part.layer_tokens;
+        }
+    }
     let per_token = time_per_layer_token(&first.ends, samples, request, watch)?;
     let layers = base.model.config.layers as u64;
     let bytes = work.passes as u64 * layers * base.model.layer_bytes();
