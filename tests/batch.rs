@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::kill::{Contents, contents, kills, random};
+use crate::support::limits::lora_slim_under;
 use crate::support::{ADAPTER, copy_folder, fixture, lora_slim, read_json, stdout, write_adapter};
 
 pub const BASE: &str = "pico/llama-llama3-rope/base";
@@ -327,4 +328,25 @@ fn a_dry_run_prices_and_writes_nothing() {
     assert!(text.contains("team0/a0: failed") && text.contains("2 adapters, at most 1 passes"), "{text}");
     assert!(text.contains("3 adapters: 0 unchanged, 2 to slim, 0 to cut"), "{text}");
     assert!(!folder.path().join("out").exists());
+}
+
+/// Each of those that write finds the disk full at about the same time, while more results wait for them.
+#[cfg(unix)]
+#[test]
+fn results_that_cannot_be_kept_end_the_batch() {
+    let folder = TempDir::new().unwrap();
+    let line = |number: usize| {
+        let (base, samples) = (fixture(BASE), fixture(SAMPLES));
+        let output = format!("copy{number}");
+        format!("{}\n", json!({"adapter": fixture(ADAPTER), "output": output, "base": base, "samples": samples}))
+    };
+    fs::write(folder.path().join("jobs.jsonl"), (0..500).map(line).collect::<String>()).unwrap();
+    // Enough for each adapter and page, but not for a line of each.
+    let mut command = lora_slim_under("trap '' XFSZ && ulimit -f 180");
+    command.current_dir(folder.path()).args(["batch", "--manifest", "jobs.jsonl", "-o", "out", "--boundary", "2"]);
+    let assert = command.assert().code(4);
+    let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(told.contains("cannot write `out/results.jsonl`"), "{told}");
+    let kept = records(&folder.path().join("out/results.jsonl"));
+    assert!(!kept.is_empty() && kept.iter().all(|record| record["status"] == "done"));
 }

@@ -98,12 +98,18 @@ fn evaluate(base: &Base, together: &[Ready], run: &mut Run) -> Result<()> {
     let (receiver, run) = (Mutex::new(receiver), Mutex::new(run));
     let has_stopped = AtomicBool::new(false);
     let write = || {
+        let mut ended = Ok(());
         while let Ok((place, evaluation)) = next(&receiver) {
+            // What comes after a stop is taken in all the same: who sends it must not wait for ever.
+            if has_stopped.load(Ordering::SeqCst) {
+                continue;
+            }
             let record = record(&together[place], evaluation);
             let added = run.lock().unwrap_or_else(PoisonError::into_inner).add(record);
-            added.inspect_err(|_| has_stopped.store(true, Ordering::SeqCst))?;
+            has_stopped.fetch_or(added.is_err(), Ordering::SeqCst);
+            ended = ended.and(added);
         }
-        Ok(())
+        ended
     };
     thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write)).collect();

@@ -77,7 +77,9 @@ impl<'a> Task<'a> {
 
     /// The page beside the output's folder.
     pub fn page(&self) -> PathBuf {
-        page_of(&self.output)
+        let mut path = self.output.as_os_str().to_owned();
+        path.push(".html");
+        path.into()
     }
 }
 
@@ -124,12 +126,6 @@ fn base_of(adapter: &str, given: Option<&str>) -> Option<BasePath> {
     }
     let config = AdapterConfig::read(&found(adapter)).ok()?;
     BasePath::find(config.text("base_model_name_or_path")?, config.text("revision")).ok()
-}
-
-fn page_of(output: &Path) -> PathBuf {
-    let mut path = output.as_os_str().to_owned();
-    path.push(".html");
-    path.into()
 }
 
 /// What clap says first, without the usage of a command that the user did not type.
