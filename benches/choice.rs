@@ -12,9 +12,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use lora_slim::choice::{Options, Rule, choose, probability, stability::of_samples};
-use lora_slim::sweep::lens::{Lens, View};
-use lora_slim::sweep::{Curve, Point, Work};
+use lora_slim::choice::{ChoiceOptions, Rule, choose, probability, stability::of_samples};
+use lora_slim::measure::lens::{Lens, View};
+use lora_slim::measure::{Curve, Point, Work};
 use serde_json::Value;
 
 type Failure = Box<dyn std::error::Error>;
@@ -39,7 +39,7 @@ fn main() -> Result<(), Failure> {
     if let Some(lens) = lens {
         let candidates: BTreeSet<usize> = validation.points.iter().map(|point| point.boundary).collect();
         let read = |places: &[usize]| probability::read(&lens.of_samples(places), &candidates, |_| true).boundary;
-        print_rows("curve", answers, &test, Options::default().margin, read);
+        print_rows("curve", answers, &test, ChoiceOptions::default().margin, read);
     }
     Ok(())
 }
@@ -50,9 +50,9 @@ fn print_rows(name: &str, samples: usize, test: &Truth, margin: f64, choose: imp
     }
 }
 
-fn rules() -> Vec<(&'static str, Options)> {
-    let smallest = |margin| Options { margin, ..Options::default() };
-    let best = |one_standard_error| Options { rule: Rule::Best, one_standard_error, ..Options::default() };
+fn rules() -> Vec<(&'static str, ChoiceOptions)> {
+    let smallest = |margin| ChoiceOptions { margin, ..ChoiceOptions::default() };
+    let best = |one_standard_error| ChoiceOptions { rule: Rule::Best, one_standard_error, ..ChoiceOptions::default() };
     vec![
         ("smallest, 1 %", smallest(0.01)),
         ("smallest, 2 %", smallest(0.02)),

@@ -12,14 +12,15 @@ use std::time::Instant;
 
 use candle_core::Device;
 use lora_slim::adapter::Adapter;
-use lora_slim::base::BasePath;
 use lora_slim::cli::PrecisionArg;
-use lora_slim::device::DeviceName;
-use lora_slim::generate::{self, Options, Prompt};
-use lora_slim::model::{Ends, Model};
+use lora_slim::cli::settings;
+use lora_slim::hub::BasePath;
+use lora_slim::measure::Profile;
+use lora_slim::measure::generate::{self, GenerateOptions};
+use lora_slim::model::device::DeviceName;
+use lora_slim::model::{AdaptedModel, Model};
+use lora_slim::samples::Prompt;
 use lora_slim::samples::{Content, ReadOptions, read};
-use lora_slim::settings;
-use lora_slim::sweep::Profile;
 
 fn main() -> lora_slim::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -32,7 +33,7 @@ fn main() -> lora_slim::Result<()> {
     let adapter = Adapter::open(Path::new(adapter), None)?;
     let arithmetic = settings::arithmetic(precision, DeviceName::Cpu)?;
     let (model, _) = Model::open(&BasePath::find(base, None)?, &device, arithmetic)?;
-    let ends = Ends::load(&model, &adapter)?;
+    let ends = AdaptedModel::load(&model, &adapter)?;
     let prompts: Vec<Prompt> = read::read(Path::new(samples), &ReadOptions::default())?
         .into_iter()
         .filter_map(|raw| match raw.content {
@@ -46,7 +47,7 @@ fn main() -> lora_slim::Result<()> {
         .collect();
     let boundaries: BTreeSet<usize> = boundaries.split(',').filter_map(|boundary| boundary.parse().ok()).collect();
     let max_new_tokens = max_new_tokens.parse().unwrap_or(settings::DEFAULT_MAX_NEW_TOKENS);
-    let options = Options { memory: settings::DEFAULT_MEMORY, device, max_new_tokens };
+    let options = GenerateOptions { memory: settings::DEFAULT_MEMORY, device, max_new_tokens };
     let start = Instant::now();
     let layers = ends.model().config.layers;
     let profiles: Vec<Profile> = boundaries.iter().map(|&boundary| Profile::below(boundary, layers)).collect();

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use lora_slim::adapter::Adapter;
-use lora_slim::base::BasePath;
+use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::model::{Ends, Model, ModelConfig};
+use lora_slim::measure::{ComputeOptions, Curve, sweep};
+use lora_slim::model::{AdaptedModel, Model, ModelConfig};
 use lora_slim::samples::{ReadOptions, Sample, encode, read};
-use lora_slim::sweep::{Curve, Options, sweep};
 
 /// Rows of the products that are timed: about those of a stream of 64 samples.
 const ROWS: usize = 4096;
@@ -37,9 +37,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let samples = encode::encode(raws, None, false, path, path)?;
 
     let rate_before = rate(&model.config)?;
-    let options = Options { memory: 4 << 30, device: Device::Cpu };
+    let options = ComputeOptions { memory: 4 << 30, device: Device::Cpu };
     let start = Instant::now();
-    let curve = sweep(&[&Ends::load(&model, &adapter)?], &samples, &options, &mut |_| true)?.remove(0);
+    let curve = sweep(&[&AdaptedModel::load(&model, &adapter)?], &samples, &options, &mut |_| true)?.remove(0);
     let wall = start.elapsed();
     let rate = (rate_before + rate(&model.config)?) / 2.0;
 

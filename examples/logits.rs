@@ -11,12 +11,13 @@ use std::path::Path;
 
 use candle_core::Device;
 use lora_slim::adapter::Adapter;
-use lora_slim::base::BasePath;
-use lora_slim::generate::{self, Options, Prompt};
+use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::model::{Ends, Model, Pass};
+use lora_slim::measure::Profile;
+use lora_slim::measure::generate::{self, GenerateOptions};
+use lora_slim::model::{AdaptedModel, Model, Pass};
+use lora_slim::samples::Prompt;
 use lora_slim::samples::batch::Batch;
-use lora_slim::sweep::Profile;
 use serde_json::json;
 
 /// The memory that generating may take.
@@ -30,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let prompts: Vec<Vec<u32>> = serde_json::from_slice(&std::fs::read(prompts)?)?;
     let adapter = Adapter::open(Path::new(adapter), None)?;
     let (model, _) = Model::open(&BasePath::find(base, None)?, &Device::Cpu, Arithmetic::F32)?;
-    let ends = Ends::load(&model, &adapter)?;
+    let ends = AdaptedModel::load(&model, &adapter)?;
     let logits = prompts.iter().map(|ids| next_word(&ends, ids)).collect::<Result<Vec<_>, _>>()?;
     let greedy = continuations(&ends, prompts, max_new_tokens.parse()?)?;
     println!("{}", json!({ "logits": logits, "greedy": greedy }));
@@ -38,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The logits of all words behind a prompt.
-fn next_word(ends: &Ends, ids: &[u32]) -> Result<Vec<f32>, Box<dyn Error>> {
+fn next_word(ends: &AdaptedModel, ids: &[u32]) -> Result<Vec<f32>, Box<dyn Error>> {
     let model = ends.model();
     let batch = Batch::growing([(ids, 0)]);
     let pass = Pass::new(model, &batch)?;
@@ -58,11 +59,15 @@ fn next_word(ends: &Ends, ids: &[u32]) -> Result<Vec<f32>, Box<dyn Error>> {
 }
 
 /// The greedy answers, each up to and with the word that ends it.
-fn continuations(ends: &Ends, prompts: Vec<Vec<u32>>, max_new_tokens: usize) -> lora_slim::Result<Vec<Vec<u32>>> {
+fn continuations(
+    ends: &AdaptedModel,
+    prompts: Vec<Vec<u32>>,
+    max_new_tokens: usize,
+) -> lora_slim::Result<Vec<Vec<u32>>> {
     let model = ends.model();
     let prompts: Vec<Prompt> = prompts.into_iter().map(|ids| Prompt { ids, stops: model.stops.clone() }).collect();
     let profile = Profile::below(model.config.layers, model.config.layers);
-    let options = Options { memory: MEMORY, device: Device::Cpu, max_new_tokens };
+    let options = GenerateOptions { memory: MEMORY, device: Device::Cpu, max_new_tokens };
     let answers = generate::generate(ends, &prompts, &[profile], &options, &mut |_| true)?;
     Ok(answers.into_iter().flatten().map(|answer| answer.ids).collect())
 }

@@ -21,27 +21,25 @@
 //! - [`pipeline`] is the only module that knows all of them.
 
 pub mod adapter;
-pub mod base;
+pub mod audit;
 pub mod batch;
 pub mod choice;
 pub mod cli;
 pub mod commands;
-pub mod config_file;
-pub mod device;
 pub mod error;
+pub mod export;
 pub mod files;
-pub mod flags;
-pub mod generate;
+pub mod format;
+pub mod hub;
 pub mod kernel;
+pub mod measure;
 pub mod metrics;
 pub mod model;
 pub mod pipeline;
 pub mod report;
-pub mod runtimes;
+pub mod rewrite;
 pub mod samples;
 pub mod search;
-pub mod settings;
-pub mod sweep;
 pub mod tensors;
 
 pub use error::{Error, Kind, Result};

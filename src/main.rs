@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lora_slim::cli::Cli;
-use lora_slim::{Error, Kind, commands, config_file};
+use lora_slim::cli::config_file;
+use lora_slim::{Error, Kind, commands};
 
 fn main() -> ExitCode {
     share_processors();

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use candle_core::Device;
 use lora_slim::adapter::Adapter;
-use lora_slim::base::BasePath;
-use lora_slim::generate::{self, Options};
+use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::model::{Ends, Model};
+use lora_slim::measure::Profile;
+use lora_slim::measure::generate::{self, GenerateOptions};
+use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::samples::{ReadOptions, Task, TextModel, encode, read};
-use lora_slim::sweep::Profile;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -38,7 +38,7 @@ fn answers_at(boundary: usize, samples: &Path, max_new_tokens: usize) -> Vec<Str
     let (folder, device) = (fixture(CASE), Device::Cpu);
     let adapter = Adapter::open(&folder.join("adapter"), None).unwrap();
     let (model, _) = Model::open(&BasePath::Folder(folder.join("base")), &device, Arithmetic::F32).unwrap();
-    let ends = Ends::load(&model, &adapter).unwrap();
+    let ends = AdaptedModel::load(&model, &adapter).unwrap();
     let text = TextModel::read(&folder.join("base")).unwrap().unwrap();
     let raws = read::read(samples, &ReadOptions::default()).unwrap();
     let samples = encode::encode(raws, Some(&text), true, samples, samples).unwrap();
@@ -46,7 +46,7 @@ fn answers_at(boundary: usize, samples: &Path, max_new_tokens: usize) -> Vec<Str
     let tasks: Vec<Task> =
         samples.iter().map(|sample| Task::new(sample, &text, &stops, Path::new("")).unwrap()).collect();
     let prompts: Vec<_> = tasks.iter().map(|task| task.prompt.clone()).collect();
-    let options = Options { memory: 1 << 30, device, max_new_tokens };
+    let options = GenerateOptions { memory: 1 << 30, device, max_new_tokens };
     let profiles = [Profile::below(boundary, model.config.layers)];
     let answers = generate::generate(&ends, &prompts, &profiles, &options, &mut |_| true).unwrap().remove(0);
     tasks.iter().zip(answers).map(|(task, answer)| task.text_of(&answer.ids, &text).unwrap()).collect()

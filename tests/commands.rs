@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use lora_slim::adapter::{Adapter, Cut};
+use lora_slim::adapter::Adapter;
+use lora_slim::rewrite::Cut;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -389,7 +390,7 @@ proptest! {
                 staging.publish().unwrap();
                 let read = Adapter::open(&out, None).unwrap();
                 prop_assert_eq!(read.layers(), expected);
-                let differences = lora_slim::adapter::compare(&adapter, &read, lora_slim::adapter::Allowed { any_layers: true, ..Default::default() }).unwrap();
+                let differences = lora_slim::audit::verify::compare(&adapter, &read, lora_slim::audit::verify::Allowed { any_layers: true, ..Default::default() }).unwrap();
                 prop_assert!(differences.is_empty(), "{:?}", differences);
             }
         }

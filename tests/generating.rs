@@ -5,12 +5,13 @@ use std::path::Path;
 
 use candle_core::Device;
 use lora_slim::adapter::Adapter;
-use lora_slim::base::BasePath;
 use lora_slim::error::{Error, MetricError};
-use lora_slim::generate::{self, Generated, Options, Prompt};
+use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::model::{Ends, Model};
-use lora_slim::sweep::Profile;
+use lora_slim::measure::Profile;
+use lora_slim::measure::generate::{self, GenerateOptions, Generated};
+use lora_slim::model::{AdaptedModel, Model};
+use lora_slim::samples::Prompt;
 use serde_json::Value;
 
 use crate::golden::folders_with_expectations;
@@ -63,8 +64,8 @@ fn generated(folder: &Path, case: &Case, memory: u64) -> Vec<Vec<Generated>> {
 fn try_to_generate(folder: &Path, case: &Case, memory: u64, passes: &mut usize) -> Result<Vec<Vec<Generated>>, Error> {
     let (device, adapter) = (Device::Cpu, Adapter::open(&folder.join("adapter"), None)?);
     let (model, _) = Model::open(&BasePath::Folder(folder.join("base")), &device, Arithmetic::F32)?;
-    let ends = Ends::load(&model, &adapter)?;
-    let options = Options { memory, device, max_new_tokens: case.most_tokens() };
+    let ends = AdaptedModel::load(&model, &adapter)?;
+    let options = GenerateOptions { memory, device, max_new_tokens: case.most_tokens() };
     let profile = |&boundary: &usize| Profile::below(boundary, model.config.layers);
     let profiles: Vec<Profile> = case.boundaries.iter().map(profile).collect();
     generate::generate(&ends, &case.prompts, &profiles, &options, &mut |step| {

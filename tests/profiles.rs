@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use candle_core::Device;
-use lora_slim::adapter::{Adapter, Cut};
-use lora_slim::base::BasePath;
+use lora_slim::adapter::Adapter;
 use lora_slim::files::Staging;
+use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::model::{Ends, Model};
+use lora_slim::measure::{self, ComputeOptions, Profile, Scores, Strength};
+use lora_slim::model::{AdaptedModel, Model};
+use lora_slim::rewrite::Cut;
 use lora_slim::samples::{ReadOptions, Sample, encode, read};
-use lora_slim::sweep::{self, Options, Profile, Scores, Strength};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -27,9 +28,9 @@ fn samples() -> Vec<Sample> {
 }
 
 fn evaluate(model: &Model, adapter: &Adapter, profiles: Vec<Profile>) -> Vec<Scores> {
-    let ends = Ends::load(model, adapter).unwrap();
-    let options = Options { memory: 1 << 30, device: Device::Cpu };
-    sweep::profiles(&ends, &samples(), profiles, &options, &mut |_| true).unwrap()
+    let ends = AdaptedModel::load(model, adapter).unwrap();
+    let options = ComputeOptions { memory: 1 << 30, device: Device::Cpu };
+    measure::profiles(&ends, &samples(), profiles, &options, &mut |_| true).unwrap()
 }
 
 fn whole(model: &Model, adapter: &Adapter) -> Scores {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use lora_slim::adapter::Adapter;
-use lora_slim::adapter::steps::{Pair, change};
+use lora_slim::rewrite::steps::{Pair, change};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;

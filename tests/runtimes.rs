@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use lora_slim::adapter::{Adapter, Cut};
-use lora_slim::runtimes::facts::Subject;
-use lora_slim::runtimes::wanted::Wanted;
-use lora_slim::runtimes::{self, Outcome, RUNTIMES, Runtime};
+use lora_slim::adapter::Adapter;
+use lora_slim::audit::runtimes::facts::Subject;
+use lora_slim::audit::runtimes::wanted::Wanted;
+use lora_slim::audit::runtimes::{self, Outcome, RUNTIMES, Runtime};
+use lora_slim::rewrite::Cut;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use candle_core::Device;
 use lora_slim::adapter::Adapter;
-use lora_slim::base::BasePath;
 use lora_slim::choice::{self, Rule, choose};
+use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::model::{Ends, Model};
+use lora_slim::measure::{self, Curve, Point, Work, layer_passes};
+use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::samples::Sample;
-use lora_slim::search::{self, Options, Search};
-use lora_slim::sweep::{self, Curve, Point, Work, layer_passes};
+use lora_slim::search::{self, Search, SearchOptions};
 use serde_json::Value;
 
 use crate::support::{fixture, read_json};
@@ -81,9 +81,10 @@ fn simulate(kind: usize, samples: usize, noise: &Noise, random: &mut fastrand::R
 }
 
 /// The choice of the search, and the share of the exhaustive work that it took.
-fn searched(curve: &Curve, options: &choice::Options, seed: u64) -> (usize, f64) {
+fn searched(curve: &Curve, options: &choice::ChoiceOptions, seed: u64) -> (usize, f64) {
     let candidates: BTreeSet<usize> = (0..=LAYERS).collect();
-    let mut search = Search::new(&candidates, &curve.answers, options, Options { seed, ..Options::default() });
+    let mut search =
+        Search::new(&candidates, &curve.answers, options, SearchOptions { seed, ..SearchOptions::default() });
     let parts = search.parts();
     let mut walked = BTreeSet::new();
     let mut work = 0;
@@ -113,7 +114,7 @@ fn searched(curve: &Curve, options: &choice::Options, seed: u64) -> (usize, f64)
 fn the_search_chooses_as_all_evaluations_would() {
     let noise = Noise::read();
     for rule in [Rule::Smallest, Rule::Best] {
-        let options = choice::Options { rule, ..choice::Options::default() };
+        let options = choice::ChoiceOptions { rule, ..choice::ChoiceOptions::default() };
         let (mut agreed, mut shares) = (0, Vec::new());
         for seed in 0..CURVES {
             let mut random = fastrand::Rng::with_seed(seed);
@@ -127,7 +128,7 @@ fn the_search_chooses_as_all_evaluations_would() {
         let agreement = agreed as f64 / CURVES as f64;
         let (median, worst) = (shares[shares.len() / 2], shares[shares.len() - 1]);
         println!("{rule:?}: agreement {agreement:.3}, work {median:.3} of the exhaustive (median), {worst:.3} (worst)");
-        assert!(agreement >= 1.0 - Options::default().error, "{rule:?}: {agreement}");
+        assert!(agreement >= 1.0 - SearchOptions::default().error, "{rule:?}: {agreement}");
         assert!(median < 0.4 && worst < 0.8, "{rule:?}: {median}, {worst}");
     }
 }
@@ -136,7 +137,7 @@ fn the_search_chooses_as_all_evaluations_would() {
 #[test]
 fn the_search_goes_down_to_the_end_if_all_boundaries_hold() {
     let noise = Noise::read();
-    let options = choice::Options::default();
+    let options = choice::ChoiceOptions::default();
     for samples in [16, 40, 160] {
         let mut random = fastrand::Rng::with_seed(samples as u64);
         let mut curve = simulate(1, samples, &noise, &mut random);
@@ -166,13 +167,13 @@ fn figures_of_the_search_are_those_of_the_sweep() {
         Sample { scored: (0..ids.len()).map(|place| place > 4).collect(), ids, line }
     };
     let samples: Vec<Sample> = (0..24).map(&mut sample).collect();
-    let sweep_options = sweep::Options { memory: 1 << 30, device: Device::Cpu };
-    let ends = Ends::load(&model, &adapter).unwrap();
-    let exhaustive = sweep::sweep(&[&ends], &samples, &sweep_options, &mut |_| true).unwrap().remove(0);
+    let sweep_options = measure::ComputeOptions { memory: 1 << 30, device: Device::Cpu };
+    let ends = AdaptedModel::load(&model, &adapter).unwrap();
+    let exhaustive = measure::sweep(&[&ends], &samples, &sweep_options, &mut |_| true).unwrap().remove(0);
     for rule in [Rule::Smallest, Rule::Best] {
-        let options = choice::Options { rule, ..choice::Options::default() };
+        let options = choice::ChoiceOptions { rule, ..choice::ChoiceOptions::default() };
         let found =
-            search::run(&[&ends], &samples, &options, Options::default(), &sweep_options, &mut |_| true).unwrap();
+            search::run(&[&ends], &samples, &options, SearchOptions::default(), &sweep_options, &mut |_| true).unwrap();
         let (curve, dropped) = &found[0];
         assert_eq!(curve.points.len() + dropped.len(), exhaustive.points.len());
         for point in &curve.points {

@@ -6,13 +6,14 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use candle_core::Device;
-use lora_slim::adapter::{Adapter, Cut};
-use lora_slim::base::BasePath;
+use lora_slim::adapter::Adapter;
 use lora_slim::files::Staging;
+use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::model::{Ends, Model};
+use lora_slim::measure::{ComputeOptions, lens, sweep};
+use lora_slim::model::{AdaptedModel, Model};
+use lora_slim::rewrite::Cut;
 use lora_slim::samples::Sample;
-use lora_slim::sweep::{Options, lens, sweep};
 use proptest::prelude::*;
 use proptest::test_runner::TestRng;
 use serde_json::json;
@@ -231,8 +232,8 @@ proptest! {
         let adapter = Adapter::open(&pico.adapter_path(), None).unwrap();
         // A tight budget forces several passes and small tiles; the losses must not depend on it.
         let memory = if tight { 45_000 } else { 1 << 30 };
-        let options = Options { memory, device: Device::Cpu };
-        let ends = Ends::load(&model, &adapter).unwrap();
+        let options = ComputeOptions { memory, device: Device::Cpu };
+        let ends = AdaptedModel::load(&model, &adapter).unwrap();
         let curve = sweep(&[&ends], &samples, &options, &mut |_| true).unwrap().remove(0);
 
         let lens = lens::look(&ends, &samples, &options, &mut |_| true).unwrap();

@@ -5,14 +5,14 @@ use std::path::Path;
 use candle_core::Device;
 use lora_slim::Error;
 use lora_slim::adapter::Adapter;
-use lora_slim::base::BasePath;
 use lora_slim::choice;
 use lora_slim::error::SweepError;
+use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::model::{Ends, Model};
+use lora_slim::measure::{ComputeOptions, sweep};
+use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::samples::{ReadOptions, Sample, encode, read};
 use lora_slim::search::{self, Search};
-use lora_slim::sweep::{Options, sweep};
 
 use crate::support::fixture;
 
@@ -31,8 +31,8 @@ fn samples() -> Vec<Sample> {
     encode::encode(raws, None, false, &path, Path::new("")).unwrap()
 }
 
-fn options() -> Options {
-    Options { memory: 1 << 30, device: Device::Cpu }
+fn options() -> ComputeOptions {
+    ComputeOptions { memory: 1 << 30, device: Device::Cpu }
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn adapters_together_give_what_each_gives_alone() {
     let model = open("kinds/base");
     let adapters: Vec<Adapter> =
         ADAPTERS.iter().map(|name| Adapter::open(&fixture("kinds").join(name), None).unwrap()).collect();
-    let ends: Vec<Ends> = adapters.iter().map(|adapter| Ends::load(&model, adapter).unwrap()).collect();
+    let ends: Vec<AdaptedModel> = adapters.iter().map(|adapter| AdaptedModel::load(&model, adapter).unwrap()).collect();
     let samples = samples();
     let together = sweep(&ends.iter().collect::<Vec<_>>(), &samples, &options(), &mut |_| true).unwrap();
     let mut shared = 0;
@@ -65,10 +65,10 @@ fn searches_together_choose_what_each_chooses_alone() {
     let model = open("kinds/base");
     let adapters: Vec<Adapter> =
         ADAPTERS[..3].iter().map(|name| Adapter::open(&fixture("kinds").join(name), None).unwrap()).collect();
-    let ends: Vec<Ends> = adapters.iter().map(|adapter| Ends::load(&model, adapter).unwrap()).collect();
+    let ends: Vec<AdaptedModel> = adapters.iter().map(|adapter| AdaptedModel::load(&model, adapter).unwrap()).collect();
     let samples: Vec<Sample> = samples().into_iter().cycle().take(24).collect();
-    let choice = choice::Options::default();
-    let search = search::Options::default();
+    let choice = choice::ChoiceOptions::default();
+    let search = search::SearchOptions::default();
     let together =
         search::run(&ends.iter().collect::<Vec<_>>(), &samples, &choice, search, &options(), &mut |_| true).unwrap();
     for (i, (curve, dropped)) in together.iter().enumerate() {
@@ -82,8 +82,8 @@ fn searches_together_choose_what_each_chooses_alone() {
 fn parts_of_a_search_hold_every_sample_once() {
     for count in [1, 7, 16, 17, 160] {
         let answers = vec![1; count];
-        let choice = choice::Options::default();
-        let search = Search::new(&(0..=12).collect(), &answers, &choice, search::Options::default());
+        let choice = choice::ChoiceOptions::default();
+        let search = Search::new(&(0..=12).collect(), &answers, &choice, search::SearchOptions::default());
         let mut places = search.parts().concat();
         places.sort_unstable();
         assert_eq!(places, (0..count).collect::<Vec<_>>());
@@ -94,7 +94,7 @@ fn parts_of_a_search_hold_every_sample_once() {
 fn adapters_of_different_models_do_not_go_together() {
     let (one, other) = (open("kinds/base"), open("kinds/base"));
     let adapter = Adapter::open(&fixture("kinds/all-linear"), None).unwrap();
-    let ends = [Ends::load(&one, &adapter).unwrap(), Ends::load(&other, &adapter).unwrap()];
+    let ends = [AdaptedModel::load(&one, &adapter).unwrap(), AdaptedModel::load(&other, &adapter).unwrap()];
     for ends in [&[&ends[0], &ends[1]][..], &[]] {
         let error = sweep(ends, &samples(), &options(), &mut |_| true).unwrap_err();
         assert!(matches!(error, Error::Sweep(SweepError::NoCommonBase)), "{error}");

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::method::{self, Method};
-use super::targets::{Targets, pattern_value};
+use crate::adapter::targets::{Targets, pattern_value};
 use crate::error::{AdapterError, FileError, Result};
 use crate::files;
 
@@ -38,7 +38,8 @@ impl AdapterConfig {
             return Err(FileError::Json { path: path.into(), source }.into());
         };
         let found = raw.get("peft_type").and_then(Value::as_str);
-        let unknown = || AdapterError::NotPeft { path: path.into(), found: name_format(&raw, found) };
+        let unknown =
+            || AdapterError::NotPeft { path: path.into(), found: name_format(&raw, found), known: method::known() };
         let method = found.and_then(method::by_peft_type).ok_or_else(unknown)?;
         let wrong = |key, expected| AdapterError::ConfigValue { path: path.into(), key, expected };
         let rank = match method.rank {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::Part;
+use crate::adapter::names::Part;
 
 /// The sizes that have to be equal: dimension of one part, dimension of another.
 const PAIRS: [((Part, usize), (Part, usize)); 8] = [

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
-use super::Adapter;
 use super::delta::{Delta, ExpertStack};
-use super::keys::Part;
+use crate::adapter::Adapter;
+use crate::adapter::names::Part;
 use crate::error::{AdapterError, Result, SweepError};
 
 /// The changes in one decoder layer, by names inside the layer.

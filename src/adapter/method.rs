@@ -1,6 +1,6 @@
 //! The methods of PEFT as data: what they are called, which numbers their configuration has, what can be done with them.
 
-use super::keys::Part;
+use crate::adapter::names::Part;
 
 /// A method of PEFT that trains something in each module it wraps.
 #[derive(Debug, PartialEq)]

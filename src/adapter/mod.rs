@@ -1,34 +1,23 @@
 //! The adapter folder: reading it, cutting it, comparing two of them.
 
-mod compare;
 pub mod config;
-mod cut;
 mod delta;
-pub mod export;
 mod factors;
-pub mod flaws;
-mod fold;
-pub mod keys;
 mod layer;
 pub mod method;
+pub mod names;
 mod norms;
-mod restrict;
-mod scale;
-pub mod steps;
 pub mod targets;
-mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::{AdapterError, Result};
 use crate::tensors::{Entry, TensorStore};
-pub use compare::{Allowed, Difference, compare, kept_layers};
 pub use config::AdapterConfig;
-pub use cut::{Boundary, Cut, parse_boundary, parse_layers};
 pub use delta::{Delta, ExpertStack};
-use keys::{Key, Part};
 pub use layer::LayerAdapter;
+use names::{Key, Part};
 
 /// The name under which PEFT saves the weights.
 pub const WEIGHTS_NAME: &str = "adapter_model.safetensors";
@@ -64,7 +53,7 @@ impl Adapter {
         let stack = find_stack(path, &weights, stack)?;
         let keys = weights.iter().map(|(name, _)| Key::parse(name)).collect();
         let adapter = Self { path: path.into(), config, weights, stack, keys };
-        if let Some(&layer) = adapter.layers().last().filter(|&&layer| layer >= keys::MOST_LAYERS) {
+        if let Some(&layer) = adapter.layers().last().filter(|&&layer| layer >= names::MOST_LAYERS) {
             return Err(AdapterError::LayerNumber { path: path.into(), layer }.into());
         }
         adapter.check_pairs()?;
@@ -78,7 +67,7 @@ impl Adapter {
 
     /// The decoder layer that a module belongs to; `None` for modules outside the stack, which are always kept.
     pub fn layer_of(&self, module: &str) -> Option<usize> {
-        keys::stack_and_layer(module).filter(|(stack, _)| *stack == self.stack).map(|(_, layer)| layer)
+        names::stack_and_layer(module).filter(|(stack, _)| *stack == self.stack).map(|(_, layer)| layer)
     }
 
     /// The name inside layer `layer` of a module there: `self_attn.q_proj`.
@@ -276,7 +265,7 @@ fn open_weights(folder: &Path) -> Result<TensorStore> {
 
 fn find_stack(path: &Path, weights: &TensorStore, wanted: Option<&str>) -> Result<String> {
     let modules: BTreeSet<String> = weights.iter().map(|(name, _)| Key::parse(name).module).collect();
-    let stacks = keys::find_stacks(modules.iter().map(String::as_str));
+    let stacks = names::find_stacks(modules.iter().map(String::as_str));
     let names = || stacks.all.keys().map(|stack| format!("`{stack}`")).collect();
     match (wanted, stacks.decoder) {
         (Some(stack), _) if stacks.all.contains_key(stack) => Ok(stack.into()),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::Device;
 use rayon::prelude::*;
 
-use super::Adapter;
-use super::keys::Part;
+use crate::adapter::Adapter;
+use crate::adapter::names::Part;
 use crate::error::{Result, SweepError};
 
 impl Adapter {

@@ -5,20 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use fancy_regex::Regex;
 use serde_json::{Map, Value};
 
-use super::keys::{MOST_LAYERS, stack_and_layer};
+use crate::adapter::names::{MOST_LAYERS, stack_and_layer};
 
 /// The keys of a configuration that select modules.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Targets {
     pub modules: TargetModules,
     /// `layers_to_transform`; `None` (also for an empty list) means every layer.
-    pub(super) layers: Option<BTreeSet<usize>>,
+    pub(crate) layers: Option<BTreeSet<usize>>,
     /// `layers_pattern`; empty means PEFT's default.
-    pub(super) layers_pattern: Vec<String>,
+    pub(crate) layers_pattern: Vec<String>,
     /// `exclude_modules`.
-    pub(super) excluded: Option<TargetModules>,
+    pub(crate) excluded: Option<TargetModules>,
     /// `target_parameters`.
-    pub(super) parameters: Vec<String>,
+    pub(crate) parameters: Vec<String>,
 }
 
 /// `target_modules`.
@@ -176,7 +176,7 @@ impl<'a> MovedModule<'a> {
 }
 
 /// A key that holds a list of names or one regular expression.
-pub(super) fn names(
+pub(crate) fn names(
     raw: &Map<String, Value>,
     key: &'static str,
 ) -> Result<Option<TargetModules>, (&'static str, &'static str)> {
@@ -202,11 +202,11 @@ pub fn pattern_value(raw: &Map<String, Value>, key: &str, module: &str) -> Optio
     patterns.iter().find(|(pattern, _)| pattern_matches(pattern, module))?.1.as_f64()
 }
 
-pub(super) fn pattern_matches(pattern: &str, module: &str) -> bool {
+pub(crate) fn pattern_matches(pattern: &str, module: &str) -> bool {
     Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")).is_ok_and(|regex| regex.is_match(module).unwrap_or(false))
 }
 
-pub(super) fn is_suffix(target: &str, module: &str) -> bool {
+pub(crate) fn is_suffix(target: &str, module: &str) -> bool {
     module.strip_suffix(target).is_some_and(|rest| rest.ends_with('.'))
 }
 
@@ -214,7 +214,7 @@ pub fn last_segment(module: &str) -> &str {
     module.rsplit('.').next().unwrap_or(module)
 }
 
-pub(super) fn strings(value: &Value) -> Option<Vec<String>> {
+pub(crate) fn strings(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::String(one) => Some(vec![one.clone()]),
         Value::Array(items) => items.iter().map(|item| item.as_str().map(String::from)).collect(),

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::jobs::Job;
+use crate::cli::flags;
 use crate::error::{BatchError, FileError, Result};
-use crate::flags;
 
 /// Flags that a batch has for itself, or that make no sense for one of its jobs.
 const OF_THE_BATCH: [&str; 10] =

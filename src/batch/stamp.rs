@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::adapter::config;
 use crate::files;
-use crate::report::REPORT_NAME;
+use crate::files::REPORT_NAME;
 
 /// Flags that name an input, whose bytes count and not its place.
 const INPUTS: [&str; 4] = ["--base=", "--samples=", "--test=", "--tokenizer="];

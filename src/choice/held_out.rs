@@ -6,9 +6,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Options;
+use super::ChoiceOptions;
 use super::compare::{Comparison, exact_match, gain_kept, mean, token_accuracy};
-use crate::sweep::Scores;
+use crate::measure::Scores;
 
 /// A boundary on held-out samples.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -50,7 +50,7 @@ pub struct Judged<'a> {
 }
 
 /// Judges what was chosen on samples that have so many `answers`.
-pub fn judge(judged: &Judged, answers: &[usize], options: &Options) -> HeldOutVerdict {
+pub fn judge(judged: &Judged, answers: &[usize], options: &ChoiceOptions) -> HeldOutVerdict {
     let point = |(boundary, scores): (usize, &Scores)| HeldOutPoint {
         boundary,
         loss: mean(&scores.per_sample, answers),
@@ -83,7 +83,7 @@ mod tests {
             [base, chosen, whole].map(|losses| Scores { per_sample: losses.into(), right: vec![0; losses.len()] });
         let [base, chosen, whole] = &scores;
         let judged = Judged { base, chosen: (boundaries[0], chosen), whole: (boundaries[1], whole) };
-        judge(&judged, &vec![1; base.per_sample.len()], &Options::default())
+        judge(&judged, &vec![1; base.per_sample.len()], &ChoiceOptions::default())
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod controls;
+pub mod gates;
 pub mod held_out;
 pub mod probability;
 pub mod scale;
@@ -11,7 +12,8 @@ pub mod subset;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::sweep::{Curve, Point};
+use crate::format::percent;
+use crate::measure::{Curve, Point};
 use compare::{Comparison, gain_kept, mean};
 
 /// Who decides.
@@ -46,7 +48,7 @@ impl Rule {
 
 /// How to choose.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Options {
+pub struct ChoiceOptions {
     pub rule: Rule,
     /// The boundary of [`Rule::Boundary`], and of [`Rule::Curve`] once it is read off.
     pub boundary: Option<usize>,
@@ -58,13 +60,13 @@ pub struct Options {
     pub one_standard_error: bool,
 }
 
-impl Default for Options {
+impl Default for ChoiceOptions {
     fn default() -> Self {
         Self { rule: Rule::Smallest, boundary: None, margin: 0.02, confidence: 0.95, one_standard_error: false }
     }
 }
 
-impl Options {
+impl ChoiceOptions {
     /// The margin in nats per answer token, given the losses of the base model and of the whole adapter; 0 where that gains
     /// nothing.
     pub fn margin_between(&self, base: f64, whole: f64) -> f64 {
@@ -135,7 +137,7 @@ impl Curve {
 }
 
 /// Measures every point of the curve against the whole adapter, its last point.
-pub fn verdicts(curve: &Curve, options: &Options) -> Vec<Verdict> {
+pub fn verdicts(curve: &Curve, options: &ChoiceOptions) -> Vec<Verdict> {
     let (base, whole) = curve.ends();
     let (base_loss, whole_loss) = (curve.loss(base), curve.loss(whole));
     curve
@@ -155,7 +157,7 @@ pub fn verdicts(curve: &Curve, options: &Options) -> Vec<Verdict> {
 }
 
 /// What `smallest` may give up, in nats per answer token.
-pub fn margin(verdicts: &[Verdict], options: &Options) -> f64 {
+pub fn margin(verdicts: &[Verdict], options: &ChoiceOptions) -> f64 {
     options.margin_between(verdicts[0].loss, verdicts[verdicts.len() - 1].loss)
 }
 
@@ -164,7 +166,7 @@ pub fn margin(verdicts: &[Verdict], options: &Options) -> f64 {
 /// the choice. The whole adapter, the last verdict, always holds.
 pub fn lowest_that_holds<'a>(
     verdicts: &'a [Verdict],
-    options: &Options,
+    options: &ChoiceOptions,
     allowed: impl Fn(usize) -> bool,
 ) -> Option<&'a Verdict> {
     let (margin, whole) = (margin(verdicts, options), verdicts[verdicts.len() - 1].boundary);
@@ -177,7 +179,7 @@ pub fn lowest_that_holds<'a>(
 ///
 /// A rule may arrive at boundary 0, an adapter without layers: then the adapter does not help, and there is nothing to
 /// write.
-pub fn choose(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bool) -> Choice {
+pub fn choose(curve: &Curve, options: &ChoiceOptions, allowed: impl Fn(usize) -> bool) -> Choice {
     let verdicts = verdicts(curve, options);
     let whole = &verdicts[verdicts.len() - 1];
     let candidates: Vec<&Verdict> = verdicts.iter().filter(|verdict| allowed(verdict.boundary)).collect();
@@ -230,12 +232,7 @@ fn as_good_as<'a>(lowest: &'a Verdict, candidates: &[&'a Verdict], curve: &Curve
     (smallest, reason)
 }
 
-/// A share for people, without the digits that a product with 100 leaves behind.
-pub fn percent(share: f64) -> f64 {
-    (share * 1e8).round() / 1e6
-}
-
-fn not_worse(verdict: &Verdict, options: &Options, margin: f64) -> String {
+fn not_worse(verdict: &Verdict, options: &ChoiceOptions, margin: f64) -> String {
     format!(
         "smallest boundary whose loss is with {} % confidence at most {margin:.4} nats above the whole adapter's ({} % of \
          its gain); its upper bound is {:+.4}",
@@ -256,7 +253,7 @@ mod tests {
     }
 
     fn chosen(curve: &Curve, rule: Rule) -> usize {
-        choose(curve, &Options { rule, ..Options::default() }, |_| true).boundary
+        choose(curve, &ChoiceOptions { rule, ..ChoiceOptions::default() }, |_| true).boundary
     }
 
     #[test]
@@ -280,7 +277,7 @@ mod tests {
         // At equal weights the differences to boundary 3 are, at 1, ones and, at 2, of mean 0.25 and standard error 0.25.
         let mut curve = curve(&[(0, [9.0; 4]), (1, [2.0; 4]), (2, [1.0, 1.0, 1.0, 2.0]), (3, [1.0; 4]), (4, [1.5; 4])]);
         curve.answers = vec![1; 4];
-        let options = Options { rule: Rule::Best, one_standard_error: true, ..Options::default() };
+        let options = ChoiceOptions { rule: Rule::Best, one_standard_error: true, ..ChoiceOptions::default() };
         assert_eq!(choose(&curve, &options, |_| true).boundary, 2);
         assert_eq!(choose(&curve, &options, |boundary| boundary != 2).boundary, 3);
         // One sample has no standard error, so the lowest it is.
@@ -296,7 +293,7 @@ mod tests {
         let mut curve = curve(&[(0, [3.0; 4]), (1, [1.0, 1.1, 1.2, 1.1]), (2, [1.0; 4])]);
         curve.answers = vec![1; 4];
         let chosen = |margin, confidence| {
-            choose(&curve, &Options { margin, confidence, ..Options::default() }, |_| true).boundary
+            choose(&curve, &ChoiceOptions { margin, confidence, ..ChoiceOptions::default() }, |_| true).boundary
         };
         assert_eq!(chosen(0.02, 0.95), 2);
         assert_eq!(chosen(0.06, 0.95), 2);
@@ -331,7 +328,7 @@ mod tests {
     #[test]
     fn a_limit_is_kept() {
         let curve = curve(&[(0, [4.0; 4]), (1, [3.0; 4]), (2, [2.0; 4]), (3, [1.0; 4])]);
-        let choice = choose(&curve, &Options::default(), |boundary| boundary <= 2);
+        let choice = choose(&curve, &ChoiceOptions::default(), |boundary| boundary <= 2);
         assert_eq!(choice.boundary, 2);
     }
 }

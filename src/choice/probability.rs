@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use super::stability::{Share, of_resamples};
-use crate::sweep::lens::{Lens, View};
+use crate::measure::lens::{Lens, View};
 
 /// A curve that nowhere lies farther below the line than this share of its rise has no elbow.
 const LEAST_BEND: f64 = 0.1;
@@ -122,7 +122,7 @@ mod tests {
             let view = |mean: &f64| View { probability: vec![mean * 2.0; samples], loss: vec![1.0; samples] };
             means.iter().map(view).collect()
         };
-        let work = crate::sweep::Work::default();
+        let work = crate::measure::Work::default();
         Lens { base: views(base), adapted: views(adapted), answers: vec![2; samples], work }
     }
 

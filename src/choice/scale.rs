@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::compare::{Comparison, mean};
-use crate::sweep::Scores;
+use crate::measure::Scores;
 
 /// Scales are multiples of this, so that two are equal or not.
 const FINEST: f64 = 1.0 / 16.0;

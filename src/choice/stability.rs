@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Options, choose};
-use crate::sweep::{Curve, Point};
+use super::{ChoiceOptions, choose};
+use crate::measure::{Curve, Point};
 
 /// How often the choice is made anew, and by which random numbers: the same run gives the same report.
 pub const RESAMPLES: usize = 1000;
@@ -24,7 +24,7 @@ pub struct Share {
 
 /// The boundaries that resampled samples choose by their losses, lowest first. Nothing where it would say nothing: the user
 /// named the boundary, or there is one sample.
-pub fn stability(curve: &Curve, options: &Options, allowed: impl Fn(usize) -> bool) -> Vec<Share> {
+pub fn stability(curve: &Curve, options: &ChoiceOptions, allowed: impl Fn(usize) -> bool) -> Vec<Share> {
     let n = curve.answers.len();
     match options.rule.needs_no_losses() {
         true => Vec::new(),
@@ -79,7 +79,7 @@ mod tests {
     }
 
     fn shares(curve: &Curve, rule: Rule) -> Vec<(usize, f64)> {
-        let options = Options { rule, ..Options::default() };
+        let options = ChoiceOptions { rule, ..ChoiceOptions::default() };
         stability(curve, &options, |_| true).iter().map(|share| (share.boundary, share.share)).collect()
     }
 
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn limits_hold_for_resampled_choices_too() {
-        let options = Options { rule: Rule::Best, ..Options::default() };
+        let options = ChoiceOptions { rule: Rule::Best, ..ChoiceOptions::default() };
         let found = stability(&curve(16, |_| 0.0), &options, |boundary| boundary < 3);
         assert_eq!(found, [Share { boundary: 2, share: 1.0 }]);
     }

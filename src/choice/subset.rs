@@ -5,8 +5,8 @@
 //! tested, and the tests stop at the first that fails.
 
 use super::compare::{Comparison, mean};
-use super::{Options, Rule};
-use crate::sweep::Scores;
+use super::{ChoiceOptions, Rule};
+use crate::measure::Scores;
 
 /// Which samples rank, and which test: by their places.
 pub struct Halves {
@@ -21,7 +21,7 @@ pub struct Measure<'a> {
     /// What the parts are taken from.
     pub current: &'a Scores,
     pub answers: &'a [usize],
-    pub options: &'a Options,
+    pub options: &'a ChoiceOptions,
 }
 
 impl Halves {
@@ -91,14 +91,14 @@ mod tests {
         let answers = [1; 8];
         assert_eq!(halves.rank(&[whole.clone(), lucky.clone(), base.clone()], &answers), [1, 0, 2]);
         for rule in [Rule::Smallest, Rule::Best] {
-            let options = Options { rule, ..Options::default() };
+            let options = ChoiceOptions { rule, ..ChoiceOptions::default() };
             let measure = Measure { base: &base, whole: &whole, current: &whole, answers: &answers, options: &options };
             assert!(!halves.holds(&lucky, &measure));
             assert!(halves.holds(&scores(&[0.9; 8]), &measure));
         }
         // Equal is not worse, but not better.
-        let measure = |rule| Options { rule, ..Options::default() };
-        let of = |options: &Options| {
+        let measure = |rule| ChoiceOptions { rule, ..ChoiceOptions::default() };
+        let of = |options: &ChoiceOptions| {
             halves.holds(&whole, &Measure { base: &base, whole: &whole, current: &whole, answers: &answers, options })
         };
         assert!(of(&measure(Rule::Smallest)) && !of(&measure(Rule::Best)));

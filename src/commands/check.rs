@@ -7,18 +7,18 @@ use serde::Serialize;
 
 use super::{print, print_json};
 use crate::adapter::Adapter;
-use crate::adapter::export::Format;
-use crate::adapter::flaws::Flaw;
-use crate::base::{self, BasePath};
+use crate::audit::flaws::Flaw;
+use crate::audit::runtimes::facts::Subject;
+use crate::audit::runtimes::known::Known;
+use crate::audit::runtimes::{self, Outcome, RUNTIMES, Runtime, Verdict};
 use crate::cli::CheckArgs;
 use crate::error::{BaseError, Error, Result};
+use crate::export::Format;
+use crate::hub::{self, BasePath};
 use crate::kernel::Arithmetic;
 use crate::model::Model;
 use crate::pipeline;
 use crate::report::text::runtimes as text;
-use crate::runtimes::facts::Subject;
-use crate::runtimes::known::Known;
-use crate::runtimes::{self, Outcome, RUNTIMES, Runtime, Verdict};
 
 /// What `--json` writes.
 #[derive(Serialize)]
@@ -42,7 +42,7 @@ pub fn run(args: CheckArgs) -> Result<bool> {
         print(&text::list());
         return Ok(true);
     };
-    let path = base::find(name, None)?;
+    let path = hub::find(name, None)?;
     let asked: &[&'static Runtime] = if args.runtime.is_empty() { &RUNTIMES } else { &args.runtime };
     let format = format_of(&path);
     let (flaws, runtimes) = match format {

@@ -3,18 +3,20 @@
 use std::collections::BTreeSet;
 
 use super::{print, print_json, say};
-use crate::adapter::export::Form;
-use crate::adapter::steps::Step;
-use crate::adapter::{Adapter, Boundary, Cut};
-use crate::base;
+use crate::adapter::Adapter;
+use crate::audit::runtimes::known::Known;
+use crate::audit::runtimes::wanted::Wanted;
 use crate::cli::CutArgs;
+use crate::cli::settings;
 use crate::error::{AdapterError, Result};
+use crate::export::Form;
 use crate::files::Staging;
+use crate::hub;
+use crate::pipeline;
 use crate::pipeline::Target;
 use crate::report::{Report, text};
-use crate::runtimes::known::Known;
-use crate::runtimes::wanted::Wanted;
-use crate::{pipeline, settings};
+use crate::rewrite::steps::Step;
+use crate::rewrite::{Boundary, Cut};
 
 pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
     let (format, path, json) = (args.runtime.format, args.output.clone(), args.json);
@@ -33,7 +35,7 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
 
 /// Cuts, and writes what is left, unless a gate fails. Gives back the report, as it lies there if it was written.
 pub fn write(args: CutArgs) -> Result<Report> {
-    let path = base::find(&args.adapter, None)?;
+    let path = hub::find(&args.adapter, None)?;
     let format = args.runtime.format;
     format.check_folder_name(&args.output)?;
     let staging = Staging::reserve(&args.output, &[&path], args.force)?;

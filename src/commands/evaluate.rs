@@ -1,22 +1,23 @@
 //! What `slim` and `scan` share: from flags to an evaluation, watched by the user.
 
-use super::progress::Progress;
 use crate::choice::Rule;
+use crate::cli::progress::TerminalProgress;
+use crate::cli::settings;
+use crate::cli::settings::Grain;
 use crate::cli::{EvaluateArgs, RuntimeArgs, SearchArg};
-use crate::device::DeviceName;
 use crate::error::Result;
+use crate::model::device::DeviceName;
 use crate::pipeline::{self, Evaluation, Request};
 use crate::report::CurvePoint;
 use crate::report::alternatives::Right;
 use crate::report::metrics::{MetricScore, TaskMetrics};
 use crate::report::text::alternatives::finding;
 use crate::samples::ReadOptions;
-use crate::settings::Grain;
-use crate::{search, settings, sweep};
+use crate::{measure, search};
 
 /// Evaluates under the eyes of the user.
 pub fn run(request: &Request, quiet: bool) -> Result<Evaluation> {
-    let progress = Progress::new(quiet);
+    let progress = TerminalProgress::new(quiet);
     let evaluation = pipeline::evaluate(request, &mut |step| progress.step(step));
     progress.finish();
     let evaluation = evaluation?;
@@ -41,7 +42,7 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         SearchArg::Subset => Some(Grain::Layers),
         SearchArg::Blocks => Some(Grain::Blocks),
     };
-    let search = (search != SearchArg::Exhaustive && !needs_all).then(search::Options::default);
+    let search = (search != SearchArg::Exhaustive && !needs_all).then(search::SearchOptions::default);
     let device: DeviceName = args.device.parse()?;
     Ok(Request {
         search,
@@ -56,7 +57,10 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         gates: settings::gates(&args.gates)?,
         limits: settings::Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
         arithmetic: settings::arithmetic(args.precision, device)?,
-        sweep: sweep::Options { memory: args.memory.unwrap_or(settings::DEFAULT_MEMORY), device: device.open()? },
+        sweep: measure::ComputeOptions {
+            memory: args.memory.unwrap_or(settings::DEFAULT_MEMORY),
+            device: device.open()?,
+        },
         adapter: args.adapter,
         base: args.base,
         samples: args.samples,

@@ -6,13 +6,13 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::{print, print_json};
-use crate::adapter::keys::Part;
+use crate::adapter::names::Part;
 use crate::adapter::targets::module_types;
 use crate::adapter::{Adapter, config::AdapterConfig};
-use crate::base;
 use crate::cli::InspectArgs;
 use crate::error::Result;
-use crate::report::text::{bar, bytes, ranges};
+use crate::format::{bar, bytes, ranges};
+use crate::hub;
 
 #[derive(Serialize)]
 struct Inspection {
@@ -44,7 +44,7 @@ struct LayerInspection {
 }
 
 pub fn run(args: InspectArgs) -> Result<bool> {
-    let path = base::find(&args.adapter, None)?;
+    let path = hub::find(&args.adapter, None)?;
     let adapter = Adapter::open(&path, args.stack.as_deref())?;
     let inspection = inspect(&args.adapter, &adapter)?;
     if args.json {

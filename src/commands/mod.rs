@@ -6,7 +6,6 @@ mod cut;
 mod evaluate;
 mod inspect;
 mod page;
-mod progress;
 mod scan;
 mod shell;
 mod slim;
@@ -15,8 +14,8 @@ mod verify;
 use std::ffi::OsString;
 use std::io::{self, Write};
 
+use crate::cli::config_file;
 use crate::cli::{Cli, Command};
-use crate::config_file;
 use crate::error::Result;
 
 /// Runs a command. `Ok(false)` is an answer of "no", which has its own exit code.

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::tell;
-use crate::base;
 use crate::cli::EvaluateArgs;
 use crate::error::Result;
 use crate::files::{self, NewFile};
+use crate::hub;
 use crate::pipeline::Evaluation;
 use crate::report::html;
 
@@ -17,7 +17,7 @@ impl Page {
     /// Refuses a place that lies in an input or in the `output` of `slim`, is taken, or cannot be written.
     pub fn reserve(args: &EvaluateArgs, output: Option<&Path>, force: bool) -> Result<Self> {
         let Some(path) = &args.report else { return Ok(Self(None)) };
-        let adapter = base::find(&args.adapter, None)?;
+        let adapter = hub::find(&args.adapter, None)?;
         let mut inputs = vec![adapter.as_path(), args.samples.as_path()];
         inputs.extend(args.base.as_deref().map(Path::new).filter(|path| path.exists()));
         inputs.extend(args.tokenizer.as_deref());

@@ -5,18 +5,19 @@ use std::path::{Path, PathBuf};
 use super::page::Page;
 use super::{evaluate, print, print_json, say};
 use crate::adapter::Adapter;
-use crate::adapter::export::{Form, Format};
-use crate::adapter::steps::Step;
-use crate::base::{self, BasePath};
+use crate::audit::runtimes::Runtime;
+use crate::audit::runtimes::known::Known;
+use crate::audit::runtimes::wanted::Wanted;
+use crate::cli::settings;
 use crate::cli::{SearchArg, SlimArgs};
 use crate::error::{ChoiceError, Result};
+use crate::export::{Form, Format};
 use crate::files::{self, Staging};
+use crate::hub::{self, BasePath};
+use crate::pipeline;
 use crate::pipeline::{Evaluation, Request, Target};
 use crate::report::{Report, text};
-use crate::runtimes::Runtime;
-use crate::runtimes::known::Known;
-use crate::runtimes::wanted::Wanted;
-use crate::{pipeline, settings};
+use crate::rewrite::steps::Step;
 
 pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
@@ -55,7 +56,7 @@ pub struct Plan {
 impl Plan {
     pub fn new(args: SlimArgs) -> Result<Self> {
         args.runtime.format.check_folder_name(&args.output)?;
-        let adapter = base::find(&args.evaluate.adapter, None)?;
+        let adapter = hub::find(&args.evaluate.adapter, None)?;
         let mut inputs = vec![adapter.as_path(), args.evaluate.samples.as_path()];
         inputs.extend(args.evaluate.test.as_deref());
         inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));

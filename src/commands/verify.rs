@@ -3,12 +3,14 @@
 use serde::Serialize;
 
 use super::{print, print_json};
-use crate::adapter::steps::change;
-use crate::adapter::{Adapter, Allowed, compare, kept_layers};
+use crate::adapter::Adapter;
+use crate::audit::verify::{Allowed, compare, kept_layers};
 use crate::cli::VerifyArgs;
+use crate::cli::settings;
 use crate::error::Result;
+use crate::format;
 use crate::report::{DeltaChange, text};
-use crate::settings;
+use crate::rewrite::steps::change;
 
 /// What `--json` writes.
 #[derive(Serialize)]
@@ -62,7 +64,7 @@ fn describe(original: &Adapter, slimmed: &Adapter, differences: Vec<String>, all
 fn render(found: &Verification, allowed: Allowed) -> String {
     let zeros = match &found.zero_layers[..] {
         [] => String::new(),
-        zeros => format!(", zeros in {}", text::ranges(zeros)),
+        zeros => format!(", zeros in {}", format::ranges(zeros)),
     };
     let how = match (&found.change, allowed.tolerance) {
         (_, None) => "byte for byte as in the original".into(),
@@ -78,7 +80,7 @@ fn render(found: &Verification, allowed: Allowed) -> String {
         "verified: {} of {} tensors, layers {}{zeros}, {how}; the configuration names exactly their modules\n",
         found.tensors_after,
         found.tensors_before,
-        text::ranges(&found.kept_layers)
+        format::ranges(&found.kept_layers)
     )
 }
 

@@ -34,8 +34,8 @@ impl Error {
             Error::Adapter(AdapterError::NotAnAdapter { .. }) => {
                 "give the folder that PEFT's `save_pretrained` wrote".into()
             }
-            Error::Adapter(AdapterError::NotPeft { .. }) => {
-                format!("convert it to PEFT's format first; known are {}", crate::adapter::method::known())
+            Error::Adapter(AdapterError::NotPeft { known, .. }) => {
+                format!("convert it to PEFT's format first; known are {known}")
             }
             Error::Tensor(TensorError::Pickle { .. }) => {
                 "load it where you trust it and save it with PEFT's `save_pretrained`, which writes safetensors".into()

@@ -9,9 +9,6 @@ mod hint;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::adapter::export::Format;
-use crate::device::DeviceName;
-
 /// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -166,7 +163,7 @@ pub enum AdapterError {
     #[error("`{}` is not a PEFT adapter folder: it has no {missing}", path.display())]
     NotAnAdapter { path: PathBuf, missing: &'static str },
     #[error("`{}` is not an adapter of a known method of PEFT: {found}", path.display())]
-    NotPeft { path: PathBuf, found: String },
+    NotPeft { path: PathBuf, found: String, known: String },
     #[error("`{key}` in `{}` should be {expected}", path.display())]
     ConfigValue { path: PathBuf, key: &'static str, expected: &'static str },
     #[error("`{}` holds no LoRA tensors", path.display())]
@@ -198,7 +195,7 @@ pub enum AdapterError {
     #[error("`{}` uses {feature}, which plain LoRA with one rank and one alpha cannot express", path.display())]
     NotPortable { path: PathBuf, feature: String },
     #[error("`{}` uses {feature}, which the format {format} cannot hold", path.display())]
-    NotInFormat { path: PathBuf, feature: String, format: Format },
+    NotInFormat { path: PathBuf, feature: String, format: String },
     #[error("the rows of module `{module}` in `{}` are not those of the heads that `{}` has", path.display(), base.display())]
     Heads { path: PathBuf, module: String, base: PathBuf },
     #[error("`{}` uses {feature}, which zeros cannot fill up", path.display())]
@@ -293,11 +290,11 @@ pub enum SweepError {
     #[error("`{name}` is not the name of a device")]
     UnknownDevice { name: String },
     #[error("this lora-slim was built without support for the device `{device}`")]
-    DeviceNotBuilt { device: DeviceName, feature: &'static str },
+    DeviceNotBuilt { device: String, feature: &'static str },
     #[error("cannot open the device `{device}`: {reason}")]
-    DeviceUnavailable { device: DeviceName, reason: String },
+    DeviceUnavailable { device: String, reason: String },
     #[error("bf16 products are computed by processors only, not by the device `{device}`")]
-    Bf16OnDevice { device: DeviceName },
+    Bf16OnDevice { device: String },
     #[error("this processor has no bf16 unit that can be used")]
     NoBf16,
     #[error("the adapters of one sweep have different base models, or there are none")]

@@ -17,11 +17,13 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::error::{FileError, Result};
-use crate::tensors::refuse_lfs_pointer;
 pub use new_file::NewFile;
 pub use output::{check_apart, check_output, check_outputs_apart};
 pub use scratch::Scratch;
 pub use staging::Staging;
+
+/// The name of the report inside a slimmed adapter's folder.
+pub const REPORT_NAME: &str = "slim_report.json";
 
 /// The largest configuration that is read. Those of models have some kilobytes, lists of shards some megabytes.
 pub const LARGEST_JSON: u64 = 64 << 20;
@@ -72,4 +74,12 @@ pub fn hex(bytes: &[u8]) -> String {
 /// Makes the names in a folder durable. Folders cannot be synced on every system, so only Unix tries.
 fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// Refuses a Git LFS pointer by name: it is the commonest "broken" weight file or config.
+pub(crate) fn refuse_lfs_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
+    if bytes.starts_with(b"version https://git-lfs.github.com/") {
+        return Err(FileError::LfsPointer { path: path.into() }.into());
+    }
+    Ok(())
 }

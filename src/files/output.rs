@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::claim::Claim;
 use super::scratch;
 use crate::error::{FileError, Result};
-use crate::report::REPORT_NAME;
+use crate::files::REPORT_NAME;
 
 /// Whether `output` may be written: it is no input, lies in none, holds none, and is not there yet (or, with `force`,
 /// is an adapter folder or an empty one). Called before any work, so that a long run cannot fail at its end. What a killed run

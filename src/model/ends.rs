@@ -10,12 +10,12 @@ use candle_core::Tensor;
 use super::Model;
 use super::linear::{Linear, Norm};
 use super::weights::Outside;
-use crate::adapter::keys::{Part, is_of_tower};
+use crate::adapter::names::{Part, is_of_tower};
 use crate::adapter::{Adapter, Delta};
 use crate::error::{AdapterError, Result};
 
 /// The ends of a model with an adapter on.
-pub struct Ends<'a> {
+pub struct AdaptedModel<'a> {
     model: &'a Model,
     adapter: &'a Adapter,
     embedding: End<'a>,
@@ -40,7 +40,7 @@ struct End<'a> {
     tokens: Option<(Vec<usize>, Tensor)>,
 }
 
-impl<'a> Ends<'a> {
+impl<'a> AdaptedModel<'a> {
     /// Reads what an adapter has outside the layers. Anything there that the model does not have is an error, but for
     /// the towers of multimodal models, which text does not go through.
     pub fn load(model: &'a Model, adapter: &'a Adapter) -> Result<Self> {

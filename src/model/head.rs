@@ -10,7 +10,7 @@ use std::ops::Range;
 use candle_core::{Result as TensorResult, Tensor};
 use rayon::prelude::*;
 
-use super::ends::Ends;
+use super::ends::AdaptedModel;
 use super::layer::{scaled, softcapped};
 use super::linear::Linear;
 use super::pass::Pass;
@@ -34,7 +34,7 @@ pub struct Outcome {
     pub right: bool,
 }
 
-impl Ends<'_> {
+impl AdaptedModel<'_> {
     /// The hidden states before the first layer: (tokens of the batch, hidden).
     pub fn first_hidden(&self, batch: &Batch) -> Result<Tensor> {
         let model = self.model();
@@ -129,7 +129,7 @@ impl Ends<'_> {
 pub struct KeptHead(BTreeMap<usize, Linear>);
 
 impl KeptHead {
-    fn read(&mut self, ends: &Ends, words: Range<usize>) -> Result<Linear> {
+    fn read(&mut self, ends: &AdaptedModel, words: Range<usize>) -> Result<Linear> {
         if let Some(head) = self.0.get(&words.start) {
             return Ok(head.clone());
         }

@@ -6,6 +6,7 @@
 mod attention;
 mod cache;
 pub mod config;
+pub mod device;
 mod ends;
 mod experts;
 pub mod family;
@@ -23,16 +24,16 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 
 use crate::adapter::Adapter;
-use crate::adapter::keys::Part;
-use crate::base::BasePath;
+use crate::adapter::names::Part;
 use crate::error::{BaseError, Result};
 use crate::files;
+use crate::hub::BasePath;
 use crate::kernel::Arithmetic;
 use crate::samples::batch::Batch;
 use crate::tensors::{GgufMetadata, TensorStore};
 pub use cache::Cache;
 pub use config::ModelConfig;
-pub use ends::Ends;
+pub use ends::AdaptedModel;
 pub use experts::{Expert, Routed};
 pub use family::Family;
 use family::Role;

@@ -9,14 +9,14 @@ use crate::choice::compare::{gain_kept, mean};
 use crate::choice::controls::{Kept, controls};
 use crate::choice::scale::Scaled;
 use crate::error::Result;
-use crate::model::Ends;
+use crate::measure::{self, Curve, OnProgress, Point, Profile, Scores};
+use crate::model::AdaptedModel;
 use crate::report::alternatives::{Alternative, Measured};
 use crate::samples::Sample;
-use crate::sweep::{self, Curve, Point, Profile, Scores, Watch};
 
 /// What everything is measured with.
 pub struct Given<'a> {
-    pub ends: &'a Ends<'a>,
+    pub ends: &'a AdaptedModel<'a>,
     pub samples: &'a [Sample],
     pub curve: &'a Curve,
     pub request: &'a Request,
@@ -45,7 +45,7 @@ impl Row {
 
 /// What is written, first, and what could have been: what full strength asks for and the whole adapter, both with and
 /// without a scale, the boundary that parts were taken out below, and with `--controls` other layers.
-pub fn find(given: &Given, boundary: usize, found: &Found, watch: Watch) -> Result<Vec<Row>> {
+pub fn find(given: &Given, boundary: usize, found: &Found, on_progress: OnProgress) -> Result<Vec<Row>> {
     let mut rows = vec![found.written.clone()];
     let (full, below, whole) = (&found.full, given.below(boundary), given.whole());
     let is_boundary = found.report.is_none() && full.selection == below.selection;
@@ -57,7 +57,7 @@ pub fn find(given: &Given, boundary: usize, found: &Found, watch: Watch) -> Resu
     }
     rows.extend([full.clone(), below, whole]);
     if given.request.controls {
-        rows.extend(given.controls(&found.written, watch)?);
+        rows.extend(given.controls(&found.written, on_progress)?);
     }
     // What came out the same stands once.
     let mut once: Vec<Row> = Vec::new();
@@ -92,8 +92,8 @@ impl Given<'_> {
         Row { kept, selection, scale: 1.0, scores: point.map(Point::scores).unwrap_or_default() }
     }
 
-    pub fn evaluate(&self, profiles: Vec<Profile>, watch: Watch) -> Result<Vec<Scores>> {
-        sweep::profiles(self.ends, self.samples, profiles, &self.request.sweep, watch)
+    pub fn evaluate(&self, profiles: Vec<Profile>, on_progress: OnProgress) -> Result<Vec<Scores>> {
+        measure::profiles(self.ends, self.samples, profiles, &self.request.sweep, on_progress)
     }
 
     /// The mean loss, and the share of the whole adapter's gain that it keeps.
@@ -105,12 +105,12 @@ impl Given<'_> {
     }
 
     /// As many layers as are written, at the same scale.
-    fn controls(&self, written: &Row, watch: Watch) -> Result<Vec<Row>> {
+    fn controls(&self, written: &Row, on_progress: OnProgress) -> Result<Vec<Row>> {
         let (all, kept) = (self.adapter().layers(), written.selection.layers());
         if kept == all {
             return Ok(Vec::new());
         }
-        let effects = sweep::effects(self.ends, self.samples, &self.request.sweep, &mut *watch)?;
+        let effects = measure::effects(self.ends, self.samples, &self.request.sweep, &mut *on_progress)?;
         let chosen = controls(&all, kept.len(), &self.adapter().layer_norms()?, &effects);
         let row = |(kept, layers)| Row {
             kept,
@@ -119,7 +119,7 @@ impl Given<'_> {
             scores: Scores::default(),
         };
         let mut rows: Vec<Row> = chosen.into_iter().map(row).collect();
-        let scores = self.evaluate(rows.iter().map(Row::profile).collect(), watch)?;
+        let scores = self.evaluate(rows.iter().map(Row::profile).collect(), on_progress)?;
         rows.iter_mut().zip(scores).for_each(|(row, scores)| row.scores = scores);
         Ok(rows)
     }

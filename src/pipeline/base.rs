@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Request;
-use crate::base::BasePath;
 use crate::error::Result;
+use crate::hub::BasePath;
 use crate::model::Model;
 use crate::samples::TextModel;
 use crate::tensors::GgufMetadata;

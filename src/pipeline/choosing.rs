@@ -5,11 +5,11 @@ use crate::choice::probability;
 use crate::choice::stability::{Share, stability};
 use crate::choice::{self, Choice, Rule};
 use crate::error::Result;
-use crate::model::Ends;
+use crate::measure::lens::{self, Lens};
+use crate::measure::{self, Curve, OnProgress};
+use crate::model::AdaptedModel;
 use crate::samples::Sample;
 use crate::search::{self, Dropped};
-use crate::sweep::lens::{self, Lens};
-use crate::sweep::{self, Curve, Watch};
 
 /// A choice, and what was measured for it.
 pub struct Chosen {
@@ -24,11 +24,11 @@ pub struct Chosen {
 /// Measures and chooses for each adapter of one base model, among the boundaries that `allowed` admits for the adapter of that
 /// place.
 pub fn choose(
-    ends: &[&Ends],
+    ends: &[&AdaptedModel],
     samples: &[Sample],
     request: &Request,
     allowed: impl Fn(usize, usize) -> bool,
-    watch: Watch,
+    on_progress: OnProgress,
 ) -> Result<Vec<Chosen>> {
     let allowed = |place: usize| {
         let allowed = &allowed;
@@ -36,30 +36,32 @@ pub fn choose(
     };
     if request.choice.rule == Rule::Curve || request.probability {
         let each = ends.iter().enumerate();
-        return each.map(|(place, ends)| choose_seen(ends, samples, request, allowed(place), &mut *watch)).collect();
+        return each
+            .map(|(place, ends)| choose_seen(ends, samples, request, allowed(place), &mut *on_progress))
+            .collect();
     }
-    let curves = curves(ends, samples, request, &request.choice, watch)?.into_iter().enumerate();
+    let curves = curves(ends, samples, request, &request.choice, on_progress)?.into_iter().enumerate();
     Ok(curves.map(|(place, measured)| choose_measured(measured, None, request, allowed(place))).collect())
 }
 
 /// By what is seen through the lens, or with that beside.
 fn choose_seen(
-    ends: &Ends,
+    ends: &AdaptedModel,
     samples: &[Sample],
     request: &Request,
     allowed: impl Fn(usize) -> bool,
-    watch: Watch,
+    on_progress: OnProgress,
 ) -> Result<Chosen> {
-    let lens = lens::look(ends, samples, &request.sweep, &mut *watch)?;
+    let lens = lens::look(ends, samples, &request.sweep, &mut *on_progress)?;
     if request.choice.rule != Rule::Curve {
-        let measured = curves(&[ends], samples, request, &request.choice, watch)?.remove(0);
+        let measured = curves(&[ends], samples, request, &request.choice, on_progress)?.remove(0);
         return Ok(choose_measured(measured, Some(lens), request, allowed));
     }
     // The boundary is known before any loss is measured; the losses tell what it is worth.
-    let candidates = sweep::candidates(ends.adapter());
+    let candidates = measure::candidates(ends.adapter());
     let reading = probability::read(&lens, &candidates, &allowed);
-    let options = choice::Options { boundary: Some(reading.boundary), ..request.choice.clone() };
-    let (curve, dropped) = curves(&[ends], samples, request, &options, watch)?.remove(0);
+    let options = choice::ChoiceOptions { boundary: Some(reading.boundary), ..request.choice.clone() };
+    let (curve, dropped) = curves(&[ends], samples, request, &options, on_progress)?.remove(0);
     let choice = Choice { reason: reading.reason, ..choice::choose(&curve, &options, &allowed) };
     let stability = probability::stability(&lens, &candidates, &allowed);
     Ok(Chosen { curve, dropped, lens: Some(lens), choice, stability })
@@ -83,16 +85,16 @@ fn choose_measured(
 type Measured = (Curve, Vec<Dropped>);
 
 fn curves(
-    ends: &[&Ends],
+    ends: &[&AdaptedModel],
     samples: &[Sample],
     request: &Request,
-    choice: &choice::Options,
-    watch: Watch,
+    choice: &choice::ChoiceOptions,
+    on_progress: OnProgress,
 ) -> Result<Vec<Measured>> {
     match request.search {
-        Some(options) => search::run(ends, samples, choice, options, &request.sweep, watch),
+        Some(options) => search::run(ends, samples, choice, options, &request.sweep, on_progress),
         None => {
-            let curves = sweep::sweep(ends, samples, &request.sweep, watch)?;
+            let curves = measure::sweep(ends, samples, &request.sweep, on_progress)?;
             Ok(curves.into_iter().map(|curve| (curve, Vec::new())).collect())
         }
     }

@@ -4,18 +4,19 @@ use std::path::Path;
 
 use super::Request;
 use super::prepare::Prepared;
-use crate::adapter::{Adapter, Cut, config};
+use crate::adapter::{Adapter, config};
 use crate::choice;
 use crate::error::{FileError, Result};
 use crate::files;
+use crate::measure::lens::{Lens, View};
+use crate::measure::{Curve, Profile, Scores};
 use crate::model::Model;
 use crate::report::{
     AdapterInput, BaseInput, ChangedSample, CurvePoint, DroppedPoint, InputFile, LayerShare, Likelihood, Output,
     ProbabilityPoint, changed,
 };
+use crate::rewrite::Cut;
 use crate::search::Dropped;
-use crate::sweep::lens::{Lens, View};
-use crate::sweep::{Curve, Profile, Scores};
 
 fn input_file(path: &Path, hash: bool) -> Result<InputFile> {
     Ok(InputFile {
@@ -48,7 +49,7 @@ pub fn base(request: &Request, adapter: &Adapter, model: &Model) -> Result<BaseI
     })
 }
 
-pub fn curve(curve: &Curve, adapter: &Adapter, options: &choice::Options) -> Vec<CurvePoint> {
+pub fn curve(curve: &Curve, adapter: &Adapter, options: &choice::ChoiceOptions) -> Vec<CurvePoint> {
     choice::verdicts(curve, options)
         .into_iter()
         .zip(&curve.points)

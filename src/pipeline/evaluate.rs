@@ -12,13 +12,14 @@ use super::{
     Base, Request, alternatives, check_boundary, choosing, describe, find_base, held_out, limit_too_small, metrics,
     prepare, scale, steps, subset, warn_of_towers, within, written,
 };
-use crate::adapter::{Adapter, Cut};
-use crate::base::{self, BasePath};
+use crate::adapter::Adapter;
 use crate::choice::Choice;
 use crate::error::{Error, Kind, Result};
-use crate::model::Ends;
-use crate::report::{ChoiceOptions, Report, WorkDone};
-use crate::sweep::{self, Curve, Watch};
+use crate::hub::{self, BasePath};
+use crate::measure::{self, Curve, OnProgress};
+use crate::model::AdaptedModel;
+use crate::report::{Report, ReportedOptions, WorkDone};
+use crate::rewrite::Cut;
 
 /// The streams that adapters send through a base model side by side, at most: enough for its weights to cost nothing against
 /// what is done with them, few enough for passes of many tokens.
@@ -47,12 +48,12 @@ impl Evaluation {
 }
 
 /// Reads everything, runs the sweep and chooses.
-pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
+pub fn evaluate(request: &Request, on_progress: OnProgress) -> Result<Evaluation> {
     let adapter = open_adapter(request)?;
     let base = Base::open(find_base(request.base.as_deref(), &adapter)?, request)?;
     let subject = Subject::new(0, request, &adapter, &base)?;
     let tasks = subject.tasks()?;
-    subject.evaluate(tasks.as_ref(), watch)
+    subject.evaluate(tasks.as_ref(), on_progress)
 }
 
 /// Evaluates adapters of `base`, and gives each to `done`, with its place among the requests, as soon as it is evaluated. All
@@ -61,7 +62,7 @@ pub fn evaluate(request: &Request, watch: Watch) -> Result<Evaluation> {
 pub fn evaluate_together(
     base: &Base,
     requests: &[&Request],
-    watch: Watch,
+    on_progress: OnProgress,
     done: &mut dyn FnMut(usize, Result<Evaluation>) -> Result<()>,
 ) -> Result<()> {
     let adapters = open_all(requests, &mut |place, error| done(place, Err(error)))?;
@@ -74,7 +75,7 @@ pub fn evaluate_together(
         }
     }
     for group in groups(&ready) {
-        let chosen = match choose(&group, &mut *watch) {
+        let chosen = match choose(&group, &mut *on_progress) {
             Ok(chosen) => chosen.into_iter().map(Some).collect(),
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
             // One of them is to blame, and alone each tells for itself.
@@ -82,8 +83,8 @@ pub fn evaluate_together(
         };
         for (&&(subject, ref tasks), chosen) in group.iter().zip(chosen) {
             let evaluation = match chosen {
-                Some(chosen) => subject.conclude(tasks.as_ref(), chosen, &mut *watch),
-                None => subject.evaluate(tasks.as_ref(), &mut *watch),
+                Some(chosen) => subject.conclude(tasks.as_ref(), chosen, &mut *on_progress),
+                None => subject.evaluate(tasks.as_ref(), &mut *on_progress),
             };
             match evaluation {
                 Err(error) if error.kind() == Kind::Interrupted => return Err(error),
@@ -113,7 +114,7 @@ pub(super) fn open_all<'a>(requests: &[&'a Request], failed: Failed) -> Result<V
 }
 
 fn open_adapter(request: &Request) -> Result<Arc<Adapter>> {
-    let adapter = Adapter::open(&base::find(&request.adapter, None)?, None)?;
+    let adapter = Adapter::open(&hub::find(&request.adapter, None)?, None)?;
     adapter.check_can_be_evaluated()?;
     request.steps.iter().try_for_each(|step| step.check(&adapter))?;
     warn_of_towers(&adapter);
@@ -125,7 +126,7 @@ type Ready<'a, 'b> = (&'b Subject<'a>, Option<Tasks<'b>>);
 
 /// Those whose samples are the same tokens, as far as they may share a sweep.
 fn groups<'a, 'b, 'c>(ready: &'c [Ready<'a, 'b>]) -> Vec<Vec<&'c Ready<'a, 'b>>> {
-    let streams = |(subject, _): &Ready| sweep::candidates(&subject.adapter).len();
+    let streams = |(subject, _): &Ready| measure::candidates(&subject.adapter).len();
     let mut groups: Vec<Vec<&Ready>> = Vec::new();
     for one in ready {
         let fits = |group: &&mut Vec<&Ready>| {
@@ -140,11 +141,11 @@ fn groups<'a, 'b, 'c>(ready: &'c [Ready<'a, 'b>]) -> Vec<Vec<&'c Ready<'a, 'b>>>
     groups
 }
 
-fn choose(group: &[&Ready], watch: Watch) -> Result<Vec<Chosen>> {
+fn choose(group: &[&Ready], on_progress: OnProgress) -> Result<Vec<Chosen>> {
     let subject = group[0].0;
-    let ends: Vec<&Ends> = group.iter().map(|(subject, _)| &subject.ends).collect();
+    let ends: Vec<&AdaptedModel> = group.iter().map(|(subject, _)| &subject.ends).collect();
     let allowed = |place: usize, boundary: usize| group[place].0.allows(boundary);
-    choosing::choose(&ends, &subject.inputs.choosing.samples, subject.request, allowed, watch)
+    choosing::choose(&ends, &subject.inputs.choosing.samples, subject.request, allowed, on_progress)
 }
 
 /// An adapter and its samples, found to fit the base model.
@@ -153,7 +154,7 @@ pub(super) struct Subject<'a> {
     request: &'a Request,
     adapter: Arc<Adapter>,
     base: &'a Base,
-    pub ends: Ends<'a>,
+    pub ends: AdaptedModel<'a>,
     pub inputs: Inputs,
     /// The boundaries that the limits admit are those below this one; found once, because the rules ask a thousand times.
     limit: usize,
@@ -175,9 +176,9 @@ impl<'a> Subject<'a> {
     fn new(place: usize, request: &'a Request, adapter: &'a Arc<Adapter>, base: &'a Base) -> Result<Self> {
         base.model.check_fits(adapter)?;
         check_boundary(request, &base.model)?;
-        let ends = Ends::load(&base.model, adapter)?;
+        let ends = AdaptedModel::load(&base.model, adapter)?;
         let inputs = prepare::prepare(request, &ends, base)?;
-        let candidates = sweep::candidates(adapter);
+        let candidates = measure::candidates(adapter);
         let limit = candidates.iter().copied().find(|&boundary| !within(&request.limits, adapter, boundary));
         let limit = limit.unwrap_or(usize::MAX);
         if !candidates.iter().any(|&boundary| boundary > 0 && boundary < limit) {
@@ -194,37 +195,37 @@ impl<'a> Subject<'a> {
         boundary < self.limit
     }
 
-    fn evaluate(&self, tasks: Option<&Tasks>, watch: Watch) -> Result<Evaluation> {
+    fn evaluate(&self, tasks: Option<&Tasks>, on_progress: OnProgress) -> Result<Evaluation> {
         let samples = &self.inputs.choosing.samples;
         let allowed = |_, boundary| self.allows(boundary);
-        let chosen = choosing::choose(&[&self.ends], samples, self.request, allowed, &mut *watch)?.remove(0);
-        self.conclude(tasks, chosen, watch)
+        let chosen = choosing::choose(&[&self.ends], samples, self.request, allowed, &mut *on_progress)?.remove(0);
+        self.conclude(tasks, chosen, on_progress)
     }
 
     /// From the choice to all that there is to report.
-    fn conclude(&self, tasks: Option<&Tasks>, chosen: Chosen, watch: Watch) -> Result<Evaluation> {
+    fn conclude(&self, tasks: Option<&Tasks>, chosen: Chosen, on_progress: OnProgress) -> Result<Evaluation> {
         let (request, ends, model, adapter) = (self.request, &self.ends, &self.base.model, &self.adapter);
         let (choosing, held_out) = (&self.inputs.choosing, &self.inputs.held_out);
         let samples = &choosing.samples;
         let Chosen { curve, dropped, lens, choice, stability } = chosen;
         let given = Given { ends, samples, curve: &curve, request };
         let (full, subset) = match request.subset {
-            Some(grain) => subset::find(&given, &choice, grain, &mut *watch)?,
+            Some(grain) => subset::find(&given, &choice, grain, &mut *on_progress)?,
             None => (given.below(choice.boundary), None),
         };
-        let found = scale::find(&given, choice.clone(), full, |boundary| self.allows(boundary), &mut *watch)?;
-        let alternatives = alternatives::find(&given, choice.boundary, &found, &mut *watch)?;
+        let found = scale::find(&given, choice.clone(), full, |boundary| self.allows(boundary), &mut *on_progress)?;
+        let alternatives = alternatives::find(&given, choice.boundary, &found, &mut *on_progress)?;
         let (choice, row) = (found.choice, &found.written);
         let written = Written::new(row, model);
         let checked = match held_out {
             Some(held_out) => {
                 let profiles = alternatives.iter().map(|row| row.profile()).collect();
-                Some(held_out::check(held_out, (choice.boundary, profiles), ends, request, &mut *watch)?)
+                Some(held_out::check(held_out, (choice.boundary, profiles), ends, request, &mut *on_progress)?)
             }
             None => None,
         };
         let metrics = match tasks {
-            Some(tasks) => Some(metrics::measure(tasks, &given, &choice, row, &mut *watch)?),
+            Some(tasks) => Some(metrics::measure(tasks, &given, &choice, row, &mut *on_progress)?),
             None => None,
         };
         let on_held_out = checked.as_ref().map(|checked| (&checked.answers[..], &checked.scores[..]));
@@ -237,11 +238,11 @@ impl<'a> Subject<'a> {
             whole: &whole_scores,
         }];
         sets.extend(held_out.iter().zip(&checked).map(|(held_out, checked)| checked.as_samples(held_out)));
-        let made = written::make(adapter, &written, model, &sets, request, watch)?;
+        let made = written::make(adapter, &written, model, &sets, request, on_progress)?;
         let report = Report {
             base: Some(describe::base(request, adapter, model)?),
             samples: Some(choosing.description.clone()),
-            options: Some(ChoiceOptions {
+            options: Some(ReportedOptions {
                 rule: request.choice.rule,
                 margin: request.choice.margin,
                 confidence: request.choice.confidence,
@@ -255,7 +256,7 @@ impl<'a> Subject<'a> {
             work: Some(WorkDone {
                 passes: curve.work.passes + lens.as_ref().map_or(0, |lens| lens.work.passes),
                 layer_tokens: curve.work.layer_tokens + lens.as_ref().map_or(0, |lens| lens.work.layer_tokens),
-                exhaustive_layer_tokens: sweep::exhaustive_work(&[ends], samples, &request.sweep)?.layer_tokens,
+                exhaustive_layer_tokens: measure::exhaustive_work(&[ends], samples, &request.sweep)?.layer_tokens,
                 error_probability: request
                     .search
                     .filter(|_| !choice.rule.needs_no_losses())

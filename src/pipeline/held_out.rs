@@ -4,12 +4,12 @@ use super::Request;
 use super::prepare::Prepared;
 use super::steps::Samples;
 use crate::choice::held_out::{Judged, judge};
+use crate::cli::settings::HeldOutFrom;
 use crate::error::Result;
-use crate::model::Ends;
+use crate::measure::{self, OnProgress, Profile, Scores};
+use crate::model::AdaptedModel;
 use crate::report::HeldOut;
 use crate::samples::Sample;
-use crate::settings::HeldOutFrom;
-use crate::sweep::{self, Profile, Scores, Watch};
 
 /// What held-out samples say.
 pub struct Checked {
@@ -35,15 +35,15 @@ impl Checked {
 pub fn check(
     held_out: &Prepared,
     (boundary, profiles): (usize, Vec<Profile>),
-    ends: &Ends,
+    ends: &AdaptedModel,
     request: &Request,
-    watch: Watch,
+    on_progress: OnProgress,
 ) -> Result<Checked> {
     let samples = &held_out.samples;
     let layers = ends.model().config.layers;
-    let whole = sweep::candidates(ends.adapter()).last().copied().unwrap_or(0);
+    let whole = measure::candidates(ends.adapter()).last().copied().unwrap_or(0);
     let all = profiles.into_iter().chain([0, whole].map(|boundary| Profile::below(boundary, layers))).collect();
-    let mut scores = sweep::profiles(ends, samples, all, &request.sweep, watch)?;
+    let mut scores = measure::profiles(ends, samples, all, &request.sweep, on_progress)?;
     let whole_scores = scores.pop().unwrap_or_default();
     let base = scores.pop().unwrap_or_default();
     let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();

@@ -7,15 +7,16 @@ use super::alternatives::{Given, Row};
 use super::prepare::{Inputs, Prepared};
 use crate::choice::Choice;
 use crate::choice::controls::Kept;
+use crate::cli::settings::Scoring;
 use crate::error::{MetricError, Result};
-use crate::generate::{self, Generated, Prompt};
+use crate::format;
+use crate::measure::generate::{self, Generated};
+use crate::measure::{self, Curve, OnProgress, Profile};
 use crate::metrics::{Difference, Metric, summed};
-use crate::model::Ends;
-use crate::report::alternatives::scale_text;
+use crate::model::AdaptedModel;
 use crate::report::metrics::{BoundaryAnswer, BoundaryScores, ChangedAnswer, MetricScore, SampleSet, TaskMetrics};
+use crate::samples::Prompt;
 use crate::samples::{Task, TextModel, excerpt};
-use crate::settings::Scoring;
-use crate::sweep::{self, Curve, Profile, Watch};
 
 /// How many boundaries with the lowest losses are scored besides.
 const BEST: usize = 2;
@@ -33,7 +34,7 @@ pub struct Tasks<'a> {
 }
 
 /// The tasks of the held-out samples, else of those that choose; nothing where no metric is asked for.
-pub fn tasks<'a>(inputs: &'a Inputs, ends: &Ends, request: &'a Request) -> Result<Option<Tasks<'a>>> {
+pub fn tasks<'a>(inputs: &'a Inputs, ends: &AdaptedModel, request: &'a Request) -> Result<Option<Tasks<'a>>> {
     let Some(scoring) = &request.scoring else { return Ok(None) };
     let (on, prepared) = match &inputs.held_out {
         Some(held_out) => (SampleSet::HeldOut, held_out),
@@ -68,17 +69,23 @@ struct Answers {
 }
 
 /// Has the samples answered at the boundaries that matter and by what is written, and scores the answers.
-pub fn measure(tasks: &Tasks, given: &Given, choice: &Choice, written: &Row, watch: Watch) -> Result<TaskMetrics> {
+pub fn measure(
+    tasks: &Tasks,
+    given: &Given,
+    choice: &Choice,
+    written: &Row,
+    on_progress: OnProgress,
+) -> Result<TaskMetrics> {
     let request = given.request;
     let candidates = candidates(given, choice.boundary, written);
     let prompts: Vec<Prompt> = tasks.tasks.iter().map(|task| task.prompt.clone()).collect();
-    let options = generate::Options {
+    let options = generate::GenerateOptions {
         memory: request.sweep.memory,
         device: request.sweep.device.clone(),
         max_new_tokens: tasks.scoring.max_new_tokens,
     };
     let profiles: Vec<Profile> = candidates.iter().map(|candidate| candidate.profile.clone()).collect();
-    let generated = generate::generate(given.ends, &prompts, &profiles, &options, watch)?;
+    let generated = generate::generate(given.ends, &prompts, &profiles, &options, on_progress)?;
     let answers = candidates.iter().zip(generated).map(|(candidate, generated)| tasks.answers(candidate, &generated));
     let answers = answers.collect::<Result<Vec<_>>>()?;
     let (base, whole) = (&answers[0], &answers[answers.len() - 1]);
@@ -98,7 +105,7 @@ pub fn measure(tasks: &Tasks, given: &Given, choice: &Choice, written: &Row, wat
 
 /// The base model first, the whole adapter last, and between them what is written and what is worth a comparison.
 fn candidates(given: &Given, chosen: usize, written: &Row) -> Vec<Candidate> {
-    let whole = sweep::candidates(given.ends.adapter()).last().copied().unwrap_or(0);
+    let whole = measure::candidates(given.ends.adapter()).last().copied().unwrap_or(0);
     let is_boundary = written.scale == 1.0 && written.selection == given.below(chosen).selection;
     let boundaries = boundaries(given.curve, chosen, whole);
     let wanted = boundaries.into_iter().filter(|&boundary| is_boundary || boundary != chosen || boundary == whole);
@@ -112,7 +119,7 @@ fn candidates(given: &Given, chosen: usize, written: &Row) -> Vec<Candidate> {
         .collect();
     if !is_boundary {
         let layers = if written.kept == Kept::Subset { "subset".to_string() } else { chosen.to_string() };
-        let scale = if written.scale == 1.0 { String::new() } else { format!(" × {}", scale_text(written.scale)) };
+        let scale = if written.scale == 1.0 { String::new() } else { format!(" × {}", format::scale(written.scale)) };
         let own =
             Candidate { boundary: chosen, written: true, name: Some(layers + &scale), profile: written.profile() };
         candidates.insert(candidates.len() - 1, own);
@@ -199,7 +206,7 @@ impl Tasks<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::Point;
+    use crate::measure::Point;
 
     #[test]
     fn the_next_best_are_scored_beside_the_choice_and_the_ends() {

@@ -17,17 +17,17 @@ mod written;
 use std::path::PathBuf;
 
 use crate::adapter::Adapter;
-use crate::adapter::keys::is_of_tower;
-use crate::adapter::steps::Step;
-use crate::base::BasePath;
+use crate::adapter::names::is_of_tower;
 use crate::choice;
+use crate::cli::settings::{self, Grain, HeldOutFrom, Scaling};
 use crate::error::{BaseError, ChoiceError, Result};
+use crate::hub::BasePath;
 use crate::kernel::Arithmetic;
+use crate::measure;
 use crate::model::Model;
+use crate::rewrite::steps::Step;
 use crate::samples::ReadOptions;
 use crate::search;
-use crate::settings::{self, Grain, HeldOutFrom, Scaling};
-use crate::sweep;
 pub use base::Base;
 pub use evaluate::{Evaluation, evaluate, evaluate_together};
 pub use price::{Price, price};
@@ -50,7 +50,7 @@ pub struct Request {
     pub truncate: bool,
     /// Whether the report may hold words of the samples.
     pub texts: bool,
-    pub choice: choice::Options,
+    pub choice: choice::ChoiceOptions,
     /// What is kept may be scaled, too.
     pub scaling: Option<Scaling>,
     /// Whether parts below the boundary may go, too.
@@ -60,7 +60,7 @@ pub struct Request {
     /// Whether the probability curve is wanted even if it does not choose.
     pub probability: bool,
     /// Adaptive with these options, or exhaustive.
-    pub search: Option<search::Options>,
+    pub search: Option<search::SearchOptions>,
     /// How generated answers are scored, if at all.
     pub scoring: Option<settings::Scoring>,
     pub limits: settings::Limits,
@@ -68,7 +68,7 @@ pub struct Request {
     /// What is done with the cut adapter.
     pub steps: Vec<Step>,
     pub arithmetic: Arithmetic,
-    pub sweep: sweep::Options,
+    pub sweep: measure::ComputeOptions,
 }
 
 /// The base model that the user names, else the one that the adapter names.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::Request;
 use super::base::Base;
 use crate::adapter::Adapter;
+use crate::cli::settings::HeldOutFrom;
 use crate::error::{ChoiceError, FileError, Result};
 use crate::files;
-use crate::model::Ends;
+use crate::model::AdaptedModel;
 use crate::report::SamplesInput;
 use crate::samples::excerpt::Excerpt;
 use crate::samples::{self, Content, Limits, Raw, Sample, TextModel};
-use crate::settings::HeldOutFrom;
 
 /// Which samples are held out is drawn by this seed: the same command holds out the same ones.
 const SEED: u64 = 0;
@@ -35,7 +35,7 @@ pub struct Inputs {
 }
 
 /// Reads and encodes the samples that choose, and those that are held out.
-pub fn prepare(request: &Request, ends: &Ends, base: &Base) -> Result<Inputs> {
+pub fn prepare(request: &Request, ends: &AdaptedModel, base: &Base) -> Result<Inputs> {
     let mut raws = samples::read::read(&request.samples, &request.read)?;
     raws.truncate(request.max_samples.unwrap_or(usize::MAX));
     let held_out = match &request.held_out {
@@ -81,7 +81,7 @@ fn hold_out(raws: &mut Vec<Raw>, share: f64) -> Result<Vec<Raw>> {
 /// The tokenizer and chat template, if any of the samples is text.
 fn find_text<'a>(
     request: &Request,
-    ends: &Ends,
+    ends: &AdaptedModel,
     base: &Base,
     mut raws: impl Iterator<Item = &'a Raw> + Clone,
 ) -> Result<Option<Arc<TextModel>>> {
@@ -112,7 +112,13 @@ fn find_text_model(request: &Request, adapter: &Adapter, base: &Base) -> Result<
     }
 }
 
-fn encode(request: &Request, ends: &Ends, text: Option<&TextModel>, raws: Vec<Raw>, path: &Path) -> Result<Prepared> {
+fn encode(
+    request: &Request,
+    ends: &AdaptedModel,
+    text: Option<&TextModel>,
+    raws: Vec<Raw>,
+    path: &Path,
+) -> Result<Prepared> {
     let model = ends.model();
     let excerpts = raws.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.texts)).collect();
     let mut samples = samples::encode::encode(raws, text, request.chat, path, &model.path)?;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::evaluate::{Failed, MOST_STREAMS, Subject, open_all};
 use super::{Base, Request};
 use crate::error::Result;
-use crate::model::Ends;
+use crate::measure::{self, OnProgress, Sweep, Work};
+use crate::model::AdaptedModel;
 use crate::samples::Sample;
-use crate::sweep::{self, Sweep, Watch, Work};
 
 /// Tokens that are enough for the weights of a layer to cost little against using them.
 const CALIBRATION_TOKENS: usize = 512;
@@ -24,30 +24,35 @@ pub struct Price {
 
 /// Prices the evaluation of adapters with the same samples on `base`. The time is measured on a few of the samples. What is wrong
 /// with an adapter is given to `failed`, with its place among the requests.
-pub fn price(base: &Base, requests: &[&Request], watch: Watch, failed: Failed) -> Result<Price> {
+pub fn price(base: &Base, requests: &[&Request], on_progress: OnProgress, failed: Failed) -> Result<Price> {
     let adapters = open_all(requests, failed)?;
     let subjects = Subject::all(&adapters, base, failed)?;
     let Some((first, &request)) = subjects.first().zip(requests.first()) else { return Ok(Price::default()) };
-    let ends: Vec<&Ends> = subjects.iter().map(|subject| &subject.ends).collect();
+    let ends: Vec<&AdaptedModel> = subjects.iter().map(|subject| &subject.ends).collect();
     let samples = &first.inputs.choosing.samples;
     let mut work = Work::default();
-    for ends in ends.chunks((MOST_STREAMS / sweep::candidates(first.ends.adapter()).len()).max(1)) {
+    for ends in ends.chunks((MOST_STREAMS / measure::candidates(first.ends.adapter()).len()).max(1)) {
         // What does not fit into memory together goes through alone.
-        let together = sweep::exhaustive_work(ends, samples, &request.sweep).map(|work| vec![work]);
-        let alone = || ends.iter().map(|&ends| sweep::exhaustive_work(&[ends], samples, &request.sweep)).collect();
+        let together = measure::exhaustive_work(ends, samples, &request.sweep).map(|work| vec![work]);
+        let alone = || ends.iter().map(|&ends| measure::exhaustive_work(&[ends], samples, &request.sweep)).collect();
         for part in together.or_else(|_| alone())? {
             work.passes += part.passes;
             work.layer_tokens += part.layer_tokens;
         }
     }
-    let per_token = time_per_layer_token(&first.ends, samples, request, watch)?;
+    let per_token = time_per_layer_token(&first.ends, samples, request, on_progress)?;
     let layers = base.model.config.layers as u64;
     let bytes = work.passes as u64 * layers * base.model.layer_bytes();
     Ok(Price { work, bytes, time: Duration::from_secs_f64(per_token * work.layer_tokens as f64) })
 }
 
 /// The seconds that a token takes in a layer, measured with the whole adapter and with none of it.
-fn time_per_layer_token(ends: &Ends, samples: &[Sample], request: &Request, watch: Watch) -> Result<f64> {
+fn time_per_layer_token(
+    ends: &AdaptedModel,
+    samples: &[Sample],
+    request: &Request,
+    on_progress: OnProgress,
+) -> Result<f64> {
     let mut tokens = 0;
     let few = samples.iter().take_while(|sample| {
         let is_enough = tokens >= CALIBRATION_TOKENS;
@@ -57,10 +62,10 @@ fn time_per_layer_token(ends: &Ends, samples: &[Sample], request: &Request, watc
     let few: Vec<Sample> = few.cloned().collect();
     let together = [ends];
     let mut sweep = Sweep::new(&together, &few, vec![(0..few.len()).collect()], &request.sweep)?;
-    let candidates = sweep::candidates(ends.adapter());
+    let candidates = measure::candidates(ends.adapter());
     let both: BTreeSet<usize> = candidates.first().into_iter().chain(candidates.last()).copied().collect();
     let start = Instant::now();
-    sweep.run(0, &[both], watch)?;
+    sweep.run(0, &[both], on_progress)?;
     let done: u64 = sweep.work.iter().map(|work| work.layer_tokens).sum();
     Ok(start.elapsed().as_secs_f64() / done.max(1) as f64)
 }

@@ -8,11 +8,12 @@ use super::alternatives::{Given, Row};
 use crate::choice::compare::mean;
 use crate::choice::scale::{ScalePoint, Scaled, ScaledBoundary, Tuning};
 use crate::choice::stability::{Share, stability};
-use crate::choice::{self, Choice, Rule, lowest_that_holds, percent, verdicts};
+use crate::choice::{self, Choice, Rule, lowest_that_holds, verdicts};
+use crate::cli::settings::Scaling;
 use crate::error::Result;
+use crate::format::percent;
+use crate::measure::{self, Curve, OnProgress, Point, Profile, Scores};
 use crate::report::ScaleChoice;
-use crate::settings::Scaling;
-use crate::sweep::{self, Curve, Point, Profile, Scores, Watch};
 
 /// What tuning has found.
 pub struct Tuned {
@@ -39,11 +40,17 @@ pub struct Found {
 
 /// Finds the scale of `full`, what was chosen at full strength, as far as it is asked for, and with it perhaps another boundary
 /// among those that `allowed` admits.
-pub fn find(given: &Given, choice: Choice, full: Row, allowed: impl Fn(usize) -> bool, watch: Watch) -> Result<Found> {
+pub fn find(
+    given: &Given,
+    choice: Choice,
+    full: Row,
+    allowed: impl Fn(usize) -> bool,
+    on_progress: OnProgress,
+) -> Result<Found> {
     let request = given.request;
     let wants_tuning = request.controls || request.scaling == Some(Scaling::Tune);
     let tuned = match choice.boundary > 0 && wants_tuning {
-        true => Some(tune_both(given, &full, &mut *watch)?),
+        true => Some(tune_both(given, &full, &mut *on_progress)?),
         false => None,
     };
     let unscaled = Found { choice, written: full.clone(), full, tuned, report: None, stability: None };
@@ -51,20 +58,25 @@ pub fn find(given: &Given, choice: Choice, full: Row, allowed: impl Fn(usize) ->
         None => Ok(unscaled),
         Some(Scaling::By(factor)) => {
             let profile = unscaled.written.profile().scaled(factor);
-            let scores = given.evaluate(vec![profile], watch)?.remove(0);
+            let scores = given.evaluate(vec![profile], on_progress)?.remove(0);
             let written = Row { scale: factor, scores, ..unscaled.written.clone() };
             Ok(unscaled.with(written, "the scale was given".into(), given))
         }
-        Some(Scaling::Tune) => tuned_together(unscaled, given, allowed, watch),
+        Some(Scaling::Tune) => tuned_together(unscaled, given, allowed, on_progress),
     }
 }
 
 /// The better one of the chosen boundary at its best scale and a boundary chosen at the best scale of the whole adapter.
-fn tuned_together(unscaled: Found, given: &Given, allowed: impl Fn(usize) -> bool, watch: Watch) -> Result<Found> {
+fn tuned_together(
+    unscaled: Found,
+    given: &Given,
+    allowed: impl Fn(usize) -> bool,
+    on_progress: OnProgress,
+) -> Result<Found> {
     let Some(tuned) = &unscaled.tuned else { return Ok(unscaled) };
     // What is given, read elsewhere or found part by part is not looked for again among boundaries.
     let is_fixed = given.request.choice.rule.needs_no_losses() || given.request.subset.is_some();
-    let joint = if is_fixed { None } else { joint(given, tuned, &allowed, watch)? };
+    let joint = if is_fixed { None } else { joint(given, tuned, &allowed, on_progress)? };
     match joint.filter(|joint| joint.beats(unscaled.choice.boundary, &tuned.chosen, given, &allowed)) {
         None => {
             let written = unscaled.written.scaled(&tuned.chosen);
@@ -103,7 +115,7 @@ fn reason(scale: f64, confidence: f64) -> String {
 }
 
 /// Tunes the whole adapter and the chosen boundary; the scales of both go through the model together.
-fn tune_both(given: &Given, chosen: &Row, watch: Watch) -> Result<Tuned> {
+fn tune_both(given: &Given, chosen: &Row, on_progress: OnProgress) -> Result<Tuned> {
     let whole = given.whole();
     let targets = if chosen.selection == whole.selection { vec![&whole] } else { vec![&whole, chosen] };
     let mut tunings: Vec<Tuning> =
@@ -118,7 +130,7 @@ fn tune_both(given: &Given, chosen: &Row, watch: Watch) -> Result<Tuned> {
             break;
         }
         let profile = |&(target, scale): &(usize, f64)| targets[target].profile().scaled(scale);
-        let scores = given.evaluate(wanted.iter().map(profile).collect(), &mut *watch)?;
+        let scores = given.evaluate(wanted.iter().map(profile).collect(), &mut *on_progress)?;
         for ((target, scale), scores) in wanted.into_iter().zip(scores) {
             tunings[target].add(scale, scores);
         }
@@ -139,14 +151,19 @@ struct Joint {
 }
 
 /// Chooses among boundaries at the best scale of the whole adapter; nothing where that is 1.
-fn joint(given: &Given, tuned: &Tuned, allowed: impl Fn(usize) -> bool, watch: Watch) -> Result<Option<Joint>> {
+fn joint(
+    given: &Given,
+    tuned: &Tuned,
+    allowed: impl Fn(usize) -> bool,
+    on_progress: OnProgress,
+) -> Result<Option<Joint>> {
     let scale = tuned.whole.scale();
     if scale == 1.0 {
         return Ok(None);
     }
-    let boundaries: Vec<usize> = sweep::candidates(given.ends.adapter()).into_iter().collect();
+    let boundaries: Vec<usize> = measure::candidates(given.ends.adapter()).into_iter().collect();
     let profile = |&boundary: &usize| Profile::below(boundary, given.layers()).scaled(scale);
-    let scores = given.evaluate(boundaries.iter().map(profile).collect(), watch)?;
+    let scores = given.evaluate(boundaries.iter().map(profile).collect(), on_progress)?;
     let point =
         |boundary: usize, scores: Scores| Point { boundary, per_sample: scores.per_sample, right: scores.right };
     let mut points: Vec<Point> =

@@ -6,16 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Request;
-use crate::adapter::steps::{Pair, Step, change, portable};
+use crate::adapter::Adapter;
 use crate::adapter::targets::last_segment;
-use crate::adapter::{Adapter, Cut};
 use crate::choice::compare::{Comparison, exact_match, gain_kept, mean, token_accuracy};
 use crate::error::Result;
 use crate::files::{Scratch, Staging};
-use crate::model::{Ends, Model};
+use crate::measure::{self, OnProgress, Scores, Sweep};
+use crate::model::{AdaptedModel, Model};
 use crate::report::{DeltaChange, PortableSummary, RankSummary, StepDone, StepLosses, Zeros};
+use crate::rewrite::Cut;
+use crate::rewrite::steps::{Pair, Step, change, portable};
 use crate::samples::Sample;
-use crate::sweep::{self, Scores, Sweep, Watch};
 
 /// The adapters after the cut and after each step.
 pub struct Chain {
@@ -106,10 +107,16 @@ impl Chain {
 
     /// As [`describe`](Self::describe), with the losses on the samples that chose, the first of `sets`, and on held-out ones,
     /// if there is a second.
-    pub fn evaluate(&self, model: &Model, sets: &[Samples], request: &Request, watch: Watch) -> Result<Vec<StepDone>> {
-        let steps = self.made[1..].iter().map(|made| Ends::load(model, &made.adapter));
+    pub fn evaluate(
+        &self,
+        model: &Model,
+        sets: &[Samples],
+        request: &Request,
+        on_progress: OnProgress,
+    ) -> Result<Vec<StepDone>> {
+        let steps = self.made[1..].iter().map(|made| AdaptedModel::load(model, &made.adapter));
         let ends = steps.collect::<Result<Vec<_>>>()?;
-        let losses = sets.iter().map(|set| losses(&ends, set, request, &mut *watch));
+        let losses = sets.iter().map(|set| losses(&ends, set, request, &mut *on_progress));
         let mut losses = losses.collect::<Result<Vec<_>>>()?.into_iter();
         let mut described = self.describe()?;
         for (step, losses) in described.iter_mut().zip(losses.next().into_iter().flatten()) {
@@ -123,13 +130,13 @@ impl Chain {
 }
 
 /// The losses after the cut and with each adapter of `ends`, all its layers on.
-fn losses(ends: &[Ends], set: &Samples, request: &Request, watch: Watch) -> Result<Vec<StepLosses>> {
-    let whole_of = |ends: &Ends| BTreeSet::from_iter(sweep::candidates(ends.adapter()).pop_last());
+fn losses(ends: &[AdaptedModel], set: &Samples, request: &Request, on_progress: OnProgress) -> Result<Vec<StepLosses>> {
+    let whole_of = |ends: &AdaptedModel| BTreeSet::from_iter(measure::candidates(ends.adapter()).pop_last());
     let boundaries: Vec<BTreeSet<usize>> = ends.iter().map(whole_of).collect();
     let all = vec![(0..set.samples.len()).collect()];
-    let together: Vec<&Ends> = ends.iter().collect();
+    let together: Vec<&AdaptedModel> = ends.iter().collect();
     let mut sweep = Sweep::of_streams(ends.len(), &together, set.samples, all, &request.sweep)?;
-    let points = sweep.run(0, &boundaries, watch)?.into_iter().flatten();
+    let points = sweep.run(0, &boundaries, on_progress)?.into_iter().flatten();
     let loss_of = |scores: &Scores| mean(&scores.per_sample, set.answers);
     let (base, whole) = (loss_of(set.base), loss_of(set.whole));
     let losses = |scores: Scores| {

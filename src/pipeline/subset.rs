@@ -5,10 +5,10 @@ use crate::choice::Choice;
 use crate::choice::compare::Comparison;
 use crate::choice::controls::Kept;
 use crate::choice::subset::{Halves, Measure, steps};
+use crate::cli::settings::Grain;
 use crate::error::Result;
+use crate::measure::{OnProgress, Profile, Strength};
 use crate::report::subset::{KeptLayer, Removed, SubsetChoice};
-use crate::settings::Grain;
-use crate::sweep::{Profile, Strength, Watch};
 
 /// The fewest samples that can be halved, each half having a spread.
 const LEAST_SAMPLES: usize = 4;
@@ -24,7 +24,12 @@ struct Part {
 }
 
 /// Takes parts out of what a boundary keeps for as long as the rule holds.
-pub fn find(given: &Given, choice: &Choice, grain: Grain, watch: Watch) -> Result<(Row, Option<SubsetChoice>)> {
+pub fn find(
+    given: &Given,
+    choice: &Choice,
+    grain: Grain,
+    on_progress: OnProgress,
+) -> Result<(Row, Option<SubsetChoice>)> {
     if choice.boundary == 0 {
         return Ok((given.below(0), None));
     }
@@ -41,13 +46,13 @@ pub fn find(given: &Given, choice: &Choice, grain: Grain, watch: Watch) -> Resul
             break;
         }
         let without: Vec<Profile> = parts.iter().map(|part| part.taken_from(&row.selection)).collect();
-        let order = halves.rank(&given.evaluate(without, &mut *watch)?, answers);
+        let order = halves.rank(&given.evaluate(without, &mut *on_progress)?, answers);
         let taken = steps(parts.len());
         let leave = |&count: &usize| {
             order[..count].iter().fold(row.selection.clone(), |left, &part| parts[part].taken_from(&left))
         };
         let left: Vec<Profile> = taken.iter().map(leave).collect();
-        let scores = given.evaluate(left.clone(), &mut *watch)?;
+        let scores = given.evaluate(left.clone(), &mut *on_progress)?;
         let options = &given.request.choice;
         let measure = Measure { base: &base, whole: &whole, current: &row.scores, answers, options };
         let passed = scores.iter().take_while(|scores| halves.holds(scores, &measure)).count();

@@ -3,18 +3,19 @@
 use super::alternatives::Row;
 use super::steps::{Chain, Samples};
 use super::{Request, describe};
-use crate::adapter::export::{Form, Format};
-use crate::adapter::steps::Step;
-use crate::adapter::{Adapter, Cut};
+use crate::adapter::Adapter;
+use crate::audit::runtimes::facts::Subject;
+use crate::audit::runtimes::known::Known;
+use crate::audit::runtimes::{self, RUNTIMES, Runtime, Verdict, wanted};
+use crate::cli::settings::Gates;
 use crate::error::Result;
+use crate::export::{Form, Format};
 use crate::files::{Scratch, Staging};
+use crate::measure::{OnProgress, Profile};
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
-use crate::runtimes::facts::Subject;
-use crate::runtimes::known::Known;
-use crate::runtimes::{self, RUNTIMES, Runtime, Verdict, wanted};
-use crate::settings::Gates;
-use crate::sweep::{Profile, Watch};
+use crate::rewrite::Cut;
+use crate::rewrite::steps::Step;
 
 /// What is written of an adapter.
 pub struct Written {
@@ -51,7 +52,7 @@ pub fn make(
     model: &Model,
     sets: &[Samples],
     request: &Request,
-    watch: Watch,
+    on_progress: OnProgress,
 ) -> Result<Made> {
     if written.selection.layers().is_empty() {
         return Ok(Made::default());
@@ -62,7 +63,7 @@ pub fn make(
         return Ok(Made { output: Some(output), ..Made::default() });
     }
     let chain = Chain::make(adapter, &cut, &request.steps)?;
-    let steps = chain.evaluate(model, sets, request, watch)?;
+    let steps = chain.evaluate(model, sets, request, on_progress)?;
     (output.tensors_after, output.bytes_after) = Cut::whole(chain.last())?.kept_size();
     Ok(Made { output: Some(output), chain: Some(chain), steps })
 }
@@ -136,7 +137,7 @@ fn copy_cut(name: &str, adapter: &Adapter, cut: &Cut, gates: &Gates, target: &Ta
 
 /// The last look at the input: a report of something else than what was read must not be published.
 fn publish(cut: &Cut, report: &Report, staging: &Staging) -> Result<()> {
-    staging.json(crate::report::REPORT_NAME, report)?;
+    staging.json(crate::files::REPORT_NAME, report)?;
     cut.check_input_unchanged()?;
     staging.publish()
 }

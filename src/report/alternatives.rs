@@ -7,7 +7,8 @@ use super::{CurvePoint, Report};
 use crate::choice::compare::{Comparison, exact_match, mean, token_accuracy};
 use crate::choice::controls::Kept;
 use crate::choice::scale::{ScalePoint, ScaledBoundary};
-use crate::sweep::Scores;
+use crate::format;
+use crate::measure::Scores;
 
 /// The scale of what is kept.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -76,12 +77,6 @@ impl Measured {
     }
 }
 
-/// A scale for people: at most four digits behind the point.
-pub fn scale_text(scale: f64) -> String {
-    let text = format!("{scale:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
-}
-
 /// Right answers on the samples that choose.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Right {
@@ -126,6 +121,6 @@ impl Alternative {
             Kept::LargestNorm => "largest ‖ΔW‖".into(),
             Kept::LargestEffect => "largest effect".into(),
         };
-        if self.scale == 1.0 { name } else { format!("{name} × {}", scale_text(self.scale)) }
+        if self.scale == 1.0 { name } else { format!("{name} × {}", format::scale(self.scale)) }
     }
 }

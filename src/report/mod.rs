@@ -6,7 +6,6 @@
 pub mod alternatives;
 pub mod batch;
 pub mod changed;
-mod gates;
 pub mod html;
 pub mod metrics;
 mod steps;
@@ -18,19 +17,16 @@ use serde::Serialize;
 
 pub use alternatives::{Alternative, ScaleChoice};
 pub use changed::ChangedSample;
-pub use gates::{Gate, GateVerdict};
 pub use metrics::TaskMetrics;
 pub use steps::{DeltaChange, PortableSummary, RankSummary, StepDone, StepLosses, Zeros};
 pub use subset::SubsetChoice;
 
-use crate::adapter::export::Format;
+use crate::audit::runtimes::Verdict;
+use crate::choice::gates::GateVerdict;
 use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::stability::Share;
 use crate::choice::{Choice, Rule};
-use crate::runtimes::Verdict;
-
-/// The name of the report inside a slimmed adapter's folder.
-pub const REPORT_NAME: &str = "slim_report.json";
+use crate::export::Format;
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -46,7 +42,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<SamplesInput>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub options: Option<ChoiceOptions>,
+    pub options: Option<ReportedOptions>,
     /// Lowest boundary first; the last one is the whole adapter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<CurvePoint>,
@@ -212,7 +208,7 @@ pub struct SamplesInput {
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ChoiceOptions {
+pub struct ReportedOptions {
     pub rule: Rule,
     /// Share of the adapter's gain that `smallest` may give up.
     pub margin: f64,

@@ -6,7 +6,15 @@ use std::path::Path;
 
 use super::{Sample, TextModel};
 use crate::error::{MetricError, Result};
-use crate::generate::Prompt;
+
+/// What an answer is generated from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// At least one.
+    pub ids: Vec<u32>,
+    /// The tokens that end the answer.
+    pub stops: BTreeSet<u32>,
+}
 
 /// A question to a model, with the text that answers it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,7 +15,7 @@ mod text_model;
 use std::path::Path;
 
 use crate::error::{Result, SampleError};
-pub use answer::Task;
+pub use answer::{Prompt, Task};
 pub use read::{Content, Message, Raw, ReadOptions};
 pub use template::ChatTemplate;
 pub use text_model::TextModel;

@@ -32,7 +32,7 @@ impl TextModel {
             return Ok(None);
         }
         let bytes = files::read_up_to(&file, LARGEST_TOKENIZER)?;
-        crate::tensors::refuse_lfs_pointer(&file, &bytes)?;
+        crate::files::refuse_lfs_pointer(&file, &bytes)?;
         let tokenizer = Tokenizer::from_bytes(&bytes)
             .map_err(|error| SampleError::Tokenizer { path: file.clone(), reason: error.to_string() })?;
         let config_file = file.with_file_name("tokenizer_config.json");

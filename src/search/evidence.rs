@@ -22,7 +22,7 @@ const OWN_SHARE: f64 = 0.8;
 
 /// What has been seen.
 pub struct Evidence<'a> {
-    pub choice: &'a choice::Options,
+    pub choice: &'a choice::ChoiceOptions,
     /// The probability of a wrong verdict that all comparisons may have together.
     pub error: f64,
     /// How often boundaries are judged.

@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::choice::{self, Rule};
 use crate::error::Result;
-use crate::model::Ends;
+use crate::measure::{self, Curve, OnProgress, Point, Sweep, Work};
+use crate::model::AdaptedModel;
 use crate::samples::Sample;
-use crate::sweep::{self, Curve, Point, Sweep, Watch, Work};
 use evidence::Evidence;
 
 /// The samples of the first look, at least, and the share of all that they are.
@@ -29,13 +29,13 @@ const LEAST_FOR_GRID: usize = 12;
 
 /// How to search.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Options {
+pub struct SearchOptions {
     /// The probability that the exhaustive sweep would choose another boundary, at most.
     pub error: f64,
     pub seed: u64,
 }
 
-impl Default for Options {
+impl Default for SearchOptions {
     fn default() -> Self {
         Self { error: 0.05, seed: 0 }
     }
@@ -63,8 +63,8 @@ pub struct Dropped {
 
 /// The state of a search.
 pub struct Search<'a> {
-    choice: &'a choice::Options,
-    options: Options,
+    choice: &'a choice::ChoiceOptions,
+    options: SearchOptions,
     /// All candidates; the first is the base model, the last the whole adapter.
     candidates: Vec<usize>,
     /// The answer tokens of each sample.
@@ -87,8 +87,8 @@ impl<'a> Search<'a> {
     pub fn new(
         candidates: &BTreeSet<usize>,
         answers: &'a [usize],
-        choice: &'a choice::Options,
-        options: Options,
+        choice: &'a choice::ChoiceOptions,
+        options: SearchOptions,
     ) -> Self {
         let n = answers.len();
         let mut order: Vec<usize> = (0..n).collect();
@@ -270,15 +270,15 @@ fn grid(candidates: &[usize]) -> BTreeSet<usize> {
 /// Searches for each adapter, of one base model: evaluates round after round until all choices can be made. Rounds of
 /// several adapters on the same samples go through the model together.
 pub fn run(
-    ends: &[&Ends],
+    ends: &[&AdaptedModel],
     samples: &[Sample],
-    choice: &choice::Options,
-    options: Options,
-    sweep_options: &sweep::Options,
-    watch: Watch,
+    choice: &choice::ChoiceOptions,
+    options: SearchOptions,
+    sweep_options: &measure::ComputeOptions,
+    on_progress: OnProgress,
 ) -> Result<Vec<(Curve, Vec<Dropped>)>> {
     let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
-    let search = |ends: &&Ends| Search::new(&sweep::candidates(ends.adapter()), &answers, choice, options);
+    let search = |ends: &&AdaptedModel| Search::new(&measure::candidates(ends.adapter()), &answers, choice, options);
     let mut searches: Vec<Search> = ends.iter().map(search).collect();
     let parts = searches.first().map(Search::parts).unwrap_or_default();
     let mut sweep = Sweep::new(ends, samples, parts, sweep_options)?;
@@ -290,7 +290,7 @@ pub fn run(
             _ => BTreeSet::new(),
         };
         let boundaries: Vec<BTreeSet<usize>> = rounds.into_iter().map(boundaries_of).collect();
-        let curves = sweep.run(part, &boundaries, &mut *watch)?;
+        let curves = sweep.run(part, &boundaries, &mut *on_progress)?;
         for (search, points) in searches.iter_mut().zip(curves).filter(|(_, points)| !points.is_empty()) {
             search.add(&points);
         }

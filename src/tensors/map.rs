@@ -61,7 +61,7 @@ impl WeightFile {
         // SAFETY: the module's contract, above: the file is not changed while it is mapped.
         let map = unsafe { Mmap::map(&file) }.map_err(FileError::read(path))?;
         let watch = Watch::over(&map, path);
-        super::refuse_lfs_pointer(path, &map)?;
+        crate::files::refuse_lfs_pointer(path, &map)?;
         Ok(Self { path: path.into(), content: Content::Mapped(map, watch), opened })
     }
 

@@ -6,12 +6,11 @@
 //!
 //! Its `unsafe` code is in `map.rs` and `fault.rs`.
 
-mod decode;
+mod encodings;
 mod fault;
 mod gguf;
 mod gguf_header;
 mod map;
-mod mxfp4;
 mod pickle;
 pub mod pickle_program;
 mod safetensors;
@@ -23,7 +22,7 @@ use std::path::{Path, PathBuf};
 use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Tensor};
 
-use crate::error::{FileError, Result, TensorError};
+use crate::error::{Result, TensorError};
 use map::WeightFile;
 
 pub use ::safetensors::Dtype;
@@ -190,7 +189,7 @@ impl TensorStore {
 
     fn bf16(&self, entry: &Entry, range: Range<usize>, shape: Vec<usize>) -> Result<Tensor> {
         let file = &self.files[entry.file];
-        let values = decode::bf16s(&file.bytes()[range.clone()]);
+        let values = encodings::plain::bf16s(&file.bytes()[range.clone()]);
         file.release(range);
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     }
@@ -221,7 +220,7 @@ impl TensorStore {
         let &[matrices, rows, blocks_per_row] = self.entry(&scales)?.shape.as_slice() else {
             return Err(self.shape_error(&scales, self.entry(&scales)?, vec![index + 1, 0, 0]));
         };
-        self.entry_of_shape(&blocks, &[matrices, rows, blocks_per_row, mxfp4::BLOCK / 2])?;
+        self.entry_of_shape(&blocks, &[matrices, rows, blocks_per_row, encodings::mxfp4::BLOCK / 2])?;
         for name in [&blocks, &scales] {
             let dtype = self.entry(name)?.encoding;
             if dtype != Encoding::Plain(Dtype::U8) {
@@ -237,8 +236,8 @@ impl TensorStore {
             let size = bytes.len() / matrices;
             Ok(&bytes[index * size..(index + 1) * size])
         };
-        let values = mxfp4::decode(part(&blocks)?, part(&scales)?);
-        let shape = (rows, blocks_per_row * mxfp4::BLOCK);
+        let values = encodings::mxfp4::decode(part(&blocks)?, part(&scales)?);
+        let shape = (rows, blocks_per_row * encodings::mxfp4::BLOCK);
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(device)?)
     }
 
@@ -277,7 +276,7 @@ impl TensorStore {
 
     fn decode(&self, name: &str, entry: &Entry, range: Range<usize>) -> Result<Vec<f32>> {
         let file = &self.files[entry.file];
-        let values = decode::to_f32(&file.bytes()[range.clone()], entry.encoding)?.ok_or_else(|| {
+        let values = encodings::plain::to_f32(&file.bytes()[range.clone()], entry.encoding)?.ok_or_else(|| {
             TensorError::Dtype { path: self.path.clone(), name: name.into(), dtype: entry.encoding.to_string() }
         })?;
         file.release(range);
@@ -287,12 +286,4 @@ impl TensorStore {
     fn shape_error(&self, name: &str, entry: &Entry, expected: Vec<usize>) -> crate::Error {
         TensorError::Shape { path: self.path.clone(), name: name.into(), expected, actual: entry.shape.clone() }.into()
     }
-}
-
-/// Refuses a Git LFS pointer by name: it is the commonest "broken" weight file or config.
-pub(crate) fn refuse_lfs_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
-    if bytes.starts_with(b"version https://git-lfs.github.com/") {
-        return Err(FileError::LfsPointer { path: path.into() }.into());
-    }
-    Ok(())
 }

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use lora_slim::adapter::keys::{self, Key};
-use lora_slim::adapter::{Adapter, AdapterConfig, Cut};
-use lora_slim::base::BasePath;
+use lora_slim::adapter::names::{self, Key};
+use lora_slim::adapter::{Adapter, AdapterConfig};
 use lora_slim::files::{Scratch, json};
+use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::model::{Model, ModelConfig};
+use lora_slim::rewrite::Cut;
 use lora_slim::samples::{ChatTemplate, Message, ReadOptions, TextModel, read};
 use lora_slim::tensors::{pickle_program, safetensors_header};
 
@@ -58,9 +59,9 @@ pub fn adapter_keys(bytes: &[u8]) {
         if key.is_wrapped() && !name.contains("lora_embedding") {
             assert_eq!(Key::parse(&plain).part, key.part, "{name}");
         }
-        keys::is_of_tower(&key.module);
+        names::is_of_tower(&key.module);
     }
-    keys::find_stacks(keys.iter().map(|key| key.module.as_str()));
+    names::find_stacks(keys.iter().map(|key| key.module.as_str()));
 }
 
 /// A folder: the length of its configuration in two bytes, the configuration, the weights.

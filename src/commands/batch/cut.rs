@@ -8,11 +8,12 @@ use rayon::prelude::*;
 
 use super::Run;
 use super::task::Task;
-use crate::base;
 use crate::batch::stamp::{self, Hashes};
 use crate::cli::CutArgs;
-use crate::commands::{cut, progress};
+use crate::cli::progress;
+use crate::commands::cut;
 use crate::error::{Result, SweepError};
+use crate::hub;
 use crate::report::Report;
 use crate::report::batch::{Found, Record};
 
@@ -51,7 +52,7 @@ fn record(task: &Task, written: Result<Report>, hashes: &Hashes) -> Record {
         Err(error) => return Record::failed(name, adapter, &error, task.stamp(hashes)),
     };
     // The weights were hashed while they were copied.
-    let folder = base::find(adapter, None).unwrap_or_default();
+    let folder = hub::find(adapter, None).unwrap_or_default();
     for file in &report.adapter.files {
         hashes.learn(folder.join(&file.name), file.sha256.as_deref());
     }

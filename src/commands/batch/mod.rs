@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::progress::{self, Whole};
 use super::{print, print_line};
 use crate::batch::jobs::{self, Job};
 use crate::batch::partition::WHOLE;
@@ -19,6 +18,7 @@ use crate::batch::results::Results;
 use crate::batch::stamp::Hashes;
 use crate::batch::{manifest, summary};
 use crate::cli::BatchArgs;
+use crate::cli::progress::{self, BatchProgress};
 use crate::error::{BatchError, Error, Kind, Result, SweepError};
 use crate::files;
 use crate::report::batch::{Record, Status};
@@ -41,7 +41,7 @@ pub fn run(args: BatchArgs, quiet: bool) -> Result<bool> {
     let mut run = Run {
         results: Results::open(&args.output, partition)?,
         hashes: Arc::default(),
-        progress: Whole::new(quiet || args.json, mine.len()),
+        progress: BatchProgress::new(quiet || args.json, mine.len()),
         args: &args,
         quiet,
         counts: Counts { jobs: mine.len(), ..Counts::default() },
@@ -96,7 +96,7 @@ struct Run<'a> {
     args: &'a BatchArgs,
     results: Results,
     hashes: Arc<Hashes>,
-    progress: Whole,
+    progress: BatchProgress,
     quiet: bool,
     counts: Counts,
 }

@@ -6,14 +6,16 @@ use super::slim::{self, Group, MOST_TOGETHER};
 use super::task::{Command, Task};
 use super::{Counts, is_done};
 use crate::adapter::Adapter;
-use crate::base;
 use crate::batch::jobs::Job;
 use crate::batch::partition::Partition;
 use crate::batch::results;
 use crate::batch::stamp::Hashes;
 use crate::cli::BatchArgs;
-use crate::commands::{print, progress};
+use crate::cli::progress;
+use crate::commands::print;
 use crate::error::{BatchError, Error, Result, SweepError};
+use crate::format;
+use crate::hub;
 use crate::pipeline::{self, Base, Price, Request};
 use crate::report::batch::Record;
 use crate::report::text;
@@ -37,7 +39,7 @@ pub fn dry_run(jobs: &[&Job], args: &BatchArgs, partition: Partition, quiet: boo
             }
             (Ok((task, Command::Slim(args))), _) => slims.push((task, args)),
             (Ok((_, Command::Cut(args))), _) => {
-                let path = base::find(&args.adapter, None);
+                let path = hub::find(&args.adapter, None);
                 match path.and_then(|path| Adapter::open(&path, args.stack.as_deref())) {
                     Ok(_) => cuts += 1,
                     Err(error) => counts.refuse(job, &error),
@@ -61,7 +63,7 @@ pub fn dry_run(jobs: &[&Job], args: &BatchArgs, partition: Partition, quiet: boo
     print(&format!(
         "{} adapters: {unchanged} unchanged, {evaluated} to slim, {cuts} to cut; about {} for the sweeps here\n",
         jobs.len(),
-        text::duration(time)
+        format::duration(time)
     ));
     match counts.worst {
         Some(kind) => Err(BatchError::CannotBeDone { failed: counts.not_done, jobs: jobs.len(), kind }.into()),
@@ -107,8 +109,8 @@ fn line(group: &Group, adapters: usize, price: &Price) -> String {
         "{}: {adapters} adapters, at most {} passes over {} of weights, {} layer tokens, about {}\n",
         group.base.path().display(),
         price.work.passes,
-        text::bytes(price.bytes),
+        format::bytes(price.bytes),
         price.work.layer_tokens,
-        text::duration(price.time)
+        format::duration(price.time)
     )
 }

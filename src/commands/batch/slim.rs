@@ -7,13 +7,13 @@ use std::thread;
 
 use super::Run;
 use super::task::Task;
-use crate::base::BasePath;
 use crate::batch::stamp::{self, Hashes};
 use crate::cli::SlimArgs;
 use crate::commands::evaluate::notes;
 use crate::commands::slim::Plan;
 use crate::error::{Error, Result, SweepError};
 use crate::files::NewFile;
+use crate::hub::BasePath;
 use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::batch::{Found, Record};
 use crate::report::html;

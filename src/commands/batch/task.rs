@@ -7,14 +7,14 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::adapter::AdapterConfig;
-use crate::adapter::export::Format;
-use crate::base::{self, BasePath};
 use crate::batch::jobs::Job;
 use crate::batch::stamp::{self, Hashes};
+use crate::cli::flags;
 use crate::cli::{self, BatchArgs, Cli, CutArgs, SlimArgs};
 use crate::error::{BatchError, Result};
-use crate::flags;
-use crate::report::REPORT_NAME;
+use crate::export::Format;
+use crate::files::REPORT_NAME;
+use crate::hub::{self, BasePath};
 use crate::report::batch::Record;
 
 /// What is done with a job's adapter.
@@ -116,7 +116,7 @@ fn tokenizer_files(path: &Path) -> Vec<PathBuf> {
 }
 
 fn found(name: &str) -> PathBuf {
-    base::find(name, None).unwrap_or_else(|_| name.into())
+    hub::find(name, None).unwrap_or_else(|_| name.into())
 }
 
 /// The base model that is given, or the one that the adapter names.

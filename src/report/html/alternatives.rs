@@ -3,9 +3,9 @@
 use super::element::{Element, el};
 use super::words;
 use super::{Report, column, paragraph, part, scrolling};
+use crate::format::{bytes, ranges};
 use crate::report::Alternative;
 use crate::report::text::alternatives::finding;
-use crate::report::text::{bytes, ranges};
 
 pub fn section(report: &Report) -> Option<Element> {
     let held_out = report.alternatives.first()?.held_out.is_some();

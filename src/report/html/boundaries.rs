@@ -3,7 +3,7 @@
 use super::element::{Element, el};
 use super::words::{self, plural};
 use super::{Report, column, paragraph, part, scrolling};
-use crate::choice::percent;
+use crate::format::percent;
 use crate::report::{CurvePoint, DroppedPoint};
 
 pub fn section(report: &Report) -> Option<Element> {

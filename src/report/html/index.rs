@@ -3,7 +3,7 @@
 use super::element::{Element, el};
 use super::words::{self, plural};
 use super::{BEGINNING, STYLE, column, document, paragraph, part, scrolling};
-use crate::report::REPORT_NAME;
+use crate::files::REPORT_NAME;
 use crate::report::batch::{Found, Record, Status};
 
 const SCRIPT: &str = include_str!("index.js");
@@ -40,7 +40,7 @@ fn summary(headline: &str, records: &[Record]) -> Element {
     let saved = match before {
         0 => "Nothing was written.".into(),
         _ => {
-            let bytes = crate::report::text::bytes;
+            let bytes = crate::format::bytes;
             let share = words::percent_text(1.0 - after as f64 / before as f64);
             format!("Of {} of tensors, {} are left: {share} saved.", bytes(before), bytes(after))
         }

@@ -3,8 +3,8 @@
 use super::element::{Element, el};
 use super::words::{self, count, plural};
 use super::{Report, part};
-use crate::report::text::ranges;
-use crate::report::{AdapterInput, BaseInput, ChoiceOptions, InputFile, SamplesInput};
+use crate::format::ranges;
+use crate::report::{AdapterInput, BaseInput, InputFile, ReportedOptions, SamplesInput};
 
 /// A name and what it stands for.
 type Fact = (&'static str, Element);
@@ -63,7 +63,7 @@ fn samples(input: &SamplesInput) -> Vec<Fact> {
     facts
 }
 
-fn options(given: &ChoiceOptions) -> Vec<Fact> {
+fn options(given: &ReportedOptions) -> Vec<Fact> {
     let mut facts = vec![
         ("rule", plain(given.rule.name())),
         ("margin", plain(format_args!("{} % of the gain", given.margin * 100.0))),

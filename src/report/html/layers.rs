@@ -4,8 +4,8 @@ use super::bars::{self, Bar};
 use super::element::{Element, el};
 use super::words::{self, plural};
 use super::{Report, column, paragraph, part, scrolling};
+use crate::format::bytes;
 use crate::report::LayerShare;
-use crate::report::text::bytes;
 
 pub fn section(report: &Report) -> Option<Element> {
     let layers = report.layers.as_slice();

@@ -3,7 +3,7 @@
 use super::element::{Element, el};
 use super::words;
 use super::{Report, column, paragraph, part, scrolling};
-use crate::choice::percent;
+use crate::format::percent;
 use crate::report::metrics::{BoundaryAnswer, BoundaryScores, ChangedAnswer, MetricScore, SampleSet, TaskMetrics};
 
 pub fn section(report: &Report) -> Option<Element> {

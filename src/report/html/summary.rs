@@ -4,9 +4,9 @@ use super::element::{Element, el};
 use super::words::{self, plural};
 use super::{Report, paragraph};
 use crate::choice::{Choice, Rule};
+use crate::format;
+use crate::format::ranges;
 use crate::report::Output;
-use crate::report::alternatives::scale_text;
-use crate::report::text::ranges;
 use crate::report::text::subset::removed_parts;
 
 /// The answer in a few words.
@@ -43,7 +43,7 @@ pub fn section(report: &Report) -> Option<Element> {
     };
     let section = match &report.scale {
         Some(scale) => {
-            section.add(paragraph("reason", format!("Scale {}: {}.", scale_text(scale.scale), scale.reason)))
+            section.add(paragraph("reason", format!("Scale {}: {}.", format::scale(scale.scale), scale.reason)))
         }
         None => section,
     };

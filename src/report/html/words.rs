@@ -18,7 +18,7 @@ pub fn percent(share: f64) -> Element {
 }
 
 pub fn bytes(value: u64) -> Element {
-    el("data").attr("value", value).text(crate::report::text::bytes(value))
+    el("data").attr("value", value).text(crate::format::bytes(value))
 }
 
 /// A difference of scores.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{bytes, ranges};
-use crate::report::alternatives::scale_text;
+use crate::format;
+use crate::format::{bytes, ranges};
 use crate::report::{Alternative, Report};
 
 /// Characters of the column with the layers.
@@ -12,7 +12,7 @@ const LAYERS: usize = 17;
 /// The scale of what is kept, in one line.
 pub fn scale(report: &Report) -> String {
     let Some(scale) = &report.scale else { return String::new() };
-    let mut text = format!("scale {}: {}; loss {:.4}", scale_text(scale.scale), scale.reason, scale.loss);
+    let mut text = format!("scale {}: {}; loss {:.4}", format::scale(scale.scale), scale.reason, scale.loss);
     if let Some(gain) = scale.gain_kept {
         let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
     }

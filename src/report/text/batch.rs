@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::bytes;
+use crate::format::bytes;
 use crate::report::batch::{Found, Record, Status};
 
 /// How a job ended.

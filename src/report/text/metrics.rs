@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::choice::percent;
+use crate::format::percent;
 use crate::report::Report;
 use crate::report::metrics::{BoundaryScores, SampleSet, TaskMetrics};
 

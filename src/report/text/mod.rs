@@ -10,41 +10,12 @@ pub mod subset;
 
 use std::fmt::Write;
 
-use super::{CurvePoint, GateVerdict, HeldOut, Output, Report};
+use super::{CurvePoint, HeldOut, Output, Report};
+use crate::choice::gates::GateVerdict;
 use crate::choice::held_out::HeldOutVerdict;
-use crate::choice::percent;
 use crate::choice::stability::Share;
-
-/// Characters of a bar at full length.
-const BAR: usize = 32;
-
-/// A bar of `share` (0 to 1) of the full length, in eighths of a character.
-pub fn bar(share: f64) -> String {
-    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = (share.clamp(0.0, 1.0) * (BAR * 8) as f64).round() as usize;
-    format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
-}
-
-/// A size for people: `4.7 MiB`.
-pub fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
-/// A time for people: `1.5 s`, `12 min`, `3.4 h`.
-pub fn duration(time: std::time::Duration) -> String {
-    match time.as_secs_f64() {
-        seconds if seconds < 90.0 => format!("{seconds:.1} s"),
-        seconds if seconds < 5400.0 => format!("{:.0} min", seconds / 60.0),
-        seconds => format!("{:.1} h", seconds / 3600.0),
-    }
-}
+use crate::format::percent;
+use crate::format::{bar, bytes, ranges};
 
 /// The whole report of `scan` or `slim`.
 pub fn report(report: &Report) -> String {
@@ -231,19 +202,6 @@ fn curve(points: &[CurvePoint], chosen: Option<usize>) -> String {
     text
 }
 
-/// Layers as people write them: `0-13, 20`.
-pub fn ranges(layers: &[usize]) -> String {
-    let mut runs: Vec<(usize, usize)> = Vec::new();
-    for &layer in layers {
-        match runs.last_mut() {
-            Some((_, end)) if *end + 1 == layer => *end = layer,
-            _ => runs.push((layer, layer)),
-        }
-    }
-    let run = |&(from, to): &(usize, usize)| if from == to { from.to_string() } else { format!("{from}-{to}") };
-    runs.iter().map(run).collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,17 +216,9 @@ mod tests {
         let spread = stability(&shares(&[(3, 0.01), (17, 0.33), (18, 0.66)]), 18, true);
         let lines: Vec<&str> = spread.lines().collect();
         assert_eq!(lines[0], "stability: 66 % of resampled samples choose 18 too, among those evaluated");
-        assert_eq!(lines[1], format!("{:>9}   33.0 %  {}", 17, "█".repeat(BAR / 2)));
+        assert_eq!(lines[1], format!("{:>9}   33.0 %  {}", 17, "█".repeat(crate::format::BAR / 2)));
         assert_eq!(lines[3], "   others    1.0 %");
         assert!(lines.iter().all(|line| line.chars().count() <= 80));
         assert_eq!(stability(&[], 4, false), "");
-    }
-
-    #[test]
-    fn sizes_and_ranges_are_for_people() {
-        assert_eq!(bytes(999), "999 B");
-        assert_eq!(bytes(9_823_216), "9.4 MiB");
-        assert_eq!(ranges(&[0, 1, 2, 5, 7, 8]), "0-2, 5, 7-8");
-        assert_eq!(bar(0.5), "█".repeat(BAR / 2));
     }
 }

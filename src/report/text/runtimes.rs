@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::adapter::export::Format;
-use crate::runtimes::{Outcome, RUNTIMES, Verdict};
+use crate::audit::runtimes::{Outcome, RUNTIMES, Verdict};
+use crate::export::Format;
 
 /// The widest line.
 const WIDTH: usize = 100;
@@ -126,7 +126,7 @@ pub fn list() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtimes::Reason;
+    use crate::audit::runtimes::Reason;
 
     #[test]
     fn long_paragraphs_hang_below_their_beginning() {

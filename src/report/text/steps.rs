@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::bytes;
+use crate::format::bytes;
 use crate::report::{PortableSummary, RankSummary, Report, StepDone, StepLosses, Zeros};
 
 /// The table of the steps between empty lines; nothing without steps.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::ranges;
+use crate::format::ranges;
 use crate::report::subset::{Removed, SubsetChoice};
 
 /// What went, and what it costs, in two lines.

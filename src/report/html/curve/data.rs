@@ -1,7 +1,7 @@
 //! What the drawing shows, taken from the report: points in one order, with the words that belong to them.
 
+use crate::format::bytes;
 use crate::report::html::words::{percent_text, plural, signed_text, verdict};
-use crate::report::text::bytes;
 use crate::report::{CurvePoint, DroppedPoint, Report};
 
 /// A boundary that was measured on all samples.

@@ -1,0 +1,94 @@
+//! Facts that names and shapes of tensors, and the files that hold them, tell.
+
+use super::first_of;
+use crate::adapter::names::Part;
+use crate::adapter::{Adapter, AdapterTensor, WEIGHTS_NAME};
+use crate::audit::flaws::is_vocabulary;
+
+fn those(adapter: &Adapter, is_so: impl Fn(&AdapterTensor) -> bool) -> Option<String> {
+    first_of(adapter.tensors().filter(is_so).map(|tensor| short(tensor.name)))
+}
+
+/// Without what all names begin with, so that a line holds one.
+fn short(name: &str) -> String {
+    name.strip_prefix("base_model.model.").unwrap_or(name).into()
+}
+
+pub fn tokens(adapter: &Adapter) -> Option<String> {
+    those(adapter, |tensor| tensor.key.part == Part::Tokens).map(|names| format!("tokens are trained ({names})"))
+}
+
+pub fn embedding_lora(adapter: &Adapter) -> Option<String> {
+    let names = those(adapter, |tensor| matches!(tensor.key.part, Part::EmbeddingA | Part::EmbeddingB));
+    names.map(|names| format!("there is LoRA on the embedding ({names})"))
+}
+
+pub fn head_lora(adapter: &Adapter) -> Option<String> {
+    let is_head = |tensor: &AdapterTensor| {
+        matches!(tensor.key.part, Part::LoraA | Part::LoraB) && is_vocabulary(&tensor.key.module)
+    };
+    those(adapter, is_head).map(|names| format!("there is LoRA on the head ({names})"))
+}
+
+/// A weight that takes the place of the base model's; biases are a fact of their own.
+fn is_saved(tensor: &AdapterTensor) -> bool {
+    tensor.key.part == Part::Saved && !tensor.name.ends_with(".bias")
+}
+
+fn is_norm(module: &str) -> bool {
+    module.rsplit('.').next().is_some_and(|last| last.contains("norm") || last.starts_with("ln_"))
+}
+
+pub fn saved_vocabulary(adapter: &Adapter) -> Option<String> {
+    let names = those(adapter, |tensor| is_saved(tensor) && is_vocabulary(&tensor.key.module));
+    names.map(|names| format!("it holds a whole embedding or head ({names})"))
+}
+
+pub fn saved_norms(adapter: &Adapter) -> Option<String> {
+    let names = those(adapter, |tensor| is_saved(tensor) && is_norm(&tensor.key.module));
+    names.map(|names| format!("it holds whole norms ({names})"))
+}
+
+pub fn saved_other(adapter: &Adapter) -> Option<String> {
+    // VeRA keeps its shared matrices under such names.
+    let is_other =
+        |tensor: &AdapterTensor| is_saved(tensor) && !is_vocabulary(&tensor.key.module) && !is_norm(&tensor.key.module);
+    let names = those(adapter, |tensor| adapter.config.method.peft_type == "LORA" && is_other(tensor));
+    names.map(|names| format!("it holds whole modules ({names})"))
+}
+
+pub fn convolution(adapter: &Adapter) -> Option<String> {
+    let is_convolution =
+        |tensor: &AdapterTensor| matches!(tensor.key.part, Part::LoraA | Part::LoraB) && tensor.entry.shape.len() != 2;
+    those(adapter, is_convolution).map(|names| format!("there is LoRA on convolutions ({names})"))
+}
+
+pub fn infix(adapter: &Adapter) -> Option<String> {
+    let names = those(adapter, |tensor| {
+        [".lora_A.", ".lora_B."].iter().any(|mark| {
+            let after = tensor.name.split_once(mark).map(|(_, after)| after);
+            after.is_some_and(|after| after.contains('.'))
+        })
+    });
+    names.map(|names| format!("tensors carry the adapter's name ({names})"))
+}
+
+fn file_name(adapter: &Adapter) -> &str {
+    adapter.weights.path().file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+pub fn pickle(adapter: &Adapter) -> Option<String> {
+    let name = file_name(adapter);
+    name.ends_with(".bin").then(|| format!("the weights are in `{name}`"))
+}
+
+pub fn shards(adapter: &Adapter) -> Option<String> {
+    let name = file_name(adapter);
+    name.ends_with(".index.json").then(|| "the weights are in shards".into())
+}
+
+pub fn other_name(adapter: &Adapter) -> Option<String> {
+    let name = file_name(adapter);
+    let is_other = name.ends_with(".safetensors") && name != WEIGHTS_NAME;
+    is_other.then(|| format!("the weights are in `{name}`"))
+}

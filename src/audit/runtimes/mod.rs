@@ -1,0 +1,166 @@
+//! Programs that serve adapters, and what each makes of one: loads it, loads it but computes something else, or refuses it.
+//!
+//! What runtimes do is data ([`list`]): one entry for each, one line for each thing that goes wrong, with the file and the version
+//! that says so. What is true of an adapter is found in [`facts`]; [`verdict`] puts both together.
+
+pub mod facts;
+pub mod known;
+pub mod list;
+pub mod verdict;
+pub mod wanted;
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::export::Format;
+use facts::Fact;
+pub use list::RUNTIMES;
+pub use verdict::{Reason, Verdict, check, check_form};
+
+/// A program that serves adapters.
+#[derive(Debug)]
+pub struct Runtime {
+    pub name: &'static str,
+    /// As it is named on the command line, the shortest first; all in lower case.
+    pub aliases: &'static [&'static str],
+    /// The version that was read: a release, or a commit with its date.
+    pub version: &'static str,
+    pub repository: &'static str,
+    /// Where the files of the rules lie in it.
+    pub folder: &'static str,
+    /// The forms of an adapter that it reads, the best first.
+    pub reads: &'static [Format],
+    /// The file that says which forms those are.
+    pub source: &'static str,
+    pub rules: &'static [Rule],
+}
+
+/// What a runtime makes of an adapter of which a fact is true.
+#[derive(Debug)]
+pub struct Rule {
+    pub fact: Fact,
+    pub outcome: Outcome,
+    /// What it does, continuing the sentence that the fact began.
+    pub effect: &'static str,
+    pub remedy: Remedy,
+    /// The file of the runtime that says so.
+    pub source: &'static str,
+}
+
+/// What a runtime does with an adapter; the worst comes last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It computes what PEFT computes. A reason for this is a condition, such as an option of the server.
+    Loads,
+    /// It loads without an error and computes something else.
+    Differs,
+    Refuses,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Loads => "loads",
+            Outcome::Differs => "differs",
+            Outcome::Refuses => "refuses",
+        })
+    }
+}
+
+/// What can be done about it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Remedy {
+    None,
+    /// `--portable` of `slim` and `cut`.
+    Portable,
+    /// `--pad-zeros` of `slim` and `cut`.
+    PadZeros,
+    /// `--format` of `slim` and `cut`.
+    Format(Format),
+    /// Whatever `cut` writes is so.
+    Rewrite,
+    /// `--rank` of `slim` and `cut`.
+    Rank(usize),
+    /// An option of the runtime that takes a rank, and the values that it takes (any if none are listed).
+    Serve(&'static str, &'static [usize]),
+    /// Outside of lora-slim.
+    Else(&'static str),
+}
+
+impl Runtime {
+    /// A file of the runtime, with the version that was read.
+    pub fn cite(&self, file: &str) -> String {
+        format!("{}: {}{file} ({})", self.repository, self.folder, self.version)
+    }
+
+    /// The runtime of a name, whatever its case.
+    pub fn by_name(name: &str) -> Option<&'static Runtime> {
+        let name = name.trim().to_lowercase();
+        RUNTIMES
+            .into_iter()
+            .find(|runtime| runtime.name.to_lowercase() == name || runtime.aliases.contains(&name.as_str()))
+    }
+}
+
+/// Parses the name of a runtime, for the command line.
+pub fn parse(name: &str) -> Result<&'static Runtime, String> {
+    let known = || RUNTIMES.iter().map(|runtime| runtime.aliases[0]).collect::<Vec<_>>().join(", ");
+    Runtime::by_name(name).ok_or_else(|| format!("no runtime of that name is known; known are {}", known()))
+}
+
+impl Remedy {
+    /// The remedy for an adapter of this rank, in words.
+    fn say(self, rank: usize) -> Option<String> {
+        Some(match self {
+            Remedy::None => return None,
+            Remedy::Portable => "`--portable`".into(),
+            Remedy::PadZeros => "`--pad-zeros`".into(),
+            Remedy::Format(format) => format!("`--format {format}`"),
+            Remedy::Rewrite => "`lora-slim cut` writes one adapter_model.safetensors".into(),
+            Remedy::Rank(rank) => format!("`--rank {rank}`"),
+            Remedy::Serve(option, values) => {
+                let rank = values.iter().copied().find(|value| *value >= rank).unwrap_or(rank);
+                format!("serve with `{option} {rank}`")
+            }
+            Remedy::Else(words) => words.into(),
+        })
+    }
+
+    /// The remedy for adapters of any rank, in words.
+    pub fn words(self) -> Option<String> {
+        match self {
+            Remedy::Serve(option, _) => Some(format!("serve with `{option}`")),
+            other => other.say(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_server_is_told_a_rank_that_it_takes() {
+        let vllm = Remedy::Serve("--max-lora-rank", &[32, 64, 128]);
+        assert_eq!(vllm.say(33).as_deref(), Some("serve with `--max-lora-rank 64`"));
+        assert_eq!(Remedy::Serve("max_lora_rank", &[]).say(65).as_deref(), Some("serve with `max_lora_rank 65`"));
+    }
+
+    #[test]
+    fn each_runtime_is_found_by_its_names_alone() {
+        let mut names = BTreeSet::new();
+        for runtime in RUNTIMES {
+            for name in runtime.aliases {
+                assert!(names.insert(*name) && *name == name.to_lowercase(), "{name}");
+                assert_eq!(Runtime::by_name(name).unwrap().name, runtime.name);
+            }
+            assert_eq!(Runtime::by_name(runtime.name).unwrap().name, runtime.name);
+            assert!(!runtime.reads.is_empty(), "{}", runtime.name);
+        }
+        assert!(parse("nothing").unwrap_err().contains("vllm, sglang"));
+    }
+}

@@ -1,0 +1,417 @@
+//! The command line, described and nothing more; [`crate::cli::settings`] makes values of it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use super::batch_args::{BatchArgs, JobFlags};
+use crate::audit::runtimes::{self, Runtime};
+use crate::cli::settings::{Scaling, parse_bytes, parse_scale, parse_scaling};
+use crate::export::Format;
+use crate::metrics::Metric;
+use crate::rewrite::steps::{FloatType, RankRules};
+use crate::rewrite::{Boundary, parse_boundary, parse_layers};
+
+/// Make finished LoRA adapters smaller without retraining
+///
+/// A LoRA adapter is trained on every layer, but the lower ones do most of the work. lora-slim runs a few samples
+/// through the base model, measures the loss with the adapter kept only below each layer, and writes a new PEFT adapter
+/// without the layers that are not needed.
+#[derive(Debug, Parser)]
+#[command(name = "lora-slim", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print nothing but results and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Take further flags from this file [default: lora-slim.toml in the working directory, if it is there]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "no_config")]
+    pub config: Option<PathBuf>,
+    /// Take no flags from a file
+    #[arg(long, global = true)]
+    pub no_config: bool,
+    /// Print the flags of the command as a config file, and do nothing else
+    #[arg(long, global = true)]
+    pub print_config: bool,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  2    usage: the command line asks for something that cannot be done
+  3    bad input: it will fail again
+  4    reading or writing failed: it may work later
+  5    the answer is no: verify found a difference, check a contradiction or a runtime that does not load the adapter, or
+       the adapter that `slim` should write does not help
+  6    a gate failed (--require-saving, --max-loss-increase, --min-samples): nothing was written
+  70   a bug in lora-slim
+  130  interrupted";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Slim(SlimArgs),
+    Scan(ScanArgs),
+    Cut(CutArgs),
+    Batch(BatchArgs),
+    Inspect(InspectArgs),
+    Verify(VerifyArgs),
+    Check(CheckArgs),
+    Completions(CompletionsArgs),
+    /// Write the man page to stdout
+    ///
+    /// Example: lora-slim man > lora-slim.1
+    Man,
+    /// Write the JSON schema of reports to stdout
+    Schema,
+}
+
+/// Find the boundary and write the smaller adapter
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim slim my-adapter --samples val.jsonl --chat -o my-adapter-slim
+  lora-slim slim my-adapter --base model.gguf --samples val.jsonl --choose best -o out --dry-run
+  lora-slim slim my-adapter --samples val.jsonl --chat -o my-adapter-slim --report slim.html")]
+pub struct SlimArgs {
+    #[command(flatten)]
+    pub evaluate: EvaluateArgs,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Folder to write; must not exist
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Replace OUT if it is an adapter folder, and the file of `--report` if it is a report
+    #[arg(long)]
+    pub force: bool,
+    /// Do everything but write OUT
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Write one JSON object to stdout: the report that lies in OUT (schema: `lora-slim schema`)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Show the loss at every boundary, write no adapter
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim scan my-adapter --base model.gguf --samples val.jsonl --chat
+  lora-slim scan my-adapter --samples val.jsonl --json > curve.json")]
+pub struct ScanArgs {
+    #[command(flatten)]
+    pub evaluate: EvaluateArgs,
+    /// Write one JSON object to stdout (schema: `lora-slim schema`)
+    #[arg(long)]
+    pub json: bool,
+    /// Replace the file of `--report` if it is a report
+    #[arg(long, requires = "report")]
+    pub force: bool,
+}
+
+/// What `slim` and `scan` share.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// PEFT adapter folder, or its name in the Hugging Face cache
+    pub adapter: String,
+    /// Base model: a Hugging Face folder, a GGUF file, or a name in the Hugging Face cache [default: the adapter's
+    /// base_model_name_or_path]
+    #[arg(long)]
+    pub base: Option<String>,
+    /// Validation samples: JSON lines or a JSON array with prompt/completion, messages, instruction/input/output,
+    /// question/answer, text, or input_ids/labels
+    #[arg(long, value_name = "FILE")]
+    pub samples: PathBuf,
+    /// Run prompts and completions through the model's chat template
+    #[arg(long)]
+    pub chat: bool,
+    /// Tokenizer folder or tokenizer.json [default: the adapter's, else the base model's]
+    #[arg(long, value_name = "PATH")]
+    pub tokenizer: Option<PathBuf>,
+    /// Field that holds the prompt
+    #[arg(long, value_name = "NAME")]
+    pub prompt_field: Option<String>,
+    /// Field that holds the completion
+    #[arg(long, value_name = "NAME")]
+    pub completion_field: Option<String>,
+    /// Use only the first N of --samples
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_samples: Option<u64>,
+    /// Hold out this share of the samples, drawn at random: they do not choose, but check what was chosen, for example
+    /// 0.3 or 30%
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    pub holdout: Option<String>,
+    /// Samples that check what was chosen, in a file of their own; read as those of --samples are
+    #[arg(long, value_name = "FILE", conflicts_with = "holdout")]
+    pub test: Option<PathBuf>,
+    /// Cut samples that are longer than the model's context instead of refusing them
+    #[arg(long)]
+    pub truncate: bool,
+    /// Rule that chooses the boundary
+    #[arg(long, value_enum, default_value_t = ChooseArg::Smallest)]
+    pub choose: ChooseArg,
+    /// Share of the adapter's gain over the base model that `smallest` may give up, for example 0.02 or 2%
+    #[arg(long, value_name = "SHARE", default_value = "2%", allow_hyphen_values = true)]
+    pub margin: String,
+    /// One-sided confidence of `smallest` that no more than the margin is given up, from 0.5, for example 0.99 or 99%
+    #[arg(long, value_name = "SHARE", default_value = "95%", allow_hyphen_values = true)]
+    pub confidence: String,
+    /// With `--choose best`: take the smallest boundary within one standard error of the lowest loss; all boundaries
+    /// are evaluated then
+    #[arg(long)]
+    pub one_standard_error: bool,
+    /// Measure the probability curve too, which `--choose curve` does by itself: how likely the true tokens are behind each
+    /// layer, read through the final norm and the head
+    #[arg(long)]
+    pub probability: bool,
+    /// Choose this boundary yourself: keep the layers below N
+    #[arg(long, value_name = "N", conflicts_with_all = ["choose", "max_layers", "max_bytes"])]
+    pub boundary: Option<usize>,
+    /// Keep at most N layers
+    #[arg(long, value_name = "N")]
+    pub max_layers: Option<usize>,
+    /// Keep at most this many bytes of tensors, for example 5MB
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub max_bytes: Option<u64>,
+    /// Multiply what is kept by this number, or by the one that is best on the samples (`tune`), through its alpha
+    #[arg(long, value_name = "tune|FACTOR", value_parser = parse_scaling)]
+    pub scale: Option<Scaling>,
+    /// Compare with other ways to have less of the adapter: a smaller scale, the highest layers, random ones, those with
+    /// the largest changes
+    #[arg(long)]
+    pub controls: bool,
+    /// How to find the boundary [default: `adaptive` for slim, `exhaustive` for scan; always `exhaustive` with
+    /// limits and with --one-standard-error]
+    #[arg(long, value_enum)]
+    pub search: Option<SearchArg>,
+    /// Have the answers generated, too, and score them: at the chosen boundary, for the base model, the whole adapter and
+    /// the two lowest losses besides; on held-out samples if there are any. It does not choose
+    #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',')]
+    pub metric: Vec<Metric>,
+    /// With --metric: the most tokens of an answer [default: 128]
+    #[arg(long, value_name = "N", requires = "metric", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub max_new_tokens: Option<u64>,
+    /// Memory for the sweep, for example 700MB [default: 4GiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub memory: Option<u64>,
+    /// Where to compute: cpu, cuda, cuda:N or metal, as far as this build can
+    #[arg(long, default_value = "cpu", value_name = "NAME")]
+    pub device: String,
+    /// Arithmetic of matrix products; sums are always f32, and on devices other than the cpu so is everything
+    #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
+    pub precision: PrecisionArg,
+    #[command(flatten)]
+    pub reduce: ReduceArgs,
+    #[command(flatten)]
+    pub gates: GateArgs,
+    /// Write the result as a page for people too: one HTML file, which shows words of a few samples
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// What makes smaller what the cut leaves.
+#[derive(Debug, Args)]
+pub struct ReduceArgs {
+    /// Then reduce each module's rank by a singular value decomposition: to N, to what keeps a share of ‖ΔW‖²
+    /// (energy:0.99), to singular values above the largest / N (ratio:10), or to the least of several (energy:0.99,16)
+    #[arg(long, value_name = "RULE")]
+    pub rank: Option<RankRules>,
+    /// Then store all floating tensors in this type
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub dtype: Option<FloatType>,
+}
+
+/// What must hold of the result: if it does not, nothing is written and the exit code is 6.
+#[derive(Debug, Args)]
+pub struct GateArgs {
+    /// Gate: the loss of what is written is at most this share above the whole adapter's, for example 0.005 or 0.5%; on
+    /// held-out samples if there are any
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    pub max_loss_increase: Option<String>,
+    /// Gate: at least N samples choose; held-out ones are not counted
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub min_samples: Option<u64>,
+    #[command(flatten)]
+    pub saving: SavingArgs,
+}
+
+/// The gate that needs no samples.
+#[derive(Debug, Args)]
+pub struct SavingArgs {
+    /// Gate: at least this share of the bytes of tensors is saved, for example 0.2 or 20%
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    pub require_saving: Option<String>,
+}
+
+/// For which runtimes the adapter is written.
+#[derive(Debug, Default, Args)]
+pub struct RuntimeArgs {
+    /// Write plain LoRA with one rank and one alpha: rsLoRA, rank and alpha patterns go into lora_B, and ΔW stays the same
+    #[arg(long)]
+    pub portable: bool,
+    /// Write zeros for the dropped layers, too, as LoRAX, TGI and S-LoRA want it; with a number, for all layers of a base model
+    /// that has so many
+    #[arg(long, value_name = "LAYERS", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub pad_zeros: Option<Option<u64>>,
+    /// Form to write; gguf and mlx take names and sizes from the base model's configuration
+    #[arg(long, value_enum, default_value_t = Format::Peft)]
+    pub format: Format,
+    /// Refuse before any work to write what one of these runtimes would not load, or would compute something else with, for
+    /// example vllm,llama.cpp (`lora-slim check` names them all)
+    #[arg(long = "for", value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
+    pub runtimes: Vec<&'static Runtime>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SearchArg {
+    /// Drop boundaries as soon as the samples seen rule them out; the same choice with a probability of 95 %
+    Adaptive,
+    /// Evaluate every boundary on every sample: the whole curve
+    Exhaustive,
+    /// As adaptive; then take out more layers, any of them, for as long as the rule holds
+    Subset,
+    /// As subset, with attention and MLP of each layer on their own
+    Blocks,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// bf16x2 where the processor's bf16 unit makes that faster than f32 (AMX; AMD's AVX512-BF16), else f32
+    Auto,
+    F32,
+    /// Activations as two bf16 values: nearly as exact as f32
+    Bf16x2,
+    /// Activations as one bf16 value: for a first look
+    Bf16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChooseArg {
+    /// The smallest boundary that is, with confidence, not worse than the whole adapter
+    Smallest,
+    /// The boundary with the lowest loss: the paper's automated boundary search
+    Best,
+    /// The layer from which the probability of the true tokens rises: the paper's probability curve, read by a fixed rule
+    Curve,
+}
+
+/// Keep chosen layers, or reduce rank and type, without a base model or samples; works for any model family
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim cut my-adapter --boundary 14 -o my-adapter-14
+  lora-slim cut my-adapter --keep-layers 0-13,20 -o my-adapter-some
+  lora-slim cut my-adapter --rank 8 --dtype bf16 -o my-adapter-8
+  lora-slim cut my-adapter --boundary all --format gguf --base my-base-model -o my-adapter-gguf")]
+pub struct CutArgs {
+    /// PEFT adapter folder, or its name in the Hugging Face cache
+    pub adapter: String,
+    /// Keep the layers below N, or all [default: all, where something else is to be done]
+    #[arg(long, value_name = "N|all", conflicts_with = "keep_layers", value_parser = parse_boundary,
+        required_unless_present_any = ["keep_layers", "rank", "dtype", "portable", "pad_zeros", "format"])]
+    pub boundary: Option<Boundary>,
+    /// Keep these layers, for example 0-13,20
+    #[arg(long, value_name = "LAYERS", value_parser = parse_layers)]
+    pub keep_layers: Option<std::collections::BTreeSet<usize>>,
+    /// Multiply what is kept by this number, through its alpha
+    #[arg(long, value_name = "FACTOR", value_parser = parse_scale, default_value_t = 1.0)]
+    pub scale: f64,
+    #[command(flatten)]
+    pub reduce: ReduceArgs,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    #[command(flatten)]
+    pub saving: SavingArgs,
+    /// Base model, of which only the configuration is read: --format gguf and mlx need it, and which runtimes load what is
+    /// written may depend on it [default: the adapter's base_model_name_or_path]
+    #[arg(long)]
+    pub base: Option<String>,
+    /// Layer stack to cut, where the adapter reaches several, for example model.layers
+    #[arg(long)]
+    pub stack: Option<String>,
+    /// Folder to write; must not exist
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Replace OUT if it is an adapter folder
+    #[arg(long)]
+    pub force: bool,
+    /// Write one JSON object to stdout: the report that lies in OUT (schema: `lora-slim schema`)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Show what an adapter is made of
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim inspect my-adapter")]
+pub struct InspectArgs {
+    /// PEFT adapter folder, or its name in the Hugging Face cache
+    pub adapter: String,
+    /// Layer stack to show, where the adapter reaches several
+    #[arg(long)]
+    pub stack: Option<String>,
+    /// Write one JSON object to stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prove that one adapter is another one without its upper layers, and nothing else
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim verify my-adapter my-adapter-slim && rsync my-adapter-slim …")]
+pub struct VerifyArgs {
+    /// The adapter that was cut
+    pub original: PathBuf,
+    /// The adapter that came out
+    pub slimmed: PathBuf,
+    /// Allow kept layers that are not all below one boundary, and layers of which only some modules are kept
+    /// (`cut --keep-layers`, `--search subset` and `blocks`)
+    #[arg(long)]
+    pub any_layers: bool,
+    /// The changes of the original were multiplied by this number (`--scale`)
+    #[arg(long, value_name = "FACTOR", value_parser = parse_scale, default_value_t = 1.0)]
+    pub scale: f64,
+    /// Allow other ranks and types, if each module's ΔW differs by no more than this share of its norm, for example
+    /// 0.05 or 5%
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    pub tolerance: Option<String>,
+    /// Write one JSON object to stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Find out which runtimes load an adapter as it was trained, and whether it is whole
+///
+/// Each runtime loads it, loads it but computes something else (`differs`), or refuses it; the reasons name what helps. What is
+/// known of runtimes was read in their sources, in the version that is given: docs/runtimes.md. The exit code is 5 if a runtime
+/// that --runtime names does not load the adapter, or if its configuration and its tensors contradict each other.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim check my-adapter
+  lora-slim check my-adapter --runtime vllm,llama.cpp && deploy …")]
+pub struct CheckArgs {
+    /// PEFT adapter folder, or its name in the Hugging Face cache; or what `--format gguf` and `mlx` wrote
+    #[arg(required_unless_present = "list")]
+    pub adapter: Option<String>,
+    /// Runtimes to ask, for example vllm,llama.cpp [default: all, and only for information]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
+    pub runtime: Vec<&'static Runtime>,
+    /// Base model to compare layers and shapes with: a Hugging Face folder, a GGUF file, or a name in the Hugging Face
+    /// cache
+    #[arg(long)]
+    pub base: Option<String>,
+    /// Layer stack to look at, where the adapter reaches several
+    #[arg(long)]
+    pub stack: Option<String>,
+    /// Write one JSON object to stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Print all that is known of runtimes as Markdown, and check nothing
+    #[arg(long, conflicts_with_all = ["adapter", "runtime", "base", "stack", "json"])]
+    pub list: bool,
+}
+
+/// Write shell completions to stdout
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim completions bash > ~/.local/share/bash-completion/completions/lora-slim")]
+pub struct CompletionsArgs {
+    pub shell: clap_complete::Shell,
+}

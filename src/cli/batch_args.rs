@@ -1,0 +1,102 @@
+//! The command line of `batch`: the flags of `slim` and `cut`, taken from there, and its own.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+
+use super::args::{EvaluateArgs, RuntimeArgs};
+use crate::batch::partition::Partition;
+use crate::cli::flags;
+
+/// Slim, or cut, all adapters below a folder, or those of a manifest
+///
+/// With samples each adapter is slimmed, without them cut; all flags of `slim`, or of `cut`, apply to each. Adapters of one base
+/// model share its sweeps. OUT gets an adapter folder for each that is below IN, a line for each in results.jsonl, summary.csv
+/// and index.html. What is done already, from the same bytes with the same options, is not done again.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim batch adapters --samples val.jsonl --chat -o slimmed
+  lora-slim batch adapters --boundary 14 --jobs 4 -o cut
+  lora-slim batch --manifest jobs.jsonl --partition hash:JOB_COMPLETION_INDEX/8 -o slimmed")]
+pub struct BatchArgs {
+    #[command(flatten)]
+    pub flags: JobFlags,
+    /// Jobs, a JSON object per line: adapter and, if wanted, base, samples, output (its folder below OUT) and options (an object
+    /// from flags to values, which win over those of the command line)
+    #[arg(long, value_name = "FILE", conflicts_with = "adapter", required_unless_present = "adapter")]
+    pub manifest: Option<PathBuf>,
+    /// Folder to write into
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Do one part of the work: hash:M/N is part M of N, by the hashes of names. M may be JOB_COMPLETION_INDEX (Kubernetes) or
+    /// SLURM_ARRAY_TASK_ID, each of which counts in its own way, and N SLURM_ARRAY_TASK_COUNT
+    #[arg(long, value_name = "PART")]
+    pub partition: Option<Partition>,
+    /// Adapters that are cut at the same time, where there are no samples [default: the number of processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub jobs: Option<u64>,
+    /// Stop at the first adapter that cannot be done
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Say what is to be done and what it takes, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace adapter folders in OUT that lora-slim has not written
+    #[arg(long)]
+    pub force: bool,
+    /// Write a JSON object per finished adapter to stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `slim` and `cut`, with the folder of adapters in the place of the adapter: as words, because a job may add its own.
+#[derive(Debug)]
+pub struct JobFlags {
+    pub input: Option<PathBuf>,
+    pub words: Vec<OsString>,
+}
+
+impl Args for JobFlags {
+    fn augment_args(command: Command) -> Command {
+        let command = <RuntimeArgs as Args>::augment_args(<EvaluateArgs as Args>::augment_args(command));
+        command
+            .mut_arg("adapter", |arg| arg.required(false).value_name("IN").help("Folder with adapter folders below it"))
+            .mut_arg("samples", |arg| arg.required(false))
+            .mut_arg("report", |arg| arg.hide(true))
+            .arg(
+                Arg::new("keep_layers")
+                    .long("keep-layers")
+                    .value_name("LAYERS")
+                    .help("Without samples: keep these layers, for example 0-13,20"),
+            )
+            .arg(
+                Arg::new("stack")
+                    .long("stack")
+                    .value_name("STACK")
+                    .help("Without samples: layer stack to cut, where an adapter reaches several"),
+            )
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for JobFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        if matches.contains_id("report") {
+            let told = "batch writes a page for each adapter, beside its folder, without `--report`\n";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, told));
+        }
+        let words = flags::given(&Self::augment_args(Command::new("batch")), matches);
+        let input = matches.get_one::<String>("adapter").map(PathBuf::from);
+        Ok(Self { input, words })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

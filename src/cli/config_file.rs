@@ -1,0 +1,244 @@
+//! `lora-slim.toml`: flags that are set once for all runs in a folder.
+//!
+//! Keys are the long names of flags; a table is for the command of its name alone. What the file says becomes words of the
+//! command line, before those that the user typed, so that clap stays the only parser. More particular words win: a table over
+//! what stands above all tables, the command line over both, and each also over what conflicts with it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
+use serde_json::{Map, Value};
+
+use crate::cli::Cli;
+use crate::cli::flags;
+use crate::error::{ConfigError, FileError, Result};
+
+/// The file that is looked for in the working directory.
+pub const FILE_NAME: &str = "lora-slim.toml";
+
+/// What only a command line can say.
+const NEVER_IN_A_FILE: [&str; 5] = ["help", "version", "config", "no-config", "print-config"];
+
+/// A command line with what a config file adds to it.
+#[derive(Debug, PartialEq)]
+pub struct Expanded {
+    pub words: Vec<OsString>,
+    /// The file, if it added something.
+    pub file: Option<PathBuf>,
+}
+
+/// Adds the flags of the config file, if there is one, to a command line.
+pub fn expand(words: Vec<OsString>) -> Result<Expanded> {
+    let mut cli = Cli::command();
+    cli.build();
+    let typed = typed(&cli, &words);
+    let Some((name, typed)) = typed.as_ref().and_then(ArgMatches::subcommand) else {
+        return Ok(Expanded { words, file: None });
+    };
+    let (Some(command), Some(place)) = (cli.find_subcommand(name), place_of_command(&cli, &words)) else {
+        return Ok(Expanded { words, file: None });
+    };
+    let Some(path) = find(typed).filter(|_| has_own_flags(command)) else {
+        return Ok(Expanded { words, file: None });
+    };
+    let table = read(&path)?;
+    check(&table, &cli, &path)?;
+    let table = table_of(&table, command, typed);
+    let value = |reason| ConfigError::Toml { path: path.clone(), reason };
+    let added = flags::of_table(&table).map_err(value)?;
+    let file = (!added.is_empty()).then_some(path);
+    let mut words = words;
+    words.splice(place + 1..place + 1, added);
+    Ok(Expanded { words, file })
+}
+
+/// What the user typed, even if a flag is missing that the file may have. `None` where clap has something else to say.
+fn typed(cli: &Command, words: &[OsString]) -> Option<ArgMatches> {
+    match cli.clone().try_get_matches_from(words) {
+        Ok(matches) => Some(matches),
+        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            cli.clone().ignore_errors(true).try_get_matches_from(words).ok()
+        }
+        Err(_) => None,
+    }
+}
+
+/// Where the name of the command stands: before it there are only flags of all commands.
+fn place_of_command(cli: &Command, words: &[OsString]) -> Option<usize> {
+    let takes_the_next = |word: &str| {
+        let arg = word.strip_prefix("--").and_then(|name| flag(cli, name));
+        arg.is_some_and(|arg| arg.get_action().takes_values())
+    };
+    let mut place = 1;
+    loop {
+        let word = words.get(place)?.to_string_lossy();
+        if !word.starts_with('-') {
+            return Some(place);
+        }
+        place += if takes_the_next(&word) { 2 } else { 1 };
+    }
+}
+
+fn find(typed: &ArgMatches) -> Option<PathBuf> {
+    if typed.get_flag("no_config") {
+        return None;
+    }
+    let named = typed.get_one::<PathBuf>("config").cloned();
+    named.or_else(|| Some(PathBuf::from(FILE_NAME)).filter(|path| path.is_file()))
+}
+
+fn read(path: &Path) -> Result<Map<String, Value>> {
+    let text = fs::read_to_string(path).map_err(FileError::read(path))?;
+    let table = toml::from_str(&text).map_err(|error| {
+        let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+        let place = line.map_or(String::new(), |line| format!("line {line}: "));
+        let message = error.message().lines().collect::<Vec<_>>().join(", ");
+        ConfigError::Toml { path: path.into(), reason: place + &message }
+    })?;
+    Ok(table)
+}
+
+/// Flags of a command that a file may set. Hidden ones are there to be refused.
+fn flags_of(command: &Command) -> impl Iterator<Item = &Arg> {
+    let may_be_set = |arg: &&Arg| arg.get_long().is_some_and(|name| !NEVER_IN_A_FILE.contains(&name));
+    command.get_arguments().filter(|arg| !arg.is_hide_set()).filter(may_be_set)
+}
+
+fn flag<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
+    command.get_arguments().find(|arg| arg.get_long() == Some(name))
+}
+
+fn flag_of_file<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
+    flags_of(command).find(|arg| arg.get_long() == Some(name))
+}
+
+/// Whether a command has flags that not all have.
+fn has_own_flags(command: &Command) -> bool {
+    flags_of(command).any(|arg| !arg.is_global_set())
+}
+
+/// Refuses keys that nothing knows, wherever they stand: a flag that is misspelt would be a flag that is not there.
+fn check(table: &Map<String, Value>, cli: &Command, path: &Path) -> Result<()> {
+    let all: Vec<&Command> = cli.get_subcommands().collect();
+    for (key, value) in table {
+        match (cli.find_subcommand(key), value) {
+            (Some(command), Value::Object(flags)) => {
+                let of = || format!("`lora-slim {key}`");
+                flags.iter().try_for_each(|(key, value)| check_flag(key, value, &[command], of, path))?;
+            }
+            _ => check_flag(key, value, &all, || "any command".into(), path)?,
+        }
+    }
+    Ok(())
+}
+
+fn check_flag(
+    key: &str,
+    value: &Value,
+    commands: &[&Command],
+    of: impl Fn() -> String,
+    path: &Path,
+) -> std::result::Result<(), ConfigError> {
+    let Some(arg) = commands.iter().find_map(|command| flag_of_file(command, key)) else {
+        let nearest = nearest(key, commands);
+        return Err(ConfigError::UnknownKey { path: path.into(), key: key.into(), of: of(), nearest });
+    };
+    let expected = misfit(arg, value);
+    expected.map_or(Ok(()), |expected| Err(ConfigError::Value { path: path.into(), key: key.into(), expected }))
+}
+
+/// The flag, or the table, whose name is most like `key`.
+fn nearest(key: &str, commands: &[&Command]) -> Option<String> {
+    // What clap asks of a suggestion.
+    const ALIKE: f64 = 0.7;
+    let names = commands.iter().flat_map(|command| flags_of(command)).filter_map(Arg::get_long);
+    let names = names.chain(commands.iter().map(|command| command.get_name()).filter(|_| commands.len() > 1));
+    let likeness = names.map(|name| (strsim::jaro(key, name), name)).filter(|(likeness, _)| *likeness > ALIKE);
+    likeness.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, name)| name.into())
+}
+
+/// What the value of a flag should be, where it is of another kind.
+fn misfit(arg: &Arg, value: &Value) -> Option<&'static str> {
+    let is_scalar = |value: &Value| matches!(value, Value::String(_) | Value::Number(_));
+    let count = arg.get_num_args().unwrap_or_default();
+    match value {
+        Value::Bool(_) if count.min_values() == 0 => None,
+        _ if count.max_values() == 0 => Some("true or false"),
+        Value::Array(values) if values.iter().all(is_scalar) => None,
+        value if is_scalar(value) => None,
+        _ => Some("a number, a text, or a list of these"),
+    }
+}
+
+/// The flags that the file has for a command, but those that give way to what was typed.
+fn table_of(file: &Map<String, Value>, command: &Command, typed: &ArgMatches) -> Map<String, Value> {
+    let is_typed = |arg: &&Arg| typed.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let typed: Vec<&Arg> = command.get_arguments().filter(is_typed).collect();
+    let own = file.get(command.get_name()).and_then(Value::as_object);
+    let named: Vec<&Arg> = own.iter().flat_map(|own| own.keys()).filter_map(|name| flag(command, name)).collect();
+    let above: Vec<&Arg> = typed.iter().copied().chain(named).collect();
+    let remain = |table: &Map<String, Value>, winners: &[&Arg]| -> Vec<(String, Value)> {
+        let stays = |name: &str| {
+            let arg = flag_of_file(command, name);
+            arg.is_some_and(|arg| !winners.iter().any(|winner| flags::excludes(command, winner, arg)))
+        };
+        table.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    let mut table: Map<String, Value> = remain(file, &above).into_iter().collect();
+    table.extend(own.iter().flat_map(|own| remain(own, &typed)));
+    table.retain(|_, value| *value != Value::Bool(false) && *value != Value::Array(Vec::new()));
+    table
+}
+
+/// The flags of a command line as a config file that says the same. Those that have their default stand in comments.
+pub fn of_command_line(words: &[OsString]) -> Result<String> {
+    let mut cli = Cli::command();
+    cli.build();
+    let matches = cli.clone().get_matches_from(words);
+    let Some((name, matches)) = matches.subcommand() else { return Ok(String::new()) };
+    let Some(command) = cli.find_subcommand(name) else { return Ok(String::new()) };
+    let mut table = Map::new();
+    for word in flags::given(command, matches) {
+        let text = word.to_string_lossy();
+        let (flag, value) =
+            text.trim_start_matches("--").split_once('=').map_or((&text[2..], None), |(f, v)| (f, Some(v)));
+        if NEVER_IN_A_FILE.contains(&flag) {
+            continue;
+        }
+        if word.to_str().is_none() {
+            return Err(ConfigError::NotUtf8 { flag: flag.into() }.into());
+        }
+        let value = match (value, table.get(flag)) {
+            (None, _) => Value::Bool(true),
+            // A list that was given bit by bit.
+            (Some(value), Some(Value::String(before))) => Value::String(format!("{before},{value}")),
+            (Some(value), _) => value_of(value),
+        };
+        table.insert(flag.into(), value);
+    }
+    let defaults = flags_of(command).filter(|arg| takes_default(arg, matches)).filter_map(default_line);
+    let defaults: String = defaults.collect();
+    let file: Map<String, Value> = [(name.to_string(), Value::Object(table))].into_iter().collect();
+    let text = toml::to_string(&file).unwrap_or_default();
+    Ok(format!("# The flags of `lora-slim {name}`; those in comments have their default.\n{text}{defaults}"))
+}
+
+/// A number where it is written as one, else a text.
+fn value_of(text: &str) -> Value {
+    text.parse::<i64>().ok().filter(|number| number.to_string() == text).map_or_else(|| text.into(), Value::from)
+}
+
+fn takes_default(arg: &Arg, matches: &ArgMatches) -> bool {
+    let takes_values = !matches!(arg.get_action(), ArgAction::SetTrue);
+    takes_values && matches.value_source(arg.get_id().as_str()) == Some(ValueSource::DefaultValue)
+}
+
+fn default_line(arg: &Arg) -> Option<String> {
+    let values: Vec<_> = arg.get_default_values().iter().filter_map(|value| value.to_str()).collect();
+    let value = toml::Value::String(values.join(","));
+    arg.get_long().map(|name| format!("# {name} = {value}\n"))
+}

@@ -1,0 +1,10 @@
+//! The command line: its flags, the file that may set them, the values that they become, and progress on the terminal.
+
+pub mod args;
+pub mod batch_args;
+pub mod config_file;
+pub mod flags;
+pub mod progress;
+pub mod settings;
+
+pub use args::*;

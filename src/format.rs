@@ -1,0 +1,79 @@
+//! Numbers as people read them: sizes, times, shares, counts, lists of layers.
+
+/// Characters of a bar at full length.
+pub const BAR: usize = 32;
+
+/// A bar of `share` (0 to 1) of the full length, in eighths of a character.
+pub fn bar(share: f64) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (share.clamp(0.0, 1.0) * (BAR * 8) as f64).round() as usize;
+    format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
+}
+
+/// A size for people: `4.7 MiB`.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// A time for people: `1.5 s`, `12 min`, `3.4 h`.
+pub fn duration(time: std::time::Duration) -> String {
+    match time.as_secs_f64() {
+        seconds if seconds < 90.0 => format!("{seconds:.1} s"),
+        seconds if seconds < 5400.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
+/// Layers as people write them: `0-13, 20`.
+pub fn ranges(layers: &[usize]) -> String {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for &layer in layers {
+        match runs.last_mut() {
+            Some((_, end)) if *end + 1 == layer => *end = layer,
+            _ => runs.push((layer, layer)),
+        }
+    }
+    let run = |&(from, to): &(usize, usize)| if from == to { from.to_string() } else { format!("{from}-{to}") };
+    runs.iter().map(run).collect::<Vec<_>>().join(", ")
+}
+
+/// A share for people, without the digits that a product with 100 leaves behind.
+pub fn percent(share: f64) -> f64 {
+    (share * 1e8).round() / 1e6
+}
+
+/// A scale for people: at most four digits behind the point.
+pub fn scale(scale: f64) -> String {
+    let text = format!("{scale:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+/// A count with its noun: `1 adapter`, `2 adapters`. The plural takes an s.
+pub fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_ranges_are_for_people() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(9_823_216), "9.4 MiB");
+        assert_eq!(ranges(&[0, 1, 2, 5, 7, 8]), "0-2, 5, 7-8");
+        assert_eq!(bar(0.5), "█".repeat(BAR / 2));
+    }
+
+    #[test]
+    fn one_has_no_plural() {
+        assert_eq!([plural(0, "layer"), plural(1, "layer"), plural(2, "layer")], ["0 layers", "1 layer", "2 layers"]);
+    }
+}

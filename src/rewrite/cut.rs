@@ -1,0 +1,262 @@
+//! Cutting an adapter: which tensors stay, and the folder that says so to PEFT.
+//!
+//! The kept tensors are copied from file to file by the operating system, byte for byte and in their order, so that
+//! a large adapter is cut at the speed of a copy and in the memory of one buffer.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+
+use serde_json::{Map, Value};
+
+use crate::adapter::names::MOST_LAYERS;
+use crate::adapter::{Adapter, AdapterTensor, WEIGHTS_NAME, config};
+use crate::error::{AdapterError, FileError, Result};
+use crate::files::Staging;
+use crate::rewrite::{restrict, scale, write};
+
+/// A decision about an adapter, ready to be written: the modules that stay.
+#[derive(Debug)]
+pub struct Cut<'a> {
+    adapter: &'a Adapter,
+    /// The layers of which anything stays.
+    pub kept_layers: BTreeSet<usize>,
+    dropped: BTreeSet<String>,
+    /// What the adapter's changes in the layers are multiplied with.
+    scale: f64,
+}
+
+impl<'a> Cut<'a> {
+    /// Keeps the layers of `layers` that the adapter has, and everything outside the decoder stack.
+    pub fn new(adapter: &'a Adapter, layers: &BTreeSet<usize>) -> Result<Self> {
+        Self::keeping(adapter, |layer, _| layers.contains(&layer))
+    }
+
+    /// Keeps the layers below `boundary`.
+    pub fn below(adapter: &'a Adapter, boundary: usize) -> Result<Self> {
+        Self::keeping(adapter, |layer, _| layer < boundary)
+    }
+
+    /// Keeps everything.
+    pub fn whole(adapter: &'a Adapter) -> Result<Self> {
+        Self::keeping(adapter, |_, _| true)
+    }
+
+    /// Keeps the modules of the decoder stack of which `keeps` says so, given their layer and their name inside it
+    /// (`self_attn.q_proj`), and everything outside of the stack.
+    pub fn keeping(adapter: &'a Adapter, keeps: impl Fn(usize, &str) -> bool) -> Result<Self> {
+        let refuse = |feature: String| AdapterError::CannotCut { path: adapter.path.clone(), feature };
+        for key in ["layer_replication", "enable_lora"] {
+            if adapter.config.flag(key) {
+                return Err(refuse(format!("`{key}`")).into());
+            }
+        }
+        let (mut kept_layers, mut dropped) = (BTreeSet::new(), BTreeSet::new());
+        for tensor in adapter.tensors() {
+            let module = &tensor.key.module;
+            let Some(layer) = adapter.layer_of(module) else { continue };
+            if keeps(layer, adapter.inside_layer(module, layer)) {
+                kept_layers.insert(layer);
+            } else {
+                dropped.insert(module.clone());
+            }
+        }
+        if kept_layers.is_empty() {
+            return Err(AdapterError::NothingLeft { path: adapter.path.clone() }.into());
+        }
+        let cut = Self { adapter, kept_layers, dropped, scale: 1.0 };
+        cut.check_can_be_said().map_err(refuse)?;
+        Ok(cut)
+    }
+
+    /// PEFT's configuration cannot express every selection; what it cannot is named.
+    fn check_can_be_said(&self) -> std::result::Result<(), String> {
+        let kept = self.saved_modules();
+        let all = self.adapter.saved_modules();
+        // The names of saved modules are taken as endings.
+        let meant_too = |name: &&String| all.difference(&kept).any(|dropped| dropped.ends_with(name.as_str()));
+        if let Some(name) = kept.iter().find(meant_too) {
+            return Err(format!("the saved module `{name}`, whose name PEFT also takes for those of dropped layers,"));
+        }
+        // VeRA's shared matrices are as large as the largest module that is wrapped.
+        let modules = self.adapter.modules();
+        let types = |modules: &mut dyn Iterator<Item = &String>| -> BTreeSet<String> {
+            modules.map(|module| module.rsplit('.').next().unwrap_or(module).to_string()).collect()
+        };
+        let is_vera = self.adapter.config.method.peft_type == "VERA";
+        if is_vera && types(&mut modules.keys()) != types(&mut modules.keys().filter(|module| self.keeps(module))) {
+            return Err("VeRA on modules of which some types are only in dropped layers".into());
+        }
+        Ok(())
+    }
+
+    /// The same cut with what the adapter adds in its layers multiplied, through its alpha.
+    pub fn scaled(mut self, scale: f64) -> Result<Self> {
+        if scale != 1.0 {
+            self.adapter.check_can_be_scaled()?;
+        }
+        self.scale *= scale;
+        Ok(self)
+    }
+
+    /// Whether the files of the adapter are still as they were when it was opened.
+    pub fn check_input_unchanged(&self) -> Result<()> {
+        self.adapter.weights.check_unchanged()
+    }
+
+    /// The layer stack of the adapter.
+    pub fn stack(&self) -> &str {
+        &self.adapter.stack
+    }
+
+    /// Whether the adapter stays as it is.
+    fn is_whole(&self) -> bool {
+        self.dropped.is_empty() && self.scale == 1.0
+    }
+
+    fn keeps(&self, module: &str) -> bool {
+        !self.dropped.contains(module)
+    }
+
+    /// The tensors that stay, in the order of the file, or by name where there is no one file.
+    fn kept_tensors(&self) -> Vec<AdapterTensor<'a>> {
+        let mut kept = write::in_order(self.adapter);
+        kept.retain(|tensor| self.keeps(&tensor.key.module));
+        kept
+    }
+
+    /// The number and the bytes of the tensors that stay.
+    pub fn kept_size(&self) -> (usize, u64) {
+        let kept = self.kept_tensors();
+        (kept.len(), kept.iter().map(|tensor| tensor.entry.bytes()).sum())
+    }
+
+    /// `adapter_config.json` as PEFT needs it to build exactly the modules that stay.
+    pub fn config(&self) -> Map<String, Value> {
+        let mut raw = self.adapter.config.raw.clone();
+        if !self.dropped.is_empty() {
+            let all = self.adapter.modules();
+            let tensors = self.kept_tensors();
+            let kept: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.key.module.as_str()).collect();
+            let all: BTreeSet<&str> = all.keys().map(String::as_str).collect();
+            let kept = all.intersection(&kept).copied().collect();
+            restrict::restrict(&mut raw, &all, &kept, self.adapter.config.method.selects_layers);
+            let (saved_all, saved_kept) = (self.adapter.saved_modules(), self.saved_modules());
+            if saved_all != saved_kept {
+                restrict::restrict_saved(&mut raw, &saved_kept);
+            }
+        }
+        if self.scale != 1.0 {
+            scale::scale_alpha(&mut raw, self.adapter, self.scale);
+        }
+        raw
+    }
+
+    /// The modules of `modules_to_save` that stay.
+    fn saved_modules(&self) -> BTreeSet<String> {
+        // What is saved may be larger than a module that has tensors.
+        let is_inside = |dropped: &String, saved: &str| {
+            dropped.strip_prefix(saved).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let stays = |saved: &String| !self.dropped.iter().any(|dropped| is_inside(dropped, saved));
+        self.adapter.saved_modules().into_iter().filter(stays).collect()
+    }
+
+    /// Writes the whole folder into `staging`, without the report.
+    pub fn write(&self, staging: &Staging) -> Result<()> {
+        if self.is_whole() {
+            staging.copy(&self.adapter.path.join(config::FILE_NAME), config::FILE_NAME)?;
+        } else {
+            staging.json(config::FILE_NAME, &self.config())?;
+        }
+        write::copy_sidecars(&self.adapter.path, staging)?;
+        self.write_weights(staging)
+    }
+
+    fn write_weights(&self, staging: &Staging) -> Result<()> {
+        let kept = self.kept_tensors();
+        let header = write::header(kept.iter().map(|tensor| {
+            let entry = tensor.entry;
+            (tensor.name, write::dtype(entry), entry.shape.as_slice(), entry.range.len())
+        }))?;
+        let weights = &self.adapter.weights;
+        if !weights.is_one_file() {
+            let bytes = kept.iter().map(|tensor| weights.bytes(tensor.name)).collect::<Result<Vec<_>>>()?;
+            return staging.file(WEIGHTS_NAME, |file| {
+                file.write_all(&header)?;
+                bytes.into_iter().try_for_each(|bytes| file.write_all(bytes))
+            });
+        }
+        let mut from = File::open(weights.path()).map_err(FileError::read(weights.path()))?;
+        staging.file(WEIGHTS_NAME, |file| {
+            file.write_all(&header)?;
+            for range in coalesce(kept.iter().map(|tensor| tensor.entry.range.clone())) {
+                from.seek(SeekFrom::Start(range.start as u64))?;
+                let copied = io::copy(&mut (&from).take(range.len() as u64), file)?;
+                if copied != range.len() as u64 {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the adapter shrank while it was read"));
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Joins ranges that follow one another, so that a copy is few large ones.
+fn coalesce(ranges: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
+    let mut joined: Vec<Range<usize>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+/// Which layers stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    Below(usize),
+    All,
+}
+
+/// Parses a number of layers, or `all`.
+pub fn parse_boundary(text: &str) -> std::result::Result<Boundary, String> {
+    match text {
+        "all" => Ok(Boundary::All),
+        number => number.parse().map(Boundary::Below).map_err(|_| format!("`{number}` is neither a number nor `all`")),
+    }
+}
+
+/// Parses a list of layers as people write it: `0-13,20`.
+pub fn parse_layers(text: &str) -> std::result::Result<BTreeSet<usize>, String> {
+    let mut layers = BTreeSet::new();
+    for item in text.split(',') {
+        let (from, to) = item.split_once('-').unwrap_or((item, item));
+        match (from.trim().parse::<usize>(), to.trim().parse::<usize>()) {
+            (Ok(from), Ok(to)) if from <= to && to < MOST_LAYERS => layers.extend(from..=to),
+            _ => return Err(format!("`{item}` is neither a layer nor a range such as 0-13")),
+        }
+    }
+    Ok(layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_read_as_written() {
+        assert_eq!(parse_layers("0-2, 5").unwrap(), BTreeSet::from([0, 1, 2, 5]));
+        for wrong in ["", "a", "3-1", "1-", "-1", "0-99999999999"] {
+            assert!(parse_layers(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn neighbours_are_joined() {
+        assert_eq!(coalesce([0..2, 2..5, 7..8].into_iter()), [0..5, 7..8]);
+    }
+}

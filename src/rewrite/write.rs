@@ -1,0 +1,120 @@
+//! The files of an adapter folder as this program writes them: the tensors behind one header, and what travels with them.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use crate::adapter::{Adapter, AdapterTensor, WEIGHTS_NAME, config};
+use crate::error::{FileError, Result, TensorError};
+use crate::files::REPORT_NAME;
+use crate::files::Staging;
+use crate::tensors::{Dtype, Encoding, Entry};
+
+/// A tensor to be written.
+pub struct NewTensor<'a> {
+    pub name: Cow<'a, str>,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub bytes: Cow<'a, [u8]>,
+}
+
+/// The type of an adapter's tensor.
+pub fn dtype(entry: &Entry) -> Dtype {
+    match entry.encoding {
+        Encoding::Plain(dtype) => dtype,
+        Encoding::Blocks(_) => unreachable!("an adapter is opened from safetensors, which has no blocks"),
+    }
+}
+
+/// The tensors of an adapter in the order of its file, or by name where there is no one file.
+pub fn in_order(adapter: &Adapter) -> Vec<AdapterTensor<'_>> {
+    let mut tensors: Vec<_> = adapter.tensors().collect();
+    if adapter.weights.is_one_file() {
+        tensors.sort_by_key(|tensor| tensor.entry.range.start);
+    }
+    tensors
+}
+
+/// Writes `adapter_model.safetensors`.
+pub fn write_tensors(staging: &Staging, tensors: &[NewTensor]) -> Result<()> {
+    write_tensors_as(WEIGHTS_NAME, staging, tensors)
+}
+
+/// Writes a safetensors file.
+pub fn write_tensors_as(file_name: &str, staging: &Staging, tensors: &[NewTensor]) -> Result<()> {
+    let header =
+        header(tensors.iter().map(|tensor| (&*tensor.name, tensor.dtype, &*tensor.shape, tensor.bytes.len())))?;
+    staging.file(file_name, |file| {
+        file.write_all(&header)?;
+        tensors.iter().try_for_each(|tensor| file.write_all(&tensor.bytes))
+    })
+}
+
+/// The safetensors header for tensors in this order, given as name, type, shape and bytes, with one `__metadata__` key (more
+/// would come in random order), padded to eight bytes as the format wants. Nothing in it depends on time or place: the same
+/// input gives the same bytes.
+pub fn header<'a>(tensors: impl IntoIterator<Item = (&'a str, Dtype, &'a [usize], usize)>) -> Result<Vec<u8>> {
+    let mut end = 0;
+    let infos = tensors
+        .into_iter()
+        .map(|(name, dtype, shape, bytes)| {
+            let start = end;
+            end += bytes;
+            (name.to_string(), TensorInfo { dtype, shape: shape.to_vec(), data_offsets: (start, end) })
+        })
+        .collect();
+    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let invalid = |source| TensorError::Safetensors { path: WEIGHTS_NAME.into(), source };
+    let metadata = Metadata::new(Some(format), infos).map_err(invalid)?;
+    let mut json = serde_json::to_vec(&metadata).map_err(|source| invalid(source.into()))?;
+    json.resize(json.len().next_multiple_of(size_of::<u64>()), b' ');
+    Ok([&(json.len() as u64).to_le_bytes(), json.as_slice()].concat())
+}
+
+/// Copies the files of the folder that travel with an adapter: tokenizer, chat template, README. Not weights, not
+/// training state, not an earlier report; folders (checkpoints, runs) stay behind.
+pub fn copy_sidecars(folder: &Path, staging: &Staging) -> Result<()> {
+    let mut sidecars: Vec<(String, PathBuf)> = Vec::new();
+    for entry in fs::read_dir(folder).map_err(FileError::read(folder))? {
+        let path = entry.map_err(FileError::read(folder))?.path();
+        if let Some(name) = path.file_name().and_then(|name| name.to_str())
+            && path.is_file()
+            && is_sidecar(name)
+        {
+            sidecars.push((name.to_string(), path));
+        }
+    }
+    sidecars.sort();
+    sidecars.iter().try_for_each(|(name, path)| staging.copy(path, name))
+}
+
+fn is_sidecar(name: &str) -> bool {
+    const WEIGHTS: [&str; 8] =
+        [".safetensors", ".safetensors.index.json", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".npz"];
+    const TRAINING_STATE: [&str; 6] =
+        ["optimizer", "scheduler", "rng_state", "trainer_state", "training_args", "events.out"];
+    name != config::FILE_NAME
+        && name != REPORT_NAME
+        && !name.starts_with('.')
+        && !WEIGHTS.iter().any(|ending| name.ends_with(ending))
+        && !TRAINING_STATE.iter().any(|beginning| name.starts_with(beginning))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_and_training_state_stay_behind() {
+        for name in ["README.md", "tokenizer.json", "chat_template.jinja", "special_tokens_map.json"] {
+            assert!(is_sidecar(name), "{name}");
+        }
+        for name in ["adapter_model.safetensors", "optimizer.pt", "trainer_state.json", "slim_report.json", ".git"] {
+            assert!(!is_sidecar(name), "{name}");
+        }
+    }
+}
