@@ -23,10 +23,12 @@ mod effect;
 pub mod generate;
 pub(crate) mod layers;
 pub mod lens;
+mod measurement;
 mod profile;
 pub(crate) mod walk;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use candle_core::Device;
 
@@ -38,6 +40,7 @@ use crate::samples::batch::{self, Batch};
 use budget::Budget;
 pub use effect::effects;
 use layers::BaseLayers;
+pub use measurement::{Curve, Measurement, Point, Work, mean};
 pub use profile::{Profile, Strength};
 use walk::{Trail, Walk};
 
@@ -47,49 +50,6 @@ pub struct ComputeOptions {
     /// The bytes that streams, weights and intermediate values may take together.
     pub memory: u64,
     pub device: Device,
-}
-
-/// What one boundary makes of the samples.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Point {
-    /// The adapter is on in layers below this one.
-    pub boundary: usize,
-    /// Negative log-likelihood of each sample's answer tokens, summed, in nats.
-    pub per_sample: Vec<f64>,
-    /// How many answer tokens of each sample are right: no other word is likelier, given all tokens before.
-    pub right: Vec<usize>,
-}
-
-/// What a profile makes of the samples, as a [`Point`] has it of a boundary.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Scores {
-    pub per_sample: Vec<f64>,
-    pub right: Vec<usize>,
-}
-
-impl Point {
-    pub fn scores(&self) -> Scores {
-        Scores { per_sample: self.per_sample.clone(), right: self.right.clone() }
-    }
-}
-
-/// The losses of all candidates, lowest boundary first.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Curve {
-    pub points: Vec<Point>,
-    /// The answer tokens of each sample.
-    pub answers: Vec<usize>,
-    /// How much was computed.
-    pub work: Work,
-}
-
-/// What a sweep cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Work {
-    /// How often the base weights were read.
-    pub passes: usize,
-    /// Tokens times layers that went through the decoder. What several adapters share counts for the first of them.
-    pub layer_tokens: u64,
 }
 
 /// A step of the sweep, for whoever watches. Returning `false` stops the sweep.
@@ -122,9 +82,7 @@ pub fn sweep(
     let all: Vec<BTreeSet<usize>> = ends.iter().map(|ends| candidates(ends.adapter())).collect();
     let mut sweep = Sweep::new(ends, samples, vec![(0..samples.len()).collect()], options)?;
     let curves = sweep.run(0, &all, on_progress)?;
-    let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
-    let curve = |(points, &work)| Curve { points, answers: answers.clone(), work };
-    Ok(curves.into_iter().zip(&sweep.work).map(curve).collect())
+    Ok(curves.into_iter().zip(&sweep.work).map(|(points, &work)| Curve { points, work }).collect())
 }
 
 /// Evaluates profiles of an adapter on `samples`: as many of them at a time as the adapter has boundaries, so that they need no
@@ -135,14 +93,14 @@ pub fn profiles(
     profiles: Vec<Profile>,
     options: &ComputeOptions,
     on_progress: OnProgress,
-) -> Result<Vec<Scores>> {
-    let (ends, mut scores) = ([ends], Vec::with_capacity(profiles.len()));
+) -> Result<Vec<Measurement>> {
+    let (ends, mut measured) = ([ends], Vec::with_capacity(profiles.len()));
     for profiles in profiles.chunks(candidates(ends[0].adapter()).len()) {
         let all = vec![(0..samples.len()).collect()];
         let mut sweep = Sweep::of_streams(profiles.len(), &ends, samples, all, options)?;
-        scores.append(&mut sweep.run_profiles(0, &[profiles.to_vec()], on_progress)?.remove(0));
+        measured.append(&mut sweep.run_profiles(0, &[profiles.to_vec()], on_progress)?.remove(0));
     }
-    Ok(scores)
+    Ok(measured)
 }
 
 /// What evaluating all candidates of adapters of one base model takes.
@@ -179,6 +137,8 @@ pub struct Sweep<'a> {
 struct Part {
     /// Their places among all.
     samples: Vec<usize>,
+    /// The answer tokens of each.
+    tokens: Arc<[usize]>,
     batches: Vec<Batch>,
     /// By batch and adapter, what was kept of the prefix stream.
     trails: Vec<Vec<Trail>>,
@@ -221,7 +181,7 @@ impl<'a> Sweep<'a> {
             let keeps = keeps && budget.keep_streams(all_tokens, longest);
             let wanted = |ends: &AdaptedModel| if keeps { candidates(ends.adapter()) } else { BTreeSet::new() };
             let trails = batches.iter().map(|_| ends.iter().map(|ends| Trail::new(wanted(ends))).collect()).collect();
-            Part { samples: places, batches, trails }
+            Part { samples: places, tokens: chosen.iter().map(Sample::answers).collect(), batches, trails }
         };
         let parts = parts.into_iter().map(&mut lay_out).collect();
         // Reading a layer again takes less time than computing it again.
@@ -242,12 +202,12 @@ impl<'a> Sweep<'a> {
             boundaries.iter().map(|&boundary| Profile::below(boundary, layers)).collect()
         };
         let profiles: Vec<Vec<Profile>> = boundaries.iter().map(profiles_of).collect();
-        let scores = self.run_profiles(part, &profiles, on_progress)?;
-        let points = |(boundaries, scores): (&BTreeSet<usize>, Vec<Scores>)| {
-            let point = |(&boundary, Scores { per_sample, right })| Point { boundary, per_sample, right };
-            boundaries.iter().zip(scores).map(point).collect()
+        let measured = self.run_profiles(part, &profiles, on_progress)?;
+        let points = |(boundaries, measured): (&BTreeSet<usize>, Vec<Measurement>)| {
+            let point = |(&boundary, measurement)| Point { boundary, measurement };
+            boundaries.iter().zip(measured).map(point).collect()
         };
-        Ok(boundaries.iter().zip(scores).map(points).collect())
+        Ok(boundaries.iter().zip(measured).map(points).collect())
     }
 
     /// Evaluates profiles of each adapter, none of those that do not take part, on the samples of a part.
@@ -256,10 +216,10 @@ impl<'a> Sweep<'a> {
         part: usize,
         profiles: &[Vec<Profile>],
         on_progress: OnProgress,
-    ) -> Result<Vec<Vec<Scores>>> {
-        let Part { samples, batches, trails } = &mut self.parts[part];
-        let empty = Scores { per_sample: vec![0.0; samples.len()], right: vec![0; samples.len()] };
-        let mut scores: Vec<Vec<Scores>> =
+    ) -> Result<Vec<Vec<Measurement>>> {
+        let Part { samples, tokens, batches, trails } = &mut self.parts[part];
+        let empty = Measurement::zero(tokens.clone());
+        let mut measured: Vec<Vec<Measurement>> =
             profiles.iter().map(|profiles| vec![empty.clone(); profiles.len()]).collect();
         let walk = |batch| Walk {
             ends: self.ends,
@@ -279,7 +239,7 @@ impl<'a> Sweep<'a> {
             let outcomes = walk(batch).outcomes(&mut self.layers, trails, &mut step)?;
             for (adapter, outcomes) in outcomes.into_iter().enumerate() {
                 for (profile, outcomes) in outcomes.iter().enumerate() {
-                    if let Err(place) = scores[adapter][profile].add(batch, outcomes) {
+                    if let Err(place) = add(&mut measured[adapter][profile], batch, outcomes) {
                         let (boundary, sample) = (profiles[adapter][profile].top(), samples[place] + 1);
                         return Err(SweepError::NotFinite { boundary, sample }.into());
                     }
@@ -290,24 +250,22 @@ impl<'a> Sweep<'a> {
             work.passes += passes;
             work.layer_tokens += costs.iter().map(|costs| costs[adapter]).sum::<u64>();
         }
-        Ok(scores)
+        Ok(measured)
     }
 }
 
-impl Scores {
-    /// Takes in what a batch's answer tokens came to; the place of a sample whose loss is no number is an error.
-    fn add(&mut self, batch: &Batch, outcomes: &[Outcome]) -> std::result::Result<(), usize> {
-        for (place, answers) in &batch.samples {
-            let outcomes = &outcomes[answers.clone()];
-            let loss: f64 = outcomes.iter().map(|outcome| outcome.loss).sum();
-            if !loss.is_finite() {
-                return Err(*place);
-            }
-            self.per_sample[*place] = loss;
-            self.right[*place] = outcomes.iter().filter(|outcome| outcome.right).count();
+/// Adds the outcomes of a batch's answer tokens to a measurement. The error is the index of a sample whose loss is not finite.
+fn add(measurement: &mut Measurement, batch: &Batch, outcomes: &[Outcome]) -> std::result::Result<(), usize> {
+    for (sample, answers) in &batch.samples {
+        let outcomes = &outcomes[answers.clone()];
+        let loss: f64 = outcomes.iter().map(|outcome| outcome.loss).sum();
+        if !loss.is_finite() {
+            return Err(*sample);
         }
-        Ok(())
+        measurement.losses[*sample] = loss;
+        measurement.correct[*sample] = outcomes.iter().filter(|outcome| outcome.right).count();
     }
+    Ok(())
 }
 
 #[cfg(test)]
