@@ -16,7 +16,7 @@ use crate::error::{Error, Result, SweepError};
 use crate::files::NewFile;
 use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::batch::{Found, Record};
-use crate::report::html;
+use crate::report::page;
 
 /// How many adapters are open at the same time.
 pub const MOST_TOGETHER: usize = 32;
@@ -156,6 +156,6 @@ fn record(ready: &Ready, evaluation: Result<Evaluation>) -> Record {
 }
 
 fn page(task: &Task, evaluation: &Evaluation) -> Result<()> {
-    let page = NewFile::beside(&task.page(), html::BEGINNING.as_bytes(), true)?;
-    page.publish(html::page(&evaluation.report).as_bytes())
+    let page = NewFile::beside(&task.page(), page::BEGINNING.as_bytes(), true)?;
+    page.publish(page::page(&evaluation.report)?.as_bytes())
 }

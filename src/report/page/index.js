@@ -1,4 +1,4 @@
-// The table is complete without this. Its headings sort it.
+// The table is complete without this script, which makes its headings sort it.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells];

@@ -1,5 +1,5 @@
 
-// The page is complete without this. It says below a drawing what is pointed at, or reached with the arrow keys.
+// The page is complete without this script: it shows below a chart what the pointer or the arrow keys are on.
 for (const figure of document.querySelectorAll(".chart")) {
   const readout = figure.querySelector(".readout");
   const usual = readout.textContent;

@@ -1,11 +1,11 @@
-//! From values to places in a drawing, with round numbers to mark on the way.
+//! A linear axis of a chart: from values to places, and round numbers to mark.
 
-/// A straight axis.
+/// A linear axis.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {
     /// Values at the two ends.
     values: (f64, f64),
-    /// Places of the two ends, in units of the drawing.
+    /// Places of the two ends, in units of the chart.
     places: (f64, f64),
     /// Between two marks.
     step: f64,
@@ -47,12 +47,12 @@ fn step(span: f64, marks: usize) -> f64 {
     factor * power
 }
 
-/// Every how many of `count` whole numbers one is marked so that there is room for each.
+/// The step from one marked number to the next, so that there is room for all that are marked of `count` numbers.
 pub fn stride(count: usize, room: usize) -> usize {
     [1, 2, 5, 10, 20, 50, 100].into_iter().find(|stride| count / stride <= room).unwrap_or(200)
 }
 
-/// Two places, moved apart so that words at them do not overlap.
+/// Two places, moved apart so that their texts do not overlap.
 pub fn apart([one, other]: [f64; 2], room: f64) -> [f64; 2] {
     let missing = room - (one - other).abs();
     if missing <= 0.0 {
