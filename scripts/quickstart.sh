@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo build --release --locked
-if base=$(python3 scripts/fetch_base.py --out models | tail -n 1) && [ -f "$base" ]; then
+if base=$(python3 scripts/fixtures/fetch_base.py --out models | tail -n 1) && [ -f "$base" ]; then
     adapter=fixtures/smol-overfit/adapter samples=fixtures/smol-overfit/val.jsonl
     options=(--chat --max-samples 32)
 else

@@ -1,7 +1,8 @@
-"""What the scripts of the single runtimes share: what they are given, how their answers are compared, and what they print.
+"""What the scripts of the single runtimes share: what they are given, how their answers are compared, and what they
+print.
 
-`run.py` starts each of them with the path of a task. It loads an adapter in its runtime, answers the task's prompts greedily, and prints
-one line of JSON. It needs nothing but its runtime.
+`run.py` starts each of them with the path of a task. It loads an adapter in its runtime, answers the task's prompts
+greedily, and prints one line of JSON. It needs nothing but its runtime.
 """
 
 import json
@@ -9,7 +10,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import correlation
-
 
 
 @dataclass
@@ -23,9 +23,10 @@ class Tolerance:
 
 
 EXACT = Tolerance(0.999, 0.9)
-# llama.cpp rounds what goes into a product with quantised weights to 8 bits, which lora-slim does not. With one adapter that is right
-# (0.9999993 and 20 of 20 equal answers on the f32 file), the least correlation on Q4_1 was 0.9984 and 0.9992, and 11 and 12 of 20
-# greedy answers of 24 tokens were equal: the first token that differs changes all that follow.
+# llama.cpp rounds what goes into a product with quantised weights to 8 bits, which lora-slim does not. With one adapter
+# that is right (0.9999993 and 20 of 20 equal answers on the f32 file), the least correlation on Q4_1 was 0.9984 and
+# 0.9992, and 11 and 12 of 20 greedy answers of 24 tokens were equal: the first token that differs changes all that
+# follow.
 QUANTISED = Tolerance(0.997, 0.4)
 
 
@@ -92,7 +93,8 @@ def outcome(figures: dict, tolerance: Tolerance) -> str:
 
 
 def main(version: str, load: Callable[[Task], object], answer: Callable[[object, Task], Found]) -> None:
-    """Runs a task. Only what is raised while an adapter is loaded is a refusal; anything else is a fault of the script."""
+    """Runs a task. Only what is raised while an adapter is loaded is a refusal; anything else is a fault of the
+    script."""
     with open(sys.argv[1]) as file:
         task = Task(**json.load(file))
     result = {"version": version}

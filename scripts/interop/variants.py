@@ -1,6 +1,8 @@
-"""The adapters that the runtimes are given: one real adapter, cut, and the same written in ways that not every runtime reads.
+"""The adapters that the runtimes are given: one real adapter, cut, and the same written in ways that not every runtime
+reads.
 
-All of them but `dora` compute what the cut does, so that a runtime which ignores how they are written is found out by its answers.
+All of them but `dora` compute what the cut does, so that a runtime which ignores how they are written is found out by
+its answers.
 """
 
 import json
@@ -38,7 +40,8 @@ def rslora(config: dict, tensors: Tensors) -> tuple[dict, Tensors]:
 def alpha_pattern(config: dict, tensors: Tensors) -> tuple[dict, Tensors]:
     """One module is stronger by its tensors and weaker by its alpha."""
     stronger = {
-        name: tensor * tensor.dtype.type(STRONGER) if "down_proj.lora_B" in name else tensor for name, tensor in tensors.items()
+        name: tensor * tensor.dtype.type(STRONGER) if "down_proj.lora_B" in name else tensor
+        for name, tensor in tensors.items()
     }
     return config | {"alpha_pattern": {"down_proj": config["lora_alpha"] / STRONGER}}, stronger
 

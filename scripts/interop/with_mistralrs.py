@@ -6,7 +6,6 @@ Made with mistralrs 0.9.5.
 from importlib.metadata import version
 
 from mistralrs import CompletionRequest, LoraAdapter, ModelDType, Runner, Which
-
 from task import Found, Task, main
 
 

@@ -7,7 +7,6 @@ from importlib.metadata import version
 
 import mlx.core as mx
 from mlx_lm import load as load_model
-
 from task import Found, Task, main
 
 

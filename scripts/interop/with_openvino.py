@@ -1,14 +1,14 @@
 """OpenVINO GenAI, which reads only the tensors of a PEFT folder: the scaling is given to it.
 
-The base model is an OpenVINO folder in f32 (`optimum-cli export openvino --weight-format fp32 --task text-generation-with-past`), and
-the products are asked for in f32. Made with openvino-genai 2026.4.1; the folder with optimum-intel 2.2.0.
+The base model is an OpenVINO folder in f32 (`optimum-cli export openvino --weight-format fp32 --task
+text-generation-with-past`), and the products are asked for in f32. Made with openvino-genai 2026.4.1; the folder with
+optimum-intel 2.2.0.
 """
 
 from pathlib import Path
 
 import openvino_genai
 from openvino_genai import Adapter, AdapterConfig, GenerationConfig, LLMPipeline
-
 from task import Found, Task, main
 
 

