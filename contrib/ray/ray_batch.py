@@ -3,16 +3,14 @@
     python contrib/ray/ray_batch.py --manifest jobs.jsonl -o OUT [--address auto] [flags of `lora-slim batch`]
 
 Jobs of the same base model, samples and options share sweeps, so the manifest is cut into chunks of these. Each node
-has one worker, which keeps the base model mapped and runs chunk after chunk, each as a part of the batch of its own
-(`--partition`) into the one OUT. When a node is lost its chunk goes to another one, where `lora-slim` leaves alone what
-is published already. What fails for good is tried once; what may work later (exit code 4, killed) again. In the end one
-`lora-slim batch` over the whole manifest finds everything done, and leaves the results, the summary and the page that
-it would leave without Ray.
+has one worker, which keeps the base model mapped and runs one chunk after the other, each as a part of the batch
+(`--partition`) that writes into the one OUT. When a node is lost its chunk goes to another one, where `lora-slim` skips
+what is already published. A failure that is final is not tried again; one that may pass (exit code 4, killed) is. At
+the end one `lora-slim batch` over the whole manifest finds everything done, and writes the results, the summary and the
+page as it does without Ray.
 
-It assumes that the manifest's paths, OUT and this working directory are the same files on all nodes and on the machine
-that this runs on (a shared file system with locks), that `lora-slim` is on the path there (or `--binary`) in one
-version, and that the processors are of one kind: others may round otherwise. Exit codes are those of `lora-slim batch`;
-4 means: run it again. Needs Linux, Python 3.10 or newer and the core of Ray (`pip install ray`; made with 2.60).
+docs/pipelines/ray.md says what this assumes of the cluster. Exit codes are those of `lora-slim batch`; 4 means: run it
+again. Needs Linux, Python 3.10 or newer and the core of Ray (`pip install ray`; tested with 2.60).
 """
 
 import argparse
@@ -39,16 +37,16 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 RETRYABLE, PERMANENT = 4, (2, 3, 5, 6, 70, 101)  # exit codes
-REST = 60  # seconds until a lost node may have another worker: that it is dead, a cluster sees late
+REST = 60  # seconds until a lost node may have another worker: a cluster notices late that it is dead
 
 
 class Stop(Exception):
-    """The end of the run before its work is done: an exit code, and why."""
+    """Ends the run before its work is done: an exit code, and the reason."""
 
 
 @dataclass
 class Chunk:
-    """Jobs that share sweeps: what of a manifest of their own is in one part of it."""
+    """Jobs that share sweeps: one part of a manifest that has nothing else."""
 
     name: str  # M-of-N, of its results file; no other chunk has the same
     base: str | None
@@ -57,13 +55,13 @@ class Chunk:
     not_before: float = 0.0
 
     def records(self, output: Path) -> dict[str, dict]:
-        """Of its jobs, as far as they are there. The file has those of other chunks, too, marked as removed."""
+        """The records of its jobs so far. The file has those of other chunks, too, marked as removed."""
         records = map(json.loads, whole_lines(output / f"results.{self.name}.jsonl"))
         return {record["name"]: record for record in records if record["name"] in self.jobs}
 
 
 class Worker:
-    """What runs on a node, for as long as the node is there."""
+    """The actor on a node, for as long as the node is there."""
 
     def __init__(self, binary: str, folder: str, cpus: float):
         self.binary, self.folder = binary, folder
@@ -77,11 +75,11 @@ class Worker:
     def run(self, chunk: Chunk, output: str, flags: list[str]) -> tuple[int, list[dict], int, str]:
         """The exit code, the records of all jobs that have one, how many are new, and what was said on stderr."""
         if chunk.base and chunk.base != self.base:
-            with suppress(OSError):  # what is wrong with it, lora-slim will say
+            with suppress(OSError):  # lora-slim will report what is wrong with it
                 self.base, self.maps = chunk.base, list(map_weights(Path(self.folder, chunk.base)))
         part = f"hash:{chunk.name.replace('-of-', '/')}"
         command = [self.binary, "batch", "--manifest", "/dev/stdin", "--partition", part, "--json"]
-        # Not to outlive this worker: it would hold the lock of a chunk that is another worker's then.
+        # It must not outlive this worker: it would hold the lock of a chunk that another worker has by then.
         prctl = ctypes.CDLL(None).prctl
         done = subprocess.run(
             [*command, "-o", output, *flags],
@@ -102,8 +100,7 @@ class Worker:
 
 
 def map_weights(base: Path):
-    """Reads the weights into the page cache (MAP_POPULATE) and keeps them mapped; not if they take half of the
-    memory."""
+    """Read the weights into the page cache (MAP_POPULATE) and keep them mapped, unless they take half of the memory."""
     files = [base] if base.is_file() else base.glob("*")
     files = [path for path in files if path.suffix in (".safetensors", ".bin", ".gguf") and path.stat().st_size]
     if 2 * sum(path.stat().st_size for path in files) > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
@@ -114,12 +111,12 @@ def map_weights(base: Path):
 
 
 def whole_lines(path: Path) -> list[str]:
-    """The lines of a file that may not be there, without one that has no end because its writer was killed."""
+    """The lines of a file that may be absent, without an unfinished last one, whose writer was killed."""
     return path.read_text().split("\n")[:-1] if path.exists() else []
 
 
 def chunks_of(manifest: Path, base: str | None, size: int) -> list[Chunk]:
-    """Cuts each group of jobs that can share sweeps into parts of about `size` jobs, by the hashes of their names."""
+    """Cut each group of jobs that can share sweeps into parts of about `size` jobs, by the hashes of their names."""
     groups = defaultdict(dict)
     for line in filter(str.strip, manifest.read_text().split("\n")):
         job = json.loads(line)
@@ -127,9 +124,9 @@ def chunks_of(manifest: Path, base: str | None, size: int) -> list[Chunk]:
         used = job.get("base") or base or base_of(job["adapter"])
         key = json.dumps([used, job.get("samples"), job.get("options")], sort_keys=True)
         groups[key][name] = (used, line)
-    chunks, counts = {}, {0, 1}  # of one part, it would be called the whole
+    chunks, counts = {}, {0, 1}  # a single part would have the name of the whole
     for jobs in groups.values():
-        # A count that no other group has tells its parts from theirs.
+        # A count of its own tells its parts from those of other groups.
         count = next(count for count in itertools.count(math.ceil(len(jobs) / size)) if count not in counts)
         counts.add(count)
         for name, (used, line) in sorted(jobs.items()):
@@ -140,7 +137,7 @@ def chunks_of(manifest: Path, base: str | None, size: int) -> list[Chunk]:
 
 
 def base_of(adapter: str) -> str | None:
-    """The base model that an adapter names; of a broken adapter, which `lora-slim` will refuse, none."""
+    """The base model that an adapter names; None for a broken adapter, which `lora-slim` will refuse."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         return json.loads(Path(adapter, "adapter_config.json").read_text())["base_model_name_or_path"]
 
@@ -149,7 +146,7 @@ def base_of(adapter: str) -> str | None:
 class Node:
     label: str
     worker: ray.actor.ActorHandle
-    answer: ray.ObjectRef | None  # at first the version, then what came of chunks
+    answer: ray.ObjectRef | None  # at first the version, then the results of chunks
     chunk: Chunk | None = None
     base: str | None = None
 
@@ -171,7 +168,7 @@ class Batch:
             self.take_in()
 
     def look_around(self) -> None:
-        """Forgets nodes that are gone, and starts a worker on those that have none."""
+        """Forget nodes that are gone, and start a worker on those that have none."""
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
         for id in [id for id, node in self.nodes.items() if id not in alive and not node.chunk]:
             print(f"{self.nodes.pop(id).label} has left the cluster")
@@ -187,7 +184,7 @@ class Batch:
             self.nodes[id] = Node(label, worker, worker.version.remote())
 
     def hand_out(self) -> None:
-        """Gives idle nodes a chunk: one of the base model that they have mapped, or else one that few others have."""
+        """Give idle nodes a chunk: one of the base model that they have mapped, or else one that few others have."""
         for node in [node for node in self.nodes.values() if not node.answer]:
             due = [chunk for chunk in self.queue if chunk.not_before <= time.monotonic()]
             if not due:
@@ -201,50 +198,50 @@ class Batch:
             print(f"{node.label} takes {chunk.name}, {len(chunk.jobs)} jobs, try {chunk.tries}")
 
     def take_in(self) -> None:
-        """Waits for an answer, but not so long that a node which comes or goes would be overlooked."""
+        """Wait for an answer, but not so long that a node which comes or goes would be overlooked."""
         waited = {node.answer: id for id, node in self.nodes.items() if node.answer}
         for answer in ray.wait(list(waited), timeout=1)[0] if waited else []:
             id, node = waited[answer], self.nodes[waited[answer]]
             chunk, node.chunk, node.answer = node.chunk, None, None
             try:
-                told = ray.get(answer)
+                result = ray.get(answer)
             except RayTaskError as error:
                 raise Stop(RETRYABLE, f"{node.label}: {error.cause}") from error
             except RayError as error:
                 print(f"{node.label} is lost ({type(error).__name__})")
-                ray.kill(self.nodes.pop(id).worker)  # it may be there, and only out of reach
+                ray.kill(self.nodes.pop(id).worker)  # it may be alive, and only out of reach
                 self.resting[id] = time.monotonic() + REST
                 if chunk:
                     self.again(chunk)
                 continue
             if chunk:
-                self.judge(node, chunk, *told)
-            elif told != self.version:
-                raise Stop(3, f"{node.label} has {told}, and this machine {self.version}")
+                self.finish(node, chunk, *result)
+            elif result != self.version:
+                raise Stop(3, f"{node.label} has {result}, and this machine {self.version}")
         time.sleep(0.1)
 
-    def judge(self, node: Node, chunk: Chunk, code: int, records: list[dict], new: int, error: str) -> None:
+    def finish(self, node: Node, chunk: Chunk, code: int, records: list[dict], new: int, error: str) -> None:
         kinds = sorted(Counter(record["status"] for record in records).items())
         before = [f"{len(records) - new} of them before"] if len(records) > new else []
-        told = ", ".join([f"{count} {kind}" for kind, count in kinds] + before)
-        print(f"{node.label} ends {chunk.name} with exit code {code}: {told}")
+        counts = ", ".join([f"{count} {kind}" for kind, count in kinds] + before)
+        print(f"{node.label} ends {chunk.name} with exit code {code}: {counts}")
         is_cut_off = code < 0 or code > 128 or (code != 0 and len(records) < len(chunk.jobs))
         if is_cut_off and code in PERMANENT:
             raise Stop(code, error.removeprefix("error: "))
-        may_work = RETRYABLE in [code, *(record["exit_code"] for record in records)]
-        if is_cut_off or (may_work and chunk.tries < self.arguments.tries):
+        may_pass = RETRYABLE in [code, *(record["exit_code"] for record in records)]
+        if is_cut_off or (may_pass and chunk.tries < self.arguments.tries):
             self.again(chunk)
 
     def again(self, chunk: Chunk) -> None:
-        goes, there = chunk.tries < self.arguments.tries, len(chunk.records(self.arguments.output))
-        end = "the chunk waits for a node" if goes else f"given up after {chunk.tries} tries"
+        retries, there = chunk.tries < self.arguments.tries, len(chunk.records(self.arguments.output))
+        end = "the chunk waits for a node" if retries else f"given up after {chunk.tries} tries"
         print(f"{chunk.name}: {there} of {len(chunk.jobs)} jobs are on record, {end}")
         chunk.not_before = time.monotonic() + self.arguments.pause * 2 ** (chunk.tries - 1)
-        (self.queue if goes else self.given_up).append(chunk)
+        (self.queue if retries else self.given_up).append(chunk)
 
 
 def fold(output: Path, chunks: list[Chunk]) -> None:
-    """Puts the records of all chunks into results.jsonl, after older ones, and takes away what only chunks have."""
+    """Append the records of all chunks to results.jsonl, and remove the files that only chunks have."""
     parts = [output / f"results.{chunk.name}.jsonl" for chunk in chunks]
     new = [line for part in parts for line in whole_lines(part) if not json.loads(line).get("removed")]
     folded = output / ".results.jsonl"
@@ -275,8 +272,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 def main(arguments: argparse.Namespace, flags: list[str]) -> int:
     output, whole = arguments.output, [arguments.binary, "batch", *flags]
     whole += ["--manifest", arguments.manifest, "-o", output]
-    # What is wrong with the manifest or the flags is said before any node has work, by a part so small that no job is
-    # in it.
+    # A part so small that no job is in it: reports an error in the manifest or the flags before any node has work.
     check = [*whole, "--partition", f"hash:1/{2**63}", "--json", "--dry-run"]
     if code := subprocess.run(check, stdout=subprocess.DEVNULL).returncode:
         return code

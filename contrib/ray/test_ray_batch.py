@@ -1,19 +1,18 @@
-"""Check that contrib/ray/ray_batch.py leaves, with a node lost on the way, what one `lora-slim batch` leaves, byte for
-byte.
+"""Check that ray_batch.py leaves, with a node lost on the way, what one `lora-slim batch` leaves, byte for byte.
 
     python contrib/ray/test_ray_batch.py [--binary target/release/lora-slim]
 
-A Ray cluster of three nodes with one CPU each, all on this machine, slims 24 adapters of the pico model, two of them
-broken and eight with options of their own. In place of `lora-slim` the nodes run a program that runs it, and sees to it
-that two chunks come to a halt in the middle: pipes that are nearly full hold `lora-slim` up once it has published a few
-adapters. One of the two is then killed; under the other one the node is, by SIGKILL. Prints the log of
-contrib/ray/ray_batch.py. Nothing is timed.
+A Ray cluster of three nodes with one CPU each, all on this machine, slims 24 adapters of a pico model, two of them
+broken and eight with options of their own. Instead of `lora-slim` the nodes run a program that runs it and makes two
+chunks halt in the middle: nearly full pipes block `lora-slim` once it has published a few adapters. One of the two is
+then killed; under the other one the node is, by SIGKILL. Prints the log of ray_batch.py. Nothing is timed.
 
-Needs Linux, Python 3.10 or newer and Ray (made with 2.60).
+Needs Linux, Python 3.10 or newer and Ray (tested with 2.60).
 """
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -24,14 +23,15 @@ from pathlib import Path
 
 from ray.cluster_utils import Cluster
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 PICO = ROOT / "fixtures/pico"
 MODEL = PICO / "llama-llama3-rope"
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 FLAGS = ["--max-samples", "8"]
 BROKEN = {"broken-config", "broken-tensors"}
 
-# In the place of `lora-slim`, in the folder of the test.
+# Runs instead of `lora-slim`, in the folder of the test.
 STAND_IN = """#!{python}
 import ctypes, fcntl, os, signal, subprocess, sys, time
 from pathlib import Path
@@ -105,7 +105,7 @@ def prepare(folder: Path, binary: Path) -> None:
 def start(folder: Path, address: str) -> subprocess.Popen:
     command = [
         sys.executable,
-        ROOT / "contrib/ray/ray_batch.py",
+        Path(__file__).with_name("ray_batch.py"),
         "--manifest",
         "jobs.jsonl",
         "-o",
@@ -119,7 +119,7 @@ def start(folder: Path, address: str) -> subprocess.Popen:
 
 
 def lose_node(cluster: Cluster, folder: Path, run: subprocess.Popen) -> tuple[str, str]:
-    """Waits for the chunk that is held up, and kills the node that has it; gives back their names."""
+    """Wait for the chunk that is held up, and kill the node that has it; the names of both."""
     part = folder / "held/part"
     while not (part.exists() and part.read_text()):
         assert run.poll() is None, (folder / "errors").read_text()
@@ -132,7 +132,7 @@ def lose_node(cluster: Cluster, folder: Path, run: subprocess.Popen) -> tuple[st
 
 
 def read_log(folder: Path) -> str:
-    """The log without what Ray says in it."""
+    """The log without Ray's own lines."""
     lines = (folder / "log").read_text().splitlines()
     return "\n".join(line for line in lines if line and not line.startswith((" ", "\033")))
 
@@ -171,13 +171,13 @@ def check(folder: Path, binary: Path) -> None:
     assert "exit code 4:" not in log, "lora-slim has outlived its node"
     assert log.rindex(f" takes {part}, ") > log.index(f"node {label} is lost")
     assert "with exit code 137" in log
-    assert tries(folder) == tried, "what was done was done again"
+    assert tries(folder) == tried, "finished jobs were done again"
     print(f"ok: {len(got)} files are those of one undisturbed `lora-slim batch`, and a second run did nothing")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/lora-slim")
+    parser.add_argument("--binary", type=Path, default=TARGET / "release/lora-slim")
     with tempfile.TemporaryDirectory() as folder:
         check(Path(folder), parser.parse_args().binary.resolve())
 

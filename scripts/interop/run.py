@@ -1,15 +1,16 @@
-"""Load adapters in real runtimes; compare their answers with lora-slim's own, and the outcomes with what `lora-slim
-check` says.
+"""Load adapters in real runtimes and compare their answers with lora-slim's own, and the outcomes with `lora-slim
+check`.
 
     cargo build --release && cargo build --release --example logits
     python scripts/interop/run.py --python llama.cpp=venv-llama/bin/python --python mlx-lm=venv-mlx/bin/python …
 
-Each runtime runs in an interpreter of its own, this one if none is named; where it is not installed it is skipped, and
-the table says so. Needs the base model as a Hugging Face folder (`scripts/fixtures/fetch_base.py`, `gguf_to_hf.py`);
-llama.cpp needs it as a GGUF file, OpenVINO in its own format (see `with_openvino.py`). Exit status 1 if a runtime does
-something else than `check` says. On a quantised base, answers may differ by more (`task.py`, QUANTISED), because
-runtimes round more there; the table has the figures, whatever the tolerance. The versions of the runtimes are in
-docs/runtimes.md.
+Each runtime runs in an interpreter of its own, this one if none is named. A runtime that is not installed is skipped,
+and the table says so. Needs the base model as a Hugging Face folder (`scripts/fixtures/fetch_base.py`,
+`gguf_to_hf.py`), for llama.cpp as a GGUF file, for OpenVINO in its own format (`with_openvino.py`). On a quantised
+base, answers may differ by more (`task.py`, QUANTISED), because runtimes round more there; the table has the figures,
+whatever the tolerance.
+
+Exit status 1 if a runtime does something else than `check` says. docs/runtimes.md has the versions of the runtimes.
 """
 
 import argparse
@@ -49,7 +50,7 @@ FORMATS = {"llama.cpp": "gguf", "MLX-LM": "mlx"}
 
 @dataclass
 class Row:
-    """What became of one adapter in one runtime."""
+    """The outcome of one adapter in one runtime."""
 
     runtime: str
     adapter: str
@@ -114,11 +115,11 @@ def start(script: str, python: str, task: Task, folder: Path) -> dict:
     file = folder / "task.json"
     file.write_text(json.dumps(asdict(task)))
     done = subprocess.run([python, Path(__file__).parent / script, file], capture_output=True, text=True)
-    # Some runtimes write lines of their own, before and behind.
+    # Some runtimes print lines of their own.
     results = [line for line in done.stdout.splitlines() if line.startswith('{"version"')]
     if done.returncode == 0 and results:
         return json.loads(results[-1])
-    last = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     is_absent = last.startswith(("ModuleNotFoundError", "ImportError"))
     return {"outcome": "skipped" if is_absent else "failed", "detail": last if is_absent else done.stderr[-2000:]}
 
@@ -132,7 +133,7 @@ def bases(runtime: str, arguments: argparse.Namespace) -> list[Path]:
 
 
 def is_quantised(base: Path) -> bool:
-    """By the type in the name of a GGUF file, where everyone has it: `model.Q4_1.gguf`, `model-IQ3_XS.gguf`."""
+    """By the type in the name of a GGUF file, by custom: `model.Q4_1.gguf`, `model-IQ3_XS.gguf`."""
     return base.suffix == ".gguf" and re.search(r"[.-](I?Q\d|TQ\d|MXFP4)", base.name, re.IGNORECASE) is not None
 
 
