@@ -22,6 +22,10 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+from safetensors.torch import load_file
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from common.reference import LAYER_INDEX, lora_only_in, quiet, read_token_samples
 from peft_loading import (
     SAMPLES,
@@ -36,7 +40,6 @@ from peft_loading import (
     summary,
     tensor_faults,
 )
-from safetensors.torch import load_file
 
 TOLERANCE = 1e-5  # of logits; of the largest logit for the kinds, whose random weights give large ones
 COUNT = 4  # logits of whole samples are large, and a wrong module shows in any of them

@@ -23,9 +23,12 @@ from pathlib import Path
 
 import numpy
 import torch
+from peft.tuners.lora import LoraLayer
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from common.paths import FIXTURES
 from common.reference import mean_loss, quiet, read_token_samples
-from peft.tuners.lora import LoraLayer
 from peft_loading import SAMPLES, base_of, kinds, load, lora_slim, show
 
 ROUNDING = {"F32": 1e-6, "F16": 1e-3, "BF16": 8e-3}  # of the norm of a change, two factors rounded

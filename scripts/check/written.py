@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from common.paths import FIXTURES
 from common.reference import mean_loss, quiet, read_token_samples
 from peft_loading import SAMPLES, load, lora_slim, show, tensor_faults

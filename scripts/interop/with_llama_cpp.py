@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 
 import xllamacpp
-from task import Answers, Task, main
 from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
+
+from task import Answers, Task, main
 
 
 def load(task: Task) -> Server:

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from mistralrs import CompletionRequest, LoraAdapter, ModelDType, Runner, Which
+
 from task import Answers, Task, main
 
 

@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 import mlx.core as mx
 from mlx_lm import load as load_model
+
 from task import Answers, Task, main
 
 

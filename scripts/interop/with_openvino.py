@@ -8,6 +8,7 @@ from pathlib import Path
 
 import openvino_genai
 from openvino_genai import Adapter, AdapterConfig, GenerationConfig, LLMPipeline
+
 from task import Answers, Task, main
 
 

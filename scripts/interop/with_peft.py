@@ -12,8 +12,9 @@ import torch
 import transformers
 from peft import PeftModel
 from peft.utils.hotswap import hotswap_adapter
-from task import Answers, Task, main
 from transformers import AutoModelForCausalLM
+
+from task import Answers, Task, main
 
 
 def base_of(task: Task) -> torch.nn.Module:

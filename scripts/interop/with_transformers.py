@@ -3,8 +3,9 @@
 import peft
 import torch
 import transformers
-from task import Answers, Task, main
 from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from task import Answers, Task, main
 from with_peft import continuation, logits
 
 

@@ -9,9 +9,10 @@ from importlib.metadata import version
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
-from task import Answers, Task, main
 from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
+
+from task import Answers, Task, main
 
 
 def load(task: Task) -> LLM:
