@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import warnings
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,8 @@ LAYER_INDEX = re.compile(r"^(?!.*(?:vision|visual|audio)).*?\.(?:layers|h)\.(\d+
 
 
 def quiet(threads: int | None = None) -> None:
-    """Turn off what transformers prints, and set torch's threads; one thread sums in one order."""
+    """Turn off what the libraries print, and set torch's threads; one thread sums in one order."""
+    warnings.simplefilter("ignore", FutureWarning)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     if threads:
