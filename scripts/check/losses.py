@@ -1,6 +1,6 @@
 """Compare the losses, or the probabilities, of `lora-slim scan --json` with those of transformers + PEFT.
 
-    lora-slim scan ADAPTER --base BASE --samples val64.tokens.jsonl --boundary 1 --json > report.json
+    lora-slim scan ADAPTER --base BASE --samples val.tokens.jsonl --boundary 1 --json > report.json
     python scripts/check/losses.py report.json EXPECTED.json
 
 EXPECTED is what scripts/fixtures/losses.py or scripts/fixtures/probability.py wrote; for the latter, scan with
