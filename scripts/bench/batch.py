@@ -53,7 +53,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def without_work(content: dict[str, bytes]) -> dict[str, object]:
-    """The work is shared in a batch, and so not in the reports of its adapters."""
+    """Without the work, which the adapters of a batch share, so that their reports do not have it."""
     report = json.loads(content["slim_report.json"])
     report.pop("work", None)
     return content | {"slim_report.json": report}
@@ -75,7 +75,7 @@ def make_adapters(folder: Path, count: int) -> list[str]:
 
 
 def killed_batch(folder: Path, kills: int, whole: float) -> int:
-    """Runs a batch until it is done, and kills it on its way; how often."""
+    """Run a batch until it is done, and kill it on its way; the number of kills."""
     done = 0
     draw = random.Random(0)
     while True:
@@ -83,7 +83,7 @@ def killed_batch(folder: Path, kills: int, whole: float) -> int:
             [BINARY, "batch", "in", "-o", "killed", "--quiet", *FLAGS], cwd=folder, stderr=subprocess.DEVNULL
         )
         try:
-            # Below the time of the whole, so that most of the kills come before the end.
+            # Shorter than the whole run, so that most kills come before the end.
             process.wait(None if done == kills else draw.uniform(0.0, 0.5 * whole))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
@@ -118,7 +118,7 @@ def many(folder: Path, count: int, kills: int) -> bool:
             return single.exists() == batch.exists()
         ours, theirs = without_work(files(batch)), without_work(files(single))
         for report in (ours, theirs):
-            # One was given an absolute path, the other a relative one.
+            # One path is absolute, the other relative.
             report["slim_report.json"]["adapter"].pop("path")
         return ours == theirs
 

@@ -88,7 +88,7 @@ def time_loop(way, dtype, args, samples) -> tuple[float, list[float]]:
 
 
 def time_tool(args, options: list[str]) -> tuple[float, int, int]:
-    """Seconds, the chosen boundary, and MiB at most."""
+    """Seconds, the chosen boundary, and the peak memory in MiB."""
     command = [BINARY, "scan", args.adapter, "--base", args.base, "--samples", args.samples, "--json", "--quiet"]
     # Measured by another program: a child of this process would begin with the memory of PyTorch.
     command = ["/usr/bin/time", "-f", "%M", *command, "--max-samples", str(args.count), *options]

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from common.reference import load_base, lora_only_in, prompt_of, quiet, read_token_samples, reset_dynamic_rope
 
-PAD = 0  # no text has it, in SmolLM2 and many others
+PAD = 0  # a token that no text has, in SmolLM2 and many others
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 
 @torch.no_grad()
 def answer(model: nn.Module, prompts: list[list[int]], tokens: int, **options):
-    """All prompts at once, padded on the left; what `generate` gives."""
+    """The output of `generate` for all prompts at once, padded on the left."""
     reset_dynamic_rope(model)
     longest = max(map(len, prompts))
     pads = [longest - len(prompt) for prompt in prompts]
@@ -54,7 +54,7 @@ def answer(model: nn.Module, prompts: list[list[int]], tokens: int, **options):
 
 
 def difference(model: nn.Module, prompt: list[int], got: list[int], tokens: int) -> str | None:
-    """How an answer differs from that of the model to this prompt alone; None if it does not."""
+    """How an answer differs from the model's own to this prompt alone; None if it does not."""
     found = answer(model, [prompt], tokens, output_logits=True)
     wanted = found.sequences[0, len(prompt) :].tolist()
     if got == wanted:

@@ -29,7 +29,7 @@ KUBERNETES = "1.33"
 
 
 def call(*words, **options):
-    """Runs a command of this Python's environment, or of the system."""
+    """Run a command of this Python's environment, or of the system."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, **options.pop("env", {})}
     subprocess.run([str(word) for word in words], check=True, env=environment, **options)
