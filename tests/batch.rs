@@ -102,7 +102,7 @@ fn a_bad_adapter_does_not_stop_the_rest() {
     write_adapter(&adapter("team0/other"), &["model.layers.0.mlp.no_such_module"], json!({}));
     let assert = slim_all(folder.path(), "out", &["--json"]).code(3);
     let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(told.contains("3 of 6 adapters are not done; `out/results.jsonl` says why"), "{told}");
+    assert!(told.contains("3 of 6 adapters did not succeed; `out/results.jsonl` says why"), "{told}");
     let streamed = stdout(assert);
     let kept = records(&folder.path().join("out/results.jsonl"));
     assert_eq!(names(&kept), ["team0/a0", "team0/a2", "team0/a4", "team0/other", "team1/a1", "team1/a3"]);

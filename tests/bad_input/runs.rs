@@ -188,14 +188,14 @@ fn pages_that_must_not_be_written() {
     fs::write(setup.path("thesis.html"), "<p>mine").unwrap();
     fs::create_dir(setup.path("folder")).unwrap();
     for mine in ["thesis.html", "folder"] {
-        fails("scan", mine, &[], "exists already");
+        fails("scan", mine, &[], "already exists");
         fails("slim", mine, &out, "`--force`");
         fails("scan", mine, &["--force"], "is not a report of lora-slim");
     }
     assert_eq!(fs::read_to_string(setup.path("thesis.html")).unwrap(), "<p>mine");
 
     assert_eq!(run("scan", "new/page.html", &[]).0, Some(0));
-    fails("scan", "new/page.html", &[], "exists already");
+    fails("scan", "new/page.html", &[], "already exists");
     assert_eq!(run("scan", "new/page.html", &["--force"]).0, Some(0));
     // A place that cannot be written is found out before the run.
     assert_eq!(run("scan", "thesis.html/page.html", &[]).0, Some(4));
