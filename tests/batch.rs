@@ -167,7 +167,7 @@ fn only_what_changed_is_done_again() {
     fs::remove_dir_all(folder.path().join("in/team1/a1")).unwrap();
     let assert = batch(folder.path(), "out", &["--boundary", "2"]).success();
     let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(told.contains("1 results have no adapter any more, the first is `team1/a1`"), "{told}");
+    assert!(told.contains("1 result without an adapter left as is, first `team1/a1`"), "{told}");
     assert!(folder.path().join("out/team1/a1/adapter_config.json").is_file());
     let kept = records(&folder.path().join("out/results.jsonl"));
     assert!(kept.iter().all(|record| (record["removed"] == true) == (record["name"] == "team1/a1")));
@@ -209,7 +209,7 @@ fn a_line_that_cannot_be_read_is_done_again() {
     fs::write(&path, broken).unwrap();
     let assert = batch(folder.path(), "out", &["--boundary", "2"]).success();
     assert!(
-        String::from_utf8_lossy(&assert.get_output().stderr).contains("1 lines of `out/results.jsonl` cannot be read")
+        String::from_utf8_lossy(&assert.get_output().stderr).contains("1 line of `out/results.jsonl` cannot be read")
     );
     assert!(stdout(assert).contains("3 adapters, 2 of them unchanged"));
     assert!(fs::read(&path).unwrap() == whole);
@@ -301,7 +301,7 @@ fn two_runs_do_not_write_to_one_place() {
     let held = File::open(folder.path().join("out/.lora-slim.lock")).unwrap();
     held.lock().unwrap();
     let assert = batch(folder.path(), "out", &["--boundary", "2"]).code(4);
-    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("another run writes to `out`"));
+    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("another run is writing `out`"));
     // Another test may be starting a process right now, which has the file open for a moment, too.
     held.unlock().unwrap();
     batch(folder.path(), "out", &["--boundary", "2"]).success();

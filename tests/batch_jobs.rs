@@ -119,7 +119,7 @@ fn any_name_is_told_and_linked_to() {
     // Checkpoints in the folder of a result belong to it.
     copy_folder(&fixture(ADAPTER), &folder.path().join("in/a b/checkpoint-1"));
     let assert = batch(folder.path(), "out", &["--boundary", "2"]).success();
-    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("1 adapters lie inside of others"));
+    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("1 adapter inside of others left out"));
     assert_eq!(stdout(assert).lines().count(), names.len() + 1);
     let kept = records(&folder.path().join("out/results.jsonl"));
     let told: Vec<&str> = kept.iter().map(|record| record["name"].as_str().unwrap()).collect();

@@ -4,6 +4,7 @@ pub mod args;
 pub mod batch_args;
 pub mod config_file;
 pub mod flags;
+pub mod parse;
 pub mod progress;
 pub mod settings;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::Device;
 use serde::Serialize;
 
-use super::{print, print_json};
+use super::output::{print, print_json};
 use crate::adapter::Adapter;
 use crate::audit::flaws::Flaw;
 use crate::audit::runtimes::facts::Subject;
@@ -39,8 +39,7 @@ struct FoundFlaw {
 
 pub fn run(args: CheckArgs) -> Result<bool> {
     let Some(name) = &args.adapter else {
-        print(&text::list());
-        return Ok(true);
+        return print(&text::list()).map(|()| true);
     };
     let path = hub::find(name, None)?;
     let asked: &[&'static Runtime] = if args.runtime.is_empty() { &RUNTIMES } else { &args.runtime };
@@ -54,10 +53,10 @@ pub fn run(args: CheckArgs) -> Result<bool> {
     let flaws = flaws.iter().map(|flaw| FoundFlaw { what: flaw.to_string(), certain: !flaw.may_be_meant() });
     let checked = Checked { adapter: name.clone(), format: format.to_string(), flaws: flaws.collect(), runtimes };
     if args.json {
-        print_json(&checked);
+        print_json(&checked)?;
     } else {
         let flaws: Vec<(bool, &str)> = checked.flaws.iter().map(|flaw| (flaw.certain, flaw.what.as_str())).collect();
-        print(&text::checked(format, &flaws, &checked.runtimes));
+        print(&text::checked(format, &flaws, &checked.runtimes))?;
     }
     Ok(is_whole && is_loaded)
 }

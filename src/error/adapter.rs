@@ -93,7 +93,9 @@ impl AdapterError {
             }
             Self::SeveralStacks { .. } => "name the one to cut with `--stack`",
             Self::CannotReduce { .. } => "leave out `--rank`; `--dtype` makes adapters of any kind smaller",
-            Self::NotPortable { .. } => "leave out `--portable`; `lora-slim check` says which runtimes load it as it is",
+            Self::NotPortable { .. } => {
+                "leave out `--portable`; `lora-slim check` says which runtimes load it as it is"
+            }
             Self::NotInFormat { .. } => {
                 "leave out `--format` and write a PEFT folder; where ranks differ, or for AdaLoRA, add `--portable`"
             }

@@ -22,8 +22,6 @@ pub enum BatchError {
     Options { name: String, reason: String },
     #[error("there is nothing to do: no samples to choose by, and no boundary to cut at")]
     NothingToDo,
-    #[error("another run writes to `{}`", path.display())]
-    Busy { path: PathBuf },
     #[error("{failed} of {} did not succeed; `{}` says why", plural(*jobs, "adapter"), results.display())]
     NotAllDone { failed: usize, jobs: usize, results: PathBuf, kind: Kind },
     #[error("{failed} of {} cannot be processed", plural(*jobs, "adapter"))]
@@ -34,7 +32,6 @@ impl BatchError {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::NotAllDone { kind, .. } | Self::CannotBeDone { kind, .. } => *kind,
-            Self::Busy { .. } => Kind::Io,
             Self::NoAdapters { .. } | Self::Manifest { .. } | Self::Name { .. } => Kind::BadInput,
             Self::NameTaken { .. } | Self::Partition { .. } | Self::Options { .. } | Self::NothingToDo => Kind::Usage,
         }
@@ -54,7 +51,6 @@ impl BatchError {
                 "with samples they are the flags of `lora-slim slim`, without samples those of `lora-slim cut`"
             }
             Self::NothingToDo => "give `--samples FILE`, `--boundary N`, or another flag of `lora-slim cut`",
-            Self::Busy { .. } => "wait until it is done, or choose another output folder",
             Self::Partition { .. } | Self::NotAllDone { .. } | Self::CannotBeDone { .. } => return None,
         };
         Some(hint.into())

@@ -88,7 +88,11 @@ impl FileError {
             Self::NotAReport { .. } => {
                 "`--force` replaces only reports that lora-slim wrote; choose another report file"
             }
-            Self::Read { .. } | Self::Write { .. } | Self::Stdout { .. } | Self::Json { .. } | Self::TooLarge { .. } => {
+            Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Stdout { .. }
+            | Self::Json { .. }
+            | Self::TooLarge { .. } => {
                 return None;
             }
         };
