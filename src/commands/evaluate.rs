@@ -8,7 +8,7 @@ use crate::cli::{EvaluateArgs, RuntimeArgs, SearchArg};
 use crate::error::Result;
 use crate::model::device::DeviceName;
 use crate::pipeline::{self, Evaluation, Request};
-use crate::samples::ReadOptions;
+use crate::samples::FieldNames;
 use crate::{measure, search};
 
 /// Evaluates, and shows progress and notes on standard error.
@@ -59,7 +59,7 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         adapter: args.adapter,
         base: args.base,
         samples: args.samples,
-        read: ReadOptions { prompt_field: args.prompt_field, completion_field: args.completion_field },
+        read: FieldNames { prompt_field: args.prompt_field, completion_field: args.completion_field },
         chat: args.chat,
         tokenizer: args.tokenizer,
         max_samples: args.max_samples.map(|count| count as usize),

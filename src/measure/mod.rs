@@ -34,7 +34,7 @@ use crate::adapter::Adapter;
 use crate::error::{Result, SweepError};
 use crate::model::{AdaptedModel, Outcome};
 use crate::samples::Sample;
-use crate::samples::batch::{self, Batch};
+use crate::samples::packing::{self, Batch};
 use budget::Budget;
 pub use effect::effects;
 use layers::BaseLayers;
@@ -216,7 +216,7 @@ impl<'a> Sweep<'a> {
         let keeps = parts.len() > 1;
         let mut lay_out = |places: Vec<usize>| {
             let chosen: Vec<Sample> = places.iter().map(|&place| samples[place].clone()).collect();
-            let batches = batch::plan(&chosen, tokens, model.shares_prefixes());
+            let batches = packing::plan(&chosen, tokens, model.shares_prefixes());
             let all_tokens = batches.iter().map(Batch::tokens).sum();
             let keeps = keeps && budget.keep_streams(all_tokens, longest);
             let wanted = |ends: &AdaptedModel| if keeps { candidates(ends.adapter()) } else { BTreeSet::new() };

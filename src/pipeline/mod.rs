@@ -26,7 +26,7 @@ use crate::kernel::Arithmetic;
 use crate::measure;
 use crate::model::Model;
 use crate::rewrite::steps::Step;
-use crate::samples::ReadOptions;
+use crate::samples::FieldNames;
 use crate::search;
 pub use base::Base;
 pub use evaluate::{Evaluation, evaluate, evaluate_together};
@@ -43,7 +43,7 @@ pub struct Request {
     pub samples: PathBuf,
     /// Samples that check the choice and have no part in it.
     pub held_out: Option<HeldOutFrom>,
-    pub read: ReadOptions,
+    pub read: FieldNames,
     pub chat: bool,
     pub tokenizer: Option<PathBuf>,
     pub max_samples: Option<usize>,

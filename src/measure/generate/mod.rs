@@ -15,7 +15,7 @@ use crate::measure::walk::Stream;
 use crate::measure::{OnProgress, Profile, Progress};
 use crate::model::{AdaptedModel, KeptHead, Pass};
 use crate::samples::Prompt;
-use crate::samples::batch::Batch;
+use crate::samples::packing::Batch;
 use budget::Budget;
 use growth::Growth;
 
