@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::format::plural;
 use crate::measure::Progress;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -64,7 +65,8 @@ impl BatchProgress {
     pub fn new(quiet: bool, adapters: usize) -> Self {
         catch_interrupts();
         let bars = MultiProgress::with_draw_target(target(quiet));
-        let whole = styled(bars.add(ProgressBar::new(adapters as u64)), "{pos} of {len} adapters");
+        let whole =
+            styled(bars.add(ProgressBar::new(adapters as u64)), &format!("{{pos}} of {}", plural(adapters, "adapter")));
         let within = TerminalProgress { bar: styled(bars.add(ProgressBar::new(0)), "{msg}") };
         Self { bars, whole, within }
     }

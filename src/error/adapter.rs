@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Kind;
+use crate::format::plural;
 
 /// Reading, cutting and rewriting an adapter.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +52,7 @@ pub enum AdapterError {
     Decomposition { path: PathBuf, module: String },
     #[error("tensor `{tensor}` in `{}` has values outside the range of {dtype}", path.display())]
     Overflow { path: PathBuf, tensor: String, dtype: String },
-    #[error("layer {layer} is beyond the {layers} layers of `{}`", path.display())]
+    #[error("layer {layer} does not exist: `{}` has {}", path.display(), plural(*layers, "layer"))]
     LayerOutOfRange { path: PathBuf, layer: usize, layers: usize },
     #[error("nothing of `{}` would be left: an empty adapter is never written", path.display())]
     NothingLeft { path: PathBuf },

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Kind;
+use crate::format::plural;
 
 /// Finding the base model, reading its configuration, and matching an adapter with it.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ pub enum BaseError {
         base_in: usize,
         base_out: usize,
     },
-    #[error("the adapter reaches layer {layer}, but the base model `{}` has {layers} layers", base.display())]
+    #[error("the adapter reaches layer {layer}, but the base model `{}` has {}", base.display(), plural(*layers, "layer"))]
     TooFewLayers { base: PathBuf, layer: usize, layers: usize },
 }
 

@@ -1,6 +1,7 @@
 //! Errors of choosing the boundary.
 
 use super::Kind;
+use crate::format::plural;
 
 /// Choosing the boundary.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +16,7 @@ pub enum ChoiceError {
     NotAShare { flag: &'static str, given: String, least: f64 },
     #[error("`--one-standard-error` does not go with the rule `{rule}`")]
     OneStandardErrorWithoutBest { rule: &'static str },
-    #[error("`--holdout {share}` of {samples} samples leaves none to choose by, or none to check with")]
+    #[error("`--holdout {share}` of {} leaves none to choose by, or none to check with", plural(*samples, "sample"))]
     NothingHeldOut { share: f64, samples: usize },
     #[error("no boundary fits {limit}: the smallest adapter that keeps a layer has {smallest}")]
     LimitTooSmall { limit: String, smallest: String },

@@ -237,7 +237,7 @@ fn cut_refuses_what_it_cannot_do_exactly() {
     cut_fails(json!({"enable_lora": [true, false, true]}), &["--boundary", "1"], BAD_INPUT, "enable_lora");
     cut_fails(json!({"peft_type": "VERA"}), &["--boundary", "0"], USAGE, "an empty adapter is never written");
     cut_fails(json!({}), &["--boundary", "0"], USAGE, "an empty adapter is never written");
-    cut_fails(json!({}), &["--boundary", "3"], USAGE, "beyond the 2 layers");
+    cut_fails(json!({}), &["--boundary", "3"], USAGE, "has 2 layers");
     cut_fails(json!({}), &["--keep-layers", "1-0"], USAGE, "neither a layer nor a range");
     cut_fails(json!({}), &["--boundary", "1", "--stack", "h"], USAGE, "no layer stack `h`");
     assert!(Path::new(&setup.path("other")).exists());

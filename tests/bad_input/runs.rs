@@ -53,7 +53,7 @@ fn long_samples_are_refused_or_cut() {
         .assert()
         .success();
     let stdout = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
-    assert!(stdout.contains("1 samples, 1 cut, 20 tokens, 19 of them scored"), "{stdout}");
+    assert!(stdout.contains("1 sample, 1 cut, 20 tokens, 19 of them scored"), "{stdout}");
 }
 
 #[test]

@@ -24,8 +24,10 @@ pub fn report(report: &Report) -> String {
         let truncated = if samples.truncated == 0 { String::new() } else { format!(", {} cut", samples.truncated) };
         let _ = writeln!(
             text,
-            "{} samples{truncated}, {} tokens, {} of them scored\n",
-            samples.count, samples.tokens, samples.answer_tokens
+            "{}{truncated}, {}, {} of them scored\n",
+            crate::format::plural(samples.count, "sample"),
+            crate::format::plural(samples.tokens, "token"),
+            samples.answer_tokens
         );
     }
     text += &curve(&report.curve, report.chosen.as_ref().map(|choice| choice.boundary));
@@ -113,8 +115,12 @@ fn stability(shares: &[Share], chosen: usize, searched: bool) -> String {
 fn on_held_out(held_out: &HeldOut, report: &Report) -> String {
     let (verdict, samples) = (&held_out.verdict, &held_out.samples);
     let mut text = format!(
-        "held out: {} samples, {} tokens scored: loss {:.4} (base {:.4}, whole adapter {:.4})",
-        samples.count, samples.answer_tokens, verdict.chosen.loss, verdict.base.loss, verdict.whole.loss
+        "held out: {}, {} scored: loss {:.4} (base {:.4}, whole adapter {:.4})",
+        crate::format::plural(samples.count, "sample"),
+        crate::format::plural(samples.answer_tokens, "token"),
+        verdict.chosen.loss,
+        verdict.base.loss,
+        verdict.whole.loss
     );
     if let Some(gain) = verdict.gain_kept {
         let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
