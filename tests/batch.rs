@@ -325,7 +325,7 @@ fn a_dry_run_prices_and_writes_nothing() {
     adapters(folder.path(), 3);
     fs::write(folder.path().join("in/team0/a0/adapter_config.json"), "{").unwrap();
     let text = stdout(slim_all(folder.path(), "out", &["--dry-run"]).code(3));
-    assert!(text.contains("team0/a0: failed") && text.contains("2 adapters, at most 1 passes"), "{text}");
+    assert!(text.contains("team0/a0: failed") && text.contains("2 adapters, at most 1 × "), "{text}");
     assert!(text.contains("3 adapters: 0 unchanged, 2 to slim, 0 to cut"), "{text}");
     assert!(!folder.path().join("out").exists());
 }

@@ -269,7 +269,7 @@ fn the_cache_of_the_hub_is_found() {
     scan(json!(null)).success();
     scan(json!("abc")).success();
     let assert = scan(json!("v2")).code(3);
-    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("without the revision `v2`"));
+    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("but not its revision `v2`"));
     scan(json!("../../../hub")).code(3);
 }
 

@@ -22,7 +22,7 @@ fn bases_and_outputs_that_will_not_do_are_refused_before_any_work() {
         assert!(!out.exists() && text.contains("hint:"), "{text}");
         text
     };
-    assert!(refused(&base, "x.gguf", 2).contains("will be a folder, with adapter.gguf in it"));
+    assert!(refused(&base, "x.gguf", 2).contains("will be a folder with adapter.gguf in it"));
     assert!(refused(Path::new("no/such/base"), "out", 3).contains("no/such/base"));
     let other = work.path().join("base");
     copy_folder(&base, &other);

@@ -16,7 +16,7 @@ pub enum AdapterError {
     ConfigValue { path: PathBuf, key: &'static str, expected: &'static str },
     #[error("`{}` holds no LoRA tensors", path.display())]
     Empty { path: PathBuf },
-    #[error("module `{module}` in `{}` has {present} but no {absent}", path.display())]
+    #[error("module `{module}` in `{}` has {present} without {absent}", path.display())]
     HalfAPair { path: PathBuf, module: String, present: &'static str, absent: &'static str },
     #[error("the tensors `{one}` and `{other}` of `{}` are the same factor of one module", path.display())]
     SamePart { path: PathBuf, one: String, other: String },

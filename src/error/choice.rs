@@ -12,7 +12,7 @@ pub enum ChoiceError {
     OutOfRange { boundary: usize, layers: usize },
     #[error("boundary {boundary} keeps no layer: the lowest of the adapter is layer {lowest}")]
     KeepsNothing { boundary: usize, lowest: usize },
-    #[error("`{flag} {given}` is not a share of at least {least} and below 1")]
+    #[error("`{flag} {given}` is not a share from {least} to below 1")]
     NotAShare { flag: &'static str, given: String, least: f64 },
     #[error("`--one-standard-error` does not go with the rule `{rule}`")]
     OneStandardErrorWithoutBest { rule: &'static str },

@@ -146,7 +146,7 @@ fn factors_that_do_not_fit() {
         ("lokr-both", "layers.1.self_attn.q_proj.lokr_w2_a", vec![5], "does not fit the other factors"),
         ("adalora", "layers.0.self_attn.q_proj.lora_E", vec![1, 1], "does not fit the other factors"),
         ("saved-norm-suffix", "model.norm.weight", vec![64], "shape [64] instead of [32]"),
-        ("lora-bias", "layers.1.self_attn.q_proj.lora_B.bias", vec![5], "shape [5] where"),
+        ("lora-bias", "layers.1.self_attn.q_proj.lora_B.bias", vec![5], "shape [5] instead of"),
     ] {
         let setup = Setup::new();
         copy_folder(&fixture("kinds").join(kind), &setup.path("other"));
