@@ -6,7 +6,7 @@ use candle_core::Device;
 use lora_slim::Error;
 use lora_slim::adapter::Adapter;
 use lora_slim::choice;
-use lora_slim::error::SweepError;
+use lora_slim::error::ComputeError;
 use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::measure::{ComputeOptions, sweep};
@@ -97,6 +97,6 @@ fn adapters_of_different_models_do_not_go_together() {
     let ends = [AdaptedModel::load(&one, &adapter).unwrap(), AdaptedModel::load(&other, &adapter).unwrap()];
     for ends in [&[&ends[0], &ends[1]][..], &[]] {
         let error = sweep(ends, &samples(), &options(), &mut |_| true).unwrap_err();
-        assert!(matches!(error, Error::Sweep(SweepError::NoCommonBase)), "{error}");
+        assert!(matches!(error, Error::Compute(ComputeError::NoCommonBase)), "{error}");
     }
 }

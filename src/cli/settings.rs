@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::parse::share;
 use crate::choice::{self, Rule};
 use crate::cli::{ChooseArg, EvaluateArgs, GateArgs, PrecisionArg, ReduceArgs, RuntimeArgs, SavingArgs, VerifyArgs};
-use crate::error::{ChoiceError, Result, SweepError};
+use crate::error::{ChoiceError, ComputeError, Result};
 use crate::kernel::{Arithmetic, Precision, Unit};
 use crate::metrics::Metric;
 use crate::model::device::DeviceName;
@@ -152,12 +152,12 @@ pub fn arithmetic(precision: PrecisionArg, device: DeviceName) -> Result<Arithme
         return match precision {
             PrecisionArg::Auto | PrecisionArg::F32 => Ok(Arithmetic::F32),
             PrecisionArg::Bf16x2 | PrecisionArg::Bf16 => {
-                Err(SweepError::Bf16OnDevice { device: device.to_string() }.into())
+                Err(ComputeError::Bf16OnDevice { device: device.to_string() }.into())
             }
         };
     }
     let by = |precision| {
-        let unit = Unit::detect().ok_or(SweepError::NoBf16)?;
+        let unit = Unit::detect().ok_or(ComputeError::NoBf16)?;
         Ok(Arithmetic::Bf16 { unit, precision })
     };
     match precision {

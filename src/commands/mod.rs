@@ -3,13 +3,13 @@
 mod batch;
 mod check;
 mod cut;
+mod docs;
 mod evaluate;
 mod inspect;
 mod notes;
 pub mod output;
 mod page;
 mod scan;
-mod shell;
 mod slim;
 mod verify;
 
@@ -30,9 +30,9 @@ pub fn run(cli: Cli) -> Result<bool> {
         Command::Inspect(args) => inspect::run(args),
         Command::Check(args) => check::run(args),
         Command::Verify(args) => verify::run(args, quiet),
-        Command::Completions(args) => shell::completions(args),
-        Command::Man => shell::man(),
-        Command::Schema => shell::schema(),
+        Command::Completions(args) => docs::completions(args),
+        Command::Man => docs::man(),
+        Command::Schema => docs::schema(),
     }
 }
 

@@ -11,26 +11,26 @@ mod adapter;
 mod base;
 mod batch;
 mod choice;
+mod compute;
 mod config;
 mod file;
 mod gate;
 mod kind;
 mod metric;
 mod sample;
-mod sweep;
 mod tensor;
 
 pub use adapter::AdapterError;
 pub use base::BaseError;
 pub use batch::BatchError;
 pub use choice::ChoiceError;
+pub use compute::ComputeError;
 pub use config::ConfigError;
 pub use file::FileError;
 pub use gate::GateError;
 pub use kind::Kind;
 pub use metric::MetricError;
 pub use sample::SampleError;
-pub use sweep::SweepError;
 pub use tensor::TensorError;
 
 /// The result of every fallible function of this crate.
@@ -69,7 +69,7 @@ phases! {
     Adapter(AdapterError),
     Base(BaseError),
     Sample(SampleError),
-    Sweep(SweepError),
+    Compute(ComputeError),
     Choice(ChoiceError),
     Metric(MetricError),
     Batch(BatchError),
@@ -79,7 +79,7 @@ phases! {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
-        SweepError::Compute(error).into()
+        ComputeError::TensorOperation(error).into()
     }
 }
 

@@ -11,7 +11,7 @@ use super::budget::Budget;
 use super::layers::{AdaptedLayer, BaseLayers};
 use super::walk::Stream;
 use super::{ComputeOptions, OnProgress, Progress, Strength, Work};
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 use crate::model::{AdaptedModel, Outcome, Pass};
 use crate::samples::Sample;
 use crate::samples::packing::{self, Batch};
@@ -72,7 +72,7 @@ pub fn look(
                 view.loss[*place] = outcomes.iter().map(|outcome| outcome.loss).sum();
                 view.probability[*place] = outcomes.iter().map(|outcome| (-outcome.loss).exp()).sum();
                 if !view.loss[*place].is_finite() {
-                    return Err(SweepError::NotFiniteBehind { layers: index / STREAMS, sample: *place + 1 }.into());
+                    return Err(ComputeError::NotFiniteBehind { layers: index / STREAMS, sample: *place + 1 }.into());
                 }
             }
         }

@@ -31,7 +31,7 @@ use std::collections::BTreeSet;
 use candle_core::Device;
 
 use crate::adapter::Adapter;
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 use crate::model::{AdaptedModel, Outcome};
 use crate::samples::Sample;
 use crate::samples::packing::{self, Batch};
@@ -205,9 +205,9 @@ impl<'a> Sweep<'a> {
         parts: Vec<Vec<usize>>,
         options: &'a ComputeOptions,
     ) -> Result<Self> {
-        let model = ends.first().ok_or(SweepError::NoCommonBase)?.model();
+        let model = ends.first().ok_or(ComputeError::NoCommonBase)?.model();
         if ends.iter().any(|other| !std::ptr::eq(other.model(), model)) {
-            return Err(SweepError::NoCommonBase.into());
+            return Err(ComputeError::NoCommonBase.into());
         }
         let mut budget = Budget::new(model, streams, options.memory);
         let longest = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
@@ -281,7 +281,7 @@ impl<'a> Sweep<'a> {
                 for (profile, outcomes) in outcomes.iter().enumerate() {
                     if let Err(place) = scores[adapter][profile].add(batch, outcomes) {
                         let (boundary, sample) = (profiles[adapter][profile].top(), samples[place] + 1);
-                        return Err(SweepError::NotFinite { boundary, sample }.into());
+                        return Err(ComputeError::NotFinite { boundary, sample }.into());
                     }
                 }
             }

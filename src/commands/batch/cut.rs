@@ -13,7 +13,7 @@ use crate::batch::stamp::{self, Hashes};
 use crate::cli::CutArgs;
 use crate::cli::progress;
 use crate::commands::cut;
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 use crate::hub;
 use crate::report::Report;
 use crate::report::batch::{Found, Record};
@@ -28,7 +28,7 @@ pub fn run(tasks: Vec<(Task, Box<CutArgs>)>, hashes: &Hashes, batch: &mut Runnin
     let cut_all = || {
         tasks.into_par_iter().try_for_each(|(task, args)| {
             if progress::interrupted() {
-                return Err(SweepError::Interrupted.into());
+                return Err(ComputeError::Interrupted.into());
             }
             let record = record(&task, cut::write(*args), hashes);
             batch.lock().unwrap_or_else(PoisonError::into_inner).add(record)

@@ -12,7 +12,7 @@ use crate::batch::stamp::{self, Hashes};
 use crate::cli::SlimArgs;
 use crate::commands::notes::notes;
 use crate::commands::slim::SlimPlan;
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 use crate::files::NewFile;
 use crate::hub::BasePath;
 use crate::pipeline::{self, Base, Evaluation, Request};
@@ -104,7 +104,7 @@ fn evaluate(base: &Base, together: &[PlannedSlim], batch: &mut RunningBatch) -> 
         let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write)).collect();
         let mut done = |place: usize, evaluation: Result<Evaluation>| match has_stopped.load(Ordering::SeqCst) {
             false if sender.send((place, evaluation)).is_ok() => Ok(()),
-            _ => Err(SweepError::Interrupted.into()),
+            _ => Err(ComputeError::Interrupted.into()),
         };
         let evaluated = pipeline::evaluate_together(base, &requests, &mut |step| progress.step(step), &mut done);
         drop(sender);

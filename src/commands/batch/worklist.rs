@@ -5,7 +5,7 @@ use crate::batch::jobs::Job;
 use crate::batch::stamp::Hashes;
 use crate::cli::progress;
 use crate::cli::{BatchArgs, CutArgs, SlimArgs};
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 use crate::report::batch::{Record, Status};
 
 /// What a batch does with the records of its jobs. An error stops the batch.
@@ -33,7 +33,7 @@ impl<'a> Worklist<'a> {
         let mut work = Self::default();
         for &job in jobs {
             if progress::interrupted() {
-                return Err(SweepError::Interrupted.into());
+                return Err(ComputeError::Interrupted.into());
             }
             let (task, flags) = match Task::read(job, args) {
                 Ok(read) => read,

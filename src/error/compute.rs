@@ -4,7 +4,7 @@ use super::Kind;
 
 /// Computing with tensors, in forward passes and elsewhere.
 #[derive(Debug, thiserror::Error)]
-pub enum SweepError {
+pub enum ComputeError {
     #[error("the sweep needs at least {needed} bytes of memory, and its budget is {budget}")]
     Memory { needed: u64, budget: u64 },
     #[error("the loss at boundary {boundary} is not a finite number (sample {sample})")]
@@ -26,14 +26,14 @@ pub enum SweepError {
     #[error("interrupted")]
     Interrupted,
     #[error("a tensor operation failed: {}", .0.to_string().lines().next().unwrap_or_default())]
-    Compute(#[from] candle_core::Error),
+    TensorOperation(#[from] candle_core::Error),
 }
 
-impl SweepError {
+impl ComputeError {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Interrupted => Kind::Interrupted,
-            Self::Compute(_) | Self::NoCommonBase => Kind::Internal,
+            Self::TensorOperation(_) | Self::NoCommonBase => Kind::Internal,
             Self::DeviceUnavailable { .. } => Kind::Io,
             Self::Memory { .. }
             | Self::UnknownDevice { .. }
@@ -58,7 +58,7 @@ impl SweepError {
                 "check the device, its driver and its number, or use `--device cpu`".into()
             }
             Self::Bf16OnDevice { .. } | Self::NoBf16 => "use `--precision f32`, or leave out `--precision`".into(),
-            Self::Compute(_) => "this is a bug in lora-slim; please report it".into(),
+            Self::TensorOperation(_) => "this is a bug in lora-slim; please report it".into(),
             Self::NoCommonBase | Self::Interrupted => return None,
         };
         Some(hint)
