@@ -17,7 +17,7 @@ use lora_slim::measure::Profile;
 use lora_slim::measure::generate::{self, GenerateOptions};
 use lora_slim::model::{AdaptedModel, Model, Pass};
 use lora_slim::samples::Prompt;
-use lora_slim::samples::batch::Batch;
+use lora_slim::samples::packing::Batch;
 use serde_json::json;
 
 /// The memory that generating may take.

@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 use crate::model::Model;
 
 const F32: u64 = size_of::<f32>() as u64;
@@ -68,7 +68,7 @@ impl Budget {
     pub fn tokens_per_pass(&self, longest: usize) -> Result<usize> {
         let needed = self.needed(longest);
         if needed > self.memory {
-            return Err(SweepError::Memory { needed, budget: self.memory }.into());
+            return Err(ComputeError::Memory { needed, budget: self.memory }.into());
         }
         let fitting = (self.memory - self.weights) / (self.stream_bytes + self.inner_bytes);
         Ok(usize::try_from(fitting).unwrap_or(PASS_TOKENS).min(PASS_TOKENS).max(longest))

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::profile::Strength;
 use super::walk::Stream;
 use crate::adapter::LayerAdapter;
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 use crate::model::{AdaptedModel, Expert, Layer, Model, Pass};
 
 /// The layers of the base model, read one by one. A small model's are kept for the next pass.
@@ -112,7 +112,7 @@ impl<'a> AdaptedLayer<'a> {
         for group in streams.chunks_mut(side_by_side) {
             for_each_stream(group, device, |stream| stream.advance(self, pass))?;
             if !step((group.len() * pass.batch.tokens()) as u64) {
-                return Err(SweepError::Interrupted.into());
+                return Err(ComputeError::Interrupted.into());
             }
         }
         self.add_experts(streams, device)

@@ -11,10 +11,10 @@ use super::budget::Budget;
 use super::layers::{AdaptedLayer, BaseLayers};
 use super::walk::Stream;
 use super::{ComputeOptions, OnProgress, Progress, Strength, Work};
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 use crate::model::{AdaptedModel, Outcome, Pass};
 use crate::samples::Sample;
-use crate::samples::batch::{self, Batch};
+use crate::samples::packing::{self, Batch};
 
 /// The base model and the whole adapter.
 const STREAMS: usize = 2;
@@ -51,7 +51,7 @@ pub fn look(
     // As much again as the streams take is for the rows that wait for the head.
     let budget = Budget::new(model, 2 * STREAMS, options.memory);
     let longest = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
-    let batches = batch::plan(samples, budget.tokens_per_pass(longest)?, model.shares_prefixes());
+    let batches = packing::plan(samples, budget.tokens_per_pass(longest)?, model.shares_prefixes());
     let mut layers = BaseLayers::new(model, false);
     let cost = |batch: &Batch| (STREAMS * model.config.layers * batch.tokens()) as u64;
     let total = batches.iter().map(cost).sum();
@@ -72,7 +72,7 @@ pub fn look(
                 view.loss[*place] = outcomes.iter().map(|outcome| outcome.loss).sum();
                 view.probability[*place] = outcomes.iter().map(|outcome| (-outcome.loss).exp()).sum();
                 if !view.loss[*place].is_finite() {
-                    return Err(SweepError::NotFiniteBehind { layers: index / STREAMS, sample: *place + 1 }.into());
+                    return Err(ComputeError::NotFiniteBehind { layers: index / STREAMS, sample: *place + 1 }.into());
                 }
             }
         }

@@ -33,10 +33,10 @@ use std::sync::Arc;
 use candle_core::Device;
 
 use crate::adapter::Adapter;
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 use crate::model::{AdaptedModel, Outcome};
 use crate::samples::Sample;
-use crate::samples::batch::{self, Batch};
+use crate::samples::packing::{self, Batch};
 use budget::Budget;
 pub use effect::effects;
 use layers::BaseLayers;
@@ -165,9 +165,9 @@ impl<'a> Sweep<'a> {
         parts: Vec<Vec<usize>>,
         options: &'a ComputeOptions,
     ) -> Result<Self> {
-        let model = ends.first().ok_or(SweepError::NoCommonBase)?.model();
+        let model = ends.first().ok_or(ComputeError::NoCommonBase)?.model();
         if ends.iter().any(|other| !std::ptr::eq(other.model(), model)) {
-            return Err(SweepError::NoCommonBase.into());
+            return Err(ComputeError::NoCommonBase.into());
         }
         let mut budget = Budget::new(model, streams, options.memory);
         let longest = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
@@ -176,7 +176,7 @@ impl<'a> Sweep<'a> {
         let keeps = parts.len() > 1;
         let mut lay_out = |places: Vec<usize>| {
             let chosen: Vec<Sample> = places.iter().map(|&place| samples[place].clone()).collect();
-            let batches = batch::plan(&chosen, tokens, model.shares_prefixes());
+            let batches = packing::plan(&chosen, tokens, model.shares_prefixes());
             let all_tokens = batches.iter().map(Batch::tokens).sum();
             let keeps = keeps && budget.keep_streams(all_tokens, longest);
             let wanted = |ends: &AdaptedModel| if keeps { candidates(ends.adapter()) } else { BTreeSet::new() };
@@ -241,7 +241,7 @@ impl<'a> Sweep<'a> {
                 for (profile, outcomes) in outcomes.iter().enumerate() {
                     if let Err(place) = add(&mut measured[adapter][profile], batch, outcomes) {
                         let (boundary, sample) = (profiles[adapter][profile].top(), samples[place] + 1);
-                        return Err(SweepError::NotFinite { boundary, sample }.into());
+                        return Err(ComputeError::NotFinite { boundary, sample }.into());
                     }
                 }
             }

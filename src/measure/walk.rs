@@ -8,7 +8,7 @@ use super::layers::{AdaptedLayer, BaseLayers, Way};
 use super::profile::{self, Profile, Strength};
 use crate::error::Result;
 use crate::model::{AdaptedModel, Model, Outcome, Pass, Routed};
-use crate::samples::batch::Batch;
+use crate::samples::packing::Batch;
 
 /// A batch and the profiles to evaluate on it.
 pub struct Walk<'a> {

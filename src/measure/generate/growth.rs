@@ -11,7 +11,7 @@ use crate::measure::walk::Stream;
 use crate::measure::{Profile, Strength};
 use crate::model::{AdaptedModel, Cache, Model, Pass};
 use crate::samples::Prompt;
-use crate::samples::batch::Batch;
+use crate::samples::packing::Batch;
 
 pub struct Growth<'a> {
     profile: &'a Profile,

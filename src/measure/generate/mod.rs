@@ -9,13 +9,13 @@ mod growth;
 
 use candle_core::Device;
 
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 use crate::measure::layers::{AdaptedLayer, BaseLayers, for_each_stream};
 use crate::measure::walk::Stream;
 use crate::measure::{OnProgress, Profile, Progress};
 use crate::model::{AdaptedModel, KeptHead, Pass};
 use crate::samples::Prompt;
-use crate::samples::batch::Batch;
+use crate::samples::packing::Batch;
 use budget::Budget;
 use growth::Growth;
 
@@ -125,7 +125,7 @@ impl<'a> Generator<'a> {
             let mut streams: Vec<&mut Stream> = running.iter_mut().map(|growth| &mut growth.stream).collect();
             layer.add_experts(&mut streams, self.device)?;
             if !told(index, tokens) {
-                return Err(SweepError::Interrupted.into());
+                return Err(ComputeError::Interrupted.into());
             }
         }
         let rows = running
