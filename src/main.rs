@@ -10,7 +10,7 @@ use lora_slim::{Error, Kind, commands};
 fn main() -> ExitCode {
     share_processors();
     keep_freed_memory();
-    lora_slim::tensors::end_with_a_word();
+    lora_slim::tensors::install_sigbus_handler();
     let line = match config_file::expand(std::env::args_os().collect()) {
         Ok(line) => line,
         Err(error) => return fail(&error),

@@ -165,13 +165,6 @@ impl Weights {
             };
             self.check_expert_bias(&format!("{gate_up}_bias"), sizes.count, 2 * intermediate)?;
             self.check_expert_bias(&format!("{down}_bias"), sizes.count, hidden)?;
-            if self.is_mxfp4(&gate_up) {
-                for (name, outputs, inputs) in [(gate_up, 2 * intermediate, hidden), (down, hidden, intermediate)] {
-                    self.store()
-                        .entry_of_shape(&format!("{name}_scales"), &[sizes.count, outputs, inputs.div_ceil(32)])?;
-                }
-                return Ok(());
-            }
             self.store().entry_of_shape(&gate_up, &shape(2 * intermediate, hidden))?;
             self.store().entry_of_shape(&down, &shape(hidden, intermediate))?;
             return Ok(());
@@ -220,9 +213,6 @@ impl Weights {
             return Ok(Expert { gate: linear(&gate)?, up: linear(&up)?, down: linear(&down)? });
         };
         let weight = |name: &str| -> Result<Tensor> {
-            if self.is_mxfp4(name) {
-                return self.store().load_mxfp4(name, expert, device);
-            }
             let weight = slice(name)?;
             Ok(if names.transposed { weight.t()? } else { weight })
         };
@@ -249,11 +239,7 @@ impl Weights {
         let inside = self.inside_layer(layer);
         let full = names.stacked.iter().map(|pair| pair.map(|name| format!("{inside}{name}")));
         let mut full = full.into_iter();
-        full.find(|[gate_up, _]| self.store().get(gate_up).is_some() || self.is_mxfp4(gate_up))
-    }
-
-    fn is_mxfp4(&self, name: &str) -> bool {
-        self.store().get(&format!("{name}_blocks")).is_some()
+        full.find(|[gate_up, _]| self.store().get(gate_up).is_some())
     }
 
     /// The tensors of one expert.

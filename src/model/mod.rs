@@ -83,7 +83,7 @@ impl Model {
                 path: folder.into(),
                 reason: "it has neither model.safetensors nor model.safetensors.index.json".into(),
             })?;
-        let weights = Weights::hugging_face(TensorStore::open_safetensors(&file)?, config.family)?;
+        let weights = Weights::hugging_face(TensorStore::open_base(&file)?, config.family)?;
         // An embedding that was resized after training is the truth about the vocabulary.
         config.vocab_size = weights.vocab_size()?;
         let stops = stops::of_folder(folder, &json)?;

@@ -9,7 +9,7 @@ use super::family::{Family, Norms, Outer, Positions, Role};
 use super::linear::Norm;
 use crate::error::{BaseError, Result, TensorError};
 use crate::kernel::Arithmetic;
-use crate::tensors::{Dtype, Encoding, TensorStore};
+use crate::tensors::{Dtype, TensorStore};
 
 /// The weights of a base model by role.
 #[derive(Debug)]
@@ -131,9 +131,8 @@ impl Weights {
 
     /// Whether the head is the embedding: the same tensor, or a copy of it that the configuration ties.
     pub fn has_tied_head(&self, config: &ModelConfig) -> bool {
-        let bytes = |name: &str| self.store.bytes(name).ok();
         let (head, embedding) = (self.head_name(), self.embedding_name());
-        head == embedding || config.tied == Some(true) && bytes(&head) == bytes(&embedding)
+        head == embedding || config.tied == Some(true) && self.store.are_same(&head, &embedding)
     }
 
     /// What stands before the names inside layer `layer`, and the names themselves by the role.
@@ -280,7 +279,7 @@ impl Weights {
     /// Whether the linear weights of all layers are stored in bf16.
     pub fn are_bf16(&self, config: &ModelConfig) -> bool {
         let is_bf16 =
-            |name: &str| self.store.get(name).is_none_or(|entry| entry.encoding == Encoding::Plain(Dtype::BF16));
+            |name: &str| self.store.get(name).is_none_or(|entry| entry.dtype() == Some(Dtype::BF16));
         (0..config.layers).all(|layer| {
             let linears = self.roles(config, layer).into_iter().filter(|role| role.is_linear());
             linears.into_iter().all(|role| is_bf16(&self.name(config, layer, role, "weight")))
@@ -290,7 +289,7 @@ impl Weights {
     /// Has the operating system begin to read a layer, but for its experts.
     pub fn announce(&self, config: &ModelConfig, layer: usize) {
         for role in self.roles(config, layer) {
-            self.store.announce(&self.name(config, layer, role, "weight"));
+            self.store.prefetch(&self.name(config, layer, role, "weight"));
         }
     }
 
