@@ -8,8 +8,8 @@ use lora_slim::cli::config_file;
 use lora_slim::{Error, Kind, commands};
 
 fn main() -> ExitCode {
-    share_processors();
-    keep_freed_memory();
+    // SAFETY: the first line of the program, so that this is the only thread.
+    unsafe { lora_slim::kernel::machine::prepare_alone() };
     lora_slim::tensors::install_sigbus_handler();
     let line = match config_file::expand(std::env::args_os().collect()) {
         Ok(line) => line,
@@ -31,35 +31,6 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(Kind::No.exit_code()),
         Err(error) => fail(&error),
-    }
-}
-
-/// Keeps candle from starting threads of its own for element-wise work: the sweep gives each processor a stream, and two
-/// pools that wait for each other cost a fifth of the time. And from counting the processors before every product, for which it
-/// reads /proc/cpuinfo; the number is that which rayon takes anyway.
-fn share_processors() {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from).to_string();
-    for (variable, value) in [("CANDLE_NUM_THREADS", "1"), ("RAYON_NUM_THREADS", &processors)] {
-        if std::env::var_os(variable).is_none() {
-            // SAFETY: called first, when this is the only thread.
-            unsafe { std::env::set_var(variable, value) };
-        }
-    }
-}
-
-/// Keeps the memory of freed tensors for the next ones. By default glibc gives back every large block at once, and then
-/// a fifth of the time goes to fresh pages that the system clears.
-fn keep_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        const KEPT: i32 = 1 << 30;
-        const PADDING: i32 = 64 << 20;
-        // SAFETY: settings of the allocator, made while this is the only thread.
-        unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
-            libc::mallopt(libc::M_TOP_PAD, PADDING);
-        }
     }
 }
 

@@ -32,7 +32,7 @@ use candle_core::Device;
 
 use crate::adapter::Adapter;
 use crate::error::{Result, SweepError};
-use crate::model::{AdaptedModel, Outcome};
+use crate::model::{AdaptedModel, TokenScore};
 use crate::samples::Sample;
 use crate::samples::batch::{self, Batch};
 use budget::Budget;
@@ -296,7 +296,7 @@ impl<'a> Sweep<'a> {
 
 impl Scores {
     /// Takes in what a batch's answer tokens came to; the place of a sample whose loss is no number is an error.
-    fn add(&mut self, batch: &Batch, outcomes: &[Outcome]) -> std::result::Result<(), usize> {
+    fn add(&mut self, batch: &Batch, outcomes: &[TokenScore]) -> std::result::Result<(), usize> {
         for (place, answers) in &batch.samples {
             let outcomes = &outcomes[answers.clone()];
             let loss: f64 = outcomes.iter().map(|outcome| outcome.loss).sum();
@@ -304,7 +304,7 @@ impl Scores {
                 return Err(*place);
             }
             self.per_sample[*place] = loss;
-            self.right[*place] = outcomes.iter().filter(|outcome| outcome.right).count();
+            self.right[*place] = outcomes.iter().filter(|outcome| outcome.correct).count();
         }
         Ok(())
     }

@@ -127,7 +127,7 @@ fn encode(
         context: model.longest_sequence(),
         truncate: request.truncate,
         vocabulary: ends.vocab_size()?,
-        words: ends.words()?,
+        words: ends.head_size()?,
     };
     let truncated = samples::check(&mut samples, limits, path)?;
     let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();

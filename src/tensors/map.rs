@@ -72,7 +72,11 @@ impl WeightFile {
     /// Checks that the file is still the one that was opened, and as it was.
     pub fn check_unchanged(&self) -> Result<()> {
         let now = self.path.metadata().map_err(FileError::read(&self.path))?;
-        if FileState::of(&now) == self.opened { Ok(()) } else { Err(FileError::Changed { path: self.path.clone() }.into()) }
+        if FileState::of(&now) == self.opened {
+            Ok(())
+        } else {
+            Err(FileError::Changed { path: self.path.clone() }.into())
+        }
     }
 
     /// Whether the bytes are those of the file.
