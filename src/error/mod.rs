@@ -283,10 +283,10 @@ pub enum SampleError {
 pub enum SweepError {
     #[error("the sweep needs at least {needed} bytes of memory, the budget is {budget}")]
     Memory { needed: u64, budget: u64 },
-    #[error("the loss at boundary {boundary} is not a finite number (sample {sample})")]
-    NotFinite { boundary: usize, sample: usize },
-    #[error("the loss behind {layers} layers is not a finite number (sample {sample})")]
-    NotFiniteBehind { layers: usize, sample: usize },
+    #[error("the loss of sample {sample}{} at boundary {boundary} of the base model `{}` is not a finite number", of_file(samples), base.display())]
+    NotFinite { base: PathBuf, samples: PathBuf, boundary: usize, sample: usize },
+    #[error("the loss of sample {sample}{} behind {layers} layers of the base model `{}` is not a finite number", of_file(samples), base.display())]
+    NotFiniteBehind { base: PathBuf, samples: PathBuf, layers: usize, sample: usize },
     #[error("`{name}` is not the name of a device")]
     UnknownDevice { name: String },
     #[error("this lora-slim was built without support for the device `{device}`")]
@@ -380,6 +380,11 @@ pub enum ConfigError {
     NotUtf8 { flag: String },
 }
 
+/// Where a sample is from, if that is known.
+fn of_file(samples: &Path) -> String {
+    if samples.as_os_str().is_empty() { String::new() } else { format!(" of `{}`", samples.display()) }
+}
+
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         SweepError::Compute(error).into()
@@ -403,6 +408,15 @@ impl Error {
         | Error::Tensor(TensorError::NotFinite { path, .. }) = &mut self
         {
             *path = adapter.into();
+        }
+        self
+    }
+
+    /// The same of the samples in this file: whoever measures them knows no paths.
+    pub fn on_samples(mut self, file: &Path) -> Self {
+        use SweepError::{NotFinite, NotFiniteBehind};
+        if let Error::Sweep(NotFinite { samples, .. } | NotFiniteBehind { samples, .. }) = &mut self {
+            *samples = file.into();
         }
         self
     }

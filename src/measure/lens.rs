@@ -72,7 +72,8 @@ pub fn look(
                 view.loss[*place] = outcomes.iter().map(|outcome| outcome.loss).sum();
                 view.probability[*place] = outcomes.iter().map(|outcome| (-outcome.loss).exp()).sum();
                 if !view.loss[*place].is_finite() {
-                    return Err(SweepError::NotFiniteBehind { layers: index / STREAMS, sample: *place + 1 }.into());
+                    let (base, samples, layers) = (model.path.clone(), Default::default(), index / STREAMS);
+                    return Err(SweepError::NotFiniteBehind { base, samples, layers, sample: *place + 1 }.into());
                 }
             }
         }

@@ -281,7 +281,8 @@ impl<'a> Sweep<'a> {
                 for (profile, outcomes) in outcomes.iter().enumerate() {
                     if let Err(place) = scores[adapter][profile].add(batch, outcomes) {
                         let (boundary, sample) = (profiles[adapter][profile].top(), samples[place] + 1);
-                        return Err(SweepError::NotFinite { boundary, sample }.into());
+                        let (base, samples) = (self.ends[0].model().path.clone(), Default::default());
+                        return Err(SweepError::NotFinite { base, samples, boundary, sample }.into());
                     }
                 }
             }

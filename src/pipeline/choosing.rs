@@ -52,7 +52,8 @@ fn choose_seen(
     allowed: impl Fn(usize) -> bool,
     on_progress: OnProgress,
 ) -> Result<Chosen> {
-    let lens = lens::look(ends, samples, &request.sweep, &mut *on_progress)?;
+    let lens = lens::look(ends, samples, &request.sweep, &mut *on_progress);
+    let lens = lens.map_err(|error| error.on_samples(&request.samples))?;
     if request.choice.rule != Rule::Curve {
         let measured = curves(&[ends], samples, request, &request.choice, on_progress)?.remove(0);
         return Ok(choose_measured(measured, Some(lens), request, allowed));
@@ -91,11 +92,10 @@ fn curves(
     choice: &choice::ChoiceOptions,
     on_progress: OnProgress,
 ) -> Result<Vec<Measured>> {
-    match request.search {
+    let curves = match request.search {
         Some(options) => search::run(ends, samples, choice, options, &request.sweep, on_progress),
-        None => {
-            let curves = measure::sweep(ends, samples, &request.sweep, on_progress)?;
-            Ok(curves.into_iter().map(|curve| (curve, Vec::new())).collect())
-        }
-    }
+        None => measure::sweep(ends, samples, &request.sweep, on_progress)
+            .map(|curves| curves.into_iter().map(|curve| (curve, Vec::new())).collect()),
+    };
+    curves.map_err(|error| error.on_samples(&request.samples))
 }

@@ -27,7 +27,7 @@ use candle_core::{Device, Tensor};
 use crate::error::{Result, TensorError};
 use encodings::Rows;
 use map::WeightFile;
-use stored::{Stored, StoredTensors};
+use stored::Stored;
 
 pub use ::safetensors::Dtype;
 pub use fault::install_sigbus_handler;
@@ -48,38 +48,30 @@ impl TensorStore {
     /// stored tensor is an entry of its own, so that it can be copied byte for byte.
     pub fn open_safetensors(path: &Path) -> Result<Self> {
         let (files, stored) = map_shards(path)?;
-        Ok(Self::each_by_itself(path, files, stored))
+        let entries = stored.into_iter().map(|(name, stored)| (name, encodings::single(stored))).collect();
+        Ok(Self { path: path.into(), files, entries })
     }
 
     /// Opens the safetensors of a base model, as [`open_safetensors`](Self::open_safetensors). A weight that several stored
     /// tensors encode is one entry, and they are none.
     pub fn open_base(path: &Path) -> Result<Self> {
         let (files, stored) = map_shards(path)?;
-        Self::decoded(path, files, stored)
+        Ok(Self { path: path.into(), files, entries: encodings::entries(path, stored)? })
     }
 
     /// Opens a PyTorch file (`adapter_model.bin`), which is read into memory as a whole.
     pub fn open_pickle(path: &Path) -> Result<Self> {
         let file = WeightFile::open(path)?.translated(pickle::to_safetensors(path)?);
         let stored = safetensors::tensors(path, &file, 0)?;
-        Ok(Self::each_by_itself(path, vec![file], stored))
+        let entries = stored.into_iter().map(|(name, stored)| (name, encodings::single(stored))).collect();
+        Ok(Self { path: path.into(), files: vec![file], entries })
     }
 
     /// Opens a GGUF file; its metadata (configuration, tokenizer) comes beside the tensors.
     pub fn open_gguf(path: &Path) -> Result<(Self, GgufMetadata)> {
         let file = WeightFile::open(path)?;
         let (stored, metadata) = gguf::read(path, &file)?;
-        Ok((Self::decoded(path, vec![file], stored)?, metadata))
-    }
-
-    fn each_by_itself(path: &Path, files: Vec<WeightFile>, stored: impl IntoIterator<Item = (String, Stored)>) -> Self {
-        let entries = stored.into_iter().map(|(name, stored)| (name, encodings::plain_entry(stored))).collect();
-        Self { path: path.into(), files, entries }
-    }
-
-    fn decoded(path: &Path, files: Vec<WeightFile>, stored: BTreeMap<String, Stored>) -> Result<Self> {
-        let entries = encodings::entries(&StoredTensors { path, tensors: &stored })?;
-        Ok(Self { path: path.into(), files, entries })
+        Ok((Self { path: path.into(), files: vec![file], entries: encodings::entries(path, stored)? }, metadata))
     }
 
     /// Checks that the files are still those that were opened: what is read of a file in two states is neither.
@@ -156,26 +148,23 @@ impl TensorStore {
 
     /// A whole tensor in f32.
     pub fn load(&self, name: &str, device: &Device) -> Result<Tensor> {
-        let entry = self.entry(name)?;
-        Ok(self.decode(name, entry, &self.all_rows(entry))?.to_device(device)?)
+        let (entry, rows) = self.rows(name, None)?;
+        Ok(self.decode(name, entry, &rows)?.to_device(device)?)
     }
 
     /// Rows `rows` of a tensor (rows, …) in f32: (rows, …).
     pub fn load_rows(&self, name: &str, rows: Range<usize>, device: &Device) -> Result<Tensor> {
-        let entry = self.entry(name)?;
-        Ok(self.decode(name, entry, &self.some_rows(name, entry, rows)?)?.to_device(device)?)
+        let (entry, rows) = self.rows(name, Some(rows))?;
+        Ok(self.decode(name, entry, &rows)?.to_device(device)?)
     }
 
-    /// A whole tensor for the CPU, in bf16 if it is stored so, else in f32.
-    pub fn load_narrow(&self, name: &str) -> Result<Tensor> {
-        let entry = self.entry(name)?;
-        self.narrow(name, entry, &self.all_rows(entry))
-    }
-
-    /// As [`load_narrow`](Self::load_narrow), rows `rows` of it.
-    pub fn load_rows_narrow(&self, name: &str, rows: Range<usize>) -> Result<Tensor> {
-        let entry = self.entry(name)?;
-        self.narrow(name, entry, &self.some_rows(name, entry, rows)?)
+    /// A whole tensor, or rows of it, for the CPU: in bf16 if it is stored so, else in f32.
+    pub fn load_narrow(&self, name: &str, rows: Option<Range<usize>>) -> Result<Tensor> {
+        let (entry, rows) = self.rows(name, rows)?;
+        match entry.encoding.bf16(&rows)? {
+            Some(tensor) => Ok(tensor),
+            None => self.decode(name, entry, &rows),
+        }
     }
 
     /// The rows `ids` of the matrix `name`, each read once: (ids, columns).
@@ -210,26 +199,18 @@ impl TensorStore {
         }
     }
 
-    fn all_rows<'a>(&'a self, entry: &'a Entry) -> Rows<'a> {
-        Rows::new(&self.files, entry, 0..entry.shape.first().copied().unwrap_or(1))
-    }
-
-    fn some_rows<'a>(&'a self, name: &str, entry: &'a Entry, rows: Range<usize>) -> Result<Rows<'a>> {
-        if rows.end > entry.shape.first().copied().unwrap_or(0) {
-            return Err(self.shape_error(name, entry, &[rows.end]));
+    /// The given rows of a tensor, or all.
+    fn rows(&self, name: &str, rows: Option<Range<usize>>) -> Result<(&Entry, Rows<'_>)> {
+        let entry = self.entry(name)?;
+        let height = entry.shape.first().copied();
+        match rows {
+            Some(rows) if rows.end > height.unwrap_or(0) => Err(self.shape_error(name, entry, &[rows.end])),
+            rows => Ok((entry, Rows::new(&self.files, entry, rows.unwrap_or(0..height.unwrap_or(1))))),
         }
-        Ok(Rows::new(&self.files, entry, rows))
     }
 
     fn decode(&self, name: &str, entry: &Entry, rows: &Rows) -> Result<Tensor> {
         entry.encoding.decode(rows)?.ok_or_else(|| self.dtype_error(name, entry))
-    }
-
-    fn narrow(&self, name: &str, entry: &Entry, rows: &Rows) -> Result<Tensor> {
-        match entry.encoding.bf16(rows)? {
-            Some(tensor) => Ok(tensor),
-            None => self.decode(name, entry, rows),
-        }
     }
 
     fn dtype_error(&self, name: &str, entry: &Entry) -> crate::Error {

@@ -8,20 +8,27 @@ use crate::error::{BaseError, Result};
 use crate::model::family::Family;
 
 /// The keys that all families have. Any other is read only if the family says that it reads it.
-const COMMON: [&str; 13] = [
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "vocab_size",
-    "max_position_embeddings",
-    "original_max_position_embeddings",
-    "rms_norm_eps",
-    "layer_norm_eps",
-    "activation",
-    "rope_theta",
-    "rope_scaling",
-    "rope_parameters",
-    "tie_word_embeddings",
+const COMMON: &str = "hidden_size num_hidden_layers num_attention_heads vocab_size max_position_embeddings \
+    original_max_position_embeddings rms_norm_eps layer_norm_eps activation rope_theta rope_scaling rope_parameters \
+    tie_word_embeddings";
+
+/// The keys by the type that their values must have.
+const NUMBERS: &str = "rms_norm_eps layer_norm_eps rope_theta partial_rotary_factor rope_local_base_freq \
+    query_pre_attn_scalar attn_logit_softcapping final_logit_softcapping embedding_multiplier residual_multiplier \
+    attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit original_max_position_embeddings \
+    no_rope_layer_interval max_window_layers";
+const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residual norm_topk_prob scale_attn_weights \
+    qk_layernorm use_qk_norm";
+const LISTS: &str = "layer_types no_rope_layers mlp_only_layers cross_attention_layers";
+
+/// Keys, what their values must be, and how to say that one is not.
+type TypeRule = (&'static str, fn(&Value) -> bool, &'static str);
+const TYPE_RULES: [TypeRule; 5] = [
+    (NUMBERS, |value| value.as_f64().is_some_and(|number| number > 0.0), "is not a positive number"),
+    (FLAGS, Value::is_boolean, "is neither true nor false"),
+    (LISTS, Value::is_array, "is not a list"),
+    ("rope_scaling rope_parameters", Value::is_object, "is not an object"),
+    ("activation", Value::is_string, "is not a name"),
 ];
 
 /// Other names that configurations have for a key.
@@ -56,7 +63,7 @@ impl<'a> Fields<'a> {
 
     /// The value of a key under any of its names; `null` is a value. Keys that the family does not read have none.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
-        if !COMMON.contains(&key) && !self.family.reads(key) {
+        if !COMMON.split_whitespace().any(|common| common == key) && !self.family.reads(key) {
             return None;
         }
         let aliases = ALIASES.iter().find(|(name, _)| *name == key).map_or(&[][..], |(_, aliases)| aliases);
@@ -99,50 +106,11 @@ impl<'a> Fields<'a> {
 
     /// Refuses values of a wrong type, which would otherwise pass for absent ones.
     pub fn check_types(&self) -> Result<()> {
-        const NUMBERS: [&str; 18] = [
-            "rms_norm_eps",
-            "layer_norm_eps",
-            "rope_theta",
-            "partial_rotary_factor",
-            "rope_local_base_freq",
-            "query_pre_attn_scalar",
-            "attn_logit_softcapping",
-            "final_logit_softcapping",
-            "embedding_multiplier",
-            "residual_multiplier",
-            "attention_multiplier",
-            "logits_scaling",
-            "logit_scale",
-            "swiglu_alpha",
-            "swiglu_limit",
-            "original_max_position_embeddings",
-            "no_rope_layer_interval",
-            "max_window_layers",
-        ];
-        const FLAGS: [&str; 7] = [
-            "use_sliding_window",
-            "tie_word_embeddings",
-            "use_parallel_residual",
-            "norm_topk_prob",
-            "scale_attn_weights",
-            "qk_layernorm",
-            "use_qk_norm",
-        ];
-        const LISTS: [&str; 4] = ["layer_types", "no_rope_layers", "mlp_only_layers", "cross_attention_layers"];
-        const OBJECTS: [&str; 2] = ["rope_scaling", "rope_parameters"];
-        type TypeRule = (&'static [&'static str], fn(&Value) -> bool, &'static str);
-        const RULES: [TypeRule; 5] = [
-            (&NUMBERS, |value| value.as_f64().is_some_and(|number| number > 0.0), "is not a positive number"),
-            (&FLAGS, Value::is_boolean, "is neither true nor false"),
-            (&LISTS, Value::is_array, "is not a list"),
-            (&OBJECTS, Value::is_object, "is not an object"),
-            (&["activation"], Value::is_string, "is not a name"),
-        ];
-        for (keys, is_valid, problem) in RULES {
-            let wrong = |key: &&&str| self.get(key).is_some_and(|value| !value.is_null() && !is_valid(value));
+        for (keys, is_valid, problem) in TYPE_RULES {
+            let wrong = |key: &&str| self.get(key).is_some_and(|value| !value.is_null() && !is_valid(value));
             // `max_window_layers` is a number of layers, which may be 0.
             let is_zero = |key: &str| key == "max_window_layers" && self.get(key).and_then(Value::as_u64) == Some(0);
-            if let Some(key) = keys.iter().filter(wrong).find(|key| !is_zero(key)) {
+            if let Some(key) = keys.split_whitespace().filter(wrong).find(|key| !is_zero(key)) {
                 return Err(self.problem(key, problem).into());
             }
         }

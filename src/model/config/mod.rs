@@ -122,7 +122,7 @@ impl ModelConfig {
             return Err(wrong("number of heads", "is not a multiple of the number of key-value heads").into());
         }
         if self.family.fused_order == FusedOrder::HeadByHead && self.kv_heads != self.heads {
-            return Err(wrong("number of key-value heads", "is not that of the heads").into());
+            return Err(wrong("number of key-value heads", "differs from the number of heads").into());
         }
         if self.rotary.ropes.iter().any(|rope| rope.dim == 0 || !rope.dim.is_multiple_of(2) || rope.dim > self.head_dim)
         {

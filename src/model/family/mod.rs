@@ -47,8 +47,8 @@ pub struct Family {
     /// The size of the MLP where the configuration does not give it, as a multiple of the hidden size.
     pub intermediate_per_hidden: Option<usize>,
     /// The keys of `config.json` that the family reads beside those that all families have. Other families' keys are
-    /// ignored, as in transformers.
-    reads: &'static [&'static [&'static str]],
+    /// ignored, as in transformers. Keys are separated by spaces.
+    reads: &'static [&'static str],
     /// The numbers and flags that transformers takes for absent keys; the family reads these keys too.
     numbers: &'static [(&'static str, f64)],
     flags: &'static [(&'static str, bool)],
@@ -235,7 +235,7 @@ impl Family {
     /// Whether transformers reads a key of `config.json` for this family, if not all families have it.
     pub fn reads(&self, key: &str) -> bool {
         let has_default = self.number(key).is_some() || self.flag(key).is_some();
-        has_default || self.reads.iter().any(|keys| keys.contains(&key))
+        has_default || self.reads.iter().flat_map(|keys| keys.split_whitespace()).any(|read| read == key)
     }
 
     /// The number that transformers takes if `config.json` does not have the key.

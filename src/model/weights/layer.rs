@@ -47,7 +47,7 @@ impl LayerWeights<'_> {
         let (store, backend) = (&self.weights.store, &self.weights.backend);
         let name = self.name(role, "weight");
         let weight = match backend.takes_bf16() {
-            true => store.load_narrow(&name)?,
+            true => store.load_narrow(&name, None)?,
             false => store.load(&name, &backend.device)?,
         };
         let weight = if self.linears_are_transposed() { weight.t()? } else { weight };

@@ -181,7 +181,7 @@ impl Weights {
     /// Rows `rows` of the head, (rows, hidden), in f32 or as they are stored if the arithmetic takes that.
     pub fn head(&self, rows: Range<usize>) -> Result<Tensor> {
         match self.backend.takes_bf16() {
-            true => self.store.load_rows_narrow(&self.head_name(), rows),
+            true => self.store.load_narrow(&self.head_name(), Some(rows)),
             false => self.store.load_rows(&self.head_name(), rows, self.device()),
         }
     }

@@ -7,23 +7,13 @@ use candle_core::{Device, Result as TensorResult, Tensor};
 use rayon::prelude::*;
 
 use super::plain::CHUNK;
-use super::{Encoding, Rows, Weight};
-use crate::error::TensorError;
-use crate::tensors::stored::{Stored, StoredTensors, StoredType};
+use super::{Encoding, Rows};
+use crate::tensors::stored::StoredType;
 
 #[derive(Debug)]
 pub struct Ggml;
 
 impl Encoding for Ggml {
-    fn recognise(&self, name: &str, stored: &StoredTensors) -> Result<Option<Weight>, TensorError> {
-        let blocks = stored.tensors.get(name).filter(|stored| matches!(stored.dtype, StoredType::Ggml(_)));
-        Ok(blocks.map(|stored| Weight::of_one(name, stored)))
-    }
-
-    fn describe(&self, parts: &[Stored]) -> String {
-        parts[0].dtype.to_string()
-    }
-
     fn decode(&self, rows: &Rows) -> TensorResult<Option<Tensor>> {
         let StoredType::Ggml(dtype) = rows.dtype(0) else { return Ok(None) };
         let values = rows.bytes(0, |bytes| dequantise(bytes, dtype))?;

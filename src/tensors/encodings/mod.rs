@@ -1,4 +1,4 @@
-//! How weights are stored, and how they become numbers: one file and one line of [`ENCODINGS`] for each encoding.
+//! How weights are stored, and how they become numbers: an encoding is one file and one line of [`ENCODINGS`].
 //!
 //! A weight is an encoding of one or more stored tensors. Plain numbers are one tensor; a quantised matrix may be one
 //! tensor of codes beside one of scales. Whoever reads weights sees one tensor of numbers in either case.
@@ -7,9 +7,10 @@ mod ggml;
 mod mxfp4;
 mod plain;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::Range;
+use std::path::Path;
 
 use candle_core::{Result as TensorResult, Tensor};
 
@@ -17,17 +18,21 @@ use super::map::WeightFile;
 use super::stored::{Entry, Stored, StoredTensors, StoredType};
 use crate::error::TensorError;
 
-/// All encodings. A stored tensor belongs to the first one that recognises it, so those of several tensors come first.
-static ENCODINGS: [&dyn Encoding; 3] = [&mxfp4::Mxfp4, &ggml::Ggml, &plain::Plain];
+/// The encodings of several stored tensors. What none of them recognises is one tensor of plain numbers or GGML blocks.
+static ENCODINGS: [&dyn Encoding; 1] = [&mxfp4::Mxfp4];
 
 /// A way of storing weights.
 pub trait Encoding: Debug + Sync {
     /// The weight whose leading part is the stored tensor `name`, or `None` if that tensor is stored in another way. An
     /// error says that the tensor is meant to be stored like this but its parts do not fit each other.
-    fn recognise(&self, name: &str, stored: &StoredTensors) -> Result<Option<Weight>, TensorError>;
+    fn recognise(&self, _name: &str, _stored: &StoredTensors) -> Result<Option<Weight>, TensorError> {
+        Ok(None)
+    }
 
     /// What people call it: `BF16`, `Q4K`, `MXFP4`.
-    fn describe(&self, parts: &[Stored]) -> String;
+    fn describe(&self, parts: &[Stored]) -> String {
+        parts[0].dtype.to_string()
+    }
 
     /// The rows in f32 on the CPU, in their shape; `None` if the stored type is not one of weights.
     fn decode(&self, rows: &Rows) -> TensorResult<Option<Tensor>>;
@@ -46,33 +51,32 @@ pub struct Weight {
     pub parts: Vec<String>,
 }
 
-impl Weight {
-    /// A weight that is one stored tensor, by its name and shape.
-    fn of_one(name: &str, stored: &Stored) -> Self {
-        Self { name: name.into(), shape: stored.shape.clone(), parts: vec![name.into()] }
-    }
-}
-
 /// The weights that stored tensors encode. The parts of a weight of several tensors are no entries of their own.
-pub fn entries(stored: &StoredTensors) -> Result<BTreeMap<String, Entry>, TensorError> {
-    let (mut entries, mut taken) = (BTreeMap::new(), BTreeSet::new());
+pub fn entries(path: &Path, mut tensors: BTreeMap<String, Stored>) -> Result<BTreeMap<String, Entry>, TensorError> {
+    let stored = StoredTensors { path, tensors: &tensors };
+    let mut recognised = Vec::new();
     for encoding in ENCODINGS {
-        for name in stored.tensors.keys() {
-            if taken.contains(name) {
-                continue;
-            }
-            let Some(weight) = encoding.recognise(name, stored)? else { continue };
-            let parts = weight.parts.iter().map(|part| stored.tensors[part].clone()).collect();
-            taken.extend(weight.parts);
-            entries.entry(weight.name).or_insert(Entry { shape: weight.shape, encoding, parts });
+        for name in tensors.keys() {
+            recognised.extend(encoding.recognise(name, &stored)?.map(|weight| (encoding, weight)));
         }
     }
-    Ok(entries)
+    let composites: Vec<(String, Entry)> = recognised
+        .into_iter()
+        .map(|(encoding, Weight { name, shape, parts })| {
+            let parts = parts.iter().filter_map(|part| tensors.remove(part)).collect();
+            (name, Entry { shape, encoding, parts })
+        })
+        .collect();
+    Ok(tensors.into_iter().map(|(name, stored)| (name, single(stored))).chain(composites).collect())
 }
 
-/// The entry of a tensor of plain numbers by itself.
-pub fn plain_entry(stored: Stored) -> Entry {
-    Entry { shape: stored.shape.clone(), encoding: &plain::Plain, parts: vec![stored] }
+/// The entry of a stored tensor by itself.
+pub fn single(stored: Stored) -> Entry {
+    let encoding: &dyn Encoding = match stored.dtype {
+        StoredType::Plain(_) => &plain::Plain,
+        StoredType::Ggml(_) => &ggml::Ggml,
+    };
+    Entry { shape: stored.shape.clone(), encoding, parts: vec![stored] }
 }
 
 /// Rows of a weight that are to be decoded.

@@ -5,9 +5,8 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use super::{Encoding, Rows, Weight};
-use crate::error::TensorError;
-use crate::tensors::stored::{Stored, StoredTensors, StoredType};
+use super::{Encoding, Rows};
+use crate::tensors::stored::StoredType;
 
 /// Values that one task widens: large enough to be worth a task, small enough to share a matrix among processors.
 pub const CHUNK: usize = 64 * 1024;
@@ -16,15 +15,6 @@ pub const CHUNK: usize = 64 * 1024;
 pub struct Plain;
 
 impl Encoding for Plain {
-    fn recognise(&self, name: &str, stored: &StoredTensors) -> Result<Option<Weight>, TensorError> {
-        let plain = stored.tensors.get(name).filter(|stored| matches!(stored.dtype, StoredType::Plain(_)));
-        Ok(plain.map(|stored| Weight::of_one(name, stored)))
-    }
-
-    fn describe(&self, parts: &[Stored]) -> String {
-        parts[0].dtype.to_string()
-    }
-
     fn decode(&self, rows: &Rows) -> TensorResult<Option<Tensor>> {
         let StoredType::Plain(dtype) = rows.dtype(0) else { return Ok(None) };
         let values = rows.bytes(0, |bytes| {

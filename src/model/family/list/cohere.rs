@@ -12,7 +12,7 @@ const COHERE: Family = Family {
     norm_eps: 1e-5,
     residual: Residual::Parallel,
     positions: Positions::RotaryNeighbours,
-    reads: &[USUAL, &["use_qk_norm"]],
+    reads: &[USUAL, "use_qk_norm"],
     numbers: &[("logit_scale", 0.0625), ("rope_theta", 500_000.0), ("max_position_embeddings", 8192.0)],
     flags: TIED,
     ..PLAIN
@@ -41,7 +41,7 @@ pub static FAMILIES: [Family; 4] = [
         layer_names: &[ATTENTION, GATED_MLP, SHARED_NORM],
         sliding: Sliding::AllButEvery(4),
         rotary_layers: RotaryLayers::InWindows,
-        reads: &[USUAL, &["layer_types", "sliding_window_pattern"]],
+        reads: &[USUAL, "layer_types sliding_window_pattern"],
         numbers: &[
             ("head_dim", 128.0),
             ("logit_scale", 0.0625),

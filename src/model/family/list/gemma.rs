@@ -30,7 +30,7 @@ pub static FAMILIES: [Family; 3] = [
         layer_names: &[ATTENTION, GATED_MLP, OUTER_PRE_NORMS, POST_NORMS],
         gelu: GeluMeaning::ErrorFunction,
         sliding: Sliding::AllButEvery(2),
-        reads: &[USUAL, &["layer_types"]],
+        reads: &[USUAL, "layer_types"],
         numbers: &[
             ("head_dim", 256.0),
             ("num_key_value_heads", 4.0),
@@ -48,10 +48,7 @@ pub static FAMILIES: [Family; 3] = [
         layer_names: &[ATTENTION, GATED_MLP, OUTER_PRE_NORMS, POST_NORMS, HEAD_NORMS],
         gelu: GeluMeaning::ErrorFunction,
         sliding: Sliding::AllButEvery(6),
-        reads: &[
-            USUAL,
-            &["layer_types", "sliding_window_pattern", "attn_logit_softcapping", "final_logit_softcapping"],
-        ],
+        reads: &[USUAL, "layer_types sliding_window_pattern attn_logit_softcapping final_logit_softcapping"],
         numbers: &[
             ("hidden_size", 2304.0),
             ("intermediate_size", 9216.0),

@@ -15,7 +15,7 @@ pub static FAMILIES: [Family; 6] = [
         positions: Positions::Learned,
         linear_layout: LinearLayout::InputsByOutputs,
         intermediate_per_hidden: Some(4),
-        reads: &[&["n_inner", "scale_attn_weights"]],
+        reads: &["n_inner scale_attn_weights"],
         numbers: &[("max_position_embeddings", 1024.0)],
         flags: TIED,
         ..LAYER_NORM
@@ -28,7 +28,7 @@ pub static FAMILIES: [Family; 6] = [
         gating: Gating::By(Activation::Gelu),
         residual: Residual::Parallel,
         fused_order: FusedOrder::HeadByHead,
-        reads: &[&["intermediate_size", "use_parallel_residual"]],
+        reads: &["intermediate_size use_parallel_residual"],
         numbers: &[("partial_rotary_factor", 0.25), ("max_position_embeddings", 2048.0)],
         ..LAYER_NORM
     },
@@ -54,7 +54,7 @@ pub static FAMILIES: [Family; 6] = [
         optional: &[Role::QueryNorm, Role::KeyNorm],
         gating: Gating::By(Activation::GeluTanh),
         residual: Residual::Parallel,
-        reads: &[USUAL, &["qk_layernorm"]],
+        reads: &[USUAL, "qk_layernorm"],
         numbers: &[("partial_rotary_factor", 0.5), ("max_position_embeddings", 2048.0)],
         ..LAYER_NORM
     },
@@ -64,7 +64,7 @@ pub static FAMILIES: [Family; 6] = [
         layer_names: &[ATTENTION, STARCODER_MLP, PRE_NORMS],
         gating: Gating::By(Activation::GeluTanh),
         sliding: Sliding::Always,
-        reads: &[USUAL, &["sliding_window"]],
+        reads: &[USUAL, "sliding_window"],
         numbers: &[("num_key_value_heads", 2.0), ("max_position_embeddings", 4096.0)],
         flags: TIED,
         ..LAYER_NORM
@@ -75,7 +75,7 @@ pub static FAMILIES: [Family; 6] = [
         gguf_architectures: &["stablelm"],
         layer_names: &[ATTENTION, GATED_MLP, PRE_NORMS, HEAD_LAYER_NORMS],
         optional: &[Role::MlpNorm, Role::QueryNorm, Role::KeyNorm],
-        reads: &[&["intermediate_size", "num_key_value_heads", "qk_layernorm", "use_parallel_residual"]],
+        reads: &["intermediate_size num_key_value_heads qk_layernorm use_parallel_residual"],
         numbers: &[("partial_rotary_factor", 0.25), ("max_position_embeddings", 4096.0)],
         ..LAYER_NORM
     },

@@ -37,7 +37,7 @@ pub static FAMILIES: [Family; 7] = [
     Family {
         model_types: &["mllama_text_model"],
         norm_eps: 1e-5,
-        reads: &[&["intermediate_size", "cross_attention_layers"]],
+        reads: &["intermediate_size cross_attention_layers"],
         numbers: &[("rope_theta", 500_000.0), ("num_key_value_heads", 8.0)],
         ..PLAIN
     },
@@ -46,7 +46,7 @@ pub static FAMILIES: [Family; 7] = [
         gguf_architectures: &["smollm3"],
         sliding: Sliding::WithoutRotary,
         rotary_layers: RotaryLayers::AllButEvery(4),
-        reads: &[USUAL, &["sliding_window", "layer_types", "no_rope_layers", "no_rope_layer_interval"]],
+        reads: &[USUAL, "sliding_window layer_types no_rope_layers no_rope_layer_interval"],
         numbers: &[("rope_theta", 2_000_000.0)],
         flags: WITHOUT_WINDOWS,
         gguf: PERMUTED_GGUF,
@@ -74,7 +74,7 @@ pub static FAMILIES: [Family; 7] = [
         layer_names: &[ATTENTION_FUSED, FUSED_MLP, PRE_NORMS],
         norm_eps: 1e-5,
         sliding: Sliding::Always,
-        reads: &[USUAL, &["sliding_window"]],
+        reads: &[USUAL, "sliding_window"],
         numbers: &[
             ("max_position_embeddings", 4096.0),
             ("original_max_position_embeddings", 4096.0),

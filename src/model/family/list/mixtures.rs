@@ -28,7 +28,7 @@ pub static FAMILIES: [Family; 5] = [
         }),
         norm_eps: 1e-5,
         sliding: Sliding::Always,
-        reads: &[USUAL, &["sliding_window", "num_experts"]],
+        reads: &[USUAL, "sliding_window num_experts"],
         numbers: &[("rope_theta", 1_000_000.0), ("num_experts_per_tok", 2.0)],
         gguf: PERMUTED_GGUF,
         ..PLAIN
@@ -50,7 +50,7 @@ pub static FAMILIES: [Family; 5] = [
         ],
         experts: Some(&ExpertNames { weights: ExpertWeights::Configured { sum_to_one_in_gguf: false }, ..EXPERTS }),
         sliding: Sliding::EvenBelowMaxWindowLayers,
-        reads: &[USUAL, &["layer_types", "mlp_only_layers", "norm_topk_prob"]],
+        reads: &[USUAL, "layer_types mlp_only_layers norm_topk_prob"],
         numbers: &[
             ("sliding_window", 4096.0),
             ("max_window_layers", 28.0),
@@ -69,7 +69,7 @@ pub static FAMILIES: [Family; 5] = [
         layer_names: &[ATTENTION, GATED_MLP, ROUTER, PRE_NORMS, HEAD_NORMS],
         experts: Some(&ExpertNames { weights: ExpertWeights::Configured { sum_to_one_in_gguf: true }, ..EXPERTS }),
         sliding: Sliding::Always,
-        reads: &[USUAL, &["sliding_window", "mlp_only_layers", "norm_topk_prob"]],
+        reads: &[USUAL, "sliding_window mlp_only_layers norm_topk_prob"],
         numbers: &[
             ("decoder_sparse_step", 1.0),
             ("num_experts_per_tok", 8.0),
@@ -111,7 +111,7 @@ pub static FAMILIES: [Family; 5] = [
         gating: Gating::Clamped { alpha: 1.702, limit: 7.0 },
         norm_eps: 1e-5,
         sliding: Sliding::AllButEvery(2),
-        reads: &[USUAL, &["layer_types", "swiglu_alpha", "swiglu_limit"]],
+        reads: &[USUAL, "layer_types swiglu_alpha swiglu_limit"],
         numbers: &[
             ("head_dim", 64.0),
             ("num_key_value_heads", 8.0),

@@ -52,6 +52,6 @@ const PLAIN_GGUF: GgufConventions = GgufConventions {
 const PERMUTED_GGUF: GgufConventions = GgufConventions { permuted_rows: true, ..PLAIN_GGUF };
 
 /// The keys of `config.json` that most families read beside those that all do.
-const USUAL: &[&str] = &["intermediate_size", "num_key_value_heads", "head_dim"];
+const USUAL: &str = "intermediate_size num_key_value_heads head_dim";
 const TIED: &[(&str, bool)] = &[("tie_word_embeddings", true)];
 const WITHOUT_WINDOWS: &[(&str, bool)] = &[("use_sliding_window", false)];

@@ -8,7 +8,7 @@ const QWEN2: Family = Family {
     model_types: &["qwen2"],
     gguf_architectures: &["qwen2"],
     sliding: Sliding::FromMaxWindowLayers,
-    reads: &[USUAL, &["layer_types"]],
+    reads: &[USUAL, "layer_types"],
     numbers: &[("sliding_window", 4096.0), ("max_window_layers", 28.0)],
     flags: WITHOUT_WINDOWS,
     ..PLAIN
@@ -29,7 +29,7 @@ pub static FAMILIES: [Family; 4] = [
         model_types: &["qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"],
         gguf_architectures: &[],
         norm_eps: 1e-5,
-        reads: &[&["intermediate_size", "layer_types"]],
+        reads: &["intermediate_size layer_types"],
         numbers: &[
             ("sliding_window", 4096.0),
             ("max_window_layers", 80.0),
