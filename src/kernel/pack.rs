@@ -127,14 +127,30 @@ fn split_inner(x: &[f32], high: &mut [u16], low: &mut [u16]) {
     x.iter().zip(high).zip(low).for_each(|((&value, &mut high), low)| *low = round(value - widen(high)));
 }
 
-/// The nearest bf16 value, ties to even. NaN stays NaN; activations are far below the values that would round to infinity.
+/// The nearest bf16 value, ties to even. NaN stays NaN.
 #[inline(always)]
 fn round(value: f32) -> u16 {
     let bits = value.to_bits();
-    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+    let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    // The carry would make a number of a NaN with a large payload.
+    if value.is_nan() { 0x7fc0 } else { rounded }
 }
 
 #[inline(always)]
 fn widen(value: u16) -> f32 {
     f32::from_bits(u32::from(value) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_that_of_half_and_keeps_nan() {
+        for bits in (0..=u32::MAX).step_by(9973).chain([0x7fff_ffff, u32::MAX, 0x7f80_0001]) {
+            let (value, expected) = (f32::from_bits(bits), bf16::from_f32(f32::from_bits(bits)));
+            let rounded = bf16::from_bits(round(value));
+            assert!(rounded == expected || rounded.is_nan() && expected.is_nan(), "{bits:#x}: {rounded} {expected}");
+        }
+    }
 }

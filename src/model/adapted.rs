@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use candle_core::Tensor;
 
 use super::Model;
+use super::family::Outside;
 use super::linear::Norm;
-use super::weights::Outside;
 use crate::adapter::names::{Part, is_of_tower};
 use crate::adapter::{Adapter, AdapterTensor, Delta};
 use crate::error::{AdapterError, Result};

@@ -43,6 +43,7 @@ pub use adapted::AdaptedModel;
 pub use config::ModelConfig;
 pub use experts::{Expert, Routed};
 pub use family::Family;
+use family::Outside;
 pub use head::{AnswerRows, HeadCache};
 pub use layer::Layer;
 pub use mixer::Cache;
@@ -50,7 +51,7 @@ pub use pass::Pass;
 use rope::Rope;
 pub use rope::RopeTable;
 pub use score::TokenScore;
-use weights::{LayerWeights, Outside, Weights};
+use weights::{LayerWeights, Weights};
 
 /// Where a model computes, and how its products are computed.
 #[derive(Debug, Clone)]
@@ -128,7 +129,7 @@ impl Model {
 
     /// The module outside the layers that has this name in an adapter.
     fn outside(&self, module: &str) -> Option<Outside> {
-        Outside::named(self.config.family, module)
+        self.config.family.outer.module_of(module)
     }
 
     fn layer_weights(&self, index: usize) -> LayerWeights<'_> {

@@ -79,18 +79,55 @@ pub const BLOOM: RoleNames = &[
     (Role::Down, "mlp.dense_4h_to_h", "ffn_down"),
 ];
 
-/// The names outside the layers, inside the decoder.
+/// The modules outside the layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside {
+    Embedding,
+    EmbeddingNorm,
+    /// Learned embeddings of positions.
+    Positions,
+    FinalNorm,
+    /// Beside the decoder, not inside it.
+    Head,
+}
+
+/// The names of the modules outside the layers, where the family has them, and of the list of the layers.
 #[derive(Debug, PartialEq)]
 pub struct OuterNames {
     pub embedding: &'static str,
-    /// The norm of the embeddings, and the embeddings of positions, where the family has them.
     pub embedding_norm: Option<&'static str>,
     pub positions: Option<&'static str>,
-    /// The list of the layers.
     pub stack: &'static str,
     pub final_norm: &'static str,
-    /// Beside the decoder, not inside it.
     pub head: &'static str,
+}
+
+impl OuterNames {
+    pub const GGUF: Self = OuterNames {
+        embedding: "token_embd",
+        embedding_norm: Some("token_embd_norm"),
+        positions: Some("position_embd"),
+        stack: "blk",
+        final_norm: "output_norm",
+        head: "output",
+    };
+
+    pub fn name(&self, outside: Outside) -> Option<&'static str> {
+        match outside {
+            Outside::Embedding => Some(self.embedding),
+            Outside::EmbeddingNorm => self.embedding_norm,
+            Outside::Positions => self.positions,
+            Outside::FinalNorm => Some(self.final_norm),
+            Outside::Head => Some(self.head),
+        }
+    }
+
+    /// The module whose name ends in this one's.
+    pub fn module_of(&self, name: &str) -> Option<Outside> {
+        use Outside::*;
+        let last = name.rsplit('.').next();
+        [Embedding, EmbeddingNorm, Positions, FinalNorm, Head].into_iter().find(|outside| self.name(*outside) == last)
+    }
 }
 
 pub const OUTER: OuterNames = OuterNames {

@@ -1,10 +1,10 @@
 //! Checks that every weight is there in the shape that the configuration gives it, so that a sweep does not fail in its last
 //! layer.
 
-use super::{LayerWeights, Outside, Weights};
+use super::{LayerWeights, Weights};
 use crate::error::{Result, TensorError};
 use crate::model::ModelConfig;
-use crate::model::family::{Positions, Role, StackLayout};
+use crate::model::family::{Outside, Positions, Role, StackLayout};
 
 impl Weights {
     /// Checks everything outside the layers.

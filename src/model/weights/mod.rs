@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use candle_core::{Device, Result as TensorResult, Tensor};
 
-use super::family::{Family, Norms, OuterNames, Role};
+use super::family::{Family, Norms, OuterNames, Outside, Role};
 use super::linear::Norm;
 use super::{Backend, ModelConfig};
 use crate::error::{BaseError, Result};
@@ -24,45 +24,11 @@ pub use layer::LayerWeights;
 pub struct Weights {
     pub store: TensorStore,
     pub backend: Backend,
-    naming: Naming,
-}
-
-/// How the tensors of a model are named.
-#[derive(Debug)]
-enum Naming {
-    /// `decoder` precedes the names inside the decoder: `model.` usually, nothing in a bare model; `head` precedes that of
-    /// the head.
-    HuggingFace {
-        decoder: String,
-        head: String,
-        outer: &'static OuterNames,
-    },
-    Gguf,
-}
-
-/// The modules outside the layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outside {
-    Embedding,
-    EmbeddingNorm,
-    Positions,
-    FinalNorm,
-    Head,
-}
-
-impl Outside {
-    /// The module outside the layers that has this last name.
-    pub fn named(family: &Family, module: &str) -> Option<Self> {
-        let (outer, name) = (family.outer, module.rsplit('.').next()?);
-        let names = [
-            (Some(outer.embedding), Outside::Embedding),
-            (outer.embedding_norm, Outside::EmbeddingNorm),
-            (outer.positions, Outside::Positions),
-            (Some(outer.final_norm), Outside::FinalNorm),
-            (Some(outer.head), Outside::Head),
-        ];
-        names.into_iter().find(|(known, _)| *known == Some(name)).map(|(_, outside)| outside)
-    }
+    is_gguf: bool,
+    /// What precedes the names inside the decoder, usually `model.`, and that of the head.
+    decoder: String,
+    head: String,
+    outer: &'static OuterNames,
 }
 
 impl Weights {
@@ -85,44 +51,27 @@ impl Weights {
         let beside = decoder.strip_suffix("model.").unwrap_or_default().to_string();
         let has_head = store.has(&format!("{beside}{}.weight", outer.head));
         let head = if has_head { beside } else { String::new() };
-        Ok(Self { store, backend, naming: Naming::HuggingFace { decoder, head, outer } })
+        Ok(Self { store, backend, is_gguf: false, decoder, head, outer })
     }
 
     pub fn gguf(store: TensorStore, backend: Backend) -> Self {
-        Self { store, backend, naming: Naming::Gguf }
+        let (decoder, head) = (String::new(), String::new());
+        Self { store, backend, is_gguf: true, decoder, head, outer: &OuterNames::GGUF }
     }
 
     pub fn is_gguf(&self) -> bool {
-        matches!(self.naming, Naming::Gguf)
+        self.is_gguf
     }
 
     /// What precedes the names inside layer `layer`.
     fn layer_prefix(&self, layer: usize) -> String {
-        match &self.naming {
-            Naming::HuggingFace { decoder, outer, .. } => format!("{decoder}{}.{layer}.", outer.stack),
-            Naming::Gguf => format!("blk.{layer}."),
-        }
+        format!("{}{}.{layer}.", self.decoder, self.outer.stack)
     }
 
     /// The name of a module outside the layers; `None` if the family has no such module.
     fn outside_module(&self, outside: Outside) -> Option<String> {
-        let Naming::HuggingFace { decoder, head, outer } = &self.naming else {
-            return Some(String::from(match outside {
-                Outside::Embedding => "token_embd",
-                Outside::EmbeddingNorm => "token_embd_norm",
-                Outside::Positions => "position_embd",
-                Outside::FinalNorm => "output_norm",
-                Outside::Head => "output",
-            }));
-        };
-        let inside = |name: &str| format!("{decoder}{name}");
-        match outside {
-            Outside::Embedding => Some(inside(outer.embedding)),
-            Outside::EmbeddingNorm => outer.embedding_norm.map(inside),
-            Outside::Positions => outer.positions.map(inside),
-            Outside::FinalNorm => Some(inside(outer.final_norm)),
-            Outside::Head => Some(format!("{head}{}", outer.head)),
-        }
+        let prefix = if outside == Outside::Head { &self.head } else { &self.decoder };
+        self.outer.name(outside).map(|name| format!("{prefix}{name}"))
     }
 
     /// The name of a tensor outside the layers, if the files have it.
