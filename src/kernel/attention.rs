@@ -69,12 +69,12 @@ impl CustomOp3 for PackedAttention<'_> {
             rest = others;
         }
         let sizes = Sizes { heads, kv_heads, size };
-        let scoring = Scoring { sizes, scale: self.scale, window: self.window };
+        let rule = SoftmaxRule { sizes, scale: self.scale, window: self.window };
         tasks.into_par_iter().for_each_init(Buffers::default, |buffers, (sequence, out)| {
             let q = &q[sequence.queries.start * heads * size..sequence.queries.end * heads * size];
             for kv_head in 0..kv_heads {
                 buffers.gather(k, v, sequence, kv_head, sizes);
-                attend_group(q, buffers, out, kv_head, scoring);
+                attend_group(q, buffers, out, kv_head, rule);
             }
         });
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
@@ -98,7 +98,7 @@ struct Sizes {
 
 /// How scores become weights.
 #[derive(Clone, Copy)]
-pub struct Scoring {
+pub struct SoftmaxRule {
     sizes: Sizes,
     scale: f32,
     window: usize,
@@ -149,13 +149,13 @@ for_each_processor! {
         buffers: &mut Buffers,
         out: &mut [f32],
         kv_head: usize,
-        scoring: Scoring
+        rule: SoftmaxRule
     ) { attend_group_inner }
 }
 
 #[inline(always)]
-fn attend_group_inner(q: &[f32], buffers: &mut Buffers, out: &mut [f32], kv_head: usize, scoring: Scoring) {
-    let Scoring { sizes: Sizes { heads, kv_heads, size }, scale, window } = scoring;
+fn attend_group_inner(q: &[f32], buffers: &mut Buffers, out: &mut [f32], kv_head: usize, rule: SoftmaxRule) {
+    let SoftmaxRule { sizes: Sizes { heads, kv_heads, size }, scale, window } = rule;
     let Buffers { positions, keys, values, weights } = buffers;
     let (queries, group) = (q.len() / (heads * size), heads / kv_heads);
     let (length, width) = (positions.next_multiple_of(LANES), size.next_multiple_of(LANES));

@@ -84,7 +84,7 @@ pub enum EmbeddingScale {
 /// What the blocks of a layer start from; `use_parallel_residual` overrides it where the family reads that key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Residual {
-    /// The MLP starts from what attention gives.
+    /// The MLP starts from the output of attention.
     Sequential,
     /// Attention and MLP both start from the layer's input.
     Parallel,

@@ -25,7 +25,7 @@ static ENCODINGS: [&dyn Encoding; 1] = [&mxfp4::Mxfp4];
 pub trait Encoding: Debug + Sync {
     /// The weight whose leading part is the stored tensor `name`, or `None` if that tensor is stored in another way. An
     /// error says that the tensor is meant to be stored like this but its parts do not fit each other.
-    fn recognise(&self, _name: &str, _stored: &StoredTensors) -> Result<Option<Weight>, TensorError> {
+    fn recognise(&self, _name: &str, _stored: &StoredTensors) -> Result<Option<RecognisedWeight>, TensorError> {
         Ok(None)
     }
 
@@ -44,7 +44,7 @@ pub trait Encoding: Debug + Sync {
 }
 
 /// A weight that an encoding has recognised.
-pub struct Weight {
+pub struct RecognisedWeight {
     pub name: String,
     pub shape: Vec<usize>,
     /// The names of its stored tensors, in the order in which the encoding reads them.
@@ -62,7 +62,7 @@ pub fn entries(path: &Path, mut tensors: BTreeMap<String, Stored>) -> Result<BTr
     }
     let composites: Vec<(String, Entry)> = recognised
         .into_iter()
-        .map(|(encoding, Weight { name, shape, parts })| {
+        .map(|(encoding, RecognisedWeight { name, shape, parts })| {
             let parts = parts.iter().filter_map(|part| tensors.remove(part)).collect();
             (name, Entry { shape, encoding, parts })
         })
