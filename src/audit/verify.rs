@@ -224,7 +224,7 @@ fn compare_bytes(matched: &Matched) -> Result<Vec<Difference>> {
     for (tensor, name_in_slimmed) in matched.pairs() {
         let entry = slimmed.weights.entry(name_in_slimmed)?;
         let name = tensor.name.to_string();
-        let is_same_form = (&entry.shape, entry.encoding) == (&tensor.entry.shape, tensor.entry.encoding);
+        let is_same_form = (&entry.shape, entry.dtype()) == (&tensor.entry.shape, tensor.entry.dtype());
         if !is_same_form && without_rank(&tensor, &entry.shape) == without_rank(&tensor, &tensor.entry.shape) {
             reduced.push(name);
         } else if !is_same_form {

@@ -69,7 +69,7 @@ fn inspect(name: &str, adapter: &Adapter) -> Result<Inspection> {
         alpha: config.alpha,
         rslora: config.flag("use_rslora"),
         modules: module_types(modules.keys().map(String::as_str)).into_iter().map(|(k, v)| (k.into(), v)).collect(),
-        dtypes: adapter.tensors().map(|tensor| tensor.entry.encoding.to_string()).collect(),
+        dtypes: adapter.tensors().map(|tensor| tensor.entry.encoding()).collect(),
         stack: adapter.stack.clone(),
         tensors: adapter.tensors().count(),
         bytes: adapter.bytes_below(usize::MAX),

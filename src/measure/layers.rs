@@ -23,13 +23,13 @@ impl<'a> BaseLayers<'a> {
         Self { model, kept: keeps.then(BTreeMap::new) }
     }
 
-    /// Layer `index`; the one behind it is announced, so that it is read while this one is used.
+    /// Layer `index`; the one behind it is prefetched, so that it is read while this one is used.
     fn load(&mut self, index: usize) -> Result<Layer<'a>> {
         if let Some(layer) = self.kept.as_ref().and_then(|kept| kept.get(&index)) {
             return Ok(layer.clone());
         }
         let layer = self.model.layer(index)?;
-        self.model.announce_layer(index + 1);
+        self.model.prefetch_layer(index + 1);
         if let Some(kept) = &mut self.kept {
             kept.insert(index, layer.clone());
         }
@@ -121,7 +121,7 @@ impl<'a> AdaptedLayer<'a> {
     /// Takes all streams through the layer's experts: each is read once, and only if a token goes to it.
     pub fn add_experts(&self, streams: &mut [&mut Stream], device: &Device) -> Result<()> {
         for number in 0..self.base.expert_count() {
-            let is_hit = |stream: &&mut Stream| stream.routed.as_ref().is_some_and(|routed| routed.goes_to(number));
+            let is_hit = |stream: &&mut Stream| stream.routed.as_ref().is_some_and(|routed| routed.uses(number));
             if !streams.iter().any(is_hit) {
                 continue;
             }
@@ -132,7 +132,7 @@ impl<'a> AdaptedLayer<'a> {
         }
         for stream in streams.iter_mut() {
             if let Some(mut routed) = stream.routed.take() {
-                stream.hidden = routed.settle(&stream.hidden)?;
+                stream.hidden = routed.add_pending(&stream.hidden)?;
             }
         }
         Ok(())
@@ -148,7 +148,7 @@ impl<'a> AdaptedLayer<'a> {
     ) -> candle_core::Result<()> {
         let layer = self.of(stream);
         let expert = find(adapted, stream).unwrap_or(expert);
-        if let Some(routed) = stream.routed.as_mut().filter(|routed| routed.goes_to(number)) {
+        if let Some(routed) = stream.routed.as_mut().filter(|routed| routed.uses(number)) {
             stream.hidden = layer.add_expert(&stream.hidden, routed, number, expert)?;
         }
         Ok(())

@@ -12,7 +12,7 @@ use super::layers::{AdaptedLayer, BaseLayers};
 use super::walk::Stream;
 use super::{ComputeOptions, OnProgress, Progress, Strength, Work};
 use crate::error::{ComputeError, Result};
-use crate::model::{AdaptedModel, Outcome, Pass};
+use crate::model::{AdaptedModel, Pass, TokenScore};
 use crate::samples::Sample;
 use crate::samples::packing::{self, Batch};
 
@@ -72,7 +72,8 @@ pub fn look(
                 view.loss[*place] = outcomes.iter().map(|outcome| outcome.loss).sum();
                 view.probability[*place] = outcomes.iter().map(|outcome| (-outcome.loss).exp()).sum();
                 if !view.loss[*place].is_finite() {
-                    return Err(ComputeError::NotFiniteBehind { layers: index / STREAMS, sample: *place + 1 }.into());
+                    let (base, samples, layers) = (model.path.clone(), Default::default(), index / STREAMS);
+                    return Err(ComputeError::NotFiniteBehind { base, samples, layers, sample: *place + 1 }.into());
                 }
             }
         }
@@ -91,7 +92,11 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// The batch's answer tokens as the streams have them behind 0, 1, … layers: `[layers · STREAMS + stream][answer]`.
-    fn outcomes(&self, layers: &mut BaseLayers, step: &mut dyn FnMut(usize, u64) -> bool) -> Result<Vec<Vec<Outcome>>> {
+    fn outcomes(
+        &self,
+        layers: &mut BaseLayers,
+        step: &mut dyn FnMut(usize, u64) -> bool,
+    ) -> Result<Vec<Vec<TokenScore>>> {
         let (model, tokens) = (self.ends.model(), self.batch.tokens());
         let pass = Pass::new(model, self.batch)?;
         let side_by_side = self.budget.streams_side_by_side(tokens, model.device()).min(STREAMS);
@@ -104,7 +109,7 @@ impl Walk<'_> {
             }
             let is_last = index == model.config.layers;
             if is_last || rows.len() + STREAMS > rows_at_once {
-                outcomes.extend(self.ends.outcomes(&rows, self.batch)?);
+                outcomes.extend(self.ends.score_answers(&rows, self.batch)?);
                 rows.clear();
             }
             if !is_last {

@@ -34,7 +34,7 @@ use candle_core::Device;
 
 use crate::adapter::Adapter;
 use crate::error::{ComputeError, Result};
-use crate::model::{AdaptedModel, Outcome};
+use crate::model::{AdaptedModel, TokenScore};
 use crate::samples::Sample;
 use crate::samples::packing::{self, Batch};
 use budget::Budget;
@@ -241,7 +241,8 @@ impl<'a> Sweep<'a> {
                 for (profile, outcomes) in outcomes.iter().enumerate() {
                     if let Err(place) = add(&mut measured[adapter][profile], batch, outcomes) {
                         let (boundary, sample) = (profiles[adapter][profile].top(), samples[place] + 1);
-                        return Err(ComputeError::NotFinite { boundary, sample }.into());
+                        let (base, samples) = (self.ends[0].model().path.clone(), Default::default());
+                        return Err(ComputeError::NotFinite { base, samples, boundary, sample }.into());
                     }
                 }
             }
@@ -254,8 +255,8 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// Adds the outcomes of a batch's answer tokens to a measurement. The error is the index of a sample whose loss is not finite.
-fn add(measurement: &mut Measurement, batch: &Batch, outcomes: &[Outcome]) -> std::result::Result<(), usize> {
+/// Adds the scores of a batch's answer tokens to a measurement. The error is the index of a sample whose loss is not finite.
+fn add(measurement: &mut Measurement, batch: &Batch, outcomes: &[TokenScore]) -> std::result::Result<(), usize> {
     for (sample, answers) in &batch.samples {
         let outcomes = &outcomes[answers.clone()];
         let loss: f64 = outcomes.iter().map(|outcome| outcome.loss).sum();
@@ -263,7 +264,7 @@ fn add(measurement: &mut Measurement, batch: &Batch, outcomes: &[Outcome]) -> st
             return Err(*sample);
         }
         measurement.losses[*sample] = loss;
-        measurement.correct[*sample] = outcomes.iter().filter(|outcome| outcome.right).count();
+        measurement.correct[*sample] = outcomes.iter().filter(|outcome| outcome.correct).count();
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use super::layers::{AdaptedLayer, BaseLayers, Way};
 use super::profile::{self, Profile, Strength};
 use crate::error::Result;
-use crate::model::{AdaptedModel, Model, Outcome, Pass, Routed};
+use crate::model::{AdaptedModel, Model, Pass, Routed, TokenScore};
 use crate::samples::packing::Batch;
 
 /// A batch and the profiles to evaluate on it.
@@ -113,7 +113,7 @@ impl Walk<'_> {
         layers: &mut BaseLayers,
         trails: &mut [Trail],
         step: &mut dyn FnMut(usize, u64) -> bool,
-    ) -> Result<Vec<Vec<Vec<Outcome>>>> {
+    ) -> Result<Vec<Vec<Vec<TokenScore>>>> {
         let model = self.model();
         let pass = Pass::new(model, self.batch)?;
         let mut starting = self.starting_streams(trails)?;
@@ -198,7 +198,7 @@ impl Walk<'_> {
     }
 
     /// What streams behind the last layer make of the answers, by adapter and profile. All that end alike share the head.
-    fn outcomes_of(&self, streams: Vec<Stream>, pass: &Pass) -> Result<Vec<Vec<Vec<Outcome>>>> {
+    fn outcomes_of(&self, streams: Vec<Stream>, pass: &Pass) -> Result<Vec<Vec<Vec<TokenScore>>>> {
         let head_of = |adapter: usize| match self.ends[adapter].is_plain() {
             true => self.ends.iter().position(|ends| ends.is_plain()).unwrap_or(adapter),
             false => adapter,
@@ -207,14 +207,14 @@ impl Walk<'_> {
         for stream in streams {
             by_head.entry(head_of(stream.adapter)).or_default().push(stream);
         }
-        let mut outcomes: Vec<Vec<Vec<Outcome>>> =
+        let mut outcomes: Vec<Vec<Vec<TokenScore>>> =
             self.profiles.iter().map(|profiles| vec![Vec::new(); profiles.len()]).collect();
         for (head, streams) in by_head {
             let ends = &self.ends[head];
             let layers = self.model().config.layers;
             let rows = streams.iter().map(|stream| ends.answer_rows(&stream.hidden, pass, layers));
             let rows = rows.collect::<Result<Vec<_>>>()?;
-            for (stream, found) in streams.iter().zip(ends.outcomes(&rows, self.batch)?) {
+            for (stream, found) in streams.iter().zip(ends.score_answers(&rows, self.batch)?) {
                 for member in &stream.members {
                     outcomes[member.adapter][member.profile] = found.clone();
                 }

@@ -178,7 +178,7 @@ impl<'a> Cut<'a> {
         let kept = self.kept_tensors();
         let header = write::header(kept.iter().map(|tensor| {
             let entry = tensor.entry;
-            (tensor.name, write::dtype(entry), entry.shape.as_slice(), entry.range.len())
+            (tensor.name, write::dtype(entry), entry.shape.as_slice(), entry.range().len())
         }))?;
         let weights = &self.adapter.weights;
         if !weights.is_one_file() {
@@ -191,7 +191,7 @@ impl<'a> Cut<'a> {
         let mut from = File::open(weights.path()).map_err(FileError::read(weights.path()))?;
         staging.file(WEIGHTS_NAME, |file| {
             file.write_all(&header)?;
-            for range in coalesce(kept.iter().map(|tensor| tensor.entry.range.clone())) {
+            for range in coalesce(kept.iter().map(|tensor| tensor.entry.range())) {
                 from.seek(SeekFrom::Start(range.start as u64))?;
                 let copied = io::copy(&mut (&from).take(range.len() as u64), file)?;
                 if copied != range.len() as u64 {

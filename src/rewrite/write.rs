@@ -12,7 +12,7 @@ use crate::adapter::{Adapter, AdapterTensor, WEIGHTS_NAME, config};
 use crate::error::{FileError, Result, TensorError};
 use crate::files::REPORT_NAME;
 use crate::files::Staging;
-use crate::tensors::{Dtype, Encoding, Entry};
+use crate::tensors::{Dtype, Entry};
 
 /// A tensor to be written.
 pub struct NewTensor<'a> {
@@ -24,17 +24,15 @@ pub struct NewTensor<'a> {
 
 /// The type of an adapter's tensor.
 pub fn dtype(entry: &Entry) -> Dtype {
-    match entry.encoding {
-        Encoding::Plain(dtype) => dtype,
-        Encoding::Blocks(_) => unreachable!("an adapter is opened from safetensors, which has no blocks"),
-    }
+    let Some(dtype) = entry.dtype() else { unreachable!("an adapter's tensors are plain numbers") };
+    dtype
 }
 
 /// The tensors of an adapter in the order of its file, or by name where there is no one file.
 pub fn in_order(adapter: &Adapter) -> Vec<AdapterTensor<'_>> {
     let mut tensors: Vec<_> = adapter.tensors().collect();
     if adapter.weights.is_one_file() {
-        tensors.sort_by_key(|tensor| tensor.entry.range.start);
+        tensors.sort_by_key(|tensor| tensor.entry.range().start);
     }
     tensors
 }

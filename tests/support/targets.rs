@@ -48,7 +48,7 @@ pub fn gguf(bytes: &[u8]) {
 }
 
 pub fn pickle(bytes: &[u8]) {
-    let _ = pickle_program::follow(bytes);
+    let _ = pickle_program::interpret(bytes);
 }
 
 pub fn adapter_keys(bytes: &[u8]) {

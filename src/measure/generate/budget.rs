@@ -28,7 +28,7 @@ impl Budget {
     pub fn new(ends: &AdaptedModel, boundaries: usize, options: &GenerateOptions) -> Result<Self> {
         let config = &ends.model().config;
         let (hidden, layers) = (config.hidden_size, config.layers as u64);
-        let head = (ends.words()? * hidden) as u64 * F32;
+        let head = (ends.head_size()? * hidden) as u64 * F32;
         let all = layers * ends.model().kept_layer_bytes() + head + ends.adapter().bytes_below(usize::MAX);
         // While a layer is widened its stored form is there too.
         let one = 2 * ends.model().layer_bytes();

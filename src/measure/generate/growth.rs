@@ -71,8 +71,7 @@ impl<'a> Growth<'a> {
     pub fn next_rows(&mut self, model: &Model) -> Batch {
         for sequence in self.sequences.iter_mut().filter(|sequence| sequence.is_running()) {
             // Where all angles change with the length, keys that were turned before are of no use (as `modeling_phi3.py`).
-            if model.turns_anew_beyond().is_some_and(|length| (sequence.through..sequence.ids.len()).contains(&length))
-            {
+            if model.cache_limit().is_some_and(|length| (sequence.through..sequence.ids.len()).contains(&length)) {
                 sequence.through = 0;
             }
         }

@@ -13,7 +13,7 @@ use crate::error::{ComputeError, Result};
 use crate::measure::layers::{AdaptedLayer, BaseLayers, for_each_stream};
 use crate::measure::walk::Stream;
 use crate::measure::{OnProgress, Profile, Progress};
-use crate::model::{AdaptedModel, KeptHead, Pass};
+use crate::model::{AdaptedModel, HeadCache, Pass};
 use crate::samples::Prompt;
 use crate::samples::packing::Batch;
 use budget::Budget;
@@ -83,7 +83,7 @@ struct Generator<'a> {
     device: &'a Device,
     layers: BaseLayers<'a>,
     /// All layers and the head, where they fit into memory.
-    kept: Option<(Vec<AdaptedLayer<'a>>, KeptHead)>,
+    kept: Option<(Vec<AdaptedLayer<'a>>, HeadCache)>,
 }
 
 impl<'a> Generator<'a> {
@@ -93,7 +93,7 @@ impl<'a> Generator<'a> {
         let mut generator = Self { ends, profiles, device, layers, kept: None };
         if keeps {
             let layers = (0..ends.model().config.layers).map(|index| generator.load(index)).collect::<Result<_>>()?;
-            generator.kept = Some((layers, KeptHead::default()));
+            generator.kept = Some((layers, HeadCache::default()));
         }
         Ok(generator)
     }
