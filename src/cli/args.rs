@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use super::batch_args::{BatchArgs, JobFlags};
+use super::step_args::format_parser;
+pub use super::step_args::{RuntimeStepArgs, SizeStepArgs};
 use crate::audit::runtimes::{self, Runtime};
 use crate::cli::settings::{Scaling, parse_bytes, parse_scale, parse_scaling};
 use crate::export::Format;
 use crate::metrics::Metric;
-use crate::rewrite::steps::{FloatType, RankRules};
 use crate::rewrite::{Boundary, parse_boundary, parse_layers};
 
 /// Make finished LoRA adapters smaller without retraining
@@ -199,24 +200,12 @@ pub struct EvaluateArgs {
     #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
     pub precision: PrecisionArg,
     #[command(flatten)]
-    pub reduce: ReduceArgs,
+    pub reduce: SizeStepArgs,
     #[command(flatten)]
     pub gates: GateArgs,
     /// Write the result as a page for people too: one HTML file, which shows words of a few samples
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-}
-
-/// What makes smaller what the cut leaves.
-#[derive(Debug, Args)]
-pub struct ReduceArgs {
-    /// Then reduce each module's rank by a singular value decomposition: to N, to what keeps a share of ‖ΔW‖²
-    /// (energy:0.99), to singular values above the largest / N (ratio:10), or to the least of several (energy:0.99,16)
-    #[arg(long, value_name = "RULE")]
-    pub rank: Option<RankRules>,
-    /// Then store all floating tensors in this type
-    #[arg(long, value_enum, value_name = "TYPE")]
-    pub dtype: Option<FloatType>,
 }
 
 /// What must hold of the result: if it does not, nothing is written and the exit code is 6.
@@ -244,15 +233,10 @@ pub struct SavingArgs {
 /// For which runtimes the adapter is written.
 #[derive(Debug, Default, Args)]
 pub struct RuntimeArgs {
-    /// Write plain LoRA with one rank and one alpha: rsLoRA, rank and alpha patterns go into lora_B, and ΔW stays the same
-    #[arg(long)]
-    pub portable: bool,
-    /// Write zeros for the dropped layers, too, as LoRAX, TGI and S-LoRA want it; with a number, for all layers of a base model
-    /// that has so many
-    #[arg(long, value_name = "LAYERS", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    pub pad_zeros: Option<Option<u64>>,
+    #[command(flatten)]
+    pub steps: RuntimeStepArgs,
     /// Form to write; gguf and mlx take names and sizes from the base model's configuration
-    #[arg(long, value_enum, default_value_t = Format::Peft)]
+    #[arg(long, value_parser = format_parser(), default_value_t = Format::Peft)]
     pub format: Format,
     /// Refuse before any work to write what one of these runtimes would not load, or would compute something else with, for
     /// example vllm,llama.cpp (`lora-slim check` names them all)
@@ -305,7 +289,7 @@ pub struct CutArgs {
     pub adapter: String,
     /// Keep the layers below N, or all [default: all, where something else is to be done]
     #[arg(long, value_name = "N|all", conflicts_with = "keep_layers", value_parser = parse_boundary,
-        required_unless_present_any = ["keep_layers", "rank", "dtype", "portable", "pad_zeros", "format"])]
+        required_unless_present_any = ["keep_layers", "rank", "dtype", "portable", "pad-zeros", "format"])]
     pub boundary: Option<Boundary>,
     /// Keep these layers, for example 0-13,20
     #[arg(long, value_name = "LAYERS", value_parser = parse_layers)]
@@ -314,7 +298,7 @@ pub struct CutArgs {
     #[arg(long, value_name = "FACTOR", value_parser = parse_scale, default_value_t = 1.0)]
     pub scale: f64,
     #[command(flatten)]
-    pub reduce: ReduceArgs,
+    pub reduce: SizeStepArgs,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
     #[command(flatten)]

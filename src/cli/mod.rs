@@ -6,5 +6,6 @@ pub mod config_file;
 pub mod flags;
 pub mod progress;
 pub mod settings;
+pub mod step_args;
 
 pub use args::*;

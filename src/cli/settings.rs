@@ -1,14 +1,15 @@
 //! Flags and defaults, made into values that the pipeline takes as they are.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::choice::{self, Rule};
-use crate::cli::{ChooseArg, EvaluateArgs, GateArgs, PrecisionArg, ReduceArgs, RuntimeArgs, SavingArgs, VerifyArgs};
+use crate::cli::{ChooseArg, EvaluateArgs, GateArgs, PrecisionArg, RuntimeArgs, SavingArgs, SizeStepArgs, VerifyArgs};
 use crate::error::{ChoiceError, Result, SweepError};
 use crate::kernel::{Arithmetic, Precision, Unit};
 use crate::metrics::Metric;
 use crate::model::device::DeviceName;
-use crate::rewrite::steps::{FloatType, Step};
+use crate::rewrite::steps::{self, Step};
 
 /// The memory that a sweep may take where nothing is said. A fixed number, not a share of the machine's: the same
 /// command gives the same passes everywhere.
@@ -141,17 +142,9 @@ pub fn saving_gate(args: &SavingArgs) -> Result<Gates> {
     Ok(Gates { saving, ..Gates::default() })
 }
 
-/// What is done with a cut adapter, in this order: wide numbers first and narrow ones last, so that as little is rounded as can be;
-/// zeros before the rank that all have in common. Each step writes the types that it reads.
-pub fn steps(reduce: &ReduceArgs, runtime: &RuntimeArgs) -> Vec<Step> {
-    let (wide, narrow) = match reduce.dtype {
-        Some(FloatType::F32) => (Some(Step::Dtype(FloatType::F32)), None),
-        dtype => (None, dtype.map(Step::Dtype)),
-    };
-    let rank = reduce.rank.clone().map(Step::Rank);
-    let zeros = runtime.pad_zeros.map(|layers| Step::PadZeros(layers.map(|layers| layers as usize)));
-    let portable = runtime.portable.then_some(Step::Portable);
-    [wide, rank, zeros, portable, narrow].into_iter().flatten().collect()
+/// The steps after the cut, in the order in which they run.
+pub fn steps(reduce: &SizeStepArgs, runtime: &RuntimeArgs) -> Vec<Arc<dyn Step>> {
+    steps::in_order(reduce.steps.iter().chain(&runtime.steps.steps).cloned().collect())
 }
 
 /// The change of a module that `verify` allows.

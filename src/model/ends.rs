@@ -52,22 +52,22 @@ impl<'a> AdaptedModel<'a> {
         let is_tied = model.weights.has_tied_head(&model.config);
         let saved = adapter.saved_modules();
         let is_shared = |module: &str, part: Part| part == Part::BaseCopy || !saved.contains(module);
-        for (module, parts) in adapter.modules() {
-            let end = match model.outside(&module) {
+        for module in adapter.modules().values() {
+            let end = match model.outside(&module.name) {
                 Some(Outside::Embedding) => &mut embedding,
                 Some(Outside::Head) => &mut head,
-                _ if adapter.layer_of(&module).is_some() || is_of_tower(&module) => continue,
-                _ => return Err(unsupported(adapter, &format!("module `{module}`"))),
+                _ if module.layer.is_some() || is_of_tower(&module.name) => continue,
+                _ => return Err(unsupported(adapter, &format!("module `{}`", module.name))),
             };
             is_plain = false;
-            let rows = |part: Part| parts.get(&part).map(|name| adapter.load(name, &model.device)).transpose();
+            let rows = |part: Part| module.tensor(part).map(|name| adapter.load(name, &model.device)).transpose();
             end.delta = match (rows(Part::EmbeddingA)?, rows(Part::EmbeddingB)?) {
                 // The tokens are the inputs of an embedding's pair.
                 (Some(a), Some(b)) => {
-                    let delta = Delta::low_rank(a, b, adapter.config.scaling_of(&module));
+                    let delta = Delta::low_rank(a, b, adapter.config.scaling_of(&module.name));
                     Some(delta.with_magnitude(rows(Part::Magnitude)?))
                 }
-                _ => adapter.load_delta(&module, &parts, &model.device)?,
+                _ => adapter.load_delta(module, &model.device)?,
             };
         }
         for tensor in adapter.tensors().filter(|tensor| !tensor.key.is_wrapped()) {
@@ -152,13 +152,13 @@ impl<'a> AdaptedModel<'a> {
     /// Checks the sizes of what is added to embedding and head.
     fn check_modules(&self) -> Result<()> {
         let hidden = self.model.config.hidden_size;
-        for (module, parts) in self.adapter.modules() {
-            let shape = match self.model.outside(&module) {
+        for module in self.adapter.modules().values() {
+            let shape = match self.model.outside(&module.name) {
                 Some(Outside::Embedding) => (self.vocab_size()?, hidden),
                 Some(Outside::Head) => (hidden, self.words()?),
                 _ => continue,
             };
-            self.model.check_module(self.adapter, &module, &parts, shape)?;
+            self.model.check_module(self.adapter, module, shape)?;
         }
         Ok(())
     }

@@ -18,13 +18,13 @@ mod rope;
 mod stops;
 mod weights;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
-use crate::adapter::Adapter;
 use crate::adapter::names::Part;
+use crate::adapter::{Adapter, Module};
 use crate::error::{BaseError, Result};
 use crate::files;
 use crate::hub::BasePath;
@@ -112,8 +112,8 @@ impl Model {
 
     /// Checks that everything that the adapter has in a layer is in this model and has its size.
     pub fn check_fits(&self, adapter: &Adapter) -> Result<()> {
-        for (module, parts) in adapter.modules() {
-            let Some(layer) = adapter.layer_of(&module) else { continue };
+        for module in adapter.modules().values() {
+            let Some(layer) = module.layer else { continue };
             if layer >= self.config.layers {
                 return Err(
                     BaseError::TooFewLayers { base: self.path.clone(), layer, layers: self.config.layers }.into()
@@ -122,10 +122,9 @@ impl Model {
             if self.config.skipped.contains(&layer) {
                 continue;
             }
-            let name = adapter.parameter_of(&module).unwrap_or(module.clone());
-            let shape = self.module_shape(layer, adapter.inside_layer(&name, layer));
-            let shape = shape.ok_or_else(|| self.no_such_module(&module))?;
-            self.check_module(adapter, &module, &parts, shape)?;
+            let shape = self.module_shape(layer, adapter.inside_layer(module.configured_name(), layer));
+            let shape = shape.ok_or_else(|| self.no_such_module(&module.name))?;
+            self.check_module(adapter, module, shape)?;
         }
         for tensor in adapter.tensors().filter(|tensor| tensor.key.part == Part::Saved) {
             let module = &tensor.key.module;
@@ -150,27 +149,21 @@ impl Model {
     }
 
     /// Checks the tensors of one module of the adapter against the sizes (inputs, outputs) of the model's.
-    fn check_module(
-        &self,
-        adapter: &Adapter,
-        module: &str,
-        parts: &BTreeMap<Part, &str>,
-        (base_in, base_out): (usize, usize),
-    ) -> Result<()> {
-        if let Some((adapter_in, adapter_out)) = adapter.module_shape(parts)
+    fn check_module(&self, adapter: &Adapter, module: &Module, (base_in, base_out): (usize, usize)) -> Result<()> {
+        if let Some((adapter_in, adapter_out)) = adapter.module_shape(module)
             && (adapter_in, adapter_out) != (base_in, base_out)
         {
-            let (base, module) = (self.path.clone(), module.into());
+            let (base, module) = (self.path.clone(), module.name.clone());
             return Err(BaseError::ModuleShape { base, module, adapter_in, adapter_out, base_in, base_out }.into());
         }
-        for name in [Part::LoraBias, Part::Magnitude].iter().filter_map(|part| parts.get(part)) {
+        for name in [Part::LoraBias, Part::Magnitude].into_iter().filter_map(|part| module.tensor(part)) {
             adapter.weights.entry_of_shape(name, &[base_out])?;
         }
-        if let (Some(parameter), Some(a)) = (adapter.parameter_of(module), parts.get(&Part::LoraA)) {
+        if let (Some(parameter), Some(a)) = (&module.parameter, module.tensor(Part::LoraA)) {
             let experts = self.config.experts.as_ref().map_or(0, |experts| experts.count);
-            let folded = experts * adapter.config.rank_of(&parameter);
+            let folded = experts * adapter.config.rank_of(parameter);
             adapter.weights.entry_of_shape(a, &[folded, base_in])?;
-            if let Some(b) = parts.get(&Part::LoraB) {
+            if let Some(b) = module.tensor(Part::LoraB) {
                 adapter.weights.entry_of_shape(b, &[base_out, folded])?;
             }
         }

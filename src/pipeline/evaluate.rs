@@ -12,7 +12,7 @@ use super::{
     Base, Request, alternatives, check_boundary, choosing, describe, find_base, held_out, limit_too_small, metrics,
     prepare, scale, steps, subset, warn_of_towers, within, written,
 };
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, Capability};
 use crate::choice::Choice;
 use crate::error::{Error, Kind, Result};
 use crate::hub::{self, BasePath};
@@ -115,7 +115,7 @@ pub(super) fn open_all<'a>(requests: &[&'a Request], failed: Failed) -> Result<V
 
 fn open_adapter(request: &Request) -> Result<Arc<Adapter>> {
     let adapter = Adapter::open(&hub::find(&request.adapter, None)?, None)?;
-    adapter.check_can_be_evaluated()?;
+    adapter.require(Capability::Evaluate)?;
     request.steps.iter().try_for_each(|step| step.check(&adapter))?;
     warn_of_towers(&adapter);
     Ok(Arc::new(adapter))

@@ -15,9 +15,10 @@ mod subset;
 mod written;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::adapter::Adapter;
 use crate::adapter::names::is_of_tower;
+use crate::adapter::{Adapter, Module};
 use crate::choice;
 use crate::cli::settings::{self, Grain, HeldOutFrom, Scaling};
 use crate::error::{BaseError, ChoiceError, Result};
@@ -66,7 +67,7 @@ pub struct Request {
     pub limits: settings::Limits,
     pub gates: settings::Gates,
     /// What is done with the cut adapter.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Arc<dyn Step>>,
     pub arithmetic: Arithmetic,
     pub sweep: measure::ComputeOptions,
 }
@@ -84,8 +85,10 @@ pub fn find_base(base: Option<&str>, adapter: &Adapter) -> Result<BasePath> {
 }
 
 fn warn_of_towers(adapter: &Adapter) {
-    let modules = adapter.modules();
-    if let Some(module) = modules.keys().find(|module| adapter.layer_of(module).is_none() && is_of_tower(module)) {
+    let mut modules = adapter.modules().values();
+    if let Some(Module { name: module, .. }) =
+        modules.find(|module| module.layer.is_none() && is_of_tower(&module.name))
+    {
         tracing::warn!(
             "text does not go through `{module}` and others of its stack: they are kept, and the losses do not know them"
         );

@@ -3,19 +3,19 @@
 //! The adapters lie in a temporary folder. The last one is copied to the output, byte for byte, like any adapter that is kept
 //! whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Request;
 use crate::adapter::Adapter;
-use crate::adapter::targets::last_segment;
 use crate::choice::compare::{Comparison, exact_match, gain_kept, mean, token_accuracy};
 use crate::error::Result;
 use crate::files::{Scratch, Staging};
 use crate::measure::{self, OnProgress, Scores, Sweep};
 use crate::model::{AdaptedModel, Model};
-use crate::report::{DeltaChange, PortableSummary, RankSummary, StepDone, StepLosses, Zeros};
-use crate::rewrite::Cut;
-use crate::rewrite::steps::{Pair, Step, change, portable};
+use crate::report::{StepDone, StepLosses};
+use crate::rewrite::steps::{Step, StepDetails};
+use crate::rewrite::{Cut, DeltaChange, RankSummary};
 use crate::samples::Sample;
 
 /// The adapters after the cut and after each step.
@@ -27,7 +27,7 @@ pub struct Chain {
 
 struct Made {
     /// `None` for the cut.
-    step: Option<Step>,
+    step: Option<Arc<dyn Step>>,
     adapter: Adapter,
 }
 
@@ -44,7 +44,7 @@ pub struct Samples<'a> {
 
 impl Chain {
     /// Cuts `original` and takes the steps.
-    pub fn make(original: &Adapter, cut: &Cut, steps: &[Step]) -> Result<Self> {
+    pub fn make(original: &Adapter, cut: &Cut, steps: &[Arc<dyn Step>]) -> Result<Self> {
         let folder = Scratch::new()?;
         let add = |name: &str, write: &dyn Fn(&Staging) -> Result<()>| -> Result<Adapter> {
             let path = folder.path().join(name);
@@ -56,16 +56,12 @@ impl Chain {
         let mut made = vec![Made { step: None, adapter: add("layers", &|staging| cut.write(staging))? }];
         for step in steps {
             let before = &made[made.len() - 1].adapter;
-            let adapter = add(step.name(), &|staging| step.write(before, original, staging))?;
+            let adapter = add(step.flag().name, &|staging| step.write(before, original, staging))?;
             made.push(Made { step: Some(step.clone()), adapter });
         }
         let chain = Self { made, _folder: folder };
-        let has_ranks = steps.iter().any(|step| matches!(step, Step::Rank(_)));
-        if has_ranks && chain.last().config.flag("rank_pattern") {
-            tracing::warn!(
-                "the modules have different ranks now: runtimes that ignore `rank_pattern` (SGLang, LoRAX, older vLLM) would \
-                 scale them wrongly or refuse them; `--rank N` gives all the same rank"
-            );
+        for warning in steps.iter().filter_map(|step| step.warning(chain.last())) {
+            tracing::warn!("{warning}");
         }
         Ok(chain)
     }
@@ -80,24 +76,18 @@ impl Chain {
         let cut = &self.made[0].adapter;
         let describe = |(place, made): (usize, &Made)| -> Result<StepDone> {
             let before = &self.made[place.saturating_sub(1)].adapter;
-            let changes = if made.step.is_some() { change::changes(cut, &made.adapter)? } else { Vec::new() };
-            let change = change::largest(&changes).map(|largest| DeltaChange {
-                relative: change::relative(&changes),
-                largest: largest.relative(),
-                largest_module: largest.module.clone(),
-            });
+            let (change, details) = match &made.step {
+                Some(step) => (DeltaChange::between(cut, &made.adapter)?, step.details(before, &made.adapter)?),
+                None => (None, StepDetails::default()),
+            };
             Ok(StepDone {
-                step: made.step.as_ref().map_or("layers", Step::name).into(),
-                setting: made.step.as_ref().and_then(Step::setting),
+                step: made.step.as_ref().map_or("layers", |step| step.flag().name).into(),
+                setting: made.step.as_ref().and_then(|step| step.setting()),
                 tensors: made.adapter.tensors().count(),
                 bytes: made.adapter.bytes_below(usize::MAX),
-                ranks: ranks(&made.adapter),
+                ranks: RankSummary::of(&made.adapter),
                 change,
-                portable: portable_summary(made.step.as_ref(), before)?,
-                zeros: matches!(made.step, Some(Step::PadZeros(_))).then(|| Zeros {
-                    tensors: made.adapter.tensors().count() - before.tensors().count(),
-                    bytes: made.adapter.bytes_below(usize::MAX) - before.bytes_below(usize::MAX),
-                }),
+                details,
                 losses: None,
                 held_out: None,
             })
@@ -152,31 +142,4 @@ fn losses(ends: &[AdaptedModel], set: &Samples, request: &Request, on_progress: 
         }
     };
     Ok(std::iter::once(set.cut.clone()).chain(points.map(|point| point.scores())).map(losses).collect())
-}
-
-fn portable_summary(step: Option<&Step>, before: &Adapter) -> Result<Option<PortableSummary>> {
-    if step != Some(&Step::Portable) {
-        return Ok(None);
-    }
-    let plan = portable::plan(before)?;
-    let (folded_modules, padded_modules) = (plan.folded(), plan.padded());
-    Ok(Some(PortableSummary { rank: plan.rank, alpha: plan.alpha, folded_modules, padded_modules }))
-}
-
-/// The ranks of plain pairs, by type of module.
-fn ranks(adapter: &Adapter) -> Vec<RankSummary> {
-    let mut by_type: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (module, parts) in adapter.modules() {
-        if let Some(rank) = Pair::rank_of(adapter, &module, &parts) {
-            by_type.entry(last_segment(&module).into()).or_default().push(rank);
-        }
-    }
-    let summary = |(module_type, ranks): (String, Vec<usize>)| RankSummary {
-        module_type,
-        modules: ranks.len(),
-        least: ranks.iter().copied().min().unwrap_or(0),
-        most: ranks.iter().copied().max().unwrap_or(0),
-        mean: ranks.iter().sum::<usize>() as f64 / ranks.len() as f64,
-    };
-    by_type.into_iter().map(summary).collect()
 }
