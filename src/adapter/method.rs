@@ -20,64 +20,58 @@ pub enum Method {
     Vera,
 }
 
-/// What a configuration of a method has.
-struct Description {
+/// What there is to know of a method.
+struct MethodRow {
+    method: Method,
     /// `peft_type` in `adapter_config.json`.
     peft_type: &'static str,
     name: &'static str,
-    rank_key: Option<&'static str>,
-    alpha_key: Option<&'static str>,
+    /// The keys of the configuration that hold rank and alpha, if the method has such numbers.
+    keys: [Option<&'static str>; 2],
 }
 
+const fn row(
+    method: Method,
+    peft_type: &'static str,
+    name: &'static str,
+    keys: [Option<&'static str>; 2],
+) -> MethodRow {
+    MethodRow { method, peft_type, name, keys }
+}
+
+/// In the order of [`Method`].
+static METHODS: [MethodRow; 11] = [
+    row(Method::Lora, "LORA", "LoRA", [Some("r"), Some("lora_alpha")]),
+    // The rank that remains of `init_r` differs from module to module.
+    row(Method::AdaLora, "ADALORA", "AdaLoRA", [Some("init_r"), Some("lora_alpha")]),
+    row(Method::LoHa, "LOHA", "LoHa", [Some("r"), Some("alpha")]),
+    row(Method::LoKr, "LOKR", "LoKr", [Some("r"), Some("alpha")]),
+    row(Method::Ia3, "IA3", "IA3", [None, None]),
+    row(Method::Oft, "OFT", "OFT", [None, None]),
+    row(Method::Boft, "BOFT", "BOFT", [None, None]),
+    row(Method::Hra, "HRA", "HRA", [Some("r"), None]),
+    row(Method::FourierFt, "FOURIERFT", "FourierFT", [None, None]),
+    row(Method::Miss, "MISS", "MiSS", [Some("r"), None]),
+    row(Method::Vera, "VERA", "VeRA", [Some("r"), None]),
+];
+
 impl Method {
-    pub const ALL: [Self; 11] = [
-        Self::Lora,
-        Self::AdaLora,
-        Self::LoHa,
-        Self::LoKr,
-        Self::Ia3,
-        Self::Oft,
-        Self::Boft,
-        Self::Hra,
-        Self::FourierFt,
-        Self::Miss,
-        Self::Vera,
-    ];
-
-    const fn description(self) -> Description {
-        let (peft_type, name, rank_key, alpha_key) = match self {
-            Self::Lora => ("LORA", "LoRA", Some("r"), Some("lora_alpha")),
-            // The rank that remains of `init_r` differs from module to module.
-            Self::AdaLora => ("ADALORA", "AdaLoRA", Some("init_r"), Some("lora_alpha")),
-            Self::LoHa => ("LOHA", "LoHa", Some("r"), Some("alpha")),
-            Self::LoKr => ("LOKR", "LoKr", Some("r"), Some("alpha")),
-            Self::Ia3 => ("IA3", "IA3", None, None),
-            Self::Oft => ("OFT", "OFT", None, None),
-            Self::Boft => ("BOFT", "BOFT", None, None),
-            Self::Hra => ("HRA", "HRA", Some("r"), None),
-            Self::FourierFt => ("FOURIERFT", "FourierFT", None, None),
-            Self::Miss => ("MISS", "MiSS", Some("r"), None),
-            Self::Vera => ("VERA", "VeRA", Some("r"), None),
-        };
-        Description { peft_type, name, rank_key, alpha_key }
+    pub fn peft_type(self) -> &'static str {
+        METHODS[self as usize].peft_type
     }
 
-    pub const fn peft_type(self) -> &'static str {
-        self.description().peft_type
-    }
-
-    pub const fn name(self) -> &'static str {
-        self.description().name
+    pub fn name(self) -> &'static str {
+        METHODS[self as usize].name
     }
 
     /// The key of the configuration that holds the rank, if the method has one.
-    pub const fn rank_key(self) -> Option<&'static str> {
-        self.description().rank_key
+    pub fn rank_key(self) -> Option<&'static str> {
+        METHODS[self as usize].keys[0]
     }
 
     /// The key of the configuration that holds alpha, if the method has one.
-    pub const fn alpha_key(self) -> Option<&'static str> {
-        self.description().alpha_key
+    pub fn alpha_key(self) -> Option<&'static str> {
+        METHODS[self as usize].keys[1]
     }
 
     /// Whether the configuration may have `layers_to_transform`; otherwise it has to name modules in full.
@@ -103,11 +97,21 @@ impl Method {
 
     /// The method of a `peft_type`, if it is one of these.
     pub fn by_peft_type(peft_type: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| method.peft_type() == peft_type)
+        METHODS.iter().find(|row| row.peft_type == peft_type).map(|row| row.method)
     }
 
     /// All types of adapters that can be read, for messages.
     pub fn known_types() -> String {
-        Self::ALL.map(Self::peft_type).join(", ")
+        METHODS.iter().map(|row| row.peft_type).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_is_at_the_place_of_its_method() {
+        assert!(METHODS.iter().enumerate().all(|(place, row)| row.method as usize == place));
     }
 }

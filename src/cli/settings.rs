@@ -1,7 +1,6 @@
 //! Flags and defaults, made into values that the pipeline takes as they are.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::choice::{self, Rule};
 use crate::cli::{ChooseArg, EvaluateArgs, GateArgs, PrecisionArg, RuntimeArgs, SavingArgs, SizeStepArgs, VerifyArgs};
@@ -9,7 +8,7 @@ use crate::error::{ChoiceError, Result, SweepError};
 use crate::kernel::{Arithmetic, Precision, Unit};
 use crate::metrics::Metric;
 use crate::model::device::DeviceName;
-use crate::rewrite::steps::{self, Step};
+use crate::rewrite::steps::{self, SharedStep};
 
 /// The memory that a sweep may take where nothing is said. A fixed number, not a share of the machine's: the same
 /// command gives the same passes everywhere.
@@ -143,7 +142,7 @@ pub fn saving_gate(args: &SavingArgs) -> Result<Gates> {
 }
 
 /// The steps after the cut, in the order in which they run.
-pub fn steps(reduce: &SizeStepArgs, runtime: &RuntimeArgs) -> Vec<Arc<dyn Step>> {
+pub fn steps(reduce: &SizeStepArgs, runtime: &RuntimeArgs) -> Vec<SharedStep> {
     steps::in_order(reduce.steps.iter().chain(&runtime.steps.steps).cloned().collect())
 }
 

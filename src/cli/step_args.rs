@@ -1,17 +1,15 @@
 //! The flags of the rewriting steps and of the output format, built from their tables.
 
-use std::sync::Arc;
-
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::export::Format;
-use crate::rewrite::steps::{FlagValue, Purpose, STEPS, Step, StepFlag};
+use crate::rewrite::steps::{FlagValue, Purpose, STEPS, SharedStep, StepFlag};
 
 /// The steps that the command line asks for, of those that make an adapter smaller or, if not `SMALLER`, that make it fit runtimes.
 #[derive(Debug, Clone, Default)]
 pub struct StepArgs<const SMALLER: bool> {
-    pub steps: Vec<Arc<dyn Step>>,
+    pub steps: Vec<SharedStep>,
 }
 
 pub type SizeStepArgs = StepArgs<true>;
@@ -64,14 +62,14 @@ fn arg(flag: &'static StepFlag) -> Arg {
 }
 
 /// The step of a flag, if it was given.
-fn step(flag: &StepFlag, matches: &ArgMatches) -> Result<Option<Arc<dyn Step>>, clap::Error> {
+fn step(flag: &StepFlag, matches: &ArgMatches) -> Result<Option<SharedStep>, clap::Error> {
     let is_given = match flag.value {
         FlagValue::None => matches.get_flag(flag.name),
         _ => matches.contains_id(flag.name),
     };
     let value = match flag.value {
         FlagValue::None => None,
-        _ => matches.get_one::<Arc<dyn Step>>(flag.name).cloned(),
+        _ => matches.get_one::<SharedStep>(flag.name).cloned(),
     };
     let alone = || (flag.parse)(None).map_err(|error| clap::Error::raw(clap::error::ErrorKind::InvalidValue, error));
     if is_given { value.map_or_else(alone, Ok).map(Some) } else { Ok(None) }

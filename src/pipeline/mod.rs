@@ -15,7 +15,6 @@ mod subset;
 mod written;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::adapter::names::is_of_tower;
 use crate::adapter::{Adapter, Module};
@@ -26,7 +25,7 @@ use crate::hub::BasePath;
 use crate::kernel::Arithmetic;
 use crate::measure;
 use crate::model::Model;
-use crate::rewrite::steps::Step;
+use crate::rewrite::steps::SharedStep;
 use crate::samples::ReadOptions;
 use crate::search;
 pub use base::Base;
@@ -67,7 +66,7 @@ pub struct Request {
     pub limits: settings::Limits,
     pub gates: settings::Gates,
     /// What is done with the cut adapter.
-    pub steps: Vec<Arc<dyn Step>>,
+    pub steps: Vec<SharedStep>,
     pub arithmetic: Arithmetic,
     pub sweep: measure::ComputeOptions,
 }

@@ -4,7 +4,6 @@
 //! whole.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::Request;
 use crate::adapter::Adapter;
@@ -14,7 +13,7 @@ use crate::files::{Scratch, Staging};
 use crate::measure::{self, OnProgress, Scores, Sweep};
 use crate::model::{AdaptedModel, Model};
 use crate::report::{StepDone, StepLosses};
-use crate::rewrite::steps::{Step, StepDetails};
+use crate::rewrite::steps::{SharedStep, StepDetails};
 use crate::rewrite::{Cut, DeltaChange, RankSummary};
 use crate::samples::Sample;
 
@@ -27,7 +26,7 @@ pub struct Chain {
 
 struct Made {
     /// `None` for the cut.
-    step: Option<Arc<dyn Step>>,
+    step: Option<SharedStep>,
     adapter: Adapter,
 }
 
@@ -44,7 +43,7 @@ pub struct Samples<'a> {
 
 impl Chain {
     /// Cuts `original` and takes the steps.
-    pub fn make(original: &Adapter, cut: &Cut, steps: &[Arc<dyn Step>]) -> Result<Self> {
+    pub fn make(original: &Adapter, cut: &Cut, steps: &[SharedStep]) -> Result<Self> {
         let folder = Scratch::new()?;
         let add = |name: &str, write: &dyn Fn(&Staging) -> Result<()>| -> Result<Adapter> {
             let path = folder.path().join(name);

@@ -1,7 +1,5 @@
 //! From what was chosen to what is written: the cut, the steps after it, and the folder with its report.
 
-use std::sync::Arc;
-
 use super::alternatives::Row;
 use super::steps::{Chain, Samples};
 use super::{Request, describe};
@@ -17,7 +15,7 @@ use crate::measure::{OnProgress, Profile};
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
 use crate::rewrite::Cut;
-use crate::rewrite::steps::{PlannedChanges, Step};
+use crate::rewrite::steps::{PlannedChanges, SharedStep};
 
 /// What is written of an adapter.
 pub struct Written {
@@ -87,7 +85,7 @@ pub fn write_cut(
     name: &str,
     adapter: &Adapter,
     cut: &Cut,
-    steps: &[Arc<dyn Step>],
+    steps: &[SharedStep],
     gates: &Gates,
     target: &Target,
 ) -> Result<Report> {
@@ -108,7 +106,7 @@ fn write_steps(
     name: &str,
     adapter: &Adapter,
     cut: &Cut,
-    steps: &[Arc<dyn Step>],
+    steps: &[SharedStep],
     gates: &Gates,
     target: &Target,
 ) -> Result<Report> {

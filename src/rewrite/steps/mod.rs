@@ -56,6 +56,9 @@ pub trait Step: fmt::Debug + Send + Sync {
     }
 }
 
+/// A step that requests, command lines and reports share.
+pub type SharedStep = Arc<dyn Step>;
+
 /// When steps run, whatever the order of their flags: wider types first and narrower ones last, so that as little as possible is
 /// rounded; zeros before the modules get one rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +71,7 @@ pub enum Order {
 }
 
 /// The steps in the order in which they run.
-pub fn in_order(mut steps: Vec<Arc<dyn Step>>) -> Vec<Arc<dyn Step>> {
+pub fn in_order(mut steps: Vec<SharedStep>) -> Vec<SharedStep> {
     steps.sort_by_key(|step| step.order());
     steps
 }
@@ -82,7 +85,7 @@ pub struct StepFlag {
     pub help: &'static str,
     pub purpose: Purpose,
     /// Reads the value, or the flag alone.
-    pub parse: fn(Option<&str>) -> std::result::Result<Arc<dyn Step>, String>,
+    pub parse: fn(Option<&str>) -> std::result::Result<SharedStep, String>,
 }
 
 /// The value of a flag, with its name in help texts.
@@ -118,7 +121,7 @@ pub struct PlannedChanges {
 }
 
 impl PlannedChanges {
-    pub fn by(steps: &[Arc<dyn Step>]) -> Self {
+    pub fn by(steps: &[SharedStep]) -> Self {
         let mut planned = Self::default();
         steps.iter().for_each(|step| step.plan(&mut planned));
         planned

@@ -63,8 +63,8 @@ macro_rules! facts {
     };
 }
 
-/// Names of modules, keys or families.
-type Names = &'static [&'static str];
+/// NameList of modules, keys or families.
+type NameList = &'static [&'static str];
 
 facts! { facts:
     "always", Always => Some(String::new());
@@ -72,7 +72,7 @@ facts! { facts:
     // What the configuration says.
     "the method is not LoRA", OtherMethod => config::other_method(facts.adapter);
     "the method is {methods}", Method(methods: &'static [Method]) => config::method(facts.adapter, methods);
-    "{keys} in the configuration", Key(keys: Names) => config::key(facts.adapter, keys);
+    "{keys} in the configuration", Key(keys: NameList) => config::key(facts.adapter, keys);
     "`bias` is `all` or `lora_only`", Bias => config::bias(facts.adapter);
     "`bias` is `all`, with `q_proj`", BiasOfAll => modules::bias_of_all(facts.adapter);
     "initialised by PiSSA, OLoRA, CorDA or LoftQ and not converted", ChangesBase => config::changes_base(facts.adapter);
@@ -83,7 +83,7 @@ facts! { facts:
     "configured modules without tensors", NamedWithoutTensors => config::named_without_tensors(facts);
     "the same with `init_lora_weights: false`", RandomWithoutTensors => config::random_without_tensors(facts);
     "tensors of modules that are not configured", NotNamed => config::not_named(facts);
-    "a base other than {families}", FamilyOtherThan(families: Names) => config::family_other_than(facts, families);
+    "a base other than {families}", FamilyOtherThan(families: NameList) => config::family_other_than(facts, families);
     "a base that is not known", FamilyUnknown => config::family_unknown(facts);
 
     // What the modules have: ranks, scalings, types, layers.
@@ -97,14 +97,14 @@ facts! { facts:
     "scalings that differ", ScalingsDiffer => modules::scalings_differ(facts.adapter);
     "LoRA on parameters that hold all experts", Parameters => modules::parameters(facts.adapter);
     "modules named by `target_parameters`", NamedAsParameters => modules::named_as_parameters(facts);
-    "LoRA on parameters other than {endings}", ParametersOtherThan(endings: Names) =>
+    "LoRA on parameters other than {endings}", ParametersOtherThan(endings: NameList) =>
         modules::parameters_other_than(facts.adapter, endings);
     "LoRA on single experts", Experts => modules::experts(facts.adapter);
     "LoRA beside the decoder", Towers => modules::towers(facts.adapter);
     "layers without a module that others have", TypeMissing => modules::type_missing(facts);
-    "none of one of {types}", LacksType(types: Names) => modules::lacks_type(facts.adapter, types);
-    "modules of {types}", HasType(types: Names) => modules::has_type(facts.adapter, types);
-    "modules other than {types}", TypeOtherThan(types: Names) => modules::type_other_than(facts.adapter, types);
+    "none of one of {types}", LacksType(types: NameList) => modules::lacks_type(facts.adapter, types);
+    "modules of {types}", HasType(types: NameList) => modules::has_type(facts.adapter, types);
+    "modules other than {types}", TypeOtherThan(types: NameList) => modules::type_other_than(facts.adapter, types);
     "`q_proj` or `k_proj`, on a base that is Llama or not known", PermutedQueries => modules::permuted_queries(facts);
     "a layer with a part of query, key and value, or `up_proj` without `gate_proj`", PartOfFused =>
         modules::part_of_fused(facts.adapter);
@@ -144,7 +144,7 @@ impl InWords for &str {
     }
 }
 
-impl InWords for Names {
+impl InWords for NameList {
     fn in_words(&self) -> String {
         self.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     }

@@ -14,14 +14,17 @@ fn ranks(adapter: &Adapter) -> impl Iterator<Item = (&Module, usize)> {
     adapter.modules().values().filter_map(|module| Some((module, Pair::rank_of(adapter, module)?)))
 }
 
-/// The ranks that modules will have, and the `r` of the configuration then; `None` where they cannot be known before.
-fn planned_ranks<'a>(facts: &AdapterFacts<'a>) -> Option<(Vec<(&'a Module, usize)>, Option<usize>)> {
-    let (mut ranks, config) = (ranks(facts.adapter).collect::<Vec<_>>(), facts.adapter.config.rank);
-    let most = facts.planned.most_rank.filter(|most| ranks.iter().any(|(_, rank)| rank > most));
-    if let Some(most) = most {
-        ranks.iter_mut().for_each(|(_, rank)| *rank = most.min(*rank));
-    }
-    (!facts.planned.varies_ranks).then_some((ranks, most.or(config)))
+/// The ranks that modules will have; `None` where they cannot be known before.
+fn planned_ranks<'a>(facts: &AdapterFacts<'a>) -> Option<Vec<(&'a Module, usize)>> {
+    let most = facts.planned.most_rank.unwrap_or(usize::MAX);
+    let planned = ranks(facts.adapter).map(|(module, rank)| (module, rank.min(most)));
+    (!facts.planned.varies_ranks).then(|| planned.collect())
+}
+
+/// The `r` that the configuration will have.
+fn planned_r(facts: &AdapterFacts) -> Option<usize> {
+    let is_reduced = |most: &usize| ranks(facts.adapter).any(|(_, rank)| rank > *most);
+    facts.planned.most_rank.filter(is_reduced).or(facts.adapter.config.rank)
 }
 
 /// The modules of a layer by their last segment.
@@ -54,14 +57,14 @@ pub fn alphas_differ(adapter: &Adapter) -> Option<String> {
 const VARIED: &str = "the ranks that `--rank` leaves may differ";
 
 pub fn ranks_differ(facts: &AdapterFacts) -> Option<String> {
-    let Some((ranks, config)) = planned_ranks(facts) else { return Some(VARIED.into()) };
-    let config = config?;
-    let (module, rank) = ranks.into_iter().find(|(_, rank)| *rank != config)?;
-    Some(format!("`{}` has the rank {rank}, where `r` is {config}", module.name))
+    let Some(ranks) = planned_ranks(facts) else { return Some(VARIED.into()) };
+    let r = planned_r(facts)?;
+    let (module, rank) = ranks.into_iter().find(|(_, rank)| *rank != r)?;
+    Some(format!("`{}` has the rank {rank}, where `r` is {r}", module.name))
 }
 
 pub fn ranks_differ_in_type(facts: &AdapterFacts) -> Option<String> {
-    let Some((ranks, _)) = planned_ranks(facts) else { return Some(VARIED.into()) };
+    let Some(ranks) = planned_ranks(facts) else { return Some(VARIED.into()) };
     let mut first: BTreeMap<&str, (&Module, usize)> = BTreeMap::new();
     ranks.into_iter().find_map(|(module, rank)| {
         let (other, known) = *first.entry(module.last_segment()).or_insert((module, rank));
@@ -71,7 +74,7 @@ pub fn ranks_differ_in_type(facts: &AdapterFacts) -> Option<String> {
 }
 
 pub fn rank_above(facts: &AdapterFacts, most: usize) -> Option<String> {
-    let (module, rank) = planned_ranks(facts)?.0.into_iter().max_by_key(|(_, rank)| *rank)?;
+    let (module, rank) = planned_ranks(facts)?.into_iter().max_by_key(|(_, rank)| *rank)?;
     (rank > most).then(|| format!("the rank is {rank} (`{}`)", module.name))
 }
 
@@ -81,7 +84,7 @@ pub fn highest_rank(adapter: &Adapter) -> usize {
 }
 
 pub fn rank_other_than(facts: &AdapterFacts, rank: usize, multiple: usize) -> Option<String> {
-    let (_, odd) = planned_ranks(facts)?.0.into_iter().find(|&(_, own)| own != rank && own % multiple != 0)?;
+    let (_, odd) = planned_ranks(facts)?.into_iter().find(|&(_, own)| own != rank && own % multiple != 0)?;
     (types(facts.adapter).len() > 1).then(|| format!("the rank {odd} is neither {rank} nor a multiple of {multiple}"))
 }
 

@@ -1,8 +1,12 @@
 //! The runtimes as data. To follow a new version of one, read its files again, change its entry, and regenerate
 //! `docs/runtimes.md` as that file says.
 
+// Tables with one rule a line.
+#[rustfmt::skip]
 mod libraries;
+#[rustfmt::skip]
 mod local;
+#[rustfmt::skip]
 mod servers;
 
 use super::facts::AdapterFact;
@@ -45,14 +49,25 @@ const VARIANTS_BUT_ACTIVATED: &[&str] = match VARIANTS {
     [] => &[],
 };
 
-const fn loads(facts: Facts, effect: &'static str, remedy: Remedy, source: &'static str) -> LoadRule {
-    LoadRule { facts, outcome: LoadOutcome::Loads, effect, remedy, source }
+const fn rule(facts: Facts, outcome: LoadOutcome, effect: &'static str, source: &'static str) -> LoadRule {
+    LoadRule { facts, outcome, effect, remedy: Remedy::None, source }
 }
 
-const fn differs(facts: Facts, effect: &'static str, remedy: Remedy, source: &'static str) -> LoadRule {
-    LoadRule { facts, outcome: LoadOutcome::Differs, effect, remedy, source }
+const fn loads(facts: Facts, effect: &'static str, source: &'static str) -> LoadRule {
+    rule(facts, LoadOutcome::Loads, effect, source)
 }
 
-const fn refuses(facts: Facts, effect: &'static str, remedy: Remedy, source: &'static str) -> LoadRule {
-    LoadRule { facts, outcome: LoadOutcome::Refuses, effect, remedy, source }
+const fn differs(facts: Facts, effect: &'static str, source: &'static str) -> LoadRule {
+    rule(facts, LoadOutcome::Differs, effect, source)
+}
+
+const fn refuses(facts: Facts, effect: &'static str, source: &'static str) -> LoadRule {
+    rule(facts, LoadOutcome::Refuses, effect, source)
+}
+
+impl LoadRule {
+    /// The same rule with what can be done about it.
+    const fn unless(self, remedy: Remedy) -> Self {
+        Self { remedy, ..self }
+    }
 }
