@@ -77,22 +77,22 @@ impl<'a> AdaptedModel<'a> {
     /// Adds the low-rank pairs of embedding and head.
     fn add_pairs(&mut self) -> Result<()> {
         let (adapter, device) = (self.adapter, self.model.device());
-        for (module, parts) in adapter.modules() {
-            let table = match self.model.outside(&module) {
+        for module in adapter.modules().values() {
+            let table = match self.model.outside(&module.name) {
                 Some(Outside::Embedding) => &mut self.embedding,
                 Some(Outside::Head) => &mut self.head,
-                _ if is_elsewhere(adapter, &module) => continue,
-                _ => return Err(unsupported(adapter, &format!("module `{module}`"))),
+                _ if is_elsewhere(adapter, &module.name) => continue,
+                _ => return Err(unsupported(adapter, &format!("module `{}`", module.name))),
             };
             self.is_plain = false;
-            let load = |part: Part| parts.get(&part).map(|name| adapter.load(name, device)).transpose();
+            let load = |part: Part| module.tensor(part).map(|name| adapter.load(name, device)).transpose();
             table.delta = match (load(Part::EmbeddingA)?, load(Part::EmbeddingB)?) {
                 // The inputs of an embedding's pair are the tokens.
                 (Some(a), Some(b)) => {
-                    let delta = Delta::low_rank(a, b, adapter.config.scaling_of(&module));
+                    let delta = Delta::low_rank(a, b, adapter.config.scaling_of(&module.name));
                     Some(delta.with_magnitude(load(Part::Magnitude)?))
                 }
-                _ => adapter.load_delta(&module, &parts, device)?,
+                _ => adapter.load_delta(module, device)?,
             };
         }
         Ok(())
@@ -179,13 +179,13 @@ impl<'a> AdaptedModel<'a> {
             };
             weights.entry_of_shape(tensor.name, &[size])?;
         }
-        for (module, parts) in self.adapter.modules() {
-            let shape = match self.model.outside(&module) {
+        for module in self.adapter.modules().values() {
+            let shape = match self.model.outside(&module.name) {
                 Some(Outside::Embedding) => (self.vocab_size()?, hidden),
                 Some(Outside::Head) => (hidden, self.head_size()?),
                 _ => continue,
             };
-            self.model.check_module(self.adapter, &module, &parts, shape)?;
+            self.model.check_module(self.adapter, module, shape)?;
         }
         Ok(())
     }

@@ -1,18 +1,16 @@
 //! Whether an adapter fits a model: every module that it has in a layer must be there in the same size.
 
-use std::collections::BTreeMap;
-
 use super::Model;
 use super::family::{LinearLayout, Role};
-use crate::adapter::Adapter;
 use crate::adapter::names::Part;
+use crate::adapter::{Adapter, Module};
 use crate::error::{BaseError, Result};
 
 impl Model {
     /// Checks that the model has every module that the adapter has in a layer, in the same size.
     pub fn check_fits(&self, adapter: &Adapter) -> Result<()> {
-        for (module, parts) in adapter.modules() {
-            let Some(layer) = adapter.layer_of(&module) else { continue };
+        for module in adapter.modules().values() {
+            let Some(layer) = module.layer else { continue };
             if layer >= self.config.layers {
                 return Err(
                     BaseError::TooFewLayers { base: self.path.clone(), layer, layers: self.config.layers }.into()
@@ -21,10 +19,9 @@ impl Model {
             if self.config.skipped.contains(&layer) {
                 continue;
             }
-            let name = adapter.parameter_of(&module).unwrap_or(module.clone());
-            let shape = self.module_shape(layer, adapter.inside_layer(&name, layer));
-            let shape = shape.ok_or_else(|| self.no_such_module(&module))?;
-            self.check_module(adapter, &module, &parts, shape)?;
+            let shape = self.module_shape(layer, adapter.inside_layer(module.configured_name(), layer));
+            let shape = shape.ok_or_else(|| self.no_such_module(&module.name))?;
+            self.check_module(adapter, module, shape)?;
         }
         for tensor in adapter.tensors().filter(|tensor| tensor.key.part == Part::Saved) {
             let module = &tensor.key.module;
@@ -52,24 +49,23 @@ impl Model {
     pub(super) fn check_module(
         &self,
         adapter: &Adapter,
-        module: &str,
-        parts: &BTreeMap<Part, &str>,
+        module: &Module,
         (base_in, base_out): (usize, usize),
     ) -> Result<()> {
-        if let Some((adapter_in, adapter_out)) = adapter.module_shape(parts)
+        if let Some((adapter_in, adapter_out)) = adapter.module_shape(module)
             && (adapter_in, adapter_out) != (base_in, base_out)
         {
-            let (base, module) = (self.path.clone(), module.into());
+            let (base, module) = (self.path.clone(), module.name.clone());
             return Err(BaseError::ModuleShape { base, module, adapter_in, adapter_out, base_in, base_out }.into());
         }
-        for name in [Part::LoraBias, Part::Magnitude].iter().filter_map(|part| parts.get(part)) {
+        for name in [Part::LoraBias, Part::Magnitude].into_iter().filter_map(|part| module.tensor(part)) {
             adapter.weights.entry_of_shape(name, &[base_out])?;
         }
-        if let (Some(parameter), Some(a)) = (adapter.parameter_of(module), parts.get(&Part::LoraA)) {
+        if let (Some(parameter), Some(a)) = (&module.parameter, module.tensor(Part::LoraA)) {
             let experts = self.config.experts.as_ref().map_or(0, |experts| experts.count);
-            let folded = experts * adapter.config.rank_of(&parameter);
+            let folded = experts * adapter.config.rank_of(parameter);
             adapter.weights.entry_of_shape(a, &[folded, base_in])?;
-            if let Some(b) = parts.get(&Part::LoraB) {
+            if let Some(b) = module.tensor(Part::LoraB) {
                 adapter.weights.entry_of_shape(b, &[base_out, folded])?;
             }
         }
