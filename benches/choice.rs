@@ -12,9 +12,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use lora_slim::choice::{ChoiceOptions, Rule, choose, probability, stability::of_samples};
+use lora_slim::choice::rules::{BEST, curve as probability};
+use lora_slim::choice::{ChoiceOptions, choose};
 use lora_slim::measure::lens::{Lens, View};
-use lora_slim::measure::{Curve, Point, Work};
+use lora_slim::measure::{Curve, Measurement, Point, Work};
 use serde_json::Value;
 
 type Failure = Box<dyn std::error::Error>;
@@ -29,11 +30,11 @@ fn main() -> Result<(), Failure> {
         return Ok(());
     };
     let (lens, validation, test) = (read_lens(validation)?, read_curve(validation)?, read_curve(test)?);
-    let (test, answers) = (Truth::new(&test), validation.answers.len());
+    let (test, answers) = (Truth::new(&test), validation.tokens().len());
     println!("| rule | samples | within the margin | median boundary | median gain kept | 9 of 10 keep at least |");
     println!("|---|---|---|---|---|---|");
     for (name, options) in rules() {
-        let chosen = |places: &[usize]| choose(&of_samples(&validation, places), &options, |_| true).boundary;
+        let chosen = |places: &[usize]| choose(&validation.select(places), &options, |_| true).boundary();
         print_rows(name, answers, &test, options.margin, chosen);
     }
     if let Some(lens) = lens {
@@ -52,7 +53,7 @@ fn print_rows(name: &str, samples: usize, test: &Truth, margin: f64, choose: imp
 
 fn rules() -> Vec<(&'static str, ChoiceOptions)> {
     let smallest = |margin| ChoiceOptions { margin, ..ChoiceOptions::default() };
-    let best = |one_standard_error| ChoiceOptions { rule: Rule::Best, one_standard_error, ..ChoiceOptions::default() };
+    let best = |one_standard_error| ChoiceOptions { rule: BEST, one_standard_error, ..ChoiceOptions::default() };
     vec![
         ("smallest, 1 %", smallest(0.01)),
         ("smallest, 2 %", smallest(0.02)),
@@ -92,12 +93,14 @@ fn read_lens(path: &str) -> Result<Option<Lens>, Failure> {
 /// The curve of a report.
 fn read_curve(path: &str) -> Result<Curve, Failure> {
     let report: Value = serde_json::from_slice(&fs::read(path)?)?;
+    let tokens: std::sync::Arc<[usize]> = answers(&report)?.into();
     let point = |point: &Value| -> Result<Point, Failure> {
         let boundary = point["boundary"].as_u64().unwrap_or_default() as usize;
-        Ok(Point { boundary, per_sample: numbers(&point["per_sample"])?, ..Point::default() })
+        let losses = numbers(&point["per_sample"])?;
+        Ok(Point { boundary, measurement: Measurement { losses, correct: Vec::new(), tokens: tokens.clone() } })
     };
     let points = list(&report["curve"])?.iter().map(point).collect::<Result<_, Failure>>()?;
-    Ok(Curve { points, answers: answers(&report)?, work: Work::default() })
+    Ok(Curve { points, work: Work::default() })
 }
 
 /// The losses by boundary on samples that did not choose, as (boundary, loss).
@@ -105,7 +108,7 @@ struct Truth(Vec<(usize, f64)>);
 
 impl Truth {
     fn new(curve: &Curve) -> Self {
-        Self(curve.points.iter().map(|point| (point.boundary, curve.loss(point))).collect())
+        Self(curve.points.iter().map(|point| (point.boundary, point.measurement.loss())).collect())
     }
 
     /// The share of the adapter's gain that a boundary keeps.

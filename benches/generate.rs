@@ -19,6 +19,7 @@ use lora_slim::measure::Profile;
 use lora_slim::measure::generate::{self, GenerateOptions};
 use lora_slim::model::device::DeviceName;
 use lora_slim::model::{AdaptedModel, Model};
+use lora_slim::pipeline::request::{DEFAULT_MEMORY, Scoring};
 use lora_slim::samples::Prompt;
 use lora_slim::samples::{Content, ReadOptions, read};
 
@@ -46,8 +47,8 @@ fn main() -> lora_slim::Result<()> {
         })
         .collect();
     let boundaries: BTreeSet<usize> = boundaries.split(',').filter_map(|boundary| boundary.parse().ok()).collect();
-    let max_new_tokens = max_new_tokens.parse().unwrap_or(settings::DEFAULT_MAX_NEW_TOKENS);
-    let options = GenerateOptions { memory: settings::DEFAULT_MEMORY, device, max_new_tokens };
+    let max_new_tokens = max_new_tokens.parse().unwrap_or(Scoring::DEFAULT_MAX_NEW_TOKENS);
+    let options = GenerateOptions { memory: DEFAULT_MEMORY, device, max_new_tokens };
     let start = Instant::now();
     let layers = ends.model().config.layers;
     let profiles: Vec<Profile> = boundaries.iter().map(|&boundary| Profile::below(boundary, layers)).collect();

@@ -44,7 +44,12 @@ pub fn ranges(layers: &[usize]) -> String {
     runs.iter().map(run).collect::<Vec<_>>().join(", ")
 }
 
-/// A share for people, without the digits that a product with 100 leaves behind.
+/// A share with one digit behind the point: `97.6 %`.
+pub fn percent_text(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// A share in percent, without the digits that a product with 100 leaves behind.
 pub fn percent(share: f64) -> f64 {
     (share * 1e8).round() / 1e6
 }
@@ -60,6 +65,17 @@ pub fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
+/// Reads a share from `least` to below 1: `0.02` or `2%`.
+pub fn parse_share(text: &str, least: f64) -> Result<f64, String> {
+    // Moving the point rather than dividing, so that 99.9 % is the same number as 0.999.
+    let number = match text.strip_suffix('%') {
+        Some(percent) => format!("{}e-2", percent.trim_end()),
+        None => text.into(),
+    };
+    let share = number.parse().ok().filter(|share| (least..1.0).contains(share));
+    share.ok_or_else(|| format!("`{text}` is not a share from {least} to below 1, such as 0.02 or 2%"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +86,19 @@ mod tests {
         assert_eq!(bytes(9_823_216), "9.4 MiB");
         assert_eq!(ranges(&[0, 1, 2, 5, 7, 8]), "0-2, 5, 7-8");
         assert_eq!(bar(0.5), "█".repeat(BAR / 2));
+    }
+
+    #[test]
+    fn shares_are_read_as_written() {
+        for (text, share) in
+            [("0.02", 0.02), ("2%", 0.02), ("2 %", 0.02), ("0", 0.0), ("99.9%", 0.999), ("1e-3", 1e-3), ("50%", 0.5)]
+        {
+            assert_eq!(parse_share(text, 0.0), Ok(share), "{text}");
+        }
+        for wrong in ["", "%", "2", "1", "100%", "-1%", "two", "NaN", "inf", "2%%"] {
+            assert!(parse_share(wrong, 0.0).is_err(), "{wrong}");
+        }
+        assert!(parse_share("49%", 0.5).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use lora_slim::adapter::Adapter;
 use lora_slim::files::Staging;
 use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::measure::{self, ComputeOptions, Profile, Scores, Strength};
+use lora_slim::measure::{self, ComputeOptions, Measurement, Profile, Strength};
 use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::rewrite::Cut;
 use lora_slim::samples::{ReadOptions, Sample, encode, read};
@@ -27,18 +27,18 @@ fn samples() -> Vec<Sample> {
     encode::encode(raws, None, false, &path, Path::new("")).unwrap()
 }
 
-fn evaluate(model: &Model, adapter: &Adapter, profiles: Vec<Profile>) -> Vec<Scores> {
+fn evaluate(model: &Model, adapter: &Adapter, profiles: Vec<Profile>) -> Vec<Measurement> {
     let ends = AdaptedModel::load(model, adapter).unwrap();
     let options = ComputeOptions { memory: 1 << 30, device: Device::Cpu };
     measure::profiles(&ends, &samples(), profiles, &options, &mut |_| true).unwrap()
 }
 
-fn whole(model: &Model, adapter: &Adapter) -> Scores {
+fn whole(model: &Model, adapter: &Adapter) -> Measurement {
     evaluate(model, adapter, vec![Profile::below(model.config.layers, model.config.layers)]).remove(0)
 }
 
-fn assert_equal(found: &Scores, expected: &Scores, what: &str) {
-    for (a, b) in found.per_sample.iter().zip(&expected.per_sample) {
+fn assert_equal(found: &Measurement, expected: &Measurement, what: &str) {
+    for (a, b) in found.losses.iter().zip(&expected.losses) {
         assert!((a - b).abs() < 2e-4, "{what}: {a} instead of {b}");
     }
 }

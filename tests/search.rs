@@ -2,13 +2,15 @@
 //! of real losses (`fixtures/smol-overfit/losses.json`, from transformers + PEFT).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use candle_core::Device;
 use lora_slim::adapter::Adapter;
-use lora_slim::choice::{self, Rule, choose};
+use lora_slim::choice::rules::{BEST, SMALLEST};
+use lora_slim::choice::{self, choose};
 use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::measure::{self, Curve, Point, Work, layer_passes};
+use lora_slim::measure::{self, Curve, Measurement, Point, Work, layer_passes};
 use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::samples::Sample;
 use lora_slim::search::{self, Search, SearchOptions};
@@ -70,21 +72,22 @@ fn shape(kind: usize, noise: &Noise, random: &mut fastrand::Rng) -> Vec<f64> {
 /// Samples drawn from the real ones, on a simulated curve.
 fn simulate(kind: usize, samples: usize, noise: &Noise, random: &mut fastrand::Rng) -> Curve {
     let drawn: Vec<usize> = (0..samples).map(|_| random.usize(..noise.answers.len())).collect();
-    let answers: Vec<usize> = drawn.iter().map(|&sample| noise.answers[sample]).collect();
+    let tokens: Arc<[usize]> = drawn.iter().map(|&sample| noise.answers[sample]).collect();
     let points = shape(kind, noise, random).into_iter().enumerate().map(|(boundary, mean)| {
         let loss = |&sample: &usize| {
             mean * noise.answers[sample] as f64 + noise.residuals[boundary][sample] + 0.05 * (random.f64() - 0.5)
         };
-        Point { boundary, per_sample: drawn.iter().map(loss).collect(), ..Point::default() }
+        let losses = drawn.iter().map(loss).collect();
+        Point { boundary, measurement: Measurement { losses, correct: Vec::new(), tokens: tokens.clone() } }
     });
-    Curve { points: points.collect(), answers, work: Work::default() }
+    Curve { points: points.collect(), work: Work::default() }
 }
 
 /// The choice of the search, and the share of the exhaustive work that it took.
 fn searched(curve: &Curve, options: &choice::ChoiceOptions, seed: u64) -> (usize, f64) {
     let candidates: BTreeSet<usize> = (0..=LAYERS).collect();
     let mut search =
-        Search::new(&candidates, &curve.answers, options, SearchOptions { seed, ..SearchOptions::default() });
+        Search::new(&candidates, curve.tokens().clone(), options, SearchOptions { seed, ..SearchOptions::default() });
     let parts = search.parts();
     let mut walked = BTreeSet::new();
     let mut work = 0;
@@ -96,24 +99,21 @@ fn searched(curve: &Curve, options: &choice::ChoiceOptions, seed: u64) -> (usize
             false => round.boundaries.iter().map(|boundary| (LAYERS - boundary) as u64).sum(),
         };
         work += passes * samples.len() as u64;
-        let point = |&boundary: &usize| Point {
-            boundary,
-            per_sample: samples.iter().map(|&sample| curve.points[boundary].per_sample[sample]).collect(),
-            ..Point::default()
-        };
+        let point =
+            |&boundary: &usize| Point { boundary, measurement: curve.points[boundary].measurement.select(samples) };
         let points: Vec<Point> = round.boundaries.iter().map(point).collect();
         search.add(&points);
     }
     let (seen, dropped) = search.finish(Work::default());
-    let exhaustive = layer_passes(LAYERS, &candidates) * curve.answers.len() as u64;
+    let exhaustive = layer_passes(LAYERS, &candidates) * curve.tokens().len() as u64;
     let choice = choose(&seen, options, search::may_be_chosen(&dropped, options.rule));
-    (choice.boundary, work as f64 / exhaustive as f64)
+    (choice.boundary(), work as f64 / exhaustive as f64)
 }
 
 #[test]
 fn the_search_chooses_as_all_evaluations_would() {
     let noise = Noise::read();
-    for rule in [Rule::Smallest, Rule::Best] {
+    for rule in [SMALLEST, BEST] {
         let options = choice::ChoiceOptions { rule, ..choice::ChoiceOptions::default() };
         let (mut agreed, mut shares) = (0, Vec::new());
         for seed in 0..CURVES {
@@ -121,7 +121,7 @@ fn the_search_chooses_as_all_evaluations_would() {
             let samples = [32, 64, 160][seed as usize % 3];
             let curve = simulate((seed as usize / 3) % KINDS, samples, &noise, &mut random);
             let (found, share) = searched(&curve, &options, seed);
-            agreed += u64::from(found == choose(&curve, &options, |_| true).boundary);
+            agreed += u64::from(found == choose(&curve, &options, |_| true).boundary());
             shares.push(share);
         }
         shares.sort_by(f64::total_cmp);
@@ -143,13 +143,14 @@ fn the_search_goes_down_to_the_end_if_all_boundaries_hold() {
         let mut curve = simulate(1, samples, &noise, &mut random);
         for boundary in 0..=LAYERS {
             let mean = if boundary == 0 { 3.0 } else { 2.0 - 0.01 * (LAYERS - boundary) as f64 };
-            let losses = curve.answers.iter().map(|&tokens| mean * tokens as f64 + 0.001 * random.f64());
-            curve.points[boundary].per_sample = losses.collect();
+            let tokens = curve.tokens().clone();
+            let losses = tokens.iter().map(|&tokens| mean * tokens as f64 + 0.001 * random.f64());
+            curve.points[boundary].measurement.losses = losses.collect();
         }
-        assert_eq!(choose(&curve, &options, |_| true).boundary, 1);
+        assert_eq!(choose(&curve, &options, |_| true).boundary(), 1);
         assert_eq!(searched(&curve, &options, 0).0, 1, "{samples} samples");
-        curve.points[0].per_sample = curve.answers.iter().map(|&tokens| 1.5 * tokens as f64).collect();
-        assert_eq!(choose(&curve, &options, |_| true).boundary, 0);
+        curve.points[0].measurement.losses = curve.tokens().iter().map(|&tokens| 1.5 * tokens as f64).collect();
+        assert_eq!(choose(&curve, &options, |_| true).boundary(), 0);
         assert_eq!(searched(&curve, &options, 0).0, 0, "{samples} samples, no gain");
     }
 }
@@ -170,7 +171,7 @@ fn figures_of_the_search_are_those_of_the_sweep() {
     let sweep_options = measure::ComputeOptions { memory: 1 << 30, device: Device::Cpu };
     let ends = AdaptedModel::load(&model, &adapter).unwrap();
     let exhaustive = measure::sweep(&[&ends], &samples, &sweep_options, &mut |_| true).unwrap().remove(0);
-    for rule in [Rule::Smallest, Rule::Best] {
+    for rule in [SMALLEST, BEST] {
         let options = choice::ChoiceOptions { rule, ..choice::ChoiceOptions::default() };
         let found =
             search::run(&[&ends], &samples, &options, SearchOptions::default(), &sweep_options, &mut |_| true).unwrap();
@@ -178,14 +179,15 @@ fn figures_of_the_search_are_those_of_the_sweep() {
         assert_eq!(curve.points.len() + dropped.len(), exhaustive.points.len());
         for point in &curve.points {
             let same = exhaustive.points.iter().find(|other| other.boundary == point.boundary).unwrap();
-            assert_eq!(point.right, same.right, "boundary {}", point.boundary);
-            for (a, b) in point.per_sample.iter().zip(&same.per_sample) {
+            let (found, expected) = (&point.measurement, &same.measurement);
+            assert_eq!(found.correct, expected.correct, "boundary {}", point.boundary);
+            for (a, b) in found.losses.iter().zip(&expected.losses) {
                 assert!((a - b).abs() < 1e-3, "boundary {}: {a} instead of {b}", point.boundary);
             }
         }
         assert_eq!(
-            choose(curve, &options, search::may_be_chosen(dropped, rule)).boundary,
-            choose(&exhaustive, &options, |_| true).boundary
+            choose(curve, &options, search::may_be_chosen(dropped, rule)).boundary(),
+            choose(&exhaustive, &options, |_| true).boundary()
         );
     }
 }

@@ -240,8 +240,8 @@ proptest! {
         prop_assert_eq!((lens.base.len(), lens.adapted.len()), (layers + 1, layers + 1));
         let near = |one: &[f64], other: &[f64]| one.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-4 + 1e-5 * b.abs());
         prop_assert!(near(&lens.base[0].loss, &lens.adapted[0].loss), "behind the embedding nothing is adapted");
-        prop_assert!(near(&lens.base[layers].loss, &curve.points[0].per_sample), "{lens:?}");
-        prop_assert!(near(&lens.adapted[layers].loss, &curve.points[curve.points.len() - 1].per_sample), "{lens:?}");
+        prop_assert!(near(&lens.base[layers].loss, &curve.base().measurement.losses), "{lens:?}");
+        prop_assert!(near(&lens.adapted[layers].loss, &curve.whole().measurement.losses), "{lens:?}");
 
         for point in &curve.points {
             let plain = if point.boundary == 0 {
@@ -253,9 +253,10 @@ proptest! {
                 staging.publish().unwrap();
                 Plain { pico: &pico, adapter: Plain::read(&out) }
             };
-            for ((sample, &streamed), right) in samples.iter().zip(&point.per_sample).zip(&point.right) {
-                let (expected, may_be_right) = plain.outcome(sample);
-                prop_assert!(may_be_right.contains(right), "boundary {}: {right} are right", point.boundary);
+            let measured = samples.iter().zip(&point.measurement.losses).zip(&point.measurement.correct);
+            for ((sample, &streamed), correct) in measured {
+                let (expected, may_be_correct) = plain.outcome(sample);
+                prop_assert!(may_be_correct.contains(correct), "boundary {}: {correct} are correct", point.boundary);
                 prop_assert!((streamed - expected).abs() < 1e-3 + 1e-4 * expected.abs(),
                     "boundary {}: {streamed} instead of {expected}", point.boundary);
             }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::error::{FileError, Result};
 use crate::files::NewFile;
-use crate::report::batch::{Found, Record};
+use crate::report::batch::{KeyFigures, Record};
 use crate::report::html;
 
 /// The columns of `summary.csv`.
@@ -50,9 +50,10 @@ fn table(records: &[Record]) -> csv::Result<Vec<u8>> {
 
 fn row(record: &Record) -> [String; COLUMNS.len()] {
     let found = record.found.as_ref();
-    let count = |of: fn(&Found) -> Option<u64>| found.and_then(of).map(|count| count.to_string()).unwrap_or_default();
+    let count =
+        |of: fn(&KeyFigures) -> Option<u64>| found.and_then(of).map(|count| count.to_string()).unwrap_or_default();
     let number =
-        |of: fn(&Found) -> Option<f64>| found.and_then(of).map(|number| number.to_string()).unwrap_or_default();
+        |of: fn(&KeyFigures) -> Option<f64>| found.and_then(of).map(|number| number.to_string()).unwrap_or_default();
     [
         record.name.clone(),
         record.status.name().into(),

@@ -1,33 +1,30 @@
 //! What samples that had no part in a choice say of it.
 //!
-//! A rule that looks for a low loss, or for a boundary that just passes, takes the samples' luck into account as well. Other
-//! samples have none of that luck, so that what they say of the one boundary chosen is what it is worth.
+//! A rule that looks for a low loss, or for a boundary that just passes, also selects for the luck of the samples. Held-out samples
+//! have none of that luck: what they say of the chosen boundary is what it is worth.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::ChoiceOptions;
-use super::compare::{Comparison, exact_match, gain_kept, mean, token_accuracy};
-use crate::measure::Scores;
+use super::{AssessedBoundary, ChoiceOptions, Reference};
+use crate::measure::Measurement;
 
-/// A boundary on held-out samples.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct HeldOutPoint {
-    pub boundary: usize,
-    /// Nats per answer token.
-    pub loss: f64,
-    /// The share of answer tokens that no other word is likelier than, given all tokens before.
-    pub token_accuracy: f64,
-    /// The share of samples all of whose answer tokens are so.
-    pub exact_match: f64,
+/// Which samples figures were measured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SampleSet {
+    /// Samples that had no part in the choice.
+    HeldOut,
+    /// The samples that chose the boundary: none were held out.
+    Choosing,
 }
 
 /// The chosen boundary against the base model and the whole adapter, on held-out samples.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct HeldOutVerdict {
-    pub base: HeldOutPoint,
-    pub whole: HeldOutPoint,
-    pub chosen: HeldOutPoint,
+    pub base: AssessedBoundary,
+    pub whole: AssessedBoundary,
+    pub chosen: AssessedBoundary,
     /// The chosen boundary's share of the adapter's gain; absent where the whole adapter gains nothing.
     pub gain_kept: Option<f64>,
     /// loss(chosen) − loss(whole), in nats per answer token.
@@ -38,39 +35,30 @@ pub struct HeldOutVerdict {
     pub margin: f64,
     /// Whether `difference` is at most the margin.
     pub within_margin: bool,
-    /// Whether `difference_at_most` is: the samples prove what `smallest` promises.
+    /// Whether `difference_at_most` is at most the margin: the samples prove what `smallest` promises.
     pub confirmed: bool,
 }
 
-/// What there is to judge: each with its boundary.
-pub struct Judged<'a> {
-    pub base: &'a Scores,
-    pub chosen: (usize, &'a Scores),
-    pub whole: (usize, &'a Scores),
-}
-
-/// Judges what was chosen on samples that have so many `answers`.
-pub fn judge(judged: &Judged, answers: &[usize], options: &ChoiceOptions) -> HeldOutVerdict {
-    let point = |(boundary, scores): (usize, &Scores)| HeldOutPoint {
-        boundary,
-        loss: mean(&scores.per_sample, answers),
-        token_accuracy: token_accuracy(&scores.right, answers),
-        exact_match: exact_match(&scores.right, answers),
-    };
-    let (base, chosen, whole) = (point((0, judged.base)), point(judged.chosen), point(judged.whole));
-    let compared =
-        Comparison::new(&judged.chosen.1.per_sample, &judged.whole.1.per_sample, answers, options.confidence);
-    let margin = options.margin_between(base.loss, whole.loss);
+/// Judges what was chosen, at a boundary, against the whole adapter, whose boundary is `whole`.
+pub fn judge(
+    chosen: (usize, &Measurement),
+    whole: usize,
+    reference: &Reference,
+    options: &ChoiceOptions,
+) -> HeldOutVerdict {
+    let assess = |boundary, measured| AssessedBoundary { boundary, assessment: reference.assess(measured) };
+    let (chosen, margin) = (assess(chosen.0, chosen.1), reference.margin(options.margin));
+    let assessment = chosen.assessment;
     HeldOutVerdict {
-        gain_kept: gain_kept(chosen.loss, base.loss, whole.loss),
-        base,
-        whole,
+        base: assess(0, reference.base),
+        whole: assess(whole, reference.whole),
         chosen,
-        difference: compared.difference,
-        difference_at_most: compared.at_most,
+        gain_kept: assessment.gain_kept,
+        difference: assessment.difference,
+        difference_at_most: assessment.difference_at_most,
         margin,
-        within_margin: compared.difference <= margin,
-        confirmed: compared.at_most.is_some_and(|most| most <= margin),
+        within_margin: assessment.difference <= margin,
+        confirmed: assessment.is_surely_within(margin),
     }
 }
 
@@ -79,11 +67,13 @@ mod tests {
     use super::*;
 
     fn verdict(base: &[f64], chosen: &[f64], whole: &[f64], boundaries: [usize; 2]) -> HeldOutVerdict {
-        let scores =
-            [base, chosen, whole].map(|losses| Scores { per_sample: losses.into(), right: vec![0; losses.len()] });
-        let [base, chosen, whole] = &scores;
-        let judged = Judged { base, chosen: (boundaries[0], chosen), whole: (boundaries[1], whole) };
-        judge(&judged, &vec![1; base.per_sample.len()], &ChoiceOptions::default())
+        let [base, chosen, whole] = [base, chosen, whole].map(|losses| Measurement {
+            losses: losses.into(),
+            correct: vec![0; losses.len()],
+            tokens: vec![1; losses.len()].into(),
+        });
+        let reference = Reference { base: &base, whole: &whole, confidence: 0.95 };
+        judge((boundaries[0], &chosen), boundaries[1], &reference, &ChoiceOptions::default())
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! One scale for all that is kept: the search over it, and whether what it found is worth having.
 //!
-//! An adapter that is too sure of itself is cured by less of it, in fewer layers or in all of them; the loss as a function of
+//! An overconfident adapter is cured by less of it, in fewer layers or in all of them; the loss as a function of
 //! the scale is smooth and has one valley, so a coarse look and two finer ones find it. A scale other than 1 has to be surely
 //! better than 1 on the samples; otherwise the adapter stays as it is.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::compare::{Comparison, mean};
-use crate::measure::Scores;
+use super::Comparison;
+use crate::measure::Measurement;
 
 /// Scales are multiples of this, so that two are equal or not.
 const FINEST: f64 = 1.0 / 16.0;
@@ -22,7 +22,7 @@ const FINER: [u32; 2] = [2, 1];
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scaled {
     units: u32,
-    pub scores: Scores,
+    pub measurement: Measurement,
 }
 
 impl Scaled {
@@ -32,23 +32,21 @@ impl Scaled {
 }
 
 /// The search for the scale with the lowest loss. It asks for scales, and is told what they give.
-pub struct Tuning<'a> {
-    /// The answer tokens of each sample.
-    answers: &'a [usize],
-    /// What is known, the scale 1 first.
-    known: Vec<Scaled>,
+pub struct Tuning {
+    /// The scales that are measured, scale 1 first.
+    measured: Vec<Scaled>,
     rounds: usize,
 }
 
-impl<'a> Tuning<'a> {
-    /// Begins from what the adapter gives as it is.
-    pub fn new(full: Scores, answers: &'a [usize]) -> Self {
-        Self { answers, known: vec![Scaled { units: FULL, scores: full }], rounds: 0 }
+impl Tuning {
+    /// Begins from the adapter as it is.
+    pub fn new(full: Measurement) -> Self {
+        Self { measured: vec![Scaled { units: FULL, measurement: full }], rounds: 0 }
     }
 
-    /// The scales to evaluate next; none when the search is over.
-    pub fn wanted(&mut self) -> Vec<f64> {
-        let wanted: Vec<u32> = match self.rounds {
+    /// The scales to measure next; none when the search is over.
+    pub fn next_scales(&mut self) -> Vec<f64> {
+        let next: Vec<u32> = match self.rounds {
             0 => FIRST.into(),
             round => {
                 let Some(&step) = FINER.get(round - 1) else { return Vec::new() };
@@ -57,31 +55,37 @@ impl<'a> Tuning<'a> {
             }
         };
         self.rounds += 1;
-        let is_new = |units: &u32| self.known.iter().all(|known| known.units != *units);
-        wanted.into_iter().filter(is_new).map(|units| f64::from(units) * FINEST).collect()
+        let is_new = |units: &u32| self.measured.iter().all(|scaled| scaled.units != *units);
+        next.into_iter().filter(is_new).map(|units| f64::from(units) * FINEST).collect()
     }
 
-    /// Takes in what a scale gives.
-    pub fn add(&mut self, scale: f64, scores: Scores) {
+    pub fn add(&mut self, scale: f64, measurement: Measurement) {
         let units = (scale / FINEST).round() as u32;
-        self.known.push(Scaled { units, scores });
+        self.measured.push(Scaled { units, measurement });
     }
 
     fn lowest(&self) -> &Scaled {
-        let loss = |scaled: &Scaled| mean(&scaled.scores.per_sample, self.answers);
-        self.known.iter().min_by(|a, b| loss(a).total_cmp(&loss(b))).unwrap_or(&self.known[0])
+        let lowest = self.measured.iter().min_by(|a, b| a.measurement.loss().total_cmp(&b.measurement.loss()));
+        lowest.unwrap_or(&self.measured[0])
     }
 
     /// The scale with the lowest loss if it is surely better than 1, else 1; and all that was evaluated, lowest scale first.
     pub fn finish(mut self, confidence: f64) -> (Scaled, Vec<ScalePoint>) {
-        let (lowest, full) = (self.lowest(), &self.known[0]);
-        let compared = Comparison::new(&lowest.scores.per_sample, &full.scores.per_sample, self.answers, confidence);
+        let (lowest, full) = (self.lowest(), &self.measured[0]);
+        let compared = Comparison::new(&lowest.measurement, &full.measurement, confidence);
         let chosen = if compared.is_surely_better() { lowest } else { full }.clone();
-        self.known.sort_by_key(|known| known.units);
-        let point =
-            |scaled: &Scaled| ScalePoint { scale: scaled.scale(), loss: mean(&scaled.scores.per_sample, self.answers) };
-        (chosen, self.known.iter().map(point).collect())
+        self.measured.sort_by_key(|scaled| scaled.units);
+        let point = |scaled: &Scaled| ScalePoint { scale: scaled.scale(), loss: scaled.measurement.loss() };
+        (chosen, self.measured.iter().map(point).collect())
     }
+}
+
+/// What multiplies the changes of the layers that are kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scaling {
+    /// The scale that is best on the samples.
+    Tune,
+    By(f64),
 }
 
 /// A scale that was evaluated.
@@ -106,18 +110,17 @@ mod tests {
 
     /// Tunes where each sample's loss is a parabola with a bottom of its own.
     fn tuned(bottoms: [f64; 4]) -> (f64, usize) {
-        let answers = [1; 4];
-        let scores = |scale: f64| {
-            let per_sample = bottoms.iter().map(|bottom| 1.0 + (scale - bottom).powi(2)).collect();
-            Scores { per_sample, right: vec![0; 4] }
+        let measured = |scale: f64| {
+            let losses = bottoms.iter().map(|bottom| 1.0 + (scale - bottom).powi(2)).collect();
+            Measurement { losses, correct: vec![0; 4], tokens: [1; 4].into() }
         };
-        let mut tuning = Tuning::new(scores(1.0), &answers);
+        let mut tuning = Tuning::new(measured(1.0));
         loop {
-            let scales = tuning.wanted();
+            let scales = tuning.next_scales();
             if scales.is_empty() {
                 break;
             }
-            scales.into_iter().for_each(|scale| tuning.add(scale, scores(scale)));
+            scales.into_iter().for_each(|scale| tuning.add(scale, measured(scale)));
         }
         let (chosen, points) = tuning.finish(0.95);
         (chosen.scale(), points.len())

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{ChoiceOptions, choose};
-use crate::measure::{Curve, Point};
+use super::{Basis, ChoiceOptions, choose};
+use crate::measure::Curve;
 
 /// How often the choice is made anew, and by which random numbers: the same run gives the same report.
 pub const RESAMPLES: usize = 1000;
@@ -25,10 +25,11 @@ pub struct Share {
 /// The boundaries that resampled samples choose by their losses, lowest first. Nothing where it would say nothing: the user
 /// named the boundary, or there is one sample.
 pub fn stability(curve: &Curve, options: &ChoiceOptions, allowed: impl Fn(usize) -> bool) -> Vec<Share> {
-    let n = curve.answers.len();
-    match options.rule.needs_no_losses() {
-        true => Vec::new(),
-        false => of_resamples(n, |drawn| choose(&of_samples(curve, drawn), options, &allowed).boundary),
+    match options.rule.basis() {
+        Basis::Losses => {
+            of_resamples(curve.tokens().len(), |drawn| choose(&curve.select(drawn), options, &allowed).boundary())
+        }
+        Basis::Probability | Basis::User => Vec::new(),
     }
 }
 
@@ -47,45 +48,32 @@ pub(super) fn of_resamples(n: usize, choose: impl Fn(&[usize]) -> usize) -> Vec<
     counts.into_iter().map(share).collect()
 }
 
-/// The curve on some of its samples, given by their places; one may be there several times. A curve that was made of losses
-/// alone has no counts of right tokens, before and after.
-pub fn of_samples(curve: &Curve, places: &[usize]) -> Curve {
-    let point = |point: &Point| Point {
-        boundary: point.boundary,
-        per_sample: places.iter().map(|&place| point.per_sample[place]).collect(),
-        right: places.iter().filter_map(|&place| point.right.get(place).copied()).collect(),
-    };
-    Curve {
-        points: curve.points.iter().map(point).collect(),
-        answers: places.iter().map(|&place| curve.answers[place]).collect(),
-        work: curve.work,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::choice::Rule;
+    use crate::choice::rules::{BEST, BOUNDARY, Rule, SMALLEST};
+    use crate::measure::{Measurement, Point};
 
     /// Boundaries 0 to 4 on samples of two tokens each; `noise` is what sample `i` adds at boundary 3.
     fn curve(samples: usize, noise: impl Fn(usize) -> f64) -> Curve {
-        let point = |(boundary, mean): (usize, &f64)| Point {
-            boundary,
-            per_sample: (0..samples).map(|i| mean + if boundary == 3 { noise(i) } else { 0.0 }).collect(),
-            right: vec![1; samples],
+        let measured = |boundary: usize, mean: f64| Measurement {
+            losses: (0..samples).map(|i| mean + if boundary == 3 { noise(i) } else { 0.0 }).collect(),
+            correct: vec![1; samples],
+            tokens: vec![2; samples].into(),
         };
-        let points = [4.0, 3.0, 2.0, 1.0, 1.0].iter().enumerate().map(point).collect();
-        Curve { points, answers: vec![2; samples], work: Default::default() }
+        let points = [4.0, 3.0, 2.0, 1.0, 1.0].into_iter().enumerate();
+        let points = points.map(|(boundary, mean)| Point { boundary, measurement: measured(boundary, mean) });
+        Curve { points: points.collect(), work: Default::default() }
     }
 
-    fn shares(curve: &Curve, rule: Rule) -> Vec<(usize, f64)> {
+    fn shares(curve: &Curve, rule: &'static dyn Rule) -> Vec<(usize, f64)> {
         let options = ChoiceOptions { rule, ..ChoiceOptions::default() };
         stability(curve, &options, |_| true).iter().map(|share| (share.boundary, share.share)).collect()
     }
 
     #[test]
     fn without_noise_there_is_one_choice() {
-        for rule in [Rule::Smallest, Rule::Best] {
+        for rule in [SMALLEST, BEST] {
             assert_eq!(shares(&curve(16, |_| 0.0), rule), [(3, 1.0)]);
         }
     }
@@ -93,24 +81,24 @@ mod tests {
     #[test]
     fn an_even_match_is_won_by_each_half_of_the_time() {
         let curve = curve(40, |i| if i % 2 == 0 { 0.5 } else { -0.5 });
-        let found = shares(&curve, Rule::Best);
+        let found = shares(&curve, BEST);
         let boundaries: Vec<usize> = found.iter().map(|share| share.0).collect();
         assert_eq!(boundaries, [3, 4]);
         assert!((found.iter().map(|share| share.1).sum::<f64>() - 1.0).abs() < 1e-12);
         assert!((found[0].1 - 0.5).abs() < 0.1, "{found:?}");
-        assert_eq!(shares(&curve, Rule::Best), found, "the same numbers every time");
+        assert_eq!(shares(&curve, BEST), found, "the same numbers every time");
     }
 
     #[test]
     fn limits_hold_for_resampled_choices_too() {
-        let options = ChoiceOptions { rule: Rule::Best, ..ChoiceOptions::default() };
+        let options = ChoiceOptions { rule: BEST, ..ChoiceOptions::default() };
         let found = stability(&curve(16, |_| 0.0), &options, |boundary| boundary < 3);
         assert_eq!(found, [Share { boundary: 2, share: 1.0 }]);
     }
 
     #[test]
     fn where_nothing_is_chosen_nothing_is_said() {
-        assert!(shares(&curve(16, |_| 0.0), Rule::Boundary).is_empty());
-        assert!(shares(&curve(1, |_| 0.0), Rule::Smallest).is_empty());
+        assert!(shares(&curve(16, |_| 0.0), BOUNDARY).is_empty());
+        assert!(shares(&curve(1, |_| 0.0), SMALLEST).is_empty());
     }
 }

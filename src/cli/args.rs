@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use super::batch_args::{BatchArgs, JobFlags};
+pub use super::gate_args::GateArgs;
+use super::rule_args::RuleParser;
 use crate::audit::runtimes::{self, Runtime};
-use crate::cli::settings::{Scaling, parse_bytes, parse_scale, parse_scaling};
+use crate::choice::rules::{self, Rule};
+use crate::choice::scale::Scaling;
+use crate::cli::settings::{parse_bytes, parse_scale, parse_scaling};
 use crate::export::Format;
 use crate::metrics::Metric;
 use crate::rewrite::steps::{FloatType, RankRules};
@@ -146,8 +150,8 @@ pub struct EvaluateArgs {
     #[arg(long)]
     pub truncate: bool,
     /// Rule that chooses the boundary
-    #[arg(long, value_enum, default_value_t = ChooseArg::Smallest)]
-    pub choose: ChooseArg,
+    #[arg(long, value_name = "RULE", default_value = rules::SMALLEST.name(), value_parser = RuleParser)]
+    pub choose: &'static dyn Rule,
     /// Share of the adapter's gain over the base model that `smallest` may give up, for example 0.02 or 2%
     #[arg(long, value_name = "SHARE", default_value = "2%", allow_hyphen_values = true)]
     pub margin: String,
@@ -201,7 +205,7 @@ pub struct EvaluateArgs {
     #[command(flatten)]
     pub reduce: ReduceArgs,
     #[command(flatten)]
-    pub gates: GateArgs,
+    pub gates: GateArgs<true>,
     /// Write the result as a page for people too: one HTML file, which shows words of a few samples
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -217,28 +221,6 @@ pub struct ReduceArgs {
     /// Then store all floating tensors in this type
     #[arg(long, value_enum, value_name = "TYPE")]
     pub dtype: Option<FloatType>,
-}
-
-/// What must hold of the result: if it does not, nothing is written and the exit code is 6.
-#[derive(Debug, Args)]
-pub struct GateArgs {
-    /// Gate: the loss of what is written is at most this share above the whole adapter's, for example 0.005 or 0.5%; on
-    /// held-out samples if there are any
-    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
-    pub max_loss_increase: Option<String>,
-    /// Gate: at least N samples choose; held-out ones are not counted
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(u64).range(1..))]
-    pub min_samples: Option<u64>,
-    #[command(flatten)]
-    pub saving: SavingArgs,
-}
-
-/// The gate that needs no samples.
-#[derive(Debug, Args)]
-pub struct SavingArgs {
-    /// Gate: at least this share of the bytes of tensors is saved, for example 0.2 or 20%
-    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
-    pub require_saving: Option<String>,
 }
 
 /// For which runtimes the adapter is written.
@@ -283,16 +265,6 @@ pub enum PrecisionArg {
     Bf16,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ChooseArg {
-    /// The smallest boundary that is, with confidence, not worse than the whole adapter
-    Smallest,
-    /// The boundary with the lowest loss: the paper's automated boundary search
-    Best,
-    /// The layer from which the probability of the true tokens rises: the paper's probability curve, read by a fixed rule
-    Curve,
-}
-
 /// Keep chosen layers, or reduce rank and type, without a base model or samples; works for any model family
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
@@ -318,7 +290,7 @@ pub struct CutArgs {
     #[command(flatten)]
     pub runtime: RuntimeArgs,
     #[command(flatten)]
-    pub saving: SavingArgs,
+    pub gates: GateArgs<false>,
     /// Base model, of which only the configuration is read: --format gguf and mlx need it, and which runtimes load what is
     /// written may depend on it [default: the adapter's base_model_name_or_path]
     #[arg(long)]

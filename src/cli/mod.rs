@@ -4,7 +4,9 @@ pub mod args;
 pub mod batch_args;
 pub mod config_file;
 pub mod flags;
+mod gate_args;
 pub mod progress;
+mod rule_args;
 pub mod settings;
 
 pub use args::*;

@@ -6,6 +6,7 @@ use super::{print, print_json, say};
 use crate::adapter::Adapter;
 use crate::audit::runtimes::known::Known;
 use crate::audit::runtimes::wanted::Wanted;
+use crate::choice::gates;
 use crate::cli::CutArgs;
 use crate::cli::settings;
 use crate::error::{AdapterError, Result};
@@ -13,7 +14,7 @@ use crate::export::Form;
 use crate::files::Staging;
 use crate::hub;
 use crate::pipeline;
-use crate::pipeline::Target;
+use crate::pipeline::output::{self, Target};
 use crate::report::{Report, text};
 use crate::rewrite::steps::Step;
 use crate::rewrite::{Boundary, Cut};
@@ -27,7 +28,7 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
         let (steps, size) = (text::steps::table(&report), text::size(&report, output));
         print(&format!("{steps}{size}\n{}", text::gates(&report.gates)));
     }
-    report.check_gates()?;
+    gates::check(&report.gates)?;
     let loads = text::runtimes::written(&report.runtimes, format, &path);
     say(&format!("written to {}\n{loads}", path.display()), json, quiet);
     Ok(true)
@@ -39,7 +40,7 @@ pub fn write(args: CutArgs) -> Result<Report> {
     let format = args.runtime.format;
     format.check_folder_name(&args.output)?;
     let staging = Staging::reserve(&args.output, &[&path], args.force)?;
-    let gates = settings::saving_gate(&args.saving)?;
+    let gates = args.gates.gates;
     let adapter = Adapter::open(&path, args.stack.as_deref())?;
     let layers: BTreeSet<usize> = match (args.boundary, args.keep_layers) {
         (Some(Boundary::Below(boundary)), _) => (0..boundary).collect(),
@@ -63,5 +64,5 @@ pub fn write(args: CutArgs) -> Result<Report> {
     form.check(&adapter, steps.contains(&Step::Portable))?;
     base.layers = base.layers_for(&adapter);
     let target = Target { staging: &staging, form: &form, base, runtimes };
-    pipeline::write_cut(&args.adapter, &adapter, &cut, &steps, &gates, &target)
+    output::write_cut(&args.adapter, &adapter, &cut, &steps, &gates, &target)
 }

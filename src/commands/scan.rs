@@ -2,6 +2,7 @@
 
 use super::page::Page;
 use super::{evaluate, print, print_json};
+use crate::choice::gates;
 use crate::cli::{RuntimeArgs, ScanArgs, SearchArg};
 use crate::error::Result;
 use crate::report::text;
@@ -16,6 +17,6 @@ pub fn run(args: ScanArgs, quiet: bool) -> Result<bool> {
         print(&text::report(&evaluation.report));
     }
     page.write(&evaluation, quiet)?;
-    evaluation.report.check_gates()?;
+    gates::check(&evaluation.report.gates)?;
     Ok(true)
 }

@@ -8,6 +8,7 @@ use crate::adapter::Adapter;
 use crate::audit::runtimes::Runtime;
 use crate::audit::runtimes::known::Known;
 use crate::audit::runtimes::wanted::Wanted;
+use crate::choice::gates;
 use crate::cli::settings;
 use crate::cli::{SearchArg, SlimArgs};
 use crate::error::{ChoiceError, Result};
@@ -15,7 +16,8 @@ use crate::export::{Form, Format};
 use crate::files::{self, Staging};
 use crate::hub::{self, BasePath};
 use crate::pipeline;
-use crate::pipeline::{Evaluation, Request, Target};
+use crate::pipeline::output::{self, Target};
+use crate::pipeline::{Evaluation, Request};
 use crate::report::{Report, text};
 use crate::rewrite::steps::Step;
 
@@ -74,8 +76,8 @@ impl Plan {
 
     /// Whether there is anything to write, and all gates hold.
     pub fn check(&self, evaluation: &Evaluation) -> Result<()> {
-        if evaluation.choice.boundary > 0 {
-            return evaluation.report.check_gates();
+        if evaluation.choice.boundary() > 0 {
+            return gates::check(&evaluation.report.gates);
         }
         if let Some(boundary) = self.request.choice.boundary {
             let lowest = evaluation.adapter.layers().first().copied().unwrap_or(0);
@@ -96,7 +98,7 @@ impl Plan {
         let model = evaluation.report.base.as_ref();
         let base = Known { layers: model.map(|model| model.layers), family: model.map(|model| model.family.clone()) };
         let target = Target { staging, form: &self.form, base, runtimes: &self.runtimes };
-        let written = pipeline::write(&evaluation.cut()?, &evaluation.report, &target);
+        let written = output::write(&evaluation.cut()?, &evaluation.report, &target);
         written.map_err(|error| error.about(&self.adapter))
     }
 }

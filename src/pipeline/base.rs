@@ -1,11 +1,11 @@
 //! The base model as evaluations share it: opened once, its tokenizer read once.
 
-use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Request;
-use crate::error::Result;
+use crate::adapter::Adapter;
+use crate::error::{BaseError, Result};
 use crate::hub::BasePath;
 use crate::model::Model;
 use crate::samples::TextModel;
@@ -16,20 +16,20 @@ pub struct Base {
     pub path: BasePath,
     pub model: Model,
     gguf: Option<GgufMetadata>,
-    text: OnceCell<Option<Arc<TextModel>>>,
-    warned: RefCell<HashSet<String>>,
+    text: OnceLock<Option<Arc<TextModel>>>,
+    warnings: Mutex<HashSet<String>>,
 }
 
 impl Base {
     /// Opens a base model with the arithmetic and on the device of a request.
     pub fn open(path: BasePath, request: &Request) -> Result<Self> {
-        let (model, gguf) = Model::open(&path, &request.sweep.device, request.arithmetic)?;
-        Ok(Self { path, model, gguf, text: OnceCell::new(), warned: RefCell::default() })
+        let (model, gguf) = Model::open(&path, &request.compute.device, request.arithmetic)?;
+        Ok(Self { path, model, gguf, text: OnceLock::new(), warnings: Mutex::default() })
     }
 
-    /// Says once what would be said for each adapter.
+    /// Warns once of what concerns each adapter.
     pub fn warn(&self, text: String) {
-        if self.warned.borrow_mut().insert(text.clone()) {
+        if self.warnings.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
             tracing::warn!("{text}");
         }
     }
@@ -44,5 +44,17 @@ impl Base {
             None => TextModel::read(&self.model.path)?,
         };
         Ok(self.text.get_or_init(|| text.map(Arc::new)).clone())
+    }
+}
+
+/// The base model that the user names, else the one that the adapter names.
+pub fn find_base(name: Option<&str>, adapter: &Adapter) -> Result<BasePath> {
+    match name {
+        Some(name) => BasePath::find(name, None),
+        None => {
+            let name = adapter.config.text("base_model_name_or_path");
+            let name = name.ok_or_else(|| BaseError::Unnamed { adapter: adapter.path.clone() })?;
+            BasePath::find(name, adapter.config.text("revision"))
+        }
     }
 }

@@ -3,20 +3,19 @@
 use std::path::Path;
 
 use super::Request;
-use super::prepare::Prepared;
+use super::inputs::Prepared;
 use crate::adapter::{Adapter, config};
-use crate::choice;
+use crate::choice::{self, AssessedBoundary};
 use crate::error::{FileError, Result};
 use crate::files;
 use crate::measure::lens::{Lens, View};
-use crate::measure::{Curve, Profile, Scores};
+use crate::measure::{Curve, Measurement, Point, Profile};
 use crate::model::Model;
 use crate::report::{
-    AdapterInput, BaseInput, ChangedSample, CurvePoint, DroppedPoint, InputFile, LayerShare, Likelihood, Output,
-    ProbabilityPoint, changed,
+    AdapterInput, BaseInput, ChangedSample, CurvePoint, InputFile, LayerShare, Likelihood, Output, ProbabilityPoint,
+    changed,
 };
 use crate::rewrite::Cut;
-use crate::search::Dropped;
 
 fn input_file(path: &Path, hash: bool) -> Result<InputFile> {
     Ok(InputFile {
@@ -49,22 +48,14 @@ pub fn base(request: &Request, adapter: &Adapter, model: &Model) -> Result<BaseI
     })
 }
 
-pub fn curve(curve: &Curve, adapter: &Adapter, options: &choice::ChoiceOptions) -> Vec<CurvePoint> {
-    choice::verdicts(curve, options)
-        .into_iter()
-        .zip(&curve.points)
-        .map(|(verdict, point)| CurvePoint {
-            boundary: verdict.boundary,
-            loss: verdict.loss,
-            gain_kept: verdict.gain_kept,
-            difference: verdict.difference,
-            difference_at_most: verdict.difference_at_most,
-            token_accuracy: curve.token_accuracy(point),
-            exact_match: curve.exact_match(point),
-            bytes: adapter.bytes_below(verdict.boundary),
-            per_sample: point.per_sample.clone(),
-        })
-        .collect()
+pub fn curve(curve: &Curve, adapter: &Adapter, confidence: f64) -> Vec<CurvePoint> {
+    let assessed = choice::assess(curve, confidence).into_iter().zip(&curve.points);
+    let point = |(assessed, point): (AssessedBoundary, &Point)| CurvePoint {
+        assessed,
+        bytes: adapter.bytes_below(point.boundary),
+        per_sample: point.measurement.losses.clone(),
+    };
+    assessed.map(point).collect()
 }
 
 pub fn probability(lens: &Lens) -> Vec<ProbabilityPoint> {
@@ -81,11 +72,6 @@ pub fn probability(lens: &Lens) -> Vec<ProbabilityPoint> {
     lens.base.iter().zip(&lens.adapted).enumerate().map(point).collect()
 }
 
-pub fn dropped(dropped: &Dropped) -> DroppedPoint {
-    let &Dropped { boundary, samples, difference, holds } = dropped;
-    DroppedPoint { boundary, samples, difference, holds }
-}
-
 pub fn layers(adapter: &Adapter, selection: &Profile) -> Result<Vec<LayerShare>> {
     let (norms, kept) = (adapter.layer_norms()?, selection.layers());
     let share =
@@ -94,14 +80,13 @@ pub fn layers(adapter: &Adapter, selection: &Profile) -> Result<Vec<LayerShare>>
 }
 
 /// The samples that change most between the whole adapter, the curve's last point, and what is written.
-pub fn changed(prepared: &Prepared, curve: &Curve, written: &Scores) -> Vec<ChangedSample> {
-    let Some(whole) = curve.points.last() else { return Vec::new() };
+pub fn changed(prepared: &Prepared, curve: &Curve, written: &Measurement) -> Vec<ChangedSample> {
     let scored = prepared.samples.iter().zip(&prepared.excerpts).map(|(sample, excerpt)| changed::Scored {
         line: sample.line,
         answer_tokens: sample.answers(),
         excerpt: excerpt.clone(),
     });
-    changed::most_changed(&scored.collect::<Vec<_>>(), &whole.per_sample, &written.per_sample)
+    changed::most_changed(&scored.collect::<Vec<_>>(), &curve.whole().measurement.losses, &written.losses)
 }
 
 pub fn output(adapter: &Adapter, cut: &Cut) -> Output {

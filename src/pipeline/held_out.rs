@@ -1,60 +1,55 @@
 //! Checking a choice on samples that had no part in it.
 
-use super::Request;
-use super::prepare::Prepared;
-use super::steps::Samples;
-use crate::choice::held_out::{Judged, judge};
-use crate::cli::settings::HeldOutFrom;
+use super::evaluator::Evaluator;
+use super::inputs::Prepared;
+use super::request::HeldOutSource;
+use crate::choice::Reference;
+use crate::choice::held_out::judge;
 use crate::error::Result;
-use crate::measure::{self, OnProgress, Profile, Scores};
-use crate::model::AdaptedModel;
+use crate::measure::{self, Measurement, OnProgress, Profile};
 use crate::report::HeldOut;
-use crate::samples::Sample;
 
 /// What held-out samples say.
-pub struct Checked {
+pub struct HeldOutCheck {
     pub report: HeldOut,
-    /// The answer tokens of each sample.
-    pub answers: Vec<usize>,
-    /// By profile.
-    pub scores: Vec<Scores>,
-    base: Scores,
-    whole: Scores,
+    /// By profile; the first is what was chosen.
+    pub measured: Vec<Measurement>,
+    base: Measurement,
+    whole: Measurement,
+    confidence: f64,
 }
 
-impl Checked {
-    /// The samples, with what is known of them.
-    pub fn as_samples<'a>(&'a self, held_out: &'a Prepared) -> Samples<'a> {
-        let cut = &self.scores[0];
-        Samples { samples: &held_out.samples, answers: &self.answers, base: &self.base, cut, whole: &self.whole }
+impl HeldOutCheck {
+    /// The base model and the whole adapter on the held-out samples.
+    pub fn reference(&self) -> Reference<'_> {
+        Reference { base: &self.base, whole: &self.whole, confidence: self.confidence }
     }
 }
 
-/// Evaluates `profiles`, of which the first is what was chosen, by `boundary`, the base model and the whole adapter, and nothing else, on
+/// Measures `profiles`, of which the first is what was chosen at `boundary`, the base model and the whole adapter, and nothing else, on
 /// held-out samples.
 pub fn check(
+    evaluator: &Evaluator,
     held_out: &Prepared,
-    (boundary, profiles): (usize, Vec<Profile>),
-    ends: &AdaptedModel,
-    request: &Request,
+    boundary: usize,
+    mut profiles: Vec<Profile>,
     on_progress: OnProgress,
-) -> Result<Checked> {
-    let samples = &held_out.samples;
-    let layers = ends.model().config.layers;
-    let whole = measure::candidates(ends.adapter()).last().copied().unwrap_or(0);
-    let all = profiles.into_iter().chain([0, whole].map(|boundary| Profile::below(boundary, layers))).collect();
-    let mut scores = measure::profiles(ends, samples, all, &request.sweep, on_progress)?;
-    let whole_scores = scores.pop().unwrap_or_default();
-    let base = scores.pop().unwrap_or_default();
-    let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
-    let judged = Judged { base: &base, chosen: (boundary, &scores[0]), whole: (whole, &whole_scores) };
+) -> Result<HeldOutCheck> {
+    let (adapted, request) = (evaluator.adapted, evaluator.request);
+    let whole_boundary = evaluator.curve.whole().boundary;
+    profiles.extend([0, whole_boundary].map(|boundary| Profile::below(boundary, evaluator.layers())));
+    let mut measured = measure::profiles(adapted, &held_out.samples, profiles, &request.compute, on_progress)?;
+    let whole = measured.pop().unwrap_or_default();
+    let base = measured.pop().unwrap_or_default();
+    let confidence = request.choice.confidence;
+    let reference = Reference { base: &base, whole: &whole, confidence };
     let report = HeldOut {
         samples: held_out.description.clone(),
-        share: match request.held_out {
-            Some(HeldOutFrom::Share(share)) => Some(share),
+        share: match request.samples.held_out {
+            Some(HeldOutSource::Share(share)) => Some(share),
             _ => None,
         },
-        verdict: judge(&judged, &answers, &request.choice),
+        verdict: judge((boundary, &measured[0]), whole_boundary, &reference, &request.choice),
     };
-    Ok(Checked { report, answers, scores, base, whole: whole_scores })
+    Ok(HeldOutCheck { report, measured, base, whole, confidence })
 }

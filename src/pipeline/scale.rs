@@ -1,107 +1,105 @@
 //! The scale of what is kept, found together with the boundary.
 //!
-//! The best scale of the chosen boundary is one candidate. The other is had the other way round: the best scale of the whole
-//! adapter first, and then the boundary at that scale. An adapter that is too sure of itself is often best with most of
-//! its layers at half their strength, which no search from a boundary finds.
+//! The best scale of the chosen boundary is one candidate. The other one takes the opposite order: the best scale of the whole
+//! adapter first, and then the boundary at that scale. An overconfident adapter is often best with most of its layers at half their
+//! strength, which no search that starts from a boundary finds.
 
-use super::alternatives::{Given, Row};
-use crate::choice::compare::mean;
-use crate::choice::scale::{ScalePoint, Scaled, ScaledBoundary, Tuning};
+use super::evaluator::{Candidate, Evaluator};
+use crate::choice::scale::{ScalePoint, Scaled, ScaledBoundary, Scaling, Tuning};
 use crate::choice::stability::{Share, stability};
-use crate::choice::{self, Choice, Rule, lowest_that_holds, verdicts};
-use crate::cli::settings::Scaling;
+use crate::choice::{self, Basis, Candidates, Choice};
 use crate::error::Result;
 use crate::format::percent;
-use crate::measure::{self, Curve, OnProgress, Point, Profile, Scores};
+use crate::measure::{self, Curve, OnProgress, Point, Profile};
 use crate::report::ScaleChoice;
 
-/// What tuning has found.
+/// The best scales of what was chosen at full strength, and of the whole adapter.
 pub struct Tuned {
-    /// What was chosen at full strength, at its best scale.
     pub chosen: Scaled,
     /// The scales that were tried for it.
     pub tried: Vec<ScalePoint>,
-    /// The whole adapter at its best scale.
     pub whole: Scaled,
 }
 
 /// A choice with its scale.
-pub struct Found {
+pub struct ScaleSearch {
     pub choice: Choice,
     /// What was chosen at full strength.
-    pub full: Row,
+    pub full: Candidate,
     /// What is written.
-    pub written: Row,
+    pub written: Candidate,
     pub tuned: Option<Tuned>,
     pub report: Option<ScaleChoice>,
     /// How stable the choice is, if it was not made from the curve at full strength.
     pub stability: Option<Vec<Share>>,
 }
 
-/// Finds the scale of `full`, what was chosen at full strength, as far as it is asked for, and with it perhaps another boundary
-/// among those that `allowed` admits.
+/// Finds the scale of `full`, what was chosen at full strength, if the request asks for one, and with it perhaps another boundary
+/// among those that `is_allowed` admits.
 pub fn find(
-    given: &Given,
+    evaluator: &Evaluator,
     choice: Choice,
-    full: Row,
-    allowed: impl Fn(usize) -> bool,
+    full: Candidate,
+    is_allowed: &dyn Fn(usize) -> bool,
     on_progress: OnProgress,
-) -> Result<Found> {
-    let request = given.request;
-    let wants_tuning = request.controls || request.scaling == Some(Scaling::Tune);
-    let tuned = match choice.boundary > 0 && wants_tuning {
-        true => Some(tune_both(given, &full, &mut *on_progress)?),
-        false => None,
-    };
-    let unscaled = Found { choice, written: full.clone(), full, tuned, report: None, stability: None };
-    match request.scaling.filter(|_| unscaled.choice.boundary > 0) {
+) -> Result<ScaleSearch> {
+    let request = evaluator.request;
+    let (keeps_layers, tunes) = (choice.boundary() > 0, request.controls || request.scaling == Some(Scaling::Tune));
+    let tuned = if keeps_layers && tunes { Some(tune_both(evaluator, &full, &mut *on_progress)?) } else { None };
+    let unscaled = ScaleSearch { choice, written: full.clone(), full, tuned, report: None, stability: None };
+    match request.scaling.filter(|_| keeps_layers) {
         None => Ok(unscaled),
         Some(Scaling::By(factor)) => {
             let profile = unscaled.written.profile().scaled(factor);
-            let scores = given.evaluate(vec![profile], on_progress)?.remove(0);
-            let written = Row { scale: factor, scores, ..unscaled.written.clone() };
-            Ok(unscaled.with(written, "the scale was given".into(), given))
+            let measurement = evaluator.measure(vec![profile], on_progress)?.remove(0);
+            let written = Candidate { scale: factor, measurement, ..unscaled.written.clone() };
+            Ok(unscaled.with(written, "the scale was given".into(), evaluator))
         }
-        Some(Scaling::Tune) => tuned_together(unscaled, given, allowed, on_progress),
+        Some(Scaling::Tune) => choose_tuned(unscaled, evaluator, is_allowed, on_progress),
     }
 }
 
 /// The better one of the chosen boundary at its best scale and a boundary chosen at the best scale of the whole adapter.
-fn tuned_together(
-    unscaled: Found,
-    given: &Given,
-    allowed: impl Fn(usize) -> bool,
+fn choose_tuned(
+    unscaled: ScaleSearch,
+    evaluator: &Evaluator,
+    is_allowed: &dyn Fn(usize) -> bool,
     on_progress: OnProgress,
-) -> Result<Found> {
+) -> Result<ScaleSearch> {
     let Some(tuned) = &unscaled.tuned else { return Ok(unscaled) };
-    // What is given, read elsewhere or found part by part is not looked for again among boundaries.
-    let is_fixed = given.request.choice.rule.needs_no_losses() || given.request.subset.is_some();
-    let joint = if is_fixed { None } else { joint(given, tuned, &allowed, on_progress)? };
-    match joint.filter(|joint| joint.beats(unscaled.choice.boundary, &tuned.chosen, given, &allowed)) {
+    let request = evaluator.request;
+    // A boundary that was named, read off the probability curve or refined part by part is not chosen again.
+    let is_fixed = request.choice.rule.basis() != Basis::Losses || request.subset.is_some();
+    let joint = if is_fixed { None } else { JointChoice::find(evaluator, tuned, is_allowed, on_progress)? };
+    let own = (unscaled.choice.boundary(), tuned.chosen.measurement.loss());
+    match joint.filter(|joint| joint.is_preferred_to(own, evaluator, is_allowed)) {
         None => {
             let written = unscaled.written.scaled(&tuned.chosen);
-            let reason = reason(tuned.chosen.scale(), given.request.choice.confidence);
-            Ok(unscaled.with(written, reason, given))
+            let reason = reason(tuned.chosen.scale(), request.choice.confidence);
+            Ok(unscaled.with(written, reason, evaluator))
         }
         Some(joint) => {
             let reason = "it is the best one of the whole adapter, and the boundary was chosen at it".into();
             let boundaries = joint.boundaries();
-            let stability = stability(&joint.curve, &given.request.choice, |boundary| {
-                boundary < joint.measure() && allowed(boundary)
-            });
-            let found = unscaled.with(joint.row, reason, given);
-            let report = found.report.map(|report| ScaleChoice { boundaries, ..report });
-            Ok(Found { choice: joint.choice, report, stability: Some(stability), ..found })
+            let is_boundary = |boundary: usize| boundary < joint.curve.whole().boundary && is_allowed(boundary);
+            let stability = stability(&joint.curve, &request.choice, is_boundary);
+            let search = unscaled.with(joint.candidate, reason, evaluator);
+            let report = search.report.map(|report| ScaleChoice { boundaries, ..report });
+            Ok(ScaleSearch { choice: joint.choice, report, stability: Some(stability), ..search })
         }
     }
 }
 
-impl Found {
-    /// The same with something else to be written, at a scale for this reason.
-    fn with(self, written: Row, reason: String, given: &Given) -> Self {
-        let (loss, gain_kept) = given.worth(&written.scores);
-        let tried = self.tuned.as_ref().map(|tuned| tuned.tried.clone()).unwrap_or_default();
-        let report = ScaleChoice { scale: written.scale, reason, loss, gain_kept, tried, boundaries: Vec::new() };
+impl ScaleSearch {
+    /// The same with another candidate to be written, whose scale has this reason.
+    fn with(self, written: Candidate, reason: String, evaluator: &Evaluator) -> Self {
+        let report = ScaleChoice {
+            scale: written.scale,
+            reason,
+            assessment: evaluator.assess(&written.measurement),
+            tried: self.tuned.as_ref().map(|tuned| tuned.tried.clone()).unwrap_or_default(),
+            boundaries: Vec::new(),
+        };
         Self { written, report: Some(report), ..self }
     }
 }
@@ -115,91 +113,80 @@ fn reason(scale: f64, confidence: f64) -> String {
 }
 
 /// Tunes the whole adapter and the chosen boundary; the scales of both go through the model together.
-fn tune_both(given: &Given, chosen: &Row, on_progress: OnProgress) -> Result<Tuned> {
-    let whole = given.whole();
+fn tune_both(evaluator: &Evaluator, chosen: &Candidate, on_progress: OnProgress) -> Result<Tuned> {
+    let whole = evaluator.whole();
     let targets = if chosen.selection == whole.selection { vec![&whole] } else { vec![&whole, chosen] };
-    let mut tunings: Vec<Tuning> =
-        targets.iter().map(|target| Tuning::new(target.scores.clone(), &given.curve.answers)).collect();
+    let mut tunings: Vec<Tuning> = targets.iter().map(|target| Tuning::new(target.measurement.clone())).collect();
     loop {
-        let wanted: Vec<(usize, f64)> = tunings
-            .iter_mut()
-            .enumerate()
-            .flat_map(|(target, tuning)| tuning.wanted().into_iter().map(move |scale| (target, scale)))
-            .collect();
-        if wanted.is_empty() {
+        let mut scales: Vec<(usize, f64)> = Vec::new();
+        for (target, tuning) in tunings.iter_mut().enumerate() {
+            scales.extend(tuning.next_scales().into_iter().map(|scale| (target, scale)));
+        }
+        if scales.is_empty() {
             break;
         }
         let profile = |&(target, scale): &(usize, f64)| targets[target].profile().scaled(scale);
-        let scores = given.evaluate(wanted.iter().map(profile).collect(), &mut *on_progress)?;
-        for ((target, scale), scores) in wanted.into_iter().zip(scores) {
-            tunings[target].add(scale, scores);
+        let measured = evaluator.measure(scales.iter().map(profile).collect(), &mut *on_progress)?;
+        for ((target, scale), measurement) in scales.into_iter().zip(measured) {
+            tunings[target].add(scale, measurement);
         }
     }
-    let mut found =
-        tunings.into_iter().map(|tuning| tuning.finish(given.request.choice.confidence)).collect::<Vec<_>>();
-    let (whole, tried) = found.swap_remove(0);
-    let (chosen, tried) = found.pop().unwrap_or_else(|| (whole.clone(), tried));
+    let confidence = evaluator.request.choice.confidence;
+    let mut tuned: Vec<_> = tunings.into_iter().map(|tuning| tuning.finish(confidence)).collect();
+    let (whole, tried) = tuned.swap_remove(0);
+    let (chosen, tried) = tuned.pop().unwrap_or_else(|| (whole.clone(), tried));
     Ok(Tuned { chosen, tried, whole })
 }
 
-/// A boundary chosen at the scale of the whole adapter.
-struct Joint {
+/// A boundary chosen at the best scale of the whole adapter.
+struct JointChoice {
     choice: Choice,
-    row: Row,
-    /// The boundaries at that scale and behind them, as the measure of all, the whole adapter at full strength.
+    candidate: Candidate,
+    /// The boundaries at that scale and, as the last point, which all are held against, the whole adapter at full strength.
     curve: Curve,
 }
 
-/// Chooses among boundaries at the best scale of the whole adapter; nothing where that is 1.
-fn joint(
-    given: &Given,
-    tuned: &Tuned,
-    allowed: impl Fn(usize) -> bool,
-    on_progress: OnProgress,
-) -> Result<Option<Joint>> {
-    let scale = tuned.whole.scale();
-    if scale == 1.0 {
-        return Ok(None);
-    }
-    let boundaries: Vec<usize> = measure::candidates(given.ends.adapter()).into_iter().collect();
-    let profile = |&boundary: &usize| Profile::below(boundary, given.layers()).scaled(scale);
-    let scores = given.evaluate(boundaries.iter().map(profile).collect(), on_progress)?;
-    let point =
-        |boundary: usize, scores: Scores| Point { boundary, per_sample: scores.per_sample, right: scores.right };
-    let mut points: Vec<Point> =
-        boundaries.iter().zip(scores).map(|(&boundary, scores)| point(boundary, scores)).collect();
-    let last = boundaries.last().copied().unwrap_or(0);
-    points.push(point(last + 1, given.whole().scores));
-    let curve = Curve { points, answers: given.curve.answers.clone(), work: Default::default() };
-    let choice = choice::choose(&curve, &given.request.choice, |boundary| boundary <= last && allowed(boundary));
-    let found = curve.points.iter().find(|point| point.boundary == choice.boundary);
-    let row = Row { scale, scores: found.map(Point::scores).unwrap_or_default(), ..given.below(choice.boundary) };
-    Ok((choice.boundary > 0).then_some(Joint { choice, row, curve }))
-}
-
-impl Joint {
-    /// The place of what all are measured with, behind all boundaries.
-    fn measure(&self) -> usize {
-        self.curve.points.last().map_or(0, |point| point.boundary)
+impl JointChoice {
+    /// Chooses among boundaries at the best scale of the whole adapter; nothing where that is 1.
+    fn find(
+        evaluator: &Evaluator,
+        tuned: &Tuned,
+        is_allowed: &dyn Fn(usize) -> bool,
+        on_progress: OnProgress,
+    ) -> Result<Option<Self>> {
+        let scale = tuned.whole.scale();
+        if scale == 1.0 {
+            return Ok(None);
+        }
+        let boundaries: Vec<usize> = measure::candidates(evaluator.adapter()).into_iter().collect();
+        let profile = |&boundary: &usize| Profile::below(boundary, evaluator.layers()).scaled(scale);
+        let measured = evaluator.measure(boundaries.iter().map(profile).collect(), on_progress)?;
+        let last = boundaries.last().copied().unwrap_or(0);
+        let mut points: Vec<Point> = boundaries
+            .into_iter()
+            .zip(measured)
+            .map(|(boundary, measurement)| Point { boundary, measurement })
+            .collect();
+        points.push(Point { boundary: last + 1, measurement: evaluator.whole().measurement });
+        let curve = Curve { points, work: Default::default() };
+        let is_boundary = |boundary: usize| boundary <= last && is_allowed(boundary);
+        let choice = choice::choose(&curve, &evaluator.request.choice, is_boundary);
+        let measurement = curve.at(choice.boundary()).cloned().unwrap_or_default();
+        let candidate = Candidate { scale, measurement, ..evaluator.below(choice.boundary()) };
+        Ok((choice.boundary() > 0).then_some(Self { choice, candidate, curve }))
     }
 
     fn boundaries(&self) -> Vec<ScaledBoundary> {
-        let points = self.curve.points.iter().filter(|point| point.boundary < self.measure());
-        points.map(|point| ScaledBoundary { boundary: point.boundary, loss: self.curve.loss(point) }).collect()
+        let [boundaries @ .., _] = self.curve.points.as_slice() else { return Vec::new() };
+        let scaled = |point: &Point| ScaledBoundary { boundary: point.boundary, loss: point.measurement.loss() };
+        boundaries.iter().map(scaled).collect()
     }
 
-    /// Whether the rule prefers this to the boundary chosen at full strength, at its best scale.
-    fn beats(&self, boundary: usize, scaled: &Scaled, given: &Given, allowed: impl Fn(usize) -> bool) -> bool {
-        match given.request.choice.rule {
-            Rule::Smallest => {
-                let verdicts = verdicts(&self.curve, &given.request.choice);
-                let held = lowest_that_holds(&verdicts, &given.request.choice, |boundary| {
-                    boundary < self.measure() && allowed(boundary)
-                });
-                let holds = held.is_some_and(|verdict| verdict.boundary == self.choice.boundary);
-                holds && self.choice.boundary < boundary
-            }
-            _ => self.choice.loss < mean(&scaled.scores.per_sample, &given.curve.answers),
-        }
+    /// Whether the rule prefers this to the boundary chosen at full strength with its loss at its best scale.
+    fn is_preferred_to(&self, own: (usize, f64), evaluator: &Evaluator, is_allowed: &dyn Fn(usize) -> bool) -> bool {
+        let is_boundary = |boundary: usize| boundary < self.curve.whole().boundary && is_allowed(boundary);
+        let options = &evaluator.request.choice;
+        let candidates = Candidates::new(&self.curve, options, &is_boundary);
+        options.rule.prefers_scaled(&candidates, &self.choice.chosen, own)
     }
 }

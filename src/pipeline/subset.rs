@@ -1,11 +1,8 @@
 //! The search for parts of the adapter below the boundary that can go, too.
 
-use super::alternatives::{Given, Row};
-use crate::choice::Choice;
-use crate::choice::compare::Comparison;
+use super::evaluator::{Candidate, Evaluator};
 use crate::choice::controls::Kept;
-use crate::choice::subset::{Halves, Measure, steps};
-use crate::cli::settings::Grain;
+use crate::choice::subset::{Grain, Halves, steps};
 use crate::error::Result;
 use crate::measure::{OnProgress, Profile, Strength};
 use crate::report::subset::{KeptLayer, Removed, SubsetChoice};
@@ -15,7 +12,7 @@ const LEAST_SAMPLES: usize = 4;
 
 /// Something that can go: a layer, or a block of one.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Part {
+struct Removable {
     layer: usize,
     /// `None` for all of the layer.
     block: Option<&'static str>,
@@ -23,97 +20,92 @@ struct Part {
     left: Strength,
 }
 
-/// Takes parts out of what a boundary keeps for as long as the rule holds.
+/// Takes parts out of what a boundary keeps for as long as the rule accepts what is left.
 pub fn find(
-    given: &Given,
-    choice: &Choice,
+    evaluator: &Evaluator,
+    boundary: usize,
     grain: Grain,
     on_progress: OnProgress,
-) -> Result<(Row, Option<SubsetChoice>)> {
-    if choice.boundary == 0 {
-        return Ok((given.below(0), None));
+) -> Result<(Candidate, Option<SubsetChoice>)> {
+    let mut candidate = evaluator.below(boundary);
+    if boundary == 0 {
+        return Ok((candidate, None));
     }
-    // With fewer there is nothing to rank or to test by.
-    let can_test = given.samples.len() >= LEAST_SAMPLES;
-    let (base, whole) = (given.below(0).scores, given.whole().scores);
-    let answers = &given.curve.answers;
-    let halves = Halves::draw(answers.len());
-    let mut row = given.below(choice.boundary);
+    // With fewer samples there is nothing to rank or to test by.
+    let can_test = evaluator.samples.len() >= LEAST_SAMPLES;
+    let halves = Halves::draw(evaluator.samples.len());
     let mut removed = Vec::new();
     loop {
-        let parts = given.parts(&row.selection, grain);
+        let parts = removable(evaluator, &candidate.selection, grain);
         if parts.len() < 2 || !can_test {
             break;
         }
-        let without: Vec<Profile> = parts.iter().map(|part| part.taken_from(&row.selection)).collect();
-        let order = halves.rank(&given.evaluate(without, &mut *on_progress)?, answers);
-        let taken = steps(parts.len());
+        let without: Vec<Profile> = parts.iter().map(|part| part.taken_from(&candidate.selection)).collect();
+        let order = halves.rank(&evaluator.measure(without, &mut *on_progress)?);
+        let counts = steps(parts.len());
         let leave = |&count: &usize| {
-            order[..count].iter().fold(row.selection.clone(), |left, &part| parts[part].taken_from(&left))
+            order[..count].iter().fold(candidate.selection.clone(), |left, &part| parts[part].taken_from(&left))
         };
-        let left: Vec<Profile> = taken.iter().map(leave).collect();
-        let scores = given.evaluate(left.clone(), &mut *on_progress)?;
-        let options = &given.request.choice;
-        let measure = Measure { base: &base, whole: &whole, current: &row.scores, answers, options };
-        let passed = scores.iter().take_while(|scores| halves.holds(scores, &measure)).count();
-        let Some(last) = passed.checked_sub(1) else { break };
-        row = Row { kept: Kept::Subset, selection: left[last].clone(), scores: scores[last].clone(), ..row };
-        removed.extend(order[..taken[last]].iter().map(|&part| parts[part].describe()));
+        let mut left: Vec<Profile> = counts.iter().map(leave).collect();
+        let mut measured = evaluator.measure(left.clone(), &mut *on_progress)?;
+        let accepts = |measured: &_| {
+            let (reference, options) = (evaluator.reference(), &evaluator.request.choice);
+            halves.accepts(measured, &candidate.measurement, &reference, options)
+        };
+        let accepted = measured.iter().take_while(|measured| accepts(measured)).count();
+        let Some(last) = accepted.checked_sub(1) else { break };
+        let (selection, measurement) = (left.swap_remove(last), measured.swap_remove(last));
+        candidate = Candidate { kept: Kept::Subset, selection, measurement, ..candidate };
+        removed.extend(order[..counts[last]].iter().map(|&part| parts[part].describe()));
     }
-    let (loss, gain_kept) = given.worth(&row.scores);
-    let compared = Comparison::new(&row.scores.per_sample, &whole.per_sample, answers, given.request.choice.confidence);
-    let kept = row.selection.layers().into_iter().map(|layer| {
-        let Strength { attention, mlp } = given.in_layer(&row.selection, layer);
+    let kept = candidate.selection.layers().into_iter().map(|layer| {
+        let Strength { attention, mlp } = strength_in(evaluator, &candidate.selection, layer);
         KeptLayer { layer, attention: attention != 0.0, mlp: mlp != 0.0 }
     });
     let report = SubsetChoice {
         blocks: grain == Grain::Blocks,
         kept: kept.collect(),
         removed,
-        loss,
-        gain_kept,
-        difference: compared.difference,
-        difference_at_most: compared.at_most,
+        assessment: evaluator.assess(&candidate.measurement),
     };
-    Ok((row, Some(report)))
+    Ok((candidate, Some(report)))
 }
 
-impl Given<'_> {
-    /// What can go of a selection.
-    fn parts(&self, selection: &Profile, grain: Grain) -> Vec<Part> {
-        let of_layer = |layer: usize| {
-            let Strength { attention, mlp } = self.in_layer(selection, layer);
-            match grain {
-                Grain::Layers => vec![Part { layer, block: None, left: Strength::NONE }],
-                Grain::Blocks => {
-                    let part = |block, left| Part { layer, block: Some(block), left };
-                    let attention_goes = part("attention", Strength { attention: 0.0, mlp });
-                    let mlp_goes = part("mlp", Strength { attention, mlp: 0.0 });
-                    let goes = [(attention, attention_goes), (mlp, mlp_goes)].into_iter();
-                    goes.filter(|(strength, _)| *strength != 0.0).map(|(_, part)| part).collect()
-                }
+/// What can go of a selection.
+fn removable(evaluator: &Evaluator, selection: &Profile, grain: Grain) -> Vec<Removable> {
+    let in_layer = |layer: usize| {
+        let Strength { attention, mlp } = strength_in(evaluator, selection, layer);
+        match grain {
+            Grain::Layers => vec![Removable { layer, block: None, left: Strength::NONE }],
+            Grain::Blocks => {
+                let block = |block, left| Removable { layer, block: Some(block), left };
+                let without_attention = block("attention", Strength { attention: 0.0, mlp });
+                let without_mlp = block("mlp", Strength { attention, mlp: 0.0 });
+                let blocks = [(attention, without_attention), (mlp, without_mlp)].into_iter();
+                blocks.filter(|(strength, _)| *strength != 0.0).map(|(_, block)| block).collect()
             }
-        };
-        selection.layers().into_iter().flat_map(of_layer).collect()
-    }
-
-    /// How a selection acts in a layer: not at all in a block that the adapter leaves alone.
-    fn in_layer(&self, selection: &Profile, layer: usize) -> Strength {
-        let (adapter, family) = (self.ends.adapter(), self.ends.model().config.family);
-        let strength = selection.at(layer);
-        let inside = |module: &str| family.is_of_attention(adapter.inside_layer(module, layer));
-        let modules: Vec<String> = adapter.tensors().map(|tensor| tensor.key.module.clone()).collect();
-        let mut blocks =
-            modules.iter().filter(|module| adapter.layer_of(module) == Some(layer)).map(|module| inside(module));
-        let (has_attention, has_mlp) = (blocks.clone().any(|is| is), blocks.any(|is| !is));
-        Strength {
-            attention: if has_attention { strength.attention } else { 0.0 },
-            mlp: if has_mlp { strength.mlp } else { 0.0 },
         }
+    };
+    selection.layers().into_iter().flat_map(in_layer).collect()
+}
+
+/// How a selection acts in a layer: not at all in a block that the adapter leaves alone.
+fn strength_in(evaluator: &Evaluator, selection: &Profile, layer: usize) -> Strength {
+    let (adapter, family) = (evaluator.adapter(), evaluator.adapted.model().config.family);
+    let (mut has_attention, mut has_mlp) = (false, false);
+    for tensor in adapter.tensors().filter(|tensor| adapter.layer_of(&tensor.key.module) == Some(layer)) {
+        let is_of_attention = family.is_of_attention(adapter.inside_layer(&tensor.key.module, layer));
+        has_attention |= is_of_attention;
+        has_mlp |= !is_of_attention;
+    }
+    let strength = selection.at(layer);
+    Strength {
+        attention: if has_attention { strength.attention } else { 0.0 },
+        mlp: if has_mlp { strength.mlp } else { 0.0 },
     }
 }
 
-impl Part {
+impl Removable {
     fn taken_from(&self, selection: &Profile) -> Profile {
         selection.with(self.layer, |strength| Strength {
             attention: strength.attention.min(self.left.attention),

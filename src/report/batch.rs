@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Report;
+use super::{CurvePoint, Report};
+use crate::choice::Choice;
 use crate::error::{Error, Kind};
 
 /// How a job ended.
@@ -40,7 +41,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
-    pub found: Option<Found>,
+    pub found: Option<KeyFigures>,
     /// What the user should know before trusting the result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -59,7 +60,7 @@ pub struct Record {
 
 /// The figures of a report that one looks for first. Losses are in nats per answer token.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Found {
+pub struct KeyFigures {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boundary: Option<usize>,
     /// Layers of the adapter.
@@ -75,7 +76,7 @@ pub struct Found {
     pub loss_base: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_whole: Option<f64>,
-    /// At the boundary.
+    /// Of what is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,7 +111,7 @@ impl Record {
             exit_code: 0,
             error: None,
             hint: None,
-            found: Some(Found::of(report)),
+            found: Some(KeyFigures::of(report)),
             notes: Vec::new(),
             page: None,
             stamp,
@@ -128,20 +129,19 @@ impl Record {
     }
 }
 
-impl Found {
+impl KeyFigures {
     pub fn of(report: &Report) -> Self {
-        let output = report.output.as_ref();
-        let end = |point: Option<&super::CurvePoint>| point.map(|point| point.loss);
+        let (output, written) = (report.output.as_ref(), report.written_on_choosing());
         Self {
-            boundary: report.chosen.as_ref().map(|chosen| chosen.boundary),
+            boundary: report.chosen.as_ref().map(Choice::boundary),
             layers: report.adapter.layers.len(),
             kept_layers: output.map(|output| output.kept_layers.len()),
             bytes_before: output.map(|output| output.bytes_before),
             bytes_after: output.map(|output| output.bytes_after),
-            loss_base: end(report.curve.first()),
-            loss_whole: end(report.curve.last()),
-            loss: report.chosen.as_ref().map(|chosen| chosen.loss),
-            gain_kept: report.chosen.as_ref().and_then(|chosen| chosen.gain_kept),
+            loss_base: report.curve.first().map(CurvePoint::loss),
+            loss_whole: report.curve.last().map(CurvePoint::loss),
+            loss: written.map(|written| written.assessment.loss),
+            gain_kept: written.and_then(|written| written.assessment.gain_kept),
         }
     }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::choice::held_out::SampleSet;
 use crate::metrics::{Difference, Metric};
 
 /// The scores of greedily generated answers.
@@ -21,16 +22,6 @@ pub struct TaskMetrics {
     /// Absent without `--report`, and in the report of an adapter folder.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub examples: Vec<ChangedAnswer>,
-}
-
-/// Which samples were answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum SampleSet {
-    /// Samples that had no part in the choice.
-    HeldOut,
-    /// The samples that chose the boundary: none were held out.
-    Choosing,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]

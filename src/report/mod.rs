@@ -18,15 +18,16 @@ use serde::Serialize;
 pub use alternatives::{Alternative, ScaleChoice};
 pub use changed::ChangedSample;
 pub use metrics::TaskMetrics;
-pub use steps::{DeltaChange, PortableSummary, RankSummary, StepDone, StepLosses, Zeros};
+pub use steps::{DeltaChange, PortableSummary, RankSummary, StepDone, Zeros};
 pub use subset::SubsetChoice;
 
 use crate::audit::runtimes::Verdict;
-use crate::choice::gates::GateVerdict;
-use crate::choice::held_out::HeldOutVerdict;
+use crate::choice::gates::{Figures, GateVerdict, Gates};
+use crate::choice::held_out::{HeldOutVerdict, SampleSet};
 use crate::choice::stability::Share;
-use crate::choice::{Choice, Rule};
+use crate::choice::{AssessedBoundary, Assessment, Choice, ChoiceOptions};
 use crate::export::Format;
+use crate::search::Dropped;
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -42,7 +43,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<SamplesInput>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub options: Option<ReportedOptions>,
+    pub options: Option<ChoiceOptions>,
     /// Lowest boundary first; the last one is the whole adapter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<CurvePoint>,
@@ -51,7 +52,7 @@ pub struct Report {
     pub probability: Vec<ProbabilityPoint>,
     /// Boundaries that an adaptive search did not evaluate on all samples.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub dropped: Vec<DroppedPoint>,
+    pub dropped: Vec<Dropped>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<WorkDone>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,6 +127,41 @@ impl Report {
         }
     }
 
+    /// What is written is worth: after all steps, with its scale, and without what the search for a subset took. Held-out samples
+    /// decide if there are any. The only answer to "what is the loss of what lies in the output".
+    pub fn written(&self) -> Option<Written> {
+        let last_step = self.steps.last();
+        if let Some(held_out) = &self.held_out {
+            let after_steps = last_step.and_then(|step| step.held_out);
+            let (chosen, whole) = (held_out.verdict.chosen.assessment, held_out.verdict.whole.assessment);
+            return Some(Written { on: SampleSet::HeldOut, assessment: after_steps.unwrap_or(chosen), whole });
+        }
+        let after_steps = last_step.and_then(|step| step.losses);
+        let scaled = self.scale.as_ref().map(|scale| scale.assessment);
+        let subset = self.subset.as_ref().map(|subset| subset.assessment);
+        let chosen = self.chosen.as_ref().map(|choice| choice.chosen.assessment);
+        let assessment = after_steps.or(scaled).or(subset).or(chosen)?;
+        let whole = self.curve.last()?.assessed.assessment;
+        Some(Written { on: SampleSet::Choosing, assessment, whole })
+    }
+
+    /// As [`written`](Self::written), on the samples that choose.
+    pub fn written_on_choosing(&self) -> Option<Written> {
+        Self { held_out: None, ..self.clone() }.written()
+    }
+
+    /// The same with what gates say of it.
+    pub fn judged_by(self, gates: &Gates) -> Self {
+        let written = self.written();
+        let figures = Figures {
+            bytes: self.output.as_ref().map(|output| (output.bytes_before, output.bytes_after)),
+            losses: written.map(|written| (written.assessment.loss, written.whole.loss)),
+            is_held_out: self.held_out.is_some(),
+            samples: self.samples.as_ref().map(|samples| samples.count),
+        };
+        Self { gates: gates.judge(&figures), ..self }
+    }
+
     /// Whether the adapter stays as it is.
     pub fn changes_nothing(&self) -> bool {
         let same_bytes = self.output.as_ref().is_some_and(|output| output.bytes_after == output.bytes_before);
@@ -143,6 +179,14 @@ impl Report {
         }
         report
     }
+}
+
+/// What is written, and the whole adapter, on the same samples.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Written {
+    pub on: SampleSet,
+    pub assessment: Assessment,
+    pub whole: Assessment,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -207,21 +251,6 @@ pub struct SamplesInput {
     pub tokenizer: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ReportedOptions {
-    pub rule: Rule,
-    /// Share of the adapter's gain that `smallest` may give up.
-    pub margin: f64,
-    /// One-sided confidence of `smallest`.
-    pub confidence: f64,
-    /// Whether `best` takes the smallest boundary within one standard error of the lowest loss.
-    pub one_standard_error: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_layers: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_bytes: Option<u64>,
-}
-
 /// What held-out samples say of the choice.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct HeldOut {
@@ -233,27 +262,25 @@ pub struct HeldOut {
     pub verdict: HeldOutVerdict,
 }
 
-/// One boundary of the curve.
+/// One boundary of the curve, against the whole adapter.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct CurvePoint {
-    /// The adapter is kept in layers below this one.
-    pub boundary: usize,
-    /// Nats per answer token.
-    pub loss: f64,
-    /// (loss(0) − loss(b)) / (loss(0) − loss(L)); absent where the whole adapter gains nothing.
-    pub gain_kept: Option<f64>,
-    /// loss(b) − loss(L), in nats per answer token.
-    pub difference: f64,
-    /// The one-sided upper confidence bound of `difference`; absent with fewer than two samples.
-    pub difference_at_most: Option<f64>,
-    /// The share of answer tokens that no other word is likelier than, given all tokens before.
-    pub token_accuracy: f64,
-    /// The share of samples all of whose answer tokens are so.
-    pub exact_match: f64,
+    #[serde(flatten)]
+    pub assessed: AssessedBoundary,
     /// The bytes of the tensors that are kept.
     pub bytes: u64,
     /// The negative log-likelihood of each sample's answer tokens, summed, in nats.
     pub per_sample: Vec<f64>,
+}
+
+impl CurvePoint {
+    pub fn boundary(&self) -> usize {
+        self.assessed.boundary
+    }
+
+    pub fn loss(&self) -> f64 {
+        self.assessed.assessment.loss
+    }
 }
 
 /// The hidden states behind a number of layers, read through the final norm and the head.
@@ -289,19 +316,6 @@ pub struct WorkDone {
     /// The probability, at most, that this would have led to another choice; absent if it was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_probability: Option<f64>,
-}
-
-/// A boundary for which some of the samples were enough.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct DroppedPoint {
-    pub boundary: usize,
-    /// The samples that it was evaluated on; 0 where its neighbours were enough.
-    pub samples: usize,
-    /// loss(b) − loss(L) on those samples, in nats per answer token.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub difference: Option<f64>,
-    /// Whether it is surely as good as `smallest` wants, but a lower one is, too; otherwise it was ruled out.
-    pub holds: bool,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]

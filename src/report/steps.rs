@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::choice::Assessment;
+
 /// An adapter after a step.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct StepDone {
@@ -28,10 +30,10 @@ pub struct StepDone {
     pub zeros: Option<Zeros>,
     /// On the samples that chose the boundary; absent after `cut`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub losses: Option<StepLosses>,
+    pub losses: Option<Assessment>,
     /// On held-out samples, if there are some.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub held_out: Option<StepLosses>,
+    pub held_out: Option<Assessment>,
 }
 
 /// The ranks of modules of one type.
@@ -70,21 +72,4 @@ pub struct DeltaChange {
     pub largest: f64,
     /// The module of the largest.
     pub largest_module: String,
-}
-
-/// What was written, evaluated.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct StepLosses {
-    /// Nats per answer token.
-    pub loss: f64,
-    /// Of the whole adapter's gain over the base model; absent where it gains nothing.
-    pub gain_kept: Option<f64>,
-    /// To the loss of the whole adapter as it came, in nats per answer token.
-    pub difference: f64,
-    /// The one-sided upper confidence bound of `difference`; absent with fewer than two samples.
-    pub difference_at_most: Option<f64>,
-    /// The share of answer tokens that no other word is likelier than, given all tokens before.
-    pub token_accuracy: f64,
-    /// The share of samples all of whose answer tokens are so.
-    pub exact_match: f64,
 }

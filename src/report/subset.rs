@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::choice::Assessment;
+
 /// What is left of the layers below the boundary.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SubsetChoice {
@@ -11,14 +13,9 @@ pub struct SubsetChoice {
     pub kept: Vec<KeptLayer>,
     /// In the order in which they went.
     pub removed: Vec<Removed>,
-    /// On all samples, in nats per answer token.
-    pub loss: f64,
-    /// (loss(base) − loss) / (loss(base) − loss(whole)); absent where the whole adapter gains nothing.
-    pub gain_kept: Option<f64>,
-    /// loss − loss(whole).
-    pub difference: f64,
-    /// Its one-sided upper confidence bound; absent with fewer than two samples.
-    pub difference_at_most: Option<f64>,
+    /// On all samples, against the whole adapter.
+    #[serde(flatten)]
+    pub assessment: Assessment,
 }
 
 /// What is kept of a layer.

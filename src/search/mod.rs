@@ -2,20 +2,23 @@
 //!
 //! A coarse grid of boundaries sees the samples in a random order, twice as many at each look; what they rule out sees no
 //! more of them. When the grid has seen all, what lies between its points and may still be chosen joins in, and is judged in the
-//! same way. Low boundaries are the dear ones, because their streams fork early, and rarely the good ones, so this is
+//! same way. Low boundaries are the expensive ones, because their streams fork early, and rarely the good ones, so this is
 //! where most is saved. What is chosen has been evaluated on every sample, so its figures are those of the exhaustive
-//! sweep; only what was dropped may have been dropped wrongly, with a probability that is stated (`evidence.rs`).
-
-mod evidence;
+//! sweep; only what was dropped may have been dropped wrongly, with a probability that is stated
+//! ([`Evidence`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::choice::{self, Rule};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::choice::evidence::Evidence;
+use crate::choice::{Basis, ChoiceOptions, Rule};
 use crate::error::Result;
-use crate::measure::{self, Curve, OnProgress, Point, Sweep, Work};
+use crate::measure::{self, Curve, Measurement, OnProgress, Point, Sweep, Work};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
-use evidence::Evidence;
 
 /// The samples of the first look, at least, and the share of all that they are.
 const FIRST_SAMPLES: usize = 8;
@@ -49,73 +52,74 @@ pub struct Round {
     pub part: usize,
 }
 
-/// A boundary on which a part of the samples was enough.
-#[derive(Debug, Clone, PartialEq)]
+/// A boundary for which some of the samples were enough.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Dropped {
     pub boundary: usize,
     /// The samples that it was evaluated on; 0 where its neighbours were enough.
     pub samples: usize,
     /// loss(b) − loss(L) on those samples, in nats per answer token.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<f64>,
-    /// Whether `smallest` will surely accept it, but a lower one too; otherwise it was ruled out.
+    /// Whether it is surely as good as `smallest` wants, but a lower one is, too; otherwise it was ruled out.
     pub holds: bool,
 }
 
 /// The state of a search.
 pub struct Search<'a> {
-    choice: &'a choice::ChoiceOptions,
+    choice: &'a ChoiceOptions,
     options: SearchOptions,
     /// All candidates; the first is the base model, the last the whole adapter.
     candidates: Vec<usize>,
     /// The answer tokens of each sample.
-    answers: &'a [usize],
+    tokens: Arc<[usize]>,
     /// Samples in the order in which they are seen.
     order: Vec<usize>,
     /// How many samples have been seen when boundaries are judged; at last all.
     looks: Vec<usize>,
     /// Losses by boundary, in that order, of as many samples as it has seen.
     losses: BTreeMap<usize, Vec<f64>>,
-    /// The right answer tokens of the same samples; nothing is decided by them.
-    right: BTreeMap<usize, Vec<usize>>,
+    /// The correct answer tokens of the same samples; nothing is decided by them.
+    correct: BTreeMap<usize, Vec<usize>>,
     /// What may still be chosen, evaluated or not.
     alive: BTreeSet<usize>,
-    /// The highest boundary that `smallest` will surely not accept; it does not go past it.
+    /// The highest boundary that a rule that descends will surely not accept; it does not go past it.
     floor: Option<usize>,
 }
 
 impl<'a> Search<'a> {
     pub fn new(
         candidates: &BTreeSet<usize>,
-        answers: &'a [usize],
-        choice: &'a choice::ChoiceOptions,
+        tokens: Arc<[usize]>,
+        choice: &'a ChoiceOptions,
         options: SearchOptions,
     ) -> Self {
-        let n = answers.len();
+        let n = tokens.len();
         let mut order: Vec<usize> = (0..n).collect();
         fastrand::Rng::with_seed(options.seed).shuffle(&mut order);
         let candidates: Vec<usize> = candidates.iter().copied().collect();
-        // Which boundary is within one standard error of the lowest is open until that one is known, so none is dropped.
-        let races = n >= LEAST_SAMPLES && !choice.rule.needs_no_losses() && !choice.one_standard_error;
+        let by_losses = choice.rule.basis() == Basis::Losses;
+        let races = n >= LEAST_SAMPLES && by_losses && choice.rule.drops_early(choice);
         let looks = if races { looks(n) } else { vec![n] };
-        let alive = match choice.rule {
-            // What was given, measured against the ends, and nothing else.
-            Rule::Curve | Rule::Boundary => {
-                let wanted = choice.boundary.unwrap_or(usize::MAX);
-                let given = candidates.iter().rev().find(|&&boundary| boundary <= wanted);
-                [candidates.first(), given, candidates.last()].into_iter().flatten().copied().collect()
+        let alive = match (by_losses, races) {
+            (true, true) => grid(&candidates),
+            (true, false) => candidates.iter().copied().collect(),
+            // The boundary that is known already, the base model and the whole adapter, and nothing else.
+            (false, _) => {
+                let named = choice.boundary.unwrap_or(usize::MAX);
+                let named = candidates.iter().rev().find(|&&boundary| boundary <= named);
+                [candidates.first(), named, candidates.last()].into_iter().flatten().copied().collect()
             }
-            _ if races => grid(&candidates),
-            _ => candidates.iter().copied().collect(),
         };
         Self {
             choice,
             options,
             candidates,
-            answers,
+            tokens,
             order,
             looks,
             losses: BTreeMap::new(),
-            right: BTreeMap::new(),
+            correct: BTreeMap::new(),
             alive,
             floor: None,
         }
@@ -138,10 +142,10 @@ impl<'a> Search<'a> {
     /// Takes in the losses of a round. Once all that is alive has seen the same samples, it is judged.
     pub fn add(&mut self, points: &[Point]) {
         for point in points {
-            self.losses.entry(point.boundary).or_default().extend(&point.per_sample);
-            self.right.entry(point.boundary).or_default().extend(&point.right);
+            self.losses.entry(point.boundary).or_default().extend(&point.measurement.losses);
+            self.correct.entry(point.boundary).or_default().extend(&point.measurement.correct);
         }
-        if !self.choice.rule.needs_no_losses() {
+        if self.choice.rule.basis() == Basis::Losses {
             (self.alive, self.floor) = self.judged();
         }
     }
@@ -153,18 +157,23 @@ impl<'a> Search<'a> {
         for &boundary in &self.candidates {
             let losses = self.losses.get(&boundary).map_or(&[][..], Vec::as_slice);
             if losses.len() == self.order.len() {
-                let right = self.right.get(&boundary).map_or(&[][..], Vec::as_slice);
-                points.push(Point { boundary, per_sample: self.put_back(losses), right: self.put_back(right) });
-            } else if !self.choice.rule.needs_no_losses() {
+                let correct = self.correct.get(&boundary).map_or(&[][..], Vec::as_slice);
+                let measurement = Measurement {
+                    losses: self.put_back(losses),
+                    correct: self.put_back(correct),
+                    tokens: self.tokens.clone(),
+                };
+                points.push(Point { boundary, measurement });
+            } else if self.choice.rule.basis() == Basis::Losses {
                 let difference = (!losses.is_empty()).then(|| {
-                    let tokens: usize = self.order[..losses.len()].iter().map(|&place| self.answers[place]).sum();
+                    let tokens: usize = self.order[..losses.len()].iter().map(|&place| self.tokens[place]).sum();
                     losses.iter().zip(&self.losses[&self.whole()]).map(|(a, b)| a - b).sum::<f64>() / tokens as f64
                 });
-                let holds = self.choice.rule == Rule::Smallest && Some(boundary) > self.floor;
+                let holds = self.choice.rule.descends() && Some(boundary) > self.floor;
                 dropped.push(Dropped { boundary, samples: losses.len(), difference, holds });
             }
         }
-        (Curve { points, answers: self.answers.to_vec(), work }, dropped)
+        (Curve { points, work }, dropped)
     }
 
     /// Values in the order in which samples are seen, in the order of the samples.
@@ -188,9 +197,9 @@ impl<'a> Search<'a> {
 
     /// What still has to be evaluated after the samples seen, with the ends, with which all is measured; and the floor.
     fn judged(&self) -> (BTreeSet<usize>, Option<usize>) {
-        let tokens: Vec<usize> = self.order.iter().map(|&place| self.answers[place]).collect();
+        let tokens: Vec<usize> = self.order.iter().map(|&place| self.tokens[place]).collect();
         let evidence = Evidence {
-            choice: self.choice,
+            options: self.choice,
             error: self.options.error,
             looks: self.looks.len(),
             candidates: self.candidates.len(),
@@ -198,13 +207,13 @@ impl<'a> Search<'a> {
             losses: &self.losses,
             ends: (self.candidates[0], self.whole()),
         };
-        match self.choice.rule {
-            Rule::Smallest => self.descended(&evidence),
-            _ => (self.raced(&evidence), None),
+        match self.choice.rule.descends() {
+            true => self.descended(&evidence),
+            false => (self.raced(&evidence), None),
         }
     }
 
-    /// `best` takes any boundary: those stay that may still be it, and what lies between them joins once they have seen all.
+    /// The rule may take any boundary: those stay that may still be it, and what lies between them joins once they have seen all.
     fn raced(&self, evidence: &Evidence) -> BTreeSet<usize> {
         let may_win = |boundary: &usize| self.is_end(*boundary) || !evidence.rules_out(*boundary);
         // What was ruled out once stays out, so that the looks are as many as the error is divided among.
@@ -216,7 +225,7 @@ impl<'a> Search<'a> {
         alive
     }
 
-    /// `smallest` goes down from the whole adapter to the first boundary that does not hold, the floor. Only what is above it
+    /// The rule goes down from the whole adapter to the first boundary that does not hold, the floor. Only what is above it
     /// counts, and what surely holds there needs no more samples, but for the lowest, which is the choice.
     fn descended(&self, evidence: &Evidence) -> (BTreeSet<usize>, Option<usize>) {
         let fails = |boundary: &usize| *boundary != self.whole() && evidence.rules_out(*boundary);
@@ -243,10 +252,10 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Whether a search that dropped these may have chosen a boundary: `smallest` does not go past one that does not hold.
-pub fn may_be_chosen(dropped: &[Dropped], rule: Rule) -> impl Fn(usize) -> bool + use<> {
+/// Whether a search that dropped these may have chosen a boundary: a rule that descends does not go past one that does not hold.
+pub fn may_be_chosen(dropped: &[Dropped], rule: &dyn Rule) -> impl Fn(usize) -> bool + use<> {
     let fails = dropped.iter().filter(|dropped| !dropped.holds).map(|dropped| dropped.boundary);
-    let floor = fails.max().filter(|_| rule == Rule::Smallest);
+    let floor = fails.max().filter(|_| rule.descends());
     move |boundary| Some(boundary) > floor
 }
 
@@ -272,13 +281,14 @@ fn grid(candidates: &[usize]) -> BTreeSet<usize> {
 pub fn run(
     ends: &[&AdaptedModel],
     samples: &[Sample],
-    choice: &choice::ChoiceOptions,
+    choice: &ChoiceOptions,
     options: SearchOptions,
     sweep_options: &measure::ComputeOptions,
     on_progress: OnProgress,
 ) -> Result<Vec<(Curve, Vec<Dropped>)>> {
-    let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
-    let search = |ends: &&AdaptedModel| Search::new(&measure::candidates(ends.adapter()), &answers, choice, options);
+    let tokens: Arc<[usize]> = samples.iter().map(Sample::answers).collect();
+    let search =
+        |ends: &&AdaptedModel| Search::new(&measure::candidates(ends.adapter()), tokens.clone(), choice, options);
     let mut searches: Vec<Search> = ends.iter().map(search).collect();
     let parts = searches.first().map(Search::parts).unwrap_or_default();
     let mut sweep = Sweep::new(ends, samples, parts, sweep_options)?;

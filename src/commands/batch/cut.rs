@@ -9,13 +9,14 @@ use rayon::prelude::*;
 use super::Run;
 use super::task::Task;
 use crate::batch::stamp::{self, Hashes};
+use crate::choice::gates;
 use crate::cli::CutArgs;
 use crate::cli::progress;
 use crate::commands::cut;
 use crate::error::{Result, SweepError};
 use crate::hub;
 use crate::report::Report;
-use crate::report::batch::{Found, Record};
+use crate::report::batch::{KeyFigures, Record};
 
 /// A task, and the flags of `cut`.
 pub type Given<'a> = (Task<'a>, Box<CutArgs>);
@@ -57,8 +58,8 @@ fn record(task: &Task, written: Result<Report>, hashes: &Hashes) -> Record {
         hashes.learn(folder.join(&file.name), file.sha256.as_deref());
     }
     let stamp = task.stamp(hashes);
-    match report.check_gates() {
+    match gates::check(&report.gates) {
         Ok(()) => Record { written: stamp::of_output(&task.output), ..Record::done(name, adapter, &report, stamp) },
-        Err(error) => Record { found: Some(Found::of(&report)), ..Record::failed(name, adapter, &error, stamp) },
+        Err(error) => Record { found: Some(KeyFigures::of(&report)), ..Record::failed(name, adapter, &error, stamp) },
     }
 }

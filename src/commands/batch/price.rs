@@ -16,7 +16,7 @@ use crate::commands::print;
 use crate::error::{BatchError, Error, Result, SweepError};
 use crate::format;
 use crate::hub;
-use crate::pipeline::{self, Base, Price, Request};
+use crate::pipeline::{self, Base, Estimate, Request};
 use crate::report::batch::Record;
 use crate::report::text;
 
@@ -80,22 +80,22 @@ impl Counts {
 }
 
 /// What a group takes, and how many of its adapters can be evaluated.
-fn price_of(group: &Group, failed: &mut dyn FnMut(&Task, &Error) -> Result<()>) -> Result<(Price, usize)> {
+fn price_of(group: &Group, failed: &mut dyn FnMut(&Task, &Error) -> Result<()>) -> Result<(Estimate, usize)> {
     let base = match Base::open(group.base.clone(), &group.ready[0].plan.request) {
         Ok(base) => base,
         Err(error) => {
             group.ready.iter().try_for_each(|ready| failed(&ready.task, &error))?;
-            return Ok((Price::default(), 0));
+            return Ok((Estimate::default(), 0));
         }
     };
-    let (mut all, mut adapters) = (Price::default(), group.ready.len());
+    let (mut all, mut adapters) = (Estimate::default(), group.ready.len());
     for together in group.ready.chunks(MOST_TOGETHER) {
         let requests: Vec<&Request> = together.iter().map(|ready| &ready.plan.request).collect();
         let wrong = &mut |place: usize, error: Error| {
             adapters -= 1;
             failed(&together[place].task, &error)
         };
-        let price = pipeline::price(&base, &requests, &mut |_| !progress::interrupted(), wrong)?;
+        let price = pipeline::estimate(&base, &requests, &mut |_| !progress::interrupted(), wrong)?;
         all.work.passes += price.work.passes;
         all.work.layer_tokens += price.work.layer_tokens;
         all.bytes += price.bytes;
@@ -104,7 +104,7 @@ fn price_of(group: &Group, failed: &mut dyn FnMut(&Task, &Error) -> Result<()>) 
     Ok((all, adapters))
 }
 
-fn line(group: &Group, adapters: usize, price: &Price) -> String {
+fn line(group: &Group, adapters: usize, price: &Estimate) -> String {
     format!(
         "{}: {adapters} adapters, at most {} passes over {} of weights, {} layer tokens, about {}\n",
         group.base.path().display(),

@@ -9,13 +9,12 @@ use super::Run;
 use super::task::Task;
 use crate::batch::stamp::{self, Hashes};
 use crate::cli::SlimArgs;
-use crate::commands::evaluate::notes;
 use crate::commands::slim::Plan;
 use crate::error::{Error, Result, SweepError};
 use crate::files::NewFile;
 use crate::hub::BasePath;
-use crate::pipeline::{self, Base, Evaluation, Request};
-use crate::report::batch::{Found, Record};
+use crate::pipeline::{self, Base, Evaluation, Request, notes};
+use crate::report::batch::{KeyFigures, Record};
 use crate::report::html;
 
 /// How many adapters are open at the same time.
@@ -148,7 +147,7 @@ fn record(ready: &Ready, evaluation: Result<Evaluation>) -> Record {
         Err(error) => Record::failed(name, adapter, &error, stamp),
     };
     Record {
-        found: Some(Found::of(&evaluation.report)),
+        found: Some(KeyFigures::of(&evaluation.report)),
         notes: notes(&plan.request, &evaluation),
         page: has_page.then(|| format!("{name}.html")),
         ..record

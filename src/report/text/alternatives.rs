@@ -12,8 +12,8 @@ const LAYERS: usize = 17;
 /// The scale of what is kept, in one line.
 pub fn scale(report: &Report) -> String {
     let Some(scale) = &report.scale else { return String::new() };
-    let mut text = format!("scale {}: {}; loss {:.4}", format::scale(scale.scale), scale.reason, scale.loss);
-    if let Some(gain) = scale.gain_kept {
+    let mut text = format!("scale {}: {}; loss {:.4}", format::scale(scale.scale), scale.reason, scale.assessment.loss);
+    if let Some(gain) = scale.assessment.gain_kept {
         let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
     }
     text + "\n"

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::format::bytes;
-use crate::report::batch::{Found, Record, Status};
+use crate::report::batch::{KeyFigures, Record, Status};
 
 /// How a job ended.
 pub fn line(record: &Record) -> String {
@@ -15,8 +15,8 @@ pub fn line(record: &Record) -> String {
     }
 }
 
-fn figures(found: &Found) -> String {
-    let Found { kept_layers, layers, bytes_before, bytes_after, .. } = *found;
+fn figures(found: &KeyFigures) -> String {
+    let KeyFigures { kept_layers, layers, bytes_before, bytes_after, .. } = *found;
     let kept = kept_layers.unwrap_or(0);
     let mut text = format!("{kept} of {layers} layers, {} → {}", size(bytes_before), size(bytes_after));
     if let (Some(loss), Some(whole)) = (found.loss, found.loss_whole) {
@@ -32,7 +32,7 @@ fn size(of: Option<u64>) -> String {
 /// What came of all `jobs`, of which some were `unchanged`.
 pub fn end(jobs: usize, unchanged: usize, records: &[Record], output: &Path) -> String {
     let done = records.iter().filter(|record| record.status == Status::Done);
-    let found: Vec<&Found> = done.filter_map(|record| record.found.as_ref()).collect();
+    let found: Vec<&KeyFigures> = done.filter_map(|record| record.found.as_ref()).collect();
     let before: u64 = found.iter().filter_map(|found| found.bytes_before).sum();
     let after: u64 = found.iter().filter_map(|found| found.bytes_after).sum();
     format!(

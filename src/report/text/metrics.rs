@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use crate::choice::held_out::SampleSet;
 use crate::format::percent;
 use crate::report::Report;
-use crate::report::metrics::{BoundaryScores, SampleSet, TaskMetrics};
+use crate::report::metrics::{BoundaryScores, TaskMetrics};
 
 /// The table of scores, and how sure those of the chosen boundary are; nothing where there are none.
 pub fn scores(report: &Report) -> String {

@@ -11,11 +11,12 @@ pub mod subset;
 use std::fmt::Write;
 
 use super::{CurvePoint, HeldOut, Output, Report};
+use crate::choice::Assessment;
 use crate::choice::gates::GateVerdict;
 use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::stability::Share;
 use crate::format::percent;
-use crate::format::{bar, bytes, ranges};
+use crate::format::{bar, bytes, percent_text, ranges};
 
 /// The whole report of `scan` or `slim`.
 pub fn report(report: &Report) -> String {
@@ -28,16 +29,16 @@ pub fn report(report: &Report) -> String {
             samples.count, samples.tokens, samples.answer_tokens
         );
     }
-    text += &curve(&report.curve, report.chosen.as_ref().map(|choice| choice.boundary));
+    text += &curve(&report.curve, report.chosen.as_ref().map(|choice| choice.boundary()));
     if let Some(line) = saved_work(report) {
         text += &line;
     }
-    text += &probability::table(&report.probability, report.chosen.as_ref().map(|choice| choice.boundary));
+    text += &probability::table(&report.probability, report.chosen.as_ref().map(|choice| choice.boundary()));
     if let Some(choice) = &report.chosen {
-        let _ = writeln!(text, "\nboundary {} ({}): {}", choice.boundary, choice.rule.name(), choice.reason);
+        let _ = writeln!(text, "\nboundary {} ({}): {}", choice.boundary(), choice.rule.name(), choice.reason);
         let (Some(base), Some(whole)) = (report.curve.first(), report.curve.last()) else { return text };
-        let _ = write!(text, "loss {:.4} (base {:.4}, whole adapter {:.4})", choice.loss, base.loss, whole.loss);
-        if let Some(gain) = choice.gain_kept {
+        let _ = write!(text, "loss {:.4} (base {:.4}, whole adapter {:.4})", choice.loss(), base.loss(), whole.loss());
+        if let Some(gain) = choice.gain_kept() {
             let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
         }
         text.push('\n');
@@ -45,8 +46,8 @@ pub fn report(report: &Report) -> String {
     if let Some(choice) = &report.chosen {
         text += &report.subset.as_ref().map_or(String::new(), subset::lines);
         text += &alternatives::scale(report);
-        text += &right_answers(report);
-        text += &stability(&report.stability, choice.boundary, !report.dropped.is_empty());
+        text += &correct_answers(report);
+        text += &stability(&report.stability, choice.boundary(), !report.dropped.is_empty());
     }
     if let Some(held_out) = &report.held_out {
         text += &on_held_out(held_out, report);
@@ -66,20 +67,15 @@ pub fn gates(verdicts: &[GateVerdict]) -> String {
 }
 
 /// How many answer tokens would be decoded greedily, and how many whole answers.
-fn right_answers(report: &Report) -> String {
-    let (Some(written), Some(base), Some(whole)) = (report.written_right(), report.curve.first(), report.curve.last())
-    else {
+fn correct_answers(report: &Report) -> String {
+    let (Some(written), Some(base)) = (report.written_on_choosing(), report.curve.first()) else {
         return String::new();
     };
-    let line = |written: f64, base: f64, whole: f64| {
-        let percent = |share: f64| format!("{:.1} %", share * 100.0);
-        format!("{} (base {}, whole adapter {})", percent(written), percent(base), percent(whole))
+    let line = |of: fn(&Assessment) -> f64| {
+        let [written, base, whole] = [&written.assessment, &base.assessed.assessment, &written.whole].map(of);
+        format!("{} (base {}, whole adapter {})", percent_text(written), percent_text(base), percent_text(whole))
     };
-    format!(
-        "tokens right {}, answers {}\n",
-        line(written.token_accuracy, base.token_accuracy, whole.token_accuracy),
-        line(written.exact_match, base.exact_match, whole.exact_match)
-    )
+    format!("correct tokens {}, answers {}\n", line(|one| one.token_accuracy), line(|one| one.exact_match))
 }
 
 /// A choice that so many resamplings agree with needs no histogram; boundaries of less than so many are not worth a line.
@@ -114,7 +110,11 @@ fn on_held_out(held_out: &HeldOut, report: &Report) -> String {
     let (verdict, samples) = (&held_out.verdict, &held_out.samples);
     let mut text = format!(
         "held out: {} samples, {} tokens scored: loss {:.4} (base {:.4}, whole adapter {:.4})",
-        samples.count, samples.answer_tokens, verdict.chosen.loss, verdict.base.loss, verdict.whole.loss
+        samples.count,
+        samples.answer_tokens,
+        verdict.chosen.assessment.loss,
+        verdict.base.assessment.loss,
+        verdict.whole.assessment.loss
     );
     if let Some(gain) = verdict.gain_kept {
         let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
@@ -177,22 +177,22 @@ pub fn size(report: &Report, output: &Output) -> String {
 
 /// The curve as a table whose last column is a chart of the loss.
 fn curve(points: &[CurvePoint], chosen: Option<usize>) -> String {
-    let lowest = points.iter().map(|point| point.loss).fold(f64::INFINITY, f64::min);
-    let highest = points.iter().map(|point| point.loss).fold(f64::NEG_INFINITY, f64::max);
+    let lowest = points.iter().map(|point| point.loss()).fold(f64::INFINITY, f64::min);
+    let highest = points.iter().map(|point| point.loss()).fold(f64::NEG_INFINITY, f64::max);
     let span = (highest - lowest).max(f64::MIN_POSITIVE);
     let mut text = format!("{:>9}  {:>8}  {:>9}  {:>10}\n", "boundary", "loss", "gain kept", "size");
     for point in points {
-        let gain = point.gain_kept.map_or("—".into(), |gain| format!("{:.1} %", gain * 100.0));
+        let gain = point.assessed.assessment.gain_kept.map_or("—".into(), |gain| format!("{:.1} %", gain * 100.0));
         // From a small stub, so that the lowest loss is seen as a bar too.
-        let share = 0.04 + 0.96 * (point.loss - lowest) / span;
-        let notes: Vec<&str> = [(point.loss == lowest, "lowest"), (Some(point.boundary) == chosen, "◀ chosen")]
+        let share = 0.04 + 0.96 * (point.loss() - lowest) / span;
+        let notes: Vec<&str> = [(point.loss() == lowest, "lowest"), (Some(point.boundary()) == chosen, "◀ chosen")]
             .into_iter()
             .filter_map(|(holds, note)| holds.then_some(note))
             .collect();
         let line = format!(
             "{:>9}  {:>8.4}  {gain:>9}  {:>10}  {} {}",
-            point.boundary,
-            point.loss,
+            point.boundary(),
+            point.loss(),
             bytes(point.bytes),
             bar(share),
             notes.join(" ")

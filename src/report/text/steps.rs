@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::choice::Assessment;
 use crate::format::bytes;
-use crate::report::{PortableSummary, RankSummary, Report, StepDone, StepLosses, Zeros};
+use crate::report::{PortableSummary, RankSummary, Report, StepDone, Zeros};
 
 /// The table of the steps between empty lines; nothing without steps.
 pub fn table(report: &Report) -> String {
@@ -46,7 +47,7 @@ fn zeros(zeros: &Zeros) -> String {
     )
 }
 
-fn rows(steps: &[StepDone], losses: impl Fn(&StepDone) -> Option<&StepLosses>) -> String {
+fn rows(steps: &[StepDone], losses: impl Fn(&StepDone) -> Option<&Assessment>) -> String {
     let is_evaluated = steps.iter().any(|step| losses(step).is_some());
     let mut head = format!("{:<16} {:>9} {:>9}", "step", "size", "ΔW change");
     if is_evaluated {

@@ -13,8 +13,8 @@ pub fn lines(subset: &SubsetChoice) -> String {
         [one] => format!("1 other {noun} can go: {}", removed_parts(std::slice::from_ref(one))),
         removed => format!("{} other {noun}s can go: {}", removed.len(), removed_parts(removed)),
     };
-    let _ = write!(text, "; loss {:.4}", subset.loss);
-    if let Some(gain) = subset.gain_kept {
+    let _ = write!(text, "; loss {:.4}", subset.assessment.loss);
+    if let Some(gain) = subset.assessment.gain_kept {
         let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
     }
     text + "\n"

@@ -3,20 +3,21 @@
 use std::collections::BTreeSet;
 
 use super::Request;
-use super::alternatives::{Given, Row};
-use super::prepare::{Inputs, Prepared};
+use super::evaluator::{Candidate, Evaluator};
+use super::inputs::{Inputs, Prepared};
+use super::request::Scoring;
 use crate::choice::Choice;
 use crate::choice::controls::Kept;
-use crate::cli::settings::Scoring;
+use crate::choice::held_out::SampleSet;
 use crate::error::{MetricError, Result};
 use crate::format;
 use crate::measure::generate::{self, Generated};
-use crate::measure::{self, Curve, OnProgress, Profile};
+use crate::measure::{Curve, OnProgress, Profile};
 use crate::metrics::{Difference, Metric, summed};
 use crate::model::AdaptedModel;
-use crate::report::metrics::{BoundaryAnswer, BoundaryScores, ChangedAnswer, MetricScore, SampleSet, TaskMetrics};
-use crate::samples::Prompt;
-use crate::samples::{Task, TextModel, excerpt};
+use crate::report::metrics::{BoundaryAnswer, BoundaryScores, ChangedAnswer, MetricScore, TaskMetrics};
+
+use crate::samples::{Prompt, Task, TextModel, excerpt};
 
 /// How many boundaries with the lowest losses are scored besides.
 const BEST: usize = 2;
@@ -34,30 +35,30 @@ pub struct Tasks<'a> {
 }
 
 /// The tasks of the held-out samples, else of those that choose; nothing where no metric is asked for.
-pub fn tasks<'a>(inputs: &'a Inputs, ends: &AdaptedModel, request: &'a Request) -> Result<Option<Tasks<'a>>> {
+pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Request) -> Result<Option<Tasks<'a>>> {
     let Some(scoring) = &request.scoring else { return Ok(None) };
     let (on, prepared) = match &inputs.held_out {
         Some(held_out) => (SampleSet::HeldOut, held_out),
         None => (SampleSet::Choosing, &inputs.choosing),
     };
-    let path = &ends.model().path;
+    let path = &adapted.model().path;
     let text = inputs.text.as_ref().ok_or_else(|| MetricError::NoTokenizer { path: path.clone() })?;
-    let mut stops = ends.model().stops.clone();
+    let mut stops = adapted.model().stops.clone();
     stops.extend(text.eos_id());
     let file = prepared.description.path.as_ref();
     let tasks = prepared.samples.iter().map(|sample| Task::new(sample, text, &stops, file)).collect::<Result<_>>()?;
     Ok(Some(Tasks { scoring, on, prepared, text, tasks }))
 }
 
-/// A boundary, or what is written beside boundaries at full strength.
-struct Candidate {
+/// A boundary, or what is written beside boundaries at full strength, to be answered with.
+struct AnswerSource {
     boundary: usize,
     written: bool,
     name: Option<String>,
     profile: Profile,
 }
 
-/// The answers of one candidate.
+/// The answers of one source.
 struct Answers {
     boundary: usize,
     written: bool,
@@ -71,22 +72,22 @@ struct Answers {
 /// Has the samples answered at the boundaries that matter and by what is written, and scores the answers.
 pub fn measure(
     tasks: &Tasks,
-    given: &Given,
+    evaluator: &Evaluator,
     choice: &Choice,
-    written: &Row,
+    written: &Candidate,
     on_progress: OnProgress,
 ) -> Result<TaskMetrics> {
-    let request = given.request;
-    let candidates = candidates(given, choice.boundary, written);
+    let request = evaluator.request;
+    let sources = sources(evaluator, choice.boundary(), written);
     let prompts: Vec<Prompt> = tasks.tasks.iter().map(|task| task.prompt.clone()).collect();
     let options = generate::GenerateOptions {
-        memory: request.sweep.memory,
-        device: request.sweep.device.clone(),
+        memory: request.compute.memory,
+        device: request.compute.device.clone(),
         max_new_tokens: tasks.scoring.max_new_tokens,
     };
-    let profiles: Vec<Profile> = candidates.iter().map(|candidate| candidate.profile.clone()).collect();
-    let generated = generate::generate(given.ends, &prompts, &profiles, &options, on_progress)?;
-    let answers = candidates.iter().zip(generated).map(|(candidate, generated)| tasks.answers(candidate, &generated));
+    let profiles: Vec<Profile> = sources.iter().map(|source| source.profile.clone()).collect();
+    let generated = generate::generate(evaluator.adapted, &prompts, &profiles, &options, on_progress)?;
+    let answers = sources.iter().zip(generated).map(|(source, generated)| tasks.answers(source, &generated));
     let answers = answers.collect::<Result<Vec<_>>>()?;
     let (base, whole) = (&answers[0], &answers[answers.len() - 1]);
     let chosen = answers.iter().find(|answers| answers.written).unwrap_or(whole);
@@ -99,39 +100,39 @@ pub fn measure(
         max_new_tokens: options.max_new_tokens,
         confidence,
         boundaries: answers.iter().map(|one| tasks.scores(one, whole, confidence)).collect(),
-        examples: if request.texts { tasks.changed(chosen, other, &answers) } else { Vec::new() },
+        examples: if request.samples.quote { tasks.changed(chosen, other, &answers) } else { Vec::new() },
     })
 }
 
 /// The base model first, the whole adapter last, and between them what is written and what is worth a comparison.
-fn candidates(given: &Given, chosen: usize, written: &Row) -> Vec<Candidate> {
-    let whole = measure::candidates(given.ends.adapter()).last().copied().unwrap_or(0);
-    let is_boundary = written.scale == 1.0 && written.selection == given.below(chosen).selection;
-    let boundaries = boundaries(given.curve, chosen, whole);
+fn sources(evaluator: &Evaluator, chosen: usize, written: &Candidate) -> Vec<AnswerSource> {
+    let whole = evaluator.curve.whole().boundary;
+    let is_boundary = written.scale == 1.0 && written.selection == evaluator.below(chosen).selection;
+    let boundaries = boundaries(evaluator.curve, chosen, whole);
     let wanted = boundaries.into_iter().filter(|&boundary| is_boundary || boundary != chosen || boundary == whole);
-    let mut candidates: Vec<Candidate> = wanted
-        .map(|boundary| Candidate {
+    let mut sources: Vec<AnswerSource> = wanted
+        .map(|boundary| AnswerSource {
             boundary,
             written: is_boundary && boundary == chosen,
             name: None,
-            profile: given.below(boundary).selection,
+            profile: evaluator.below(boundary).selection,
         })
         .collect();
     if !is_boundary {
         let layers = if written.kept == Kept::Subset { "subset".to_string() } else { chosen.to_string() };
         let scale = if written.scale == 1.0 { String::new() } else { format!(" × {}", format::scale(written.scale)) };
         let own =
-            Candidate { boundary: chosen, written: true, name: Some(layers + &scale), profile: written.profile() };
-        candidates.insert(candidates.len() - 1, own);
+            AnswerSource { boundary: chosen, written: true, name: Some(layers + &scale), profile: written.profile() };
+        sources.insert(sources.len() - 1, own);
     }
-    candidates
+    sources
 }
 
 /// The base model, the choice, the whole adapter, and the boundaries with the lowest losses besides.
 fn boundaries(curve: &Curve, chosen: usize, whole: usize) -> BTreeSet<usize> {
     let ends = BTreeSet::from([0, chosen, whole]);
     let mut others: Vec<_> = curve.points.iter().filter(|point| !ends.contains(&point.boundary)).collect();
-    others.sort_by(|a, b| curve.loss(a).total_cmp(&curve.loss(b)));
+    others.sort_by(|a, b| a.measurement.loss().total_cmp(&b.measurement.loss()));
     ends.into_iter().chain(others.into_iter().take(BEST).map(|point| point.boundary)).collect()
 }
 
@@ -140,7 +141,7 @@ impl Tasks<'_> {
         &self.scoring.metrics
     }
 
-    fn answers(&self, candidate: &Candidate, generated: &[Generated]) -> Result<Answers> {
+    fn answers(&self, source: &AnswerSource, generated: &[Generated]) -> Result<Answers> {
         let pairs = self.tasks.iter().zip(generated);
         let texts: Vec<String> =
             pairs.map(|(task, answer)| task.text_of(&answer.ids, self.text)).collect::<Result<_>>()?;
@@ -150,7 +151,7 @@ impl Tasks<'_> {
         };
         let counts = self.metrics().iter().map(counts).collect();
         let cut_off = generated.iter().filter(|answer| !answer.stopped).count();
-        let Candidate { boundary, written, name, .. } = candidate;
+        let AnswerSource { boundary, written, name, .. } = source;
         Ok(Answers { boundary: *boundary, written: *written, name: name.clone(), texts, counts, cut_off })
     }
 
@@ -206,13 +207,14 @@ impl Tasks<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::Point;
+    use crate::measure::{Measurement, Point};
 
     #[test]
     fn the_next_best_are_scored_beside_the_choice_and_the_ends() {
         let points = [5.0, 4.0, 2.0, 1.0, 3.0, 2.5].into_iter().enumerate();
-        let points = points.map(|(boundary, loss)| Point { boundary, per_sample: vec![loss], ..Point::default() });
-        let curve = Curve { points: points.collect(), answers: vec![1], work: Default::default() };
+        let measured = |loss| Measurement { losses: vec![loss], correct: vec![0], tokens: [1].into() };
+        let points = points.map(|(boundary, loss)| Point { boundary, measurement: measured(loss) });
+        let curve = Curve { points: points.collect(), work: Default::default() };
         assert_eq!(boundaries(&curve, 2, 5), BTreeSet::from([0, 2, 3, 4, 5]));
         assert_eq!(boundaries(&curve, 5, 5), BTreeSet::from([0, 2, 3, 5]));
     }

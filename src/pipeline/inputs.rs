@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Request;
 use super::base::Base;
+use super::request::{HeldOutSource, Request};
 use crate::adapter::Adapter;
-use crate::cli::settings::HeldOutFrom;
 use crate::error::{ChoiceError, FileError, Result};
 use crate::files;
 use crate::model::AdaptedModel;
@@ -35,18 +34,18 @@ pub struct Inputs {
 }
 
 /// Reads and encodes the samples that choose, and those that are held out.
-pub fn prepare(request: &Request, ends: &AdaptedModel, base: &Base) -> Result<Inputs> {
-    let mut raws = samples::read::read(&request.samples, &request.read)?;
-    raws.truncate(request.max_samples.unwrap_or(usize::MAX));
-    let held_out = match &request.held_out {
+pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base) -> Result<Inputs> {
+    let mut raws = samples::read::read(&request.samples.path, &request.samples.read)?;
+    raws.truncate(request.samples.most.unwrap_or(usize::MAX));
+    let held_out = match &request.samples.held_out {
         None => None,
-        Some(HeldOutFrom::Share(share)) => Some((hold_out(&mut raws, *share)?, &request.samples)),
-        Some(HeldOutFrom::File(path)) => Some((samples::read::read(path, &request.read)?, path)),
+        Some(HeldOutSource::Share(share)) => Some((hold_out(&mut raws, *share)?, &request.samples.path)),
+        Some(HeldOutSource::File(path)) => Some((samples::read::read(path, &request.samples.read)?, path)),
     };
-    let text = find_text(request, ends, base, raws.iter().chain(held_out.iter().flat_map(|(raws, _)| raws)))?;
+    let text = find_text(request, adapted, base, raws.iter().chain(held_out.iter().flat_map(|(raws, _)| raws)))?;
     request.gates.check_samples(raws.len())?;
-    let choosing = encode(request, ends, text.as_deref(), raws, &request.samples)?;
-    let held_out = held_out.map(|(raws, path)| encode(request, ends, text.as_deref(), raws, path)).transpose()?;
+    let choosing = encode(request, adapted, text.as_deref(), raws, &request.samples.path)?;
+    let held_out = held_out.map(|(raws, path)| encode(request, adapted, text.as_deref(), raws, path)).transpose()?;
     if let Some(held_out) = &held_out {
         warn_of_common_samples(&choosing.samples, &held_out.samples, base);
     }
@@ -81,14 +80,14 @@ fn hold_out(raws: &mut Vec<Raw>, share: f64) -> Result<Vec<Raw>> {
 /// The tokenizer and chat template, if any of the samples is text.
 fn find_text<'a>(
     request: &Request,
-    ends: &AdaptedModel,
+    adapted: &AdaptedModel,
     base: &Base,
     mut raws: impl Iterator<Item = &'a Raw> + Clone,
 ) -> Result<Option<Arc<TextModel>>> {
     let is_text = |raw: &Raw| !matches!(raw.content, Content::Tokens { .. });
     let needs_text = request.scoring.is_some() || raws.clone().any(is_text);
-    let text = if needs_text { find_text_model(request, ends.adapter(), base)? } else { None };
-    if let Some(text) = text.as_ref().filter(|text| !request.chat && text.template.is_some())
+    let text = if needs_text { find_text_model(request, adapted.adapter(), base)? } else { None };
+    if let Some(text) = text.as_ref().filter(|text| !request.samples.chat && text.template.is_some())
         && raws.any(|raw| matches!(raw.content, Content::Completion { .. } | Content::Instruction { .. }))
     {
         base.warn(format!(
@@ -102,7 +101,7 @@ fn find_text<'a>(
 
 /// The tokenizer that the user names, else the adapter's own (it was trained with that one), else the base model's.
 fn find_text_model(request: &Request, adapter: &Adapter, base: &Base) -> Result<Option<Arc<TextModel>>> {
-    if let Some(path) = &request.tokenizer {
+    if let Some(path) = &request.samples.tokenizer {
         let missing = || FileError::read(path)(std::io::ErrorKind::NotFound.into());
         return Ok(Some(Arc::new(TextModel::read(path)?.ok_or_else(missing)?)));
     }
@@ -114,20 +113,20 @@ fn find_text_model(request: &Request, adapter: &Adapter, base: &Base) -> Result<
 
 fn encode(
     request: &Request,
-    ends: &AdaptedModel,
+    adapted: &AdaptedModel,
     text: Option<&TextModel>,
     raws: Vec<Raw>,
     path: &Path,
 ) -> Result<Prepared> {
-    let model = ends.model();
-    let excerpts = raws.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.texts)).collect();
-    let mut samples = samples::encode::encode(raws, text, request.chat, path, &model.path)?;
+    let model = adapted.model();
+    let excerpts = raws.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.samples.quote)).collect();
+    let mut samples = samples::encode::encode(raws, text, request.samples.chat, path, &model.path)?;
     // An adapter may bring an embedding or a head of another size.
     let limits = Limits {
         context: model.longest_sequence(),
-        truncate: request.truncate,
-        vocabulary: ends.vocab_size()?,
-        words: ends.words()?,
+        truncate: request.samples.truncate,
+        vocabulary: adapted.vocab_size()?,
+        words: adapted.words()?,
     };
     let truncated = samples::check(&mut samples, limits, path)?;
     let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
@@ -139,7 +138,7 @@ fn encode(
         answer_tokens: answers.iter().sum(),
         per_sample: answers,
         truncated,
-        chat: request.chat,
+        chat: request.samples.chat,
         tokenizer: text.map(|text| text.path.display().to_string()),
     };
     Ok(Prepared { samples, excerpts, description })

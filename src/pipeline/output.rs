@@ -1,13 +1,13 @@
 //! From what was chosen to what is written: the cut, the steps after it, and the folder with its report.
 
-use super::alternatives::Row;
-use super::steps::{Chain, Samples};
+use super::chain::{Chain, MeasuredSamples};
+use super::evaluator::Candidate;
 use super::{Request, describe};
 use crate::adapter::Adapter;
 use crate::audit::runtimes::facts::Subject;
 use crate::audit::runtimes::known::Known;
 use crate::audit::runtimes::{self, RUNTIMES, Runtime, Verdict, wanted};
-use crate::cli::settings::Gates;
+use crate::choice::gates::{self, Gates};
 use crate::error::Result;
 use crate::export::{Form, Format};
 use crate::files::{Scratch, Staging};
@@ -18,27 +18,26 @@ use crate::rewrite::Cut;
 use crate::rewrite::steps::Step;
 
 /// What is written of an adapter.
-pub struct Written {
-    pub selection: Profile,
+pub struct Selection {
+    pub profile: Profile,
     scale: f64,
     family: &'static Family,
 }
 
-impl Written {
-    /// A row of what was evaluated.
-    pub fn new(row: &Row, model: &Model) -> Self {
-        Self { selection: row.selection.clone(), scale: row.scale, family: model.config.family }
+impl Selection {
+    pub fn new(candidate: &Candidate, model: &Model) -> Self {
+        Self { profile: candidate.selection.clone(), scale: candidate.scale, family: model.config.family }
     }
 
-    pub fn cut_of<'a>(&self, adapter: &'a Adapter) -> Result<Cut<'a>> {
-        let keeps = |layer, module: &str| self.selection.at(layer).in_module(module, self.family) != 0.0;
+    pub fn cut<'a>(&self, adapter: &'a Adapter) -> Result<Cut<'a>> {
+        let keeps = |layer, module: &str| self.profile.at(layer).in_module(module, self.family) != 0.0;
         Cut::keeping(adapter, keeps)?.scaled(self.scale)
     }
 }
 
-/// What was made of an adapter, as far as there is anything to write.
+/// An adapter, cut and taken through its steps, if there is anything to write.
 #[derive(Default)]
-pub struct Made {
+pub struct Rewritten {
     pub output: Option<Output>,
     /// The adapters after the cut and each step, if there are steps.
     pub chain: Option<Chain>,
@@ -48,24 +47,24 @@ pub struct Made {
 /// Cuts an adapter and takes the steps that are asked for, each evaluated on all `sets` of samples.
 pub fn make(
     adapter: &Adapter,
-    written: &Written,
+    selection: &Selection,
     model: &Model,
-    sets: &[Samples],
+    sets: &[MeasuredSamples],
     request: &Request,
     on_progress: OnProgress,
-) -> Result<Made> {
-    if written.selection.layers().is_empty() {
-        return Ok(Made::default());
+) -> Result<Rewritten> {
+    if selection.profile.layers().is_empty() {
+        return Ok(Rewritten::default());
     }
-    let cut = written.cut_of(adapter)?;
+    let cut = selection.cut(adapter)?;
     let mut output = describe::output(adapter, &cut);
     if request.steps.is_empty() {
-        return Ok(Made { output: Some(output), ..Made::default() });
+        return Ok(Rewritten { output: Some(output), ..Rewritten::default() });
     }
     let chain = Chain::make(adapter, &cut, &request.steps)?;
     let steps = chain.evaluate(model, sets, request, on_progress)?;
     (output.tensors_after, output.bytes_after) = Cut::whole(chain.last())?.kept_size();
-    Ok(Made { output: Some(output), chain: Some(chain), steps })
+    Ok(Rewritten { output: Some(output), chain: Some(chain), steps })
 }
 
 /// Where an adapter is written, as what, and for whom.
@@ -98,8 +97,8 @@ pub fn write_cut(
 }
 
 fn write_gated(cut: &Cut, report: Report, gates: &Gates, target: &Target) -> Result<Report> {
-    let report = report.gated(gates);
-    if report.check_gates().is_ok() { write(cut, &report, target) } else { Ok(report) }
+    let report = report.judged_by(gates);
+    if gates::check(&report.gates).is_ok() { write(cut, &report, target) } else { Ok(report) }
 }
 
 fn write_steps(
@@ -126,8 +125,8 @@ fn copy_cut(name: &str, adapter: &Adapter, cut: &Cut, gates: &Gates, target: &Ta
     let staging = target.staging;
     let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(staging));
     written?;
-    let mut report = report?.gated(gates);
-    if report.check_gates().is_err() {
+    let mut report = report?.judged_by(gates);
+    if gates::check(&report.gates).is_err() {
         return Ok(report);
     }
     report.runtimes = runtimes_of(cut.stack(), target)?;

@@ -1,4 +1,4 @@
-//! The paper's probability curve, read by a rule: the boundary is the *elbow* of the adapted model's curve.
+//! `curve`: the paper's probability curve, read by a fixed rule: the boundary is the *elbow* of the adapted model's curve.
 //!
 //! The paper (arXiv 2503.23360) sees two stages in the layers: first information is extracted, and the true token is
 //! unlikely behind every layer; then the answer is refined, and its probability rises. It reads the boundary between them off
@@ -8,11 +8,50 @@
 
 use std::collections::BTreeSet;
 
-use super::stability::{Share, of_resamples};
+use super::{Basis, Outcome, Rule};
+use crate::choice::stability::{Share, of_resamples};
+use crate::choice::{AssessedBoundary, Candidates};
 use crate::measure::lens::{Lens, View};
 
 /// A curve that nowhere lies farther below the line than this share of its rise has no elbow.
 const LEAST_BEND: f64 = 0.1;
+
+/// The rule of `--choose curve`.
+pub const CURVE: &dyn Rule = &ProbabilityCurve;
+
+#[derive(Debug)]
+struct ProbabilityCurve;
+
+impl Rule for ProbabilityCurve {
+    fn name(&self) -> &'static str {
+        "curve"
+    }
+
+    fn help(&self) -> &'static str {
+        "The layer from which the probability of the true tokens rises: the paper's probability curve, read by a fixed rule"
+    }
+
+    fn basis(&self) -> Basis {
+        Basis::Probability
+    }
+
+    /// The boundary was [read](read) before any loss was measured; the reason comes from there.
+    fn choose<'a>(&self, candidates: &'a Candidates) -> (&'a AssessedBoundary, String) {
+        (candidates.named(), "it was read off the probability curve".into())
+    }
+
+    /// The rule does not look at losses, so the user should.
+    fn warning(&self, outcome: &Outcome) -> Option<String> {
+        let (chosen, margin) = (outcome.chosen, outcome.margin);
+        (chosen.assessment.difference > margin).then(|| {
+            format!(
+                "the probability curve does not know the losses: at boundary {} the loss is {:.4} nats above the whole \
+                 adapter's, where `--choose smallest` allows {margin:.4}",
+                chosen.boundary, chosen.assessment.difference
+            )
+        })
+    }
+}
 
 /// The boundary that a probability curve shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,6 +217,22 @@ mod tests {
         assert_eq!(boundary(&lens, &[0, 5, 6], 5), 5);
         let limited = read(&lens, &(0..=6).collect(), |boundary| boundary <= 3);
         assert!(limited.reason.ends_with("within the limit"), "{}", limited.reason);
+    }
+
+    #[test]
+    fn losses_that_the_curve_does_not_know_are_pointed_out() {
+        let assessment = crate::choice::Assessment {
+            loss: 1.0,
+            gain_kept: None,
+            difference: 0.4,
+            difference_at_most: None,
+            token_accuracy: 0.71,
+            exact_match: 0.365,
+        };
+        let chosen = &AssessedBoundary { boundary: 19, assessment };
+        let warning = |margin| CURVE.warning(&Outcome { chosen, margin, samples: 64 });
+        assert!(warning(0.03).unwrap_or_default().contains("boundary 19 the loss is 0.4000 nats above"));
+        assert_eq!(warning(0.4), None);
     }
 
     #[test]

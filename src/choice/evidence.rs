@@ -10,8 +10,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::choice::compare::{standard_error, student_quantile};
-use crate::choice::{self, Rule};
+use super::ChoiceOptions;
+use super::comparison::{standard_error, student_quantile};
+use super::rules::Seen;
 
 /// By how much of its second difference a curve may leave the line between two points. A parabola leaves it by an eighth;
 /// real curves have steps.
@@ -22,7 +23,7 @@ const OWN_SHARE: f64 = 0.8;
 
 /// What has been seen.
 pub struct Evidence<'a> {
-    pub choice: &'a choice::ChoiceOptions,
+    pub options: &'a ChoiceOptions,
     /// The probability of a wrong verdict that all comparisons may have together.
     pub error: f64,
     /// How often boundaries are judged.
@@ -39,56 +40,48 @@ pub struct Evidence<'a> {
 
 /// A quantity that all samples will give, predicted from some of them.
 #[derive(Debug, Clone, Copy)]
-struct Predicted {
-    least: f64,
-    most: f64,
+pub struct Predicted {
+    pub least: f64,
+    pub most: f64,
 }
 
 impl Evidence<'_> {
     /// Whether the exhaustive sweep will surely not choose a boundary. One that was not evaluated is judged by the line
     /// between its neighbours, less [`BEND_SHARE`] of the curve's second difference there.
     pub fn rules_out(&self, boundary: usize) -> bool {
-        match self.losses.get(&boundary) {
-            Some(losses) => self.surely_exceeds(boundary, losses, 0.0, 2 * self.losses.len()),
-            None => {
-                let Some((losses, bend)) = self.interpolated(boundary) else { return false };
-                self.surely_exceeds(boundary, &losses, BEND_SHARE * bend, 1)
-            }
-        }
+        let comparisons = if self.losses.contains_key(&boundary) { 2 * self.losses.len() } else { 1 };
+        self.judge(boundary, comparisons, |seen| self.options.rule.surely_fails(self, seen))
     }
 
-    /// Whether `smallest` will surely accept a boundary, evaluated or not. Only the highest that it will not accept can be
-    /// taken for one that it will, because all below that one do not matter: this is one comparison.
+    /// Whether a rule that descends will surely go past a boundary, evaluated or not.
     pub fn holds(&self, boundary: usize) -> bool {
+        self.judge(boundary, 1, |seen| self.options.rule.surely_holds(self, seen))
+    }
+
+    fn judge(&self, boundary: usize, comparisons: usize, verdict: impl Fn(&Seen) -> bool) -> bool {
         match self.losses.get(&boundary) {
-            Some(losses) => self.excess_over_margin(boundary, losses, 1).most <= 0.0,
+            Some(losses) => verdict(&Seen { boundary, losses, allowance: 0.0, comparisons }),
             None => self.interpolated(boundary).is_some_and(|(losses, bend)| {
-                self.excess_over_margin(boundary, &losses, 1).most + BEND_SHARE * bend <= 0.0
+                verdict(&Seen { boundary, losses: &losses, allowance: BEND_SHARE * bend, comparisons })
             }),
         }
     }
 
-    /// Whether losses that are at most `allowance` nats per token too high are surely not those of the choice.
-    fn surely_exceeds(&self, boundary: usize, losses: &[f64], allowance: f64, comparisons: usize) -> bool {
-        match self.choice.rule {
-            // Each of those that it will accept can be ruled out wrongly.
-            Rule::Smallest => self.excess_over_margin(boundary, losses, self.candidates).least > allowance,
-            Rule::Best | Rule::Curve | Rule::Boundary => {
-                let m = losses.len();
-                let quantile = self.quantile(m, comparisons as f64);
-                let lowest = self.complete().map(|losses| self.mean(losses)).fold(f64::INFINITY, f64::min);
-                let by_difference = |others: &Vec<f64>| {
-                    let least = self.predict(&less(losses, others), quantile).least;
-                    least > allowance || self.is_complete(others) && least + self.mean(others) - lowest > allowance
-                };
-                self.losses.values().filter(|others| others.len() >= m).any(by_difference)
-            }
-        }
+    /// Whether any other boundary is surely better.
+    pub fn is_surely_beaten(&self, seen: &Seen) -> bool {
+        let &Seen { losses, allowance, comparisons, .. } = seen;
+        let quantile = self.quantile(losses.len(), comparisons as f64);
+        let lowest = self.complete().map(|losses| self.mean(losses)).fold(f64::INFINITY, f64::min);
+        let by_difference = |others: &Vec<f64>| {
+            let least = self.predict(&less(losses, others), quantile).least;
+            least > allowance || self.is_complete(others) && least + self.mean(others) - lowest > allowance
+        };
+        self.losses.values().filter(|others| others.len() >= losses.len()).any(by_difference)
     }
 
     /// By how much the upper bound of a boundary's difference to the whole adapter will exceed the margin, for one of
     /// `comparisons` boundaries. At most 0 is accepted.
-    fn excess_over_margin(&self, boundary: usize, losses: &[f64], comparisons: usize) -> Predicted {
+    pub fn excess_over_margin(&self, boundary: usize, losses: &[f64], comparisons: usize) -> Predicted {
         let (m, n) = (losses.len(), self.tokens.len());
         // Most of the error is for the boundary by itself, the rest for what its two neighbours say of it.
         let quantile = self.quantile(m, comparisons as f64 / OWN_SHARE);
@@ -102,7 +95,7 @@ impl Evidence<'_> {
             predicted.most = predicted.most.min(known + difference.most);
         }
         // The bound that will be added once all samples are seen, itself uncertain until then.
-        let student = student_quantile(self.choice.confidence, n - 1);
+        let student = student_quantile(self.options.confidence, n - 1);
         let differences = less(losses, &self.losses[&self.ends.1]);
         let bound = self.standard_error(&differences) * (m as f64 / n as f64).sqrt() * student;
         let doubt = quantile * self.unseen(m).sqrt() / (2.0 * m as f64).sqrt();
@@ -116,7 +109,7 @@ impl Evidence<'_> {
     fn judged(&self, losses: &[f64]) -> Vec<f64> {
         let (base, whole) = (&self.losses[&self.ends.0], &self.losses[&self.ends.1]);
         let gains = less(&base[..losses.len()], whole);
-        let margin = if gains.iter().sum::<f64>() > 0.0 { self.choice.margin } else { 0.0 };
+        let margin = if gains.iter().sum::<f64>() > 0.0 { self.options.margin } else { 0.0 };
         less(losses, whole).iter().zip(gains).map(|(difference, gain)| difference - margin * gain).collect()
     }
 

@@ -1,9 +1,10 @@
-//! What evaluations will take, before they are begun.
+//! What evaluations will take, before they begin.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::evaluate::{Failed, MOST_STREAMS, Subject, open_all};
+use super::evaluate::MOST_STREAMS;
+use super::subject::{OnFailure, OpenedAdapter, Subject};
 use super::{Base, Request};
 use crate::error::Result;
 use crate::measure::{self, OnProgress, Sweep, Work};
@@ -15,40 +16,45 @@ const CALIBRATION_TOKENS: usize = 512;
 
 /// What the evaluation of adapters of one base model takes, if all boundaries are evaluated on all samples; a search takes less.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Price {
+pub struct Estimate {
     pub work: Work,
     /// Read of the base model's weights.
     pub bytes: u64,
     pub time: Duration,
 }
 
-/// Prices the evaluation of adapters with the same samples on `base`. The time is measured on a few of the samples. What is wrong
-/// with an adapter is given to `failed`, with its place among the requests.
-pub fn price(base: &Base, requests: &[&Request], on_progress: OnProgress, failed: Failed) -> Result<Price> {
-    let adapters = open_all(requests, failed)?;
-    let subjects = Subject::all(&adapters, base, failed)?;
-    let Some((first, &request)) = subjects.first().zip(requests.first()) else { return Ok(Price::default()) };
-    let ends: Vec<&AdaptedModel> = subjects.iter().map(|subject| &subject.ends).collect();
+/// Estimates the evaluation of adapters with the same samples on `base`. The time is measured on a few of the samples. An adapter that
+/// cannot be evaluated is given to `on_failure`, with the index of its request.
+pub fn estimate(
+    base: &Base,
+    requests: &[&Request],
+    on_progress: OnProgress,
+    on_failure: OnFailure,
+) -> Result<Estimate> {
+    let adapters = OpenedAdapter::open_all(requests, on_failure)?;
+    let subjects = Subject::all(&adapters, base, on_failure)?;
+    let Some((first, &request)) = subjects.first().zip(requests.first()) else { return Ok(Estimate::default()) };
+    let adapted: Vec<&AdaptedModel> = subjects.iter().map(|subject| &subject.adapted).collect();
     let samples = &first.inputs.choosing.samples;
     let mut work = Work::default();
-    for ends in ends.chunks((MOST_STREAMS / measure::candidates(first.ends.adapter()).len()).max(1)) {
+    for together in adapted.chunks((MOST_STREAMS / measure::candidates(first.adapted.adapter()).len()).max(1)) {
         // What does not fit into memory together goes through alone.
-        let together = measure::exhaustive_work(ends, samples, &request.sweep).map(|work| vec![work]);
-        let alone = || ends.iter().map(|&ends| measure::exhaustive_work(&[ends], samples, &request.sweep)).collect();
-        for part in together.or_else(|_| alone())? {
-            work.passes += part.passes;
-            work.layer_tokens += part.layer_tokens;
+        let shared = measure::exhaustive_work(together, samples, &request.compute).map(|work| vec![work]);
+        let alone =
+            || together.iter().map(|&one| measure::exhaustive_work(&[one], samples, &request.compute)).collect();
+        for part in shared.or_else(|_| alone())? {
+            work += part;
         }
     }
-    let per_token = time_per_layer_token(&first.ends, samples, request, on_progress)?;
+    let per_token = time_per_layer_token(&first.adapted, samples, request, on_progress)?;
     let layers = base.model.config.layers as u64;
     let bytes = work.passes as u64 * layers * base.model.layer_bytes();
-    Ok(Price { work, bytes, time: Duration::from_secs_f64(per_token * work.layer_tokens as f64) })
+    Ok(Estimate { work, bytes, time: Duration::from_secs_f64(per_token * work.layer_tokens as f64) })
 }
 
 /// The seconds that a token takes in a layer, measured with the whole adapter and with none of it.
 fn time_per_layer_token(
-    ends: &AdaptedModel,
+    adapted: &AdaptedModel,
     samples: &[Sample],
     request: &Request,
     on_progress: OnProgress,
@@ -60,9 +66,9 @@ fn time_per_layer_token(
         !is_enough
     });
     let few: Vec<Sample> = few.cloned().collect();
-    let together = [ends];
-    let mut sweep = Sweep::new(&together, &few, vec![(0..few.len()).collect()], &request.sweep)?;
-    let candidates = measure::candidates(ends.adapter());
+    let together = [adapted];
+    let mut sweep = Sweep::new(&together, &few, vec![(0..few.len()).collect()], &request.compute)?;
+    let candidates = measure::candidates(adapted.adapter());
     let both: BTreeSet<usize> = candidates.first().into_iter().chain(candidates.last()).copied().collect();
     let start = Instant::now();
     sweep.run(0, &[both], on_progress)?;

@@ -1,0 +1,206 @@
+//! Gates: what the user asks of a result before it may be written, and whether it holds. A gate is one file and one line in
+//! [`GATES`].
+//!
+//! Gates judge the figures of the finished report and nothing else, so that what a pipeline acts on is what the report says.
+
+mod loss_increase;
+mod samples;
+mod saving;
+
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+
+use super::held_out::SampleSet;
+use crate::error::{GateError, Result};
+
+/// All gates.
+pub const GATES: [&dyn Gate; 3] = [saving::SAVING, loss_increase::LOSS_INCREASE, samples::SAMPLES];
+
+/// One thing that may be asked of a result.
+pub trait Gate: fmt::Debug + Sync {
+    /// The flag without its dashes, and the name in reports.
+    fn name(&self) -> &'static str;
+
+    /// What stands for the value in `--help`.
+    fn value_name(&self) -> &'static str;
+
+    /// What `--help` says of it.
+    fn help(&self) -> &'static str;
+
+    /// Reads the value of the flag.
+    fn parse(&self, text: &str) -> std::result::Result<f64, String>;
+
+    /// Whether it can be measured only where the adapter was evaluated on samples.
+    fn needs_samples(&self) -> bool {
+        true
+    }
+
+    /// Its figure; `None` where there is nothing to measure.
+    fn measure(&self, figures: &Figures) -> Option<f64>;
+
+    /// Which samples the figure was measured on, where that is worth saying.
+    fn measured_on(&self, _figures: &Figures) -> Option<SampleSet> {
+        None
+    }
+
+    /// Whether the figure is good enough.
+    fn passes(&self, measured: f64, asked: f64) -> bool;
+
+    /// The value as the flag takes it.
+    fn value_text(&self, asked: f64) -> String;
+
+    /// What was measured, in a few words.
+    fn finding(&self, verdict: &GateVerdict, measured: f64) -> String;
+}
+
+/// The figures of a result that gates judge.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Figures {
+    /// The bytes of tensors before and after, where anything is to be written.
+    pub bytes: Option<(u64, u64)>,
+    /// The losses of what is written and of the whole adapter.
+    pub losses: Option<(f64, f64)>,
+    /// Whether these losses were measured on held-out samples.
+    pub is_held_out: bool,
+    /// How many samples choose; absent without any.
+    pub samples: Option<usize>,
+}
+
+/// The gates of a run, each with what it asks.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Gates(pub Vec<(&'static dyn Gate, f64)>);
+
+/// A gate, and what it found.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct GateVerdict {
+    #[schemars(schema_with = "names_schema")]
+    pub gate: &'static dyn Gate,
+    pub asked: f64,
+    /// Absent where there is nothing to measure: the base model alone does best, so nothing is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured: Option<f64>,
+    /// The samples that a loss was measured on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on: Option<SampleSet>,
+    pub passed: bool,
+}
+
+/// The gate as it was given, and what was measured, for people.
+impl fmt::Display for GateVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let name = self.gate.name();
+        write!(f, "`--{name} {}`, ", self.gate.value_text(self.asked))?;
+        match self.measured {
+            Some(measured) => f.write_str(&self.gate.finding(self, measured)),
+            None => f.write_str("but there is nothing to write"),
+        }
+    }
+}
+
+impl Gates {
+    /// Judges a result.
+    pub fn judge(&self, figures: &Figures) -> Vec<GateVerdict> {
+        let judge = |&(gate, asked): &(&'static dyn Gate, f64)| {
+            let measured = gate.measure(figures);
+            let passed = measured.is_some_and(|measured| gate.passes(measured, asked));
+            GateVerdict { gate, asked, measured, on: gate.measured_on(figures), passed }
+        };
+        self.0.iter().map(judge).collect()
+    }
+
+    /// Fails where fewer samples choose than are asked for: as soon as their number is known.
+    pub fn check_samples(&self, count: usize) -> Result<()> {
+        let of_samples = self.0.iter().filter(|(gate, _)| gate.name() == samples::SAMPLES.name()).copied().collect();
+        check(&Self(of_samples).judge(&Figures { samples: Some(count), ..Figures::default() }))
+    }
+}
+
+/// Fails where any gate did.
+pub fn check(verdicts: &[GateVerdict]) -> Result<()> {
+    let failed: Vec<String> = verdicts.iter().filter(|gate| !gate.passed).map(GateVerdict::to_string).collect();
+    if failed.is_empty() { Ok(()) } else { Err(GateError::Failed { failed }.into()) }
+}
+
+/// A share that was measured, with as many digits as tell it from the share that was asked for.
+fn share_text(measured: f64, asked: f64) -> String {
+    let digits = (2..6).find(|&digits| (measured.abs() - asked).abs() * 100.0 >= 0.1f64.powi(digits));
+    format!("{:.*} %", digits.unwrap_or(2) as usize, measured.abs() * 100.0)
+}
+
+impl PartialEq for dyn Gate {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Serialize for dyn Gate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+fn names_schema(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<&str> = GATES.iter().map(|gate| gate.name()).collect();
+    json_schema!({ "type": "string", "enum": names })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saving(before: u64, after: u64, least: f64) -> Result<()> {
+        let figures = Figures { bytes: Some((before, after)), ..Figures::default() };
+        check(&Gates(vec![(saving::SAVING, least)]).judge(&figures))
+    }
+
+    #[test]
+    fn a_gate_holds_at_its_very_bound() {
+        for (before, after, least) in [(5, 4, 0.2), (10, 7, 0.3), (1000, 993, 0.007), (3, 3, 0.0)] {
+            assert!(saving(before, after, least).is_ok(), "{before} {after}");
+        }
+        let failed = saving(5000, 4001, 0.2).unwrap_err();
+        assert_eq!(failed.to_string(), "a gate failed: `--require-saving 20%`, 19.98 % are saved");
+        let failed = saving(4, 5, 0.2).unwrap_err();
+        assert_eq!(failed.to_string(), "a gate failed: `--require-saving 20%`, 25.00 % are added");
+        let close = saving(10_000_000, 8_000_001, 0.2).unwrap_err();
+        assert!(close.to_string().contains("19.99999 %"), "{close}");
+    }
+
+    #[test]
+    fn what_cannot_be_measured_does_not_pass() {
+        let nothing = Gates(vec![(saving::SAVING, 0.0)]).judge(&Figures::default());
+        assert_eq!(nothing[0].measured, None);
+        assert!(check(&nothing).is_err());
+        assert!(Gates::default().judge(&Figures::default()).is_empty());
+    }
+
+    #[test]
+    fn losses_are_compared_as_shares() {
+        let increase = |written, whole| {
+            let figures = Figures { losses: Some((written, whole)), ..Figures::default() };
+            loss_increase::LOSS_INCREASE.measure(&figures)
+        };
+        assert_eq!(increase(1.5, 1.0), Some(0.5));
+        assert_eq!(increase(0.75, 1.0), Some(-0.25));
+        assert_eq!(increase(0.0, 0.0), Some(0.0));
+        assert_eq!(increase(1.0, 0.0), None);
+    }
+
+    #[test]
+    fn samples_are_counted_before_the_sweep() {
+        let gates = Gates(vec![(saving::SAVING, 0.5), (samples::SAMPLES, 64.0)]);
+        assert!(gates.check_samples(64).is_ok());
+        let failed = gates.check_samples(63).unwrap_err().to_string();
+        assert_eq!(failed, "a gate failed: `--min-samples 64`, 63 choose");
+    }
+
+    #[test]
+    fn values_are_read_as_written() {
+        assert_eq!(saving::SAVING.parse("20%"), Ok(0.2));
+        for (gate, wrong) in [(GATES[0], "100%"), (GATES[1], "NaN"), (GATES[2], "0"), (GATES[2], "1.5")] {
+            assert!(gate.parse(wrong).is_err(), "{gate:?} {wrong}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! `--min-samples`: the samples that choose, at least.
+
+use super::{Figures, Gate, GateVerdict};
+
+pub const SAMPLES: &dyn Gate = &Samples;
+
+#[derive(Debug)]
+struct Samples;
+
+impl Gate for Samples {
+    fn name(&self) -> &'static str {
+        "min-samples"
+    }
+
+    fn value_name(&self) -> &'static str {
+        "N"
+    }
+
+    fn help(&self) -> &'static str {
+        "Gate: at least N samples choose; held-out ones are not counted"
+    }
+
+    fn parse(&self, text: &str) -> Result<f64, String> {
+        let count = text.parse::<u32>().ok().filter(|&count| count > 0);
+        count.map(f64::from).ok_or_else(|| format!("`{text}` is not a number of samples from 1"))
+    }
+
+    fn measure(&self, figures: &Figures) -> Option<f64> {
+        figures.samples.map(|samples| samples as f64)
+    }
+
+    fn passes(&self, measured: f64, asked: f64) -> bool {
+        measured >= asked
+    }
+
+    fn value_text(&self, asked: f64) -> String {
+        asked.to_string()
+    }
+
+    fn finding(&self, _: &GateVerdict, measured: f64) -> String {
+        format!("{measured} choose")
+    }
+}

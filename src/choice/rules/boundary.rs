@@ -1,0 +1,28 @@
+//! `boundary`: the user names the boundary, and the losses tell what it costs.
+
+use super::{Basis, Rule};
+use crate::choice::{AssessedBoundary, Candidates};
+
+/// The rule of `--boundary N`.
+pub const BOUNDARY: &dyn Rule = &Boundary;
+
+#[derive(Debug)]
+struct Boundary;
+
+impl Rule for Boundary {
+    fn name(&self) -> &'static str {
+        "boundary"
+    }
+
+    fn help(&self) -> &'static str {
+        "The boundary of `--boundary`"
+    }
+
+    fn basis(&self) -> Basis {
+        Basis::User
+    }
+
+    fn choose<'a>(&self, candidates: &'a Candidates) -> (&'a AssessedBoundary, String) {
+        (candidates.named(), "the boundary was given".into())
+    }
+}

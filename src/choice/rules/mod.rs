@@ -1,0 +1,149 @@
+//! The rules that choose a boundary. A rule is one file and one line in [`RULES`]: how it chooses, why it says so, and what a
+//! search may leave out because the rule would not choose it.
+
+mod best;
+mod boundary;
+pub mod curve;
+mod smallest;
+
+use std::fmt;
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+
+use super::evidence::Evidence;
+use super::{AssessedBoundary, Candidates, ChoiceOptions, Reference};
+use crate::measure::Measurement;
+pub use best::BEST;
+pub use boundary::BOUNDARY;
+pub use curve::CURVE;
+pub use smallest::SMALLEST;
+
+/// All rules, the default first.
+pub const RULES: [&dyn Rule; 4] = [SMALLEST, BEST, CURVE, BOUNDARY];
+
+/// The rule of a name.
+pub fn by_name(name: &str) -> Option<&'static dyn Rule> {
+    RULES.into_iter().find(|rule| rule.name() == name)
+}
+
+/// What a rule decides by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// The losses of the boundaries.
+    Losses,
+    /// The probability curve, before any loss is known.
+    Probability,
+    /// The user, who named the boundary.
+    User,
+}
+
+/// Who decides.
+pub trait Rule: fmt::Debug + Sync {
+    /// The value of `--choose`, and the name in reports.
+    fn name(&self) -> &'static str;
+
+    /// What `--help` says of it.
+    fn help(&self) -> &'static str;
+
+    fn basis(&self) -> Basis {
+        Basis::Losses
+    }
+
+    /// Chooses one of the boundaries and says why, in one sentence. Where it arrives at boundary 0, the adapter does not help.
+    fn choose<'a>(&self, candidates: &'a Candidates) -> (&'a AssessedBoundary, String);
+
+    /// Whether a search may drop boundaries before they have seen all samples.
+    fn drops_early(&self, _options: &ChoiceOptions) -> bool {
+        true
+    }
+
+    /// Whether the rule goes down from the whole adapter and stops at the first boundary that fails, so that nothing below that one
+    /// counts.
+    fn descends(&self) -> bool {
+        false
+    }
+
+    /// Whether the rule will surely not choose a boundary, given its losses on the samples seen so far, even if they are
+    /// `allowance` nats per token too high. It is one of `comparisons` that may be made at this look.
+    fn surely_fails(&self, evidence: &Evidence, seen: &Seen) -> bool {
+        evidence.is_surely_beaten(seen)
+    }
+
+    /// Whether a rule that [descends](Self::descends) will surely go past a boundary.
+    fn surely_holds(&self, _evidence: &Evidence, _seen: &Seen) -> bool {
+        false
+    }
+
+    /// Whether parts may be taken out of the adapter, given what is left without them. By default where the loss falls.
+    fn accepts(&self, trial: &Trial, _options: &ChoiceOptions) -> bool {
+        trial.candidate.loss() < trial.current.loss()
+    }
+
+    /// Whether a boundary `chosen` among `scaled` candidates is preferred to another one. By default where its loss is lower.
+    fn prefers_scaled(&self, _scaled: &Candidates, chosen: &AssessedBoundary, other: (usize, f64)) -> bool {
+        chosen.assessment.loss < other.1
+    }
+
+    /// What it means that the rule arrives at boundary 0.
+    fn without_layers(&self) -> &'static str {
+        "The base model without the adapter is, with confidence, no worse than the whole adapter."
+    }
+
+    /// What the figures of a chosen boundary do not say by themselves.
+    fn caution(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What the user should know before trusting the choice.
+    fn warning(&self, _outcome: &Outcome) -> Option<String> {
+        None
+    }
+}
+
+/// The losses that a boundary has shown, or may be expected to show, on the samples seen so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    pub boundary: usize,
+    pub losses: &'a [f64],
+    /// By how many nats per token they may be too high.
+    pub allowance: f64,
+    /// How many comparisons may be made at this look.
+    pub comparisons: usize,
+}
+
+/// An adapter without some of its parts, measured on samples that did not pick the parts.
+#[derive(Debug)]
+pub struct Trial<'a> {
+    pub candidate: &'a Measurement,
+    /// What the parts are taken from.
+    pub current: &'a Measurement,
+    pub reference: Reference<'a>,
+}
+
+/// What a rule came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome<'a> {
+    pub chosen: &'a AssessedBoundary,
+    /// What `smallest` would allow, in nats per answer token.
+    pub margin: f64,
+    pub samples: usize,
+}
+
+impl PartialEq for dyn Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Serialize for dyn Rule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// The JSON schema of a rule in a report: one of the names.
+pub fn schema(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<&str> = RULES.iter().map(|rule| rule.name()).collect();
+    json_schema!({ "type": "string", "enum": names })
+}

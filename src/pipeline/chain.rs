@@ -1,0 +1,171 @@
+//! The steps after the cut: each reads the adapter that the one before wrote, and what it writes is evaluated as it is.
+//!
+//! The adapters lie in a temporary folder. The last one is copied to the output, byte for byte, like any adapter that is kept
+//! whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Request;
+use crate::adapter::Adapter;
+use crate::adapter::targets::last_segment;
+use crate::choice::{Assessment, Reference};
+use crate::error::Result;
+use crate::files::{Scratch, Staging};
+use crate::measure::{self, Measurement, OnProgress, Sweep};
+use crate::model::{AdaptedModel, Model};
+use crate::report::{DeltaChange, PortableSummary, RankSummary, StepDone, Zeros};
+use crate::rewrite::Cut;
+use crate::rewrite::steps::{Pair, Step, change, portable};
+use crate::samples::Sample;
+
+/// The adapters after the cut and after each step.
+pub struct Chain {
+    links: Vec<Link>,
+    /// Goes away with its adapters.
+    _folder: Scratch,
+}
+
+struct Link {
+    /// `None` for the cut.
+    step: Option<Step>,
+    adapter: Adapter,
+}
+
+/// Samples that were measured with the adapter as it came and after the cut.
+pub struct MeasuredSamples<'a> {
+    pub samples: &'a [Sample],
+    /// With the adapter after the cut.
+    pub cut: &'a Measurement,
+    pub reference: Reference<'a>,
+}
+
+impl Chain {
+    /// Cuts `original` and takes the steps.
+    pub fn make(original: &Adapter, cut: &Cut, steps: &[Step]) -> Result<Self> {
+        let folder = Scratch::new()?;
+        let add = |name: &str, write: &dyn Fn(&Staging) -> Result<()>| -> Result<Adapter> {
+            let path = folder.path().join(name);
+            let staging = Staging::beside(&path)?;
+            write(&staging).map_err(|error| error.about(&original.path))?;
+            staging.publish()?;
+            Adapter::open(&path, Some(&original.stack))
+        };
+        let mut links = vec![Link { step: None, adapter: add("layers", &|staging| cut.write(staging))? }];
+        for step in steps {
+            let before = &links[links.len() - 1].adapter;
+            let adapter = add(step.name(), &|staging| step.write(before, original, staging))?;
+            links.push(Link { step: Some(step.clone()), adapter });
+        }
+        let chain = Self { links, _folder: folder };
+        let has_ranks = steps.iter().any(|step| matches!(step, Step::Rank(_)));
+        if has_ranks && chain.last().config.flag("rank_pattern") {
+            tracing::warn!(
+                "modules now differ in rank: runtimes that ignore `rank_pattern` (SGLang, LoRAX, older vLLM) scale them wrongly or \
+                 refuse them; `--rank N` gives all modules the same rank"
+            );
+        }
+        Ok(chain)
+    }
+
+    /// The adapter after all steps.
+    pub fn last(&self) -> &Adapter {
+        &self.links[self.links.len() - 1].adapter
+    }
+
+    /// What each step made, without losses.
+    pub fn describe(&self) -> Result<Vec<StepDone>> {
+        let cut = &self.links[0].adapter;
+        let describe = |(index, link): (usize, &Link)| -> Result<StepDone> {
+            let before = &self.links[index.saturating_sub(1)].adapter;
+            let changes = if link.step.is_some() { change::changes(cut, &link.adapter)? } else { Vec::new() };
+            let change = change::largest(&changes).map(|largest| DeltaChange {
+                relative: change::relative(&changes),
+                largest: largest.relative(),
+                largest_module: largest.module.clone(),
+            });
+            Ok(StepDone {
+                step: link.step.as_ref().map_or("layers", Step::name).into(),
+                setting: link.step.as_ref().and_then(Step::setting),
+                tensors: link.adapter.tensors().count(),
+                bytes: link.adapter.bytes_below(usize::MAX),
+                ranks: ranks(&link.adapter),
+                change,
+                portable: portable_summary(link.step.as_ref(), before)?,
+                zeros: matches!(link.step, Some(Step::PadZeros(_))).then(|| Zeros {
+                    tensors: link.adapter.tensors().count() - before.tensors().count(),
+                    bytes: link.adapter.bytes_below(usize::MAX) - before.bytes_below(usize::MAX),
+                }),
+                losses: None,
+                held_out: None,
+            })
+        };
+        self.links.iter().enumerate().map(describe).collect()
+    }
+
+    /// As [`describe`](Self::describe), with what each step is worth on the samples that chose, the first of `sets`, and on held-out
+    /// ones, if there is a second.
+    pub fn evaluate(
+        &self,
+        model: &Model,
+        sets: &[MeasuredSamples],
+        request: &Request,
+        on_progress: OnProgress,
+    ) -> Result<Vec<StepDone>> {
+        let adapted = self.links[1..].iter().map(|link| AdaptedModel::load(model, &link.adapter));
+        let adapted = adapted.collect::<Result<Vec<_>>>()?;
+        let assessed = sets.iter().map(|set| assess(&adapted, set, request, &mut *on_progress));
+        let mut assessed = assessed.collect::<Result<Vec<_>>>()?.into_iter();
+        let mut described = self.describe()?;
+        for (step, assessment) in described.iter_mut().zip(assessed.next().into_iter().flatten()) {
+            step.losses = Some(assessment);
+        }
+        for (step, assessment) in described.iter_mut().zip(assessed.next().into_iter().flatten()) {
+            step.held_out = Some(assessment);
+        }
+        Ok(described)
+    }
+}
+
+/// What the adapter is worth after the cut and after each step, all its layers on.
+fn assess(
+    steps: &[AdaptedModel],
+    set: &MeasuredSamples,
+    request: &Request,
+    on_progress: OnProgress,
+) -> Result<Vec<Assessment>> {
+    let whole_of = |step: &AdaptedModel| BTreeSet::from_iter(measure::candidates(step.adapter()).pop_last());
+    let boundaries: Vec<BTreeSet<usize>> = steps.iter().map(whole_of).collect();
+    let all = vec![(0..set.samples.len()).collect()];
+    let together: Vec<&AdaptedModel> = steps.iter().collect();
+    let mut sweep = Sweep::of_streams(steps.len(), &together, set.samples, all, &request.compute)?;
+    let points = sweep.run(0, &boundaries, on_progress)?.into_iter().flatten();
+    let measured = std::iter::once(set.cut.clone()).chain(points.map(|point| point.measurement));
+    Ok(measured.map(|measured| set.reference.assess(&measured)).collect())
+}
+
+fn portable_summary(step: Option<&Step>, before: &Adapter) -> Result<Option<PortableSummary>> {
+    if step != Some(&Step::Portable) {
+        return Ok(None);
+    }
+    let plan = portable::plan(before)?;
+    let (folded_modules, padded_modules) = (plan.folded(), plan.padded());
+    Ok(Some(PortableSummary { rank: plan.rank, alpha: plan.alpha, folded_modules, padded_modules }))
+}
+
+/// The ranks of plain pairs, by type of module.
+fn ranks(adapter: &Adapter) -> Vec<RankSummary> {
+    let mut by_type: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (module, parts) in adapter.modules() {
+        if let Some(rank) = Pair::rank_of(adapter, &module, &parts) {
+            by_type.entry(last_segment(&module).into()).or_default().push(rank);
+        }
+    }
+    let summary = |(module_type, ranks): (String, Vec<usize>)| RankSummary {
+        module_type,
+        modules: ranks.len(),
+        least: ranks.iter().copied().min().unwrap_or(0),
+        most: ranks.iter().copied().max().unwrap_or(0),
+        mean: ranks.iter().sum::<usize>() as f64 / ranks.len() as f64,
+    };
+    by_type.into_iter().map(summary).collect()
+}

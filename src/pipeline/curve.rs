@@ -1,0 +1,99 @@
+//! From samples to a boundary: what the rule needs is measured, and then it chooses.
+
+use super::Request;
+use crate::choice::rules::curve as probability_curve;
+use crate::choice::stability::{Share, stability};
+use crate::choice::{self, Basis, Choice, ChoiceOptions};
+use crate::error::Result;
+use crate::measure::lens::{self, Lens};
+use crate::measure::{self, Curve, OnProgress};
+use crate::model::AdaptedModel;
+use crate::samples::Sample;
+use crate::search::{self, Dropped};
+
+/// A choice, and what was measured for it.
+pub struct BoundaryChoice {
+    pub curve: Curve,
+    pub dropped: Vec<Dropped>,
+    /// Where the rule or the user wants it.
+    pub lens: Option<Lens>,
+    pub choice: Choice,
+    pub stability: Vec<Share>,
+}
+
+/// Whether a boundary may be chosen for the adapter of an index.
+pub type IsAllowed<'a> = &'a dyn Fn(usize, usize) -> bool;
+
+/// Measures and chooses for each adapter of one base model, among the boundaries that `is_allowed` admits for it.
+pub fn choose(
+    adapted: &[&AdaptedModel],
+    samples: &[Sample],
+    request: &Request,
+    is_allowed: IsAllowed,
+    on_progress: OnProgress,
+) -> Result<Vec<BoundaryChoice>> {
+    if request.choice.rule.basis() == Basis::Probability || request.probability {
+        let each = adapted.iter().enumerate();
+        let choose = |(index, adapted): (usize, &&AdaptedModel)| {
+            choose_with_lens(adapted, samples, request, &|boundary| is_allowed(index, boundary), &mut *on_progress)
+        };
+        return each.map(choose).collect();
+    }
+    let curves = curves(adapted, samples, request, &request.choice, on_progress)?.into_iter().enumerate();
+    let choose = |(index, measured)| choose_by_losses(measured, None, request, &|boundary| is_allowed(index, boundary));
+    Ok(curves.map(choose).collect())
+}
+
+/// By the probability curve, or with it beside.
+fn choose_with_lens(
+    adapted: &AdaptedModel,
+    samples: &[Sample],
+    request: &Request,
+    is_allowed: &dyn Fn(usize) -> bool,
+    on_progress: OnProgress,
+) -> Result<BoundaryChoice> {
+    let lens = lens::look(adapted, samples, &request.compute, &mut *on_progress)?;
+    if request.choice.rule.basis() != Basis::Probability {
+        let measured = curves(&[adapted], samples, request, &request.choice, on_progress)?.remove(0);
+        return Ok(choose_by_losses(measured, Some(lens), request, is_allowed));
+    }
+    // The boundary is known before any loss is measured; the losses tell what it is worth.
+    let candidates = measure::candidates(adapted.adapter());
+    let reading = probability_curve::read(&lens, &candidates, is_allowed);
+    let options = ChoiceOptions { boundary: Some(reading.boundary), ..request.choice.clone() };
+    let (curve, dropped) = curves(&[adapted], samples, request, &options, on_progress)?.remove(0);
+    let choice = Choice { reason: reading.reason, ..choice::choose(&curve, &options, is_allowed) };
+    let stability = probability_curve::stability(&lens, &candidates, is_allowed);
+    Ok(BoundaryChoice { curve, dropped, lens: Some(lens), choice, stability })
+}
+
+/// By the losses, or as the user says.
+fn choose_by_losses(
+    (curve, dropped): (Curve, Vec<Dropped>),
+    lens: Option<Lens>,
+    request: &Request,
+    is_allowed: &dyn Fn(usize) -> bool,
+) -> BoundaryChoice {
+    let went_on = search::may_be_chosen(&dropped, request.choice.rule);
+    let is_candidate = |boundary: usize| is_allowed(boundary) && went_on(boundary);
+    let choice = choice::choose(&curve, &request.choice, is_candidate);
+    let stability = stability(&curve, &request.choice, is_candidate);
+    BoundaryChoice { curve, dropped, lens, choice, stability }
+}
+
+/// The curve of each adapter, and what a search dropped from it.
+fn curves(
+    adapted: &[&AdaptedModel],
+    samples: &[Sample],
+    request: &Request,
+    choice: &ChoiceOptions,
+    on_progress: OnProgress,
+) -> Result<Vec<(Curve, Vec<Dropped>)>> {
+    match request.search {
+        Some(options) => search::run(adapted, samples, choice, options, &request.compute, on_progress),
+        None => {
+            let curves = measure::sweep(adapted, samples, &request.compute, on_progress)?;
+            Ok(curves.into_iter().map(|curve| (curve, Vec::new())).collect())
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! One adapter on one set of samples: the measurements that the stages after the curve ask for, and what they are held against.
+
+use std::collections::BTreeSet;
+
+use super::Request;
+use crate::adapter::Adapter;
+use crate::choice::controls::Kept;
+use crate::choice::scale::Scaled;
+use crate::choice::{self, Assessment, Reference};
+use crate::error::Result;
+use crate::measure::{self, Curve, Measurement, OnProgress, Profile};
+use crate::model::AdaptedModel;
+use crate::samples::Sample;
+
+/// Measures profiles of an adapter whose curve is known.
+pub struct Evaluator<'a> {
+    pub adapted: &'a AdaptedModel<'a>,
+    pub samples: &'a [Sample],
+    pub curve: &'a Curve,
+    pub request: &'a Request,
+}
+
+/// Some of the adapter at a scale, measured: what is written, or could have been.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    pub kept: Kept,
+    /// At full strength or not at all, in layers that the adapter has.
+    pub selection: Profile,
+    pub scale: f64,
+    pub measurement: Measurement,
+}
+
+impl Candidate {
+    /// The strength in each layer.
+    pub fn profile(&self) -> Profile {
+        self.selection.scaled(self.scale)
+    }
+
+    /// The same at another scale.
+    pub fn scaled(&self, scaled: &Scaled) -> Self {
+        Self { scale: scaled.scale(), measurement: scaled.measurement.clone(), ..self.clone() }
+    }
+}
+
+impl Evaluator<'_> {
+    pub fn adapter(&self) -> &Adapter {
+        self.adapted.adapter()
+    }
+
+    /// The decoder layers of the model.
+    pub fn layers(&self) -> usize {
+        self.adapted.model().config.layers
+    }
+
+    /// The whole adapter.
+    pub fn whole(&self) -> Candidate {
+        self.below(self.curve.whole().boundary)
+    }
+
+    /// A boundary of the curve at full strength.
+    pub fn below(&self, boundary: usize) -> Candidate {
+        let all = self.adapter().layers();
+        let layers: BTreeSet<usize> = all.range(..boundary).copied().collect();
+        Candidate {
+            kept: if layers == all { Kept::Everything } else { Kept::Lowest },
+            selection: Profile::of_layers(&layers, self.layers()),
+            scale: 1.0,
+            measurement: self.curve.at(boundary).cloned().unwrap_or_default(),
+        }
+    }
+
+    pub fn measure(&self, profiles: Vec<Profile>, on_progress: OnProgress) -> Result<Vec<Measurement>> {
+        measure::profiles(self.adapted, self.samples, profiles, &self.request.compute, on_progress)
+    }
+
+    /// The base model and the whole adapter on the samples.
+    pub fn reference(&self) -> Reference<'_> {
+        choice::reference(self.curve, self.request.choice.confidence)
+    }
+
+    /// Compares a measurement with the whole adapter.
+    pub fn assess(&self, measurement: &Measurement) -> Assessment {
+        self.reference().assess(measurement)
+    }
+
+    /// The bytes of the tensors that a selection keeps.
+    pub fn bytes(&self, selection: &Profile) -> u64 {
+        let (adapter, family) = (self.adapter(), self.adapted.model().config.family);
+        let kept = adapter.tensors().filter(|tensor| match adapter.layer_of(&tensor.key.module) {
+            Some(layer) => {
+                let inside = adapter.inside_layer(&tensor.key.module, layer);
+                selection.at(layer).in_module(inside, family) != 0.0
+            }
+            None => true,
+        });
+        kept.map(|tensor| tensor.entry.bytes()).sum()
+    }
+}

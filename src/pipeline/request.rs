@@ -1,0 +1,110 @@
+//! What an evaluation is asked for: typed values with defaults, whoever sets them.
+
+use std::path::PathBuf;
+
+use candle_core::Device;
+
+use crate::choice::ChoiceOptions;
+use crate::choice::gates::Gates;
+use crate::choice::scale::Scaling;
+use crate::choice::subset::Grain;
+use crate::kernel::Arithmetic;
+use crate::measure::ComputeOptions;
+use crate::metrics::Metric;
+use crate::rewrite::steps::Step;
+use crate::samples::ReadOptions;
+use crate::search::SearchOptions;
+
+/// The memory that an evaluation may take where nothing is said. A fixed number, not a share of the machine's: the same request
+/// takes the same passes everywhere.
+pub const DEFAULT_MEMORY: u64 = 4 << 30;
+
+/// Everything that an evaluation needs to know.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// A folder, or a name in the Hugging Face cache.
+    pub adapter: String,
+    /// A folder, a GGUF file or a name; `None` for the one that the adapter names.
+    pub base: Option<String>,
+    pub samples: SampleOptions,
+    pub choice: ChoiceOptions,
+    /// Adaptive with these options, or exhaustive.
+    pub search: Option<SearchOptions>,
+    /// Whether parts below the boundary may go, too.
+    pub subset: Option<Grain>,
+    /// Whether what is kept is scaled, too.
+    pub scaling: Option<Scaling>,
+    /// Whether other layers are tried for comparison.
+    pub controls: bool,
+    /// Whether the probability curve is measured even if it does not choose.
+    pub probability: bool,
+    /// How generated answers are scored, if at all.
+    pub scoring: Option<Scoring>,
+    pub gates: Gates,
+    /// What is done with the cut adapter.
+    pub steps: Vec<Step>,
+    pub arithmetic: Arithmetic,
+    pub compute: ComputeOptions,
+}
+
+/// Where samples come from, and how they become tokens.
+#[derive(Debug, Clone, Default)]
+pub struct SampleOptions {
+    pub path: PathBuf,
+    /// Samples that check the choice and have no part in it.
+    pub held_out: Option<HeldOutSource>,
+    pub read: ReadOptions,
+    /// Whether prompts and completions go through the chat template.
+    pub chat: bool,
+    pub tokenizer: Option<PathBuf>,
+    /// Only the first so many.
+    pub most: Option<usize>,
+    /// Whether samples that are too long are truncated; else they are refused.
+    pub truncate: bool,
+    /// Whether the report may quote samples.
+    pub quote: bool,
+}
+
+/// Where samples come from that have no part in the choice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HeldOutSource {
+    /// This share of the samples, drawn at random.
+    Share(f64),
+    /// Another file.
+    File(PathBuf),
+}
+
+/// How generated answers are scored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scoring {
+    /// At least one, each once.
+    pub metrics: Vec<Metric>,
+    pub max_new_tokens: usize,
+}
+
+impl Scoring {
+    /// Enough for most answers: a paragraph. A model that does not end its answers costs as many.
+    pub const DEFAULT_MAX_NEW_TOKENS: usize = 128;
+}
+
+impl Request {
+    /// A request with the default rule, an adaptive search and f32 arithmetic on the processor.
+    pub fn new(adapter: impl Into<String>, samples: impl Into<PathBuf>) -> Self {
+        Self {
+            adapter: adapter.into(),
+            base: None,
+            samples: SampleOptions { path: samples.into(), ..SampleOptions::default() },
+            choice: ChoiceOptions::default(),
+            search: Some(SearchOptions::default()),
+            subset: None,
+            scaling: None,
+            controls: false,
+            probability: false,
+            scoring: None,
+            gates: Gates::default(),
+            steps: Vec::new(),
+            arithmetic: Arithmetic::F32,
+            compute: ComputeOptions { memory: DEFAULT_MEMORY, device: Device::Cpu },
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! An adapter and its samples, found to fit the base model: what an evaluation is made of.
+
+use std::sync::Arc;
+
+use super::inputs::{self, Inputs};
+use super::{Base, Request, answers};
+use crate::adapter::Adapter;
+use crate::adapter::names::is_of_tower;
+use crate::choice::Limits;
+use crate::error::{ChoiceError, Error, Result};
+use crate::hub;
+use crate::measure;
+use crate::model::AdaptedModel;
+
+/// An opened adapter, with the index of its request.
+pub struct OpenedAdapter<'a> {
+    pub index: usize,
+    pub request: &'a Request,
+    pub adapter: Arc<Adapter>,
+}
+
+impl<'a> OpenedAdapter<'a> {
+    /// Opens the adapter of a request. One that cannot be evaluated, or not be rewritten as the request wants, is an error.
+    pub fn open(index: usize, request: &'a Request) -> Result<Self> {
+        let adapter = Adapter::open(&hub::find(&request.adapter, None)?, None)?;
+        adapter.check_can_be_evaluated()?;
+        request.steps.iter().try_for_each(|step| step.check(&adapter))?;
+        warn_of_towers(&adapter);
+        Ok(Self { index, request, adapter: Arc::new(adapter) })
+    }
+
+    /// Opens the adapters of requests. An adapter that fails is given to `on_failure`, with the index of its request.
+    pub fn open_all(requests: &[&'a Request], on_failure: OnFailure) -> Result<Vec<Self>> {
+        let mut adapters = Vec::new();
+        for (index, &request) in requests.iter().enumerate() {
+            match Self::open(index, request) {
+                Ok(adapter) => adapters.push(adapter),
+                Err(error) => on_failure(index, error)?,
+            }
+        }
+        Ok(adapters)
+    }
+}
+
+/// What is done about an adapter that cannot be evaluated, given the index of its request. An error ends everything.
+pub type OnFailure<'a> = &'a mut dyn FnMut(usize, Error) -> Result<()>;
+
+/// An adapter and its samples, found to fit the base model.
+pub struct Subject<'a> {
+    pub index: usize,
+    pub request: &'a Request,
+    pub adapter: Arc<Adapter>,
+    pub base: &'a Base,
+    pub adapted: AdaptedModel<'a>,
+    pub inputs: Inputs,
+    /// The limits admit the boundaries below this one; found once, because the rules ask a thousand times.
+    limit: usize,
+}
+
+impl<'a> Subject<'a> {
+    pub fn new(opened: &'a OpenedAdapter, base: &'a Base) -> Result<Self> {
+        let OpenedAdapter { index, request, adapter } = opened;
+        base.model.check_fits(adapter)?;
+        let layers = base.model.config.layers;
+        if let Some(boundary) = request.choice.boundary.filter(|&boundary| boundary == 0 || boundary > layers) {
+            return Err(ChoiceError::OutOfRange { boundary, layers }.into());
+        }
+        let adapted = AdaptedModel::load(&base.model, adapter)?;
+        let inputs = inputs::prepare(request, &adapted, base)?;
+        let limits = &request.choice.limits;
+        let candidates = measure::candidates(adapter);
+        let limit = candidates.iter().copied().find(|&boundary| !is_within(limits, adapter, boundary));
+        let limit = limit.unwrap_or(usize::MAX);
+        if !candidates.iter().any(|&boundary| boundary > 0 && boundary < limit) {
+            return Err(limit_too_small(limits, adapter).into());
+        }
+        Ok(Self { index: *index, request, adapter: adapter.clone(), base, adapted, inputs, limit })
+    }
+
+    /// The subjects of adapters. One that does not fit the base model, or has no samples, is given to `on_failure`.
+    pub fn all(adapters: &'a [OpenedAdapter], base: &'a Base, on_failure: OnFailure) -> Result<Vec<Self>> {
+        let mut subjects = Vec::new();
+        for opened in adapters {
+            match Self::new(opened, base) {
+                Ok(subject) => subjects.push(subject),
+                Err(error) => on_failure(opened.index, error)?,
+            }
+        }
+        Ok(subjects)
+    }
+
+    /// What answers will be generated for and scored by, if the request asks for that.
+    pub fn tasks(&self) -> Result<Option<answers::Tasks<'_>>> {
+        answers::tasks(&self.inputs, &self.adapted, self.request)
+    }
+
+    /// Whether the limits admit a boundary.
+    pub fn allows(&self, boundary: usize) -> bool {
+        boundary < self.limit
+    }
+}
+
+fn warn_of_towers(adapter: &Adapter) {
+    let modules = adapter.modules();
+    let is_in_tower = |module: &&String| adapter.layer_of(module).is_none() && is_of_tower(module);
+    if let Some(module) = modules.keys().find(is_in_tower) {
+        tracing::warn!(
+            "text does not pass through `{module}` and the rest of its stack: it is kept, and no loss reflects it"
+        );
+    }
+}
+
+fn is_within(limits: &Limits, adapter: &Adapter, boundary: usize) -> bool {
+    let layers = adapter.layers().range(..boundary).count();
+    limits.max_layers.is_none_or(|most| layers <= most)
+        && limits.max_bytes.is_none_or(|most| adapter.bytes_below(boundary) <= most)
+}
+
+fn limit_too_small(limits: &Limits, adapter: &Adapter) -> ChoiceError {
+    let first = adapter.layers().first().map_or(0, |layer| layer + 1);
+    let (limit, smallest) = match limits.max_bytes {
+        Some(most) if adapter.bytes_below(first) > most => {
+            (format!("`--max-bytes {most}`"), format!("{} bytes", adapter.bytes_below(first)))
+        }
+        _ => (format!("`--max-layers {}`", limits.max_layers.unwrap_or(0)), "1 layer".into()),
+    };
+    ChoiceError::LimitTooSmall { limit, smallest }
+}
