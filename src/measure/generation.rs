@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::completions::{Completions, most_tokens};
+use super::decoding::{Decoding, most_tokens};
 use super::layers::{Keep, Layers};
 use super::memory::Budget;
 use super::stream::Evaluation;
@@ -28,7 +28,7 @@ pub struct GenerateOptions {
 
 /// An answer to a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Generated {
+pub struct Completion {
     /// Its tokens, with the one that ends it.
     pub ids: Vec<u32>,
     /// Whether one of the prompt's stops ended it, and not the limit.
@@ -43,7 +43,7 @@ pub fn generate(
     profiles: &[Profile],
     options: &GenerateOptions,
     on_progress: OnProgress,
-) -> Result<Vec<Vec<Generated>>> {
+) -> Result<Vec<Vec<Completion>>> {
     let (model, models) = (adapted.model(), [adapted]);
     let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.ids.len()).collect();
     let mut budget = Budget::new(model, profiles.len(), options.memory);
@@ -64,14 +64,14 @@ pub fn generate(
         // Answers may have ended before their limit.
         generator.tracker.progress.done = lengths[..batch.start].iter().map(layer_tokens).sum();
         let evaluations = profiles.iter().enumerate().map(|(index, profile)| Evaluation { adapter: 0, index, profile });
-        let mut completions: Vec<Completions> = evaluations
-            .map(|evaluation| Completions::new(evaluation, &prompts[batch.clone()], options.max_new_tokens, model))
+        let mut decodings: Vec<Decoding> = evaluations
+            .map(|evaluation| Decoding::new(evaluation, &prompts[batch.clone()], options.max_new_tokens, model))
             .collect();
-        while completions.iter().any(Completions::is_running) {
-            generator.add_tokens(&mut completions)?;
+        while decodings.iter().any(Decoding::is_running) {
+            generator.add_tokens(&mut decodings)?;
         }
-        for (answers, completions) in answers.iter_mut().zip(completions) {
-            answers.extend(completions.into_answers());
+        for (answers, decodings) in answers.iter_mut().zip(decodings) {
+            answers.extend(decodings.into_completions());
         }
     }
     Ok(answers)
@@ -87,15 +87,14 @@ struct Generator<'a, 'p> {
 
 impl Generator<'_, '_> {
     /// Adds a token to every unfinished answer.
-    fn add_tokens(&mut self, completions: &mut [Completions]) -> Result<()> {
+    fn add_tokens(&mut self, decodings: &mut [Decoding]) -> Result<()> {
         let (adapted, model) = (self.adapted, self.adapted.model());
-        let mut running: Vec<&mut Completions> =
-            completions.iter_mut().filter(|completions| completions.is_running()).collect();
-        let batches: Vec<Batch> = running.iter_mut().map(|completions| completions.next_batch(model)).collect();
-        let places = running.iter().map(|completions| completions.places());
+        let mut running: Vec<&mut Decoding> = decodings.iter_mut().filter(|decodings| decodings.is_running()).collect();
+        let batches: Vec<Batch> = running.iter_mut().map(|decodings| decodings.next_batch(model)).collect();
+        let places = running.iter().map(|decodings| decodings.places());
         let passes = batches.iter().zip(places).map(|(batch, places)| Pass::through_caches(model, batch, places));
         let passes = passes.collect::<Result<Vec<_>>>()?;
-        let streams = running.iter_mut().zip(&passes).map(|(completions, pass)| completions.stream(pass, adapted));
+        let streams = running.iter_mut().zip(&passes).map(|(decodings, pass)| decodings.stream(pass, adapted));
         let streams = BTreeMap::from([(0, streams.collect::<Result<Vec<_>>>()?)]);
         let mut next = Vec::new();
         let walk = Walk { layers: &mut self.layers, side_by_side: passes.len(), tracker: &mut self.tracker };
@@ -106,7 +105,7 @@ impl Generator<'_, '_> {
             }
             Ok(())
         })?;
-        running.into_iter().zip(next).for_each(|(completions, tokens)| completions.add(&tokens));
+        running.into_iter().zip(next).for_each(|(decodings, tokens)| decodings.add(&tokens));
         Ok(())
     }
 }

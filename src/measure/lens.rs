@@ -15,27 +15,27 @@ const STREAMS: usize = 2;
 
 /// What the head reads from one stream behind a number of layers.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct View {
+pub struct Readout {
     /// The probabilities of each sample's answer tokens, summed.
-    pub probability: Vec<f64>,
+    pub probabilities: Vec<f64>,
     /// The negative log-likelihood of each sample's answer tokens, summed, in nats.
-    pub loss: Vec<f64>,
+    pub losses: Vec<f64>,
 }
 
-/// The views of both streams, behind 0, 1, … all layers. Behind all of them the losses are those of boundary 0 and of
+/// The readouts of both streams, behind 0, 1, … all layers. Behind all of them the losses are those of boundary 0 and of
 /// the whole adapter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lens {
-    pub base: Vec<View>,
-    pub adapted: Vec<View>,
+    pub base: Vec<Readout>,
+    pub adapted: Vec<Readout>,
     /// The answer tokens of each sample.
-    pub answers: Vec<usize>,
+    pub tokens: Vec<usize>,
     /// What the layers cost, without the head.
     pub work: Work,
 }
 
 /// Reads the answers of `samples` behind every layer.
-pub fn look(
+pub fn logit_lens(
     adapted: &AdaptedModel,
     samples: &[Sample],
     options: &ComputeOptions,
@@ -45,8 +45,8 @@ pub fn look(
     // The rows that wait for the head may take as much memory as the streams.
     let budget = Budget::for_samples(model, 2 * STREAMS, options.memory, samples)?;
     let batches = batch::plan(samples, budget.tokens_per_pass(), model.shares_prefixes());
-    let empty = View { probability: vec![0.0; samples.len()], loss: vec![0.0; samples.len()] };
-    let mut views = [(); STREAMS].map(|()| vec![empty.clone(); model.config.layers + 1]);
+    let empty = Readout { probabilities: vec![0.0; samples.len()], losses: vec![0.0; samples.len()] };
+    let mut readouts = [(); STREAMS].map(|()| vec![empty.clone(); model.config.layers + 1]);
     let mut rows = Vec::new();
     let mut unread = 0;
     let work = walk_base_and_whole(adapted, &batches, &budget, on_progress, |pass, layers, streams| {
@@ -61,12 +61,12 @@ pub fn look(
         }
         for (index, outcomes) in adapted.outcomes(&rows, batch)?.iter().enumerate() {
             let layers = unread + index / STREAMS;
-            let view = &mut views[index % STREAMS][layers];
+            let readout = &mut readouts[index % STREAMS][layers];
             for (sample, answers) in &batch.samples {
                 let outcomes = &outcomes[answers.clone()];
-                view.loss[*sample] = outcomes.iter().map(|outcome| outcome.loss).sum();
-                view.probability[*sample] = outcomes.iter().map(|outcome| (-outcome.loss).exp()).sum();
-                if !view.loss[*sample].is_finite() {
+                readout.losses[*sample] = outcomes.iter().map(|outcome| outcome.loss).sum();
+                readout.probabilities[*sample] = outcomes.iter().map(|outcome| (-outcome.loss).exp()).sum();
+                if !readout.losses[*sample].is_finite() {
                     return Err(SweepError::NotFiniteBehind { layers, sample: *sample + 1 }.into());
                 }
             }
@@ -75,6 +75,6 @@ pub fn look(
         unread = if is_last { 0 } else { layers + 1 };
         Ok(())
     })?;
-    let [base, adapted] = views;
-    Ok(Lens { base, adapted, answers: samples.iter().map(Sample::answers).collect(), work })
+    let [base, adapted] = readouts;
+    Ok(Lens { base, adapted, tokens: samples.iter().map(Sample::answers).collect(), work })
 }

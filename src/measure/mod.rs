@@ -22,8 +22,8 @@
 //!
 //! Several adapters of one base model go through together: they share each weight, and the stream of b = 0.
 
-mod completions;
 mod curve;
+mod decoding;
 mod effects;
 mod generation;
 mod layers;
@@ -39,8 +39,8 @@ use candle_core::Device;
 
 pub use curve::{Sweep, candidates, exhaustive_work, layer_passes, profiles, sweep};
 pub use effects::effects;
-pub use generation::{GenerateOptions, Generated, generate};
-pub use lens::{Lens, View, look};
+pub use generation::{Completion, GenerateOptions, generate};
+pub use lens::{Lens, Readout, logit_lens};
 pub use measurement::{Curve, Measurement, Point, Work, mean};
 pub use profile::{Profile, Strength};
 

@@ -2,21 +2,21 @@
 
 use std::ops::Range;
 
-use super::generation::Generated;
+use super::generation::Completion;
 use super::stream::{Evaluation, Stream};
 use crate::error::Result;
 use crate::model::{AdaptedModel, Cache, Model, Pass};
 use crate::samples::Prompt;
 use crate::samples::batch::Batch;
 
-pub struct Completions<'a> {
+pub struct Decoding<'a> {
     evaluation: Evaluation<'a>,
     cache: Cache,
-    completions: Vec<Completion<'a>>,
+    completions: Vec<PartialCompletion<'a>>,
 }
 
 /// A prompt and its answer so far.
-struct Completion<'a> {
+struct PartialCompletion<'a> {
     prompt: &'a Prompt,
     ids: Vec<u32>,
     /// How many of the tokens have gone through the layers: their keys and values are in the cache.
@@ -33,27 +33,27 @@ pub fn most_tokens(length: usize, max_new_tokens: usize, model: &Model) -> usize
     (length + max_new_tokens).min(model.longest_sequence()).max(length)
 }
 
-impl Completion<'_> {
+impl PartialCompletion<'_> {
     fn is_running(&self) -> bool {
         !self.stopped && self.ids.len() < self.most
     }
 }
 
-impl<'a> Completions<'a> {
+impl<'a> Decoding<'a> {
     pub fn new(evaluation: Evaluation<'a>, prompts: &'a [Prompt], max_new_tokens: usize, model: &Model) -> Self {
         let mut places = 0;
         let completions = prompts.iter().map(|prompt| {
             let most = most_tokens(prompt.ids.len(), max_new_tokens, model);
             let place = places;
             places += most;
-            Completion { prompt, ids: prompt.ids.clone(), through: 0, place, most, stopped: false }
+            PartialCompletion { prompt, ids: prompt.ids.clone(), through: 0, place, most, stopped: false }
         });
         let completions = completions.collect();
         Self { evaluation, cache: Cache::new(model.config.layers, places), completions }
     }
 
     pub fn is_running(&self) -> bool {
-        self.completions.iter().any(Completion::is_running)
+        self.completions.iter().any(PartialCompletion::is_running)
     }
 
     /// The tokens of unfinished completions that have not gone through the layers.
@@ -73,7 +73,7 @@ impl<'a> Completions<'a> {
         self.running().map(|completion| completion.place..completion.place + completion.ids.len()).collect()
     }
 
-    fn running(&self) -> impl Iterator<Item = &Completion<'a>> {
+    fn running(&self) -> impl Iterator<Item = &PartialCompletion<'a>> {
         self.completions.iter().filter(|completion| completion.is_running())
     }
 
@@ -94,8 +94,8 @@ impl<'a> Completions<'a> {
         }
     }
 
-    pub fn into_answers(self) -> impl Iterator<Item = Generated> {
-        self.completions.into_iter().map(|mut completion| Generated {
+    pub fn into_completions(self) -> impl Iterator<Item = Completion> {
+        self.completions.into_iter().map(|mut completion| Completion {
             ids: completion.ids.split_off(completion.prompt.ids.len()),
             stopped: completion.stopped,
         })
