@@ -8,12 +8,12 @@ use super::measurement::{Curve, Measurement, Point, Work};
 use super::memory::Budget;
 use super::prefix::KeptPrefix;
 use super::profile::Profile;
-use super::stream::{Evaluation, Stream};
+use super::stream::{self, Evaluation, Stream};
 use super::walk::{Tracker, Walk};
 use super::{ComputeOptions, OnProgress};
 use crate::adapter::Adapter;
 use crate::error::{Result, SweepError};
-use crate::model::{AdaptedModel, Outcome, Pass};
+use crate::model::{AdaptedModel, AnswerRows, Outcome, Pass};
 use crate::samples::Sample;
 use crate::samples::batch::{self, Batch};
 
@@ -66,11 +66,10 @@ pub fn exhaustive_work(models: &[&AdaptedModel], samples: &[Sample], options: &C
     Ok(Work { passes: batches.len(), layer_tokens: (all - (sharing * layers) as u64) * tokens })
 }
 
-/// The number of layers that all streams of a token go through together.
+/// The number of layers that the streams of all candidates go through together.
 pub fn layer_passes(layers: usize, candidates: &BTreeSet<usize>) -> u64 {
-    let last = candidates.last().copied().unwrap_or(0);
-    let forked: usize = candidates.iter().filter(|&&boundary| boundary < last).map(|boundary| layers - boundary).sum();
-    (layers + forked) as u64
+    let profiles: Vec<Profile> = candidates.iter().map(|&boundary| Profile::below(boundary, layers)).collect();
+    stream::layer_passes(BTreeMap::from([(0, Evaluation::of_profiles(0, &profiles).collect())]), layers)
 }
 
 /// A sweep in parts: some of the boundaries on some of the samples at a time.
@@ -148,10 +147,11 @@ impl<'a> Sweep<'a> {
         on_progress: OnProgress,
     ) -> Result<Vec<Vec<Point>>> {
         let layers = self.layers.count();
-        let profiles_of = |boundaries: &BTreeSet<usize>| -> Vec<Profile> {
-            boundaries.iter().map(|&boundary| Profile::below(boundary, layers)).collect()
-        };
-        let profiles: Vec<Vec<Profile>> = boundaries.iter().map(profiles_of).collect();
+        let below = |boundary: &usize| Profile::below(*boundary, layers);
+        let profiles: Vec<Vec<Profile>> = boundaries.iter().map(|own| own.iter().map(below).collect()).collect();
+        for prefixes in &mut self.parts[part].prefixes {
+            prefixes.iter_mut().zip(boundaries).for_each(|(prefix, boundaries)| prefix.forget(boundaries));
+        }
         let measured = self.run_profiles(part, &profiles, on_progress)?;
         let points = |(boundaries, measured): (&BTreeSet<usize>, Vec<Measurement>)| {
             let point = |(&boundary, measurement)| Point { boundary, measurement };
@@ -171,43 +171,28 @@ impl<'a> Sweep<'a> {
         let Part { samples, tokens, batches, prefixes } = &mut self.parts[part];
         let evaluations = evaluations(models, profiles);
         let cost = |(batch, prefixes): (&Batch, &Vec<KeptPrefix>)| -> Vec<u64> {
-            let passes = evaluations.iter().zip(prefixes).map(|(own, prefix)| prefix.layer_passes(own));
-            passes.map(|passes| passes * batch.tokens() as u64).collect()
+            let passes = |(own, prefix): (&Vec<_>, &KeptPrefix)| stream::layer_passes(prefix.starts(own), count);
+            evaluations.iter().zip(prefixes).map(passes).map(|passes| passes * batch.tokens() as u64).collect()
         };
         let costs: Vec<Vec<u64>> = batches.iter().zip(&*prefixes).map(cost).collect();
         let mut tracker = Tracker::new(batches.len(), costs.iter().flatten().sum(), on_progress);
-        let zero = Measurement::zero(tokens.clone());
-        let mut measured: Vec<Vec<Measurement>> =
-            profiles.iter().map(|profiles| vec![zero.clone(); profiles.len()]).collect();
+        let zero = |profiles: &Vec<_>| vec![Measurement::zero(tokens.clone()); profiles.len()];
+        let mut measured: Vec<Vec<Measurement>> = profiles.iter().map(zero).collect();
         for (place, (batch, prefixes)) in batches.iter().zip(prefixes).enumerate() {
             tracker.start_pass(place);
             let pass = Pass::new(model, batch)?;
-            let mut starting: BTreeMap<usize, Vec<Stream>> = BTreeMap::new();
-            for (adapter, (own, prefix)) in evaluations.iter().zip(&mut *prefixes).enumerate() {
-                for (layer, own, hidden) in prefix.start(own, || models[adapter].first_hidden(batch))? {
-                    starting.entry(layer).or_default().push(Stream::new(&pass, adapter, own, hidden));
-                }
-            }
-            let mut outcomes = Vec::new();
             let side_by_side = self.budget.streams_side_by_side(batch.tokens(), model.device());
             let walk = Walk { layers: &mut self.layers, side_by_side, tracker: &mut tracker };
-            walk.run(starting, |layer, streams| {
-                if layer == count {
-                    outcomes = outcomes_of(streams, models)?;
-                    return Ok(());
-                }
-                for stream in streams {
-                    let adapter = stream.variant.adapter;
-                    if !profiles[adapter].contains(&Profile::below(layer, count)) {
-                        prefixes[adapter].keep(layer, stream);
+            for (evaluation, outcomes) in evaluate(&evaluations, models, &pass, prefixes, walk)? {
+                let measurement = &mut measured[evaluation.adapter][evaluation.index];
+                for (sample, answers) in &batch.samples {
+                    let outcomes = &outcomes[answers.clone()];
+                    measurement.losses[*sample] = outcomes.iter().map(|outcome| outcome.loss).sum();
+                    measurement.correct[*sample] = outcomes.iter().filter(|outcome| outcome.right).count();
+                    if !measurement.losses[*sample].is_finite() {
+                        let (boundary, sample) = (evaluation.profile.boundary(), samples[*sample] + 1);
+                        return Err(SweepError::NotFinite { boundary, sample }.into());
                     }
-                }
-                Ok(())
-            })?;
-            for (evaluation, outcomes) in outcomes {
-                if let Err(index) = add(&mut measured[evaluation.adapter][evaluation.index], batch, &outcomes) {
-                    let (boundary, sample) = (evaluation.profile.top(), samples[index] + 1);
-                    return Err(SweepError::NotFinite { boundary, sample }.into());
                 }
             }
         }
@@ -218,59 +203,60 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// The evaluations that go through the model as ones of each adapter. With the adapter in no layer, and nothing outside of
-/// them, all adapters are the base model; the first such evaluation takes the others with it.
+/// The evaluations that go through the model as ones of each adapter. An adapter that acts in no layer and changes nothing
+/// outside of them is the base model: all such evaluations go with the first of them.
 fn evaluations<'p>(models: &[&AdaptedModel], profiles: &'p [Vec<Profile>]) -> Vec<Vec<Evaluation<'p>>> {
-    let mut evaluations: Vec<Vec<Evaluation>> = vec![Vec::new(); models.len()];
-    let mut base: Vec<Evaluation> = Vec::new();
-    for (adapter, profiles) in profiles.iter().enumerate() {
-        for (index, profile) in profiles.iter().enumerate() {
-            let is_base = models[adapter].is_plain() && profile.top() == 0;
-            let own = if is_base { &mut base } else { &mut evaluations[adapter] };
-            own.push(Evaluation { adapter, index, profile });
-        }
-    }
+    let is_base = |one: &Evaluation| models[one.adapter].is_plain() && one.profile.boundary() == 0;
+    let all = profiles.iter().enumerate().map(|(adapter, profiles)| Evaluation::of_profiles(adapter, profiles));
+    let (base, mut evaluations): (Vec<Vec<_>>, Vec<Vec<_>>) = all.map(|own| own.partition(is_base)).unzip();
+    let base = base.concat();
     if let Some(first) = base.first() {
-        evaluations[first.adapter].append(&mut base);
+        evaluations[first.adapter].extend(&base);
     }
     evaluations
 }
 
-/// The outcomes of the answer tokens in streams behind the last layer, by adapter and profile. Adapters that change nothing
-/// outside the layers share the head.
-fn outcomes_of<'s>(streams: &[Stream<'s>], models: &[&AdaptedModel]) -> Result<Vec<(Evaluation<'s>, Vec<Outcome>)>> {
-    let plain = models.iter().position(|adapted| adapted.is_plain());
-    let mut by_head: BTreeMap<usize, Vec<&Stream>> = BTreeMap::new();
-    for stream in streams {
-        let adapter = stream.variant.adapter;
-        let head = plain.filter(|_| models[adapter].is_plain()).unwrap_or(adapter);
-        by_head.entry(head).or_default().push(stream);
+/// The outcomes of a batch's answer tokens in all evaluations, given by adapter, in the order of adapters and profiles.
+fn evaluate<'p>(
+    evaluations: &[Vec<Evaluation<'p>>],
+    models: &[&AdaptedModel],
+    pass: &'p Pass<'p>,
+    prefixes: &mut [KeptPrefix],
+    walk: Walk,
+) -> Result<Vec<(Evaluation<'p>, Vec<Outcome>)>> {
+    let count = walk.layers.count();
+    let mut starting: BTreeMap<usize, Vec<Stream>> = BTreeMap::new();
+    for (adapter, (own, prefix)) in evaluations.iter().zip(&mut *prefixes).enumerate() {
+        for (layer, own) in prefix.starts(own) {
+            let hidden = prefix.take(layer).map_or_else(|| models[adapter].first_hidden(pass.batch), Ok)?;
+            starting.entry(layer).or_default().push(Stream::new(pass, adapter, own, hidden));
+        }
     }
+    // By adapter: those that change nothing outside the layers share the head of the first of them.
+    let mut rows: BTreeMap<usize, (Vec<_>, Vec<AnswerRows>)> = BTreeMap::new();
+    let plain = models.iter().position(|adapted| adapted.is_plain());
+    walk.run(starting, |layers, streams| {
+        for stream in streams {
+            let adapter = stream.variant.adapter;
+            if layers < count {
+                prefixes[adapter].keep(layers, stream);
+                continue;
+            }
+            let head = plain.filter(|_| models[adapter].is_plain()).unwrap_or(adapter);
+            let (of_head, of_head_rows) = rows.entry(head).or_default();
+            of_head.push(stream.evaluations.clone());
+            of_head_rows.push(models[head].answer_rows(&stream.hidden, pass, layers)?);
+        }
+        Ok(())
+    })?;
     let mut outcomes = Vec::new();
-    for (head, streams) in by_head {
-        let (adapted, batch) = (models[head], streams[0].pass.batch);
-        let layers = adapted.model().config.layers;
-        let rows = streams.iter().map(|stream| adapted.answer_rows(&stream.hidden, stream.pass, layers));
-        for (stream, found) in streams.iter().zip(adapted.outcomes(&rows.collect::<Result<Vec<_>>>()?, batch)?) {
-            outcomes.extend(stream.evaluations.iter().map(|&evaluation| (evaluation, found.clone())));
+    for (head, (streams, rows)) in rows {
+        for (stream, found) in streams.into_iter().zip(models[head].outcomes(&rows, pass.batch)?) {
+            outcomes.extend(stream.into_iter().map(|evaluation| (evaluation, found.clone())));
         }
     }
     outcomes.sort_by_key(|(evaluation, _)| (evaluation.adapter, evaluation.index));
     Ok(outcomes)
-}
-
-/// Adds the outcomes of a batch's answer tokens to a measurement. The error is the index of a sample whose loss is not finite.
-fn add(measurement: &mut Measurement, batch: &Batch, outcomes: &[Outcome]) -> std::result::Result<(), usize> {
-    for (sample, answers) in &batch.samples {
-        let outcomes = &outcomes[answers.clone()];
-        let loss: f64 = outcomes.iter().map(|outcome| outcome.loss).sum();
-        if !loss.is_finite() {
-            return Err(*sample);
-        }
-        measurement.losses[*sample] = loss;
-        measurement.correct[*sample] = outcomes.iter().filter(|outcome| outcome.right).count();
-    }
-    Ok(())
 }
 
 #[cfg(test)]

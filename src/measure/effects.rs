@@ -8,7 +8,7 @@ use super::walk::walk_base_and_whole;
 use super::{ComputeOptions, OnProgress};
 use crate::error::Result;
 use crate::model::AdaptedModel;
-use crate::samples::{Sample, batch};
+use crate::samples::Sample;
 
 /// For each layer of the model, the root mean square over tokens of ‖h′ − h‖: the layer's output with the adapter in it,
 /// less its output without, on the same input. The adapter is on in all layers below.
@@ -20,9 +20,8 @@ pub fn effects(
 ) -> Result<Vec<f64>> {
     let model = adapted.model();
     let budget = Budget::for_samples(model, 2, options.memory, samples)?;
-    let batches = batch::plan(samples, budget.tokens_per_pass(), model.shares_prefixes());
     let mut sums = vec![(0.0, 0); model.config.layers];
-    walk_base_and_whole(adapted, &batches, &budget, on_progress, |_, layers, streams| {
+    walk_base_and_whole(adapted, samples, &budget, on_progress, |_, layers, streams| {
         let ([without, with], Some(layer)) = (streams, layers.checked_sub(1)) else { return Ok(()) };
         let (sum, rows) = &mut sums[layer];
         *sum += squared_distance(&with.hidden, &without.hidden)?;

@@ -8,7 +8,7 @@ use super::walk::walk_base_and_whole;
 use super::{ComputeOptions, OnProgress, Work};
 use crate::error::{Result, SweepError};
 use crate::model::AdaptedModel;
-use crate::samples::{Sample, batch};
+use crate::samples::Sample;
 
 /// The base model and the whole adapter.
 const STREAMS: usize = 2;
@@ -44,12 +44,11 @@ pub fn logit_lens(
     let model = adapted.model();
     // The rows that wait for the head may take as much memory as the streams.
     let budget = Budget::for_samples(model, 2 * STREAMS, options.memory, samples)?;
-    let batches = batch::plan(samples, budget.tokens_per_pass(), model.shares_prefixes());
     let empty = Readout { probabilities: vec![0.0; samples.len()], losses: vec![0.0; samples.len()] };
     let mut readouts = [(); STREAMS].map(|()| vec![empty.clone(); model.config.layers + 1]);
     let mut rows = Vec::new();
     let mut unread = 0;
-    let work = walk_base_and_whole(adapted, &batches, &budget, on_progress, |pass, layers, streams| {
+    let work = walk_base_and_whole(adapted, samples, &budget, on_progress, |pass, layers, streams| {
         for stream in &*streams {
             rows.push(adapted.answer_rows(&stream.hidden, pass, layers)?);
         }

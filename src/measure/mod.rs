@@ -23,7 +23,6 @@
 //! Several adapters of one base model go through together: they share each weight, and the stream of b = 0.
 
 mod curve;
-mod decoding;
 mod effects;
 mod generation;
 mod layers;

@@ -10,7 +10,8 @@ use super::stream::{Evaluation, Stream};
 use super::{OnProgress, Progress, Work};
 use crate::error::{Result, SweepError};
 use crate::model::{AdaptedModel, Pass};
-use crate::samples::batch::Batch;
+use crate::samples::Sample;
+use crate::samples::batch::{self, Batch};
 
 /// One walk of streams through all layers.
 pub struct Walk<'w, 'm, 'p> {
@@ -48,12 +49,13 @@ impl Walk<'_, '_, '_> {
 /// layer. `observe` sees the two streams, in this order.
 pub fn walk_base_and_whole(
     adapted: &AdaptedModel,
-    batches: &[Batch],
+    samples: &[Sample],
     budget: &Budget,
     on_progress: OnProgress,
     mut observe: impl FnMut(&Pass, usize, &mut [Stream]) -> Result<()>,
 ) -> Result<Work> {
     let (model, models) = (adapted.model(), [adapted]);
+    let batches = batch::plan(samples, budget.tokens_per_pass(), model.shares_prefixes());
     let profiles = [0, model.config.layers].map(|boundary| Profile::below(boundary, model.config.layers));
     let cost = |batch: &Batch| (profiles.len() * model.config.layers * batch.tokens()) as u64;
     let work = Work { passes: batches.len(), layer_tokens: batches.iter().map(cost).sum() };
@@ -63,10 +65,8 @@ pub fn walk_base_and_whole(
         tracker.start_pass(place);
         let pass = Pass::new(model, batch)?;
         let hidden = adapted.first_hidden(batch)?;
-        let streams = profiles.iter().enumerate().map(|(index, profile)| {
-            Stream::new(&pass, 0, vec![Evaluation { adapter: 0, index, profile }], hidden.clone())
-        });
-        let streams = BTreeMap::from([(0, streams.collect())]);
+        let stream = |one| Stream::new(&pass, 0, vec![one], hidden.clone());
+        let streams = BTreeMap::from([(0, Evaluation::of_profiles(0, &profiles).map(stream).collect())]);
         drop(hidden);
         let side_by_side = budget.streams_side_by_side(batch.tokens(), model.device()).min(profiles.len());
         let walk = Walk { layers: &mut layers, side_by_side, tracker: &mut tracker };
