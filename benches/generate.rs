@@ -1,4 +1,4 @@
-//! How long greedy answers take, and which tokens they are. `scripts/check_generation.py` compares both with transformers.
+//! How long greedy answers take, and which tokens they are. `scripts/check/generation.py` compares both with transformers.
 //!
 //! ```text
 //! CANDLE_NUM_THREADS=1 cargo bench --bench generate -- ADAPTER BASE SAMPLES.tokens.jsonl 0,15,30 64 f32 > answers.json

@@ -4,7 +4,7 @@
 //! CANDLE_NUM_THREADS=1 cargo bench --bench products -- [ROWS]
 //! ```
 //! One line of JSON per shape and arithmetic, in GFLOP/s of the product itself (the second product of bf16x2 is not
-//! counted), for `scripts/bench_products.py`, which puts PyTorch's beside them. The streams of a sweep go through a
+//! counted), for `scripts/bench/products.py`, which puts PyTorch's beside them. The streams of a sweep go through a
 //! layer side by side, so each processor multiplies rows of its own here too.
 
 use std::time::Instant;

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Everything from nothing: builds lora-slim, fetches a real base model (90 MB) and slims a real adapter with it.
-# Without a network it does the same with the pico model of fixtures/.
+# Builds lora-slim, fetches a real base model (98 MB), slims a real adapter and verifies the result in out/slimmed.
+# Without a network it takes the pico model of fixtures/ instead.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo build --release --locked
-if base=$(python3 scripts/fetch_base.py --out models | tail -n 1) && [ -f "$base" ]; then
+lora_slim=${CARGO_TARGET_DIR:-target}/release/lora-slim
+if base=$(python3 scripts/fixtures/fetch_base.py --out models | tail -n 1) && [ -f "$base" ]; then
     adapter=fixtures/smol-overfit/adapter samples=fixtures/smol-overfit/val.jsonl
-    options=(--chat --max-samples 32)
+    options=(--chat --max-samples 32 --choose best)
 else
-    echo "no base model could be fetched; using the pico model instead" >&2
+    echo "the base model could not be fetched; using the pico model instead" >&2
     base=fixtures/pico/llama-llama3-rope/base
     adapter=fixtures/pico/llama-llama3-rope/adapter samples=fixtures/pico/samples.tokens.jsonl
-    options=()
+    options=(--boundary 3) # random weights: by its loss, no boundary would be worth it
 fi
 
 set -x
-target/release/lora-slim slim "$adapter" --base "$base" --samples "$samples" "${options[@]}" \
-    --choose best -o out/slimmed --force
-target/release/lora-slim verify "$adapter" out/slimmed
+"$lora_slim" slim "$adapter" --base "$base" --samples "$samples" "${options[@]}" -o out/slimmed --force
+"$lora_slim" verify "$adapter" out/slimmed

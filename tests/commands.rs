@@ -342,7 +342,7 @@ fn the_layers_of_a_vision_tower_are_kept_and_not_counted() {
     };
     let (losses, warnings) = scan(&folder.path().join("adapter"));
     assert_eq!(losses, scan(&original).0);
-    assert!(warnings.contains("text does not go through"), "{warnings}");
+    assert!(warnings.contains("text does not pass through"), "{warnings}");
 
     let out = folder.path().join("out");
     let mut command = lora_slim();

@@ -1,4 +1,4 @@
-//! `--format gguf` and `--format mlx`: against llama.cpp's converter (`scripts/make_gguf_fixtures.py`), and by what the factors
+//! `--format gguf` and `--format mlx`: against llama.cpp's converter (`scripts/fixtures/lora_gguf.py`), and by what the factors
 //! come to.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Greedy answers, token for token, against transformers + PEFT (`scripts/make_generation_fixtures.py`).
+//! Greedy answers, token for token, against transformers + PEFT (`scripts/fixtures/generated.py`).
 
 use std::collections::BTreeSet;
 use std::path::Path;

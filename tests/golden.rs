@@ -1,5 +1,5 @@
-//! The losses of every boundary against transformers + PEFT (`scripts/make_pico_fixtures.py` for the families of models,
-//! `scripts/make_adapter_fixtures.py` for the kinds of adapters).
+//! The losses of every boundary against transformers + PEFT (`scripts/fixtures/pico.py` for the families of models,
+//! `scripts/fixtures/kinds.py` for the kinds of adapters).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -45,7 +45,7 @@ mod families {
     }
 }
 
-/// The same models as GGUF files (`scripts/pico_gguf.py`). Where such a file cannot say all that the case has, it comes
+/// The same models as GGUF files (`scripts/fixtures/pico_gguf.py`). Where such a file cannot say all that the case has, it comes
 /// with an adapter or losses of its own.
 mod gguf {
     use super::*;

@@ -1,4 +1,4 @@
-//! The scores of texts against the reference implementations (`scripts/make_metric_fixtures.py`).
+//! The scores of texts against the reference implementations (`scripts/fixtures/metrics.py`).
 
 use lora_slim::metrics::{Metric, summed};
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! The probability curve: against transformers + PEFT (`scripts/expected_probability.py`), and as the rule `curve` reads it.
+//! The probability curve: against transformers + PEFT (`scripts/fixtures/probability.py`), and as the rule `curve` reads it.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Smaller ranks and narrower types: against numpy (`scripts/rank_reference.py`), by the laws of the decomposition, and as a
+//! Smaller ranks and narrower types: against numpy (`scripts/fixtures/ranks.py`), by the laws of the decomposition, and as a
 //! user runs them.
 
 use std::collections::BTreeMap;

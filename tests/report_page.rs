@@ -92,6 +92,34 @@ fn what_speaks_for_the_choice_is_that_of_the_json() {
 }
 
 #[test]
+fn every_section_has_its_place() {
+    let folder = TempDir::new().unwrap();
+    let more = ["--boundary", "3", "--holdout", "0.5", "--probability", "--controls", "--rank", "2", "--metric", "f1"];
+    let more = [&more[..], &["--max-new-tokens", "4", "--require-saving", "10%"]].concat();
+    let (page, report) = scan(folder.path(), &fixture("pico/text/prompt_completion.jsonl"), &more);
+    let sections: Vec<&str> =
+        page.split("<section id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let first = ["summary", "gates", "curve", "probability", "trust", "alternatives", "steps", "answers", "layers"];
+    assert_eq!(sections, [&first[..], &["samples", "boundaries", "search", "inputs"]].concat());
+    let fields =
+        |value: &Value, names: &[&str]| -> Vec<f64> { names.iter().filter_map(|name| value[*name].as_f64()).collect() };
+    let alternatives = report["alternatives"].as_array().unwrap().iter();
+    let losses = alternatives.flat_map(|alternative| {
+        [fields(&alternative["samples"], &["loss"]), fields(&alternative["held_out"], &["loss", "exact_match"])]
+            .concat()
+    });
+    assert_eq!(numbers(part(&page, "alternatives")), losses.collect::<Vec<_>>());
+    let losses = ["loss", "gain_kept", "difference", "difference_at_most", "token_accuracy", "exact_match"];
+    let steps = |samples: &str| -> Vec<f64> {
+        let row = |step: &Value| {
+            [fields(step, &["bytes"]), fields(&step["change"], &["relative"]), fields(&step[samples], &losses)].concat()
+        };
+        report["steps"].as_array().unwrap().iter().flat_map(row).collect()
+    };
+    assert_eq!(numbers(part(&page, "steps")), [steps("losses"), steps("held_out")].concat());
+}
+
+#[test]
 fn what_a_layer_holds_is_what_inspect_tells() {
     let folder = TempDir::new().unwrap();
     let (_, report) = scan(folder.path(), &fixture("pico/samples.tokens.jsonl"), &["--boundary", "2"]);

@@ -32,7 +32,7 @@ fn kinds() -> Vec<String> {
 }
 
 /// `fixtures/runtimes.json` is what PEFT and transformers did with each kind, and whether the loaders of some servers, run out of
-/// their own files, refused it (`scripts/runtime_sources.py`).
+/// their own files, refused it (`scripts/fixtures/runtimes.py`).
 #[test]
 fn verdicts_are_those_of_the_runtimes_themselves() {
     let own = read_json(&fixture("runtimes.json"));

@@ -1,4 +1,4 @@
-//! Tokens and masks against TRL's way of tokenising (`scripts/pico_text.py`), from tokenizer.json and from GGUF.
+//! Tokens and masks against TRL's way of tokenising (`scripts/fixtures/pico_text.py`), from tokenizer.json and from GGUF.
 
 use std::fs;
 use std::path::Path;

@@ -1,14 +1,16 @@
-"""Gives adapters to real runtimes, compares their answers with lora-slim's own, and what they did with what `lora-slim check` says.
+"""Load adapters in real runtimes and compare their answers with lora-slim's own, and the outcomes with `lora-slim
+check`.
 
     cargo build --release && cargo build --release --example logits
     python scripts/interop/run.py --python llama.cpp=venv-llama/bin/python --python mlx-lm=venv-mlx/bin/python …
 
-Each runtime runs in an interpreter of its own, this one if none is named; where it is not installed it is skipped, and the table says
-so. Needs the base model as a Hugging Face folder (`scripts/fetch_base.py`), llama.cpp one as a GGUF file, OpenVINO one in its own format
-(see `with_openvino.py`). Exit status 1 if a runtime did something else than `check` says. On a quantised base, answers may differ by
-more (`task.py`, QUANTISED), because runtimes round more there; the table has the figures, whatever the tolerance.
+Each runtime runs in an interpreter of its own, this one if none is named. A runtime that is not installed is skipped,
+and the table says so. Needs the base model as a Hugging Face folder (`scripts/fixtures/fetch_base.py`,
+`gguf_to_hf.py`), for llama.cpp as a GGUF file, for OpenVINO in its own format (`with_openvino.py`). On a quantised
+base, answers may differ by more (`task.py`, QUANTISED), because runtimes round more there; the table has the figures,
+whatever the tolerance.
 
-Made with numpy 2.4, safetensors 0.8 and tokenizers 0.23; the versions of the runtimes are in docs/runtimes.md.
+Exit status 1 if a runtime does something else than `check` says. docs/runtimes.md has the versions of the runtimes.
 """
 
 import argparse
@@ -22,10 +24,12 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import variants
+from common.paths import BINARY, FIXTURES, ROOT
 from task import Task
 
-ROOT = Path(__file__).resolve().parents[2]
 TOKENS = 24
 CHATML = (
     "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
@@ -46,7 +50,7 @@ FORMATS = {"llama.cpp": "gguf", "MLX-LM": "mlx"}
 
 @dataclass
 class Row:
-    """What became of one adapter in one runtime."""
+    """The outcome of one adapter in one runtime."""
 
     runtime: str
     adapter: str
@@ -81,11 +85,19 @@ class Reference:
             ids = [self.tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
             file = self.folder / "prompts.json"
             file.write_text(json.dumps(ids))
-            done = subprocess.run([self.program, base, adapter, file, str(TOKENS)], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [self.program, base, adapter, file, str(TOKENS)], capture_output=True, text=True, check=True
+            )
             own = json.loads(done.stdout)
             greedy = [[token for token in answer if token != self.ends] for answer in own["greedy"]]
             answers = self.tokenizer.decode_batch(greedy)
-            self.known[key] = {"ids": ids, "texts": texts, "greedy": greedy, "answers": answers, "logits": own["logits"]}
+            self.known[key] = {
+                "ids": ids,
+                "texts": texts,
+                "greedy": greedy,
+                "answers": answers,
+                "logits": own["logits"],
+            }
         return self.known[key]
 
 
@@ -102,12 +114,12 @@ def check(binary: Path, adapter: Path, runtime: str) -> str:
 def start(script: str, python: str, task: Task, folder: Path) -> dict:
     file = folder / "task.json"
     file.write_text(json.dumps(asdict(task)))
-    done = subprocess.run([python, ROOT / "scripts/interop" / script, file], capture_output=True, text=True)
-    # Some runtimes write lines of their own, before and behind.
+    done = subprocess.run([python, Path(__file__).parent / script, file], capture_output=True, text=True)
+    # Some runtimes print lines of their own.
     results = [line for line in done.stdout.splitlines() if line.startswith('{"version"')]
     if done.returncode == 0 and results:
         return json.loads(results[-1])
-    last = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     is_absent = last.startswith(("ModuleNotFoundError", "ImportError"))
     return {"outcome": "skipped" if is_absent else "failed", "detail": last if is_absent else done.stderr[-2000:]}
 
@@ -121,11 +133,13 @@ def bases(runtime: str, arguments: argparse.Namespace) -> list[Path]:
 
 
 def is_quantised(base: Path) -> bool:
-    """By the type in the name of a GGUF file, where everyone has it: `model.Q4_1.gguf`, `model-IQ3_XS.gguf`."""
+    """By the type in the name of a GGUF file, by custom: `model.Q4_1.gguf`, `model-IQ3_XS.gguf`."""
     return base.suffix == ".gguf" and re.search(r"[.-](I?Q\d|TQ\d|MXFP4)", base.name, re.IGNORECASE) is not None
 
 
-def run(runtime: str, python: str, arguments: argparse.Namespace, adapters: dict[str, Path], reference: Reference) -> list[Row]:
+def run(
+    runtime: str, python: str, arguments: argparse.Namespace, adapters: dict[str, Path], reference: Reference
+) -> list[Row]:
     """All adapters on the first base of a runtime, the cut one on the others, too."""
     rows: list[Row] = []
     usable = [base for base in bases(runtime, arguments) if base.exists()]
@@ -141,7 +155,17 @@ def run(runtime: str, python: str, arguments: argparse.Namespace, adapters: dict
                 written = reference.folder / f"{peft.name}-{form}"
                 try:
                     if not written.exists():
-                        variants.cut(arguments.binary, peft, written, "--format", form, "--base", arguments.base, "--boundary", "all")
+                        variants.cut(
+                            arguments.binary,
+                            peft,
+                            written,
+                            "--format",
+                            form,
+                            "--base",
+                            arguments.base,
+                            "--boundary",
+                            "all",
+                        )
                 except subprocess.CalledProcessError as refused:
                     reason = refused.stderr.decode().splitlines()[0].replace(str(reference.folder), "…")
                     rows.append(Row(runtime, name, "skipped", detail=f"lora-slim writes none: {reason}"))
@@ -150,13 +174,27 @@ def run(runtime: str, python: str, arguments: argparse.Namespace, adapters: dict
             known = arguments.base if runtime == "OpenVINO GenAI" else base
             config = json.loads((peft / variants.CONFIG).read_text())
             task = Task(
-                base=str(base.resolve()), adapter=str(written), original=str(arguments.adapter.resolve()) if is_cut else "",
-                boundary=arguments.boundary, scaling=scaling_of(config), rank=max([config["r"], *config["rank_pattern"].values()]),
-                tokens=TOKENS, is_quantised=is_quantised(base), **reference.of(known, peft, arguments.prompts if is_cut else arguments.few),
+                base=str(base.resolve()),
+                adapter=str(written),
+                original=str(arguments.adapter.resolve()) if is_cut else "",
+                boundary=arguments.boundary,
+                scaling=scaling_of(config),
+                rank=max([config["r"], *config["rank_pattern"].values()]),
+                tokens=TOKENS,
+                is_quantised=is_quantised(base),
+                **reference.of(known, peft, arguments.prompts if is_cut else arguments.few),
             )
             on = f" on {base.name}" if place or len(usable) > 1 else ""
-            row = Row(runtime, name + on, said=check(arguments.binary, written, runtime), **start(SCRIPTS[runtime], python, task, reference.folder))
-            print(f"{'  ' if row.agrees else '! '}{row.runtime}: {row.adapter}: {row.outcome} {row.detail}", file=sys.stderr)
+            row = Row(
+                runtime,
+                name + on,
+                said=check(arguments.binary, written, runtime),
+                **start(SCRIPTS[runtime], python, task, reference.folder),
+            )
+            print(
+                f"{'  ' if row.agrees else '! '}{row.runtime}: {row.adapter}: {row.outcome} {row.detail}",
+                file=sys.stderr,
+            )
             rows.append(row)
             if row.outcome == "skipped":
                 return rows
@@ -172,22 +210,29 @@ def shown(value: object) -> str:
 def table(rows: list[Row]) -> str:
     lines = ["| runtime | version | adapter | it | `check` says | figures |", "|---|---|---|---|---|---|"]
     for row in rows:
-        figures = ", ".join(f"{name} {shown(value)}" for name, value in row.figures.items()) or row.detail.replace("|", "\\|")[:160]
+        figures = (
+            ", ".join(f"{name} {shown(value)}" for name, value in row.figures.items())
+            or row.detail.replace("|", "\\|")[:160]
+        )
         mark = "" if row.agrees else " **!**"
-        lines.append(f"| {row.runtime} | {row.version} | {row.adapter} | {row.outcome}{mark} | {row.said} | {figures} |")
+        lines.append(
+            f"| {row.runtime} | {row.version} | {row.adapter} | {row.outcome}{mark} | {row.said} | {figures} |"
+        )
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="names of runtimes, divided by commas")
-    parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH", help="the interpreter of a runtime")
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/lora-slim")
+    parser.add_argument(
+        "--python", action="append", default=[], metavar="NAME=PATH", help="the interpreter of a runtime"
+    )
+    parser.add_argument("--binary", type=Path, default=BINARY)
     parser.add_argument("--base", type=Path, default=ROOT / "models/SmolLM2-135M-Instruct")
     parser.add_argument("--gguf", type=Path, nargs="+", default=[ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf"])
     parser.add_argument("--openvino", type=Path, help="the base model in OpenVINO's format")
-    parser.add_argument("--adapter", type=Path, default=ROOT / "fixtures/smol-overfit/adapter")
-    parser.add_argument("--samples", type=Path, default=ROOT / "fixtures/smol-overfit/val.jsonl")
+    parser.add_argument("--adapter", type=Path, default=FIXTURES / "smol-overfit/adapter")
+    parser.add_argument("--samples", type=Path, default=FIXTURES / "smol-overfit/val.jsonl")
     parser.add_argument("--boundary", type=int, default=19)
     parser.add_argument("--prompts", type=int, default=20, help="for the cut adapter")
     parser.add_argument("--few", type=int, default=5, help="prompts for the others")

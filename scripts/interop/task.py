@@ -1,7 +1,7 @@
-"""What the scripts of the single runtimes share: what they are given, how their answers are compared, and what they print.
+"""What the scripts of the single runtimes share: their task, how their answers are compared, and what they print.
 
-`run.py` starts each of them with the path of a task. It loads an adapter in its runtime, answers the task's prompts greedily, and prints
-one line of JSON. It needs nothing but its runtime.
+`run.py` starts each of them with the path of a task. It loads an adapter in its runtime, answers the task's prompts
+greedily, and prints one line of JSON. It needs nothing but its runtime.
 """
 
 import json
@@ -11,27 +11,26 @@ from dataclasses import dataclass
 from statistics import correlation
 
 
-
 @dataclass
 class Tolerance:
     """How far a runtime's answers may be from lora-slim's own and still count as the same."""
 
     least_correlation: float
-    """Of the logits of all words."""
+    """Of the logits of the whole vocabulary."""
     least_equal: float
     """Of the greedy answers, where a runtime gives no logits."""
 
 
 EXACT = Tolerance(0.999, 0.9)
-# llama.cpp rounds what goes into a product with quantised weights to 8 bits, which lora-slim does not. With one adapter that is right
-# (0.9999993 and 20 of 20 equal answers on the f32 file), the least correlation on Q4_1 was 0.9984 and 0.9992, and 11 and 12 of 20
-# greedy answers of 24 tokens were equal: the first token that differs changes all that follow.
+# llama.cpp rounds the inputs of a product with quantised weights to 8 bits, which lora-slim does not. With a correct
+# adapter (0.9999993 and 20 of 20 equal answers on the f32 file), the least correlation on Q4_1 was 0.9984 and 0.9992,
+# and 11 and 12 of 20 greedy answers of 24 tokens were equal: the first token that differs changes all that follow.
 QUANTISED = Tolerance(0.997, 0.4)
 
 
 @dataclass
 class Task:
-    """An adapter, its base model, and what lora-slim's own forward pass makes of prompts with both."""
+    """An adapter, its base model, and the answers of lora-slim's own forward pass to some prompts."""
 
     base: str
     adapter: str
@@ -39,7 +38,7 @@ class Task:
     """The PEFT folder that it was cut from."""
     boundary: int
     scaling: float
-    """alpha / r, or what rsLoRA makes of it, of most modules."""
+    """Of most modules: alpha / r, or alpha / sqrt(r) with rsLoRA."""
     rank: int
     tokens: int
     """The most tokens of an answer."""
@@ -48,11 +47,11 @@ class Task:
     """The prompts, as tokens and as text."""
     greedy: list[list[int]]
     answers: list[str]
-    """What follows, without the token that ends it."""
+    """The continuations, as tokens and as text, without the token that ends them."""
     logits: list[list[float]]
     """Of the next token, prompt by prompt."""
     is_quantised: bool = False
-    """Whether the base model's weights are, so that the runtime may round more than lora-slim does."""
+    """Of the base model's weights; the runtime may then round more than lora-slim does."""
 
     @property
     def tolerance(self) -> Tolerance:
@@ -60,8 +59,8 @@ class Task:
 
 
 @dataclass
-class Found:
-    """What a runtime makes of the prompts, as far as it tells."""
+class Answers:
+    """The answers of a runtime to the prompts, in the forms that it gives."""
 
     greedy: list[list[int]] | None = None
     answers: list[str] | None = None
@@ -70,8 +69,8 @@ class Found:
     """Further figures."""
 
 
-def figures(task: Task, found: Found) -> dict:
-    """How far the runtime's answers are lora-slim's own."""
+def figures(task: Task, found: Answers) -> dict:
+    """How much the runtime's answers agree with lora-slim's own."""
     result = {"prompts": len(task.ids)}
     if found.logits:
         pairs = list(zip(found.logits, task.logits))
@@ -91,8 +90,8 @@ def outcome(figures: dict, tolerance: Tolerance) -> str:
     return "loads" if figures["equal answers"] >= tolerance.least_equal * figures["prompts"] else "differs"
 
 
-def main(version: str, load: Callable[[Task], object], answer: Callable[[object, Task], Found]) -> None:
-    """Runs a task. Only what is raised while an adapter is loaded is a refusal; anything else is a fault of the script."""
+def main(version: str, load: Callable[[Task], object], answer: Callable[[object, Task], Answers]) -> None:
+    """Run a task. An exception while the adapter is loaded is a refusal; any other one is a fault of the script."""
     with open(sys.argv[1]) as file:
         task = Task(**json.load(file))
     result = {"version": version}

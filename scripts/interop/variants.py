@@ -1,6 +1,7 @@
-"""The adapters that the runtimes are given: one real adapter, cut, and the same written in ways that not every runtime reads.
+"""The adapters for the runtimes: one real adapter, cut, and the same one written in ways that not every runtime reads.
 
-All of them but `dora` compute what the cut does, so that a runtime which ignores how they are written is found out by its answers.
+All of them but `dora` compute the same as the cut one, so that the answers show whether a runtime ignores how they are
+written.
 """
 
 import json
@@ -17,7 +18,7 @@ Tensors = dict[str, np.ndarray]
 
 
 def cut(binary: Path, adapter: Path, out: Path, *options: str | Path) -> dict:
-    """Runs `lora-slim cut` and gives its report."""
+    """Run `lora-slim cut`; its report."""
     subprocess.run([binary, "cut", adapter, "-o", out, "--quiet", *options], check=True, capture_output=True)
     return json.loads((out / "slim_report.json").read_text())
 
@@ -38,7 +39,8 @@ def rslora(config: dict, tensors: Tensors) -> tuple[dict, Tensors]:
 def alpha_pattern(config: dict, tensors: Tensors) -> tuple[dict, Tensors]:
     """One module is stronger by its tensors and weaker by its alpha."""
     stronger = {
-        name: tensor * tensor.dtype.type(STRONGER) if "down_proj.lora_B" in name else tensor for name, tensor in tensors.items()
+        name: tensor * tensor.dtype.type(STRONGER) if "down_proj.lora_B" in name else tensor
+        for name, tensor in tensors.items()
     }
     return config | {"alpha_pattern": {"down_proj": config["lora_alpha"] / STRONGER}}, stronger
 
@@ -65,7 +67,7 @@ def old_names(config: dict, tensors: Tensors) -> tuple[dict, Tensors]:
 
 
 def dora(config: dict, tensors: Tensors) -> tuple[dict, Tensors]:
-    """Magnitudes of 1, which no trained adapter has: all that counts is whether they are used."""
+    """Magnitudes of 1, which no trained adapter has: they show whether a runtime uses them."""
     magnitudes = {
         name.replace("lora_B.weight", "lora_magnitude_vector"): np.ones(tensor.shape[0], tensor.dtype)
         for name, tensor in tensors.items()
@@ -82,7 +84,7 @@ REWRITTEN = {
     "old-names": old_names,
     "dora": dora,
 }
-# What `--portable` takes back.
+# The ones that `--portable` undoes.
 PORTABLE = ["rslora", "alpha-pattern", "rank-pattern", "old-names"]
 
 

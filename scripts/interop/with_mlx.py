@@ -1,14 +1,11 @@
-"""MLX-LM, in f32 on whatever device MLX has; on Linux that is the processor (`mlx[cpu]`).
-
-Made with mlx 0.32.4 and mlx-lm 0.32.2.
-"""
+"""MLX-LM, in f32 on MLX's device; on Linux that is the CPU (`mlx[cpu]`). Tested with mlx 0.32.4 and mlx-lm 0.32.2."""
 
 from importlib.metadata import version
 
 import mlx.core as mx
 from mlx_lm import load as load_model
 
-from task import Found, Task, main
+from task import Answers, Task, main
 
 
 def load(task: Task):
@@ -22,17 +19,17 @@ def next_logits(model, ids: list[int]) -> list[float]:
 
 
 def continuation(model, ids: list[int], tokens: int) -> list[int]:
-    """Whole prompts at each step: short, and nothing but the model is tried."""
+    """Without a cache: prompts are short, and only the model is tested."""
     grown = list(ids)
     for _ in range(tokens):
         grown.append(model(mx.array([grown]))[0, -1].argmax().item())
     return grown[len(ids) :]
 
 
-def answer(model, task: Task) -> Found:
+def answer(model, task: Task) -> Answers:
     logits = [next_logits(model, ids) for ids in task.ids]
     greedy = [continuation(model, ids, len(ours)) for ids, ours in zip(task.ids, task.greedy)]
-    return Found(greedy=greedy, logits=logits)
+    return Answers(greedy=greedy, logits=logits)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""OpenVINO GenAI, which reads only the tensors of a PEFT folder: the scaling is given to it.
+"""OpenVINO GenAI, which reads only the tensors of a PEFT folder: the script passes the scaling.
 
-The base model is an OpenVINO folder in f32 (`optimum-cli export openvino --weight-format fp32 --task text-generation-with-past`), and
-the products are asked for in f32. Made with openvino-genai 2026.4.1; the folder with optimum-intel 2.2.0.
+The base model is an OpenVINO folder in f32 (`optimum-cli export openvino --weight-format fp32 --task
+text-generation-with-past`), and the products are in f32. Tested with openvino-genai 2026.4.1 and optimum-intel 2.2.0.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 import openvino_genai
 from openvino_genai import Adapter, AdapterConfig, GenerationConfig, LLMPipeline
 
-from task import Found, Task, main
+from task import Answers, Task, main
 
 
 def load(task: Task) -> LLMPipeline:
@@ -17,10 +17,10 @@ def load(task: Task) -> LLMPipeline:
     return LLMPipeline(task.base, "CPU", adapters=AdapterConfig(adapter, task.scaling), INFERENCE_PRECISION_HINT="f32")
 
 
-def answer(pipeline: LLMPipeline, task: Task) -> Found:
+def answer(pipeline: LLMPipeline, task: Task) -> Answers:
     config = GenerationConfig()
     config.max_new_tokens, config.do_sample, config.apply_chat_template = task.tokens, False, False
-    return Found(answers=[str(pipeline.generate(text, config)) for text in task.texts])
+    return Answers(answers=[str(pipeline.generate(text, config)) for text in task.texts])
 
 
 if __name__ == "__main__":

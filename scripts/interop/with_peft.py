@@ -1,8 +1,7 @@
 """PEFT: all ways to bring an adapter into a model.
 
-Beside the answers of the adapter, of a PEFT folder that was only cut: how far the logits are from those of the original whose
-`lora_B` is zero from the boundary on, with `low_cpu_mem_usage`, merged, and hot-swapped into a model that has the original.
-Made with torch 2.15, transformers 5.24 and peft 0.21.2.
+For a folder that was only cut, the figures also say how far the logits are from those of the original with `lora_B`
+zero from the boundary on, and after low_cpu_mem_usage, merging, and a hot swap into a model that has the original.
 """
 
 import copy
@@ -15,7 +14,7 @@ from peft import PeftModel
 from peft.utils.hotswap import hotswap_adapter
 from transformers import AutoModelForCausalLM
 
-from task import Found, Task, main
+from task import Answers, Task, main
 
 
 def base_of(task: Task) -> torch.nn.Module:
@@ -28,18 +27,20 @@ def load(task: Task) -> PeftModel:
 
 @torch.no_grad()
 def logits(model: torch.nn.Module, task: Task) -> torch.Tensor:
-    """Of the next token: (prompts, words)."""
+    """Of the next token: (prompts, vocabulary)."""
     return torch.stack([model(torch.tensor([ids])).logits[0, -1] for ids in task.ids])
 
 
 def continuation(model: torch.nn.Module, ids: list[int], tokens: int) -> list[int]:
-    given = torch.tensor([ids])
-    answer = model.generate(input_ids=given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=tokens)
+    prompt = torch.tensor([ids])
+    answer = model.generate(
+        input_ids=prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=tokens
+    )
     return answer[0, len(ids) :].tolist()
 
 
 def switched_off(task: Task) -> PeftModel:
-    """The original without what the cut lacks."""
+    """The original without the layers that the cut lacks."""
     model = PeftModel.from_pretrained(base_of(task), task.original).eval()
     for name, parameter in model.named_parameters():
         layer = re.search(r"\.layers\.(\d+)\.", name)
@@ -55,7 +56,7 @@ def swapped(task: Task) -> PeftModel:
 
 
 def swaps_back(task: Task) -> str:
-    """What becomes of the original that is swapped into a model with the adapter."""
+    """The outcome of swapping the original into a model with the adapter."""
     try:
         hotswap_adapter(load(task), task.original, adapter_name="default", torch_device="cpu")
     except Exception as error:
@@ -63,7 +64,7 @@ def swaps_back(task: Task) -> str:
     return "no error"
 
 
-def answer(model: PeftModel, task: Task) -> Found:
+def answer(model: PeftModel, task: Task) -> Answers:
     found = logits(model, task)
     greedy = [continuation(model, ids, task.tokens) for ids in task.ids]
 
@@ -71,7 +72,9 @@ def answer(model: PeftModel, task: Task) -> Found:
         return (logits(other, task) - found).abs().max().item()
 
     more = {
-        "off by low_cpu_mem_usage": away(PeftModel.from_pretrained(base_of(task), task.adapter, low_cpu_mem_usage=True).eval()),
+        "off by low_cpu_mem_usage": away(
+            PeftModel.from_pretrained(base_of(task), task.adapter, low_cpu_mem_usage=True).eval()
+        ),
         "off by merging": away(copy.deepcopy(model).merge_and_unload()),
     }
     if task.original:
@@ -80,7 +83,7 @@ def answer(model: PeftModel, task: Task) -> Found:
             "off by hotswap from the original": away(swapped(task)),
             "hotswap back to the original": swaps_back(task),
         }
-    return Found(greedy=greedy, logits=found.tolist(), more=more)
+    return Answers(greedy=greedy, logits=found.tolist(), more=more)
 
 
 if __name__ == "__main__":

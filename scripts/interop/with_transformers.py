@@ -1,14 +1,11 @@
-"""transformers: `load_adapter` of a model of its own, without PEFT's wrapper.
-
-Made with torch 2.15, transformers 5.24 and peft 0.21.2.
-"""
+"""transformers: `load_adapter` of the model itself, without PEFT's wrapper."""
 
 import peft
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from task import Found, Task, main
+from task import Answers, Task, main
 from with_peft import continuation, logits
 
 
@@ -18,9 +15,9 @@ def load(task: Task) -> PreTrainedModel:
     return model.eval()
 
 
-def answer(model: PreTrainedModel, task: Task) -> Found:
+def answer(model: PreTrainedModel, task: Task) -> Answers:
     greedy = [continuation(model, ids, task.tokens) for ids in task.ids]
-    return Found(greedy=greedy, logits=logits(model, task).tolist())
+    return Answers(greedy=greedy, logits=logits(model, task).tolist())
 
 
 if __name__ == "__main__":

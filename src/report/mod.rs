@@ -6,8 +6,8 @@
 pub mod alternatives;
 pub mod batch;
 pub mod changed;
-pub mod html;
 pub mod metrics;
+pub mod page;
 mod steps;
 pub mod subset;
 pub mod text;

@@ -15,7 +15,7 @@ use crate::files::NewFile;
 use crate::hub::BasePath;
 use crate::pipeline::{self, Base, Evaluation, Request, notes};
 use crate::report::batch::{KeyFigures, Record};
-use crate::report::html;
+use crate::report::page;
 
 /// How many adapters are open at the same time.
 pub const MOST_TOGETHER: usize = 32;
@@ -155,6 +155,6 @@ fn record(ready: &Ready, evaluation: Result<Evaluation>) -> Record {
 }
 
 fn page(task: &Task, evaluation: &Evaluation) -> Result<()> {
-    let page = NewFile::beside(&task.page(), html::BEGINNING.as_bytes(), true)?;
-    page.publish(html::page(&evaluation.report).as_bytes())
+    let page = NewFile::beside(&task.page(), page::BEGINNING.as_bytes(), true)?;
+    page.publish(page::page(&evaluation.report)?.as_bytes())
 }

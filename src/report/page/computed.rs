@@ -1,0 +1,72 @@
+//! What templates see as `computed`: statements about the report that need Rust, and the layout of the charts.
+
+use minijinja::context;
+use minijinja::value::{Serde, Value};
+
+use super::filters::plural;
+use super::{curve, layers, probability};
+use crate::report::Report;
+use crate::report::text::subset::removed_parts;
+use crate::report::text::{alternatives, finding};
+use crate::search::Dropped;
+
+pub fn of(report: &Report) -> Value {
+    let written = report.written_on_choosing().map(|written| written.assessment);
+    let others = report.alternatives.iter();
+    context! {
+        headline => headline(report),
+        without_layers => report.chosen.as_ref().map(|choice| choice.rule.without_layers()),
+        caution => report.chosen.as_ref().and_then(|choice| choice.rule.caution()),
+        changes_nothing => report.changes_nothing(),
+        loss => written.map(|written| written.loss),
+        gain_kept => written.and_then(|written| written.gain_kept),
+        token_accuracy => written.map(|written| written.token_accuracy),
+        exact_match => written.map(|written| written.exact_match),
+        removed => report.subset.as_ref().map(|subset| removed_parts(&subset.removed)),
+        gates => report.gates.iter().map(|gate| gate.to_string().replace('`', "")).collect::<Vec<_>>(),
+        held_out => report.held_out.as_ref().map(|held_out| finding(&held_out.verdict, report)),
+        names => others.clone().map(|alternative| alternative.name()).collect::<Vec<_>>(),
+        wins => others.map(|alternative| alternative.wins()).collect::<Vec<_>>(),
+        better => alternatives::finding(&report.alternatives),
+        unseen => Serde(unseen(&report.dropped)),
+        curve => Serde(curve::charts(report)),
+        probability => Serde(probability::charts(report)),
+        norms => Serde(layers::norms(report)),
+        sizes => Serde(layers::sizes(report)),
+    }
+}
+
+/// The answer in a few words.
+pub fn headline(report: &Report) -> String {
+    let all = report.adapter.layers.len();
+    match (&report.chosen, &report.output) {
+        (Some(choice), _) if choice.boundary() == 0 => "The adapter does not help on these samples".into(),
+        (_, Some(output)) => match output.kept_layers.len() {
+            1 if all == 1 => "The only layer is kept".into(),
+            kept if kept == all => format!("All {all} layers are kept"),
+            1 => format!("1 of {all} layers is kept"),
+            kept => format!("{kept} of {} are kept", plural(all, "layer", None)),
+        },
+        _ => "No boundary was chosen".into(),
+    }
+}
+
+/// The first and the last of neighbouring boundaries that no sample saw, and of which the same was decided.
+fn unseen(dropped: &[Dropped]) -> Vec<(usize, usize)> {
+    let unseen: Vec<&Dropped> = dropped.iter().filter(|point| point.difference.is_none()).collect();
+    let runs = unseen.chunk_by(|a, b| a.holds == b.holds && a.boundary + 1 == b.boundary);
+    runs.map(|run| (run[0].boundary, run[run.len() - 1].boundary)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unseen_neighbours_are_one() {
+        let point = |boundary, difference, holds| Dropped { boundary, samples: 0, difference, holds };
+        let seen = point(3, Some(0.1), false);
+        let dropped = [point(1, None, false), point(2, None, false), seen, point(4, None, false), point(5, None, true)];
+        assert_eq!(unseen(&dropped), [(1, 2), (4, 4), (5, 5)]);
+    }
+}

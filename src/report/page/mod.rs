@@ -1,0 +1,112 @@
+//! The report as one self-contained HTML page: no network, no font, and readable without its script.
+//!
+//! A section is a template in `sections/` and a line in [`SECTIONS`]. Templates see the fields of `slim_report.json`, and
+//! as `computed` what [`computed`] adds to them. A section that renders to nothing is left out.
+
+mod chart;
+mod computed;
+mod curve;
+mod environment;
+mod filters;
+pub mod index;
+mod layers;
+mod policy;
+mod probability;
+mod scale;
+
+use minijinja::value::{Serde, Value};
+use minijinja::{Environment, Error, context};
+
+use super::{Report, Tool};
+use crate::error::{PageError, Result};
+
+/// The beginning of every page: `--force` replaces only files that have it.
+pub const BEGINNING: &str = "<!doctype html><!-- lora-slim report -->";
+
+/// The sections in their order on the page: their names and templates.
+const SECTIONS: [(&str, &str); 13] = [
+    ("summary", include_str!("sections/summary.html")),
+    ("gates", include_str!("sections/gates.html")),
+    ("curve", include_str!("sections/curve.html")),
+    ("probability", include_str!("sections/probability.html")),
+    ("trust", include_str!("sections/trust.html")),
+    ("alternatives", include_str!("sections/alternatives.html")),
+    ("steps", include_str!("sections/steps.html")),
+    ("answers", include_str!("sections/answers.html")),
+    ("layers", include_str!("sections/layers.html")),
+    ("samples", include_str!("sections/samples.html")),
+    ("boundaries", include_str!("sections/boundaries.html")),
+    ("search", include_str!("sections/search.html")),
+    ("inputs", include_str!("sections/inputs.html")),
+];
+
+/// What is not a section: the document, the page of a batch, and parts that sections have in common.
+const SHARED: [(&str, &str); 4] = [
+    ("document", include_str!("document.html")),
+    ("index", include_str!("index.html")),
+    ("chart", include_str!("chart.html")),
+    ("table", include_str!("table.html")),
+];
+
+/// The whole page. It fails where a template does not fit the report, which is a bug.
+pub fn page(report: &Report) -> Result<String> {
+    Ok(render(report).map_err(PageError)?)
+}
+
+fn render(report: &Report) -> std::result::Result<String, Error> {
+    let environment = templates()?;
+    let context = context! { computed => computed::of(report), ..Value::from(Serde(report)) };
+    let mut main = String::new();
+    for (name, _) in SECTIONS {
+        let section = environment.get_template(name)?.render(context.clone())?;
+        main.extend([section.trim(), "\n"].into_iter().filter(|_| !section.trim().is_empty()));
+    }
+    document(&environment, &computed::headline(report), include_str!("page.js"), main)
+}
+
+/// All templates, compiled.
+fn templates() -> std::result::Result<Environment<'static>, Error> {
+    let mut environment = environment::new()?;
+    SHARED.into_iter().chain(SECTIONS).try_for_each(|(name, source)| environment.add_template(name, source))?;
+    Ok(environment)
+}
+
+/// A document with one style and one script, the only ones that it allows itself.
+fn document(
+    environment: &Environment,
+    headline: &str,
+    script: &str,
+    main: String,
+) -> std::result::Result<String, Error> {
+    const STYLE: &str = include_str!("style.css");
+    let document = environment.get_template("document")?.render(context! {
+        policy => policy::policy(STYLE, script),
+        tool => Serde(Tool::THIS),
+        headline,
+        style => Value::from_safe_string(STYLE.into()),
+        script => Value::from_safe_string(script.into()),
+        main => Value::from_safe_string(main),
+    })?;
+    Ok(format!("{BEGINNING}\n{document}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::AdapterInput;
+
+    #[test]
+    fn no_section_needs_more_than_the_adapter() {
+        let adapter = AdapterInput { path: "a".into(), files: vec![], rank: None, alpha: None, layers: vec![0, 1] };
+        let page = page(&Report::of(adapter)).unwrap();
+        assert!(page.starts_with(BEGINNING) && page.ends_with("</html>\n"), "{page}");
+        let sections: Vec<_> = page.split("<section id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(sections, ["summary", "inputs"]);
+    }
+
+    #[test]
+    fn a_batch_of_nothing_has_a_page() {
+        let page = index::page(&[]).unwrap();
+        assert!(page.starts_with(BEGINNING) && page.contains("<h1>0 of 0 adapters done</h1>"), "{page}");
+    }
+}
