@@ -56,20 +56,27 @@ pub fn profiles(
 
 /// The cost of evaluating all candidates of adapters of one base model.
 pub fn exhaustive_work(models: &[&AdaptedModel], samples: &[Sample], options: &ComputeOptions) -> Result<Work> {
-    let Some(layers) = models.first().map(|adapted| adapted.model().config.layers) else { return Ok(Work::default()) };
-    let all: u64 = models.iter().map(|adapted| layer_passes(layers, &candidates(adapted.adapter()))).sum();
-    // The base model's stream goes through once for all adapters that change nothing outside the layers.
-    let sharing = models.iter().filter(|adapted| adapted.is_plain()).count().saturating_sub(1);
+    if models.is_empty() {
+        return Ok(Work::default());
+    }
     let sweep = Sweep::new(models, samples, vec![(0..samples.len()).collect()], options)?;
+    let layers = sweep.layers.count();
+    let all: Vec<_> = models.iter().map(|adapted| profiles_below(&candidates(adapted.adapter()), layers)).collect();
+    let passes = |own| stream::layer_passes(BTreeMap::from([(0, own)]), layers);
+    let passes: u64 = evaluations(models, &all).into_iter().map(passes).sum();
     let batches = &sweep.parts[0].batches;
     let tokens: u64 = batches.iter().map(|batch| batch.tokens() as u64).sum();
-    Ok(Work { passes: batches.len(), layer_tokens: (all - (sharing * layers) as u64) * tokens })
+    Ok(Work { passes: batches.len(), layer_tokens: passes * tokens })
 }
 
 /// The number of layers that the streams of all candidates go through together.
 pub fn layer_passes(layers: usize, candidates: &BTreeSet<usize>) -> u64 {
-    let profiles: Vec<Profile> = candidates.iter().map(|&boundary| Profile::below(boundary, layers)).collect();
+    let profiles = profiles_below(candidates, layers);
     stream::layer_passes(BTreeMap::from([(0, Evaluation::of_profiles(0, &profiles).collect())]), layers)
+}
+
+fn profiles_below(boundaries: &BTreeSet<usize>, layers: usize) -> Vec<Profile> {
+    boundaries.iter().map(|&boundary| Profile::below(boundary, layers)).collect()
 }
 
 /// A sweep in parts: some of the boundaries on some of the samples at a time.
@@ -147,8 +154,7 @@ impl<'a> Sweep<'a> {
         on_progress: OnProgress,
     ) -> Result<Vec<Vec<Point>>> {
         let layers = self.layers.count();
-        let below = |boundary: &usize| Profile::below(*boundary, layers);
-        let profiles: Vec<Vec<Profile>> = boundaries.iter().map(|own| own.iter().map(below).collect()).collect();
+        let profiles: Vec<_> = boundaries.iter().map(|boundaries| profiles_below(boundaries, layers)).collect();
         for prefixes in &mut self.parts[part].prefixes {
             prefixes.iter_mut().zip(boundaries).for_each(|(prefix, boundaries)| prefix.forget(boundaries));
         }
