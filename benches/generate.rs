@@ -20,7 +20,7 @@ use lora_slim::model::device::DeviceName;
 use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::pipeline::request::{DEFAULT_MEMORY, Scoring};
 use lora_slim::samples::Prompt;
-use lora_slim::samples::{Content, ReadOptions, read};
+use lora_slim::samples::{FieldNames, SampleContent, read};
 
 fn main() -> lora_slim::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -34,10 +34,10 @@ fn main() -> lora_slim::Result<()> {
     let arithmetic = settings::arithmetic(precision, DeviceName::Cpu)?;
     let (model, _) = Model::open(&BasePath::find(base, None)?, &device, arithmetic)?;
     let ends = AdaptedModel::load(&model, &adapter)?;
-    let prompts: Vec<Prompt> = read::read(Path::new(samples), &ReadOptions::default())?
+    let prompts: Vec<Prompt> = read::read(Path::new(samples), &FieldNames::default())?
         .into_iter()
         .filter_map(|raw| match raw.content {
-            Content::Tokens { ids, scored } => {
+            SampleContent::Tokens { ids, scored } => {
                 let end = scored.iter().rposition(|&scored| scored)?;
                 let start = scored[..end].iter().rposition(|&scored| !scored)? + 1;
                 Some(Prompt { ids: ids[..start].to_vec(), stops: model.stops.clone() })

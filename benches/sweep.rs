@@ -16,7 +16,7 @@ use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::measure::{ComputeOptions, Curve, sweep};
 use lora_slim::model::{AdaptedModel, Model, ModelConfig};
-use lora_slim::samples::{ReadOptions, Sample, encode, read};
+use lora_slim::samples::{FieldNames, Sample, encode, read};
 
 /// Rows of the products that are timed: about those of a stream of 64 samples.
 const ROWS: usize = 4096;
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (model, _) = Model::open(&BasePath::find(&base, None)?, &Device::Cpu, Arithmetic::F32)?;
     let adapter = Adapter::open(Path::new(&adapter), None)?;
     let path = Path::new(&samples);
-    let mut raws = read::read(path, &ReadOptions::default())?;
+    let mut raws = read::read(path, &FieldNames::default())?;
     raws.truncate(count);
     let samples = encode::encode(raws, None, false, path, path)?;
 

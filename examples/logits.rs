@@ -16,7 +16,7 @@ use lora_slim::kernel::Arithmetic;
 use lora_slim::measure::{self, GenerateOptions, Profile};
 use lora_slim::model::{AdaptedModel, Model, Pass};
 use lora_slim::samples::Prompt;
-use lora_slim::samples::batch::Batch;
+use lora_slim::samples::packing::Batch;
 use serde_json::json;
 
 /// The memory that generating may take.

@@ -24,7 +24,9 @@ pub mod adapter;
 pub mod audit;
 pub mod batch;
 pub mod choice;
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
 pub mod commands;
 pub mod error;
 pub mod export;

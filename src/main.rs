@@ -1,69 +1,81 @@
-//! Parse, run, and turn what happened into an exit code. Everything else is in the library.
+//! Parses, runs, and turns the result into an exit code. Everything else is in the library.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use lora_slim::cli::Cli;
-use lora_slim::cli::config_file;
-use lora_slim::{Error, Kind, commands};
+use lora_slim::cli::{Cli, config_file};
+use lora_slim::commands::{self, output};
+use lora_slim::{Error, Kind, Result};
 
 fn main() -> ExitCode {
-    share_processors();
+    limit_candle_threads();
     keep_freed_memory();
     lora_slim::tensors::end_with_a_word();
-    let line = match config_file::expand(std::env::args_os().collect()) {
-        Ok(line) => line,
-        Err(error) => return fail(&error),
-    };
+    match run() {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let line = config_file::expand(std::env::args_os().collect())?;
     let cli = Cli::try_parse_from(&line.words);
     if let Some(file) = line.file.filter(|_| !cli.as_ref().is_ok_and(|cli| cli.quiet)) {
-        eprintln!("flags of `{}` are used", file.display());
+        eprintln!("using the flags of `{}`", file.display());
     }
-    let cli = cli.unwrap_or_else(|error| error.exit());
+    let cli = match cli {
+        Ok(cli) => cli,
+        Err(error) => return help(&error),
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(if cli.quiet { tracing::Level::ERROR } else { tracing::Level::WARN })
         .without_time()
         .with_target(false)
         .init();
-    let done = if cli.print_config { commands::print_config(&line.words) } else { commands::run(cli) };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(Kind::No.exit_code()),
-        Err(error) => fail(&error),
-    }
+    let answer = if cli.print_config { commands::print_config(&line.words)? } else { commands::run(cli)? };
+    Ok(if answer { ExitCode::SUCCESS } else { ExitCode::from(Kind::No.exit_code()) })
 }
 
-/// Keeps candle from starting threads of its own for element-wise work: the sweep gives each processor a stream, and two
-/// pools that wait for each other cost a fifth of the time. And from counting the processors before every product, for which it
-/// reads /proc/cpuinfo; the number is that which rayon takes anyway.
-fn share_processors() {
+/// Prints what clap has instead of a command: an error on stderr, or the help or version that the user asked for.
+fn help(error: &clap::Error) -> Result<ExitCode> {
+    let printed = error.print();
+    if !error.use_stderr() {
+        output::written(printed)?;
+    }
+    Ok(u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Keeps candle from using threads of its own for element-wise work: the sweep already gives each processor a stream, and two
+/// thread pools that wait for each other cost a fifth of the time. Also keeps candle from reading /proc/cpuinfo before every
+/// product to count the processors; rayon takes the same number by default.
+fn limit_candle_threads() {
     let processors = std::thread::available_parallelism().map_or(1, usize::from).to_string();
     for (variable, value) in [("CANDLE_NUM_THREADS", "1"), ("RAYON_NUM_THREADS", &processors)] {
         if std::env::var_os(variable).is_none() {
-            // SAFETY: called first, when this is the only thread.
+            // SAFETY: `main` calls this first, while there is only one thread.
             unsafe { std::env::set_var(variable, value) };
         }
     }
 }
 
-/// Keeps the memory of freed tensors for the next ones. By default glibc gives back every large block at once, and then
-/// a fifth of the time goes to fresh pages that the system clears.
+/// Keeps the memory of freed tensors for the next ones. By default glibc returns every large block to the system at once, and a
+/// fifth of the time goes into clearing new pages.
 fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        const KEPT: i32 = 1 << 30;
+        const THRESHOLD: i32 = 1 << 30;
         const PADDING: i32 = 64 << 20;
-        // SAFETY: settings of the allocator, made while this is the only thread.
+        // SAFETY: `mallopt` runs while there is only one thread.
         unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+            libc::mallopt(libc::M_MMAP_THRESHOLD, THRESHOLD);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, THRESHOLD);
             libc::mallopt(libc::M_TOP_PAD, PADDING);
         }
     }
 }
 
-/// A message may quote a file, which may hold anything: megabytes, line breaks, or what a terminal takes for commands.
+/// Makes a message safe to print. It may quote a file, which may hold megabytes, line breaks or terminal commands.
 fn one_line(message: &str) -> String {
     const LONGEST: usize = 1000;
     const END: usize = 200;

@@ -102,7 +102,7 @@ fn a_bad_adapter_does_not_stop_the_rest() {
     write_adapter(&adapter("team0/other"), &["model.layers.0.mlp.no_such_module"], json!({}));
     let assert = slim_all(folder.path(), "out", &["--json"]).code(3);
     let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(told.contains("3 of 6 adapters are not done; `out/results.jsonl` says why"), "{told}");
+    assert!(told.contains("3 of 6 adapters did not succeed; `out/results.jsonl` says why"), "{told}");
     let streamed = stdout(assert);
     let kept = records(&folder.path().join("out/results.jsonl"));
     assert_eq!(names(&kept), ["team0/a0", "team0/a2", "team0/a4", "team0/other", "team1/a1", "team1/a3"]);
@@ -167,7 +167,7 @@ fn only_what_changed_is_done_again() {
     fs::remove_dir_all(folder.path().join("in/team1/a1")).unwrap();
     let assert = batch(folder.path(), "out", &["--boundary", "2"]).success();
     let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(told.contains("1 results have no adapter any more, the first is `team1/a1`"), "{told}");
+    assert!(told.contains("1 result without an adapter left as is, first `team1/a1`"), "{told}");
     assert!(folder.path().join("out/team1/a1/adapter_config.json").is_file());
     let kept = records(&folder.path().join("out/results.jsonl"));
     assert!(kept.iter().all(|record| (record["removed"] == true) == (record["name"] == "team1/a1")));
@@ -209,7 +209,7 @@ fn a_line_that_cannot_be_read_is_done_again() {
     fs::write(&path, broken).unwrap();
     let assert = batch(folder.path(), "out", &["--boundary", "2"]).success();
     assert!(
-        String::from_utf8_lossy(&assert.get_output().stderr).contains("1 lines of `out/results.jsonl` cannot be read")
+        String::from_utf8_lossy(&assert.get_output().stderr).contains("1 line of `out/results.jsonl` cannot be read")
     );
     assert!(stdout(assert).contains("3 adapters, 2 of them unchanged"));
     assert!(fs::read(&path).unwrap() == whole);
@@ -301,7 +301,7 @@ fn two_runs_do_not_write_to_one_place() {
     let held = File::open(folder.path().join("out/.lora-slim.lock")).unwrap();
     held.lock().unwrap();
     let assert = batch(folder.path(), "out", &["--boundary", "2"]).code(4);
-    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("another run writes to `out`"));
+    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("another run is writing `out`"));
     // Another test may be starting a process right now, which has the file open for a moment, too.
     held.unlock().unwrap();
     batch(folder.path(), "out", &["--boundary", "2"]).success();
@@ -325,7 +325,7 @@ fn a_dry_run_prices_and_writes_nothing() {
     adapters(folder.path(), 3);
     fs::write(folder.path().join("in/team0/a0/adapter_config.json"), "{").unwrap();
     let text = stdout(slim_all(folder.path(), "out", &["--dry-run"]).code(3));
-    assert!(text.contains("team0/a0: failed") && text.contains("2 adapters, at most 1 passes"), "{text}");
+    assert!(text.contains("team0/a0: failed") && text.contains("2 adapters, at most 1 × "), "{text}");
     assert!(text.contains("3 adapters: 0 unchanged, 2 to slim, 0 to cut"), "{text}");
     assert!(!folder.path().join("out").exists());
 }

@@ -86,7 +86,7 @@ fn jobs_keep_out_of_each_others_places() {
         [&["a", "a-b", "a/b"][..], &["a", "a.html"], &["summary.csv"], &["results.x.jsonl"], &["index.html/a"]]
     {
         let said = run(outputs, "out");
-        assert!(said.contains("there is no place for the output") || outputs[0].contains('/'), "{outputs:?}: {said}");
+        assert!(said.contains("has no place") || outputs[0].contains('/'), "{outputs:?}: {said}");
         assert!(!folder.path().join("out").exists() || outputs[0].contains('/'));
     }
     for output in ["in/team0/a0", "in/team0/a0/out", "in"] {
@@ -119,7 +119,7 @@ fn any_name_is_told_and_linked_to() {
     // Checkpoints in the folder of a result belong to it.
     copy_folder(&fixture(ADAPTER), &folder.path().join("in/a b/checkpoint-1"));
     let assert = batch(folder.path(), "out", &["--boundary", "2"]).success();
-    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("1 adapters lie inside of others"));
+    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("1 adapter inside of others left out"));
     assert_eq!(stdout(assert).lines().count(), names.len() + 1);
     let kept = records(&folder.path().join("out/results.jsonl"));
     let told: Vec<&str> = kept.iter().map(|record| record["name"].as_str().unwrap()).collect();
@@ -140,7 +140,7 @@ fn what_no_batch_wrote_is_not_replaced() {
     copy_folder(&fixture(ADAPTER), &folder.path().join("out/team0/a0"));
     batch(folder.path(), "out", &["--boundary", "2"]).code(2);
     let kept = records(&folder.path().join("out/results.jsonl"));
-    assert!(kept[0]["error"].as_str().unwrap().contains("exists already"), "{}", kept[0]);
+    assert!(kept[0]["error"].as_str().unwrap().contains("already exists"), "{}", kept[0]);
     assert_eq!(kept[1]["status"], "done");
     batch(folder.path(), "out", &["--boundary", "2", "--force"]).success();
     batch(folder.path(), "in/out", &["--boundary", "2"]).code(2);

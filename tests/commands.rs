@@ -269,7 +269,7 @@ fn the_cache_of_the_hub_is_found() {
     scan(json!(null)).success();
     scan(json!("abc")).success();
     let assert = scan(json!("v2")).code(3);
-    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("without the revision `v2`"));
+    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("but not its revision `v2`"));
     scan(json!("../../../hub")).code(3);
 }
 
@@ -395,4 +395,28 @@ proptest! {
             }
         }
     }
+}
+
+/// Every count agrees with its noun, and every wrong boundary is a mistake of the command line.
+#[test]
+fn messages_are_plain_english() {
+    let folder = TempDir::new().unwrap();
+    let said = |args: &[&str], code: i32| {
+        let assert =
+            lora_slim().current_dir(folder.path()).arg(args[0]).arg(fixture(ADAPTER)).args(&args[1..]).assert();
+        let output = assert.code(code).get_output().clone();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    for boundary in ["0", "99", "none", "-1"] {
+        said(&["cut", &format!("--boundary={boundary}"), "-o", "out"], 2);
+        slim(folder.path(), &[&format!("--boundary={boundary}")]).code(2);
+    }
+    let text = said(&["slim", "--boundary", "all", "--samples", "s.jsonl", "-o", "out"], 2);
+    assert!(text.contains("`all` is not a number of layers such as 14 (only `cut` takes `all`)"), "{text}");
+    let text = said(&["batch", "--boundary", "2", "-o", "batch"], 0);
+    assert!(text.contains("1 adapter, 0 of them unchanged"), "{text}");
+    let text = said(&["batch", "--boundary", "2", "-o", "batch", "--dry-run"], 0);
+    assert!(text.contains("1 adapter: 1 unchanged"), "{text}");
+    let text = said(&["batch", "--boundary", "99", "-o", "batch"], 2);
+    assert!(text.contains("1 of 1 adapter did not succeed"), "{text}");
 }

@@ -35,7 +35,7 @@ fn stderr(assert: &assert_cmd::assert::Assert) -> String {
 fn flags_of_the_file_are_flags_of_the_command() {
     let folder = folder("output = 'out'\nboundary = 2\nrequire-saving = '50%'\n");
     let assert = run(&folder, "slim", &[]).success();
-    assert!(stderr(&assert).contains("flags of `lora-slim.toml` are used\n"), "{}", stderr(&assert));
+    assert!(stderr(&assert).contains("using the flags of `lora-slim.toml`\n"), "{}", stderr(&assert));
     assert_eq!(read_json(&folder.path().join("out/slim_report.json"))["chosen"]["boundary"], 2);
     // Without the file, a flag is missing.
     run(&folder, "slim", &["--no-config"]).code(2);
@@ -120,8 +120,8 @@ fn mistakes_in_the_file_are_named() {
         ("margin = 2026-01-01", &["`margin` in `lora-slim.toml` should be a number"]),
         ("metric = [['f1']]", &["`metric` in `lora-slim.toml` should be"]),
         ("chat = ", &["`lora-slim.toml` is not valid TOML: line 3: "]),
-        ("max-layers = 'three'", &["flags of `lora-slim.toml` are used", "'three' for '--max-layers <N>'"]),
-        ("margin = '-1%'", &["flags of `lora-slim.toml` are used", "`--margin -1%`"]),
+        ("max-layers = 'three'", &["using the flags of `lora-slim.toml`", "'three' for '--max-layers <N>'"]),
+        ("margin = '-1%'", &["using the flags of `lora-slim.toml`", "`--margin -1%`"]),
     ] {
         let assert = run(&folder(text), "scan", &[]).code(2);
         let said = stderr(&assert);

@@ -22,14 +22,14 @@ fn bases_and_outputs_that_will_not_do_are_refused_before_any_work() {
         assert!(!out.exists() && text.contains("hint:"), "{text}");
         text
     };
-    assert!(refused(&base, "x.gguf", 2).contains("will be a folder, with adapter.gguf in it"));
+    assert!(refused(&base, "x.gguf", 2).contains("will be a folder with adapter.gguf in it"));
     assert!(refused(Path::new("no/such/base"), "out", 3).contains("no/such/base"));
     let other = work.path().join("base");
     copy_folder(&base, &other);
     let mut config = read_json(&other.join("config.json"));
     config["num_attention_heads"] = json!(7);
     fs::write(other.join("config.json"), config.to_string()).unwrap();
-    assert!(refused(&other, "out", 3).contains("are not those of the heads"));
+    assert!(refused(&other, "out", 3).contains("do not match the attention heads"));
     config["architectures"] = json!(["NoSuchForCausalLM"]);
     fs::write(other.join("config.json"), config.to_string()).unwrap();
     assert!(refused(&other, "out", 3).contains("`NoSuchForCausalLM`"));
@@ -60,7 +60,7 @@ fn a_number_of_heads_that_is_not_the_models_is_refused() {
     fs::write(other.join("config.json"), config.to_string()).unwrap();
     let out = work.path().join("out");
     let text = stderr(&export(&adapter, &other, "gguf", &out, &[]).code(3));
-    assert!(text.contains("k_proj") && text.contains("are not those of the heads"), "{text}");
+    assert!(text.contains("k_proj") && text.contains("do not match the attention heads"), "{text}");
     config["num_key_value_heads"] = heads;
     fs::write(other.join("config.json"), config.to_string()).unwrap();
     export(&adapter, &other, "gguf", &out, &[]).code(3);
@@ -181,5 +181,5 @@ fn heads_are_looked_at_before_any_work() {
     let mut command = lora_slim();
     command.arg("slim").arg(fixture("pico/llama-llama3-rope/adapter")).arg("--base").arg(&base);
     command.arg("--samples").arg(&samples).args(["--format", "gguf", "-o"]).arg(work.path().join("out"));
-    assert!(stderr(&command.assert().code(3)).contains("are not those of the heads"));
+    assert!(stderr(&command.assert().code(3)).contains("do not match the attention heads"));
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use lora_slim::cli::Cli;
 use lora_slim::error::{
-    BaseError, ChoiceError, ConfigError, Error, FileError, GateError, Kind, MetricError, SampleError, SweepError,
+    BaseError, ChoiceError, ComputeError, ConfigError, Error, FileError, GateError, Kind, MetricError, SampleError,
     TensorError,
 };
 
@@ -20,7 +20,7 @@ fn every_kind_of_failure_has_its_code() {
     let read = |kind: io::ErrorKind| FileError::Read { path: path(), source: kind.into() };
     let write = FileError::Write { path: path(), source: io::ErrorKind::StorageFull.into() };
     let family = SampleError::NoTokenizer { path: path() };
-    let memory = SweepError::Memory { needed: 2, budget: 1 };
+    let memory = ComputeError::Memory { needed: 2, budget: 1 };
     let unknown = ConfigError::Value { path: path(), key: "chat".into(), expected: "true or false" };
     let cases: [(Error, u8); 16] = [
         (FileError::OutputExists { path: path() }.into(), 2),
@@ -37,8 +37,8 @@ fn every_kind_of_failure_has_its_code() {
         (write.into(), 4),
         (ChoiceError::AdapterDoesNotHelp { rule: "best" }.into(), 5),
         (GateError::Failed { failed: vec!["`--min-samples 9`, 8 choose".into()] }.into(), 6),
-        (SweepError::NoCommonBase.into(), 70),
-        (SweepError::Interrupted.into(), 130),
+        (ComputeError::NoCommonBase.into(), 70),
+        (ComputeError::Interrupted.into(), 130),
     ];
     for (error, code) in &cases {
         assert_eq!(error.kind().exit_code(), *code, "{error}");

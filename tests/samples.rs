@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::{self, Value};
-use lora_slim::samples::{ReadOptions, Sample, TextModel, encode, read};
+use lora_slim::samples::{FieldNames, Sample, SampleContent, TextModel, encode, read};
 use lora_slim::tensors::TensorStore;
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -16,7 +16,7 @@ fn check_all(text: &TextModel) {
     for (file, modes) in expected.as_object().unwrap() {
         let path = fixture("pico/text").join(file);
         for (mode, wanted) in modes.as_object().unwrap() {
-            let raws = read::read(&path, &ReadOptions::default()).unwrap();
+            let raws = read::read(&path, &FieldNames::default()).unwrap();
             let samples = encode::encode(raws, Some(text), mode == "chat", &path, Path::new("model")).unwrap();
             assert_eq!(samples.len(), wanted.as_array().unwrap().len(), "{file} {mode}");
             for (sample, wanted) in samples.iter().zip(wanted.as_array().unwrap()) {
@@ -94,12 +94,12 @@ fn sentencepiece() -> TextModel {
 
 #[test]
 fn other_field_names_and_message_lists_are_read() {
-    let options = ReadOptions { prompt_field: Some("q".into()), completion_field: Some("a".into()) };
+    let options = FieldNames { prompt_field: Some("q".into()), completion_field: Some("a".into()) };
     let raws = read::parse(br#"{"q": "x", "a": "y"}"#, Path::new("s.jsonl"), &options).unwrap();
-    assert_eq!(raws[0].content, read::Content::Completion { prompt: "x".into(), completion: "y".into() });
+    assert_eq!(raws[0].content, SampleContent::Completion { prompt: "x".into(), completion: "y".into() });
 
     let turns =
         br#"[{"prompt": [{"role": "user", "content": "x"}], "completion": [{"role": "assistant", "content": "y"}]}]"#;
-    let raws = read::parse(turns, Path::new("s.json"), &ReadOptions::default()).unwrap();
-    assert!(matches!(&raws[0].content, read::Content::Chat { messages, scored_from: 1 } if messages.len() == 2));
+    let raws = read::parse(turns, Path::new("s.json"), &FieldNames::default()).unwrap();
+    assert!(matches!(&raws[0].content, SampleContent::Chat { messages, scored_from: 1 } if messages.len() == 2));
 }

@@ -1,12 +1,66 @@
-//! What a program reads is on stdout, and all of it; talk is on stderr, and `--quiet` ends it.
+//! Data goes to stdout, and all of it; remarks go to stderr, and `--quiet` silences them.
 
 use std::fs;
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::process::{Command as Process, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{ADAPTER, fixture, lora_slim, read_json};
+
+/// A full stdout is an error of every command, and costs nothing that was computed; a closed one is no error.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_stdout_is_an_error() {
+    let folder = TempDir::new().unwrap();
+    let run = |words: &[&str], stdout: Stdio| {
+        let mut command = Process::new(assert_cmd::cargo::cargo_bin("lora-slim"));
+        command.current_dir(folder.path()).env("HF_HUB_CACHE", fixture("no-such-cache")).args(words);
+        command.stdout(stdout).stderr(Stdio::piped()).output().unwrap()
+    };
+    let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
+    let closed = || Stdio::from(std::io::pipe().unwrap().1);
+    let (adapter, missing) = (fixture(ADAPTER).display().to_string(), fixture("no-such-adapter").display().to_string());
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    for words in commands(folder.path()) {
+        lines.push([&words[..], &["--json".into()]].concat());
+        lines.push(words);
+    }
+    let of = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+    lines.extend([of(&["completions", "bash"]), of(&["man"]), of(&["schema"]), of(&["check", "--list"])]);
+    lines.extend([of(&["--help"]), of(&["cut", "--help"]), of(&["--version"])]);
+    lines.push(of(&["cut", &adapter, "--boundary", "2", "-o", "never", "--print-config"]));
+    lines.push(of(&["batch", &adapter, "--boundary", "2", "-o", "batch"]));
+    lines.push(of(&["batch", &adapter, "--boundary", "2", "-o", "batch", "--json"]));
+    lines.push(of(&["batch", &adapter, "--boundary", "3", "-o", "batch", "--dry-run"]));
+    for words in &lines {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let clear = || {
+            for name in ["slimmed", "cut", "reduced"] {
+                let _ = fs::remove_dir_all(folder.path().join(name));
+            }
+            for name in ["slim.html", "scan.html"] {
+                let _ = fs::remove_file(folder.path().join(name));
+            }
+        };
+        clear();
+        let output = run(&words, full());
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(4), "{words:?}: {text}");
+        assert!(text.contains("error: cannot write to standard output: No space left"), "{words:?}: {text}");
+        if words[0] == "slim" && !words.contains(&"--dry-run") {
+            assert!(folder.path().join("slimmed").exists() && folder.path().join("slim.html").exists(), "{words:?}");
+        }
+        clear();
+        let output = run(&words, closed());
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    // An error of the command itself has its own exit code.
+    assert_eq!(run(&["inspect", &missing], full()).status.code(), Some(3));
+    assert_eq!(run(&["inspect"], full()).status.code(), Some(2));
+}
 
 /// Every command that has `--json`, as it is run on the fixtures.
 fn commands(folder: &Path) -> Vec<Vec<String>> {

@@ -6,12 +6,12 @@ use candle_core::Device;
 use lora_slim::Error;
 use lora_slim::adapter::Adapter;
 use lora_slim::choice;
-use lora_slim::error::SweepError;
+use lora_slim::error::ComputeError;
 use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::measure::{ComputeOptions, sweep};
 use lora_slim::model::{AdaptedModel, Model};
-use lora_slim::samples::{ReadOptions, Sample, encode, read};
+use lora_slim::samples::{FieldNames, Sample, encode, read};
 use lora_slim::search::{self, Search};
 
 use crate::support::fixture;
@@ -27,7 +27,7 @@ fn open(base: &str) -> Model {
 
 fn samples() -> Vec<Sample> {
     let path = fixture("pico/samples.tokens.jsonl");
-    let raws = read::read(&path, &ReadOptions::default()).unwrap();
+    let raws = read::read(&path, &FieldNames::default()).unwrap();
     encode::encode(raws, None, false, &path, Path::new("")).unwrap()
 }
 
@@ -96,6 +96,6 @@ fn adapters_of_different_models_do_not_go_together() {
     let ends = [AdaptedModel::load(&one, &adapter).unwrap(), AdaptedModel::load(&other, &adapter).unwrap()];
     for ends in [&[&ends[0], &ends[1]][..], &[]] {
         let error = sweep(ends, &samples(), &options(), &mut |_| true).unwrap_err();
-        assert!(matches!(error, Error::Sweep(SweepError::NoCommonBase)), "{error}");
+        assert!(matches!(error, Error::Compute(ComputeError::NoCommonBase)), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::delta::{Delta, ExpertStack};
 use crate::adapter::Adapter;
 use crate::adapter::names::Part;
-use crate::error::{AdapterError, Result, SweepError};
+use crate::error::{AdapterError, ComputeError, Result};
 
 /// The changes in one decoder layer, by names inside the layer.
 #[derive(Debug, Clone, Default)]
@@ -90,7 +90,9 @@ impl Adapter {
                 let whole_or_product = |whole, a, b| -> Result<Tensor> {
                     match load(factor(whole))? {
                         Some(whole) => Ok(whole),
-                        None => Ok(need(factor(a))?.matmul(&need(factor(b))?).map_err(SweepError::Compute)?),
+                        None => {
+                            Ok(need(factor(a))?.matmul(&need(factor(b))?).map_err(ComputeError::TensorOperation)?)
+                        }
                     }
                 };
                 let w1 = whole_or_product("lokr_w1", "lokr_w1_a", "lokr_w1_b")?;
@@ -98,13 +100,16 @@ impl Adapter {
                 Delta::kronecker(&w1, &w2, scaling)
             }
             _ => {
-                let bias = load(Part::LoraBias)?.map(|bias| bias * scaling).transpose().map_err(SweepError::Compute)?;
+                let bias = load(Part::LoraBias)?
+                    .map(|bias| bias * scaling)
+                    .transpose()
+                    .map_err(ComputeError::TensorOperation)?;
                 let magnitude = load(Part::Magnitude)?;
                 let delta = Delta::low_rank(need(Part::LoraA)?, need(Part::LoraB)?, scaling);
                 Ok(delta.with_bias(bias).with_magnitude(magnitude))
             }
         };
-        Ok(Some(made.map_err(SweepError::Compute)?))
+        Ok(Some(made.map_err(ComputeError::TensorOperation)?))
     }
 
     pub(super) fn load_stack(&self, parameter: &str, parts: &Parts, device: &Device) -> Result<ExpertStack> {
@@ -120,14 +125,14 @@ impl Adapter {
             return Err(AdapterError::Factors { path, module, tensor }.into());
         }
         let (a, b) = (self.load(a, device)?, self.load(b, device)?);
-        Ok(ExpertStack::new(&a, &b, rank, scaling).map_err(SweepError::Compute)?)
+        Ok(ExpertStack::new(&a, &b, rank, scaling).map_err(ComputeError::TensorOperation)?)
     }
 
     /// A tensor of the adapter in its shape.
     pub fn load(&self, name: &str, device: &Device) -> Result<Tensor> {
         let shape = self.weights.entry(name)?.shape.clone();
         let values = self.weights.load_finite(name)?;
-        Ok(Tensor::from_vec(values, shape, device).map_err(SweepError::Compute)?)
+        Ok(Tensor::from_vec(values, shape, device).map_err(ComputeError::TensorOperation)?)
     }
 
     /// The parameter that the pair of a module belongs to, where that is LoRA on a parameter of several dimensions. Two

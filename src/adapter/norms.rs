@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::adapter::Adapter;
 use crate::adapter::names::Part;
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 
 impl Adapter {
     /// The Frobenius norm of what the adapter adds to each layer's weights, all modules together. Modules outside the
@@ -44,6 +44,6 @@ impl Adapter {
                 None => Ok(0.0),
             },
         };
-        Ok(square.map_err(SweepError::Compute)?)
+        Ok(square.map_err(ComputeError::TensorOperation)?)
     }
 }

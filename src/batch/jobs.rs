@@ -1,4 +1,4 @@
-//! The adapters of a batch: those below a folder.
+//! The jobs of a batch: one for each adapter below a folder.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -13,33 +13,33 @@ use crate::error::{BatchError, FileError, Result};
 /// An adapter to slim or to cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Where its output lies below that of the batch, with `/` between folders.
+    /// The path of its output below that of the batch, with `/` between folders.
     pub name: String,
     /// A folder, or a name in the Hugging Face cache.
     pub adapter: String,
-    /// Flags of its own, which win over those of the whole batch.
+    /// Its own flags, which win over those of the whole batch.
     pub options: Map<String, Value>,
 }
 
-/// What lies below a folder.
+/// The adapters below a folder.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FolderJobs {
     /// Sorted by name.
     pub jobs: Vec<Job>,
-    /// Adapters inside of others, as training leaves checkpoints in the folder of its result; they are no jobs.
-    pub inside: Vec<PathBuf>,
+    /// Adapters inside of others, which are not jobs: training leaves checkpoints in the folder of its result.
+    pub nested: Vec<PathBuf>,
 }
 
-/// Finds the adapter folders below `folder`, through links, too, but not in hidden folders.
-pub fn below(folder: &Path) -> Result<Found> {
-    let mut found = Found::default();
+/// Finds the adapter folders below `folder`. Follows links, and skips hidden folders.
+pub fn below(folder: &Path) -> Result<FolderJobs> {
+    let mut found = FolderJobs::default();
     let mut outer: Option<PathBuf> = None;
-    let is_wanted = |entry: &DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
+    let is_visible = |entry: &DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
     let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name();
-    for entry in walk.into_iter().filter_entry(is_wanted) {
+    for entry in walk.into_iter().filter_entry(is_visible) {
         let entry = match entry {
             Ok(entry) => entry,
-            // A link that leads to nothing, or back: what it stands for is no adapter, or is found where it lies.
+            // A link that leads nowhere is no adapter, and one that leads back is found at its target.
             Err(error) if error.loop_ancestor().is_some() || is_dangling(&error) => continue,
             Err(error) => return Err(unreadable(folder, error).into()),
         };
@@ -47,7 +47,7 @@ pub fn below(folder: &Path) -> Result<Found> {
             continue;
         }
         if outer.as_ref().is_some_and(|outer| entry.path().starts_with(outer)) {
-            found.inside.push(entry.into_path());
+            found.nested.push(entry.into_path());
             continue;
         }
         found.jobs.push(job(folder, entry.path())?);
@@ -62,7 +62,7 @@ pub fn below(folder: &Path) -> Result<Found> {
 
 fn job(folder: &Path, path: &Path) -> Result<Job> {
     let relative = path.strip_prefix(folder).unwrap_or(path);
-    // A batch of one: the folder itself is the adapter, and may have been given as `.`.
+    // The folder itself may be the adapter, and may be named `.`.
     let own = path.canonicalize().map_err(FileError::read(path))?;
     let relative =
         if relative.as_os_str().is_empty() { Path::new(own.file_name().unwrap_or_default()) } else { relative };
@@ -75,13 +75,13 @@ fn job(folder: &Path, path: &Path) -> Result<Job> {
     }
 }
 
-/// Whether the jobs of a batch stay out of each other's places, and out of that of its own files.
+/// Checks that no job of a batch writes into the place of another job or of the batch's own files.
 pub fn check_names(jobs: &[Job]) -> Result<()> {
     let names: HashSet<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
     for job in jobs {
         let name = job.name.as_str();
         let is_ours = ["summary.csv", "index.html"].contains(&name) || results::is_name(name);
-        // A page lies beside its adapter's folder.
+        // A page is written beside its adapter's folder.
         let is_page = name.strip_suffix(".html").is_some_and(|other| names.contains(other));
         let outer = Path::new(name).ancestors().skip(1).filter_map(Path::to_str).find(|outer| names.contains(outer));
         let taken_by = match outer {

@@ -1,21 +1,24 @@
-//! A manifest: jobs as lines of JSON, with options of their own.
+//! A manifest: jobs as lines of JSON, each with its own options.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Component, Path};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::jobs::Job;
-use crate::cli::flags;
-use crate::error::{BatchError, FileError, Result};
+use super::options;
+use crate::error::{BatchError, Result};
+use crate::files;
 
-/// Flags that a batch has for itself, or that make no sense for one of its jobs.
+/// The largest manifest that is read, in bytes.
+const LARGEST: u64 = 64 << 20;
+
+/// Flags that apply to the whole batch, or that make no sense for one of its jobs.
 const OF_THE_BATCH: [&str; 10] =
     ["output", "force", "json", "dry-run", "report", "quiet", "help", "config", "no-config", "print-config"];
 
-/// A line.
+/// A line of a manifest.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -29,9 +32,9 @@ struct Line {
     options: Map<String, Value>,
 }
 
-/// Reads the jobs of a manifest, sorted by name. Paths in it are those of the working directory.
+/// Reads the jobs of a manifest, sorted by name. Its paths are relative to the working directory.
 pub fn read(path: &Path) -> Result<Vec<Job>> {
-    let text = fs::read_to_string(path).map_err(FileError::read(path))?;
+    let text = files::read_text(path, LARGEST)?;
     let mut jobs = Vec::new();
     let mut names = HashSet::new();
     for (place, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -39,7 +42,7 @@ pub fn read(path: &Path) -> Result<Vec<Job>> {
         let line: Line = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
         let job = line.job().map_err(wrong)?;
         if !names.insert(job.name.clone()) {
-            let reason = format!("`{}` is the name of another job, too; name its `output`", job.name);
+            let reason = format!("`{}` is also the name of another job; set its `output`", job.name);
             return Err(wrong(reason).into());
         }
         jobs.push(job);
@@ -62,17 +65,17 @@ impl Line {
         let name = name.ok_or("`output` should be a path below the output folder, without `..`")?;
         let mut options = self.options;
         if let Some(flag) = options.keys().find(|flag| OF_THE_BATCH.contains(&flag.as_str())) {
-            return Err(format!("`{flag}` is for the whole batch, not for one of its jobs"));
+            return Err(format!("`{flag}` applies to the whole batch, not to one of its jobs"));
         }
         let places = [("base", self.base), ("samples", self.samples)].into_iter();
         options.extend(places.filter_map(|(flag, value)| Some((flag.to_string(), Value::String(value?)))));
-        // What is no flag is found out now, with its line.
-        flags::of_table(&options)?;
+        // Report a wrong value here, with its line.
+        options::to_words(&options)?;
         Ok(Job { name, adapter: self.adapter, options })
     }
 }
 
-/// A part of a path that stays below where it begins, and is not hidden.
+/// A component of a path that stays below its start and is not hidden.
 fn plain(part: Component<'_>) -> Option<&str> {
     match part {
         Component::Normal(part) => part.to_str().filter(|part| !part.starts_with('.')),
@@ -88,7 +91,7 @@ mod tests {
 
     fn read_text(text: &str) -> Result<Vec<Job>> {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), text).unwrap();
+        std::fs::write(file.path(), text).unwrap();
         read(file.path())
     }
 
@@ -108,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_say_nothing_sensible_are_refused() {
+    fn malformed_lines_are_refused() {
         for wrong in [
             "",
             "{",

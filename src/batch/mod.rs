@@ -1,10 +1,12 @@
-//! Many adapters in one run: which ones there are, which of them are this process's, what is left to do, and what came of it.
+//! The bookkeeping of a batch: its jobs, this process's share of them, the results so far, and the summary.
 //!
-//! Nothing here evaluates or writes adapters; `commands::batch` does, with what `slim` and `cut` do for one. What a run needs to
-//! go on after a kill lies in its output folder: the adapters, whole or not there, and `results.jsonl`, with a line for each.
+//! Nothing here evaluates or writes adapters; `commands::batch` does, with the code of `slim` and `cut`. The output folder holds
+//! everything that a run needs to continue after a kill: the adapters, complete or absent, and `results.jsonl`, with a line for
+//! each.
 
 pub mod jobs;
 pub mod manifest;
+pub mod options;
 pub mod partition;
 pub mod results;
 pub mod stamp;

@@ -1,4 +1,4 @@
-//! Which jobs a process takes, where several share the work and do not talk to each other.
+//! Which jobs a process takes if several share the work without communicating.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::BatchError;
 
-/// One of `count` parts, by the hash of a job's name. The parts have no job in common and leave none out.
+/// One of `count` parts, by the hash of a job's name. Each job is in exactly one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partition {
     /// From 1 to `count`.
@@ -14,17 +14,18 @@ pub struct Partition {
     pub count: u64,
 }
 
-/// All of it.
+/// The only part of an undivided batch.
 pub const WHOLE: Partition = Partition { number: 1, count: 1 };
 
 impl Partition {
+    /// Whether a job belongs to this part.
     pub fn has(&self, name: &str) -> bool {
         let digest = Sha256::digest(name.as_bytes());
         let hash = digest.iter().take(8).fold(0, |hash, &byte| hash << 8 | u64::from(byte));
         hash % self.count == self.number - 1
     }
 
-    /// What a file of this part has in its name.
+    /// The suffix of the names of this part's files.
     pub fn suffix(&self) -> String {
         match self.count {
             1 => String::new(),
@@ -32,14 +33,14 @@ impl Partition {
         }
     }
 
-    /// Parses `hash:M/N`, where M and N are numbers or names of variables of the environment.
+    /// Parses `hash:M/N`, where M and N are numbers or names of environment variables.
     fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, BatchError> {
         let wrong = |reason: String| BatchError::Partition { given: text.into(), reason };
         let parts = text.strip_prefix("hash:").and_then(|parts| parts.split_once('/'));
         let (number, count) = parts.ok_or_else(|| wrong("it should be hash:M/N, part M of N".into()))?;
         let from = |name: &str| -> Result<u64, BatchError> {
             let value = variable(name).ok_or_else(|| wrong(format!("the environment has no `{name}`")))?;
-            value.trim().parse().map_err(|_| wrong(format!("`{name}` is `{value}`, no number")))
+            value.trim().parse().map_err(|_| wrong(format!("`{name}` is `{value}`, which is not a number")))
         };
         let or = |name: &str, default: u64| if variable(name).is_some() { from(name) } else { Ok(default) };
         let number = match number {

@@ -1,16 +1,20 @@
-//! `results.jsonl`: a line for each job, on disk as soon as the job is done, and in the order of their names in the end.
+//! `results.jsonl`: a line for each job, on disk as soon as the job is done, and sorted by name at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::partition::{Partition, WHOLE};
-use crate::error::{BatchError, FileError, Result};
-use crate::files::NewFile;
+use crate::error::{FileError, Result};
+use crate::files::{self, FileLock, LockAttempt, LockMode, NewFile};
+use crate::format::plural;
 use crate::report::batch::Record;
 
-/// The beginning of every line, by which a file of results is known.
+/// The largest file of results that is read, in bytes: those of some 300,000 adapters.
+const LARGEST: u64 = 256 << 20;
+
+/// The beginning of every line, which identifies a file of results.
 const MARK: &[u8] = b"{\"name\":";
 
 /// The results of one part of a batch, which no other process has open.
@@ -21,39 +25,47 @@ pub struct Results {
     /// Of all parts, by name.
     records: BTreeMap<String, Record>,
     partition: Partition,
-    /// Held for as long as this lives; the system lets go of them if the process dies.
-    _locks: Vec<File>,
+    _locks: Vec<FileLock>,
 }
 
 impl Results {
-    /// Opens, or begins, the results in an output folder.
+    /// Opens or creates the results in an output folder.
     pub fn open(folder: &Path, partition: Partition) -> Result<Self> {
         fs::create_dir_all(folder).map_err(FileError::write(folder))?;
-        // Parts do not disturb each other, but they and the whole do.
-        let mut locks = vec![lock(folder, "", partition == WHOLE)?];
-        if partition != WHOLE {
-            locks.push(lock(folder, &partition.suffix(), true)?);
-        }
+        // Parts may run side by side, but not beside the undivided batch.
+        let locks = match partition {
+            WHOLE => vec![lock(folder, "", LockMode::Exclusive)?],
+            _ => vec![lock(folder, "", LockMode::Shared)?, lock(folder, &partition.suffix(), LockMode::Exclusive)?],
+        };
         let path = folder.join(format!("results{}.jsonl", partition.suffix()));
         drop_torn_line(&path)?;
         let records = read(folder, partition)?;
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(FileError::write(&path))?;
-        Ok(Self { folder: folder.into(), path, file, records, partition, _locks: locks })
+        Ok(Self {
+            folder: folder.into(),
+            path,
+            file,
+            records,
+            partition,
+            _locks: locks.into_iter().flatten().collect(),
+        })
     }
 
+    /// The file of this part's results.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The record of a job, if it has one.
     pub fn get(&self, name: &str) -> Option<&Record> {
         self.records.get(name)
     }
 
-    /// Puts a record on disk, which survives whatever comes next.
+    /// Writes a record to disk, where it survives a kill.
     pub fn add(&mut self, record: Record) -> Result<()> {
         let whole = self.file.metadata().map_err(FileError::write(&self.path))?.len();
         if let Err(source) = self.file.write_all(&line(&record)).and_then(|()| self.file.sync_data()) {
-            // A line that has no end must not become the beginning of another one.
+            // A line without an end must not become the beginning of the next one.
             let _ = self.file.set_len(whole);
             return Err(FileError::Write { path: self.path.clone(), source }.into());
         }
@@ -61,11 +73,10 @@ impl Results {
         Ok(())
     }
 
-    /// Leaves one line for each job of this part, in the order of names. Those whose jobs are not among `names` any more are
-    /// marked.
+    /// Leaves one line for each job of this part, sorted by name. Marks records of jobs that are no longer among `names`.
     pub fn finish(&mut self, names: &BTreeSet<&str>) -> Result<()> {
         mark_removed(&mut self.records, names);
-        // A part may have a manifest of its own, and leaves out what it knows of others only.
+        // A part may have a manifest of its own; it does not repeat the records of others.
         let own: BTreeSet<String> = read_file(&self.path)?.into_iter().map(|record| record.name).collect();
         let is_own = |name: &str| names.contains(name) || own.contains(name);
         let mine = self.records.values().filter(|record| self.partition.has(&record.name) && is_own(&record.name));
@@ -73,7 +84,7 @@ impl Results {
         NewFile::beside(&self.path, MARK, true)?.publish(&lines)
     }
 
-    /// The records of all parts as they are now: others may have gone on since this one began.
+    /// The records of all parts as they are now: others may have progressed since this one began.
     pub fn of_all_parts(&self, names: &BTreeSet<&str>) -> Result<Vec<Record>> {
         let mut records = read(&self.folder, self.partition)?;
         mark_removed(&mut records, names);
@@ -88,48 +99,46 @@ fn mark_removed(records: &mut BTreeMap<String, Record>, names: &BTreeSet<&str>) 
 }
 
 fn line(record: &Record) -> Vec<u8> {
-    // A record has nothing in it that JSON could not say.
+    // A record holds nothing that JSON cannot express.
     let mut line = serde_json::to_vec(record).unwrap_or_default();
     line.push(b'\n');
     line
 }
 
-/// Takes a lock in an output folder; on file systems without locks it is a file and nothing more.
-fn lock(folder: &Path, suffix: &str, alone: bool) -> Result<File> {
+/// Takes a lock in an output folder; `None` on file systems without locks.
+fn lock(folder: &Path, suffix: &str, mode: LockMode) -> Result<Option<FileLock>> {
     let path = folder.join(format!(".lora-slim{suffix}.lock"));
-    let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = open.map_err(FileError::write(&path))?;
-    match if alone { file.try_lock() } else { file.try_lock_shared() } {
-        Err(fs::TryLockError::WouldBlock) => Err(BatchError::Busy { path: folder.into() }.into()),
-        Err(fs::TryLockError::Error(source)) if source.kind() != io::ErrorKind::Unsupported => {
-            Err(FileError::Write { path, source }.into())
-        }
-        _ => Ok(file),
+    match FileLock::lasting(path.clone(), mode).map_err(FileError::write(&path))? {
+        LockAttempt::Acquired(lock) => Ok(Some(lock)),
+        LockAttempt::Unsupported => Ok(None),
+        LockAttempt::Taken | LockAttempt::Gone => Err(FileError::Busy { path: folder.into() }.into()),
     }
 }
 
-/// A line without an end is what a kill left.
+/// Drops a last line without an end, which a killed run left.
 fn drop_torn_line(path: &Path) -> Result<()> {
-    let Ok(bytes) = fs::read(path) else { return Ok(()) };
+    if !path.exists() {
+        return Ok(());
+    }
+    let bytes = files::read_up_to(path, LARGEST)?;
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
     if whole == bytes.len() {
         return Ok(());
     }
-    let cut = OpenOptions::new().write(true).open(path).and_then(|file| {
+    let shortened = OpenOptions::new().write(true).open(path).and_then(|file| {
         file.set_len(whole as u64)?;
         file.sync_data()
     });
-    Ok(cut.map_err(FileError::write(path))?)
+    Ok(shortened.map_err(FileError::write(path))?)
 }
 
-/// Whether a file of results may have this name: `results.jsonl`, or `results.2-of-4.jsonl`.
+/// Whether this may be the name of a file of results: `results.jsonl`, or `results.2-of-4.jsonl`.
 pub fn is_name(name: &str) -> bool {
     let part = name.strip_prefix("results").and_then(|rest| rest.strip_suffix(".jsonl"));
     part.is_some_and(|part| part.is_empty() || part.starts_with('.'))
 }
 
-/// The records of all parts in an output folder, by name; those of the same division into parts last, so that they count where a
-/// job is in several.
+/// The records of all parts in an output folder, by name. If a job has several, that of the same division into parts counts.
 pub fn read(folder: &Path, partition: Partition) -> Result<BTreeMap<String, Record>> {
     if !folder.exists() {
         return Ok(BTreeMap::new());
@@ -147,15 +156,15 @@ pub fn read(folder: &Path, partition: Partition) -> Result<BTreeMap<String, Reco
     Ok(records)
 }
 
-/// The records of a file. The last line may be one that another process is writing; a line that cannot be read is as one that is
-/// not there: its job is done again.
+/// The records of a file. The job of an unreadable line is done again. Another process may be writing the last line.
 fn read_file(path: &Path) -> Result<Vec<Record>> {
-    let bytes = fs::read(path).map_err(FileError::read(path))?;
+    let bytes = files::read_up_to(path, LARGEST)?;
     let whole = bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
     let records: Vec<Option<Record>> = whole.map(|line| serde_json::from_slice(line).ok()).collect();
     let broken = records.iter().filter(|record| record.is_none()).count();
     if broken > 0 {
-        tracing::warn!("{broken} lines of `{}` cannot be read; what they stand for is done again", path.display());
+        let lines = plural(broken, "line");
+        tracing::warn!("{lines} of `{}` cannot be read; their jobs are done again", path.display());
     }
     Ok(records.into_iter().flatten().collect())
 }

@@ -1,5 +1,5 @@
-//! What a result was made of, as one hash: the bytes of all inputs, the options and the version of this program. Results with
-//! another stamp are made again, and no clock has a part in that.
+//! The stamp of a result: one hash of all that it was made from, which is the bytes of all inputs, the options and the version of
+//! this program. A job whose stamp has changed is done again. Clocks play no part in it.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use crate::adapter::config;
 use crate::files;
 use crate::files::REPORT_NAME;
 
-/// Flags that name an input, whose bytes count and not its place.
+/// Flags that name an input, of which the bytes count and not the path.
 const INPUTS: [&str; 4] = ["--base=", "--samples=", "--test=", "--tokenizer="];
 
 /// The hashes of files, each read once in a run.
@@ -21,20 +21,24 @@ const INPUTS: [&str; 4] = ["--base=", "--samples=", "--test=", "--tokenizer="];
 pub struct Hashes(Mutex<HashMap<PathBuf, String>>);
 
 impl Hashes {
-    /// Takes in a hash that is known already.
-    pub fn learn(&self, path: PathBuf, sha256: Option<&str>) {
+    /// Remembers a hash that was computed elsewhere.
+    pub fn insert(&self, path: PathBuf, sha256: Option<&str>) {
         if let Some(sha256) = sha256 {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path, sha256.into());
         }
     }
 
     fn of_file(&self, path: &Path) -> String {
-        if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
-            return known.clone();
+        if let Some(hash) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
+            return hash.clone();
         }
-        // What cannot be read is an input, too: once it can, it is another one.
-        let hash = files::sha256(path).unwrap_or_else(|error| error.to_string());
-        self.learn(path.into(), Some(&hash));
+        let hash = match path.metadata() {
+            // A pipe or a device cannot be read again: no result that was made from it counts as done.
+            Ok(metadata) if !metadata.is_file() => fastrand::u64(..).to_string(),
+            // An input that cannot be read has a stamp too, which changes once it can.
+            _ => files::sha256(path).unwrap_or_else(|error| error.to_string()),
+        };
+        self.insert(path.into(), Some(&hash));
         hash
     }
 
@@ -53,7 +57,7 @@ impl Hashes {
     /// The stamp of a job with these flags and inputs.
     pub fn stamp(&self, words: &[OsString], inputs: &[PathBuf]) -> String {
         let mut hasher = Sha256::new();
-        // With the length before each text, no two lists of them are the same bytes.
+        // The length before each text keeps different lists of texts from being the same bytes.
         let mut add = |text: &[u8]| {
             hasher.update((text.len() as u64).to_le_bytes());
             hasher.update(text);
@@ -75,14 +79,14 @@ impl Hashes {
     }
 }
 
-/// The hash of what tells a written output from another: its report and, where it has one, its configuration.
+/// The hash of the files that identify an output: its report and, if it has one, its configuration.
 pub fn of_output(folder: &Path) -> Option<String> {
     let report = files::sha256(&folder.join(REPORT_NAME)).ok()?;
     let config = files::sha256(&folder.join(config::FILE_NAME)).unwrap_or_default();
     Some(files::hex(&Sha256::digest(report + &config)))
 }
 
-/// Training state and weights in other forms are large and not looked at; neither are hidden files.
+/// Whether a file of a folder is read. Training state, weights in other formats and hidden files are not.
 fn is_input(name: &str) -> bool {
     const UNREAD: [&str; 4] = [".pt", ".pth", ".ckpt", ".npz"];
     let is_other_weights = name.ends_with(".bin") && name != "adapter_model.bin";

@@ -27,8 +27,8 @@ const COLUMNS: [&str; 16] = [
     "removed",
 ];
 
-/// Writes `summary.csv` and `index.html` of the records that `read` gives. It reads when it is this process's turn: of several
-/// parts that end together, the last one has to have seen what the others did.
+/// Writes `summary.csv` and `index.html` of the records that `read` returns. It reads them when it is this process's turn: of
+/// several parts that end together, the last one must see the results of the others.
 pub fn write(folder: &Path, read: impl FnOnce() -> Result<Vec<Record>>) -> Result<Vec<Record>> {
     let page = NewFile::in_turn(&folder.join("index.html"), page::BEGINNING.as_bytes())?;
     let records = read()?;

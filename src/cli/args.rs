@@ -1,4 +1,4 @@
-//! The command line, described and nothing more; [`crate::cli::settings`] makes values of it.
+//! The command line: described here, and nothing more. [`super::settings`] turns it into values.
 
 use std::path::PathBuf;
 
@@ -6,11 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use super::batch_args::{BatchArgs, JobFlags};
 pub use super::gate_args::GateArgs;
+use super::parse;
 use super::rule_args::RuleParser;
 use crate::audit::runtimes::{self, Runtime};
 use crate::choice::rules::{self, Rule};
 use crate::choice::scale::Scaling;
-use crate::cli::settings::{parse_bytes, parse_scale, parse_scaling};
 use crate::export::Format;
 use crate::metrics::Metric;
 use crate::rewrite::steps::{FloatType, RankRules};
@@ -43,11 +43,11 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  2    usage: the command line asks for something that cannot be done
+  2    usage: the command line asks for something impossible
   3    bad input: it will fail again
   4    reading or writing failed: it may work later
-  5    the answer is no: verify found a difference, check a contradiction or a runtime that does not load the adapter, or
-       the adapter that `slim` should write does not help
+  5    the answer is no: verify found a difference, check found a contradiction or a runtime that does not load the adapter,
+       or slim found that the adapter does not help
   6    a gate failed (--require-saving, --max-loss-increase, --min-samples): nothing was written
   70   a bug in lora-slim
   130  interrupted";
@@ -87,10 +87,10 @@ pub struct SlimArgs {
     /// Replace OUT if it is an adapter folder, and the file of `--report` if it is a report
     #[arg(long)]
     pub force: bool,
-    /// Do everything but write OUT
+    /// Do everything except writing OUT
     #[arg(long)]
     pub dry_run: bool,
-    /// Write one JSON object to stdout: the report that lies in OUT (schema: `lora-slim schema`)
+    /// Write one JSON object to stdout: the report in OUT (schema: `lora-slim schema`)
     #[arg(long)]
     pub json: bool,
 }
@@ -111,7 +111,7 @@ pub struct ScanArgs {
     pub force: bool,
 }
 
-/// What `slim` and `scan` share.
+/// The flags that `slim` and `scan` share.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
     /// PEFT adapter folder, or its name in the Hugging Face cache
@@ -139,11 +139,10 @@ pub struct EvaluateArgs {
     /// Use only the first N of --samples
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_samples: Option<u64>,
-    /// Hold out this share of the samples, drawn at random: they do not choose, but check what was chosen, for example
-    /// 0.3 or 30%
+    /// Hold out this share of the samples, drawn at random: they do not choose but check the choice, for example 0.3 or 30%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub holdout: Option<String>,
-    /// Samples that check what was chosen, in a file of their own; read as those of --samples are
+    /// Samples that check the choice, in their own file, which is read like that of --samples
     #[arg(long, value_name = "FILE", conflicts_with = "holdout")]
     pub test: Option<PathBuf>,
     /// Cut samples that are longer than the model's context instead of refusing them
@@ -162,23 +161,23 @@ pub struct EvaluateArgs {
     /// are evaluated then
     #[arg(long)]
     pub one_standard_error: bool,
-    /// Measure the probability curve too, which `--choose curve` does by itself: how likely the true tokens are behind each
-    /// layer, read through the final norm and the head
+    /// Also measure the probability curve, as `--choose curve` does: the probability of the true tokens after each layer,
+    /// read through the final norm and the head
     #[arg(long)]
     pub probability: bool,
     /// Choose this boundary yourself: keep the layers below N
-    #[arg(long, value_name = "N", conflicts_with_all = ["choose", "max_layers", "max_bytes"])]
+    #[arg(long, value_name = "N", value_parser = parse::boundary, conflicts_with_all = ["choose", "max_layers", "max_bytes"])]
     pub boundary: Option<usize>,
     /// Keep at most N layers
     #[arg(long, value_name = "N")]
     pub max_layers: Option<usize>,
     /// Keep at most this many bytes of tensors, for example 5MB
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse::bytes)]
     pub max_bytes: Option<u64>,
-    /// Multiply what is kept by this number, or by the one that is best on the samples (`tune`), through its alpha
-    #[arg(long, value_name = "tune|FACTOR", value_parser = parse_scaling)]
+    /// Scale the kept layers by this number, or by the best one on the samples (`tune`), through alpha
+    #[arg(long, value_name = "tune|FACTOR", value_parser = parse::scaling)]
     pub scale: Option<Scaling>,
-    /// Compare with other ways to have less of the adapter: a smaller scale, the highest layers, random ones, those with
+    /// Compare with other ways to reduce the adapter: a smaller scale, the highest layers, random layers, and the layers with
     /// the largest changes
     #[arg(long)]
     pub controls: bool,
@@ -186,17 +185,17 @@ pub struct EvaluateArgs {
     /// limits and with --one-standard-error]
     #[arg(long, value_enum)]
     pub search: Option<SearchArg>,
-    /// Have the answers generated, too, and score them: at the chosen boundary, for the base model, the whole adapter and
-    /// the two lowest losses besides; on held-out samples if there are any. It does not choose
+    /// Also generate answers and score them, at the chosen boundary, the two lowest losses, for the base model and the whole
+    /// adapter; on held-out samples if there are any. The scores do not choose
     #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',')]
     pub metric: Vec<Metric>,
     /// With --metric: the most tokens of an answer [default: 128]
     #[arg(long, value_name = "N", requires = "metric", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub max_new_tokens: Option<u64>,
     /// Memory for the sweep, for example 700MB [default: 4GiB]
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse::bytes)]
     pub memory: Option<u64>,
-    /// Where to compute: cpu, cuda, cuda:N or metal, as far as this build can
+    /// Where to compute: cpu, cuda, cuda:N or metal, if this build supports it
     #[arg(long, default_value = "cpu", value_name = "NAME")]
     pub device: String,
     /// Arithmetic of matrix products; sums are always f32, and on devices other than the cpu so is everything
@@ -206,12 +205,12 @@ pub struct EvaluateArgs {
     pub reduce: ReduceArgs,
     #[command(flatten)]
     pub gates: GateArgs<true>,
-    /// Write the result as a page for people too: one HTML file, which shows words of a few samples
+    /// Also write the result as an HTML page, which quotes a few samples
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 }
 
-/// What makes smaller what the cut leaves.
+/// Flags that make the kept layers smaller.
 #[derive(Debug, Args)]
 pub struct ReduceArgs {
     /// Then reduce each module's rank by a singular value decomposition: to N, to what keeps a share of ‖ΔW‖²
@@ -223,7 +222,7 @@ pub struct ReduceArgs {
     pub dtype: Option<FloatType>,
 }
 
-/// For which runtimes the adapter is written.
+/// Flags that fit the written adapter to its runtimes.
 #[derive(Debug, Default, Args)]
 pub struct RuntimeArgs {
     /// Write plain LoRA with one rank and one alpha: rsLoRA, rank and alpha patterns go into lora_B, and ΔW stays the same
@@ -233,10 +232,10 @@ pub struct RuntimeArgs {
     /// that has so many
     #[arg(long, value_name = "LAYERS", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub pad_zeros: Option<Option<u64>>,
-    /// Form to write; gguf and mlx take names and sizes from the base model's configuration
+    /// Format to write; gguf and mlx take names and sizes from the base model's configuration
     #[arg(long, value_enum, default_value_t = Format::Peft)]
     pub format: Format,
-    /// Refuse before any work to write what one of these runtimes would not load, or would compute something else with, for
+    /// Refuse, before any work, to write an adapter that one of these runtimes would not load or would compute differently, for
     /// example vllm,llama.cpp (`lora-slim check` names them all)
     #[arg(long = "for", value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
     pub runtimes: Vec<&'static Runtime>,
@@ -248,9 +247,9 @@ pub enum SearchArg {
     Adaptive,
     /// Evaluate every boundary on every sample: the whole curve
     Exhaustive,
-    /// As adaptive; then take out more layers, any of them, for as long as the rule holds
+    /// As adaptive; then drop more layers, anywhere, as long as the rule holds
     Subset,
-    /// As subset, with attention and MLP of each layer on their own
+    /// As subset, with attention and MLP of each layer separately
     Blocks,
 }
 
@@ -275,15 +274,15 @@ pub enum PrecisionArg {
 pub struct CutArgs {
     /// PEFT adapter folder, or its name in the Hugging Face cache
     pub adapter: String,
-    /// Keep the layers below N, or all [default: all, where something else is to be done]
+    /// Keep the layers below N, or all [default: all, if another flag asks for a change]
     #[arg(long, value_name = "N|all", conflicts_with = "keep_layers", value_parser = parse_boundary,
         required_unless_present_any = ["keep_layers", "rank", "dtype", "portable", "pad_zeros", "format"])]
     pub boundary: Option<Boundary>,
     /// Keep these layers, for example 0-13,20
     #[arg(long, value_name = "LAYERS", value_parser = parse_layers)]
     pub keep_layers: Option<std::collections::BTreeSet<usize>>,
-    /// Multiply what is kept by this number, through its alpha
-    #[arg(long, value_name = "FACTOR", value_parser = parse_scale, default_value_t = 1.0)]
+    /// Scale the kept layers by this number, through alpha
+    #[arg(long, value_name = "FACTOR", value_parser = parse::scale, default_value_t = 1.0)]
     pub scale: f64,
     #[command(flatten)]
     pub reduce: ReduceArgs,
@@ -291,11 +290,11 @@ pub struct CutArgs {
     pub runtime: RuntimeArgs,
     #[command(flatten)]
     pub gates: GateArgs<false>,
-    /// Base model, of which only the configuration is read: --format gguf and mlx need it, and which runtimes load what is
-    /// written may depend on it [default: the adapter's base_model_name_or_path]
+    /// Base model, of which only the configuration is read: --format gguf and mlx need it, and it may decide which runtimes
+    /// load the result [default: the adapter's base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
-    /// Layer stack to cut, where the adapter reaches several, for example model.layers
+    /// Layer stack to cut if the adapter has several, for example model.layers
     #[arg(long)]
     pub stack: Option<String>,
     /// Folder to write; must not exist
@@ -304,19 +303,19 @@ pub struct CutArgs {
     /// Replace OUT if it is an adapter folder
     #[arg(long)]
     pub force: bool,
-    /// Write one JSON object to stdout: the report that lies in OUT (schema: `lora-slim schema`)
+    /// Write one JSON object to stdout: the report in OUT (schema: `lora-slim schema`)
     #[arg(long)]
     pub json: bool,
 }
 
-/// Show what an adapter is made of
+/// Show what an adapter consists of
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   lora-slim inspect my-adapter")]
 pub struct InspectArgs {
     /// PEFT adapter folder, or its name in the Hugging Face cache
     pub adapter: String,
-    /// Layer stack to show, where the adapter reaches several
+    /// Layer stack to show if the adapter has several
     #[arg(long)]
     pub stack: Option<String>,
     /// Write one JSON object to stdout
@@ -324,24 +323,23 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// Prove that one adapter is another one without its upper layers, and nothing else
+/// Prove that an adapter is another one without its upper layers, and nothing else
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   lora-slim verify my-adapter my-adapter-slim && rsync my-adapter-slim …")]
 pub struct VerifyArgs {
     /// The adapter that was cut
     pub original: PathBuf,
-    /// The adapter that came out
+    /// The adapter that was written
     pub slimmed: PathBuf,
-    /// Allow kept layers that are not all below one boundary, and layers of which only some modules are kept
+    /// Allow kept layers that are not all below one boundary, and layers that keep only some of their modules
     /// (`cut --keep-layers`, `--search subset` and `blocks`)
     #[arg(long)]
     pub any_layers: bool,
-    /// The changes of the original were multiplied by this number (`--scale`)
-    #[arg(long, value_name = "FACTOR", value_parser = parse_scale, default_value_t = 1.0)]
+    /// Expect the original scaled by this number (`--scale`)
+    #[arg(long, value_name = "FACTOR", value_parser = parse::scale, default_value_t = 1.0)]
     pub scale: f64,
-    /// Allow other ranks and types, if each module's ΔW differs by no more than this share of its norm, for example
-    /// 0.05 or 5%
+    /// Allow other ranks and types if each module's ΔW differs by at most this share of its norm, for example 0.05 or 5%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub tolerance: Option<String>,
     /// Write one JSON object to stdout
@@ -349,33 +347,33 @@ pub struct VerifyArgs {
     pub json: bool,
 }
 
-/// Find out which runtimes load an adapter as it was trained, and whether it is whole
+/// Find out which runtimes load an adapter as it was trained, and whether it is complete
 ///
-/// Each runtime loads it, loads it but computes something else (`differs`), or refuses it; the reasons name what helps. What is
-/// known of runtimes was read in their sources, in the version that is given: docs/runtimes.md. The exit code is 5 if a runtime
-/// that --runtime names does not load the adapter, or if its configuration and its tensors contradict each other.
+/// Each runtime loads it, loads it but computes something else (`differs`), or refuses it; the reasons name what helps. The facts
+/// come from the runtimes' sources, in the versions that docs/runtimes.md names. The exit code is 5 if a runtime that --runtime
+/// names does not load the adapter, or if its configuration and its tensors contradict each other.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   lora-slim check my-adapter
   lora-slim check my-adapter --runtime vllm,llama.cpp && deploy …")]
 pub struct CheckArgs {
-    /// PEFT adapter folder, or its name in the Hugging Face cache; or what `--format gguf` and `mlx` wrote
+    /// PEFT adapter folder, or its name in the Hugging Face cache; or the output of `--format gguf` or `mlx`
     #[arg(required_unless_present = "list")]
     pub adapter: Option<String>,
-    /// Runtimes to ask, for example vllm,llama.cpp [default: all, and only for information]
+    /// Runtimes to check, for example vllm,llama.cpp [default: all, without effect on the exit code]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
     pub runtime: Vec<&'static Runtime>,
     /// Base model to compare layers and shapes with: a Hugging Face folder, a GGUF file, or a name in the Hugging Face
     /// cache
     #[arg(long)]
     pub base: Option<String>,
-    /// Layer stack to look at, where the adapter reaches several
+    /// Layer stack to check if the adapter has several
     #[arg(long)]
     pub stack: Option<String>,
     /// Write one JSON object to stdout
     #[arg(long)]
     pub json: bool,
-    /// Print all that is known of runtimes as Markdown, and check nothing
+    /// Print everything known about runtimes as Markdown, and check nothing
     #[arg(long, conflicts_with_all = ["adapter", "runtime", "base", "stack", "json"])]
     pub list: bool,
 }

@@ -1,4 +1,4 @@
-//! The command line of `batch`: the flags of `slim` and `cut`, taken from there, and its own.
+//! The command line of `batch`: the flags of `slim` and `cut`, and its own.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use super::args::{EvaluateArgs, RuntimeArgs};
 use crate::batch::partition::Partition;
 use crate::cli::flags;
 
-/// Slim, or cut, all adapters below a folder, or those of a manifest
+/// Slim or cut all adapters below a folder, or those of a manifest
 ///
-/// With samples each adapter is slimmed, without them cut; all flags of `slim`, or of `cut`, apply to each. Adapters of one base
-/// model share its sweeps. OUT gets an adapter folder for each that is below IN, a line for each in results.jsonl, summary.csv
-/// and index.html. What is done already, from the same bytes with the same options, is not done again.
+/// Each adapter is slimmed with samples and cut without; all flags of `slim` or `cut` apply to each. Adapters of one base model
+/// share its sweeps. OUT gets an adapter folder and a line of results.jsonl for each adapter below IN, and summary.csv and
+/// index.html. What was done before, from the same bytes with the same options, is not done again.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   lora-slim batch adapters --samples val.jsonl --chat -o slimmed
@@ -23,7 +23,7 @@ use crate::cli::flags;
 pub struct BatchArgs {
     #[command(flatten)]
     pub flags: JobFlags,
-    /// Jobs, a JSON object per line: adapter and, if wanted, base, samples, output (its folder below OUT) and options (an object
+    /// Jobs, a JSON object per line: adapter and, optionally, base, samples, output (its folder below OUT) and options (an object
     /// from flags to values, which win over those of the command line)
     #[arg(long, value_name = "FILE", conflicts_with = "adapter", required_unless_present = "adapter")]
     pub manifest: Option<PathBuf>,
@@ -34,16 +34,16 @@ pub struct BatchArgs {
     /// SLURM_ARRAY_TASK_ID, each of which counts in its own way, and N SLURM_ARRAY_TASK_COUNT
     #[arg(long, value_name = "PART")]
     pub partition: Option<Partition>,
-    /// Adapters that are cut at the same time, where there are no samples [default: the number of processors]
+    /// Adapters to cut at the same time, without samples [default: the number of processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub jobs: Option<u64>,
-    /// Stop at the first adapter that cannot be done
+    /// Stop at the first adapter that fails
     #[arg(long)]
     pub fail_fast: bool,
-    /// Say what is to be done and what it takes, and do nothing
+    /// Print what would be done and what it would take, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Replace adapter folders in OUT that lora-slim has not written
+    /// Replace adapter folders in OUT that lora-slim did not write
     #[arg(long)]
     pub force: bool,
     /// Write a JSON object per finished adapter to stdout
@@ -51,7 +51,7 @@ pub struct BatchArgs {
     pub json: bool,
 }
 
-/// Flags of `slim` and `cut`, with the folder of adapters in the place of the adapter: as words, because a job may add its own.
+/// Flags of `slim` and `cut`, with a folder of adapters in place of the adapter. They stay words, because a job may add its own.
 #[derive(Debug)]
 pub struct JobFlags {
     pub input: Option<PathBuf>,
@@ -75,7 +75,7 @@ impl Args for JobFlags {
                 Arg::new("stack")
                     .long("stack")
                     .value_name("STACK")
-                    .help("Without samples: layer stack to cut, where an adapter reaches several"),
+                    .help("Without samples: layer stack to cut if an adapter has several"),
             )
     }
 
@@ -87,10 +87,10 @@ impl Args for JobFlags {
 impl FromArgMatches for JobFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         if matches.contains_id("report") {
-            let told = "batch writes a page for each adapter, beside its folder, without `--report`\n";
-            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, told));
+            let message = "batch writes a page for each adapter, beside its folder, without `--report`\n";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
         }
-        let words = flags::given(&Self::augment_args(Command::new("batch")), matches);
+        let words = flags::typed(&Self::augment_args(Command::new("batch")), matches);
         let input = matches.get_one::<String>("adapter").map(PathBuf::from);
         Ok(Self { input, words })
     }

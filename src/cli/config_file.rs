@@ -1,11 +1,10 @@
 //! `lora-slim.toml`: flags that are set once for all runs in a folder.
 //!
-//! Keys are the long names of flags; a table is for the command of its name alone. What the file says becomes words of the
-//! command line, before those that the user typed, so that clap stays the only parser. More particular words win: a table over
-//! what stands above all tables, the command line over both, and each also over what conflicts with it.
+//! Keys are the long names of flags; a table applies only to the command of its name. The file's flags become words of the
+//! command line, before those that the user typed, so that clap remains the only parser. The more specific words win: a table
+//! over the keys above all tables, the command line over both, and each also over any flag that conflicts with it.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
@@ -13,21 +12,26 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
 use serde_json::{Map, Value};
 
+use crate::batch::options;
 use crate::cli::Cli;
 use crate::cli::flags;
-use crate::error::{ConfigError, FileError, Result};
+use crate::error::{ConfigError, Result};
+use crate::files;
 
 /// The file that is looked for in the working directory.
 pub const FILE_NAME: &str = "lora-slim.toml";
 
-/// What only a command line can say.
+/// The largest config file that is read, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// Flags that only a command line can have.
 const NEVER_IN_A_FILE: [&str; 5] = ["help", "version", "config", "no-config", "print-config"];
 
-/// A command line with what a config file adds to it.
+/// A command line with the flags of a config file added.
 #[derive(Debug, PartialEq)]
 pub struct Expanded {
     pub words: Vec<OsString>,
-    /// The file, if it added something.
+    /// The file, if it added any.
     pub file: Option<PathBuf>,
 }
 
@@ -49,14 +53,14 @@ pub fn expand(words: Vec<OsString>) -> Result<Expanded> {
     check(&table, &cli, &path)?;
     let table = table_of(&table, command, typed);
     let value = |reason| ConfigError::Toml { path: path.clone(), reason };
-    let added = flags::of_table(&table).map_err(value)?;
+    let added = options::to_words(&table).map_err(value)?;
     let file = (!added.is_empty()).then_some(path);
     let mut words = words;
     words.splice(place + 1..place + 1, added);
     Ok(Expanded { words, file })
 }
 
-/// What the user typed, even if a flag is missing that the file may have. `None` where clap has something else to say.
+/// What the user typed, even without a required flag that the file may have. `None` if clap reports any other error.
 fn typed(cli: &Command, words: &[OsString]) -> Option<ArgMatches> {
     match cli.clone().try_get_matches_from(words) {
         Ok(matches) => Some(matches),
@@ -67,7 +71,7 @@ fn typed(cli: &Command, words: &[OsString]) -> Option<ArgMatches> {
     }
 }
 
-/// Where the name of the command stands: before it there are only flags of all commands.
+/// The place of the command's name. Only flags of all commands come before it.
 fn place_of_command(cli: &Command, words: &[OsString]) -> Option<usize> {
     let takes_the_next = |word: &str| {
         let arg = word.strip_prefix("--").and_then(|name| flag(cli, name));
@@ -92,7 +96,7 @@ fn find(typed: &ArgMatches) -> Option<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<Map<String, Value>> {
-    let text = fs::read_to_string(path).map_err(FileError::read(path))?;
+    let text = files::read_text(path, LARGEST)?;
     let table = toml::from_str(&text).map_err(|error| {
         let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
         let place = line.map_or(String::new(), |line| format!("line {line}: "));
@@ -102,7 +106,7 @@ fn read(path: &Path) -> Result<Map<String, Value>> {
     Ok(table)
 }
 
-/// Flags of a command that a file may set. Hidden ones are there to be refused.
+/// The flags of a command that a file may set. Hidden ones exist only to be refused.
 fn flags_of(command: &Command) -> impl Iterator<Item = &Arg> {
     let may_be_set = |arg: &&Arg| arg.get_long().is_some_and(|name| !NEVER_IN_A_FILE.contains(&name));
     command.get_arguments().filter(|arg| !arg.is_hide_set()).filter(may_be_set)
@@ -116,12 +120,12 @@ fn flag_of_file<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     flags_of(command).find(|arg| arg.get_long() == Some(name))
 }
 
-/// Whether a command has flags that not all have.
+/// Whether a command has flags of its own.
 fn has_own_flags(command: &Command) -> bool {
     flags_of(command).any(|arg| !arg.is_global_set())
 }
 
-/// Refuses keys that nothing knows, wherever they stand: a flag that is misspelt would be a flag that is not there.
+/// Refuses unknown keys in every table: a misspelt flag would be ignored.
 fn check(table: &Map<String, Value>, cli: &Command, path: &Path) -> Result<()> {
     let all: Vec<&Command> = cli.get_subcommands().collect();
     for (key, value) in table {
@@ -151,9 +155,9 @@ fn check_flag(
     expected.map_or(Ok(()), |expected| Err(ConfigError::Value { path: path.into(), key: key.into(), expected }))
 }
 
-/// The flag, or the table, whose name is most like `key`.
+/// The flag or table whose name is most similar to `key`.
 fn nearest(key: &str, commands: &[&Command]) -> Option<String> {
-    // What clap asks of a suggestion.
+    // The threshold of clap's own suggestions.
     const ALIKE: f64 = 0.7;
     let names = commands.iter().flat_map(|command| flags_of(command)).filter_map(Arg::get_long);
     let names = names.chain(commands.iter().map(|command| command.get_name()).filter(|_| commands.len() > 1));
@@ -161,7 +165,7 @@ fn nearest(key: &str, commands: &[&Command]) -> Option<String> {
     likeness.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, name)| name.into())
 }
 
-/// What the value of a flag should be, where it is of another kind.
+/// What the value of a flag should be, if it is of another kind.
 fn misfit(arg: &Arg, value: &Value) -> Option<&'static str> {
     let is_scalar = |value: &Value| matches!(value, Value::String(_) | Value::Number(_));
     let count = arg.get_num_args().unwrap_or_default();
@@ -174,7 +178,7 @@ fn misfit(arg: &Arg, value: &Value) -> Option<&'static str> {
     }
 }
 
-/// The flags that the file has for a command, but those that give way to what was typed.
+/// The file's flags for a command, without those that a typed flag overrides.
 fn table_of(file: &Map<String, Value>, command: &Command, typed: &ArgMatches) -> Map<String, Value> {
     let is_typed = |arg: &&Arg| typed.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
     let typed: Vec<&Arg> = command.get_arguments().filter(is_typed).collect();
@@ -194,7 +198,7 @@ fn table_of(file: &Map<String, Value>, command: &Command, typed: &ArgMatches) ->
     table
 }
 
-/// The flags of a command line as a config file that says the same. Those that have their default stand in comments.
+/// The flags of a command line as an equivalent config file. Flags with their default value are in comments.
 pub fn of_command_line(words: &[OsString]) -> Result<String> {
     let mut cli = Cli::command();
     cli.build();
@@ -202,7 +206,7 @@ pub fn of_command_line(words: &[OsString]) -> Result<String> {
     let Some((name, matches)) = matches.subcommand() else { return Ok(String::new()) };
     let Some(command) = cli.find_subcommand(name) else { return Ok(String::new()) };
     let mut table = Map::new();
-    for word in flags::given(command, matches) {
+    for word in flags::typed(command, matches) {
         let text = word.to_string_lossy();
         let (flag, value) =
             text.trim_start_matches("--").split_once('=').map_or((&text[2..], None), |(f, v)| (f, Some(v)));
@@ -214,7 +218,7 @@ pub fn of_command_line(words: &[OsString]) -> Result<String> {
         }
         let value = match (value, table.get(flag)) {
             (None, _) => Value::Bool(true),
-            // A list that was given bit by bit.
+            // A flag that was repeated.
             (Some(value), Some(Value::String(before))) => Value::String(format!("{before},{value}")),
             (Some(value), _) => value_of(value),
         };
@@ -224,10 +228,10 @@ pub fn of_command_line(words: &[OsString]) -> Result<String> {
     let defaults: String = defaults.collect();
     let file: Map<String, Value> = [(name.to_string(), Value::Object(table))].into_iter().collect();
     let text = toml::to_string(&file).unwrap_or_default();
-    Ok(format!("# The flags of `lora-slim {name}`; those in comments have their default.\n{text}{defaults}"))
+    Ok(format!("# The flags of `lora-slim {name}`; those in comments have their default value.\n{text}{defaults}"))
 }
 
-/// A number where it is written as one, else a text.
+/// A number if it is written as one, otherwise a text.
 fn value_of(text: &str) -> Value {
     text.parse::<i64>().ok().filter(|number| number.to_string() == text).map_or_else(|| text.into(), Value::from)
 }

@@ -1,16 +1,17 @@
-//! Progress on stderr, where it is a terminal, and Ctrl-C, which stops the sweep between two steps so that every guard
-//! on the way out can clean up.
+//! Progress on stderr if it is a terminal, and Ctrl-C, which stops a sweep between two steps so that everything in use is
+//! cleaned up.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::format::plural;
 use crate::measure::Progress;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Makes Ctrl-C and termination signals a request to stop. A second one ends the process at once.
+/// Turns Ctrl-C and termination signals into a request to stop. A second one ends the process at once.
 pub fn catch_interrupts() {
     let caught = ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
@@ -18,27 +19,29 @@ pub fn catch_interrupts() {
         }
     });
     if let Err(error) = caught {
-        tracing::debug!("signals are not caught: {error}");
+        tracing::debug!("cannot catch signals: {error}");
     }
 }
 
-/// Whether the user, or the system, wants this to end.
+/// Whether the user or the system has asked the process to stop.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
+/// Progress of a sweep.
 #[derive(Clone)]
 pub struct TerminalProgress {
     bar: ProgressBar,
 }
 
 impl TerminalProgress {
+    /// Starts the bar, and catches signals.
     pub fn new(quiet: bool) -> Self {
         catch_interrupts();
         Self { bar: styled(ProgressBar::with_draw_target(Some(0), target(quiet)), "{msg}") }
     }
 
-    /// Shows a step. `false` after Ctrl-C.
+    /// Shows a step. Returns `false` after Ctrl-C.
     pub fn step(&self, step: Progress) -> bool {
         self.bar.set_length(step.total);
         self.bar.set_position(step.done);
@@ -51,7 +54,7 @@ impl TerminalProgress {
     }
 }
 
-/// Progress over many adapters, and within those that are evaluated.
+/// Progress over the adapters of a batch, and within the sweep that is running.
 pub struct BatchProgress {
     bars: MultiProgress,
     whole: ProgressBar,
@@ -62,15 +65,17 @@ impl BatchProgress {
     pub fn new(quiet: bool, adapters: usize) -> Self {
         catch_interrupts();
         let bars = MultiProgress::with_draw_target(target(quiet));
-        let whole = styled(bars.add(ProgressBar::new(adapters as u64)), "{pos} of {len} adapters");
+        let whole =
+            styled(bars.add(ProgressBar::new(adapters as u64)), &format!("{{pos}} of {}", plural(adapters, "adapter")));
         let within = TerminalProgress { bar: styled(bars.add(ProgressBar::new(0)), "{msg}") };
         Self { bars, whole, within }
     }
 
-    /// One more is done; `say` writes what there is to say where the bars do not disturb it.
-    pub fn done(&self, say: impl FnOnce()) {
-        self.bars.suspend(say);
+    /// Counts one more adapter. `print` runs while the bars are hidden, and its result is returned.
+    pub fn done<T>(&self, print: impl FnOnce() -> T) -> T {
+        let printed = self.bars.suspend(print);
         self.whole.inc(1);
+        printed
     }
 
     pub fn finish(&self) {
@@ -83,7 +88,7 @@ fn target(quiet: bool) -> ProgressDrawTarget {
     if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
 }
 
-/// A bar behind what tells how far it is.
+/// A bar that follows a text.
 fn styled(bar: ProgressBar, beginning: &str) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template(&format!("{beginning} {{bar:32}} {{percent:>3}} %, {{eta}} left")) {
         bar.set_style(style);

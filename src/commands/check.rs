@@ -1,11 +1,11 @@
-//! `lora-slim check`: whether an adapter is whole, and which runtimes load it.
+//! `lora-slim check`: whether an adapter is complete, and which runtimes load it.
 
 use std::path::Path;
 
 use candle_core::Device;
 use serde::Serialize;
 
-use super::{print, print_json};
+use super::output::{print, print_json};
 use crate::adapter::Adapter;
 use crate::audit::flaws::Flaw;
 use crate::audit::runtimes::facts::Subject;
@@ -22,25 +22,24 @@ use crate::report::text::runtimes as text;
 
 /// What `--json` writes.
 #[derive(Serialize)]
-struct Checked {
+struct CheckResult {
     adapter: String,
     format: String,
     /// What is wrong with the adapter itself.
-    flaws: Vec<FoundFlaw>,
+    flaws: Vec<ReportedFlaw>,
     runtimes: Vec<Verdict>,
 }
 
 #[derive(Serialize)]
-struct FoundFlaw {
+struct ReportedFlaw {
     what: String,
-    /// Whether it can only be a mistake.
+    /// Whether it is a mistake in any case.
     certain: bool,
 }
 
 pub fn run(args: CheckArgs) -> Result<bool> {
     let Some(name) = &args.adapter else {
-        print(&text::list());
-        return Ok(true);
+        return print(&text::list()).map(|()| true);
     };
     let path = hub::find(name, None)?;
     let asked: &[&'static Runtime] = if args.runtime.is_empty() { &RUNTIMES } else { &args.runtime };
@@ -49,20 +48,20 @@ pub fn run(args: CheckArgs) -> Result<bool> {
         Format::Peft => check_folder(&args, &path, asked)?,
         form => (Vec::new(), runtimes::check_form(form, asked)),
     };
-    let is_whole = flaws.iter().all(Flaw::may_be_meant);
+    let is_complete = flaws.iter().all(Flaw::may_be_meant);
     let is_loaded = args.runtime.is_empty() || runtimes.iter().all(|runtime| runtime.verdict == Outcome::Loads);
-    let flaws = flaws.iter().map(|flaw| FoundFlaw { what: flaw.to_string(), certain: !flaw.may_be_meant() });
-    let checked = Checked { adapter: name.clone(), format: format.to_string(), flaws: flaws.collect(), runtimes };
+    let flaws = flaws.iter().map(|flaw| ReportedFlaw { what: flaw.to_string(), certain: !flaw.may_be_meant() });
+    let checked = CheckResult { adapter: name.clone(), format: format.to_string(), flaws: flaws.collect(), runtimes };
     if args.json {
-        print_json(&checked);
+        print_json(&checked)?;
     } else {
         let flaws: Vec<(bool, &str)> = checked.flaws.iter().map(|flaw| (flaw.certain, flaw.what.as_str())).collect();
-        print(&text::checked(format, &flaws, &checked.runtimes));
+        print(&text::checked(format, &flaws, &checked.runtimes))?;
     }
-    Ok(is_whole && is_loaded)
+    Ok(is_complete && is_loaded)
 }
 
-/// The form of what lies there, by the names that lora-slim and others give to the files.
+/// The format of a file or folder, by the names that lora-slim and others give to files.
 fn format_of(path: &Path) -> Format {
     let has = |name: &str| path.join(name).is_file();
     if path.extension().is_some_and(|extension| extension == "gguf") || has("adapter.gguf") {
@@ -79,7 +78,7 @@ fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Re
     let base = args.base.as_ref().map(|name| BasePath::find(name, None)).transpose()?;
     let mut known = match &base {
         Some(base) => Known::of(base)?,
-        // The one that the adapter names, if it happens to be here.
+        // The base model that the adapter names, if it is on this machine.
         None => Known::if_there(pipeline::find_base(None, &adapter).ok()),
     };
     let mut flaws = Vec::new();
@@ -90,7 +89,7 @@ fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Re
                 known.family.get_or_insert(model.config.family.model_types[0].into());
                 flaws.extend(model.check_fits(&adapter).err().map(|error| Flaw::Base(error.to_string())));
             }
-            // Its configuration still tells the layers.
+            // The model cannot be run, but its configuration still gives the layers.
             Err(Error::Base(
                 BaseError::UnsupportedFamily { .. }
                 | BaseError::UnsupportedFeature { .. }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{print, print_json, say};
+use super::output::{announce, print, print_json};
 use crate::adapter::Adapter;
 use crate::audit::runtimes::known::Known;
 use crate::audit::runtimes::wanted::Wanted;
@@ -23,18 +23,17 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
     let (format, path, json) = (args.runtime.format, args.output.clone(), args.json);
     let report = write(args)?;
     if json {
-        print_json(&report);
+        print_json(&report)?;
     } else if let Some(output) = report.output.as_ref().filter(|_| !quiet) {
         let (steps, size) = (text::steps::table(&report), text::size(&report, output));
-        print(&format!("{steps}{size}\n{}", text::gates(&report.gates)));
+        print(&format!("{steps}{size}\n{}", text::gates(&report.gates)))?;
     }
     gates::check(&report.gates)?;
     let loads = text::runtimes::written(&report.runtimes, format, &path);
-    say(&format!("written to {}\n{loads}", path.display()), json, quiet);
-    Ok(true)
+    announce(&format!("written to {}\n{loads}", path.display()), json, quiet).map(|()| true)
 }
 
-/// Cuts, and writes what is left, unless a gate fails. Gives back the report, as it lies there if it was written.
+/// Cuts an adapter and writes the rest, unless a gate fails. Returns the report, as it was written if it was.
 pub fn write(args: CutArgs) -> Result<Report> {
     let path = hub::find(&args.adapter, None)?;
     let format = args.runtime.format;

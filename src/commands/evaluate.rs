@@ -1,4 +1,4 @@
-//! What `slim` and `scan` share: from flags to an evaluation, watched by the user.
+//! What `slim` and `scan` share: from flags to an evaluation, with progress and notes for the user.
 
 use crate::choice::subset::Grain;
 use crate::choice::{Basis, Limits};
@@ -10,10 +10,10 @@ use crate::measure::ComputeOptions;
 use crate::model::device::DeviceName;
 use crate::pipeline::request::{DEFAULT_MEMORY, SampleOptions};
 use crate::pipeline::{self, Evaluation, Request, notes};
-use crate::samples::ReadOptions;
+use crate::samples::FieldNames;
 use crate::search::SearchOptions;
 
-/// Evaluates under the eyes of the user.
+/// Evaluates, and shows progress and notes on standard error.
 pub fn run(request: &Request, quiet: bool) -> Result<Evaluation> {
     let progress = TerminalProgress::new(quiet);
     let evaluation = pipeline::evaluate(request, &mut |step| progress.step(step));
@@ -25,13 +25,13 @@ pub fn run(request: &Request, quiet: bool) -> Result<Evaluation> {
     Ok(evaluation)
 }
 
-/// The request that the flags make; `search` is how where they say nothing.
+/// The request that the flags make. `search` is the kind of search if the flags name none.
 pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> Result<Request> {
     let choice = settings::choice_options(&args)?;
-    // With limits the choice is not only a matter of the losses, so that none may be dropped early.
+    // Limits and the standard error of the lowest loss need the losses of all boundaries.
     let has_limits = choice.limits != Limits::default() && choice.rule.basis() == Basis::Losses;
     let needs_all = has_limits || !choice.rule.drops_early(&choice);
-    // Who names the boundary wants to see what it costs among the others.
+    // A user who names the boundary wants to see its cost among the others.
     let search = if args.boundary.is_some() { SearchArg::Exhaustive } else { search };
     let search = args.search.unwrap_or(search);
     let subset = match search {
@@ -55,7 +55,7 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         samples: SampleOptions {
             held_out: settings::held_out(&args)?,
             path: args.samples,
-            read: ReadOptions { prompt_field: args.prompt_field, completion_field: args.completion_field },
+            read: FieldNames { prompt_field: args.prompt_field, completion_field: args.completion_field },
             chat: args.chat,
             tokenizer: args.tokenizer,
             most: args.max_samples.map(|count| count as usize),

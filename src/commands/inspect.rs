@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::{print, print_json};
+use super::output::{print, print_json};
 use crate::adapter::names::Part;
 use crate::adapter::targets::module_types;
 use crate::adapter::{Adapter, config::AdapterConfig};
@@ -48,9 +48,9 @@ pub fn run(args: InspectArgs) -> Result<bool> {
     let adapter = Adapter::open(&path, args.stack.as_deref())?;
     let inspection = inspect(&args.adapter, &adapter)?;
     if args.json {
-        print_json(&inspection);
+        print_json(&inspection)?
     } else {
-        print(&render(&inspection));
+        print(&render(&inspection))?
     }
     Ok(true)
 }

@@ -1,8 +1,8 @@
-//! The page of `--report`: its place is taken before the long run, and filled after it.
+//! The page of `--report`: its place is reserved before the long run, and it is written afterwards.
 
 use std::path::Path;
 
-use super::tell;
+use super::output::remark;
 use crate::cli::EvaluateArgs;
 use crate::error::Result;
 use crate::files::{self, NewFile};
@@ -10,11 +10,11 @@ use crate::hub;
 use crate::pipeline::Evaluation;
 use crate::report::page;
 
-/// The page in the making; nothing where none is wanted.
+/// The reserved page; `None` without `--report`.
 pub struct Page(Option<NewFile>);
 
 impl Page {
-    /// Refuses a place that lies in an input or in the `output` of `slim`, is taken, or cannot be written.
+    /// Refuses a place that is in an input or in the `output` of `slim`, is taken, or cannot be written.
     pub fn reserve(args: &EvaluateArgs, output: Option<&Path>, force: bool) -> Result<Self> {
         let Some(path) = &args.report else { return Ok(Self(None)) };
         let adapter = hub::find(&args.adapter, None)?;
@@ -28,13 +28,14 @@ impl Page {
         NewFile::beside(path, page::BEGINNING.as_bytes(), force).map(|file| Self(Some(file)))
     }
 
+    /// Writes the page of an evaluation.
     pub fn write(self, evaluation: &Evaluation, quiet: bool) -> Result<()> {
         let Some(file) = self.0 else { return Ok(()) };
-        // Where the adapter names its base, its place is known only now.
+        // If the adapter names its base model, the model's place is known only now.
         files::check_apart(file.target(), &[evaluation.base.path()])?;
-        let told = format!("report in {}\n", file.target().display());
+        let place = format!("report in {}\n", file.target().display());
         file.publish(page::page(&evaluation.report)?.as_bytes())?;
-        tell(&told, quiet);
+        remark(&place, quiet);
         Ok(())
     }
 }

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::evaluate;
+use super::output::{announce, print, print_json};
 use super::page::Page;
-use super::{evaluate, print, print_json, say};
 use crate::adapter::Adapter;
 use crate::audit::runtimes::Runtime;
 use crate::audit::runtimes::known::Known;
@@ -24,29 +25,28 @@ use crate::rewrite::steps::Step;
 pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
     let (dry_run, json) = (args.dry_run, args.json);
-    let plan = Plan::new(args)?;
+    let plan = SlimPlan::new(args)?;
     let staging = if dry_run { None } else { Some(plan.reserve()?) };
     let evaluation = evaluate::run(&plan.request, quiet)?;
-    if !quiet && !json {
-        print(&text::report(&evaluation.report));
-    }
-    // Before anything is refused: it tells why.
+    // A table that cannot be printed must not cost the result of a long run: that error comes last.
+    let printed = if quiet || json { Ok(()) } else { print(&text::report(&evaluation.report)) };
+    // The page comes before any refusal, because it says why.
     page.write(&evaluation, quiet)?;
-    let checked = plan.check(&evaluation);
-    let staging = staging.filter(|_| checked.is_ok());
+    let verdict = plan.check(&evaluation);
+    let staging = staging.filter(|_| verdict.is_ok());
     let written = staging.map(|staging| plan.write(&evaluation, &staging)).transpose()?;
     if json {
-        print_json(written.as_ref().unwrap_or(&evaluation.report.without_texts()));
+        print_json(written.as_ref().unwrap_or(&evaluation.report.without_texts()))?;
     }
     if let Some(written) = &written {
         let loads = text::runtimes::written(&written.runtimes, plan.form.format(), &plan.output);
-        say(&format!("written to {}\n{loads}", plan.output.display()), json, quiet);
+        announce(&format!("written to {}\n{loads}", plan.output.display()), json, quiet)?;
     }
-    checked.map(|()| true)
+    verdict.and(printed).map(|()| true)
 }
 
-/// What `slim` is asked for, looked over before the long run: what cannot be written should not be found out at its end.
-pub struct Plan {
+/// What `slim` will do, checked before the long run, so that it does not fail at its end.
+pub struct SlimPlan {
     pub request: Request,
     adapter: PathBuf,
     form: Form,
@@ -55,7 +55,8 @@ pub struct Plan {
     runtimes: Vec<&'static Runtime>,
 }
 
-impl Plan {
+impl SlimPlan {
+    /// Checks the flags and the places that they name.
     pub fn new(args: SlimArgs) -> Result<Self> {
         args.runtime.format.check_folder_name(&args.output)?;
         let adapter = hub::find(&args.evaluate.adapter, None)?;
@@ -74,7 +75,7 @@ impl Plan {
         pipeline::find_base(self.request.base.as_deref(), &Adapter::open(&self.adapter, None)?)
     }
 
-    /// Whether there is anything to write, and all gates hold.
+    /// Checks that there is something to write and that all gates hold.
     pub fn check(&self, evaluation: &Evaluation) -> Result<()> {
         if evaluation.choice.boundary() > 0 {
             return gates::check(&evaluation.report.gates);
@@ -86,14 +87,14 @@ impl Plan {
         Err(ChoiceError::AdapterDoesNotHelp { rule: evaluation.choice.rule.name() }.into())
     }
 
-    /// Takes the place of the output, which no other run takes meanwhile.
+    /// Reserves the place of the output, so that no other run can take it.
     pub fn reserve(&self) -> Result<Staging> {
         Staging::reserve(&self.output, &[&self.adapter], self.force)
     }
 
-    /// Writes what was chosen. Gives back the report as it lies there.
+    /// Writes the chosen adapter. Returns the report as it was written.
     pub fn write(&self, evaluation: &Evaluation, staging: &Staging) -> Result<Report> {
-        // Where the adapter names its base, its place is known only now.
+        // If the adapter names its base model, the model's place is known only now.
         files::check_apart(&self.output, &[evaluation.base.path()])?;
         let model = evaluation.report.base.as_ref();
         let base = Known { layers: model.map(|model| model.layers), family: model.map(|model| model.family.clone()) };
@@ -103,7 +104,7 @@ impl Plan {
     }
 }
 
-/// The form to write, after a look at whether the adapter has it and the runtimes of `--for` will load it, wherever the boundary
+/// The form to write. Checks that the adapter can take it and that the runtimes of `--for` will load it, whatever the boundary
 /// will be.
 fn form_of(args: &SlimArgs, path: &Path) -> Result<Form> {
     let format = args.runtime.format;

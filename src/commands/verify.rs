@@ -1,8 +1,8 @@
-//! `lora-slim verify`: the proof that a cut is only a cut.
+//! `lora-slim verify`: proof that a slimmed adapter is its original without some layers, and nothing else.
 
 use serde::Serialize;
 
-use super::{print, print_json};
+use super::output::{print, print_json};
 use crate::adapter::Adapter;
 use crate::audit::verify::{Allowed, compare, kept_layers};
 use crate::cli::VerifyArgs;
@@ -16,15 +16,15 @@ use crate::rewrite::steps::change;
 #[derive(Serialize)]
 struct Verification {
     verified: bool,
-    /// One sentence each; empty where it is verified.
+    /// One sentence each; empty if it is verified.
     differences: Vec<String>,
-    /// The layers that do something, lowest first.
+    /// The layers that have an effect, lowest first.
     kept_layers: Vec<usize>,
-    /// The layers that have nothing but zeros.
+    /// The layers that hold nothing but zeros.
     zero_layers: Vec<usize>,
     tensors_before: usize,
     tensors_after: usize,
-    /// With `--tolerance`: how far ΔW is from the original's.
+    /// With `--tolerance`: the distance of ΔW from the original's.
     #[serde(skip_serializing_if = "Option::is_none")]
     change: Option<DeltaChange>,
 }
@@ -37,11 +37,11 @@ pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
     let verified = differences.is_empty();
     if args.json {
         let differences = differences.iter().map(ToString::to_string).collect();
-        print_json(&describe(&original, &slimmed, differences, allowed)?);
+        print_json(&describe(&original, &slimmed, differences, allowed)?)?;
     } else if !verified {
-        differences.iter().for_each(|difference| print(&format!("{difference}\n")));
+        differences.iter().try_for_each(|difference| print(&format!("{difference}\n")))?;
     } else if !quiet {
-        print(&render(&describe(&original, &slimmed, Vec::new(), allowed)?, allowed));
+        print(&render(&describe(&original, &slimmed, Vec::new(), allowed)?, allowed))?;
     }
     Ok(verified)
 }
@@ -49,7 +49,7 @@ pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
 fn describe(original: &Adapter, slimmed: &Adapter, differences: Vec<String>, allowed: Allowed) -> Result<Verification> {
     let kept = kept_layers(original, slimmed)?;
     let verified = differences.is_empty();
-    let change = if verified && allowed.tolerance.is_some() { most_changed(original, slimmed)? } else { None };
+    let change = if verified && allowed.tolerance.is_some() { delta_change(original, slimmed)? } else { None };
     Ok(Verification {
         verified,
         differences,
@@ -61,16 +61,16 @@ fn describe(original: &Adapter, slimmed: &Adapter, differences: Vec<String>, all
     })
 }
 
-fn render(found: &Verification, allowed: Allowed) -> String {
-    let zeros = match &found.zero_layers[..] {
+fn render(verification: &Verification, allowed: Allowed) -> String {
+    let zeros = match &verification.zero_layers[..] {
         [] => String::new(),
         zeros => format!(", zeros in {}", format::ranges(zeros)),
     };
-    let how = match (&found.change, allowed.tolerance) {
+    let how = match (&verification.change, allowed.tolerance) {
         (_, None) => "byte for byte as in the original".into(),
         (None, Some(_)) => "within the tolerance".into(),
         (Some(change), Some(_)) => format!(
-            "ΔW changed by {} of its norm in all and by at most {} in one module (`{}`)",
+            "ΔW changed by {} of its norm in total and by at most {} in one module (`{}`)",
             text::steps::percent(change.relative),
             text::steps::percent(change.largest),
             change.largest_module
@@ -78,13 +78,13 @@ fn render(found: &Verification, allowed: Allowed) -> String {
     };
     format!(
         "verified: {} of {} tensors, layers {}{zeros}, {how}; the configuration names exactly their modules\n",
-        found.tensors_after,
-        found.tensors_before,
-        format::ranges(&found.kept_layers)
+        verification.tensors_after,
+        verification.tensors_before,
+        format::ranges(&verification.kept_layers)
     )
 }
 
-fn most_changed(original: &Adapter, slimmed: &Adapter) -> Result<Option<DeltaChange>> {
+fn delta_change(original: &Adapter, slimmed: &Adapter) -> Result<Option<DeltaChange>> {
     let changes = change::changes(original, slimmed)?;
     Ok(change::largest(&changes).map(|largest| DeltaChange {
         relative: change::relative(&changes),

@@ -14,7 +14,7 @@ use super::names::{Families, Order};
 use super::pairs::{Pair, plain_pairs, transposed};
 use crate::adapter::Adapter;
 use crate::adapter::names;
-use crate::error::{AdapterError, Result, SweepError};
+use crate::error::{AdapterError, ComputeError, Result};
 use crate::files::Staging;
 use crate::rewrite::fold;
 use crate::rewrite::steps::encode_tensor;
@@ -113,7 +113,9 @@ fn tensors(
         // Values that the type cannot hold are an error there; candle would write infinities.
         encode_tensor(adapter, &pair.module, values, dtype)?;
         let made = Tensor::from_slice(values, &shape, &Device::Cpu);
-        Ok(made.and_then(|tensor| QTensor::quantize(&tensor, ggml_type(dtype))).map_err(SweepError::Compute)?)
+        Ok(made
+            .and_then(|tensor| QTensor::quantize(&tensor, ggml_type(dtype)))
+            .map_err(ComputeError::TensorOperation)?)
     };
     Ok([
         (format!("{name}.lora_a"), tensor(&a, factors.dtypes.0, shape_a)?),

@@ -1,14 +1,14 @@
 //! JSON within bounds.
 //!
-//! A value takes 72 bytes in memory, whatever it takes in its file (two, in a list of digits), so that values are counted while
-//! they are read. Nesting is bounded by serde_json.
+//! A value takes 72 bytes in memory, however few it takes in its file (two, in a list of digits). So values are counted while
+//! they are read. serde_json bounds their nesting.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Error, Map, Value};
 
-/// Values in one text. A sample with a million tokens and their labels has as many.
+/// The most values in one text: those of a sample with a million tokens and their labels.
 pub const MOST_VALUES: usize = 2_000_000;
 
 /// Parses one value.
@@ -19,7 +19,7 @@ pub fn parse(text: &[u8]) -> Result<Value, Error> {
     Ok(value)
 }
 
-/// Parses an array and gives each element to `take`. Each may have as many values as one text.
+/// Parses an array and passes each element to `take`. Each may have as many values as one text.
 pub fn for_each(text: &[u8], take: impl FnMut(Value)) -> Result<(), Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     deserializer.deserialize_seq(Elements(take))?;

@@ -1,11 +1,12 @@
-//! Files: JSON with the path in every error, hashes, and files and folders that appear whole or not at all.
+//! Files: bounded reading with the path in every error, hashes, and outputs that appear complete or not at all.
 
 mod claim;
-mod hold;
 pub mod json;
+mod lock;
 mod moves;
 mod new_file;
 mod output;
+mod paths;
 mod scratch;
 mod staging;
 
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::error::{FileError, Result};
+pub use lock::{FileLock, LockAttempt, LockMode};
 pub use new_file::NewFile;
 pub use output::{check_apart, check_output, check_outputs_apart};
 pub use scratch::Scratch;
@@ -25,10 +27,10 @@ pub use staging::Staging;
 /// The name of the report inside a slimmed adapter's folder.
 pub const REPORT_NAME: &str = "slim_report.json";
 
-/// The largest configuration that is read. Those of models have some kilobytes, lists of shards some megabytes.
+/// The largest JSON file that is read. Configurations have some kilobytes, lists of shards some megabytes.
 pub const LARGEST_JSON: u64 = 64 << 20;
 
-/// The bytes of a file that has no more than `most` of them. What has no size, such as a pipe, is read no further either.
+/// The bytes of a file, or of a pipe or device, that has at most `most` of them.
 pub fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(FileError::read(path))?;
     let too_large = || FileError::TooLarge { path: path.into(), most };
@@ -36,12 +38,18 @@ pub fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
     if metadata.len() > most {
         return Err(too_large().into());
     }
-    // A pipe does not say how long it is, and growing takes twice the room.
-    let room = if metadata.is_file() { metadata.len() } else { most } + 1;
+    // A pipe does not tell its length, and a growing vector takes twice the memory.
+    let length = if metadata.is_file() { metadata.len() } else { most };
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(room as usize).map_err(|error| FileError::read(path)(error.into()))?;
+    bytes.try_reserve_exact(length as usize + 1).map_err(|error| FileError::read(path)(error.into()))?;
     file.take(most + 1).read_to_end(&mut bytes).map_err(FileError::read(path))?;
     if bytes.len() as u64 > most { Err(too_large().into()) } else { Ok(bytes) }
+}
+
+/// The text of a UTF-8 file that has at most `most` bytes.
+pub fn read_text(path: &Path, most: u64) -> Result<String> {
+    String::from_utf8(read_up_to(path, most)?)
+        .map_err(|error| FileError::read(path)(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())).into())
 }
 
 /// Parses a JSON file.
@@ -67,16 +75,17 @@ pub fn sha256(path: &Path) -> Result<String> {
     Ok(hex(&hasher.finalize()))
 }
 
+/// Bytes in hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Makes the names in a folder durable. Folders cannot be synced on every system, so only Unix tries.
+/// Makes the names in a folder durable. Only on Unix, because other systems cannot sync folders.
 fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 
-/// Refuses a Git LFS pointer by name: it is the commonest "broken" weight file or config.
+/// Refuses a Git LFS pointer, the most common kind of "broken" weight file or config.
 pub(crate) fn refuse_lfs_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
     if bytes.starts_with(b"version https://git-lfs.github.com/") {
         return Err(FileError::LfsPointer { path: path.into() }.into());

@@ -1,12 +1,12 @@
-//! Renames that never destroy: onto a name only if it is free, or by exchange.
+//! Renames that never destroy anything: to a name only if it is free, or by exchange.
 //!
-//! Linux and macOS have both as one call, which file systems may lack; then the nearest sequence of plain renames is taken.
+//! Linux and macOS do either in one call, which a file system may lack; then the nearest sequence of plain renames is used.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::output::is_taken;
+use super::paths::is_taken;
 
 /// Gives `from` the name `to`, which must be free.
 pub fn move_to_free(from: &Path, to: &Path) -> io::Result<()> {
@@ -20,7 +20,7 @@ pub fn move_to_free(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-/// Exchanges two names at once, so that neither is ever free; `None` where the system cannot.
+/// Exchanges two names at once, so that neither is ever free; `None` where the system cannot do so.
 pub fn exchange(one: &Path, other: &Path) -> Option<io::Result<()>> {
     #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     return rename_with(one, other, rustix::fs::RenameFlags::EXCHANGE);
@@ -41,7 +41,7 @@ fn rename_with(from: &Path, to: &Path, flags: rustix::fs::RenameFlags) -> Option
     }
 }
 
-/// Removes whatever has this name, if anything has; links are not followed.
+/// Removes whatever has this name, if anything does; links are not followed.
 pub fn remove(path: &Path) -> io::Result<()> {
     let removed = match path.symlink_metadata() {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),

@@ -1,4 +1,4 @@
-//! A file in the making.
+//! A file that appears at its place complete or not at all.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::claim::Claim;
-use super::output::is_taken;
+use super::paths::is_taken;
 use crate::error::{Error, FileError, Result};
 
-/// How often and how long one run waits for another: no file takes as long as all that.
+/// How often and how long one run waits for another. No file takes that long to write.
 const TURNS: usize = 500;
 const TURN: Duration = Duration::from_millis(20);
 
-/// A file in the making, beside the place where it will stand. Made before a long run, it shows that the place can be
-/// written; dropped before [`publish`](Self::publish), it leaves nothing behind.
+/// A file in preparation, beside its place. Created before a long run, it shows that the place can be written; dropped before
+/// [`publish`](Self::publish), it leaves nothing behind.
 #[derive(Debug)]
 pub struct NewFile {
-    /// The target as the user names it.
+    /// The target as the user wrote it.
     shown: PathBuf,
     file: File,
     claim: Claim,
@@ -26,14 +26,14 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// With `force` a file at `target` is replaced if it begins with `mark`, by which this program knows its own, or
-    /// is empty.
+    /// With `force`, a file at `target` is replaced if it is empty or begins with `mark`, by which this program recognises
+    /// its own.
     pub fn beside(target: &Path, mark: &[u8], force: bool) -> Result<Self> {
         Claim::clear_up(target)?;
         check_replaceable(target, mark, force)?;
         let claim = Claim::of(target)?;
         check_replaceable(target, mark, force)?;
-        let file = File::create_new(claim.made()).map_err(FileError::write(target))?;
+        let file = File::create_new(claim.draft()).map_err(FileError::write(target))?;
         Ok(Self { shown: target.into(), file, claim, mark: mark.into(), force })
     }
 
@@ -52,7 +52,7 @@ impl NewFile {
         self.claim.target()
     }
 
-    /// Fills the file, syncs it to disk and gives it its place.
+    /// Writes the content, syncs it to disk and moves the file to its place.
     pub fn publish(mut self, content: &[u8]) -> Result<()> {
         let written = self.file.write_all(content).and_then(|()| self.file.sync_all());
         written.map_err(FileError::write(&self.shown))?;

@@ -1,17 +1,17 @@
-//! Whether something may be written to a place: it overlaps no input, and what stands there may be replaced.
+//! Checks of a place before anything is written there: it overlaps no input, and whatever exists there may be replaced.
 
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::REPORT_NAME;
 use super::claim::Claim;
+use super::paths::{is_taken, overlap, resolve};
 use super::scratch;
 use crate::error::{FileError, Result};
-use crate::files::REPORT_NAME;
 
-/// Whether `output` may be written: it is no input, lies in none, holds none, and is not there yet (or, with `force`,
-/// is an adapter folder or an empty one). Called before any work, so that a long run cannot fail at its end. What a killed run
-/// left is cleared up before: it may be what stands there.
+/// Checks that `output` may be written: it is no input, lies in none, contains none, and does not exist (or, with `force`, is an
+/// adapter folder or an empty one). Call it before any work, so that a long run cannot fail at its end. It first clears up what
+/// a killed run left, which may be what exists there.
 pub fn check_output(output: &Path, inputs: &[&Path], force: bool) -> Result<()> {
     check_apart(output, inputs)?;
     Claim::clear_up(output)?;
@@ -19,7 +19,7 @@ pub fn check_output(output: &Path, inputs: &[&Path], force: bool) -> Result<()> 
     check_free(output, force)
 }
 
-/// Whether nothing stands at `output`, or, with `force`, what may be replaced.
+/// Checks that nothing exists at `output` or, with `force`, that it may be replaced.
 pub(super) fn check_free(output: &Path, force: bool) -> Result<()> {
     if !is_taken(output) {
         return Ok(());
@@ -27,20 +27,12 @@ pub(super) fn check_free(output: &Path, force: bool) -> Result<()> {
     if !force {
         return Err(FileError::OutputExists { path: output.into() }.into());
     }
-    let replaceable = ["adapter_config.json", REPORT_NAME].iter().any(|file| output.join(file).is_file())
+    let is_replaceable = ["adapter_config.json", REPORT_NAME].iter().any(|file| output.join(file).is_file())
         || fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_none());
-    if !replaceable {
-        return Err(FileError::OutputNotAnAdapter { path: output.into() }.into());
-    }
-    Ok(())
+    if is_replaceable { Ok(()) } else { Err(FileError::OutputNotAnAdapter { path: output.into() }.into()) }
 }
 
-/// Whether anything has this name, a link that leads nowhere included.
-pub(super) fn is_taken(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
-}
-
-/// Whether `output` is no input, lies in none and holds none.
+/// Checks that `output` is no input, lies in none and contains none.
 pub fn check_apart(output: &Path, inputs: &[&Path]) -> Result<()> {
     let resolved = resolve(output)?;
     for input in inputs {
@@ -52,39 +44,10 @@ pub fn check_apart(output: &Path, inputs: &[&Path]) -> Result<()> {
     Ok(())
 }
 
-/// Whether two outputs, which need not exist, are apart from each other.
+/// Checks that neither of two outputs, which need not exist, contains the other.
 pub fn check_outputs_apart(one: &Path, other: &Path) -> Result<()> {
     if overlap(&resolve(one)?, &resolve(other)?) {
         return Err(FileError::OutputsOverlap { one: one.into(), other: other.into() }.into());
     }
     Ok(())
-}
-
-fn overlap(one: &Path, other: &Path) -> bool {
-    one.starts_with(other) || other.starts_with(one)
-}
-
-/// The absolute path of something that need not exist: its nearest existing ancestor, resolved, and the rest.
-pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
-    let absolute = std::path::absolute(path).map_err(FileError::write(path))?;
-    let mut existing = absolute.as_path();
-    let mut resolved = loop {
-        match existing.canonicalize() {
-            Ok(resolved) => break resolved,
-            // It is not there, or has just gone.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match existing.parent() {
-                Some(parent) => existing = parent,
-                None => return Err(FileError::write(path)(error).into()),
-            },
-            Err(error) => return Err(FileError::write(path)(error).into()),
-        }
-    };
-    let rest = absolute.strip_prefix(existing).unwrap_or(Path::new(""));
-    for part in rest.components() {
-        match part {
-            std::path::Component::ParentDir => _ = resolved.pop(),
-            part => resolved.push(part),
-        }
-    }
-    Ok(resolved)
 }

@@ -1,4 +1,4 @@
-//! A temporary folder, for what is made on the way to an output.
+//! A temporary folder for intermediate results.
 
 use std::env;
 use std::fs;
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::hold::{Attempt, Hold};
+use super::lock::{FileLock, LockAttempt};
 use crate::error::{FileError, Result};
 
 const PREFIX: &str = "lora-slim-";
 
-/// What is made in a temporary folder. It goes first when the folder does, so that a folder without its lock is empty.
+/// The subfolder of intermediate results. It is removed before the lock, so that a folder without a lock is empty.
 const WORK: &str = "work";
 
-/// A temporary folder that goes away with this value. A killed run cannot remove its own; the next one does.
+/// A temporary folder that is removed with this value. The next run removes that of a killed one.
 #[derive(Debug)]
 pub struct Scratch {
     folder: PathBuf,
     work: PathBuf,
     /// Absent where the file system has no locks.
-    hold: Option<Hold>,
+    lock: Option<FileLock>,
 }
 
 impl Scratch {
@@ -31,16 +31,16 @@ impl Scratch {
     }
 
     fn inside(parent: &Path) -> io::Result<Self> {
-        sweep(parent);
+        clear_up_in(parent);
         loop {
             let folder = TempDir::with_prefix_in(PREFIX, parent)?;
-            let hold = match Hold::attempt(folder.path(), true)? {
-                Attempt::Held(hold) => Some(hold),
-                Attempt::NoLocks => None,
-                // Another run took it for a dead one's: it was not held yet.
-                Attempt::Taken | Attempt::Gone => continue,
+            let lock = match FileLock::folder(folder.path(), true)? {
+                LockAttempt::Acquired(lock) => Some(lock),
+                LockAttempt::Unsupported => None,
+                // Another run is clearing it up: it was not locked yet.
+                LockAttempt::Taken | LockAttempt::Gone => continue,
             };
-            let scratch = Self { work: folder.path().join(WORK), folder: folder.keep(), hold };
+            let scratch = Self { work: folder.path().join(WORK), folder: folder.keep(), lock };
             fs::create_dir(&scratch.work)?;
             return Ok(scratch);
         }
@@ -53,32 +53,32 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        remove(&self.folder, self.hold.take());
+        remove(&self.folder, self.lock.take());
     }
 }
 
-fn remove(folder: &Path, hold: Option<Hold>) {
+fn remove(folder: &Path, lock: Option<FileLock>) {
     let _ = fs::remove_dir_all(folder.join(WORK));
-    drop(hold);
+    drop(lock);
     let _ = fs::remove_dir(folder);
 }
 
 /// Removes the temporary folders that killed runs left.
 pub fn clear_up() {
-    sweep(&env::temp_dir());
+    clear_up_in(&env::temp_dir());
 }
 
-/// What cannot be removed is somebody else's.
-fn sweep(parent: &Path) {
+/// Folders that cannot be removed belong to somebody else.
+fn clear_up_in(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
         if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
-        match Hold::attempt(&entry.path(), false) {
-            Ok(Attempt::Held(hold)) => remove(&entry.path(), Some(hold)),
-            // Killed before the folder was held, or at its very end: it is empty, or this fails.
-            Ok(Attempt::Gone) => _ = fs::remove_dir(entry.path()),
+        match FileLock::folder(&entry.path(), false) {
+            Ok(LockAttempt::Acquired(lock)) => remove(&entry.path(), Some(lock)),
+            // The run was killed before it locked the folder, or at its very end: the folder is empty, or this fails.
+            Ok(LockAttempt::Gone) => _ = fs::remove_dir(entry.path()),
             _ => {}
         }
     }

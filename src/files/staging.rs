@@ -1,4 +1,4 @@
-//! A folder in the making.
+//! A folder that appears at its place complete or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,11 +9,11 @@ use super::output::{check_free, check_output};
 use super::sync_folder;
 use crate::error::{FileError, Result};
 
-/// A folder in the making, beside the place where it will stand, which no other run writes meanwhile. Dropped, it leaves
-/// nothing behind but what it has published.
+/// A folder in preparation, beside its place, which no other run can write meanwhile. Dropped, it leaves nothing behind but
+/// what it has published.
 #[derive(Debug)]
 pub struct Staging {
-    /// The target as the user names it.
+    /// The target as the user wrote it.
     shown: PathBuf,
     path: PathBuf,
     claim: Claim,
@@ -21,20 +21,20 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Takes the place of an output, which is no input, lies in none and holds none. Nothing may stand there; with `force` an
-    /// adapter folder or an empty one may. Called before any work, so that a long run cannot fail at its end.
+    /// Reserves the place of an output, which must be no input, lie in none and contain none. Nothing may exist there except,
+    /// with `force`, an adapter folder or an empty one. Call it before any work, so that a long run cannot fail at its end.
     pub fn reserve(output: &Path, inputs: &[&Path], force: bool) -> Result<Self> {
         check_output(output, inputs, force)?;
         let staging = Self { force, ..Self::beside(output)? };
-        // Another run may have been quicker.
+        // Another run may have been faster.
         check_free(output, force)?;
         Ok(staging)
     }
 
-    /// The same where there are no inputs to be kept apart from, and nothing is to be replaced.
+    /// The same without inputs to keep apart from and without replacing anything.
     pub fn beside(target: &Path) -> Result<Self> {
         let claim = Claim::of(target)?;
-        let path = claim.made();
+        let path = claim.draft();
         fs::create_dir(&path).map_err(FileError::write(target))?;
         Ok(Self { shown: target.into(), path, claim, force: false })
     }
@@ -44,7 +44,7 @@ impl Staging {
         &self.path
     }
 
-    /// Where the folder will be, as it was named.
+    /// Where the folder will be, as the user wrote it.
     pub fn target(&self) -> &Path {
         &self.shown
     }
@@ -61,7 +61,7 @@ impl Staging {
         Ok(())
     }
 
-    /// A JSON file, indented by two spaces and without a newline at its end, as PEFT writes its own.
+    /// Writes a JSON file, indented by two spaces and without a final newline, as PEFT does.
     pub fn json(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
         self.file(name, |file| {
             let text = serde_json::to_string_pretty(value)?;
@@ -69,12 +69,13 @@ impl Staging {
         })
     }
 
+    /// Copies a file into the folder.
     pub fn copy(&self, source: &Path, name: &str) -> Result<()> {
         let mut from = File::open(source).map_err(FileError::read(source))?;
         self.file(name, |file| io::copy(&mut from, file).map(drop))
     }
 
-    /// Gives the finished folder its place.
+    /// Moves the finished folder to its place.
     pub fn publish(&self) -> Result<()> {
         sync_folder(&self.path).map_err(FileError::write(&self.shown))?;
         check_free(&self.shown, self.force)?;

@@ -8,6 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{BaseError, Result};
+use crate::files;
+
+/// The longest file in `refs` that is read, in bytes. It holds the hash of a commit.
+const LONGEST_REF: u64 = 1 << 10;
 
 /// A base model on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +23,7 @@ pub enum BasePath {
 }
 
 impl BasePath {
-    /// Takes a path or a name as the user or the adapter gives it.
+    /// Finds a base model by a path or a name.
     pub fn find(name: &str, revision: Option<&str>) -> Result<Self> {
         let path = find(name, revision)?;
         if path.is_file() {
@@ -35,6 +39,7 @@ impl BasePath {
         }
     }
 
+    /// The folder or the file.
     pub fn path(&self) -> &Path {
         match self {
             Self::Folder(path) | Self::Gguf(path) => path,
@@ -51,7 +56,7 @@ fn gguf_files(folder: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "gguf")).collect()
 }
 
-/// The path that `name` stands for: itself if it exists, else the snapshot of that name in the Hugging Face cache.
+/// The path of a name: itself if it exists, else the snapshot of that name in the Hugging Face cache.
 pub fn find(name: &str, revision: Option<&str>) -> Result<PathBuf> {
     let path = Path::new(name);
     if path.exists() {
@@ -64,7 +69,7 @@ pub fn find(name: &str, revision: Option<&str>) -> Result<PathBuf> {
     }
     let revision = revision.unwrap_or("main");
     // A revision is a branch or tag, whose file in `refs` holds a commit, or a commit itself.
-    let commit = fs::read_to_string(repository.join("refs").join(revision)).unwrap_or(revision.into());
+    let commit = files::read_text(&repository.join("refs").join(revision), LONGEST_REF).unwrap_or(revision.into());
     let snapshot = repository.join("snapshots").join(commit.trim());
     if is_plain(revision) && is_plain(commit.trim()) && snapshot.is_dir() {
         return Ok(snapshot);
@@ -72,7 +77,7 @@ pub fn find(name: &str, revision: Option<&str>) -> Result<PathBuf> {
     Err(BaseError::NoRevision { name: name.into(), revision: revision.into() }.into())
 }
 
-/// `NAME` or `ORG/NAME`, and nothing that could leave the cache.
+/// Whether this is `NAME` or `ORG/NAME`, without parts that could lead out of the cache.
 fn is_repository_name(name: &str) -> bool {
     let parts: Vec<&str> = name.split('/').collect();
     parts.len() <= 2 && parts.iter().all(|part| !part.is_empty() && is_plain(part))

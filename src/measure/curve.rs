@@ -12,10 +12,10 @@ use super::stream::{self, Evaluation, Stream};
 use super::walk::{Tracker, Walk};
 use super::{ComputeOptions, OnProgress};
 use crate::adapter::Adapter;
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 use crate::model::{AdaptedModel, AnswerRows, Outcome, Pass};
 use crate::samples::Sample;
-use crate::samples::batch::{self, Batch};
+use crate::samples::packing::{self, Batch};
 
 /// The boundaries at which something changes: 0, and each layer that the adapter has, plus one. The layers of the
 /// model above the adapter's last give no candidates of their own: there is nothing to drop.
@@ -120,9 +120,9 @@ impl<'a> Sweep<'a> {
         parts: Vec<Vec<usize>>,
         options: &ComputeOptions,
     ) -> Result<Self> {
-        let model = models.first().ok_or(SweepError::NoCommonBase)?.model();
+        let model = models.first().ok_or(ComputeError::NoCommonBase)?.model();
         if models.iter().any(|other| !std::ptr::eq(other.model(), model)) {
-            return Err(SweepError::NoCommonBase.into());
+            return Err(ComputeError::NoCommonBase.into());
         }
         let mut budget = Budget::for_samples(model, streams, options.memory, samples)?;
         let tokens_per_pass = budget.tokens_per_pass();
@@ -130,7 +130,7 @@ impl<'a> Sweep<'a> {
         let keeps = parts.len() > 1;
         let mut lay_out = |indices: Vec<usize>| {
             let chosen: Vec<Sample> = indices.iter().map(|&index| samples[index].clone()).collect();
-            let batches = batch::plan(&chosen, tokens_per_pass, model.shares_prefixes());
+            let batches = packing::plan(&chosen, tokens_per_pass, model.shares_prefixes());
             let keeps = keeps && budget.keep_streams(batches.iter().map(Batch::tokens).sum());
             let boundaries =
                 |adapted: &AdaptedModel| if keeps { candidates(adapted.adapter()) } else { BTreeSet::new() };
@@ -197,7 +197,7 @@ impl<'a> Sweep<'a> {
                     measurement.correct[*sample] = outcomes.iter().filter(|outcome| outcome.right).count();
                     if !measurement.losses[*sample].is_finite() {
                         let (boundary, sample) = (evaluation.profile.boundary(), samples[*sample] + 1);
-                        return Err(SweepError::NotFinite { boundary, sample }.into());
+                        return Err(ComputeError::NotFinite { boundary, sample }.into());
                     }
                 }
             }

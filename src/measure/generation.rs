@@ -15,7 +15,7 @@ use super::{OnProgress, Profile};
 use crate::error::Result;
 use crate::model::{AdaptedModel, Cache, KeptHead, Model, Pass};
 use crate::samples::Prompt;
-use crate::samples::batch::Batch;
+use crate::samples::packing::Batch;
 
 /// How to generate.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@
 use super::memory::Budget;
 use super::walk::walk_base_and_whole;
 use super::{ComputeOptions, OnProgress, Work};
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
 
@@ -66,7 +66,7 @@ pub fn logit_lens(
                 readout.losses[*sample] = outcomes.iter().map(|outcome| outcome.loss).sum();
                 readout.probabilities[*sample] = outcomes.iter().map(|outcome| (-outcome.loss).exp()).sum();
                 if !readout.losses[*sample].is_finite() {
-                    return Err(SweepError::NotFiniteBehind { layers, sample: *sample + 1 }.into());
+                    return Err(ComputeError::NotFiniteBehind { layers, sample: *sample + 1 }.into());
                 }
             }
         }

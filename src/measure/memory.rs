@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use candle_core::Device;
 
-use crate::error::{MetricError, Result, SweepError};
+use crate::error::{ComputeError, MetricError, Result};
 use crate::model::{AdaptedModel, Model};
 use crate::samples::Sample;
 
@@ -64,7 +64,7 @@ impl Budget {
         let longest = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
         let budget = Self { longest, ..Self::new(model, streams, memory) };
         match budget.least() {
-            needed if needed > memory => Err(SweepError::Memory { needed, budget: memory }.into()),
+            needed if needed > memory => Err(ComputeError::Memory { needed, budget: memory }.into()),
             _ => Ok(budget),
         }
     }

@@ -8,10 +8,10 @@ use super::memory::Budget;
 use super::profile::Profile;
 use super::stream::{Evaluation, Stream};
 use super::{OnProgress, Progress, Work};
-use crate::error::{Result, SweepError};
+use crate::error::{ComputeError, Result};
 use crate::model::{AdaptedModel, Pass};
 use crate::samples::Sample;
-use crate::samples::batch::{self, Batch};
+use crate::samples::packing::{self, Batch};
 
 /// One walk of streams through all layers.
 pub struct Walk<'w, 'm, 'p> {
@@ -55,7 +55,7 @@ pub fn walk_base_and_whole(
     mut observe: impl FnMut(&Pass, usize, &mut [Stream]) -> Result<()>,
 ) -> Result<Work> {
     let (model, models) = (adapted.model(), [adapted]);
-    let batches = batch::plan(samples, budget.tokens_per_pass(), model.shares_prefixes());
+    let batches = packing::plan(samples, budget.tokens_per_pass(), model.shares_prefixes());
     let profiles = [0, model.config.layers].map(|boundary| Profile::below(boundary, model.config.layers));
     let cost = |batch: &Batch| (profiles.len() * model.config.layers * batch.tokens()) as u64;
     let work = Work { passes: batches.len(), layer_tokens: batches.iter().map(cost).sum() };
@@ -94,6 +94,6 @@ impl<'a> Tracker<'a> {
     pub fn advance(&mut self, layer: usize, tokens: u64) -> Result<()> {
         self.progress.layer = layer;
         self.progress.done += tokens;
-        if (self.on_progress)(self.progress) { Ok(()) } else { Err(SweepError::Interrupted.into()) }
+        if (self.on_progress)(self.progress) { Ok(()) } else { Err(ComputeError::Interrupted.into()) }
     }
 }

@@ -1,4 +1,4 @@
-//! BLEU as sacrebleu has it for a corpus with its defaults: `nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp`.
+//! BLEU of a corpus, as sacrebleu computes it with its defaults: `nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp`.
 
 use std::sync::LazyLock;
 
@@ -9,11 +9,11 @@ use super::words::{counted, in_common, is_space, split};
 /// The longest n-grams.
 const ORDER: usize = 4;
 
-/// Of a corpus: the tokens of predictions and of references, then for each order the n-grams of predictions that the
-/// references have, then all n-grams of predictions.
-pub type Counts = [f64; 2 + 2 * ORDER];
+/// The number of tokens of predictions and of references, then for each order the number of n-grams of predictions that the
+/// references have, then for each order the number of all n-grams of predictions.
+pub type BleuCounts = [f64; 2 + 2 * ORDER];
 
-/// What mteval-v13a parts from words: symbols; periods and commas unless digits stand on both sides; dashes behind digits.
+/// What mteval-v13a separates from words: symbols; periods and commas, except between digits; dashes after digits.
 /// From sacrebleu's `tokenizer_re.py`, in their order.
 static SEPARATED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let rules = [
@@ -37,7 +37,7 @@ fn tokens(text: &str) -> Vec<String> {
 }
 
 /// The counts of one pair.
-pub fn counts(prediction: &str, reference: &str) -> Counts {
+pub fn counts(prediction: &str, reference: &str) -> BleuCounts {
     let (predicted, expected) = (tokens(prediction), tokens(reference));
     let mut counts = [0.0; 2 + 2 * ORDER];
     (counts[0], counts[1]) = (predicted.len() as f64, expected.len() as f64);
@@ -56,7 +56,7 @@ pub fn score(counts: &[f64]) -> f64 {
     else {
         return 0.0;
     };
-    // Without n-grams of an order there is no precision of it, and the product of all is zero.
+    // Without n-grams of an order, its precision does not exist and the product of all is zero.
     if common.iter().all(|&common| common == 0.0) || all.contains(&0.0) {
         return 0.0;
     }

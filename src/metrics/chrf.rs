@@ -1,23 +1,23 @@
-//! chrF2 as sacrebleu has it for a corpus with its defaults: `nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no`.
+//! chrF2 of a corpus, as sacrebleu computes it with its defaults: `nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no`.
 
 use super::words::{counted, in_common, is_space};
 
 /// The longest n-grams of characters.
 const ORDER: usize = 6;
-/// How much more recall weighs than precision, squared.
+/// The weight of recall against precision, squared.
 const BETA_SQUARED: f64 = 4.0;
 
-/// For each order the n-grams of predictions, of references, and of both.
-pub type Counts = [f64; 3 * ORDER];
+/// For each order the number of n-grams of predictions, of references, and of both.
+pub type ChrfCounts = [f64; 3 * ORDER];
 
 /// The counts of one pair.
-pub fn counts(prediction: &str, reference: &str) -> Counts {
+pub fn counts(prediction: &str, reference: &str) -> ChrfCounts {
     let characters = |text: &str| text.chars().filter(|&character| !is_space(character)).collect::<Vec<_>>();
     let (predicted, expected) = (characters(prediction), characters(reference));
     let mut counts = [0.0; 3 * ORDER];
     for (order, counts) in (1..).zip(counts.chunks_exact_mut(3)) {
         let number = |characters: &[char]| (characters.len() + 1).saturating_sub(order) as f64;
-        // Where a reference is too short to have any, those of its prediction do not count.
+        // If a reference is too short to have any, those of its prediction do not count.
         if number(&expected) > 0.0 {
             counts[0] = number(&predicted);
             counts[1] = number(&expected);

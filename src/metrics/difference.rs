@@ -1,12 +1,12 @@
-//! How sure a difference between two scores is: the paired bootstrap (Koehn 2004, Statistical Significance Tests for Machine
-//! Translation Evaluation), which needs nothing of a metric but that counts of samples add up.
+//! The confidence of a difference between two scores, by the paired bootstrap (Koehn 2004, Statistical Significance Tests for
+//! Machine Translation Evaluation), which requires only that a metric's counts add up.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Metric, summed};
 
-/// How often samples are drawn anew, and by which random numbers: the same run gives the same report.
+/// The number of resamplings and the seed of their random numbers, fixed so that the same run gives the same report.
 const RESAMPLES: usize = 1000;
 const SEED: u64 = 0;
 
@@ -22,7 +22,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Of `one` to `other`, each the counts of the same samples, with bounds of this one-sided confidence.
+    /// The score of `one` minus that of `other`, given as counts of the same samples, with bounds of this one-sided confidence.
     pub fn of(metric: Metric, one: &[Vec<f64>], other: &[Vec<f64>], confidence: f64) -> Self {
         let on = |places: &mut dyn Iterator<Item = usize>| {
             let places: Vec<usize> = places.collect();
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_answers_differ_by_nothing_for_sure() {
+    fn equal_answers_do_not_differ() {
         let same = counts(&["yes", "no", "yes"]);
         let found = Difference::of(Metric::ExactMatch, &same, &same, 0.95);
         assert_eq!(

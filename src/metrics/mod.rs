@@ -1,7 +1,7 @@
-//! What generated texts are worth: the scores of a task, equal to those of the reference implementations.
+//! Scores of generated texts, equal to those of the reference implementations.
 //!
-//! Every metric is two pure functions: what a pair of texts adds to the counts of all, and what counts come to. So scores of
-//! a corpus, of one pair and of samples drawn anew all come from the same counts, as in sacrebleu.
+//! A metric is two pure functions: the counts of a pair of texts, and the score of summed counts. So the scores of a corpus, of
+//! one pair and of resampled pairs all come from the same counts, as in sacrebleu.
 
 mod bleu;
 mod chrf;
@@ -10,21 +10,21 @@ mod rouge;
 mod squad;
 mod words;
 
-use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use difference::Difference;
 
 /// How predictions are compared with references.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
     /// The share of answers that are equal but for case, punctuation, articles and white space (SQuAD 2.0)
     ExactMatch,
     /// The harmonic mean of precision and recall of the words, with the same exceptions (SQuAD 2.0)
     F1,
-    /// The same of the longest common subsequence; only a-z and 0-9 count (rouge-score, without stemming)
+    /// The same for the longest common subsequence; only a-z and 0-9 count (rouge-score, without stemming)
     RougeL,
     /// BLEU of all answers together (sacrebleu: 13a tokens, exponential smoothing)
     Bleu,
@@ -33,7 +33,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// The name that the flag takes and reports show.
+    /// The name in flags and reports.
     pub fn name(self) -> &'static str {
         match self {
             Metric::ExactMatch => "exact-match",
@@ -44,10 +44,10 @@ impl Metric {
         }
     }
 
-    /// What a pair of texts adds to the counts of all; as many numbers for every pair.
+    /// The counts of a pair of texts. Each metric has a fixed number of them.
     pub fn counts(self, prediction: &str, reference: &str) -> Vec<f64> {
         match self {
-            // Means are sums over as many ones.
+            // A mean is a sum of scores over a sum of ones.
             Metric::ExactMatch => vec![squad::exact_match(prediction, reference), 1.0],
             Metric::F1 => vec![squad::f1(prediction, reference), 1.0],
             Metric::RougeL => vec![rouge::rouge_l(prediction, reference), 1.0],
@@ -56,7 +56,7 @@ impl Metric {
         }
     }
 
-    /// The score that summed counts come to, from 0 to 100. (rouge-score itself gives shares.)
+    /// The score of summed counts, from 0 to 100. (rouge-score itself returns shares.)
     pub fn score(self, counts: &[f64]) -> f64 {
         match self {
             Metric::ExactMatch | Metric::F1 | Metric::RougeL => match counts {
@@ -69,7 +69,7 @@ impl Metric {
     }
 }
 
-/// The counts of several pairs together.
+/// The sum of the counts of several pairs.
 pub fn summed<'a>(counts: impl IntoIterator<Item = &'a Vec<f64>>) -> Vec<f64> {
     let mut sum: Vec<f64> = Vec::new();
     for counts in counts {
@@ -79,7 +79,7 @@ pub fn summed<'a>(counts: impl IntoIterator<Item = &'a Vec<f64>>) -> Vec<f64> {
     sum
 }
 
-/// 2 · precision · recall / (precision + recall) of `common` parts; 0 where there are none.
+/// 2 · precision · recall / (precision + recall) of `common` parts; 0 if there are none.
 fn f_measure(common: usize, predicted: usize, expected: usize) -> f64 {
     if common == 0 {
         return 0.0;

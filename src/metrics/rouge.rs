@@ -1,10 +1,10 @@
-//! ROUGE-L as Google's rouge-score has it with its default tokenizer and without stemming.
+//! ROUGE-L as Google's rouge-score computes it with its default tokenizer and without stemming.
 //!
-//! That tokenizer knows a-z and 0-9 and nothing else: a text in another script has no words for it and scores 0.
+//! That tokenizer knows only a-z and 0-9: a text in another script has no words for it and scores 0.
 
 use super::f_measure;
 
-/// Lower-case words of ASCII letters and digits.
+/// The words of lower-case ASCII letters and digits.
 fn words(text: &str) -> Vec<String> {
     let lower = text.to_lowercase();
     let words = lower.split(|character: char| !character.is_ascii_lowercase() && !character.is_ascii_digit());
@@ -17,7 +17,7 @@ pub fn rouge_l(prediction: &str, reference: &str) -> f64 {
     f_measure(longest_common_subsequence(&predicted, &expected), predicted.len(), expected.len())
 }
 
-/// Its length, by one row of the usual table at a time.
+/// The length of the longest common subsequence, computed one row of the usual table at a time.
 fn longest_common_subsequence(one: &[String], other: &[String]) -> usize {
     let mut row = vec![0; other.len() + 1];
     for word in one {

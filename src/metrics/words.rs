@@ -1,9 +1,9 @@
-//! Words and n-grams as Python sees them, because the reference implementations are written in it.
+//! Words and n-grams as Python splits them, because the reference implementations are written in Python.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// White space of `str.split`: also the four separators of ASCII, which Unicode does not count as such.
+/// White space of `str.split`, which includes the four ASCII separators that Unicode does not.
 pub fn is_space(character: char) -> bool {
     character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
 }
@@ -13,7 +13,7 @@ pub fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split(is_space).filter(|word| !word.is_empty())
 }
 
-/// How often each of the items occurs.
+/// How often each item occurs.
 pub fn counted<T: Hash + Eq>(items: impl IntoIterator<Item = T>) -> HashMap<T, usize> {
     let mut counts = HashMap::new();
     for item in items {

@@ -15,7 +15,7 @@ use super::family::{Positions, Role};
 use super::layer::softcapped;
 use super::{ModelConfig, Pass, RopeTable};
 use crate::kernel::{self, attention::Sequence};
-use crate::samples::batch::{Batch, Group};
+use crate::samples::packing::{Batch, LengthGroup};
 
 /// The longest sequence for which packed attention is the faster one.
 const LONGEST_PACKED: usize = 512;
@@ -116,7 +116,7 @@ fn alibi_slopes(heads: usize) -> Vec<f32> {
 fn attend_by_length(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch, scores: &Scores) -> Result<Tensor> {
     let (_, heads, head_dim) = q.dims3()?;
     // An empty prefix is none: CUDA has no tensors without values.
-    let prefix = Some(Group { start: 0, samples: 1, length: batch.prefix }).filter(|prefix| prefix.length > 0);
+    let prefix = Some(LengthGroup { start: 0, samples: 1, length: batch.prefix }).filter(|prefix| prefix.length > 0);
     let of_prefix = |x: &Tensor| prefix.as_ref().map(|prefix| sequences_of(x, prefix)).transpose();
     let (prefix_k, prefix_v) = (of_prefix(k)?, of_prefix(v)?);
     let mut parts = Vec::new();
@@ -149,7 +149,7 @@ fn attend_each(q: &Tensor, k: &Tensor, v: &Tensor, sequences: &[Sequence], score
 }
 
 /// The sequences of a group: (rows of the batch, heads, head_dim) → (samples, heads, length, head_dim).
-fn sequences_of(x: &Tensor, group: &Group) -> Result<Tensor> {
+fn sequences_of(x: &Tensor, group: &LengthGroup) -> Result<Tensor> {
     let (_, heads, head_dim) = x.dims3()?;
     x.narrow(0, group.start, group.tokens())?
         .reshape((group.samples, group.length, heads, head_dim))?
@@ -209,7 +209,7 @@ fn mask(start: usize, rows: usize, window: Option<usize>, device: &Device) -> Re
 mod tests {
     use super::super::pass;
     use super::*;
-    use crate::samples::{Sample, batch};
+    use crate::samples::{Sample, packing};
 
     #[test]
     fn packed_attention_is_that_of_each_length() -> Result<()> {
@@ -219,7 +219,7 @@ mod tests {
             Sample { ids: vec![0; length], scored, line: 1 }
         });
         for (shares, prefix) in [(false, 0), (true, 1)] {
-            let batch = &batch::plan(&samples, 1000, shares)[0];
+            let batch = &packing::plan(&samples, 1000, shares)[0];
             assert_eq!(batch.prefix, prefix);
             let packed = pass::all_rows(batch);
             let random = |heads| Tensor::randn(0f32, 1.0, (batch.tokens(), heads, 8), &Device::Cpu);

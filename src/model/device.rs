@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use candle_core::Device;
 
-use crate::error::SweepError;
+use crate::error::ComputeError;
 
 /// What `--device` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,11 +20,11 @@ pub enum DeviceName {
 }
 
 impl FromStr for DeviceName {
-    type Err = SweepError;
+    type Err = ComputeError;
 
     /// Reads `cpu`, `cuda`, `cuda:1`, `metal`; without a number it is the first.
-    fn from_str(name: &str) -> Result<Self, SweepError> {
-        let unknown = || SweepError::UnknownDevice { name: name.into() };
+    fn from_str(name: &str) -> Result<Self, ComputeError> {
+        let unknown = || ComputeError::UnknownDevice { name: name.into() };
         let (kind, number) = match name.split_once(':') {
             // Only digits: `parse` takes `+1` too.
             Some((kind, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => (kind, Some(number)),
@@ -52,7 +52,7 @@ impl std::fmt::Display for DeviceName {
 }
 
 impl DeviceName {
-    pub fn open(self) -> Result<Device, SweepError> {
+    pub fn open(self) -> Result<Device, ComputeError> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Cuda(_) if !cfg!(feature = "cuda") => Err(self.not_built("cuda")),
@@ -63,7 +63,7 @@ impl DeviceName {
 
     /// candle takes the number of a GPU of Apple on trust, so it is checked first.
     #[cfg(feature = "metal")]
-    fn open_metal(self, number: usize) -> Result<Device, SweepError> {
+    fn open_metal(self, number: usize) -> Result<Device, ComputeError> {
         let count = candle_metal_kernels::metal::Device::all().len();
         if number >= count {
             return Err(self.unavailable(&format!("{count} Metal devices were found")));
@@ -72,17 +72,17 @@ impl DeviceName {
     }
 
     #[cfg(not(feature = "metal"))]
-    fn open_metal(self, _number: usize) -> Result<Device, SweepError> {
+    fn open_metal(self, _number: usize) -> Result<Device, ComputeError> {
         Err(self.not_built("metal"))
     }
 
-    fn not_built(self, feature: &'static str) -> SweepError {
-        SweepError::DeviceNotBuilt { device: self.to_string(), feature }
+    fn not_built(self, feature: &'static str) -> ComputeError {
+        ComputeError::DeviceNotBuilt { device: self.to_string(), feature }
     }
 
-    fn unavailable(self, reason: &dyn std::fmt::Display) -> SweepError {
+    fn unavailable(self, reason: &dyn std::fmt::Display) -> ComputeError {
         let reason = reason.to_string().lines().next().unwrap_or_default().into();
-        SweepError::DeviceUnavailable { device: self.to_string(), reason }
+        ComputeError::DeviceUnavailable { device: self.to_string(), reason }
     }
 }
 

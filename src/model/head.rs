@@ -16,7 +16,7 @@ use super::linear::Linear;
 use super::pass::Pass;
 use crate::error::Result;
 use crate::kernel::{self, elementwise::sum_exp};
-use crate::samples::batch::Batch;
+use crate::samples::packing::Batch;
 
 /// Rows of the head that are widened at once, and answer positions that meet them at once.
 const VOCABULARY_CHUNK: usize = 4096;

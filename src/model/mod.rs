@@ -29,7 +29,7 @@ use crate::error::{BaseError, Result};
 use crate::files;
 use crate::hub::BasePath;
 use crate::kernel::Arithmetic;
-use crate::samples::batch::Batch;
+use crate::samples::packing::Batch;
 use crate::tensors::{GgufMetadata, TensorStore};
 pub use cache::Cache;
 pub use config::ModelConfig;

@@ -8,7 +8,7 @@ use super::rope::RopeTable;
 use super::{Model, attention};
 use crate::error::Result;
 use crate::kernel::attention::Sequence;
-use crate::samples::batch::Batch;
+use crate::samples::packing::Batch;
 
 /// A batch on its way through the layers.
 pub struct Pass<'a> {

@@ -15,8 +15,7 @@ use crate::measure::{self, Completion, Curve, OnProgress, Profile};
 use crate::metrics::{Difference, Metric, summed};
 use crate::model::AdaptedModel;
 use crate::report::metrics::{BoundaryAnswer, BoundaryScores, ChangedAnswer, MetricScore, TaskMetrics};
-
-use crate::samples::{Prompt, Task, TextModel, excerpt};
+use crate::samples::{GenerationTask, Prompt, TextModel, excerpt};
 
 /// How many boundaries with the lowest losses are scored besides.
 const BEST: usize = 2;
@@ -30,7 +29,7 @@ pub struct Tasks<'a> {
     on: SampleSet,
     prepared: &'a Prepared,
     text: &'a TextModel,
-    tasks: Vec<Task>,
+    tasks: Vec<GenerationTask>,
 }
 
 /// The tasks of the held-out samples, else of those that choose; nothing where no metric is asked for.
@@ -45,7 +44,8 @@ pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Reques
     let mut stops = adapted.model().stops.clone();
     stops.extend(text.eos_id());
     let file = prepared.description.path.as_ref();
-    let tasks = prepared.samples.iter().map(|sample| Task::new(sample, text, &stops, file)).collect::<Result<_>>()?;
+    let tasks =
+        prepared.samples.iter().map(|sample| GenerationTask::new(sample, text, &stops, file)).collect::<Result<_>>()?;
     Ok(Some(Tasks { scoring, on, prepared, text, tasks }))
 }
 

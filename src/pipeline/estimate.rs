@@ -23,6 +23,14 @@ pub struct Estimate {
     pub time: Duration,
 }
 
+impl std::ops::AddAssign for Estimate {
+    fn add_assign(&mut self, other: Self) {
+        self.work += other.work;
+        self.bytes += other.bytes;
+        self.time += other.time;
+    }
+}
+
 /// Estimates the evaluation of adapters with the same samples on `base`. The time is measured on a few of the samples. An adapter that
 /// cannot be evaluated is given to `on_failure`, with the index of its request.
 pub fn estimate(

@@ -12,7 +12,7 @@ use crate::files;
 use crate::model::AdaptedModel;
 use crate::report::SamplesInput;
 use crate::samples::excerpt::Excerpt;
-use crate::samples::{self, Content, Limits, Raw, Sample, TextModel};
+use crate::samples::{self, RawSample, Sample, SampleContent, SampleLimits, TextModel};
 
 /// Which samples are held out is drawn by this seed: the same command holds out the same ones.
 const SEED: u64 = 0;
@@ -54,7 +54,7 @@ pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base) -> Result
 
 /// Takes a random share of the samples out, equal ones together: a sample that also chose confirms whatever it chose. Both
 /// parts stay in the order of the file.
-fn hold_out(raws: &mut Vec<Raw>, share: f64) -> Result<Vec<Raw>> {
+fn hold_out(raws: &mut Vec<RawSample>, share: f64) -> Result<Vec<RawSample>> {
     let (all, wanted) = (raws.len(), (share * raws.len() as f64).round() as usize);
     let mut equal: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (place, raw) in raws.iter().enumerate() {
@@ -82,13 +82,13 @@ fn find_text<'a>(
     request: &Request,
     adapted: &AdaptedModel,
     base: &Base,
-    mut raws: impl Iterator<Item = &'a Raw> + Clone,
+    mut raws: impl Iterator<Item = &'a RawSample> + Clone,
 ) -> Result<Option<Arc<TextModel>>> {
-    let is_text = |raw: &Raw| !matches!(raw.content, Content::Tokens { .. });
+    let is_text = |raw: &RawSample| !matches!(raw.content, SampleContent::Tokens { .. });
     let needs_text = request.scoring.is_some() || raws.clone().any(is_text);
     let text = if needs_text { find_text_model(request, adapted.adapter(), base)? } else { None };
     if let Some(text) = text.as_ref().filter(|text| !request.samples.chat && text.template.is_some())
-        && raws.any(|raw| matches!(raw.content, Content::Completion { .. } | Content::Instruction { .. }))
+        && raws.any(|raw| matches!(raw.content, SampleContent::Completion { .. } | SampleContent::Instruction { .. }))
     {
         base.warn(format!(
             "prompts are scored as they are, though `{}` comes with a chat template; add `--chat` if the adapter was \
@@ -115,18 +115,18 @@ fn encode(
     request: &Request,
     adapted: &AdaptedModel,
     text: Option<&TextModel>,
-    raws: Vec<Raw>,
+    raws: Vec<RawSample>,
     path: &Path,
 ) -> Result<Prepared> {
     let model = adapted.model();
     let excerpts = raws.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.samples.quote)).collect();
     let mut samples = samples::encode::encode(raws, text, request.samples.chat, path, &model.path)?;
     // An adapter may bring an embedding or a head of another size.
-    let limits = Limits {
+    let limits = SampleLimits {
         context: model.longest_sequence(),
         truncate: request.samples.truncate,
         vocabulary: adapted.vocab_size()?,
-        words: adapted.words()?,
+        scored_vocabulary: adapted.words()?,
     };
     let truncated = samples::check(&mut samples, limits, path)?;
     let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
@@ -162,11 +162,12 @@ mod tests {
 
     #[test]
     fn equal_samples_are_held_out_together() {
-        let text = |word: usize| Content::Completion { prompt: format!("{word}?"), completion: "yes".into() };
+        let text = |word: usize| SampleContent::Completion { prompt: format!("{word}?"), completion: "yes".into() };
         // Ten different ones, every third of them twice.
         let words: Vec<usize> =
             (0..10).flat_map(|word| std::iter::repeat_n(word, 1 + usize::from(word % 3 == 0))).collect();
-        let raws: Vec<Raw> = words.iter().enumerate().map(|(line, &word)| Raw { line, content: text(word) }).collect();
+        let raws: Vec<RawSample> =
+            words.iter().enumerate().map(|(line, &word)| RawSample { line, content: text(word) }).collect();
         for share in [0.1, 0.3, 0.5, 0.9] {
             let mut choosing = raws.clone();
             let held_out = hold_out(&mut choosing, share).unwrap();
@@ -177,7 +178,7 @@ mod tests {
             together.sort_by_key(|raw| raw.line);
             assert_eq!(together, raws);
         }
-        let mut same: Vec<Raw> = (0..4).map(|line| Raw { line, content: text(0) }).collect();
+        let mut same: Vec<RawSample> = (0..4).map(|line| RawSample { line, content: text(0) }).collect();
         assert!(hold_out(&mut same, 0.5).is_err());
     }
 }

@@ -12,7 +12,7 @@ use crate::kernel::Arithmetic;
 use crate::measure::ComputeOptions;
 use crate::metrics::Metric;
 use crate::rewrite::steps::Step;
-use crate::samples::ReadOptions;
+use crate::samples::FieldNames;
 use crate::search::SearchOptions;
 
 /// The memory that an evaluation may take where nothing is said. A fixed number, not a share of the machine's: the same request
@@ -53,7 +53,7 @@ pub struct SampleOptions {
     pub path: PathBuf,
     /// Samples that check the choice and have no part in it.
     pub held_out: Option<HeldOutSource>,
-    pub read: ReadOptions,
+    pub read: FieldNames,
     /// Whether prompts and completions go through the chat template.
     pub chat: bool,
     pub tokenizer: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! The last answer of a sample as a task: what it is generated from, where it ends, and what it should be.
+//! The last answer of a sample as a task for generation: its prompt, its end, and its reference.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,24 +10,24 @@ use crate::error::{MetricError, Result};
 /// What an answer is generated from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
-    /// At least one.
+    /// At least one token.
     pub ids: Vec<u32>,
     /// The tokens that end the answer.
     pub stops: BTreeSet<u32>,
 }
 
-/// A question to a model, with the text that answers it.
+/// A prompt with the text that answers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Task {
+pub struct GenerationTask {
     pub prompt: Prompt,
     pub reference: String,
 }
 
-impl Task {
-    /// Takes the last answer of a sample, which the tokens before it are to lead to. `stops` are the tokens that end answers
-    /// of the model; the answer's own end is one too.
+impl GenerationTask {
+    /// Makes a task of the last answer of a sample, whose prompt is all tokens before it. `stops` are the tokens that end
+    /// answers of the model; the answer's own end is added to them.
     ///
-    /// The reference is made of tokens again, as the prediction is, so that both have gone through the same tokenizer.
+    /// The reference is decoded from tokens, as the prediction is, so that both have gone through the same tokenizer.
     pub fn new(sample: &Sample, text: &TextModel, stops: &BTreeSet<u32>, path: &Path) -> Result<Self> {
         let answer = last_answer(sample);
         if answer.start == 0 {
@@ -46,14 +46,14 @@ impl Task {
     }
 }
 
-/// The last run of scored tokens; from 0 on where no token before it is not scored.
+/// The last run of scored tokens. It starts at 0 if all tokens before its end are scored.
 fn last_answer(sample: &Sample) -> Range<usize> {
     let end = sample.scored.iter().rposition(|&scored| scored).map_or(0, |last| last + 1);
     let start = sample.scored[..end].iter().rposition(|&scored| !scored).map_or(0, |before| before + 1);
     start..end
 }
 
-/// The special token that ends an answer, where it has one: a chat template's need not be that of the model. White space may
+/// The special token that ends an answer, if there is one. The one of a chat template need not be the model's. White space may
 /// follow it.
 fn own_end(answer: &[u32], text: &TextModel) -> Result<Option<u32>> {
     let Some(place) = answer.iter().rposition(|&id| text.is_special(id)) else { return Ok(None) };

@@ -1,21 +1,28 @@
-//! From the text of samples to tokens, as TRL's `SFTTrainer` does it, so that what is scored here is what was trained.
+//! From the content of samples to tokens, as TRL's `SFTTrainer` does it, so that what is scored here is what was trained.
 //!
-//! - Prompt and completion: the end token is appended unless it is there; prompt alone and both together are
-//!   tokenised, and as many tokens as the prompt alone has are masked.
+//! - Prompt and completion: the end token is appended unless it is there. The prompt alone and both together are tokenised, and
+//!   as many tokens as the prompt alone has are masked.
 //! - Chat: the same with the chat template, which adds its own special tokens.
 //! - Messages: every turn of the assistant is scored, found by rendering the conversation up to it.
 
 use std::ops::Range;
 use std::path::Path;
 
-use super::{Content, Message, Raw, Sample, TextModel};
+use super::{Message, RawSample, Sample, SampleContent, TextModel};
 use crate::error::{Result, SampleError};
 
-/// Turns samples into tokens. `text` may be absent if every sample has its tokens already.
-pub fn encode(raws: Vec<Raw>, text: Option<&TextModel>, chat: bool, path: &Path, model: &Path) -> Result<Vec<Sample>> {
+/// Turns samples into tokens. `text` may be absent if every sample already has its tokens. The paths of the samples and of the
+/// model are for messages.
+pub fn encode(
+    raws: Vec<RawSample>,
+    text: Option<&TextModel>,
+    chat: bool,
+    path: &Path,
+    model: &Path,
+) -> Result<Vec<Sample>> {
     raws.into_iter()
-        .map(|Raw { line, content }| {
-            if let Content::Tokens { ids, scored } = content {
+        .map(|RawSample { line, content }| {
+            if let SampleContent::Tokens { ids, scored } = content {
                 return Ok(Sample { ids, scored, line });
             }
             let text = text.ok_or_else(|| SampleError::NoTokenizer { path: model.into() })?;
@@ -34,24 +41,24 @@ struct Encoder<'a> {
 type Encoded = (Vec<u32>, Vec<bool>);
 
 impl Encoder<'_> {
-    fn encode(&self, content: Content, chat: bool) -> Result<Encoded> {
+    fn encode(&self, content: SampleContent, chat: bool) -> Result<Encoded> {
         match content {
-            Content::Tokens { ids, scored } => Ok((ids, scored)),
-            Content::Text(text) => {
+            SampleContent::Tokens { ids, scored } => Ok((ids, scored)),
+            SampleContent::Text(text) => {
                 let ids = self.tokenise(&self.with_end(text), true)?;
                 let scored = vec![true; ids.len()];
                 Ok((ids, scored))
             }
-            Content::Completion { prompt, completion } if chat => self.exchange(prompt, completion),
-            Content::Completion { prompt, completion } => self.completion(&prompt, completion),
-            Content::Instruction { instruction, input, output } if chat => {
+            SampleContent::Completion { prompt, completion } if chat => self.exchange(prompt, completion),
+            SampleContent::Completion { prompt, completion } => self.completion(&prompt, completion),
+            SampleContent::Instruction { instruction, input, output } if chat => {
                 let request = if input.is_empty() { instruction } else { format!("{instruction}\n\n{input}") };
                 self.exchange(request, output)
             }
-            Content::Instruction { instruction, input, output } => {
+            SampleContent::Instruction { instruction, input, output } => {
                 self.completion(&alpaca_prompt(&instruction, &input), output)
             }
-            Content::Chat { messages, scored_from } => self.conversation(&messages, scored_from),
+            SampleContent::Chat { messages, scored_from } => self.conversation(&messages, scored_from),
         }
     }
 
@@ -68,7 +75,7 @@ impl Encoder<'_> {
         self.answer(&messages, 1)
     }
 
-    /// Everything from message `scored_from` on is scored, counted in tokens as TRL does.
+    /// Scores everything from message `scored_from` on, counted in tokens as in TRL.
     fn answer(&self, messages: &[Message], scored_from: usize) -> Result<Encoded> {
         let masked = self.tokenise(&self.render(&messages[..scored_from], true)?, false)?.len();
         let ids = self.tokenise(&self.render(messages, false)?, false)?;
@@ -85,7 +92,7 @@ impl Encoder<'_> {
         for turn in (0..messages.len()).filter(|&turn| messages[turn].role() == "assistant") {
             let before = self.render(&messages[..turn], true)?;
             let with = self.render(&messages[..=turn], false)?;
-            // Some templates rewrite earlier turns (they drop old reasoning): then there is no one text to score.
+            // Some templates rewrite earlier turns (they drop old reasoning): then there is no single text to score.
             if !with.starts_with(&before) || !whole.starts_with(&with) {
                 let reason = "it renders earlier turns differently once later ones follow; split the conversation";
                 return Err(self.template_error(reason.into()));
@@ -95,7 +102,7 @@ impl Encoder<'_> {
         self.tokenise_spans(&whole, &spans)
     }
 
-    /// A token is scored if its first byte lies in a span.
+    /// Scores the tokens whose first byte is in a span.
     fn tokenise_spans(&self, text: &str, spans: &[Range<usize>]) -> Result<Encoded> {
         let encoding = self.text.tokenizer.encode(text, false).map_err(|error| self.tokenizer_error(error))?;
         let is_scored = |&(start, end): &(usize, usize)| start < end && spans.iter().any(|span| span.contains(&start));
@@ -129,7 +136,7 @@ impl Encoder<'_> {
     }
 }
 
-/// The prompt of the Stanford Alpaca project, which sets with these fields are trained with.
+/// The prompt of the Stanford Alpaca project, which is used to train on samples with these fields.
 fn alpaca_prompt(instruction: &str, input: &str) -> String {
     if input.is_empty() {
         format!(

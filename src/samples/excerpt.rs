@@ -1,46 +1,46 @@
-//! A few words of a sample, for people who want to know which one a number is about.
+//! Excerpts of samples, which show people what a number is about.
 
 use serde_json::Value;
 
-use super::{Content, Message};
+use super::{Message, SampleContent};
 
-/// The characters that are left of a prompt, its end, and of an answer, its beginning.
+/// The number of characters of a prompt, from its end, and of an answer, from its beginning.
 const PROMPT: usize = 160;
 const ANSWER: usize = 240;
 
 /// The end of a sample's prompt and the beginning of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt {
-    /// Absent where all of the text is scored.
+    /// Absent if all of the text is scored.
     pub prompt: Option<String>,
     pub answer: String,
 }
 
 impl Excerpt {
     /// `None` for samples that are given as tokens.
-    pub fn of(content: &Content) -> Option<Self> {
+    pub fn of(content: &SampleContent) -> Option<Self> {
         let (prompt, answer) = match content {
-            Content::Completion { prompt, completion } => (Some(prompt.clone()), completion.clone()),
-            Content::Instruction { instruction, input, output } => {
+            SampleContent::Completion { prompt, completion } => (Some(prompt.clone()), completion.clone()),
+            SampleContent::Instruction { instruction, input, output } => {
                 (Some(format!("{instruction} {input}")), output.clone())
             }
-            Content::Chat { messages, .. } => last_exchange(messages)?,
-            Content::Text(text) => (None, text.clone()),
-            Content::Tokens { .. } => return None,
+            SampleContent::Chat { messages, .. } => last_exchange(messages)?,
+            SampleContent::Text(text) => (None, text.clone()),
+            SampleContent::Tokens { .. } => return None,
         };
         Some(Self { prompt: prompt.map(|text| tail(&text)), answer: head(&answer) })
     }
 }
 
-/// The last turn of the assistant and what stands before it.
+/// The last turn of the assistant and the turn before it.
 fn last_exchange(messages: &[Message]) -> Option<(Option<String>, String)> {
     let answer = messages.iter().rposition(|message| message.role() == "assistant")?;
-    let prompt = answer.checked_sub(1).map(|turn| words_of(&messages[turn]));
-    Some((prompt, words_of(&messages[answer])))
+    let prompt = answer.checked_sub(1).map(|turn| text_of(&messages[turn]));
+    Some((prompt, text_of(&messages[answer])))
 }
 
-/// The content of a turn: a string, or a list of parts of which some are text.
-fn words_of(message: &Message) -> String {
+/// The text of a turn, whose content is a string, or a list of parts of which some are text.
+fn text_of(message: &Message) -> String {
     match message.0.get("content") {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(parts)) => {
@@ -77,8 +77,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_texts_keep_what_lies_at_the_seam() {
-        let content = Content::Completion { prompt: format!("{}?\n", "é".repeat(900)), completion: "x ".repeat(900) };
+    fn long_texts_keep_the_parts_where_prompt_and_answer_meet() {
+        let content =
+            SampleContent::Completion { prompt: format!("{}?\n", "é".repeat(900)), completion: "x ".repeat(900) };
         let Excerpt { prompt, answer } = Excerpt::of(&content).unwrap();
         let prompt = prompt.unwrap();
         assert!(prompt.starts_with('…') && prompt.ends_with('?') && prompt.chars().count() == PROMPT + 1, "{prompt}");
@@ -86,8 +87,8 @@ mod tests {
     }
 
     #[test]
-    fn every_form_but_tokens_has_words() {
-        let turns = |turns: &[(&str, &str)]| Content::Chat {
+    fn every_form_but_tokens_has_an_excerpt() {
+        let turns = |turns: &[(&str, &str)]| SampleContent::Chat {
             messages: turns.iter().map(|(role, content)| Message::new(role, content)).collect(),
             scored_from: 0,
         };
@@ -95,7 +96,7 @@ mod tests {
         assert_eq!(excerpt, Excerpt { prompt: Some("a".into()), answer: "b".into() });
         assert_eq!(Excerpt::of(&turns(&[("assistant", "b")])).unwrap().prompt, None);
         assert_eq!(Excerpt::of(&turns(&[("user", "c")])), None);
-        assert_eq!(Excerpt::of(&Content::Text("a\n b".into())).unwrap().answer, "a b");
-        assert_eq!(Excerpt::of(&Content::Tokens { ids: vec![1], scored: vec![true] }), None);
+        assert_eq!(Excerpt::of(&SampleContent::Text("a\n b".into())).unwrap().answer, "a b");
+        assert_eq!(Excerpt::of(&SampleContent::Tokens { ids: vec![1], scored: vec![true] }), None);
     }
 }

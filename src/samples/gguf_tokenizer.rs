@@ -1,18 +1,18 @@
 //! A tokenizer from the metadata of a GGUF file, as the `tokenizers` library would have read it from tokenizer.json.
 //!
-//! GGUF keeps the vocabulary and the merges, and names the way of splitting (`tokenizer.ggml.pre`) without spelling
-//! it out; the table here spells it out for the families that are supported.
+//! GGUF holds the vocabulary and the merges, but only the name of the way to split text (`tokenizer.ggml.pre`). The table here
+//! spells it out for the supported families.
 
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
 use crate::tensors::GgufMetadata;
 
-/// GGUF's types of tokens that are matched as a whole in the text.
+/// The GGUF types of tokens that are matched as a whole in the text.
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
-/// Builds the tokenizer, or says why not.
+/// Builds the tokenizer, or says why it cannot.
 pub fn build(metadata: &GgufMetadata) -> Result<Tokenizer, String> {
     let missing = |key: &str| format!("`{key}` is missing");
     let tokens = metadata.strings("tokenizer.ggml.tokens").ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
@@ -41,10 +41,11 @@ pub fn build(metadata: &GgufMetadata) -> Result<Tokenizer, String> {
     Tokenizer::from_bytes(tokenizer.to_string()).map_err(|error| error.to_string())
 }
 
-type Parts = Vec<(&'static str, Value)>;
+/// The parts of a tokenizer.json, by name.
+type TokenizerParts = Vec<(&'static str, Value)>;
 
 /// Byte-level BPE (GPT-2's kind).
-fn byte_level(metadata: &GgufMetadata, tokens: &[&str]) -> Result<Parts, String> {
+fn byte_level(metadata: &GgufMetadata, tokens: &[&str]) -> Result<TokenizerParts, String> {
     let merges = metadata.strings("tokenizer.ggml.merges").ok_or("`tokenizer.ggml.merges` is missing")?;
     let pre = metadata.string("tokenizer.ggml.pre").unwrap_or("default");
     Ok(vec![
@@ -55,7 +56,7 @@ fn byte_level(metadata: &GgufMetadata, tokens: &[&str]) -> Result<Parts, String>
         ),
         ("post_processor", Value::Null),
         ("decoder", json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true})),
-        // Llama 3 takes a word that is in the vocabulary whole, whatever the merges say.
+        // Llama 3 keeps a word that is in the vocabulary whole, whatever the merges say.
         ("model", bpe(tokens, merges.into_iter().map(String::from).collect(), pre == "llama-bpe", None)),
     ])
 }
@@ -82,9 +83,9 @@ fn pre_tokenizer(pre: &str) -> Option<Value> {
     })
 }
 
-/// SentencePiece BPE (Llama 2's kind). GGUF keeps scores instead of merges; every split of a token into two tokens
-/// is a merge, the better the score the earlier, as the converters of transformers rebuild them.
-fn sentencepiece(metadata: &GgufMetadata, tokens: &[&str], types: &[i64]) -> Result<Parts, String> {
+/// SentencePiece BPE (Llama 2's kind). GGUF holds scores instead of merges. As in the converters of transformers, every split of a
+/// token into two tokens is a merge, and better scores come first.
+fn sentencepiece(metadata: &GgufMetadata, tokens: &[&str], types: &[i64]) -> Result<TokenizerParts, String> {
     let scores = metadata.floats("tokenizer.ggml.scores").ok_or("`tokenizer.ggml.scores` is missing")?;
     let ids: std::collections::HashMap<&str, usize> =
         tokens.iter().enumerate().map(|(id, token)| (*token, id)).collect();
@@ -133,7 +134,7 @@ fn bpe(tokens: &[&str], merges: Vec<String>, ignore_merges: bool, unknown: Optio
            "ignore_merges": ignore_merges, "vocab": vocabulary, "merges": merges})
 }
 
-/// The token that a tokenizer puts before every text, where it does.
+/// The token that the tokenizer puts before every text, if it does so.
 fn post_processor(metadata: &GgufMetadata, tokens: &[&str]) -> Option<Value> {
     let default = metadata.string("tokenizer.ggml.model") == Some("llama")
         || metadata.string("tokenizer.ggml.pre") == Some("llama-bpe");

@@ -1,13 +1,17 @@
-//! The validation samples: from the files that people have to token ids with a mark on the tokens that count.
+//! The validation samples: from the files that people have to token ids with a mark on the scored tokens.
 //!
-//! [`read`] knows forms of samples, [`encode`] turns text into tokens, [`batch`] lays tokens out for the model. A new
-//! form of sample is a new arm in [`read`], and nothing else.
+//! ```text
+//! file ─▶ containers ─▶ records ─▶ forms ─▶ content ─▶ encode ─▶ tokens and marks ─▶ packing ─▶ passes of the model
+//! ```
+//! A new container is a line in the table of [`containers`], a new form of sample a line in that of [`forms`].
 
 pub mod answer;
-pub mod batch;
+mod containers;
 pub mod encode;
 pub mod excerpt;
+mod forms;
 mod gguf_tokenizer;
+pub mod packing;
 pub mod read;
 mod template;
 mod text_model;
@@ -15,8 +19,9 @@ mod text_model;
 use std::path::Path;
 
 use crate::error::{Result, SampleError};
-pub use answer::{Prompt, Task};
-pub use read::{Content, Message, Raw, ReadOptions};
+pub use answer::{GenerationTask, Prompt};
+pub use forms::{FieldNames, Message, SampleContent};
+pub use read::RawSample;
 pub use template::ChatTemplate;
 pub use text_model::TextModel;
 
@@ -24,9 +29,9 @@ pub use text_model::TextModel;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     pub ids: Vec<u32>,
-    /// Which tokens are answer tokens: they are scored, given all tokens before them. The first never is.
+    /// Which tokens are answer tokens, scored given all tokens before them. The first token never is.
     pub scored: Vec<bool>,
-    /// The line (or, in a JSON array, the place) in the file, counted from 1.
+    /// The line or, in a JSON array, the place in the file, counted from 1.
     pub line: usize,
 }
 
@@ -36,31 +41,32 @@ impl Sample {
         self.scored.iter().skip(1).filter(|&&scored| scored).count()
     }
 
-    /// The place of the first answer token; the end of the sample where it has none.
+    /// The place of the first answer token; the end of a sample that has none.
     pub fn first_answer(&self) -> usize {
         (1..self.ids.len()).find(|&place| self.scored[place]).unwrap_or(self.ids.len())
     }
 
-    /// The place of the last answer token; the end of the sample where it has none.
+    /// The place of the last answer token; the end of a sample that has none.
     pub fn last_answer(&self) -> usize {
         (1..self.ids.len()).rev().find(|&place| self.scored[place]).unwrap_or(self.ids.len())
     }
 }
 
-/// What is asked of the samples before they go to the model.
+/// What the model requires of samples.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The longest sequence that the model takes.
+pub struct SampleLimits {
+    /// The longest sequence that the model takes, in tokens.
     pub context: usize,
-    /// Cut longer samples at the context instead of refusing them.
+    /// Whether longer samples are cut at the context instead of refused.
     pub truncate: bool,
-    /// The tokens that have an embedding, and those that have logits.
+    /// The number of tokens that have an embedding.
     pub vocabulary: usize,
-    pub words: usize,
+    /// The number of tokens that have logits.
+    pub scored_vocabulary: usize,
 }
 
 /// Checks encoded samples against the model. Returns how many were cut.
-pub fn check(samples: &mut [Sample], limits: Limits, path: &Path) -> Result<usize> {
+pub fn check(samples: &mut [Sample], limits: SampleLimits, path: &Path) -> Result<usize> {
     let mut truncated = 0;
     for sample in samples {
         let (tokens, line) = (sample.ids.len(), sample.line);
@@ -73,13 +79,13 @@ pub fn check(samples: &mut [Sample], limits: Limits, path: &Path) -> Result<usiz
             sample.scored.truncate(limits.context);
             truncated += 1;
         }
-        if let Some(&id) = sample.ids.iter().find(|&&id| id as usize >= limits.vocabulary) {
-            let vocabulary = limits.vocabulary;
-            return Err(SampleError::TokenOutOfVocabulary { path: path.into(), line, id, vocabulary }.into());
-        }
-        let scored = sample.ids.iter().zip(&sample.scored).skip(1).filter(|(_, scored)| **scored);
-        if let Some(id) = scored.map(|(&id, _)| id).find(|&id| id as usize >= limits.words) {
-            let vocabulary = limits.words;
+        let mut ids = sample.ids.iter().copied();
+        let mut scored = ids.clone().zip(&sample.scored).skip(1).filter(|(_, scored)| **scored).map(|(id, _)| id);
+        let (vocabulary, scored_vocabulary) = (limits.vocabulary, limits.scored_vocabulary);
+        let unknown = ids.find(|&id| id as usize >= vocabulary).map(|id| (id, vocabulary));
+        let unknown =
+            unknown.or_else(|| scored.find(|&id| id as usize >= scored_vocabulary).map(|id| (id, scored_vocabulary)));
+        if let Some((id, vocabulary)) = unknown {
             return Err(SampleError::TokenOutOfVocabulary { path: path.into(), line, id, vocabulary }.into());
         }
         if sample.answers() == 0 {

@@ -1,4 +1,4 @@
-//! Chat templates: Jinja as transformers renders it, with an end to every loop.
+//! Chat templates: Jinja as transformers renders it, with bounded work.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
@@ -7,14 +7,14 @@ use minijinja_contrib::pycompat;
 
 use super::Message;
 
-/// What a template may use up: one for a step, one for 64 bytes that it makes. A template is somebody's program: it must stop, and
-/// it gets 128 MB.
+/// The budget of a template: one unit for each step and for each 64 bytes of output. A template is somebody else's program: it
+/// must stop, and it gets at most 128 MB.
 const FUEL: u64 = 2_000_000;
 
-/// What is kept of a template's own complaint.
+/// The number of characters that are kept of a template's own error message.
 const LONGEST_MESSAGE: usize = 1000;
 
-/// Digits of a width that a template may pad to.
+/// The number of digits in a width that a template may pad to.
 const LONGEST_WIDTH: usize = 4;
 
 /// A model's chat template.
@@ -27,7 +27,7 @@ pub struct ChatTemplate {
 
 impl ChatTemplate {
     pub fn new(source: &str, bos_token: &str, eos_token: &str) -> Self {
-        // transformers' `{% generation %}` only marks the assistant's text, which is found in another way here.
+        // The `{% generation %}` of transformers only marks the assistant's text, which is found in another way here.
         let source = ["generation", "endgeneration"].iter().fold(source.to_string(), |text, tag| {
             ["{% TAG %}", "{%- TAG %}", "{% TAG -%}", "{%- TAG -%}"]
                 .iter()
@@ -36,7 +36,7 @@ impl ChatTemplate {
         Self { source, bos_token: bos_token.into(), eos_token: eos_token.into() }
     }
 
-    /// The text of `messages`; with `prompt` the opening of the assistant's turn behind it.
+    /// The text of `messages`, followed, with `prompt`, by the opening of the assistant's turn.
     pub fn render(&self, messages: &[Message], prompt: bool) -> Result<String, String> {
         let mut environment = Environment::new();
         environment.set_syntax(syntax()?);
@@ -46,7 +46,7 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: &str| -> Result<String, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message.chars().take(LONGEST_MESSAGE).collect::<String>()))
         });
-        // A date in a prompt would make a loss depend on the day it was computed.
+        // With today's date in a prompt, a loss would depend on the day it was computed.
         environment.add_function("strftime_now", |_format: String| "2024-07-26".to_string());
         let context = minijinja::context! {
             messages => Serde(messages),
@@ -58,8 +58,8 @@ impl ChatTemplate {
     }
 }
 
-/// The methods of Python's strings, lists and dictionaries. What they make is paid for once it is there, so that the one that
-/// makes much of little, `'{:1000000}'.format(1)`, is looked at before.
+/// The methods of Python's strings, lists and dictionaries. The budget pays for their output after they made it, so the one that
+/// makes a lot from little, `'{:1000000}'.format(1)`, is checked before.
 fn unknown_method(state: &mut State, value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
     let is_wide = |format: &str| {
         format.split(|character: char| !character.is_ascii_digit()).any(|number| number.len() > LONGEST_WIDTH)

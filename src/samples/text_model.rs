@@ -1,4 +1,4 @@
-//! The text side of a model: tokenizer, chat template and special tokens, from wherever they are kept.
+//! The text side of a model: tokenizer, chat template and special tokens, wherever they are stored.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,13 @@ use crate::error::{Result, SampleError};
 use crate::files;
 use crate::tensors::GgufMetadata;
 
-/// The largest tokenizer.json that is read; those with a quarter of a million tokens have 30 MB.
+/// The largest tokenizer.json that is read, in bytes. One with a quarter of a million tokens has 30 MB.
 const LARGEST_TOKENIZER: u64 = 64 << 20;
 
-/// What turns samples into tokens.
+/// Turns text into tokens and back.
 #[derive(Debug)]
 pub struct TextModel {
-    /// Where the tokenizer was found, for messages and the report.
+    /// The file of the tokenizer, for messages and the report.
     pub path: PathBuf,
     pub tokenizer: Tokenizer,
     pub template: Option<ChatTemplate>,
@@ -32,7 +32,7 @@ impl TextModel {
             return Ok(None);
         }
         let bytes = files::read_up_to(&file, LARGEST_TOKENIZER)?;
-        crate::files::refuse_lfs_pointer(&file, &bytes)?;
+        files::refuse_lfs_pointer(&file, &bytes)?;
         let tokenizer = Tokenizer::from_bytes(&bytes)
             .map_err(|error| SampleError::Tokenizer { path: file.clone(), reason: error.to_string() })?;
         let config_file = file.with_file_name("tokenizer_config.json");
@@ -64,13 +64,13 @@ impl TextModel {
         Ok(Self { path: path.into(), tokenizer, template, eos_token: eos }.without_limits())
     }
 
-    /// The text of tokens, without special ones.
+    /// The text of tokens, without the special ones.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         let text = self.tokenizer.decode(ids, true);
         text.map_err(|error| SampleError::Tokenizer { path: self.path.clone(), reason: error.to_string() }.into())
     }
 
-    /// Whether a token is special: no part of any text, but a mark between texts.
+    /// Whether a token is special: a mark between texts and part of none.
     pub fn is_special(&self, id: u32) -> bool {
         let added = self.tokenizer.get_added_vocabulary().get_added_tokens_decoder();
         added.get(&id).is_some_and(|token| token.special)
@@ -81,7 +81,7 @@ impl TextModel {
         self.tokenizer.token_to_id(self.eos_token.as_deref()?)
     }
 
-    /// A tokenizer.json may ask for truncation and padding, which would silently change samples.
+    /// Removes the truncation and padding that a tokenizer.json may ask for: they would silently change samples.
     fn without_limits(mut self) -> Self {
         self.tokenizer.with_padding(None);
         let _ = self.tokenizer.with_truncation(None);

@@ -145,8 +145,8 @@ fn factors_that_do_not_fit() {
         ("loha", "layers.1.mlp.down_proj.hada_w1_a", vec![32, 3], "does not fit the other factors"),
         ("lokr-both", "layers.1.self_attn.q_proj.lokr_w2_a", vec![5], "does not fit the other factors"),
         ("adalora", "layers.0.self_attn.q_proj.lora_E", vec![1, 1], "does not fit the other factors"),
-        ("saved-norm-suffix", "model.norm.weight", vec![64], "shape [64] where [32] is needed"),
-        ("lora-bias", "layers.1.self_attn.q_proj.lora_B.bias", vec![5], "shape [5] where"),
+        ("saved-norm-suffix", "model.norm.weight", vec![64], "shape [64] instead of [32]"),
+        ("lora-bias", "layers.1.self_attn.q_proj.lora_B.bias", vec![5], "shape [5] instead of"),
     ] {
         let setup = Setup::new();
         copy_folder(&fixture("kinds").join(kind), &setup.path("other"));
@@ -235,9 +235,9 @@ fn cut_refuses_what_it_cannot_do_exactly() {
     };
     cut_fails(json!({"layer_replication": [[0, 1], [0, 1]]}), &["--boundary", "1"], BAD_INPUT, "layer_replication");
     cut_fails(json!({"enable_lora": [true, false, true]}), &["--boundary", "1"], BAD_INPUT, "enable_lora");
-    cut_fails(json!({"peft_type": "VERA"}), &["--boundary", "0"], BAD_INPUT, "an empty adapter is never written");
-    cut_fails(json!({}), &["--boundary", "0"], BAD_INPUT, "an empty adapter is never written");
-    cut_fails(json!({}), &["--boundary", "3"], USAGE, "beyond the 2 layers");
+    cut_fails(json!({"peft_type": "VERA"}), &["--boundary", "0"], USAGE, "an empty adapter is never written");
+    cut_fails(json!({}), &["--boundary", "0"], USAGE, "an empty adapter is never written");
+    cut_fails(json!({}), &["--boundary", "3"], USAGE, "has 2 layers");
     cut_fails(json!({}), &["--keep-layers", "1-0"], USAGE, "neither a layer nor a range");
     cut_fails(json!({}), &["--boundary", "1", "--stack", "h"], USAGE, "no layer stack `h`");
     assert!(Path::new(&setup.path("other")).exists());

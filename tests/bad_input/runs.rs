@@ -45,7 +45,7 @@ fn malformed_samples_name_their_line() {
 fn long_samples_are_refused_or_cut() {
     let setup = Setup::new();
     setup.edit_json("base/config.json", |config| config["max_position_embeddings"] = json!(20));
-    setup.slim_fails(&[], BAD_INPUT, &["context 20", "--truncate"]);
+    setup.slim_fails(&[], BAD_INPUT, &["context of 20", "--truncate"]);
     fs::write(setup.path("samples.jsonl"), json!({"input_ids": vec![5; 40]}).to_string()).unwrap();
     let output = lora_slim()
         .current_dir(setup.folder.path())
@@ -53,7 +53,7 @@ fn long_samples_are_refused_or_cut() {
         .assert()
         .success();
     let stdout = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
-    assert!(stdout.contains("1 samples, 1 cut, 20 tokens, 19 of them scored"), "{stdout}");
+    assert!(stdout.contains("1 sample, 1 cut, 20 tokens, 19 of them scored"), "{stdout}");
 }
 
 #[test]
@@ -188,14 +188,14 @@ fn pages_that_must_not_be_written() {
     fs::write(setup.path("thesis.html"), "<p>mine").unwrap();
     fs::create_dir(setup.path("folder")).unwrap();
     for mine in ["thesis.html", "folder"] {
-        fails("scan", mine, &[], "exists already");
+        fails("scan", mine, &[], "already exists");
         fails("slim", mine, &out, "`--force`");
         fails("scan", mine, &["--force"], "is not a report of lora-slim");
     }
     assert_eq!(fs::read_to_string(setup.path("thesis.html")).unwrap(), "<p>mine");
 
     assert_eq!(run("scan", "new/page.html", &[]).0, Some(0));
-    fails("scan", "new/page.html", &[], "exists already");
+    fails("scan", "new/page.html", &[], "already exists");
     assert_eq!(run("scan", "new/page.html", &["--force"]).0, Some(0));
     // A place that cannot be written is found out before the run.
     assert_eq!(run("scan", "thesis.html/page.html", &[]).0, Some(4));

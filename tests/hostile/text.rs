@@ -1,4 +1,4 @@
-//! Samples, tokenizers and chat templates.
+//! Samples, tokenizers, chat templates, manifests, config files and results.
 
 use std::fs;
 
@@ -135,4 +135,28 @@ fn patterns_of_tokenizers_come_to_an_end() {
             );
         }
     }
+}
+
+/// Whatever text file the user names is read within bounds.
+#[test]
+fn manifests_configs_and_results() {
+    let setup = Setup::new();
+    let batch = ["batch", "adapter", "--boundary", "2", "-o", "batch"];
+    fs::create_dir(setup.path("batch")).unwrap();
+    vast(&setup.path("large"), b"\n");
+    for path in ["/dev/zero", "large"] {
+        refused(&setup, &["batch", "--manifest", path, "-o", "batch"], path);
+        refused(&setup, &["inspect", "adapter", "--config", path], path);
+        refused(&setup, &["cut", "adapter", "--boundary", "2", "-o", "out", "--config", path], path);
+        std::os::unix::fs::symlink(path.replace("large", "../large"), setup.path("batch/results.jsonl")).unwrap();
+        refused(&setup, &batch, "results.jsonl");
+        fs::remove_file(setup.path("batch/results.jsonl")).unwrap();
+    }
+    fs::write(setup.path("jobs.jsonl"), b"{\"adapter\": \"\xff\"}").unwrap();
+    refused(&setup, &["batch", "--manifest", "jobs.jsonl", "-o", "batch"], "jobs.jsonl");
+    // Samples that have no end are not hashed without one, either.
+    let samples = ["batch", "adapter", "--base", "base", "--samples", "/dev/zero", "-o", "batch"];
+    let output = bounded().current_dir(setup.folder.path()).args(samples).assert().code(super::BAD_INPUT);
+    let output = output.get_output();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("`/dev/zero` is larger than"), "{output:?}");
 }

@@ -9,7 +9,7 @@ use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::model::{Model, ModelConfig};
 use lora_slim::rewrite::Cut;
-use lora_slim::samples::{ChatTemplate, Message, ReadOptions, TextModel, read};
+use lora_slim::samples::{ChatTemplate, FieldNames, Message, TextModel, read};
 use lora_slim::tensors::{pickle_program, safetensors_header};
 
 /// A function of bytes, and what it is called.
@@ -106,7 +106,7 @@ pub fn model_config(bytes: &[u8]) {
 }
 
 pub fn samples(bytes: &[u8]) {
-    let _ = read::parse(bytes, Path::new("x"), &ReadOptions::default());
+    let _ = read::parse(bytes, Path::new("x"), &FieldNames::default());
 }
 
 pub fn template(bytes: &[u8]) {

@@ -1,20 +1,21 @@
-//! `--dry-run`: what a batch will take.
+//! `--dry-run`: what a batch will do, and what it will take.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::slim::{self, Group, MOST_TOGETHER};
-use super::task::{Command, Task};
-use super::{Counts, is_done};
+use super::progress::Outcomes;
+use super::slim::{self, BaseGroup, MOST_TOGETHER};
+use super::worklist::{JobLog, Worklist};
 use crate::adapter::Adapter;
 use crate::batch::jobs::Job;
 use crate::batch::partition::Partition;
 use crate::batch::results;
 use crate::batch::stamp::Hashes;
-use crate::cli::BatchArgs;
 use crate::cli::progress;
-use crate::commands::print;
-use crate::error::{BatchError, Error, Result, SweepError};
-use crate::format;
+use crate::cli::{BatchArgs, CutArgs};
+use crate::commands::output::print;
+use crate::error::{BatchError, Error, Result};
+use crate::format::{bytes, duration, plural};
 use crate::hub;
 use crate::pipeline::{self, Base, Estimate, Request};
 use crate::report::batch::Record;
@@ -22,95 +23,92 @@ use crate::report::text;
 
 pub fn dry_run(jobs: &[&Job], args: &BatchArgs, partition: Partition, quiet: bool) -> Result<bool> {
     progress::catch_interrupts();
-    let records = results::read(&args.output, partition)?;
     let hashes = Hashes::default();
-    let mut counts = Counts::default();
-    let (mut slims, mut cuts, mut unchanged) = (Vec::new(), 0, 0);
-    for job in jobs {
-        if progress::interrupted() {
-            return Err(SweepError::Interrupted.into());
-        }
-        let read = Task::read(job, args);
-        match (read, records.get(&job.name)) {
-            (Err(error), _) => counts.refuse(job, &error),
-            (Ok((task, _)), Some(record)) if is_done(record, &task, &hashes) => {
-                unchanged += 1;
-                counts.add(record);
-            }
-            (Ok((task, Command::Slim(args))), _) => slims.push((task, args)),
-            (Ok((_, Command::Cut(args))), _) => {
-                let path = hub::find(&args.adapter, None);
-                match path.and_then(|path| Adapter::open(&path, args.stack.as_deref())) {
-                    Ok(_) => cuts += 1,
-                    Err(error) => counts.refuse(job, &error),
-                }
-            }
+    let mut log = DryRun { records: results::read(&args.output, partition)?, outcomes: Outcomes::default() };
+    let work = Worklist::new(jobs, args, &hashes, &mut log)?;
+    let mut cuts = 0;
+    for (task, args) in &work.cuts {
+        match check_cut(args) {
+            Ok(()) => cuts += 1,
+            Err(error) => log.add(task.failed(&error, String::new()))?,
         }
     }
-    let mut failed = |task: &Task, error: &Error| {
-        counts.refuse(task.job, error);
-        Ok(())
-    };
-    let groups = slim::groups(slims, &hashes, &mut failed)?;
-    let (mut time, mut evaluated) = (Duration::ZERO, 0);
-    for group in &groups {
-        let (price, adapters) = price_of(group, &mut failed)?;
-        (time, evaluated) = (time + price.time, evaluated + adapters);
+    let (mut time, mut slims) = (Duration::ZERO, 0);
+    for group in slim::groups(work.slims, &hashes, &mut log)? {
+        let (price, adapters) = price_of(&group, &mut log)?;
+        (time, slims) = (time + price.time, slims + adapters);
         if !quiet && adapters > 0 {
-            print(&line(group, adapters, &price));
+            print(&line(&group, adapters, &price))?;
         }
     }
     print(&format!(
-        "{} adapters: {unchanged} unchanged, {evaluated} to slim, {cuts} to cut; about {} for the sweeps here\n",
-        jobs.len(),
-        format::duration(time)
-    ));
-    match counts.worst {
-        Some(kind) => Err(BatchError::CannotBeDone { failed: counts.not_done, jobs: jobs.len(), kind }.into()),
+        "{}: {} unchanged, {slims} to slim, {cuts} to cut; about {} for the sweeps on this machine\n",
+        plural(jobs.len(), "adapter"),
+        log.outcomes.unchanged,
+        duration(time)
+    ))?;
+    match log.outcomes.worst {
+        Some(kind) => Err(BatchError::CannotBeDone { failed: log.outcomes.not_done, jobs: jobs.len(), kind }.into()),
         None => Ok(true),
     }
 }
 
-impl Counts {
-    fn refuse(&mut self, job: &Job, error: &Error) {
-        let record = Record::failed(&job.name, &job.adapter, error, String::new());
-        print(&text::batch::line(&record));
-        self.add(&record);
+/// A batch that prints the jobs that cannot be done, and writes nothing.
+struct DryRun {
+    records: BTreeMap<String, Record>,
+    outcomes: Outcomes,
+}
+
+impl JobLog for DryRun {
+    fn earlier(&self, name: &str) -> Option<&Record> {
+        self.records.get(name)
     }
+
+    fn keep(&mut self, record: Record) -> Result<()> {
+        self.outcomes.unchanged += 1;
+        self.outcomes.add(&record);
+        Ok(())
+    }
+
+    fn add(&mut self, record: Record) -> Result<()> {
+        self.outcomes.add(&record);
+        print(&text::batch::line(&record))
+    }
+}
+
+fn check_cut(args: &CutArgs) -> Result<()> {
+    Adapter::open(&hub::find(&args.adapter, None)?, args.stack.as_deref()).map(drop)
 }
 
 /// What a group takes, and how many of its adapters can be evaluated.
-fn price_of(group: &Group, failed: &mut dyn FnMut(&Task, &Error) -> Result<()>) -> Result<(Estimate, usize)> {
-    let base = match Base::open(group.base.clone(), &group.ready[0].plan.request) {
+fn price_of(group: &BaseGroup, log: &mut impl JobLog) -> Result<(Estimate, usize)> {
+    let base = match Base::open(group.base.clone(), &group.slims[0].plan.request) {
         Ok(base) => base,
         Err(error) => {
-            group.ready.iter().try_for_each(|ready| failed(&ready.task, &error))?;
+            group.slims.iter().try_for_each(|slim| log.add(slim.task.failed(&error, slim.stamp.clone())))?;
             return Ok((Estimate::default(), 0));
         }
     };
-    let (mut all, mut adapters) = (Estimate::default(), group.ready.len());
-    for together in group.ready.chunks(MOST_TOGETHER) {
-        let requests: Vec<&Request> = together.iter().map(|ready| &ready.plan.request).collect();
-        let wrong = &mut |place: usize, error: Error| {
+    let (mut total, mut adapters) = (Estimate::default(), group.slims.len());
+    for together in group.slims.chunks(MOST_TOGETHER) {
+        let requests: Vec<&Request> = together.iter().map(|slim| &slim.plan.request).collect();
+        let failed = &mut |place: usize, error: Error| {
             adapters -= 1;
-            failed(&together[place].task, &error)
+            log.add(together[place].task.failed(&error, together[place].stamp.clone()))
         };
-        let price = pipeline::estimate(&base, &requests, &mut |_| !progress::interrupted(), wrong)?;
-        all.work.passes += price.work.passes;
-        all.work.layer_tokens += price.work.layer_tokens;
-        all.bytes += price.bytes;
-        all.time += price.time;
+        total += pipeline::estimate(&base, &requests, &mut |_| !progress::interrupted(), failed)?;
     }
-    Ok((all, adapters))
+    Ok((total, adapters))
 }
 
-fn line(group: &Group, adapters: usize, price: &Estimate) -> String {
+fn line(group: &BaseGroup, adapters: usize, price: &Estimate) -> String {
     format!(
-        "{}: {adapters} adapters, at most {} passes over {} of weights, {} layer tokens, about {}\n",
+        "{}: {}, at most {} × {} of weights, {}, about {}\n",
         group.base.path().display(),
+        plural(adapters, "adapter"),
         price.work.passes,
-        format::bytes(price.bytes),
-        price.work.layer_tokens,
-        format::duration(price.time)
+        bytes(price.bytes),
+        plural(price.work.layer_tokens as usize, "layer token"),
+        duration(price.time)
     )
 }

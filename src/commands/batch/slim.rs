@@ -1,16 +1,17 @@
-//! The adapters of a batch that are evaluated: those of one base model and the same flags together.
+//! The adapters of a batch that are evaluated: those with the same base model and the same flags go through the model together.
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
-use super::Run;
+use super::progress::RunningBatch;
 use super::task::Task;
+use super::worklist::JobLog;
 use crate::batch::stamp::{self, Hashes};
 use crate::cli::SlimArgs;
-use crate::commands::slim::Plan;
-use crate::error::{Error, Result, SweepError};
+use crate::commands::slim::SlimPlan;
+use crate::error::{ComputeError, Result};
 use crate::files::NewFile;
 use crate::hub::BasePath;
 use crate::pipeline::{self, Base, Evaluation, Request, notes};
@@ -23,102 +24,90 @@ pub const MOST_TOGETHER: usize = 32;
 /// How many results are written at the same time. Each waits for the disk several times.
 const WRITERS: usize = 4;
 
-/// A task that can begin.
-pub struct Ready<'a> {
+/// A task whose flags and places are checked.
+pub struct PlannedSlim<'a> {
     pub task: Task<'a>,
-    pub plan: Plan,
-    /// Made before anything is read for the result: what changes meanwhile is another input.
-    stamp: String,
+    pub plan: SlimPlan,
+    /// Computed before any input is read for the result, so that an input that changes meanwhile has another stamp.
+    pub stamp: String,
 }
 
-/// Tasks that share a base model and differ in nothing but the adapter.
-pub struct Group<'a> {
+/// Tasks that share a base model and differ only in the adapter.
+pub struct BaseGroup<'a> {
     words: Vec<OsString>,
     pub base: BasePath,
-    pub ready: Vec<Ready<'a>>,
+    pub slims: Vec<PlannedSlim<'a>>,
 }
 
-/// A task, and the flags of `slim`.
-pub type Given<'a> = (Task<'a>, Box<SlimArgs>);
-
-pub fn run(tasks: Vec<Given>, run: &mut Run) -> Result<()> {
-    let groups = {
-        let hashes = run.hashes.clone();
-        groups(tasks, &hashes, &mut |task, error| run.fail(task, error))?
-    };
-    groups.into_iter().try_for_each(|group| group.run(run))
+pub fn run(tasks: Vec<(Task, Box<SlimArgs>)>, hashes: &Hashes, batch: &mut RunningBatch) -> Result<()> {
+    for group in groups(tasks, hashes, batch)? {
+        match Base::open(group.base, &group.slims[0].plan.request) {
+            Ok(base) => group.slims.chunks(MOST_TOGETHER).try_for_each(|together| evaluate(&base, together, batch))?,
+            Err(error) => {
+                group.slims.iter().try_for_each(|slim| batch.add(slim.task.failed(&error, slim.stamp.clone())))?;
+            }
+        }
+    }
+    Ok(())
 }
 
-/// Makes groups of tasks; those that cannot be done are given to `failed`.
+/// Plans tasks and groups them by base model and flags. The records of those that cannot be done go to the log.
 pub fn groups<'a>(
-    tasks: Vec<Given<'a>>,
+    tasks: Vec<(Task<'a>, Box<SlimArgs>)>,
     hashes: &Hashes,
-    failed: &mut dyn FnMut(&Task, &Error) -> Result<()>,
-) -> Result<Vec<Group<'a>>> {
-    let mut groups: Vec<Group> = Vec::new();
+    log: &mut impl JobLog,
+) -> Result<Vec<BaseGroup<'a>>> {
+    let mut groups: Vec<BaseGroup> = Vec::new();
     for (task, args) in tasks {
-        let (plan, base) = match plan(*args) {
+        let planned = SlimPlan::new(*args).and_then(|plan| Ok((plan.base()?, plan)));
+        let stamp = task.stamp(hashes);
+        let (base, plan) = match planned {
             Ok(planned) => planned,
             Err(error) => {
-                failed(&task, &error)?;
+                log.add(task.failed(&error, stamp))?;
                 continue;
             }
         };
-        let stamp = task.stamp(hashes);
-        match groups.iter_mut().find(|group| group.words == task.words && group.base == base) {
-            Some(group) => group.ready.push(Ready { task, plan, stamp }),
-            None => groups.push(Group { words: task.words.clone(), base, ready: vec![Ready { task, plan, stamp }] }),
+        let words = task.words.clone();
+        let slim = PlannedSlim { task, plan, stamp };
+        match groups.iter_mut().find(|group| group.words == words && group.base == base) {
+            Some(group) => group.slims.push(slim),
+            None => groups.push(BaseGroup { words, base, slims: vec![slim] }),
         }
     }
     Ok(groups)
 }
 
-fn plan(args: SlimArgs) -> Result<(Plan, BasePath)> {
-    let plan = Plan::new(args)?;
-    let base = plan.base()?;
-    Ok((plan, base))
-}
-
-impl Group<'_> {
-    fn run(self, run: &mut Run) -> Result<()> {
-        let base = match Base::open(self.base, &self.ready[0].plan.request) {
-            Ok(base) => base,
-            Err(error) => return self.ready.iter().try_for_each(|ready| run.fail(&ready.task, &error)),
-        };
-        self.ready.chunks(MOST_TOGETHER).try_for_each(|together| evaluate(&base, together, run))
-    }
-}
-
 /// Evaluates adapters together, and writes each while the next ones are evaluated.
-fn evaluate(base: &Base, together: &[Ready], run: &mut Run) -> Result<()> {
-    let requests: Vec<&Request> = together.iter().map(|ready| &ready.plan.request).collect();
-    let progress = run.progress.within.clone();
+fn evaluate(base: &Base, together: &[PlannedSlim], batch: &mut RunningBatch) -> Result<()> {
+    let requests: Vec<&Request> = together.iter().map(|slim| &slim.plan.request).collect();
+    let progress = batch.sweep_progress();
     let (sender, receiver) = mpsc::sync_channel::<(usize, Result<Evaluation>)>(WRITERS);
-    let (receiver, run) = (Mutex::new(receiver), Mutex::new(run));
+    let (receiver, batch) = (Mutex::new(receiver), Mutex::new(batch));
     let has_stopped = AtomicBool::new(false);
     let write = || {
-        let mut ended = Ok(());
+        let mut result = Ok(());
         while let Ok((place, evaluation)) = next(&receiver) {
-            // What comes after a stop is taken in all the same: who sends it must not wait for ever.
+            // After a stop, evaluations are received all the same: their sender must not wait forever.
             if has_stopped.load(Ordering::SeqCst) {
                 continue;
             }
             let record = record(&together[place], evaluation);
-            let added = run.lock().unwrap_or_else(PoisonError::into_inner).add(record);
+            let added = batch.lock().unwrap_or_else(PoisonError::into_inner).add(record);
             has_stopped.fetch_or(added.is_err(), Ordering::SeqCst);
-            ended = ended.and(added);
+            result = result.and(added);
         }
-        ended
+        result
     };
     thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write)).collect();
         let mut done = |place: usize, evaluation: Result<Evaluation>| match has_stopped.load(Ordering::SeqCst) {
             false if sender.send((place, evaluation)).is_ok() => Ok(()),
-            _ => Err(SweepError::Interrupted.into()),
+            _ => Err(ComputeError::Interrupted.into()),
         };
         let evaluated = pipeline::evaluate_together(base, &requests, &mut |step| progress.step(step), &mut done);
         drop(sender);
-        // Why a writer stopped comes first: it stopped the others.
+        // The error of a writer comes first: it stopped the others.
         let joined =
             writers.into_iter().map(|writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.collect::<Result<()>>().and(evaluated)
@@ -129,27 +118,29 @@ fn next<T>(receiver: &Mutex<mpsc::Receiver<T>>) -> std::result::Result<T, mpsc::
     receiver.lock().unwrap_or_else(PoisonError::into_inner).recv()
 }
 
-/// Writes what is to be written of an evaluation, and tells how its job ended.
-fn record(ready: &Ready, evaluation: Result<Evaluation>) -> Record {
-    let Ready { task, plan, stamp } = ready;
-    let (name, adapter, stamp) = (&task.job.name, &task.job.adapter, stamp.clone());
+/// Writes the result of an evaluation, and returns the record of its job.
+fn record(slim: &PlannedSlim, evaluation: Result<Evaluation>) -> Record {
+    let PlannedSlim { task, plan, stamp } = slim;
     let mut evaluation = match evaluation {
         Ok(evaluation) => evaluation,
-        Err(error) => return Record::failed(name, adapter, &error, stamp),
+        Err(error) => return task.failed(&error, stamp.clone()),
     };
-    // It was shared with others, and is another one when the batch goes on after a stop.
+    // The work was shared with other adapters, and differs when the batch continues after a stop.
     evaluation.report.work = None;
     let page = page(task, &evaluation);
     let has_page = page.is_ok();
-    let checked = page.and_then(|()| plan.check(&evaluation));
-    let record = match checked.and_then(|()| plan.write(&evaluation, &plan.reserve()?)) {
-        Ok(report) => Record { written: stamp::of_output(&task.output), ..Record::done(name, adapter, &report, stamp) },
-        Err(error) => Record::failed(name, adapter, &error, stamp),
+    let verdict = page.and_then(|()| plan.check(&evaluation));
+    let record = match verdict.and_then(|()| plan.write(&evaluation, &plan.reserve()?)) {
+        Ok(report) => Record {
+            written: stamp::of_output(&task.output),
+            ..Record::done(&task.job.name, &task.job.adapter, &report, stamp.clone())
+        },
+        Err(error) => task.failed(&error, stamp.clone()),
     };
     Record {
         found: Some(KeyFigures::of(&evaluation.report)),
         notes: notes(&plan.request, &evaluation),
-        page: has_page.then(|| format!("{name}.html")),
+        page: has_page.then(|| format!("{}.html", task.job.name)),
         ..record
     }
 }

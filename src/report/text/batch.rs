@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::format::bytes;
+use crate::format::{bytes, plural};
 use crate::report::batch::{KeyFigures, Record, Status};
 
 /// How a job ended.
@@ -18,7 +18,7 @@ pub fn line(record: &Record) -> String {
 fn figures(found: &KeyFigures) -> String {
     let KeyFigures { kept_layers, layers, bytes_before, bytes_after, .. } = *found;
     let kept = kept_layers.unwrap_or(0);
-    let mut text = format!("{kept} of {layers} layers, {} → {}", size(bytes_before), size(bytes_after));
+    let mut text = format!("{kept} of {}, {} → {}", plural(layers, "layer"), size(bytes_before), size(bytes_after));
     if let (Some(loss), Some(whole)) = (found.loss, found.loss_whole) {
         text += &format!(", loss {loss:.4} (whole adapter {whole:.4})");
     }
@@ -36,7 +36,8 @@ pub fn end(jobs: usize, unchanged: usize, records: &[Record], output: &Path) -> 
     let before: u64 = found.iter().filter_map(|found| found.bytes_before).sum();
     let after: u64 = found.iter().filter_map(|found| found.bytes_after).sum();
     format!(
-        "{jobs} adapters, {unchanged} of them unchanged; {} → {} in all, see {}\n",
+        "{}, {unchanged} of them unchanged; {} → {} in all, see {}\n",
+        plural(jobs, "adapter"),
         bytes(before),
         bytes(after),
         output.join("index.html").display()

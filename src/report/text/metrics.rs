@@ -23,11 +23,15 @@ pub fn scores(report: &Report) -> String {
 }
 
 fn headline(metrics: &TaskMetrics) -> String {
-    let on = match metrics.on {
-        SampleSet::HeldOut => "held-out samples",
-        SampleSet::Choosing => "samples that also choose",
+    let (on, more) = match metrics.on {
+        SampleSet::HeldOut => ("held-out sample", ""),
+        SampleSet::Choosing => ("sample", " also used to choose"),
     };
-    format!("answers to {} {on}, greedy, at most {} tokens each", metrics.samples, metrics.max_new_tokens)
+    let samples = crate::format::plural(metrics.samples, on);
+    format!(
+        "answers to {samples}{more}, greedy, at most {} each",
+        crate::format::plural(metrics.max_new_tokens, "token")
+    )
 }
 
 /// Scores, each with its difference to the whole adapter's.

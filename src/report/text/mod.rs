@@ -16,7 +16,7 @@ use crate::choice::gates::GateVerdict;
 use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::stability::Share;
 use crate::format::percent;
-use crate::format::{bar, bytes, percent_text, ranges};
+use crate::format::{bar, bytes, percent_text, plural, ranges};
 
 /// The whole report of `scan` or `slim`.
 pub fn report(report: &Report) -> String {
@@ -25,8 +25,10 @@ pub fn report(report: &Report) -> String {
         let truncated = if samples.truncated == 0 { String::new() } else { format!(", {} cut", samples.truncated) };
         let _ = writeln!(
             text,
-            "{} samples{truncated}, {} tokens, {} of them scored\n",
-            samples.count, samples.tokens, samples.answer_tokens
+            "{}{truncated}, {}, {} of them scored\n",
+            plural(samples.count, "sample"),
+            plural(samples.tokens, "token"),
+            samples.answer_tokens
         );
     }
     text += &curve(&report.curve, report.chosen.as_ref().map(|choice| choice.boundary()));
@@ -109,9 +111,9 @@ fn stability(shares: &[Share], chosen: usize, searched: bool) -> String {
 fn on_held_out(held_out: &HeldOut, report: &Report) -> String {
     let (verdict, samples) = (&held_out.verdict, &held_out.samples);
     let mut text = format!(
-        "held out: {} samples, {} tokens scored: loss {:.4} (base {:.4}, whole adapter {:.4})",
-        samples.count,
-        samples.answer_tokens,
+        "held out: {}, {} scored: loss {:.4} (base {:.4}, whole adapter {:.4})",
+        plural(samples.count, "sample"),
+        plural(samples.answer_tokens, "token"),
         verdict.chosen.assessment.loss,
         verdict.base.assessment.loss,
         verdict.whole.assessment.loss

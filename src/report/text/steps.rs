@@ -27,13 +27,14 @@ pub fn table(report: &Report) -> String {
 
 /// `portable: rank 8 and alpha 16 for all; 12 modules multiplied, 30 modules filled up with zeros to this rank`
 fn portable(summary: &PortableSummary) -> String {
-    let PortableSummary { rank, alpha, folded_modules, padded_modules } = summary;
+    let &PortableSummary { rank, alpha, folded_modules, padded_modules } = summary;
     let mut text = format!("portable: rank {rank} and alpha {alpha} for all");
     match (folded_modules, padded_modules) {
         (0, 0) => text += "; no tensor changed",
-        (folded, 0) => _ = write!(text, "; {folded} modules multiplied"),
+        (folded, 0) => _ = write!(text, "; {} multiplied", crate::format::plural(folded, "module")),
         (folded, padded) => {
-            let _ = write!(text, "; {folded} modules multiplied, {padded} modules filled up with zeros to this rank");
+            let [folded, padded] = [folded, padded].map(|count| crate::format::plural(count, "module"));
+            let _ = write!(text, "; {folded} multiplied, {padded} filled up with zeros to this rank");
         }
     }
     text + "\n"

@@ -13,7 +13,8 @@ use crate::rewrite::write::{self, NewTensor};
 use crate::tensors::Dtype;
 
 /// A type of floating numbers that adapters are stored in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum FloatType {
     /// 8 bits of precision, the range of f32
     Bf16,

@@ -1,51 +1,51 @@
-//! Laying samples out for the model: how many go through in one pass, in which order, and what need not be computed.
+//! Packing samples into passes through the model: how many go together, in which order, and what need not be computed.
 //!
-//! Samples are not padded. A beginning that all samples of a pass share, a system prompt as a rule, goes through once;
-//! what comes after the last answer does not go through at all, nor does the last answer token itself, because
-//! nothing is predicted from it.
+//! Samples are not padded. A prefix that all samples of a pass share, usually a system prompt, goes through once. The last answer
+//! token and everything after it do not go through at all, because nothing is predicted from them.
 
 use std::ops::Range;
 
 use super::Sample;
 
-/// The samples of one pass: first the tokens that they share, then those of each sample, equal numbers side by side.
+/// The samples of one pass: first the tokens that they share, then those of each sample, with equal lengths side by side.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
-    /// The tokens, one to a row.
+    /// The tokens, one for each row.
     pub ids: Vec<u32>,
-    /// The first rows, which are the beginning of every sample.
+    /// The number of rows of the prefix, which come first.
     pub prefix: usize,
-    /// The rows of each sample behind the prefix, in their order.
-    pub sequences: Vec<Sequence>,
-    pub groups: Vec<Group>,
+    /// The rows of each sample after the prefix, in order.
+    pub sequences: Vec<SampleRows>,
+    pub groups: Vec<LengthGroup>,
     /// The answer tokens, sample by sample.
-    pub answers: Vec<Answer>,
-    /// Which samples these are, in the order of the batch, and their places in `answers`.
+    pub answers: Vec<AnswerToken>,
+    /// The indices of the samples, in the order of the batch, and their places in `answers`.
     pub samples: Vec<(usize, Range<usize>)>,
 }
 
-/// One sample behind the prefix.
+/// The rows of one sample after the prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sequence {
+pub struct SampleRows {
     pub rows: Range<usize>,
-    /// The tokens before these rows that went through in earlier passes; none but while an answer is generated.
+    /// The number of tokens that went through in earlier passes: zero except during generation.
     pub before: usize,
     /// The length of the whole sample, which some rotary embeddings depend on.
     pub total: usize,
-    /// The last rows, from the first one on from which an answer is predicted: all that the last layer has to give.
+    /// The number of last rows, beginning with the first from which an answer is predicted. The last layer computes no others.
     pub answered: usize,
 }
 
-/// Sequences of one length.
+/// Samples of one length.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct LengthGroup {
     /// The first row of the group in the batch.
     pub start: usize,
     pub samples: usize,
     pub length: usize,
 }
 
-impl Group {
+impl LengthGroup {
+    /// The number of rows.
     pub fn tokens(&self) -> usize {
         self.samples * self.length
     }
@@ -53,25 +53,25 @@ impl Group {
 
 /// A token that is scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The row of the batch from which the token is predicted: the one before its own.
+pub struct AnswerToken {
+    /// The row of the batch from which the token is predicted, which is the one before its own.
     pub position: usize,
     pub token: u32,
 }
 
 impl Batch {
-    /// The rows of the batch.
+    /// The number of rows.
     pub fn tokens(&self) -> usize {
         self.ids.len()
     }
 
-    /// The tokens of the longest sample, with the prefix.
+    /// The number of tokens of the longest sample, including the prefix.
     pub fn longest(&self) -> usize {
         self.prefix + self.sequences.iter().map(|sequence| sequence.rows.len()).max().unwrap_or(0)
     }
 
-    /// The positions of the rows, one range after the other, each with the length of the sample that it is of. The
-    /// prefix counts as of the first sample: it is only shared where that makes no difference.
+    /// The positions of the rows, range by range, each with the length of its sample. The prefix counts as part of the first
+    /// sample: it is shared only where that makes no difference.
     pub fn positions(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
         let total = self.sequences.first().map_or(0, |sequence| sequence.total);
         let own = self.sequences.iter().map(|sequence| {
@@ -81,18 +81,18 @@ impl Batch {
         std::iter::once((0..self.prefix, total)).chain(own)
     }
 
-    /// The rows of which something is predicted, with others between them: the last ones of each sequence.
+    /// The last rows of each sample, from the first on from which an answer is predicted.
     pub fn answered_rows(&self) -> impl Iterator<Item = usize> {
         self.sequences.iter().flat_map(|sequence| sequence.rows.end - sequence.answered..sequence.rows.end)
     }
 
-    /// The next rows of sequences that grow: of each the tokens that are there, and how many of them earlier passes took.
+    /// The next rows of growing sequences, each given by its tokens so far and the number that earlier passes took.
     pub fn growing<'a>(sequences: impl IntoIterator<Item = (&'a [u32], usize)>) -> Self {
         let mut batch = Batch::default();
         for (ids, before) in sequences {
             let start = batch.ids.len();
             batch.ids.extend(&ids[before..]);
-            batch.sequences.push(Sequence { rows: start..batch.ids.len(), before, total: ids.len(), answered: 1 });
+            batch.sequences.push(SampleRows { rows: start..batch.ids.len(), before, total: ids.len(), answered: 1 });
         }
         batch
     }
@@ -105,25 +105,25 @@ impl Batch {
             let (start, length) = (batch.ids.len(), sample.last_answer() - prefix);
             match batch.groups.last_mut() {
                 Some(group) if group.length == length => group.samples += 1,
-                _ => batch.groups.push(Group { start, samples: 1, length }),
+                _ => batch.groups.push(LengthGroup { start, samples: 1, length }),
             }
             let first_answer = batch.answers.len();
             let scored = (1..sample.ids.len()).filter(|&place| sample.scored[place]);
-            batch
-                .answers
-                .extend(scored.map(|place| Answer { position: start + place - 1 - prefix, token: sample.ids[place] }));
+            batch.answers.extend(
+                scored.map(|place| AnswerToken { position: start + place - 1 - prefix, token: sample.ids[place] }),
+            );
             batch.samples.push((index, first_answer..batch.answers.len()));
             let answered = sample.last_answer() + 1 - sample.first_answer();
             let total = sample.ids.len();
-            batch.sequences.push(Sequence { rows: start..start + length, before: 0, total, answered });
+            batch.sequences.push(SampleRows { rows: start..start + length, before: 0, total, answered });
             batch.ids.extend(&sample.ids[prefix..sample.last_answer()]);
         }
         batch
     }
 }
 
-/// Divides samples into passes of at most `tokens` tokens each (one sample at least), shortest first so that equal
-/// lengths meet. `shares` says whether a common beginning may go through once.
+/// Divides samples into passes of at most `tokens` tokens each (but at least one sample), shortest first so that equal lengths
+/// meet. `shares` says whether a common prefix may go through once.
 pub fn plan(samples: &[Sample], tokens: usize, shares: bool) -> Vec<Batch> {
     let mut order: Vec<usize> = (0..samples.len()).collect();
     order.sort_by_key(|&index| samples[index].last_answer());
@@ -147,7 +147,7 @@ pub fn plan(samples: &[Sample], tokens: usize, shares: bool) -> Vec<Batch> {
     batches
 }
 
-/// How many tokens all samples begin with, short of any from which an answer is predicted.
+/// The number of tokens that all samples begin with, up to the first from which an answer is predicted.
 fn common_prefix(samples: &[Sample]) -> usize {
     let Some((first, others)) = samples.split_first() else { return 0 };
     if others.is_empty() {
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(batch.ids, [4, 1, 2, 6, 7]);
         assert_eq!(
             batch.groups,
-            [Group { start: 0, samples: 1, length: 1 }, Group { start: 1, samples: 2, length: 2 }]
+            [LengthGroup { start: 0, samples: 1, length: 1 }, LengthGroup { start: 1, samples: 2, length: 2 }]
         );
         let positions: Vec<_> = batch.answers.iter().map(|answer| (answer.position, answer.token)).collect();
         assert_eq!(positions, [(0, 5), (2, 3), (3, 7), (4, 8)]);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_common_beginning_goes_through_once() {
+    fn a_common_prefix_goes_through_once() {
         let samples = [sample(&[9, 8, 7, 1, 2, 5], &[4]), sample(&[9, 8, 7, 3], &[3]), sample(&[9, 8, 7, 3, 4], &[4])];
         let batches = plan(&samples, 100, true);
         let [batch] = batches.as_slice() else { panic!("one pass is enough") };
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn growing_sequences_go_on_where_they_were() {
+    fn growing_sequences_continue_where_they_were() {
         let batch = Batch::growing([(&[4, 5, 6][..], 0), (&[7, 8][..], 1)]);
         assert_eq!(batch.ids, [4, 5, 6, 8]);
         let positions: Vec<_> = batch.positions().filter(|(range, _)| !range.is_empty()).collect();

@@ -1,8 +1,8 @@
-//! What the command line definitions give besides parsing: completions, the man page, the report's schema.
+//! `lora-slim completions`, `man` and `schema`: texts about the program itself.
 
 use clap::CommandFactory;
 
-use super::{print, print_json};
+use super::output::{print, print_json};
 use crate::cli::{Cli, CompletionsArgs};
 use crate::error::{FileError, Result};
 use crate::report;
@@ -10,24 +10,21 @@ use crate::report;
 pub fn completions(args: CompletionsArgs) -> Result<bool> {
     let mut out = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "lora-slim", &mut out);
-    print(&String::from_utf8_lossy(&out));
-    Ok(true)
+    print(&String::from_utf8_lossy(&out)).map(|()| true)
 }
 
-/// The main page, with a page for each command behind it.
+/// The main page, followed by a page for each command.
 pub fn man() -> Result<bool> {
     let mut out = Vec::new();
     let mut command = Cli::command();
     command.build();
     let pages = std::iter::once(command.clone()).chain(command.get_subcommands().cloned());
     for page in pages {
-        clap_mangen::Man::new(page).render(&mut out).map_err(FileError::write("stdout".as_ref()))?;
+        clap_mangen::Man::new(page).render(&mut out).map_err(|source| FileError::Stdout { source })?;
     }
-    print(&String::from_utf8_lossy(&out));
-    Ok(true)
+    print(&String::from_utf8_lossy(&out)).map(|()| true)
 }
 
 pub fn schema() -> Result<bool> {
-    print_json(&report::schema());
-    Ok(true)
+    print_json(&report::schema()).map(|()| true)
 }

@@ -1,0 +1,48 @@
+//! Flags and their values, as a manifest or a config file has them, turned into words of a command line.
+//!
+//! So one parser reads the command line, the lines of a manifest and a config file, with the same names, checks and errors.
+
+use std::ffi::OsString;
+
+use serde_json::{Map, Value};
+
+/// The words of a table from flags, without their dashes, to values: `{"chat": true, "margin": "2%"}` is `--chat --margin=2%`.
+/// A flag that is `false` is left out; a list is a flag with several values.
+pub fn to_words(table: &Map<String, Value>) -> Result<Vec<OsString>, String> {
+    let words = table.iter().filter_map(|(name, value)| match value {
+        Value::Bool(false) => None,
+        Value::Bool(true) => Some(Ok(format!("--{name}"))),
+        Value::Array(values) => {
+            let values: Result<Vec<String>, String> = values.iter().map(|value| scalar(name, value)).collect();
+            Some(values.map(|values| format!("--{name}={}", values.join(","))))
+        }
+        value => Some(scalar(name, value).map(|value| format!("--{name}={value}"))),
+    });
+    words.map(|word| word.map(OsString::from)).collect()
+}
+
+fn scalar(name: &str, value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        _ => Err(format!("`{name}` is not true, false, a number, a text, or a list of these")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tables_become_words() {
+        let table =
+            json!({"chat": true, "controls": false, "margin": "2%", "max-layers": 20, "metric": ["f1", "rouge-l"]});
+        let words = to_words(table.as_object().unwrap()).unwrap();
+        assert_eq!(words, ["--chat", "--margin=2%", "--max-layers=20", "--metric=f1,rouge-l"]);
+        for wrong in [json!({"chat": null}), json!({"margin": {}}), json!({"metric": [["f1"]]})] {
+            assert!(to_words(wrong.as_object().unwrap()).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What is left to do of a batch: each job's flags are read, and jobs that an earlier run finished are left out.
+
+use super::task::{Task, TaskFlags};
+use crate::batch::jobs::Job;
+use crate::batch::stamp::Hashes;
+use crate::cli::progress;
+use crate::cli::{BatchArgs, CutArgs, SlimArgs};
+use crate::error::{ComputeError, Result};
+use crate::report::batch::{Record, Status};
+
+/// What a batch does with the records of its jobs. An error stops the batch.
+pub trait JobLog {
+    /// The record that an earlier run left of a job.
+    fn earlier(&self, name: &str) -> Option<&Record>;
+
+    /// Takes the record of a job that an earlier run finished.
+    fn keep(&mut self, record: Record) -> Result<()>;
+
+    /// Takes the record of a job that has just ended.
+    fn add(&mut self, record: Record) -> Result<()>;
+}
+
+/// The tasks that are left, with the flags of their commands.
+#[derive(Default)]
+pub struct Worklist<'a> {
+    pub slims: Vec<(Task<'a>, Box<SlimArgs>)>,
+    pub cuts: Vec<(Task<'a>, Box<CutArgs>)>,
+}
+
+impl<'a> Worklist<'a> {
+    /// Sorts jobs into those that are left, and those that end here, whose records go to the log.
+    pub fn new(jobs: &[&'a Job], args: &BatchArgs, hashes: &Hashes, log: &mut impl JobLog) -> Result<Self> {
+        let mut work = Self::default();
+        for &job in jobs {
+            if progress::interrupted() {
+                return Err(ComputeError::Interrupted.into());
+            }
+            let (task, flags) = match Task::read(job, args) {
+                Ok(read) => read,
+                Err(error) => {
+                    log.add(Record::failed(&job.name, &job.adapter, &error, String::new()))?;
+                    continue;
+                }
+            };
+            match log.earlier(&job.name).filter(|record| is_final(record, &task, hashes)).cloned() {
+                Some(record) => log.keep(record)?,
+                None => match flags {
+                    TaskFlags::Slim(args) => work.slims.push((task, args)),
+                    TaskFlags::Cut(args) => work.cuts.push((task, args)),
+                },
+            }
+        }
+        Ok(work)
+    }
+}
+
+/// Whether an earlier run ended a task, with the same inputs and options, in a way that another attempt would not change.
+fn is_final(record: &Record, task: &Task, hashes: &Hashes) -> bool {
+    let is_complete = record.status != Status::Done || task.is_written(record);
+    record.is_final() && is_complete && record.stamp == task.stamp(hashes)
+}

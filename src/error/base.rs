@@ -1,0 +1,84 @@
+//! Errors of the base model.
+
+use std::path::PathBuf;
+
+use super::Kind;
+use crate::format::plural;
+
+/// Finding the base model, reading its configuration, and matching an adapter with it.
+#[derive(Debug, thiserror::Error)]
+pub enum BaseError {
+    #[error("the adapter `{}` does not name its base model", adapter.display())]
+    Unnamed { adapter: PathBuf },
+    #[error("`{name}` is neither a local path nor in the Hugging Face cache `{}`", cache.display())]
+    NotFound { name: String, cache: PathBuf },
+    #[error("the Hugging Face cache holds `{name}`, but not its revision `{revision}`")]
+    NoRevision { name: String, revision: String },
+    #[error("`{}` has the architecture `{architecture}`, whose GGUF names are not known", path.display())]
+    NoGgufFamily { path: PathBuf, architecture: String },
+    #[error("the table of GGUF names cannot be read: {source}")]
+    FamilyTable { source: serde_json::Error },
+    #[error("`{}` is not a base model: {reason}", path.display())]
+    NotAModel { path: PathBuf, reason: String },
+    #[error("`{}` has the model type `{model_type}`, which is not supported yet", path.display())]
+    UnsupportedFamily { path: PathBuf, model_type: String, supported: String },
+    #[error("`{}` is quantised ({method}): its weights cannot be read as numbers", path.display())]
+    Quantised { path: PathBuf, method: String },
+    #[error("`{}` uses {feature}, which is not supported yet", path.display())]
+    UnsupportedFeature { path: PathBuf, feature: String },
+    #[error("`{key}` in the configuration of `{}` {problem}", path.display())]
+    Config { path: PathBuf, key: String, problem: &'static str },
+    #[error("adapter module `{module}` does not exist in the base model `{}`", base.display())]
+    NoSuchModule { base: PathBuf, module: String },
+    #[error(
+        "adapter module `{module}` maps {adapter_in} to {adapter_out} values, but in the base model `{}` it maps {base_in} to {base_out}",
+        base.display()
+    )]
+    ModuleShape {
+        base: PathBuf,
+        module: String,
+        adapter_in: usize,
+        adapter_out: usize,
+        base_in: usize,
+        base_out: usize,
+    },
+    #[error("the adapter reaches layer {layer}, but the base model `{}` has {}", base.display(), plural(*layers, "layer"))]
+    TooFewLayers { base: PathBuf, layer: usize, layers: usize },
+}
+
+impl BaseError {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::FamilyTable { .. } => Kind::Internal,
+            _ => Kind::BadInput,
+        }
+    }
+
+    pub(super) fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Unnamed { .. } => "name the base model with `--base`".into(),
+            Self::NotFound { name, .. } if name.contains('/') && !name.starts_with(['/', '.']) => {
+                format!("download it first (`hf download {name}`), or point `--base` at a local folder or GGUF file")
+            }
+            Self::NotFound { .. } => {
+                "check the path; an adapter is a folder, and a base model is a folder or a GGUF file".into()
+            }
+            Self::NoRevision { name, revision } => {
+                format!("download it (`hf download {name} --revision {revision}`), or point `--base` at a local folder")
+            }
+            Self::NoGgufFamily { .. } => {
+                "leave out `--format gguf`, and try llama.cpp's own convert_lora_to_gguf.py".into()
+            }
+            Self::UnsupportedFamily { supported, .. } => {
+                format!("use one of {supported}; `lora-slim cut --boundary N` works for any family")
+            }
+            Self::Quantised { .. } => "point `--base` at the full-precision model, or at a GGUF file of it".into(),
+            Self::UnsupportedFeature { .. } => "use `lora-slim cut --boundary N`, which does not evaluate".into(),
+            Self::NoSuchModule { .. } | Self::ModuleShape { .. } | Self::TooFewLayers { .. } => {
+                "check that the adapter was trained on this base model".into()
+            }
+            Self::FamilyTable { .. } | Self::NotAModel { .. } | Self::Config { .. } => return None,
+        };
+        Some(hint)
+    }
+}

@@ -1,0 +1,66 @@
+//! Errors of computing: devices, arithmetic, memory, and the passes through the model.
+
+use super::Kind;
+
+/// Computing with tensors, in forward passes and elsewhere.
+#[derive(Debug, thiserror::Error)]
+pub enum ComputeError {
+    #[error("the sweep needs at least {needed} bytes of memory, and its budget is {budget}")]
+    Memory { needed: u64, budget: u64 },
+    #[error("the loss at boundary {boundary} is not a finite number (sample {sample})")]
+    NotFinite { boundary: usize, sample: usize },
+    #[error("the loss read after {layers} layers is not a finite number (sample {sample})")]
+    NotFiniteBehind { layers: usize, sample: usize },
+    #[error("`{name}` is not the name of a device")]
+    UnknownDevice { name: String },
+    #[error("this lora-slim was built without support for the device `{device}`")]
+    DeviceNotBuilt { device: String, feature: &'static str },
+    #[error("cannot open the device `{device}`: {reason}")]
+    DeviceUnavailable { device: String, reason: String },
+    #[error("only processors compute bf16 products; the device `{device}` does not")]
+    Bf16OnDevice { device: String },
+    #[error("this processor has no bf16 unit that lora-slim can use")]
+    NoBf16,
+    #[error("the adapters of one sweep have different base models, or there are none")]
+    NoCommonBase,
+    #[error("interrupted")]
+    Interrupted,
+    #[error("a tensor operation failed: {}", .0.to_string().lines().next().unwrap_or_default())]
+    TensorOperation(#[from] candle_core::Error),
+}
+
+impl ComputeError {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Interrupted => Kind::Interrupted,
+            Self::TensorOperation(_) | Self::NoCommonBase => Kind::Internal,
+            Self::DeviceUnavailable { .. } => Kind::Io,
+            Self::Memory { .. }
+            | Self::UnknownDevice { .. }
+            | Self::DeviceNotBuilt { .. }
+            | Self::Bf16OnDevice { .. }
+            | Self::NoBf16 => Kind::Usage,
+            Self::NotFinite { .. } | Self::NotFiniteBehind { .. } => Kind::BadInput,
+        }
+    }
+
+    pub(super) fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Memory { needed, .. } => format!("pass `--memory {needed}`, or shorter samples"),
+            Self::NotFinite { .. } | Self::NotFiniteBehind { .. } => {
+                "check the base model's weights and the sample".into()
+            }
+            Self::UnknownDevice { .. } => "use `cpu`, `cuda` or `metal`, with a number as in `cuda:1`".into(),
+            Self::DeviceNotBuilt { feature, .. } => {
+                format!("use `--device cpu`, or build lora-slim with `--features {feature}` (docs/devices.md)")
+            }
+            Self::DeviceUnavailable { .. } => {
+                "check the device, its driver and its number, or use `--device cpu`".into()
+            }
+            Self::Bf16OnDevice { .. } | Self::NoBf16 => "use `--precision f32`, or leave out `--precision`".into(),
+            Self::TensorOperation(_) => "this is a bug in lora-slim; please report it".into(),
+            Self::NoCommonBase | Self::Interrupted => return None,
+        };
+        Some(hint)
+    }
+}

@@ -1,0 +1,31 @@
+//! Errors of the config file, which is a part of the command line.
+
+use std::path::PathBuf;
+
+use super::Kind;
+
+/// The config file.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("`{}` is not valid TOML: {reason}", path.display())]
+    Toml { path: PathBuf, reason: String },
+    #[error("`{key}` in `{}` is not a flag of {of}", path.display())]
+    UnknownKey { path: PathBuf, key: String, of: String, nearest: Option<String> },
+    #[error("`{key}` in `{}` should be {expected}", path.display())]
+    Value { path: PathBuf, key: String, expected: &'static str },
+    #[error("`--{flag}` cannot be written as TOML: its value is not UTF-8")]
+    NotUtf8 { flag: String },
+}
+
+impl ConfigError {
+    pub(super) fn kind(&self) -> Kind {
+        Kind::Usage
+    }
+
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownKey { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Errors of reading and writing files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Kind;
+
+/// Reading and writing files, and standard output.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("`{}` will be a folder with {file} in it", path.display())]
+    OutputIsFolder { path: PathBuf, file: &'static str },
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write `{}`: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot write to standard output: {source}")]
+    Stdout { source: io::Error },
+    #[error("`{}` is not valid JSON: {source}", path.display())]
+    Json { path: PathBuf, source: serde_json::Error },
+    #[error("`{}` is a Git LFS pointer, not the file itself", path.display())]
+    LfsPointer { path: PathBuf },
+    #[error("`{}` already exists", path.display())]
+    OutputExists { path: PathBuf },
+    #[error("`{}` changed while it was being read", path.display())]
+    Changed { path: PathBuf },
+    #[error("`{}` is larger than {most} bytes, the limit for such a file", path.display())]
+    TooLarge { path: PathBuf, most: u64 },
+    #[error("another run is writing `{}`", path.display())]
+    Busy { path: PathBuf },
+    #[error("`{}` exists and is not an adapter folder", path.display())]
+    OutputNotAnAdapter { path: PathBuf },
+    #[error("output `{}` and input `{}` overlap", output.display(), input.display())]
+    OutputOverlapsInput { output: PathBuf, input: PathBuf },
+    #[error("the outputs `{}` and `{}` overlap", one.display(), other.display())]
+    OutputsOverlap { one: PathBuf, other: PathBuf },
+    #[error("`{}` already exists", path.display())]
+    ReportExists { path: PathBuf },
+    #[error("`{}` exists and is not a report of lora-slim", path.display())]
+    NotAReport { path: PathBuf },
+}
+
+impl FileError {
+    /// Adds the path to an error of reading.
+    pub fn read(path: &Path) -> impl FnOnce(io::Error) -> FileError + '_ {
+        move |source| FileError::Read { path: path.into(), source }
+    }
+
+    /// Adds the path to an error of writing.
+    pub fn write(path: &Path) -> impl FnOnce(io::Error) -> FileError + '_ {
+        move |source| FileError::Write { path: path.into(), source }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        use io::ErrorKind as E;
+        match self {
+            Self::Read { source, .. } => match source.kind() {
+                E::NotFound | E::IsADirectory | E::NotADirectory | E::InvalidData | E::InvalidInput => Kind::BadInput,
+                _ => Kind::Io,
+            },
+            // A name that is too long, or has characters that the file system refuses.
+            Self::Write { source, .. } if source.kind() == E::InvalidFilename => Kind::Usage,
+            Self::Write { .. } | Self::Stdout { .. } | Self::Busy { .. } | Self::Changed { .. } => Kind::Io,
+            Self::Json { .. } | Self::LfsPointer { .. } | Self::TooLarge { .. } => Kind::BadInput,
+            Self::OutputIsFolder { .. }
+            | Self::OutputExists { .. }
+            | Self::OutputNotAnAdapter { .. }
+            | Self::OutputOverlapsInput { .. }
+            | Self::OutputsOverlap { .. }
+            | Self::ReportExists { .. }
+            | Self::NotAReport { .. } => Kind::Usage,
+        }
+    }
+
+    pub(super) fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::OutputIsFolder { .. } => "leave out the file extension",
+            Self::LfsPointer { .. } => "run `git lfs pull` in that repository",
+            Self::OutputExists { .. } => "choose another output folder, or replace this one with `--force`",
+            Self::Changed { .. } => "run the command again when nothing else writes to it",
+            Self::Busy { .. } => "wait until it is done, or choose another output",
+            Self::OutputNotAnAdapter { .. } => "`--force` replaces only adapter folders; choose another output folder",
+            Self::OutputOverlapsInput { .. } => "inputs are never changed; choose an output folder outside of them",
+            Self::OutputsOverlap { .. } => {
+                "the adapter folder holds only the adapter; choose a report file outside of it"
+            }
+            Self::ReportExists { .. } => "choose another report file, or replace this one with `--force`",
+            Self::NotAReport { .. } => {
+                "`--force` replaces only reports that lora-slim wrote; choose another report file"
+            }
+            Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Stdout { .. }
+            | Self::Json { .. }
+            | Self::TooLarge { .. } => {
+                return None;
+            }
+        };
+        Some(hint.into())
+    }
+}

@@ -1,0 +1,51 @@
+//! Errors of the samples and their tokens.
+
+use std::path::PathBuf;
+
+use super::Kind;
+
+/// Reading samples and turning them into tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum SampleError {
+    #[error("`{}` holds no samples", path.display())]
+    Empty { path: PathBuf },
+    #[error("{}:{line}: {problem}", path.display())]
+    Malformed { path: PathBuf, line: usize, problem: String },
+    #[error("{}:{line}: no known form of sample has the fields {fields}", path.display())]
+    UnknownForm { path: PathBuf, line: usize, fields: String },
+    #[error("{}:{line}: no answer token is left to score", path.display())]
+    NoAnswer { path: PathBuf, line: usize },
+    #[error("{}:{line}: the sample has {tokens} tokens, more than the model's context of {context}", path.display())]
+    TooLong { path: PathBuf, line: usize, tokens: usize, context: usize },
+    #[error("{}:{line}: token id {id} is outside the model's vocabulary of {vocabulary}", path.display())]
+    TokenOutOfVocabulary { path: PathBuf, line: usize, id: u32, vocabulary: usize },
+    #[error("no tokenizer was found for `{}`", path.display())]
+    NoTokenizer { path: PathBuf },
+    #[error("cannot use the tokenizer `{}`: {reason}", path.display())]
+    Tokenizer { path: PathBuf, reason: String },
+    #[error("`{}` has no chat template", path.display())]
+    NoChatTemplate { path: PathBuf },
+    #[error("{}:{line}: the chat template failed: {reason}", path.display())]
+    ChatTemplate { path: PathBuf, line: usize, reason: String },
+}
+
+impl SampleError {
+    pub(super) fn kind(&self) -> Kind {
+        Kind::BadInput
+    }
+
+    pub(super) fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::UnknownForm { .. } => "name the fields with `--prompt-field` and `--completion-field`",
+            Self::TooLong { .. } => "shorten the sample, or cut all that are too long with `--truncate`",
+            Self::NoTokenizer { .. } => {
+                "name a tokenizer.json with `--tokenizer`, or give samples with `input_ids` and `labels`"
+            }
+            Self::NoChatTemplate { .. } => {
+                "name a tokenizer folder that has one with `--tokenizer`, or give samples with prompt and completion"
+            }
+            _ => return None,
+        };
+        Some(hint.into())
+    }
+}

@@ -1,0 +1,46 @@
+//! Errors of weight files.
+
+use std::path::PathBuf;
+
+use super::Kind;
+
+/// Weight files: safetensors, GGUF and pickles.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorError {
+    #[error("`{}` is not a valid safetensors file: {source}", path.display())]
+    Safetensors { path: PathBuf, source: safetensors::SafeTensorError },
+    #[error("`{}` is not a valid GGUF file: {reason}", path.display())]
+    Gguf { path: PathBuf, reason: String },
+    #[error("the tensors of `{}` cannot be read without running code: {reason}", path.display())]
+    Pickle { path: PathBuf, reason: String },
+    #[error("`{}` holds {actual} bytes of tensors where its header promises {expected}", path.display())]
+    Truncated { path: PathBuf, expected: u64, actual: u64 },
+    #[error("`{}` lists the shard `{shard}`, which is not a plain file name", path.display())]
+    ShardName { path: PathBuf, shard: String },
+    #[error("tensor `{name}` is in more than one shard of `{}`", path.display())]
+    DuplicateTensor { path: PathBuf, name: String },
+    #[error("`{}` has no tensor `{name}`", path.display())]
+    Missing { path: PathBuf, name: String },
+    #[error("tensor `{name}` in `{}` has shape {actual:?} instead of {expected:?}", path.display())]
+    Shape { path: PathBuf, name: String, expected: Vec<usize>, actual: Vec<usize> },
+    #[error("tensor `{name}` in `{}` has the unsupported type {dtype}", path.display())]
+    Dtype { path: PathBuf, name: String, dtype: String },
+    #[error("tensor `{name}` in `{}` holds NaN or infinite values", path.display())]
+    NotFinite { path: PathBuf, name: String },
+}
+
+impl TensorError {
+    pub(super) fn kind(&self) -> Kind {
+        Kind::BadInput
+    }
+
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Truncated { .. } => Some("the file is incomplete; download or copy it again".into()),
+            Self::Pickle { .. } => Some(
+                "load it where you trust it and save it with PEFT's `save_pretrained`, which writes safetensors".into(),
+            ),
+            _ => None,
+        }
+    }
+}
