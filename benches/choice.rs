@@ -14,8 +14,8 @@ use std::fs;
 
 use lora_slim::choice::rules::{BEST, curve as probability};
 use lora_slim::choice::{ChoiceOptions, choose};
-use lora_slim::measure::lens::{Lens, View};
 use lora_slim::measure::{Curve, Measurement, Point, Work};
+use lora_slim::measure::{Lens, Readout};
 use serde_json::Value;
 
 type Failure = Box<dyn std::error::Error>;
@@ -79,15 +79,15 @@ fn answers(report: &Value) -> Result<Vec<usize>, Failure> {
 fn read_lens(path: &str) -> Result<Option<Lens>, Failure> {
     let report: Value = serde_json::from_slice(&fs::read(path)?)?;
     let Some(points) = report["probability"].as_array() else { return Ok(None) };
-    let views = |stream: &str| -> Result<Vec<View>, Failure> {
-        let view = |point: &Value| {
-            let probability = numbers(&point[stream]["per_sample"])?;
-            Ok(View { loss: vec![0.0; probability.len()], probability })
+    let readouts = |stream: &str| -> Result<Vec<Readout>, Failure> {
+        let readout = |point: &Value| {
+            let probabilities = numbers(&point[stream]["per_sample"])?;
+            Ok(Readout { losses: vec![0.0; probabilities.len()], probabilities })
         };
-        points.iter().map(view).collect()
+        points.iter().map(readout).collect()
     };
-    let (base, adapted) = (views("base")?, views("adapted")?);
-    Ok(Some(Lens { base, adapted, answers: answers(&report)?, work: Work::default() }))
+    let (base, adapted) = (readouts("base")?, readouts("adapted")?);
+    Ok(Some(Lens { base, adapted, tokens: answers(&report)?, work: Work::default() }))
 }
 
 /// The curve of a report.

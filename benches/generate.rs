@@ -15,8 +15,7 @@ use lora_slim::adapter::Adapter;
 use lora_slim::cli::PrecisionArg;
 use lora_slim::cli::settings;
 use lora_slim::hub::BasePath;
-use lora_slim::measure::Profile;
-use lora_slim::measure::generate::{self, GenerateOptions};
+use lora_slim::measure::{self, GenerateOptions, Profile};
 use lora_slim::model::device::DeviceName;
 use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::pipeline::request::{DEFAULT_MEMORY, Scoring};
@@ -48,11 +47,11 @@ fn main() -> lora_slim::Result<()> {
         .collect();
     let boundaries: BTreeSet<usize> = boundaries.split(',').filter_map(|boundary| boundary.parse().ok()).collect();
     let max_new_tokens = max_new_tokens.parse().unwrap_or(Scoring::DEFAULT_MAX_NEW_TOKENS);
-    let options = GenerateOptions { memory: DEFAULT_MEMORY, device, max_new_tokens };
+    let options = GenerateOptions { memory: DEFAULT_MEMORY, max_new_tokens };
     let start = Instant::now();
     let layers = ends.model().config.layers;
     let profiles: Vec<Profile> = boundaries.iter().map(|&boundary| Profile::below(boundary, layers)).collect();
-    let answers = generate::generate(&ends, &prompts, &profiles, &options, &mut |_| true)?;
+    let answers = measure::generate(&ends, &prompts, &profiles, &options, &mut |_| true)?;
     let seconds = start.elapsed().as_secs_f64();
     let ids: Vec<Vec<&[u32]>> =
         answers.iter().map(|answers| answers.iter().map(|answer| answer.ids.as_slice()).collect()).collect();

@@ -13,8 +13,7 @@ use candle_core::Device;
 use lora_slim::adapter::Adapter;
 use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::measure::Profile;
-use lora_slim::measure::generate::{self, GenerateOptions};
+use lora_slim::measure::{self, GenerateOptions, Profile};
 use lora_slim::model::{AdaptedModel, Model, Pass};
 use lora_slim::samples::Prompt;
 use lora_slim::samples::packing::Batch;
@@ -67,7 +66,7 @@ fn continuations(
     let model = ends.model();
     let prompts: Vec<Prompt> = prompts.into_iter().map(|ids| Prompt { ids, stops: model.stops.clone() }).collect();
     let profile = Profile::below(model.config.layers, model.config.layers);
-    let options = GenerateOptions { memory: MEMORY, device: Device::Cpu, max_new_tokens };
-    let answers = generate::generate(ends, &prompts, &[profile], &options, &mut |_| true)?;
+    let options = GenerateOptions { memory: MEMORY, max_new_tokens };
+    let answers = measure::generate(ends, &prompts, &[profile], &options, &mut |_| true)?;
     Ok(answers.into_iter().flatten().map(|answer| answer.ids).collect())
 }

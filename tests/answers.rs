@@ -7,8 +7,7 @@ use candle_core::Device;
 use lora_slim::adapter::Adapter;
 use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::measure::Profile;
-use lora_slim::measure::generate::{self, GenerateOptions};
+use lora_slim::measure::{self, GenerateOptions, Profile};
 use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::samples::{FieldNames, GenerationTask, TextModel, encode, read};
 use serde_json::{Value, json};
@@ -46,9 +45,9 @@ fn answers_at(boundary: usize, samples: &Path, max_new_tokens: usize) -> Vec<Str
     let tasks: Vec<GenerationTask> =
         samples.iter().map(|sample| GenerationTask::new(sample, &text, &stops, Path::new("")).unwrap()).collect();
     let prompts: Vec<_> = tasks.iter().map(|task| task.prompt.clone()).collect();
-    let options = GenerateOptions { memory: 1 << 30, device, max_new_tokens };
+    let options = GenerateOptions { memory: 1 << 30, max_new_tokens };
     let profiles = [Profile::below(boundary, model.config.layers)];
-    let answers = generate::generate(&ends, &prompts, &profiles, &options, &mut |_| true).unwrap().remove(0);
+    let answers = measure::generate(&ends, &prompts, &profiles, &options, &mut |_| true).unwrap().remove(0);
     tasks.iter().zip(answers).map(|(task, answer)| task.text_of(&answer.ids, &text).unwrap()).collect()
 }
 

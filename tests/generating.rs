@@ -8,8 +8,7 @@ use lora_slim::adapter::Adapter;
 use lora_slim::error::{Error, MetricError};
 use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::measure::Profile;
-use lora_slim::measure::generate::{self, GenerateOptions, Generated};
+use lora_slim::measure::{self, Completion, GenerateOptions, Profile};
 use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::samples::Prompt;
 use serde_json::Value;
@@ -56,25 +55,25 @@ impl Case {
     }
 }
 
-fn generated(folder: &Path, case: &Case, memory: u64) -> Vec<Vec<Generated>> {
+fn generated(folder: &Path, case: &Case, memory: u64) -> Vec<Vec<Completion>> {
     try_to_generate(folder, case, memory, &mut 0).unwrap()
 }
 
 /// The answers, and in how many passes they were found.
-fn try_to_generate(folder: &Path, case: &Case, memory: u64, passes: &mut usize) -> Result<Vec<Vec<Generated>>, Error> {
+fn try_to_generate(folder: &Path, case: &Case, memory: u64, passes: &mut usize) -> Result<Vec<Vec<Completion>>, Error> {
     let (device, adapter) = (Device::Cpu, Adapter::open(&folder.join("adapter"), None)?);
     let (model, _) = Model::open(&BasePath::Folder(folder.join("base")), &device, Arithmetic::F32)?;
     let ends = AdaptedModel::load(&model, &adapter)?;
-    let options = GenerateOptions { memory, device, max_new_tokens: case.most_tokens() };
+    let options = GenerateOptions { memory, max_new_tokens: case.most_tokens() };
     let profile = |&boundary: &usize| Profile::below(boundary, model.config.layers);
     let profiles: Vec<Profile> = case.boundaries.iter().map(profile).collect();
-    generate::generate(&ends, &case.prompts, &profiles, &options, &mut |step| {
+    measure::generate(&ends, &case.prompts, &profiles, &options, &mut |step| {
         *passes = step.passes;
         true
     })
 }
 
-fn ids(answers: &[Vec<Generated>]) -> Vec<Vec<Vec<u32>>> {
+fn ids(answers: &[Vec<Completion>]) -> Vec<Vec<Vec<u32>>> {
     answers.iter().map(|answers| answers.iter().map(|answer| answer.ids.clone()).collect()).collect()
 }
 

@@ -10,7 +10,7 @@ use lora_slim::adapter::Adapter;
 use lora_slim::files::Staging;
 use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::measure::{ComputeOptions, lens, sweep};
+use lora_slim::measure::{ComputeOptions, logit_lens, sweep};
 use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::rewrite::Cut;
 use lora_slim::samples::Sample;
@@ -236,12 +236,12 @@ proptest! {
         let ends = AdaptedModel::load(&model, &adapter).unwrap();
         let curve = sweep(&[&ends], &samples, &options, &mut |_| true).unwrap().remove(0);
 
-        let lens = lens::look(&ends, &samples, &options, &mut |_| true).unwrap();
+        let lens = logit_lens(&ends, &samples, &options, &mut |_| true).unwrap();
         prop_assert_eq!((lens.base.len(), lens.adapted.len()), (layers + 1, layers + 1));
         let near = |one: &[f64], other: &[f64]| one.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-4 + 1e-5 * b.abs());
-        prop_assert!(near(&lens.base[0].loss, &lens.adapted[0].loss), "behind the embedding nothing is adapted");
-        prop_assert!(near(&lens.base[layers].loss, &curve.base().measurement.losses), "{lens:?}");
-        prop_assert!(near(&lens.adapted[layers].loss, &curve.whole().measurement.losses), "{lens:?}");
+        prop_assert!(near(&lens.base[0].losses, &lens.adapted[0].losses), "behind the embedding nothing is adapted");
+        prop_assert!(near(&lens.base[layers].losses, &curve.base().measurement.losses), "{lens:?}");
+        prop_assert!(near(&lens.adapted[layers].losses, &curve.whole().measurement.losses), "{lens:?}");
 
         for point in &curve.points {
             let plain = if point.boundary == 0 {

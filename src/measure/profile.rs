@@ -69,32 +69,15 @@ impl Profile {
         self.0[layer]
     }
 
-    /// How many layers from the bottom on are at full strength.
-    pub(super) fn full_below(&self) -> usize {
+    /// The layers that the prefix stream goes through: from the first on, those at full strength.
+    pub(super) fn prefix_layers(&self) -> usize {
         self.0.iter().take_while(|&&strength| strength == Strength::FULL).count()
     }
 
-    /// One more than the highest layer in which the adapter acts.
-    pub fn top(&self) -> usize {
+    /// The lowest boundary that has all layers in which the adapter acts below it.
+    pub(super) fn boundary(&self) -> usize {
         self.0.iter().rposition(|&strength| strength != Strength::NONE).map_or(0, |layer| layer + 1)
     }
-
-    /// Whether two profiles are equal in the layers up to `layer`, itself included.
-    fn agrees_up_to(&self, other: &Self, layer: usize) -> bool {
-        self.0[..=layer] == other.0[..=layer]
-    }
-}
-
-/// Streams times layers that evaluating `profiles` takes, each from its layer of `starts` on: those that are equal up to a
-/// layer go through it as one.
-pub(super) fn layer_passes(profiles: &[&Profile], starts: &[usize]) -> u64 {
-    let layers = profiles.first().map_or(0, |profile| profile.0.len());
-    let is_first_of_its_kind = |place: usize, layer: usize| {
-        let mut before = (0..place).filter(|&other| starts[other] <= layer);
-        starts[place] <= layer && !before.any(|other| profiles[other].agrees_up_to(profiles[place], layer))
-    };
-    let streams = |layer: usize| (0..profiles.len()).filter(|&place| is_first_of_its_kind(place, layer)).count();
-    (0..layers).map(|layer| streams(layer) as u64).sum()
 }
 
 #[cfg(test)]
@@ -102,36 +85,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boundaries_share_what_is_below_them() {
-        for (layers, boundaries) in
-            [(30, (0..=30).collect::<Vec<_>>()), (30, vec![0, 30]), (9, vec![2, 3, 7]), (4, vec![])]
-        {
-            let profiles: Vec<Profile> = boundaries.iter().map(|&boundary| Profile::below(boundary, layers)).collect();
-            let profiles: Vec<&Profile> = profiles.iter().collect();
-            let expected = match boundaries.is_empty() {
-                true => 0,
-                false => super::super::layer_passes(layers, &boundaries.iter().copied().collect()),
-            };
-            assert_eq!(layer_passes(&profiles, &vec![0; profiles.len()]), expected, "{boundaries:?}");
-        }
-    }
-
-    #[test]
-    fn what_differs_from_the_start_shares_nothing() {
-        let scales = [0.2, 0.4, 1.0].map(|scale| Profile::below(4, 6).scaled(scale));
-        let scales: Vec<&Profile> = scales.iter().collect();
-        assert_eq!(layer_passes(&scales, &[0; 3]), 18);
-        assert_eq!(layer_passes(&[scales[0], scales[0]], &[0; 2]), 6);
-        assert_eq!(layer_passes(&scales, &[0, 0, 4]), 14);
-    }
-
-    #[test]
-    fn tops_and_bottoms() {
+    fn boundaries_and_prefixes() {
         let holes = Profile::of_layers(&BTreeSet::from([0, 1, 4]), 6);
-        assert_eq!((holes.full_below(), holes.top()), (2, 5));
+        assert_eq!((holes.prefix_layers(), holes.boundary()), (2, 5));
         let half = Profile::new([Strength::FULL, Strength { attention: 1.0, mlp: 0.0 }, Strength::NONE]);
-        assert_eq!((half.full_below(), half.top()), (1, 2));
-        assert_eq!(Profile::below(3, 6).scaled(0.5).full_below(), 0);
-        assert_eq!(Profile::below(0, 6).top(), 0);
+        assert_eq!((half.prefix_layers(), half.boundary()), (1, 2));
+        assert_eq!(Profile::below(3, 6).scaled(0.5).prefix_layers(), 0);
+        assert_eq!(Profile::below(0, 6).boundary(), 0);
     }
 }

@@ -1,225 +1,99 @@
-//! One walk of a batch through the layers: which streams there are, where they part, and what comes of them.
+//! The walk over the layers. The curve, the lens, effects and generation differ only in the streams that they send
+//! through and in what they read from them between layers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use super::layers::{Keep, Layers};
+use super::memory::Budget;
+use super::profile::Profile;
+use super::stream::{Evaluation, Stream};
+use super::{OnProgress, Progress, Work};
+use crate::error::{ComputeError, Result};
+use crate::model::{AdaptedModel, Pass};
+use crate::samples::Sample;
+use crate::samples::packing::{self, Batch};
 
-use super::layers::{AdaptedLayer, BaseLayers, Way};
-use super::profile::{self, Profile, Strength};
-use crate::error::Result;
-use crate::model::{AdaptedModel, Model, Pass, Routed, TokenScore};
-use crate::samples::packing::Batch;
-
-/// A batch and the profiles to evaluate on it.
-pub struct Walk<'a> {
-    /// The adapters, of one base model.
-    pub ends: &'a [&'a AdaptedModel<'a>],
-    /// By adapter; none where it does not take part.
-    pub profiles: &'a [Vec<Profile>],
-    pub batch: &'a Batch,
-    /// The streams that go through a layer at the same time.
+/// One walk of streams through all layers.
+pub struct Walk<'w, 'm, 'p> {
+    pub layers: &'w mut Layers<'m>,
+    /// How many streams go through a layer at the same time.
     pub side_by_side: usize,
+    pub tracker: &'w mut Tracker<'p>,
 }
 
-/// The states before layers of the stream with the whole adapter, kept for boundaries that may be asked for later.
-pub struct Trail {
-    /// The boundaries that may be asked for at all.
-    wanted: BTreeSet<usize>,
-    hidden: BTreeMap<usize, Tensor>,
-}
-
-impl Trail {
-    pub fn new(wanted: BTreeSet<usize>) -> Self {
-        Self { wanted, hidden: BTreeMap::new() }
-    }
-}
-
-/// One evaluation: an adapter, and the place of one of its profiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Member {
-    adapter: usize,
-    profile: usize,
-}
-
-/// The hidden states of a batch for all evaluations that are the same so far.
-pub(crate) struct Stream {
-    /// The adapter that acts on it.
-    pub adapter: usize,
-    members: Vec<Member>,
-    /// How the adapter acts in the layer that the stream is in.
-    pub strength: Strength,
-    /// (tokens of the batch, hidden)
-    pub hidden: Tensor,
-    /// What waits for the experts of the layer that the stream is in.
-    pub routed: Option<Routed>,
-}
-
-impl Stream {
-    fn new(adapter: usize, members: Vec<Member>, hidden: Tensor) -> Self {
-        Self { members, ..Self::with(adapter, Strength::NONE, hidden) }
-    }
-
-    /// A stream on which an adapter acts so.
-    pub fn with(adapter: usize, strength: Strength, hidden: Tensor) -> Self {
-        Self { adapter, members: Vec::new(), strength, hidden, routed: None }
-    }
-
-    /// How an adapter acts on it now.
-    pub fn way(&self) -> Way {
-        (self.adapter, self.strength)
-    }
-
-    /// The stream before layer `layer`, one for each strength that its members have there.
-    fn part(self, walk: &Walk, layer: usize) -> Vec<Stream> {
-        let mut parts: Vec<Stream> = Vec::new();
-        for &member in &self.members {
-            let strength = walk.profile(member).at(layer);
-            match parts.iter_mut().find(|part| part.strength == strength) {
-                Some(part) => part.members.push(member),
-                None => {
-                    let stream = Stream::new(self.adapter, vec![member], self.hidden.clone());
-                    parts.push(Stream { strength, ..stream });
-                }
-            }
-        }
-        parts
-    }
-
-    /// Goes through a layer, but for its experts.
-    pub fn advance(&mut self, layer: &AdaptedLayer, pass: &Pass) -> candle_core::Result<()> {
-        (self.hidden, self.routed) = layer.of(self).forward(&self.hidden, pass, None)?;
-        Ok(())
-    }
-}
-
-impl Walk<'_> {
-    /// Tokens times layers that go through the decoder for each adapter.
-    pub fn costs(&self, trails: &[Trail]) -> Vec<u64> {
-        let cost = |adapter: usize| {
-            let own = self.own_members(adapter);
-            let profiles: Vec<&Profile> = own.iter().map(|&member| self.profile(member)).collect();
-            let is_covered = self.is_covered(&own, &trails[adapter]);
-            let starts: Vec<usize> =
-                profiles.iter().map(|profile| if is_covered { profile.full_below() } else { 0 }).collect();
-            profile::layer_passes(&profiles, &starts) * self.batch.tokens() as u64
-        };
-        (0..self.ends.len()).map(cost).collect()
-    }
-
-    /// The batch's answer tokens: `[adapter][profile][answer]`. `step` is told of each layer and the
-    /// tokens that went through it, and stops the walk with `false`.
-    pub fn outcomes(
-        &self,
-        layers: &mut BaseLayers,
-        trails: &mut [Trail],
-        step: &mut dyn FnMut(usize, u64) -> bool,
-    ) -> Result<Vec<Vec<Vec<TokenScore>>>> {
-        let model = self.model();
-        let pass = Pass::new(model, self.batch)?;
-        let mut starting = self.starting_streams(trails)?;
+impl Walk<'_, '_, '_> {
+    /// Takes streams, given by the layer that they start with, through the layers. Streams fork where the profiles of
+    /// their evaluations part. `observe` sees all streams behind 0, 1, … all layers, from the first that any starts with
+    /// on: after the fork, before the next layer.
+    pub fn run<'s>(
+        self,
+        mut starting: BTreeMap<usize, Vec<Stream<'s>>>,
+        mut observe: impl FnMut(usize, &mut [Stream<'s>]) -> Result<()>,
+    ) -> Result<()> {
+        let count = self.layers.count();
         let mut streams: Vec<Stream> = Vec::new();
-        for index in starting.keys().next().copied().unwrap_or(0)..model.config.layers {
+        for index in starting.keys().next().copied().unwrap_or(count)..count {
             streams.extend(starting.remove(&index).into_iter().flatten());
-            streams = streams.into_iter().flat_map(|stream| stream.part(self, index)).collect();
-            self.keep_trails(index, &streams, trails);
-            let mut streams: Vec<&mut Stream> = streams.iter_mut().collect();
-            let layer = AdaptedLayer::load(layers, self.ends, index, streams.iter().map(|stream| stream.way()))?;
-            layer.take(&mut streams, &pass, self.side_by_side, &mut |tokens| step(index, tokens))?;
+            streams = streams.into_iter().flat_map(|stream| stream.fork(index)).collect();
+            observe(index, &mut streams)?;
+            let layer = self.layers.load(index, &streams)?;
+            layer.advance(&mut streams, self.side_by_side, self.tracker)?;
+            self.layers.release(layer);
         }
         streams.extend(starting.into_values().flatten());
-        self.outcomes_of(streams, &pass)
+        observe(count, &mut streams)
+    }
+}
+
+/// Takes the base model and the whole adapter through the layers side by side, batch by batch: two layer passes for each
+/// layer. `observe` sees the two streams, in this order.
+pub fn walk_base_and_whole(
+    adapted: &AdaptedModel,
+    samples: &[Sample],
+    budget: &Budget,
+    on_progress: OnProgress,
+    mut observe: impl FnMut(&Pass, usize, &mut [Stream]) -> Result<()>,
+) -> Result<Work> {
+    let (model, models) = (adapted.model(), [adapted]);
+    let batches = packing::plan(samples, budget.tokens_per_pass(), model.shares_prefixes());
+    let profiles = [0, model.config.layers].map(|boundary| Profile::below(boundary, model.config.layers));
+    let cost = |batch: &Batch| (profiles.len() * model.config.layers * batch.tokens()) as u64;
+    let work = Work { passes: batches.len(), layer_tokens: batches.iter().map(cost).sum() };
+    let mut tracker = Tracker::new(work.passes, work.layer_tokens, on_progress);
+    let mut layers = Layers::new(&models, Keep::Nothing);
+    for (place, batch) in batches.iter().enumerate() {
+        tracker.start_pass(place);
+        let pass = Pass::new(model, batch)?;
+        let hidden = adapted.first_hidden(batch)?;
+        let stream = |one| Stream::new(&pass, 0, vec![one], hidden.clone());
+        let streams = BTreeMap::from([(0, Evaluation::of_profiles(0, &profiles).map(stream).collect())]);
+        drop(hidden);
+        let side_by_side = budget.streams_side_by_side(batch.tokens(), model.device()).min(profiles.len());
+        let walk = Walk { layers: &mut layers, side_by_side, tracker: &mut tracker };
+        walk.run(streams, |layers, streams| observe(&pass, layers, streams))?;
+    }
+    Ok(work)
+}
+
+/// Reports the progress of walks, and ends them if the user wants that.
+pub struct Tracker<'a> {
+    on_progress: OnProgress<'a>,
+    pub progress: Progress,
+}
+
+impl<'a> Tracker<'a> {
+    pub fn new(passes: usize, total: u64, on_progress: OnProgress<'a>) -> Self {
+        Self { on_progress, progress: Progress { pass: 0, passes, layer: 0, done: 0, total } }
     }
 
-    fn model(&self) -> &Model {
-        self.ends[0].model()
+    pub fn start_pass(&mut self, pass: usize) {
+        self.progress.pass = pass;
     }
 
-    fn profile(&self, member: Member) -> &Profile {
-        &self.profiles[member.adapter][member.profile]
-    }
-
-    /// The evaluations that go through the model as ones of this adapter. Without layers, and with nothing outside of them,
-    /// all adapters are the base model, which the first of them stands for.
-    fn own_members(&self, adapter: usize) -> Vec<Member> {
-        let members =
-            |adapter: usize| (0..self.profiles[adapter].len()).map(move |profile| Member { adapter, profile });
-        let is_base = |member: &Member| self.ends[member.adapter].is_plain() && self.profile(*member).top() == 0;
-        let mut bases = (0..self.ends.len()).flat_map(members).filter(is_base).peekable();
-        let stands_for_all = bases.peek().is_some_and(|first| first.adapter == adapter);
-        let mut own: Vec<Member> = members(adapter).filter(|member| !is_base(member)).collect();
-        if stands_for_all {
-            own.extend(bases);
-        }
-        own
-    }
-
-    /// Whether all evaluations can start from what a trail has kept.
-    fn is_covered(&self, members: &[Member], trail: &Trail) -> bool {
-        members.iter().all(|&member| trail.hidden.contains_key(&self.profile(member).full_below()))
-    }
-
-    /// The streams before they part, by the layer that they start with. What is taken from a trail is not asked for again.
-    fn starting_streams(&self, trails: &mut [Trail]) -> Result<BTreeMap<usize, Vec<Stream>>> {
-        let mut starting: BTreeMap<usize, Vec<Stream>> = BTreeMap::new();
-        for (adapter, trail) in trails.iter_mut().enumerate() {
-            let own = self.own_members(adapter);
-            if own.is_empty() {
-                continue;
-            }
-            if !self.is_covered(&own, trail) {
-                let hidden = self.ends[adapter].first_hidden(self.batch)?;
-                starting.entry(0).or_default().push(Stream::new(adapter, own, hidden));
-                continue;
-            }
-            let mut by_layer: BTreeMap<usize, Vec<Member>> = BTreeMap::new();
-            for member in own {
-                by_layer.entry(self.profile(member).full_below()).or_default().push(member);
-            }
-            for (layer, members) in by_layer {
-                if let Some(hidden) = trail.hidden.remove(&layer) {
-                    starting.entry(layer).or_default().push(Stream::new(adapter, members, hidden));
-                }
-            }
-        }
-        Ok(starting)
-    }
-
-    /// Keeps what boundaries at layer `layer` would start from, unless there is one already.
-    fn keep_trails(&self, layer: usize, streams: &[Stream], trails: &mut [Trail]) {
-        let is_asked_for =
-            |adapter: usize| self.profiles[adapter].contains(&Profile::below(layer, self.model().config.layers));
-        let goes_on_whole = |stream: &&Stream| self.profile(stream.members[0]).full_below() > layer;
-        for stream in streams.iter().filter(goes_on_whole) {
-            let trail = &mut trails[stream.adapter];
-            if trail.wanted.contains(&layer) && !is_asked_for(stream.adapter) {
-                trail.hidden.insert(layer, stream.hidden.clone());
-            }
-        }
-    }
-
-    /// What streams behind the last layer make of the answers, by adapter and profile. All that end alike share the head.
-    fn outcomes_of(&self, streams: Vec<Stream>, pass: &Pass) -> Result<Vec<Vec<Vec<TokenScore>>>> {
-        let head_of = |adapter: usize| match self.ends[adapter].is_plain() {
-            true => self.ends.iter().position(|ends| ends.is_plain()).unwrap_or(adapter),
-            false => adapter,
-        };
-        let mut by_head: BTreeMap<usize, Vec<Stream>> = BTreeMap::new();
-        for stream in streams {
-            by_head.entry(head_of(stream.adapter)).or_default().push(stream);
-        }
-        let mut outcomes: Vec<Vec<Vec<TokenScore>>> =
-            self.profiles.iter().map(|profiles| vec![Vec::new(); profiles.len()]).collect();
-        for (head, streams) in by_head {
-            let ends = &self.ends[head];
-            let layers = self.model().config.layers;
-            let rows = streams.iter().map(|stream| ends.answer_rows(&stream.hidden, pass, layers));
-            let rows = rows.collect::<Result<Vec<_>>>()?;
-            for (stream, found) in streams.iter().zip(ends.score_answers(&rows, self.batch)?) {
-                for member in &stream.members {
-                    outcomes[member.adapter][member.profile] = found.clone();
-                }
-            }
-        }
-        Ok(outcomes)
+    /// Counts tokens that went through a layer. An error means that the walk is to end here.
+    pub fn advance(&mut self, layer: usize, tokens: u64) -> Result<()> {
+        self.progress.layer = layer;
+        self.progress.done += tokens;
+        if (self.on_progress)(self.progress) { Ok(()) } else { Err(ComputeError::Interrupted.into()) }
     }
 }

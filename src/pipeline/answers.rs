@@ -11,8 +11,7 @@ use crate::choice::controls::Kept;
 use crate::choice::held_out::SampleSet;
 use crate::error::{MetricError, Result};
 use crate::format;
-use crate::measure::generate::{self, Generated};
-use crate::measure::{Curve, OnProgress, Profile};
+use crate::measure::{self, Completion, Curve, OnProgress, Profile};
 use crate::metrics::{Difference, Metric, summed};
 use crate::model::AdaptedModel;
 use crate::report::metrics::{BoundaryAnswer, BoundaryScores, ChangedAnswer, MetricScore, TaskMetrics};
@@ -80,13 +79,10 @@ pub fn measure(
     let request = evaluator.request;
     let sources = sources(evaluator, choice.boundary(), written);
     let prompts: Vec<Prompt> = tasks.tasks.iter().map(|task| task.prompt.clone()).collect();
-    let options = generate::GenerateOptions {
-        memory: request.compute.memory,
-        device: request.compute.device.clone(),
-        max_new_tokens: tasks.scoring.max_new_tokens,
-    };
+    let options =
+        measure::GenerateOptions { memory: request.compute.memory, max_new_tokens: tasks.scoring.max_new_tokens };
     let profiles: Vec<Profile> = sources.iter().map(|source| source.profile.clone()).collect();
-    let generated = generate::generate(evaluator.adapted, &prompts, &profiles, &options, on_progress)?;
+    let generated = measure::generate(evaluator.adapted, &prompts, &profiles, &options, on_progress)?;
     let answers = sources.iter().zip(generated).map(|(source, generated)| tasks.answers(source, &generated));
     let answers = answers.collect::<Result<Vec<_>>>()?;
     let (base, whole) = (&answers[0], &answers[answers.len() - 1]);
@@ -141,7 +137,7 @@ impl Tasks<'_> {
         &self.scoring.metrics
     }
 
-    fn answers(&self, source: &AnswerSource, generated: &[Generated]) -> Result<Answers> {
+    fn answers(&self, source: &AnswerSource, generated: &[Completion]) -> Result<Answers> {
         let pairs = self.tasks.iter().zip(generated);
         let texts: Vec<String> =
             pairs.map(|(task, answer)| task.text_of(&answer.ids, self.text)).collect::<Result<_>>()?;

@@ -126,7 +126,7 @@ fn assess(
     let boundaries: Vec<BTreeSet<usize>> = steps.iter().map(whole_of).collect();
     let all = vec![(0..set.samples.len()).collect()];
     let together: Vec<&AdaptedModel> = steps.iter().collect();
-    let mut sweep = Sweep::of_streams(steps.len(), &together, set.samples, all, &request.compute)?;
+    let mut sweep = Sweep::with_streams(steps.len(), &together, set.samples, all, &request.compute)?;
     let points = sweep.run(0, &boundaries, on_progress)?.into_iter().flatten();
     let measured = std::iter::once(set.cut.clone()).chain(points.map(|point| point.measurement));
     Ok(measured.map(|measured| set.reference.assess(&measured)).collect())

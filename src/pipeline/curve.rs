@@ -5,8 +5,7 @@ use crate::choice::rules::curve as probability_curve;
 use crate::choice::stability::{Share, stability};
 use crate::choice::{self, Basis, Choice, ChoiceOptions};
 use crate::error::Result;
-use crate::measure::lens::{self, Lens};
-use crate::measure::{self, Curve, OnProgress};
+use crate::measure::{self, Curve, Lens, OnProgress};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
 use crate::search::{self, Dropped};
@@ -52,7 +51,7 @@ fn choose_with_lens(
     is_allowed: &dyn Fn(usize) -> bool,
     on_progress: OnProgress,
 ) -> Result<BoundaryChoice> {
-    let lens = lens::look(adapted, samples, &request.compute, &mut *on_progress)?;
+    let lens = measure::logit_lens(adapted, samples, &request.compute, &mut *on_progress)?;
     if request.choice.rule.basis() != Basis::Probability {
         let measured = curves(&[adapted], samples, request, &request.choice, on_progress)?.remove(0);
         return Ok(choose_by_losses(measured, Some(lens), request, is_allowed));

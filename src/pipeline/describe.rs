@@ -8,8 +8,8 @@ use crate::adapter::{Adapter, config};
 use crate::choice::{self, AssessedBoundary};
 use crate::error::{FileError, Result};
 use crate::files;
-use crate::measure::lens::{Lens, View};
 use crate::measure::{Curve, Measurement, Point, Profile};
+use crate::measure::{Lens, Readout};
 use crate::model::Model;
 use crate::report::{
     AdapterInput, BaseInput, ChangedSample, CurvePoint, InputFile, LayerShare, Likelihood, Output, ProbabilityPoint,
@@ -59,12 +59,12 @@ pub fn curve(curve: &Curve, adapter: &Adapter, confidence: f64) -> Vec<CurvePoin
 }
 
 pub fn probability(lens: &Lens) -> Vec<ProbabilityPoint> {
-    let likelihood = |view: &View| Likelihood {
-        probability: view.mean_probability(&lens.answers),
-        loss: view.mean_loss(&lens.answers),
-        per_sample: view.probability.clone(),
+    let likelihood = |readout: &Readout| Likelihood {
+        probability: readout.mean_probability(&lens.tokens),
+        loss: readout.mean_loss(&lens.tokens),
+        per_sample: readout.probabilities.clone(),
     };
-    let point = |(layers, (base, adapted)): (usize, (&View, &View))| ProbabilityPoint {
+    let point = |(layers, (base, adapted)): (usize, (&Readout, &Readout))| ProbabilityPoint {
         layers,
         base: likelihood(base),
         adapted: likelihood(adapted),

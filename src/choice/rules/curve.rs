@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use super::{Basis, Outcome, Rule};
 use crate::choice::stability::{Share, of_resamples};
 use crate::choice::{AssessedBoundary, Candidates};
-use crate::measure::lens::{Lens, View};
+use crate::measure::{Lens, Readout};
 
 /// A curve that nowhere lies farther below the line than this share of its rise has no elbow.
 const LEAST_BEND: f64 = 0.1;
@@ -61,15 +61,15 @@ pub struct Reading {
     pub reason: String,
 }
 
-impl View {
+impl Readout {
     /// The mean probability of an answer token.
     pub fn mean_probability(&self, answers: &[usize]) -> f64 {
-        self.probability.iter().sum::<f64>() / answers.iter().sum::<usize>() as f64
+        self.probabilities.iter().sum::<f64>() / answers.iter().sum::<usize>() as f64
     }
 
     /// The mean loss in nats per answer token.
     pub fn mean_loss(&self, answers: &[usize]) -> f64 {
-        self.loss.iter().sum::<f64>() / answers.iter().sum::<usize>() as f64
+        self.losses.iter().sum::<f64>() / answers.iter().sum::<usize>() as f64
     }
 }
 
@@ -77,11 +77,12 @@ impl Lens {
     /// The lens on some of its samples, given by their places; one may be there several times.
     pub fn of_samples(&self, places: &[usize]) -> Self {
         let pick = |values: &[f64]| places.iter().map(|&place| values[place]).collect();
-        let view = |view: &View| View { probability: pick(&view.probability), loss: pick(&view.loss) };
+        let readout =
+            |readout: &Readout| Readout { losses: pick(&readout.losses), probabilities: pick(&readout.probabilities) };
         Self {
-            base: self.base.iter().map(view).collect(),
-            adapted: self.adapted.iter().map(view).collect(),
-            answers: places.iter().map(|&place| self.answers[place]).collect(),
+            base: self.base.iter().map(readout).collect(),
+            adapted: self.adapted.iter().map(readout).collect(),
+            tokens: places.iter().map(|&place| self.tokens[place]).collect(),
             work: self.work,
         }
     }
@@ -114,7 +115,7 @@ pub fn elbow(base: &[f64], adapted: &[f64]) -> Result<usize, &'static str> {
 /// Reads the boundary off a lens: of the candidates that `allowed` admits the highest one that is not above the elbow, and
 /// where there is no elbow, or nothing of the adapter below it, the highest one of all.
 pub fn read(lens: &Lens, candidates: &BTreeSet<usize>, allowed: impl Fn(usize) -> bool) -> Reading {
-    let means = |views: &[View]| views.iter().map(|view| view.mean_probability(&lens.answers)).collect::<Vec<_>>();
+    let means = |readouts: &[Readout]| readouts.iter().map(|at| at.mean_probability(&lens.tokens)).collect::<Vec<_>>();
     let highest = |most: usize| {
         let fits = |boundary: &&usize| **boundary > 0 && **boundary <= most && allowed(**boundary);
         candidates.iter().rev().find(fits).copied()
@@ -147,7 +148,7 @@ pub fn read(lens: &Lens, candidates: &BTreeSet<usize>, allowed: impl Fn(usize) -
 
 /// How often each boundary is read off on resampled samples.
 pub fn stability(lens: &Lens, candidates: &BTreeSet<usize>, allowed: impl Fn(usize) -> bool) -> Vec<Share> {
-    of_resamples(lens.answers.len(), |drawn| read(&lens.of_samples(drawn), candidates, &allowed).boundary)
+    of_resamples(lens.tokens.len(), |drawn| read(&lens.of_samples(drawn), candidates, &allowed).boundary)
 }
 
 #[cfg(test)]
@@ -157,12 +158,12 @@ mod tests {
     const LATE: [f64; 7] = [0.0, 0.0, 0.01, 0.02, 0.05, 0.4, 0.9];
 
     fn lens(base: &[f64], adapted: &[f64], samples: usize) -> Lens {
-        let views = |means: &[f64]| {
-            let view = |mean: &f64| View { probability: vec![mean * 2.0; samples], loss: vec![1.0; samples] };
-            means.iter().map(view).collect()
+        let readouts = |means: &[f64]| {
+            let readout = |mean: &f64| Readout { losses: vec![1.0; samples], probabilities: vec![mean * 2.0; samples] };
+            means.iter().map(readout).collect()
         };
         let work = crate::measure::Work::default();
-        Lens { base: views(base), adapted: views(adapted), answers: vec![2; samples], work }
+        Lens { base: readouts(base), adapted: readouts(adapted), tokens: vec![2; samples], work }
     }
 
     fn boundary(lens: &Lens, candidates: &[usize], most: usize) -> usize {
@@ -242,9 +243,9 @@ mod tests {
         assert_eq!(stability(&lens, &candidates, |_| true), [Share { boundary: 4, share: 1.0 }]);
         // Half of the samples rise two layers earlier, and weigh as much.
         for sample in 0..4 {
-            lens.adapted[3].probability[sample] = 0.8;
-            lens.adapted[4].probability[sample] = 1.2;
-            lens.adapted[5].probability[sample] = 1.6;
+            lens.adapted[3].probabilities[sample] = 0.8;
+            lens.adapted[4].probabilities[sample] = 1.2;
+            lens.adapted[5].probabilities[sample] = 1.6;
         }
         let shares = stability(&lens, &candidates, |_| true);
         assert!(shares.len() > 1 && shares.iter().any(|share| share.boundary == 2), "{shares:?}");

@@ -1,0 +1,285 @@
+//! The curve: the losses of all candidate boundaries, and of other profiles, with each base weight read once per pass.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::layers::{Keep, Layers};
+use super::measurement::{Curve, Measurement, Point, Work};
+use super::memory::Budget;
+use super::prefix::KeptPrefix;
+use super::profile::Profile;
+use super::stream::{self, Evaluation, Stream};
+use super::walk::{Tracker, Walk};
+use super::{ComputeOptions, OnProgress};
+use crate::adapter::Adapter;
+use crate::error::{ComputeError, Result};
+use crate::model::{AdaptedModel, AnswerRows, Pass, TokenScore};
+use crate::samples::Sample;
+use crate::samples::packing::{self, Batch};
+
+/// The boundaries at which something changes: 0, and each layer that the adapter has, plus one. The layers of the
+/// model above the adapter's last give no candidates of their own: there is nothing to drop.
+pub fn candidates(adapter: &Adapter) -> BTreeSet<usize> {
+    std::iter::once(0).chain(adapter.layers().into_iter().map(|layer| layer + 1)).collect()
+}
+
+/// Evaluates all candidates of each adapter, of one base model, on `samples`: one curve for each.
+pub fn sweep(
+    models: &[&AdaptedModel],
+    samples: &[Sample],
+    options: &ComputeOptions,
+    on_progress: OnProgress,
+) -> Result<Vec<Curve>> {
+    let all: Vec<BTreeSet<usize>> = models.iter().map(|adapted| candidates(adapted.adapter())).collect();
+    let mut sweep = Sweep::new(models, samples, vec![(0..samples.len()).collect()], options)?;
+    let curves = sweep.run(0, &all, on_progress)?;
+    Ok(curves.into_iter().zip(&sweep.work).map(|(points, &work)| Curve { points, work }).collect())
+}
+
+/// Evaluates profiles of an adapter on `samples`: as many of them at a time as the adapter has boundaries, so that they
+/// need no more memory than the sweep over these.
+pub fn profiles(
+    adapted: &AdaptedModel,
+    samples: &[Sample],
+    profiles: Vec<Profile>,
+    options: &ComputeOptions,
+    on_progress: OnProgress,
+) -> Result<Vec<Measurement>> {
+    let (models, mut measured) = ([adapted], Vec::with_capacity(profiles.len()));
+    for profiles in profiles.chunks(candidates(adapted.adapter()).len()) {
+        let all = vec![(0..samples.len()).collect()];
+        let mut sweep = Sweep::with_streams(profiles.len(), &models, samples, all, options)?;
+        measured.append(&mut sweep.run_profiles(0, &[profiles.to_vec()], on_progress)?.remove(0));
+    }
+    Ok(measured)
+}
+
+/// The cost of evaluating all candidates of adapters of one base model.
+pub fn exhaustive_work(models: &[&AdaptedModel], samples: &[Sample], options: &ComputeOptions) -> Result<Work> {
+    if models.is_empty() {
+        return Ok(Work::default());
+    }
+    let sweep = Sweep::new(models, samples, vec![(0..samples.len()).collect()], options)?;
+    let layers = sweep.layers.count();
+    let all: Vec<_> = models.iter().map(|adapted| profiles_below(&candidates(adapted.adapter()), layers)).collect();
+    let passes = |own| stream::layer_passes(BTreeMap::from([(0, own)]), layers);
+    let passes: u64 = evaluations(models, &all).into_iter().map(passes).sum();
+    let batches = &sweep.parts[0].batches;
+    let tokens: u64 = batches.iter().map(|batch| batch.tokens() as u64).sum();
+    Ok(Work { passes: batches.len(), layer_tokens: passes * tokens })
+}
+
+/// The number of layers that the streams of all candidates go through together.
+pub fn layer_passes(layers: usize, candidates: &BTreeSet<usize>) -> u64 {
+    let profiles = profiles_below(candidates, layers);
+    stream::layer_passes(BTreeMap::from([(0, Evaluation::of_profiles(0, &profiles).collect())]), layers)
+}
+
+fn profiles_below(boundaries: &BTreeSet<usize>, layers: usize) -> Vec<Profile> {
+    boundaries.iter().map(|&boundary| Profile::below(boundary, layers)).collect()
+}
+
+/// A sweep in parts: some of the boundaries on some of the samples at a time.
+pub struct Sweep<'a> {
+    models: &'a [&'a AdaptedModel<'a>],
+    budget: Budget,
+    layers: Layers<'a>,
+    parts: Vec<Part>,
+    /// The work done so far, by adapter.
+    pub work: Vec<Work>,
+}
+
+/// Samples that are evaluated together.
+struct Part {
+    /// Their indices among all samples.
+    samples: Vec<usize>,
+    /// The answer tokens of each.
+    tokens: Arc<[usize]>,
+    batches: Vec<Batch>,
+    /// By batch and adapter.
+    prefixes: Vec<Vec<KeptPrefix>>,
+}
+
+impl<'a> Sweep<'a> {
+    /// Lays out samples for sweeps over the boundaries of adapters. Each part is a list of indices of samples.
+    pub fn new(
+        models: &'a [&'a AdaptedModel<'a>],
+        samples: &[Sample],
+        parts: Vec<Vec<usize>>,
+        options: &ComputeOptions,
+    ) -> Result<Self> {
+        let streams = models.iter().map(|adapted| candidates(adapted.adapter()).len()).sum();
+        Self::with_streams(streams, models, samples, parts, options)
+    }
+
+    /// As [`Sweep::new`], where at most `streams` streams go through the model side by side.
+    pub fn with_streams(
+        streams: usize,
+        models: &'a [&'a AdaptedModel<'a>],
+        samples: &[Sample],
+        parts: Vec<Vec<usize>>,
+        options: &ComputeOptions,
+    ) -> Result<Self> {
+        let model = models.first().ok_or(ComputeError::NoCommonBase)?.model();
+        if models.iter().any(|other| !std::ptr::eq(other.model(), model)) {
+            return Err(ComputeError::NoCommonBase.into());
+        }
+        let mut budget = Budget::for_samples(model, streams, options.memory, samples)?;
+        let tokens_per_pass = budget.tokens_per_pass();
+        // Only with several parts are layers read again, and only then may a boundary come up after its prefix is computed.
+        let keeps = parts.len() > 1;
+        let mut lay_out = |indices: Vec<usize>| {
+            let chosen: Vec<Sample> = indices.iter().map(|&index| samples[index].clone()).collect();
+            let batches = packing::plan(&chosen, tokens_per_pass, model.shares_prefixes());
+            let keeps = keeps && budget.keep_streams(batches.iter().map(Batch::tokens).sum());
+            let boundaries =
+                |adapted: &AdaptedModel| if keeps { candidates(adapted.adapter()) } else { BTreeSet::new() };
+            let prefixes = |_| models.iter().map(|adapted| KeptPrefix::new(boundaries(adapted))).collect();
+            let (tokens, prefixes) =
+                (chosen.iter().map(Sample::answers).collect(), batches.iter().map(prefixes).collect());
+            Part { samples: indices, tokens, batches, prefixes }
+        };
+        let parts = parts.into_iter().map(&mut lay_out).collect();
+        // States come before layers: reading a layer again takes less time than computing its states again.
+        let keep = if keeps && budget.keep_layers(model) { Keep::Base } else { Keep::Nothing };
+        Ok(Self { models, budget, layers: Layers::new(models, keep), parts, work: vec![Work::default(); models.len()] })
+    }
+
+    /// Evaluates boundaries of each adapter on the samples of a part, whose order the losses have. An adapter without
+    /// boundaries does not take part.
+    pub fn run(
+        &mut self,
+        part: usize,
+        boundaries: &[BTreeSet<usize>],
+        on_progress: OnProgress,
+    ) -> Result<Vec<Vec<Point>>> {
+        let layers = self.layers.count();
+        let profiles: Vec<_> = boundaries.iter().map(|boundaries| profiles_below(boundaries, layers)).collect();
+        for prefixes in &mut self.parts[part].prefixes {
+            prefixes.iter_mut().zip(boundaries).for_each(|(prefix, boundaries)| prefix.forget(boundaries));
+        }
+        let measured = self.run_profiles(part, &profiles, on_progress)?;
+        let points = |(boundaries, measured): (&BTreeSet<usize>, Vec<Measurement>)| {
+            let point = |(&boundary, measurement)| Point { boundary, measurement };
+            boundaries.iter().zip(measured).map(point).collect()
+        };
+        Ok(boundaries.iter().zip(measured).map(points).collect())
+    }
+
+    /// As [`Sweep::run`], for profiles.
+    fn run_profiles(
+        &mut self,
+        part: usize,
+        profiles: &[Vec<Profile>],
+        on_progress: OnProgress,
+    ) -> Result<Vec<Vec<Measurement>>> {
+        let (models, model, count) = (self.models, self.models[0].model(), self.layers.count());
+        let Part { samples, tokens, batches, prefixes } = &mut self.parts[part];
+        let evaluations = evaluations(models, profiles);
+        let cost = |(batch, prefixes): (&Batch, &Vec<KeptPrefix>)| -> Vec<u64> {
+            let passes = |(own, prefix): (&Vec<_>, &KeptPrefix)| stream::layer_passes(prefix.starts(own), count);
+            evaluations.iter().zip(prefixes).map(passes).map(|passes| passes * batch.tokens() as u64).collect()
+        };
+        let costs: Vec<Vec<u64>> = batches.iter().zip(&*prefixes).map(cost).collect();
+        let mut tracker = Tracker::new(batches.len(), costs.iter().flatten().sum(), on_progress);
+        let zero = |profiles: &Vec<_>| vec![Measurement::zero(tokens.clone()); profiles.len()];
+        let mut measured: Vec<Vec<Measurement>> = profiles.iter().map(zero).collect();
+        for (place, (batch, prefixes)) in batches.iter().zip(prefixes).enumerate() {
+            tracker.start_pass(place);
+            let pass = Pass::new(model, batch)?;
+            let side_by_side = self.budget.streams_side_by_side(batch.tokens(), model.device());
+            let walk = Walk { layers: &mut self.layers, side_by_side, tracker: &mut tracker };
+            for (evaluation, scores) in evaluate(&evaluations, models, &pass, prefixes, walk)? {
+                let measurement = &mut measured[evaluation.adapter][evaluation.index];
+                for (sample, answers) in &batch.samples {
+                    let scores = &scores[answers.clone()];
+                    measurement.losses[*sample] = scores.iter().map(|score| score.loss).sum();
+                    measurement.correct[*sample] = scores.iter().filter(|score| score.correct).count();
+                    if !measurement.losses[*sample].is_finite() {
+                        return Err(ComputeError::NotFinite {
+                            base: model.path.clone(),
+                            samples: PathBuf::new(),
+                            boundary: evaluation.profile.boundary(),
+                            sample: samples[*sample] + 1,
+                        }
+                        .into());
+                    }
+                }
+            }
+        }
+        for (adapter, work) in self.work.iter_mut().enumerate().filter(|(adapter, _)| !profiles[*adapter].is_empty()) {
+            *work += Work { passes: batches.len(), layer_tokens: costs.iter().map(|costs| costs[adapter]).sum() };
+        }
+        Ok(measured)
+    }
+}
+
+/// The evaluations that go through the model as ones of each adapter. An adapter that acts in no layer and changes nothing
+/// outside of them is the base model: all such evaluations go with the first of them.
+fn evaluations<'p>(models: &[&AdaptedModel], profiles: &'p [Vec<Profile>]) -> Vec<Vec<Evaluation<'p>>> {
+    let is_base = |one: &Evaluation| models[one.adapter].is_plain() && one.profile.boundary() == 0;
+    let all = profiles.iter().enumerate().map(|(adapter, profiles)| Evaluation::of_profiles(adapter, profiles));
+    let (base, mut evaluations): (Vec<Vec<_>>, Vec<Vec<_>>) = all.map(|own| own.partition(is_base)).unzip();
+    let base = base.concat();
+    if let Some(first) = base.first() {
+        evaluations[first.adapter].extend(&base);
+    }
+    evaluations
+}
+
+/// The scores of a batch's answer tokens in all evaluations, given by adapter, in the order of adapters and profiles.
+fn evaluate<'p>(
+    evaluations: &[Vec<Evaluation<'p>>],
+    models: &[&AdaptedModel],
+    pass: &'p Pass<'p>,
+    prefixes: &mut [KeptPrefix],
+    walk: Walk,
+) -> Result<Vec<(Evaluation<'p>, Vec<TokenScore>)>> {
+    let count = walk.layers.count();
+    let mut starting: BTreeMap<usize, Vec<Stream>> = BTreeMap::new();
+    for (adapter, (own, prefix)) in evaluations.iter().zip(&mut *prefixes).enumerate() {
+        for (layer, own) in prefix.starts(own) {
+            let hidden = prefix.take(layer).map_or_else(|| models[adapter].first_hidden(pass.batch), Ok)?;
+            starting.entry(layer).or_default().push(Stream::new(pass, adapter, own, hidden));
+        }
+    }
+    // By adapter: those that change nothing outside the layers share the head of the first of them.
+    let mut rows: BTreeMap<usize, (Vec<_>, Vec<AnswerRows>)> = BTreeMap::new();
+    let plain = models.iter().position(|adapted| adapted.is_plain());
+    walk.run(starting, |layers, streams| {
+        for stream in streams {
+            let adapter = stream.variant.adapter;
+            if layers < count {
+                prefixes[adapter].keep(layers, stream);
+                continue;
+            }
+            let head = plain.filter(|_| models[adapter].is_plain()).unwrap_or(adapter);
+            let (of_head, of_head_rows) = rows.entry(head).or_default();
+            of_head.push(stream.evaluations.clone());
+            of_head_rows.push(models[head].answer_rows(&stream.hidden, pass, layers)?);
+        }
+        Ok(())
+    })?;
+    let mut scores = Vec::new();
+    for (head, (streams, rows)) in rows {
+        for (stream, found) in streams.into_iter().zip(models[head].score_answers(&rows, pass.batch)?) {
+            scores.extend(stream.into_iter().map(|evaluation| (evaluation, found.clone())));
+        }
+    }
+    scores.sort_by_key(|(evaluation, _)| (evaluation.adapter, evaluation.index));
+    Ok(scores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_curve_costs_half_of_full_forwards() {
+        let all: BTreeSet<usize> = (0..=30).collect();
+        assert_eq!(layer_passes(30, &all), 30 + 30 * 31 / 2);
+        assert_eq!(layer_passes(30, &BTreeSet::from([0, 30])), 60);
+        assert_eq!(layer_passes(30, &BTreeSet::from([30])), 30);
+    }
+}
