@@ -57,7 +57,9 @@ impl ComputeError {
             Self::NotFinite { .. } | Self::NotFiniteBehind { .. } => {
                 "check the base model's weights and the sample".into()
             }
-            Self::UnknownDevice { .. } => "use `cpu`, `cuda` or `metal`, with a number as in `cuda:1`".into(),
+            Self::UnknownDevice { .. } => {
+                "use `cpu`, `cuda` or `metal`, or name one of several by its number: `cuda:N`, `metal:N`".into()
+            }
             Self::DeviceNotBuilt { feature, .. } => {
                 format!("use `--device cpu`, or build lora-slim with `--features {feature}` (docs/devices.md)")
             }
