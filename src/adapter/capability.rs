@@ -1,8 +1,7 @@
 //! What can be done with an adapter, and why not.
 //!
-//! Every command asks here before it starts, so that they all refuse the same adapters for the same reasons. What a capability
-//! needs is told from the configuration and the headers; what only the work itself finds out is refused through
-//! [`Adapter::refusal`] too.
+//! Every command asks here before it starts, so that all refuse the same adapters for the same reasons. The configuration and the
+//! headers are enough for that; an obstacle that only the work itself finds becomes an error through [`Adapter::refusal`].
 
 use super::names::Part;
 use super::targets::MovedModule;
@@ -24,7 +23,7 @@ pub enum Capability {
     PadZeros,
     /// Becoming plain LoRA with one rank and one alpha.
     Portable,
-    /// Being written in a format other than PEFT's. `portable` if it is made portable before.
+    /// Being written in a format other than PEFT's; `portable` if it becomes portable first.
     Format { name: &'static str, portable: bool },
 }
 

@@ -1,8 +1,8 @@
-//! What a method of PEFT adds to the weight of a linear module, as a formula over its factors.
+//! ΔW of a linear module for each method, as a formula over its factors.
 
 use candle_core::{Result, Tensor};
 
-/// What an adapter does to one linear module.
+/// What an adapter changes in one linear module.
 #[derive(Debug, Clone)]
 pub struct Delta {
     change: Change,
@@ -58,7 +58,7 @@ impl Delta {
         self
     }
 
-    /// Multiplies the scaling: that of the bias too, as `lora_alpha` would.
+    /// Multiplies the scaling, of the bias too, as a larger `lora_alpha` would.
     pub fn scale(&mut self, factor: f64) -> Result<()> {
         if factor == 1.0 {
             return Ok(());
@@ -73,10 +73,10 @@ impl Delta {
         Ok(())
     }
 
-    /// What is added to the outputs, without the bias, for inputs `x` (rows, inputs): (rows, outputs).
+    /// The change of the outputs, without the bias, for inputs `x` (rows, inputs): (rows, outputs).
     ///
-    /// The order is PEFT's, `lora_B(lora_A(x)) * scaling`: the product B·A is never formed, neither here nor merged
-    /// into a weight, because factors of 1e-5 would drown there.
+    /// The order is PEFT's, `lora_B(lora_A(x)) * scaling`. The product B·A is neither formed nor merged into a weight, where
+    /// changes of 1e-5 would be rounded away.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.change {
             Change::LowRank { a, b, scaling } => x.matmul(&a.t()?)?.matmul(&b.t()?)? * *scaling,
@@ -84,7 +84,7 @@ impl Delta {
         }
     }
 
-    /// The pair of the transposed weight; `None` of anything but a plain pair.
+    /// The pair of the transposed weight; `None` unless this is a plain pair.
     pub fn transposed(&self) -> Option<Self> {
         match &self.change {
             Change::LowRank { a, b, scaling } if self.bias.is_none() && self.magnitude.is_none() => {
@@ -94,7 +94,7 @@ impl Delta {
         }
     }
 
-    /// What an embedding's pair adds for the tokens `ids`, which are its inputs: (ids, outputs).
+    /// What the pair of an embedding, whose inputs are tokens, adds for the tokens `ids`: (ids, outputs).
     pub fn of_inputs(&self, ids: &[u32]) -> Result<Tensor> {
         match &self.change {
             Change::LowRank { a, b, scaling } => {
@@ -142,7 +142,7 @@ impl Delta {
         }
     }
 
-    /// The change of some of the outputs, which `choose` takes from a tensor (outputs, …).
+    /// The change of some of the outputs, which `choose` selects from a tensor (outputs, …).
     pub fn outputs(&self, choose: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         let change = match &self.change {
             Change::LowRank { a, b, scaling } => Change::LowRank { a: a.clone(), b: choose(b)?, scaling: *scaling },

@@ -129,3 +129,15 @@ impl Adapter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A batch evaluates adapters on several threads.
+    #[test]
+    fn adapters_are_shared_between_threads() {
+        fn is_shared<T: Send + Sync>() {}
+        is_shared::<Adapter>();
+    }
+}

@@ -1,4 +1,4 @@
-//! Opening an adapter folder, and checking that it is whole: no half of a pair, no tensor twice, ranks as configured.
+//! Opening an adapter folder, and checking that it is complete: no half of a pair, no tensor twice, ranks as configured.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::error::{AdapterError, Result};
 use crate::tensors::TensorStore;
 
 impl Adapter {
-    /// Opens the folder that PEFT's `save_pretrained` wrote and checks that it is whole. `stack` names the decoder's layers where
+    /// Opens the folder that PEFT's `save_pretrained` wrote and checks that it is complete. `stack` names the decoder's layers where
     /// the adapter reaches several stacks.
     pub fn open(path: &Path, stack: Option<&str>) -> Result<Self> {
         if !path.is_dir() {
@@ -95,7 +95,7 @@ impl Adapter {
     /// A tensor that does not fit the other factors of its module, for every method whose change is a product of them.
     fn misshapen_factor<'a>(&self, module: &'a Module) -> Option<&'a str> {
         const FACTOR: fn(&'static str) -> Part = Part::Factor;
-        // The dimension of one part, and that of another, which are equal.
+        // Pairs of equal sizes, each a dimension of a part.
         let equal = [
             ((Part::LoraE, 0), (Part::LoraA, 0)),
             ((Part::LoraE, 0), (Part::LoraB, 1)),
@@ -124,8 +124,8 @@ impl Adapter {
 
     /// A pair is (rank, inputs) and (outputs, rank); those of convolutions have further dimensions.
     fn check_rank(&self, module: &Module, a: &str, b: &str) -> Result<()> {
-        // With LoRA on parameters the experts are folded into the rank; AdaLoRA keeps a part of it in each module,
-        // and MergedLinear has it once for each of its slices.
+        // LoRA on parameters folds the experts into the rank; AdaLoRA keeps a part of the rank in each module; MergedLinear has
+        // it once for each of its slices.
         let has_one_rank = self.config.method == Method::Lora && module.parameter.is_none();
         if !has_one_rank || self.config.flag("enable_lora") {
             return Ok(());

@@ -79,7 +79,7 @@ impl Adapter {
         [self.selection_flaws(layers), self.method_flaws(), self.saved_flaws()].concat()
     }
 
-    /// Modules that only the configuration or only the tensors have. `layers` is the number of layers to look at.
+    /// Modules that only the configuration or only the tensors have. `layers` is the number of layers of the model, if known.
     pub fn selection_flaws(&self, layers: Option<usize>) -> Vec<Flaw> {
         let targets = &self.config.targets;
         let mut flaws = Vec::new();

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::rewrite::changes;
 use crate::rewrite::steps::ADALORA_KEYS;
 
-/// Something that a cut would not have done.
+/// A difference that a cut does not make.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CutDifference {
     #[error("tensor `{0}` differs in its bytes")]
@@ -174,7 +174,7 @@ pub fn compare(original: &Adapter, slimmed: &Adapter, allowed: AllowedDifference
     Ok(differences)
 }
 
-/// Tensors that only one of the two has, and should not.
+/// Tensors that only one of the two has, though both or neither should.
 fn compare_names(matched: &MatchedAdapters, kept: &BTreeSet<usize>, allowed: AllowedDifferences) -> Vec<CutDifference> {
     let MatchedAdapters { original, slimmed, zeros, .. } = matched;
     let mut differences = Vec::new();
@@ -208,7 +208,7 @@ fn compare_names(matched: &MatchedAdapters, kept: &BTreeSet<usize>, allowed: All
     differences
 }
 
-/// Tensors of both that are not the same bytes.
+/// Tensors of both whose bytes differ.
 fn compare_bytes(matched: &MatchedAdapters) -> Result<Vec<CutDifference>> {
     let MatchedAdapters { original, slimmed, .. } = matched;
     let (mut differences, mut reduced) = (Vec::new(), Vec::new());

@@ -10,7 +10,7 @@ use crate::error::{BaseError, Result};
 
 const DATA: &str = include_str!("gguf_families.json");
 
-/// The file.
+/// The contents of the file.
 #[derive(Deserialize)]
 struct Table {
     /// The names that families with remote code share, with the tensors that they become.
@@ -111,13 +111,13 @@ impl RowOrder {
         }
     }
 
-    /// Where each of so many rows comes from; `None` if the heads do not divide them.
+    /// Where each of the `outputs` rows comes from; `None` if the heads do not divide them.
     pub fn places(self, outputs: usize, base: &BaseShape) -> Option<RowPlaces> {
         Some(RowPlaces::From(match self {
             RowOrder::Same | RowOrder::Transpose => return Some(RowPlaces::Same),
             RowOrder::Query | RowOrder::Key => {
                 let heads = if self == RowOrder::Query { base.heads } else { base.key_heads };
-                // With another number of heads the rows would come out in a wrong order, and nothing would show it.
+                // Another number of heads would put the rows in a wrong order without any error.
                 interleaved(outputs, heads).filter(|_| outputs == heads * base.head_size)?
             }
             RowOrder::Heads => apart(outputs, base.heads)?,
