@@ -52,8 +52,8 @@ fn next_word(ends: &AdaptedModel, ids: &[u32]) -> Result<Vec<f32>, Box<dyn Error
         hidden = next;
     }
     let last = hidden.narrow(0, hidden.dim(0)? - 1, 1)?;
-    let normed = ends.final_norm().forward(&last, model.config.family.norms, model.config.norm_eps)?;
-    let logits = ends.head(0..ends.words()?)?.forward(&normed)?;
+    let normed = ends.final_norm().forward(&last)?;
+    let logits = ends.head(0..ends.head_size()?)?.forward(&normed)?;
     Ok((logits * model.config.scales.logits)?.flatten_all()?.to_vec1()?)
 }
 

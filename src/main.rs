@@ -8,9 +8,9 @@ use lora_slim::commands::{self, output};
 use lora_slim::{Error, Kind, Result};
 
 fn main() -> ExitCode {
-    limit_candle_threads();
-    keep_freed_memory();
-    lora_slim::tensors::end_with_a_word();
+    // SAFETY: the first line of the program, so that this is the only thread.
+    unsafe { lora_slim::kernel::machine::prepare_alone() };
+    lora_slim::tensors::install_sigbus_handler();
     match run() {
         Ok(code) => code,
         Err(error) => fail(&error),
@@ -44,35 +44,6 @@ fn help(error: &clap::Error) -> Result<ExitCode> {
         output::written(printed)?;
     }
     Ok(u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from))
-}
-
-/// Keeps candle from using threads of its own for element-wise work: the sweep already gives each processor a stream, and two
-/// thread pools that wait for each other cost a fifth of the time. Also keeps candle from reading /proc/cpuinfo before every
-/// product to count the processors; rayon takes the same number by default.
-fn limit_candle_threads() {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from).to_string();
-    for (variable, value) in [("CANDLE_NUM_THREADS", "1"), ("RAYON_NUM_THREADS", &processors)] {
-        if std::env::var_os(variable).is_none() {
-            // SAFETY: `main` calls this first, while there is only one thread.
-            unsafe { std::env::set_var(variable, value) };
-        }
-    }
-}
-
-/// Keeps the memory of freed tensors for the next ones. By default glibc returns every large block to the system at once, and a
-/// fifth of the time goes into clearing new pages.
-fn keep_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        const THRESHOLD: i32 = 1 << 30;
-        const PADDING: i32 = 64 << 20;
-        // SAFETY: `mallopt` runs while there is only one thread.
-        unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, THRESHOLD);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, THRESHOLD);
-            libc::mallopt(libc::M_TOP_PAD, PADDING);
-        }
-    }
 }
 
 /// Makes a message safe to print. It may quote a file, which may hold megabytes, line breaks or terminal commands.

@@ -390,7 +390,7 @@ proptest! {
                 staging.publish().unwrap();
                 let read = Adapter::open(&out, None).unwrap();
                 prop_assert_eq!(read.layers(), expected);
-                let differences = lora_slim::audit::verify::compare(&adapter, &read, lora_slim::audit::verify::Allowed { any_layers: true, ..Default::default() }).unwrap();
+                let differences = lora_slim::audit::verify::compare(&adapter, &read, lora_slim::audit::verify::AllowedDifferences { any_layers: true, ..Default::default() }).unwrap();
                 prop_assert!(differences.is_empty(), "{:?}", differences);
             }
         }

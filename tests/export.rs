@@ -150,7 +150,7 @@ fn types_are_those_of_the_adapter_or_as_wanted() {
         let out = work.path().join(encoding);
         export(&adapter, &base, "gguf", &out, more).success();
         let (store, _) = TensorStore::open_gguf(&out.join("adapter.gguf")).unwrap();
-        let types: Vec<String> = store.iter().map(|(_, entry)| entry.encoding.to_string().to_lowercase()).collect();
+        let types: Vec<String> = store.iter().map(|(_, entry)| entry.encoding().to_lowercase()).collect();
         assert!(types.iter().all(|found| found == encoding), "{types:?}");
     }
 }

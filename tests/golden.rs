@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lora_slim::kernel::Unit;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{fixture, lora_slim, read_json};
+use crate::support::{copy_folder, fixture, lora_slim, read_json};
 
 /// Nats, summed over a sample. transformers' own attention variants differ by up to 6e-5; the longest rope case, whose
 /// angles are rounded in another order, by 3.5e-4; LoHa, whose random products are large, by 8.3e-4.
@@ -70,6 +70,30 @@ mod gguf {
         let with_gguf = folders.filter(|folder| folder.join("gguf").exists());
         let names = with_gguf.map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned());
         assert_eq!(names_of(NAMES), names.collect());
+    }
+}
+
+/// transformers ignores keys of `config.json` that the family does not have.
+#[test]
+fn keys_of_other_families_change_nothing() {
+    for (case, key, value) in [
+        ("gpt-neox", "num_key_value_heads", json!(1)),
+        ("gpt2", "num_key_value_heads", json!(1)),
+        ("bloom", "intermediate_size", json!(7)),
+        ("stablelm", "head_dim", json!(2)),
+        ("llama-linear", "use_parallel_residual", json!(true)),
+        ("llama-linear", "cross_attention_layers", json!([1])),
+        ("llama-linear", "no_rope_layers", json!([0, 0, 0, 0, 0, 0])),
+        ("gemma", "final_logit_softcapping", json!(1.0)),
+        ("qwen2", "rope_local_base_freq", json!(3.0)),
+        ("mistral", "use_sliding_window", json!(false)),
+    ] {
+        let (folder, work) = (fixture("pico").join(case), TempDir::new().unwrap());
+        copy_folder(&folder.join("base"), work.path());
+        let mut config = read_json(&folder.join("base/config.json"));
+        config[key] = value;
+        fs::write(work.path().join("config.json"), config.to_string()).unwrap();
+        check_curve(&folder.join("adapter"), work.path(), &folder.join("expected.json"));
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use lora_slim::adapter::Adapter;
-use lora_slim::rewrite::steps::{Pair, change};
+use lora_slim::rewrite::{self, Pair};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -27,7 +27,7 @@ fn stderr(assert: assert_cmd::assert::Assert) -> String {
 /// The relative change of each module.
 fn changes(original: &Path, reduced: &Path) -> BTreeMap<String, f64> {
     let open = |path| Adapter::open(path, None).unwrap();
-    let changes = change::changes(&open(original), &open(reduced)).unwrap();
+    let changes = rewrite::changes(&open(original), &open(reduced)).unwrap();
     changes.into_iter().map(|change| (change.module.clone(), change.relative())).collect()
 }
 
@@ -40,19 +40,19 @@ fn reference() -> Vec<(String, serde_json::Map<String, Value>)> {
 
 #[test]
 fn singular_values_are_those_of_numpy() {
-    for (name, expected) in reference() {
-        let adapter = Adapter::open(&fixture(&name), None).unwrap();
-        for (module, parts) in adapter.modules() {
-            let Some(expected) = expected.get(&module) else { continue };
-            let pair = Pair::load(&adapter, &module, &parts).unwrap().unwrap();
+    for (folder, expected) in reference() {
+        let adapter = Adapter::open(&fixture(&folder), None).unwrap();
+        for (name, module) in adapter.modules() {
+            let Some(expected) = expected.get(name) else { continue };
+            let pair = Pair::load(&adapter, module).unwrap().unwrap();
             let norm = expected["norm"].as_f64().unwrap();
-            assert!((pair.norm() / norm - 1.0).abs() < 1e-12, "{name}, {module}");
+            assert!((pair.norm() / norm - 1.0).abs() < 1e-12, "{folder}, {name}");
             let values = pair.decompose().unwrap().values;
             let expected: Vec<f64> =
                 expected["values"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
             assert_eq!(values.len(), expected.len());
             for (value, expected) in values.iter().zip(expected) {
-                assert!((value - expected).abs() < 1e-12 * norm, "{name}, {module}: {value} {expected}");
+                assert!((value - expected).abs() < 1e-12 * norm, "{folder}, {name}: {value} {expected}");
             }
         }
     }

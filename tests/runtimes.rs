@@ -5,10 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use lora_slim::adapter::Adapter;
-use lora_slim::audit::runtimes::facts::Subject;
-use lora_slim::audit::runtimes::wanted::Wanted;
-use lora_slim::audit::runtimes::{self, Outcome, RUNTIMES, Runtime};
+use lora_slim::audit::runtimes::base_facts::BaseFacts;
+use lora_slim::audit::runtimes::facts::AdapterFacts;
+use lora_slim::audit::runtimes::planned::PlannedOutput;
+use lora_slim::audit::runtimes::{self, LoadOutcome, RUNTIMES, Runtime};
 use lora_slim::rewrite::Cut;
+use lora_slim::rewrite::steps::PlannedChanges;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -19,10 +21,11 @@ fn check(adapter: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
 }
 
 /// The adapter of fixture `kind`, as `runtime` sees it.
-fn outcome(kind: &str, runtime: &str) -> Outcome {
+fn outcome(kind: &str, runtime: &str) -> LoadOutcome {
     let adapter = Adapter::open(&fixture("kinds").join(kind), None).unwrap();
     let runtime = Runtime::by_name(runtime).unwrap();
-    runtimes::check(&Subject::new(&adapter, None, None), &[runtime])[0].verdict
+    let facts = AdapterFacts::new(&adapter, &BaseFacts::default(), PlannedChanges::default());
+    runtimes::check(&facts, &[runtime])[0].verdict
 }
 
 fn kinds() -> Vec<String> {
@@ -59,7 +62,7 @@ fn verdicts_are_those_of_the_runtimes_themselves() {
 
 #[test]
 fn verdicts_follow_what_is_true_of_an_adapter() {
-    use Outcome::{Differs, Loads, Refuses};
+    use LoadOutcome::{Differs, Loads, Refuses};
     for (kind, runtime, expected) in [
         ("rank-alpha-patterns", "sglang", Refuses),
         ("rank-alpha-patterns", "vllm", Loads),
@@ -327,10 +330,12 @@ fn what_was_promised_is_kept() {
             if !command.output().unwrap().status.success() {
                 continue;
             }
-            let wanted = Wanted { portable, pad_zeros, ..Wanted::default() };
+            let changes =
+                PlannedChanges { drops_layers: true, unifies: portable, pads_layers: pad_zeros, ..Default::default() };
+            let planned = PlannedOutput { changes, ..PlannedOutput::default() };
             for verdict in read_json(&out.join("slim_report.json"))["runtimes"].as_array().unwrap() {
                 let runtime = Runtime::by_name(verdict["name"].as_str().unwrap()).unwrap();
-                let is_promised = wanted.require(&adapter, true, &[runtime]).is_ok();
+                let is_promised = planned.require(&adapter, &[runtime]).is_ok();
                 let loads = verdict["verdict"] == "loads";
                 assert!(loads || !is_promised, "{kind}, portable {portable}, zeros {pad_zeros}: {verdict}");
                 kept += usize::from(is_promised);

@@ -1,25 +1,35 @@
-//! `adapter_config.json`: what PEFT needs to rebuild the modules, kept whole, with typed readers for what is used.
+//! `adapter_config.json`: what PEFT needs to rebuild the modules. It is kept whole, with typed readers for what is used.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::method::{self, Method};
-use crate::adapter::targets::{Targets, pattern_value};
+use super::method::Method;
+use super::patterns::ModulePatterns;
+use super::targets::Targets;
 use crate::error::{AdapterError, FileError, Result};
 use crate::files;
 
 pub const FILE_NAME: &str = "adapter_config.json";
 
 /// The configuration of an adapter (PEFT's `LoraConfig` and its relatives). Unknown keys and the order of keys are kept.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct AdapterConfig {
     pub raw: Map<String, Value>,
-    pub method: &'static Method,
+    pub method: Method,
     /// Where the method has such numbers.
     pub rank: Option<usize>,
     pub alpha: Option<f64>,
     pub targets: Targets,
+    ranks: ModulePatterns,
+    alphas: ModulePatterns,
+}
+
+impl PartialEq for AdapterConfig {
+    fn eq(&self, other: &Self) -> bool {
+        // Everything else is read from it.
+        self.raw == other.raw
+    }
 }
 
 impl AdapterConfig {
@@ -38,51 +48,54 @@ impl AdapterConfig {
             return Err(FileError::Json { path: path.into(), source }.into());
         };
         let found = raw.get("peft_type").and_then(Value::as_str);
-        let unknown =
-            || AdapterError::NotPeft { path: path.into(), found: name_format(&raw, found), known: method::known() };
-        let method = found.and_then(method::by_peft_type).ok_or_else(unknown)?;
+        let unknown = || AdapterError::NotPeft {
+            path: path.into(),
+            found: describe_unknown(&raw, found),
+            known: Method::known_types(),
+        };
+        let method = found.and_then(Method::by_peft_type).ok_or_else(unknown)?;
         let wrong = |key, expected| AdapterError::ConfigValue { path: path.into(), key, expected };
-        let rank = match method.rank {
-            Some(key) => {
-                let rank = raw.get(key).and_then(Value::as_u64).filter(|&rank| rank > 0);
-                Some(rank.ok_or_else(|| wrong(key, "a positive integer"))? as usize)
-            }
-            None => None,
+        let rank_of = |key| {
+            let rank = raw.get(key).and_then(Value::as_u64).filter(|&rank| rank > 0);
+            rank.map(|rank| rank as usize).ok_or_else(|| wrong(key, "a positive integer"))
         };
-        let alpha = match method.alpha {
-            Some(key) => {
-                let alpha = raw.get(key).and_then(Value::as_f64).filter(|alpha| alpha.is_finite());
-                Some(alpha.ok_or_else(|| wrong(key, "a number"))?)
-            }
-            None => None,
+        let alpha_of = |key| {
+            let alpha = raw.get(key).and_then(Value::as_f64).filter(|alpha| alpha.is_finite());
+            alpha.ok_or_else(|| wrong(key, "a number"))
         };
-        let targets = Targets::from_config(&raw).map_err(|(key, expected)| wrong(key, expected))?;
-        Ok(Self { method, rank, alpha, targets, raw })
+        Ok(Self {
+            method,
+            rank: method.rank_key().map(rank_of).transpose()?,
+            alpha: method.alpha_key().map(alpha_of).transpose()?,
+            targets: Targets::from_config(&raw).map_err(|(key, expected)| wrong(key, expected))?,
+            ranks: ModulePatterns::of(&raw, "rank_pattern"),
+            alphas: ModulePatterns::of(&raw, "alpha_pattern"),
+            raw,
+        })
     }
 
-    /// The rank that the configuration gives to a module: `rank_pattern`, else the one for all.
+    /// The rank of a module: that of `rank_pattern`, else the one for all.
     pub fn rank_of(&self, module: &str) -> usize {
-        pattern_value(&self.raw, "rank_pattern", module).map_or(self.rank.unwrap_or(1), |rank| rank as usize)
+        self.ranks.value(module).map_or(self.rank.unwrap_or(1), |rank| rank as usize)
     }
 
-    /// The alpha that the configuration gives to a module: `alpha_pattern`, else the one for all.
+    /// The alpha of a module: that of `alpha_pattern`, else the one for all.
     pub fn alpha_of(&self, module: &str) -> f64 {
-        pattern_value(&self.raw, "alpha_pattern", module).or(self.alpha).unwrap_or(1.0)
+        self.alphas.value(module).or(self.alpha).unwrap_or(1.0)
     }
 
-    /// The factor before the change of a module's weight: alpha / rank, or alpha / √rank with rsLoRA, after the
+    /// The factor on the change of a module's weight: alpha / rank, or alpha / √rank with rsLoRA, after the
     /// patterns (PEFT, `LoraLayer.update_layer`).
     pub fn scaling_of(&self, module: &str) -> f64 {
-        let alpha = self.alpha_of(module);
-        if self.method.peft_type == "ADALORA" {
-            // The rank before any was taken away, and the constant of `SVDLinear.forward`.
+        if self.method == Method::AdaLora {
+            // The initial rank, and the constant of `SVDLinear.forward`.
             return self.alpha.unwrap_or(1.0) / (self.rank.unwrap_or(1) as f64 + 1e-5);
         }
-        let rank = self.rank_of(module) as f64;
+        let (alpha, rank) = (self.alpha_of(module), self.rank_of(module) as f64);
         if self.flag("use_rslora") { alpha / rank.sqrt() } else { alpha / rank }
     }
 
-    /// The tokens of `trainable_token_indices` for a module: a list is that of the embedding, else modules are named.
+    /// The tokens of `trainable_token_indices` for a module. A list is the embedding's; an object names modules.
     pub fn tokens_of(&self, module: &str, is_embedding: bool) -> Vec<usize> {
         let list = match self.raw.get("trainable_token_indices") {
             Some(Value::Object(by_module)) => {
@@ -94,7 +107,7 @@ impl AdapterConfig {
         tokens.filter_map(|token| token.as_u64().map(|token| token as usize)).collect()
     }
 
-    /// Whether `layers_to_transform` names some of the layers, as of a model that may have others.
+    /// Whether `layers_to_transform` lists layers, so that the model may have others.
     pub fn lists_layers(&self) -> bool {
         self.targets.layers.is_some()
     }
@@ -107,27 +120,26 @@ impl AdapterConfig {
         self.raw.get(key).is_some_and(is_set)
     }
 
-    /// What this adapter does beyond low-rank pairs on linear layers, in words. Empty for plain LoRA.
+    /// What this adapter has beyond low-rank pairs on linear layers, in words. Empty for plain LoRA.
     pub fn features(&self) -> Vec<String> {
-        let in_words = |(key, words): &(&str, &str)| format!("{words} (`{key}`)");
-        let mut features: Vec<String> = EXTENSIONS.iter().filter(|(key, _)| self.flag(key)).map(in_words).collect();
+        let extensions = EXTENSIONS.iter().filter(|(key, _)| self.flag(key));
+        let mut features: Vec<String> = extensions.map(|(key, words)| format!("{words} (`{key}`)")).collect();
         if let Some(bias) = self.text("bias").filter(|&bias| bias != "none") {
             features.push(format!("trained biases (`bias: {bias}`)"));
         }
-        features.extend(self.obstacles());
+        features.extend(self.variants());
         features.extend(
             self.changes_base().map(|init| format!("an initialisation that changes the base weights ({init})")),
         );
         features
     }
 
-    /// What the adapter computes that the sweep does not, in words.
-    pub fn obstacles(&self) -> Vec<String> {
-        let set = OBSTACLES.iter().filter(|(key, _)| self.flag(key));
-        set.map(|(key, words)| format!("{words} (`{key}`)")).collect()
+    /// The variants of LoRA that are set and that only PEFT computes, in words.
+    pub fn variants(&self) -> impl Iterator<Item = String> {
+        VARIANTS.iter().filter(|(key, _)| self.flag(key)).map(|(key, words)| format!("{words} (`{key}`)"))
     }
 
-    /// The initialisation after which the adapter only fits a base model that was changed with it, if it had such.
+    /// The initialisation, where the adapter fits only a base model that was changed with it.
     pub fn changes_base(&self) -> Option<String> {
         let init = self.raw.get("init_lora_weights")?.as_str()?;
         let changes = CHANGES_BASE.iter().any(|method| init.to_lowercase().starts_with(method));
@@ -135,7 +147,7 @@ impl AdapterConfig {
     }
 }
 
-/// Keys whose setting adds something to plain LoRA that the sweep computes too.
+/// Keys that add something to plain LoRA that this program computes too.
 const EXTENSIONS: [(&str, &str); 5] = [
     ("use_dora", "DoRA"),
     ("lora_bias", "biases of lora_B"),
@@ -144,8 +156,8 @@ const EXTENSIONS: [(&str, &str); 5] = [
     ("target_parameters", "LoRA on parameters"),
 ];
 
-/// Keys whose setting makes the adapter something that the sweep does not compute.
-const OBSTACLES: [(&str, &str); 8] = [
+/// Keys that turn LoRA into something that this program does not compute.
+const VARIANTS: [(&str, &str); 8] = [
     ("layer_replication", "replicated layers"),
     ("alora_invocation_tokens", "activated LoRA"),
     ("use_qalora", "QALoRA"),
@@ -156,10 +168,10 @@ const OBSTACLES: [(&str, &str); 8] = [
     ("enable_lora", "MergedLinear slices"),
 ];
 
-/// Initialisations after which the adapter only fits a base model that was changed with it.
+/// Initialisations that change the base weights, so that the adapter fits only those.
 const CHANGES_BASE: [&str; 6] = ["pissa", "olora", "corda", "loftq", "lora_ga", "lora-ga"];
 
-/// Whether a value means "on": not null, false, empty or zero-length.
+/// Whether a value turns its key on: it is not null, false or empty.
 fn is_set(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -171,8 +183,8 @@ fn is_set(value: &Value) -> bool {
     }
 }
 
-/// Says what a configuration is that is none of PEFT's known ones.
-fn name_format(raw: &Map<String, Value>, peft_type: Option<&str>) -> String {
+/// Says what a configuration of no known method is.
+fn describe_unknown(raw: &Map<String, Value>, peft_type: Option<&str>) -> String {
     match peft_type {
         Some("XLORA") => "its peft_type is XLORA, a mixture of several adapters".into(),
         Some(other) => format!("its peft_type is {other}"),

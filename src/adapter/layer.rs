@@ -1,13 +1,13 @@
-//! What an adapter does in one decoder layer, widened to f32.
+//! What an adapter adds in one decoder layer, widened to f32.
 
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
 use super::delta::{Delta, ExpertStack};
-use crate::adapter::Adapter;
-use crate::adapter::names::Part;
-use crate::error::{AdapterError, ComputeError, Result};
+use super::names::Part;
+use super::{Adapter, Capability, Method, Module};
+use crate::error::{AdapterError, ComputeError, Error, Result};
 
 /// The changes in one decoder layer, by names inside the layer.
 #[derive(Debug, Clone, Default)]
@@ -16,13 +16,13 @@ pub struct LayerAdapter {
     pub deltas: BTreeMap<String, Delta>,
     /// By the parameter that holds all experts: `mlp.experts.gate_up_proj`.
     pub stacks: BTreeMap<String, ExpertStack>,
-    /// Weights that take the place of the base model's, by tensor: `input_layernorm.weight`.
+    /// Weights that replace the base model's, by tensor: `input_layernorm.weight`.
     pub saved: BTreeMap<String, Tensor>,
 }
 
 impl LayerAdapter {
-    /// The same changes with the scaling of each module multiplied; by 0, the module is left out. What takes the place of
-    /// a weight of the base model does so at any other strength.
+    /// The same changes with the scaling of each module multiplied by its strength; 0 leaves the module out. A weight that
+    /// replaces the base model's does so at any other strength.
     pub fn scaled(mut self, strength_of: impl Fn(&str) -> f64) -> candle_core::Result<Self> {
         self.deltas.retain(|module, _| strength_of(module) != 0.0);
         self.stacks.retain(|parameter, _| strength_of(parameter) != 0.0);
@@ -33,66 +33,54 @@ impl LayerAdapter {
     }
 }
 
-/// The tensors of one module by their part.
-type Parts<'a> = BTreeMap<Part, &'a str>;
-
 impl Adapter {
-    /// Reads what the adapter does in a layer. NaN and infinities are an error.
+    /// Reads what the adapter adds in a layer. NaN and infinities are an error.
     pub fn load_layer(&self, layer: usize, device: &Device) -> Result<LayerAdapter> {
         let prefix = format!("{}.{layer}.", self.stack);
         let mut loaded = LayerAdapter::default();
-        for (module, parts) in self.modules() {
-            let Some(name) = module.strip_prefix(&prefix) else { continue };
-            match self.parameter_of(&module) {
-                Some(parameter) => {
-                    let inside = parameter.strip_prefix(&prefix).unwrap_or(&parameter).to_string();
-                    loaded.stacks.insert(inside, self.load_stack(&parameter, &parts, device)?);
-                }
-                None => {
-                    if let Some(delta) = self.load_delta(&module, &parts, device)? {
-                        loaded.deltas.insert(name.into(), delta);
-                    }
-                }
+        for module in self.modules().values().filter(|module| module.name.starts_with(&prefix)) {
+            let name = module.configured_name();
+            let inside = name.strip_prefix(&prefix).unwrap_or(name).to_string();
+            if module.parameter.is_some() {
+                loaded.stacks.insert(inside, self.load_stack(module, device)?);
+            } else if let Some(delta) = self.load_delta(module, device)? {
+                loaded.deltas.insert(inside, delta);
             }
         }
         for tensor in self.tensors().filter(|tensor| tensor.key.part == Part::Saved) {
-            let Some(module) = tensor.key.module.strip_prefix(&prefix) else { continue };
+            let Some(inside) = tensor.key.module.strip_prefix(&prefix) else { continue };
             let part = tensor.name.rsplit('.').next().unwrap_or_default();
-            loaded.saved.insert(format!("{module}.{part}"), self.load(tensor.name, device)?);
+            loaded.saved.insert(format!("{inside}.{part}"), self.load(tensor.name, device)?);
         }
         Ok(loaded)
     }
 
-    /// What the adapter adds to a module of the given parts; `None` if that is nothing (AdaLoRA with no rank left).
-    pub fn load_delta(&self, module: &str, parts: &Parts, device: &Device) -> Result<Option<Delta>> {
-        let load = |part: Part| parts.get(&part).map(|name| self.load(name, device)).transpose();
-        let need = |part: Part| -> Result<Tensor> {
-            load(part)?.ok_or_else(|| self.unsupported(format!("module `{module}` without all of its tensors")).into())
-        };
-        let factor = |name: &'static str| Part::Factor(name);
-        let scaling = self.config.scaling_of(module);
-        let made = match self.config.method.peft_type {
-            "ADALORA" => {
+    /// What the adapter adds to a module; `None` if that is nothing (AdaLoRA with no rank left).
+    pub fn load_delta(&self, module: &Module, device: &Device) -> Result<Option<Delta>> {
+        let load = |part: Part| module.tensor(part).map(|name| self.load(name, device)).transpose();
+        let incomplete = || self.cannot_evaluate(format!("module `{}` without all of its tensors", module.name));
+        let need = |part: Part| -> Result<Tensor> { load(part)?.ok_or_else(incomplete) };
+        let factor = |name: &'static str| need(Part::Factor(name));
+        let scaling = self.config.scaling_of(&module.name);
+        let delta = match self.config.method {
+            Method::AdaLora => {
                 // Seen from the header: CUDA has no tensors without values.
                 let is_pruned = |name: &str| self.weights.get(name).is_some_and(|entry| entry.shape.contains(&0));
-                if parts.get(&factor("lora_E")).is_some_and(|name| is_pruned(name)) {
+                if module.tensor(Part::LoraE).is_some_and(is_pruned) {
                     return Ok(None);
                 }
-                let (a, b, e) = (need(Part::LoraA)?, need(Part::LoraB)?, need(factor("lora_E"))?);
+                let (a, b, e) = (need(Part::LoraA)?, need(Part::LoraB)?, need(Part::LoraE)?);
                 a.broadcast_mul(&e).map(|a| Delta::low_rank(a, b, scaling))
             }
-            "LOHA" => {
-                let factors = ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"].map(|name| need(factor(name)));
-                let [w1_a, w1_b, w2_a, w2_b] = factors;
+            Method::LoHa => {
+                let [w1_a, w1_b, w2_a, w2_b] = ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"].map(factor);
                 Delta::hadamard([&w1_a?, &w1_b?, &w2_a?, &w2_b?], scaling)
             }
-            "LOKR" => {
+            Method::LoKr => {
                 let whole_or_product = |whole, a, b| -> Result<Tensor> {
-                    match load(factor(whole))? {
+                    match load(Part::Factor(whole))? {
                         Some(whole) => Ok(whole),
-                        None => {
-                            Ok(need(factor(a))?.matmul(&need(factor(b))?).map_err(ComputeError::TensorOperation)?)
-                        }
+                        None => Ok(factor(a)?.matmul(&factor(b)?).map_err(ComputeError::TensorOperation)?),
                     }
                 };
                 let w1 = whole_or_product("lokr_w1", "lokr_w1_a", "lokr_w1_b")?;
@@ -109,12 +97,14 @@ impl Adapter {
                 Ok(delta.with_bias(bias).with_magnitude(magnitude))
             }
         };
-        Ok(Some(made.map_err(ComputeError::TensorOperation)?))
+        Ok(Some(delta.map_err(ComputeError::TensorOperation)?))
     }
 
-    pub(super) fn load_stack(&self, parameter: &str, parts: &Parts, device: &Device) -> Result<ExpertStack> {
-        let (Some(a), Some(b)) = (parts.get(&Part::LoraA), parts.get(&Part::LoraB)) else {
-            return Err(self.unsupported(format!("`target_parameters` without LoRA pairs (`{parameter}`)")).into());
+    /// What the adapter adds to the parameter that `module` stands for.
+    pub(super) fn load_stack(&self, module: &Module, device: &Device) -> Result<ExpertStack> {
+        let parameter = module.configured_name();
+        let (Some(a), Some(b)) = (module.tensor(Part::LoraA), module.tensor(Part::LoraB)) else {
+            return Err(self.cannot_evaluate(format!("`target_parameters` without LoRA pairs (`{parameter}`)")));
         };
         let (rank, scaling) = (self.config.rank_of(parameter), self.config.scaling_of(parameter));
         let shape = |name: &str| self.weights.get(name).map_or(&[][..], |entry| &entry.shape);
@@ -128,26 +118,14 @@ impl Adapter {
         Ok(ExpertStack::new(&a, &b, rank, scaling).map_err(ComputeError::TensorOperation)?)
     }
 
+    fn cannot_evaluate(&self, feature: String) -> Error {
+        self.refusal(Capability::Evaluate, feature).into()
+    }
+
     /// A tensor of the adapter in its shape.
     pub fn load(&self, name: &str, device: &Device) -> Result<Tensor> {
         let shape = self.weights.entry(name)?.shape.clone();
         let values = self.weights.load_finite(name)?;
         Ok(Tensor::from_vec(values, shape, device).map_err(ComputeError::TensorOperation)?)
-    }
-
-    /// The parameter that the pair of a module belongs to, where that is LoRA on a parameter of several dimensions. Two
-    /// of one module are nested: PEFT wraps the first inside the second, as `…base_layer`.
-    pub fn parameter_of(&self, module: &str) -> Option<String> {
-        let targets = &self.config.targets;
-        let owner = module.trim_end_matches(".base_layer");
-        let mut parameters = targets.parameters_of(owner);
-        if parameters.is_empty() || parameters == ["weight"] {
-            return None;
-        }
-        // In the order of their definition in all families: the gate before what follows it.
-        parameters.sort_by_key(|name| !name.starts_with("gate_up"));
-        let depth = (module.len() - owner.len()) / ".base_layer".len();
-        let place = parameters.len().checked_sub(1 + depth)?;
-        Some(format!("{owner}.{}", parameters[place]))
     }
 }

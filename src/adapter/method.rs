@@ -1,67 +1,117 @@
-//! The methods of PEFT as data: what they are called, which numbers their configuration has, what can be done with them.
+//! The methods of PEFT: what they are called, which numbers their configurations have, which tensors are theirs.
+//!
+//! What can be done with an adapter of a method is in [`Capability`](super::Capability).
 
-use crate::adapter::names::Part;
+use super::names::Part;
 
-/// A method of PEFT that trains something in each module it wraps.
-#[derive(Debug, PartialEq)]
-pub struct Method {
-    /// `peft_type` in `adapter_config.json`.
-    pub peft_type: &'static str,
-    pub name: &'static str,
-    /// The keys of rank and alpha, where the method has such numbers.
-    pub rank: Option<&'static str>,
-    pub alpha: Option<&'static str>,
-    /// Whether the configuration knows `layers_to_transform`; else modules are named in full.
-    pub selects_layers: bool,
-    /// Whether its change of the weights is a closed formula that the sweep computes.
-    pub is_evaluated: bool,
+/// A method of PEFT that trains parameters in each module that it wraps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    Lora,
+    AdaLora,
+    LoHa,
+    LoKr,
+    Ia3,
+    Oft,
+    Boft,
+    Hra,
+    FourierFt,
+    Miss,
+    Vera,
 }
 
-const LORA: Method = Method {
-    peft_type: "LORA",
-    name: "LoRA",
-    rank: Some("r"),
-    alpha: Some("lora_alpha"),
-    selects_layers: true,
-    is_evaluated: true,
-};
-const OTHER: Method = Method { rank: None, alpha: None, is_evaluated: false, ..LORA };
+/// What there is to know of a method.
+struct MethodRow {
+    method: Method,
+    /// `peft_type` in `adapter_config.json`.
+    peft_type: &'static str,
+    name: &'static str,
+    /// The keys of the configuration that hold rank and alpha, if the method has such numbers.
+    keys: [Option<&'static str>; 2],
+}
 
-static METHODS: [Method; 11] = [
-    LORA,
-    // What is left of the initial rank differs from module to module.
-    Method { peft_type: "ADALORA", name: "AdaLoRA", rank: Some("init_r"), ..LORA },
-    Method { peft_type: "LOHA", name: "LoHa", alpha: Some("alpha"), ..LORA },
-    Method { peft_type: "LOKR", name: "LoKr", alpha: Some("alpha"), ..LORA },
-    Method { peft_type: "IA3", name: "IA3", selects_layers: false, ..OTHER },
-    Method { peft_type: "OFT", name: "OFT", ..OTHER },
-    Method { peft_type: "BOFT", name: "BOFT", ..OTHER },
-    Method { peft_type: "HRA", name: "HRA", rank: Some("r"), ..OTHER },
-    Method { peft_type: "FOURIERFT", name: "FourierFT", ..OTHER },
-    Method { peft_type: "MISS", name: "MiSS", rank: Some("r"), ..OTHER },
-    Method { peft_type: "VERA", name: "VeRA", rank: Some("r"), ..OTHER },
+const fn row(
+    method: Method,
+    peft_type: &'static str,
+    name: &'static str,
+    keys: [Option<&'static str>; 2],
+) -> MethodRow {
+    MethodRow { method, peft_type, name, keys }
+}
+
+/// In the order of [`Method`].
+static METHODS: [MethodRow; 11] = [
+    row(Method::Lora, "LORA", "LoRA", [Some("r"), Some("lora_alpha")]),
+    // The rank that remains of `init_r` differs from module to module.
+    row(Method::AdaLora, "ADALORA", "AdaLoRA", [Some("init_r"), Some("lora_alpha")]),
+    row(Method::LoHa, "LOHA", "LoHa", [Some("r"), Some("alpha")]),
+    row(Method::LoKr, "LOKR", "LoKr", [Some("r"), Some("alpha")]),
+    row(Method::Ia3, "IA3", "IA3", [None, None]),
+    row(Method::Oft, "OFT", "OFT", [None, None]),
+    row(Method::Boft, "BOFT", "BOFT", [None, None]),
+    row(Method::Hra, "HRA", "HRA", [Some("r"), None]),
+    row(Method::FourierFt, "FOURIERFT", "FourierFT", [None, None]),
+    row(Method::Miss, "MISS", "MiSS", [Some("r"), None]),
+    row(Method::Vera, "VERA", "VeRA", [Some("r"), None]),
 ];
 
 impl Method {
-    /// Whether a tensor of this part belongs to the method. Only known of those that are evaluated.
-    pub fn has(&self, part: Part) -> bool {
-        match (self.peft_type, part) {
-            ("LORA", Part::Factor(_)) => false,
-            ("ADALORA", Part::Factor(name)) => name == "lora_E",
-            ("ADALORA", part) => matches!(part, Part::LoraA | Part::LoraB),
-            ("LOHA", part) => matches!(part, Part::Factor(name) if name.starts_with("hada_")),
-            ("LOKR", part) => matches!(part, Part::Factor(name) if name.starts_with("lokr_")),
+    pub fn peft_type(self) -> &'static str {
+        METHODS[self as usize].peft_type
+    }
+
+    pub fn name(self) -> &'static str {
+        METHODS[self as usize].name
+    }
+
+    /// The key of the configuration that holds the rank, if the method has one.
+    pub fn rank_key(self) -> Option<&'static str> {
+        METHODS[self as usize].keys[0]
+    }
+
+    /// The key of the configuration that holds alpha, if the method has one.
+    pub fn alpha_key(self) -> Option<&'static str> {
+        METHODS[self as usize].keys[1]
+    }
+
+    /// Whether the configuration may have `layers_to_transform`; otherwise it has to name modules in full.
+    pub const fn selects_layers(self) -> bool {
+        !matches!(self, Self::Ia3)
+    }
+
+    /// Whether the change of a weight is a product of two matrices.
+    pub const fn is_low_rank(self) -> bool {
+        matches!(self, Self::Lora | Self::AdaLora)
+    }
+
+    /// Whether a tensor of this part belongs to the method. Known only of methods that can be evaluated; true of all others.
+    pub fn has(self, part: Part) -> bool {
+        match self {
+            Self::Lora => !matches!(part, Part::LoraE | Part::Factor(_)),
+            Self::AdaLora => matches!(part, Part::LoraA | Part::LoraB | Part::LoraE),
+            Self::LoHa => matches!(part, Part::Factor(name) if name.starts_with("hada_")),
+            Self::LoKr => matches!(part, Part::Factor(name) if name.starts_with("lokr_")),
             _ => true,
         }
     }
+
+    /// The method of a `peft_type`, if it is one of these.
+    pub fn by_peft_type(peft_type: &str) -> Option<Self> {
+        METHODS.iter().find(|row| row.peft_type == peft_type).map(|row| row.method)
+    }
+
+    /// All types of adapters that can be read, for messages.
+    pub fn known_types() -> String {
+        METHODS.iter().map(|row| row.peft_type).collect::<Vec<_>>().join(", ")
+    }
 }
 
-/// The method of a `peft_type`, unless it is none of these.
-pub fn by_peft_type(peft_type: &str) -> Option<&'static Method> {
-    METHODS.iter().find(|method| method.peft_type == peft_type)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The known types, for messages.
-pub fn known() -> String {
-    METHODS.iter().map(|method| method.peft_type).collect::<Vec<_>>().join(", ")
+    #[test]
+    fn each_row_is_at_the_place_of_its_method() {
+        assert!(METHODS.iter().enumerate().all(|(place, row)| row.method as usize == place));
+    }
 }

@@ -1,7 +1,7 @@
-//! Names of adapter tensors: which module, which part of it, which layer. Pure text, no files.
+//! Names of adapter tensors: their module, its layer, and the part of it that the tensor is. Pure text, no files.
 //!
 //! PEFT writes `base_model.model.<module>.lora_A.weight`; the module is the name inside the base model, for example
-//! `model.layers.3.self_attn.q_proj`. Old saves carry the adapter's name in between (`lora_A.default.weight`).
+//! `model.layers.3.self_attn.q_proj`. Old saves have the adapter's name in between (`lora_A.default.weight`).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,17 +21,36 @@ pub enum Part {
     EmbeddingB,
     /// DoRA's magnitude vector.
     Magnitude,
-    /// A parameter of another method, by the name that PEFT gives it.
+    /// `lora_E`, AdaLoRA's singular values, shape (rank, 1): they scale the rows of `lora_A`.
+    LoraE,
+    /// A parameter of another method, by PEFT's name for it.
     Factor(&'static str),
     /// Rows that replace those of an embedding (`trainable_token_indices`).
     Tokens,
-    /// A weight that takes the place of the base model's, from `modules_to_save` or `bias`.
+    /// A weight that replaces the base model's, from `modules_to_save` or `bias`.
     Saved,
     /// A copy of the base model's weight, which PEFT stores beside LoRA on an embedding or a head.
     BaseCopy,
 }
 
-/// What PEFT writes before the name of a module.
+impl Part {
+    /// Whether it is one of the two factors of a pair.
+    pub fn is_of_pair(self) -> bool {
+        self.is_first_factor() || self.is_second_factor()
+    }
+
+    /// `lora_A`, or an embedding's.
+    pub fn is_first_factor(self) -> bool {
+        matches!(self, Part::LoraA | Part::EmbeddingA)
+    }
+
+    /// `lora_B`, or an embedding's.
+    pub fn is_second_factor(self) -> bool {
+        matches!(self, Part::LoraB | Part::EmbeddingB)
+    }
+}
+
+/// What precedes the name of a module.
 const PREFIX: &str = "base_model.model.";
 
 /// The name of one adapter tensor, taken apart.
@@ -42,36 +61,23 @@ pub struct Key {
     pub part: Part,
 }
 
-/// The marks of the parts, as the segment that names them.
-const PARTS: [(&str, Part); 28] = [
+/// The segments that name a part of LoRA or AdaLoRA.
+const PARTS: [(&str, Part); 6] = [
     ("lora_A", Part::LoraA),
     ("lora_B", Part::LoraB),
     ("lora_embedding_A", Part::EmbeddingA),
     ("lora_embedding_B", Part::EmbeddingB),
     ("lora_magnitude_vector", Part::Magnitude),
-    ("lora_E", Part::Factor("lora_E")),
-    ("hada_w1_a", Part::Factor("hada_w1_a")),
-    ("hada_w1_b", Part::Factor("hada_w1_b")),
-    ("hada_w2_a", Part::Factor("hada_w2_a")),
-    ("hada_w2_b", Part::Factor("hada_w2_b")),
-    ("hada_t1", Part::Factor("hada_t1")),
-    ("hada_t2", Part::Factor("hada_t2")),
-    ("lokr_w1", Part::Factor("lokr_w1")),
-    ("lokr_w1_a", Part::Factor("lokr_w1_a")),
-    ("lokr_w1_b", Part::Factor("lokr_w1_b")),
-    ("lokr_w2", Part::Factor("lokr_w2")),
-    ("lokr_w2_a", Part::Factor("lokr_w2_a")),
-    ("lokr_w2_b", Part::Factor("lokr_w2_b")),
-    ("lokr_t2", Part::Factor("lokr_t2")),
-    ("ia3_l", Part::Factor("ia3_l")),
-    ("oft_R", Part::Factor("oft_R")),
-    ("boft_R", Part::Factor("boft_R")),
-    ("boft_s", Part::Factor("boft_s")),
-    ("hra_u", Part::Factor("hra_u")),
-    ("fourierft_spectrum", Part::Factor("fourierft_spectrum")),
-    ("miss_block", Part::Factor("miss_block")),
-    ("vera_lambda_b", Part::Factor("vera_lambda_b")),
-    ("vera_lambda_d", Part::Factor("vera_lambda_d")),
+    ("lora_E", Part::LoraE),
+];
+
+/// The segments that name a parameter of another method.
+#[rustfmt::skip]
+const FACTORS: [&str; 22] = [
+    "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2",
+    "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2",
+    "ia3_l", "oft_R", "boft_R", "boft_s", "hra_u", "fourierft_spectrum", "miss_block",
+    "vera_lambda_b", "vera_lambda_d",
 ];
 
 impl Key {
@@ -81,7 +87,7 @@ impl Key {
         while let Some(inner) = name.strip_prefix(PREFIX) {
             name = inner;
         }
-        for (mark, part) in PARTS {
+        for (mark, part) in PARTS.into_iter().chain(FACTORS.map(|name| (name, Part::Factor(name)))) {
             let Some((module, rest)) = split_at_segment(name, mark) else { continue };
             let part = match (part, rest.rsplit('.').next()) {
                 (Part::LoraB, Some("bias")) => Part::LoraBias,
@@ -100,8 +106,8 @@ impl Key {
         }
     }
 
-    /// The name under which PEFT saves a pair or a magnitude today, with one prefix and without the adapter's name in it; `name`,
-    /// the one in the file, for all other tensors.
+    /// The name under which current PEFT saves a pair or a magnitude: one prefix, and no adapter's name in it. For all other
+    /// tensors, `name`, the one in the file.
     pub fn plain_name<'a>(&self, name: &'a str) -> Cow<'a, str> {
         let ending = match self.part {
             Part::LoraA => "lora_A.weight",
@@ -110,18 +116,18 @@ impl Key {
             Part::EmbeddingA => "lora_embedding_A",
             Part::EmbeddingB => "lora_embedding_B",
             Part::Magnitude => "lora_magnitude_vector",
-            Part::Factor(_) | Part::Tokens | Part::Saved | Part::BaseCopy => return name.into(),
+            Part::LoraE | Part::Factor(_) | Part::Tokens | Part::Saved | Part::BaseCopy => return name.into(),
         };
         format!("{PREFIX}{}.{ending}", self.module).into()
     }
 
-    /// Whether the tensor is what the method trains in a module that it wraps, and not a weight beside it.
+    /// Whether the tensor is a parameter of the method in a module that it wraps, rather than a weight of its own.
     pub fn is_wrapped(&self) -> bool {
         !matches!(self.part, Part::Saved | Part::BaseCopy | Part::Tokens)
     }
 }
 
-/// Old saves name the wrapper of a saved module, and the adapter in it.
+/// Old saves include PEFT's wrapper of a saved module, and the adapter's name.
 fn saved_module(module: &str) -> String {
     match module.split_once(".modules_to_save") {
         Some((outer, inner)) => {
@@ -139,8 +145,8 @@ fn split_at_segment<'a>(name: &'a str, mark: &str) -> Option<(&'a str, &'a str)>
     (rest.is_empty() || rest.starts_with('.')).then(|| (&name[..at], rest.trim_start_matches('.')))
 }
 
-/// The first `<stack>.<index>` of a module name: `model.layers.3.mlp` gives (`model.layers`, 3). PEFT's own default
-/// pattern takes the first number too, so that experts (`layers.1.experts.0`) do not hide the layer.
+/// The first `<stack>.<index>` of a module name: `model.layers.3.mlp` gives (`model.layers`, 3). Like PEFT's default
+/// pattern, it takes the first number, so that an expert's (`layers.1.experts.0`) does not hide the layer.
 pub fn stack_and_layer(module: &str) -> Option<(&str, usize)> {
     let mut start = 0;
     for segment in module.split('.') {
@@ -155,10 +161,11 @@ pub fn stack_and_layer(module: &str) -> Option<(&str, usize)> {
     None
 }
 
-/// No decoder has so many layers. A greater number in a name or a configuration would have loops over all layers run for ever.
+/// More layers than any decoder has. A greater number in a name or a configuration would keep loops over all layers busy
+/// for ever.
 pub const MOST_LAYERS: usize = 100_000;
 
-/// Words in the name of a stack that is not a text decoder, if another stack is there.
+/// Words in the name of a stack that is not the text decoder, where there are several stacks.
 const TOWERS: [&str; 6] = ["vision", "visual", "image", "audio", "encoder", "speech"];
 
 /// Whether a module lies in a vision tower or an encoder beside a decoder.
@@ -170,14 +177,14 @@ fn is_tower(stack: &str) -> bool {
     TOWERS.iter().any(|tower| stack.contains(tower))
 }
 
-/// The stacks that an adapter reaches into and, where it is clear, which of them is the decoder.
+/// The layer stacks that an adapter reaches and, where it is clear, the decoder among them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stacks<'a> {
     pub all: BTreeMap<&'a str, BTreeSet<usize>>,
     pub decoder: Option<&'a str>,
 }
 
-/// Finds the stack of decoder layers among module names: the only one, or the only one that is no tower or encoder.
+/// Finds the stack of decoder layers among module names: the only stack, or the only one that is not a tower or an encoder.
 pub fn find_stacks<'a>(modules: impl IntoIterator<Item = &'a str>) -> Stacks<'a> {
     let mut all: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
     for (stack, layer) in modules.into_iter().filter_map(stack_and_layer) {

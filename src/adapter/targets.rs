@@ -1,24 +1,29 @@
 //! Which modules an adapter configuration wraps, by PEFT's own rules (`check_target_module_exists`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use fancy_regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::adapter::names::{MOST_LAYERS, stack_and_layer};
 
-/// The keys of a configuration that select modules.
-#[derive(Debug, Clone, PartialEq)]
+/// A key of the configuration that cannot be read, and what it should hold.
+pub type WrongKey = (&'static str, &'static str);
+
+/// The keys of a configuration that select modules, compiled.
+#[derive(Debug, Clone)]
 pub struct Targets {
     pub modules: TargetModules,
     /// `layers_to_transform`; `None` (also for an empty list) means every layer.
-    pub(crate) layers: Option<BTreeSet<usize>>,
+    pub layers: Option<BTreeSet<usize>>,
     /// `layers_pattern`; empty means PEFT's default.
-    pub(crate) layers_pattern: Vec<String>,
+    layers_pattern: Vec<Regex>,
+    has_default_pattern: bool,
     /// `exclude_modules`.
-    pub(crate) excluded: Option<TargetModules>,
+    excluded: Option<Selector>,
     /// `target_parameters`.
     pub(crate) parameters: Vec<String>,
+    selector: Selector,
 }
 
 /// `target_modules`.
@@ -30,8 +35,47 @@ pub enum TargetModules {
     Pattern(String),
 }
 
+impl TargetModules {
+    pub fn is_all_linear(&self) -> bool {
+        matches!(self, TargetModules::Pattern(pattern) if pattern.eq_ignore_ascii_case("all-linear"))
+    }
+}
+
+/// [`TargetModules`], compiled.
+#[derive(Debug, Clone)]
+enum Selector {
+    List(HashSet<String>),
+    /// `None` where this engine does not take the pattern.
+    Pattern(Option<Box<Regex>>),
+}
+
+impl Selector {
+    fn new(modules: &TargetModules) -> Self {
+        match modules {
+            TargetModules::List(names) => Self::List(names.iter().cloned().collect()),
+            // Python's `re.fullmatch`.
+            TargetModules::Pattern(pattern) => {
+                Self::Pattern(Regex::new(&format!("^(?:{pattern})$")).ok().map(Box::new))
+            }
+        }
+    }
+
+    fn matches(&self, module: &str) -> Option<bool> {
+        match self {
+            Self::List(names) => Some(names.contains(module) || self.has_suffix(module)),
+            Self::Pattern(regex) => regex.as_ref()?.is_match(module).ok(),
+        }
+    }
+
+    /// Whether the list has a suffix of `module`, without the whole name.
+    fn has_suffix(&self, module: &str) -> bool {
+        let Self::List(names) = self else { return false };
+        module.match_indices('.').any(|(dot, _)| names.contains(&module[dot + 1..]))
+    }
+}
+
 impl Targets {
-    pub fn from_config(raw: &Map<String, Value>) -> Result<Self, (&'static str, &'static str)> {
+    pub fn from_config(raw: &Map<String, Value>) -> Result<Self, WrongKey> {
         let modules = names(raw, "target_modules")?.unwrap_or(TargetModules::List(Vec::new()));
         let wrong = ("layers_to_transform", "a list of layer indices");
         let layers = match raw.get("layers_to_transform") {
@@ -42,37 +86,54 @@ impl Targets {
         };
         let layers_pattern = match raw.get("layers_pattern") {
             None | Some(Value::Null) => Vec::new(),
-            Some(Value::String(pattern)) => vec![pattern.clone()],
-            Some(list) => strings(list).ok_or(("layers_pattern", "a string or a list of strings"))?,
+            Some(patterns) => strings(patterns).ok_or(("layers_pattern", "a string or a list of strings"))?,
         };
-        let excluded = names(raw, "exclude_modules")?;
-        let parameters = raw.get("target_parameters").and_then(strings).unwrap_or_default();
-        Ok(Self { modules, layers, layers_pattern, excluded, parameters })
+        let layer_of = |pattern: &String| Regex::new(&format!(r"^.*?\.{pattern}\.(\d+)\.")).ok();
+        Ok(Self {
+            selector: Selector::new(&modules),
+            modules,
+            layers,
+            has_default_pattern: layers_pattern.is_empty(),
+            layers_pattern: layers_pattern.iter().filter_map(layer_of).collect(),
+            excluded: names(raw, "exclude_modules")?.as_ref().map(Selector::new),
+            parameters: raw.get("target_parameters").and_then(strings).unwrap_or_default(),
+        })
     }
 
     /// Whether PEFT would wrap `module`. `None` where only PEFT can tell: a pattern that this regex engine does not
     /// take, or `all-linear`, which asks the model.
     pub fn matches(&self, module: &str) -> Option<bool> {
-        self.matcher().matches(module)
-    }
-
-    /// The same for many modules.
-    pub fn matcher(&self) -> Matcher<'_> {
-        let compiled = |modules: &TargetModules| match modules {
-            TargetModules::Pattern(pattern) => full_match(pattern),
-            TargetModules::List(_) => None,
-        };
-        let layer_of = |pattern: &String| Regex::new(&format!(r"^.*?\.{pattern}\.(\d+)\.")).ok();
-        Matcher {
-            targets: self,
-            modules: compiled(&self.modules),
-            excluded: self.excluded.as_ref().and_then(compiled),
-            layers: self.layers_pattern.iter().filter_map(layer_of).collect(),
+        if self.wraps_by_parameter(module) {
+            return Some(true);
+        }
+        if let Some(excluded) = &self.excluded
+            && excluded.matches(module)?
+        {
+            return Some(false);
+        }
+        match &self.selector {
+            _ if self.modules.is_all_linear() => None,
+            Selector::List(names) => {
+                Some(names.contains(module) || self.selector.has_suffix(module) && self.selects_layer_of(module))
+            }
+            pattern => pattern.matches(module),
         }
     }
 
-    /// Whether a module is wrapped because `target_parameters` names what it holds. Single experts and routers
-    /// count as what PEFT makes of them with transformers 5.
+    fn selects_layer_of(&self, module: &str) -> bool {
+        let Some(layers) = &self.layers else { return true };
+        let layer = if self.has_default_pattern {
+            // PEFT's default pattern needs a segment before the one that holds the layers (`model.layers.3`), so the
+            // layers of a bare model (`layers.3`) do not match.
+            stack_and_layer(module).filter(|(stack, _)| stack.contains('.')).map(|(_, layer)| layer)
+        } else {
+            self.layers_pattern.iter().find_map(|regex| regex.captures(module).ok()??.get(1)?.as_str().parse().ok())
+        };
+        layer.is_some_and(|layer| layers.contains(&layer))
+    }
+
+    /// Whether a module is wrapped because `target_parameters` names a parameter of it. Single experts and routers
+    /// count as the parameters that PEFT turns them into with transformers 5.
     pub fn wraps_by_parameter(&self, module: &str) -> bool {
         let owner = module.trim_end_matches(".base_layer");
         let stacked = MovedModule::parse(owner).map(|moved| moved.parameter());
@@ -83,8 +144,8 @@ impl Targets {
         !self.parameters_of(owner).is_empty() || stacked.is_some_and(holds)
     }
 
-    /// The parameters of module `owner` that `target_parameters` names. Without a module in the name only the usual
-    /// owner of such parameters is meant.
+    /// The parameters of module `owner` that `target_parameters` names. A name without a module means the usual owner of
+    /// such parameters.
     pub fn parameters_of(&self, owner: &str) -> Vec<&str> {
         let of_owner = |target: &str| match target.rsplit_once('.') {
             Some((module, _)) => module == owner || is_suffix(module, owner),
@@ -94,55 +155,8 @@ impl Targets {
     }
 }
 
-/// [`Targets`] with their patterns compiled.
-pub struct Matcher<'a> {
-    targets: &'a Targets,
-    modules: Option<Regex>,
-    excluded: Option<Regex>,
-    /// Of `layers_pattern`.
-    layers: Vec<Regex>,
-}
-
-impl Matcher<'_> {
-    /// As [`Targets::matches`].
-    pub fn matches(&self, module: &str) -> Option<bool> {
-        let targets = self.targets;
-        if targets.wraps_by_parameter(module) {
-            return Some(true);
-        }
-        let excluded = match &targets.excluded {
-            Some(TargetModules::Pattern(_)) => self.excluded.as_ref()?.is_match(module).ok()?,
-            Some(TargetModules::List(list)) => list.iter().any(|name| name == module || is_suffix(name, module)),
-            None => false,
-        };
-        if excluded {
-            return Some(false);
-        }
-        match &targets.modules {
-            TargetModules::Pattern(pattern) if pattern.eq_ignore_ascii_case("all-linear") => None,
-            TargetModules::Pattern(_) => self.modules.as_ref()?.is_match(module).ok(),
-            TargetModules::List(names) => Some(
-                names.iter().any(|name| name == module)
-                    || (names.iter().any(|name| is_suffix(name, module)) && self.layer_is_wanted(module)),
-            ),
-        }
-    }
-
-    fn layer_is_wanted(&self, module: &str) -> bool {
-        let Some(layers) = &self.targets.layers else { return true };
-        let layer = if self.targets.layers_pattern.is_empty() {
-            // PEFT's default pattern wants a segment before the one that holds the layers (`model.layers.3`), so the
-            // layers of a bare model (`layers.3`) do not match.
-            stack_and_layer(module).filter(|(stack, _)| stack.contains('.')).map(|(_, layer)| layer)
-        } else {
-            self.layers.iter().find_map(|regex| regex.captures(module).ok()??.get(1)?.as_str().parse().ok())
-        };
-        layer.is_some_and(|layer| layers.contains(&layer))
-    }
-}
-
-/// A module that transformers 5 has no more: a single expert, whose matrices are in one parameter for all experts of a
-/// layer, or a router, which is a parameter now.
+/// A module that no longer exists in transformers 5: a single expert, whose matrices are in one parameter for all experts of a
+/// layer, or a router, which is a parameter.
 pub struct MovedModule<'a> {
     layer: &'a str,
     /// `w1`, `gate_proj` or, of a router, `gate`.
@@ -165,7 +179,7 @@ impl<'a> MovedModule<'a> {
         (number.parse::<usize>().is_ok() && NAMES.contains(&name)).then_some(Self { layer, name })
     }
 
-    /// The parameter that it is, or is a part of, with transformers 5.
+    /// The parameter that it is, or is a part of, in transformers 5.
     pub fn parameter(&self) -> String {
         match self.name {
             "gate" => format!("{}.mlp.gate.weight", self.layer),
@@ -176,10 +190,7 @@ impl<'a> MovedModule<'a> {
 }
 
 /// A key that holds a list of names or one regular expression.
-pub(crate) fn names(
-    raw: &Map<String, Value>,
-    key: &'static str,
-) -> Result<Option<TargetModules>, (&'static str, &'static str)> {
+fn names(raw: &Map<String, Value>, key: &'static str) -> Result<Option<TargetModules>, WrongKey> {
     match raw.get(key) {
         Some(Value::String(pattern)) => Ok(Some(TargetModules::Pattern(pattern.clone()))),
         Some(value @ Value::Array(_)) => {
@@ -188,22 +199,6 @@ pub(crate) fn names(
         None | Some(Value::Null) => Ok(None),
         Some(_) => Err((key, "a list of strings or one string")),
     }
-}
-
-/// Python's `re.fullmatch`; `None` where this engine does not take the pattern.
-fn full_match(pattern: &str) -> Option<Regex> {
-    Regex::new(&format!("^(?:{pattern})$")).ok()
-}
-
-/// The value of `rank_pattern` or `alpha_pattern` for a module: that of the first key that matches
-/// (PEFT, `get_pattern_key`).
-pub fn pattern_value(raw: &Map<String, Value>, key: &str, module: &str) -> Option<f64> {
-    let patterns = raw.get(key)?.as_object()?;
-    patterns.iter().find(|(pattern, _)| pattern_matches(pattern, module))?.1.as_f64()
-}
-
-pub(crate) fn pattern_matches(pattern: &str, module: &str) -> bool {
-    Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")).is_ok_and(|regex| regex.is_match(module).unwrap_or(false))
 }
 
 pub(crate) fn is_suffix(target: &str, module: &str) -> bool {
@@ -226,7 +221,7 @@ fn index(value: &Value) -> Option<usize> {
     value.as_u64().map(|index| index as usize).filter(|&index| index < MOST_LAYERS)
 }
 
-/// The modules per layer and outside of it that a set of names has, for messages.
+/// How many modules there are of each type, which is the last segment of a name.
 pub fn module_types<'a>(modules: impl IntoIterator<Item = &'a str>) -> BTreeMap<&'a str, usize> {
     let mut types = BTreeMap::new();
     for module in modules {

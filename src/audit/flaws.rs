@@ -1,17 +1,17 @@
-//! What is wrong with an adapter that opens: a configuration that does not say what the tensors are, values and shapes that
-//! cannot be meant.
+//! What is wrong with an adapter that opens: a configuration that does not match the tensors, values and shapes that cannot be
+//! intended.
 //!
-//! [`Adapter::open`] refuses what nothing can be done with (half a pair, a wrong rank). What is found here some runtimes load all
-//! the same, and compute something else than was trained.
+//! [`Adapter::open`] refuses adapters that are unusable (half a pair, a wrong rank). With the flaws found here, some runtimes load
+//! the adapter and compute something else than was trained.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::adapter::Adapter;
 use crate::adapter::names::Part;
 use crate::adapter::targets::{TargetModules, last_segment};
+use crate::adapter::{Adapter, Module};
 use crate::error::{Error, Result, TensorError};
 
-/// Something wrong with an adapter, in words that name the module, the tensor or the key.
+/// Something wrong with an adapter; its message names the module, the tensor or the key.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Flaw {
     #[error("adapter_config.json names module `{module}`, which has no tensors{}", others(*more))]
@@ -49,11 +49,11 @@ fn others(more: usize) -> String {
 }
 
 impl Flaw {
-    /// Whether an adapter can be like this and still be what was meant.
+    /// Whether an adapter may be like this on purpose.
     pub fn may_be_meant(&self) -> bool {
         match self {
             Flaw::NamesNothing(_) | Flaw::UnlikeOthers { .. } => true,
-            // PEFT lists the names that the head of a classifier can have (`classifier`, `score`); a model has one of them.
+            // PEFT lists all names that the head of a classifier can have (`classifier`, `score`); a model has one of them.
             Flaw::SavesNothing { has_others, .. } => *has_others,
             _ => false,
         }
@@ -61,8 +61,7 @@ impl Flaw {
 }
 
 impl Adapter {
-    /// Everything that is wrong as far as the adapter alone tells, given the number of decoder layers if that is known. Reads all
-    /// tensors.
+    /// Every flaw that the adapter alone shows, given the number of decoder layers if known. Reads all tensors.
     pub fn flaws(&self, layers: Option<usize>) -> Result<Vec<Flaw>> {
         let mut flaws = self.config_flaws(layers);
         flaws.extend(self.shape_flaws());
@@ -75,111 +74,99 @@ impl Adapter {
         Ok(flaws)
     }
 
-    /// Where the configuration does not say what the tensors are.
+    /// Where the configuration does not match the tensors.
     pub fn config_flaws(&self, layers: Option<usize>) -> Vec<Flaw> {
         [self.selection_flaws(layers), self.method_flaws(), self.saved_flaws()].concat()
     }
 
-    /// Modules that only one of configuration and tensors knows. `layers` is one more than the highest layer to look at.
+    /// Modules that only the configuration or only the tensors have. `layers` is the number of layers to look at.
     pub fn selection_flaws(&self, layers: Option<usize>) -> Vec<Flaw> {
-        let (modules, targets) = (self.modules(), &self.config.targets);
+        let targets = &self.config.targets;
         let mut flaws = Vec::new();
-        let is_list = matches!(targets.modules, TargetModules::List(_));
-        if targets.layers.is_some() && !is_list {
+        if targets.layers.is_some() && matches!(targets.modules, TargetModules::Pattern(_)) {
             flaws.push(Flaw::LayersOfPattern);
         }
-        let matcher = targets.matcher();
         let absent = self.absent_modules(layers);
-        let named = absent.iter().filter(|module| matcher.matches(module) == Some(true));
+        let named = absent.iter().filter(|module| targets.matches(module) == Some(true));
         flaws.extend(first_of(named, |module, more| Flaw::NamedWithoutTensors { module, more }));
         if let TargetModules::List(list) = &targets.modules {
-            let names = |target: &String, module: &String| {
-                module == target
-                    || module.ends_with(&format!(".{target}"))
-                    || module.trim_end_matches(".base_layer") == target
-            };
-            let nothing =
-                list.iter().filter(|target| !modules.keys().chain(&absent).any(|module| names(target, module)));
-            flaws.extend(nothing.cloned().map(Flaw::NamesNothing));
+            let mut names: HashSet<&str> = HashSet::new();
+            for module in self.modules().keys().chain(&absent) {
+                names.extend([module, module.trim_end_matches(".base_layer")]);
+                names.extend(module.match_indices('.').map(|(dot, _)| &module[dot + 1..]));
+            }
+            let unused = list.iter().filter(|target| !names.contains(target.as_str()));
+            flaws.extend(unused.cloned().map(Flaw::NamesNothing));
         }
-        let missed = modules.keys().filter(|module| matcher.matches(module) == Some(false));
+        let missed = self.modules().keys().filter(|module| targets.matches(module) == Some(false));
         flaws.extend(first_of(missed, |module, more| Flaw::NotNamed { module, more }));
         flaws
     }
 
     /// The modules that the configuration names and that could have tensors, but have none.
     pub fn named_without_tensors(&self, layers: Option<usize>) -> Vec<String> {
-        let matcher = self.config.targets.matcher();
         let mut absent = self.absent_modules(layers);
-        absent.retain(|module| matcher.matches(module) == Some(true));
+        absent.retain(|module| self.config.targets.matches(module) == Some(true));
         absent
     }
 
     fn absent_modules(&self, layers: Option<usize>) -> Vec<String> {
-        let modules = self.modules();
-        self.possible_modules(layers).into_iter().filter(|module| !modules.contains_key(module)).collect()
+        let mut modules = self.possible_modules(layers);
+        modules.retain(|module| !self.modules().contains_key(module));
+        modules
     }
 
-    /// The modules that each layer has or could have. Layers of one model may differ (dense and with experts, with and without
-    /// cross-attention), so a layer could have what most layers have that have all that it has of the same block.
+    /// The modules that each layer has or could have. The layers of a model may differ (dense and with experts, with and without
+    /// cross-attention). So a layer could have a module if it has others of the same block, and most layers that have all of those
+    /// have this module too.
     fn possible_modules(&self, layers: Option<usize>) -> Vec<String> {
-        let mut by_layer: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
-        for module in self.modules().into_keys() {
-            if let Some(layer) = self.layer_of(&module) {
-                by_layer.entry(layer).or_default().insert(self.inside_layer(&module, layer).into());
+        let mut by_layer: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
+        for module in self.modules().values() {
+            if let Some(layer) = module.layer {
+                by_layer.entry(layer).or_default().insert(self.inside_layer(&module.name, layer));
             }
         }
-        let all: BTreeSet<&String> = by_layer.values().flatten().collect();
-        let is_possible = |present: &BTreeSet<String>, module: &str| {
-            let mut same_block = present.iter().filter(|other| block(other) == block(module)).peekable();
-            if same_block.peek().is_none() && !present.is_empty() {
-                return false;
-            }
-            let same_block: Vec<&String> = same_block.collect();
-            let alike = by_layer.values().filter(|layer| same_block.iter().all(|other| layer.contains(*other)));
-            let (with, of) =
-                alike.fold((0, 0), |(with, of), layer| (with + usize::from(layer.contains(module)), of + 1));
-            with * 2 > of
+        let all: BTreeSet<&str> = by_layer.values().flatten().copied().collect();
+        let is_possible = |present: &BTreeSet<&str>, module: &str| {
+            let same_block: Vec<&str> = present.iter().copied().filter(|other| block(other) == block(module)).collect();
+            let alike: Vec<_> =
+                by_layer.values().filter(|layer| same_block.iter().all(|other| layer.contains(other))).collect();
+            let with = alike.iter().filter(|layer| layer.contains(module)).count();
+            (present.is_empty() || !same_block.is_empty()) && with * 2 > alike.len()
         };
-        // Where the number of layers is not known there are those that anything tells of.
+        // Without the number of layers, those that the tensors or the configuration mention.
         let count = layers.unwrap_or_else(|| self.layer_count());
         let listed = self.config.targets.layers.iter().flatten().copied();
         let beyond = listed.filter(|&layer| layers.is_none() && layer >= count);
+        // Most layers have the same modules, so that there are few kinds to decide on.
+        let mut possible: BTreeMap<&BTreeSet<&str>, Vec<&str>> = BTreeMap::new();
         let none = BTreeSet::new();
         let could_have = |layer| {
             let present = by_layer.get(&layer).unwrap_or(&none);
-            let possible = all.iter().filter(move |module| is_possible(present, module));
-            possible.map(|inside| format!("{}.{layer}.{inside}", self.stack)).collect::<Vec<_>>()
+            let decide = || all.iter().copied().filter(|module| is_possible(present, module)).collect();
+            let possible = possible.entry(present).or_insert_with(decide);
+            possible.iter().map(|inside| format!("{}.{layer}.{inside}", self.stack)).collect::<Vec<_>>()
         };
         (0..count).chain(beyond).flat_map(could_have).collect()
     }
 
-    /// Tensors that the method of the configuration does not have.
+    /// Tensors that the configured method does not have.
     fn method_flaws(&self) -> Vec<Flaw> {
-        let (method, wants_magnitudes) = (self.config.method, self.config.flag("use_dora"));
-        let is_lora = matches!(method.peft_type, "LORA" | "ADALORA");
-        let is_foreign = |part: Part| match part {
-            Part::LoraA | Part::LoraB | Part::EmbeddingA | Part::EmbeddingB => !is_lora,
-            part => !method.has(part),
-        };
+        let method = self.config.method;
+        let is_foreign = |part: Part| if part.is_of_pair() { !method.is_low_rank() } else { !method.has(part) };
         let foreign = self.tensors().find(|tensor| tensor.key.is_wrapped() && is_foreign(tensor.key.part));
-        let foreign = foreign.map(|tensor| Flaw::ForeignTensor { tensor: tensor.name.into(), method: method.name });
-        let modules = self.modules();
-        let unlike =
-            modules.iter().find(|(_, parts)| is_lora && parts.contains_key(&Part::Magnitude) != wants_magnitudes);
-        let unlike = unlike.map(|(module, _)| match wants_magnitudes {
-            true => Flaw::NoMagnitude(module.clone()),
-            false => Flaw::UnsaidMagnitude { module: module.clone() },
+        let foreign = foreign.map(|tensor| Flaw::ForeignTensor { tensor: tensor.name.into(), method: method.name() });
+        let is_unlike = |module: &&Module| method.is_low_rank() && !self.has_magnitude_as_configured(module);
+        let unlike = self.modules().values().find(is_unlike).map(|module| match module.has(Part::Magnitude) {
+            false => Flaw::NoMagnitude(module.name.clone()),
+            true => Flaw::UnsaidMagnitude { module: module.name.clone() },
         });
         foreign.into_iter().chain(unlike).collect()
     }
 
     fn saved_flaws(&self) -> Vec<Flaw> {
-        let saved: Vec<String> = self
-            .tensors()
-            .filter(|tensor| tensor.key.part == Part::Saved)
-            .map(|tensor| tensor.key.module.clone())
-            .collect();
+        let saved = self.tensors().filter(|tensor| tensor.key.part == Part::Saved);
+        let saved: Vec<&str> = saved.map(|tensor| tensor.key.module.as_str()).collect();
         let names = self.config.raw.get("modules_to_save").and_then(|value| value.as_array()).into_iter().flatten();
         let names = names.filter_map(|name| name.as_str());
         let has = |name: &&str| {
@@ -190,52 +177,40 @@ impl Adapter {
         absent.into_iter().map(|name| Flaw::SavesNothing { name: name.into(), has_others }).collect()
     }
 
-    /// Modules whose sizes are not those that most modules of their type have.
+    /// Modules whose sizes differ from those of most modules of their type.
     fn shape_flaws(&self) -> Vec<Flaw> {
-        let mut by_type: BTreeMap<String, Vec<Measured>> = BTreeMap::new();
-        for (module, parts) in self.modules() {
-            if let (Some(layer), Some((inputs, outputs))) = (self.layer_of(&module), self.module_shape(&parts)) {
-                let inside = self.inside_layer(&module, layer).to_string();
-                by_type.entry(inside).or_default().push(Measured { module, inputs, outputs });
+        let mut by_type: BTreeMap<&str, Vec<(&Module, Sizes)>> = BTreeMap::new();
+        for module in self.modules().values() {
+            if let (Some(layer), Some(shape)) = (module.layer, self.module_shape(module)) {
+                by_type.entry(self.inside_layer(&module.name, layer)).or_default().push((module, shape));
             }
         }
         let mut flaws = Vec::new();
-        for alike in by_type.values() {
-            let like = |one: &Measured| alike.iter().filter(|other| one.is_like(other)).count();
-            let Some(usual) = alike.iter().max_by_key(|one| like(one)) else { continue };
-            // Where sizes change with the layers there is no usual one.
-            if like(usual) * 2 <= alike.len() {
-                continue;
-            }
-            let others = alike.iter().filter(|other| !usual.is_like(other));
-            flaws.extend(others.map(|&Measured { ref module, inputs, outputs }| {
-                let (usual_inputs, usual_outputs) = (usual.inputs, usual.outputs);
-                Flaw::UnlikeOthers { module: module.clone(), inputs, outputs, usual_inputs, usual_outputs }
+        for modules in by_type.values() {
+            let mut counts: BTreeMap<Sizes, usize> = BTreeMap::new();
+            modules.iter().for_each(|(_, shape)| *counts.entry(*shape).or_default() += 1);
+            // Where sizes change with the layers, none is usual.
+            let Some((&usual, _)) = counts.iter().find(|(_, count)| **count * 2 > modules.len()) else { continue };
+            let (usual_inputs, usual_outputs) = usual;
+            let others = modules.iter().filter(|(_, shape)| *shape != usual);
+            flaws.extend(others.map(|&(module, (inputs, outputs))| {
+                let module = module.name.clone();
+                Flaw::UnlikeOthers { module, inputs, outputs, usual_inputs, usual_outputs }
             }));
         }
         flaws
     }
 }
 
-/// A module and its sizes.
-struct Measured {
-    module: String,
-    inputs: usize,
-    outputs: usize,
-}
+/// The inputs and the outputs of a module.
+type Sizes = (usize, usize);
 
-impl Measured {
-    fn is_like(&self, other: &Measured) -> bool {
-        (self.inputs, self.outputs) == (other.inputs, other.outputs)
-    }
-}
-
-/// The part of a layer that a module lies in: `self_attn` of `self_attn.q_proj`.
+/// The block of a layer that contains a module: `self_attn` of `self_attn.q_proj`.
 fn block(inside: &str) -> &str {
     inside.rsplit_once('.').map_or("", |(block, _)| block)
 }
 
-/// One flaw for many modules of one kind: the first, and how many more there are.
+/// One flaw for all of these modules: the first, and how many more there are.
 pub(super) fn first_of<'a>(
     mut modules: impl Iterator<Item = &'a String>,
     flaw: impl Fn(String, usize) -> Flaw,
@@ -244,7 +219,7 @@ pub(super) fn first_of<'a>(
     Some(flaw(first, modules.count()))
 }
 
-/// The last segments of module names that hold a vocabulary.
+/// Whether a module is an embedding or a head, by the last segment of its name.
 pub fn is_vocabulary(module: &str) -> bool {
     matches!(last_segment(module), "embed_tokens" | "lm_head" | "wte" | "word_embeddings" | "embed_in" | "embed_out")
 }

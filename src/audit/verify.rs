@@ -1,4 +1,4 @@
-//! Proving that one adapter is another one with layers taken out, and nothing else.
+//! Proof that an adapter is another one without some of its layers, and otherwise the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use super::flaws::{Flaw, first_of};
 use crate::adapter::names::Part;
-use crate::adapter::{Adapter, AdapterTensor};
+use crate::adapter::{Adapter, AdapterTensor, Method};
 use crate::error::Result;
-use crate::rewrite::steps::change;
-use crate::rewrite::steps::portable::ADALORA_KEYS;
+use crate::rewrite::changes;
+use crate::rewrite::steps::ADALORA_KEYS;
 
 /// Something that a cut would not have done.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Difference {
+pub enum CutDifference {
     #[error("tensor `{0}` differs in its bytes")]
     Bytes(String),
     #[error("tensor `{0}` differs in its shape or type")]
@@ -61,36 +61,36 @@ const SELECTION_KEYS: [&str; 8] = [
     "feedforward_modules",
 ];
 
-/// Those that `--rank` may change too.
+/// The keys that `--rank` may change too.
 const RANK_KEYS: [&str; 4] = ["r", "lora_alpha", "use_rslora", "init_lora_weights"];
 
-/// What a cut may differ in.
+/// How a cut may differ from the original.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Allowed {
-    /// Kept layers that are not those below one boundary, and layers of which only some modules are kept.
+pub struct AllowedDifferences {
+    /// Kept layers other than those below one boundary, and layers of which only some modules are kept.
     pub any_layers: bool,
     /// Other ranks and types: the share of its norm by which the ΔW of each module, and any other tensor, may differ.
     pub tolerance: Option<f64>,
 }
 
-/// What of two adapters stands for one another.
-struct Matched<'a> {
+/// An original and its cut, with the tensors that correspond.
+struct MatchedAdapters<'a> {
     original: &'a Adapter,
     slimmed: &'a Adapter,
-    /// The names in `slimmed` by the names that PEFT gives today: `--portable` writes those.
+    /// The names in `slimmed` by those that current PEFT gives, which `--portable` writes.
     names: BTreeMap<String, &'a str>,
-    /// Modules that hold only zeros in `slimmed`, which are none (`--pad-zeros`).
-    zeros: BTreeSet<String>,
+    /// Modules that hold only zeros in `slimmed` alone (`--pad-zeros`); they count as dropped.
+    zeros: BTreeSet<&'a str>,
     /// Modules that hold only zeros, or no values at all, in both.
-    nothing: BTreeSet<String>,
+    nothing: BTreeSet<&'a str>,
 }
 
-impl<'a> Matched<'a> {
+impl<'a> MatchedAdapters<'a> {
     fn new(original: &'a Adapter, slimmed: &'a Adapter) -> Result<Self> {
         let plain = |tensor: AdapterTensor<'a>| (tensor.key.plain_name(tensor.name).into_owned(), tensor.name);
         let names = slimmed.tensors().map(plain).collect();
         let (before, mut zeros) = (zeros(original)?, zeros(slimmed)?);
-        let nothing = before.intersection(&zeros).cloned().collect();
+        let nothing = before.intersection(&zeros).copied().collect();
         zeros.retain(|module| !before.contains(module));
         Ok(Self { original, slimmed, names, zeros, nothing })
     }
@@ -102,53 +102,44 @@ impl<'a> Matched<'a> {
 
     /// The tensors of both that are not zeros, with the name in `slimmed`.
     fn pairs(&self) -> impl Iterator<Item = (AdapterTensor<'a>, &'a str)> {
-        let tensors = self.original.tensors().filter(|tensor| !self.zeros.contains(&tensor.key.module));
+        let tensors = self.original.tensors().filter(|tensor| !self.zeros.contains(tensor.key.module.as_str()));
         tensors.filter_map(|tensor| self.name_of(&tensor).map(|name| (tensor, name)))
     }
 
     fn kept_layers(&self) -> BTreeSet<usize> {
-        let modules = self.slimmed.tensors().map(|tensor| tensor.key.module.clone());
-        modules
-            .filter(|module| !self.zeros.contains(module))
-            .filter_map(|module| self.slimmed.layer_of(&module))
-            .collect()
+        let kept = self.slimmed.tensors().filter(|tensor| !self.zeros.contains(tensor.key.module.as_str()));
+        kept.filter_map(|tensor| tensor.layer).collect()
     }
 
     /// Whether `slimmed` is plain LoRA made of AdaLoRA.
     fn is_made_plain(&self) -> bool {
-        let method = |adapter: &Adapter| adapter.config.method.peft_type;
-        (method(self.original), method(self.slimmed)) == ("ADALORA", "LORA")
+        (self.original.config.method, self.slimmed.config.method) == (Method::AdaLora, Method::Lora)
     }
 
     /// The rank and the scaling of a module in `original` and in `slimmed`.
-    fn scalings(&self, module: &str) -> [(usize, f64); 2] {
+    fn scalings(&self, name: &str) -> [(usize, f64); 2] {
         [self.original, self.slimmed].map(|adapter| {
-            let name = adapter.parameter_of(module).unwrap_or(module.into());
-            (adapter.config.rank_of(&name), adapter.config.scaling_of(&name))
+            let name = adapter.modules().get(name).map_or(name, |module| module.configured_name());
+            (adapter.config.rank_of(name), adapter.config.scaling_of(name))
         })
     }
 }
 
-/// The modules whose change is nothing: pairs whose second factor holds only zeros, with nothing beside them that counts without it,
-/// such as a magnitude or a bias.
-fn zeros(adapter: &Adapter) -> Result<BTreeSet<String>> {
+/// The modules that add nothing: their second factor holds only zeros, and nothing beside the pair counts without it, such as a
+/// magnitude or a bias.
+fn zeros(adapter: &Adapter) -> Result<BTreeSet<&str>> {
     let mut zeros = BTreeSet::new();
-    for tensor in adapter.tensors().filter(|tensor| matches!(tensor.key.part, Part::LoraB | Part::EmbeddingB)) {
+    for tensor in adapter.tensors().filter(|tensor| tensor.key.part.is_second_factor()) {
         if adapter.weights.bytes(tensor.name)?.iter().all(|&byte| byte == 0) {
-            zeros.insert(tensor.key.module.clone());
+            zeros.insert(tensor.key.module.as_str());
         }
     }
-    for tensor in adapter.tensors() {
-        let adds_nothing = match tensor.key.part {
-            Part::LoraB | Part::EmbeddingB => true,
-            // Zeros times what is not finite are no zeros.
-            Part::LoraA | Part::EmbeddingA | Part::Factor("lora_E") => {
-                !zeros.contains(&tensor.key.module) || adapter.weights.load_finite(tensor.name).is_ok()
-            }
-            _ => false,
-        };
-        if !adds_nothing {
-            zeros.remove(&tensor.key.module);
+    for tensor in adapter.tensors().filter(|tensor| !tensor.key.part.is_second_factor()) {
+        let module = tensor.key.module.as_str();
+        // Zero times infinity is not zero.
+        let is_factor = tensor.key.part.is_first_factor() || tensor.key.part == Part::LoraE;
+        if zeros.contains(module) && !(is_factor && adapter.weights.load_finite(tensor.name).is_ok()) {
+            zeros.remove(module);
         }
     }
     Ok(zeros)
@@ -156,13 +147,13 @@ fn zeros(adapter: &Adapter) -> Result<BTreeSet<String>> {
 
 /// The layers of which `slimmed` has more than zeros.
 pub fn kept_layers(original: &Adapter, slimmed: &Adapter) -> Result<BTreeSet<usize>> {
-    Ok(Matched::new(original, slimmed)?.kept_layers())
+    Ok(MatchedAdapters::new(original, slimmed)?.kept_layers())
 }
 
-/// Every difference between `slimmed` and a cut of `original` to the layers that `slimmed` has, but those
+/// Every difference between `slimmed` and a cut of `original` to the layers that `slimmed` has, except those
 /// that are `allowed`.
-pub fn compare(original: &Adapter, slimmed: &Adapter, allowed: Allowed) -> Result<Vec<Difference>> {
-    let matched = Matched::new(original, slimmed)?;
+pub fn compare(original: &Adapter, slimmed: &Adapter, allowed: AllowedDifferences) -> Result<Vec<CutDifference>> {
+    let matched = MatchedAdapters::new(original, slimmed)?;
     let kept = matched.kept_layers();
     let mut differences = compare_names(&matched, &kept, allowed);
     let values = match allowed.tolerance {
@@ -170,97 +161,94 @@ pub fn compare(original: &Adapter, slimmed: &Adapter, allowed: Allowed) -> Resul
         None => compare_bytes(&matched)?,
     };
     let is_reduced =
-        allowed.tolerance.is_some() || values.iter().any(|value| matches!(value, Difference::Reduced { .. }));
+        allowed.tolerance.is_some() || values.iter().any(|value| matches!(value, CutDifference::Reduced { .. }));
     differences.extend(values);
     let dropped = original.layers().difference(&kept).next().copied();
     if let (Some(dropped), Some(&layer)) = (dropped, kept.last())
         && layer > dropped
         && !allowed.any_layers
     {
-        differences.push(Difference::NotABoundary { layer, dropped });
+        differences.push(CutDifference::NotABoundary { layer, dropped });
     }
     differences.extend(compare_configs(&matched, is_reduced));
     Ok(differences)
 }
 
 /// Tensors that only one of the two has, and should not.
-fn compare_names(matched: &Matched, kept: &BTreeSet<usize>, allowed: Allowed) -> Vec<Difference> {
-    let Matched { original, slimmed, zeros, .. } = matched;
+fn compare_names(matched: &MatchedAdapters, kept: &BTreeSet<usize>, allowed: AllowedDifferences) -> Vec<CutDifference> {
+    let MatchedAdapters { original, slimmed, zeros, .. } = matched;
     let mut differences = Vec::new();
-    let modules: BTreeSet<String> = slimmed.tensors().map(|tensor| tensor.key.module.clone()).collect();
+    let modules: BTreeSet<&str> = slimmed.tensors().map(|tensor| tensor.key.module.as_str()).collect();
     let is_folded = |tensor: &AdapterTensor| {
-        allowed.tolerance.is_some() && matched.is_made_plain() && tensor.key.part == Part::Factor("lora_E")
+        allowed.tolerance.is_some() && matched.is_made_plain() && tensor.key.part == Part::LoraE
     };
     let missing = original.tensors().filter(|tensor| matched.name_of(tensor).is_none() && !is_folded(tensor));
     for tensor in missing {
         let name = tensor.name.to_string();
-        // Where any layers may be missing, so may any modules, but not a part of one.
-        let is_allowed = allowed.any_layers && !modules.contains(&tensor.key.module);
-        match original.layer_of(&tensor.key.module) {
-            None => differences.push(Difference::MissingOutside(name)),
+        // Where any layers may be missing, any modules may be too, but only as a whole.
+        let is_allowed = allowed.any_layers && !modules.contains(tensor.key.module.as_str());
+        match tensor.layer {
+            None => differences.push(CutDifference::MissingOutside(name)),
             Some(layer) if kept.contains(&layer) && !is_allowed => {
-                differences.push(Difference::MissingInKeptLayer { name, layer });
+                differences.push(CutDifference::MissingInKeptLayer { name, layer });
             }
             Some(_) => {}
         }
     }
-    let is_kept = |module: &&String| original.layer_of(module).is_none_or(|layer| kept.contains(&layer));
+    let is_kept = |module: &&&str| original.layer_of(module).is_none_or(|layer| kept.contains(&layer));
     let emptied = zeros.iter().filter(|_| !allowed.any_layers).filter(is_kept);
-    differences.extend(emptied.map(|module| Difference::Zeros(module.clone())));
+    differences.extend(emptied.map(|module| CutDifference::Zeros(module.to_string())));
     let known: BTreeSet<String> =
         original.tensors().map(|tensor| tensor.key.plain_name(tensor.name).into_owned()).collect();
     let is_added = |tensor: &AdapterTensor| {
-        !known.contains(&*tensor.key.plain_name(tensor.name)) && !zeros.contains(&tensor.key.module)
+        !known.contains(&*tensor.key.plain_name(tensor.name)) && !zeros.contains(tensor.key.module.as_str())
     };
     let added = slimmed.tensors().filter(is_added);
-    differences.extend(added.map(|tensor| Difference::Added(tensor.name.into())));
+    differences.extend(added.map(|tensor| CutDifference::Added(tensor.name.into())));
     differences
 }
 
 /// Tensors of both that are not the same bytes.
-fn compare_bytes(matched: &Matched) -> Result<Vec<Difference>> {
-    let Matched { original, slimmed, .. } = matched;
+fn compare_bytes(matched: &MatchedAdapters) -> Result<Vec<CutDifference>> {
+    let MatchedAdapters { original, slimmed, .. } = matched;
     let (mut differences, mut reduced) = (Vec::new(), Vec::new());
     for (tensor, name_in_slimmed) in matched.pairs() {
         let entry = slimmed.weights.entry(name_in_slimmed)?;
         let name = tensor.name.to_string();
-        let is_same_form = (&entry.shape, entry.encoding) == (&tensor.entry.shape, tensor.entry.encoding);
+        let is_same_form = (&entry.shape, entry.dtype()) == (&tensor.entry.shape, tensor.entry.dtype());
         if !is_same_form && without_rank(&tensor, &entry.shape) == without_rank(&tensor, &tensor.entry.shape) {
             reduced.push(name);
         } else if !is_same_form {
-            differences.push(Difference::Shape(name));
+            differences.push(CutDifference::Shape(name));
         } else if original.weights.bytes(&name)? != slimmed.weights.bytes(name_in_slimmed)? {
             let [before, after] = matched.scalings(&tensor.key.module);
             match tensor.key.is_wrapped() && before != after {
                 true => reduced.push(name),
-                false => differences.push(Difference::Bytes(name)),
+                false => differences.push(CutDifference::Bytes(name)),
             }
         }
     }
     let tensors = reduced.len();
-    differences.extend(reduced.into_iter().next().map(|first| Difference::Reduced { tensors, first }));
+    differences.extend(reduced.into_iter().next().map(|first| CutDifference::Reduced { tensors, first }));
     Ok(differences)
 }
 
 /// The sizes of a tensor that no step changes.
 fn without_rank(tensor: &AdapterTensor, shape: &[usize]) -> Vec<usize> {
-    let rank = match tensor.key.part {
-        Part::LoraA | Part::EmbeddingA => Some(0),
-        Part::LoraB | Part::EmbeddingB => Some(1),
-        _ => None,
-    };
+    let part = tensor.key.part;
+    let rank = if part.is_first_factor() { Some(0) } else { part.is_second_factor().then_some(1) };
     shape.iter().enumerate().filter(|(place, _)| Some(*place) != rank).map(|(_, &size)| size).collect()
 }
 
-/// Modules, and tensors that are no pairs, that differ by more than `tolerance`.
-fn compare_values(matched: &Matched, tolerance: f64) -> Result<Vec<Difference>> {
-    let Matched { original, slimmed, zeros, nothing, .. } = matched;
-    let changes = change::changes(original, slimmed)?;
+/// Modules, and tensors outside of pairs, that differ by more than `tolerance`.
+fn compare_values(matched: &MatchedAdapters, tolerance: f64) -> Result<Vec<CutDifference>> {
+    let MatchedAdapters { original, slimmed, zeros, nothing, .. } = matched;
+    let changes = changes(original, slimmed)?;
     let pairs: BTreeSet<&str> = changes.iter().map(|change| change.module.as_str()).collect();
     let is_beyond = |relative: f64| relative.is_nan() || relative > tolerance;
-    let moved = changes.iter().filter(|change| is_beyond(change.relative()) && !zeros.contains(&change.module));
-    let moved = moved.map(|change| Difference::Delta { module: change.module.clone(), relative: change.relative() });
-    let mut differences: Vec<Difference> = moved.collect();
+    let moved = changes.iter().filter(|change| is_beyond(change.relative()) && !zeros.contains(change.module.as_str()));
+    let moved = moved.map(|change| CutDifference::Delta { module: change.module.clone(), relative: change.relative() });
+    let mut differences: Vec<CutDifference> = moved.collect();
     for (tensor, name_in_slimmed) in matched.pairs() {
         let is_factor = !matches!(tensor.key.part, Part::LoraBias | Part::Magnitude) && tensor.key.is_wrapped();
         let module = tensor.key.module.as_str();
@@ -269,27 +257,21 @@ fn compare_values(matched: &Matched, tolerance: f64) -> Result<Vec<Difference>> 
         }
         let name = tensor.name.to_string();
         if slimmed.weights.entry(name_in_slimmed)?.shape != tensor.entry.shape {
-            differences.push(Difference::Shape(name));
+            differences.push(CutDifference::Shape(name));
             continue;
         }
         let relative = distance_of_values(matched, &tensor, name_in_slimmed)?;
         if is_beyond(relative) {
-            differences.push(Difference::Values { name, relative });
+            differences.push(CutDifference::Values { name, relative });
         }
     }
     Ok(differences)
 }
 
-/// Whether the values of a tensor count with the scaling of its module: biases of `lora_B` do, and second factors that are compared
-/// one by one.
-fn is_scaled(part: Part) -> bool {
-    matches!(part, Part::LoraBias | Part::LoraB | Part::EmbeddingB)
-}
-
-/// ‖x − x'‖ / ‖x‖ of a tensor, with its scaling where that counts.
-fn distance_of_values(matched: &Matched, tensor: &AdapterTensor, name_in_slimmed: &str) -> Result<f64> {
-    let Matched { original, slimmed, .. } = matched;
-    let is_scaled = is_scaled(tensor.key.part);
+/// ‖x − x'‖ / ‖x‖ of a tensor. Biases of `lora_B`, and second factors outside of pairs, count with the scaling of their module.
+fn distance_of_values(matched: &MatchedAdapters, tensor: &AdapterTensor, name_in_slimmed: &str) -> Result<f64> {
+    let MatchedAdapters { original, slimmed, .. } = matched;
+    let is_scaled = tensor.key.part.is_second_factor() || tensor.key.part == Part::LoraBias;
     if original.weights.bytes(tensor.name)? == slimmed.weights.bytes(name_in_slimmed)? && !is_scaled {
         return Ok(0.0);
     }
@@ -304,19 +286,19 @@ fn distance_of_values(matched: &Matched, tensor: &AdapterTensor, name_in_slimmed
     Ok(if distance == 0.0 { 0.0 } else { distance / norm(&mut before.iter().copied()) })
 }
 
-/// Differences of the configurations; of an adapter that `is_reduced` ranks and scalings may differ.
-fn compare_configs(matched: &Matched, is_reduced: bool) -> Vec<Difference> {
-    let Matched { original, slimmed, zeros, .. } = matched;
+/// Differences of the configurations. Ranks and scalings may differ if the adapter `is_reduced`.
+fn compare_configs(matched: &MatchedAdapters, is_reduced: bool) -> Vec<CutDifference> {
+    let MatchedAdapters { original, slimmed, zeros, .. } = matched;
     let mut differences = Vec::new();
     let present = slimmed.modules();
-    let all: BTreeSet<String> = original.modules().into_keys().chain(present.keys().cloned()).collect();
+    let all: BTreeSet<&String> = original.modules().keys().chain(present.keys()).collect();
     let identical = original.config == slimmed.config && present.len() == all.len();
     for module in all.iter().filter(|_| !identical) {
-        match (slimmed.config.targets.matches(module), present.contains_key(module)) {
-            (Some(true), false) => differences.push(Difference::ConfigNamesAbsent(module.clone())),
-            (Some(false), true) => differences.push(Difference::ConfigMisses(module.clone())),
+        match (slimmed.config.targets.matches(module), present.contains_key(*module)) {
+            (Some(true), false) => differences.push(CutDifference::ConfigNamesAbsent(module.to_string())),
+            (Some(false), true) => differences.push(CutDifference::ConfigMisses(module.to_string())),
             (None, _) => {
-                differences.push(Difference::ConfigUnresolved);
+                differences.push(CutDifference::ConfigUnresolved);
                 break;
             }
             _ => {}
@@ -333,33 +315,33 @@ fn compare_configs(matched: &Matched, is_reduced: bool) -> Vec<Difference> {
         SELECTION_KEYS.contains(&key) || is_reduced && (RANK_KEYS.contains(&key) || of_method)
     };
     let fixed = keys.into_iter().filter(|key| !may_change(key)).filter(changed);
-    differences.extend(fixed.map(|key| Difference::ConfigKey(key.clone())));
-    for module in present.keys().filter(|module| !is_reduced && !zeros.contains(*module)) {
+    differences.extend(fixed.map(|key| CutDifference::ConfigKey(key.clone())));
+    for module in present.keys().filter(|module| !is_reduced && !zeros.contains(module.as_str())) {
         let [before, after] = matched.scalings(module);
         if before != after {
-            differences.push(Difference::ConfigKey(format!("rank or scaling of {module}")));
+            differences.push(CutDifference::ConfigKey(format!("rank or scaling of {module}")));
         }
     }
     differences
 }
 
-/// What the configuration of `slimmed` says of modules that neither of the two has, where that of `original` does not.
-fn new_flaws(original: &Adapter, slimmed: &Adapter) -> Vec<Difference> {
+/// Flaws of the configuration of `slimmed` about modules that neither of the two has, unless `original` has them too.
+fn new_flaws(original: &Adapter, slimmed: &Adapter) -> Vec<CutDifference> {
     let before = original.config_flaws(None);
     let is_old = |flaw: &Flaw| match flaw {
         Flaw::NamesNothing(_) | Flaw::SavesNothing { .. } => before.contains(flaw),
         _ => before.iter().any(|old| std::mem::discriminant(old) == std::mem::discriminant(flaw)),
     };
-    // Modules are told one by one where one of the two has them, and looked at one by one where neither has.
-    let is_told = |flaw: &Flaw| matches!(flaw, Flaw::NotNamed { .. } | Flaw::NamedWithoutTensors { .. });
-    let flaws = slimmed.config_flaws(None).into_iter().filter(|flaw| !is_told(flaw) && !is_old(flaw));
-    let known = original.modules();
-    let (targets, layers) = (original.config.targets.matcher(), original.layer_count());
-    // Names without a list of layers mean those of any layer, also of those that no model has.
+    // Modules that one of the two has are compared one by one, and so are those that neither has, below.
+    let is_compared = |flaw: &Flaw| matches!(flaw, Flaw::NotNamed { .. } | Flaw::NamedWithoutTensors { .. });
+    let flaws = slimmed.config_flaws(None).into_iter().filter(|flaw| !is_compared(flaw) && !is_old(flaw));
+    let (targets, layers) = (&original.config.targets, original.layer_count());
+    // Without a list of layers, names mean those of any layer, also of layers that no model has.
     let may_have = |module: &str| original.config.lists_layers() || original.layer_of(module) < Some(layers);
-    let is_new =
-        |module: &&String| !known.contains_key(*module) && (targets.matches(module) != Some(true) || !may_have(module));
+    let is_new = |module: &&String| {
+        !original.modules().contains_key(*module) && (targets.matches(module) != Some(true) || !may_have(module))
+    };
     let named = slimmed.named_without_tensors(None);
     let named = first_of(named.iter().filter(is_new), |module, more| Flaw::NamedWithoutTensors { module, more });
-    flaws.chain(named).map(Difference::Flaw).collect()
+    flaws.chain(named).map(CutDifference::Flaw).collect()
 }

@@ -8,12 +8,13 @@ pub use super::batch_args::{BatchArgs, JobFlags};
 pub use super::gate_args::GateArgs;
 use super::parse;
 use super::rule_args::RuleParser;
+use super::step_args::format_parser;
+pub use super::step_args::{RuntimeStepArgs, SizeStepArgs};
 use crate::audit::runtimes::{self, Runtime};
 use crate::choice::rules::{self, Rule};
 use crate::choice::scale::Scaling;
 use crate::export::Format;
 use crate::metrics::Metric;
-use crate::rewrite::steps::{FloatType, RankRules};
 use crate::rewrite::{Boundary, parse_boundary, parse_layers};
 
 /// Make finished LoRA adapters smaller without retraining
@@ -202,7 +203,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
     pub precision: PrecisionArg,
     #[command(flatten)]
-    pub reduce: ReduceArgs,
+    pub reduce: SizeStepArgs,
     #[command(flatten)]
     pub gates: GateArgs<true>,
     /// Also write the result as an HTML page, which quotes a few samples
@@ -210,30 +211,13 @@ pub struct EvaluateArgs {
     pub report: Option<PathBuf>,
 }
 
-/// Flags that make the kept layers smaller.
-#[derive(Debug, Args)]
-pub struct ReduceArgs {
-    /// Then reduce each module's rank by a singular value decomposition: to N, to what keeps a share of ‖ΔW‖²
-    /// (energy:0.99), to singular values above the largest / N (ratio:10), or to the least of several (energy:0.99,16)
-    #[arg(long, value_name = "RULE")]
-    pub rank: Option<RankRules>,
-    /// Then store all floating tensors in this type
-    #[arg(long, value_enum, value_name = "TYPE")]
-    pub dtype: Option<FloatType>,
-}
-
 /// Flags that fit the written adapter to its runtimes.
 #[derive(Debug, Default, Args)]
 pub struct RuntimeArgs {
-    /// Write plain LoRA with one rank and one alpha: rsLoRA, rank and alpha patterns go into lora_B, and ΔW stays the same
-    #[arg(long)]
-    pub portable: bool,
-    /// Write zeros for the dropped layers, too, as LoRAX, TGI and S-LoRA want it; with a number, for all layers of a base model
-    /// that has so many
-    #[arg(long, value_name = "LAYERS", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    pub pad_zeros: Option<Option<u64>>,
+    #[command(flatten)]
+    pub steps: RuntimeStepArgs,
     /// Format to write; gguf and mlx take names and sizes from the base model's configuration
-    #[arg(long, value_enum, default_value_t = Format::Peft)]
+    #[arg(long, value_parser = format_parser(), default_value_t = Format::Peft)]
     pub format: Format,
     /// Refuse, before any work, to write an adapter that one of these runtimes would not load or would compute differently, for
     /// example vllm,llama.cpp (`lora-slim check` names them all)
@@ -276,7 +260,7 @@ pub struct CutArgs {
     pub adapter: String,
     /// Keep the layers below N, or all [default: all, if another flag asks for a change]
     #[arg(long, value_name = "N|all", conflicts_with = "keep_layers", value_parser = parse_boundary,
-        required_unless_present_any = ["keep_layers", "rank", "dtype", "portable", "pad_zeros", "format"])]
+        required_unless_present_any = ["keep_layers", "rank", "dtype", "portable", "pad-zeros", "format"])]
     pub boundary: Option<Boundary>,
     /// Keep these layers, for example 0-13,20
     #[arg(long, value_name = "LAYERS", value_parser = parse_layers)]
@@ -285,7 +269,7 @@ pub struct CutArgs {
     #[arg(long, value_name = "FACTOR", value_parser = parse::scale, default_value_t = 1.0)]
     pub scale: f64,
     #[command(flatten)]
-    pub reduce: ReduceArgs,
+    pub reduce: SizeStepArgs,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
     #[command(flatten)]

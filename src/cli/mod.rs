@@ -9,5 +9,6 @@ pub mod parse;
 pub mod progress;
 mod rule_args;
 pub mod settings;
+pub mod step_args;
 
 pub use args::*;

@@ -2,13 +2,13 @@
 
 use super::parse::share;
 use crate::choice::{ChoiceOptions, Limits, rules};
-use crate::cli::{EvaluateArgs, PrecisionArg, ReduceArgs, RuntimeArgs, VerifyArgs};
+use crate::cli::{EvaluateArgs, PrecisionArg, RuntimeArgs, SizeStepArgs, VerifyArgs};
 use crate::error::{ChoiceError, ComputeError, Result};
 use crate::kernel::{Arithmetic, Precision, Unit};
 use crate::metrics::Metric;
 use crate::model::device::DeviceName;
 use crate::pipeline::request::{HeldOutSource, Scoring};
-use crate::rewrite::steps::{FloatType, Step};
+use crate::rewrite::steps::{self, SharedStep};
 
 /// The scores of generated answers, if the flags name any.
 pub fn scoring(args: &EvaluateArgs) -> Option<Scoring> {
@@ -48,17 +48,9 @@ pub fn held_out(args: &EvaluateArgs) -> Result<Option<HeldOutSource>> {
     })
 }
 
-/// The steps that rewrite a cut adapter, in order: wide types first and narrow ones last, so that little is rounded; zeros before
-/// `--portable`, which gives all modules one rank. Each step writes the types that it reads.
-pub fn steps(reduce: &ReduceArgs, runtime: &RuntimeArgs) -> Vec<Step> {
-    let (wide, narrow) = match reduce.dtype {
-        Some(FloatType::F32) => (Some(Step::Dtype(FloatType::F32)), None),
-        dtype => (None, dtype.map(Step::Dtype)),
-    };
-    let rank = reduce.rank.clone().map(Step::Rank);
-    let zeros = runtime.pad_zeros.map(|layers| Step::PadZeros(layers.map(|layers| layers as usize)));
-    let portable = runtime.portable.then_some(Step::Portable);
-    [wide, rank, zeros, portable, narrow].into_iter().flatten().collect()
+/// The steps after the cut, in the order in which they run.
+pub fn steps(reduce: &SizeStepArgs, runtime: &RuntimeArgs) -> Vec<SharedStep> {
+    steps::in_order(reduce.steps.iter().chain(&runtime.steps.steps).cloned().collect())
 }
 
 /// The change of a module that `verify` tolerates.

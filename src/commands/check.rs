@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::output::{print, print_json};
 use crate::adapter::Adapter;
 use crate::audit::flaws::Flaw;
-use crate::audit::runtimes::facts::Subject;
-use crate::audit::runtimes::known::Known;
-use crate::audit::runtimes::{self, Outcome, RUNTIMES, Runtime, Verdict};
+use crate::audit::runtimes::base_facts::BaseFacts;
+use crate::audit::runtimes::facts::AdapterFacts;
+use crate::audit::runtimes::{self, LoadOutcome, RUNTIMES, Runtime, RuntimeVerdict};
 use crate::cli::CheckArgs;
 use crate::error::{BaseError, Error, Result};
 use crate::export::Format;
@@ -19,6 +19,7 @@ use crate::kernel::Arithmetic;
 use crate::model::Model;
 use crate::pipeline;
 use crate::report::text::runtimes as text;
+use crate::rewrite::steps::PlannedChanges;
 
 /// What `--json` writes.
 #[derive(Serialize)]
@@ -27,7 +28,7 @@ struct CheckResult {
     format: String,
     /// What is wrong with the adapter itself.
     flaws: Vec<ReportedFlaw>,
-    runtimes: Vec<Verdict>,
+    runtimes: Vec<RuntimeVerdict>,
 }
 
 #[derive(Serialize)]
@@ -43,13 +44,13 @@ pub fn run(args: CheckArgs) -> Result<bool> {
     };
     let path = hub::find(name, None)?;
     let asked: &[&'static Runtime] = if args.runtime.is_empty() { &RUNTIMES } else { &args.runtime };
-    let format = format_of(&path);
+    let format = Format::of_path(&path);
     let (flaws, runtimes) = match format {
         Format::Peft => check_folder(&args, &path, asked)?,
-        form => (Vec::new(), runtimes::check_form(form, asked)),
+        format => (Vec::new(), runtimes::check_format(format, asked)),
     };
     let is_complete = flaws.iter().all(Flaw::may_be_meant);
-    let is_loaded = args.runtime.is_empty() || runtimes.iter().all(|runtime| runtime.verdict == Outcome::Loads);
+    let is_loaded = args.runtime.is_empty() || runtimes.iter().all(|runtime| runtime.verdict == LoadOutcome::Loads);
     let flaws = flaws.iter().map(|flaw| ReportedFlaw { what: flaw.to_string(), certain: !flaw.may_be_meant() });
     let checked = CheckResult { adapter: name.clone(), format: format.to_string(), flaws: flaws.collect(), runtimes };
     if args.json {
@@ -61,25 +62,13 @@ pub fn run(args: CheckArgs) -> Result<bool> {
     Ok(is_complete && is_loaded)
 }
 
-/// The format of a file or folder, by the names that lora-slim and others give to files.
-fn format_of(path: &Path) -> Format {
-    let has = |name: &str| path.join(name).is_file();
-    if path.extension().is_some_and(|extension| extension == "gguf") || has("adapter.gguf") {
-        Format::Gguf
-    } else if has("adapters.safetensors") && !has("adapter_model.safetensors") {
-        Format::Mlx
-    } else {
-        Format::Peft
-    }
-}
-
-fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Result<(Vec<Flaw>, Vec<Verdict>)> {
+fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Result<(Vec<Flaw>, Vec<RuntimeVerdict>)> {
     let adapter = Adapter::open(path, args.stack.as_deref())?;
     let base = args.base.as_ref().map(|name| BasePath::find(name, None)).transpose()?;
     let mut known = match &base {
-        Some(base) => Known::of(base)?,
+        Some(base) => BaseFacts::of(base)?,
         // The base model that the adapter names, if it is on this machine.
-        None => Known::if_there(pipeline::find_base(None, &adapter).ok()),
+        None => BaseFacts::if_readable(pipeline::find_base(None, &adapter).ok()),
     };
     let mut flaws = Vec::new();
     if let Some(base) = base {
@@ -99,6 +88,6 @@ fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Re
         }
     }
     flaws.extend(adapter.flaws(known.layers)?);
-    let subject = Subject::new(&adapter, known.layers, known.family.as_deref());
-    Ok((flaws, runtimes::check(&subject, asked)))
+    let facts = AdapterFacts::new(&adapter, &known, PlannedChanges::default());
+    Ok((flaws, runtimes::check(&facts, asked)))
 }

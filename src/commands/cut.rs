@@ -4,19 +4,18 @@ use std::collections::BTreeSet;
 
 use super::output::{announce, print, print_json};
 use crate::adapter::Adapter;
-use crate::audit::runtimes::known::Known;
-use crate::audit::runtimes::wanted::Wanted;
+use crate::audit::runtimes::base_facts::BaseFacts;
+use crate::audit::runtimes::planned::PlannedOutput;
 use crate::choice::gates;
 use crate::cli::CutArgs;
 use crate::cli::settings;
 use crate::error::{AdapterError, Result};
-use crate::export::Form;
 use crate::files::Staging;
 use crate::hub;
 use crate::pipeline;
 use crate::pipeline::output::{self, Target};
 use crate::report::{Report, text};
-use crate::rewrite::steps::Step;
+use crate::rewrite::steps::PlannedChanges;
 use crate::rewrite::{Boundary, Cut};
 
 pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
@@ -51,17 +50,19 @@ pub fn write(args: CutArgs) -> Result<Report> {
         return Err(AdapterError::LayerOutOfRange { path, layer, layers: adapter.layer_count() }.into());
     }
     let steps = settings::steps(&args.reduce, &args.runtime);
-    let (drops_layers, runtimes) = (layers.len() < adapter.layers().len(), &args.runtime.runtimes);
+    let drops_layers = layers.len() < adapter.layers().len();
+    let changes = PlannedChanges { drops_layers, ..PlannedChanges::by(&steps) };
+    let runtimes = &args.runtime.runtimes;
     let find_base = || pipeline::find_base(args.base.as_deref(), &adapter);
     let mut base = match args.base {
-        Some(_) => Known::of(&find_base()?)?,
-        None => Known::if_there(find_base().ok()),
+        Some(_) => BaseFacts::of(&find_base()?)?,
+        None => BaseFacts::if_readable(find_base().ok()),
     };
-    Wanted::of(&steps, format, base.clone()).require(&adapter, drops_layers, runtimes)?;
+    PlannedOutput { changes, format, base: base.clone() }.require(&adapter, runtimes)?;
     let cut = Cut::new(&adapter, &layers)?.scaled(args.scale)?;
-    let form = Form::new(format, find_base)?;
-    form.check(&adapter, steps.contains(&Step::Portable))?;
+    let exporter = format.exporter(find_base)?;
+    exporter.check(&adapter, changes.unifies)?;
     base.layers = base.layers_for(&adapter);
-    let target = Target { staging: &staging, form: &form, base, runtimes };
+    let target = Target { staging: &staging, exporter: &*exporter, base, runtimes };
     output::write_cut(&args.adapter, &adapter, &cut, &steps, &gates, &target)
 }

@@ -1,47 +1,14 @@
-//! `lora-slim inspect`: what an adapter is made of, from its headers and its low-rank factors alone.
+//! `lora-slim inspect`: prints what an adapter is made of.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use serde::Serialize;
-
 use super::output::{print, print_json};
-use crate::adapter::names::Part;
-use crate::adapter::targets::module_types;
-use crate::adapter::{Adapter, config::AdapterConfig};
+use crate::adapter::Adapter;
+use crate::audit::inspect::{Inspection, inspect};
 use crate::cli::InspectArgs;
 use crate::error::Result;
 use crate::format::{bar, bytes, ranges};
 use crate::hub;
-
-#[derive(Serialize)]
-struct Inspection {
-    path: String,
-    method: &'static str,
-    base_model: Option<String>,
-    rank: Option<usize>,
-    alpha: Option<f64>,
-    rslora: bool,
-    /// Module types and how many modules there are of each.
-    modules: BTreeMap<String, usize>,
-    dtypes: BTreeSet<String>,
-    stack: String,
-    tensors: usize,
-    bytes: u64,
-    layers: Vec<LayerInspection>,
-    /// Bytes of tensors outside the layers, which are kept at every boundary.
-    other_bytes: u64,
-    /// What keeps this adapter from being slimmed as far as others.
-    limits: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct LayerInspection {
-    layer: usize,
-    bytes: u64,
-    /// ‖scaling · B·A‖ over all modules of the layer; absent where it has no plain pairs.
-    norm: Option<f64>,
-}
 
 pub fn run(args: InspectArgs) -> Result<bool> {
     let path = hub::find(&args.adapter, None)?;
@@ -53,53 +20,6 @@ pub fn run(args: InspectArgs) -> Result<bool> {
         print(&render(&inspection))?
     }
     Ok(true)
-}
-
-fn inspect(name: &str, adapter: &Adapter) -> Result<Inspection> {
-    let norms = adapter.layer_norms()?;
-    let layer_bytes = adapter.layer_bytes();
-    let other_bytes = adapter.bytes_below(0);
-    let modules = adapter.modules();
-    let config = &adapter.config;
-    Ok(Inspection {
-        path: name.into(),
-        method: method(config),
-        base_model: config.text("base_model_name_or_path").map(String::from),
-        rank: config.rank,
-        alpha: config.alpha,
-        rslora: config.flag("use_rslora"),
-        modules: module_types(modules.keys().map(String::as_str)).into_iter().map(|(k, v)| (k.into(), v)).collect(),
-        dtypes: adapter.tensors().map(|tensor| tensor.entry.encoding.to_string()).collect(),
-        stack: adapter.stack.clone(),
-        tensors: adapter.tensors().count(),
-        bytes: adapter.bytes_below(usize::MAX),
-        layers: layer_bytes
-            .into_iter()
-            .map(|(layer, bytes)| LayerInspection { layer, bytes, norm: norms.get(&layer).copied() })
-            .collect(),
-        other_bytes,
-        limits: limits(adapter, other_bytes),
-    })
-}
-
-fn method(config: &AdapterConfig) -> &'static str {
-    if config.flag("use_dora") { "DoRA" } else { config.method.name }
-}
-
-fn limits(adapter: &Adapter, other_bytes: u64) -> Vec<String> {
-    let mut limits = adapter.config.features();
-    if !adapter.config.method.is_evaluated {
-        limits.push(format!("`slim` and `scan` cannot evaluate {}; `cut` works", adapter.config.method.name));
-    }
-    if adapter.tensors().any(|tensor| matches!(tensor.key.part, Part::EmbeddingA | Part::EmbeddingB)) {
-        limits.push("LoRA on embeddings".into());
-    }
-    let all = adapter.bytes_below(usize::MAX);
-    if other_bytes * 10 > all {
-        let share = 100.0 * other_bytes as f64 / all as f64;
-        limits.push(format!("{} ({share:.0} %) lie outside the layers and are always kept", bytes(other_bytes)));
-    }
-    limits
 }
 
 fn render(inspection: &Inspection) -> String {

@@ -7,20 +7,20 @@ use super::output::{announce, print, print_json};
 use super::page::Page;
 use crate::adapter::Adapter;
 use crate::audit::runtimes::Runtime;
-use crate::audit::runtimes::known::Known;
-use crate::audit::runtimes::wanted::Wanted;
+use crate::audit::runtimes::base_facts::BaseFacts;
+use crate::audit::runtimes::planned::PlannedOutput;
 use crate::choice::gates;
 use crate::cli::settings;
 use crate::cli::{SearchArg, SlimArgs};
 use crate::error::{ChoiceError, Result};
-use crate::export::{Form, Format};
+use crate::export::{Exporter, Format};
 use crate::files::{self, Staging};
 use crate::hub::{self, BasePath};
 use crate::pipeline;
 use crate::pipeline::output::{self, Target};
 use crate::pipeline::{Evaluation, Request};
 use crate::report::{Report, text};
-use crate::rewrite::steps::Step;
+use crate::rewrite::steps::PlannedChanges;
 
 pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
@@ -39,7 +39,7 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
         print_json(written.as_ref().unwrap_or(&evaluation.report.without_texts()))?;
     }
     if let Some(written) = &written {
-        let loads = text::runtimes::written(&written.runtimes, plan.form.format(), &plan.output);
+        let loads = text::runtimes::written(&written.runtimes, plan.exporter.format(), &plan.output);
         announce(&format!("written to {}\n{loads}", plan.output.display()), json, quiet)?;
     }
     verdict.and(printed).map(|()| true)
@@ -49,7 +49,7 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
 pub struct SlimPlan {
     pub request: Request,
     adapter: PathBuf,
-    form: Form,
+    exporter: Box<dyn Exporter>,
     output: PathBuf,
     force: bool,
     runtimes: Vec<&'static Runtime>,
@@ -64,10 +64,10 @@ impl SlimPlan {
         inputs.extend(args.evaluate.test.as_deref());
         inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));
         files::check_output(&args.output, &inputs, args.force)?;
-        let form = form_of(&args, &adapter)?;
+        let exporter = exporter(&args, &adapter)?;
         let runtimes = args.runtime.runtimes.clone();
         let request = evaluate::request(args.evaluate, &args.runtime, SearchArg::Adaptive)?;
-        Ok(Self { request, adapter, form, output: args.output, force: args.force, runtimes })
+        Ok(Self { request, adapter, exporter, output: args.output, force: args.force, runtimes })
     }
 
     /// The base model that the adapter goes with.
@@ -97,27 +97,28 @@ impl SlimPlan {
         // If the adapter names its base model, the model's place is known only now.
         files::check_apart(&self.output, &[evaluation.base.path()])?;
         let model = evaluation.report.base.as_ref();
-        let base = Known { layers: model.map(|model| model.layers), family: model.map(|model| model.family.clone()) };
-        let target = Target { staging, form: &self.form, base, runtimes: &self.runtimes };
+        let base =
+            BaseFacts { layers: model.map(|model| model.layers), family: model.map(|model| model.family.clone()) };
+        let target = Target { staging, exporter: &*self.exporter, base, runtimes: &self.runtimes };
         let written = output::write(&evaluation.cut()?, &evaluation.report, &target);
         written.map_err(|error| error.about(&self.adapter))
     }
 }
 
-/// The form to write. Checks that the adapter can take it and that the runtimes of `--for` will load it, whatever the boundary
-/// will be.
-fn form_of(args: &SlimArgs, path: &Path) -> Result<Form> {
-    let format = args.runtime.format;
-    if args.runtime.runtimes.is_empty() && format == Format::Peft {
-        return Ok(Form::Peft);
+/// What writes the adapter, after a check that its format can hold the adapter and that the runtimes of `--for` will load it,
+/// wherever the boundary will be.
+fn exporter(args: &SlimArgs, path: &Path) -> Result<Box<dyn Exporter>> {
+    let (format, runtimes) = (args.runtime.format, &args.runtime.runtimes);
+    if runtimes.is_empty() && format == Format::Peft {
+        return format.exporter(|| pipeline::find_base(args.evaluate.base.as_deref(), &Adapter::open(path, None)?));
     }
     let adapter = Adapter::open(path, None)?;
     let steps = settings::steps(&args.evaluate.reduce, &args.runtime);
     let drops_layers = args.evaluate.boundary.is_none_or(|boundary| boundary < adapter.layer_count());
+    let changes = PlannedChanges { drops_layers, ..PlannedChanges::by(&steps) };
     let base = || pipeline::find_base(args.evaluate.base.as_deref(), &adapter);
-    let wanted = Wanted::of(&steps, format, Known::if_there(base().ok()));
-    wanted.require(&adapter, drops_layers, &args.runtime.runtimes)?;
-    let form = Form::new(format, base)?;
-    form.check(&adapter, steps.contains(&Step::Portable))?;
-    Ok(form)
+    PlannedOutput { changes, format, base: BaseFacts::if_readable(base().ok()) }.require(&adapter, runtimes)?;
+    let exporter = format.exporter(base)?;
+    exporter.check(&adapter, changes.unifies)?;
+    Ok(exporter)
 }

@@ -4,13 +4,13 @@ use serde::Serialize;
 
 use super::output::{print, print_json};
 use crate::adapter::Adapter;
-use crate::audit::verify::{Allowed, compare, kept_layers};
+use crate::audit::verify::{AllowedDifferences, compare, kept_layers};
 use crate::cli::VerifyArgs;
 use crate::cli::settings;
 use crate::error::Result;
 use crate::format;
-use crate::report::{DeltaChange, text};
-use crate::rewrite::steps::change;
+use crate::report::text;
+use crate::rewrite::DeltaChange;
 
 /// What `--json` writes.
 #[derive(Serialize)]
@@ -30,7 +30,7 @@ struct Verification {
 }
 
 pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
-    let allowed = Allowed { any_layers: args.any_layers, tolerance: settings::tolerance(&args)? };
+    let allowed = AllowedDifferences { any_layers: args.any_layers, tolerance: settings::tolerance(&args)? };
     let original = Adapter::open(&args.original, None)?.scaled(args.scale)?;
     let slimmed = Adapter::open(&args.slimmed, Some(&original.stack))?;
     let differences = compare(&original, &slimmed, allowed)?;
@@ -46,10 +46,15 @@ pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
     Ok(verified)
 }
 
-fn describe(original: &Adapter, slimmed: &Adapter, differences: Vec<String>, allowed: Allowed) -> Result<Verification> {
+fn describe(
+    original: &Adapter,
+    slimmed: &Adapter,
+    differences: Vec<String>,
+    allowed: AllowedDifferences,
+) -> Result<Verification> {
     let kept = kept_layers(original, slimmed)?;
     let verified = differences.is_empty();
-    let change = if verified && allowed.tolerance.is_some() { delta_change(original, slimmed)? } else { None };
+    let change = if verified && allowed.tolerance.is_some() { DeltaChange::between(original, slimmed)? } else { None };
     Ok(Verification {
         verified,
         differences,
@@ -61,7 +66,7 @@ fn describe(original: &Adapter, slimmed: &Adapter, differences: Vec<String>, all
     })
 }
 
-fn render(verification: &Verification, allowed: Allowed) -> String {
+fn render(verification: &Verification, allowed: AllowedDifferences) -> String {
     let zeros = match &verification.zero_layers[..] {
         [] => String::new(),
         zeros => format!(", zeros in {}", format::ranges(zeros)),
@@ -82,13 +87,4 @@ fn render(verification: &Verification, allowed: Allowed) -> String {
         verification.tensors_before,
         format::ranges(&verification.kept_layers)
     )
-}
-
-fn delta_change(original: &Adapter, slimmed: &Adapter) -> Result<Option<DeltaChange>> {
-    let changes = change::changes(original, slimmed)?;
-    Ok(change::largest(&changes).map(|largest| DeltaChange {
-        relative: change::relative(&changes),
-        largest: largest.relative(),
-        largest_module: largest.module.clone(),
-    }))
 }

@@ -1,5 +1,7 @@
 //! Errors of computing: devices, arithmetic, memory, and the passes through the model.
 
+use std::path::{Path, PathBuf};
+
 use super::Kind;
 
 /// Computing with tensors, in forward passes and elsewhere.
@@ -7,10 +9,10 @@ use super::Kind;
 pub enum ComputeError {
     #[error("the sweep needs at least {needed} bytes of memory, and its budget is {budget}")]
     Memory { needed: u64, budget: u64 },
-    #[error("the loss at boundary {boundary} is not a finite number (sample {sample})")]
-    NotFinite { boundary: usize, sample: usize },
-    #[error("the loss read after {layers} layers is not a finite number (sample {sample})")]
-    NotFiniteBehind { layers: usize, sample: usize },
+    #[error("the loss of sample {sample}{} at boundary {boundary} of the base model `{}` is not a finite number", of_file(samples), base.display())]
+    NotFinite { base: PathBuf, samples: PathBuf, boundary: usize, sample: usize },
+    #[error("the loss of sample {sample}{} after {layers} layers of the base model `{}` is not a finite number", of_file(samples), base.display())]
+    NotFiniteBehind { base: PathBuf, samples: PathBuf, layers: usize, sample: usize },
     #[error("`{name}` is not the name of a device")]
     UnknownDevice { name: String },
     #[error("this lora-slim was built without support for the device `{device}`")]
@@ -27,6 +29,11 @@ pub enum ComputeError {
     Interrupted,
     #[error("a tensor operation failed: {}", .0.to_string().lines().next().unwrap_or_default())]
     TensorOperation(#[from] candle_core::Error),
+}
+
+/// Where a sample is from, if that is known.
+fn of_file(samples: &Path) -> String {
+    if samples.as_os_str().is_empty() { String::new() } else { format!(" of `{}`", samples.display()) }
 }
 
 impl ComputeError {
@@ -50,7 +57,9 @@ impl ComputeError {
             Self::NotFinite { .. } | Self::NotFiniteBehind { .. } => {
                 "check the base model's weights and the sample".into()
             }
-            Self::UnknownDevice { .. } => "use `cpu`, `cuda` or `metal`, with a number as in `cuda:1`".into(),
+            Self::UnknownDevice { .. } => {
+                "use `cpu`, `cuda` or `metal`, or name one of several by its number: `cuda:N`, `metal:N`".into()
+            }
             Self::DeviceNotBuilt { feature, .. } => {
                 format!("use `--device cpu`, or build lora-slim with `--features {feature}` (docs/devices.md)")
             }

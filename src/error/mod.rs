@@ -100,4 +100,13 @@ impl Error {
         }
         self
     }
+
+    /// The same error about the samples of `file`. Measuring knows no paths, so the caller adds them.
+    pub fn on_samples(mut self, file: &std::path::Path) -> Self {
+        use ComputeError::{NotFinite, NotFiniteBehind};
+        if let Error::Compute(NotFinite { samples, .. } | NotFiniteBehind { samples, .. }) = &mut self {
+            *samples = file.into();
+        }
+        self
+    }
 }

@@ -1,4 +1,4 @@
-//! What other forms of an adapter take from the base model: its architecture and some sizes, never its weights.
+//! What formats other than PEFT's take from the base model: its architecture and some sizes, never its weights.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::files;
 use crate::hub::BasePath;
 use crate::tensors::TensorStore;
 
-/// The base model as its configuration has it.
+/// The architecture and the sizes of a base model, from its configuration.
 #[derive(Debug)]
 pub struct BaseShape {
     pub path: PathBuf,
@@ -18,13 +18,13 @@ pub struct BaseShape {
     pub architecture: String,
     pub is_gguf: bool,
     pub layers: usize,
-    /// 0 where there are none, or not the same in all layers.
+    /// 0 where there are none, as without attention, or where layers differ.
     pub heads: usize,
     /// Of keys and values.
     pub key_heads: usize,
     /// The rows of one head of queries or keys.
     pub head_size: usize,
-    /// Whether the head is the embedding; configurations leave it out where it is what their class has anyway.
+    /// Whether the head is the embedding; configurations leave out the default of their class.
     pub is_tied: Option<bool>,
 }
 
@@ -36,7 +36,7 @@ impl BaseShape {
         }
     }
 
-    /// Refuses an adapter that reaches beyond the layers.
+    /// Refuses an adapter with layers that the base model does not have.
     pub fn check_layers(&self, adapter: &Adapter) -> Result<()> {
         match adapter.layers().last() {
             Some(&layer) if layer >= self.layers => {
@@ -46,7 +46,7 @@ impl BaseShape {
         }
     }
 
-    /// Why LoRA on the embedding or the head would not be that alone, in words: where both are one tensor, it changes both or none.
+    /// Why LoRA on the embedding or the head cannot be written, in words: where both are one tensor, it would change both or none.
     pub fn why_not_outside(&self) -> Option<&'static str> {
         match self.is_tied {
             Some(false) => None,
@@ -67,9 +67,7 @@ impl BaseShape {
             found.map(|number| number as usize)
         };
         let class = |config: &Map<String, Value>| Some(config.get("architectures")?.get(0)?.as_str()?.to_string());
-        let heads = number(&["num_attention_heads", "n_head", "n_heads", "num_heads"]);
-        // Models without attention have none.
-        let heads = heads.unwrap_or(0);
+        let heads = number(&["num_attention_heads", "n_head", "n_heads", "num_heads"]).unwrap_or(0);
         let layers = number(&["num_hidden_layers", "n_layer", "n_layers", "num_layers"]);
         let key_heads = number(&["num_key_value_heads", "multi_query_group_num", "n_head_kv", "num_kv_heads"]);
         let hidden = number(&["hidden_size", "n_embd", "n_embed", "d_model"]).unwrap_or(0);
@@ -95,14 +93,14 @@ impl BaseShape {
             let key = format!("{architecture}.{name}");
             metadata.integer(&key).map(|number| number as usize).ok_or_else(|| missing(key))
         };
-        // A number, or one for each layer, of which some may have no attention.
+        // One number, or one for each layer, 0 for those without attention.
         let heads = |name: &str| {
             let key = format!("{architecture}.{name}");
             let by_layer = || {
                 let mut numbers = metadata.integers(&key)?;
                 numbers.retain(|&number| number != 0);
                 numbers.dedup();
-                // Where they differ there is no one number, and nothing that depends on it is written.
+                // Where they differ, nothing that depends on the number is written.
                 Some(if let [number] = numbers[..] { number as u64 } else { 0 })
             };
             metadata.integer(&key).or_else(by_layer).map(|number| number as usize)

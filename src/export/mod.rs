@@ -1,10 +1,13 @@
-//! Other forms of an adapter than PEFT's folder, for runtimes that read no such folder.
+//! The formats in which an adapter can be written, for runtimes that do not read PEFT's folder.
+//!
+//! To add one, write its file, with a [`FormatEntry`], and add it to [`Format`].
 
 mod base;
 mod gguf;
+mod gguf_names;
 mod mlx;
-mod names;
 mod pairs;
+mod peft;
 
 use std::fmt;
 use std::path::Path;
@@ -14,11 +17,9 @@ use crate::error::{FileError, Result};
 use crate::files::Staging;
 use crate::hub::BasePath;
 use base::BaseShape;
-use names::Families;
 
-/// The form in which an adapter is written.
+/// A format in which an adapter is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, schemars::JsonSchema)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// A PEFT folder: adapter_config.json and adapter_model.safetensors
@@ -30,17 +31,86 @@ pub enum Format {
     Mlx,
 }
 
-impl Format {
+/// What there is to know of a format.
+struct FormatEntry {
+    name: &'static str,
+    help: &'static str,
+    /// With its article, for messages.
+    description: &'static str,
     /// The file that holds the tensors.
-    pub fn file_name(self) -> &'static str {
+    file_name: &'static str,
+    /// Reads what the format takes from the base model: its configuration, no weights.
+    exporter: fn(FindBase) -> Result<Box<dyn Exporter>>,
+}
+
+/// Finds the base model, if a format needs it.
+type FindBase<'a> = &'a dyn Fn() -> Result<BasePath>;
+
+/// Writes adapters in one format, for one base model.
+pub trait Exporter: fmt::Debug + Send + Sync {
+    fn format(&self) -> Format;
+
+    /// Refuses an adapter that the format cannot hold, as far as can be told before the cut. `portable` if it is made so before:
+    /// then AdaLoRA's values and all differences between modules are gone.
+    fn check(&self, adapter: &Adapter, portable: bool) -> Result<()>;
+
+    /// Writes the adapter into a folder.
+    fn write(&self, adapter: &Adapter, staging: &Staging) -> Result<()>;
+}
+
+impl Format {
+    pub const ALL: [Self; 3] = [Self::Peft, Self::Gguf, Self::Mlx];
+
+    const fn entry(self) -> &'static FormatEntry {
         match self {
-            Format::Peft => crate::adapter::WEIGHTS_NAME,
-            Format::Gguf => "adapter.gguf",
-            Format::Mlx => "adapters.safetensors",
+            Self::Peft => &peft::ENTRY,
+            Self::Gguf => &gguf::ENTRY,
+            Self::Mlx => &mlx::ENTRY,
         }
     }
 
-    /// Refuses the name of a file for the folder that is written.
+    /// As it is named on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        self.entry().name
+    }
+
+    /// Its line in help texts.
+    pub fn help(self) -> &'static str {
+        self.entry().help
+    }
+
+    /// For messages: `a PEFT folder`.
+    pub fn description(self) -> &'static str {
+        self.entry().description
+    }
+
+    /// The file that holds the tensors.
+    pub fn file_name(self) -> &'static str {
+        self.entry().file_name
+    }
+
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// The format of an existing file or folder, by the names that lora-slim and others give to files.
+    pub fn of_path(path: &Path) -> Self {
+        let has = |format: Self| path.join(format.file_name()).is_file();
+        if path.extension().is_some_and(|extension| extension == "gguf") || has(Self::Gguf) {
+            Self::Gguf
+        } else if has(Self::Mlx) && !has(Self::Peft) {
+            Self::Mlx
+        } else {
+            Self::Peft
+        }
+    }
+
+    /// What writes adapters in this format. `base` is asked for the base model only if the format needs it.
+    pub fn exporter(self, base: impl Fn() -> Result<BasePath>) -> Result<Box<dyn Exporter>> {
+        (self.entry().exporter)(&base)
+    }
+
+    /// Refuses the name of a file for the folder to write.
     pub fn check_folder_name(self, output: &Path) -> Result<()> {
         let is_file =
             output.extension().is_some_and(|ending| ["gguf", "safetensors"].iter().any(|file| ending == *file));
@@ -53,66 +123,6 @@ impl Format {
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Format::Peft => "peft",
-            Format::Gguf => "gguf",
-            Format::Mlx => "mlx",
-        })
-    }
-}
-
-/// A form with all that it takes from the base model.
-#[derive(Debug)]
-pub enum Form {
-    Peft,
-    Gguf(BaseShape, Families),
-    Mlx(BaseShape),
-}
-
-impl Form {
-    /// Reads what the form wants of the base model: its configuration, no weights.
-    pub fn new(format: Format, base: impl FnOnce() -> Result<BasePath>) -> Result<Self> {
-        Ok(match format {
-            Format::Peft => Form::Peft,
-            Format::Mlx => Form::Mlx(BaseShape::read(&base()?)?),
-            Format::Gguf => {
-                let base = BaseShape::read(&base()?)?;
-                let families = Families::of(&base)?;
-                Form::Gguf(base, families)
-            }
-        })
-    }
-
-    pub fn format(&self) -> Format {
-        match self {
-            Form::Peft => Format::Peft,
-            Form::Gguf(..) => Format::Gguf,
-            Form::Mlx(_) => Format::Mlx,
-        }
-    }
-
-    /// Whether an adapter has the form that is wanted, as far as can be told before the cut; `--portable` takes AdaLoRA's values
-    /// and all differences between modules away before.
-    pub fn check(&self, adapter: &Adapter, will_be_portable: bool) -> Result<()> {
-        match self {
-            Form::Peft => Ok(()),
-            Form::Gguf(base, families) => {
-                base.check_layers(adapter)?;
-                gguf::check(adapter, base, families, will_be_portable)
-            }
-            Form::Mlx(base) => {
-                base.check_layers(adapter)?;
-                mlx::check(adapter, base, will_be_portable)
-            }
-        }
-    }
-
-    /// Writes the adapter into a folder, in a form that is not PEFT's own.
-    pub fn write(&self, adapter: &Adapter, staging: &Staging) -> Result<()> {
-        match self {
-            Form::Peft => crate::rewrite::Cut::whole(adapter)?.write(staging),
-            Form::Gguf(base, families) => gguf::write(adapter, base, families, staging),
-            Form::Mlx(base) => mlx::write(adapter, base, staging),
-        }
+        f.write_str(self.name())
     }
 }

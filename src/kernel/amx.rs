@@ -1,18 +1,20 @@
-//! Products by AMX tiles, which Rust has no stable names for yet: hence assembly.
+//! Products by AMX tiles. Rust has no stable intrinsics for them, hence the assembly.
 //!
 //! # Safety
 //! The assembly reads whole blocks of 32 rows and two panels, which [`multiply`] checks to be there, and writes blocks of
-//! 32 × 32 values into the output or, at its edges, into a buffer of its own. Tiles belong to the thread; each call sets them up and releases them.
+//! 32 × 32 values into the output or, at its edges, into a buffer of its own. Tiles belong to the thread; each call
+//! configures and releases them.
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::mem::MaybeUninit;
 
+use super::Terms;
 use super::pack::{DEPTH, PANEL, ROW_BLOCK};
 
 const BLOCK: usize = 32;
 
-/// Whether the processor has bf16 tiles and the operating system gives them to this process.
+/// Whether the processor has bf16 tiles and the operating system permits their use.
 pub fn is_available() -> bool {
     const TILES: u32 = 1 << 24;
     const BF16: u32 = 1 << 22;
@@ -20,13 +22,13 @@ pub fn is_available() -> bool {
     const TILE_STATE: u64 = 0b11 << 17;
     let has = |mask: u32| __cpuid_count(7, 0).edx & mask == mask;
     let saves_state = || {
-        // SAFETY: XGETBV is there if OSXSAVE is set.
+        // SAFETY: OSXSAVE says that XGETBV is there.
         __cpuid_count(1, 0).ecx & OSXSAVE != 0 && unsafe { _xgetbv(0) } & TILE_STATE == TILE_STATE
     };
     has(TILES | BF16) && saves_state() && is_permitted()
 }
 
-/// Linux gives the large state of tiles only to processes that ask for it, once for all their threads.
+/// Linux permits the large state of tiles only to processes that ask for it, once for all their threads.
 #[cfg(target_os = "linux")]
 fn is_permitted() -> bool {
     const ARCH_PRCTL: i64 = 158;
@@ -56,11 +58,12 @@ struct TileConfig {
     rows: [u8; 16],
 }
 
-/// y = Σ a·b over the terms: `a` rows of `depth` values, `b` panels; `y` (rows, outputs), all of which is written.
-pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mut [MaybeUninit<f32>]) {
+/// y = Σ a·b over the terms; `y` (rows, outputs) is written as a whole.
+pub fn multiply(terms: &Terms, outputs: usize, y: &mut [MaybeUninit<f32>]) {
+    let depth = terms.depth;
     let rows = y.len() / outputs;
     let (row_blocks, panel_pairs) = (rows.div_ceil(BLOCK), outputs.div_ceil(2 * PANEL));
-    for (a, b) in terms {
+    for (a, b) in &terms.factors {
         assert!(a.len() >= row_blocks * ROW_BLOCK * depth && b.len() >= panel_pairs * 2 * PANEL * depth);
         assert!(depth.is_multiple_of(DEPTH) && depth > 0);
     }
@@ -70,7 +73,7 @@ pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mu
     sixteen[..8].fill(16);
     let config = TileConfig { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: full, rows: sixteen };
     let mut block = [MaybeUninit::new(0f32); BLOCK * BLOCK];
-    // SAFETY: AMX is available, or this unit would not have been chosen; the configuration is a valid one.
+    // SAFETY: this unit is chosen only where AMX is available; the configuration is valid.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack)) };
     for pair in 0..panel_pairs {
         let columns = (outputs - pair * BLOCK).min(BLOCK);
@@ -79,18 +82,18 @@ pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mu
             let start = row_block * BLOCK * outputs + pair * BLOCK;
             if (block_rows, columns) == (BLOCK, BLOCK) {
                 // SAFETY: the assertions above; the block lies inside of y.
-                unsafe { multiply_block(terms, depth, row_block, pair, y.as_mut_ptr().add(start).cast(), outputs) };
+                unsafe { multiply_block(terms, row_block, pair, y.as_mut_ptr().add(start).cast(), outputs) };
                 continue;
             }
             // SAFETY: as above; the buffer is one block.
-            unsafe { multiply_block(terms, depth, row_block, pair, block.as_mut_ptr().cast(), BLOCK) };
+            unsafe { multiply_block(terms, row_block, pair, block.as_mut_ptr().cast(), BLOCK) };
             for row in 0..block_rows {
                 let to = &mut y[start + row * outputs..][..columns];
                 to.copy_from_slice(&block[row * BLOCK..row * BLOCK + columns]);
             }
         }
     }
-    // SAFETY: gives the tiles back.
+    // SAFETY: releases the tiles of this thread.
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
@@ -98,19 +101,13 @@ pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mu
 ///
 /// # Safety
 /// Every term has the rows and panels of the block, tiles are configured, and `out` has room for the rows.
-unsafe fn multiply_block(
-    terms: &[(&[u16], &[u16])],
-    depth: usize,
-    row_block: usize,
-    pair: usize,
-    out: *mut f32,
-    stride: usize,
-) {
+unsafe fn multiply_block(terms: &Terms, row_block: usize, pair: usize, out: *mut f32, stride: usize) {
+    let depth = terms.depth;
     let row_bytes = depth * size_of::<u16>();
-    // SAFETY: of the caller; the tiles are those of this thread.
+    // SAFETY: promised by the caller; the tiles are those of this thread.
     unsafe {
         asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
-        for (a, b) in terms {
+        for (a, b) in &terms.factors {
             let upper = a.as_ptr().add(row_block * BLOCK * depth);
             let left = b.as_ptr().add(pair * 2 * PANEL * depth);
             asm!(

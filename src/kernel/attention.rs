@@ -1,7 +1,7 @@
 //! Causal attention over short sequences that lie one after the other, each behind a prefix that all of them share.
 //!
-//! Sequences of a few dozen tokens are too small for matrix products and too many for one query at a time: the keys of a
-//! head are transposed once, and then a few queries at a time run along them in vectors, their sums in registers.
+//! Sequences of a few dozen tokens are too small for matrix products and too many for one query at a time. So the keys of a
+//! head are transposed once, and a few queries at a time are multiplied with them in vectors, with the sums in registers.
 
 use std::ops::Range;
 
@@ -10,36 +10,39 @@ use rayon::prelude::*;
 
 use super::elementwise::{exp, for_each_processor};
 
-/// One sequence.
+/// Queries (rows, heads, d), keys and values (rows, kv_heads, d).
+#[derive(Clone, Copy)]
+pub struct Projections<'a> {
+    pub q: &'a Tensor,
+    pub k: &'a Tensor,
+    pub v: &'a Tensor,
+}
+
+/// Where the rows of one sequence are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sequence {
-    /// Its rows among the queries, which are the last tokens of the sequence.
+pub struct Span {
+    /// Among the queries: the last tokens of the sequence.
     pub queries: Range<usize>,
-    /// Its rows among keys and values, behind those of the prefix.
+    /// Among keys and values, behind those of the prefix.
     pub keys: Range<usize>,
     /// The rows of the prefix; empty for the prefix itself.
     pub prefix: Range<usize>,
 }
 
-/// Attention of q (queries, heads, d) to k and v (rows, kv_heads, d): (queries, heads, d). A query sees at most `window`
-/// positions back, itself included.
-pub fn attend(
-    (q, k, v): (&Tensor, &Tensor, &Tensor),
-    sequences: &[Sequence],
-    scale: f32,
-    window: Option<usize>,
-) -> Result<Tensor> {
+/// Attention inside each sequence: (queries, heads, d). A query sees at most `window` positions back, itself included.
+pub fn attend(inputs: Projections, sequences: &[Span], scale: f32, window: Option<usize>) -> Result<Tensor> {
+    let Projections { q, k, v } = inputs;
     let window = window.unwrap_or(usize::MAX);
-    q.contiguous()?.apply_op3_no_bwd(&k.contiguous()?, &v.contiguous()?, &Attention { sequences, scale, window })
+    q.contiguous()?.apply_op3_no_bwd(&k.contiguous()?, &v.contiguous()?, &PackedAttention { sequences, scale, window })
 }
 
-struct Attention<'a> {
-    sequences: &'a [Sequence],
+struct PackedAttention<'a> {
+    sequences: &'a [Span],
     scale: f32,
     window: usize,
 }
 
-impl CustomOp3 for Attention<'_> {
+impl CustomOp3 for PackedAttention<'_> {
     fn name(&self) -> &'static str {
         "packed-attention"
     }
@@ -66,11 +69,12 @@ impl CustomOp3 for Attention<'_> {
             rest = others;
         }
         let sizes = Sizes { heads, kv_heads, size };
+        let rule = SoftmaxRule { sizes, scale: self.scale, window: self.window };
         tasks.into_par_iter().for_each_init(Buffers::default, |buffers, (sequence, out)| {
             let q = &q[sequence.queries.start * heads * size..sequence.queries.end * heads * size];
             for kv_head in 0..kv_heads {
                 buffers.gather(k, v, sequence, kv_head, sizes);
-                attend_group(q, buffers, out, (kv_head, sizes), (self.scale, self.window));
+                attend_group(q, buffers, out, kv_head, rule);
             }
         });
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
@@ -85,31 +89,39 @@ fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 #[derive(Clone, Copy)]
-pub struct Sizes {
+struct Sizes {
     heads: usize,
     kv_heads: usize,
     /// Of a head.
     size: usize,
 }
 
-/// Sums that are taken at once: of as many queries, over as many positions or values of a head.
+/// How scores become weights.
+#[derive(Clone, Copy)]
+pub struct SoftmaxRule {
+    sizes: Sizes,
+    scale: f32,
+    window: usize,
+}
+
+/// The sums that are taken at once: of so many queries, over so many positions or values of a head.
 const ROWS: usize = 4;
 const LANES: usize = 16;
 
-/// The keys and values of one head of one sequence, filled up with zeros to whole lanes.
+/// The keys and values of one head of one sequence, padded with zeros to whole lanes.
 #[derive(Default)]
 pub struct Buffers {
     positions: usize,
-    /// (size, positions filled up)
+    /// (size, padded positions)
     keys: Vec<f32>,
-    /// (positions, size filled up)
+    /// (positions, padded size)
     values: Vec<f32>,
-    /// The scores and then the weights of a few queries: (rows, positions filled up).
+    /// The scores and then the weights of a few queries: (rows, padded positions).
     weights: Vec<f32>,
 }
 
 impl Buffers {
-    fn gather(&mut self, k: &[f32], v: &[f32], sequence: &Sequence, kv_head: usize, sizes: Sizes) {
+    fn gather(&mut self, k: &[f32], v: &[f32], sequence: &Span, kv_head: usize, sizes: Sizes) {
         let Sizes { kv_heads, size, .. } = sizes;
         self.positions = sequence.prefix.len() + sequence.keys.len();
         let (length, width) = (self.positions.next_multiple_of(LANES), size.next_multiple_of(LANES));
@@ -131,31 +143,25 @@ impl Buffers {
 }
 
 for_each_processor! {
-    /// All queries of the heads that share one head of keys.
+    /// All queries of the heads that share the head `kv_head` of keys.
     pub fn attend_group(
         q: &[f32],
         buffers: &mut Buffers,
         out: &mut [f32],
-        place: (usize, Sizes),
-        how: (f32, usize)
+        kv_head: usize,
+        rule: SoftmaxRule
     ) { attend_group_inner }
 }
 
 #[inline(always)]
-fn attend_group_inner(
-    q: &[f32],
-    buffers: &mut Buffers,
-    out: &mut [f32],
-    (kv_head, sizes): (usize, Sizes),
-    (scale, window): (f32, usize),
-) {
-    let Sizes { heads, kv_heads, size } = sizes;
+fn attend_group_inner(q: &[f32], buffers: &mut Buffers, out: &mut [f32], kv_head: usize, rule: SoftmaxRule) {
+    let SoftmaxRule { sizes: Sizes { heads, kv_heads, size }, scale, window } = rule;
     let Buffers { positions, keys, values, weights } = buffers;
     let (queries, group) = (q.len() / (heads * size), heads / kv_heads);
     let (length, width) = (positions.next_multiple_of(LANES), size.next_multiple_of(LANES));
     let rows = queries * group;
     for first in (0..rows).step_by(ROWS) {
-        // Where there are fewer rows left, the last one is computed again.
+        // If fewer rows are left, the last one is computed again.
         let row = |i: usize| (first + i).min(rows - 1);
         let start = |i: usize| (row(i) / group * heads + kv_head * group + row(i) % group) * size;
         let seen = |i: usize| *positions - queries + row(i) / group + 1;
@@ -168,7 +174,7 @@ fn attend_group_inner(
         }
         for (i, weights) in weights.chunks_exact_mut(length).enumerate() {
             let sees = seen(i).saturating_sub(window)..seen(i);
-            soften(weights, sees, scale);
+            softmax(weights, sees, scale);
         }
         for dimension in (0..size).step_by(LANES) {
             let mixed = mix(weights, length, &values[dimension..], width, seen(ROWS - 1));
@@ -180,7 +186,7 @@ fn attend_group_inner(
     }
 }
 
-/// The products of queries with the keys of as many positions as there are lanes; `keys` (size, length).
+/// The products of queries with the keys of one lane-full of positions; `keys` (size, length).
 #[inline(always)]
 fn score(queries: [&[f32]; ROWS], keys: &[f32], length: usize) -> [[f32; LANES]; ROWS] {
     let mut sums = [[0f32; LANES]; ROWS];
@@ -194,9 +200,9 @@ fn score(queries: [&[f32]; ROWS], keys: &[f32], length: usize) -> [[f32; LANES];
     sums
 }
 
-/// Scores to weights: the softmax over what a query sees, zero elsewhere.
+/// Scores to weights: the softmax over the positions that a query sees, zero elsewhere.
 #[inline(always)]
-fn soften(scores: &mut [f32], sees: Range<usize>, scale: f32) {
+fn softmax(scores: &mut [f32], sees: Range<usize>, scale: f32) {
     scores[..sees.start].fill(0.0);
     scores[sees.end..].fill(0.0);
     let scores = &mut scores[sees];
@@ -206,7 +212,7 @@ fn soften(scores: &mut [f32], sees: Range<usize>, scale: f32) {
     scores.iter_mut().for_each(|score| *score /= sum);
 }
 
-/// The values of `seen` positions, weighed, in as many dimensions as there are lanes; `weights` (rows, length), `values`
+/// The weighted sums of the values of `seen` positions, in one lane-full of dimensions; `weights` (rows, length), `values`
 /// (positions, width).
 #[inline(always)]
 fn mix(weights: &[f32], length: usize, values: &[f32], width: usize, seen: usize) -> [[f32; LANES]; ROWS] {

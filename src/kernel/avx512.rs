@@ -8,6 +8,7 @@ use std::arch::x86_64::{
 };
 use std::mem::{MaybeUninit, transmute};
 
+use super::Terms;
 use super::pack::PANEL;
 
 const ROWS: usize = 8;
@@ -18,26 +19,27 @@ pub fn is_available() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
 }
 
-/// Whether a product of pairs takes no longer than one in f32: so with AMD, while Intel's processors that have this unit
-/// and not AMX do half as many. Measured in GFLOP/s a core, bf16x2 against f32: 61 and 75 there, 250 and 200 on Zen 5.
+/// Whether a product of pairs takes no longer than one in f32. That holds on AMD, while Intel's processors that have this
+/// unit without AMX run at half that rate. Measured in GFLOP/s a core, bf16x2 and f32: 61 and 75 there, 250 and 200 on Zen 5.
 pub fn is_full_rate() -> bool {
     let vendor = __cpuid(0);
     [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
 }
 
-/// y = Σ a·b over the terms: `a` rows of `depth` values, `b` panels; `y` (rows, outputs).
-pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mut [MaybeUninit<f32>]) {
+/// y = Σ a·b over the terms; `y` (rows, outputs) is written as a whole.
+pub fn multiply(terms: &Terms, outputs: usize, y: &mut [MaybeUninit<f32>]) {
+    let depth = terms.depth;
     let rows = y.len() / outputs;
     let (row_blocks, panel_blocks) = (rows.div_ceil(ROWS), outputs.div_ceil(COLUMNS));
-    for (a, b) in terms {
+    for (a, b) in &terms.factors {
         assert!(a.len() >= row_blocks * ROWS * depth && b.len() >= panel_blocks * COLUMNS * depth);
     }
     let mut block = [0f32; ROWS * COLUMNS];
     for panels in 0..panel_blocks {
         let columns = (outputs - panels * COLUMNS).min(COLUMNS);
         for row_block in 0..row_blocks {
-            // SAFETY: AVX512-BF16 is available, or this unit would not have been chosen; the assertions above.
-            unsafe { multiply_block(terms, depth, row_block, panels, &mut block) };
+            // SAFETY: this unit is chosen only where AVX512-BF16 is available; the assertions above.
+            unsafe { multiply_block(terms, row_block, panels, &mut block) };
             for row in 0..(rows - row_block * ROWS).min(ROWS) {
                 let start = (row_block * ROWS + row) * outputs + panels * COLUMNS;
                 let from = &block[row * COLUMNS..row * COLUMNS + columns];
@@ -50,16 +52,11 @@ pub fn multiply(terms: &[(&[u16], &[u16])], depth: usize, outputs: usize, y: &mu
 /// # Safety
 /// Every term has the rows and panels of the block, and the processor has AVX512-BF16.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn multiply_block(
-    terms: &[(&[u16], &[u16])],
-    depth: usize,
-    row_block: usize,
-    panels: usize,
-    block: &mut [f32; ROWS * COLUMNS],
-) {
+unsafe fn multiply_block(terms: &Terms, row_block: usize, panels: usize, block: &mut [f32; ROWS * COLUMNS]) {
+    let depth = terms.depth;
     let mut sums = [[_mm512_setzero_ps(); PANELS]; ROWS];
-    for (a, b) in terms {
-        // SAFETY: of the caller.
+    for (a, b) in &terms.factors {
+        // SAFETY: promised by the caller.
         unsafe {
             let a = a.as_ptr().add(row_block * ROWS * depth);
             let b = b.as_ptr().add(panels * COLUMNS * depth);

@@ -1,16 +1,16 @@
-//! Exponentials by the dozen: the element-wise work that is left beside products.
+//! Vectorised exponentials: the element-wise work that is left beside products.
 //!
-//! The loops are plain and branch-free, so that the compiler makes vector code of them; they are compiled twice, once for
-//! processors with AVX-512 and once for all others.
+//! The loops are plain and branch-free, so that the compiler vectorises them. They are compiled twice, once for processors
+//! with AVX-512 and once for all others.
 
 /// eˣ with an error of about one unit in the last place, for x up to 88; 0 far below.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
-    // ln 2 in two parts, so that the product with a small whole number is exact.
+    // ln 2 in two parts, so that the product with a small integer is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and taking away 1.5 · 2²³ rounds to a whole number.
+    // Adding and subtracting 1.5 · 2²³ rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
     let shifted = x * LOG2_E + ROUND;
@@ -22,11 +22,11 @@ pub(super) fn exp(x: f32) -> f32 {
         sum = sum * rest + factor;
     }
     let power = sum * rest * rest + rest + 1.0;
-    // The whole number stands in the low bits of the shifted one.
+    // The integer is in the low bits of the shifted number.
     power * f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23)
 }
 
-/// Compiles a loop for AVX-512 too, and takes that where the processor has it.
+/// Compiles a loop for AVX-512 too, and runs that version where the processor has it.
 macro_rules! for_each_processor {
     ($(#[$doc:meta])* pub fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? { $inner:ident }) => {
         $(#[$doc])*
@@ -65,8 +65,7 @@ fn silu_times_inner(gate: &mut [f32], up: &[f32]) {
 }
 
 for_each_processor! {
-    /// Σ exp(x − largest), over as many sums at a time as a register holds: each is of at most a few hundred values
-    /// below 1.
+    /// Σ exp(x − largest), in as many f32 sums as a register holds, each of a few hundred values below 1.
     pub fn sum_exp(values: &[f32], largest: f32) -> f64 { sum_exp_inner }
 }
 

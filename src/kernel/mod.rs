@@ -1,13 +1,14 @@
-//! What the sweep spends its time with, for processors: matrix products by the bf16 units of x86, at nearly the accuracy
+//! What the sweep spends its time with, written for CPUs: matrix products on the bf16 units of x86, at nearly the accuracy
 //! of f32, attention over short sequences, and exponentials.
 //!
 //! The weights of most models are bf16, so they are exact here. Activations are split into a high and a low bf16 part,
-//! x = hi + lo with an error of 2⁻¹⁷, and each part is multiplied; sums are taken in f32 by the unit. That is two products,
-//! of a unit that is many times as fast as f32 arithmetic. Weights that are not bf16 are split as well, which makes it
-//! three products.
+//! x = high + low with an error of 2⁻¹⁷, and each part is multiplied; the unit sums in f32. That makes two products on a unit
+//! that is many times as fast as f32 arithmetic. Weights that are not bf16 are split as well, which makes three.
 //!
-//! [`Unit::detect`] says at run time what the processor has. Everywhere else candle's f32 products do the work, which
-//! are the reference that the tests compare with. docs/reliability.md lists all `unsafe` code.
+//! Why own code: candle multiplies bf16 on the CPU by widening both operands at each call, its attention starts a product
+//! for each short sequence, and its exponentials are not vectorised. docs/performance.md has the measurements.
+//! [`Unit::detect`] tells at run time which unit there is; without one, candle's f32 products do the work. They are also the
+//! reference of the tests. docs/reliability.md lists all `unsafe` code.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -15,6 +16,7 @@ pub mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod elementwise;
+pub mod machine;
 mod pack;
 
 use std::mem::MaybeUninit;
@@ -49,7 +51,7 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
-    /// Whether weights that are bf16 can be had as they are.
+    /// Whether products take bf16 weights as they are stored.
     pub fn takes_bf16(self) -> bool {
         self != Self::F32
     }
@@ -69,23 +71,23 @@ impl std::fmt::Display for Arithmetic {
     }
 }
 
-/// How finely activations are split.
+/// Into how many bf16 parts activations are split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
-    /// One bf16 value: an error of 2⁻⁹, good for a first look.
+    /// One, with an error of 2⁻⁹: good for a first look.
     One,
-    /// Two: 2⁻¹⁷.
+    /// Two, with an error of 2⁻¹⁷.
     Two,
 }
 
 impl Unit {
-    /// The fastest unit that this processor has and the operating system lets us use. `LORA_SLIM_UNIT` restricts it, to
-    /// compare: `none`, `avx512`.
+    /// The fastest unit that this processor has and the operating system permits. For comparisons the environment variable
+    /// `LORA_SLIM_UNIT` restricts it: `none`, `avx512`.
     pub fn detect() -> Option<Unit> {
-        static FOUND: std::sync::OnceLock<Option<Unit>> = std::sync::OnceLock::new();
-        *FOUND.get_or_init(|| {
-            let wanted = std::env::var("LORA_SLIM_UNIT").unwrap_or_default();
-            Self::available().into_iter().find(|unit| match wanted.as_str() {
+        static DETECTED: std::sync::OnceLock<Option<Unit>> = std::sync::OnceLock::new();
+        *DETECTED.get_or_init(|| {
+            let allowed = std::env::var("LORA_SLIM_UNIT").unwrap_or_default();
+            Self::available().into_iter().find(|unit| match allowed.as_str() {
                 "none" => false,
                 "avx512" => *unit == Unit::Avx512,
                 _ => true,
@@ -93,7 +95,7 @@ impl Unit {
         })
     }
 
-    /// Whether three products by this unit take less time than one in f32, as weights need that are not bf16.
+    /// Whether three products by this unit, which weights that are not bf16 need, take less time than one in f32.
     pub fn outruns_f32_three_times(self) -> bool {
         self == Unit::Amx
     }
@@ -113,27 +115,33 @@ impl Unit {
     pub fn available() -> Vec<Unit> {
         #[cfg(target_arch = "x86_64")]
         {
-            let found = [(Unit::Amx, amx::is_available()), (Unit::Avx512, avx512::is_available())];
-            found.into_iter().filter(|(_, is_available)| *is_available).map(|(unit, _)| unit).collect()
+            let units = [(Unit::Amx, amx::is_available()), (Unit::Avx512, avx512::is_available())];
+            units.into_iter().filter(|(_, is_available)| *is_available).map(|(unit, _)| unit).collect()
         }
         #[cfg(not(target_arch = "x86_64"))]
         Vec::new()
     }
 }
 
-/// Looks at the values of a tensor on a processor in their order, without a copy.
-pub fn with_values<T: WithDType, R>(tensor: &Tensor, look: impl FnOnce(&[T]) -> R) -> Result<R> {
+/// Shows the values of a tensor on the CPU, in their order, without a copy.
+pub fn with_values<T: WithDType, R>(tensor: &Tensor, read: impl FnOnce(&[T]) -> R) -> Result<R> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(storage), Some((start, end))) => Ok(look(&storage.as_slice::<T>()?[start..end])),
-        _ => candle_core::bail!("the values of a tensor that is not on a processor"),
+        (Storage::Cpu(storage), Some((start, end))) => Ok(read(&storage.as_slice::<T>()?[start..end])),
+        _ => candle_core::bail!("the values of a tensor that is not on the CPU"),
     }
 }
 
 /// x·Wᵀ for x (rows, inputs) and a packed W (outputs, inputs): (rows, outputs).
 pub fn product(x: &Tensor, weight: &Packed, precision: Precision, unit: Unit) -> Result<Tensor> {
     x.apply_op1_no_bwd(&Product { weight, precision, unit })
+}
+
+/// A sum of products a·b, each of rows of activations and panels of a weight, `depth` values deep.
+struct Terms<'a> {
+    factors: Vec<(&'a [u16], &'a [u16])>,
+    depth: usize,
 }
 
 struct Product<'a> {
@@ -173,23 +181,23 @@ impl Product<'_> {
     fn block(&self, x: &[f32], split: &mut SplitRows, y: &mut [MaybeUninit<f32>]) {
         let weight = self.weight;
         split.fill(x, weight.inputs, self.precision);
-        let mut terms: Vec<(&[u16], &[u16])> = vec![(&split.high, &weight.high)];
+        let mut factors: Vec<(&[u16], &[u16])> = vec![(&split.high, &weight.high)];
         if !split.low.is_empty() {
-            terms.push((&split.low, &weight.high));
+            factors.push((&split.low, &weight.high));
         }
         // The product of both low parts is below the error of the rest.
         if let Some(low) = &weight.low {
-            terms.push((&split.high, low));
+            factors.push((&split.high, low));
         }
-        let depth = weight.inputs.next_multiple_of(DEPTH);
+        let terms = Terms { factors, depth: weight.inputs.next_multiple_of(DEPTH) };
         #[cfg(target_arch = "x86_64")]
         match self.unit {
-            Unit::Amx => amx::multiply(&terms, depth, weight.outputs, y),
-            Unit::Avx512 => avx512::multiply(&terms, depth, weight.outputs, y),
+            Unit::Amx => amx::multiply(&terms, weight.outputs, y),
+            Unit::Avx512 => avx512::multiply(&terms, weight.outputs, y),
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
-            let _ = (self.unit, depth, terms, y);
+            let _ = (self.unit, terms.factors, terms.depth, y);
             unreachable!("no unit is available, so none is chosen")
         }
     }

@@ -1,4 +1,4 @@
-//! The order of values that the units want: weights in panels, activations in rows, both filled up with zeros.
+//! The order in which the units read values: weights in panels, activations in rows, both padded with zeros.
 
 use candle_core::{DType, Device, Result, Tensor};
 use half::bf16;
@@ -7,12 +7,12 @@ use rayon::prelude::*;
 use super::elementwise::for_each_processor;
 use super::{Precision, with_values};
 
-/// Outputs of a panel, and inputs to whose multiple rows and panels are filled up.
+/// The outputs of a panel, and the inputs to whose multiple rows and panels are padded.
 pub const PANEL: usize = 16;
 pub const DEPTH: usize = 32;
-/// Rows are filled up to a multiple of this.
+/// Rows are padded to a multiple of this.
 pub const ROW_BLOCK: usize = 32;
-/// Panels are filled up to a multiple of this: both units take two or three at once.
+/// Panels are padded to a multiple of this, because the units take two or three at once.
 const PANELS: usize = 6;
 
 /// A weight (outputs, inputs) as bf16 in panels of 16 outputs, in which the values of two neighbouring inputs stand
@@ -22,7 +22,7 @@ pub struct Packed {
     pub outputs: usize,
     pub inputs: usize,
     pub(super) high: Vec<u16>,
-    /// What is missing to the weight; absent where it is bf16 itself.
+    /// What `high` lacks of the weight; `None` for a bf16 weight.
     pub(super) low: Option<Vec<u16>>,
 }
 
@@ -44,12 +44,12 @@ impl Packed {
         })
     }
 
-    /// Whether the weight was bf16 itself.
+    /// Whether the weight was bf16.
     pub fn is_exact(&self) -> bool {
         self.low.is_none()
     }
 
-    /// The weight again: (outputs, inputs).
+    /// The weight as a tensor: (outputs, inputs).
     pub fn unpacked(&self) -> Result<Tensor> {
         let depth = self.inputs.next_multiple_of(DEPTH);
         let value = |output: usize, input: usize| {
@@ -73,7 +73,7 @@ fn pack<T: Copy + Sync>(values: &[T], outputs: usize, inputs: usize, part: impl 
     let panels = outputs.div_ceil(PANEL).next_multiple_of(PANELS);
     let mut packed = vec![0u16; panels * PANEL * depth];
     let filled = packed.par_chunks_mut(PANEL * depth).zip(values.par_chunks(PANEL * inputs));
-    // First each row by itself, in vectors, and then pairs to their places, which is a transposition.
+    // Each row is converted first, in vectors; then its pairs go to their places, which is a transposition.
     filled.for_each_init(
         || vec![0u16; depth],
         |buffer, (packed, values)| {
@@ -88,16 +88,16 @@ fn pack<T: Copy + Sync>(values: &[T], outputs: usize, inputs: usize, part: impl 
     packed
 }
 
-/// Rows of activations as bf16: (rows, inputs), both filled up.
+/// Rows of activations in bf16: (rows, inputs), both padded.
 #[derive(Default)]
 pub struct SplitRows {
     pub high: Vec<u16>,
-    /// Empty with one part.
+    /// Empty for [`Precision::One`].
     pub low: Vec<u16>,
 }
 
 impl SplitRows {
-    /// Takes in x (rows, inputs) in place of what was there.
+    /// Replaces the rows by x (rows, inputs).
     pub fn fill(&mut self, x: &[f32], inputs: usize, precision: Precision) {
         let (rows, depth) = (x.len() / inputs, inputs.next_multiple_of(DEPTH));
         let size = rows.next_multiple_of(ROW_BLOCK) * depth;
@@ -117,7 +117,7 @@ impl SplitRows {
 }
 
 for_each_processor! {
-    /// The high and, if there is room for it, the low parts of a row.
+    /// The high parts of a row and, if `low` is not empty, the low ones.
     pub fn split(x: &[f32], high: &mut [u16], low: &mut [u16]) { split_inner }
 }
 
@@ -127,14 +127,30 @@ fn split_inner(x: &[f32], high: &mut [u16], low: &mut [u16]) {
     x.iter().zip(high).zip(low).for_each(|((&value, &mut high), low)| *low = round(value - widen(high)));
 }
 
-/// The nearest bf16 value, ties to even. No value that occurs is near the largest, and NaN stays NaN.
+/// The nearest bf16 value, ties to even. NaN stays NaN.
 #[inline(always)]
 fn round(value: f32) -> u16 {
     let bits = value.to_bits();
-    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+    let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    // The carry would make a number of a NaN with a large payload.
+    if value.is_nan() { 0x7fc0 } else { rounded }
 }
 
 #[inline(always)]
 fn widen(value: u16) -> f32 {
     f32::from_bits(u32::from(value) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_that_of_half_and_keeps_nan() {
+        for bits in (0..=u32::MAX).step_by(9973).chain([0x7fff_ffff, u32::MAX, 0x7f80_0001]) {
+            let (value, expected) = (f32::from_bits(bits), bf16::from_f32(f32::from_bits(bits)));
+            let rounded = bf16::from_bits(round(value));
+            assert!(rounded == expected || rounded.is_nan() && expected.is_nan(), "{bits:#x}: {rounded} {expected}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The curve: the losses of all candidate boundaries, and of other profiles, with each base weight read once per pass.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::layers::{Keep, Layers};
@@ -13,7 +14,7 @@ use super::walk::{Tracker, Walk};
 use super::{ComputeOptions, OnProgress};
 use crate::adapter::Adapter;
 use crate::error::{ComputeError, Result};
-use crate::model::{AdaptedModel, AnswerRows, Outcome, Pass};
+use crate::model::{AdaptedModel, AnswerRows, Pass, TokenScore};
 use crate::samples::Sample;
 use crate::samples::packing::{self, Batch};
 
@@ -188,15 +189,20 @@ impl<'a> Sweep<'a> {
             let pass = Pass::new(model, batch)?;
             let side_by_side = self.budget.streams_side_by_side(batch.tokens(), model.device());
             let walk = Walk { layers: &mut self.layers, side_by_side, tracker: &mut tracker };
-            for (member, outcomes) in evaluate(&members, models, &pass, prefixes, walk)? {
+            for (member, scores) in evaluate(&members, models, &pass, prefixes, walk)? {
                 let measurement = &mut measured[member.adapter][member.index];
                 for (sample, answers) in &batch.samples {
-                    let outcomes = &outcomes[answers.clone()];
-                    measurement.losses[*sample] = outcomes.iter().map(|outcome| outcome.loss).sum();
-                    measurement.correct[*sample] = outcomes.iter().filter(|outcome| outcome.right).count();
+                    let scores = &scores[answers.clone()];
+                    measurement.losses[*sample] = scores.iter().map(|score| score.loss).sum();
+                    measurement.correct[*sample] = scores.iter().filter(|score| score.correct).count();
                     if !measurement.losses[*sample].is_finite() {
-                        let (boundary, sample) = (member.profile.boundary(), samples[*sample] + 1);
-                        return Err(ComputeError::NotFinite { boundary, sample }.into());
+                        return Err(ComputeError::NotFinite {
+                            base: model.path.clone(),
+                            samples: PathBuf::new(),
+                            boundary: member.profile.boundary(),
+                            sample: samples[*sample] + 1,
+                        }
+                        .into());
                     }
                 }
             }
@@ -221,14 +227,14 @@ fn members<'p>(models: &[&AdaptedModel], profiles: &'p [Vec<Profile>]) -> Vec<Ve
     own
 }
 
-/// The outcomes of a batch's answer tokens for all members, in the order of adapters and profiles.
+/// The scores of a batch's answer tokens for all members, in the order of adapters and profiles.
 fn evaluate<'p>(
     members: &[Vec<Member<'p>>],
     models: &[&AdaptedModel],
     pass: &'p Pass<'p>,
     prefixes: &mut [KeptPrefix],
     walk: Walk,
-) -> Result<Vec<(Member<'p>, Vec<Outcome>)>> {
+) -> Result<Vec<(Member<'p>, Vec<TokenScore>)>> {
     let count = walk.layers.count();
     let mut starting: BTreeMap<usize, Vec<Stream>> = BTreeMap::new();
     for (adapter, (own, prefix)) in members.iter().zip(&mut *prefixes).enumerate() {
@@ -254,14 +260,14 @@ fn evaluate<'p>(
         }
         Ok(())
     })?;
-    let mut outcomes = Vec::new();
+    let mut scores = Vec::new();
     for (head, (streams, rows)) in rows {
-        for (stream, found) in streams.into_iter().zip(models[head].outcomes(&rows, pass.batch)?) {
-            outcomes.extend(stream.into_iter().map(|member| (member, found.clone())));
+        for (stream, found) in streams.into_iter().zip(models[head].score_answers(&rows, pass.batch)?) {
+            scores.extend(stream.into_iter().map(|member| (member, found.clone())));
         }
     }
-    outcomes.sort_by_key(|(member, _)| (member.adapter, member.index));
-    Ok(outcomes)
+    scores.sort_by_key(|(member, _)| (member.adapter, member.index));
+    Ok(scores)
 }
 
 #[cfg(test)]

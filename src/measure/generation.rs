@@ -13,7 +13,7 @@ use super::stream::{Member, Stream};
 use super::walk::{Tracker, Walk};
 use super::{OnProgress, Profile};
 use crate::error::Result;
-use crate::model::{AdaptedModel, Cache, KeptHead, Model, Pass};
+use crate::model::{AdaptedModel, Cache, HeadCache, Model, Pass};
 use crate::samples::Prompt;
 use crate::samples::packing::Batch;
 
@@ -53,7 +53,7 @@ pub fn generate(
         |length: &usize| ((length + options.max_new_tokens) * model.config.layers * profiles.len()) as u64;
     let mut tracker = Tracker::new(batches.len(), lengths.iter().map(layer_tokens).sum(), on_progress);
     let mut layers = Layers::new(&models, if keeps_model { Keep::Variants } else { Keep::Nothing });
-    let mut head = keeps_model.then(KeptHead::default);
+    let mut head = keeps_model.then(HeadCache::default);
     let mut answers = vec![Vec::with_capacity(prompts.len()); profiles.len()];
     for (pass, batch) in batches.into_iter().enumerate() {
         tracker.start_pass(pass);
@@ -80,7 +80,7 @@ fn next_tokens<'m>(
     running: &mut [&mut Decoding],
     adapted: &'m AdaptedModel<'m>,
     layers: &mut Layers<'m>,
-    head: Option<&mut KeptHead>,
+    head: Option<&mut HeadCache>,
     tracker: &mut Tracker,
 ) -> Result<Vec<Vec<u32>>> {
     let model = adapted.model();
@@ -154,7 +154,7 @@ impl<'a> Decoding<'a> {
         for completion in self.completions.iter_mut().filter(|completion| completion.is_running()) {
             let new = completion.through..completion.ids.len();
             // Beyond some length all rotary angles change, which makes the cached keys useless (as in `modeling_phi3.py`).
-            if model.turns_anew_beyond().is_some_and(|length| new.contains(&length)) {
+            if model.cache_limit().is_some_and(|length| new.contains(&length)) {
                 completion.through = 0;
             }
         }

@@ -46,7 +46,7 @@ impl<'a> Layers<'a> {
             Some(layer) => layer,
             None => {
                 let base = model.layer(index)?;
-                model.announce_layer(index + 1);
+                model.prefetch_layer(index + 1);
                 AdaptedLayer { index, device: model.device(), base, variants: Vec::new() }
             }
         };
@@ -112,7 +112,7 @@ impl<'a> AdaptedLayer<'a> {
         }
         for stream in streams {
             if let Some(mut routed) = stream.routed.take() {
-                stream.hidden = routed.settle(&stream.hidden)?;
+                stream.hidden = routed.add_pending(&stream.hidden)?;
             }
         }
         Ok(())
@@ -121,7 +121,7 @@ impl<'a> AdaptedLayer<'a> {
     /// Adds what one of the layer's experts makes of the tokens that are routed to it. The expert is read once for all
     /// streams, and only if it has tokens.
     fn add_expert(&self, number: usize, streams: &mut [Stream]) -> Result<()> {
-        let is_hit = |stream: &Stream| stream.routed.as_ref().is_some_and(|routed| routed.goes_to(number));
+        let is_hit = |stream: &Stream| stream.routed.as_ref().is_some_and(|routed| routed.uses(number));
         if !streams.iter().any(is_hit) {
             return Ok(());
         }
@@ -131,7 +131,7 @@ impl<'a> AdaptedLayer<'a> {
         let variants = variants.collect::<Result<Vec<(Variant, Expert)>>>()?;
         for_each_stream(streams, self.device, |stream| {
             let (layer, expert) = (self.of(stream), find(&variants, stream.variant).unwrap_or(&expert));
-            if let Some(routed) = stream.routed.as_mut().filter(|routed| routed.goes_to(number)) {
+            if let Some(routed) = stream.routed.as_mut().filter(|routed| routed.uses(number)) {
                 stream.hidden = layer.add_expert(&stream.hidden, routed, number, expert)?;
             }
             Ok(())

@@ -3,6 +3,8 @@
 //! The final norm and the head are applied behind every layer as if the model ended there. The output head is expensive: it
 //! reads the answers of both streams behind every layer, so as many of these rows as fit are gathered before it is loaded.
 
+use std::path::PathBuf;
+
 use super::memory::Budget;
 use super::walk::walk_base_and_whole;
 use super::{ComputeOptions, OnProgress, Work};
@@ -58,15 +60,16 @@ pub fn logit_lens(
         if !is_last && rows.len() + STREAMS <= rows_at_once {
             return Ok(());
         }
-        for (index, outcomes) in adapted.outcomes(&rows, batch)?.iter().enumerate() {
+        for (index, scores) in adapted.score_answers(&rows, batch)?.iter().enumerate() {
             let layers = unread + index / STREAMS;
             let readout = &mut readouts[index % STREAMS][layers];
             for (sample, answers) in &batch.samples {
-                let outcomes = &outcomes[answers.clone()];
-                readout.losses[*sample] = outcomes.iter().map(|outcome| outcome.loss).sum();
-                readout.probabilities[*sample] = outcomes.iter().map(|outcome| (-outcome.loss).exp()).sum();
+                let scores = &scores[answers.clone()];
+                readout.losses[*sample] = scores.iter().map(|score| score.loss).sum();
+                readout.probabilities[*sample] = scores.iter().map(|score| (-score.loss).exp()).sum();
                 if !readout.losses[*sample].is_finite() {
-                    return Err(ComputeError::NotFiniteBehind { layers, sample: *sample + 1 }.into());
+                    let (base, samples) = (model.path.clone(), PathBuf::new());
+                    return Err(ComputeError::NotFiniteBehind { base, samples, layers, sample: *sample + 1 }.into());
                 }
             }
         }

@@ -125,7 +125,7 @@ impl Budget {
     /// batches, but without their weights in memory every token reads all of them again.
     pub fn keep_model(&mut self, adapted: &AdaptedModel) -> Result<bool> {
         let model = adapted.model();
-        let head = adapted.words()? as u64 * self.row_bytes;
+        let head = adapted.head_size()? as u64 * self.row_bytes;
         let bytes =
             model.config.layers as u64 * model.kept_layer_bytes() + head + adapted.adapter().bytes_below(usize::MAX);
         let fits = self.taken + bytes <= self.memory / 2;

@@ -1,7 +1,7 @@
 //! The devices that tensors can be on, by the names that `--device` takes.
 //!
-//! Which of them a build can open is decided by cargo features, so a name, a build that lacks the device, and a device
-//! that does not answer are three different things to tell the user.
+//! Cargo features decide which of them a build can open, so an unknown name, a build without the device, and a device that
+//! does not open are three different errors.
 
 use std::str::FromStr;
 
@@ -13,16 +13,16 @@ use crate::error::ComputeError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceName {
     Cpu,
-    /// A GPU of NVIDIA, by its number.
+    /// An NVIDIA GPU, by its number.
     Cuda(usize),
-    /// A GPU of Apple, by its number.
+    /// An Apple GPU, by its number.
     Metal(usize),
 }
 
 impl FromStr for DeviceName {
     type Err = ComputeError;
 
-    /// Reads `cpu`, `cuda`, `cuda:1`, `metal`; without a number it is the first.
+    /// Reads `cpu`, `cuda`, `cuda:1`, `metal`; without a number it means the first.
     fn from_str(name: &str) -> Result<Self, ComputeError> {
         let unknown = || ComputeError::UnknownDevice { name: name.into() };
         let (kind, number) = match name.split_once(':') {
@@ -61,7 +61,7 @@ impl DeviceName {
         }
     }
 
-    /// candle takes the number of a GPU of Apple on trust, so it is checked first.
+    /// candle does not check the number of an Apple GPU, so it is checked first.
     #[cfg(feature = "metal")]
     fn open_metal(self, number: usize) -> Result<Device, ComputeError> {
         let count = candle_metal_kernels::metal::Device::all().len();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_does_not_open_may_do_so_later() {
+    fn a_device_that_does_not_open_may_open_later() {
         let error = Error::from(DeviceName::Cuda(7).unavailable(&"no such GPU\nand its backtrace"));
         assert_eq!(error.to_string(), "cannot open the device `cuda:7`: no such GPU");
         assert_eq!(error.kind(), Kind::Io);

@@ -1,4 +1,4 @@
-//! The two modules that a decoder is made of, linear maps and norms, and what an adapter makes of them.
+//! The two kinds of module that a decoder consists of, linear maps and norms, with and without an adapter.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ pub struct Linear {
     weight: Weight,
     pub bias: Option<Tensor>,
     delta: Option<Delta>,
-    /// DoRA: what the outputs are multiplied with before the bias is added, (outputs).
+    /// DoRA: what the outputs are multiplied by before the bias is added, (outputs).
     factor: Option<Tensor>,
 }
 
-/// A weight (outputs, inputs) in the form that products want.
+/// A weight (outputs, inputs) in the form that products take.
 #[derive(Debug, Clone)]
 enum Weight {
     Plain(Tensor),
@@ -33,7 +33,7 @@ impl Weight {
             && weight.device().is_cpu()
         {
             let packed = Packed::new(&weight)?;
-            // Otherwise f32 is faster, and more exact.
+            // Otherwise f32 is faster and more exact.
             if packed.is_exact() || unit.outruns_f32_three_times() {
                 return Ok(Self::Packed(Arc::new(packed), precision, unit));
             }
@@ -101,29 +101,31 @@ fn dora_factor(weight: &Tensor, delta: &Delta, magnitude: &Tensor) -> Result<Ten
     magnitude / norms
 }
 
-/// What values are normalised with.
+/// A normalisation.
 #[derive(Debug, Clone)]
 pub struct Norm {
-    /// (size), or (heads, size) where each head has its own.
+    /// (size), or (heads, size) if each head has its own.
     pub weight: Tensor,
     pub bias: Option<Tensor>,
+    pub norms: Norms,
+    pub eps: f64,
 }
 
 impl Norm {
-    /// Normalises x over as many values as the norm has weights, all of a row or those of one head.
-    pub fn forward(&self, x: &Tensor, norms: Norms, eps: f64) -> Result<Tensor> {
+    /// Normalises x over as many values as the norm has weights: all of a row, or those of one head.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let size = self.weight.dim(D::Minus1)?;
         let mut rows = x.reshape(((), size))?;
-        if norms == Norms::Layer {
+        if self.norms == Norms::Layer {
             rows = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
         }
         // LayerNorm is the root-mean-square norm of centred values.
         let normed = match self.weight.dims() {
             &[heads, size] => {
-                let normed = rms_norm(&rows, &self.weight.narrow(0, 0, 1)?.squeeze(0)?.ones_like()?, eps as f32)?;
+                let normed = rms_norm(&rows, &self.weight.narrow(0, 0, 1)?.squeeze(0)?.ones_like()?, self.eps as f32)?;
                 normed.reshape(((), heads, size))?.broadcast_mul(&self.weight)?
             }
-            _ => rms_norm(&rows, &self.weight, eps as f32)?,
+            _ => rms_norm(&rows, &self.weight, self.eps as f32)?,
         };
         let normed = match &self.bias {
             Some(bias) => normed.broadcast_add(bias)?,
@@ -139,11 +141,11 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn layer_norm_is_centred_and_heads_have_weights_of_their_own() -> Result<()> {
+    fn layer_norm_centres_and_heads_may_have_own_weights() -> Result<()> {
         let x = Tensor::new(&[[1f32, 3.0, 10.0, 20.0]], &Device::Cpu)?;
         let weight = Tensor::new(&[[1f32, 1.0], [2.0, 3.0]], &Device::Cpu)?;
         let bias = Some(Tensor::new(&[0.5f32, 0.0], &Device::Cpu)?);
-        let y = Norm { weight, bias }.forward(&x, Norms::Layer, 0.0)?.to_vec2::<f32>()?;
+        let y = Norm { weight, bias, norms: Norms::Layer, eps: 0.0 }.forward(&x)?.to_vec2::<f32>()?;
         let expected = [-0.5, 1.0, -1.5, 3.0];
         assert!(y[0].iter().zip(expected).all(|(got, wanted)| (got - wanted).abs() < 1e-5), "{y:?}");
         Ok(())

@@ -1,77 +1,104 @@
 //! The base model: one decoder, driven by its configuration, that is read layer by layer.
 //!
 //! A [`Model`] holds no weights. [`Model::layer`] reads one layer, widens it to f32 and hands it out; dropping the
-//! [`Layer`] frees it. Every sum is taken in f32 on the device, losses in f64 on the host.
+//! [`Layer`] frees it. Every sum is taken in f32 on the device, losses in f64 on the CPU.
+//!
+//! - `config/`, `family/`: the numbers of a model, and its family as data
+//! - `weights/`: which tensor has which role
+//! - `layer.rs` with `mixer/`, `mlp.rs`, `experts.rs`: the decoder layer
+//! - `adapted.rs`, `embedding.rs`, `head.rs`, `score.rs`: from tokens to the first layer, and from the last to losses
 
-mod attention;
-mod cache;
+pub mod activation;
+mod adapted;
 pub mod config;
 pub mod device;
-mod ends;
+mod embedding;
 mod experts;
 pub mod family;
+mod fit;
 mod head;
 mod layer;
 mod linear;
+mod mixer;
+mod mlp;
+mod modules;
 mod pass;
 mod rope;
+mod score;
 mod stops;
 mod weights;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
+use candle_core::{Device, Result as TensorResult};
 
-use crate::adapter::Adapter;
-use crate::adapter::names::Part;
 use crate::error::{BaseError, Result};
 use crate::files;
 use crate::hub::BasePath;
-use crate::kernel::Arithmetic;
+use crate::kernel::{Arithmetic, machine};
 use crate::samples::packing::Batch;
 use crate::tensors::{GgufMetadata, TensorStore};
-pub use cache::Cache;
+pub use adapted::AdaptedModel;
 pub use config::ModelConfig;
-pub use ends::AdaptedModel;
 pub use experts::{Expert, Routed};
 pub use family::Family;
-use family::Role;
-pub use head::{AnswerRows, KeptHead, Outcome};
+use family::Outside;
+pub use head::{AnswerRows, HeadCache};
 pub use layer::Layer;
+pub use mixer::Cache;
 pub use pass::Pass;
 use rope::Rope;
 pub use rope::RopeTable;
-use weights::{Outside, Weights};
+pub use score::TokenScore;
+use weights::{LayerWeights, Weights};
 
-/// A base model on disk, opened.
+/// Where a model computes, and how its products are computed.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    pub device: Device,
+    pub arithmetic: Arithmetic,
+}
+
+impl Backend {
+    /// Whether weights in bf16 are taken as they are stored.
+    fn takes_bf16(&self) -> bool {
+        self.arithmetic.takes_bf16() && self.device.is_cpu()
+    }
+}
+
+/// An opened base model.
 #[derive(Debug)]
 pub struct Model {
     pub path: PathBuf,
     pub config: ModelConfig,
-    /// The tokens that end what it says.
+    /// The tokens that end its answers.
     pub stops: BTreeSet<u32>,
     weights: Weights,
-    device: Device,
-    arithmetic: Arithmetic,
 }
 
 impl Model {
-    /// Opens a Hugging Face folder or a GGUF file. For GGUF the metadata, which holds the tokenizer too, comes with it.
+    /// Opens a Hugging Face folder or a GGUF file. The metadata of a GGUF file, which holds the tokenizer too, is returned
+    /// beside the model.
     pub fn open(base: &BasePath, device: &Device, arithmetic: Arithmetic) -> Result<(Self, Option<GgufMetadata>)> {
-        match base {
-            BasePath::Folder(folder) => Ok((Self::open_folder(folder, device, arithmetic)?, None)),
+        machine::prepare();
+        let backend = Backend { device: device.clone(), arithmetic };
+        let (model, metadata) = match base {
+            BasePath::Folder(folder) => (Self::open_folder(folder, backend)?, None),
             BasePath::Gguf(file) => {
                 let (store, metadata) = TensorStore::open_gguf(file)?;
-                let weights = Weights::gguf(store);
+                let weights = Weights::gguf(store, backend);
                 let config = ModelConfig::from_gguf(&metadata, &weights, file)?;
                 let stops = stops::of_gguf(&metadata);
-                Ok((Self::checked(file, (config, stops), weights, (device, arithmetic))?, Some(metadata)))
+                (Self { path: file.clone(), config, stops, weights }, Some(metadata))
             }
-        }
+        };
+        model.weights.check(&model.config)?;
+        (0..model.config.layers).try_for_each(|layer| model.layer_weights(layer).check())?;
+        Ok((model, metadata))
     }
 
-    fn open_folder(folder: &Path, device: &Device, arithmetic: Arithmetic) -> Result<Self> {
+    fn open_folder(folder: &Path, backend: Backend) -> Result<Self> {
         let path = folder.join("config.json");
         let json = files::read_json(&path)?;
         let mut config = ModelConfig::from_hf(&json, &path)?;
@@ -83,180 +110,104 @@ impl Model {
                 path: folder.into(),
                 reason: "it has neither model.safetensors nor model.safetensors.index.json".into(),
             })?;
-        let weights = Weights::hugging_face(TensorStore::open_safetensors(&file)?, config.family)?;
-        // An embedding that was resized after training is the truth about the vocabulary.
+        let weights = Weights::hugging_face(TensorStore::open_base(&file)?, config.family, backend)?;
+        // The embedding may have been resized after training, so its rows are the vocabulary, not the configuration's number.
         config.vocab_size = weights.vocab_size()?;
         let stops = stops::of_folder(folder, &json)?;
-        Self::checked(folder, (config, stops), weights, (device, arithmetic))
-    }
-
-    fn checked(
-        path: &Path,
-        (config, stops): (ModelConfig, BTreeSet<u32>),
-        weights: Weights,
-        (device, arithmetic): (&Device, Arithmetic),
-    ) -> Result<Self> {
-        weights.check(&config)?;
-        Ok(Self { path: path.into(), config, stops, weights, device: device.clone(), arithmetic })
+        Ok(Self { path: folder.into(), config, stops, weights })
     }
 
     /// The weight files, for the report.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.weights.store().files()
+        self.weights.store.files()
     }
 
-    /// Whether the weight files are still as they were when they were opened.
+    /// Checks that the weight files are still as they were when they were opened.
     pub fn check_unchanged(&self) -> Result<()> {
-        self.weights.store().check_unchanged()
+        self.weights.store.check_unchanged()
     }
 
-    /// Checks that everything that the adapter has in a layer is in this model and has its size.
-    pub fn check_fits(&self, adapter: &Adapter) -> Result<()> {
-        for (module, parts) in adapter.modules() {
-            let Some(layer) = adapter.layer_of(&module) else { continue };
-            if layer >= self.config.layers {
-                return Err(
-                    BaseError::TooFewLayers { base: self.path.clone(), layer, layers: self.config.layers }.into()
-                );
-            }
-            if self.config.skipped.contains(&layer) {
-                continue;
-            }
-            let name = adapter.parameter_of(&module).unwrap_or(module.clone());
-            let shape = self.module_shape(layer, adapter.inside_layer(&name, layer));
-            let shape = shape.ok_or_else(|| self.no_such_module(&module))?;
-            self.check_module(adapter, &module, &parts, shape)?;
-        }
-        for tensor in adapter.tensors().filter(|tensor| tensor.key.part == Part::Saved) {
-            let module = &tensor.key.module;
-            let Some(layer) = adapter.layer_of(module).filter(|layer| !self.config.skipped.contains(layer)) else {
-                continue;
-            };
-            let role = self.config.family.role_of(adapter.inside_layer(module, layer));
-            let mut shape = self.config.shape_of(role.ok_or_else(|| self.no_such_module(module))?);
-            if tensor.name.ends_with(".bias") {
-                shape.truncate(1);
-            } else if self.config.family.linears_transposed {
-                shape.reverse();
-            }
-            // A norm of each head may have one row of weights for all, or one for each.
-            let stored = &adapter.weights.entry(tensor.name)?.shape;
-            if role.is_some_and(Role::is_norm) && stored.len() == 2 && stored[1..] == shape[..] {
-                continue;
-            }
-            adapter.weights.entry_of_shape(tensor.name, &shape)?;
-        }
-        Ok(())
-    }
-
-    /// Checks the tensors of one module of the adapter against the sizes (inputs, outputs) of the model's.
-    fn check_module(
-        &self,
-        adapter: &Adapter,
-        module: &str,
-        parts: &BTreeMap<Part, &str>,
-        (base_in, base_out): (usize, usize),
-    ) -> Result<()> {
-        if let Some((adapter_in, adapter_out)) = adapter.module_shape(parts)
-            && (adapter_in, adapter_out) != (base_in, base_out)
-        {
-            let (base, module) = (self.path.clone(), module.into());
-            return Err(BaseError::ModuleShape { base, module, adapter_in, adapter_out, base_in, base_out }.into());
-        }
-        for name in [Part::LoraBias, Part::Magnitude].iter().filter_map(|part| parts.get(part)) {
-            adapter.weights.entry_of_shape(name, &[base_out])?;
-        }
-        if let (Some(parameter), Some(a)) = (adapter.parameter_of(module), parts.get(&Part::LoraA)) {
-            let experts = self.config.experts.as_ref().map_or(0, |experts| experts.count);
-            let folded = experts * adapter.config.rank_of(&parameter);
-            adapter.weights.entry_of_shape(a, &[folded, base_in])?;
-            if let Some(b) = parts.get(&Part::LoraB) {
-                adapter.weights.entry_of_shape(b, &[base_out, folded])?;
-            }
-        }
-        Ok(())
-    }
-
-    fn no_such_module(&self, module: &str) -> BaseError {
-        BaseError::NoSuchModule { base: self.path.clone(), module: module.into() }
-    }
-
-    /// The sizes (inputs, outputs) of a linear module of a layer, by its name inside the layer, or of the matrix that
-    /// each expert has in a parameter of all.
-    fn module_shape(&self, layer: usize, name: &str) -> Option<(usize, usize)> {
-        if let Some(shape) = self.config.expert_shape(name) {
-            return Some(shape);
-        }
-        let role = self.config.family.role_of(name)?;
-        if !role.is_linear() || !self.weights.roles(&self.config, layer).contains(&role) {
-            return None;
-        }
-        let [outputs, inputs] = self.config.shape_of(role)[..] else { return None };
-        Some((inputs, outputs))
-    }
-
-    /// What a module outside the layers is, by its name in the adapter.
+    /// The module outside the layers that has this name in an adapter.
     fn outside(&self, module: &str) -> Option<Outside> {
-        Weights::outside_of(self.config.family, module)
+        self.config.family.outer.module_of(module)
+    }
+
+    fn layer_weights(&self, index: usize) -> LayerWeights<'_> {
+        LayerWeights { weights: &self.weights, config: &self.config, index }
     }
 
     /// Reads and widens layer `index`.
     pub fn layer(&self, index: usize) -> Result<Layer<'_>> {
-        Layer::load(&self.weights, &self.config, index, &self.device, self.arithmetic)
+        Layer::load(self.layer_weights(index))
     }
 
-    /// Has the operating system begin to read layer `index`, if there is one, while something else is computed.
-    pub fn announce_layer(&self, index: usize) {
+    /// Asks the operating system to begin reading layer `index`, if there is one, while something else is computed.
+    pub fn prefetch_layer(&self, index: usize) {
         if index < self.config.layers {
-            self.weights.announce(&self.config, index);
+            self.layer_weights(index).prefetch();
         }
     }
 
     pub fn device(&self) -> &Device {
-        &self.device
+        &self.weights.backend.device
     }
 
-    /// The rotary tables of a batch, one for each of `config.ropes`, with one row for each of its tokens.
+    /// The rotary tables of a batch, one for each of the model's rotary embeddings, with one row for each of its tokens.
     fn rope_tables(&self, batch: &Batch) -> Result<Vec<RopeTable>> {
         let divisors = self.weights.rope_divisors()?;
-        let table = |rope: &Rope| rope.table(batch.positions(), divisors.as_deref(), &self.device);
-        Ok(self.config.ropes.iter().map(table).collect::<candle_core::Result<_>>()?)
+        let table = |rope: &Rope| rope.table(batch.positions(), divisors.as_deref(), self.device());
+        Ok(self.config.rotary.ropes.iter().map(table).collect::<TensorResult<_>>()?)
     }
 
-    /// Whether a common beginning of several samples has the same values in each of them.
+    /// Whether a common prefix of several samples has the same hidden states in each of them.
     pub fn shares_prefixes(&self) -> bool {
-        !self.config.ropes.iter().any(Rope::depends_on_length)
+        !self.config.rotary.ropes.iter().any(Rope::depends_on_length)
     }
 
-    /// The length beyond which the keys of a shorter sequence are of no use.
-    pub fn turns_anew_beyond(&self) -> Option<usize> {
-        self.config.ropes.iter().find_map(Rope::turns_anew_beyond)
+    /// The length of a sequence beyond which keys that were cached at a smaller length are wrong.
+    pub fn cache_limit(&self) -> Option<usize> {
+        self.config.rotary.ropes.iter().find_map(Rope::changes_beyond)
     }
 
     /// The longest sequence that the model takes.
     pub fn longest_sequence(&self) -> usize {
-        self.config.ropes.iter().map(|rope| rope.longest(self.config.context)).min().unwrap_or(self.config.context)
+        let context = self.config.context;
+        self.config.rotary.ropes.iter().map(|rope| rope.longest(context)).min().unwrap_or(context)
     }
 
-    /// The bytes of one layer in the form that products want, the largest, without its experts.
+    /// The bytes of the largest layer in the form that products take, without its experts.
     pub fn kept_layer_bytes(&self) -> u64 {
-        let is_narrow = self.arithmetic.takes_bf16() && self.weights.are_bf16(&self.config);
+        let is_bf16 = || (0..self.config.layers).all(|layer| self.layer_weights(layer).is_bf16());
+        let is_narrow = self.weights.backend.arithmetic.takes_bf16() && is_bf16();
         let value = if is_narrow { size_of::<u16>() } else { size_of::<f32>() };
         self.dense_elements() as u64 * value as u64
     }
 
-    /// The bytes of one layer in f32, the largest; of experts two, because one is read while another is used.
+    /// The bytes of the largest layer in f32, with two of its experts, because one is read while another is used.
     pub fn layer_bytes(&self) -> u64 {
         let experts = self.config.experts.as_ref().map_or(0, |e| 2 * 3 * e.intermediate_size * self.config.hidden_size);
         (self.dense_elements() + experts) as u64 * size_of::<f32>() as u64
     }
 
     fn dense_elements(&self) -> usize {
-        let size = |shape: Vec<usize>| shape.iter().product::<usize>();
         let elements = |layer: usize| -> usize {
-            let roles = self.weights.roles(&self.config, layer).into_iter();
-            roles.map(|role| size(self.config.shape_of(role))).sum()
+            let roles = self.layer_weights(layer).roles().into_iter();
+            roles.map(|role| self.config.shape_of(role).iter().product::<usize>()).sum()
         };
         (0..self.config.layers).map(elements).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server or a binding shares one model between threads.
+    #[test]
+    fn models_can_be_shared() {
+        fn is_shareable<T: Send + Sync>() {}
+        is_shareable::<Model>();
+        is_shareable::<AdaptedModel>();
+        is_shareable::<Layer>();
     }
 }

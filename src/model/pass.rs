@@ -1,13 +1,13 @@
-//! What stays the same for all layers and streams of one pass: which rows attend to which, and their positions.
+//! What all layers and streams of one pass share: which rows attend to which, and their positions.
 
 use std::ops::Range;
 
 use candle_core::{Result as TensorResult, Tensor};
 
 use super::rope::RopeTable;
-use super::{Model, attention};
+use super::{Model, mixer};
 use crate::error::Result;
-use crate::kernel::attention::Sequence;
+use crate::kernel::attention::Span;
 use crate::samples::packing::Batch;
 
 /// A batch on its way through the layers.
@@ -15,13 +15,13 @@ pub struct Pass<'a> {
     pub batch: &'a Batch,
     /// The rotary tables of the batch's rows, one for each of the model's rotary embeddings.
     pub ropes: Vec<RopeTable>,
-    /// The sequences, where attention takes all of them at once.
-    pub packed: Option<Vec<Sequence>>,
-    /// Of sequences that grow, the places of their keys and values in each layer's cache.
-    pub cached: Option<Vec<Sequence>>,
-    /// The last layer that computes anything, if that gives the rows only from which answers are predicted.
+    /// The sequences, if they go through packed attention.
+    pub packed: Option<Vec<Span>>,
+    /// The places of the keys and values in each layer's cache, if the sequences grow.
+    pub cached: Option<Vec<Span>>,
+    /// Set if the last layer that computes anything returns only the rows from which answers are predicted.
     narrowing: Option<Narrowing>,
-    /// The rows from which the answers are predicted, answer by answer, as long as all rows are there.
+    /// The rows from which the answers are predicted, answer by answer, while all rows are there.
     answers: Tensor,
 }
 
@@ -32,7 +32,7 @@ pub struct Narrowing {
     pub rows: Tensor,
     /// Their rotary tables.
     pub ropes: Vec<RopeTable>,
-    pub packed: Vec<Sequence>,
+    pub packed: Vec<Span>,
     /// The rows from which the answers are predicted, once only these are there.
     answers: Tensor,
 }
@@ -40,35 +40,35 @@ pub struct Narrowing {
 impl<'a> Pass<'a> {
     pub fn new(model: &Model, batch: &'a Batch) -> Result<Self> {
         let ropes = model.rope_tables(batch)?;
-        let packs = attention::packs(&model.config, batch, &model.device);
+        let is_packed = mixer::is_packed(&model.config, batch, model.device());
         let last = (0..model.config.layers).rev().find(|layer| !model.config.skipped.contains(layer));
         let narrowing = match last {
-            Some(layer) if packs => {
-                let rows = Tensor::from_iter(batch.answered_rows().map(|row| row as u32), &model.device)?;
+            Some(layer) if is_packed => {
+                let rows = Tensor::from_iter(batch.answered_rows().map(|row| row as u32), model.device())?;
                 let ropes = ropes.iter().map(|rope| rope.rows(&rows)).collect::<TensorResult<_>>()?;
-                let answers = Tensor::from_iter(answer_places(batch, true), &model.device)?;
+                let answers = Tensor::from_iter(answer_places(batch, true), model.device())?;
                 Some(Narrowing { layer, rows, ropes, packed: answered_rows(batch), answers })
             }
             _ => None,
         };
-        let answers = Tensor::from_iter(answer_places(batch, false), &model.device)?;
-        Ok(Self { batch, ropes, packed: packs.then(|| all_rows(batch)), cached: None, narrowing, answers })
+        let answers = Tensor::from_iter(answer_places(batch, false), model.device())?;
+        Ok(Self { batch, ropes, packed: is_packed.then(|| all_rows(batch)), cached: None, narrowing, answers })
     }
 
-    /// A pass of sequences that grow ([`Batch::growing`]), each with the places of its tokens in the caches, of which the
-    /// last ones are those of its new rows. What follows each sequence is to be predicted.
+    /// A pass of sequences that grow ([`Batch::growing`]). `places` are those of each sequence's tokens in the caches, its
+    /// new rows being the last. The token after each sequence is to be predicted.
     pub fn through_caches(model: &Model, batch: &'a Batch, places: Vec<Range<usize>>) -> Result<Self> {
         let ropes = model.rope_tables(batch)?;
-        let packs = attention::packs(&model.config, batch, &model.device);
+        let is_packed = mixer::is_packed(&model.config, batch, model.device());
         let sequences = batch.sequences.iter().zip(places);
-        let cached: Vec<Sequence> =
-            sequences.map(|(own, keys)| Sequence { queries: own.rows.clone(), keys, prefix: 0..0 }).collect();
-        let answers = Tensor::from_iter(batch.answered_rows().map(|row| row as u32), &model.device)?;
-        let packed = packs.then(|| cached.clone());
+        let cached: Vec<Span> =
+            sequences.map(|(own, keys)| Span { queries: own.rows.clone(), keys, prefix: 0..0 }).collect();
+        let answers = Tensor::from_iter(batch.answered_rows().map(|row| row as u32), model.device())?;
+        let packed = is_packed.then(|| cached.clone());
         Ok(Self { batch, ropes, packed, cached: Some(cached), narrowing: None, answers })
     }
 
-    /// What is left of the batch after layer `layer`, if that is the narrowing one.
+    /// What remains of the batch after layer `layer`, if that is the narrowing one.
     pub fn narrowing_at(&self, layer: usize) -> Option<&Narrowing> {
         self.narrowing.as_ref().filter(|narrowing| narrowing.layer == layer)
     }
@@ -84,9 +84,9 @@ impl<'a> Pass<'a> {
 }
 
 /// The sequences of a batch with every row a query: the prefix first, then the samples behind it.
-pub fn all_rows(batch: &Batch) -> Vec<Sequence> {
-    let prefix = Sequence { queries: 0..batch.prefix, keys: 0..batch.prefix, prefix: 0..0 };
-    let own = batch.sequences.iter().map(|sequence| Sequence {
+pub fn all_rows(batch: &Batch) -> Vec<Span> {
+    let prefix = Span { queries: 0..batch.prefix, keys: 0..batch.prefix, prefix: 0..0 };
+    let own = batch.sequences.iter().map(|sequence| Span {
         queries: sequence.rows.clone(),
         keys: sequence.rows.clone(),
         prefix: 0..batch.prefix,
@@ -95,7 +95,7 @@ pub fn all_rows(batch: &Batch) -> Vec<Sequence> {
 }
 
 /// The sequences with only the rows that answers are predicted from as queries, which follow one another.
-fn answered_rows(batch: &Batch) -> Vec<Sequence> {
+fn answered_rows(batch: &Batch) -> Vec<Span> {
     let mut before = 0;
     let queries = |answered: usize| {
         before += answered;
@@ -103,7 +103,7 @@ fn answered_rows(batch: &Batch) -> Vec<Sequence> {
     };
     let answered = batch.sequences.iter().map(|sequence| sequence.answered).map(queries).collect::<Vec<_>>();
     let sequences = batch.sequences.iter().zip(answered);
-    sequences.map(|(own, queries)| Sequence { queries, keys: own.rows.clone(), prefix: 0..batch.prefix }).collect()
+    sequences.map(|(own, queries)| Span { queries, keys: own.rows.clone(), prefix: 0..batch.prefix }).collect()
 }
 
 /// The rows of hidden states that the answers are predicted from.

@@ -1,4 +1,4 @@
-//! Rotary position embedding and the ways to stretch it.
+//! Rotary position embedding and its extensions to longer contexts.
 //!
 //! The formulas are those of transformers (`modeling_rope_utils.py`), computed in f64 and rounded once.
 
@@ -11,14 +11,14 @@ use candle_core::{Device, Result, Tensor};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
     pub theta: f64,
-    /// How many of a head's values turn, from the first on; the others stay as they are.
+    /// How many of a head's values are rotated, from the first on; the others stay as they are.
     pub dim: usize,
-    pub scaling: Scaling,
+    pub scaling: RopeScaling,
 }
 
-/// How the frequencies are changed for contexts longer than those of the first training.
+/// How the frequencies are changed for contexts longer than those of pre-training.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Scaling {
+pub enum RopeScaling {
     None,
     Linear {
         factor: f64,
@@ -45,7 +45,7 @@ pub enum Scaling {
         /// `mscale` and `mscale_all_dim`.
         mscale: Option<(f64, f64)>,
     },
-    /// LongRoPE (arXiv 2402.13753): a divisor for each frequency, others for sequences beyond the original context.
+    /// LongRoPE (arXiv 2402.13753): a divisor for each frequency, with a second set for sequences beyond the original context.
     LongRope {
         short: Vec<f64>,
         long: Vec<f64>,
@@ -63,14 +63,14 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// The rows that `index` names.
+    /// The rows at the places of `index`.
     pub fn rows(&self, index: &Tensor) -> Result<Self> {
         Ok(Self { cos: self.cos.index_select(index, 0)?, sin: self.sin.index_select(index, 0)? })
     }
 }
 
 impl Rope {
-    /// The table for ranges of positions, one after the other, each of a sequence of the given length. `divisors` (GGUF's
+    /// The table for ranges of positions, one after the other, each with the length of its sequence. `divisors` (GGUF's
     /// `rope_freqs`) divide the frequencies.
     pub fn table(
         &self,
@@ -87,8 +87,8 @@ impl Rope {
             }
             for position in positions {
                 for &frequency in &frequencies {
-                    // The angle is taken in f32, as transformers does it: at long positions the rounding is part of
-                    // the model.
+                    // The angle is computed in f32, as in transformers: at large positions the rounding is part of the
+                    // model.
                     let angle = f64::from(position as f32 * frequency as f32);
                     cos.push((angle.cos() * factor) as f32);
                     sin.push((angle.sin() * factor) as f32);
@@ -99,26 +99,26 @@ impl Rope {
         Ok(RopeTable { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })
     }
 
-    /// The angle by which each pair of values turns from one position to the next: `dim / 2` numbers.
+    /// The angle by which each pair of values is rotated from one position to the next: `dim / 2` numbers.
     fn inverse_frequencies(&self, length: f64) -> Vec<f64> {
         let dim = self.dim as f64;
         let powers = |theta: f64| (0..self.dim / 2).map(move |i| theta.powf(-2.0 * i as f64 / dim));
         match &self.scaling {
-            Scaling::None => powers(self.theta).collect(),
-            Scaling::Linear { factor } => powers(self.theta).map(|frequency| frequency / factor).collect(),
-            Scaling::Dynamic { factor, context } => {
+            RopeScaling::None => powers(self.theta).collect(),
+            RopeScaling::Linear { factor } => powers(self.theta).map(|frequency| frequency / factor).collect(),
+            RopeScaling::Dynamic { factor, context } => {
                 let stretch = factor * length.max(*context) / context - (factor - 1.0);
                 powers(self.theta * stretch.powf(dim / (dim - 2.0))).collect()
             }
-            Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => powers(self.theta)
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => powers(self.theta)
                 .map(|frequency| {
                     let turns = original_context * frequency / (2.0 * PI);
-                    // 0 where a wave turns too slowly to have been seen whole, 1 where it turns often.
+                    // 0 for waves longer than the original context, 1 for short ones.
                     let seen = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
                     (1.0 - seen) * frequency / factor + seen * frequency
                 })
                 .collect(),
-            Scaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate, .. } => {
+            RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate, .. } => {
                 let turns_at =
                     |turns: f64| dim * (original_context / (turns * 2.0 * PI)).ln() / (2.0 * self.theta.ln());
                 let (mut low, mut high) = (turns_at(*beta_fast), turns_at(*beta_slow));
@@ -135,24 +135,24 @@ impl Rope {
                     .map(|(i, frequency)| stretched(i) * frequency / factor + (1.0 - stretched(i)) * frequency)
                     .collect()
             }
-            Scaling::LongRope { short, long, original_context, .. } => {
+            RopeScaling::LongRope { short, long, original_context, .. } => {
                 let divisors = if length > *original_context { long } else { short };
                 powers(self.theta).zip(divisors).map(|(frequency, divisor)| frequency / divisor).collect()
             }
         }
     }
 
-    /// YaRN and LongRoPE scale the cosines and sines, and by that the attention logits.
+    /// YaRN and LongRoPE scale the cosines and sines and thereby the attention scores.
     fn attention_factor(&self) -> f64 {
         match self.scaling {
-            Scaling::Yarn { factor, attention_factor, mscale, .. } => {
+            RopeScaling::Yarn { factor, attention_factor, mscale, .. } => {
                 let scale = |mscale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 };
                 attention_factor.unwrap_or_else(|| match mscale {
                     Some((mscale, all)) if mscale != 0.0 && all != 0.0 => scale(mscale) / scale(all),
                     _ => scale(1.0),
                 })
             }
-            Scaling::LongRope { factor, original_context, attention_factor, .. } => {
+            RopeScaling::LongRope { factor, original_context, attention_factor, .. } => {
                 attention_factor.unwrap_or_else(|| {
                     if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original_context.ln()).sqrt() }
                 })
@@ -161,23 +161,23 @@ impl Rope {
         }
     }
 
-    /// Whether the angles of a position depend on the length of the sequence that it is in.
+    /// Whether the angles of a position depend on the length of its sequence.
     pub fn depends_on_length(&self) -> bool {
-        matches!(self.scaling, Scaling::Dynamic { .. } | Scaling::LongRope { .. })
+        matches!(self.scaling, RopeScaling::Dynamic { .. } | RopeScaling::LongRope { .. })
     }
 
-    /// The length beyond which all angles are others, those of the first positions too.
-    pub fn turns_anew_beyond(&self) -> Option<usize> {
+    /// The length of a sequence beyond which all angles change, those of its first positions too.
+    pub fn changes_beyond(&self) -> Option<usize> {
         match self.scaling {
-            Scaling::LongRope { original_context, .. } => Some(original_context as usize),
+            RopeScaling::LongRope { original_context, .. } => Some(original_context as usize),
             _ => None,
         }
     }
 
-    /// How far beyond the configured context sequences may go: only dynamic scaling is made for that.
+    /// The longest sequence for a configured context: only dynamic scaling allows a longer one.
     pub fn longest(&self, context: usize) -> usize {
         match self.scaling {
-            Scaling::Dynamic { factor, .. } => (context as f64 * factor.max(1.0)) as usize,
+            RopeScaling::Dynamic { factor, .. } => (context as f64 * factor.max(1.0)) as usize,
             _ => context,
         }
     }

@@ -1,4 +1,4 @@
-//! The tokens that end what a model says, as its files name them.
+//! The tokens that end a model's answer, as its files name them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,13 +9,13 @@ use crate::error::Result;
 use crate::files;
 use crate::tensors::GgufMetadata;
 
-/// `eos_token_id` of `generation_config.json`, else of `config.json`, as transformers has it: a token or a list of them.
+/// `eos_token_id` of `generation_config.json`, else of `config.json`, as in transformers: a token or a list of them.
 pub fn of_folder(folder: &Path, config: &Map<String, Value>) -> Result<BTreeSet<u32>> {
     let file = folder.join("generation_config.json");
     let generation: Map<String, Value> = if file.is_file() { files::read_json(&file)? } else { Map::new() };
     let text = config.get("text_config").and_then(Value::as_object);
-    let found = [Some(&generation), Some(config), text].into_iter().flatten();
-    let named = found.filter_map(|config| config.get("eos_token_id")).find(|value| !value.is_null());
+    let configs = [Some(&generation), Some(config), text].into_iter().flatten();
+    let named = configs.filter_map(|config| config.get("eos_token_id")).find(|value| !value.is_null());
     Ok(named.map(tokens).unwrap_or_default())
 }
 
@@ -24,7 +24,7 @@ fn tokens(value: &Value) -> BTreeSet<u32> {
     list.iter().filter_map(|id| id.as_u64()?.try_into().ok()).collect()
 }
 
-/// The ends of a sequence, of a turn and of a message, as llama.cpp has them.
+/// The tokens that end a sequence, a turn or a message, as in llama.cpp.
 pub fn of_gguf(metadata: &GgufMetadata) -> BTreeSet<u32> {
     let keys = ["eos", "eot", "eom"].map(|role| format!("tokenizer.ggml.{role}_token_id"));
     keys.iter().filter_map(|key| metadata.integer(key)?.try_into().ok()).collect()

@@ -3,19 +3,18 @@
 //! The adapters lie in a temporary folder. The last one is copied to the output, byte for byte, like any adapter that is kept
 //! whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::Request;
 use crate::adapter::Adapter;
-use crate::adapter::targets::last_segment;
 use crate::choice::{Assessment, Reference};
 use crate::error::Result;
 use crate::files::{Scratch, Staging};
 use crate::measure::{self, Measurement, OnProgress, Sweep};
 use crate::model::{AdaptedModel, Model};
-use crate::report::{DeltaChange, PortableSummary, RankSummary, StepDone, Zeros};
-use crate::rewrite::Cut;
-use crate::rewrite::steps::{Pair, Step, change, portable};
+use crate::report::StepDone;
+use crate::rewrite::steps::{SharedStep, StepDetails};
+use crate::rewrite::{Cut, DeltaChange, RankSummary};
 use crate::samples::Sample;
 
 /// The adapters after the cut and after each step.
@@ -27,7 +26,7 @@ pub struct Chain {
 
 struct Link {
     /// `None` for the cut.
-    step: Option<Step>,
+    step: Option<SharedStep>,
     adapter: Adapter,
 }
 
@@ -41,7 +40,7 @@ pub struct MeasuredSamples<'a> {
 
 impl Chain {
     /// Cuts `original` and takes the steps.
-    pub fn make(original: &Adapter, cut: &Cut, steps: &[Step]) -> Result<Self> {
+    pub fn make(original: &Adapter, cut: &Cut, steps: &[SharedStep]) -> Result<Self> {
         let folder = Scratch::new()?;
         let add = |name: &str, write: &dyn Fn(&Staging) -> Result<()>| -> Result<Adapter> {
             let path = folder.path().join(name);
@@ -53,16 +52,12 @@ impl Chain {
         let mut links = vec![Link { step: None, adapter: add("layers", &|staging| cut.write(staging))? }];
         for step in steps {
             let before = &links[links.len() - 1].adapter;
-            let adapter = add(step.name(), &|staging| step.write(before, original, staging))?;
+            let adapter = add(step.flag().name, &|staging| step.write(before, original, staging))?;
             links.push(Link { step: Some(step.clone()), adapter });
         }
         let chain = Self { links, _folder: folder };
-        let has_ranks = steps.iter().any(|step| matches!(step, Step::Rank(_)));
-        if has_ranks && chain.last().config.flag("rank_pattern") {
-            tracing::warn!(
-                "modules now differ in rank: runtimes that ignore `rank_pattern` (SGLang, LoRAX, older vLLM) scale them wrongly or \
-                 refuse them; `--rank N` gives all modules the same rank"
-            );
+        for warning in steps.iter().filter_map(|step| step.warning(chain.last())) {
+            tracing::warn!("{warning}");
         }
         Ok(chain)
     }
@@ -77,24 +72,18 @@ impl Chain {
         let cut = &self.links[0].adapter;
         let describe = |(index, link): (usize, &Link)| -> Result<StepDone> {
             let before = &self.links[index.saturating_sub(1)].adapter;
-            let changes = if link.step.is_some() { change::changes(cut, &link.adapter)? } else { Vec::new() };
-            let change = change::largest(&changes).map(|largest| DeltaChange {
-                relative: change::relative(&changes),
-                largest: largest.relative(),
-                largest_module: largest.module.clone(),
-            });
+            let (change, details) = match &link.step {
+                Some(step) => (DeltaChange::between(cut, &link.adapter)?, step.details(before, &link.adapter)?),
+                None => (None, StepDetails::default()),
+            };
             Ok(StepDone {
-                step: link.step.as_ref().map_or("layers", Step::name).into(),
-                setting: link.step.as_ref().and_then(Step::setting),
+                step: link.step.as_ref().map_or("layers", |step| step.flag().name).into(),
+                setting: link.step.as_ref().and_then(|step| step.setting()),
                 tensors: link.adapter.tensors().count(),
                 bytes: link.adapter.bytes_below(usize::MAX),
-                ranks: ranks(&link.adapter),
+                ranks: RankSummary::of(&link.adapter),
                 change,
-                portable: portable_summary(link.step.as_ref(), before)?,
-                zeros: matches!(link.step, Some(Step::PadZeros(_))).then(|| Zeros {
-                    tensors: link.adapter.tensors().count() - before.tensors().count(),
-                    bytes: link.adapter.bytes_below(usize::MAX) - before.bytes_below(usize::MAX),
-                }),
+                details,
                 losses: None,
                 held_out: None,
             })
@@ -141,31 +130,4 @@ fn assess(
     let points = sweep.run(0, &boundaries, on_progress)?.into_iter().flatten();
     let measured = std::iter::once(set.cut.clone()).chain(points.map(|point| point.measurement));
     Ok(measured.map(|measured| set.reference.assess(&measured)).collect())
-}
-
-fn portable_summary(step: Option<&Step>, before: &Adapter) -> Result<Option<PortableSummary>> {
-    if step != Some(&Step::Portable) {
-        return Ok(None);
-    }
-    let plan = portable::plan(before)?;
-    let (folded_modules, padded_modules) = (plan.folded(), plan.padded());
-    Ok(Some(PortableSummary { rank: plan.rank, alpha: plan.alpha, folded_modules, padded_modules }))
-}
-
-/// The ranks of plain pairs, by type of module.
-fn ranks(adapter: &Adapter) -> Vec<RankSummary> {
-    let mut by_type: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (module, parts) in adapter.modules() {
-        if let Some(rank) = Pair::rank_of(adapter, &module, &parts) {
-            by_type.entry(last_segment(&module).into()).or_default().push(rank);
-        }
-    }
-    let summary = |(module_type, ranks): (String, Vec<usize>)| RankSummary {
-        module_type,
-        modules: ranks.len(),
-        least: ranks.iter().copied().min().unwrap_or(0),
-        most: ranks.iter().copied().max().unwrap_or(0),
-        mean: ranks.iter().sum::<usize>() as f64 / ranks.len() as f64,
-    };
-    by_type.into_iter().map(summary).collect()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::answers::{self, Tasks};
 use super::chain::{Chain, MeasuredSamples};
-use super::curve::{self, BoundaryChoice};
+use super::curve::{self, BoundaryChoice, IsAllowed};
 use super::evaluator::{Candidate, Evaluator};
 use super::held_out::HeldOutCheck;
 use super::output::Selection;
@@ -118,14 +118,25 @@ fn choose_together(group: &[&WithTasks], on_progress: OnProgress) -> Result<Vec<
     let subject = group[0].0;
     let adapted: Vec<&AdaptedModel> = group.iter().map(|(subject, _)| &subject.adapted).collect();
     let is_allowed = |index: usize, boundary: usize| group[index].0.allows(boundary);
-    curve::choose(&adapted, &subject.inputs.choosing.samples, subject.request, &is_allowed, on_progress)
+    choose(subject, &adapted, &is_allowed, on_progress)
 }
 
 fn evaluate_alone(subject: &Subject, tasks: Option<&Tasks>, on_progress: OnProgress) -> Result<Evaluation> {
     let is_allowed = |_, boundary| subject.allows(boundary);
-    let samples = &subject.inputs.choosing.samples;
-    let choices = curve::choose(&[&subject.adapted], samples, subject.request, &is_allowed, &mut *on_progress);
-    conclude(subject, tasks, choices?.remove(0), on_progress)
+    let choice = choose(subject, &[&subject.adapted], &is_allowed, &mut *on_progress)?.remove(0);
+    conclude(subject, tasks, choice, on_progress)
+}
+
+/// Chooses for adapters on the samples of a subject, which they have in common.
+fn choose(
+    subject: &Subject,
+    adapted: &[&AdaptedModel],
+    is_allowed: IsAllowed,
+    on_progress: OnProgress,
+) -> Result<Vec<BoundaryChoice>> {
+    let (request, samples) = (subject.request, &subject.inputs.choosing.samples);
+    let choices = curve::choose(adapted, samples, request, is_allowed, on_progress);
+    choices.map_err(|error| error.on_samples(&request.samples.path))
 }
 
 /// From the choice of a boundary to everything that there is to report.

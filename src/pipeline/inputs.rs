@@ -126,7 +126,7 @@ fn encode(
         context: model.longest_sequence(),
         truncate: request.samples.truncate,
         vocabulary: adapted.vocab_size()?,
-        scored_vocabulary: adapted.words()?,
+        scored_vocabulary: adapted.head_size()?,
     };
     let truncated = samples::check(&mut samples, limits, path)?;
     let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();

@@ -4,18 +4,18 @@ use super::chain::{Chain, MeasuredSamples};
 use super::evaluator::Candidate;
 use super::{Request, describe};
 use crate::adapter::Adapter;
-use crate::audit::runtimes::facts::Subject;
-use crate::audit::runtimes::known::Known;
-use crate::audit::runtimes::{self, RUNTIMES, Runtime, Verdict, wanted};
+use crate::audit::runtimes::base_facts::BaseFacts;
+use crate::audit::runtimes::facts::AdapterFacts;
+use crate::audit::runtimes::{self, RUNTIMES, Runtime, RuntimeVerdict, planned};
 use crate::choice::gates::{self, Gates};
 use crate::error::Result;
-use crate::export::{Form, Format};
+use crate::export::{Exporter, Format};
 use crate::files::{Scratch, Staging};
 use crate::measure::{OnProgress, Profile};
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
 use crate::rewrite::Cut;
-use crate::rewrite::steps::Step;
+use crate::rewrite::steps::{PlannedChanges, SharedStep};
 
 /// What is written of an adapter.
 pub struct Selection {
@@ -71,9 +71,9 @@ pub fn make(
 pub struct Target<'a> {
     /// The folder in the making.
     pub staging: &'a Staging,
-    pub form: &'a Form,
+    pub exporter: &'a dyn Exporter,
     /// What is known of the base model.
-    pub base: Known,
+    pub base: BaseFacts,
     /// Those that have to load it; where one does not, nothing is written.
     pub runtimes: &'a [&'static Runtime],
 }
@@ -84,12 +84,12 @@ pub fn write_cut(
     name: &str,
     adapter: &Adapter,
     cut: &Cut,
-    steps: &[Step],
+    steps: &[SharedStep],
     gates: &Gates,
     target: &Target,
 ) -> Result<Report> {
-    let written = match (steps, target.form) {
-        ([], Form::Peft) => copy_cut(name, adapter, cut, gates, target),
+    let written = match (steps, target.exporter.format()) {
+        ([], Format::Peft) => copy_cut(name, adapter, cut, gates, target),
         ([], _) => write_gated(cut, report_of_cut(name, adapter, cut)?, gates, target),
         _ => write_steps(name, adapter, cut, steps, gates, target),
     };
@@ -105,7 +105,7 @@ fn write_steps(
     name: &str,
     adapter: &Adapter,
     cut: &Cut,
-    steps: &[Step],
+    steps: &[SharedStep],
     gates: &Gates,
     target: &Target,
 ) -> Result<Report> {
@@ -148,15 +148,15 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
 
 /// Writes a cut and its report, as a new folder, which it publishes: all of it, or nothing. Gives back the report as it lies there.
 pub fn write(cut: &Cut, report: &Report, target: &Target) -> Result<Report> {
-    let (mut report, format, staging) = (report.without_texts(), target.form.format(), target.staging);
-    report.runtimes = match target.form {
-        Form::Peft => {
+    let (mut report, format, staging) = (report.without_texts(), target.exporter.format(), target.staging);
+    report.runtimes = match format {
+        Format::Peft => {
             cut.write(staging)?;
             runtimes_of(cut.stack(), target)?
         }
-        form => {
-            export(cut, form, staging)?;
-            runtimes::check_form(format, &RUNTIMES)
+        _ => {
+            export(cut, target.exporter, staging)?;
+            runtimes::check_format(format, &RUNTIMES)
         }
     };
     if let Some(output) = &mut report.output {
@@ -168,19 +168,19 @@ pub fn write(cut: &Cut, report: &Report, target: &Target) -> Result<Report> {
 
 /// Other forms are made of the folder that would have been written. It is made in the temporary folder: what is published is
 /// what is wanted, and nothing else.
-fn export(cut: &Cut, form: &Form, staging: &Staging) -> Result<()> {
+fn export(cut: &Cut, exporter: &dyn Exporter, staging: &Staging) -> Result<()> {
     let folder = Scratch::new()?;
     let peft = Staging::beside(&folder.path().join("peft"))?;
     cut.write(&peft)?;
-    form.write(&Adapter::open(peft.path(), Some(cut.stack()))?, staging)
+    exporter.write(&Adapter::open(peft.path(), Some(cut.stack()))?, staging)
 }
 
 /// Which runtimes load the adapter that was written to a folder, which is opened for that as anyone would; an error if one does not
 /// that has to.
-fn runtimes_of(stack: &str, target: &Target) -> Result<Vec<Verdict>> {
+fn runtimes_of(stack: &str, target: &Target) -> Result<Vec<RuntimeVerdict>> {
     let written = Adapter::open(target.staging.path(), Some(stack))?;
-    let Known { layers, family } = &target.base;
-    let verdicts = runtimes::check(&Subject::new(&written, *layers, family.as_deref()), &RUNTIMES);
-    wanted::check_written(target.staging.path(), &verdicts, target.runtimes)?;
+    let facts = AdapterFacts::new(&written, &target.base, PlannedChanges::default());
+    let verdicts = runtimes::check(&facts, &RUNTIMES);
+    planned::check_written(target.staging.path(), &verdicts, target.runtimes)?;
     Ok(verdicts)
 }

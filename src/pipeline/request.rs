@@ -11,7 +11,7 @@ use crate::choice::subset::Grain;
 use crate::kernel::Arithmetic;
 use crate::measure::ComputeOptions;
 use crate::metrics::Metric;
-use crate::rewrite::steps::Step;
+use crate::rewrite::steps::SharedStep;
 use crate::samples::FieldNames;
 use crate::search::SearchOptions;
 
@@ -42,7 +42,7 @@ pub struct Request {
     pub scoring: Option<Scoring>,
     pub gates: Gates,
     /// What is done with the cut adapter.
-    pub steps: Vec<Step>,
+    pub steps: Vec<SharedStep>,
     pub arithmetic: Arithmetic,
     pub compute: ComputeOptions,
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::inputs::{self, Inputs};
 use super::{Base, Request, answers};
-use crate::adapter::Adapter;
 use crate::adapter::names::is_of_tower;
+use crate::adapter::{Adapter, Capability, Module};
 use crate::choice::Limits;
 use crate::error::{ChoiceError, Error, Result};
 use crate::hub;
@@ -23,7 +23,7 @@ impl<'a> OpenedAdapter<'a> {
     /// Opens the adapter of a request. One that cannot be evaluated, or not be rewritten as the request wants, is an error.
     pub fn open(index: usize, request: &'a Request) -> Result<Self> {
         let adapter = Adapter::open(&hub::find(&request.adapter, None)?, None)?;
-        adapter.check_can_be_evaluated()?;
+        adapter.require(Capability::Evaluate)?;
         request.steps.iter().try_for_each(|step| step.check(&adapter))?;
         warn_of_towers(&adapter);
         Ok(Self { index, request, adapter: Arc::new(adapter) })
@@ -101,11 +101,10 @@ impl<'a> Subject<'a> {
 }
 
 fn warn_of_towers(adapter: &Adapter) {
-    let modules = adapter.modules();
-    let is_in_tower = |module: &&String| adapter.layer_of(module).is_none() && is_of_tower(module);
-    if let Some(module) = modules.keys().find(is_in_tower) {
+    let is_in_tower = |module: &&Module| module.layer.is_none() && is_of_tower(&module.name);
+    if let Some(Module { name, .. }) = adapter.modules().values().find(is_in_tower) {
         tracing::warn!(
-            "text does not pass through `{module}` and the rest of its stack: it is kept, and no loss reflects it"
+            "text does not pass through `{name}` and the rest of its stack: it is kept, and no loss reflects it"
         );
     }
 }

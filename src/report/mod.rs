@@ -18,10 +18,10 @@ use serde::Serialize;
 pub use alternatives::{Alternative, ScaleChoice};
 pub use changed::ChangedSample;
 pub use metrics::TaskMetrics;
-pub use steps::{DeltaChange, PortableSummary, RankSummary, StepDone, Zeros};
+pub use steps::StepDone;
 pub use subset::SubsetChoice;
 
-use crate::audit::runtimes::Verdict;
+use crate::audit::runtimes::RuntimeVerdict;
 use crate::choice::gates::{Figures, GateVerdict, Gates};
 use crate::choice::held_out::{HeldOutVerdict, SampleSet};
 use crate::choice::stability::Share;
@@ -87,7 +87,7 @@ pub struct Report {
     pub gates: Vec<GateVerdict>,
     /// What runtimes make of the adapter that was written; absent where none was.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub runtimes: Vec<Verdict>,
+    pub runtimes: Vec<RuntimeVerdict>,
     /// The layers that the adapter has, lowest first; after `slim` and `scan`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub layers: Vec<LayerShare>,

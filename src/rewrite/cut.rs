@@ -1,7 +1,7 @@
-//! Cutting an adapter: which tensors stay, and the folder that says so to PEFT.
+//! Cutting an adapter: which tensors stay, and the folder from which PEFT builds exactly their modules.
 //!
-//! The kept tensors are copied from file to file by the operating system, byte for byte and in their order, so that
-//! a large adapter is cut at the speed of a copy and in the memory of one buffer.
+//! The operating system copies the kept tensors from file to file, byte for byte and in their order, so that cutting
+//! a large adapter takes the time of a copy and the memory of one buffer.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,19 +11,19 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use crate::adapter::names::MOST_LAYERS;
-use crate::adapter::{Adapter, AdapterTensor, WEIGHTS_NAME, config};
+use crate::adapter::{Adapter, AdapterTensor, Capability, Method, Module, WEIGHTS_NAME, config};
 use crate::error::{AdapterError, FileError, Result};
 use crate::files::Staging;
 use crate::rewrite::{restrict, scale, write};
 
-/// A decision about an adapter, ready to be written: the modules that stay.
+/// The modules of an adapter that stay, before anything is written.
 #[derive(Debug)]
 pub struct Cut<'a> {
     adapter: &'a Adapter,
     /// The layers of which anything stays.
     pub kept_layers: BTreeSet<usize>,
-    dropped: BTreeSet<String>,
-    /// What the adapter's changes in the layers are multiplied with.
+    dropped: BTreeSet<&'a str>,
+    /// The factor on what the adapter adds in the layers.
     scale: f64,
 }
 
@@ -43,64 +43,57 @@ impl<'a> Cut<'a> {
         Self::keeping(adapter, |_, _| true)
     }
 
-    /// Keeps the modules of the decoder stack of which `keeps` says so, given their layer and their name inside it
+    /// Keeps the modules of the decoder stack for which `keeps` is true, given their layer and their name inside it
     /// (`self_attn.q_proj`), and everything outside of the stack.
     pub fn keeping(adapter: &'a Adapter, keeps: impl Fn(usize, &str) -> bool) -> Result<Self> {
-        let refuse = |feature: String| AdapterError::CannotCut { path: adapter.path.clone(), feature };
-        for key in ["layer_replication", "enable_lora"] {
-            if adapter.config.flag(key) {
-                return Err(refuse(format!("`{key}`")).into());
-            }
-        }
+        adapter.require(Capability::Cut)?;
         let (mut kept_layers, mut dropped) = (BTreeSet::new(), BTreeSet::new());
         for tensor in adapter.tensors() {
-            let module = &tensor.key.module;
-            let Some(layer) = adapter.layer_of(module) else { continue };
+            let module = tensor.key.module.as_str();
+            let Some(layer) = tensor.layer else { continue };
             if keeps(layer, adapter.inside_layer(module, layer)) {
                 kept_layers.insert(layer);
             } else {
-                dropped.insert(module.clone());
+                dropped.insert(module);
             }
         }
         if kept_layers.is_empty() {
             return Err(AdapterError::NothingLeft { path: adapter.path.clone() }.into());
         }
         let cut = Self { adapter, kept_layers, dropped, scale: 1.0 };
-        cut.check_can_be_said().map_err(refuse)?;
-        Ok(cut)
+        match cut.inexpressible() {
+            Some(feature) => Err(adapter.refusal(Capability::Cut, feature).into()),
+            None => Ok(cut),
+        }
     }
 
-    /// PEFT's configuration cannot express every selection; what it cannot is named.
-    fn check_can_be_said(&self) -> std::result::Result<(), String> {
-        let kept = self.saved_modules();
-        let all = self.adapter.saved_modules();
-        // The names of saved modules are taken as endings.
-        let meant_too = |name: &&String| all.difference(&kept).any(|dropped| dropped.ends_with(name.as_str()));
-        if let Some(name) = kept.iter().find(meant_too) {
-            return Err(format!("the saved module `{name}`, whose name PEFT also takes for those of dropped layers,"));
+    /// What PEFT's configuration cannot express of the selection.
+    fn inexpressible(&self) -> Option<String> {
+        let (all, kept) = (self.adapter.saved_modules(), self.saved_modules());
+        // PEFT takes the names of saved modules as endings.
+        let means_dropped = |name: &&String| all.difference(&kept).any(|dropped| dropped.ends_with(name.as_str()));
+        if let Some(name) = kept.iter().find(means_dropped) {
+            return Some(format!("the saved module `{name}`, whose name PEFT also takes for those of dropped layers,"));
         }
         // VeRA's shared matrices are as large as the largest module that is wrapped.
-        let modules = self.adapter.modules();
-        let types = |modules: &mut dyn Iterator<Item = &String>| -> BTreeSet<String> {
-            modules.map(|module| module.rsplit('.').next().unwrap_or(module).to_string()).collect()
-        };
-        let is_vera = self.adapter.config.method.peft_type == "VERA";
-        if is_vera && types(&mut modules.keys()) != types(&mut modules.keys().filter(|module| self.keeps(module))) {
-            return Err("VeRA on modules of which some types are only in dropped layers".into());
-        }
-        Ok(())
+        let modules = self.adapter.modules().values();
+        let types: BTreeSet<&str> = modules.clone().map(Module::last_segment).collect();
+        let kept: BTreeSet<&str> =
+            modules.filter(|module| self.keeps(&module.name)).map(Module::last_segment).collect();
+        (self.adapter.config.method == Method::Vera && types != kept)
+            .then(|| "VeRA on modules of which some types are only in dropped layers".into())
     }
 
     /// The same cut with what the adapter adds in its layers multiplied, through its alpha.
     pub fn scaled(mut self, scale: f64) -> Result<Self> {
         if scale != 1.0 {
-            self.adapter.check_can_be_scaled()?;
+            self.adapter.require(Capability::Scale)?;
         }
         self.scale *= scale;
         Ok(self)
     }
 
-    /// Whether the files of the adapter are still as they were when it was opened.
+    /// Fails if the files of the adapter have changed since it was opened.
     pub fn check_input_unchanged(&self) -> Result<()> {
         self.adapter.weights.check_unchanged()
     }
@@ -119,32 +112,30 @@ impl<'a> Cut<'a> {
         !self.dropped.contains(module)
     }
 
-    /// The tensors that stay, in the order of the file, or by name where there is no one file.
+    /// The tensors that stay, in the order of the file.
     fn kept_tensors(&self) -> Vec<AdapterTensor<'a>> {
-        let mut kept = write::in_order(self.adapter);
+        let mut kept = write::in_file_order(self.adapter);
         kept.retain(|tensor| self.keeps(&tensor.key.module));
         kept
     }
 
     /// The number and the bytes of the tensors that stay.
     pub fn kept_size(&self) -> (usize, u64) {
-        let kept = self.kept_tensors();
-        (kept.len(), kept.iter().map(|tensor| tensor.entry.bytes()).sum())
+        let kept = self.adapter.tensors().filter(|tensor| self.keeps(&tensor.key.module));
+        kept.fold((0, 0), |(count, bytes), tensor| (count + 1, bytes + tensor.entry.bytes()))
     }
 
     /// `adapter_config.json` as PEFT needs it to build exactly the modules that stay.
     pub fn config(&self) -> Map<String, Value> {
-        let mut raw = self.adapter.config.raw.clone();
+        let config = &self.adapter.config;
+        let mut raw = config.raw.clone();
         if !self.dropped.is_empty() {
-            let all = self.adapter.modules();
-            let tensors = self.kept_tensors();
-            let kept: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.key.module.as_str()).collect();
-            let all: BTreeSet<&str> = all.keys().map(String::as_str).collect();
-            let kept = all.intersection(&kept).copied().collect();
-            restrict::restrict(&mut raw, &all, &kept, self.adapter.config.method.selects_layers);
-            let (saved_all, saved_kept) = (self.adapter.saved_modules(), self.saved_modules());
-            if saved_all != saved_kept {
-                restrict::restrict_saved(&mut raw, &saved_kept);
+            let all: BTreeSet<&str> = self.adapter.modules().keys().map(String::as_str).collect();
+            let kept = all.iter().copied().filter(|module| self.keeps(module)).collect();
+            restrict::restrict(&mut raw, &all, &kept, config.method);
+            let kept = self.saved_modules();
+            if kept != self.adapter.saved_modules() {
+                restrict::restrict_saved(&mut raw, &kept);
             }
         }
         if self.scale != 1.0 {
@@ -155,8 +146,8 @@ impl<'a> Cut<'a> {
 
     /// The modules of `modules_to_save` that stay.
     fn saved_modules(&self) -> BTreeSet<String> {
-        // What is saved may be larger than a module that has tensors.
-        let is_inside = |dropped: &String, saved: &str| {
+        // What is saved may contain modules that have tensors.
+        let is_inside = |dropped: &str, saved: &str| {
             dropped.strip_prefix(saved).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         let stays = |saved: &String| !self.dropped.iter().any(|dropped| is_inside(dropped, saved));
@@ -178,7 +169,7 @@ impl<'a> Cut<'a> {
         let kept = self.kept_tensors();
         let header = write::header(kept.iter().map(|tensor| {
             let entry = tensor.entry;
-            (tensor.name, write::dtype(entry), entry.shape.as_slice(), entry.range.len())
+            (tensor.name, write::dtype(entry), entry.shape.as_slice(), entry.range().len())
         }))?;
         let weights = &self.adapter.weights;
         if !weights.is_one_file() {
@@ -191,7 +182,7 @@ impl<'a> Cut<'a> {
         let mut from = File::open(weights.path()).map_err(FileError::read(weights.path()))?;
         staging.file(WEIGHTS_NAME, |file| {
             file.write_all(&header)?;
-            for range in coalesce(kept.iter().map(|tensor| tensor.entry.range.clone())) {
+            for range in coalesce(kept.iter().map(|tensor| tensor.entry.range())) {
                 from.seek(SeekFrom::Start(range.start as u64))?;
                 let copied = io::copy(&mut (&from).take(range.len() as u64), file)?;
                 if copied != range.len() as u64 {
@@ -203,7 +194,7 @@ impl<'a> Cut<'a> {
     }
 }
 
-/// Joins ranges that follow one another, so that a copy is few large ones.
+/// Joins adjacent ranges, so that a few large copies are enough.
 fn coalesce(ranges: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
     let mut joined: Vec<Range<usize>> = Vec::new();
     for range in ranges {

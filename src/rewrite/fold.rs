@@ -1,6 +1,6 @@
-//! One scaling for all modules, where an adapter has several: what they differ by goes into their factors.
+//! One scaling for all modules of an adapter that has several: the difference goes into their factors.
 
-/// The value that comes most often, the first of such; 1 where there is none. With it for all, the fewest modules change.
+/// The most frequent value, the first of several such; 1 where there is none. As the scaling of all, it changes the fewest modules.
 pub fn most_common(values: impl Iterator<Item = f64>) -> f64 {
     let mut counts: Vec<(f64, usize)> = Vec::new();
     for value in values {
@@ -13,9 +13,9 @@ pub fn most_common(values: impl Iterator<Item = f64>) -> f64 {
     counts.into_iter().find(|(_, count)| *count == most).map_or(1.0, |(value, _)| value)
 }
 
-/// What a second factor is multiplied with, for a module that wants one scaling and gets another.
-pub fn factor(wanted: f64, given: f64) -> f64 {
-    if is_same(wanted, given) { 1.0 } else { wanted / given }
+/// What to multiply a second factor with where the scaling of its module changes from `before` to `after`.
+pub fn factor(before: f64, after: f64) -> f64 {
+    if is_same(before, after) { 1.0 } else { before / after }
 }
 
 /// Multiplies values, each rounded once.
@@ -25,7 +25,7 @@ pub fn fold(values: &mut [f32], factor: f64) {
     }
 }
 
-/// Equal but for rounding in f64.
+/// Equal up to rounding in f64.
 fn is_same(one: f64, other: f64) -> bool {
     (one - other).abs() <= 1e-14 * other.abs()
 }

@@ -1,11 +1,15 @@
-//! Making an adapter smaller or fitter: the cut, and the steps that follow it. Everything here reads one adapter and writes
-//! another one.
+//! Making an adapter smaller or fitter for runtimes: the cut, and the steps that follow it. Everything here reads one adapter and
+//! writes another.
 
-pub mod cut;
+mod change;
+mod cut;
 pub mod fold;
-pub mod restrict;
-pub mod scale;
+mod pair;
+mod restrict;
+mod scale;
 pub mod steps;
 pub mod write;
 
+pub use change::{DeltaChange, ModuleChange, RankSummary, changes};
 pub use cut::{Boundary, Cut, parse_boundary, parse_layers};
+pub use pair::{Decomposition, Pair};

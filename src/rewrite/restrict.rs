@@ -1,19 +1,17 @@
 //! Rewriting an adapter's configuration so that PEFT wraps exactly the modules that a cut keeps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value, json};
 
 use crate::adapter::names::stack_and_layer;
-use crate::adapter::targets::{
-    MovedModule, TargetModules, Targets, is_suffix, last_segment, names, pattern_matches, strings,
-};
+use crate::adapter::targets::{MovedModule, TargetModules, Targets, last_segment, strings};
+use crate::adapter::{Method, ModulePatterns};
 
 /// Rewrites the keys of `raw` so that PEFT wraps exactly `kept`, a subset of `all`, the modules that the adapter has
-/// tensors for. A list of suffixes keeps its list and gains `layers_to_transform`; wherever that does not give
-/// exactly `kept` (a pattern, a list of whole names, layers that differ in their modules, a method that knows no
-/// layers), `kept` is listed in full.
-pub fn restrict(raw: &mut Map<String, Value>, all: &BTreeSet<&str>, kept: &BTreeSet<&str>, selects_layers: bool) {
+/// tensors for. A list of suffixes stays and gains `layers_to_transform`; where that does not give exactly `kept` (a
+/// pattern, a list of whole names, layers with different modules, a method without a choice of layers), `kept` is listed in full.
+pub fn restrict(raw: &mut Map<String, Value>, all: &BTreeSet<&str>, kept: &BTreeSet<&str>, method: Method) {
     let targets = Targets::from_config(raw).ok();
     restrict_parameters(raw, targets.as_ref(), kept);
     let is_parameter = |module: &str| targets.as_ref().is_some_and(|targets| targets.wraps_by_parameter(module));
@@ -26,23 +24,26 @@ pub fn restrict(raw: &mut Map<String, Value>, all: &BTreeSet<&str>, kept: &BTree
     if all.is_empty() {
         return;
     }
-    if let Some(pattern) = targets.as_ref().and_then(|targets| pattern_by_layer(targets, kept)) {
+    let modules = targets.map(|targets| targets.modules);
+    if let Some(TargetModules::Pattern(pattern)) = &modules
+        && let Some(pattern) = pattern_by_layer(pattern, kept)
+    {
         raw.insert("target_modules".into(), json!(pattern));
         return;
     }
-    let mut candidates = Vec::new();
-    match targets.map(|targets| targets.modules).filter(|_| selects_layers) {
-        Some(TargetModules::List(list)) => candidates.push(list),
-        // All linear modules of the model have tensors, so their last segments catch nothing else.
-        Some(TargetModules::Pattern(pattern)) if pattern.eq_ignore_ascii_case("all-linear") => {
-            candidates.push(kept.iter().map(|module| last_segment(module).to_string()).collect());
+    let suffixes = match modules.filter(|_| method.selects_layers()) {
+        Some(TargetModules::List(list)) => Some(list),
+        // All linear modules of the model have tensors, so their last segments match nothing else.
+        Some(all_linear) if all_linear.is_all_linear() => {
+            Some(kept.iter().map(|module| last_segment(module).to_string()).collect())
         }
-        _ => {}
-    }
-    let selection = candidates.into_iter().find_map(|list| by_layer(raw, list, all, kept)).unwrap_or_else(|| {
-        Selection { target_modules: kept.iter().map(|module| module.to_string()).collect(), layers: None }
+        _ => None,
+    };
+    let selection = suffixes.and_then(|list| by_layer(raw, list, all, kept)).unwrap_or_else(|| Selection {
+        target_modules: kept.iter().map(|module| module.to_string()).collect(),
+        layers: None,
     });
-    // IA3 wants the modules that it scales before, not after, to be named as all are.
+    // IA3 needs its feed-forward modules, which it scales before and not after, named in the same way.
     if let Some(feedforward) = raw.get("feedforward_modules").filter(|value| value.is_array()).and_then(strings) {
         let is_feedforward = |module: &&&str| feedforward.iter().any(|ending| module.ends_with(ending.as_str()));
         let named: Vec<&str> = kept.iter().filter(is_feedforward).copied().collect();
@@ -67,10 +68,9 @@ pub fn has_old_name(module: &str) -> bool {
     stack_and_layer(module).is_some_and(|(stack, _)| stack.ends_with(OLD_STACK))
 }
 
-/// The pattern with the kept layers in it, where names in full would not do: PEFT renames the tensors of multimodal
-/// adapters that were saved before transformers 4.52, but takes what the configuration says by the new names.
-fn pattern_by_layer(targets: &Targets, kept: &BTreeSet<&str>) -> Option<String> {
-    let TargetModules::Pattern(pattern) = &targets.modules else { return None };
+/// The pattern with the kept layers in it, where full names would not do: PEFT renames the tensors of multimodal
+/// adapters that were saved before transformers 4.52, but matches the configuration with the new names.
+fn pattern_by_layer(pattern: &str, kept: &BTreeSet<&str>) -> Option<String> {
     let places: Vec<(&str, usize)> = kept.iter().filter_map(|module| stack_and_layer(module)).collect();
     if pattern.eq_ignore_ascii_case("all-linear") || !places.iter().all(|(stack, _)| stack.ends_with(OLD_STACK)) {
         return None;
@@ -80,10 +80,10 @@ fn pattern_by_layer(targets: &Targets, kept: &BTreeSet<&str>) -> Option<String> 
     Some(format!(r"(?=.*\.layers\.(?:{layers})\.)(?:{pattern})"))
 }
 
-/// `target_parameters` knows no layers either: the parameters of kept modules are listed in full.
+/// Lists the parameters of kept modules in full, because `target_parameters` cannot select layers.
 ///
-/// Single experts and routers are listed so too. PEFT with transformers 5 takes their names for the parameters of every layer,
-/// whatever stands before them, but leaves a list of parameters as it is; it wants gate and up at twice the rank
+/// Single experts and routers become such parameters too. PEFT with transformers 5 takes their names for the parameters of every
+/// layer, whatever precedes them, but leaves a list of parameters as it is; it expects gate and up at twice the rank
 /// (`transformers_weight_conversion.py`).
 fn restrict_parameters(raw: &mut Map<String, Value>, targets: Option<&Targets>, kept: &BTreeSet<&str>) {
     let mut parameters: BTreeSet<String> = BTreeSet::new();
@@ -115,7 +115,7 @@ fn restrict_parameters(raw: &mut Map<String, Value>, targets: Option<&Targets>, 
 const GATE_UP_PATTERN: &str = r".*\.gate_up_proj";
 
 /// Rewrites `modules_to_save` so that PEFT replaces exactly the saved modules that are kept: it takes the names as
-/// endings, and an entry without tensors makes loading fail.
+/// endings, and fails to load an entry without tensors.
 pub fn restrict_saved(raw: &mut Map<String, Value>, kept: &BTreeSet<String>) {
     if raw.get("modules_to_save").is_some_and(|value| value.as_array().is_some_and(|list| !list.is_empty())) {
         raw.insert("modules_to_save".into(), if kept.is_empty() { Value::Null } else { json!(kept) });
@@ -128,55 +128,51 @@ struct Selection {
 }
 
 /// The suffix list with the kept layers, if that selects exactly `kept`.
-fn by_layer(
+fn by_layer<'a>(
     raw: &Map<String, Value>,
     list: Vec<String>,
-    all: &BTreeSet<&str>,
-    kept: &BTreeSet<&str>,
+    all: &BTreeSet<&'a str>,
+    kept: &BTreeSet<&'a str>,
 ) -> Option<Selection> {
     let places: BTreeSet<(&str, usize)> = kept.iter().filter_map(|module| stack_and_layer(module)).collect();
     let layers: BTreeSet<usize> = places.iter().map(|(_, layer)| *layer).collect();
     let stacks: BTreeSet<&str> = places.iter().map(|(stack, _)| *stack).collect();
-    // The filter knows no stacks: with several it would reach into each.
-    // Older PEFT takes the last number of a name for the layer; with experts only whole names mean the same to all.
+    // A filter by layer applies to every stack. Older PEFT takes the last number of a name for the layer; with experts only
+    // full names mean the same to all versions.
     let has_inner_number = |module: &&str| module.split('.').filter(|s| s.parse::<usize>().is_ok()).count() > 1;
-    let names_in_full = list.iter().all(|target| all.contains(target.as_str()));
-    if stacks.len() > 1 || kept.iter().any(has_inner_number) || names_in_full {
+    let are_full_names = list.iter().all(|target| all.contains(target.as_str()));
+    if layers.is_empty() || stacks.len() > 1 || kept.iter().any(has_inner_number) || are_full_names {
         return None;
     }
-    let mut target_modules: Vec<String> = Vec::new();
-    for target in list {
-        let used = kept.iter().any(|module| *module == target || is_suffix(&target, module));
-        if used && !target_modules.contains(&target) {
-            target_modules.push(target);
-        }
-    }
+    let suffixes = |module: &'a str| module.match_indices('.').map(move |(dot, _)| &module[dot + 1..]).chain([module]);
+    let used: HashSet<&str> = kept.iter().copied().flat_map(suffixes).collect();
     // A filter by layer hides modules outside all layers (`embed_tokens`, `lm_head`): those are named in full.
-    for module in kept.iter().filter(|module| stack_and_layer(module).is_none()) {
-        if !target_modules.iter().any(|target| target == module) {
-            target_modules.push(module.to_string());
-        }
-    }
-    let targets = Targets {
-        modules: TargetModules::List(target_modules.clone()),
-        layers: Some(layers.clone()),
-        layers_pattern: raw.get("layers_pattern").and_then(strings).unwrap_or_default(),
-        excluded: names(raw, "exclude_modules").ok().flatten(),
-        parameters: Vec::new(),
-    };
-    let exact = !layers.is_empty() && all.iter().all(|module| targets.matches(module) == Some(kept.contains(module)));
-    exact.then(|| Selection { target_modules, layers: Some(layers.into_iter().collect()) })
+    let outside = kept.iter().filter(|module| stack_and_layer(module).is_none()).map(|module| module.to_string());
+    let mut seen = HashSet::new();
+    let named = list.into_iter().filter(|target| used.contains(target.as_str())).chain(outside);
+    let target_modules: Vec<String> = named.filter(|target| seen.insert(target.clone())).collect();
+    let mut selected = raw.clone();
+    selected.insert("target_modules".into(), json!(target_modules));
+    selected.insert("layers_to_transform".into(), json!(layers));
+    selected.insert("target_parameters".into(), Value::Null);
+    let targets = Targets::from_config(&selected).ok()?;
+    let is_exact = all.iter().all(|module| targets.matches(module) == Some(kept.contains(module)));
+    is_exact.then(|| Selection { target_modules, layers: Some(layers.into_iter().collect()) })
 }
 
-/// Removes the entries that match no kept module or parameter: PEFT only warns about them, but a clean adapter gives no
-/// warning.
+/// Removes the entries that match no kept module or parameter: PEFT would only warn about them, but a clean adapter should load
+/// without a warning.
 fn prune_patterns(raw: &mut Map<String, Value>, key: &str, kept: &BTreeSet<&str>) {
     let parameters = raw.get("target_parameters").and_then(strings).unwrap_or_default();
-    if let Some(Value::Object(patterns)) = raw.get_mut(key) {
-        // AdaLoRA's keys name a tensor of the module.
-        let module_of = |pattern: &str| pattern.strip_suffix(".lora_E").unwrap_or(pattern).to_string();
-        let names = || kept.iter().copied().chain(parameters.iter().map(String::as_str));
-        let matches = |pattern: &str| names().any(|name| pattern_matches(&module_of(pattern), name));
-        patterns.retain(|pattern, _| pattern == GATE_UP_PATTERN || matches(pattern));
-    }
+    let Some(Value::Object(patterns)) = raw.get_mut(key) else { return };
+    // AdaLoRA's keys name a tensor of the module.
+    let modules = patterns.keys().map(|pattern| pattern.strip_suffix(".lora_E").unwrap_or(pattern));
+    let compiled = ModulePatterns::new(modules);
+    let names = kept.iter().copied().chain(parameters.iter().map(String::as_str));
+    let used: HashSet<usize> = names.flat_map(|name| compiled.matching(name)).collect();
+    let mut places = 0..;
+    patterns.retain(|pattern, _| {
+        let is_used = places.next().is_some_and(|place| used.contains(&place));
+        pattern == GATE_UP_PATTERN || is_used
+    });
 }

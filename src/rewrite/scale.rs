@@ -1,44 +1,35 @@
-//! One more factor on what an adapter adds in its layers, put into the configuration: no tensor changes, and every
-//! runtime that reads alpha sees it.
+//! A factor on what an adapter adds in its layers, put into the configuration: no tensor changes, and every runtime that reads
+//! alpha applies it.
 
 use serde_json::{Map, Value, json};
 
-use crate::adapter::{Adapter, AdapterConfig, config};
-use crate::error::{AdapterError, Result};
+use crate::adapter::{Adapter, AdapterConfig, Capability, config};
+use crate::error::Result;
 
 impl Adapter {
     /// The adapter with what it adds in its layers multiplied, in memory only.
     pub fn scaled(mut self, factor: f64) -> Result<Self> {
         if factor != 1.0 {
-            self.check_can_be_scaled()?;
+            self.require(Capability::Scale)?;
             let mut raw = self.config.raw.clone();
             scale_alpha(&mut raw, &self, factor);
             self.config = AdapterConfig::from_json(Value::Object(raw), &self.path.join(config::FILE_NAME))?;
         }
         Ok(self)
     }
-
-    pub(super) fn check_can_be_scaled(&self) -> Result<()> {
-        let method = self.config.method;
-        if method.alpha.is_none() {
-            let feature = format!("{}, which has no alpha to scale,", method.name);
-            return Err(AdapterError::CannotCut { path: self.path.clone(), feature }.into());
-        }
-        Ok(())
-    }
 }
 
-/// Multiplies the alpha of every module in the layers, whatever the configuration has it from. Modules outside the layers
-/// keep theirs, by a pattern of their own, which has to come first: PEFT takes the first that matches.
+/// Multiplies the alpha of every module in the layers, wherever the configuration has it. Modules outside the layers
+/// keep theirs by patterns of their own, which have to come first: PEFT takes the first that matches.
 pub fn scale_alpha(raw: &mut Map<String, Value>, adapter: &Adapter, factor: f64) {
-    let key = adapter.config.method.alpha.unwrap_or("lora_alpha");
+    let key = adapter.config.method.alpha_key().unwrap_or("lora_alpha");
     let scaled = |value: &Value| value.as_f64().map_or(value.clone(), |alpha| number(alpha * factor));
     let mut patterns = Map::new();
-    for module in adapter.modules().keys().filter(|module| adapter.layer_of(module).is_none()) {
-        patterns.insert(fancy_regex::escape(module).into_owned(), number(adapter.config.alpha_of(module)));
+    for module in adapter.modules().values().filter(|module| module.layer.is_none()) {
+        patterns.insert(fancy_regex::escape(&module.name).into_owned(), number(adapter.config.alpha_of(&module.name)));
     }
-    if let Some(Value::Object(given)) = raw.get("alpha_pattern") {
-        for (pattern, alpha) in given {
+    if let Some(Value::Object(before)) = raw.get("alpha_pattern") {
+        for (pattern, alpha) in before {
             patterns.entry(pattern.clone()).or_insert_with(|| scaled(alpha));
         }
     }

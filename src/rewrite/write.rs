@@ -1,4 +1,5 @@
-//! The files of an adapter folder as this program writes them: the tensors behind one header, and what travels with them.
+//! The files of an adapter folder as this program writes them: tensors behind one header, values in their types, and the files
+//! that are copied along.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -6,15 +7,16 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use half::{bf16, f16};
+use rayon::prelude::*;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::adapter::{Adapter, AdapterTensor, WEIGHTS_NAME, config};
-use crate::error::{FileError, Result, TensorError};
-use crate::files::REPORT_NAME;
-use crate::files::Staging;
-use crate::tensors::{Dtype, Encoding, Entry};
+use crate::error::{AdapterError, FileError, Result, TensorError};
+use crate::files::{REPORT_NAME, Staging};
+use crate::tensors::{Dtype, Entry};
 
-/// A tensor to be written.
+/// A tensor to write.
 pub struct NewTensor<'a> {
     pub name: Cow<'a, str>,
     pub dtype: Dtype,
@@ -22,19 +24,25 @@ pub struct NewTensor<'a> {
     pub bytes: Cow<'a, [u8]>,
 }
 
-/// The type of an adapter's tensor.
-pub fn dtype(entry: &Entry) -> Dtype {
-    match entry.encoding {
-        Encoding::Plain(dtype) => dtype,
-        Encoding::Blocks(_) => unreachable!("an adapter is opened from safetensors, which has no blocks"),
+impl<'a> NewTensor<'a> {
+    /// A tensor of the adapter as it is.
+    pub fn unchanged(adapter: &'a Adapter, tensor: &AdapterTensor<'a>) -> Result<Self> {
+        let (dtype, shape) = (dtype(tensor.entry), tensor.entry.shape.clone());
+        Ok(Self { name: tensor.name.into(), dtype, shape, bytes: adapter.weights.bytes(tensor.name)?.into() })
     }
 }
 
+/// The type of an adapter's tensor.
+pub fn dtype(entry: &Entry) -> Dtype {
+    let Some(dtype) = entry.dtype() else { unreachable!("an adapter's tensors are plain numbers") };
+    dtype
+}
+
 /// The tensors of an adapter in the order of its file, or by name where there is no one file.
-pub fn in_order(adapter: &Adapter) -> Vec<AdapterTensor<'_>> {
+pub fn in_file_order(adapter: &Adapter) -> Vec<AdapterTensor<'_>> {
     let mut tensors: Vec<_> = adapter.tensors().collect();
     if adapter.weights.is_one_file() {
-        tensors.sort_by_key(|tensor| tensor.entry.range.start);
+        tensors.sort_by_key(|tensor| tensor.entry.range().start);
     }
     tensors
 }
@@ -54,9 +62,8 @@ pub fn write_tensors_as(file_name: &str, staging: &Staging, tensors: &[NewTensor
     })
 }
 
-/// The safetensors header for tensors in this order, given as name, type, shape and bytes, with one `__metadata__` key (more
-/// would come in random order), padded to eight bytes as the format wants. Nothing in it depends on time or place: the same
-/// input gives the same bytes.
+/// The safetensors header for tensors in this order, given as name, type, shape and bytes. It has one `__metadata__` key, because
+/// several would come in random order, and is padded to eight bytes as the format demands. The same input gives the same bytes.
 pub fn header<'a>(tensors: impl IntoIterator<Item = (&'a str, Dtype, &'a [usize], usize)>) -> Result<Vec<u8>> {
     let mut end = 0;
     let infos = tensors
@@ -75,8 +82,32 @@ pub fn header<'a>(tensors: impl IntoIterator<Item = (&'a str, Dtype, &'a [usize]
     Ok([&(json.len() as u64).to_le_bytes(), json.as_slice()].concat())
 }
 
-/// Copies the files of the folder that travel with an adapter: tokenizer, chat template, README. Not weights, not
-/// training state, not an earlier report; folders (checkpoints, runs) stay behind.
+/// The bytes of values rounded to the nearest, to even in the middle. The error for values that `dtype` cannot hold names `tensor`.
+pub fn encode(adapter: &Adapter, tensor: &str, values: &[f32], dtype: Dtype) -> Result<Vec<u8>> {
+    fn narrow<const SIZE: usize>(
+        values: &[f32],
+        convert: impl Fn(f32) -> Option<[u8; SIZE]> + Sync,
+    ) -> Option<Vec<u8>> {
+        let numbers: Option<Vec<[u8; SIZE]>> = values.par_iter().map(|&value| convert(value)).collect();
+        numbers.map(Vec::<[u8; SIZE]>::into_flattened)
+    }
+    let bytes = match dtype {
+        Dtype::F64 => narrow(values, |value| value.is_finite().then(|| f64::from(value).to_le_bytes())),
+        Dtype::F32 => narrow(values, |value| value.is_finite().then(|| value.to_le_bytes())),
+        Dtype::F16 => {
+            narrow(values, |value| Some(f16::from_f32(value)).filter(|half| half.is_finite()).map(f16::to_le_bytes))
+        }
+        Dtype::BF16 => {
+            narrow(values, |value| Some(bf16::from_f32(value)).filter(|half| half.is_finite()).map(bf16::to_le_bytes))
+        }
+        _ => None,
+    };
+    let (path, dtype) = (adapter.path.clone(), format!("{dtype:?}").to_lowercase());
+    Ok(bytes.ok_or(AdapterError::Overflow { path, tensor: tensor.into(), dtype })?)
+}
+
+/// Copies the files of the folder that belong to an adapter: tokenizer, chat template, README. Weights, training state, an
+/// earlier report and folders (checkpoints, runs) stay behind.
 pub fn copy_sidecars(folder: &Path, staging: &Staging) -> Result<()> {
     let mut sidecars: Vec<(String, PathBuf)> = Vec::new();
     for entry in fs::read_dir(folder).map_err(FileError::read(folder))? {

@@ -1,45 +1,45 @@
-//! A mapped file that shrinks while it is read.
+//! What happens when a mapped file shrinks while it is read.
 //!
-//! A page of a map that lies behind the end of its file cannot be read: the system raises SIGBUS, which kills a process without a
-//! word. The program asks here for a word: one sentence with the path, and the exit code of a failed read. Maps are named in a
-//! table that a signal handler may read at any moment: fixed, without locks, and nothing in it is ever freed.
+//! A page of a map behind the end of its file cannot be read: the system raises SIGBUS, which kills the process without a
+//! message. The handler here prints one message with the path and exits with the code of a failed read. It may run at any
+//! moment, so it finds the maps in a table of fixed size, without locks, whose items are never freed.
 
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Maps at once that can be named. Of others the sentence names none.
+/// The most maps at once whose files the message can name.
 const SLOTS: usize = 1024;
 
-static MAPS: [AtomicPtr<Named>; SLOTS] = [const { AtomicPtr::new(ptr::null_mut()) }; SLOTS];
+static MAPS: [AtomicPtr<WatchedMap>; SLOTS] = [const { AtomicPtr::new(ptr::null_mut()) }; SLOTS];
 
-/// A map, and what is said when reading it fails.
+/// A map, and the message for when reading it fails.
 #[cfg_attr(not(unix), allow(dead_code))]
-struct Named {
+struct WatchedMap {
     start: usize,
     end: usize,
-    sentence: Box<[u8]>,
+    message: Box<[u8]>,
 }
 
-/// Names a map as long as this lives.
+/// Keeps a map in the table while it lives.
 #[derive(Debug)]
-pub struct Watch(Option<usize>);
+pub struct MapGuard(Option<usize>);
 
-impl Watch {
-    pub fn over(map: &[u8], path: &Path) -> Self {
+impl MapGuard {
+    pub fn new(map: &[u8], path: &Path) -> Self {
         let start = map.as_ptr() as usize;
-        let sentence = format!("error: cannot read `{}`: it became shorter meanwhile\n", path.display());
-        let named = Named { start, end: start + map.len(), sentence: sentence.into_bytes().into() };
+        let message = format!("error: cannot read `{}`: it became shorter meanwhile\n", path.display());
+        let watched = WatchedMap { start, end: start + map.len(), message: message.into_bytes().into() };
         // Leaked: the handler may be reading it when the map goes away.
-        let named: *mut Named = Box::into_raw(Box::new(named));
-        let free = |slot: &AtomicPtr<Named>| {
-            slot.compare_exchange(ptr::null_mut(), named, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        let watched: *mut WatchedMap = Box::into_raw(Box::new(watched));
+        let free = |slot: &AtomicPtr<WatchedMap>| {
+            slot.compare_exchange(ptr::null_mut(), watched, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
         Self(MAPS.iter().position(free))
     }
 }
 
-impl Drop for Watch {
+impl Drop for MapGuard {
     fn drop(&mut self) {
         if let Some(slot) = self.0 {
             MAPS[slot].store(ptr::null_mut(), Ordering::Release);
@@ -47,9 +47,9 @@ impl Drop for Watch {
     }
 }
 
-/// Has the process say so and end with the exit code of a failed read when a mapped file becomes shorter. For programs: a library
-/// has no business with signals.
-pub fn end_with_a_word() {
+/// Makes the process print a message and exit with the code of a failed read when a mapped file shrinks. Only programs call
+/// this: a library leaves signals to its host.
+pub fn install_sigbus_handler() {
     #[cfg(unix)]
     handler::install();
 }
@@ -59,21 +59,21 @@ mod handler {
     use std::sync::OnceLock;
     use std::sync::atomic::Ordering;
 
-    use super::{MAPS, Named};
+    use super::{MAPS, WatchedMap};
     use crate::error::Kind;
 
-    /// What handled the signal before, as the standard library does to tell stack overflows.
-    static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
+    /// The previous handler: the standard library has one that reports stack overflows.
+    static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
     pub fn install() {
         // SAFETY: plain calls of the C library with structures that live long enough; all-zero is a valid `sigaction`. The
-        // handler does only what handlers may.
+        // handler makes only calls that are allowed in handlers.
         unsafe {
-            let mut before: libc::sigaction = std::mem::zeroed();
-            if libc::sigaction(libc::SIGBUS, std::ptr::null(), &mut before) != 0 {
+            let mut previous: libc::sigaction = std::mem::zeroed();
+            if libc::sigaction(libc::SIGBUS, std::ptr::null(), &mut previous) != 0 {
                 return;
             }
-            let _ = BEFORE.set(before);
+            let _ = PREVIOUS.set(previous);
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_bus_error as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
@@ -82,23 +82,23 @@ mod handler {
     }
 
     extern "C" fn on_bus_error(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-        // SAFETY: the system hands over a valid `siginfo_t`, whose address is set for this signal.
+        // SAFETY: the system passes a valid `siginfo_t`, whose address is set for this signal.
         let address = unsafe { (*info).si_addr() } as usize;
         for slot in &MAPS {
-            // SAFETY: what is in the table was leaked, so it is there for ever.
-            let named: Option<&Named> = unsafe { slot.load(Ordering::Acquire).as_ref() };
-            if let Some(named) = named.filter(|named| (named.start..named.end).contains(&address)) {
+            // SAFETY: items of the table are leaked, so they are never freed.
+            let watched: Option<&WatchedMap> = unsafe { slot.load(Ordering::Acquire).as_ref() };
+            if let Some(watched) = watched.filter(|map| (map.start..map.end).contains(&address)) {
                 // SAFETY: both may be called in a handler; the buffer is a live slice.
                 unsafe {
-                    libc::write(libc::STDERR_FILENO, named.sentence.as_ptr().cast(), named.sentence.len());
+                    libc::write(libc::STDERR_FILENO, watched.message.as_ptr().cast(), watched.message.len());
                     libc::_exit(i32::from(Kind::Io.exit_code()));
                 }
             }
         }
-        // None of ours: the instruction is tried again, under whatever handled the signal before.
-        if let Some(before) = BEFORE.get() {
-            // SAFETY: it is the structure that the system gave.
-            unsafe { libc::sigaction(libc::SIGBUS, before, std::ptr::null_mut()) };
+        // Not one of ours: the instruction runs again, under the previous handler.
+        if let Some(previous) = PREVIOUS.get() {
+            // SAFETY: the system filled in the structure.
+            unsafe { libc::sigaction(libc::SIGBUS, previous, std::ptr::null_mut()) };
         }
     }
 }

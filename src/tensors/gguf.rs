@@ -1,4 +1,4 @@
-//! What a GGUF file holds: where its tensors lie, and its metadata. candle knows the formats of blocks.
+//! What a GGUF file holds: where its tensors lie, and its metadata.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -9,10 +9,10 @@ use safetensors::Dtype;
 
 use super::gguf_header::{self, TensorInfo};
 use super::map::WeightFile;
-use super::{Encoding, Entry};
+use super::stored::{Stored, StoredType};
 use crate::error::{Result, TensorError};
 
-/// The key–value part of a GGUF file, with readers for the kinds of value that are used here.
+/// The key–value part of a GGUF file, with readers for the types of value that are used here.
 #[derive(Debug)]
 pub struct Metadata(HashMap<String, Value>);
 
@@ -70,10 +70,11 @@ fn integer(value: &Value) -> Option<i64> {
     }
 }
 
-pub fn read(path: &Path, file: &WeightFile) -> Result<(BTreeMap<String, Entry>, Metadata)> {
+/// The tensors and the metadata of a mapped file.
+pub fn read(path: &Path, file: &WeightFile) -> Result<(BTreeMap<String, Stored>, Metadata)> {
     let invalid = |reason: String| TensorError::Gguf { path: path.into(), reason };
     let header = gguf_header::read(file.bytes()).map_err(invalid)?;
-    let mut entries = BTreeMap::new();
+    let mut tensors = BTreeMap::new();
     for TensorInfo { name, shape, dtype, offset } in header.tensors {
         let range = byte_range(&shape, dtype, offset)
             .ok_or_else(|| invalid(format!("tensor `{name}` has an impossible size or offset")))?;
@@ -81,12 +82,12 @@ pub fn read(path: &Path, file: &WeightFile) -> Result<(BTreeMap<String, Entry>, 
             let (expected, actual) = (range.end as u64, file.bytes().len() as u64);
             return Err(TensorError::Truncated { path: path.into(), expected, actual }.into());
         }
-        entries.insert(name, Entry { file: 0, encoding: encoding(dtype), shape, range });
+        tensors.insert(name, Stored { file: 0, dtype: stored_type(dtype), shape, range });
     }
-    Ok((entries, Metadata(header.metadata)))
+    Ok((tensors, Metadata(header.metadata)))
 }
 
-/// The bytes of a tensor, with checked arithmetic; `None` too where rows are not whole blocks or blocks are not aligned.
+/// The bytes of a tensor; `None` if the size overflows, rows are not whole blocks, or blocks are not aligned.
 fn byte_range(shape: &[usize], dtype: GgmlDType, offset: u64) -> Option<std::ops::Range<usize>> {
     let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size))?;
     let row = shape.last().copied().unwrap_or(1);
@@ -96,11 +97,11 @@ fn byte_range(shape: &[usize], dtype: GgmlDType, offset: u64) -> Option<std::ops
     aligned.then_some(start..start.checked_add(size)?)
 }
 
-fn encoding(dtype: GgmlDType) -> Encoding {
+fn stored_type(dtype: GgmlDType) -> StoredType {
     match dtype {
-        GgmlDType::F32 => Encoding::Plain(Dtype::F32),
-        GgmlDType::F16 => Encoding::Plain(Dtype::F16),
-        GgmlDType::BF16 => Encoding::Plain(Dtype::BF16),
-        blocks => Encoding::Blocks(blocks),
+        GgmlDType::F32 => StoredType::Plain(Dtype::F32),
+        GgmlDType::F16 => StoredType::Plain(Dtype::F16),
+        GgmlDType::BF16 => StoredType::Plain(Dtype::BF16),
+        blocks => StoredType::Ggml(blocks),
     }
 }

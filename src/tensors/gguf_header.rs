@@ -1,27 +1,28 @@
-//! The header of a GGUF file, taken apart within bounds.
+//! The header of a GGUF file, parsed within bounds.
 //!
-//! A header is somebody's claim about a file. Each count and each length is held against the bytes that are there before
-//! anything is made of it, and what is made in all is bounded, so that no file takes more memory than its size explains.
+//! Why own code: candle's parser reserves memory for whatever lengths a header claims. Here each count and each length is
+//! compared with the bytes that are there before anything is built from it, and the total is bounded, so that no file takes
+//! more memory than its size explains.
 
 use std::collections::HashMap;
 
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
 
-/// Values in arrays, all together. The largest vocabularies have a few hundred thousand tokens with as many merges, scores
-/// and types; each value takes 32 bytes, whatever it takes in the file.
+/// The most values in all arrays together. The largest vocabularies have a few hundred thousand tokens with as many merges,
+/// scores and types; each value takes 32 bytes here, whatever it takes in the file.
 const MOST_VALUES: usize = 8_000_000;
 
-/// Keys and tensors, each. Models have tens of keys and thousands of tensors.
+/// The most keys, and the most tensors. Models have tens of keys and thousands of tensors.
 const MOST_ENTRIES: u64 = 1_000_000;
 
-/// The deepest nesting of arrays. Nothing known nests at all.
+/// The deepest nesting of arrays. No known file nests them.
 const DEEPEST: usize = 4;
 
 const MOST_DIMENSIONS: u32 = 4;
 const DEFAULT_ALIGNMENT: u64 = 32;
 
-/// What the header says of a tensor.
+/// What the header says about a tensor.
 pub struct TensorInfo {
     pub name: String,
     /// Rows first, unlike in the file.
@@ -66,17 +67,17 @@ pub fn read(bytes: &[u8]) -> Result<Header, String> {
     Ok(Header { metadata, tensors })
 }
 
-/// Tensors begin behind the header, at a multiple of the alignment.
+/// Tensors begin after the header, at a multiple of the alignment.
 fn data_start(end: u64, metadata: &HashMap<String, Value>) -> Result<u64, String> {
     let alignment = match metadata.get("general.alignment") {
         None => DEFAULT_ALIGNMENT,
         Some(value) => value.to_u64().unwrap_or(0),
     };
     let start = end.checked_next_multiple_of(alignment).filter(|_| alignment > 0);
-    start.ok_or_else(|| "`general.alignment` is no alignment".into())
+    start.ok_or_else(|| "`general.alignment` is not an alignment".into())
 }
 
-/// The types that candle can widen, by their numbers in the file.
+/// The types that candle can dequantise, by their numbers in the file.
 fn dtype(kind: u32) -> Option<GgmlDType> {
     use GgmlDType as T;
     Some(match kind {
@@ -129,7 +130,7 @@ impl<'a> Reader<'a> {
         if self.wide { self.number().map(u64::from_le_bytes) } else { self.u32().map(u64::from) }
     }
 
-    /// Some writers end strings with zeros, and some names are no UTF-8.
+    /// Some writers end strings with zeros, and some names are not UTF-8.
     fn string(&mut self) -> Result<String, String> {
         let length = self.length()?;
         let bytes = self.take(length)?;
@@ -156,7 +157,7 @@ impl<'a> Reader<'a> {
             10 => Value::U64(u64::from_le_bytes(self.number()?)),
             11 => Value::I64(i64::from_le_bytes(self.number()?)),
             12 => Value::F64(f64::from_le_bytes(self.number()?)),
-            other => return Err(format!("{other} is no type of value")),
+            other => return Err(format!("{other} is not a type of value")),
         })
     }
 
@@ -167,7 +168,7 @@ impl<'a> Reader<'a> {
         let (kind, length) = (self.u32()?, self.length()?);
         let left = usize::try_from(length).ok().and_then(|length| self.values_left.checked_sub(length));
         self.values_left = left.ok_or_else(|| format!("an array says that it has {length} values"))?;
-        // Not reserved: each value has to be there first.
+        // Nothing is reserved: each value has to be there first.
         (0..length).map(|_| self.value(kind, depth)).collect()
     }
 

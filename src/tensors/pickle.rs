@@ -1,7 +1,7 @@
 //! PyTorch's older adapter files, `adapter_model.bin`: a ZIP archive with a pickle that names the tensors.
 //!
-//! Python runs whatever a pickle says; here it is only taken apart (`pickle_program.rs`). What comes out is kept as safetensors
-//! in memory, so that nothing else here knows of pickles.
+//! Python runs whatever a pickle says; here it is only interpreted (`pickle_program.rs`). The tensors are kept as
+//! safetensors in memory, so that nothing else knows of pickles.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,7 +19,7 @@ use crate::error::{FileError, Result, TensorError};
 const LONGEST: u64 = 64 << 20;
 
 /// A tensor as the pickle describes it: a view of a file of the archive.
-struct Described {
+struct TensorRecord {
     file: String,
     dtype: Dtype,
     /// In elements, as the strides.
@@ -40,7 +40,7 @@ fn translate(file: File) -> std::result::Result<Vec<u8>, String> {
     let pickle = names.find(|name| name.ends_with("data.pkl")).ok_or("it holds no pickle")?;
     drop(names);
     let program = read(&mut archive, &pickle, LONGEST)?;
-    let result = pickle_program::follow(&program)?;
+    let result = pickle_program::interpret(&program)?;
     let folder = pickle.strip_suffix(".pkl").unwrap_or(&pickle);
     let Node::Dictionary(entries) = &result.nodes[result.root] else {
         return Err("it holds no dictionary of tensors".into());
@@ -49,9 +49,9 @@ fn translate(file: File) -> std::result::Result<Vec<u8>, String> {
     for &(name, value) in entries {
         let Node::Text(name) = &result.nodes[name] else { continue };
         let about = |reason: &str| format!("tensor `{name}` {reason}");
-        // Beside tensors there may be numbers and texts.
+        // Other values may be numbers and texts.
         let Node::Call(..) = &result.nodes[value] else { continue };
-        let tensor = describe(&result.nodes, value).ok_or_else(|| about("is of a kind that is not read"))?;
+        let tensor = describe(&result.nodes, value).ok_or_else(|| about("is of a type that is not read"))?;
         let bytes = tensor.bytes().ok_or_else(|| about("has an impossible size"))?;
         let storage = format!("{folder}/{}", tensor.file);
         let length = archive.by_name(&storage).map_err(|_| about("is not in it"))?.size();
@@ -68,7 +68,7 @@ fn translate(file: File) -> std::result::Result<Vec<u8>, String> {
     views.and_then(|views| safetensors::serialize(views, None)).map_err(|error| error.to_string())
 }
 
-/// A file of the archive, of which no more than `most` bytes may come out.
+/// A file of the archive, which may hold at most `most` bytes when it is unpacked.
 fn read(archive: &mut ZipArchive<BufReader<File>>, name: &str, most: u64) -> std::result::Result<Vec<u8>, String> {
     let entry = archive.by_name(name).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
@@ -76,8 +76,8 @@ fn read(archive: &mut ZipArchive<BufReader<File>>, name: &str, most: u64) -> std
     if bytes.len() as u64 > most { Err(format!("`{name}` in it is too long")) } else { Ok(bytes) }
 }
 
-/// What a value says of a tensor, through the wrappers that PyTorch puts around parameters.
-fn describe(nodes: &[Node], value: Id) -> Option<Described> {
+/// The tensor that a value describes, inside the wrappers that PyTorch puts around parameters.
+fn describe(nodes: &[Node], value: Id) -> Option<TensorRecord> {
     let Node::Call(function, arguments) = nodes.get(value)? else { return None };
     let (Node::Global(function), Node::Tuple(arguments)) = (nodes.get(*function)?, nodes.get(*arguments)?) else {
         return None;
@@ -89,16 +89,16 @@ fn describe(nodes: &[Node], value: Id) -> Option<Described> {
     }
 }
 
-fn describe_view(nodes: &[Node], value: Id) -> Option<Described> {
+fn describe_view(nodes: &[Node], value: Id) -> Option<TensorRecord> {
     let Node::Call(function, arguments) = nodes.get(value)? else { return None };
     view(nodes, *function, *arguments)
 }
 
-fn view(nodes: &[Node], function: Id, arguments: Id) -> Option<Described> {
+fn view(nodes: &[Node], function: Id, arguments: Id) -> Option<TensorRecord> {
     let is_tensor = matches!(nodes.get(function)?, Node::Global(name) if name == "torch._utils._rebuild_tensor_v2");
     let Node::Tuple(arguments) = nodes.get(arguments).filter(|_| is_tensor)? else { return None };
     let &[storage, offset, shape, strides, ..] = arguments.as_slice() else { return None };
-    let Node::Outside(storage) = nodes.get(storage)? else { return None };
+    let Node::External(storage) = nodes.get(storage)? else { return None };
     let Node::Tuple(storage) = nodes.get(*storage)? else { return None };
     let &[_, class, file, ..] = storage.as_slice() else { return None };
     let (Node::Global(class), Node::Text(file)) = (nodes.get(class)?, nodes.get(file)?) else { return None };
@@ -112,7 +112,7 @@ fn view(nodes: &[Node], function: Id, arguments: Id) -> Option<Described> {
     };
     let (shape, strides) = (integers(shape)?, integers(strides)?);
     let fits = shape.len() == strides.len() && shape.len() <= 8;
-    fits.then_some(Described { file: file.clone(), dtype: dtype(class)?, offset: integer(&offset)?, shape, strides })
+    fits.then_some(TensorRecord { file: file.clone(), dtype: dtype(class)?, offset: integer(&offset)?, shape, strides })
 }
 
 fn dtype(storage: &str) -> Option<Dtype> {
@@ -127,13 +127,13 @@ fn dtype(storage: &str) -> Option<Dtype> {
     })
 }
 
-impl Described {
+impl TensorRecord {
     fn bytes(&self) -> Option<u64> {
         let elements = self.shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size as u64))?;
         elements.checked_mul(self.dtype.bitsize() as u64 / 8)
     }
 
-    /// The values in the order of the shape; `None` if one lies outside of the storage.
+    /// The values in row-major order; `None` if one is outside of the storage.
     fn gather(&self, storage: &[u8]) -> Option<Vec<u8>> {
         let (size, total) = (self.dtype.bitsize() / 8, usize::try_from(self.bytes()?).ok()?);
         let mut values = Vec::with_capacity(total);

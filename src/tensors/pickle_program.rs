@@ -1,7 +1,8 @@
-//! The program of a pickle, taken apart and never run: the few instructions with which PyTorch describes tensors.
+//! The program of a pickle, interpreted without running any code: the few instructions with which PyTorch describes tensors.
 //!
-//! Everything it makes is a node of one list, and nodes name each other by number. So a program takes memory as its length does,
-//! however often it repeats or nests what it made.
+//! Why own code: candle's reader copies every object that a program recalls, so that a short program can fill any memory.
+//! Here every object is a node of one list and refers to others by number, so the memory grows with the length of the
+//! program only.
 
 use std::collections::HashMap;
 
@@ -18,15 +19,15 @@ pub enum Node {
     Dictionary(Vec<(Id, Id)>),
     /// A function and its arguments.
     Call(Id, Id),
-    /// Something that is kept outside of the pickle.
-    Outside(Id),
-    /// What says nothing about tensors.
+    /// A persistent object: something that is kept outside of the pickle.
+    External(Id),
+    /// Anything that says nothing about tensors.
     Other,
 }
 
-/// What a program leaves: its nodes, and which of them is the result.
+/// The objects that a program builds, and which of them is its result.
 #[derive(Debug)]
-pub struct Result {
+pub struct Objects {
     pub nodes: Vec<Node>,
     pub root: Id,
 }
@@ -35,25 +36,25 @@ struct Machine<'a> {
     program: &'a [u8],
     nodes: Vec<Node>,
     stack: Vec<Id>,
-    /// The heights of the stack at which lists of arguments begin.
+    /// The heights of the stack at which argument lists begin.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
 }
 
-type Step<T> = std::result::Result<T, String>;
+type Parsed<T> = Result<T, String>;
 
-/// Follows a program to its end.
-pub fn follow(program: &[u8]) -> Step<Result> {
+/// Interprets a program to its end.
+pub fn interpret(program: &[u8]) -> Parsed<Objects> {
     let mut machine =
         Machine { program, nodes: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
     while machine.step()? {}
     let root = machine.pop()?;
-    Ok(Result { nodes: machine.nodes, root })
+    Ok(Objects { nodes: machine.nodes, root })
 }
 
 impl<'a> Machine<'a> {
-    /// Takes one instruction; `false` for the last.
-    fn step(&mut self) -> Step<bool> {
+    /// Interprets one instruction; `false` after the last.
+    fn step(&mut self) -> Parsed<bool> {
         match self.number::<1>()?[0] {
             0x80 => drop(self.number::<1>()?),
             b'.' => return Ok(false),
@@ -93,7 +94,7 @@ impl<'a> Machine<'a> {
                 self.push(Node::Tuple(items));
             }
             count @ 0x85..=0x87 => {
-                let start = self.stack.len().checked_sub(usize::from(count - 0x84)).ok_or_else(too_little)?;
+                let start = self.stack.len().checked_sub(usize::from(count - 0x84)).ok_or_else(stack_underflow)?;
                 let items = self.stack.split_off(start);
                 self.push(Node::Tuple(items));
             }
@@ -113,19 +114,19 @@ impl<'a> Machine<'a> {
                 self.set_items(pairs(&items))?;
             }
             b'R' | 0x81 => self.call()?,
-            // The state of an object, beside its dictionary if it is one.
+            // The state of an object.
             b'b' => drop(self.pop()?),
             b'Q' => {
                 let id = self.pop()?;
-                self.push(Node::Outside(id));
+                self.push(Node::External(id));
             }
             b'q' => {
                 let [place] = self.number()?;
-                self.remember(place.into())?;
+                self.store(place.into())?;
             }
             b'r' => {
                 let place = u32::from_le_bytes(self.number()?);
-                self.remember(place)?;
+                self.store(place)?;
             }
             b'h' => {
                 let [place] = self.number()?;
@@ -135,32 +136,32 @@ impl<'a> Machine<'a> {
                 let place = u32::from_le_bytes(self.number()?);
                 self.recall(place)?;
             }
-            other => return Err(format!("its instruction {other:#04x} is none that describes tensors")),
+            other => return Err(format!("its instruction {other:#04x} is not one that describes tensors")),
         }
         Ok(true)
     }
 
-    fn take(&mut self, count: usize) -> Step<&'a [u8]> {
+    fn take(&mut self, count: usize) -> Parsed<&'a [u8]> {
         let (taken, rest) = self.program.split_at_checked(count).ok_or("its pickle ends too early")?;
         self.program = rest;
         Ok(taken)
     }
 
-    fn number<const SIZE: usize>(&mut self) -> Step<[u8; SIZE]> {
+    fn number<const SIZE: usize>(&mut self) -> Parsed<[u8; SIZE]> {
         let mut number = [0; SIZE];
         number.copy_from_slice(self.take(SIZE)?);
         Ok(number)
     }
 
-    fn line(&mut self) -> Step<String> {
+    fn line(&mut self) -> Parsed<String> {
         let end = self.program.iter().position(|&byte| byte == b'\n').ok_or("its pickle ends too early")?;
         let line = String::from_utf8_lossy(self.take(end)?).into_owned();
         self.take(1)?;
         Ok(line)
     }
 
-    /// An integer of a length of its own.
-    fn long(&mut self) -> Step<()> {
+    /// An integer with its own length.
+    fn long(&mut self) -> Parsed<()> {
         let [length] = self.number()?;
         let bytes = self.take(length.into())?;
         let mut number = [if bytes.last().is_some_and(|&byte| byte > 127) { 255 } else { 0 }; 8];
@@ -175,46 +176,46 @@ impl<'a> Machine<'a> {
         self.nodes.push(node);
     }
 
-    fn pop(&mut self) -> Step<Id> {
-        self.stack.pop().ok_or_else(too_little)
+    fn pop(&mut self) -> Parsed<Id> {
+        self.stack.pop().ok_or_else(stack_underflow)
     }
 
-    fn pop_to_mark(&mut self) -> Step<Vec<Id>> {
-        let mark = self.marks.pop().filter(|&mark| mark <= self.stack.len()).ok_or_else(too_little)?;
+    fn pop_to_mark(&mut self) -> Parsed<Vec<Id>> {
+        let mark = self.marks.pop().filter(|&mark| mark <= self.stack.len()).ok_or_else(stack_underflow)?;
         Ok(self.stack.split_off(mark))
     }
 
-    fn set_items(&mut self, items: Vec<(Id, Id)>) -> Step<()> {
-        let &top = self.stack.last().ok_or_else(too_little)?;
+    fn set_items(&mut self, items: Vec<(Id, Id)>) -> Parsed<()> {
+        let &top = self.stack.last().ok_or_else(stack_underflow)?;
         match &mut self.nodes[top] {
             Node::Dictionary(entries) => entries.extend(items),
-            _ => return Err("it sets items of what is no dictionary".into()),
+            _ => return Err("it sets items of an object that is not a dictionary".into()),
         }
         Ok(())
     }
 
-    fn call(&mut self) -> Step<()> {
+    fn call(&mut self) -> Parsed<()> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let is_dictionary = matches!(&self.nodes[function], Node::Global(name) if name.starts_with("collections."));
         self.push(if is_dictionary { Node::Dictionary(Vec::new()) } else { Node::Call(function, arguments) });
         Ok(())
     }
 
-    fn remember(&mut self, place: u32) -> Step<()> {
-        let &top = self.stack.last().ok_or_else(too_little)?;
+    fn store(&mut self, place: u32) -> Parsed<()> {
+        let &top = self.stack.last().ok_or_else(stack_underflow)?;
         self.memo.insert(place, top);
         Ok(())
     }
 
-    fn recall(&mut self, place: u32) -> Step<()> {
-        let id = self.memo.get(&place).ok_or("it recalls what it never kept")?;
+    fn recall(&mut self, place: u32) -> Parsed<()> {
+        let id = self.memo.get(&place).ok_or("it recalls an object that it never stored")?;
         self.stack.push(*id);
         Ok(())
     }
 }
 
-fn too_little() -> String {
-    "its pickle takes more than it made".into()
+fn stack_underflow() -> String {
+    "its pickle pops more objects than it pushed".into()
 }
 
 fn pairs(items: &[Id]) -> Vec<(Id, Id)> {

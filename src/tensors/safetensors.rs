@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensorError;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::map::WeightFile;
-use super::{Encoding, Entry};
+use super::stored::{Stored, StoredType};
 use crate::error::{Result, TensorError};
 use crate::files;
 
@@ -32,7 +32,7 @@ pub fn shards(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(shards.into_iter().collect())
 }
 
-/// The longest header that is read: a hundred thousand tensors with long names. What is made of it takes several times as much.
+/// The longest header that is read: a hundred thousand tensors with long names. Parsed, it takes several times as much.
 const LONGEST_HEADER: u64 = 32 << 20;
 
 /// The validated header of a safetensors file and the offset at which its tensors start.
@@ -47,7 +47,7 @@ pub fn header(path: &Path, bytes: &[u8], length: u64) -> Result<(usize, Metadata
     Ok((start, metadata))
 }
 
-/// As `SafeTensors::read_metadata`, with a limit, and without a look at text that may change meanwhile: it is copied first.
+/// As `SafeTensors::read_metadata`, with a limit, and on a copy of the text, because a mapped file may change meanwhile.
 fn parse(bytes: &[u8]) -> std::result::Result<(usize, Metadata), SafeTensorError> {
     let (length, rest) = bytes.split_first_chunk().ok_or(SafeTensorError::HeaderTooSmall)?;
     let length = u64::from_le_bytes(*length);
@@ -61,16 +61,12 @@ fn parse(bytes: &[u8]) -> std::result::Result<(usize, Metadata), SafeTensorError
 }
 
 /// The tensors of one mapped file, which becomes file number `file` of its store.
-pub fn entries(path: &Path, mapped: &WeightFile, file: usize) -> Result<Vec<(String, Entry)>> {
-    let length = mapped.bytes().len() as u64;
-    let (start, metadata) = header(path, mapped.bytes(), length)?;
-    Ok(metadata
-        .tensors()
-        .into_iter()
-        .map(|(name, info)| {
-            let (from, to) = info.data_offsets;
-            let encoding = Encoding::Plain(info.dtype);
-            (name, Entry { file, encoding, shape: info.shape.clone(), range: start + from..start + to })
-        })
-        .collect())
+pub fn tensors(path: &Path, mapped: &WeightFile, file: usize) -> Result<Vec<(String, Stored)>> {
+    let (start, metadata) = header(path, mapped.bytes(), mapped.bytes().len() as u64)?;
+    let stored = |(name, info): (String, &TensorInfo)| {
+        let (from, to) = info.data_offsets;
+        let dtype = StoredType::Plain(info.dtype);
+        (name, Stored { file, dtype, shape: info.shape.clone(), range: start + from..start + to })
+    };
+    Ok(metadata.tensors().into_iter().map(stored).collect())
 }

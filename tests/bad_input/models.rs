@@ -63,6 +63,22 @@ fn values_of_the_wrong_type_in_a_model_configuration() {
 }
 
 #[test]
+fn weights_that_are_not_finite() {
+    for more in [&["--search", "exhaustive"][..], &["--choose", "curve"]] {
+        let setup = Setup::new();
+        let weights = setup.path("base/model.safetensors");
+        let mut bytes = fs::read(&weights).unwrap();
+        let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let header: serde_json::Value = serde_json::from_slice(&bytes[8..start]).unwrap();
+        let first = header["model.layers.0.mlp.down_proj.weight"]["data_offsets"][0].as_u64().unwrap() as usize;
+        // NaN in f32 and in bf16.
+        bytes[start + first..][..4].fill(0xff);
+        fs::write(&weights, bytes).unwrap();
+        setup.slim_fails(more, BAD_INPUT, &["sample 1 of `samples.jsonl`", "`base`", "not a finite number", "hint"]);
+    }
+}
+
+#[test]
 fn a_base_model_that_lacks_something() {
     for (case, tensor) in
         [("gpt2", "wpe.weight"), ("bloom", "word_embeddings_layernorm.weight"), ("phi", "lm_head.weight")]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lora_slim::adapter::names::{self, Key};
-use lora_slim::adapter::{Adapter, AdapterConfig};
+use lora_slim::adapter::{Adapter, AdapterConfig, Capability};
 use lora_slim::files::{Scratch, json};
 use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
@@ -48,7 +48,7 @@ pub fn gguf(bytes: &[u8]) {
 }
 
 pub fn pickle(bytes: &[u8]) {
-    let _ = pickle_program::follow(bytes);
+    let _ = pickle_program::interpret(bytes);
 }
 
 pub fn adapter_keys(bytes: &[u8]) {
@@ -77,7 +77,7 @@ pub fn adapter(bytes: &[u8]) {
     }
     let Ok(adapter) = Adapter::open(folder.path(), None) else { return };
     let _ = adapter.flaws(None);
-    let _ = adapter.check_can_be_evaluated();
+    let _ = adapter.require(Capability::Evaluate);
     for boundary in [1, adapter.layer_count()] {
         if let Ok(cut) = Cut::below(&adapter, boundary) {
             cut.config();
@@ -90,7 +90,7 @@ pub fn adapter_config(bytes: &[u8]) {
     let Ok(value) = json::parse(bytes) else { return };
     let Ok(config) = AdapterConfig::from_json(value, Path::new("x")) else { return };
     config.features();
-    config.obstacles();
+    config.variants().count();
     for module in ["model.layers.0.self_attn.q_proj", "model.layers.11.mlp.experts.3.down_proj", "lm_head", ""] {
         config.scaling_of(module);
         config.tokens_of(module, true);

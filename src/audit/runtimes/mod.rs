@@ -1,13 +1,13 @@
 //! Programs that serve adapters, and what each makes of one: loads it, loads it but computes something else, or refuses it.
 //!
-//! What runtimes do is data ([`list`]): one entry for each, one line for each thing that goes wrong, with the file and the version
-//! that says so. What is true of an adapter is found in [`facts`]; [`verdict`] puts both together.
+//! The behaviour of runtimes is data ([`list`]): one entry for each runtime, with a rule for each thing that goes wrong and the file
+//! of its source that shows it. [`facts`] finds what is true of an adapter, and [`verdict`] applies the rules to it.
 
+pub mod base_facts;
 pub mod facts;
-pub mod known;
 pub mod list;
+pub mod planned;
 pub mod verdict;
-pub mod wanted;
 
 use std::fmt;
 
@@ -15,57 +15,57 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::export::Format;
-use facts::Fact;
+use facts::AdapterFact;
 pub use list::RUNTIMES;
-pub use verdict::{Reason, Verdict, check, check_form};
+pub use verdict::{LoadReason, RuntimeVerdict, check, check_format};
 
 /// A program that serves adapters.
 #[derive(Debug)]
 pub struct Runtime {
     pub name: &'static str,
-    /// As it is named on the command line, the shortest first; all in lower case.
+    /// Its names on the command line, the shortest first, all in lower case.
     pub aliases: &'static [&'static str],
     /// The version that was read: a release, or a commit with its date.
     pub version: &'static str,
     pub repository: &'static str,
-    /// Where the files of the rules lie in it.
+    /// Where it has the files that the rules name.
     pub folder: &'static str,
-    /// The forms of an adapter that it reads, the best first.
+    /// The formats that it reads, the best first.
     pub reads: &'static [Format],
-    /// The file that says which forms those are.
+    /// The file that shows which formats those are.
     pub source: &'static str,
-    pub rules: &'static [Rule],
+    pub rules: &'static [LoadRule],
 }
 
-/// What a runtime makes of an adapter of which a fact is true.
+/// What a runtime makes of an adapter of which one of these facts is true.
 #[derive(Debug)]
-pub struct Rule {
-    pub fact: Fact,
-    pub outcome: Outcome,
-    /// What it does, continuing the sentence that the fact began.
+pub struct LoadRule {
+    pub facts: &'static [AdapterFact],
+    pub outcome: LoadOutcome,
+    /// What it does, as the end of the sentence that the evidence for the fact begins.
     pub effect: &'static str,
     pub remedy: Remedy,
-    /// The file of the runtime that says so.
+    /// The file of the runtime that shows it.
     pub source: &'static str,
 }
 
 /// What a runtime does with an adapter; the worst comes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// It computes what PEFT computes. A reason for this is a condition, such as an option of the server.
+pub enum LoadOutcome {
+    /// It computes what PEFT computes. The reason, if any, is a condition, such as an option of the server.
     Loads,
     /// It loads without an error and computes something else.
     Differs,
     Refuses,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for LoadOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Outcome::Loads => "loads",
-            Outcome::Differs => "differs",
-            Outcome::Refuses => "refuses",
+            LoadOutcome::Loads => "loads",
+            LoadOutcome::Differs => "differs",
+            LoadOutcome::Refuses => "refuses",
         })
     }
 }
@@ -80,13 +80,13 @@ pub enum Remedy {
     PadZeros,
     /// `--format` of `slim` and `cut`.
     Format(Format),
-    /// Whatever `cut` writes is so.
+    /// Any `cut`: it writes one adapter_model.safetensors.
     Rewrite,
     /// `--rank` of `slim` and `cut`.
     Rank(usize),
-    /// An option of the runtime that takes a rank, and the values that it takes (any if none are listed).
+    /// An option of the runtime for the rank, and its possible values (any if none are listed).
     Serve(&'static str, &'static [usize]),
-    /// Outside of lora-slim.
+    /// Something that lora-slim does not do.
     Else(&'static str),
 }
 
@@ -144,7 +144,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn a_server_is_told_a_rank_that_it_takes() {
+    fn a_server_gets_a_rank_that_it_takes() {
         let vllm = Remedy::Serve("--max-lora-rank", &[32, 64, 128]);
         assert_eq!(vllm.say(33).as_deref(), Some("serve with `--max-lora-rank 64`"));
         assert_eq!(Remedy::Serve("max_lora_rank", &[]).say(65).as_deref(), Some("serve with `max_lora_rank 65`"));

@@ -1,15 +1,15 @@
 //! The configuration of a GGUF file, from its metadata.
 //!
-//! llama.cpp keeps a part of what `config.json` says in its code, by the architecture: such numbers are `gguf_constants`
-//! of a family.
+//! llama.cpp keeps a part of what `config.json` says in its code, by the architecture: the family has it as
+//! [`GgufConventions`](crate::model::family::GgufConventions).
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{ExpertSizes, Gating, MOST_LAYERS, ModelConfig, Scales, Softcaps, ropes_by_window, unsupported_family};
+use super::{ExpertSizes, MOST_LAYERS, ModelConfig, Rotary, Scales, Softcaps, unsupported_family};
 use crate::error::{BaseError, Result};
-use crate::model::family::{self, Family, Norms, Positions};
-use crate::model::rope::{Rope, Scaling};
+use crate::model::family::{self, ExpertWeights, Family, LogitScale, Norms, Residual, RotaryLayers, Sliding};
+use crate::model::rope::{Rope, RopeScaling};
 use crate::model::weights::Weights;
 use crate::tensors::GgufMetadata;
 
@@ -28,7 +28,7 @@ impl ModelConfig {
         let context = keys.size("context_length")?;
         let head_dim = keys.optional("attention.key_length")?.unwrap_or(hidden_size / heads.max(1));
         let windows = keys.windows(layers)?;
-        let (ropes, layer_ropes) = keys.ropes(weights, (context, head_dim), &windows)?;
+        let rotary = keys.rotary(weights, context, head_dim, &windows)?;
         let norm_eps = match family.norms {
             Norms::Layer => "attention.layer_norm_epsilon",
             Norms::Rms | Norms::RmsPlusOne => "attention.layer_norm_rms_epsilon",
@@ -45,20 +45,23 @@ impl ModelConfig {
             vocab_size: weights.vocab_size()?,
             context,
             norm_eps: keys.number(norm_eps).ok_or_else(|| keys.missing(norm_eps))?,
-            ropes,
-            layer_ropes,
+            rotary,
             windows,
             skipped: BTreeSet::new(),
             tied: None,
-            head_norms: None,
-            parallel: keys.boolean("use_parallel_residual").unwrap_or(family.parallel),
-            gating: keys.gating(),
+            has_head_norms: None,
+            residual: match keys.boolean("use_parallel_residual") {
+                Some(true) => Residual::Parallel,
+                Some(false) => Residual::Sequential,
+                None => family.residual,
+            },
+            gating: family.gating,
             experts: keys.experts(layers, intermediate_size)?,
-            scales: keys.scales(Scales::plain(
-                family,
-                hidden_size,
-                attention_size(family, layers, hidden_size, heads, head_dim).max(1),
-            )),
+            scales: {
+                let by_hidden = family.gguf.layers_with_attention_by_hidden == Some(layers);
+                let attention_size = if by_hidden { hidden_size / heads.max(1) } else { head_dim };
+                keys.scales(Scales::plain(family, hidden_size, attention_size.max(1)))
+            },
             softcaps: Softcaps {
                 attention: keys.number("attn_logit_softcapping"),
                 logits: keys.number("final_logit_softcapping"),
@@ -68,14 +71,7 @@ impl ModelConfig {
     }
 }
 
-/// The size whose root divides the products of queries and keys: that of a head, but for the 27B models of Gemma 2 and 3,
-/// which llama.cpp knows by their numbers of layers.
-fn attention_size(family: &Family, layers: usize, hidden_size: usize, heads: usize, head_dim: usize) -> usize {
-    let is_gemma_27b = matches!((family.model_types[0], layers), ("gemma2", 46) | ("gemma3_text", 62));
-    if is_gemma_27b { hidden_size / heads.max(1) } else { head_dim }
-}
-
-/// Typed access to the keys of an architecture, and to what llama.cpp knows without them.
+/// Typed access to the keys of an architecture.
 struct Keys<'a> {
     metadata: &'a GgufMetadata,
     architecture: &'a str,
@@ -96,7 +92,7 @@ impl Keys<'_> {
         BaseError::UnsupportedFeature { path: self.path.into(), feature }
     }
 
-    /// A size; one for each layer, which the format allows, is not supported.
+    /// A size. One for each layer, which the format allows, is not supported.
     fn optional(&self, name: &str) -> Result<Option<usize>> {
         let key = self.key(name);
         match self.metadata.integer(&key) {
@@ -112,34 +108,23 @@ impl Keys<'_> {
         self.optional(name)?.ok_or_else(|| self.missing(name).into())
     }
 
-    /// A number of the file, or the one that llama.cpp takes.
     fn number(&self, name: &str) -> Option<f64> {
         let key = self.key(name);
-        let stored = self.metadata.float(&key).or_else(|| self.metadata.integer(&key).map(|value| value as f64));
-        stored.or_else(|| self.constant(name))
+        self.metadata.float(&key).or_else(|| self.metadata.integer(&key).map(|value| value as f64))
     }
 
     fn boolean(&self, name: &str) -> Option<bool> {
         self.metadata.boolean(&self.key(name))
     }
 
-    fn constant(&self, name: &str) -> Option<f64> {
-        self.family.gguf_constant(name)
-    }
-
-    /// The window of each layer. Which layers slide is mostly not in the file.
+    /// The window of each layer. Which layers slide is not in the file.
     fn windows(&self, layers: usize) -> Result<Vec<Option<usize>>> {
         let window = self.optional("attention.sliding_window")?.filter(|&window| window > 0);
-        let period = self.constant("sliding_window_pattern").map(|period| period as usize);
-        let slides = |layer: usize| period.is_none_or(|period| !(layer + 1).is_multiple_of(period));
+        let slides = |layer: usize| match self.family.sliding {
+            Sliding::AllButEvery(interval) => !(layer + 1).is_multiple_of(interval),
+            _ => true,
+        };
         Ok((0..layers.min(MOST_LAYERS)).map(|layer| window.filter(|_| slides(layer))).collect())
-    }
-
-    fn gating(&self) -> Gating {
-        match (self.constant("swiglu_alpha"), self.constant("swiglu_limit")) {
-            (Some(alpha), Some(limit)) => Gating::Clamped { alpha, limit },
-            _ => Gating::By(self.family.activation),
-        }
     }
 
     fn experts(&self, layers: usize, intermediate_size: usize) -> Result<Option<ExpertSizes>> {
@@ -149,51 +134,47 @@ impl Keys<'_> {
             per_token: self.size("expert_used_count")?,
             intermediate_size: self.optional("expert_feed_forward_length")?.unwrap_or(intermediate_size),
             shared_intermediate_size: self.optional("expert_shared_feed_forward_length")?.unwrap_or(0),
-            normalises: experts.normalises.unwrap_or(self.constant("norm_topk_prob") == Some(1.0)),
+            weights_sum_to_one: matches!(
+                experts.weights,
+                ExpertWeights::SumToOne | ExpertWeights::Configured { sum_to_one_in_gguf: true }
+            ),
             sparse_layers: (0..layers.min(MOST_LAYERS)).collect(),
         }))
     }
 
     fn scales(&self, plain: Scales) -> Scales {
         let logits = self.number("logit_scale").filter(|&scale| scale != 0.0);
-        let divides = self.constant("logit_scale_divides") == Some(1.0);
+        let logits = logits.map(|scale| match self.family.gguf.logit_scale {
+            LogitScale::Multiplies => scale,
+            LogitScale::Divides => 1.0 / scale,
+        });
         Scales {
             embedding: self.number("embedding_scale").unwrap_or(plain.embedding),
             residual: self.number("residual_scale").unwrap_or(plain.residual),
             attention: self.number("attention.scale").unwrap_or(plain.attention),
-            logits: logits.map_or(plain.logits, |scale| if divides { 1.0 / scale } else { scale }),
+            logits: logits.unwrap_or(plain.logits),
         }
     }
 
-    /// The rotary embeddings, and for each layer the place of its own.
-    fn ropes(
-        &self,
-        weights: &Weights,
-        (context, head_dim): (usize, usize),
-        windows: &[Option<usize>],
-    ) -> Result<(Vec<Rope>, Vec<Option<usize>>)> {
-        if !matches!(self.family.positions, Positions::Rotary | Positions::RotaryNeighbours) {
-            return Ok((Vec::new(), vec![None; windows.len()]));
+    fn rotary(&self, weights: &Weights, context: usize, head_dim: usize, windows: &[Option<usize>]) -> Result<Rotary> {
+        if !self.family.positions.are_rotary() {
+            return Ok(Rotary::none(windows.len()));
         }
         let full = self.rope(weights, context, head_dim)?;
-        let local = self.number("rope.freq_base_swa");
-        let local = local.map(|theta| Rope { theta, dim: full.dim, scaling: Scaling::None });
-        let (ropes, mut places) = ropes_by_window(full, local, windows);
-        let interval = self.constant("no_rope_layer_interval").map_or(0, |interval| interval as usize);
-        for (layer, place) in places.iter_mut().enumerate() {
-            let windowless = self.family.ropes_only_in_windows && windows[layer].is_none();
-            if windowless || interval > 0 && (layer + 1).is_multiple_of(interval) {
-                *place = None;
-            }
-        }
-        Ok((ropes, places))
+        let local = self.number("rope.freq_base_swa").or(self.family.gguf.rope_base_in_windows);
+        let local = local.map(|theta| Rope { theta, dim: full.dim, scaling: RopeScaling::None });
+        Ok(Rotary::new(full, local, windows, |layer| match self.family.rotary_layers {
+            RotaryLayers::All => true,
+            RotaryLayers::InWindows => windows[layer].is_some(),
+            RotaryLayers::AllButEvery(interval) => !(layer + 1).is_multiple_of(interval),
+        }))
     }
 
-    /// The rope of a model. Llama 3's scaling is not in the metadata but in a tensor, `rope_freqs.weight`, which
-    /// [`Rope::table`] is given beside this.
+    /// The main rotary embedding. Llama 3's scaling is not in the metadata but in the tensor `rope_freqs.weight`, which
+    /// [`Rope::table`] takes beside this.
     fn rope(&self, weights: &Weights, context: usize, head_dim: usize) -> Result<Rope> {
         let number = |name: &str| self.number(&format!("rope.{name}"));
-        let theta = number("freq_base").unwrap_or(10_000.0);
+        let theta = number("freq_base").or(self.family.gguf.rope_base).unwrap_or(10_000.0);
         let original_context = number("scaling.original_context_length").unwrap_or(context as f64);
         let stretch = number("scaling.factor").or_else(|| number("scale_linear")).filter(|&factor| factor != 1.0);
         let attention_factor = number("scaling.attn_factor");
@@ -201,16 +182,16 @@ impl Keys<'_> {
         let scaling = match (weights.longrope_factors()?, kind, stretch) {
             (Some((short, long)), ..) => {
                 let factor = context as f64 / original_context;
-                Scaling::LongRope { short, long, factor, original_context, attention_factor }
+                RopeScaling::LongRope { short, long, factor, original_context, attention_factor }
             }
-            (None, "none", _) | (None, "linear", None) => Scaling::None,
-            (None, "linear", Some(factor)) => Scaling::Linear { factor },
-            (None, "yarn", Some(factor)) => Scaling::Yarn {
+            (None, "none", _) | (None, "linear", None) => RopeScaling::None,
+            (None, "linear", Some(factor)) => RopeScaling::Linear { factor },
+            (None, "yarn", Some(factor)) => RopeScaling::Yarn {
                 factor,
                 original_context,
                 beta_fast: number("scaling.yarn_beta_fast").unwrap_or(32.0),
                 beta_slow: number("scaling.yarn_beta_slow").unwrap_or(1.0),
-                truncate: self.constant("yarn_truncate") != Some(0.0),
+                truncate: !self.family.gguf.yarn_is_exact,
                 attention_factor: attention_factor.map(|scale| scale * (1.0 + 0.1 * factor.ln())),
                 mscale: None,
             },

@@ -5,11 +5,12 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::fields::Fields;
-use super::{Activation, ExpertSizes, Gating, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
+use super::{ExpertSizes, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
 use crate::error::{BaseError, Result};
-use crate::model::family::{self, Norms, Sliding};
+use crate::model::activation::{Activation, Gating};
+use crate::model::family::{self, ExpertWeights, GeluMeaning, Norms, Residual, Sliding};
 
-/// Settings that change what a decoder computes, in a way that this one cannot, and what they mean.
+/// Settings that change what a decoder computes in a way that is not supported, and their meaning.
 const UNSUPPORTED: [(&str, &str); 6] = [
     ("is_encoder_decoder", "an encoder beside the decoder"),
     ("add_cross_attention", "attention to another model's states"),
@@ -36,10 +37,10 @@ impl ModelConfig {
         let context = fields.size("max_position_embeddings")?;
         let head_dim = fields.optional_size("head_dim")?.unwrap_or(hidden_size / heads);
         let windows = fields.windows(layers)?;
-        let (ropes, layer_ropes) = fields.ropes(context, head_dim, &windows)?;
+        let rotary = fields.rotary(context, head_dim, &windows)?;
         let experts = fields.experts(layers)?;
-        let intermediate = fields.optional_size("intermediate_size")?;
-        let per_hidden = family.default("intermediate_per_hidden").map(|factor| hidden_size * factor as usize);
+        let intermediate = fields.optional_size("intermediate_size")?.or(fields.optional_size("n_inner")?);
+        let per_hidden = family.intermediate_per_hidden.map(|factor| hidden_size * factor);
         let config = Self {
             family,
             layers,
@@ -51,30 +52,33 @@ impl ModelConfig {
             heads,
             kv_heads: fields.optional_size("num_key_value_heads")?.unwrap_or(heads),
             head_dim,
-            // The embedding tells it better.
+            // `Model::open` replaces it by the rows of the embedding.
             vocab_size: fields.optional_size("vocab_size")?.unwrap_or(1),
             context,
             norm_eps: fields.norm_eps(),
-            ropes,
-            layer_ropes,
+            rotary,
             windows,
             skipped: fields.layers("cross_attention_layers").collect(),
             tied: tied.or(fields.flag("tie_word_embeddings")),
-            head_norms: Some(fields.flag("qk_layernorm").or(fields.flag("use_qk_norm")).unwrap_or(false)),
-            parallel: fields.flag("use_parallel_residual").unwrap_or(family.parallel),
+            has_head_norms: Some(fields.flag("qk_layernorm").or(fields.flag("use_qk_norm")).unwrap_or(false)),
+            residual: match fields.flag("use_parallel_residual") {
+                Some(true) => Residual::Parallel,
+                Some(false) => Residual::Sequential,
+                None => family.residual,
+            },
             gating: fields.gating()?,
             experts,
             scales: fields.scales(Scales::plain(family, hidden_size, head_dim)),
             softcaps: Softcaps {
-                attention: fields.own_float("attn_logit_softcapping"),
-                logits: fields.float("final_logit_softcapping").filter(|_| family.scales_embedding),
+                attention: fields.float("attn_logit_softcapping"),
+                logits: fields.float("final_logit_softcapping"),
             },
         };
         config.check(path)
     }
 }
 
-/// The formats in which quantised weights lie in safetensors are many, and only that of gpt-oss is read.
+/// Of the formats that quantised weights have in safetensors, only that of gpt-oss is read.
 fn refuse_quantised(config: &Map<String, Value>, path: &Path) -> Result<()> {
     let Some(quantised) = config.get("quantization_config").and_then(Value::as_object) else { return Ok(()) };
     match quantised.get("quant_method").and_then(Value::as_str).unwrap_or("unknown") {
@@ -96,8 +100,8 @@ fn refuse_unsupported(config: &Map<String, Value>, path: &Path) -> Result<()> {
     Err(BaseError::UnsupportedFeature { path: path.into(), feature }.into())
 }
 
-/// The configuration of the text decoder, which multimodal models keep inside theirs, and whether that says that its
-/// head is tied.
+/// The configuration of the text decoder, which multimodal models keep inside theirs, and whether the outer one says that
+/// the head is tied.
 fn decoder_of(config: &Map<String, Value>) -> (&Map<String, Value>, Option<bool>) {
     match config.get("text_config").and_then(Value::as_object) {
         Some(text) => (text, config.get("tie_word_embeddings").and_then(Value::as_bool)),
@@ -108,7 +112,7 @@ fn decoder_of(config: &Map<String, Value>) -> (&Map<String, Value>, Option<bool>
 impl Fields<'_> {
     fn norm_eps(&self) -> f64 {
         let key = if self.family.norms == Norms::Layer { "layer_norm_eps" } else { "rms_norm_eps" };
-        self.float(key).or_else(|| self.family.default("norm_eps")).unwrap_or(1e-6)
+        self.float(key).unwrap_or(self.family.norm_eps)
     }
 
     /// The sliding window of each layer.
@@ -123,31 +127,32 @@ impl Fields<'_> {
             types => types,
         };
         let most = self.float("max_window_layers").map_or(0, |layers| layers as usize);
-        let pattern = self.optional_size("sliding_window_pattern")?.unwrap_or(1);
+        let pattern = self.optional_size("sliding_window_pattern")?;
         let slides = |layer: usize| match types {
             Some(types) => types[layer] == "sliding_attention",
             None => match sliding {
                 Sliding::Never => false,
                 Sliding::Always => true,
-                Sliding::Pattern => !(layer + 1).is_multiple_of(pattern),
+                Sliding::AllButEvery(usual) => !(layer + 1).is_multiple_of(pattern.unwrap_or(usual)),
                 Sliding::FromMaxWindowLayers => layer >= most,
                 Sliding::EvenBelowMaxWindowLayers => layer < most && layer.is_multiple_of(2),
-                Sliding::WithoutRope => !self.has_rope(layer),
+                Sliding::WithoutRotary => !self.is_rotary(layer, None),
             },
         };
         Ok((0..layers.min(MOST_LAYERS)).map(|layer| window.filter(|_| slides(layer))).collect())
     }
 
     fn gating(&self) -> Result<Gating> {
-        if let (Some(alpha), Some(limit)) = (self.own_float("swiglu_alpha"), self.own_float("swiglu_limit")) {
-            return Ok(Gating::Clamped { alpha, limit });
+        if let Gating::Clamped { alpha, limit } = self.family.gating {
+            let number = |key: &str, usual: f64| self.float(key).unwrap_or(usual);
+            return Ok(Gating::Clamped { alpha: number("swiglu_alpha", alpha), limit: number("swiglu_limit", limit) });
         }
-        let Some(name) = self.text("activation") else { return Ok(Gating::By(self.family.activation)) };
-        let activation = Activation::named(name);
-        let activation = activation.ok_or_else(|| self.unsupported(format!("the activation `{name}`")))?;
-        // The first Gemma files say `gelu` and mean the approximation that they were trained with.
-        let means_tanh = self.family.default("gelu_means_tanh").is_some() && activation == Activation::Gelu;
-        Ok(Gating::By(if means_tanh { Activation::GeluTanh } else { activation }))
+        let Some(name) = self.text("activation") else { return Ok(self.family.gating) };
+        match Activation::named(name) {
+            Some(Activation::Gelu) if self.family.gelu == GeluMeaning::Tanh => Ok(Gating::By(Activation::GeluTanh)),
+            Some(activation) => Ok(Gating::By(activation)),
+            None => Err(self.unsupported(format!("the activation `{name}`")).into()),
+        }
     }
 
     fn experts(&self, layers: usize) -> Result<Option<ExpertSizes>> {
@@ -164,21 +169,21 @@ impl Fields<'_> {
             per_token: self.size("num_experts_per_tok")?,
             intermediate_size,
             shared_intermediate_size: self.optional_size("shared_expert_intermediate_size")?.unwrap_or(0),
-            normalises: experts.normalises.or(self.flag("norm_topk_prob")).unwrap_or(false),
+            weights_sum_to_one: experts.weights == ExpertWeights::SumToOne || self.flag("norm_topk_prob") == Some(true),
             sparse_layers: (0..layers.min(MOST_LAYERS)).filter(|&layer| is_sparse(layer)).collect(),
         }))
     }
 
     fn scales(&self, plain: Scales) -> Scales {
-        let attention = self.own_float("query_pre_attn_scalar").map_or(plain.attention, |scalar| 1.0 / scalar.sqrt());
-        let logits = self.own_float("logits_scaling").map_or(plain.logits, |divisor| 1.0 / divisor);
+        let by_scalar = self.float("query_pre_attn_scalar").map_or(plain.attention, |scalar| 1.0 / scalar.sqrt());
         // GPT-2 can do without the root.
-        let attention = if self.flag("scale_attn_weights") == Some(false) { 1.0 } else { attention };
+        let attention = if self.flag("scale_attn_weights") == Some(false) { 1.0 } else { by_scalar };
+        let divided = self.float("logits_scaling").map_or(plain.logits, |divisor| 1.0 / divisor);
         Scales {
-            embedding: self.own_float("embedding_multiplier").unwrap_or(plain.embedding),
-            residual: self.own_float("residual_multiplier").unwrap_or(plain.residual),
-            attention: self.own_float("attention_multiplier").unwrap_or(attention),
-            logits: self.own_float("logit_scale").unwrap_or(logits),
+            embedding: self.float("embedding_multiplier").unwrap_or(plain.embedding),
+            residual: self.float("residual_multiplier").unwrap_or(plain.residual),
+            attention: self.float("attention_multiplier").unwrap_or(attention),
+            logits: self.float("logit_scale").unwrap_or(divided),
         }
     }
 }

@@ -2,22 +2,16 @@
 
 use serde_json::{Map, Value};
 
+use super::Rotary;
 use super::fields::Fields;
-use super::ropes_by_window;
 use crate::error::Result;
-use crate::model::family::Positions;
-use crate::model::rope::{Rope, Scaling};
+use crate::model::family::RotaryLayers;
+use crate::model::rope::{Rope, RopeScaling};
 
 impl Fields<'_> {
-    /// The rotary embeddings, and for each layer the place of its own.
-    pub fn ropes(
-        &self,
-        context: usize,
-        head_dim: usize,
-        windows: &[Option<usize>],
-    ) -> Result<(Vec<Rope>, Vec<Option<usize>>)> {
-        if !matches!(self.family.positions, Positions::Rotary | Positions::RotaryNeighbours) {
-            return Ok((Vec::new(), vec![None; windows.len()]));
+    pub fn rotary(&self, context: usize, head_dim: usize, windows: &[Option<usize>]) -> Result<Rotary> {
+        if !self.family.positions.are_rotary() {
+            return Ok(Rotary::none(windows.len()));
         }
         // `rope_parameters` (transformers 5), or `rope_scaling` beside `rope_theta` (transformers 4).
         let parameters = ["rope_parameters", "rope_scaling"].into_iter().find_map(|key| self.get(key)?.as_object());
@@ -25,31 +19,31 @@ impl Fields<'_> {
         let full = self.rope(of_type("full_attention").or(parameters), "rope_theta", context, head_dim)?;
         let local = match of_type("sliding_attention") {
             Some(parameters) => Some(self.rope(Some(parameters), "rope_local_base_freq", context, head_dim)?),
-            None => {
-                self.float("rope_local_base_freq").map(|theta| Rope { theta, dim: full.dim, scaling: Scaling::None })
-            }
+            None => self.float("rope_local_base_freq").map(|theta| Rope {
+                theta,
+                dim: full.dim,
+                scaling: RopeScaling::None,
+            }),
         };
-        let (ropes, mut places) = ropes_by_window(full, local, windows);
-        for (layer, place) in places.iter_mut().enumerate() {
-            let windowless = self.family.ropes_only_in_windows && windows[layer].is_none();
-            if windowless || !self.has_rope(layer) {
-                *place = None;
-            }
-        }
-        Ok((ropes, places))
+        Ok(Rotary::new(full, local, windows, |layer| self.is_rotary(layer, windows[layer])))
     }
 
-    /// SmolLM3 leaves rotary embedding out of some layers: `no_rope_layers` has 0 for them, or they come at an interval.
-    pub fn has_rope(&self, layer: usize) -> bool {
-        match self.get("no_rope_layers").and_then(Value::as_array) {
-            Some(used) => !used.get(layer).is_some_and(|used| *used == 0 || *used == Value::Bool(false)),
-            None => {
-                self.own_float("no_rope_layer_interval").is_none_or(|every| !(layer + 1).is_multiple_of(every as usize))
-            }
+    /// Whether a layer with this window has rotary embedding. SmolLM3 leaves it out of some layers: `no_rope_layers` has 0
+    /// for them, or they come at an interval.
+    pub fn is_rotary(&self, layer: usize, window: Option<usize>) -> bool {
+        let usual = match self.family.rotary_layers {
+            RotaryLayers::All => return true,
+            RotaryLayers::InWindows => return window.is_some(),
+            RotaryLayers::AllButEvery(interval) => interval,
+        };
+        if let Some(used) = self.get("no_rope_layers").and_then(Value::as_array) {
+            return !used.get(layer).is_some_and(|used| *used == 0 || *used == Value::Bool(false));
         }
+        let interval = self.float("no_rope_layer_interval").map_or(usual, |interval| interval as usize);
+        !(layer + 1).is_multiple_of(interval)
     }
 
-    /// One rotary embedding from its parameters, or from the fields of the configuration where it has none.
+    /// One rotary embedding from its parameters, or from the fields of the configuration for those it lacks.
     fn rope(
         &self,
         parameters: Option<&Map<String, Value>>,
@@ -59,7 +53,7 @@ impl Fields<'_> {
     ) -> Result<Rope> {
         let number = |key: &str| parameters.and_then(|parameters| parameters.get(key)?.as_f64());
         let theta = number("rope_theta").or_else(|| self.float(theta)).unwrap_or(10_000.0);
-        let own = self.own_float("partial_rotary_factor");
+        let own = self.float("partial_rotary_factor");
         let part = own.map_or(1.0, |own| number("partial_rotary_factor").unwrap_or(own));
         let name = parameters.and_then(|parameters| parameters.get("rope_type").or(parameters.get("type")));
         if name.is_some_and(|name| !name.is_string() && !name.is_null()) {
@@ -85,16 +79,16 @@ impl Fields<'_> {
         };
         let scaling = match name {
             // With text alone the three positions of a multimodal rotary embedding are one.
-            "default" | "mrope" => Scaling::None,
-            "linear" => Scaling::Linear { factor: need("factor")? },
-            "dynamic" => Scaling::Dynamic { factor: need("factor")?, context: context as f64 },
-            "llama3" => Scaling::Llama3 {
+            "default" | "mrope" => RopeScaling::None,
+            "linear" => RopeScaling::Linear { factor: need("factor")? },
+            "dynamic" => RopeScaling::Dynamic { factor: need("factor")?, context: context as f64 },
+            "llama3" => RopeScaling::Llama3 {
                 factor: need("factor")?,
                 low_freq_factor: need("low_freq_factor")?,
                 high_freq_factor: need("high_freq_factor")?,
                 original_context,
             },
-            "yarn" => Scaling::Yarn {
+            "yarn" => RopeScaling::Yarn {
                 factor: need("factor")?,
                 original_context,
                 beta_fast: number("beta_fast").unwrap_or(32.0),
@@ -103,7 +97,7 @@ impl Fields<'_> {
                 attention_factor: number("attention_factor"),
                 mscale: number("mscale").zip(number("mscale_all_dim")),
             },
-            "longrope" => Scaling::LongRope {
+            "longrope" => RopeScaling::LongRope {
                 short: list("short_factor")?,
                 long: list("long_factor")?,
                 factor: number("factor").unwrap_or(context as f64 / original_context),

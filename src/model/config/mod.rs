@@ -1,4 +1,4 @@
-//! What a base model says about itself, from `config.json` or from GGUF metadata, as one validated value.
+//! The numbers of a base model, from `config.json` or from GGUF metadata, as one validated value.
 
 mod fields;
 mod gguf;
@@ -8,13 +8,10 @@ mod hf_rope;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
-use candle_nn::ops::sigmoid;
-
-use super::family::{self, Family, Role};
-use super::rope::{Rope, Scaling};
+use super::activation::Gating;
+use super::family::{self, EmbeddingScale, Family, FusedOrder, HeadNorms, Residual, Role};
+use super::rope::{Rope, RopeScaling};
 use crate::error::{BaseError, Result};
-use crate::kernel::elementwise::silu_times;
 
 /// The numbers of a decoder.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,22 +25,19 @@ pub struct ModelConfig {
     pub kv_heads: usize,
     pub head_dim: usize,
     pub vocab_size: usize,
-    /// The longest sequence the model was made for.
+    /// The longest sequence that the model was made for.
     pub context: usize,
     pub norm_eps: f64,
-    /// The rotary embeddings that occur, and for each layer the place of its own; `None` is a layer without one.
-    pub ropes: Vec<Rope>,
-    pub layer_ropes: Vec<Option<usize>>,
+    pub rotary: Rotary,
     /// Per layer, how many positions back attention sees (itself included); `None` is all of them.
     pub windows: Vec<Option<usize>>,
-    /// Layers that text goes past: those that attend to images only.
+    /// Layers that text skips: those that attend to images only.
     pub skipped: BTreeSet<usize>,
-    /// `tie_word_embeddings`, where it is said.
+    /// `tie_word_embeddings`, if it is given.
     pub tied: Option<bool>,
-    /// Whether queries and keys are normalised, where only some models of the family do; `None` if the files tell.
-    pub head_norms: Option<bool>,
-    /// Attention and MLP both start from the layer's input.
-    pub parallel: bool,
+    /// Whether queries and keys are normalised, in families of which only some models do so; `None` if the files tell.
+    pub has_head_norms: Option<bool>,
+    pub residual: Residual,
     pub gating: Gating,
     pub experts: Option<ExpertSizes>,
     pub scales: Scales,
@@ -72,9 +66,9 @@ impl ModelConfig {
         let shared = self.experts.as_ref().map_or(0, |experts| experts.shared_intermediate_size);
         match role {
             Role::AttentionNorm | Role::AttentionPostNorm | Role::MlpNorm | Role::MlpPostNorm => vec![hidden],
-            Role::QueryNorm if self.family.norms_heads_together => vec![self.query_size()],
-            Role::KeyNorm if self.family.norms_heads_together => vec![self.kv_size()],
-            Role::QueryNorm | Role::KeyNorm => vec![self.head_dim],
+            Role::QueryNorm | Role::KeyNorm if self.family.head_norms == HeadNorms::EachHead => vec![self.head_dim],
+            Role::QueryNorm => vec![self.query_size()],
+            Role::KeyNorm => vec![self.kv_size()],
             Role::Sinks => vec![self.heads],
             Role::Query => vec![self.query_size(), hidden],
             Role::Key | Role::Value => vec![self.kv_size(), hidden],
@@ -127,17 +121,18 @@ impl ModelConfig {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(wrong("number of heads", "is not a multiple of the number of key-value heads").into());
         }
-        if self.family.fused_by_head && self.kv_heads != self.heads {
-            return Err(wrong("number of key-value heads", "is not that of the heads").into());
+        if self.family.fused_order == FusedOrder::HeadByHead && self.kv_heads != self.heads {
+            return Err(wrong("number of key-value heads", "differs from the number of heads").into());
         }
-        if self.ropes.iter().any(|rope| rope.dim == 0 || !rope.dim.is_multiple_of(2) || rope.dim > self.head_dim) {
+        if self.rotary.ropes.iter().any(|rope| rope.dim == 0 || !rope.dim.is_multiple_of(2) || rope.dim > self.head_dim)
+        {
             return Err(wrong("size of the rotary embedding", "is odd, zero or more than the head size").into());
         }
         let longrope_fits = |rope: &Rope| match &rope.scaling {
-            Scaling::LongRope { short, long, .. } => short.len() == rope.dim / 2 && long.len() == rope.dim / 2,
+            RopeScaling::LongRope { short, long, .. } => short.len() == rope.dim / 2 && long.len() == rope.dim / 2,
             _ => true,
         };
-        if !self.ropes.iter().all(longrope_fits) {
+        if !self.rotary.ropes.iter().all(longrope_fits) {
             return Err(wrong("rope_scaling", "has not one factor for each frequency").into());
         }
         if let Some(experts) = &self.experts {
@@ -157,127 +152,36 @@ pub struct ExpertSizes {
     /// How many experts a token goes to.
     pub per_token: usize,
     pub intermediate_size: usize,
-    /// Of the expert that every token goes to; 0 without one.
+    /// Of the expert that every token goes to; 0 if there is none.
     pub shared_intermediate_size: usize,
-    /// The weights of a token's experts are made to sum to 1.
-    pub normalises: bool,
+    /// The weights of a token's experts are normalised to sum to 1.
+    pub weights_sum_to_one: bool,
     pub sparse_layers: BTreeSet<usize>,
 }
 
-/// The activation of the MLP, or of its gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    Silu,
-    /// GELU by the error function, and its approximation by tanh.
-    Gelu,
-    GeluTanh,
-    Relu,
-    ReluSquared,
-}
-
-impl Activation {
-    /// By the names of transformers (`activations.py`).
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "silu" | "swish" => Some(Self::Silu),
-            "gelu" => Some(Self::Gelu),
-            "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Some(Self::GeluTanh),
-            "relu" => Some(Self::Relu),
-            "relu2" => Some(Self::ReluSquared),
-            _ => None,
-        }
-    }
-
-    pub fn apply(self, x: &Tensor) -> candle_core::Result<Tensor> {
-        match self {
-            Self::Silu => x.silu(),
-            Self::Gelu => x.gelu_erf(),
-            Self::GeluTanh => x.gelu(),
-            Self::Relu => x.relu(),
-            Self::ReluSquared => x.relu()?.sqr(),
-        }
-    }
-}
-
-/// How an MLP's gate and its other values come together.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Gating {
-    By(Activation),
-    /// gpt-oss: g·sigmoid(α·g)·(u + 1), with g cut off above `limit` and u on both sides.
-    Clamped {
-        alpha: f64,
-        limit: f64,
-    },
-}
-
-impl Gating {
-    pub fn apply(self, gate: &Tensor, up: &Tensor) -> candle_core::Result<Tensor> {
-        match self {
-            Self::By(Activation::Silu) if gate.device().is_cpu() => gate.apply_op2_no_bwd(up, &SiluTimes),
-            Self::By(activation) => activation.apply(gate)? * up,
-            Self::Clamped { alpha, limit } => {
-                let gate = gate.minimum(limit)?;
-                let up = up.clamp(-limit, limit)?;
-                (&gate * sigmoid(&(&gate * alpha)?)?)? * (up + 1.0)?
-            }
-        }
-    }
-
-    /// As [`apply`](Self::apply) without a gate.
-    pub fn activate(self, x: &Tensor) -> candle_core::Result<Tensor> {
-        match self {
-            Self::By(activation) => activation.apply(x),
-            Self::Clamped { .. } => self.apply(x, &x.zeros_like()?),
-        }
-    }
-}
-
-/// SiLU(gate) · up in one go: two passes over memory less than one operation after the other.
-struct SiluTimes;
-
-impl CustomOp2 for SiluTimes {
-    fn name(&self) -> &'static str {
-        "silu-times"
-    }
-
-    fn cpu_fwd(
-        &self,
-        gate: &CpuStorage,
-        gate_layout: &Layout,
-        up: &CpuStorage,
-        up_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (Some((gate_start, gate_end)), Some((up_start, up_end))) =
-            (gate_layout.contiguous_offsets(), up_layout.contiguous_offsets())
-        else {
-            candle_core::bail!("gate and up are not contiguous")
-        };
-        let mut gated = gate.as_slice::<f32>()?[gate_start..gate_end].to_vec();
-        silu_times(&mut gated, &up.as_slice::<f32>()?[up_start..up_end]);
-        Ok((CpuStorage::F32(gated), gate_layout.shape().clone()))
-    }
-}
-
-/// Constants that values are multiplied with; 1 as a rule, but for attention.
+/// Constants by which values are multiplied.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scales {
     pub embedding: f64,
     /// What a block adds to the hidden states.
     pub residual: f64,
-    /// The products of queries and keys; 1/√head_dim as a rule.
+    /// The products of queries and keys; usually 1/√head_dim.
     pub attention: f64,
     pub logits: f64,
 }
 
 impl Scales {
-    /// Those of a family whose configuration says nothing else.
+    /// Those of a family whose configuration does not change them.
     fn plain(family: &Family, hidden_size: usize, head_dim: usize) -> Self {
-        let embedding = if family.scales_embedding { (hidden_size as f64).sqrt() } else { 1.0 };
+        let embedding = match family.embedding_scale {
+            EmbeddingScale::RootOfHidden => (hidden_size as f64).sqrt(),
+            EmbeddingScale::One => 1.0,
+        };
         Self { embedding, residual: 1.0, attention: 1.0 / (head_dim as f64).sqrt(), logits: 1.0 }
     }
 }
 
-/// Soft bounds c·tanh(x / c) on scores and logits, where a model has them.
+/// Soft bounds c·tanh(x / c) on scores and logits, if the model has them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Softcaps {
     pub attention: Option<f64>,
@@ -288,10 +192,28 @@ pub struct Softcaps {
 const LARGEST_SIZE: usize = 1 << 24;
 const MOST_LAYERS: usize = 10_000;
 
-/// The rotary embeddings of a model whose sliding layers may have one of their own, and for each layer the place of its.
-fn ropes_by_window(full: Rope, local: Option<Rope>, windows: &[Option<usize>]) -> (Vec<Rope>, Vec<Option<usize>>) {
-    let places = windows.iter().map(|window| Some(usize::from(local.is_some() && window.is_some()))).collect();
-    ([Some(full), local].into_iter().flatten().collect(), places)
+/// The rotary embeddings of a model. Layers with a sliding window may have one of their own.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rotary {
+    /// The embeddings that occur.
+    pub ropes: Vec<Rope>,
+    /// For each layer the place of its embedding; `None` for a layer without one.
+    pub by_layer: Vec<Option<usize>>,
+}
+
+impl Rotary {
+    /// No rotary embedding in any of `layers` layers.
+    fn none(layers: usize) -> Self {
+        Self { ropes: Vec::new(), by_layer: vec![None; layers] }
+    }
+
+    /// `full`, or `local` in windows if there is one, in the layers that `is_rotary` names.
+    fn new(full: Rope, local: Option<Rope>, windows: &[Option<usize>], is_rotary: impl Fn(usize) -> bool) -> Self {
+        let place = |window: &Option<usize>| usize::from(local.is_some() && window.is_some());
+        let by_layer = windows.iter().enumerate().map(|(layer, window)| is_rotary(layer).then(|| place(window)));
+        let by_layer = by_layer.collect();
+        Self { ropes: [Some(full), local].into_iter().flatten().collect(), by_layer }
+    }
 }
 
 fn unsupported_family(path: &Path, model_type: &str) -> BaseError {

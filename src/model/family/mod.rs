@@ -1,81 +1,19 @@
 //! Decoder families as data: what they are called, what their tensors are called, and which form of each block they use.
 //!
-//! There is one decoder (`layer.rs`); a family says under which names its weights are found. A weight that a
-//! family leaves out of its files (a bias, a head that is tied) is simply absent there.
+//! There is one decoder (`layer.rs`), which does what the data says. A new family that needs no new arithmetic is one entry
+//! in `list/`. A weight that a family leaves out of its files (a bias, a head that is tied) is simply absent there.
 
 mod list;
 mod names;
+mod role;
 
-use super::config::Activation;
+use super::activation::Gating;
 use list::FAMILIES;
-pub use names::Outer;
-
-/// A role that a weight plays in a decoder layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Before attention; in a parallel block without [`Role::MlpNorm`], before the MLP too.
-    AttentionNorm,
-    Query,
-    Key,
-    Value,
-    /// All three in one matrix.
-    QueryKeyValue,
-    QueryNorm,
-    KeyNorm,
-    /// One more score for each head, which takes its share of the attention to nowhere.
-    Sinks,
-    AttentionOut,
-    /// On what attention adds.
-    AttentionPostNorm,
-    /// Before the MLP.
-    MlpNorm,
-    Gate,
-    Up,
-    /// [`Role::Gate`] above [`Role::Up`] in one matrix.
-    GateUp,
-    Down,
-    /// On what the MLP adds.
-    MlpPostNorm,
-    /// Scores the experts for a token.
-    Router,
-    SharedGate,
-    SharedUp,
-    SharedDown,
-    /// How much of the shared expert a token gets.
-    SharedSwitch,
-}
-
-impl Role {
-    /// Whether the role is that of a linear module, which is what LoRA adapts.
-    pub fn is_linear(self) -> bool {
-        !self.is_norm() && self != Role::Sinks
-    }
-
-    pub fn is_norm(self) -> bool {
-        use Role::*;
-        matches!(self, AttentionNorm | QueryNorm | KeyNorm | AttentionPostNorm | MlpNorm | MlpPostNorm)
-    }
-
-    /// Whether the role is one in attention; all others are in the MLP.
-    pub fn is_of_attention(self) -> bool {
-        use Role::*;
-        let is_norm = matches!(self, AttentionNorm | QueryNorm | KeyNorm | AttentionPostNorm);
-        is_norm || matches!(self, Query | Key | Value | QueryKeyValue | Sinks | AttentionOut)
-    }
-
-    /// Whether only layers without experts have it, or only those with experts; `None` for what all have.
-    pub fn needs_experts(self) -> Option<bool> {
-        use Role::*;
-        match self {
-            Gate | Up | GateUp | Down => Some(false),
-            Router | SharedGate | SharedUp | SharedDown | SharedSwitch => Some(true),
-            _ => None,
-        }
-    }
-}
+pub use names::{OuterNames, Outside};
+pub use role::Role;
 
 /// The names of a layer's modules: role, name inside the layer of a Hugging Face model, name inside `blk.N` of GGUF.
-type Names = &'static [(Role, &'static str, &'static str)];
+type RoleNames = &'static [(Role, &'static str, &'static str)];
 
 /// A family of decoders.
 #[derive(Debug, PartialEq)]
@@ -84,34 +22,37 @@ pub struct Family {
     pub model_types: &'static [&'static str],
     /// `general.architecture` in GGUF.
     pub gguf_architectures: &'static [&'static str],
-    pub outer: &'static Outer,
+    pub outer: &'static OuterNames,
     /// The names of all roles that the family has; a role that is listed twice has had two names.
-    layer_names: &'static [Names],
-    /// Roles that only some models of the family have, which their files tell.
+    layer_names: &'static [RoleNames],
+    /// Roles that only some models of the family have; their files tell.
     pub optional: &'static [Role],
-    pub experts: Option<&'static Experts>,
-    /// llama.cpp stores the rows of these families' queries and keys in the order of its own rotary embedding.
-    pub gguf_permutes_query_and_key: bool,
-    pub activation: Activation,
+    pub experts: Option<&'static ExpertNames>,
+    /// The activation of the MLP where the configuration does not name one.
+    pub gating: Gating,
+    /// What the activation `gelu` means in the family's configurations.
+    pub gelu: GeluMeaning,
     pub norms: Norms,
-    /// Embeddings are multiplied by √hidden.
-    pub scales_embedding: bool,
-    /// Queries and keys are normalised over all heads together, not head by head.
-    pub norms_heads_together: bool,
-    /// Attention and MLP both start from the layer's input; `use_parallel_residual` overrides it.
-    pub parallel: bool,
+    /// The number that norms add before the root, where the configuration does not give it.
+    pub norm_eps: f64,
+    pub head_norms: HeadNorms,
+    pub embedding_scale: EmbeddingScale,
+    pub residual: Residual,
     pub positions: Positions,
     pub sliding: Sliding,
-    /// Only layers with a sliding window have rotary embedding.
-    pub ropes_only_in_windows: bool,
-    /// [`Role::QueryKeyValue`] has query, key and value of a head together, not all queries first.
-    pub fused_by_head: bool,
-    /// Linear weights are stored as (inputs, outputs).
-    pub linears_transposed: bool,
-    /// Numbers that transformers takes when `config.json` does not have the key.
-    defaults: &'static [(&'static str, f64)],
-    /// Numbers that llama.cpp has in its code, where a GGUF file does not tell them.
-    gguf_constants: &'static [(&'static str, f64)],
+    /// The layers with rotary embedding.
+    pub rotary_layers: RotaryLayers,
+    pub fused_order: FusedOrder,
+    pub linear_layout: LinearLayout,
+    /// The size of the MLP where the configuration does not give it, as a multiple of the hidden size.
+    pub intermediate_per_hidden: Option<usize>,
+    /// The keys of `config.json` that the family reads beside those that all families have. Other families' keys are
+    /// ignored, as in transformers. Keys are separated by spaces.
+    reads: &'static [&'static str],
+    /// The numbers and flags that transformers takes for absent keys; the family reads these keys too.
+    numbers: &'static [(&'static str, f64)],
+    flags: &'static [(&'static str, bool)],
+    pub gguf: GgufConventions,
 }
 
 /// How values are normalised.
@@ -125,17 +66,65 @@ pub enum Norms {
     Layer,
 }
 
+/// Over which values queries and keys are normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadNorms {
+    EachHead,
+    AllHeadsTogether,
+}
+
+/// What embeddings are multiplied by, if the configuration does not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmbeddingScale {
+    One,
+    /// √hidden
+    RootOfHidden,
+}
+
+/// What the blocks of a layer start from; `use_parallel_residual` overrides it where the family reads that key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Residual {
+    /// The MLP starts from the output of attention.
+    Sequential,
+    /// Attention and MLP both start from the layer's input.
+    Parallel,
+}
+
+/// What a configuration means by the activation `gelu`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GeluMeaning {
+    ErrorFunction,
+    /// The approximation by tanh: the first Gemma files say `gelu` and were trained with that.
+    Tanh,
+}
+
 /// How attention knows positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Positions {
-    /// Rotary embedding, which turns value i with value i + half.
+    /// Rotary embedding that rotates value i with value i + half.
     Rotary,
-    /// Rotary embedding, which turns neighbouring values.
+    /// Rotary embedding that rotates neighbouring values.
     RotaryNeighbours,
     /// ALiBi: a bias on scores that grows with the distance.
     Alibi,
     /// Learned, added to the embeddings.
     Learned,
+}
+
+impl Positions {
+    pub fn are_rotary(self) -> bool {
+        matches!(self, Positions::Rotary | Positions::RotaryNeighbours)
+    }
+}
+
+/// Which layers have rotary embedding, if the family has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RotaryLayers {
+    All,
+    /// Those with a sliding window.
+    InWindows,
+    /// All but every so many; `no_rope_layer_interval` overrides the number.
+    AllButEvery(usize),
 }
 
 /// Which layers have a sliding window, where the configuration has one and does not say by `layer_types`.
@@ -144,53 +133,119 @@ pub enum Sliding {
     /// The family knows no windows, whatever the configuration says.
     Never,
     Always,
-    /// All but every `sliding_window_pattern`th.
-    Pattern,
+    /// All but every so many; `sliding_window_pattern` overrides the number.
+    AllButEvery(usize),
     /// From `max_window_layers` on.
     FromMaxWindowLayers,
     /// Even ones below `max_window_layers`.
     EvenBelowMaxWindowLayers,
     /// Those without rotary embedding.
-    WithoutRope,
+    WithoutRotary,
+}
+
+/// The order of the outputs of [`Role::QueryKeyValue`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FusedOrder {
+    /// All queries, then all keys, then all values.
+    QueriesFirst,
+    /// Query, key and value of one head after the other.
+    HeadByHead,
+}
+
+/// How Hugging Face files store linear weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinearLayout {
+    OutputsByInputs,
+    InputsByOutputs,
 }
 
 /// Where the experts of a layer are found, `{}` being an expert's number.
 #[derive(Debug, PartialEq)]
-pub struct Experts {
+pub struct ExpertNames {
     /// One module for each matrix of each expert: gate, up, down, by all the names that they have had.
     pub modules: &'static [[&'static str; 3]],
     /// All experts in one tensor: gate with up, and down, by all the names that they have had.
     pub stacked: &'static [[&'static str; 2]],
-    /// Stacked experts are (experts, inputs, outputs), and rows of gate and up alternate.
-    pub transposed: bool,
-    /// Whether the weights of the chosen experts are made to sum to 1; `None` where `norm_topk_prob` says it.
-    pub normalises: Option<bool>,
+    pub stack_layout: StackLayout,
+    pub weights: ExpertWeights,
+}
+
+/// The order of the values of stacked experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StackLayout {
+    /// (experts, outputs, inputs), with all rows of the gate before those of up.
+    GateFirst,
+    /// (experts, inputs, outputs), in which outputs of gate and up alternate.
+    Alternating,
+}
+
+/// How the experts of a token are weighted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpertWeights {
+    /// Their weights are normalised to sum to 1.
+    SumToOne,
+    /// As `norm_topk_prob` says; GGUF files do not say it.
+    Configured { sum_to_one_in_gguf: bool },
+}
+
+/// What llama.cpp does with a family beyond what its files say.
+#[derive(Debug, PartialEq)]
+pub struct GgufConventions {
+    /// The rows of queries and keys are in the order of llama.cpp's own rotary embedding.
+    pub permuted_rows: bool,
+    pub logit_scale: LogitScale,
+    /// The bases of the rotary embeddings, where the file does not tell them.
+    pub rope_base: Option<f64>,
+    pub rope_base_in_windows: Option<f64>,
+    /// YaRN's range of frequencies is not rounded to whole ones.
+    pub yarn_is_exact: bool,
+    /// The number of layers by which llama.cpp knows the model that scales attention by √(hidden / heads), not by the root
+    /// of the head size.
+    pub layers_with_attention_by_hidden: Option<usize>,
+}
+
+/// What llama.cpp does with `logit_scale`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogitScale {
+    Multiplies,
+    Divides,
 }
 
 /// The family of a `model_type`, unless none is supported.
 pub fn by_model_type(model_type: &str) -> Option<&'static Family> {
-    FAMILIES.iter().find(|family| family.model_types.contains(&model_type))
+    families().find(|family| family.model_types.contains(&model_type))
 }
 
 /// The family of a `general.architecture`, unless none is supported. Mixtral has the one of Llama, and experts.
-pub fn by_gguf_architecture(architecture: &str, experts: bool) -> Option<&'static Family> {
-    let is_meant = |family: &&Family| family.gguf_architectures.contains(&architecture);
-    FAMILIES.iter().filter(is_meant).find(|family| family.experts.is_some() == experts)
+pub fn by_gguf_architecture(architecture: &str, has_experts: bool) -> Option<&'static Family> {
+    families()
+        .find(|family| family.gguf_architectures.contains(&architecture) && family.experts.is_some() == has_experts)
 }
 
 /// The supported model types, for messages.
 pub fn supported() -> String {
-    let types: Vec<&str> = FAMILIES.iter().flat_map(|family| family.model_types).copied().collect();
-    types.join(", ")
+    families().flat_map(|family| family.model_types).copied().collect::<Vec<_>>().join(", ")
+}
+
+fn families() -> impl Iterator<Item = &'static Family> {
+    FAMILIES.iter().copied().flatten()
 }
 
 impl Family {
-    pub fn default(&self, key: &str) -> Option<f64> {
-        self.defaults.iter().find(|(name, _)| *name == key).map(|&(_, value)| value)
+    /// Whether transformers reads a key of `config.json` for this family, if not all families have it.
+    pub fn reads(&self, key: &str) -> bool {
+        let has_default = self.number(key).is_some() || self.flag(key).is_some();
+        has_default || self.reads.iter().flat_map(|keys| keys.split_whitespace()).any(|read| read == key)
     }
 
-    pub fn gguf_constant(&self, key: &str) -> Option<f64> {
-        self.gguf_constants.iter().find(|(name, _)| *name == key).map(|&(_, value)| value)
+    /// The number that transformers takes if `config.json` does not have the key.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        self.numbers.iter().find(|(name, _)| *name == key).map(|&(_, value)| value)
+    }
+
+    /// As [`number`](Self::number), a flag.
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        self.flags.iter().find(|(name, _)| *name == key).map(|&(_, value)| value)
     }
 
     /// The roles that the family has, each once.
@@ -232,7 +287,7 @@ mod tests {
 
     #[test]
     fn every_family_has_attention_and_mlp() {
-        for family in &FAMILIES {
+        for family in families() {
             let has = |role| family.roles().any(|named| named == role);
             assert!(
                 has(Role::QueryKeyValue) || [Role::Query, Role::Key, Role::Value].into_iter().all(has),
@@ -245,7 +300,7 @@ mod tests {
 
     #[test]
     fn no_name_stands_for_two_roles() {
-        for family in &FAMILIES {
+        for family in families() {
             for (role, name, _) in family.names() {
                 assert_eq!(family.role_of(name), Some(*role), "{family:?}");
             }
@@ -254,7 +309,7 @@ mod tests {
 
     #[test]
     fn no_model_type_has_two_families() {
-        let types: Vec<&str> = FAMILIES.iter().flat_map(|family| family.model_types).copied().collect();
+        let types: Vec<&str> = families().flat_map(|family| family.model_types).copied().collect();
         let unique: std::collections::BTreeSet<&str> = types.iter().copied().collect();
         assert_eq!(unique.len(), types.len());
     }

@@ -1,64 +1,64 @@
-//! What weights are called: groups of names that families are put together from.
+//! What weights are called: groups of names of which families are composed.
 //!
-//! A name is given as in a Hugging Face layer, which is also its name in an adapter, and as in `blk.N` of GGUF. Where
-//! llama.cpp has no name for a module, or none that was tested, that is empty.
+//! A name is given as in a Hugging Face layer, which is also its name in an adapter, and as in `blk.N` of GGUF.
 
-use super::{Names, Role};
+use super::{Role, RoleNames};
 
-pub const ATTENTION: Names = &[
+pub const ATTENTION: RoleNames = &[
     (Role::Query, "self_attn.q_proj", "attn_q"),
     (Role::Key, "self_attn.k_proj", "attn_k"),
     (Role::Value, "self_attn.v_proj", "attn_v"),
     (Role::AttentionOut, "self_attn.o_proj", "attn_output"),
 ];
 /// Phi and StableLM-like names of the same.
-pub const ATTENTION_DENSE: Names = &[
+pub const ATTENTION_DENSE: RoleNames = &[
     (Role::Query, "self_attn.q_proj", "attn_q"),
     (Role::Key, "self_attn.k_proj", "attn_k"),
     (Role::Value, "self_attn.v_proj", "attn_v"),
     (Role::AttentionOut, "self_attn.dense", "attn_output"),
 ];
-pub const ATTENTION_FUSED: Names =
+pub const ATTENTION_FUSED: RoleNames =
     &[(Role::QueryKeyValue, "self_attn.qkv_proj", "attn_qkv"), (Role::AttentionOut, "self_attn.o_proj", "attn_output")];
-pub const GATED_MLP: Names = &[
+pub const GATED_MLP: RoleNames = &[
     (Role::Gate, "mlp.gate_proj", "ffn_gate"),
     (Role::Up, "mlp.up_proj", "ffn_up"),
     (Role::Down, "mlp.down_proj", "ffn_down"),
 ];
-pub const FUSED_MLP: Names = &[(Role::GateUp, "mlp.gate_up_proj", "ffn_up"), (Role::Down, "mlp.down_proj", "ffn_down")];
+pub const FUSED_MLP: RoleNames =
+    &[(Role::GateUp, "mlp.gate_up_proj", "ffn_up"), (Role::Down, "mlp.down_proj", "ffn_down")];
 
-pub const PRE_NORMS: Names =
+pub const PRE_NORMS: RoleNames =
     &[(Role::AttentionNorm, "input_layernorm", "attn_norm"), (Role::MlpNorm, "post_attention_layernorm", "ffn_norm")];
 /// One norm before a parallel block.
-pub const SHARED_NORM: Names = &[(Role::AttentionNorm, "input_layernorm", "attn_norm")];
-pub const POST_NORMS: Names = &[
+pub const SHARED_NORM: RoleNames = &[(Role::AttentionNorm, "input_layernorm", "attn_norm")];
+pub const POST_NORMS: RoleNames = &[
     (Role::AttentionPostNorm, "post_attention_layernorm", "post_attention_norm"),
     (Role::MlpPostNorm, "post_feedforward_layernorm", "post_ffw_norm"),
 ];
 /// With norms on both sides of a block the MLP's first one has a name of its own.
-pub const OUTER_PRE_NORMS: Names =
+pub const OUTER_PRE_NORMS: RoleNames =
     &[(Role::AttentionNorm, "input_layernorm", "attn_norm"), (Role::MlpNorm, "pre_feedforward_layernorm", "ffn_norm")];
 /// GLM-4 keeps the usual names before a block and has others after it.
-pub const GLM_POST_NORMS: Names = &[
+pub const GLM_POST_NORMS: RoleNames = &[
     (Role::AttentionPostNorm, "post_self_attn_layernorm", "post_attention_norm"),
     (Role::MlpPostNorm, "post_mlp_layernorm", "post_ffw_norm"),
 ];
 /// gpt-oss has no norms after a block, but llama.cpp calls the MLP's first one so.
-pub const GPT_OSS_NORMS: Names = &[
+pub const GPT_OSS_NORMS: RoleNames = &[
     (Role::AttentionNorm, "input_layernorm", "attn_norm"),
     (Role::MlpNorm, "post_attention_layernorm", "post_attention_norm"),
 ];
-pub const HEAD_NORMS: Names =
+pub const HEAD_NORMS: RoleNames =
     &[(Role::QueryNorm, "self_attn.q_norm", "attn_q_norm"), (Role::KeyNorm, "self_attn.k_norm", "attn_k_norm")];
-pub const HEAD_LAYER_NORMS: Names = &[
+pub const HEAD_LAYER_NORMS: RoleNames = &[
     (Role::QueryNorm, "self_attn.q_layernorm", "attn_q_norm"),
     (Role::KeyNorm, "self_attn.k_layernorm", "attn_k_norm"),
 ];
 
-pub const PHI_MLP: Names = &[(Role::Up, "mlp.fc1", "ffn_up"), (Role::Down, "mlp.fc2", "ffn_down")];
-pub const STARCODER_MLP: Names = &[(Role::Up, "mlp.c_fc", "ffn_up"), (Role::Down, "mlp.c_proj", "ffn_down")];
+pub const PHI_MLP: RoleNames = &[(Role::Up, "mlp.fc1", "ffn_up"), (Role::Down, "mlp.fc2", "ffn_down")];
+pub const STARCODER_MLP: RoleNames = &[(Role::Up, "mlp.c_fc", "ffn_up"), (Role::Down, "mlp.c_proj", "ffn_down")];
 
-pub const GPT2: Names = &[
+pub const GPT2: RoleNames = &[
     (Role::AttentionNorm, "ln_1", "attn_norm"),
     (Role::QueryKeyValue, "attn.c_attn", "attn_qkv"),
     (Role::AttentionOut, "attn.c_proj", "attn_output"),
@@ -66,34 +66,71 @@ pub const GPT2: Names = &[
     (Role::Up, "mlp.c_fc", "ffn_up"),
     (Role::Down, "mlp.c_proj", "ffn_down"),
 ];
-pub const GPT_NEOX: Names = &[
+pub const GPT_NEOX: RoleNames = &[
     (Role::QueryKeyValue, "attention.query_key_value", "attn_qkv"),
     (Role::AttentionOut, "attention.dense", "attn_output"),
     (Role::Up, "mlp.dense_h_to_4h", "ffn_up"),
     (Role::Down, "mlp.dense_4h_to_h", "ffn_down"),
 ];
-pub const BLOOM: Names = &[
+pub const BLOOM: RoleNames = &[
     (Role::QueryKeyValue, "self_attention.query_key_value", "attn_qkv"),
     (Role::AttentionOut, "self_attention.dense", "attn_output"),
     (Role::Up, "mlp.dense_h_to_4h", "ffn_up"),
     (Role::Down, "mlp.dense_4h_to_h", "ffn_down"),
 ];
 
-/// The names outside the layers, inside the decoder.
+/// The modules outside the layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside {
+    Embedding,
+    EmbeddingNorm,
+    /// Learned embeddings of positions.
+    Positions,
+    FinalNorm,
+    /// Beside the decoder, not inside it.
+    Head,
+}
+
+/// The names of the modules outside the layers, where the family has them, and of the list of the layers.
 #[derive(Debug, PartialEq)]
-pub struct Outer {
+pub struct OuterNames {
     pub embedding: &'static str,
-    /// Norm of the embeddings, and embeddings of the positions, where there are such.
     pub embedding_norm: Option<&'static str>,
     pub positions: Option<&'static str>,
-    /// What the list of the layers is called.
     pub stack: &'static str,
     pub final_norm: &'static str,
-    /// Beside the decoder, not inside.
     pub head: &'static str,
 }
 
-pub const OUTER: Outer = Outer {
+impl OuterNames {
+    pub const GGUF: Self = OuterNames {
+        embedding: "token_embd",
+        embedding_norm: Some("token_embd_norm"),
+        positions: Some("position_embd"),
+        stack: "blk",
+        final_norm: "output_norm",
+        head: "output",
+    };
+
+    pub fn name(&self, outside: Outside) -> Option<&'static str> {
+        match outside {
+            Outside::Embedding => Some(self.embedding),
+            Outside::EmbeddingNorm => self.embedding_norm,
+            Outside::Positions => self.positions,
+            Outside::FinalNorm => Some(self.final_norm),
+            Outside::Head => Some(self.head),
+        }
+    }
+
+    /// The module whose name ends in this one's.
+    pub fn module_of(&self, name: &str) -> Option<Outside> {
+        use Outside::*;
+        let last = name.rsplit('.').next();
+        [Embedding, EmbeddingNorm, Positions, FinalNorm, Head].into_iter().find(|outside| self.name(*outside) == last)
+    }
+}
+
+pub const OUTER: OuterNames = OuterNames {
     embedding: "embed_tokens",
     embedding_norm: None,
     positions: None,
@@ -101,12 +138,12 @@ pub const OUTER: Outer = Outer {
     final_norm: "norm",
     head: "lm_head",
 };
-pub const OUTER_PHI: Outer = Outer { final_norm: "final_layernorm", ..OUTER };
-pub const OUTER_GPT2: Outer =
-    Outer { embedding: "wte", positions: Some("wpe"), stack: "h", final_norm: "ln_f", ..OUTER };
-pub const OUTER_GPT_NEOX: Outer =
-    Outer { embedding: "embed_in", final_norm: "final_layer_norm", head: "embed_out", ..OUTER };
-pub const OUTER_BLOOM: Outer = Outer {
+pub const OUTER_PHI: OuterNames = OuterNames { final_norm: "final_layernorm", ..OUTER };
+pub const OUTER_GPT2: OuterNames =
+    OuterNames { embedding: "wte", positions: Some("wpe"), stack: "h", final_norm: "ln_f", ..OUTER };
+pub const OUTER_GPT_NEOX: OuterNames =
+    OuterNames { embedding: "embed_in", final_norm: "final_layer_norm", head: "embed_out", ..OUTER };
+pub const OUTER_BLOOM: OuterNames = OuterNames {
     embedding: "word_embeddings",
     embedding_norm: Some("word_embeddings_layernorm"),
     stack: "h",

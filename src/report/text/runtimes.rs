@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::audit::runtimes::{Outcome, RUNTIMES, Verdict};
+use crate::audit::runtimes::{LoadOutcome, RUNTIMES, RuntimeVerdict};
 use crate::export::Format;
 
 /// The widest line.
@@ -12,7 +12,7 @@ const WIDTH: usize = 100;
 const INDENT: usize = 26;
 
 /// The answer of `check`: what is wrong with the adapter itself, then a row for each runtime.
-pub fn checked(format: Format, flaws: &[(bool, &str)], runtimes: &[Verdict]) -> String {
+pub fn checked(format: Format, flaws: &[(bool, &str)], runtimes: &[RuntimeVerdict]) -> String {
     let mut text = String::new();
     for (is_certain, flaw) in flaws {
         let head = if *is_certain { "wrong  " } else { "unusual  " };
@@ -30,7 +30,7 @@ pub fn checked(format: Format, flaws: &[(bool, &str)], runtimes: &[Verdict]) -> 
     text
 }
 
-fn row(runtime: &Verdict) -> String {
+fn row(runtime: &RuntimeVerdict) -> String {
     let head = format!("{:<16}{:<10}", runtime.name, runtime.verdict.to_string());
     let mut text = String::new();
     for (place, reason) in runtime.reasons.iter().enumerate() {
@@ -59,8 +59,8 @@ fn hanging(head: &str, indent: usize, paragraph: &str) -> String {
 }
 
 /// Which runtimes load what was written, in a few lines.
-pub fn written(runtimes: &[Verdict], format: Format, output: &Path) -> String {
-    let with = |outcome: Outcome| -> Vec<String> {
+pub fn written(runtimes: &[RuntimeVerdict], format: Format, output: &Path) -> String {
+    let with = |outcome: LoadOutcome| -> Vec<String> {
         let those = runtimes.iter().filter(|runtime| runtime.verdict == outcome);
         those.map(|runtime| format!("{}{}", runtime.name, option(runtime))).collect()
     };
@@ -70,9 +70,9 @@ pub fn written(runtimes: &[Verdict], format: Format, output: &Path) -> String {
     };
     // Who asks for another form knows that no other runtime reads it.
     if format != Format::Peft {
-        return line("loads in ", with(Outcome::Loads));
+        return line("loads in ", with(LoadOutcome::Loads));
     }
-    let (loads, differs, refuses) = (with(Outcome::Loads), with(Outcome::Differs), with(Outcome::Refuses));
+    let (loads, differs, refuses) = (with(LoadOutcome::Loads), with(LoadOutcome::Differs), with(LoadOutcome::Refuses));
     let more = if differs.len() + refuses.len() == 0 {
         String::new()
     } else {
@@ -82,9 +82,9 @@ pub fn written(runtimes: &[Verdict], format: Format, output: &Path) -> String {
 }
 
 /// The options of lora-slim that mend all that is worse than a condition, if they do.
-fn option(runtime: &Verdict) -> String {
+fn option(runtime: &RuntimeVerdict) -> String {
     let mut options: Vec<&str> = Vec::new();
-    for reason in runtime.reasons.iter().filter(|reason| reason.outcome != Outcome::Loads) {
+    for reason in runtime.reasons.iter().filter(|reason| reason.outcome != LoadOutcome::Loads) {
         match reason.remedy.as_deref() {
             Some(option) if option.starts_with("`--") && !options.contains(&option) => options.push(option),
             Some(option) if option.starts_with("`--") => {}
@@ -115,8 +115,9 @@ pub fn list() -> String {
         text += "| if | it | because | what helps | file |\n|---|---|---|---|---|\n";
         for rule in runtime.rules {
             let helps = rule.remedy.words().unwrap_or_default();
-            let _ =
-                writeln!(text, "| {} | {} | {} | {helps} | `{}` |", rule.fact, rule.outcome, rule.effect, rule.source);
+            for fact in rule.facts {
+                let _ = writeln!(text, "| {fact} | {} | {} | {helps} | `{}` |", rule.outcome, rule.effect, rule.source);
+            }
         }
         text.push('\n');
     }
@@ -126,7 +127,7 @@ pub fn list() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::runtimes::Reason;
+    use crate::audit::runtimes::LoadReason;
 
     #[test]
     fn long_paragraphs_hang_below_their_beginning() {
@@ -139,17 +140,22 @@ mod tests {
 
     #[test]
     fn options_are_named_only_if_they_mend_everything() {
-        let reason = |outcome, remedy: Option<&str>| Reason {
+        let reason = |outcome, remedy: Option<&str>| LoadReason {
             what: "this".into(),
             outcome,
             remedy: remedy.map(String::from),
             source: "there".into(),
         };
-        let verdict = |reasons: Vec<Reason>| Verdict { name: "it", version: "1", verdict: Outcome::Differs, reasons };
-        let portable = || reason(Outcome::Differs, Some("`--portable`"));
-        let zeros = || reason(Outcome::Refuses, Some("`--pad-zeros`"));
+        let verdict = |reasons: Vec<LoadReason>| RuntimeVerdict {
+            name: "it",
+            version: "1",
+            verdict: LoadOutcome::Differs,
+            reasons,
+        };
+        let portable = || reason(LoadOutcome::Differs, Some("`--portable`"));
+        let zeros = || reason(LoadOutcome::Refuses, Some("`--pad-zeros`"));
         assert_eq!(option(&verdict(vec![zeros(), portable(), portable()])), " (`--pad-zeros` `--portable`)");
-        assert_eq!(option(&verdict(vec![portable(), reason(Outcome::Differs, None)])), "");
-        assert_eq!(option(&verdict(vec![portable(), reason(Outcome::Differs, Some("something else"))])), "");
+        assert_eq!(option(&verdict(vec![portable(), reason(LoadOutcome::Differs, None)])), "");
+        assert_eq!(option(&verdict(vec![portable(), reason(LoadOutcome::Differs, Some("something else"))])), "");
     }
 }

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use crate::choice::Assessment;
 use crate::format::bytes;
-use crate::report::{PortableSummary, RankSummary, Report, StepDone, Zeros};
+use crate::report::{Report, StepDone};
+use crate::rewrite::RankSummary;
 
 /// The table of the steps between empty lines; nothing without steps.
 pub fn table(report: &Report) -> String {
@@ -19,33 +20,8 @@ pub fn table(report: &Report) -> String {
     for step in steps.iter().filter(|step| step.step == "rank" && differ(&step.ranks)) {
         let _ = writeln!(text, "ranks: {}", step.ranks.iter().map(ranks).collect::<Vec<_>>().join(", "));
     }
-    text.extend(
-        steps.iter().flat_map(|step| [step.portable.as_ref().map(portable), step.zeros.as_ref().map(zeros)]).flatten(),
-    );
+    text.extend(steps.iter().map(|step| step.details.to_string()));
     text + "\n"
-}
-
-/// `portable: rank 8 and alpha 16 for all; 12 modules multiplied, 30 modules filled up with zeros to this rank`
-fn portable(summary: &PortableSummary) -> String {
-    let &PortableSummary { rank, alpha, folded_modules, padded_modules } = summary;
-    let mut text = format!("portable: rank {rank} and alpha {alpha} for all");
-    match (folded_modules, padded_modules) {
-        (0, 0) => text += "; no tensor changed",
-        (folded, 0) => _ = write!(text, "; {} multiplied", crate::format::plural(folded, "module")),
-        (folded, padded) => {
-            let [folded, padded] = [folded, padded].map(|count| crate::format::plural(count, "module"));
-            let _ = write!(text, "; {folded} multiplied, {padded} filled up with zeros to this rank");
-        }
-    }
-    text + "\n"
-}
-
-fn zeros(zeros: &Zeros) -> String {
-    let Zeros { tensors, bytes: size } = zeros;
-    format!(
-        "zeros: {} in {tensors} tensors, which take as much memory as others; only compressed files are smaller\n",
-        bytes(*size)
-    )
 }
 
 fn rows(steps: &[StepDone], losses: impl Fn(&StepDone) -> Option<&Assessment>) -> String {

@@ -1,74 +1,149 @@
-//! What is done with an adapter after its layers are cut: steps that read one adapter folder and write the next.
+//! Steps after the cut: each reads one adapter folder and writes the next.
 //!
-//! A step knows nothing of the one before or behind it, so that what it costs can be measured on what it wrote.
+//! A step does not know the steps before and after it, so that its cost can be measured on what it wrote. To add one, write its
+//! file, with a [`Step`] and a [`StepFlag`], and add the flag to [`STEPS`]: the command line, config files and reports follow.
 
-pub mod change;
 mod dtype;
-mod pad;
-pub mod pair;
-pub mod portable;
+mod pad_zeros;
+mod portable;
 mod rank;
-mod rule;
+mod rank_rules;
 
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::adapter::Adapter;
 use crate::error::Result;
 use crate::files::Staging;
-pub use dtype::FloatType;
-pub use dtype::encode_tensor;
-pub use pair::{Decomposition, Pair};
-pub use rule::{RankRule, RankRules};
+pub use pad_zeros::Zeros;
+pub use portable::{ADALORA_KEYS, PortableSummary};
 
-/// A step, with what the user wants of it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Step {
-    Rank(RankRules),
-    /// Zeros for the layers that were dropped, and for others up to this number of layers.
-    PadZeros(Option<usize>),
-    /// One rank and one alpha.
-    Portable,
-    Dtype(FloatType),
+/// Every step, in the order in which help lists them.
+pub static STEPS: [&StepFlag; 4] = [&rank::FLAG, &dtype::FLAG, &portable::FLAG, &pad_zeros::FLAG];
+
+/// A change of a whole adapter, with its setting.
+pub trait Step: fmt::Debug + Send + Sync {
+    fn flag(&self) -> &'static StepFlag;
+
+    /// The value of its flag; `None` without one.
+    fn setting(&self) -> Option<String> {
+        None
+    }
+
+    fn order(&self) -> Order;
+
+    /// Refuses an adapter, as far as can be told before the cut: a long run should not fail at its end.
+    fn check(&self, adapter: &Adapter) -> Result<()>;
+
+    /// Adds what is known of the result before the run.
+    fn plan(&self, _planned: &mut PlannedChanges) {}
+
+    /// Writes the changed `adapter`, a cut of `original`, as a whole folder.
+    fn write(&self, adapter: &Adapter, original: &Adapter, staging: &Staging) -> Result<()>;
+
+    /// What the report says of the step beyond sizes, ranks and the change of ΔW.
+    fn details(&self, _before: &Adapter, _after: &Adapter) -> Result<StepDetails> {
+        Ok(StepDetails::default())
+    }
+
+    /// What to warn of when `last` is the adapter after all steps.
+    fn warning(&self, _last: &Adapter) -> Option<&'static str> {
+        None
+    }
 }
 
-impl Step {
-    pub fn name(&self) -> &'static str {
-        match self {
-            Step::Rank(_) => "rank",
-            Step::PadZeros(_) => "pad-zeros",
-            Step::Portable => "portable",
-            Step::Dtype(_) => "dtype",
-        }
-    }
+/// A step that requests, command lines and reports share.
+pub type SharedStep = Arc<dyn Step>;
 
-    /// What is wanted, as the flag of the step's name takes it.
-    pub fn setting(&self) -> Option<String> {
-        match self {
-            Step::Rank(rules) => Some(rules.to_string()),
-            Step::PadZeros(layers) => layers.map(|layers| layers.to_string()),
-            Step::Portable => None,
-            Step::Dtype(dtype) => Some(dtype.to_string()),
-        }
-    }
+/// When steps run, whatever the order of their flags: wider types first and narrower ones last, so that as little as possible is
+/// rounded; zeros before the modules get one rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    WidenTypes,
+    ReduceRanks,
+    AddModules,
+    UnifyRanks,
+    NarrowTypes,
+}
 
-    /// Whether the step can be taken, as far as can be told before the cut: a long run should not find out at its end.
-    pub fn check(&self, adapter: &Adapter) -> Result<()> {
-        match self {
-            Step::Rank(_) => rank::check(adapter),
-            Step::PadZeros(_) => pad::check(adapter),
-            Step::Portable => portable::plan(adapter).map(drop),
-            Step::Dtype(_) => Ok(()),
-        }
-    }
+/// The steps in the order in which they run.
+pub fn in_order(mut steps: Vec<SharedStep>) -> Vec<SharedStep> {
+    steps.sort_by_key(|step| step.order());
+    steps
+}
 
-    /// Writes what the step makes of `adapter`, a cut of `original`, as a whole folder.
-    pub fn write(&self, adapter: &Adapter, original: &Adapter, staging: &Staging) -> Result<()> {
-        match self {
-            Step::Rank(rules) => rank::write(adapter, rules, staging),
-            Step::PadZeros(layers) => pad::write(adapter, original, *layers, staging),
-            Step::Portable => portable::write(adapter, staging),
-            Step::Dtype(dtype) => dtype::write(adapter, *dtype, staging),
-        }
+/// The flag of a step.
+#[derive(Debug)]
+pub struct StepFlag {
+    /// Without dashes; reports call the step so too.
+    pub name: &'static str,
+    pub value: FlagValue,
+    pub help: &'static str,
+    pub purpose: Purpose,
+    /// Reads the value, or the flag alone.
+    pub parse: fn(Option<&str>) -> std::result::Result<SharedStep, String>,
+}
+
+/// The value of a flag, with its name in help texts.
+#[derive(Debug)]
+pub enum FlagValue {
+    None,
+    Required(&'static str),
+    Optional(&'static str),
+    /// One of these, each with its help.
+    OneOf(&'static str, &'static [(&'static str, Option<&'static str>)]),
+}
+
+/// What a step is for: `scan` has only the flags that make an adapter smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Size,
+    Runtimes,
+}
+
+/// What will be done with an adapter, as far as it is known before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlannedChanges {
+    /// Layers will be dropped; which ones is unknown.
+    pub drops_layers: bool,
+    /// Dropped layers will have pairs of zeros.
+    pub pads_layers: bool,
+    /// All modules will have one rank and one alpha.
+    pub unifies: bool,
+    /// Each module will have a rank of its own.
+    pub varies_ranks: bool,
+    /// Ranks above this one will be reduced to it.
+    pub most_rank: Option<usize>,
+}
+
+impl PlannedChanges {
+    pub fn by(steps: &[SharedStep]) -> Self {
+        let mut planned = Self::default();
+        steps.iter().for_each(|step| step.plan(&mut planned));
+        planned
+    }
+}
+
+/// What reports say of single steps.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct StepDetails {
+    /// What `portable` did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub portable: Option<PortableSummary>,
+    /// What `pad-zeros` added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zeros: Option<Zeros>,
+}
+
+/// One line for each.
+impl fmt::Display for StepDetails {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.portable.iter().try_for_each(|summary| writeln!(f, "{summary}"))?;
+        self.zeros.iter().try_for_each(|zeros| writeln!(f, "{zeros}"))
     }
 }
 
@@ -79,6 +154,26 @@ fn set_rank_and_alpha(raw: &mut Map<String, Value>, rank: usize, alpha: i64) {
     for (key, value) in [("use_rslora", json!(false)), ("alpha_pattern", json!({})), ("rank_pattern", json!({}))] {
         raw.get_mut(key).into_iter().for_each(|old| *old = value.clone());
     }
-    // What an initialisation by name wants of the rank or of other keys no longer holds.
+    // An initialisation by name may depend on the rank or on other keys.
     raw.get_mut("init_lora_weights").filter(|init| init.is_string()).into_iter().for_each(|init| *init = json!(true));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_run_in_their_order_whatever_the_flags() {
+        let run = |flags: &[(&str, Option<&str>)]| -> Vec<String> {
+            let parse = |(name, value): &(&str, Option<&str>)| {
+                let flag = STEPS.iter().find(|flag| flag.name == *name).unwrap();
+                (flag.parse)(*value).unwrap()
+            };
+            let steps = in_order(flags.iter().map(parse).collect());
+            steps.iter().map(|step| [step.flag().name, &step.setting().unwrap_or_default()].join(" ")).collect()
+        };
+        let flags = [("dtype", Some("f32")), ("portable", None), ("pad-zeros", Some("4")), ("rank", Some("8"))];
+        assert_eq!(run(&flags), ["dtype f32", "rank 8", "pad-zeros 4", "portable "]);
+        assert_eq!(run(&[("dtype", Some("bf16")), ("rank", Some("8"))]), ["rank 8", "dtype bf16"]);
+    }
 }

@@ -1,17 +1,17 @@
-//! Facts that the configuration tells.
+//! Facts from the configuration.
 
-use super::Subject;
-use crate::adapter::Adapter;
+use super::AdapterFacts;
 use crate::adapter::targets::TargetModules;
+use crate::adapter::{Adapter, Method};
 use crate::audit::flaws::Flaw;
 
 pub fn other_method(adapter: &Adapter) -> Option<String> {
     let method = adapter.config.method;
-    (method.peft_type != "LORA").then(|| format!("the method is {}", method.name))
+    (method != Method::Lora).then(|| format!("the method is {}", method.name()))
 }
 
-pub fn method(adapter: &Adapter, types: &[&str]) -> Option<String> {
-    other_method(adapter).filter(|_| types.contains(&adapter.config.method.peft_type))
+pub fn method(adapter: &Adapter, methods: &[Method]) -> Option<String> {
+    other_method(adapter).filter(|_| methods.contains(&adapter.config.method))
 }
 
 pub fn key(adapter: &Adapter, keys: &[&str]) -> Option<String> {
@@ -23,7 +23,7 @@ pub fn bias(adapter: &Adapter) -> Option<String> {
     Some(format!("`bias` is `{bias}`"))
 }
 
-/// Without LoRA-GA, which PEFT does not repeat when it loads.
+/// LoRA-GA is not among them: PEFT does not repeat it when it loads.
 pub fn changes_base(adapter: &Adapter) -> Option<String> {
     adapter.config.changes_base().filter(|_| lora_ga(adapter).is_none())
 }
@@ -34,12 +34,9 @@ pub fn lora_ga(adapter: &Adapter) -> Option<String> {
 }
 
 pub fn pattern(adapter: &Adapter) -> Option<String> {
-    match &adapter.config.targets.modules {
-        TargetModules::Pattern(pattern) if !pattern.eq_ignore_ascii_case("all-linear") => {
-            Some("`target_modules` is a regular expression".into())
-        }
-        _ => None,
-    }
+    let modules = &adapter.config.targets.modules;
+    let is_regex = matches!(modules, TargetModules::Pattern(_)) && !modules.is_all_linear();
+    is_regex.then(|| "`target_modules` is a regular expression".into())
 }
 
 pub fn fractional_alpha(adapter: &Adapter) -> Option<String> {
@@ -52,24 +49,24 @@ pub fn rank_stabilised(adapter: &Adapter) -> Option<String> {
     (adapter.config.flag("use_rslora") && is_other).then(|| "`use_rslora` is set".into())
 }
 
-pub fn named_without_tensors(subject: &Subject) -> Option<String> {
-    subject.selection.iter().find(|flaw| matches!(flaw, Flaw::NamedWithoutTensors { .. })).map(Flaw::to_string)
+pub fn named_without_tensors(facts: &AdapterFacts) -> Option<String> {
+    facts.selection.iter().find(|flaw| matches!(flaw, Flaw::NamedWithoutTensors { .. })).map(Flaw::to_string)
 }
 
-pub fn random_without_tensors(subject: &Subject) -> Option<String> {
-    let is_random = subject.adapter.config.raw.get("init_lora_weights").is_some_and(|init| init == false);
-    named_without_tensors(subject).filter(|_| is_random)
+pub fn random_without_tensors(facts: &AdapterFacts) -> Option<String> {
+    let is_random = facts.adapter.config.raw.get("init_lora_weights").is_some_and(|init| init == false);
+    named_without_tensors(facts).filter(|_| is_random)
 }
 
-pub fn not_named(subject: &Subject) -> Option<String> {
-    subject.selection.iter().find(|flaw| matches!(flaw, Flaw::NotNamed { .. })).map(Flaw::to_string)
+pub fn not_named(facts: &AdapterFacts) -> Option<String> {
+    facts.selection.iter().find(|flaw| matches!(flaw, Flaw::NotNamed { .. })).map(Flaw::to_string)
 }
 
-pub fn family_other_than(subject: &Subject, families: &[&str]) -> Option<String> {
-    let family = subject.family.filter(|family| !families.contains(family))?;
+pub fn family_other_than(facts: &AdapterFacts, families: &[&str]) -> Option<String> {
+    let family = facts.base.family.as_deref().filter(|family| !families.contains(family))?;
     Some(format!("the base model is of the family {family}"))
 }
 
-pub fn family_unknown(subject: &Subject) -> Option<String> {
-    subject.family.is_none().then(|| "the base model is not known here".into())
+pub fn family_unknown(facts: &AdapterFacts) -> Option<String> {
+    facts.base.family.is_none().then(|| "the base model is not known here".into())
 }

@@ -1,133 +1,121 @@
-//! Facts that the modules tell: their types, the layers they are in, their ranks and scalings.
+//! Facts from the modules: their types, their layers, their ranks and scalings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Planned, Subject, first_of};
-use crate::adapter::Adapter;
-use crate::adapter::names::{Part, is_of_tower, stack_and_layer};
-use crate::adapter::targets::{MovedModule, last_segment};
+use super::{AdapterFacts, first_of};
+use crate::adapter::names::{is_of_tower, stack_and_layer};
+use crate::adapter::targets::MovedModule;
+use crate::adapter::{Adapter, Module};
 use crate::format::ranges;
-use crate::rewrite::steps::Pair;
+use crate::rewrite::Pair;
 
 /// The modules that are pairs, with their ranks.
-fn ranks(adapter: &Adapter) -> BTreeMap<String, usize> {
-    let rank = |(module, parts): (String, BTreeMap<Part, &str>)| {
-        let rank = Pair::rank_of(adapter, &module, &parts)?;
-        Some((module, rank))
-    };
-    adapter.modules().into_iter().filter_map(rank).collect()
+fn ranks(adapter: &Adapter) -> impl Iterator<Item = (&Module, usize)> {
+    adapter.modules().values().filter_map(|module| Some((module, Pair::rank_of(adapter, module)?)))
 }
 
-/// The ranks that modules will have, and the `r` of the configuration then; `None` where they cannot be told before.
-fn planned_ranks(subject: &Subject) -> Option<(BTreeMap<String, usize>, Option<usize>)> {
-    let Planned { varies_ranks, most_rank, .. } = subject.planned;
-    let (mut ranks, config) = (ranks(subject.adapter), subject.adapter.config.rank);
-    let most = most_rank.filter(|most| ranks.values().any(|rank| rank > most));
-    if let Some(most) = most {
-        ranks.values_mut().for_each(|rank| *rank = most.min(*rank));
-    }
-    (!varies_ranks).then_some((ranks, most.or(config)))
+/// The ranks that modules will have; `None` where they cannot be known before.
+fn planned_ranks<'a>(facts: &AdapterFacts<'a>) -> Option<Vec<(&'a Module, usize)>> {
+    let most = facts.planned.most_rank.unwrap_or(usize::MAX);
+    let planned = ranks(facts.adapter).map(|(module, rank)| (module, rank.min(most)));
+    (!facts.planned.varies_ranks).then(|| planned.collect())
 }
 
-/// What the configuration calls a module: the parameter, where it is one.
-fn configured(adapter: &Adapter, module: &str) -> String {
-    adapter.parameter_of(module).unwrap_or(module.into())
+/// The `r` that the configuration will have.
+fn planned_r(facts: &AdapterFacts) -> Option<usize> {
+    let is_reduced = |most: &usize| ranks(facts.adapter).any(|(_, rank)| rank > *most);
+    facts.planned.most_rank.filter(is_reduced).or(facts.adapter.config.rank)
 }
 
 /// The modules of a layer by their last segment.
-fn types_by_layer(adapter: &Adapter) -> BTreeMap<usize, BTreeSet<String>> {
-    let mut types: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
-    for module in adapter.modules().into_keys() {
-        if let Some(layer) = adapter.layer_of(&module) {
-            types.entry(layer).or_default().insert(last_segment(&module).into());
+fn types_by_layer(adapter: &Adapter) -> BTreeMap<usize, BTreeSet<&str>> {
+    let mut types: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
+    for module in adapter.modules().values() {
+        if let Some(layer) = module.layer {
+            types.entry(layer).or_default().insert(module.last_segment());
         }
     }
     types
 }
 
-fn types(adapter: &Adapter) -> BTreeSet<String> {
+fn types(adapter: &Adapter) -> BTreeSet<&str> {
     types_by_layer(adapter).into_values().flatten().collect()
+}
+
+/// The first of the modules for which `is_so` is true, and how many more there are.
+fn modules(adapter: &Adapter, is_so: impl Fn(&Module) -> bool) -> Option<String> {
+    first_of(adapter.modules().values().filter(|module| is_so(module)).map(|module| module.name.clone()))
 }
 
 pub fn alphas_differ(adapter: &Adapter) -> Option<String> {
     let alpha = adapter.config.alpha?;
-    let of = |module: &str| adapter.config.alpha_of(&configured(adapter, module));
-    let modules = adapter.modules();
-    let other = modules.keys().find(|module| of(module) != alpha)?;
-    Some(format!("`alpha_pattern` gives `{other}` the alpha {}, where `lora_alpha` is {alpha}", of(other)))
+    let alphas = adapter.modules().values().map(|module| (module, adapter.config.alpha_of(module.configured_name())));
+    let (module, other) = alphas.into_iter().find(|(_, other)| *other != alpha)?;
+    Some(format!("`alpha_pattern` gives `{}` the alpha {other}, where `lora_alpha` is {alpha}", module.name))
 }
 
 const VARIED: &str = "the ranks that `--rank` leaves may differ";
 
-pub fn ranks_differ(subject: &Subject) -> Option<String> {
-    let Some((ranks, config)) = planned_ranks(subject) else { return Some(VARIED.into()) };
-    let config = config?;
-    let (module, rank) = ranks.into_iter().find(|(_, rank)| *rank != config)?;
-    Some(format!("`{module}` has the rank {rank}, where `r` is {config}"))
+pub fn ranks_differ(facts: &AdapterFacts) -> Option<String> {
+    let Some(ranks) = planned_ranks(facts) else { return Some(VARIED.into()) };
+    let r = planned_r(facts)?;
+    let (module, rank) = ranks.into_iter().find(|(_, rank)| *rank != r)?;
+    Some(format!("`{}` has the rank {rank}, where `r` is {r}", module.name))
 }
 
-pub fn ranks_differ_in_type(subject: &Subject) -> Option<String> {
-    let Some((ranks, _)) = planned_ranks(subject) else { return Some(VARIED.into()) };
-    let mut first: BTreeMap<String, (String, usize)> = BTreeMap::new();
-    for (module, rank) in ranks {
-        let (other, known) =
-            first.entry(last_segment(&module).into()).or_insert_with(|| (module.clone(), rank)).clone();
-        if known != rank {
-            return Some(format!("`{module}` has the rank {rank}, where `{other}` has {known}"));
-        }
-    }
-    None
+pub fn ranks_differ_in_type(facts: &AdapterFacts) -> Option<String> {
+    let Some(ranks) = planned_ranks(facts) else { return Some(VARIED.into()) };
+    let mut first: BTreeMap<&str, (&Module, usize)> = BTreeMap::new();
+    ranks.into_iter().find_map(|(module, rank)| {
+        let (other, known) = *first.entry(module.last_segment()).or_insert((module, rank));
+        let (name, other) = (&module.name, &other.name);
+        (known != rank).then(|| format!("`{name}` has the rank {rank}, where `{other}` has {known}"))
+    })
 }
 
-pub fn rank_above(subject: &Subject, most: usize) -> Option<String> {
-    let (module, rank) = planned_ranks(subject)?.0.into_iter().max_by_key(|(_, rank)| *rank)?;
-    (rank > most).then(|| format!("the rank is {rank} (`{module}`)"))
+pub fn rank_above(facts: &AdapterFacts, most: usize) -> Option<String> {
+    let (module, rank) = planned_ranks(facts)?.into_iter().max_by_key(|(_, rank)| *rank)?;
+    (rank > most).then(|| format!("the rank is {rank} (`{}`)", module.name))
 }
 
-/// The highest rank.
+/// The highest rank of a pair of matrices.
 pub fn highest_rank(adapter: &Adapter) -> usize {
-    ranks(adapter).into_values().max().unwrap_or(0)
+    ranks(adapter).map(|(_, rank)| rank).max().unwrap_or(0)
 }
 
-pub fn rank_other_than(subject: &Subject, rank: usize, multiple: usize) -> Option<String> {
-    let odd = planned_ranks(subject)?.0.into_values().find(|&own| own != rank && own % multiple != 0)?;
-    (types(subject.adapter).len() > 1).then(|| format!("the rank {odd} is neither {rank} nor a multiple of {multiple}"))
+pub fn rank_other_than(facts: &AdapterFacts, rank: usize, multiple: usize) -> Option<String> {
+    let (_, odd) = planned_ranks(facts)?.into_iter().find(|&(_, own)| own != rank && own % multiple != 0)?;
+    (types(facts.adapter).len() > 1).then(|| format!("the rank {odd} is neither {rank} nor a multiple of {multiple}"))
 }
 
-fn scalings(adapter: &Adapter) -> BTreeMap<String, f64> {
-    let scaling = |module: String| {
-        let scaling = adapter.config.scaling_of(&configured(adapter, &module));
-        (module, scaling)
-    };
-    ranks(adapter).into_keys().map(scaling).collect()
+fn scalings(adapter: &Adapter) -> impl Iterator<Item = (&Module, f64)> {
+    ranks(adapter).map(|(module, _)| (module, module.scaling(&adapter.config)))
 }
 
 pub fn scalings_differ(adapter: &Adapter) -> Option<String> {
-    let scalings = scalings(adapter);
-    let (first, one) = scalings.first_key_value()?;
-    let (second, other) = scalings.iter().find(|(_, scaling)| *scaling != one)?;
-    Some(format!("`{first}` is scaled by {one:.4} and `{second}` by {other:.4}"))
+    let (first, one) = scalings(adapter).next()?;
+    let (second, other) = scalings(adapter).find(|(_, scaling)| *scaling != one)?;
+    Some(format!("`{}` is scaled by {one:.4} and `{}` by {other:.4}", first.name, second.name))
 }
 
 pub fn scaling_not_one(adapter: &Adapter) -> Option<String> {
-    let scaling = scalings(adapter).into_values().next().filter(|_| scalings_differ(adapter).is_none())?;
+    let (_, scaling) = scalings(adapter).next().filter(|_| scalings_differ(adapter).is_none())?;
     (scaling != 1.0).then(|| format!("the scaling is {scaling}"))
 }
 
 pub fn parameters(adapter: &Adapter) -> Option<String> {
-    let modules = adapter.modules().into_keys().filter(|module| adapter.parameter_of(module).is_some());
-    first_of(modules).map(|modules| format!("there is LoRA on parameters ({modules})"))
+    let names = modules(adapter, |module| module.parameter.is_some())?;
+    Some(format!("there is LoRA on parameters ({names})"))
 }
 
 /// A cut of single experts names them so, too.
-pub fn named_as_parameters(subject: &Subject) -> Option<String> {
-    let Subject { adapter, planned, .. } = subject;
-    let is_named = |module: &String| {
-        adapter.config.targets.wraps_by_parameter(module) && adapter.config.flag("target_parameters")
-            || planned.drops_layers && MovedModule::parse(module).is_some()
-    };
-    let modules = adapter.modules().into_keys().filter(is_named);
-    first_of(modules).map(|modules| format!("`target_parameters` names what holds {modules}"))
+pub fn named_as_parameters(facts: &AdapterFacts) -> Option<String> {
+    let config = &facts.adapter.config;
+    let names = modules(facts.adapter, |module| {
+        config.targets.wraps_by_parameter(&module.name) && config.flag("target_parameters")
+            || facts.planned.drops_layers && MovedModule::parse(&module.name).is_some()
+    })?;
+    Some(format!("`target_parameters` names what holds {names}"))
 }
 
 pub fn parameters_other_than(adapter: &Adapter, endings: &[&str]) -> Option<String> {
@@ -137,41 +125,37 @@ pub fn parameters_other_than(adapter: &Adapter, endings: &[&str]) -> Option<Stri
 }
 
 pub fn experts(adapter: &Adapter) -> Option<String> {
-    let is_expert = |module: &String| {
-        module
-            .split_once(".experts.")
-            .is_some_and(|(_, rest)| rest.split('.').next().is_some_and(|n| n.parse::<u32>().is_ok()))
-    };
-    first_of(adapter.modules().into_keys().filter(is_expert))
-        .map(|names| format!("there is LoRA on single experts ({names})"))
+    let names = modules(adapter, |module| {
+        let number = module.name.split_once(".experts.").and_then(|(_, rest)| rest.split('.').next());
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    })?;
+    Some(format!("there is LoRA on single experts ({names})"))
 }
 
 pub fn towers(adapter: &Adapter) -> Option<String> {
-    let is_beside = |module: &String| adapter.layer_of(module).is_none() && is_of_tower(module);
-    first_of(adapter.modules().into_keys().filter(is_beside))
-        .map(|names| format!("there is LoRA beside the decoder ({names})"))
+    let names = modules(adapter, |module| module.layer.is_none() && is_of_tower(&module.name))?;
+    Some(format!("there is LoRA beside the decoder ({names})"))
 }
 
-/// The layers that are there, as far as anything tells: the base model, or a list of layers in the configuration.
-pub fn type_missing(subject: &Subject) -> Option<String> {
-    if subject.planned.drops_layers {
+/// The layers are those of the base model, as far as the base or a list of layers in the configuration tells.
+pub fn type_missing(facts: &AdapterFacts) -> Option<String> {
+    if facts.planned.drops_layers {
         return Some("the layers that are dropped have no modules then".into());
     }
-    let adapter = subject.adapter;
+    let adapter = facts.adapter;
     let by_layer = types_by_layer(adapter);
-    let all: BTreeSet<&String> = by_layer.values().flatten().collect();
-    let count = subject.layers.unwrap_or(adapter.layer_count());
-    let lacks = |kind: &String| -> Vec<usize> {
+    let count = facts.base.layers.unwrap_or(adapter.layer_count());
+    let lacks = |kind: &str| -> Vec<usize> {
         (0..count).filter(|layer| !by_layer.get(layer).is_some_and(|types| types.contains(kind))).collect()
     };
-    let missing = all.into_iter().map(|kind| (kind, lacks(kind))).find(|(_, layers)| !layers.is_empty());
+    let missing = types(adapter).into_iter().map(|kind| (kind, lacks(kind))).find(|(_, layers)| !layers.is_empty());
     if let Some((kind, layers)) = missing {
         let plural = if layers.len() == 1 { "layer" } else { "layers" };
         return Some(format!("{plural} {} lack `{kind}`", ranges(&layers)));
     }
-    // Who lists layers means that there are others.
+    // A list of layers implies that there are others.
     let layers: Vec<usize> = by_layer.into_keys().collect();
-    (subject.layers.is_none() && adapter.config.lists_layers())
+    (facts.base.layers.is_none() && adapter.config.lists_layers())
         .then(|| format!("`layers_to_transform` lists only the layers {}", ranges(&layers)))
 }
 
@@ -182,8 +166,8 @@ pub fn lacks_type(adapter: &Adapter, wanted: &[&str]) -> Option<String> {
 }
 
 pub fn has_type(adapter: &Adapter, types: &[&str]) -> Option<String> {
-    let is_one = |module: &String| types.contains(&last_segment(module));
-    first_of(adapter.modules().into_keys().filter(is_one)).map(|names| format!("there is LoRA on {names}"))
+    let names = modules(adapter, |module| types.contains(&module.last_segment()))?;
+    Some(format!("there is LoRA on {names}"))
 }
 
 pub fn bias_of_all(adapter: &Adapter) -> Option<String> {
@@ -192,18 +176,18 @@ pub fn bias_of_all(adapter: &Adapter) -> Option<String> {
 }
 
 pub fn type_other_than(adapter: &Adapter, known: &[&str]) -> Option<String> {
-    let is_other = |module: &String| adapter.layer_of(module).is_some() && !known.contains(&last_segment(module));
-    first_of(adapter.modules().into_keys().filter(is_other)).map(|names| format!("there is LoRA on {names}"))
+    let names = modules(adapter, |module| module.layer.is_some() && !known.contains(&module.last_segment()))?;
+    Some(format!("there is LoRA on {names}"))
 }
 
-/// The converter of llama.cpp reorders the rows of query and key in the Llama family alone.
-pub fn permuted_queries(subject: &Subject) -> Option<String> {
-    const PERMUTED: [&str; 2] = ["q_proj", "k_proj"];
-    let may_be_llama = subject.family.is_none_or(|family| ["llama", "mistral", "mixtral"].contains(&family));
-    has_type(subject.adapter, &PERMUTED).filter(|_| may_be_llama)
+/// llama.cpp's converter reorders the rows of query and key in the Llama family alone.
+pub fn permuted_queries(facts: &AdapterFacts) -> Option<String> {
+    let family = facts.base.family.as_deref();
+    let may_be_llama = family.is_none_or(|family| ["llama", "mistral", "mixtral"].contains(&family));
+    has_type(facts.adapter, &["q_proj", "k_proj"]).filter(|_| may_be_llama)
 }
 
-/// Query and value are needed wherever any of the three is, and gate wherever up is.
+/// Where there is one of query, key and value, there have to be query and value; where there is up, there has to be gate.
 pub fn part_of_fused(adapter: &Adapter) -> Option<String> {
     const NEEDS: [(&str, &str); 5] = [
         ("q_proj", "v_proj"),
@@ -219,10 +203,9 @@ pub fn part_of_fused(adapter: &Adapter) -> Option<String> {
 }
 
 pub fn grouped_keys(adapter: &Adapter) -> Option<String> {
-    let modules = adapter.modules();
     let outputs = |kind: &str| {
-        let (_, parts) = modules.iter().find(|(module, _)| last_segment(module) == kind)?;
-        adapter.module_shape(parts).map(|(_, outputs)| outputs)
+        let module = adapter.modules().values().find(|module| module.last_segment() == kind)?;
+        adapter.module_shape(module).map(|(_, outputs)| outputs)
     };
     let (queries, keys) = (outputs("q_proj")?, outputs("k_proj")?);
     (queries != keys).then(|| format!("queries have {queries} values and keys {keys}"))
@@ -234,7 +217,7 @@ pub fn bare(adapter: &Adapter) -> Option<String> {
 }
 
 pub fn stack_other_than(adapter: &Adapter, stack: &str) -> Option<String> {
-    let modules = adapter.modules();
-    let module = modules.keys().find(|module| stack_and_layer(module).is_some_and(|(own, _)| !own.ends_with(stack)))?;
+    let is_other = |module: &&String| stack_and_layer(module).is_some_and(|(own, _)| !own.ends_with(stack));
+    let module = adapter.modules().keys().find(is_other)?;
     Some(format!("the layers are not named `{stack}` (`{module}`)"))
 }

@@ -1,15 +1,16 @@
-//! Facts that names and shapes of tensors, and the files that hold them, tell.
+//! Facts from the names and shapes of tensors, and from the files that hold them.
 
 use super::first_of;
 use crate::adapter::names::Part;
-use crate::adapter::{Adapter, AdapterTensor, WEIGHTS_NAME};
+use crate::adapter::{Adapter, AdapterTensor, Method, WEIGHTS_NAME};
 use crate::audit::flaws::is_vocabulary;
 
+/// The tensors of which something is true.
 fn those(adapter: &Adapter, is_so: impl Fn(&AdapterTensor) -> bool) -> Option<String> {
     first_of(adapter.tensors().filter(is_so).map(|tensor| short(tensor.name)))
 }
 
-/// Without what all names begin with, so that a line holds one.
+/// Without the prefix of all names, so that one fits in a line.
 fn short(name: &str) -> String {
     name.strip_prefix("base_model.model.").unwrap_or(name).into()
 }
@@ -30,7 +31,7 @@ pub fn head_lora(adapter: &Adapter) -> Option<String> {
     those(adapter, is_head).map(|names| format!("there is LoRA on the head ({names})"))
 }
 
-/// A weight that takes the place of the base model's; biases are a fact of their own.
+/// Whether a tensor replaces a weight of the base model; biases are a fact of their own.
 fn is_saved(tensor: &AdapterTensor) -> bool {
     tensor.key.part == Part::Saved && !tensor.name.ends_with(".bias")
 }
@@ -50,10 +51,10 @@ pub fn saved_norms(adapter: &Adapter) -> Option<String> {
 }
 
 pub fn saved_other(adapter: &Adapter) -> Option<String> {
-    // VeRA keeps its shared matrices under such names.
+    // The shared matrices of VeRA have such names.
     let is_other =
         |tensor: &AdapterTensor| is_saved(tensor) && !is_vocabulary(&tensor.key.module) && !is_norm(&tensor.key.module);
-    let names = those(adapter, |tensor| adapter.config.method.peft_type == "LORA" && is_other(tensor));
+    let names = those(adapter, |tensor| adapter.config.method == Method::Lora && is_other(tensor));
     names.map(|names| format!("it holds whole modules ({names})"))
 }
 

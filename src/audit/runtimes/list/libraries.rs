@@ -1,32 +1,24 @@
 //! The libraries that adapters come from.
 
 use super::{differs, loads, refuses};
-use crate::audit::runtimes::facts::Fact as F;
-use crate::audit::runtimes::{Remedy as R, Rule, Runtime};
+use crate::adapter::Method;
+use crate::audit::runtimes::facts::AdapterFact as F;
+use crate::audit::runtimes::{LoadRule, Remedy as R, Runtime};
 use crate::export::Format;
 
 const SAVE_AND_LOAD: &str = "utils/save_and_load.py";
 const TUNERS_UTILS: &str = "tuners/tuners_utils.py";
 
 /// What both do, since transformers builds its modules by PEFT.
-const NAMED: Rule = loads(
-    F::NamedWithoutTensors,
-    "exact, with a warning of missing keys, unless loaded with `low_cpu_mem_usage=True`, which leaves them random",
-    R::Else("name exactly the modules that have tensors"),
-    SAVE_AND_LOAD,
-);
-const RANDOM: Rule = differs(
-    F::RandomWithoutTensors,
-    "and `init_lora_weights` is false, so that their factors stay random",
-    R::Else("name exactly the modules that have tensors, or set `init_lora_weights` to true"),
-    SAVE_AND_LOAD,
-);
-const NOT_NAMED: Rule = differs(
-    F::NotNamed,
-    "these tensors are left out with no more than a warning",
-    R::Else("name exactly the modules that have tensors"),
-    TUNERS_UTILS,
-);
+const NAMED: LoadRule = loads(&[F::NamedWithoutTensors],
+     "exact, with a warning of missing keys, unless loaded with `low_cpu_mem_usage=True`, which leaves them random", SAVE_AND_LOAD)
+     .unless(R::Else("name exactly the modules that have tensors"));
+const RANDOM: LoadRule = differs(&[F::RandomWithoutTensors],
+     "and `init_lora_weights` is false, so that their factors stay random", SAVE_AND_LOAD)
+     .unless(R::Else("name exactly the modules that have tensors, or set `init_lora_weights` to true"));
+const NOT_NAMED: LoadRule = differs(&[F::NotNamed],
+     "these tensors are left out with no more than a warning", TUNERS_UTILS)
+     .unless(R::Else("name exactly the modules that have tensors"));
 
 pub static PEFT: Runtime = Runtime {
     name: "PEFT",
@@ -37,19 +29,11 @@ pub static PEFT: Runtime = Runtime {
     reads: &[Format::Peft],
     source: SAVE_AND_LOAD,
     rules: &[
-        refuses(F::Shards, "only adapter_model.safetensors and adapter_model.bin are read", R::Rewrite, SAVE_AND_LOAD),
-        refuses(
-            F::OtherName,
-            "only adapter_model.safetensors and adapter_model.bin are read",
-            R::Rewrite,
-            SAVE_AND_LOAD,
-        ),
-        differs(
-            F::Bare,
-            "with a base that has a head (AutoModelForCausalLM) nothing is applied, only a warning is given",
-            R::Else("load the base as it was in training (AutoModel)"),
-            TUNERS_UTILS,
-        ),
+        refuses(&[F::Shards, F::OtherName],
+            "only adapter_model.safetensors and adapter_model.bin are read", SAVE_AND_LOAD).unless(R::Rewrite),
+        differs(&[F::Bare],
+            "with a base that has a head (AutoModelForCausalLM) nothing is applied, only a warning is given", TUNERS_UTILS)
+            .unless(R::Else("load the base as it was in training (AutoModel)")),
         RANDOM,
         NAMED,
         NOT_NAMED,
@@ -67,23 +51,14 @@ pub static TRANSFORMERS: Runtime = Runtime {
     reads: &[Format::Peft],
     source: INTEGRATION,
     rules: &[
-        refuses(F::Pickle, "a local folder needs adapter_model.safetensors", R::Rewrite, INTEGRATION),
-        refuses(F::Shards, "a local folder needs adapter_model.safetensors", R::Rewrite, INTEGRATION),
-        refuses(F::OtherName, "a local folder needs adapter_model.safetensors", R::Rewrite, INTEGRATION),
-        refuses(
-            F::Method(&["ADALORA"]),
-            "its tensors do not have the sizes that are expected",
-            R::Portable,
-            INTEGRATION,
-        ),
-        refuses(F::Method(&["VERA"]), "its shared matrices cannot be injected", R::None, INTEGRATION),
-        differs(
-            F::Key(&["use_dora"]),
-            "the magnitudes are not loaded",
-            R::Else("load it with PEFT's PeftModel"),
-            INTEGRATION,
-        ),
-        differs(F::Infix, "nothing is applied", R::Portable, INTEGRATION),
+        refuses(&[F::Pickle, F::Shards, F::OtherName],
+            "a local folder needs adapter_model.safetensors", INTEGRATION).unless(R::Rewrite),
+        refuses(&[F::Method(&[Method::AdaLora])],
+            "its tensors do not have the sizes that are expected", INTEGRATION).unless(R::Portable),
+        refuses(&[F::Method(&[Method::Vera])], "its shared matrices cannot be injected", INTEGRATION),
+        differs(&[F::Key(&["use_dora"])],
+            "the magnitudes are not loaded", INTEGRATION).unless(R::Else("load it with PEFT's PeftModel")),
+        differs(&[F::Infix], "nothing is applied", INTEGRATION).unless(R::Portable),
         RANDOM,
         NAMED,
         NOT_NAMED,

@@ -1,14 +1,20 @@
-//! The runtimes as data. To follow a new version of one: read its files again, change its entry, and write
-//! `docs/runtimes.md` anew as that file says.
+//! The runtimes as data. To follow a new version of one, read its files again, change its entry, and regenerate
+//! `docs/runtimes.md` as that file says.
 
+// Tables with one rule a line.
+#[rustfmt::skip]
 mod libraries;
+#[rustfmt::skip]
 mod local;
+#[rustfmt::skip]
 mod servers;
 
-use super::facts::Fact;
-use super::{Outcome, Remedy, Rule, Runtime};
+use super::facts::AdapterFact;
+use super::{LoadOutcome, LoadRule, Remedy, Runtime};
 
-/// Every runtime that is known, in the order in which they are shown.
+type Facts = &'static [AdapterFact];
+
+/// Every runtime, in the order in which they are listed.
 pub static RUNTIMES: [&Runtime; 14] = [
     &libraries::PEFT,
     &libraries::TRANSFORMERS,
@@ -26,7 +32,7 @@ pub static RUNTIMES: [&Runtime; 14] = [
     &local::EXLLAMAV2,
 ];
 
-/// The keys that make LoRA something else and that no server but a few knows.
+/// The keys that turn LoRA into something else, known to few servers.
 const VARIANTS: &[&str] = &[
     "alora_invocation_tokens",
     "use_qalora",
@@ -37,20 +43,31 @@ const VARIANTS: &[&str] = &[
     "layer_replication",
 ];
 
-/// The same without activated LoRA, which llama.cpp knows.
+/// The same without activated LoRA, which llama.cpp supports.
 const VARIANTS_BUT_ACTIVATED: &[&str] = match VARIANTS {
     [_activated, others @ ..] => others,
     [] => &[],
 };
 
-const fn loads(fact: Fact, effect: &'static str, remedy: Remedy, source: &'static str) -> Rule {
-    Rule { fact, outcome: Outcome::Loads, effect, remedy, source }
+const fn rule(facts: Facts, outcome: LoadOutcome, effect: &'static str, source: &'static str) -> LoadRule {
+    LoadRule { facts, outcome, effect, remedy: Remedy::None, source }
 }
 
-const fn differs(fact: Fact, effect: &'static str, remedy: Remedy, source: &'static str) -> Rule {
-    Rule { fact, outcome: Outcome::Differs, effect, remedy, source }
+const fn loads(facts: Facts, effect: &'static str, source: &'static str) -> LoadRule {
+    rule(facts, LoadOutcome::Loads, effect, source)
 }
 
-const fn refuses(fact: Fact, effect: &'static str, remedy: Remedy, source: &'static str) -> Rule {
-    Rule { fact, outcome: Outcome::Refuses, effect, remedy, source }
+const fn differs(facts: Facts, effect: &'static str, source: &'static str) -> LoadRule {
+    rule(facts, LoadOutcome::Differs, effect, source)
+}
+
+const fn refuses(facts: Facts, effect: &'static str, source: &'static str) -> LoadRule {
+    rule(facts, LoadOutcome::Refuses, effect, source)
+}
+
+impl LoadRule {
+    /// The same rule with what can be done about it.
+    const fn unless(self, remedy: Remedy) -> Self {
+        Self { remedy, ..self }
+    }
 }

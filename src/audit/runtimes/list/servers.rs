@@ -1,8 +1,8 @@
 //! Servers for many requests at a time.
 
 use super::{VARIANTS, differs, loads, refuses};
-use crate::audit::runtimes::facts::Fact as F;
-use crate::audit::runtimes::{Remedy as R, Rule, Runtime};
+use crate::audit::runtimes::facts::AdapterFact as F;
+use crate::audit::runtimes::{LoadRule, Remedy as R, Runtime};
 use crate::export::Format;
 
 const PEFT_HELPER: &str = "peft_helper.py";
@@ -18,40 +18,26 @@ pub static VLLM: Runtime = Runtime {
     reads: &[Format::Peft],
     source: LORA_MODEL,
     rules: &[
-        refuses(F::OtherMethod, "only LoRA is read", R::None, PEFT_HELPER),
-        refuses(F::Key(&["use_dora"]), "DoRA is not supported", R::None, PEFT_HELPER),
-        refuses(F::Key(&["lora_bias"]), "biases of lora_B are not supported", R::None, PEFT_HELPER),
-        refuses(F::Bias, "trained biases are not supported", R::None, PEFT_HELPER),
-        refuses(F::Key(&["modules_to_save"]), "only classification heads may be saved", R::None, PEFT_HELPER),
-        refuses(F::SavedVocabulary, "whole weights are not read", R::None, LORA_UTILS),
-        refuses(F::SavedNorms, "whole weights are not read", R::None, LORA_UTILS),
-        refuses(F::Tokens, "trained tokens are not read", R::None, LORA_UTILS),
-        refuses(F::ChangesBase, "it fits only a base model that was changed with it", R::None, PEFT_HELPER),
-        refuses(
-            F::Key(&["alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora"]),
-            "that is not supported",
-            R::None,
-            PEFT_HELPER,
-        ),
-        differs(F::Key(&["arrow_config", "kasa_config", "monteclora_config"]), "it is ignored", R::None, PEFT_HELPER),
-        refuses(F::Infix, "such names are not read", R::Portable, LORA_UTILS),
-        refuses(F::Shards, "no weights are found", R::Rewrite, LORA_MODEL),
-        refuses(F::OtherName, "no weights are found", R::Rewrite, LORA_MODEL),
-        differs(F::Bare, "the names match no module, so that nothing is applied", R::None, "model_manager.py"),
-        refuses(F::RankAbove(512), "512 is the most that any setting allows", R::Rank(512), "config/lora.py"),
-        loads(
-            F::RankAbove(16),
-            "the default allows 16",
-            R::Serve("--max-lora-rank", &[32, 64, 128, 256, 320, 512]),
-            "config/lora.py",
-        ),
-        loads(
-            F::Parameters,
-            "if the request says that it is of this kind",
-            R::Else("`is_3d_lora_weight`"),
-            "request.py",
-        ),
-        loads(F::Towers, "applied only with", R::Else("`--enable-tower-connector-lora`"), "config/lora.py"),
+        refuses(&[F::OtherMethod], "only LoRA is read", PEFT_HELPER),
+        refuses(&[F::Key(&["use_dora"])], "DoRA is not supported", PEFT_HELPER),
+        refuses(&[F::Key(&["lora_bias"])], "biases of lora_B are not supported", PEFT_HELPER),
+        refuses(&[F::Bias], "trained biases are not supported", PEFT_HELPER),
+        refuses(&[F::Key(&["modules_to_save"])], "only classification heads may be saved", PEFT_HELPER),
+        refuses(&[F::SavedVocabulary, F::SavedNorms], "whole weights are not read", LORA_UTILS),
+        refuses(&[F::Tokens], "trained tokens are not read", LORA_UTILS),
+        refuses(&[F::ChangesBase], "it fits only a base model that was changed with it", PEFT_HELPER),
+        refuses(&[F::Key(&["alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora"])],
+            "that is not supported", PEFT_HELPER),
+        differs(&[F::Key(&["arrow_config", "kasa_config", "monteclora_config"])], "it is ignored", PEFT_HELPER),
+        refuses(&[F::Infix], "such names are not read", LORA_UTILS).unless(R::Portable),
+        refuses(&[F::Shards, F::OtherName], "no weights are found", LORA_MODEL).unless(R::Rewrite),
+        differs(&[F::Bare], "the names match no module, so that nothing is applied", "model_manager.py"),
+        refuses(&[F::RankAbove(512)], "512 is the most that any setting allows", "config/lora.py").unless(R::Rank(512)),
+        loads(&[F::RankAbove(16)],
+            "the default allows 16", "config/lora.py").unless(R::Serve("--max-lora-rank", &[32, 64, 128, 256, 320, 512])),
+        loads(&[F::Parameters],
+            "if the request says that it is of this kind", "request.py").unless(R::Else("`is_3d_lora_weight`")),
+        loads(&[F::Towers], "applied only with", "config/lora.py").unless(R::Else("`--enable-tower-connector-lora`")),
     ],
 };
 
@@ -68,35 +54,26 @@ pub static SGLANG: Runtime = Runtime {
     reads: &[Format::Peft],
     source: SGLANG_LORA,
     rules: &[
-        refuses(F::OtherMethod, "only LoRA is read", R::None, SGLANG_LORA),
-        refuses(F::Key(&["use_dora"]), "DoRA is not supported", R::None, SGLANG_MANAGER),
-        refuses(F::Pattern, "only a list of names is read, or `all-linear`", R::Portable, "utils.py"),
-        refuses(F::RanksDiffer, "the buffers have the rank `r`", R::Portable, SGLANG_POOL),
-        differs(F::RankStabilised, "it is ignored: the scaling is alpha / r", R::Portable, SGLANG_LORA),
-        differs(F::AlphasDiffer, "it is ignored: the scaling is lora_alpha / r", R::Portable, SGLANG_LORA),
-        refuses(F::PartOfFused, "query, key and value, and gate and up, are one matrix each", R::None, SGLANG_LORA),
-        refuses(F::NotNamed, "its modules have no buffers", R::Else("name the modules that have tensors"), SGLANG_POOL),
-        refuses(F::SavedNorms, "whole weights in the layers have no buffers", R::None, SGLANG_POOL),
-        refuses(F::SavedOther, "whole weights in the layers have no buffers", R::None, SGLANG_POOL),
-        differs(F::SavedVocabulary, "whole weights are not used", R::None, SGLANG_LORA),
-        differs(F::Tokens, "trained tokens are not used", R::None, SGLANG_LORA),
-        refuses(F::BiasOfAll, "those of query, key and value do not go together", R::None, SGLANG_LORA),
-        refuses(
-            F::HasType(&["w1", "w2", "w3"]),
-            "they are renamed to gate, down and up, which the configuration does not name",
-            R::None,
-            SGLANG_LORA,
-        ),
-        differs(F::Bias, "trained biases are not used", R::None, SGLANG_POOL),
-        differs(F::Key(&["lora_bias"]), "biases of lora_B are not used", R::None, SGLANG_POOL),
-        differs(F::ChangesBase, "the base model stays as it is", R::None, "lora_config.py"),
-        differs(F::Key(VARIANTS), "it is ignored", R::None, "lora_config.py"),
-        refuses(
-            F::NamedAsParameters,
-            "only `target_modules` is read, so that they have no buffers",
-            R::None,
-            SGLANG_POOL,
-        ),
+        refuses(&[F::OtherMethod], "only LoRA is read", SGLANG_LORA),
+        refuses(&[F::Key(&["use_dora"])], "DoRA is not supported", SGLANG_MANAGER),
+        refuses(&[F::Pattern], "only a list of names is read, or `all-linear`", "utils.py").unless(R::Portable),
+        refuses(&[F::RanksDiffer], "the buffers have the rank `r`", SGLANG_POOL).unless(R::Portable),
+        differs(&[F::RankStabilised], "it is ignored: the scaling is alpha / r", SGLANG_LORA).unless(R::Portable),
+        differs(&[F::AlphasDiffer], "it is ignored: the scaling is lora_alpha / r", SGLANG_LORA).unless(R::Portable),
+        refuses(&[F::PartOfFused], "query, key and value, and gate and up, are one matrix each", SGLANG_LORA),
+        refuses(&[F::NotNamed], "its modules have no buffers", SGLANG_POOL)
+            .unless(R::Else("name the modules that have tensors")),
+        refuses(&[F::SavedNorms, F::SavedOther], "whole weights in the layers have no buffers", SGLANG_POOL),
+        differs(&[F::SavedVocabulary], "whole weights are not used", SGLANG_LORA),
+        differs(&[F::Tokens], "trained tokens are not used", SGLANG_LORA),
+        refuses(&[F::BiasOfAll], "those of query, key and value do not go together", SGLANG_LORA),
+        refuses(&[F::HasType(&["w1", "w2", "w3"])],
+            "they are renamed to gate, down and up, which the configuration does not name", SGLANG_LORA),
+        differs(&[F::Bias], "trained biases are not used", SGLANG_POOL),
+        differs(&[F::Key(&["lora_bias"])], "biases of lora_B are not used", SGLANG_POOL),
+        differs(&[F::ChangesBase], "the base model stays as it is", "lora_config.py"),
+        differs(&[F::Key(VARIANTS)], "it is ignored", "lora_config.py"),
+        refuses(&[F::NamedAsParameters], "only `target_modules` is read, so that they have no buffers", SGLANG_POOL),
     ],
 };
 
@@ -104,16 +81,7 @@ const LORA: &str = "lora.py";
 
 /// The types of modules that have a place in the layers of most models of LoRAX and TGI.
 const PLACES: &[&str] = &[
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_proj",
-    "up_proj",
-    "down_proj",
-    "qkv_proj",
-    "gate_up_proj",
-    "c_proj",
+    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj", "c_proj",
     "c_fc",
 ];
 
@@ -121,33 +89,28 @@ const PLACES: &[&str] = &[
 macro_rules! lorax_rules {
     ($($more:expr),* $(,)?) => {
         &[
-            refuses(F::OtherMethod, "only LoRA is read", R::None, LORA),
-            differs(F::TypeMissing, "a type of module that any layer lacks is left out in all layers", R::PadZeros, LORA),
-            differs(F::Key(&["use_dora"]), "the magnitudes are ignored", R::None, LORA),
-            differs(F::Key(&["lora_bias"]), "biases of lora_B are ignored", R::None, LORA),
-            differs(F::Bias, "trained biases are ignored", R::None, LORA),
-            differs(F::SavedVocabulary, "whole weights are ignored", R::None, LORA),
-            differs(F::SavedNorms, "whole weights are ignored", R::None, LORA),
-            differs(F::SavedOther, "whole weights are ignored", R::None, LORA),
-            differs(F::Tokens, "trained tokens are ignored", R::None, LORA),
-            differs(F::EmbeddingLora, "it is ignored", R::None, LORA),
-            differs(F::ChangesBase, "the base model stays as it is", R::None, LORA),
-            differs(F::Key(VARIANTS), "it is ignored", R::None, LORA),
-            differs(F::Parameters, "they are ignored", R::None, LORA),
-            differs(F::Experts, "they are ignored", R::None, LORA),
-            differs(F::Towers, "it is ignored", R::None, LORA),
-            differs(F::TypeOtherThan(PLACES), "a type without a place in the model is ignored", R::None, LORA),
-            differs(F::Infix, "such names are ignored, so that nothing is applied", R::Portable, LORA),
-            differs(F::StackOtherThan("model.layers"), "such names are ignored, so that nothing is applied", R::None, LORA),
-            refuses(F::RanksDifferInType, "all layers are stacked to one tensor", R::Portable, LORA),
-            differs(F::RanksDiffer, "the scaling is lora_alpha / r for all", R::Portable, LORA),
-            differs(F::AlphasDiffer, "it is ignored: the scaling is lora_alpha / r for all", R::Portable, LORA),
-            differs(
-                F::RankOtherThan(8, 16),
-                "it is filled up for the first type of module, and the others are then scaled by the larger rank",
-                R::Else("a rank of 8 or of a multiple of 16"),
-                LORA,
-            ),
+            refuses(&[F::OtherMethod], "only LoRA is read", LORA),
+            differs(&[F::TypeMissing],
+                "a type of module that any layer lacks is left out in all layers", LORA).unless(R::PadZeros),
+            differs(&[F::Key(&["use_dora"])], "the magnitudes are ignored", LORA),
+            differs(&[F::Key(&["lora_bias"])], "biases of lora_B are ignored", LORA),
+            differs(&[F::Bias], "trained biases are ignored", LORA),
+            differs(&[F::SavedVocabulary, F::SavedNorms, F::SavedOther], "whole weights are ignored", LORA),
+            differs(&[F::Tokens], "trained tokens are ignored", LORA),
+            differs(&[F::EmbeddingLora], "it is ignored", LORA),
+            differs(&[F::ChangesBase], "the base model stays as it is", LORA),
+            differs(&[F::Key(VARIANTS)], "it is ignored", LORA),
+            differs(&[F::Parameters, F::Experts], "they are ignored", LORA),
+            differs(&[F::Towers], "it is ignored", LORA),
+            differs(&[F::TypeOtherThan(PLACES)], "a type without a place in the model is ignored", LORA),
+            differs(&[F::Infix], "such names are ignored, so that nothing is applied", LORA).unless(R::Portable),
+            differs(&[F::StackOtherThan("model.layers")], "such names are ignored, so that nothing is applied", LORA),
+            refuses(&[F::RanksDifferInType], "all layers are stacked to one tensor", LORA).unless(R::Portable),
+            differs(&[F::RanksDiffer], "the scaling is lora_alpha / r for all", LORA).unless(R::Portable),
+            differs(&[F::AlphasDiffer], "it is ignored: the scaling is lora_alpha / r for all", LORA).unless(R::Portable),
+            differs(&[F::RankOtherThan(8, 16)],
+                "it is filled up for the first type of module, and the others are then scaled by the larger rank", LORA)
+                .unless(R::Else("a rank of 8 or of a multiple of 16")),
             $($more,)*
         ]
     };
@@ -161,12 +124,8 @@ pub static LORAX: Runtime = Runtime {
     folder: "server/lorax_server/adapters/",
     reads: &[Format::Peft],
     source: LORA,
-    rules: lorax_rules![refuses(
-        F::Pickle,
-        "a local folder needs safetensors",
-        R::Rewrite,
-        "../utils/sources/local.py"
-    )],
+    rules: lorax_rules![refuses(&[F::Pickle], "a local folder needs safetensors", "../utils/sources/local.py")
+        .unless(R::Rewrite)],
 };
 
 pub static TGI: Runtime = Runtime {
@@ -178,8 +137,8 @@ pub static TGI: Runtime = Runtime {
     reads: &[Format::Peft],
     source: LORA,
     rules: lorax_rules![
-        differs(F::HeadLora, "it is ignored", R::None, "../models/__init__.py"),
-        refuses(F::Pickle, "a local folder needs safetensors", R::Rewrite, "../utils/adapter.py"),
+        differs(&[F::HeadLora], "it is ignored", "../models/__init__.py"),
+        refuses(&[F::Pickle], "a local folder needs safetensors", "../utils/adapter.py").unless(R::Rewrite),
     ],
 };
 
@@ -187,7 +146,7 @@ const LAYER_WEIGHT: &str = "layer_weights/lora_layer_weight.py";
 const ADAPTER: &str = "lora_adapter.py";
 const ATTENTION: &[&str] = &["q_proj", "k_proj", "v_proj", "o_proj"];
 
-const NO_SUCH_WEIGHT: Rule = differs(F::SavedVocabulary, "whole weights are ignored", R::None, LAYER_WEIGHT);
+const NO_SUCH_WEIGHT: LoadRule = differs(&[F::SavedVocabulary], "whole weights are ignored", LAYER_WEIGHT);
 
 pub static S_LORA: Runtime = Runtime {
     name: "S-LoRA",
@@ -198,25 +157,24 @@ pub static S_LORA: Runtime = Runtime {
     reads: &[Format::Peft],
     source: LAYER_WEIGHT,
     rules: &[
-        refuses(F::OtherMethod, "only LoRA is read", R::None, ADAPTER),
-        refuses(F::LacksType(ATTENTION), "each layer needs query, key, value and output", R::None, LAYER_WEIGHT),
-        refuses(F::TypeMissing, "each layer needs query, key, value and output", R::PadZeros, LAYER_WEIGHT),
-        refuses(F::GroupedKeys, "all four need the same sizes", R::None, LAYER_WEIGHT),
-        refuses(F::RanksDiffer, "all four need the rank `r`", R::Portable, LAYER_WEIGHT),
-        refuses(F::Infix, "such names are not found", R::Portable, LAYER_WEIGHT),
-        differs(F::TypeOtherThan(ATTENTION), "all but attention is ignored", R::None, LAYER_WEIGHT),
-        differs(F::RankStabilised, "it is ignored: the scaling is alpha / r", R::Portable, ADAPTER),
-        differs(F::AlphasDiffer, "it is ignored: the scaling is lora_alpha / r", R::Portable, ADAPTER),
-        differs(F::Key(&["use_dora"]), "the magnitudes are ignored", R::None, LAYER_WEIGHT),
-        differs(F::Key(&["lora_bias"]), "biases of lora_B are ignored", R::None, LAYER_WEIGHT),
-        differs(F::Bias, "trained biases are ignored", R::None, LAYER_WEIGHT),
+        refuses(&[F::OtherMethod], "only LoRA is read", ADAPTER),
+        refuses(&[F::LacksType(ATTENTION)], "each layer needs query, key, value and output", LAYER_WEIGHT),
+        refuses(&[F::TypeMissing], "each layer needs query, key, value and output", LAYER_WEIGHT).unless(R::PadZeros),
+        refuses(&[F::GroupedKeys], "all four need the same sizes", LAYER_WEIGHT),
+        refuses(&[F::RanksDiffer], "all four need the rank `r`", LAYER_WEIGHT).unless(R::Portable),
+        refuses(&[F::Infix], "such names are not found", LAYER_WEIGHT).unless(R::Portable),
+        differs(&[F::TypeOtherThan(ATTENTION)], "all but attention is ignored", LAYER_WEIGHT),
+        differs(&[F::RankStabilised], "it is ignored: the scaling is alpha / r", ADAPTER).unless(R::Portable),
+        differs(&[F::AlphasDiffer], "it is ignored: the scaling is lora_alpha / r", ADAPTER).unless(R::Portable),
+        differs(&[F::Key(&["use_dora"])], "the magnitudes are ignored", LAYER_WEIGHT),
+        differs(&[F::Key(&["lora_bias"])], "biases of lora_B are ignored", LAYER_WEIGHT),
+        differs(&[F::Bias], "trained biases are ignored", LAYER_WEIGHT),
         NO_SUCH_WEIGHT,
-        differs(F::SavedNorms, "whole weights are ignored", R::None, LAYER_WEIGHT),
-        differs(F::Tokens, "trained tokens are ignored", R::None, LAYER_WEIGHT),
-        differs(F::EmbeddingLora, "it is ignored", R::None, LAYER_WEIGHT),
-        differs(F::HeadLora, "it is ignored", R::None, LAYER_WEIGHT),
-        differs(F::ChangesBase, "the base model stays as it is", R::None, ADAPTER),
-        differs(F::Key(VARIANTS), "it is ignored", R::None, ADAPTER),
+        differs(&[F::SavedNorms], "whole weights are ignored", LAYER_WEIGHT),
+        differs(&[F::Tokens], "trained tokens are ignored", LAYER_WEIGHT),
+        differs(&[F::EmbeddingLora, F::HeadLora], "it is ignored", LAYER_WEIGHT),
+        differs(&[F::ChangesBase], "the base model stays as it is", ADAPTER),
+        differs(&[F::Key(VARIANTS)], "it is ignored", ADAPTER),
     ],
 };
 
@@ -224,17 +182,7 @@ const MANAGER: &str = "lora_manager.py";
 
 /// `get_default_trtllm_modules_to_hf_modules`
 const TRT_MODULES: &[&str] = &[
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_proj",
-    "down_proj",
-    "up_proj",
-    "gate_up_proj",
-    "w1",
-    "w2",
-    "w3",
+    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "down_proj", "up_proj", "gate_up_proj", "w1", "w2", "w3",
     "gate",
 ];
 
@@ -247,28 +195,22 @@ pub static TENSORRT_LLM: Runtime = Runtime {
     reads: &[Format::Peft],
     source: MANAGER,
     rules: &[
-        refuses(F::OtherMethod, "only LoRA is read", R::None, MANAGER),
-        refuses(F::TypeOtherThan(TRT_MODULES), "such modules are not in its list", R::None, MANAGER),
-        refuses(F::SavedNorms, "whole weights in the layers are not read", R::None, MANAGER),
-        refuses(F::SavedOther, "whole weights in the layers are not read", R::None, MANAGER),
-        refuses(F::Key(&["lora_bias"]), "biases of lora_B are not read", R::None, MANAGER),
-        refuses(F::Bias, "trained biases are not read", R::None, MANAGER),
-        refuses(F::Infix, "such names are not read", R::Portable, MANAGER),
-        refuses(F::Shards, "no adapter_model is found", R::Rewrite, MANAGER),
-        refuses(F::OtherName, "no adapter_model is found", R::Rewrite, MANAGER),
-        differs(
-            F::Key(&["use_dora"]),
-            "the magnitudes are taken as already divided by the norms of the weights",
-            R::Else("divide them first (`norm_dora_magnitude`)"),
-            MANAGER,
-        ),
-        differs(F::AlphasDiffer, "it is ignored: alpha is lora_alpha for all", R::Portable, MANAGER),
-        differs(F::EmbeddingLora, "it is ignored", R::None, MANAGER),
-        differs(F::HeadLora, "it is ignored", R::None, MANAGER),
-        differs(F::SavedVocabulary, "used only of the adapter that the model is built with", R::None, MANAGER),
-        differs(F::Tokens, "trained tokens are ignored", R::None, MANAGER),
-        differs(F::ChangesBase, "the base model stays as it is", R::None, MANAGER),
-        differs(F::Key(VARIANTS), "it is ignored", R::None, MANAGER),
-        loads(F::RankAbove(64), "the default allows 64", R::Serve("max_lora_rank", &[]), MANAGER),
+        refuses(&[F::OtherMethod], "only LoRA is read", MANAGER),
+        refuses(&[F::TypeOtherThan(TRT_MODULES)], "such modules are not in its list", MANAGER),
+        refuses(&[F::SavedNorms, F::SavedOther], "whole weights in the layers are not read", MANAGER),
+        refuses(&[F::Key(&["lora_bias"])], "biases of lora_B are not read", MANAGER),
+        refuses(&[F::Bias], "trained biases are not read", MANAGER),
+        refuses(&[F::Infix], "such names are not read", MANAGER).unless(R::Portable),
+        refuses(&[F::Shards, F::OtherName], "no adapter_model is found", MANAGER).unless(R::Rewrite),
+        differs(&[F::Key(&["use_dora"])],
+            "the magnitudes are taken as already divided by the norms of the weights", MANAGER)
+            .unless(R::Else("divide them first (`norm_dora_magnitude`)")),
+        differs(&[F::AlphasDiffer], "it is ignored: alpha is lora_alpha for all", MANAGER).unless(R::Portable),
+        differs(&[F::EmbeddingLora, F::HeadLora], "it is ignored", MANAGER),
+        differs(&[F::SavedVocabulary], "used only of the adapter that the model is built with", MANAGER),
+        differs(&[F::Tokens], "trained tokens are ignored", MANAGER),
+        differs(&[F::ChangesBase], "the base model stays as it is", MANAGER),
+        differs(&[F::Key(VARIANTS)], "it is ignored", MANAGER),
+        loads(&[F::RankAbove(64)], "the default allows 64", MANAGER).unless(R::Serve("max_lora_rank", &[])),
     ],
 };

@@ -1,4 +1,4 @@
-//! What the configuration of a base model tells, whatever its family.
+//! What the configuration of a base model tells, even of a family that this program cannot run.
 
 use serde_json::Value;
 
@@ -8,16 +8,16 @@ use crate::error::Result;
 use crate::files;
 use crate::hub::BasePath;
 
-/// As much as is known of a base model.
+/// What is known of a base model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct BaseFacts {
     /// Decoder layers.
     pub layers: Option<usize>,
     /// `model_type`
     pub family: Option<String>,
 }
 
-impl Known {
+impl BaseFacts {
     pub fn of(base: &BasePath) -> Result<Self> {
         let BasePath::Folder(folder) = base else { return Ok(Self::default()) };
         let config: Value = files::read_json(&folder.join("config.json"))?;
@@ -29,11 +29,11 @@ impl Known {
     }
 
     /// Nothing, where there is no base model or it cannot be read.
-    pub fn if_there(base: Option<BasePath>) -> Self {
+    pub fn if_readable(base: Option<BasePath>) -> Self {
         base.and_then(|base| Self::of(&base).ok()).unwrap_or_default()
     }
 
-    /// The layers of the base model, else those that the adapter has, if its configuration does not say that there may be others.
+    /// The layers of the base model; if unknown, those of the adapter, unless its configuration implies that there are others.
     pub fn layers_for(&self, adapter: &Adapter) -> Option<usize> {
         self.layers.or_else(|| (!adapter.config.lists_layers()).then(|| adapter.layer_count()))
     }

@@ -1,24 +1,23 @@
-//! How many singular values a module keeps.
+//! The rules of `--rank`: how many singular values a module keeps.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A rule of `--rank`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum RankRule {
-    /// At most so many values.
+enum RankRule {
+    /// At most this many values.
     Most(usize),
     /// The fewest that keep this share of ‖ΔW‖², the sum of the squares of all values.
     ///
-    /// kohya's `sv_fro` (sd-scripts, `networks/resize_lora.py`) is given the share of ‖ΔW‖ instead, the square root of this
-    /// one, and keeps one value more than that takes.
+    /// kohya's `sv_fro` (sd-scripts, `networks/resize_lora.py`) takes the share of ‖ΔW‖ instead, the square root of this
+    /// one, and keeps one value more.
     Energy(f64),
-    /// Those above the largest one divided by this (kohya's `sv_ratio`, which again keeps one more).
+    /// Those above the largest divided by this (kohya's `sv_ratio` keeps one more here, too).
     Ratio(f64),
 }
 
 impl RankRule {
-    /// How many of `values`, the largest first, stay: at least one, because PEFT has no pairs of rank 0.
+    /// How many of `values`, which begin with the largest, stay: at least one, because PEFT has no pairs of rank 0.
     fn rank(self, values: &[f64]) -> usize {
         let rank = match self {
             RankRule::Most(most) => most.min(values.len()),
@@ -37,12 +36,12 @@ impl RankRule {
     }
 }
 
-/// The value of `--rank`: one rule or several, of which the one that keeps the least decides.
+/// The value of `--rank`: one rule or several; the one that keeps the least decides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RankRules(Vec<RankRule>);
 
 impl RankRules {
-    /// The rank that all modules are left with that have so many values, if there is such a one.
+    /// The rank of all modules that have at least this many values, if the rules name one.
     pub fn same_for_all(&self) -> Option<usize> {
         let most = |rule: &RankRule| match rule {
             RankRule::Most(most) => Some(*most),
@@ -59,7 +58,7 @@ impl RankRules {
 impl FromStr for RankRules {
     type Err = String;
 
-    /// Parses `8`, `energy:0.99` (or `energy:99%`), `ratio:10`, or several with commas between.
+    /// Parses `8`, `energy:0.99` (or `energy:99%`), `ratio:10`, or several of them, separated by commas.
     fn from_str(text: &str) -> Result<Self, String> {
         let rule = |part: &str| match part.trim().split_once(':') {
             None => part.trim().parse().ok().filter(|&most| most > 0).map(RankRule::Most),

@@ -1,15 +1,12 @@
-//! The change that a low-rank pair makes, as a matrix that is never formed: its singular values, its norm, and its
-//! distance from another one.
+//! ΔW of a low-rank pair, without ever forming the matrix: its singular values, its norm, and its distance from another ΔW.
 //!
-//! With the QR decompositions of both factors, B = Q₁R₁ and Aᵀ = Q₂R₂, the product is B·A = Q₁ (R₁R₂ᵀ) Q₂ᵀ. Everything
-//! about it is in the small matrix R₁R₂ᵀ, because the Q have orthonormal columns. In f64 throughout.
-
-use std::collections::BTreeMap;
+//! With the QR decompositions of both factors, B = Q₁R₁ and Aᵀ = Q₂R₂, the product is B·A = Q₁ (R₁R₂ᵀ) Q₂ᵀ. The small
+//! matrix R₁R₂ᵀ has its singular values and its norm, because the columns of the Q are orthonormal. All of this is in f64.
 
 use nalgebra::DMatrix;
 
-use crate::adapter::Adapter;
 use crate::adapter::names::Part;
+use crate::adapter::{Adapter, Module};
 use crate::error::Result;
 
 /// Rounds of the decomposition's iteration. A rank of 256 takes some hundreds.
@@ -45,11 +42,11 @@ impl Pair {
     }
 
     /// The rank of a module's pair; `None` where its change is not a product of two matrices.
-    pub fn rank_of(adapter: &Adapter, module: &str, parts: &BTreeMap<Part, &str>) -> Option<usize> {
-        if !matches!(adapter.config.method.peft_type, "LORA" | "ADALORA") || adapter.parameter_of(module).is_some() {
+    pub fn rank_of(adapter: &Adapter, module: &Module) -> Option<usize> {
+        if !adapter.config.method.is_low_rank() || module.parameter.is_some() {
             return None;
         }
-        let (a, b) = names(parts)?;
+        let (a, b) = module.pair()?;
         let (shape_a, shape_b) = (&adapter.weights.get(a)?.shape, &adapter.weights.get(b)?.shape);
         let rank = *shape_a.first()?;
         // A convolution's second factor looks at single places (PEFT, `_ConvNd.update_layer`).
@@ -59,13 +56,12 @@ impl Pair {
     }
 
     /// The pair of a module; `None` where its change is not a product of two matrices.
-    pub fn load(adapter: &Adapter, module: &str, parts: &BTreeMap<Part, &str>) -> Result<Option<Self>> {
-        let pair = Self::rank_of(adapter, module, parts).zip(names(parts));
+    pub fn load(adapter: &Adapter, module: &Module) -> Result<Option<Self>> {
+        let pair = Self::rank_of(adapter, module).zip(module.pair());
         let Some((rank, (a, b))) = pair else { return Ok(None) };
-        let scaling = adapter.config.scaling_of(module);
+        let scaling = adapter.config.scaling_of(&module.name);
         let mut pair = Self::new(&adapter.weights.load_finite(a)?, &adapter.weights.load_finite(b)?, rank, scaling);
-        // AdaLoRA's values stand between the factors.
-        if let Some(name) = parts.get(&Part::Factor("lora_E")) {
+        if let Some(name) = module.tensor(Part::LoraE) {
             let values = adapter.weights.load_finite(name)?;
             for (mut column, value) in pair.inputs.column_iter_mut().zip(values) {
                 column *= f64::from(value);
@@ -90,8 +86,7 @@ impl Pair {
         (self.outputs.clone().qr().r() * self.inputs.clone().qr().r().transpose()).norm()
     }
 
-    /// ‖ΔW − ΔW'‖. The difference of two pairs is a pair of both ranks together, [B −B'] · [A; A'], so that nothing is
-    /// lost by subtracting squares. `None` for pairs of other sizes.
+    /// ‖ΔW − ΔW'‖, as the norm of the pair [B −B'] · [A; A'], which subtracts no squares. `None` for pairs of other sizes.
     pub fn distance(&self, other: &Self) -> Option<f64> {
         let beside = |one: &DMatrix<f64>, other: &DMatrix<f64>| {
             let columns: Vec<_> = one.column_iter().chain(other.column_iter()).collect();
@@ -105,11 +100,11 @@ impl Pair {
     }
 }
 
-/// The singular values of a small matrix C, the largest first, and their vectors on both sides as columns.
+/// The singular values of a small matrix C, the largest first, and its left and right singular vectors as columns.
 ///
-/// They are the positive eigenvalues of the symmetric [0 C; Cᵀ 0], whose eigenvectors have both vectors one above the other
-/// (Golub and Van Loan, Matrix Computations, 8.6.1). nalgebra's own decomposition will not do: of version 0.35, its product is off
-/// by more than a tenth for some matrices without full rank, and pairs are often such.
+/// The values are the positive eigenvalues of the symmetric [0 C; Cᵀ 0], whose eigenvectors stack both vectors
+/// (Golub and Van Loan, Matrix Computations, 8.6.1). nalgebra's own decomposition is not used: in version 0.35, its product is off
+/// by more than a tenth for some matrices without full rank, and pairs often have none.
 fn singular_values(core: &DMatrix<f64>) -> Option<(DMatrix<f64>, Vec<f64>, DMatrix<f64>)> {
     let (rows, columns) = core.shape();
     let mut symmetric = DMatrix::zeros(rows + columns, rows + columns);
@@ -124,16 +119,9 @@ fn singular_values(core: &DMatrix<f64>) -> Option<(DMatrix<f64>, Vec<f64>, DMatr
     Some((vectors.rows(0, rows).into_owned(), values, vectors.rows(rows, columns).into_owned()))
 }
 
-/// The names of `lora_A` and `lora_B`, or of an embedding's.
-pub fn names<'a>(parts: &BTreeMap<Part, &'a str>) -> Option<(&'a str, &'a str)> {
-    let pair = |a, b| Some((*parts.get(&a)?, *parts.get(&b)?));
-    pair(Part::LoraA, Part::LoraB).or_else(|| pair(Part::EmbeddingA, Part::EmbeddingB))
-}
-
 impl Decomposition {
     /// The first factor of the best approximation of rank `rank` (Eckart and Young), times `scale`: (rank, inputs), by rows.
-    /// Each factor takes the square root of a singular value, so that neither is large where the other is small, which
-    /// narrow types would feel.
+    /// Each factor takes the square root of a singular value: were one large and the other small, narrow types would lose more.
     pub fn first(&self, rank: usize, scale: f64) -> Vec<f32> {
         let columns = self.right.column_iter().zip(self.roots(rank, scale));
         columns

@@ -1,5 +1,5 @@
-//! Under which names llama.cpp has the modules of each family, as data: `gguf_families.json`, made by
-//! `scripts/fixtures/gguf_names.py` from llama.cpp's own converter.
+//! llama.cpp's names for the modules of each family, as data: `gguf_families.json`, which `scripts/gguf_names.py` makes from
+//! llama.cpp's own converter.
 
 use std::collections::BTreeMap;
 
@@ -10,71 +10,71 @@ use crate::error::{BaseError, Result};
 
 const DATA: &str = include_str!("gguf_families.json");
 
-/// All that is known.
+/// The file.
 #[derive(Deserialize)]
-struct Known {
+struct Table {
     /// The names that families with remote code share, with the tensors that they become.
     common: BTreeMap<String, String>,
-    families: Vec<Family>,
+    families: Vec<GgufFamily>,
 }
 
-/// What llama.cpp makes of the modules of some architectures.
+/// The names of the modules of some architectures.
 #[derive(Debug, Clone, Deserialize)]
-struct Family {
+struct GgufFamily {
     /// `general.architecture`.
     architecture: String,
     /// The classes in transformers.
     from: Vec<String>,
-    /// The tensors for which the common names hold, too.
+    /// The tensors that have the common names, too.
     #[serde(default)]
     tensors: Vec<String>,
-    /// By the name inside a layer, the tensor inside `blk.N`; nothing for a common name that this family does not have.
-    layer: BTreeMap<String, Target>,
+    /// By the name inside a layer, the tensor inside `blk.N`; null for a common name that this family does not have.
+    layer: BTreeMap<String, Tensor>,
     /// By the last segment of the name, the tensor.
     outside: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-enum Target {
-    As(Option<String>),
-    Changed(Option<String>, Order),
+enum Tensor {
+    Same(Option<String>),
+    Reordered(Option<String>, RowOrder),
 }
 
 /// What llama.cpp does to the rows of a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Order {
+pub enum RowOrder {
     Same,
-    /// The two halves of each head interleaved, for the heads of queries.
+    /// It interleaves the two halves of each head of queries.
     Query,
-    /// As [`Order::Query`], for those of keys.
+    /// It interleaves the two halves of each head of keys.
     Key,
-    /// Query, key and value of a head apart: first all queries.
+    /// It separates the query, key and value of all heads: first come all queries.
     Heads,
-    /// The weight is stored by inputs, and transposed. PEFT's factors are those of the transposed one already
-    /// (`fan_in_fan_out`), so that they stay; llama.cpp's converter of adapters transposes them, which its loader then refuses.
+    /// It transposes the weight, which is stored by inputs. PEFT's factors are those of the transposed weight already
+    /// (`fan_in_fan_out`) and stay. llama.cpp's converter of adapters transposes them, and its loader refuses the result.
     Transpose,
 }
 
-/// The families that a base model may be of: one, or several where a GGUF file does not tell.
+/// The families that a base model may belong to: one, or several where a GGUF file does not tell them apart.
 #[derive(Debug)]
-pub struct Families {
+pub struct GgufNames {
     pub architecture: String,
-    families: Vec<Family>,
+    families: Vec<GgufFamily>,
     common: BTreeMap<String, String>,
 }
 
-impl Families {
+impl GgufNames {
     pub fn of(base: &BaseShape) -> Result<Self> {
         let invalid = |source| BaseError::FamilyTable { source };
-        let Known { common, families } = serde_json::from_str(DATA).map_err(invalid)?;
-        let is_meant = |family: &Family| match base.is_gguf {
+        let Table { common, families } = serde_json::from_str(DATA).map_err(invalid)?;
+        let is_meant = |family: &GgufFamily| match base.is_gguf {
             true => family.architecture == base.architecture,
             false => family.from.contains(&base.architecture),
         };
-        let mut families: Vec<Family> = families.into_iter().filter(is_meant).collect();
-        // Those whose names are known for sure come first.
+        let mut families: Vec<GgufFamily> = families.into_iter().filter(is_meant).collect();
+        // Those with names of their own come first.
         families.sort_by_key(|family| !family.tensors.is_empty());
         let unknown = || BaseError::NoGgufFamily { path: base.path.clone(), architecture: base.architecture.clone() };
         let architecture = families.first().ok_or_else(unknown)?.architecture.clone();
@@ -82,13 +82,13 @@ impl Families {
     }
 
     /// The tensor of a module inside a layer, without `blk.N.` and `.weight`, and the order of its rows.
-    pub fn in_layer(&self, inside: &str) -> Option<(String, Order)> {
+    pub fn in_layer(&self, inside: &str) -> Option<(String, RowOrder)> {
         self.families.iter().find_map(|family| match family.layer.get(inside) {
-            Some(Target::As(tensor)) => Some((tensor.clone()?, Order::Same)),
-            Some(Target::Changed(tensor, order)) => Some((tensor.clone()?, *order)),
+            Some(Tensor::Same(tensor)) => Some((tensor.clone()?, RowOrder::Same)),
+            Some(Tensor::Reordered(tensor, order)) => Some((tensor.clone()?, *order)),
             None => {
                 let tensor = self.common.get(inside)?;
-                family.tensors.contains(tensor).then(|| (tensor.clone(), Order::Same))
+                family.tensors.contains(tensor).then(|| (tensor.clone(), RowOrder::Same))
             }
         })
     }
@@ -100,38 +100,38 @@ impl Families {
     }
 }
 
-impl Order {
+impl RowOrder {
     /// The rows (outputs, rank) of a second factor in this order; `None` if the heads do not divide them.
     pub fn apply(self, rows: Vec<f32>, rank: usize, base: &BaseShape) -> Option<Vec<f32>> {
         match self.places(rows.len() / rank.max(1), base)? {
-            Places::Same => Some(rows),
-            Places::From(places) => {
+            RowPlaces::Same => Some(rows),
+            RowPlaces::From(places) => {
                 Some(places.into_iter().flat_map(|place| rows[place * rank..(place + 1) * rank].to_vec()).collect())
             }
         }
     }
 
     /// Where each of so many rows comes from; `None` if the heads do not divide them.
-    pub fn places(self, outputs: usize, base: &BaseShape) -> Option<Places> {
-        Some(Places::From(match self {
-            Order::Same | Order::Transpose => return Some(Places::Same),
-            Order::Query | Order::Key => {
-                let heads = if self == Order::Query { base.heads } else { base.key_heads };
+    pub fn places(self, outputs: usize, base: &BaseShape) -> Option<RowPlaces> {
+        Some(RowPlaces::From(match self {
+            RowOrder::Same | RowOrder::Transpose => return Some(RowPlaces::Same),
+            RowOrder::Query | RowOrder::Key => {
+                let heads = if self == RowOrder::Query { base.heads } else { base.key_heads };
                 // With another number of heads the rows would come out in a wrong order, and nothing would show it.
                 interleaved(outputs, heads).filter(|_| outputs == heads * base.head_size)?
             }
-            Order::Heads => apart(outputs, base.heads)?,
+            RowOrder::Heads => apart(outputs, base.heads)?,
         }))
     }
 }
 
-/// Where the rows of a factor come from.
-pub enum Places {
+/// Where the rows of a reordered factor come from.
+pub enum RowPlaces {
     Same,
     From(Vec<usize>),
 }
 
-/// Where the rows come from when the halves of each head alternate (`LlamaModel.permute` of llama.cpp's converter).
+/// Where the rows come from when the halves of each head are interleaved (`LlamaModel.permute` of llama.cpp's converter).
 fn interleaved(rows: usize, heads: usize) -> Option<Vec<usize>> {
     let size = rows.checked_div(heads)?;
     let fits = size > 0 && size.checked_mul(heads) == Some(rows) && size.is_multiple_of(2);
@@ -165,8 +165,8 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_whole() {
-        let known: Known = serde_json::from_str(DATA).unwrap();
+    fn the_table_can_be_read() {
+        let known: Table = serde_json::from_str(DATA).unwrap();
         assert!(known.families.len() > 100);
         for family in known.families {
             assert!(!family.from.is_empty() && !family.layer.is_empty() | !family.tensors.is_empty());

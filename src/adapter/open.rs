@@ -1,0 +1,173 @@
+//! Opening an adapter folder, and checking that it is whole: no half of a pair, no tensor twice, ranks as configured.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::module::Module;
+use super::names::{self, Key, Part};
+use super::{Adapter, AdapterConfig, Method, WEIGHTS_NAME};
+use crate::error::{AdapterError, Result};
+use crate::tensors::TensorStore;
+
+impl Adapter {
+    /// Opens the folder that PEFT's `save_pretrained` wrote and checks that it is whole. `stack` names the decoder's layers where
+    /// the adapter reaches several stacks.
+    pub fn open(path: &Path, stack: Option<&str>) -> Result<Self> {
+        if !path.is_dir() {
+            return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
+        }
+        let config = AdapterConfig::read(path)?;
+        let weights = open_weights(path)?;
+        let keys: Vec<Key> = weights.iter().map(|(name, _)| Key::parse(name)).collect();
+        let stack = find_stack(path, &keys, stack)?;
+        let in_stack =
+            |key: &Key| names::stack_and_layer(&key.module).filter(|(own, _)| *own == stack).map(|(_, layer)| layer);
+        let layers: Vec<Option<usize>> = keys.iter().map(in_stack).collect();
+        if let Some(layer) = layers.iter().copied().max().flatten().filter(|&layer| layer >= names::MOST_LAYERS) {
+            return Err(AdapterError::LayerNumber { path: path.into(), layer }.into());
+        }
+        let (modules, layer_bytes) = (BTreeMap::new(), BTreeMap::new());
+        let mut adapter = Self { path: path.into(), config, weights, stack, keys, layers, modules, layer_bytes };
+        adapter.layer_bytes = adapter.sum_bytes();
+        adapter.modules = adapter.collect_modules()?;
+        adapter.check_modules()?;
+        Ok(adapter)
+    }
+
+    fn sum_bytes(&self) -> BTreeMap<Option<usize>, u64> {
+        let mut bytes = BTreeMap::new();
+        for tensor in self.tensors() {
+            *bytes.entry(tensor.layer).or_insert(0) += tensor.entry.bytes();
+        }
+        bytes
+    }
+
+    /// The wrapped modules. Two tensors may be the same part of one, under PEFT's current and former names; which of them counts
+    /// cannot be known.
+    fn collect_modules(&self) -> Result<BTreeMap<String, Module>> {
+        let mut modules: BTreeMap<String, Module> = BTreeMap::new();
+        let mut same = None;
+        for tensor in self.tensors().filter(|tensor| tensor.key.is_wrapped()) {
+            let name = &tensor.key.module;
+            let module = modules.entry(name.clone()).or_insert_with(|| Module {
+                name: name.clone(),
+                layer: tensor.layer,
+                parameter: self.config.parameter_of(name),
+                tensors: BTreeMap::new(),
+            });
+            if let Some(one) = module.tensors.insert(tensor.key.part, tensor.name.into()) {
+                same = same.or(Some((one, tensor.name.to_string())));
+            }
+        }
+        match same {
+            Some((one, other)) => Err(AdapterError::SamePart { path: self.path.clone(), one, other }.into()),
+            None if modules.is_empty() => Err(AdapterError::Empty { path: self.path.clone() }.into()),
+            None => Ok(modules),
+        }
+    }
+
+    fn check_modules(&self) -> Result<()> {
+        const PAIRS: [[(Part, &str); 2]; 2] = [
+            [(Part::LoraA, "lora_A"), (Part::LoraB, "lora_B")],
+            [(Part::EmbeddingA, "lora_embedding_A"), (Part::EmbeddingB, "lora_embedding_B")],
+        ];
+        for module in self.modules.values() {
+            let (path, name) = (|| self.path.clone(), || module.name.clone());
+            if let Some(tensor) = self.misshapen_factor(module) {
+                return Err(AdapterError::Factors { path: path(), module: name(), tensor: tensor.into() }.into());
+            }
+            for [(a, name_a), (b, name_b)] in PAIRS {
+                let (present, absent) = match (module.tensor(a), module.tensor(b)) {
+                    (None, None) => continue,
+                    (Some(a), Some(b)) => {
+                        self.check_rank(module, a, b)?;
+                        continue;
+                    }
+                    (Some(_), None) => (name_a, name_b),
+                    (None, Some(_)) => (name_b, name_a),
+                };
+                return Err(AdapterError::HalfAPair { path: path(), module: name(), present, absent }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// A tensor that does not fit the other factors of its module, for every method whose change is a product of them.
+    fn misshapen_factor<'a>(&self, module: &'a Module) -> Option<&'a str> {
+        const FACTOR: fn(&'static str) -> Part = Part::Factor;
+        // The dimension of one part, and that of another, which are equal.
+        let equal = [
+            ((Part::LoraE, 0), (Part::LoraA, 0)),
+            ((Part::LoraE, 0), (Part::LoraB, 1)),
+            ((FACTOR("hada_w1_a"), 1), (FACTOR("hada_w1_b"), 0)),
+            ((FACTOR("hada_w2_a"), 1), (FACTOR("hada_w2_b"), 0)),
+            ((FACTOR("hada_w1_a"), 0), (FACTOR("hada_w2_a"), 0)),
+            ((FACTOR("hada_w1_b"), 1), (FACTOR("hada_w2_b"), 1)),
+            ((FACTOR("lokr_w1_a"), 1), (FACTOR("lokr_w1_b"), 0)),
+            ((FACTOR("lokr_w2_a"), 1), (FACTOR("lokr_w2_b"), 0)),
+        ];
+        if [FACTOR("hada_t1"), FACTOR("lokr_t2")].into_iter().any(|part| module.has(part)) {
+            // Those of convolutions have further dimensions.
+            return None;
+        }
+        let shape = |part: Part| Some(self.weights.get(module.tensor(part)?)?.shape.as_slice());
+        let is_matrix = |part: &Part| {
+            *part == Part::LoraE
+                || matches!(part, Part::Factor(name) if name.starts_with("hada_w") || name.starts_with("lokr_w"))
+        };
+        let other = module.parts().filter(is_matrix).find(|&part| shape(part).is_some_and(|shape| shape.len() != 2));
+        let size = |(part, dim): (Part, usize)| shape(part).and_then(|shape| shape.get(dim));
+        let differ = |a, b| matches!((size(a), size(b)), (Some(a), Some(b)) if a != b);
+        let unequal = || equal.into_iter().find(|&(a, b)| differ(a, b)).map(|(a, _)| a.0);
+        module.tensor(other.or_else(unequal)?)
+    }
+
+    /// A pair is (rank, inputs) and (outputs, rank); those of convolutions have further dimensions.
+    fn check_rank(&self, module: &Module, a: &str, b: &str) -> Result<()> {
+        // With LoRA on parameters the experts are folded into the rank; AdaLoRA keeps a part of it in each module,
+        // and MergedLinear has it once for each of its slices.
+        let has_one_rank = self.config.method == Method::Lora && module.parameter.is_none();
+        if !has_one_rank || self.config.flag("enable_lora") {
+            return Ok(());
+        }
+        let expected = self.config.rank_of(&module.name);
+        let rank_a = self.weights.entry(a)?.shape.first().copied().unwrap_or(0);
+        let rank_b = self.weights.entry(b)?.shape.get(1).copied().unwrap_or(0);
+        match [rank_a, rank_b].into_iter().find(|&rank| rank != expected) {
+            Some(actual) => {
+                let (path, module) = (self.path.clone(), module.name.clone());
+                Err(AdapterError::Rank { path, module, expected, actual }.into())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Opens the weights under the first name that exists: as PEFT saves them, in shards, as PEFT used to, and as some
+/// trainers do.
+fn open_weights(folder: &Path) -> Result<TensorStore> {
+    const NAMES: [&str; 4] =
+        [WEIGHTS_NAME, "adapter_model.safetensors.index.json", "adapter_model.bin", "model.safetensors"];
+    let mut files = NAMES.into_iter().map(|name| folder.join(name));
+    let missing = || AdapterError::NotAnAdapter { path: folder.into(), missing: WEIGHTS_NAME };
+    let file = files.find(|file| file.exists()).ok_or_else(missing)?;
+    match file.extension() {
+        Some(extension) if extension == "bin" => TensorStore::open_pickle(&file),
+        _ => TensorStore::open_safetensors(&file),
+    }
+}
+
+fn find_stack(path: &Path, keys: &[Key], wanted: Option<&str>) -> Result<String> {
+    let modules: BTreeSet<&str> = keys.iter().map(|key| key.module.as_str()).collect();
+    let stacks = names::find_stacks(modules);
+    let names = || stacks.all.keys().map(|stack| format!("`{stack}`")).collect();
+    match (wanted, stacks.decoder) {
+        (Some(stack), _) if stacks.all.contains_key(stack) => Ok(stack.into()),
+        (Some(stack), _) => {
+            Err(AdapterError::UnknownStack { path: path.into(), stack: stack.into(), stacks: names() }.into())
+        }
+        (None, Some(stack)) => Ok(stack.into()),
+        (None, None) if stacks.all.is_empty() => Err(AdapterError::NoLayers { path: path.into() }.into()),
+        (None, None) => Err(AdapterError::SeveralStacks { path: path.into(), stacks: names() }.into()),
+    }
+}

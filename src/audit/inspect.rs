@@ -1,0 +1,83 @@
+//! What an adapter is made of, from its headers and its low-rank factors alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::runtimes::base_facts::BaseFacts;
+use super::runtimes::facts::{AdapterFact, AdapterFacts};
+use crate::adapter::targets::module_types;
+use crate::adapter::{Adapter, Capability};
+use crate::error::Result;
+use crate::format::bytes;
+use crate::rewrite::steps::PlannedChanges;
+
+/// The parts of an adapter.
+#[derive(Debug, Serialize)]
+pub struct Inspection {
+    pub path: String,
+    pub method: &'static str,
+    pub base_model: Option<String>,
+    pub rank: Option<usize>,
+    pub alpha: Option<f64>,
+    pub rslora: bool,
+    /// Module types and how many modules there are of each.
+    pub modules: BTreeMap<String, usize>,
+    pub dtypes: BTreeSet<String>,
+    pub stack: String,
+    pub tensors: usize,
+    pub bytes: u64,
+    pub layers: Vec<LayerInspection>,
+    /// Bytes of tensors outside the layers, which are kept at every boundary.
+    pub other_bytes: u64,
+    /// What limits how far this adapter can be slimmed.
+    pub limits: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct LayerInspection {
+    pub layer: usize,
+    pub bytes: u64,
+    /// ‖scaling · B·A‖ over all modules of the layer; absent where it has no plain pairs.
+    pub norm: Option<f64>,
+}
+
+/// Inspects an adapter that the user calls `name`.
+pub fn inspect(name: &str, adapter: &Adapter) -> Result<Inspection> {
+    let (config, norms) = (&adapter.config, adapter.layer_norms()?);
+    let layer = |(layer, bytes)| LayerInspection { layer, bytes, norm: norms.get(&layer).copied() };
+    let types = module_types(adapter.modules().keys().map(String::as_str));
+    Ok(Inspection {
+        path: name.into(),
+        method: if config.flag("use_dora") { "DoRA" } else { config.method.name() },
+        base_model: config.text("base_model_name_or_path").map(String::from),
+        rank: config.rank,
+        alpha: config.alpha,
+        rslora: config.flag("use_rslora"),
+        modules: types.into_iter().map(|(name, count)| (name.into(), count)).collect(),
+        dtypes: adapter.tensors().map(|tensor| tensor.entry.encoding()).collect(),
+        stack: adapter.stack.clone(),
+        tensors: adapter.tensors().count(),
+        bytes: adapter.bytes_below(usize::MAX),
+        layers: adapter.layer_bytes().into_iter().map(layer).collect(),
+        other_bytes: adapter.bytes_below(0),
+        limits: limits(adapter),
+    })
+}
+
+fn limits(adapter: &Adapter) -> Vec<String> {
+    let (mut limits, method) = (adapter.config.features(), adapter.config.method);
+    if !Capability::Evaluate.includes(method) {
+        limits.push(format!("`slim` and `scan` cannot evaluate {}; `cut` works", method.name()));
+    }
+    let facts = AdapterFacts::new(adapter, &BaseFacts::default(), PlannedChanges::default());
+    if facts.evidence(AdapterFact::EmbeddingLora).is_some() {
+        limits.push("LoRA on embeddings".into());
+    }
+    let (all, other) = (adapter.bytes_below(usize::MAX), adapter.bytes_below(0));
+    if other * 10 > all {
+        let share = 100.0 * other as f64 / all as f64;
+        limits.push(format!("{} ({share:.0} %) lie outside the layers and are always kept", bytes(other)));
+    }
+    limits
+}

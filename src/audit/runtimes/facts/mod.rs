@@ -1,0 +1,166 @@
+//! What is true of an adapter and can trouble a runtime, each with the module, tensor or key that shows it.
+
+mod config;
+mod modules;
+mod tensors;
+
+use std::fmt;
+
+use super::base_facts::BaseFacts;
+use crate::adapter::{Adapter, Method};
+use crate::audit::flaws::Flaw;
+use crate::rewrite::steps::PlannedChanges;
+pub use modules::highest_rank;
+
+/// An adapter, and what is known beside it.
+#[derive(Debug, Clone)]
+pub struct AdapterFacts<'a> {
+    pub adapter: &'a Adapter,
+    pub base: BaseFacts,
+    /// What will still be done with the adapter.
+    pub planned: PlannedChanges,
+    /// Where configuration and tensors disagree.
+    selection: Vec<Flaw>,
+}
+
+impl<'a> AdapterFacts<'a> {
+    pub fn new(adapter: &'a Adapter, base: &BaseFacts, planned: PlannedChanges) -> Self {
+        Self { adapter, base: base.clone(), planned, selection: adapter.selection_flaws(base.layers) }
+    }
+}
+
+/// Defines [`AdapterFact`] from a table: the fact in words, which are its documentation too, its name and arguments, and what finds
+/// the evidence for it.
+macro_rules! facts {
+    ($facts:ident: $($words:literal, $name:ident $(($($argument:ident: $type:ty),+))? => $evidence:expr;)+) => {
+        /// Something that may be true of an adapter.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum AdapterFact {
+            $(#[doc = $words] $name $(($($type),+))?,)+
+        }
+
+        impl AdapterFacts<'_> {
+            /// The evidence for a fact, as the beginning of a sentence; `None` where it is not true.
+            pub fn evidence(&self, fact: AdapterFact) -> Option<String> {
+                let $facts = self;
+                match fact {
+                    $(AdapterFact::$name $(($($argument),+))? => $evidence,)+
+                }
+            }
+        }
+
+        /// The fact in words, for an adapter that is not named.
+        impl fmt::Display for AdapterFact {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(AdapterFact::$name $(($($argument),+))? => {
+                        $($(let $argument = $argument.in_words();)+)?
+                        write!(f, $words)
+                    })+
+                }
+            }
+        }
+    };
+}
+
+/// NameList of modules, keys or families.
+type NameList = &'static [&'static str];
+
+facts! { facts:
+    "always", Always => Some(String::new());
+
+    // What the configuration says.
+    "the method is not LoRA", OtherMethod => config::other_method(facts.adapter);
+    "the method is {methods}", Method(methods: &'static [Method]) => config::method(facts.adapter, methods);
+    "{keys} in the configuration", Key(keys: NameList) => config::key(facts.adapter, keys);
+    "`bias` is `all` or `lora_only`", Bias => config::bias(facts.adapter);
+    "`bias` is `all`, with `q_proj`", BiasOfAll => modules::bias_of_all(facts.adapter);
+    "initialised by PiSSA, OLoRA, CorDA or LoftQ and not converted", ChangesBase => config::changes_base(facts.adapter);
+    "initialised by LoRA-GA", LoraGa => config::lora_ga(facts.adapter);
+    "`target_modules` is a regular expression", Pattern => config::pattern(facts.adapter);
+    "`lora_alpha` is no whole number", FractionalAlpha => config::fractional_alpha(facts.adapter);
+    "`use_rslora`", RankStabilised => config::rank_stabilised(facts.adapter);
+    "configured modules without tensors", NamedWithoutTensors => config::named_without_tensors(facts);
+    "the same with `init_lora_weights: false`", RandomWithoutTensors => config::random_without_tensors(facts);
+    "tensors of modules that are not configured", NotNamed => config::not_named(facts);
+    "a base other than {families}", FamilyOtherThan(families: NameList) => config::family_other_than(facts, families);
+    "a base that is not known", FamilyUnknown => config::family_unknown(facts);
+
+    // What the modules have: ranks, scalings, types, layers.
+    "`alpha_pattern` in effect", AlphasDiffer => modules::alphas_differ(facts.adapter);
+    "ranks other than `r`", RanksDiffer => modules::ranks_differ(facts);
+    "ranks that differ between layers", RanksDifferInType => modules::ranks_differ_in_type(facts);
+    "a rank above {most}", RankAbove(most: usize) => modules::rank_above(facts, most);
+    "a rank that is not {rank} or a multiple of {multiple}", RankOtherThan(rank: usize, multiple: usize) =>
+        modules::rank_other_than(facts, rank, multiple);
+    "a scaling other than 1", ScalingNotOne => modules::scaling_not_one(facts.adapter);
+    "scalings that differ", ScalingsDiffer => modules::scalings_differ(facts.adapter);
+    "LoRA on parameters that hold all experts", Parameters => modules::parameters(facts.adapter);
+    "modules named by `target_parameters`", NamedAsParameters => modules::named_as_parameters(facts);
+    "LoRA on parameters other than {endings}", ParametersOtherThan(endings: NameList) =>
+        modules::parameters_other_than(facts.adapter, endings);
+    "LoRA on single experts", Experts => modules::experts(facts.adapter);
+    "LoRA beside the decoder", Towers => modules::towers(facts.adapter);
+    "layers without a module that others have", TypeMissing => modules::type_missing(facts);
+    "none of one of {types}", LacksType(types: NameList) => modules::lacks_type(facts.adapter, types);
+    "modules of {types}", HasType(types: NameList) => modules::has_type(facts.adapter, types);
+    "modules other than {types}", TypeOtherThan(types: NameList) => modules::type_other_than(facts.adapter, types);
+    "`q_proj` or `k_proj`, on a base that is Llama or not known", PermutedQueries => modules::permuted_queries(facts);
+    "a layer with a part of query, key and value, or `up_proj` without `gate_proj`", PartOfFused =>
+        modules::part_of_fused(facts.adapter);
+    "`k_proj` with fewer outputs than `q_proj`", GroupedKeys => modules::grouped_keys(facts.adapter);
+    "names that begin with `layers.`", Bare => modules::bare(facts.adapter);
+    "layers with another name than `{stack}`", StackOtherThan(stack: &'static str) =>
+        modules::stack_other_than(facts.adapter, stack);
+
+    // What names and shapes of tensors, and their files, show.
+    "trained tokens", Tokens => tensors::tokens(facts.adapter);
+    "LoRA on the embedding", EmbeddingLora => tensors::embedding_lora(facts.adapter);
+    "LoRA on the head", HeadLora => tensors::head_lora(facts.adapter);
+    "a whole embedding or head", SavedVocabulary => tensors::saved_vocabulary(facts.adapter);
+    "whole norms", SavedNorms => tensors::saved_norms(facts.adapter);
+    "other whole modules", SavedOther => tensors::saved_other(facts.adapter);
+    "LoRA on convolutions", Convolution => tensors::convolution(facts.adapter);
+    "names such as `lora_A.default.weight`", Infix => tensors::infix(facts.adapter);
+    "`adapter_model.bin`", Pickle => tensors::pickle(facts.adapter);
+    "weights in shards", Shards => tensors::shards(facts.adapter);
+    "weights in `model.safetensors`", OtherName => tensors::other_name(facts.adapter);
+}
+
+/// An argument of a fact, for people.
+trait InWords {
+    fn in_words(&self) -> String;
+}
+
+impl InWords for usize {
+    fn in_words(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl InWords for &str {
+    fn in_words(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl InWords for NameList {
+    fn in_words(&self) -> String {
+        self.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl InWords for &[Method] {
+    fn in_words(&self) -> String {
+        self.iter().map(|method| format!("`{}`", method.peft_type())).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A module or tensor that shows a fact, and how many more do.
+fn first_of(mut names: impl Iterator<Item = String>) -> Option<String> {
+    let first = names.next()?;
+    Some(match names.count() {
+        0 => format!("`{first}`"),
+        more => format!("`{first}` and {more} more"),
+    })
+}

@@ -1,0 +1,218 @@
+//! A base model with an adapter on, as far as that is outside the decoder layers: embedding, norms and head.
+//!
+//! These parts belong to no layer, so they are kept and active at every boundary. `embedding.rs` and `head.rs` use them.
+
+use std::collections::BTreeSet;
+
+use candle_core::Tensor;
+
+use super::Model;
+use super::family::Outside;
+use super::linear::Norm;
+use crate::adapter::names::{Part, is_of_tower};
+use crate::adapter::{Adapter, AdapterTensor, Delta};
+use crate::error::{AdapterError, Result};
+
+/// A base model with one adapter's parts outside the layers.
+pub struct AdaptedModel<'a> {
+    model: &'a Model,
+    adapter: &'a Adapter,
+    pub(super) embedding: TokenTable<'a>,
+    pub(super) head: TokenTable<'a>,
+    pub(super) embedding_norm: Option<Norm>,
+    pub(super) final_norm: Norm,
+    pub(super) head_bias: Option<Tensor>,
+    /// Whether the adapter changes nothing here.
+    is_plain: bool,
+}
+
+/// What an adapter changes of the embedding or the head, which both have one row for each token.
+#[derive(Default)]
+pub(super) struct TokenTable<'a> {
+    /// The tensor of the adapter that replaces the weight.
+    pub saved: Option<&'a str>,
+    /// Its outputs are the hidden values for an embedding, the tokens for a head.
+    pub delta: Option<Delta>,
+    /// DoRA on an embedding: what each of the hidden values is multiplied by, (hidden).
+    pub factor: Option<Tensor>,
+    pub rows: Option<TrainedRows>,
+}
+
+/// Rows that replace those of the weight.
+#[derive(Clone)]
+pub(super) struct TrainedRows {
+    pub tokens: Vec<usize>,
+    /// (tokens, hidden)
+    pub rows: Tensor,
+}
+
+impl<'a> AdaptedModel<'a> {
+    /// Reads what an adapter has outside the layers. A part that the model does not have is an error, except for the towers
+    /// of multimodal models, which text does not go through.
+    pub fn load(model: &'a Model, adapter: &'a Adapter) -> Result<Self> {
+        let weights = &model.weights;
+        let mut adapted = Self {
+            model,
+            adapter,
+            embedding: TokenTable::default(),
+            head: TokenTable::default(),
+            embedding_norm: weights.embedding_norm(&model.config)?,
+            final_norm: weights.final_norm(&model.config)?,
+            head_bias: weights.head_bias()?,
+            is_plain: true,
+        };
+        let is_tied = weights.has_tied_head(&model.config);
+        adapted.add_pairs()?;
+        for tensor in adapter.tensors().filter(|tensor| !tensor.key.is_wrapped()) {
+            adapted.add_saved(tensor, is_tied)?;
+        }
+        if is_tied {
+            adapted.tie();
+        }
+        adapted.check()?;
+        adapted.embedding.factor = adapted.embedding_factor()?;
+        Ok(adapted)
+    }
+
+    /// Adds the low-rank pairs of embedding and head.
+    fn add_pairs(&mut self) -> Result<()> {
+        let (adapter, device) = (self.adapter, self.model.device());
+        for module in adapter.modules().values() {
+            let table = match self.model.outside(&module.name) {
+                Some(Outside::Embedding) => &mut self.embedding,
+                Some(Outside::Head) => &mut self.head,
+                _ if is_elsewhere(adapter, &module.name) => continue,
+                _ => return Err(unsupported(adapter, &format!("module `{}`", module.name))),
+            };
+            self.is_plain = false;
+            let load = |part: Part| module.tensor(part).map(|name| adapter.load(name, device)).transpose();
+            table.delta = match (load(Part::EmbeddingA)?, load(Part::EmbeddingB)?) {
+                // The inputs of an embedding's pair are the tokens.
+                (Some(a), Some(b)) => {
+                    let delta = Delta::low_rank(a, b, adapter.config.scaling_of(&module.name));
+                    Some(delta.with_magnitude(load(Part::Magnitude)?))
+                }
+                _ => adapter.load_delta(module, device)?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Adds a tensor that replaces one of the model's, or some of its rows.
+    fn add_saved(&mut self, tensor: AdapterTensor<'a>, is_tied: bool) -> Result<()> {
+        let (model, adapter, module) = (self.model, self.adapter, &tensor.key.module);
+        if is_elsewhere(adapter, module) {
+            return Ok(());
+        }
+        self.is_plain = false;
+        let is_bias = tensor.name.ends_with(".bias");
+        let load = || adapter.load(tensor.name, model.device());
+        let rows = |is_embedding: bool| -> Result<Option<TrainedRows>> {
+            Ok(Some(TrainedRows { tokens: adapter.config.tokens_of(module, is_embedding), rows: load()? }))
+        };
+        // PEFT loads a tensor that is not of a module of its own into the weight that both tables share.
+        let is_shared = is_tied && (tensor.key.part == Part::BaseCopy || !adapter.saved_modules().contains(module));
+        let shared = is_shared.then_some(tensor.name);
+        match (model.outside(module), tensor.key.part) {
+            (Some(Outside::Embedding), Part::Tokens) => self.embedding.rows = rows(true)?,
+            (Some(Outside::Head), Part::Tokens) => self.head.rows = rows(false)?,
+            (Some(Outside::Head), _) if is_bias => self.head_bias = Some(load()?),
+            (Some(Outside::FinalNorm), _) if is_bias => self.final_norm.bias = Some(load()?),
+            (Some(Outside::FinalNorm), _) => {
+                self.final_norm.weight = model.weights.norm_factor(load()?, &model.config)?;
+            }
+            (Some(Outside::Embedding), _) => {
+                self.embedding.saved = Some(tensor.name);
+                self.head.saved = self.head.saved.or(shared);
+            }
+            (Some(Outside::Head), _) => {
+                self.head.saved = Some(tensor.name);
+                self.embedding.saved = self.embedding.saved.or(shared);
+            }
+            (Some(Outside::EmbeddingNorm), _) => {
+                let norm = self.embedding_norm.as_mut().ok_or_else(|| unsupported(adapter, tensor.name))?;
+                if is_bias { norm.bias = Some(load()?) } else { norm.weight = load()? }
+            }
+            _ => return Err(unsupported(adapter, &format!("the tensor `{}`", tensor.name))),
+        }
+        Ok(())
+    }
+
+    /// Lets embedding and head share what a tied model shares.
+    fn tie(&mut self) {
+        let (embedding, head) = (&mut self.embedding, &mut self.head);
+        // Trained rows of a tied embedding are those of the head.
+        if head.rows.is_none() {
+            head.rows = embedding.rows.clone();
+        }
+        if !self.adapter.config.flag("ensure_weight_tying") {
+            return;
+        }
+        embedding.saved = embedding.saved.or(head.saved);
+        head.saved = head.saved.or(embedding.saved);
+        match (&embedding.delta, &head.delta) {
+            (Some(delta), None) => head.delta = delta.transposed(),
+            (None, Some(delta)) => embedding.delta = delta.transposed(),
+            _ => {}
+        }
+    }
+
+    /// Checks the sizes of everything that was read.
+    fn check(&self) -> Result<()> {
+        let (weights, hidden) = (&self.adapter.weights, self.model.config.hidden_size);
+        for name in [self.embedding.saved, self.head.saved].into_iter().flatten() {
+            weights.entry_of_shape(name, &[weights.height(name)?, hidden])?;
+        }
+        for TrainedRows { tokens, rows } in [&self.embedding.rows, &self.head.rows].into_iter().flatten() {
+            let unique: BTreeSet<&usize> = tokens.iter().collect();
+            let is_known = unique.last().is_none_or(|&&last| last < self.model.config.vocab_size);
+            if rows.dims() != [tokens.len(), hidden] || unique.len() != tokens.len() || !is_known {
+                let feature = "`trainable_token_indices` that do not fit its tensor or the vocabulary";
+                return Err(unsupported(self.adapter, feature));
+            }
+        }
+        for tensor in self.adapter.tensors().filter(|tensor| tensor.key.part == Part::Saved) {
+            let size = match self.model.outside(&tensor.key.module) {
+                Some(Outside::FinalNorm | Outside::EmbeddingNorm) => hidden,
+                Some(Outside::Head) if tensor.name.ends_with(".bias") => self.head_size()?,
+                _ => continue,
+            };
+            weights.entry_of_shape(tensor.name, &[size])?;
+        }
+        for module in self.adapter.modules().values() {
+            let shape = match self.model.outside(&module.name) {
+                Some(Outside::Embedding) => (self.vocab_size()?, hidden),
+                Some(Outside::Head) => (hidden, self.head_size()?),
+                _ => continue,
+            };
+            self.model.check_module(self.adapter, module, shape)?;
+        }
+        Ok(())
+    }
+
+    pub fn model(&self) -> &'a Model {
+        self.model
+    }
+
+    pub fn adapter(&self) -> &'a Adapter {
+        self.adapter
+    }
+
+    /// Whether the adapter changes nothing outside the layers: below its lowest layer this is then the base model.
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    pub fn final_norm(&self) -> &Norm {
+        &self.final_norm
+    }
+}
+
+/// Whether a module is in a layer, or in a tower that text does not go through.
+fn is_elsewhere(adapter: &Adapter, module: &str) -> bool {
+    adapter.layer_of(module).is_some() || is_of_tower(module)
+}
+
+fn unsupported(adapter: &Adapter, feature: &str) -> crate::Error {
+    AdapterError::CannotEvaluate { path: adapter.path.clone(), feature: feature.into() }.into()
+}

@@ -1,0 +1,69 @@
+//! From tokens to the hidden states before the first layer.
+
+use candle_core::Tensor;
+
+use super::adapted::{AdaptedModel, TrainedRows};
+use super::layer::scaled;
+use crate::adapter::Delta;
+use crate::error::Result;
+use crate::samples::packing::Batch;
+
+impl AdaptedModel<'_> {
+    /// The tokens that have an embedding.
+    pub fn vocab_size(&self) -> Result<usize> {
+        match self.embedding.saved {
+            Some(name) => self.adapter().weights.height(name),
+            None => Ok(self.model().config.vocab_size),
+        }
+    }
+
+    /// The embeddings of `ids`, not yet scaled: (ids, hidden).
+    pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        let mut embedded = match self.embedding.saved {
+            Some(name) => self.adapter().weights.rows_of(name, ids, self.model().device())?,
+            None => self.model().weights.embed(ids)?,
+        };
+        if let Some(TrainedRows { tokens, rows }) = &self.embedding.rows {
+            for (place, id) in ids.iter().enumerate() {
+                if let Some(row) = tokens.iter().position(|&token| token == *id as usize) {
+                    embedded = embedded.slice_assign(&[place..place + 1, 0..rows.dim(1)?], &rows.narrow(0, row, 1)?)?;
+                }
+            }
+        }
+        if let Some(delta) = &self.embedding.delta {
+            embedded = (embedded + delta.of_inputs(ids)?)?;
+        }
+        match &self.embedding.factor {
+            Some(factor) => Ok(embedded.broadcast_mul(factor)?),
+            None => Ok(embedded),
+        }
+    }
+
+    /// The hidden states before the first layer: (tokens of the batch, hidden).
+    pub fn first_hidden(&self, batch: &Batch) -> Result<Tensor> {
+        let model = self.model();
+        let mut hidden = scaled(self.embed(&batch.ids)?, model.config.scales.embedding)?;
+        let positions: Vec<u32> = batch.positions().flat_map(|(range, _)| range).map(|place| place as u32).collect();
+        if let Some(embedded) = model.weights.embed_positions(&positions)? {
+            hidden = (hidden + embedded)?;
+        }
+        match &self.embedding_norm {
+            Some(norm) => Ok(norm.forward(&hidden)?),
+            None => Ok(hidden),
+        }
+    }
+
+    /// DoRA on an embedding (PEFT's `DoraEmbeddingLayer`): the magnitude over the norm of each column of W + ΔW, which
+    /// spans the whole vocabulary.
+    pub(super) fn embedding_factor(&self) -> Result<Option<Tensor>> {
+        const CHUNK: usize = 4096;
+        let magnitude = self.embedding.delta.as_ref().and_then(Delta::magnitude);
+        let Some(magnitude) = magnitude else { return Ok(None) };
+        let tokens: Vec<u32> = (0..self.vocab_size()? as u32).collect();
+        let mut squares = magnitude.zeros_like()?;
+        for tokens in tokens.chunks(CHUNK) {
+            squares = (squares + self.embed(tokens)?.sqr()?.sum(0)?)?;
+        }
+        Ok(Some((magnitude / squares.sqrt()?)?))
+    }
+}

@@ -1,0 +1,126 @@
+//! Families whose layers have experts.
+
+use super::super::names::*;
+use super::llama::{GRANITE_GGUF, GRANITE_MULTIPLIERS};
+use super::*;
+
+/// Experts as transformers 5 holds them, and the modules that earlier versions and most files have.
+const EXPERTS: ExpertNames = ExpertNames {
+    modules: &[["mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj", "mlp.experts.{}.down_proj"]],
+    stacked: &[["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]],
+    stack_layout: StackLayout::GateFirst,
+    weights: ExpertWeights::SumToOne,
+};
+const ROUTER: RoleNames = &[(Role::Router, "mlp.gate", "ffn_gate_inp")];
+
+pub static FAMILIES: [Family; 5] = [
+    Family {
+        model_types: &["mixtral"],
+        gguf_architectures: &["llama"],
+        layer_names: &[ATTENTION, &[(Role::Router, "block_sparse_moe.gate", "ffn_gate_inp")], ROUTER, PRE_NORMS],
+        experts: Some(&ExpertNames {
+            modules: &[[
+                "block_sparse_moe.experts.{}.w1",
+                "block_sparse_moe.experts.{}.w3",
+                "block_sparse_moe.experts.{}.w2",
+            ]],
+            ..EXPERTS
+        }),
+        norm_eps: 1e-5,
+        sliding: Sliding::Always,
+        reads: &[USUAL, "sliding_window num_experts"],
+        numbers: &[("rope_theta", 1_000_000.0), ("num_experts_per_tok", 2.0)],
+        gguf: PERMUTED_GGUF,
+        ..PLAIN
+    },
+    Family {
+        model_types: &["qwen2_moe"],
+        gguf_architectures: &["qwen2moe"],
+        layer_names: &[
+            ATTENTION,
+            GATED_MLP,
+            ROUTER,
+            &[
+                (Role::SharedGate, "mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+                (Role::SharedUp, "mlp.shared_expert.up_proj", "ffn_up_shexp"),
+                (Role::SharedDown, "mlp.shared_expert.down_proj", "ffn_down_shexp"),
+                (Role::SharedSwitch, "mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
+            ],
+            PRE_NORMS,
+        ],
+        experts: Some(&ExpertNames { weights: ExpertWeights::Configured { sum_to_one_in_gguf: false }, ..EXPERTS }),
+        sliding: Sliding::EvenBelowMaxWindowLayers,
+        reads: &[USUAL, "layer_types mlp_only_layers norm_topk_prob"],
+        numbers: &[
+            ("sliding_window", 4096.0),
+            ("max_window_layers", 28.0),
+            ("decoder_sparse_step", 1.0),
+            ("num_experts_per_tok", 4.0),
+            ("num_experts", 60.0),
+            ("moe_intermediate_size", 1408.0),
+            ("shared_expert_intermediate_size", 5632.0),
+        ],
+        flags: WITHOUT_WINDOWS,
+        ..PLAIN
+    },
+    Family {
+        model_types: &["qwen3_moe"],
+        gguf_architectures: &["qwen3moe"],
+        layer_names: &[ATTENTION, GATED_MLP, ROUTER, PRE_NORMS, HEAD_NORMS],
+        experts: Some(&ExpertNames { weights: ExpertWeights::Configured { sum_to_one_in_gguf: true }, ..EXPERTS }),
+        sliding: Sliding::Always,
+        reads: &[USUAL, "sliding_window mlp_only_layers norm_topk_prob"],
+        numbers: &[
+            ("decoder_sparse_step", 1.0),
+            ("num_experts_per_tok", 8.0),
+            ("num_experts", 128.0),
+            ("moe_intermediate_size", 768.0),
+        ],
+        flags: WITHOUT_WINDOWS,
+        ..PLAIN
+    },
+    Family {
+        model_types: &["granitemoe"],
+        gguf_architectures: &["granitemoe"],
+        layer_names: &[ATTENTION, &[(Role::Router, "block_sparse_moe.router.layer", "ffn_gate_inp")], PRE_NORMS],
+        experts: Some(&ExpertNames {
+            modules: &[],
+            stacked: &[["block_sparse_moe.input_linear.weight", "block_sparse_moe.output_linear.weight"]],
+            ..EXPERTS
+        }),
+        numbers: &[
+            GRANITE_MULTIPLIERS[0],
+            GRANITE_MULTIPLIERS[1],
+            GRANITE_MULTIPLIERS[2],
+            GRANITE_MULTIPLIERS[3],
+            ("num_experts_per_tok", 2.0),
+            ("num_experts", 8.0),
+        ],
+        gguf: GRANITE_GGUF,
+        ..PLAIN
+    },
+    Family {
+        model_types: &["gpt_oss"],
+        gguf_architectures: &["gpt-oss"],
+        layer_names: &[
+            ATTENTION,
+            &[(Role::Sinks, "self_attn.sinks", "attn_sinks"), (Role::Router, "mlp.router", "ffn_gate_inp")],
+            GPT_OSS_NORMS,
+        ],
+        experts: Some(&ExpertNames { modules: &[], stack_layout: StackLayout::Alternating, ..EXPERTS }),
+        gating: Gating::Clamped { alpha: 1.702, limit: 7.0 },
+        norm_eps: 1e-5,
+        sliding: Sliding::AllButEvery(2),
+        reads: &[USUAL, "layer_types swiglu_alpha swiglu_limit"],
+        numbers: &[
+            ("head_dim", 64.0),
+            ("num_key_value_heads", 8.0),
+            ("rope_theta", 150_000.0),
+            ("sliding_window", 128.0),
+            ("num_experts_per_tok", 4.0),
+            ("num_experts", 128.0),
+        ],
+        gguf: GgufConventions { yarn_is_exact: true, ..PLAIN_GGUF },
+        ..PLAIN
+    },
+];

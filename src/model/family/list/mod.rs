@@ -1,0 +1,57 @@
+//! Every supported family, by kinship. An entry says what differs from the one it builds on.
+
+mod cohere;
+mod gemma;
+mod gpt;
+mod llama;
+mod mixtures;
+mod qwen;
+
+use super::names::{ATTENTION, GATED_MLP, OUTER, PRE_NORMS};
+use super::*;
+use crate::model::activation::Activation;
+
+pub static FAMILIES: [&[Family]; 6] =
+    [&llama::FAMILIES, &qwen::FAMILIES, &gemma::FAMILIES, &cohere::FAMILIES, &gpt::FAMILIES, &mixtures::FAMILIES];
+
+/// The family that all others build on: a Llama without its peculiarities.
+const PLAIN: Family = Family {
+    model_types: &[],
+    gguf_architectures: &[],
+    outer: &OUTER,
+    layer_names: &[ATTENTION, GATED_MLP, PRE_NORMS],
+    optional: &[],
+    experts: None,
+    gating: Gating::By(Activation::Silu),
+    gelu: GeluMeaning::ErrorFunction,
+    norms: Norms::Rms,
+    norm_eps: 1e-6,
+    head_norms: HeadNorms::EachHead,
+    embedding_scale: EmbeddingScale::One,
+    residual: Residual::Sequential,
+    positions: Positions::Rotary,
+    sliding: Sliding::Never,
+    rotary_layers: RotaryLayers::All,
+    fused_order: FusedOrder::QueriesFirst,
+    linear_layout: LinearLayout::OutputsByInputs,
+    intermediate_per_hidden: None,
+    reads: &[USUAL],
+    numbers: &[],
+    flags: &[],
+    gguf: PLAIN_GGUF,
+};
+
+const PLAIN_GGUF: GgufConventions = GgufConventions {
+    permuted_rows: false,
+    logit_scale: LogitScale::Multiplies,
+    rope_base: None,
+    rope_base_in_windows: None,
+    yarn_is_exact: false,
+    layers_with_attention_by_hidden: None,
+};
+const PERMUTED_GGUF: GgufConventions = GgufConventions { permuted_rows: true, ..PLAIN_GGUF };
+
+/// The keys of `config.json` that most families read beside those that all do.
+const USUAL: &str = "intermediate_size num_key_value_heads head_dim";
+const TIED: &[(&str, bool)] = &[("tie_word_embeddings", true)];
+const WITHOUT_WINDOWS: &[(&str, bool)] = &[("use_sliding_window", false)];

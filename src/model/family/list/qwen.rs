@@ -1,0 +1,51 @@
+//! Qwen 2 to 3, text and the text of VL; `mixtures.rs` has those with experts.
+
+use super::super::names::*;
+use super::*;
+
+/// Biases on queries, keys and values.
+const QWEN2: Family = Family {
+    model_types: &["qwen2"],
+    gguf_architectures: &["qwen2"],
+    sliding: Sliding::FromMaxWindowLayers,
+    reads: &[USUAL, "layer_types"],
+    numbers: &[("sliding_window", 4096.0), ("max_window_layers", 28.0)],
+    flags: WITHOUT_WINDOWS,
+    ..PLAIN
+};
+
+/// Norms on queries and keys.
+const QWEN3: Family = Family {
+    model_types: &["qwen3"],
+    gguf_architectures: &["qwen3"],
+    layer_names: &[ATTENTION, GATED_MLP, PRE_NORMS, HEAD_NORMS],
+    numbers: &[("head_dim", 128.0), ("sliding_window", 4096.0), ("max_window_layers", 28.0)],
+    ..QWEN2
+};
+
+pub static FAMILIES: [Family; 4] = [
+    QWEN2,
+    Family {
+        model_types: &["qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"],
+        gguf_architectures: &[],
+        norm_eps: 1e-5,
+        reads: &["intermediate_size layer_types"],
+        numbers: &[
+            ("sliding_window", 4096.0),
+            ("max_window_layers", 80.0),
+            ("num_key_value_heads", 8.0),
+            ("rope_theta", 1_000_000.0),
+        ],
+        ..QWEN2
+    },
+    QWEN3,
+    Family {
+        model_types: &["qwen3_vl_text"],
+        gguf_architectures: &[],
+        sliding: Sliding::Never,
+        reads: &[USUAL],
+        numbers: &[("head_dim", 128.0), ("rope_theta", 500_000.0), ("max_position_embeddings", 128_000.0)],
+        flags: &[],
+        ..QWEN3
+    },
+];

@@ -1,0 +1,92 @@
+//! Whether an adapter fits a model: every module that it has in a layer must be there in the same size.
+
+use super::Model;
+use super::family::{LinearLayout, Role};
+use crate::adapter::names::Part;
+use crate::adapter::{Adapter, Module};
+use crate::error::{BaseError, Result};
+
+impl Model {
+    /// Checks that the model has every module that the adapter has in a layer, in the same size.
+    pub fn check_fits(&self, adapter: &Adapter) -> Result<()> {
+        for module in adapter.modules().values() {
+            let Some(layer) = module.layer else { continue };
+            if layer >= self.config.layers {
+                return Err(
+                    BaseError::TooFewLayers { base: self.path.clone(), layer, layers: self.config.layers }.into()
+                );
+            }
+            if self.config.skipped.contains(&layer) {
+                continue;
+            }
+            let shape = self.module_shape(layer, adapter.inside_layer(module.configured_name(), layer));
+            let shape = shape.ok_or_else(|| self.no_such_module(&module.name))?;
+            self.check_module(adapter, module, shape)?;
+        }
+        for tensor in adapter.tensors().filter(|tensor| tensor.key.part == Part::Saved) {
+            let module = &tensor.key.module;
+            let Some(layer) = adapter.layer_of(module).filter(|layer| !self.config.skipped.contains(layer)) else {
+                continue;
+            };
+            let role = self.config.family.role_of(adapter.inside_layer(module, layer));
+            let mut shape = self.config.shape_of(role.ok_or_else(|| self.no_such_module(module))?);
+            if tensor.name.ends_with(".bias") {
+                shape.truncate(1);
+            } else if self.config.family.linear_layout == LinearLayout::InputsByOutputs {
+                shape.reverse();
+            }
+            // A norm of each head has one row of weights for all, or one for each.
+            let stored = &adapter.weights.entry(tensor.name)?.shape;
+            if role.is_some_and(Role::is_norm) && stored.len() == 2 && stored[1..] == shape[..] {
+                continue;
+            }
+            adapter.weights.entry_of_shape(tensor.name, &shape)?;
+        }
+        Ok(())
+    }
+
+    /// Checks the tensors of one module of the adapter against the sizes (inputs, outputs) of the model's module.
+    pub(super) fn check_module(
+        &self,
+        adapter: &Adapter,
+        module: &Module,
+        (base_in, base_out): (usize, usize),
+    ) -> Result<()> {
+        if let Some((adapter_in, adapter_out)) = adapter.module_shape(module)
+            && (adapter_in, adapter_out) != (base_in, base_out)
+        {
+            let (base, module) = (self.path.clone(), module.name.clone());
+            return Err(BaseError::ModuleShape { base, module, adapter_in, adapter_out, base_in, base_out }.into());
+        }
+        for name in [Part::LoraBias, Part::Magnitude].into_iter().filter_map(|part| module.tensor(part)) {
+            adapter.weights.entry_of_shape(name, &[base_out])?;
+        }
+        if let (Some(parameter), Some(a)) = (&module.parameter, module.tensor(Part::LoraA)) {
+            let experts = self.config.experts.as_ref().map_or(0, |experts| experts.count);
+            let folded = experts * adapter.config.rank_of(parameter);
+            adapter.weights.entry_of_shape(a, &[folded, base_in])?;
+            if let Some(b) = module.tensor(Part::LoraB) {
+                adapter.weights.entry_of_shape(b, &[base_out, folded])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn no_such_module(&self, module: &str) -> BaseError {
+        BaseError::NoSuchModule { base: self.path.clone(), module: module.into() }
+    }
+
+    /// The sizes (inputs, outputs) of a linear module by its name inside a layer, or of each expert's matrix in a parameter
+    /// of all experts.
+    fn module_shape(&self, layer: usize, name: &str) -> Option<(usize, usize)> {
+        if let Some(shape) = self.config.expert_shape(name) {
+            return Some(shape);
+        }
+        let role = self.config.family.role_of(name)?;
+        if !role.is_linear() || !self.layer_weights(layer).roles().contains(&role) {
+            return None;
+        }
+        let [outputs, inputs] = self.config.shape_of(role)[..] else { return None };
+        Some((inputs, outputs))
+    }
+}

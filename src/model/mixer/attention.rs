@@ -1,0 +1,168 @@
+//! Causal attention inside each sample.
+//!
+//! The rows of samples lie one after the other, behind a prefix that all of them begin with. Short samples, the usual case,
+//! go through packed attention (`kernel/attention.rs`); long ones go through matrix products (`scores.rs`), which do more
+//! work per byte.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Result as TensorResult, Tensor};
+use candle_nn::rotary_emb::rope_thd;
+
+use super::scores::{ScoreRules, alibi_slopes, attend_by_length, attend_each};
+use super::{LayerCache, Mixer};
+use crate::adapter::LayerAdapter;
+use crate::error::Result;
+use crate::kernel::{self, attention::Projections};
+use crate::model::family::{FusedOrder, Positions, Role};
+use crate::model::modules::Modules;
+use crate::model::weights::LayerWeights;
+use crate::model::{ModelConfig, Pass, RopeTable};
+use crate::samples::packing::Batch;
+
+/// The longest sequence for which packed attention is the faster one.
+const LONGEST_PACKED: usize = 512;
+
+/// Whether a batch goes through packed attention: on the CPU, with samples that are short enough and scores that are only
+/// scaled and masked.
+pub fn is_packed(config: &ModelConfig, batch: &Batch, device: &Device) -> bool {
+    let has_sinks = config.family.roles().any(|role| role == Role::Sinks);
+    let is_plain = config.softcaps.attention.is_none() && config.family.positions != Positions::Alibi && !has_sinks;
+    device.is_cpu() && is_plain && batch.longest() <= LONGEST_PACKED
+}
+
+/// The attention of one layer.
+pub struct Attention<'a> {
+    weights: LayerWeights<'a>,
+    modules: Modules,
+    sinks: Option<Tensor>,
+}
+
+impl<'a> Attention<'a> {
+    pub fn load(weights: LayerWeights<'a>) -> Result<Self> {
+        Ok(Self { weights, modules: Modules::load(weights, Role::is_of_mixer)?, sinks: weights.sinks()? })
+    }
+
+    /// Queries, keys and values, (rows, heads · head_dim); queries of the narrowed rows only.
+    fn project(&self, x: &Tensor, pass: &Pass) -> TensorResult<[Tensor; 3]> {
+        let narrowed = |x: &Tensor| match pass.narrowing_at(self.weights.index) {
+            Some(narrowing) => x.index_select(&narrowing.rows, 0),
+            None => Ok(x.clone()),
+        };
+        if self.modules.has(Role::QueryKeyValue) {
+            let [q, k, v] = self.split_heads(&self.modules.linear(Role::QueryKeyValue, x)?)?;
+            return Ok([narrowed(&q)?, k, v]);
+        }
+        let q = self.modules.linear(Role::Query, &narrowed(x)?)?;
+        Ok([q, self.modules.linear(Role::Key, x)?, self.modules.linear(Role::Value, x)?])
+    }
+
+    /// Queries, keys and values from the output of one matrix.
+    fn split_heads(&self, fused: &Tensor) -> TensorResult<[Tensor; 3]> {
+        let config = self.weights.config;
+        let (query_size, kv_size) = (config.query_size(), config.kv_size());
+        if config.family.fused_order == FusedOrder::HeadByHead {
+            let by_head = fused.reshape(((), config.heads, 3, config.head_dim))?;
+            let part = |i: usize| by_head.narrow(2, i, 1)?.reshape(((), query_size));
+            return Ok([part(0)?, part(1)?, part(2)?]);
+        }
+        let part = |start: usize, size: usize| fused.narrow(1, start, size)?.contiguous();
+        Ok([part(0, query_size)?, part(query_size, kv_size)?, part(query_size + kv_size, kv_size)?])
+    }
+
+    fn rules(&self, device: &Device) -> TensorResult<ScoreRules<'_>> {
+        let config = self.weights.config;
+        Ok(ScoreRules {
+            scale: config.scales.attention,
+            softcap: config.softcaps.attention,
+            window: config.windows[self.weights.index],
+            slopes: match config.family.positions {
+                Positions::Alibi => Some(Tensor::new(alibi_slopes(config.heads), device)?),
+                _ => None,
+            },
+            sinks: self.sinks.as_ref(),
+        })
+    }
+}
+
+impl<'a> Mixer<'a> for Attention<'a> {
+    fn adapted(&self, adapter: &LayerAdapter) -> Result<Arc<dyn Mixer<'a> + 'a>> {
+        let modules = self.modules.adapted(adapter, self.weights)?;
+        Ok(Arc::new(Self { weights: self.weights, modules, sinks: self.sinks.clone() }))
+    }
+
+    fn forward(&self, x: &Tensor, pass: &Pass, cache: Option<&mut LayerCache>) -> TensorResult<Tensor> {
+        let (config, index) = (self.weights.config, self.weights.index);
+        let [q, k, v] = self.project(x, pass)?;
+        let q = self.modules.norm(Role::QueryNorm, &q)?;
+        let k = self.modules.norm(Role::KeyNorm, &k)?;
+
+        let by_head = |x: &Tensor, heads: usize| x.reshape(((), heads, config.head_dim));
+        let rotated = |x: Tensor, ropes: &[RopeTable]| match config.rotary.by_layer[index] {
+            Some(place) => rotate(&x, &ropes[place], config.family.positions),
+            None => Ok(x),
+        };
+        let narrowing = pass.narrowing_at(index);
+        let query_ropes = narrowing.map_or(&pass.ropes, |narrowing| &narrowing.ropes);
+        let q = rotated(by_head(&q, config.heads)?, query_ropes)?;
+        let k = rotated(by_head(&k, config.kv_heads)?, &pass.ropes)?;
+        let v = by_head(&v, config.kv_heads)?;
+        let (k, v) = match cache.zip(pass.cached.as_ref()) {
+            Some((cache, sequences)) => cache.extended(&k, &v, sequences)?,
+            None => (k, v),
+        };
+
+        let (inputs, rules) = (Projections { q: &q, k: &k, v: &v }, self.rules(q.device())?);
+        let packed = narrowing.map(|narrowing| &narrowing.packed).or(pass.packed.as_ref());
+        let attended = match (packed, &pass.cached) {
+            (Some(packed), _) => kernel::attention::attend(inputs, packed, rules.scale as f32, rules.window)?,
+            (None, Some(sequences)) => attend_each(inputs, sequences, &rules)?,
+            (None, None) => attend_by_length(inputs, pass.batch, &rules)?,
+        };
+        self.modules.linear(Role::AttentionOut, &attended.reshape(((), config.query_size()))?)
+    }
+}
+
+/// Rotary embedding of x (tokens, heads, head_dim). Neighbours that rotate together are first brought to the two halves,
+/// where they stay: the product of a query and a key does not depend on the order of their values.
+fn rotate(x: &Tensor, rope: &RopeTable, positions: Positions) -> TensorResult<Tensor> {
+    let (tokens, heads, head_dim) = x.dims3()?;
+    let dim = 2 * rope.cos.dim(1)?;
+    let mut rotating = x.narrow(2, 0, dim)?;
+    if positions == Positions::RotaryNeighbours {
+        rotating = rotating.reshape((tokens, heads, dim / 2, 2))?.transpose(2, 3)?.reshape((tokens, heads, dim))?;
+    }
+    let rotated = rope_thd(&rotating.contiguous()?.unsqueeze(0)?, &rope.cos, &rope.sin)?.squeeze(0)?;
+    if dim == head_dim { Ok(rotated) } else { Tensor::cat(&[rotated, x.narrow(2, dim, head_dim - dim)?], 2) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pass;
+    use crate::samples::{Sample, packing};
+
+    #[test]
+    fn packed_attention_is_that_of_each_length() -> Result<()> {
+        let samples = [3, 9, 9, 4, 14].map(|length| {
+            // The first two tokens are no answers, so that the first one can be shared.
+            let scored = (0..length).map(|place| place > 1).collect();
+            Sample { ids: vec![0; length], scored, line: 1 }
+        });
+        for (shares, prefix) in [(false, 0), (true, 1)] {
+            let batch = &packing::plan(&samples, 1000, shares)[0];
+            assert_eq!(batch.prefix, prefix);
+            let packed = pass::all_rows(batch);
+            let random = |heads| Tensor::randn(0f32, 1.0, (batch.tokens(), heads, 8), &Device::Cpu);
+            let (q, k, v) = (random(4)?, random(2)?, random(2)?);
+            let inputs = Projections { q: &q, k: &k, v: &v };
+            for window in [None, Some(1), Some(5)] {
+                let rules = ScoreRules { scale: 0.3, softcap: None, window, slopes: None, sinks: None };
+                let attended = kernel::attention::attend(inputs, &packed, 0.3, window)?;
+                let difference = (attended - attend_by_length(inputs, batch, &rules)?)?.abs()?.max_all()?;
+                assert!(difference.to_scalar::<f32>()? < 1e-5, "{window:?}: {difference}");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,35 @@
+//! The part of a layer that mixes tokens: attention, and whatever takes its place in other layers.
+//!
+//! A mixer is one file: it reads its weights, takes an adapter, and runs hidden states with and without a cache. The layer
+//! around it, the walk over the layers and the MLP do not know which mixer it is. With a second kind of mixer
+//! [`ModelConfig`](super::ModelConfig) says which layer has which, and [`load`] asks it.
+
+mod attention;
+mod cache;
+mod scores;
+
+use std::sync::Arc;
+
+use candle_core::{Result as TensorResult, Tensor};
+
+use super::Pass;
+use super::weights::LayerWeights;
+use crate::adapter::LayerAdapter;
+use crate::error::Result;
+pub use attention::is_packed;
+pub use cache::{Cache, LayerCache};
+
+/// What mixes the tokens of a sequence in a layer.
+pub trait Mixer<'a>: Send + Sync {
+    /// The same mixer with an adapter on. The base weights are shared, not copied.
+    fn adapted(&self, adapter: &LayerAdapter) -> Result<Arc<dyn Mixer<'a> + 'a>>;
+
+    /// Runs normalised hidden states, (rows, hidden), through the mixer: (rows, hidden), or fewer rows in the layer in which
+    /// the pass narrows. A pass through caches needs the stream's own of this layer.
+    fn forward(&self, x: &Tensor, pass: &Pass, cache: Option<&mut LayerCache>) -> TensorResult<Tensor>;
+}
+
+/// Reads the mixer of a layer.
+pub fn load<'a>(weights: LayerWeights<'a>) -> Result<Arc<dyn Mixer<'a> + 'a>> {
+    Ok(Arc::new(attention::Attention::load(weights)?))
+}

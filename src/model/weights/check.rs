@@ -1,0 +1,120 @@
+//! Checks that every weight is there in the shape that the configuration gives it, so that a sweep does not fail in its last
+//! layer.
+
+use super::{LayerWeights, Weights};
+use crate::error::{Result, TensorError};
+use crate::model::ModelConfig;
+use crate::model::family::{Outside, Positions, Role, StackLayout};
+
+impl Weights {
+    /// Checks everything outside the layers.
+    pub fn check(&self, config: &ModelConfig) -> Result<()> {
+        let (store, hidden) = (&self.store, config.hidden_size);
+        let embedding = [config.vocab_size, hidden];
+        store.entry_of_shape(&self.outside_weight(Outside::Embedding), &embedding)?;
+        if store.entry(&self.head_name())?.shape.get(1) != Some(&hidden) {
+            store.entry_of_shape(&self.head_name(), &embedding)?;
+        }
+        // Without a head a GGUF file has it tied; a configuration says so.
+        if !self.is_gguf() && config.tied == Some(false) && self.outside(Outside::Head, "weight").is_none() {
+            store.entry(&self.outside_weight(Outside::Head))?;
+        }
+        if let Some(bias) = self.outside(Outside::Head, "bias") {
+            store.entry_of_shape(&bias, &[self.head_size()?])?;
+        }
+        if config.family.positions == Positions::Learned {
+            let weight = self.outside_weight(Outside::Positions);
+            store.entry_of_shape(&weight, &[store.height(&weight)?.max(config.context), hidden])?;
+        }
+        let embedding_norm = config.family.outer.embedding_norm.map(|_| Outside::EmbeddingNorm);
+        for norm in [Some(Outside::FinalNorm), embedding_norm].into_iter().flatten() {
+            store.entry_of_shape(&self.outside_weight(norm), &[hidden])?;
+            if let Some(bias) = self.outside(norm, "bias") {
+                store.entry_of_shape(&bias, &[hidden])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LayerWeights<'_> {
+    /// Checks everything in the layer.
+    pub fn check(&self) -> Result<()> {
+        self.roles().into_iter().try_for_each(|role| match role.is_norm() {
+            true => self.check_norm(role),
+            false => self.check_weight(role),
+        })?;
+        if self.config.is_sparse(self.index) { self.check_experts() } else { Ok(()) }
+    }
+
+    fn check_norm(&self, role: Role) -> Result<()> {
+        let (store, shape) = (&self.weights.store, self.config.shape_of(role));
+        let missing = || TensorError::Missing { path: store.path().into(), name: self.name(role, "weight") };
+        for name in self.norm_names(role).ok_or_else(missing)? {
+            // A norm of each head has one row of weights for all, or one for each.
+            let has_row_by_head = store.entry(&name)?.shape.len() == 2;
+            let expected = if has_row_by_head { vec![self.heads_of(role), shape[0]] } else { shape.clone() };
+            store.entry_of_shape(&name, &expected)?;
+            let bias = name.replace(".weight", ".bias");
+            if bias != name && store.has(&bias) {
+                store.entry_of_shape(&bias, &expected)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_weight(&self, role: Role) -> Result<()> {
+        let (store, name) = (&self.weights.store, self.name(role, "weight"));
+        let mut shape = self.config.shape_of(role);
+        let outputs = shape[0];
+        if self.linears_are_transposed() {
+            shape.reverse();
+        }
+        // llama.cpp drops the dimension of the one output of the shared expert's switch.
+        let is_vector = role == Role::SharedSwitch && store.entry(&name)?.shape.len() == 1;
+        store.entry_of_shape(&name, if is_vector { &shape[1..] } else { &shape })?;
+        let bias = self.name(role, "bias");
+        if role.is_linear() && store.has(&bias) {
+            store.entry_of_shape(&bias, &[outputs])?;
+        }
+        Ok(())
+    }
+
+    fn check_experts(&self) -> Result<()> {
+        let (Some(names), Some(sizes)) = (self.config.family.experts, &self.config.experts) else { return Ok(()) };
+        let (store, count) = (&self.weights.store, sizes.count);
+        let (hidden, intermediate) = (self.config.hidden_size, sizes.intermediate_size);
+        let check_bias = |name: String, outputs: usize| match store.has(&name) {
+            true => store.entry_of_shape(&name, &[count, outputs]).map(|_| ()),
+            false => Ok(()),
+        };
+        if self.weights.is_gguf() {
+            let [gate, up, down] = self.gguf_experts();
+            for (name, outputs, inputs) in
+                [(gate, intermediate, hidden), (up, intermediate, hidden), (down, hidden, intermediate)]
+            {
+                store.entry_of_shape(&format!("{name}.weight"), &[count, outputs, inputs])?;
+                check_bias(format!("{name}.bias"), outputs)?;
+            }
+            return Ok(());
+        }
+        if let Some([gate_up, down]) = self.stacked_experts() {
+            for (name, outputs, inputs) in [(gate_up, 2 * intermediate, hidden), (down, hidden, intermediate)] {
+                check_bias(format!("{name}_bias"), outputs)?;
+                let shape = match names.stack_layout {
+                    StackLayout::GateFirst => [count, outputs, inputs],
+                    StackLayout::Alternating => [count, inputs, outputs],
+                };
+                store.entry_of_shape(&name, &shape)?;
+            }
+            return Ok(());
+        }
+        for expert in 0..count {
+            let [gate, up, down] = self.expert_modules(expert)?;
+            store.entry_of_shape(&gate, &[intermediate, hidden])?;
+            store.entry_of_shape(&up, &[intermediate, hidden])?;
+            store.entry_of_shape(&down, &[hidden, intermediate])?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! The weights of one layer, but for its experts.
+
+use candle_core::{Result as TensorResult, Tensor};
+
+use super::Weights;
+use crate::error::Result;
+use crate::model::ModelConfig;
+use crate::model::family::{FusedOrder, LinearLayout, Residual, Role};
+use crate::model::linear::{Linear, Norm};
+use crate::tensors::Dtype;
+
+/// The weights of one layer by role.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerWeights<'a> {
+    pub weights: &'a Weights,
+    pub config: &'a ModelConfig,
+    pub index: usize,
+}
+
+impl LayerWeights<'_> {
+    /// The roles that the layer has; none if text skips it.
+    pub fn roles(&self) -> Vec<Role> {
+        if self.config.skipped.contains(&self.index) {
+            return Vec::new();
+        }
+        let sparse = self.config.is_sparse(self.index);
+        let has_shared = self.config.experts.as_ref().is_some_and(|experts| experts.shared_intermediate_size > 0);
+        let is_here = |role: &Role| {
+            role.needs_experts().is_none_or(|needed| needed == sparse)
+                && (has_shared || !role.is_of_shared_expert())
+                && (!self.config.family.optional.contains(role) || self.has_optional(*role))
+        };
+        self.config.family.roles().filter(is_here).collect()
+    }
+
+    /// Whether this model has a norm that only some of its family have.
+    fn has_optional(&self, role: Role) -> bool {
+        match (role, self.config.has_head_norms) {
+            (Role::MlpNorm, _) => self.config.residual == Residual::Sequential,
+            (_, Some(has)) => has,
+            (_, None) => self.norm_names(role).is_some(),
+        }
+    }
+
+    /// The weight and the bias, if there is one, of a linear role.
+    pub fn linear(&self, role: Role) -> Result<Linear> {
+        let (store, backend) = (&self.weights.store, &self.weights.backend);
+        let name = self.name(role, "weight");
+        let weight = match backend.takes_bf16() {
+            true => store.load_narrow(&name, None)?,
+            false => store.load(&name, &backend.device)?,
+        };
+        let weight = if self.linears_are_transposed() { weight.t()? } else { weight };
+        let weight = if weight.rank() == 1 { weight.unsqueeze(0)? } else { weight };
+        let bias = self.name(role, "bias");
+        let bias = if store.has(&bias) { Some(store.load(&bias, &backend.device)?) } else { None };
+        let bias = bias.map(|bias| self.in_model_order(bias, role)).transpose()?;
+        Ok(Linear::new(self.in_model_order(weight, role)?, bias, backend.arithmetic)?)
+    }
+
+    /// The norm of a role.
+    pub fn norm(&self, role: Role) -> Result<Norm> {
+        let names = self.norm_names(role).unwrap_or_default();
+        if let [name] = names.as_slice() {
+            return self.weights.norm(name, self.config);
+        }
+        let rows = names.iter().map(|name| self.weights.store.load(name, self.weights.device()));
+        let weight = Tensor::stack(&rows.collect::<Result<Vec<_>>>()?, 0)?;
+        Ok(Norm { weight, bias: None, norms: self.config.family.norms, eps: self.config.norm_eps })
+    }
+
+    /// The attention sinks, (heads), if the layer has them.
+    pub fn sinks(&self) -> Result<Option<Tensor>> {
+        if !self.roles().contains(&Role::Sinks) {
+            return Ok(None);
+        }
+        self.weights.store.load(&self.name(Role::Sinks, "weight"), self.weights.device()).map(Some)
+    }
+
+    /// Asks the operating system to begin reading the layer, but for its experts.
+    pub fn prefetch(&self) {
+        self.roles().into_iter().for_each(|role| self.weights.store.prefetch(&self.name(role, "weight")));
+    }
+
+    /// Whether all linear weights are stored in bf16.
+    pub fn is_bf16(&self) -> bool {
+        let is_bf16 = |name: &str| self.weights.store.get(name).is_none_or(|entry| entry.dtype() == Some(Dtype::BF16));
+        let linears = self.roles().into_iter().filter(|role| role.is_linear());
+        linears.into_iter().all(|role| is_bf16(&self.name(role, "weight")))
+    }
+
+    /// The name of a role's module: one that the files have, else its first.
+    fn module(&self, role: Role) -> String {
+        let prefix = self.weights.layer_prefix(self.index);
+        if self.weights.is_gguf() {
+            return prefix + self.config.family.gguf_module(role);
+        }
+        let exists = |module: &&str| self.weights.store.has(&format!("{prefix}{module}.weight"));
+        let mut modules = self.config.family.modules(role);
+        let first = modules.next().unwrap_or_default();
+        let module = if exists(&first) { first } else { modules.find(exists).unwrap_or(first) };
+        prefix.clone() + module
+    }
+
+    pub(super) fn name(&self, role: Role, part: &str) -> String {
+        let module = self.module(role);
+        let is_parameter = role == Role::Sinks && !self.weights.is_gguf();
+        if is_parameter { module } else { format!("{module}.{part}") }
+    }
+
+    /// The tensors of a norm: one, or one for each head; `None` if the files have none.
+    pub(super) fn norm_names(&self, role: Role) -> Option<Vec<String>> {
+        let name = self.name(role, "weight");
+        if self.weights.store.has(&name) {
+            return Some(vec![name]);
+        }
+        let of_head = |head: usize| self.name(role, &format!("norms.{head}.weight"));
+        self.weights.store.get(&of_head(0))?;
+        Some((0..self.heads_of(role)).map(of_head).collect())
+    }
+
+    /// The heads over which a norm of queries or of keys goes.
+    pub(super) fn heads_of(&self, role: Role) -> usize {
+        if role == Role::QueryNorm { self.config.heads } else { self.config.kv_heads }
+    }
+
+    pub(super) fn linears_are_transposed(&self) -> bool {
+        self.config.family.linear_layout == LinearLayout::InputsByOutputs && !self.weights.is_gguf()
+    }
+
+    /// Undoes llama.cpp's row orders. Its rotary embedding rotates neighbouring values, that of transformers the two halves
+    /// of a head, so its converter interleaves the halves for some families: (heads, 2, half) became (heads, half, 2). It
+    /// also brings all queries before all keys and values where a fused matrix has them head by head.
+    fn in_model_order(&self, tensor: Tensor, role: Role) -> TensorResult<Tensor> {
+        let ModelConfig { family, heads, kv_heads, head_dim, .. } = self.config;
+        let sizes = match role {
+            Role::Query if family.gguf.permuted_rows => (*heads, head_dim / 2, 2),
+            Role::Key if family.gguf.permuted_rows => (*kv_heads, head_dim / 2, 2),
+            Role::QueryKeyValue if family.fused_order == FusedOrder::HeadByHead => (1, 3, *heads),
+            _ => return Ok(tensor),
+        };
+        if !self.weights.is_gguf() {
+            return Ok(tensor);
+        }
+        let shape = tensor.shape().clone();
+        let rest = tensor.elem_count() / (sizes.0 * sizes.1 * sizes.2);
+        tensor.reshape((sizes.0, sizes.1, sizes.2, rest))?.transpose(1, 2)?.contiguous()?.reshape(shape)
+    }
+}

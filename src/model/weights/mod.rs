@@ -1,0 +1,180 @@
+//! The weights of a base model: under which name each is found in the files, and what has to be undone when it is read.
+//!
+//! This file finds the decoder and reads what is outside its layers; `layer.rs` reads a layer, `experts.rs` its experts,
+//! and `check.rs` checks that all of it is there.
+
+mod check;
+mod experts;
+mod layer;
+
+use std::ops::Range;
+
+use candle_core::{Device, Result as TensorResult, Tensor};
+
+use super::family::{Family, Norms, OuterNames, Outside, Role};
+use super::linear::Norm;
+use super::{Backend, ModelConfig};
+use crate::error::{BaseError, Result};
+use crate::tensors::TensorStore;
+pub use experts::numbered;
+pub use layer::LayerWeights;
+
+/// The weights of a base model by role.
+#[derive(Debug)]
+pub struct Weights {
+    pub store: TensorStore,
+    pub backend: Backend,
+    is_gguf: bool,
+    /// What precedes the names inside the decoder, usually `model.`, and that of the head.
+    decoder: String,
+    head: String,
+    outer: &'static OuterNames,
+}
+
+impl Weights {
+    /// Finds the decoder in the tensors of a Hugging Face model. A multimodal one has other stacks of layers, but only the
+    /// decoder has token embeddings beside its layers.
+    pub fn hugging_face(store: TensorStore, family: &Family, backend: Backend) -> Result<Self> {
+        let outer = family.outer;
+        let first = [Role::Query, Role::QueryKeyValue].into_iter().flat_map(|role| family.modules(role)).next();
+        let mark = format!("{}.0.{}.weight", outer.stack, first.unwrap_or_default());
+        let decoder = store
+            .iter()
+            .filter_map(|(name, _)| name.strip_suffix(&mark))
+            .find(|prefix| store.has(&format!("{prefix}{}.weight", outer.embedding)))
+            .map(String::from)
+            .ok_or_else(|| BaseError::NotAModel {
+                path: store.path().into(),
+                reason: format!("it has no tensor `…{mark}` with a `…{}.weight` beside it", outer.embedding),
+            })?;
+        // The head is beside the decoder, which may itself be inside a multimodal model.
+        let beside = decoder.strip_suffix("model.").unwrap_or_default().to_string();
+        let has_head = store.has(&format!("{beside}{}.weight", outer.head));
+        let head = if has_head { beside } else { String::new() };
+        Ok(Self { store, backend, is_gguf: false, decoder, head, outer })
+    }
+
+    pub fn gguf(store: TensorStore, backend: Backend) -> Self {
+        let (decoder, head) = (String::new(), String::new());
+        Self { store, backend, is_gguf: true, decoder, head, outer: &OuterNames::GGUF }
+    }
+
+    pub fn is_gguf(&self) -> bool {
+        self.is_gguf
+    }
+
+    /// What precedes the names inside layer `layer`.
+    fn layer_prefix(&self, layer: usize) -> String {
+        format!("{}{}.{layer}.", self.decoder, self.outer.stack)
+    }
+
+    /// The name of a module outside the layers; `None` if the family has no such module.
+    fn outside_module(&self, outside: Outside) -> Option<String> {
+        let prefix = if outside == Outside::Head { &self.head } else { &self.decoder };
+        self.outer.name(outside).map(|name| format!("{prefix}{name}"))
+    }
+
+    /// The name of a tensor outside the layers, if the files have it.
+    fn outside(&self, outside: Outside, part: &str) -> Option<String> {
+        let name = format!("{}.{part}", self.outside_module(outside)?);
+        self.store.has(&name).then_some(name)
+    }
+
+    fn outside_weight(&self, outside: Outside) -> String {
+        format!("{}.weight", self.outside_module(outside).unwrap_or_default())
+    }
+
+    /// The head is a tensor of its own, or the embedding if the files have none. As in transformers 5, a head in the files
+    /// counts even if the configuration ties it.
+    fn head_name(&self) -> String {
+        self.outside(Outside::Head, "weight").unwrap_or_else(|| self.outside_weight(Outside::Embedding))
+    }
+
+    /// Whether the head is the embedding: the same tensor, or a copy of it that the configuration ties.
+    pub fn has_tied_head(&self, config: &ModelConfig) -> bool {
+        let (head, embedding) = (self.head_name(), self.outside_weight(Outside::Embedding));
+        head == embedding || config.tied == Some(true) && self.store.are_same(&head, &embedding)
+    }
+
+    /// The tokens that have an embedding.
+    pub fn vocab_size(&self) -> Result<usize> {
+        self.store.height(&self.outside_weight(Outside::Embedding))
+    }
+
+    /// The tokens that have logits: more or fewer than have embeddings in some multimodal models.
+    pub fn head_size(&self) -> Result<usize> {
+        self.store.height(&self.head_name())
+    }
+
+    /// The embeddings of `ids`: (ids, hidden).
+    pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        self.store.rows_of(&self.outside_weight(Outside::Embedding), ids, self.device())
+    }
+
+    /// The learned embeddings of positions, (positions, hidden), if the model has them.
+    pub fn embed_positions(&self, positions: &[u32]) -> Result<Option<Tensor>> {
+        let name = self.outside(Outside::Positions, "weight");
+        name.map(|name| self.store.rows_of(&name, positions, self.device())).transpose()
+    }
+
+    /// The norm of the embeddings, if the model has one.
+    pub fn embedding_norm(&self, config: &ModelConfig) -> Result<Option<Norm>> {
+        let name = self.outside(Outside::EmbeddingNorm, "weight");
+        name.map(|name| self.norm(&name, config)).transpose()
+    }
+
+    pub fn final_norm(&self, config: &ModelConfig) -> Result<Norm> {
+        self.norm(&self.outside_weight(Outside::FinalNorm), config)
+    }
+
+    /// Rows `rows` of the head, (rows, hidden), in f32 or as they are stored if the arithmetic takes that.
+    pub fn head(&self, rows: Range<usize>) -> Result<Tensor> {
+        match self.backend.takes_bf16() {
+            true => self.store.load_narrow(&self.head_name(), Some(rows)),
+            false => self.store.load_rows(&self.head_name(), rows, self.device()),
+        }
+    }
+
+    /// The bias of the head, (vocabulary), if the model has one.
+    pub fn head_bias(&self) -> Result<Option<Tensor>> {
+        let name = self.outside(Outside::Head, "bias");
+        name.map(|name| self.store.load(&name, self.device())).transpose()
+    }
+
+    /// A norm from its weight, with its bias if the files have it.
+    fn norm(&self, name: &str, config: &ModelConfig) -> Result<Norm> {
+        let weight = self.norm_factor(self.store.load(name, self.device())?, config)?;
+        let bias = name.strip_suffix("weight").map(|module| format!("{module}bias"));
+        let bias = bias.filter(|bias| self.store.has(bias));
+        let bias = bias.map(|bias| self.store.load(&bias, self.device())).transpose()?;
+        Ok(Norm { weight, bias, norms: config.family.norms, eps: config.norm_eps })
+    }
+
+    /// What values are multiplied by, from a norm's weight as it is stored.
+    pub fn norm_factor(&self, weight: Tensor, config: &ModelConfig) -> TensorResult<Tensor> {
+        let add_one = config.family.norms == Norms::RmsPlusOne && !self.is_gguf();
+        if add_one { weight + 1.0 } else { Ok(weight) }
+    }
+
+    /// LongRoPE's divisors in a GGUF file: those of short and those of long sequences.
+    pub fn longrope_factors(&self) -> Result<Option<(Vec<f64>, Vec<f64>)>> {
+        const SHORT: &str = "rope_factors_short.weight";
+        let load =
+            |name| -> Result<Vec<f64>> { Ok(self.store.load_finite(name)?.into_iter().map(f64::from).collect()) };
+        if !self.store.has(SHORT) {
+            return Ok(None);
+        }
+        Ok(Some((load(SHORT)?, load("rope_factors_long.weight")?)))
+    }
+
+    /// Llama 3's rope scaling in a GGUF file: divisors of the frequencies.
+    pub fn rope_divisors(&self) -> Result<Option<Vec<f32>>> {
+        const NAME: &str = "rope_freqs.weight";
+        let has_divisors = self.is_gguf() && self.store.has(NAME);
+        has_divisors.then(|| self.store.load_finite(NAME)).transpose()
+    }
+
+    fn device(&self) -> &Device {
+        &self.backend.device
+    }
+}
