@@ -9,7 +9,7 @@ use super::measurement::{Curve, Measurement, Point, Work};
 use super::memory::Budget;
 use super::prefix::KeptPrefix;
 use super::profile::Profile;
-use super::stream::{self, Evaluation, Stream};
+use super::stream::{self, Member, Stream};
 use super::walk::{Tracker, Walk};
 use super::{ComputeOptions, OnProgress};
 use crate::adapter::Adapter;
@@ -64,7 +64,7 @@ pub fn exhaustive_work(models: &[&AdaptedModel], samples: &[Sample], options: &C
     let layers = sweep.layers.count();
     let all: Vec<_> = models.iter().map(|adapted| profiles_below(&candidates(adapted.adapter()), layers)).collect();
     let passes = |own| stream::layer_passes(BTreeMap::from([(0, own)]), layers);
-    let passes: u64 = evaluations(models, &all).into_iter().map(passes).sum();
+    let passes: u64 = members(models, &all).into_iter().map(passes).sum();
     let batches = &sweep.parts[0].batches;
     let tokens: u64 = batches.iter().map(|batch| batch.tokens() as u64).sum();
     Ok(Work { passes: batches.len(), layer_tokens: passes * tokens })
@@ -73,7 +73,7 @@ pub fn exhaustive_work(models: &[&AdaptedModel], samples: &[Sample], options: &C
 /// The number of layers that the streams of all candidates go through together.
 pub fn layer_passes(layers: usize, candidates: &BTreeSet<usize>) -> u64 {
     let profiles = profiles_below(candidates, layers);
-    stream::layer_passes(BTreeMap::from([(0, Evaluation::of_profiles(0, &profiles).collect())]), layers)
+    stream::layer_passes(BTreeMap::from([(0, Member::of_profiles(0, &profiles).collect())]), layers)
 }
 
 fn profiles_below(boundaries: &BTreeSet<usize>, layers: usize) -> Vec<Profile> {
@@ -113,7 +113,7 @@ impl<'a> Sweep<'a> {
         Self::with_streams(streams, models, samples, parts, options)
     }
 
-    /// As [`Sweep::new`], where at most `streams` streams go through the model side by side.
+    /// As [`Sweep::new`], for at most `streams` streams side by side.
     pub fn with_streams(
         streams: usize,
         models: &'a [&'a AdaptedModel<'a>],
@@ -136,12 +136,11 @@ impl<'a> Sweep<'a> {
             let boundaries =
                 |adapted: &AdaptedModel| if keeps { candidates(adapted.adapter()) } else { BTreeSet::new() };
             let prefixes = |_| models.iter().map(|adapted| KeptPrefix::new(boundaries(adapted))).collect();
-            let (tokens, prefixes) =
-                (chosen.iter().map(Sample::answers).collect(), batches.iter().map(prefixes).collect());
-            Part { samples: indices, tokens, batches, prefixes }
+            let prefixes = batches.iter().map(prefixes).collect();
+            Part { samples: indices, tokens: chosen.iter().map(Sample::answers).collect(), batches, prefixes }
         };
         let parts = parts.into_iter().map(&mut lay_out).collect();
-        // States come before layers: reading a layer again takes less time than computing its states again.
+        // States are kept rather than layers: reading a layer again takes less time than computing its output again.
         let keep = if keeps && budget.keep_layers(model) { Keep::Base } else { Keep::Nothing };
         Ok(Self { models, budget, layers: Layers::new(models, keep), parts, work: vec![Work::default(); models.len()] })
     }
@@ -176,22 +175,22 @@ impl<'a> Sweep<'a> {
     ) -> Result<Vec<Vec<Measurement>>> {
         let (models, model, count) = (self.models, self.models[0].model(), self.layers.count());
         let Part { samples, tokens, batches, prefixes } = &mut self.parts[part];
-        let evaluations = evaluations(models, profiles);
+        let members = members(models, profiles);
         let cost = |(batch, prefixes): (&Batch, &Vec<KeptPrefix>)| -> Vec<u64> {
             let passes = |(own, prefix): (&Vec<_>, &KeptPrefix)| stream::layer_passes(prefix.starts(own), count);
-            evaluations.iter().zip(prefixes).map(passes).map(|passes| passes * batch.tokens() as u64).collect()
+            members.iter().zip(prefixes).map(passes).map(|passes| passes * batch.tokens() as u64).collect()
         };
         let costs: Vec<Vec<u64>> = batches.iter().zip(&*prefixes).map(cost).collect();
         let mut tracker = Tracker::new(batches.len(), costs.iter().flatten().sum(), on_progress);
         let zero = |profiles: &Vec<_>| vec![Measurement::zero(tokens.clone()); profiles.len()];
         let mut measured: Vec<Vec<Measurement>> = profiles.iter().map(zero).collect();
-        for (place, (batch, prefixes)) in batches.iter().zip(prefixes).enumerate() {
-            tracker.start_pass(place);
+        for (index, (batch, prefixes)) in batches.iter().zip(prefixes).enumerate() {
+            tracker.start_pass(index);
             let pass = Pass::new(model, batch)?;
             let side_by_side = self.budget.streams_side_by_side(batch.tokens(), model.device());
             let walk = Walk { layers: &mut self.layers, side_by_side, tracker: &mut tracker };
-            for (evaluation, scores) in evaluate(&evaluations, models, &pass, prefixes, walk)? {
-                let measurement = &mut measured[evaluation.adapter][evaluation.index];
+            for (member, scores) in evaluate(&members, models, &pass, prefixes, walk)? {
+                let measurement = &mut measured[member.adapter][member.index];
                 for (sample, answers) in &batch.samples {
                     let scores = &scores[answers.clone()];
                     measurement.losses[*sample] = scores.iter().map(|score| score.loss).sum();
@@ -200,7 +199,7 @@ impl<'a> Sweep<'a> {
                         return Err(ComputeError::NotFinite {
                             base: model.path.clone(),
                             samples: PathBuf::new(),
-                            boundary: evaluation.profile.boundary(),
+                            boundary: member.profile.boundary(),
                             sample: samples[*sample] + 1,
                         }
                         .into());
@@ -215,36 +214,36 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// The evaluations that go through the model as ones of each adapter. An adapter that acts in no layer and changes nothing
-/// outside of them is the base model: all such evaluations go with the first of them.
-fn evaluations<'p>(models: &[&AdaptedModel], profiles: &'p [Vec<Profile>]) -> Vec<Vec<Evaluation<'p>>> {
-    let is_base = |one: &Evaluation| models[one.adapter].is_plain() && one.profile.boundary() == 0;
-    let all = profiles.iter().enumerate().map(|(adapter, profiles)| Evaluation::of_profiles(adapter, profiles));
-    let (base, mut evaluations): (Vec<Vec<_>>, Vec<Vec<_>>) = all.map(|own| own.partition(is_base)).unzip();
+/// The members of each adapter's streams. A profile of an adapter that acts in no layer, and changes nothing outside the
+/// layers, is the base model: all of these share a stream of the first adapter that has one.
+fn members<'p>(models: &[&AdaptedModel], profiles: &'p [Vec<Profile>]) -> Vec<Vec<Member<'p>>> {
+    let is_base = |one: &Member| models[one.adapter].is_plain() && one.profile.boundary() == 0;
+    let all = profiles.iter().enumerate().map(|(adapter, profiles)| Member::of_profiles(adapter, profiles));
+    let (base, mut own): (Vec<Vec<_>>, Vec<Vec<_>>) = all.map(|members| members.partition(is_base)).unzip();
     let base = base.concat();
     if let Some(first) = base.first() {
-        evaluations[first.adapter].extend(&base);
+        own[first.adapter].extend(&base);
     }
-    evaluations
+    own
 }
 
-/// The scores of a batch's answer tokens in all evaluations, given by adapter, in the order of adapters and profiles.
+/// The scores of a batch's answer tokens for all members, in the order of adapters and profiles.
 fn evaluate<'p>(
-    evaluations: &[Vec<Evaluation<'p>>],
+    members: &[Vec<Member<'p>>],
     models: &[&AdaptedModel],
     pass: &'p Pass<'p>,
     prefixes: &mut [KeptPrefix],
     walk: Walk,
-) -> Result<Vec<(Evaluation<'p>, Vec<TokenScore>)>> {
+) -> Result<Vec<(Member<'p>, Vec<TokenScore>)>> {
     let count = walk.layers.count();
     let mut starting: BTreeMap<usize, Vec<Stream>> = BTreeMap::new();
-    for (adapter, (own, prefix)) in evaluations.iter().zip(&mut *prefixes).enumerate() {
+    for (adapter, (own, prefix)) in members.iter().zip(&mut *prefixes).enumerate() {
         for (layer, own) in prefix.starts(own) {
             let hidden = prefix.take(layer).map_or_else(|| models[adapter].first_hidden(pass.batch), Ok)?;
             starting.entry(layer).or_default().push(Stream::new(pass, adapter, own, hidden));
         }
     }
-    // By adapter: those that change nothing outside the layers share the head of the first of them.
+    // By head: adapters that change nothing outside the layers share the head of the first of them.
     let mut rows: BTreeMap<usize, (Vec<_>, Vec<AnswerRows>)> = BTreeMap::new();
     let plain = models.iter().position(|adapted| adapted.is_plain());
     walk.run(starting, |layers, streams| {
@@ -255,19 +254,19 @@ fn evaluate<'p>(
                 continue;
             }
             let head = plain.filter(|_| models[adapter].is_plain()).unwrap_or(adapter);
-            let (of_head, of_head_rows) = rows.entry(head).or_default();
-            of_head.push(stream.evaluations.clone());
-            of_head_rows.push(models[head].answer_rows(&stream.hidden, pass, layers)?);
+            let (streams, rows) = rows.entry(head).or_default();
+            streams.push(stream.members.clone());
+            rows.push(models[head].answer_rows(&stream.hidden, pass, layers)?);
         }
         Ok(())
     })?;
     let mut scores = Vec::new();
     for (head, (streams, rows)) in rows {
         for (stream, found) in streams.into_iter().zip(models[head].score_answers(&rows, pass.batch)?) {
-            scores.extend(stream.into_iter().map(|evaluation| (evaluation, found.clone())));
+            scores.extend(stream.into_iter().map(|member| (member, found.clone())));
         }
     }
-    scores.sort_by_key(|(evaluation, _)| (evaluation.adapter, evaluation.index));
+    scores.sort_by_key(|(member, _)| (member.adapter, member.index));
     Ok(scores)
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::layers::{Keep, Layers};
 use super::memory::Budget;
-use super::stream::{Evaluation, Stream};
+use super::stream::{Member, Stream};
 use super::walk::{Tracker, Walk};
 use super::{OnProgress, Profile};
 use crate::error::Result;
@@ -59,8 +59,8 @@ pub fn generate(
         tracker.start_pass(pass);
         // Answers may have ended before their limit.
         tracker.progress.done = lengths[..batch.start].iter().map(layer_tokens).sum();
-        let mut decodings: Vec<Decoding> = Evaluation::of_profiles(0, profiles)
-            .map(|evaluation| Decoding::new(evaluation, &prompts[batch.clone()], options.max_new_tokens, model))
+        let mut decodings: Vec<Decoding> = Member::of_profiles(0, profiles)
+            .map(|member| Decoding::new(member, &prompts[batch.clone()], options.max_new_tokens, model))
             .collect();
         while decodings.iter().any(Decoding::is_running) {
             let mut running: Vec<&mut Decoding> =
@@ -103,7 +103,7 @@ fn next_tokens<'m>(
 
 /// The completions of a batch of prompts with one profile, while they grow.
 struct Decoding<'a> {
-    evaluation: Evaluation<'a>,
+    member: Member<'a>,
     cache: Cache,
     completions: Vec<PartialCompletion<'a>>,
 }
@@ -133,7 +133,7 @@ impl PartialCompletion<'_> {
 }
 
 impl<'a> Decoding<'a> {
-    fn new(evaluation: Evaluation<'a>, prompts: &'a [Prompt], max_new_tokens: usize, model: &Model) -> Self {
+    fn new(member: Member<'a>, prompts: &'a [Prompt], max_new_tokens: usize, model: &Model) -> Self {
         let mut places = 0;
         let completions = prompts.iter().map(|prompt| {
             let most = most_tokens(prompt.ids.len(), max_new_tokens, model);
@@ -142,7 +142,7 @@ impl<'a> Decoding<'a> {
             PartialCompletion { prompt, ids: prompt.ids.clone(), through: 0, place, most, stopped: false }
         });
         let completions = completions.collect();
-        Self { evaluation, cache: Cache::new(model.config.layers, places), completions }
+        Self { member, cache: Cache::new(model.config.layers, places), completions }
     }
 
     fn is_running(&self) -> bool {
@@ -173,7 +173,7 @@ impl<'a> Decoding<'a> {
     /// The stream of the pass of the next batch.
     fn stream<'s>(&'s mut self, pass: &'s Pass<'s>, adapted: &AdaptedModel) -> Result<Stream<'s>> {
         let hidden = adapted.first_hidden(pass.batch)?;
-        let stream = Stream::new(pass, self.evaluation.adapter, vec![self.evaluation], hidden);
+        let stream = Stream::new(pass, self.member.adapter, vec![self.member], hidden);
         Ok(Stream { cache: Some(&mut self.cache), ..stream })
     }
 

@@ -140,7 +140,7 @@ impl Budget {
     pub fn prompt_batches(&self, lengths: &[usize], cached: impl Fn(usize) -> usize) -> Result<Vec<Range<usize>>> {
         let mut batches: Vec<Range<usize>> = Vec::new();
         let mut size = 0;
-        for (place, &length) in lengths.iter().enumerate() {
+        for (index, &length) in lengths.iter().enumerate() {
             let inner = length as u64 * (PROMPT_STATES * self.row_bytes + self.inner_bytes);
             let needed = self.streams * (cached(length) as u64 * self.cache_bytes + inner);
             if needed > self.free() {
@@ -151,7 +151,7 @@ impl Budget {
             match batches.last_mut() {
                 Some(batch) if size <= self.free() => batch.end += 1,
                 _ => {
-                    batches.push(place..place + 1);
+                    batches.push(index..index + 1);
                     size = needed;
                 }
             }

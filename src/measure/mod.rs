@@ -43,7 +43,7 @@ pub use lens::{Lens, Readout, logit_lens};
 pub use measurement::{Curve, Measurement, Point, Work, mean};
 pub use profile::{Profile, Strength};
 
-/// How to compute.
+/// Where to compute, and in how much memory.
 #[derive(Debug, Clone)]
 pub struct ComputeOptions {
     /// The bytes that streams, weights and intermediate values may take together.
@@ -51,10 +51,10 @@ pub struct ComputeOptions {
     pub device: Device,
 }
 
-/// Is called behind each layer. Returning `false` ends the measuring with an error.
+/// Called behind each layer. Returning `false` interrupts measuring, which is an error.
 pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> bool;
 
-/// How far measuring is.
+/// How far measuring has come.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     pub pass: usize,

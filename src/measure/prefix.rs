@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Tensor;
 
-use super::stream::{Evaluation, Stream};
+use super::stream::{Member, Stream};
 
 /// States of one adapter's prefix stream on one batch.
 pub struct KeptPrefix {
     /// The boundaries that may still be evaluated.
     boundaries: BTreeSet<usize>,
-    /// By boundary, the states before the layer.
+    /// By layer, the states before it.
     hidden: BTreeMap<usize, Tensor>,
 }
 
@@ -20,28 +20,28 @@ impl KeptPrefix {
         Self { boundaries, hidden: BTreeMap::new() }
     }
 
-    /// Takes note that some boundaries will not be evaluated after the next walk.
+    /// Keeps nothing more for some boundaries: they are evaluated in the next walk, and only there.
     pub fn forget(&mut self, boundaries: &BTreeSet<usize>) {
         self.boundaries.retain(|boundary| !boundaries.contains(boundary));
     }
 
     /// Keeps the states of a stream before layer `layer`, if it is the prefix stream and the boundary may be evaluated later.
     pub fn keep(&mut self, layer: usize, stream: &Stream) {
-        // All evaluations of a stream have had the same strength in the layers so far, and have it in this one.
-        let is_prefix = stream.evaluations[0].profile.prefix_layers() > layer;
+        // The members of a stream have equal profiles up to this layer, itself included.
+        let is_prefix = stream.members[0].profile.prefix_layers() > layer;
         if is_prefix && self.boundaries.contains(&layer) {
             self.hidden.insert(layer, stream.hidden.clone());
         }
     }
 
-    /// The evaluations by the layer that they start with: where their profiles leave the prefix stream, if its states there
-    /// are kept for all of them, and otherwise the first layer.
-    pub fn starts<'e>(&self, evaluations: &[Evaluation<'e>]) -> BTreeMap<usize, Vec<Evaluation<'e>>> {
-        let leaves = |evaluation: &Evaluation| evaluation.profile.prefix_layers();
-        let is_kept = evaluations.iter().all(|evaluation| self.hidden.contains_key(&leaves(evaluation)));
-        let mut starts: BTreeMap<usize, Vec<Evaluation>> = BTreeMap::new();
-        for &evaluation in evaluations {
-            starts.entry(if is_kept { leaves(&evaluation) } else { 0 }).or_default().push(evaluation);
+    /// The members by their first layer: where their profiles leave the prefix stream, if its states there are kept for
+    /// all of them, and otherwise layer 0.
+    pub fn starts<'m>(&self, members: &[Member<'m>]) -> BTreeMap<usize, Vec<Member<'m>>> {
+        let leaves = |member: &Member| member.profile.prefix_layers();
+        let is_kept = members.iter().all(|member| self.hidden.contains_key(&leaves(member)));
+        let mut starts: BTreeMap<usize, Vec<Member>> = BTreeMap::new();
+        for &member in members {
+            starts.entry(if is_kept { leaves(&member) } else { 0 }).or_default().push(member);
         }
         starts
     }

@@ -1,14 +1,14 @@
 //! How strongly an adapter acts, layer by layer: the general form of a boundary.
 //!
-//! A boundary is the profile that is 1 below it and 0 from it on. Others have a scale, leave layers out anywhere, or one
-//! of a layer's two blocks. Evaluations share a stream as far as their profiles are equal.
+//! A boundary is the profile that is 1 in the layers below it and 0 in the others. Other profiles have a scale, or leave out
+//! any layers, or one of the two blocks of a layer.
 
 use std::collections::BTreeSet;
 
 use crate::model::Family;
 
-/// How strongly the adapter acts in the two blocks of a layer: 0 is not at all, 1 as it was saved. In between, and above,
-/// it multiplies the scaling of every pair; what an adapter replaces rather than adds is there at any strength but 0.
+/// How strongly the adapter acts in the two blocks of a layer: 0 is not at all, 1 is as saved. Other strengths multiply the
+/// scaling of every pair; weights that the adapter replaces are replaced at any strength but 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Strength {
     pub attention: f64,
@@ -48,12 +48,12 @@ impl Profile {
         Self(strengths.into_iter().collect())
     }
 
-    /// The same profile, each strength multiplied.
+    /// The profile with each strength multiplied by `scale`.
     pub fn scaled(&self, scale: f64) -> Self {
         Self::new(self.0.iter().map(|one| Strength { attention: one.attention * scale, mlp: one.mlp * scale }))
     }
 
-    /// The same profile with another strength in a layer.
+    /// The profile with another strength in a layer.
     pub fn with(&self, layer: usize, change: impl FnOnce(Strength) -> Strength) -> Self {
         let mut profile = self.clone();
         profile.0[layer] = change(self.0[layer]);

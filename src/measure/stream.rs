@@ -1,4 +1,4 @@
-//! Streams: hidden states on their way through the layers, each shared by all evaluations that are the same so far.
+//! Streams: hidden states on their way through the layers. Profiles share a stream as long as they are equal.
 
 use std::collections::BTreeMap;
 
@@ -9,37 +9,37 @@ use super::profile::{Profile, Strength};
 use crate::error::Result;
 use crate::model::{Cache, Pass, Routed};
 
-/// A profile of an adapter, evaluated on a batch.
+/// A profile of an adapter, as a member of a stream.
 #[derive(Debug, Clone, Copy)]
-pub struct Evaluation<'a> {
+pub struct Member<'a> {
     pub adapter: usize,
     /// The index of the profile among those of the adapter.
     pub index: usize,
     pub profile: &'a Profile,
 }
 
-impl<'a> Evaluation<'a> {
+impl<'a> Member<'a> {
     pub fn of_profiles(adapter: usize, profiles: &'a [Profile]) -> impl Iterator<Item = Self> {
         profiles.iter().enumerate().map(move |(index, profile)| Self { adapter, index, profile })
     }
 }
 
-/// Groups evaluations by the strength of their adapter in layer `layer`.
-fn by_strength(evaluations: Vec<Evaluation>, layer: usize) -> Vec<(Strength, Vec<Evaluation>)> {
-    let mut groups: Vec<(Strength, Vec<Evaluation>)> = Vec::new();
-    for evaluation in evaluations {
-        let strength = evaluation.profile.at(layer);
+/// Groups members by the strength that their profiles have in layer `layer`.
+fn by_strength(members: Vec<Member>, layer: usize) -> Vec<(Strength, Vec<Member>)> {
+    let mut groups: Vec<(Strength, Vec<Member>)> = Vec::new();
+    for member in members {
+        let strength = member.profile.at(layer);
         match groups.iter_mut().find(|(other, _)| *other == strength) {
-            Some((_, group)) => group.push(evaluation),
-            None => groups.push((strength, vec![evaluation])),
+            Some((_, group)) => group.push(member),
+            None => groups.push((strength, vec![member])),
         }
     }
     groups
 }
 
-/// The number of layers that the streams of evaluations go through together, given by the layer that they start with.
-pub fn layer_passes(mut starting: BTreeMap<usize, Vec<Evaluation>>, layers: usize) -> u64 {
-    let mut streams: Vec<Vec<Evaluation>> = Vec::new();
+/// The number of layers that the streams of all members, which are given by their first layer, go through together.
+pub fn layer_passes(mut starting: BTreeMap<usize, Vec<Member>>, layers: usize) -> u64 {
+    let mut streams: Vec<Vec<Member>> = Vec::new();
     let mut passes = 0;
     for layer in 0..layers {
         streams.extend(starting.remove(&layer));
@@ -49,16 +49,16 @@ pub fn layer_passes(mut starting: BTreeMap<usize, Vec<Evaluation>>, layers: usiz
     passes
 }
 
-/// How a layer is changed: by which adapter, and how strongly.
+/// A variant of a layer: which adapter changes it, and how strongly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Variant {
     pub adapter: usize,
     pub strength: Strength,
 }
 
-/// The hidden states of a batch for all evaluations that are the same so far.
+/// The hidden states of a batch, the same for all members so far.
 pub struct Stream<'a> {
-    pub evaluations: Vec<Evaluation<'a>>,
+    pub members: Vec<Member<'a>>,
     /// The variant of the layer that the stream goes through.
     pub variant: Variant,
     /// (tokens of the batch, hidden)
@@ -66,27 +66,27 @@ pub struct Stream<'a> {
     /// What waits for the experts of the layer.
     pub routed: Option<Routed>,
     pub pass: &'a Pass<'a>,
-    /// The keys and values of earlier tokens. Only a stream of one evaluation has a cache, so forks need no copy.
+    /// The keys and values of earlier tokens. Only a stream of one member has a cache, so forks need no copy.
     pub cache: Option<&'a mut Cache>,
 }
 
 impl<'a> Stream<'a> {
-    pub fn new(pass: &'a Pass<'a>, adapter: usize, evaluations: Vec<Evaluation<'a>>, hidden: Tensor) -> Self {
+    pub fn new(pass: &'a Pass<'a>, adapter: usize, members: Vec<Member<'a>>, hidden: Tensor) -> Self {
         let variant = Variant { adapter, strength: Strength::NONE };
-        Self { evaluations, variant, hidden, routed: None, pass, cache: None }
+        Self { members, variant, hidden, routed: None, pass, cache: None }
     }
 
-    /// Splits the stream before layer `layer` into one for each strength that its evaluations have there.
+    /// Splits the stream before layer `layer` into one for each strength that its members have there.
     pub fn fork(mut self, layer: usize) -> Vec<Self> {
-        let fork = |(strength, evaluations)| Self {
-            evaluations,
+        let fork = |(strength, members)| Self {
+            members,
             variant: Variant { strength, ..self.variant },
             hidden: self.hidden.clone(),
             routed: None,
             pass: self.pass,
             cache: self.cache.take(),
         };
-        by_strength(self.evaluations, layer).into_iter().map(fork).collect()
+        by_strength(self.members, layer).into_iter().map(fork).collect()
     }
 }
 
@@ -112,9 +112,9 @@ mod tests {
 
     /// The layer passes of profiles that each start with a layer.
     fn passes(profiles: &[&Profile], starts: &[usize], layers: usize) -> u64 {
-        let mut starting: BTreeMap<usize, Vec<Evaluation>> = BTreeMap::new();
+        let mut starting: BTreeMap<usize, Vec<Member>> = BTreeMap::new();
         for (index, (profile, &start)) in profiles.iter().zip(starts).enumerate() {
-            starting.entry(start).or_default().push(Evaluation { adapter: 0, index, profile });
+            starting.entry(start).or_default().push(Member { adapter: 0, index, profile });
         }
         layer_passes(starting, layers)
     }

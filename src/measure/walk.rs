@@ -1,12 +1,12 @@
 //! The walk over the layers. The curve, the lens, effects and generation differ only in the streams that they send
-//! through and in what they read from them between layers.
+//! through and in what they observe between layers.
 
 use std::collections::BTreeMap;
 
 use super::layers::{Keep, Layers};
 use super::memory::Budget;
 use super::profile::Profile;
-use super::stream::{Evaluation, Stream};
+use super::stream::{Member, Stream};
 use super::{OnProgress, Progress, Work};
 use crate::error::{ComputeError, Result};
 use crate::model::{AdaptedModel, Pass};
@@ -22,9 +22,9 @@ pub struct Walk<'w, 'm, 'p> {
 }
 
 impl Walk<'_, '_, '_> {
-    /// Takes streams, given by the layer that they start with, through the layers. Streams fork where the profiles of
-    /// their evaluations part. `observe` sees all streams behind 0, 1, … all layers, from the first that any starts with
-    /// on: after the fork, before the next layer.
+    /// Takes streams, which are given by their first layer, through the layers. A stream forks where the profiles of its
+    /// members begin to differ. `observe` sees all streams behind each number of layers, up to all of them: after forks,
+    /// before the next layer.
     pub fn run<'s>(
         self,
         mut starting: BTreeMap<usize, Vec<Stream<'s>>>,
@@ -61,12 +61,12 @@ pub fn walk_base_and_whole(
     let work = Work { passes: batches.len(), layer_tokens: batches.iter().map(cost).sum() };
     let mut tracker = Tracker::new(work.passes, work.layer_tokens, on_progress);
     let mut layers = Layers::new(&models, Keep::Nothing);
-    for (place, batch) in batches.iter().enumerate() {
-        tracker.start_pass(place);
+    for (index, batch) in batches.iter().enumerate() {
+        tracker.start_pass(index);
         let pass = Pass::new(model, batch)?;
         let hidden = adapted.first_hidden(batch)?;
         let stream = |one| Stream::new(&pass, 0, vec![one], hidden.clone());
-        let streams = BTreeMap::from([(0, Evaluation::of_profiles(0, &profiles).map(stream).collect())]);
+        let streams = BTreeMap::from([(0, Member::of_profiles(0, &profiles).map(stream).collect())]);
         drop(hidden);
         let side_by_side = budget.streams_side_by_side(batch.tokens(), model.device()).min(profiles.len());
         let walk = Walk { layers: &mut layers, side_by_side, tracker: &mut tracker };
@@ -75,7 +75,7 @@ pub fn walk_base_and_whole(
     Ok(work)
 }
 
-/// Reports the progress of walks, and ends them if the user wants that.
+/// Reports the progress of walks, and interrupts them if the caller wants that.
 pub struct Tracker<'a> {
     on_progress: OnProgress<'a>,
     pub progress: Progress,
@@ -90,7 +90,7 @@ impl<'a> Tracker<'a> {
         self.progress.pass = pass;
     }
 
-    /// Counts tokens that went through a layer. An error means that the walk is to end here.
+    /// Counts tokens that went through a layer. The error ends the walk.
     pub fn advance(&mut self, layer: usize, tokens: u64) -> Result<()> {
         self.progress.layer = layer;
         self.progress.done += tokens;
