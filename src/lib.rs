@@ -6,42 +6,82 @@
 //!
 //! ```text
 //! adapter folder ─┐
-//! samples ────────┼─▶ sweep ─▶ curve ─▶ choice ─▶ cut ─▶ new adapter folder + report
+//! samples ────────┼─▶ measurements ─▶ choice ─▶ rewriting ─▶ new adapter folder + report
 //! base model ─────┘
 //! ```
 //!
-//! - [`adapter`] opens, cuts and compares PEFT folders;
-//! - [`base`] and [`model`] find and run the base model, layer by layer;
-//! - [`samples`] turns what people have into tokens;
-//! - [`sweep`] evaluates all boundaries in one walk through the layers;
-//! - [`generate`] answers greedily, [`metrics`] scores the answers;
-//! - [`runtimes`] knows what servers make of an adapter;
-//! - [`batch`] keeps track of many adapters;
-//! - [`choice`] picks one, [`report`] says why;
-//! - [`pipeline`] is the only module that knows all of them.
+//! [`Slim`] does all of it; `examples/slim.rs` shows how. The modules behind it are not part of the interface. They are
+//! visible to this crate's own program, tests and benchmarks only:
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `cli`, `commands` | the program: flags → values → what is printed |
+//! | `batch` | many adapters: jobs, stamps, results |
+//! | `pipeline` | the stages put together |
+//! | `search`, `choice` | which candidates to measure next, and which one to take |
+//! | `report` | one value, as JSON, text and a page |
+//! | `measure` | the one walk over the layers |
+//! | `model`, `kernel` | the decoder, driven by data, and its products |
+//! | `adapter`, `rewrite`, `export`, `audit` | PEFT folders: reading, changing, writing, judging |
+//! | `samples`, `metrics` | from files to tokens, and scores of answers |
+//! | `tensors`, `hub`, `files`, `format`, `error` | what everything stands on |
 
+#![deny(missing_docs)]
+
+#[doc(hidden)]
 pub mod adapter;
+#[doc(hidden)]
 pub mod audit;
+#[doc(hidden)]
 pub mod batch;
+#[doc(hidden)]
 pub mod choice;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod commands;
+#[doc(hidden)]
 pub mod error;
+#[doc(hidden)]
 pub mod export;
+#[doc(hidden)]
 pub mod files;
+#[doc(hidden)]
 pub mod format;
+#[doc(hidden)]
 pub mod hub;
+#[doc(hidden)]
 pub mod kernel;
+#[doc(hidden)]
 pub mod measure;
+#[doc(hidden)]
 pub mod metrics;
+#[doc(hidden)]
 pub mod model;
+#[doc(hidden)]
 pub mod pipeline;
+#[doc(hidden)]
 pub mod report;
+#[doc(hidden)]
 pub mod rewrite;
+#[doc(hidden)]
 pub mod samples;
+#[doc(hidden)]
 pub mod search;
+mod slim;
+#[doc(hidden)]
 pub mod tensors;
 
+/// The rules that choose a boundary.
+pub mod rules {
+    pub use crate::choice::rules::{BEST, CURVE, Rule, SMALLEST};
+}
+
+pub use adapter::Adapter;
 pub use error::{Error, Kind, Result};
+pub use measure::Progress;
+pub use pipeline::Base;
+pub use report::Report;
+pub use slim::{Samples, Slim, Slimmed};

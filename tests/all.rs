@@ -15,6 +15,7 @@ mod config_file;
 mod device;
 mod export;
 mod export_refused;
+mod facade;
 mod fuzzed;
 mod gates;
 mod generating;

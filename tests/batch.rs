@@ -63,6 +63,24 @@ pub fn names(records: &[Value]) -> Vec<&str> {
 }
 
 #[test]
+fn a_batch_tells_the_loss_of_what_is_written() {
+    for more in [&["--rank", "1"][..], &["--scale", "0.5"], &["--search", "blocks"], &["--dtype", "bf16"]] {
+        let folder = TempDir::new().unwrap();
+        adapters(folder.path(), 1);
+        let flags = slim_flags();
+        batch(folder.path(), "out", &[&flags.each_ref().map(String::as_str), &["--boundary", "5"][..], more].concat());
+        let record = &records(&folder.path().join("out/results.jsonl"))[0];
+        let report = read_json(&folder.path().join("out/team0/a0/slim_report.json"));
+        let last_step = report["steps"].as_array().and_then(|steps| steps.last()).map(|step| &step["losses"]);
+        let scaled = report.get("scale");
+        let subset = report.get("subset");
+        let written = last_step.or(scaled).or(subset).unwrap();
+        assert_eq!(record["loss"], written["loss"], "{more:?}");
+        assert_eq!(record["gain_kept"], written["gain_kept"], "{more:?}");
+    }
+}
+
+#[test]
 fn a_batch_gives_what_each_adapter_gives_alone() {
     for more in [&["--search", "exhaustive"][..], &["--scale", "tune"], &["--rank", "1"], &["--choose", "curve"]] {
         let best = if more.contains(&"--choose") { &[][..] } else { &["--choose", "best"] };

@@ -76,9 +76,7 @@ pub fn arithmetic(precision: PrecisionArg, device: DeviceName) -> Result<Arithme
         PrecisionArg::F32 => Ok(Arithmetic::F32),
         PrecisionArg::Bf16x2 => by(Precision::Two),
         PrecisionArg::Bf16 => by(Precision::One),
-        // Depends on the processor's model, not on a measurement, so that a machine always gives the same digits.
-        PrecisionArg::Auto if Unit::detect().is_some_and(Unit::outruns_f32) => by(Precision::Two),
-        PrecisionArg::Auto => Ok(Arithmetic::F32),
+        PrecisionArg::Auto => Ok(Arithmetic::auto()),
     }
 }
 

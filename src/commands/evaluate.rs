@@ -19,7 +19,7 @@ pub fn run(request: &Request, quiet: bool) -> Result<Evaluation> {
     let evaluation = pipeline::evaluate(request, &mut |step| progress.step(step));
     progress.finish();
     let evaluation = evaluation?;
-    for note in notes(request, &evaluation) {
+    for note in notes(&evaluation) {
         tracing::warn!("{note}");
     }
     Ok(evaluation)

@@ -9,10 +9,9 @@ use crate::adapter::Adapter;
 use crate::audit::runtimes::Runtime;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::audit::runtimes::planned::PlannedOutput;
-use crate::choice::gates;
 use crate::cli::settings;
 use crate::cli::{SearchArg, SlimArgs};
-use crate::error::{ChoiceError, Result};
+use crate::error::Result;
 use crate::export::{Exporter, Format};
 use crate::files::{self, Staging};
 use crate::hub::{self, BasePath};
@@ -32,7 +31,7 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     let printed = if quiet || json { Ok(()) } else { print(&text::report(&evaluation.report)) };
     // The page comes before any refusal, because it says why.
     page.write(&evaluation, quiet)?;
-    let verdict = plan.check(&evaluation);
+    let verdict = evaluation.check();
     let staging = staging.filter(|_| verdict.is_ok());
     let written = staging.map(|staging| plan.write(&evaluation, &staging)).transpose()?;
     if json {
@@ -75,18 +74,6 @@ impl SlimPlan {
         pipeline::find_base(self.request.base.as_deref(), &Adapter::open(&self.adapter, None)?)
     }
 
-    /// Checks that there is something to write and that all gates hold.
-    pub fn check(&self, evaluation: &Evaluation) -> Result<()> {
-        if evaluation.choice.boundary() > 0 {
-            return gates::check(&evaluation.report.gates);
-        }
-        if let Some(boundary) = self.request.choice.boundary {
-            let lowest = evaluation.adapter.layers().first().copied().unwrap_or(0);
-            return Err(ChoiceError::KeepsNothing { boundary, lowest }.into());
-        }
-        Err(ChoiceError::AdapterDoesNotHelp { rule: evaluation.choice.rule.name() }.into())
-    }
-
     /// Reserves the place of the output, so that no other run can take it.
     pub fn reserve(&self) -> Result<Staging> {
         Staging::reserve(&self.output, &[&self.adapter], self.force)
@@ -94,14 +81,9 @@ impl SlimPlan {
 
     /// Writes the chosen adapter. Returns the report as it was written.
     pub fn write(&self, evaluation: &Evaluation, staging: &Staging) -> Result<Report> {
-        // If the adapter names its base model, the model's place is known only now.
-        files::check_apart(&self.output, &[evaluation.base.path()])?;
-        let model = evaluation.report.base.as_ref();
-        let base =
-            BaseFacts { layers: model.map(|model| model.layers), family: model.map(|model| model.family.clone()) };
+        let base = evaluation.base_facts();
         let target = Target { staging, exporter: &*self.exporter, base, runtimes: &self.runtimes };
-        let written = output::write(&evaluation.cut()?, &evaluation.report, &target);
-        written.map_err(|error| error.about(&self.adapter))
+        output::write_evaluation(evaluation, &target)
     }
 }
 

@@ -18,6 +18,8 @@ pub enum ChoiceError {
     OneStandardErrorWithoutBest { rule: &'static str },
     #[error("`--holdout {share}` of {} leaves none to choose by, or none to check with", plural(*samples, "sample"))]
     NothingHeldOut { share: f64, samples: usize },
+    #[error("`{name}` cannot be set so: {reason}")]
+    Setting { name: String, reason: String },
     #[error("no boundary fits {limit}: the smallest adapter that keeps a layer has {smallest}")]
     LimitTooSmall { limit: String, smallest: String },
 }
@@ -40,7 +42,9 @@ impl ChoiceError {
                 "add `--choose best`; `smallest` has `--margin` and `--confidence`"
             }
             Self::NothingHeldOut { .. } => "give more samples, or name a file of test samples with `--test FILE`",
-            Self::OutOfRange { .. } | Self::KeepsNothing { .. } | Self::LimitTooSmall { .. } => return None,
+            Self::OutOfRange { .. } | Self::KeepsNothing { .. } | Self::LimitTooSmall { .. } | Self::Setting { .. } => {
+                return None;
+            }
         };
         Some(hint.into())
     }

@@ -51,6 +51,13 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
+    /// bf16x2 where the processor's unit makes that faster than f32, else f32. It depends on the processor's model, not on a
+    /// measurement, so that a machine always gives the same digits.
+    pub fn auto() -> Self {
+        let unit = Unit::detect().filter(|unit| unit.outruns_f32());
+        unit.map_or(Self::F32, |unit| Self::Bf16 { unit, precision: Precision::Two })
+    }
+
     /// Whether products take bf16 weights as they are stored.
     pub fn takes_bf16(self) -> bool {
         self != Self::F32

@@ -21,8 +21,13 @@ pub struct Base {
 }
 
 impl Base {
+    /// Opens a base model, a folder, a GGUF file or a name in the Hugging Face cache, to share it among evaluations.
+    pub fn open(name: &str) -> Result<Self> {
+        Self::open_for(BasePath::find(name, None)?, &Request::new("", ""))
+    }
+
     /// Opens a base model with the arithmetic and on the device of a request.
-    pub fn open(path: BasePath, request: &Request) -> Result<Self> {
+    pub fn open_for(path: BasePath, request: &Request) -> Result<Self> {
         let (model, gguf) = Model::open(&path, &request.compute.device, request.arithmetic)?;
         Ok(Self { path, model, gguf, text: OnceLock::new(), warnings: Mutex::default() })
     }

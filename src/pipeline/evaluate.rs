@@ -12,8 +12,10 @@ use super::scale::ScaleSearch;
 use super::subject::{OpenedAdapter, Subject};
 use super::{Base, Request, alternatives, describe, find_base, held_out, output, scale, subset};
 use crate::adapter::Adapter;
+use crate::audit::runtimes::base_facts::BaseFacts;
+use crate::choice::gates;
 use crate::choice::{Basis, Choice};
-use crate::error::{Kind, Result};
+use crate::error::{ChoiceError, Kind, Result};
 use crate::hub::BasePath;
 use crate::measure::{self, Curve, OnProgress};
 use crate::model::AdaptedModel;
@@ -44,13 +46,40 @@ impl Evaluation {
             None => self.selection.cut(&self.adapter),
         }
     }
+
+    /// Checks that there is something to write and that all gates hold.
+    pub fn check(&self) -> Result<()> {
+        if self.choice.boundary() > 0 {
+            return gates::check(&self.report.gates);
+        }
+        if let Some(boundary) = self.report.options.as_ref().and_then(|options| options.boundary) {
+            let lowest = self.adapter.layers().first().copied().unwrap_or(0);
+            return Err(ChoiceError::KeepsNothing { boundary, lowest }.into());
+        }
+        Err(ChoiceError::AdapterDoesNotHelp { rule: self.choice.rule.name() }.into())
+    }
+
+    /// What the base model's configuration says.
+    pub fn base_facts(&self) -> BaseFacts {
+        let base = self.report.base.as_ref();
+        BaseFacts { layers: base.map(|base| base.layers), family: base.map(|base| base.family.clone()) }
+    }
 }
 
 /// Reads everything, measures and chooses.
 pub fn evaluate(request: &Request, on_progress: OnProgress) -> Result<Evaluation> {
     let opened = OpenedAdapter::open(0, request)?;
-    let base = Base::open(find_base(request.base.as_deref(), &opened.adapter)?, request)?;
-    let subject = Subject::new(&opened, &base)?;
+    let base = Base::open_for(find_base(request.base.as_deref(), &opened.adapter)?, request)?;
+    evaluate_opened(&opened, &base, on_progress)
+}
+
+/// Evaluates an adapter on a base model that is open already.
+pub fn evaluate_on(base: &Base, request: &Request, on_progress: OnProgress) -> Result<Evaluation> {
+    evaluate_opened(&OpenedAdapter::open(0, request)?, base, on_progress)
+}
+
+fn evaluate_opened(opened: &OpenedAdapter, base: &Base, on_progress: OnProgress) -> Result<Evaluation> {
+    let subject = Subject::new(opened, base)?;
     let tasks = subject.tasks()?;
     evaluate_alone(&subject, tasks.as_ref(), on_progress)
 }

@@ -22,6 +22,6 @@ mod subset;
 
 pub use base::{Base, find_base};
 pub use estimate::{Estimate, estimate};
-pub use evaluate::{Evaluation, evaluate, evaluate_together};
+pub use evaluate::{Evaluation, evaluate, evaluate_on, evaluate_together};
 pub use notes::notes;
 pub use request::Request;

@@ -1,6 +1,6 @@
 //! What the user should know before trusting a result.
 
-use super::{Evaluation, Request};
+use super::Evaluation;
 use crate::choice::rules::Outcome;
 use crate::choice::{Assessment, reference};
 use crate::format::percent_text;
@@ -9,14 +9,14 @@ use crate::report::metrics::{MetricScore, TaskMetrics};
 use crate::report::text::alternatives::finding;
 
 /// One sentence each, without an end.
-pub fn notes(request: &Request, evaluation: &Evaluation) -> Vec<String> {
-    let (curve, report, options) = (&evaluation.curve, &evaluation.report, &request.choice);
+pub fn notes(evaluation: &Evaluation) -> Vec<String> {
+    let (curve, report, rule) = (&evaluation.curve, &evaluation.report, evaluation.choice.rule);
     let mut notes = Vec::new();
     let chosen = report.curve.iter().find(|point| point.boundary() == evaluation.choice.boundary());
-    if let Some(chosen) = chosen {
+    if let (Some(chosen), Some(options)) = (chosen, &report.options) {
         let margin = reference(curve, options.confidence).margin(options.margin);
         let outcome = Outcome { chosen: &chosen.assessed, margin, samples: curve.tokens().len() };
-        notes.extend(options.rule.warning(&outcome));
+        notes.extend(rule.warning(&outcome));
     }
     if curve.base().measurement.loss() <= curve.whole().measurement.loss() {
         notes.push(

@@ -2,7 +2,7 @@
 
 use super::chain::{Chain, MeasuredSamples};
 use super::evaluator::Candidate;
-use super::{Request, describe};
+use super::{Evaluation, Request, describe};
 use crate::adapter::Adapter;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::audit::runtimes::facts::AdapterFacts;
@@ -10,7 +10,7 @@ use crate::audit::runtimes::{self, RUNTIMES, Runtime, RuntimeVerdict, planned};
 use crate::choice::gates::{self, Gates};
 use crate::error::Result;
 use crate::export::{Exporter, Format};
-use crate::files::{Scratch, Staging};
+use crate::files::{self, Scratch, Staging};
 use crate::measure::{OnProgress, Profile};
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
@@ -76,6 +76,14 @@ pub struct Target<'a> {
     pub base: BaseFacts,
     /// Those that have to load it; where one does not, nothing is written.
     pub runtimes: &'a [&'static Runtime],
+}
+
+/// Writes what was chosen for an adapter, and its report, which it returns as it was written.
+pub fn write_evaluation(evaluation: &Evaluation, target: &Target) -> Result<Report> {
+    // If the adapter names its base model, the model's place is known only now.
+    files::check_apart(target.staging.target(), &[evaluation.base.path()])?;
+    let written = write(&evaluation.cut()?, &evaluation.report, target);
+    written.map_err(|error| error.about(&evaluation.adapter.path))
 }
 
 /// Writes a cut that was not evaluated, after `steps`, and the report of it. Where a gate does not hold, the report says so and
@@ -147,7 +155,7 @@ fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
 }
 
 /// Writes a cut and its report, as a new folder, which it publishes: all of it, or nothing. Gives back the report as it lies there.
-pub fn write(cut: &Cut, report: &Report, target: &Target) -> Result<Report> {
+fn write(cut: &Cut, report: &Report, target: &Target) -> Result<Report> {
     let (mut report, format, staging) = (report.without_texts(), target.exporter.format(), target.staging);
     report.runtimes = match format {
         Format::Peft => {

@@ -88,7 +88,7 @@ impl Scoring {
 }
 
 impl Request {
-    /// A request with the default rule, an adaptive search and f32 arithmetic on the processor.
+    /// A request with the default rule, an adaptive search, and the arithmetic that is fastest on this processor.
     pub fn new(adapter: impl Into<String>, samples: impl Into<PathBuf>) -> Self {
         Self {
             adapter: adapter.into(),
@@ -103,7 +103,7 @@ impl Request {
             scoring: None,
             gates: Gates::default(),
             steps: Vec::new(),
-            arithmetic: Arithmetic::F32,
+            arithmetic: Arithmetic::auto(),
             compute: ComputeOptions { memory: DEFAULT_MEMORY, device: Device::Cpu },
         }
     }

@@ -82,7 +82,7 @@ fn check_cut(args: &CutArgs) -> Result<()> {
 
 /// What a group takes, and how many of its adapters can be evaluated.
 fn price_of(group: &BaseGroup, log: &mut impl JobLog) -> Result<(Estimate, usize)> {
-    let base = match Base::open(group.base.clone(), &group.slims[0].plan.request) {
+    let base = match Base::open_for(group.base.clone(), &group.slims[0].plan.request) {
         Ok(base) => base,
         Err(error) => {
             group.slims.iter().try_for_each(|slim| log.add(slim.task.failed(&error, slim.stamp.clone())))?;

@@ -41,7 +41,7 @@ pub struct BaseGroup<'a> {
 
 pub fn run(tasks: Vec<(Task, Box<SlimArgs>)>, hashes: &Hashes, batch: &mut RunningBatch) -> Result<()> {
     for group in groups(tasks, hashes, batch)? {
-        match Base::open(group.base, &group.slims[0].plan.request) {
+        match Base::open_for(group.base, &group.slims[0].plan.request) {
             Ok(base) => group.slims.chunks(MOST_TOGETHER).try_for_each(|together| evaluate(&base, together, batch))?,
             Err(error) => {
                 group.slims.iter().try_for_each(|slim| batch.add(slim.task.failed(&error, slim.stamp.clone())))?;
@@ -129,7 +129,7 @@ fn record(slim: &PlannedSlim, evaluation: Result<Evaluation>) -> Record {
     evaluation.report.work = None;
     let page = page(task, &evaluation);
     let has_page = page.is_ok();
-    let verdict = page.and_then(|()| plan.check(&evaluation));
+    let verdict = page.and_then(|()| evaluation.check());
     let record = match verdict.and_then(|()| plan.write(&evaluation, &plan.reserve()?)) {
         Ok(report) => Record {
             written: stamp::of_output(&task.output),
@@ -139,7 +139,7 @@ fn record(slim: &PlannedSlim, evaluation: Result<Evaluation>) -> Record {
     };
     Record {
         found: Some(KeyFigures::of(&evaluation.report)),
-        notes: notes(&plan.request, &evaluation),
+        notes: notes(&evaluation),
         page: has_page.then(|| format!("{}.html", task.job.name)),
         ..record
     }

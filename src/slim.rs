@@ -1,0 +1,245 @@
+//! The public interface: what a program, or a binding to another language, holds on to. Everything else may change.
+
+use std::path::{Path, PathBuf};
+
+use crate::choice::gates::{self, GATES};
+use crate::choice::rules::{self, Rule};
+use crate::choice::scale::Scaling;
+use crate::error::{ChoiceError, Result};
+use crate::export::Format;
+use crate::files::{self, Staging};
+use crate::measure::Progress;
+use crate::pipeline::output::Target;
+use crate::pipeline::request::{HeldOutSource, SampleOptions};
+use crate::pipeline::{self, Base, Evaluation, Request};
+use crate::report::Report;
+use crate::rewrite::steps::{STEPS, in_order};
+use crate::samples::FieldNames;
+
+/// Validation samples: a file, and how it is read.
+///
+/// A file holds JSON lines or a JSON array with prompt/completion, messages, instruction/input/output, question/answer, text, or
+/// input_ids/labels.
+#[derive(Debug, Clone)]
+pub struct Samples(SampleOptions);
+
+impl Samples {
+    /// The samples of a file. It is read when the adapter is evaluated.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self(SampleOptions { path: path.into(), ..SampleOptions::default() })
+    }
+
+    /// Runs prompts and completions through the model's chat template.
+    pub fn chat(mut self, chat: bool) -> Self {
+        self.0.chat = chat;
+        self
+    }
+
+    /// Names the fields that hold the prompt and the completion.
+    pub fn fields(mut self, prompt: impl Into<String>, completion: impl Into<String>) -> Self {
+        self.0.read = FieldNames { prompt_field: Some(prompt.into()), completion_field: Some(completion.into()) };
+        self
+    }
+
+    /// Takes the tokenizer from a folder or a tokenizer.json. By default it is the adapter's, else the base model's.
+    pub fn tokenizer(mut self, path: impl Into<PathBuf>) -> Self {
+        self.0.tokenizer = Some(path.into());
+        self
+    }
+
+    /// Uses only the first `count` samples.
+    pub fn first(mut self, count: usize) -> Self {
+        self.0.most = Some(count);
+        self
+    }
+
+    /// Truncates samples that are longer than the model's context, which are an error otherwise.
+    pub fn truncate(mut self, truncate: bool) -> Self {
+        self.0.truncate = truncate;
+        self
+    }
+
+    /// Holds out this share of the samples, between 0 and 1: they do not choose, but check what was chosen.
+    pub fn hold_out(mut self, share: f64) -> Self {
+        self.0.held_out = Some(HeldOutSource::Share(share));
+        self
+    }
+
+    /// Checks what was chosen on the samples of another file.
+    pub fn test_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.0.held_out = Some(HeldOutSource::File(path.into()));
+        self
+    }
+}
+
+/// Finds the boundary of an adapter, and then writes the smaller adapter: a builder with the defaults of the program `lora-slim`.
+///
+/// ```no_run
+/// use lora_slim::{Samples, Slim};
+///
+/// let slimmed = Slim::new("my-adapter", Samples::file("val.jsonl").chat(true)).evaluate()?;
+/// println!("boundary {}", slimmed.boundary());
+/// slimmed.write("my-adapter-slim")?;
+/// # Ok::<(), lora_slim::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Slim {
+    request: Request,
+}
+
+impl Slim {
+    /// Slims an adapter, a PEFT folder or its name in the Hugging Face cache, by these samples.
+    pub fn new(adapter: impl Into<String>, samples: Samples) -> Self {
+        let request = Request::new(adapter, PathBuf::new());
+        Self { request: Request { samples: samples.0, ..request } }
+    }
+
+    /// Names the base model: a folder, a GGUF file, or a name in the Hugging Face cache. By default it is the one that the adapter
+    /// names.
+    pub fn base(mut self, name: impl Into<String>) -> Self {
+        self.request.base = Some(name.into());
+        self
+    }
+
+    /// Chooses by another rule of [`rules`](crate::rules). The default is [`SMALLEST`](crate::rules::SMALLEST).
+    pub fn rule(mut self, rule: &'static dyn Rule) -> Self {
+        self.request.choice.rule = rule;
+        self
+    }
+
+    /// Keeps the layers below `boundary`; the losses tell what that costs.
+    pub fn boundary(mut self, boundary: usize) -> Self {
+        (self.request.choice.rule, self.request.choice.boundary) = (rules::BOUNDARY, Some(boundary));
+        self
+    }
+
+    /// Sets the share of the adapter's gain over the base model that `SMALLEST` may give up. The default is 0.02.
+    pub fn margin(mut self, share: f64) -> Self {
+        self.request.choice.margin = share;
+        self
+    }
+
+    /// Sets the one-sided confidence of every upper bound, from 0.5 to below 1. The default is 0.95.
+    pub fn confidence(mut self, confidence: f64) -> Self {
+        self.request.choice.confidence = confidence;
+        self
+    }
+
+    /// Keeps at most `count` layers.
+    pub fn max_layers(mut self, count: usize) -> Self {
+        self.request.choice.limits.max_layers = Some(count);
+        self
+    }
+
+    /// Keeps at most `bytes` bytes of tensors.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.request.choice.limits.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Evaluates every boundary on every sample, for the whole curve. By default a search drops boundaries as soon as the samples
+    /// rule them out.
+    pub fn exhaustive(mut self) -> Self {
+        self.request.search = None;
+        self
+    }
+
+    /// Also tunes the scale of what is kept.
+    pub fn tune_scale(mut self) -> Self {
+        self.request.scaling = Some(Scaling::Tune);
+        self
+    }
+
+    /// Adds a step after the cut, by the name and the value of its flag: `("rank", Some("8"))`, `("dtype", Some("bf16"))`,
+    /// `("portable", None)`. Fails where there is no such step, or it does not take the value.
+    pub fn step(mut self, name: &str, value: Option<&str>) -> Result<Self> {
+        let wrong = |reason: String| ChoiceError::Setting { name: name.into(), reason };
+        let flag = STEPS.iter().find(|flag| flag.name == name);
+        let flag = flag.ok_or_else(|| wrong(names(STEPS.iter().map(|flag| flag.name))))?;
+        self.request.steps.push((flag.parse)(value).map_err(wrong)?);
+        self.request.steps = in_order(self.request.steps);
+        Ok(self)
+    }
+
+    /// Adds a gate, by the name and the value of its flag: `("require-saving", "20%")`. Where a gate fails, nothing is written. Fails
+    /// where there is no such gate, or it does not take the value.
+    pub fn gate(mut self, name: &str, value: &str) -> Result<Self> {
+        let wrong = |reason: String| ChoiceError::Setting { name: name.into(), reason };
+        let gate = GATES.into_iter().find(|gate| gate.name() == name);
+        let gate = gate.ok_or_else(|| wrong(names(GATES.iter().map(|gate| gate.name()))))?;
+        self.request.gates.0.push((gate, gate.parse(value).map_err(wrong)?));
+        Ok(self)
+    }
+
+    /// Sets the bytes of memory that the evaluation may take. The default is 4 GiB.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.request.compute.memory = bytes;
+        self
+    }
+
+    /// Opens the base model and evaluates the adapter on it.
+    ///
+    /// # Errors
+    /// An adapter, base model or sample that cannot be read or evaluated, and whatever keeps them from fitting together.
+    pub fn evaluate(&self) -> Result<Slimmed> {
+        self.evaluate_with(&mut |_| true)
+    }
+
+    /// As [`evaluate`](Self::evaluate), with `on_progress` told of each step. It stops the evaluation by returning `false`.
+    pub fn evaluate_with(&self, on_progress: &mut dyn FnMut(Progress) -> bool) -> Result<Slimmed> {
+        pipeline::evaluate(&self.request, on_progress).map(Slimmed)
+    }
+
+    /// As [`evaluate`](Self::evaluate), on a base model that is open already.
+    pub fn evaluate_on(&self, base: &Base) -> Result<Slimmed> {
+        pipeline::evaluate_on(base, &self.request, &mut |_| true).map(Slimmed)
+    }
+}
+
+/// The names that there are, for an error.
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    format!("there is no such name; known are {}", names.collect::<Vec<_>>().join(", "))
+}
+
+/// An adapter, evaluated: the boundary that was chosen, why, and what it costs.
+pub struct Slimmed(Evaluation);
+
+impl Slimmed {
+    /// The boundary: the adapter is kept in the layers below it. At 0 the adapter does not help, and there is nothing to write.
+    pub fn boundary(&self) -> usize {
+        self.0.choice.boundary()
+    }
+
+    /// Everything that was measured and decided, as `slim_report.json` has it.
+    pub fn report(&self) -> &Report {
+        &self.0.report
+    }
+
+    /// What the user should know before trusting the result, one sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        pipeline::notes(&self.0)
+    }
+
+    /// Writes the smaller adapter as a PEFT folder, whole or not at all, and returns its report.
+    ///
+    /// # Errors
+    /// A gate that failed, an adapter that does not help, an `output` that exists or lies in an input, and failures of writing.
+    pub fn write(&self, output: impl AsRef<Path>) -> Result<Report> {
+        let (evaluation, output) = (&self.0, output.as_ref());
+        evaluation.check()?;
+        let adapter = evaluation.adapter.path.as_path();
+        files::check_output(output, &[adapter, evaluation.base.path()], false)?;
+        let staging = Staging::reserve(output, &[adapter], false)?;
+        let exporter = Format::Peft.exporter(|| Ok(evaluation.base.clone()))?;
+        let base = evaluation.base_facts();
+        pipeline::output::write_evaluation(
+            evaluation,
+            &Target { staging: &staging, exporter: &*exporter, base, runtimes: &[] },
+        )
+    }
+
+    /// Fails where a gate did.
+    pub fn check_gates(&self) -> Result<()> {
+        gates::check(&self.0.report.gates)
+    }
+}
