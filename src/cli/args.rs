@@ -17,6 +17,7 @@ use crate::choice::scale::Scaling;
 use crate::export::Format;
 use crate::metrics::Metric;
 use crate::rewrite::{Boundary, parse_boundary, parse_layers};
+use crate::samples;
 
 /// Make finished LoRA adapters smaller without retraining
 ///
@@ -128,9 +129,7 @@ pub struct EvaluateArgs {
     /// base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
-    /// Validation samples: JSON lines or a JSON array with prompt/completion, messages, instruction/input/output,
-    /// question/answer, text, or input_ids/labels
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = format!("Validation samples: {}", samples::accepted()))]
     pub samples: PathBuf,
     /// Run prompts and completions through the model's chat template
     #[arg(long)]
