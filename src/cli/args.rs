@@ -8,14 +8,16 @@ pub use super::batch_args::{BatchArgs, JobFlags};
 pub use super::gate_args::GateArgs;
 use super::parse;
 use super::rule_args::RuleParser;
-use super::step_args::format_parser;
+use super::step_args::{self, format_parser};
 pub use super::step_args::{RuntimeStepArgs, SizeStepArgs};
 use crate::audit::runtimes::{self, Runtime};
+use crate::choice::gates::GATES;
 use crate::choice::rules::{self, Rule};
 use crate::choice::scale::Scaling;
 use crate::export::Format;
 use crate::metrics::Metric;
 use crate::rewrite::{Boundary, parse_boundary, parse_layers};
+use crate::samples;
 
 /// Make finished LoRA adapters smaller without retraining
 ///
@@ -23,7 +25,7 @@ use crate::rewrite::{Boundary, parse_boundary, parse_layers};
 /// through the base model, measures the loss with the adapter kept only below each layer, and writes a new PEFT adapter
 /// without the layers that are not needed.
 #[derive(Debug, Parser)]
-#[command(name = "lora-slim", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "lora-slim", version, max_term_width = 100, after_help = exit_codes())]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -41,7 +43,10 @@ pub struct Cli {
     pub print_config: bool,
 }
 
-const EXIT_CODES: &str = "\
+fn exit_codes() -> String {
+    let gates: Vec<String> = GATES.iter().map(|gate| format!("--{}", gate.name())).collect();
+    format!(
+        "\
 Exit codes:
   0    done
   2    usage: the command line asks for something impossible
@@ -49,9 +54,12 @@ Exit codes:
   4    reading or writing failed: it may work later
   5    the answer is no: verify found a difference, check found a contradiction or a runtime that does not load the adapter,
        or slim found that the adapter does not help
-  6    a gate failed (--require-saving, --max-loss-increase, --min-samples): nothing was written
+  6    a gate failed ({}): nothing was written
   70   a bug in lora-slim
-  130  interrupted";
+  130  interrupted",
+        gates.join(", ")
+    )
+}
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -121,9 +129,7 @@ pub struct EvaluateArgs {
     /// base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
-    /// Validation samples: JSON lines or a JSON array with prompt/completion, messages, instruction/input/output,
-    /// question/answer, text, or input_ids/labels
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = format!("Validation samples: {}", samples::accepted()))]
     pub samples: PathBuf,
     /// Run prompts and completions through the model's chat template
     #[arg(long)]
@@ -260,7 +266,7 @@ pub struct CutArgs {
     pub adapter: String,
     /// Keep the layers below N, or all [default: all, if another flag asks for a change]
     #[arg(long, value_name = "N|all", conflicts_with = "keep_layers", value_parser = parse_boundary,
-        required_unless_present_any = ["keep_layers", "rank", "dtype", "portable", "pad-zeros", "format"])]
+        required_unless_present_any = step_args::names().chain(["keep_layers", "format"]))]
     pub boundary: Option<Boundary>,
     /// Keep these layers, for example 0-13,20
     #[arg(long, value_name = "LAYERS", value_parser = parse_layers)]

@@ -43,6 +43,11 @@ impl<const SMALLER: bool> FromArgMatches for StepArgs<SMALLER> {
     }
 }
 
+/// The flags of all steps, by name.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    STEPS.into_iter().map(|flag| flag.name)
+}
+
 fn arg(flag: &'static StepFlag) -> Arg {
     let arg = Arg::new(flag.name).long(flag.name).help(flag.help);
     let parse = |text: &str| (flag.parse)(Some(text));

@@ -23,9 +23,8 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
     let report = write(args)?;
     if json {
         print_json(&report)?;
-    } else if let Some(output) = report.output.as_ref().filter(|_| !quiet) {
-        let (steps, size) = (text::steps::table(&report), text::size(&report, output));
-        print(&format!("{steps}{size}\n{}", text::gates(&report.gates)))?;
+    } else if !quiet {
+        print(&text::report_of_cut(&report))?;
     }
     gates::check(&report.gates)?;
     let loads = text::runtimes::written(&report.runtimes, format, &path);

@@ -98,10 +98,8 @@ impl Format {
         let has = |format: Self| path.join(format.file_name()).is_file();
         if path.extension().is_some_and(|extension| extension == "gguf") || has(Self::Gguf) {
             Self::Gguf
-        } else if has(Self::Mlx) && !has(Self::Peft) {
-            Self::Mlx
         } else {
-            Self::Peft
+            Self::ALL.into_iter().find(|&format| has(format)).unwrap_or_default()
         }
     }
 

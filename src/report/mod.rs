@@ -22,10 +22,11 @@ pub use steps::StepDone;
 pub use subset::SubsetChoice;
 
 use crate::audit::runtimes::RuntimeVerdict;
+pub use crate::choice::gates::Written;
 use crate::choice::gates::{Figures, GateVerdict, Gates};
 use crate::choice::held_out::{HeldOutVerdict, SampleSet};
 use crate::choice::stability::Share;
-use crate::choice::{AssessedBoundary, Assessment, Choice, ChoiceOptions};
+use crate::choice::{AssessedBoundary, Choice, ChoiceOptions};
 use crate::export::Format;
 use crate::search::Dropped;
 
@@ -152,11 +153,9 @@ impl Report {
 
     /// The same with what gates say of it.
     pub fn judged_by(self, gates: &Gates) -> Self {
-        let written = self.written();
         let figures = Figures {
             bytes: self.output.as_ref().map(|output| (output.bytes_before, output.bytes_after)),
-            losses: written.map(|written| (written.assessment.loss, written.whole.loss)),
-            is_held_out: self.held_out.is_some(),
+            measured: self.written(),
             samples: self.samples.as_ref().map(|samples| samples.count),
         };
         Self { gates: gates.judge(&figures), ..self }
@@ -179,14 +178,6 @@ impl Report {
         }
         report
     }
-}
-
-/// What is written, and the whole adapter, on the same samples.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Written {
-    pub on: SampleSet,
-    pub assessment: Assessment,
-    pub whole: Assessment,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]

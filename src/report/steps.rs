@@ -10,7 +10,7 @@ use crate::rewrite::{DeltaChange, RankSummary};
 /// An adapter after a step.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct StepDone {
-    /// `layers`, the cut; `rank`; `pad-zeros`; `portable`; `dtype`.
+    /// `layers` for the cut, else the name of the step's flag.
     pub step: String,
     /// The value of the flag of that name; absent for the cut and for flags without one.
     #[serde(skip_serializing_if = "Option::is_none")]

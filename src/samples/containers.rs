@@ -14,6 +14,8 @@ pub type OnRecord<'a> = &'a mut dyn FnMut(usize, Value) -> Result<()>;
 
 /// A way to hold records in a file.
 struct Container {
+    /// What `--help` calls it.
+    name: &'static str,
     /// Whether a file is of this kind.
     matches: fn(&Path, &[u8]) -> bool,
     /// Reads the records one by one, because a record takes much more memory than the bytes that it is made of.
@@ -22,9 +24,14 @@ struct Container {
 
 /// The first container that matches a file reads it.
 const CONTAINERS: [Container; 2] = [
-    Container { matches: |_, bytes| begins_with(bytes, b'['), read: json_array },
-    Container { matches: |_, _| true, read: json_lines },
+    Container { name: "a JSON array", matches: |_, bytes| begins_with(bytes, b'['), read: json_array },
+    Container { name: "JSON lines", matches: |_, _| true, read: json_lines },
 ];
+
+/// The names of all containers, for `--help`.
+pub fn all() -> impl Iterator<Item = &'static str> {
+    CONTAINERS.iter().map(|container| container.name)
+}
 
 /// Passes each record of a file to `on_record`. `path` is for recognising the container and for messages.
 pub fn for_each_record(path: &Path, bytes: &[u8], on_record: OnRecord) -> Result<()> {

@@ -54,18 +54,33 @@ pub struct FieldNames {
 struct Form {
     /// The fields that a record of this form must have.
     fields: &'static [&'static str],
+    /// All fields that it reads, for `--help`.
+    help: &'static str,
     read: fn(&Fields) -> Parsed<SampleContent>,
 }
 
 /// The first form whose fields a record has reads it.
 const FORMS: [Form; 6] = [
-    Form { fields: &["input_ids"], read: tokens },
-    Form { fields: &["messages"], read: conversation },
-    Form { fields: &["prompt", "completion"], read: |fields| pair(fields, "prompt", "completion") },
-    Form { fields: &["instruction", "output"], read: instruction },
-    Form { fields: &["question", "answer"], read: |fields| pair(fields, "question", "answer") },
-    Form { fields: &["text"], read: |fields| string(fields, "text").map(SampleContent::Text) },
+    Form { fields: &["input_ids"], help: "input_ids/labels", read: tokens },
+    Form { fields: &["messages"], help: "messages", read: conversation },
+    Form {
+        fields: &["prompt", "completion"],
+        help: "prompt/completion",
+        read: |fields| pair(fields, "prompt", "completion"),
+    },
+    Form { fields: &["instruction", "output"], help: "instruction/input/output", read: instruction },
+    Form {
+        fields: &["question", "answer"],
+        help: "question/answer",
+        read: |fields| pair(fields, "question", "answer"),
+    },
+    Form { fields: &["text"], help: "text", read: |fields| string(fields, "text").map(SampleContent::Text) },
 ];
+
+/// The fields of all forms, for `--help`.
+pub fn all() -> impl Iterator<Item = &'static str> {
+    FORMS.iter().map(|form| form.help)
+}
 
 /// Recognises a record by its fields and reads it. `None` if no form has these fields, an error if their values are wrong.
 pub fn read(fields: &Fields, names: &FieldNames) -> Option<Parsed<SampleContent>> {

@@ -25,6 +25,16 @@ pub use read::RawSample;
 pub use template::ChatTemplate;
 pub use text_model::TextModel;
 
+/// The files of samples that are read, for `--help`.
+pub fn accepted() -> String {
+    let list = |names: Vec<&str>| match names.split_last() {
+        Some((last, [only])) => format!("{only} or {last}"),
+        Some((last, others)) if !others.is_empty() => format!("{}, or {last}", others.join(", ")),
+        _ => names.concat(),
+    };
+    format!("{} with {}", list(containers::all().collect()), list(forms::all().collect()))
+}
+
 /// One sample as the model sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {

@@ -30,6 +30,7 @@ use map::WeightFile;
 use stored::Stored;
 
 pub use ::safetensors::Dtype;
+pub use encodings::reads_method;
 pub use fault::install_sigbus_handler;
 pub use gguf::Metadata as GgufMetadata;
 pub use safetensors::header as safetensors_header;

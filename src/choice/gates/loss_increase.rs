@@ -28,12 +28,12 @@ impl Gate for LossIncrease {
     }
 
     fn measure(&self, figures: &Figures) -> Option<f64> {
-        let (written, whole) = figures.losses?;
+        let (written, whole) = figures.measured.map(|one| (one.assessment.loss, one.whole.loss))?;
         if written == whole { Some(0.0) } else { Some((written - whole) / whole).filter(|share| share.is_finite()) }
     }
 
     fn measured_on(&self, figures: &Figures) -> Option<SampleSet> {
-        Some(if figures.is_held_out { SampleSet::HeldOut } else { SampleSet::Choosing })
+        figures.measured.map(|measured| measured.on)
     }
 
     fn passes(&self, measured: f64, asked: f64) -> bool {

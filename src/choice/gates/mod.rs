@@ -12,6 +12,7 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+use super::Assessment;
 use super::held_out::SampleSet;
 use crate::error::{GateError, Result};
 
@@ -60,12 +61,18 @@ pub trait Gate: fmt::Debug + Sync {
 pub struct Figures {
     /// The bytes of tensors before and after, where anything is to be written.
     pub bytes: Option<(u64, u64)>,
-    /// The losses of what is written and of the whole adapter.
-    pub losses: Option<(f64, f64)>,
-    /// Whether these losses were measured on held-out samples.
-    pub is_held_out: bool,
+    /// What was measured of what is written and of the whole adapter.
+    pub measured: Option<Written>,
     /// How many samples choose; absent without any.
     pub samples: Option<usize>,
+}
+
+/// What is written, and the whole adapter, on the same samples.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Written {
+    pub on: SampleSet,
+    pub assessment: Assessment,
+    pub whole: Assessment,
 }
 
 /// The gates of a run, each with what it asks.
@@ -178,9 +185,18 @@ mod tests {
 
     #[test]
     fn losses_are_compared_as_shares() {
+        let assessment = |loss| Assessment {
+            loss,
+            gain_kept: None,
+            difference: 0.0,
+            difference_at_most: None,
+            token_accuracy: 0.0,
+            exact_match: 0.0,
+        };
         let increase = |written, whole| {
-            let figures = Figures { losses: Some((written, whole)), ..Figures::default() };
-            loss_increase::LOSS_INCREASE.measure(&figures)
+            let (assessment, whole) = (assessment(written), assessment(whole));
+            let measured = Some(Written { on: SampleSet::Choosing, assessment, whole });
+            loss_increase::LOSS_INCREASE.measure(&Figures { measured, ..Figures::default() })
         };
         assert_eq!(increase(1.5, 1.0), Some(0.5));
         assert_eq!(increase(0.75, 1.0), Some(-0.25));

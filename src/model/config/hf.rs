@@ -9,6 +9,7 @@ use super::{ExpertSizes, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported
 use crate::error::{BaseError, Result};
 use crate::model::activation::{Activation, Gating};
 use crate::model::family::{self, ExpertWeights, GeluMeaning, Norms, Residual, Sliding};
+use crate::tensors;
 
 /// Settings that change what a decoder computes in a way that is not supported, and their meaning.
 const UNSUPPORTED: [(&str, &str); 6] = [
@@ -78,11 +79,11 @@ impl ModelConfig {
     }
 }
 
-/// Of the formats that quantised weights have in safetensors, only that of gpt-oss is read.
+/// Refuses weights in an encoding that is not read.
 fn refuse_quantised(config: &Map<String, Value>, path: &Path) -> Result<()> {
     let Some(quantised) = config.get("quantization_config").and_then(Value::as_object) else { return Ok(()) };
     match quantised.get("quant_method").and_then(Value::as_str).unwrap_or("unknown") {
-        "mxfp4" => Ok(()),
+        method if tensors::reads_method(method) => Ok(()),
         method => Err(BaseError::Quantised { path: path.into(), method: method.into() }.into()),
     }
 }

@@ -20,7 +20,8 @@ pub fn scale(report: &Report) -> String {
 }
 
 /// All alternatives, what is written first, and whether one of the others is better.
-pub fn table(alternatives: &[Alternative]) -> String {
+pub fn table(report: &Report) -> String {
+    let alternatives = &report.alternatives;
     let Some(first) = alternatives.first() else { return String::new() };
     let held_out = first.held_out.is_some();
     let heading = if held_out { "held out" } else { "" };

@@ -1,4 +1,6 @@
 //! Reports for the terminal: plain text, readable without colour.
+//!
+//! A section is a function of the report and a line in [`SECTIONS`]. A section that has nothing to say is empty.
 
 pub mod alternatives;
 pub mod batch;
@@ -10,7 +12,7 @@ pub mod subset;
 
 use std::fmt::Write;
 
-use super::{CurvePoint, HeldOut, Output, Report};
+use super::Report;
 use crate::choice::Assessment;
 use crate::choice::gates::GateVerdict;
 use crate::choice::held_out::HeldOutVerdict;
@@ -18,54 +20,66 @@ use crate::choice::stability::Share;
 use crate::format::percent;
 use crate::format::{bar, bytes, percent_text, plural, ranges};
 
+/// The sections in their order.
+const SECTIONS: [Section; 15] = [
+    samples,
+    curve,
+    saved_work,
+    probability::table,
+    choice,
+    subset::lines,
+    alternatives::scale,
+    correct_answers,
+    stability,
+    on_held_out,
+    steps::table,
+    metrics::scores,
+    size,
+    gates,
+    alternatives::table,
+];
+
+/// What of them is known without samples.
+const SECTIONS_OF_CUT: [Section; 3] = [steps::table, size, gates];
+
+type Section = fn(&Report) -> String;
+
 /// The whole report of `scan` or `slim`.
 pub fn report(report: &Report) -> String {
-    let mut text = String::new();
-    if let Some(samples) = &report.samples {
-        let truncated = if samples.truncated == 0 { String::new() } else { format!(", {} cut", samples.truncated) };
-        let _ = writeln!(
-            text,
-            "{}{truncated}, {}, {} of them scored\n",
-            plural(samples.count, "sample"),
-            plural(samples.tokens, "token"),
-            samples.answer_tokens
-        );
+    SECTIONS.iter().map(|section| section(report)).collect()
+}
+
+/// The report of `cut`.
+pub fn report_of_cut(report: &Report) -> String {
+    SECTIONS_OF_CUT.iter().map(|section| section(report)).collect()
+}
+
+fn samples(report: &Report) -> String {
+    let Some(samples) = &report.samples else { return String::new() };
+    let truncated = if samples.truncated == 0 { String::new() } else { format!(", {} cut", samples.truncated) };
+    format!(
+        "{}{truncated}, {}, {} of them scored\n\n",
+        plural(samples.count, "sample"),
+        plural(samples.tokens, "token"),
+        samples.answer_tokens
+    )
+}
+
+fn choice(report: &Report) -> String {
+    let Some(choice) = &report.chosen else { return String::new() };
+    let mut text = format!("\nboundary {} ({}): {}\n", choice.boundary(), choice.rule.name(), choice.reason);
+    let (Some(base), Some(whole)) = (report.curve.first(), report.curve.last()) else { return text };
+    let _ = write!(text, "loss {:.4} (base {:.4}, whole adapter {:.4})", choice.loss(), base.loss(), whole.loss());
+    if let Some(gain) = choice.gain_kept() {
+        let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
     }
-    text += &curve(&report.curve, report.chosen.as_ref().map(|choice| choice.boundary()));
-    if let Some(line) = saved_work(report) {
-        text += &line;
-    }
-    text += &probability::table(&report.probability, report.chosen.as_ref().map(|choice| choice.boundary()));
-    if let Some(choice) = &report.chosen {
-        let _ = writeln!(text, "\nboundary {} ({}): {}", choice.boundary(), choice.rule.name(), choice.reason);
-        let (Some(base), Some(whole)) = (report.curve.first(), report.curve.last()) else { return text };
-        let _ = write!(text, "loss {:.4} (base {:.4}, whole adapter {:.4})", choice.loss(), base.loss(), whole.loss());
-        if let Some(gain) = choice.gain_kept() {
-            let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
-        }
-        text.push('\n');
-    }
-    if let Some(choice) = &report.chosen {
-        text += &report.subset.as_ref().map_or(String::new(), subset::lines);
-        text += &alternatives::scale(report);
-        text += &correct_answers(report);
-        text += &stability(&report.stability, choice.boundary(), !report.dropped.is_empty());
-    }
-    if let Some(held_out) = &report.held_out {
-        text += &on_held_out(held_out, report);
-    }
-    text += &steps::table(report);
-    text += &metrics::scores(report);
-    if let Some(output) = &report.output {
-        let _ = writeln!(text, "{}", size(report, output));
-    }
-    text + &gates(&report.gates) + &alternatives::table(&report.alternatives)
+    text + "\n"
 }
 
 /// A line for each gate.
-pub fn gates(verdicts: &[GateVerdict]) -> String {
+fn gates(report: &Report) -> String {
     let line = |gate: &GateVerdict| format!("gate {}: {gate}\n", if gate.passed { "passed" } else { "FAILED" });
-    verdicts.iter().map(line).collect()
+    report.gates.iter().map(line).collect()
 }
 
 /// How many answer tokens would be decoded greedily, and how many whole answers.
@@ -85,7 +99,12 @@ const STABLE: f64 = 0.9;
 const WORTH_A_LINE: f64 = 0.02;
 
 /// How often resampled samples choose as the samples did, and what else if that is not nearly always.
-fn stability(shares: &[Share], chosen: usize, searched: bool) -> String {
+fn stability(report: &Report) -> String {
+    let Some(choice) = &report.chosen else { return String::new() };
+    resampled(&report.stability, choice.boundary(), !report.dropped.is_empty())
+}
+
+fn resampled(shares: &[Share], chosen: usize, searched: bool) -> String {
     if shares.is_empty() {
         return String::new();
     }
@@ -108,7 +127,8 @@ fn stability(shares: &[Share], chosen: usize, searched: bool) -> String {
 }
 
 /// What held-out samples say of the choice: the figures, and whether they confirm it.
-fn on_held_out(held_out: &HeldOut, report: &Report) -> String {
+fn on_held_out(report: &Report) -> String {
+    let Some(held_out) = &report.held_out else { return String::new() };
     let (verdict, samples) = (&held_out.verdict, &held_out.samples);
     let mut text = format!(
         "held out: {}, {} scored: loss {:.4} (base {:.4}, whole adapter {:.4})",
@@ -146,30 +166,34 @@ pub fn finding(verdict: &HeldOutVerdict, report: &Report) -> String {
 }
 
 /// What an adaptive search left out.
-fn saved_work(report: &Report) -> Option<String> {
-    let (work, error) = report.work.as_ref().and_then(|work| Some((work, work.error_probability?)))?;
-    let share = 100.0 * work.layer_tokens as f64 / work.exhaustive_layer_tokens.max(1) as f64;
+fn saved_work(report: &Report) -> String {
     let dropped = report.dropped.len();
-    (dropped > 0).then(|| {
-        format!(
-            "{dropped} more boundaries were decided on a part of the samples, wrongly with a probability of at most {} \
-             %; {share:.0} % of the work of evaluating all\n",
-            percent(error)
-        )
-    })
+    let Some((work, error)) = report.work.as_ref().and_then(|work| Some((work, work.error_probability?))) else {
+        return String::new();
+    };
+    if dropped == 0 {
+        return String::new();
+    }
+    let share = 100.0 * work.layer_tokens as f64 / work.exhaustive_layer_tokens.max(1) as f64;
+    format!(
+        "{dropped} more boundaries were decided on a part of the samples, wrongly with a probability of at most {} %; \
+         {share:.0} % of the work of evaluating all\n",
+        percent(error)
+    )
 }
 
 /// What a cut leaves, on one line.
-pub fn size(report: &Report, output: &Output) -> String {
+fn size(report: &Report) -> String {
+    let Some(output) = &report.output else { return String::new() };
     let kept = format!("{} → {}", bytes(output.bytes_before), bytes(output.bytes_after));
     let saved = 100.0 * (1.0 - output.bytes_after as f64 / output.bytes_before.max(1) as f64);
     let tensors = format!("{} of {} tensors", output.tensors_after, output.tensors_before);
     let is_whole = output.kept_layers == report.adapter.layers;
     if output.bytes_after == output.bytes_before && is_whole {
-        format!("{}: nothing is dropped", bytes(output.bytes_before))
+        format!("{}: nothing is dropped\n", bytes(output.bytes_before))
     } else {
         format!(
-            "{kept} ({:.0} % {}), {tensors}, layers {}",
+            "{kept} ({:.0} % {}), {tensors}, layers {}\n",
             saved.abs(),
             if saved < 0.0 { "more" } else { "less" },
             ranges(&output.kept_layers)
@@ -178,7 +202,8 @@ pub fn size(report: &Report, output: &Output) -> String {
 }
 
 /// The curve as a table whose last column is a chart of the loss.
-fn curve(points: &[CurvePoint], chosen: Option<usize>) -> String {
+fn curve(report: &Report) -> String {
+    let (points, chosen) = (&report.curve, report.chosen.as_ref().map(|choice| choice.boundary()));
     let lowest = points.iter().map(|point| point.loss()).fold(f64::INFINITY, f64::min);
     let highest = points.iter().map(|point| point.loss()).fold(f64::NEG_INFINITY, f64::max);
     let span = (highest - lowest).max(f64::MIN_POSITIVE);
@@ -213,14 +238,14 @@ mod tests {
         let shares = |shares: &[(usize, f64)]| -> Vec<Share> {
             shares.iter().map(|&(boundary, share)| Share { boundary, share }).collect()
         };
-        let stable = stability(&shares(&[(3, 0.05), (4, 0.95)]), 4, false);
+        let stable = resampled(&shares(&[(3, 0.05), (4, 0.95)]), 4, false);
         assert_eq!(stable, "stability: 95 % of resampled samples choose 4 too\n");
-        let spread = stability(&shares(&[(3, 0.01), (17, 0.33), (18, 0.66)]), 18, true);
+        let spread = resampled(&shares(&[(3, 0.01), (17, 0.33), (18, 0.66)]), 18, true);
         let lines: Vec<&str> = spread.lines().collect();
         assert_eq!(lines[0], "stability: 66 % of resampled samples choose 18 too, among those evaluated");
         assert_eq!(lines[1], format!("{:>9}   33.0 %  {}", 17, "█".repeat(crate::format::BAR / 2)));
         assert_eq!(lines[3], "   others    1.0 %");
         assert!(lines.iter().all(|line| line.chars().count() <= 80));
-        assert_eq!(stability(&[], 4, false), "");
+        assert_eq!(resampled(&[], 4, false), "");
     }
 }

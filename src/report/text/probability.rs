@@ -2,13 +2,17 @@
 
 use std::fmt::Write;
 
-use crate::report::ProbabilityPoint;
+use crate::report::{ProbabilityPoint, Report};
 
 /// Characters of the chart.
 const WIDTH: usize = 40;
 
 /// A line for each number of layers: the base model is `o`, the adapted one `●`, and `◉` where both fall together.
-pub fn table(points: &[ProbabilityPoint], chosen: Option<usize>) -> String {
+pub fn table(report: &Report) -> String {
+    both_curves(&report.probability, report.chosen.as_ref().map(|choice| choice.boundary()))
+}
+
+fn both_curves(points: &[ProbabilityPoint], chosen: Option<usize>) -> String {
     if points.is_empty() {
         return String::new();
     }
@@ -66,12 +70,12 @@ mod tests {
             adapted: likelihood(adapted),
         };
         let points: Vec<_> = [(0.0, 0.0), (0.2, 0.4), (0.5, 0.8)].into_iter().enumerate().map(point).collect();
-        let text = table(&points, Some(1));
+        let text = both_curves(&points, Some(1));
         let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).skip(2).collect();
         assert_eq!(lines[0], "        0    0.0000    0.0000  ◉");
         assert!(lines[1].ends_with("● ◀ chosen") && lines[1].find('o') < lines[1].find('●'), "{}", lines[1]);
         assert!(text.lines().all(|line| line.chars().count() <= 80));
-        assert_eq!(table(&[], Some(1)), "");
-        assert!(table(&[point((0, (0.0, 0.0)))], None).contains('◉'), "nothing is divided by zero");
+        assert_eq!(both_curves(&[], Some(1)), "");
+        assert!(both_curves(&[point((0, (0.0, 0.0)))], None).contains('◉'), "nothing is divided by zero");
     }
 }

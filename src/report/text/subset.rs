@@ -3,10 +3,12 @@
 use std::fmt::Write;
 
 use crate::format::ranges;
-use crate::report::subset::{Removed, SubsetChoice};
+use crate::report::Report;
+use crate::report::subset::Removed;
 
 /// What went, and what it costs, in two lines.
-pub fn lines(subset: &SubsetChoice) -> String {
+pub fn lines(report: &Report) -> String {
+    let Some(subset) = &report.subset else { return String::new() };
     let noun = if subset.blocks { "block" } else { "layer" };
     let mut text = match subset.removed.as_slice() {
         [] => format!("no other {noun} can go"),

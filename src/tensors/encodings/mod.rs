@@ -29,6 +29,11 @@ pub trait Encoding: Debug + Sync {
         Ok(None)
     }
 
+    /// Its `quant_method` in the `quantization_config` of Hugging Face, if it has one.
+    fn quant_method(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What people call it: `BF16`, `Q4K`, `MXFP4`.
     fn describe(&self, parts: &[Stored]) -> String {
         parts[0].dtype.to_string()
@@ -49,6 +54,11 @@ pub struct RecognisedWeight {
     pub shape: Vec<usize>,
     /// The names of its stored tensors, in the order in which the encoding reads them.
     pub parts: Vec<String>,
+}
+
+/// Whether weights of a `quant_method` of Hugging Face are read.
+pub fn reads_method(quant_method: &str) -> bool {
+    ENCODINGS.iter().any(|encoding| encoding.quant_method() == Some(quant_method))
 }
 
 /// The weights that stored tensors encode. The parts of a weight of several tensors are no entries of their own.

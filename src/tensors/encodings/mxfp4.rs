@@ -41,6 +41,10 @@ impl Encoding for Mxfp4 {
         Ok(Some(RecognisedWeight { name: weight.into(), shape, parts: vec![name.into(), scales] }))
     }
 
+    fn quant_method(&self) -> Option<&'static str> {
+        Some("mxfp4")
+    }
+
     fn describe(&self, _: &[Stored]) -> String {
         "MXFP4".into()
     }
