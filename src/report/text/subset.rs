@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::format::ranges;
 use crate::report::subset::{Removed, SubsetChoice};
 
-/// What went, and what it costs, in two lines.
+/// What was dropped, and what that costs, in two lines.
 pub fn lines(subset: &SubsetChoice) -> String {
     let noun = if subset.blocks { "block" } else { "layer" };
     let mut text = match subset.removed.as_slice() {
@@ -20,7 +20,7 @@ pub fn lines(subset: &SubsetChoice) -> String {
     text + "\n"
 }
 
-/// The parts that went as people write them: whole layers, and layers of which only a block went.
+/// The dropped parts as text: whole layers, and layers of which only one block was dropped.
 pub fn removed_parts(removed: &[Removed]) -> String {
     let layers_of = |block: Option<&str>| -> Vec<usize> {
         let of_kind = removed.iter().filter(|part| part.block.as_deref() == block);
