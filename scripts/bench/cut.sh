@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Times `cut`, `inspect` and `verify` on a large adapter against a plain copy of the bytes that the cut keeps.
 #
-#     python scripts/bench/large_adapter.py /tmp/large
+#     python scripts/bench/large.py adapter /tmp/large
 #     scripts/bench/cut.sh /tmp/large [BOUNDARY] [RUNS]
 #
 # A copy is timed twice: as it is, and with the sync to disk without which `cut` never reports success. `cut` also

@@ -32,7 +32,7 @@ impl Comparison {
     }
 }
 
-/// What a candidate is worth: its own figures, and how it compares with a reference, as a rule the whole adapter.
+/// The figures of a candidate, and how it compares with a reference, usually the whole adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct Assessment {
     /// Nats per answer token.
@@ -44,18 +44,18 @@ pub struct Assessment {
     pub difference: f64,
     /// The one-sided upper confidence bound of `difference`; absent with fewer than two samples.
     pub difference_at_most: Option<f64>,
-    /// The share of answer tokens that no other token is likelier than, given all tokens before.
+    /// The share of answer tokens that are the likeliest, given all true tokens before.
     pub token_accuracy: f64,
-    /// The share of samples all of whose answer tokens are such.
+    /// The share of samples where all answer tokens are.
     pub exact_match: f64,
 }
 
-/// What candidates are held against: the base model and the whole adapter on the same samples.
+/// What candidates are compared with: the base model and the whole adapter on the same samples.
 #[derive(Debug, Clone, Copy)]
 pub struct Reference<'a> {
     pub base: &'a Measurement,
     pub whole: &'a Measurement,
-    /// One-sided, of each upper bound.
+    /// The one-sided confidence of each upper bound.
     pub confidence: f64,
 }
 
@@ -91,7 +91,7 @@ impl Assessment {
         self.difference_at_most.is_some_and(|most| most < 0.0)
     }
 
-    /// Whether it is, with the confidence of the bound, at most `margin` nats worse than the reference.
+    /// Whether it is at most `margin` nats worse than the reference, with the confidence of the bound.
     pub fn is_surely_within(&self, margin: f64) -> bool {
         self.difference_at_most.is_some_and(|most| most <= margin)
     }
@@ -113,7 +113,7 @@ pub fn standard_error(differences: &[f64], tokens: &[usize]) -> Option<f64> {
 /// Student's quantile, which is the bound of a mean whose standard error is estimated from the same samples.
 pub fn student_quantile(confidence: f64, freedom: usize) -> f64 {
     thread_local! {
-        // A thousand resamplings ask for the same one, at every boundary.
+        // A thousand resamplings ask for the same quantile, at every boundary.
         static LAST: Cell<(f64, usize, f64)> = const { Cell::new((f64::NAN, 0, f64::NAN)) };
     }
     let (of_confidence, of_freedom, known) = LAST.get();

@@ -1,4 +1,4 @@
-//! What a sceptic would try instead of a boundary: other layers, as many of them.
+//! The controls that a sceptic would ask for: other layers, as many as a boundary keeps.
 //!
 //! If the lowest layers are kept because they matter, they do better than the highest ones, than random ones, than those
 //! that change the weights most and than those that change the hidden states most.
@@ -19,11 +19,11 @@ pub enum Kept {
     Everything,
     /// Those below a boundary.
     Lowest,
-    /// What the search for parts that can go has left.
+    /// What the search for a subset has kept.
     Subset,
     /// The highest ones.
     Highest,
-    /// Drawn at random, by this seed.
+    /// Drawn at random with this seed.
     Random { seed: u64 },
     /// Those with the largest ‖ΔW‖.
     LargestNorm,

@@ -1,10 +1,10 @@
 //! What the samples seen so far say of a boundary, and how surely.
 //!
 //! They are drawn without replacement from all the samples on which the exhaustive sweep would decide, so the bound on what
-//! it will find is Student's with the finite population's correction: the doubt goes to zero as the last sample is seen. The
-//! error that is allowed is divided among all comparisons that may be made (Bonferroni).
+//! it will find is Student's with the correction for a finite population: the doubt shrinks to zero with the last sample. The
+//! allowed error is divided among all comparisons that may be made (Bonferroni).
 //!
-//! A boundary that has seen few samples is compared with those that have seen all of them: what these will give is known.
+//! A boundary that has seen few samples is compared with those that have seen all of them, whose losses are known.
 //! `best` drops a boundary as soon as *any* other one is surely better. That other one need not be the best so far:
 //! neighbours are better or worse together on the same samples, so a step of the curve is certain long before its height is.
 
@@ -14,11 +14,11 @@ use super::ChoiceOptions;
 use super::comparison::{standard_error, student_quantile};
 use super::rules::Seen;
 
-/// By how much of its second difference a curve may leave the line between two points. A parabola leaves it by an eighth;
+/// How far a curve may lie from the line between two points, as a share of its second difference. A parabola has an eighth;
 /// real curves have steps.
 const BEND_SHARE: f64 = 0.4;
 
-/// How much of a boundary's share of the error is for what its own losses say.
+/// The part of a boundary's share of the error that is spent on its own losses.
 const OWN_SHARE: f64 = 0.8;
 
 /// What has been seen.
@@ -79,15 +79,15 @@ impl Evidence<'_> {
         self.losses.values().filter(|others| others.len() >= losses.len()).any(by_difference)
     }
 
-    /// By how much the upper bound of a boundary's difference to the whole adapter will exceed the margin, for one of
-    /// `comparisons` boundaries. At most 0 is accepted.
+    /// How far the upper bound of a boundary's difference from the whole adapter will exceed the margin, for one of `comparisons`
+    /// boundaries. The rule accepts at most 0.
     pub fn excess_over_margin(&self, boundary: usize, losses: &[f64], comparisons: usize) -> Predicted {
         let (m, n) = (losses.len(), self.tokens.len());
-        // Most of the error is for the boundary by itself, the rest for what its two neighbours say of it.
+        // Most of the error is spent on the boundary itself, the rest on its two neighbours.
         let quantile = self.quantile(m, comparisons as f64 / OWN_SHARE);
         let by_neighbour = self.quantile(m, comparisons as f64 * 2.0 / (1.0 - OWN_SHARE));
         let mut predicted = self.predict(&self.judged(losses), quantile);
-        // What a boundary will give that has seen all samples is known, and neighbours differ by little.
+        // The result of a boundary that has seen all samples is known, and neighbours differ little.
         for others in self.complete_neighbours(boundary) {
             let difference = self.predict(&less(losses, others), by_neighbour);
             let known = self.mean(&self.judged(others));
@@ -105,7 +105,7 @@ impl Evidence<'_> {
         }
     }
 
-    /// The differences to the whole adapter, less the margin.
+    /// The differences from the whole adapter, minus the margin.
     fn judged(&self, losses: &[f64]) -> Vec<f64> {
         let (base, whole) = (&self.losses[&self.ends.0], &self.losses[&self.ends.1]);
         let gains = less(&base[..losses.len()], whole);

@@ -1,7 +1,7 @@
-//! What samples that had no part in a choice say of it.
+//! Checks a choice on samples that had no part in it.
 //!
-//! A rule that looks for a low loss, or for a boundary that just passes, also selects for the luck of the samples. Held-out samples
-//! have none of that luck: what they say of the chosen boundary is what it is worth.
+//! A rule that looks for a low loss, or for a boundary that just passes, also selects for luck on its samples. Held-out samples
+//! had no part in that luck, so that their loss of the chosen boundary is unbiased.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -39,7 +39,7 @@ pub struct HeldOutVerdict {
     pub confirmed: bool,
 }
 
-/// Judges what was chosen, at a boundary, against the whole adapter, whose boundary is `whole`.
+/// Compares `chosen`, a boundary and its measurement, with the whole adapter, whose boundary is `whole`.
 pub fn judge(
     chosen: (usize, &Measurement),
     whole: usize,

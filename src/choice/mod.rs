@@ -1,7 +1,7 @@
 //! From measurements to a decision. Pure functions over numbers: nothing here reads, runs or prints.
 //!
 //! [`rules`] choose a boundary, [`gates`] decide whether the result may be written; the other modules say how good and how
-//! stable a choice is, and look for a scale, a subset of layers, and controls.
+//! stable a choice is, and search for a scale, a subset of layers, and controls.
 
 pub mod comparison;
 pub mod controls;
@@ -60,7 +60,7 @@ pub struct Limits {
     pub max_bytes: Option<u64>,
 }
 
-/// A boundary and what it is worth.
+/// A boundary and its figures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct AssessedBoundary {
     /// The adapter is kept in layers below this one.
@@ -142,12 +142,12 @@ impl<'a> Candidates<'a> {
     }
 }
 
-/// What the points of a curve are held against.
+/// The reference that the points of a curve are compared with.
 pub fn reference(curve: &Curve, confidence: f64) -> Reference<'_> {
     Reference { base: &curve.base().measurement, whole: &curve.whole().measurement, confidence }
 }
 
-/// Holds every point of a curve against the whole adapter.
+/// Compares every point of a curve with the whole adapter.
 pub fn assess(curve: &Curve, confidence: f64) -> Vec<AssessedBoundary> {
     let reference = reference(curve, confidence);
     let assess = |point: &crate::measure::Point| AssessedBoundary {
@@ -159,7 +159,7 @@ pub fn assess(curve: &Curve, confidence: f64) -> Vec<AssessedBoundary> {
 
 /// Chooses among the boundaries that `is_allowed` admits.
 ///
-/// A rule may arrive at boundary 0, an adapter without layers: then the adapter does not help, and there is nothing to write.
+/// A rule may choose boundary 0, an adapter without layers. Then the adapter does not help, and nothing is written.
 pub fn choose(curve: &Curve, options: &ChoiceOptions, is_allowed: impl Fn(usize) -> bool) -> Choice {
     let candidates = Candidates::new(curve, options, &is_allowed);
     let (&chosen, reason) = options.rule.choose(&candidates);

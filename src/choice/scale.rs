@@ -1,8 +1,8 @@
-//! One scale for all that is kept: the search over it, and whether what it found is worth having.
+//! One scale for all that is kept: the search for it, and whether it is better than 1.
 //!
-//! An overconfident adapter is cured by less of it, in fewer layers or in all of them; the loss as a function of
-//! the scale is smooth and has one valley, so a coarse look and two finer ones find it. A scale other than 1 has to be surely
-//! better than 1 on the samples; otherwise the adapter stays as it is.
+//! An overconfident adapter improves with less of it, in fewer layers or in all of them. The loss as a function of the scale is
+//! smooth and has one minimum, so a coarse grid and two finer ones find it. A scale other than 1 is taken only if it is better
+//! with confidence; otherwise the adapter stays as it is.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -10,15 +10,15 @@ use serde::Serialize;
 use super::Comparison;
 use crate::measure::Measurement;
 
-/// Scales are multiples of this, so that two are equal or not.
+/// Scales are multiples of this, so that they can be compared exactly.
 const FINEST: f64 = 1.0 / 16.0;
 
-/// Where the search looks first, and how far from the best so far it looks then, in units of [`FINEST`].
+/// The first grid, and then the distances from the best scale so far, in units of [`FINEST`].
 const FULL: u32 = 16;
 const FIRST: [u32; 6] = [4, 8, 12, 20, 24, 32];
 const FINER: [u32; 2] = [2, 1];
 
-/// A scale and what it makes of the samples.
+/// A scale and what was measured with it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scaled {
     units: u32,
@@ -31,7 +31,7 @@ impl Scaled {
     }
 }
 
-/// The search for the scale with the lowest loss. It asks for scales, and is told what they give.
+/// The search for the scale with the lowest loss. It asks for scales and takes their measurements.
 pub struct Tuning {
     /// The scales that are measured, scale 1 first.
     measured: Vec<Scaled>,
@@ -39,7 +39,7 @@ pub struct Tuning {
 }
 
 impl Tuning {
-    /// Begins from the adapter as it is.
+    /// Starts from the adapter at full strength.
     pub fn new(full: Measurement) -> Self {
         Self { measured: vec![Scaled { units: FULL, measurement: full }], rounds: 0 }
     }
@@ -69,7 +69,8 @@ impl Tuning {
         lowest.unwrap_or(&self.measured[0])
     }
 
-    /// The scale with the lowest loss if it is surely better than 1, else 1; and all that was evaluated, lowest scale first.
+    /// The scale with the lowest loss if it is better than 1 with confidence, otherwise 1; and all scales that were evaluated,
+    /// lowest first.
     pub fn finish(mut self, confidence: f64) -> (Scaled, Vec<ScalePoint>) {
         let (lowest, full) = (self.lowest(), &self.measured[0]);
         let compared = Comparison::new(&lowest.measurement, &full.measurement, confidence);

@@ -1,7 +1,7 @@
-//! How much a choice hangs on the samples that happened to be there.
+//! How much a choice depends on the particular samples.
 //!
-//! The bootstrap: draw as many samples as there are, with replacement, choose by the same rule on these, and count. What is
-//! drawn differs from the samples about as other samples of their kind would.
+//! The bootstrap: draw as many samples as there are, with replacement, choose by the same rule on these, and count. A draw
+//! differs from the samples about as much as other samples of their kind would.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Basis, ChoiceOptions, choose};
 use crate::measure::Curve;
 
-/// How often the choice is made anew, and by which random numbers: the same run gives the same report.
+/// The number of resamplings, and the seed, which is fixed so that the same run gives the same report.
 pub const RESAMPLES: usize = 1000;
 const SEED: u64 = 0;
 
@@ -22,8 +22,8 @@ pub struct Share {
     pub share: f64,
 }
 
-/// The boundaries that resampled samples choose by their losses, lowest first. Nothing where it would say nothing: the user
-/// named the boundary, or there is one sample.
+/// The boundaries that resampled samples choose by their losses, lowest first. Empty if it would say nothing: the user named the
+/// boundary, or there is only one sample.
 pub fn stability(curve: &Curve, options: &ChoiceOptions, allowed: impl Fn(usize) -> bool) -> Vec<Share> {
     match options.rule.basis() {
         Basis::Losses => {
@@ -33,7 +33,7 @@ pub fn stability(curve: &Curve, options: &ChoiceOptions, allowed: impl Fn(usize)
     }
 }
 
-/// How often each boundary is chosen on samples drawn anew, given by their places among `n`.
+/// How often each boundary is chosen on resampled samples, which are indices below `n`.
 pub(super) fn of_resamples(n: usize, choose: impl Fn(&[usize]) -> usize) -> Vec<Share> {
     if n < 2 {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Beyond one boundary: taking out any layers, or single blocks of them, for as long as the rule accepts what is left.
+//! Beyond one boundary: removing any layers, or single blocks of them, as long as the rule accepts the rest.
 //!
 //! Which parts go next is read from one half of the samples, and whether the rule accepts the adapter without them is tested
 //! on the other half: a part that was picked because it looked dispensable gets no credit for its luck. The order is fixed
@@ -8,7 +8,7 @@ use super::rules::Trial;
 use super::{ChoiceOptions, Reference};
 use crate::measure::Measurement;
 
-/// What the search for parts that can go takes at a time.
+/// The parts that the search removes: layers or blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grain {
     Layers,
@@ -32,7 +32,7 @@ impl Halves {
         Self { ranking: order, testing }
     }
 
-    /// Parts in the order in which they should go, given what is left without each: the lowest loss first.
+    /// Parts in the order in which to remove them, from the measurements without each: the lowest loss first.
     pub fn rank(&self, without: &[Measurement]) -> Vec<usize> {
         let losses: Vec<f64> = without.iter().map(|left| left.select(&self.ranking).loss()).collect();
         let mut order: Vec<usize> = (0..without.len()).collect();
@@ -40,7 +40,7 @@ impl Halves {
         order
     }
 
-    /// Whether the rule accepts a candidate in the place of `current`, on the half that tests.
+    /// Whether the rule accepts a candidate instead of `current`, on the half that tests.
     pub fn accepts(
         &self,
         candidate: &Measurement,
@@ -55,7 +55,7 @@ impl Halves {
     }
 }
 
-/// How many of `count` parts, those that should go first, are taken out at once: twice as many each time.
+/// How many of `count` parts, in their order, each test removes at once: twice as many each time.
 pub fn steps(count: usize) -> Vec<usize> {
     std::iter::successors(Some(1), |taken| Some(2 * taken)).take_while(|&taken| taken < count).collect()
 }

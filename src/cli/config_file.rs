@@ -71,7 +71,7 @@ fn typed(cli: &Command, words: &[OsString]) -> Option<ArgMatches> {
     }
 }
 
-/// The place of the command's name. Only flags of all commands come before it.
+/// The index of the command's name. Only global flags come before it.
 fn place_of_command(cli: &Command, words: &[OsString]) -> Option<usize> {
     let takes_the_next = |word: &str| {
         let arg = word.strip_prefix("--").and_then(|name| flag(cli, name));
@@ -165,7 +165,7 @@ fn nearest(key: &str, commands: &[&Command]) -> Option<String> {
     likeness.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, name)| name.into())
 }
 
-/// What the value of a flag should be, if it is of another kind.
+/// The expected kind of a flag's value, if it has another.
 fn misfit(arg: &Arg, value: &Value) -> Option<&'static str> {
     let is_scalar = |value: &Value| matches!(value, Value::String(_) | Value::Number(_));
     let count = arg.get_num_args().unwrap_or_default();

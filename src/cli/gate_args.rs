@@ -4,7 +4,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::choice::gates::{GATES, Gate, Gates};
 
-/// Gates as flags: those that hold for an evaluation (`EVALUATED`), or those that need no samples.
+/// Gates as flags: all of them for an evaluation (`EVALUATED`), otherwise those that need no samples.
 #[derive(Debug, Default)]
 pub struct GateArgs<const EVALUATED: bool> {
     pub gates: Gates,

@@ -4,7 +4,7 @@ use crate::choice::scale::Scaling;
 use crate::error::ChoiceError;
 use crate::format::parse_share;
 
-/// Parses the boundary of `slim` and `scan`. Whether the model has so many layers is known later.
+/// Parses the boundary of `slim` and `scan`. Whether the model has that many layers is checked later.
 pub fn boundary(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number of layers such as 14 (only `cut` takes `all`)"))
 }

@@ -1,5 +1,4 @@
-//! Progress on stderr if it is a terminal, and Ctrl-C, which stops a sweep between two steps so that everything in use is
-//! cleaned up.
+//! Progress on stderr if it is a terminal, and Ctrl-C, which stops a sweep between two steps so that temporary files are removed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -88,7 +87,7 @@ fn target(quiet: bool) -> ProgressDrawTarget {
     if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
 }
 
-/// A bar that follows a text.
+/// A bar after a text.
 fn styled(bar: ProgressBar, beginning: &str) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template(&format!("{beginning} {{bar:32}} {{percent:>3}} %, {{eta}} left")) {
         bar.set_style(style);

@@ -53,7 +53,7 @@ pub fn steps(reduce: &SizeStepArgs, runtime: &RuntimeArgs) -> Vec<SharedStep> {
     steps::in_order(reduce.steps.iter().chain(&runtime.steps.steps).cloned().collect())
 }
 
-/// The change of a module that `verify` tolerates.
+/// How much of a module `verify` allows to change.
 pub fn tolerance(args: &VerifyArgs) -> Result<Option<f64>> {
     Ok(args.tolerance.as_deref().map(|given| share("--tolerance", given, 0.0)).transpose()?)
 }

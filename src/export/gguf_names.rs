@@ -1,4 +1,4 @@
-//! llama.cpp's names for the modules of each family, as data: `gguf_families.json`, which `scripts/gguf_names.py` makes from
+//! llama.cpp's names for the modules of each family, as data: `gguf_families.json`, which `scripts/fixtures/gguf_names.py` makes from
 //! llama.cpp's own converter.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What else could have been done with the adapter than what is written.
+//! The alternatives to what is written, measured on the same samples.
 
 use super::evaluator::{Candidate, Evaluator};
 use super::scale::ScaleSearch;
@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::measure::{self, Measurement, OnProgress, Profile};
 use crate::report::alternatives::Alternative;
 
-/// What is written, first, and what could have been: what the rule chose at full strength and the whole adapter, both with and
-/// without a scale, the boundary that parts were taken out below, and with `--controls` other layers.
+/// What is written, first, and its alternatives: the whole adapter and the rule's choice, each at full strength and at its best
+/// scale; the boundary before parts below it were removed; and, with `--controls`, other layers.
 pub fn find(
     evaluator: &Evaluator,
     boundary: usize,
@@ -29,7 +29,7 @@ pub fn find(
     if evaluator.request.controls {
         all.extend(measure_controls(evaluator, &scaled.written, on_progress)?);
     }
-    // Two searches may come to the same candidate.
+    // Two searches may find the same candidate.
     let mut unique: Vec<Candidate> = Vec::new();
     for candidate in all {
         let is_same = |other: &Candidate| (&other.selection, other.scale) == (&candidate.selection, candidate.scale);
@@ -40,7 +40,7 @@ pub fn find(
     Ok(unique)
 }
 
-/// As many layers as are written, at the same scale, but other ones.
+/// The controls: other layers, as many as are written, at the same scale.
 fn measure_controls(evaluator: &Evaluator, written: &Candidate, on_progress: OnProgress) -> Result<Vec<Candidate>> {
     let (adapter, request) = (evaluator.adapter(), evaluator.request);
     let (all, kept) = (adapter.layers(), written.selection.layers());
@@ -63,8 +63,8 @@ fn measure_controls(evaluator: &Evaluator, written: &Candidate, on_progress: OnP
     Ok(candidates)
 }
 
-/// The candidates as the report has them, each against the first, which is written; none where there is no other. `held_out` are the
-/// measurements of each on held-out samples, with what they are held against.
+/// The candidates for the report, each compared with the first, which is written; none if there is only that one. `held_out` has
+/// their measurements on held-out samples, and the reference there.
 pub fn describe(
     candidates: &[Candidate],
     evaluator: &Evaluator,

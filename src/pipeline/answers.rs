@@ -17,13 +17,13 @@ use crate::model::AdaptedModel;
 use crate::report::metrics::{BoundaryAnswer, BoundaryScores, ChangedAnswer, MetricScore, TaskMetrics};
 use crate::samples::{GenerationTask, Prompt, TextModel, excerpt};
 
-/// How many boundaries with the lowest losses are scored besides.
+/// How many other boundaries, those with the lowest losses, are scored.
 const BEST: usize = 2;
 
-/// How many changed answers a report shows of those that become worse, and of those that become better.
+/// How many changed answers a report shows at most, for worse ones and for better ones each.
 const MOST: usize = 3;
 
-/// Samples, ready to be answered.
+/// The prompts that are answered, and how the answers are scored.
 pub struct Tasks<'a> {
     scoring: &'a Scoring,
     on: SampleSet,
@@ -32,7 +32,7 @@ pub struct Tasks<'a> {
     tasks: Vec<GenerationTask>,
 }
 
-/// The tasks of the held-out samples, else of those that choose; nothing where no metric is asked for.
+/// The tasks of the held-out samples or, if there are none, of those that choose; `None` without a metric.
 pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Request) -> Result<Option<Tasks<'a>>> {
     let Some(scoring) = &request.scoring else { return Ok(None) };
     let (on, prepared) = match &inputs.held_out {
@@ -49,7 +49,7 @@ pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Reques
     Ok(Some(Tasks { scoring, on, prepared, text, tasks }))
 }
 
-/// A boundary, or what is written beside boundaries at full strength, to be answered with.
+/// What answers: a boundary at full strength, or what is written if it differs from that.
 struct AnswerSource {
     boundary: usize,
     written: bool,
@@ -63,12 +63,12 @@ struct Answers {
     written: bool,
     name: Option<String>,
     texts: Vec<String>,
-    /// What each of them counts: `[metric][sample]`.
+    /// The counts that a score is computed from: `[metric][sample]`.
     counts: Vec<Vec<Vec<f64>>>,
     cut_off: usize,
 }
 
-/// Has the samples answered at the boundaries that matter and by what is written, and scores the answers.
+/// Generates and scores the answers at the boundaries that matter and of what is written.
 pub fn measure(
     tasks: &Tasks,
     evaluator: &Evaluator,
@@ -87,7 +87,7 @@ pub fn measure(
     let answers = answers.collect::<Result<Vec<_>>>()?;
     let (base, whole) = (&answers[0], &answers[answers.len() - 1]);
     let chosen = answers.iter().find(|answers| answers.written).unwrap_or(whole);
-    // Where everything is kept, the base model is what there is to compare with.
+    // If everything is kept, compare with the base model.
     let other = if whole.written { base } else { whole };
     let confidence = request.choice.confidence;
     Ok(TaskMetrics {
@@ -100,7 +100,7 @@ pub fn measure(
     })
 }
 
-/// The base model first, the whole adapter last, and between them what is written and what is worth a comparison.
+/// The base model first, the whole adapter last, and between them what is written and the boundaries with the lowest losses.
 fn sources(evaluator: &Evaluator, chosen: usize, written: &Candidate) -> Vec<AnswerSource> {
     let whole = evaluator.curve.whole().boundary;
     let is_boundary = written.scale == 1.0 && written.selection == evaluator.below(chosen).selection;
@@ -124,7 +124,7 @@ fn sources(evaluator: &Evaluator, chosen: usize, written: &Candidate) -> Vec<Ans
     sources
 }
 
-/// The base model, the choice, the whole adapter, and the boundaries with the lowest losses besides.
+/// The base model, the choice, the whole adapter, and the other boundaries with the lowest losses.
 fn boundaries(curve: &Curve, chosen: usize, whole: usize) -> BTreeSet<usize> {
     let ends = BTreeSet::from([0, chosen, whole]);
     let mut others: Vec<_> = curve.points.iter().filter(|point| !ends.contains(&point.boundary)).collect();
@@ -167,7 +167,7 @@ impl Tasks<'_> {
         }
     }
 
-    /// The samples that are answered otherwise with the choice: by how much all metrics together fall or rise.
+    /// The samples whose answers the choice changes, ordered by the change of all their scores together.
     fn changed(&self, chosen: &Answers, other: &Answers, all: &[Answers]) -> Vec<ChangedAnswer> {
         let rise = |&place: &usize| -> f64 {
             let of = |answers: &Answers, which: usize, metric: &Metric| metric.score(&answers.counts[which][place]);

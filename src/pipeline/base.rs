@@ -1,4 +1,4 @@
-//! The base model as evaluations share it: opened once, its tokenizer read once.
+//! The base model, which evaluations share: it is opened once, and its tokenizer read once.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -32,7 +32,7 @@ impl Base {
         Ok(Self { path, model, gguf, text: OnceLock::new(), warnings: Mutex::default() })
     }
 
-    /// Warns once of what concerns each adapter.
+    /// Logs a warning, but only once, even if several adapters give it.
     pub fn warn(&self, text: String) {
         if self.warnings.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
             tracing::warn!("{text}");

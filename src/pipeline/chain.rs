@@ -1,7 +1,6 @@
-//! The steps after the cut: each reads the adapter that the one before wrote, and what it writes is evaluated as it is.
+//! The steps after the cut: each reads the adapter that the previous step wrote, and what it writes is evaluated.
 //!
-//! The adapters lie in a temporary folder. The last one is copied to the output, byte for byte, like any adapter that is kept
-//! whole.
+//! The adapters lie in a temporary folder. The last one is copied to the output byte for byte.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +19,7 @@ use crate::samples::Sample;
 /// The adapters after the cut and after each step.
 pub struct Chain {
     links: Vec<Link>,
-    /// Goes away with its adapters.
+    /// Deletes the adapters when it is dropped.
     _folder: Scratch,
 }
 
@@ -30,7 +29,7 @@ struct Link {
     adapter: Adapter,
 }
 
-/// Samples that were measured with the adapter as it came and after the cut.
+/// Samples that were measured with the original adapter and after the cut.
 pub struct MeasuredSamples<'a> {
     pub samples: &'a [Sample],
     /// With the adapter after the cut.
@@ -39,7 +38,7 @@ pub struct MeasuredSamples<'a> {
 }
 
 impl Chain {
-    /// Cuts `original` and takes the steps.
+    /// Cuts `original` and applies the steps.
     pub fn make(original: &Adapter, cut: &Cut, steps: &[SharedStep]) -> Result<Self> {
         let folder = Scratch::new()?;
         let add = |name: &str, write: &dyn Fn(&Staging) -> Result<()>| -> Result<Adapter> {
@@ -67,7 +66,7 @@ impl Chain {
         &self.links[self.links.len() - 1].adapter
     }
 
-    /// What each step made, without losses.
+    /// What each step wrote, without losses.
     pub fn describe(&self) -> Result<Vec<StepDone>> {
         let cut = &self.links[0].adapter;
         let describe = |(index, link): (usize, &Link)| -> Result<StepDone> {
@@ -91,8 +90,8 @@ impl Chain {
         self.links.iter().enumerate().map(describe).collect()
     }
 
-    /// As [`describe`](Self::describe), with what each step is worth on the samples that chose, the first of `sets`, and on held-out
-    /// ones, if there is a second.
+    /// As [`describe`](Self::describe), with the losses on the samples that chose, the first of `sets`, and on held-out
+    /// samples, the second, if there are any.
     pub fn evaluate(
         &self,
         model: &Model,
@@ -115,7 +114,7 @@ impl Chain {
     }
 }
 
-/// What the adapter is worth after the cut and after each step, all its layers on.
+/// Assesses the adapter after the cut and after each step, with all its layers on.
 fn assess(
     steps: &[AdaptedModel],
     set: &MeasuredSamples,

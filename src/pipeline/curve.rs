@@ -1,4 +1,4 @@
-//! From samples to a boundary: what the rule needs is measured, and then it chooses.
+//! From samples to a boundary: measures what the rule needs, and lets it choose.
 
 use super::Request;
 use crate::choice::rules::curve as probability_curve;
@@ -14,13 +14,13 @@ use crate::search::{self, Dropped};
 pub struct BoundaryChoice {
     pub curve: Curve,
     pub dropped: Vec<Dropped>,
-    /// Where the rule or the user wants it.
+    /// Measured if the rule or the user asks for it.
     pub lens: Option<Lens>,
     pub choice: Choice,
     pub stability: Vec<Share>,
 }
 
-/// Whether a boundary may be chosen for the adapter of an index.
+/// Whether the adapter with this index may be cut at a boundary.
 pub type IsAllowed<'a> = &'a dyn Fn(usize, usize) -> bool;
 
 /// Measures and chooses for each adapter of one base model, among the boundaries that `is_allowed` admits for it.
@@ -43,7 +43,7 @@ pub fn choose(
     Ok(curves.map(choose).collect())
 }
 
-/// By the probability curve, or with it beside.
+/// Chooses by the probability curve, or measures it beside the losses.
 fn choose_with_lens(
     adapted: &AdaptedModel,
     samples: &[Sample],
@@ -56,7 +56,7 @@ fn choose_with_lens(
         let measured = curves(&[adapted], samples, request, &request.choice, on_progress)?.remove(0);
         return Ok(choose_by_losses(measured, Some(lens), request, is_allowed));
     }
-    // The boundary is known before any loss is measured; the losses tell what it is worth.
+    // The boundary is known before any loss is measured; the losses only say how good it is.
     let candidates = measure::candidates(adapted.adapter());
     let reading = probability_curve::read(&lens, &candidates, is_allowed);
     let options = ChoiceOptions { boundary: Some(reading.boundary), ..request.choice.clone() };
@@ -66,7 +66,7 @@ fn choose_with_lens(
     Ok(BoundaryChoice { curve, dropped, lens: Some(lens), choice, stability })
 }
 
-/// By the losses, or as the user says.
+/// Chooses by the losses, or takes the user's boundary.
 fn choose_by_losses(
     (curve, dropped): (Curve, Vec<Dropped>),
     lens: Option<Lens>,

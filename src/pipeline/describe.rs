@@ -1,4 +1,4 @@
-//! From what the stages found to the parts of the report.
+//! Turns the results of the stages into the parts of the report.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What evaluations will take, before they begin.
+//! What evaluations will cost in work, bytes read and time, estimated before they begin.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use crate::measure::{self, OnProgress, Sweep, Work};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
 
-/// Tokens that are enough for the weights of a layer to cost little against using them.
+/// With this many tokens, loading the weights of a layer costs little compared with using them.
 const CALIBRATION_TOKENS: usize = 512;
 
-/// What the evaluation of adapters of one base model takes, if all boundaries are evaluated on all samples; a search takes less.
+/// The cost of evaluating adapters of one base model, with all boundaries on all samples; a search costs less.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Estimate {
     pub work: Work,
-    /// Read of the base model's weights.
+    /// The bytes of base weights that are read.
     pub bytes: u64,
     pub time: Duration,
 }
@@ -31,8 +31,8 @@ impl std::ops::AddAssign for Estimate {
     }
 }
 
-/// Estimates the evaluation of adapters with the same samples on `base`. The time is measured on a few of the samples. An adapter that
-/// cannot be evaluated is given to `on_failure`, with the index of its request.
+/// Estimates the evaluation of adapters of `base` on the same samples, from the time that a few of these take. Passes an adapter
+/// that cannot be evaluated to `on_failure`, with the index of its request.
 pub fn estimate(
     base: &Base,
     requests: &[&Request],
@@ -46,7 +46,7 @@ pub fn estimate(
     let samples = &first.inputs.choosing.samples;
     let mut work = Work::default();
     for together in adapted.chunks((MOST_STREAMS / measure::candidates(first.adapted.adapter()).len()).max(1)) {
-        // What does not fit into memory together goes through alone.
+        // Adapters that do not fit into memory together go through one by one.
         let shared = measure::exhaustive_work(together, samples, &request.compute).map(|work| vec![work]);
         let alone =
             || together.iter().map(|&one| measure::exhaustive_work(&[one], samples, &request.compute)).collect();
@@ -60,7 +60,7 @@ pub fn estimate(
     Ok(Estimate { work, bytes, time: Duration::from_secs_f64(per_token * work.layer_tokens as f64) })
 }
 
-/// The seconds that a token takes in a layer, measured with the whole adapter and with none of it.
+/// The seconds per token and layer, measured with the whole adapter and with the base model.
 fn time_per_layer_token(
     adapted: &AdaptedModel,
     samples: &[Sample],

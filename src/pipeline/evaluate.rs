@@ -1,4 +1,4 @@
-//! From requests to evaluations: of one adapter, or of several of one base model, whose equal samples go through it together.
+//! From requests to evaluations: of one adapter, or of several of one base model. Those with equal samples share a sweep.
 
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ use crate::model::AdaptedModel;
 use crate::report::{Report, SubsetChoice, WorkDone};
 use crate::rewrite::Cut;
 
-/// How many streams of several adapters go through a base model side by side, at most: enough for reading its weights to cost
-/// nothing against using them, few enough for passes of many tokens.
+/// The most streams of several adapters that go through a base model side by side: enough to make reading its weights cheap
+/// compared with using them, few enough to leave memory for many tokens per pass.
 pub(super) const MOST_STREAMS: usize = 256;
 
-/// An adapter, evaluated: what is known of every boundary, and the one to cut at.
+/// An evaluated adapter: its curve, the chosen boundary, and what is to be written.
 pub struct Evaluation {
     pub adapter: Arc<Adapter>,
     pub base: BasePath,
@@ -34,12 +34,12 @@ pub struct Evaluation {
     pub choice: Choice,
     pub report: Report,
     selection: Selection,
-    /// What the steps made of the cut adapter, if there are any.
+    /// The adapters after each step, if there are steps.
     chain: Option<Chain>,
 }
 
 impl Evaluation {
-    /// What is to be written.
+    /// What to write.
     pub fn cut(&self) -> Result<Cut<'_>> {
         match &self.chain {
             Some(chain) => Cut::whole(chain.last()),
@@ -84,9 +84,9 @@ fn evaluate_opened(opened: &OpenedAdapter, base: &Base, on_progress: OnProgress)
     evaluate_alone(&subject, tasks.as_ref(), on_progress)
 }
 
-/// Evaluates adapters of `base`, and gives each to `done`, with the index of its request, as soon as it is evaluated. All requests are
-/// made for this base model, its device and arithmetic, and differ in nothing but the adapter. An adapter that fails does not keep the
-/// others from going on; an interruption, or an error of `done`, ends everything.
+/// Evaluates adapters of `base`, and passes each to `done`, with the index of its request, as soon as it is evaluated. All
+/// requests are for this base model, its device and arithmetic, and differ only in the adapter. A failed adapter does not stop
+/// the others; an interruption, or an error of `done`, ends everything.
 pub fn evaluate_together(
     base: &Base,
     requests: &[&Request],
@@ -106,7 +106,7 @@ pub fn evaluate_together(
         let choices = match choose_together(&group, &mut *on_progress) {
             Ok(choices) => choices.into_iter().map(Some).collect(),
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
-            // One of them is to blame; alone, each shows its own error.
+            // One of them failed; run alone, each shows its own error.
             Err(_) => group.iter().map(|_| None).collect::<Vec<_>>(),
         };
         for (&&(subject, ref tasks), choice) in group.iter().zip(choices) {
@@ -123,10 +123,10 @@ pub fn evaluate_together(
     Ok(())
 }
 
-/// What goes through the model: an adapter, and what its answers will be scored by.
+/// An adapter with its samples, and its tasks if answers are scored.
 type WithTasks<'a, 'b> = (&'b Subject<'a>, Option<Tasks<'b>>);
 
-/// Those whose samples are the same tokens, as far as they may share a sweep.
+/// Groups of adapters whose samples are the same tokens, each small enough to share a sweep.
 fn groups<'a, 'b, 'c>(subjects: &'c [WithTasks<'a, 'b>]) -> Vec<Vec<&'c WithTasks<'a, 'b>>> {
     let streams = |(subject, _): &WithTasks| measure::candidates(&subject.adapter).len();
     let mut groups: Vec<Vec<&WithTasks>> = Vec::new();
@@ -156,7 +156,7 @@ fn evaluate_alone(subject: &Subject, tasks: Option<&Tasks>, on_progress: OnProgr
     conclude(subject, tasks, choice, on_progress)
 }
 
-/// Chooses for adapters on the samples of a subject, which they have in common.
+/// Chooses for several adapters, on the samples of `subject`, which all of them have.
 fn choose(
     subject: &Subject,
     adapted: &[&AdaptedModel],
@@ -168,7 +168,7 @@ fn choose(
     choices.map_err(|error| error.on_samples(&request.samples.path))
 }
 
-/// From the choice of a boundary to everything that there is to report.
+/// Completes an evaluation whose boundary is chosen: subset, scale, steps, held-out samples, answers and report.
 fn conclude(
     subject: &Subject,
     tasks: Option<&Tasks>,
@@ -215,7 +215,7 @@ fn conclude(
         ..describe_findings(subject, &evaluator, findings)?
     };
     let report = report.judged_by(&request.gates);
-    // A report of anything else than what was read would be worse than none.
+    // A report about other bytes than those that were read would be worse than none.
     adapter.weights.check_unchanged()?;
     model.check_unchanged()?;
     let (adapter, base) = (adapter.clone(), subject.base.path.clone());
@@ -223,7 +223,7 @@ fn conclude(
     Ok(Evaluation { adapter, base, curve: chosen.curve, choice, report, selection, chain: made.chain })
 }
 
-/// What the measurements came to.
+/// The results of all measurements.
 struct Findings<'a> {
     chosen: &'a BoundaryChoice,
     subset: Option<SubsetChoice>,
@@ -232,7 +232,7 @@ struct Findings<'a> {
     held_out: Option<HeldOutCheck>,
 }
 
-/// The report of measurements, without what is written.
+/// The report of the measurements, without the output.
 fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Findings) -> Result<Report> {
     let Findings { chosen, subset, scaled, candidates, held_out } = findings;
     let (request, adapter, prepared) = (subject.request, &subject.adapter, &subject.inputs.choosing);

@@ -1,4 +1,4 @@
-//! One adapter on one set of samples: the measurements that the stages after the curve ask for, and what they are held against.
+//! One adapter on one set of samples: the measurements that the stages after the curve ask for, and the reference for them.
 
 use std::collections::BTreeSet;
 
@@ -20,11 +20,11 @@ pub struct Evaluator<'a> {
     pub request: &'a Request,
 }
 
-/// Some of the adapter at a scale, measured: what is written, or could have been.
+/// A measured selection of layers at a scale: what is written, or an alternative to it.
 #[derive(Debug, Clone)]
 pub struct Candidate {
     pub kept: Kept,
-    /// At full strength or not at all, in layers that the adapter has.
+    /// In each layer of the adapter, full strength or nothing.
     pub selection: Profile,
     pub scale: f64,
     pub measurement: Measurement,

@@ -9,10 +9,10 @@ use crate::error::Result;
 use crate::measure::{self, Measurement, OnProgress, Profile};
 use crate::report::HeldOut;
 
-/// What held-out samples say.
+/// The measurements on held-out samples, and the verdict.
 pub struct HeldOutCheck {
     pub report: HeldOut,
-    /// By profile; the first is what was chosen.
+    /// One for each profile; the first is what was chosen.
     pub measured: Vec<Measurement>,
     base: Measurement,
     whole: Measurement,
@@ -26,8 +26,8 @@ impl HeldOutCheck {
     }
 }
 
-/// Measures `profiles`, of which the first is what was chosen at `boundary`, the base model and the whole adapter, and nothing else, on
-/// held-out samples.
+/// Measures `profiles`, the base model and the whole adapter on held-out samples. The first profile is what was chosen at
+/// `boundary`.
 pub fn check(
     evaluator: &Evaluator,
     held_out: &Prepared,

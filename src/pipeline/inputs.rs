@@ -14,22 +14,22 @@ use crate::report::SamplesInput;
 use crate::samples::excerpt::Excerpt;
 use crate::samples::{self, RawSample, Sample, SampleContent, SampleLimits, TextModel};
 
-/// Which samples are held out is drawn by this seed: the same command holds out the same ones.
+/// The seed of the draw of held-out samples: the same command holds out the same ones.
 const SEED: u64 = 0;
 
-/// Samples, ready to be evaluated.
+/// Encoded samples, and how the report describes them.
 pub struct Prepared {
     pub samples: Vec<Sample>,
-    /// Words of each sample, where they are wanted and there are any.
+    /// Excerpts of each sample, if the report quotes samples and these are text.
     pub excerpts: Vec<Option<Excerpt>>,
     pub description: SamplesInput,
 }
 
-/// The samples that choose, those that are held out, and what made tokens of them.
+/// The samples that choose, those that are held out, and the tokenizer that encoded them.
 pub struct Inputs {
     pub choosing: Prepared,
     pub held_out: Option<Prepared>,
-    /// Absent where no sample is text and no answer is wanted as such.
+    /// Absent if no sample is text and no answers are generated.
     pub text: Option<Arc<TextModel>>,
 }
 
@@ -52,8 +52,8 @@ pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base) -> Result
     Ok(Inputs { choosing, held_out, text })
 }
 
-/// Takes a random share of the samples out, equal ones together: a sample that also chose confirms whatever it chose. Both
-/// parts stay in the order of the file.
+/// Splits off a random share of the samples. Equal samples stay together: one that also took part in the choice would confirm it.
+/// Both parts keep the order of the file.
 fn hold_out(raws: &mut Vec<RawSample>, share: f64) -> Result<Vec<RawSample>> {
     let (all, wanted) = (raws.len(), (share * raws.len() as f64).round() as usize);
     let mut equal: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -99,7 +99,7 @@ fn find_text<'a>(
     Ok(text)
 }
 
-/// The tokenizer that the user names, else the adapter's own (it was trained with that one), else the base model's.
+/// The tokenizer that the user names, or the adapter's own (which it was trained with), or the base model's.
 fn find_text_model(request: &Request, adapter: &Adapter, base: &Base) -> Result<Option<Arc<TextModel>>> {
     if let Some(path) = &request.samples.tokenizer {
         let missing = || FileError::read(path)(std::io::ErrorKind::NotFound.into());
@@ -144,7 +144,7 @@ fn encode(
     Ok(Prepared { samples, excerpts, description })
 }
 
-/// Samples of a file of their own may be among those that choose.
+/// Held-out samples from their own file may also be among those that choose.
 fn warn_of_common_samples(choosing: &[Sample], held_out: &[Sample], base: &Base) {
     let seen: HashSet<&[u32]> = choosing.iter().map(|sample| sample.ids.as_slice()).collect();
     let common = held_out.iter().filter(|sample| seen.contains(sample.ids.as_slice())).count();

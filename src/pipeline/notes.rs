@@ -30,10 +30,10 @@ pub fn notes(evaluation: &Evaluation) -> Vec<String> {
     notes
 }
 
-/// A score that surely falls by at least this many points is worth a warning.
+/// A score that falls with confidence, and by at least this many points, is worth a warning.
 const WORTH_A_WARNING: f64 = 2.0;
 
-/// Scores of generated answers that the choice makes worse beyond doubt.
+/// The scores of generated answers that fall with confidence.
 fn lower_scores(metrics: &TaskMetrics) -> Option<String> {
     let (chosen, whole) = (metrics.written()?, metrics.boundaries.last()?);
     let falls = |score: &&MetricScore| {
@@ -57,8 +57,8 @@ fn lower_scores(metrics: &TaskMetrics) -> Option<String> {
 /// A fall in correct tokens or answers by less than this share of all is not worth a warning.
 const WORTH_A_WORD: f64 = 0.02;
 
-/// A lower loss with fewer correct answers is seen with overfitted adapters: their upper layers make them overconfident, but not
-/// wrong. No rule looks at this, so the user should.
+/// Overfitted adapters may have a lower loss and fewer correct answers after the cut: their upper layers make them overconfident,
+/// but not wrong. No rule looks at this, so the user should.
 fn fewer_correct(written: &Written) -> Option<String> {
     let falls = |of: fn(&Assessment) -> f64| of(&written.whole) - of(&written.assessment) > WORTH_A_WORD;
     (falls(|one| one.token_accuracy) || falls(|one| one.exact_match)).then(|| {

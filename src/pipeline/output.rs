@@ -1,4 +1,4 @@
-//! From what was chosen to what is written: the cut, the steps after it, and the folder with its report.
+//! From the choice to the output: the cut, the steps after it, and the folder with its report.
 
 use super::chain::{Chain, MeasuredSamples};
 use super::evaluator::Candidate;
@@ -17,7 +17,7 @@ use crate::report::{Output, Report, StepDone};
 use crate::rewrite::Cut;
 use crate::rewrite::steps::{PlannedChanges, SharedStep};
 
-/// What is written of an adapter.
+/// The part of an adapter that is written.
 pub struct Selection {
     pub profile: Profile,
     scale: f64,
@@ -35,7 +35,7 @@ impl Selection {
     }
 }
 
-/// An adapter, cut and taken through its steps, if there is anything to write.
+/// An adapter after the cut and its steps; empty if nothing is to be written.
 #[derive(Default)]
 pub struct Rewritten {
     pub output: Option<Output>,
@@ -44,7 +44,7 @@ pub struct Rewritten {
     pub steps: Vec<StepDone>,
 }
 
-/// Cuts an adapter and takes the steps that are asked for, each evaluated on all `sets` of samples.
+/// Cuts an adapter and applies the requested steps, each evaluated on all `sets` of samples.
 pub fn make(
     adapter: &Adapter,
     selection: &Selection,
@@ -67,14 +67,14 @@ pub fn make(
     Ok(Rewritten { output: Some(output), chain: Some(chain), steps })
 }
 
-/// Where an adapter is written, as what, and for whom.
+/// Where an adapter is written, in which format, and for which runtimes.
 pub struct Target<'a> {
-    /// The folder in the making.
+    /// The folder that is being written.
     pub staging: &'a Staging,
     pub exporter: &'a dyn Exporter,
     /// What is known of the base model.
     pub base: BaseFacts,
-    /// Those that have to load it; where one does not, nothing is written.
+    /// The runtimes that have to load it; if one does not, nothing is written.
     pub runtimes: &'a [&'static Runtime],
 }
 
@@ -142,7 +142,7 @@ fn copy_cut(name: &str, adapter: &Adapter, cut: &Cut, gates: &Gates, target: &Ta
     Ok(report)
 }
 
-/// The last look at the input: a report of something else than what was read must not be published.
+/// Checks the input a last time: a report about other bytes than those that were read must not be published.
 fn publish(cut: &Cut, report: &Report, staging: &Staging) -> Result<()> {
     staging.json(crate::files::REPORT_NAME, report)?;
     cut.check_input_unchanged()?;
@@ -174,8 +174,8 @@ fn write(cut: &Cut, report: &Report, target: &Target) -> Result<Report> {
     Ok(report)
 }
 
-/// Other forms are made of the folder that would have been written. It is made in the temporary folder: what is published is
-/// what is wanted, and nothing else.
+/// Other formats are converted from the PEFT folder that would have been written. That folder is temporary, so that only the
+/// requested format is published.
 fn export(cut: &Cut, exporter: &dyn Exporter, staging: &Staging) -> Result<()> {
     let folder = Scratch::new()?;
     let peft = Staging::beside(&folder.path().join("peft"))?;
@@ -183,8 +183,8 @@ fn export(cut: &Cut, exporter: &dyn Exporter, staging: &Staging) -> Result<()> {
     exporter.write(&Adapter::open(peft.path(), Some(cut.stack()))?, staging)
 }
 
-/// Which runtimes load the adapter that was written to a folder, which is opened for that as anyone would; an error if one does not
-/// that has to.
+/// Opens the adapter that was written, as any reader would, and checks which runtimes load it; an error if a required one does
+/// not.
 fn runtimes_of(stack: &str, target: &Target) -> Result<Vec<RuntimeVerdict>> {
     let written = Adapter::open(target.staging.path(), Some(stack))?;
     let facts = AdapterFacts::new(&written, &target.base, PlannedChanges::default());

@@ -1,4 +1,4 @@
-//! What an evaluation is asked for: typed values with defaults, whoever sets them.
+//! The request for an evaluation: typed values with defaults.
 
 use std::path::PathBuf;
 
@@ -15,8 +15,8 @@ use crate::rewrite::steps::SharedStep;
 use crate::samples::FieldNames;
 use crate::search::SearchOptions;
 
-/// The memory that an evaluation may take where nothing is said. A fixed number, not a share of the machine's: the same request
-/// takes the same passes everywhere.
+/// The default memory of an evaluation. A fixed number rather than a share of the machine's, so that the same request takes the
+/// same passes everywhere.
 pub const DEFAULT_MEMORY: u64 = 4 << 30;
 
 /// Everything that an evaluation needs to know.
@@ -30,18 +30,18 @@ pub struct Request {
     pub choice: ChoiceOptions,
     /// Adaptive with these options, or exhaustive.
     pub search: Option<SearchOptions>,
-    /// Whether parts below the boundary may go, too.
+    /// Whether parts below the boundary may be dropped, too.
     pub subset: Option<Grain>,
     /// Whether what is kept is scaled, too.
     pub scaling: Option<Scaling>,
-    /// Whether other layers are tried for comparison.
+    /// Whether other layers are measured for comparison.
     pub controls: bool,
     /// Whether the probability curve is measured even if it does not choose.
     pub probability: bool,
     /// How generated answers are scored, if at all.
     pub scoring: Option<Scoring>,
     pub gates: Gates,
-    /// What is done with the cut adapter.
+    /// The steps after the cut.
     pub steps: Vec<SharedStep>,
     pub arithmetic: Arithmetic,
     pub compute: ComputeOptions,
@@ -57,20 +57,20 @@ pub struct SampleOptions {
     /// Whether prompts and completions go through the chat template.
     pub chat: bool,
     pub tokenizer: Option<PathBuf>,
-    /// Only the first so many.
+    /// Only the first samples, this many.
     pub most: Option<usize>,
-    /// Whether samples that are too long are truncated; else they are refused.
+    /// Whether samples that are too long are truncated; otherwise they are refused.
     pub truncate: bool,
     /// Whether the report may quote samples.
     pub quote: bool,
 }
 
-/// Where samples come from that have no part in the choice.
+/// Where held-out samples come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HeldOutSource {
     /// This share of the samples, drawn at random.
     Share(f64),
-    /// Another file.
+    /// A file of their own.
     File(PathBuf),
 }
 
@@ -83,7 +83,7 @@ pub struct Scoring {
 }
 
 impl Scoring {
-    /// Enough for most answers: a paragraph. A model that does not end its answers costs as many.
+    /// About a paragraph, enough for most answers. A model that does not end its answers generates all of them.
     pub const DEFAULT_MAX_NEW_TOKENS: usize = 128;
 }
 

@@ -1,7 +1,7 @@
 //! The scale of what is kept, found together with the boundary.
 //!
-//! The best scale of the chosen boundary is one candidate. The other one takes the opposite order: the best scale of the whole
-//! adapter first, and then the boundary at that scale. An overconfident adapter is often best with most of its layers at half their
+//! One candidate is the chosen boundary at its best scale. The other is found in the opposite order: the best scale of the whole
+//! adapter first, then the boundary at that scale. An overconfident adapter is often best with most of its layers at half their
 //! strength, which no search that starts from a boundary finds.
 
 use super::evaluator::{Candidate, Evaluator};
@@ -30,12 +30,12 @@ pub struct ScaleSearch {
     pub written: Candidate,
     pub tuned: Option<Tuned>,
     pub report: Option<ScaleChoice>,
-    /// How stable the choice is, if it was not made from the curve at full strength.
+    /// The stability of the choice, if it was not made on the curve at full strength.
     pub stability: Option<Vec<Share>>,
 }
 
-/// Finds the scale of `full`, what was chosen at full strength, if the request asks for one, and with it perhaps another boundary
-/// among those that `is_allowed` admits.
+/// Finds the scale of `full`, the choice at full strength, if the request asks for one. At that scale another boundary that
+/// `is_allowed` admits may win.
 pub fn find(
     evaluator: &Evaluator,
     choice: Choice,
@@ -59,7 +59,7 @@ pub fn find(
     }
 }
 
-/// The better one of the chosen boundary at its best scale and a boundary chosen at the best scale of the whole adapter.
+/// The better of the chosen boundary at its best scale and a boundary chosen at the best scale of the whole adapter.
 fn choose_tuned(
     unscaled: ScaleSearch,
     evaluator: &Evaluator,
@@ -142,12 +142,12 @@ fn tune_both(evaluator: &Evaluator, chosen: &Candidate, on_progress: OnProgress)
 struct JointChoice {
     choice: Choice,
     candidate: Candidate,
-    /// The boundaries at that scale and, as the last point, which all are held against, the whole adapter at full strength.
+    /// The boundaries at that scale. The last point, the reference, is the whole adapter at full strength.
     curve: Curve,
 }
 
 impl JointChoice {
-    /// Chooses among boundaries at the best scale of the whole adapter; nothing where that is 1.
+    /// Chooses among boundaries at the best scale of the whole adapter; `None` if that is 1.
     fn find(
         evaluator: &Evaluator,
         tuned: &Tuned,

@@ -1,4 +1,4 @@
-//! An adapter and its samples, found to fit the base model: what an evaluation is made of.
+//! An adapter and its samples, checked against the base model: the input of an evaluation.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct OpenedAdapter<'a> {
 }
 
 impl<'a> OpenedAdapter<'a> {
-    /// Opens the adapter of a request. One that cannot be evaluated, or not be rewritten as the request wants, is an error.
+    /// Opens the adapter of a request. It is an error if it cannot be evaluated or rewritten as requested.
     pub fn open(index: usize, request: &'a Request) -> Result<Self> {
         let adapter = Adapter::open(&hub::find(&request.adapter, None)?, None)?;
         adapter.require(Capability::Evaluate)?;
@@ -29,7 +29,7 @@ impl<'a> OpenedAdapter<'a> {
         Ok(Self { index, request, adapter: Arc::new(adapter) })
     }
 
-    /// Opens the adapters of requests. An adapter that fails is given to `on_failure`, with the index of its request.
+    /// Opens the adapters of requests. Passes the error of one that fails to `on_failure`, with the index of its request.
     pub fn open_all(requests: &[&'a Request], on_failure: OnFailure) -> Result<Vec<Self>> {
         let mut adapters = Vec::new();
         for (index, &request) in requests.iter().enumerate() {
@@ -42,10 +42,10 @@ impl<'a> OpenedAdapter<'a> {
     }
 }
 
-/// What is done about an adapter that cannot be evaluated, given the index of its request. An error ends everything.
+/// Takes the error of an adapter that cannot be evaluated, and the index of its request. An error of its own ends everything.
 pub type OnFailure<'a> = &'a mut dyn FnMut(usize, Error) -> Result<()>;
 
-/// An adapter and its samples, found to fit the base model.
+/// An adapter and its samples, which fit the base model.
 pub struct Subject<'a> {
     pub index: usize,
     pub request: &'a Request,
@@ -53,7 +53,7 @@ pub struct Subject<'a> {
     pub base: &'a Base,
     pub adapted: AdaptedModel<'a>,
     pub inputs: Inputs,
-    /// The limits admit the boundaries below this one; found once, because the rules ask a thousand times.
+    /// The limits admit the boundaries below this one. Computed once, because the rules ask a thousand times.
     limit: usize,
 }
 
@@ -77,7 +77,7 @@ impl<'a> Subject<'a> {
         Ok(Self { index: *index, request, adapter: adapter.clone(), base, adapted, inputs, limit })
     }
 
-    /// The subjects of adapters. One that does not fit the base model, or has no samples, is given to `on_failure`.
+    /// The subjects of adapters. Passes the error of one that does not fit the base model, or has no samples, to `on_failure`.
     pub fn all(adapters: &'a [OpenedAdapter], base: &'a Base, on_failure: OnFailure) -> Result<Vec<Self>> {
         let mut subjects = Vec::new();
         for opened in adapters {
@@ -89,7 +89,7 @@ impl<'a> Subject<'a> {
         Ok(subjects)
     }
 
-    /// What answers will be generated for and scored by, if the request asks for that.
+    /// The tasks of generating and scoring answers, if the request asks for them.
     pub fn tasks(&self) -> Result<Option<answers::Tasks<'_>>> {
         answers::tasks(&self.inputs, &self.adapted, self.request)
     }

@@ -1,4 +1,4 @@
-//! The search for parts of the adapter below the boundary that can go, too.
+//! The search for parts of the adapter below the boundary that can be dropped, too.
 
 use super::evaluator::{Candidate, Evaluator};
 use crate::choice::controls::Kept;
@@ -7,20 +7,20 @@ use crate::error::Result;
 use crate::measure::{OnProgress, Profile, Strength};
 use crate::report::subset::{KeptLayer, Removed, SubsetChoice};
 
-/// The fewest samples that can be halved, each half having a spread.
+/// The fewest samples that can be halved so that each half has a standard error.
 const LEAST_SAMPLES: usize = 4;
 
-/// Something that can go: a layer, or a block of one.
+/// A part that can be dropped: a layer, or a block of one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Removable {
     layer: usize,
-    /// `None` for all of the layer.
+    /// `None` for the whole layer.
     block: Option<&'static str>,
     /// How the adapter acts in the layer without it.
     left: Strength,
 }
 
-/// Takes parts out of what a boundary keeps for as long as the rule accepts what is left.
+/// Removes parts of what a boundary keeps as long as the rule accepts the rest.
 pub fn find(
     evaluator: &Evaluator,
     boundary: usize,
@@ -31,7 +31,7 @@ pub fn find(
     if boundary == 0 {
         return Ok((candidate, None));
     }
-    // With fewer samples there is nothing to rank or to test by.
+    // With fewer samples, parts can be neither ranked nor tested.
     let can_test = evaluator.samples.len() >= LEAST_SAMPLES;
     let halves = Halves::draw(evaluator.samples.len());
     let mut removed = Vec::new();
@@ -71,7 +71,7 @@ pub fn find(
     Ok((candidate, Some(report)))
 }
 
-/// What can go of a selection.
+/// The parts of a selection that can be dropped.
 fn removable(evaluator: &Evaluator, selection: &Profile, grain: Grain) -> Vec<Removable> {
     let in_layer = |layer: usize| {
         let Strength { attention, mlp } = strength_in(evaluator, selection, layer);
@@ -89,7 +89,7 @@ fn removable(evaluator: &Evaluator, selection: &Profile, grain: Grain) -> Vec<Re
     selection.layers().into_iter().flat_map(in_layer).collect()
 }
 
-/// How a selection acts in a layer: not at all in a block that the adapter leaves alone.
+/// How a selection acts in a layer; it is off in a block that the adapter does not change.
 fn strength_in(evaluator: &Evaluator, selection: &Profile, layer: usize) -> Strength {
     let (adapter, family) = (evaluator.adapter(), evaluator.adapted.model().config.family);
     let (mut has_attention, mut has_mlp) = (false, false);

@@ -1,4 +1,4 @@
-//! What else could have been done with the adapter, beside what was: less of it in all layers, other layers.
+//! Alternatives to what is written: a smaller scale in all layers, or other layers.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::format;
 /// The scale of what is kept.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ScaleChoice {
-    /// What everything that the adapter adds in its layers is multiplied with, through its alpha.
+    /// The factor of everything that the adapter adds in its layers, applied through its alpha.
     pub scale: f64,
     /// One sentence for people.
     pub reason: String,
@@ -26,7 +26,7 @@ pub struct ScaleChoice {
     pub boundaries: Vec<ScaledBoundary>,
 }
 
-/// A set of layers and a scale, and what they are worth.
+/// A set of layers and a scale, and what was measured with them.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Alternative {
     #[serde(flatten)]
@@ -45,8 +45,8 @@ pub struct Alternative {
 }
 
 impl Alternative {
-    /// Whether this is surely better than what is written: on held-out samples if there are any, else on those that choose.
-    /// The adapter as it came, and the boundary that the rule took on its way, are what it is measured with, and no alternatives.
+    /// Whether this is surely better than what is written, on held-out samples if there are any, otherwise on those that
+    /// choose. The original adapter and the rule's boundary at full strength are references, not alternatives.
     pub fn wins(&self) -> bool {
         let is_measure = matches!(self.kept, Kept::Everything | Kept::Lowest) && self.scale == 1.0;
         !self.written && !is_measure && self.held_out.as_ref().unwrap_or(&self.samples).is_surely_better()

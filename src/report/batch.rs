@@ -1,4 +1,4 @@
-//! What came of one adapter of a batch: a line of `results.jsonl`, and a row of the summary.
+//! The result of one adapter of a batch: a line of `results.jsonl`, and a row of the summary.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,14 +27,14 @@ impl Status {
     }
 }
 
-/// A job and its end. Nothing in it depends on the clock or on what else the batch did.
+/// A job and its result. Nothing in it depends on the clock or on the other jobs of the batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The folder below the output.
     pub name: String,
     pub adapter: String,
     pub status: Status,
-    /// What the job's own command would have ended with.
+    /// The exit code of the job as a single command.
     pub exit_code: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -48,9 +48,9 @@ pub struct Record {
     /// The page beside the output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
-    /// What it was made of; another one means that it is to be made again.
+    /// The hash of the job's inputs; if it changes, the job is done again.
     pub stamp: String,
-    /// The hash of what was written of it; another one means the same.
+    /// The hash of the job's output; if it changes, the job is done again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<String>,
     /// Whether its adapter is no longer among the inputs.
@@ -58,7 +58,7 @@ pub struct Record {
     pub removed: bool,
 }
 
-/// The figures of a report that one looks for first. Losses are in nats per answer token.
+/// The most important figures of a report. Losses are in nats per answer token.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeyFigures {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,7 +84,7 @@ pub struct KeyFigures {
 }
 
 impl Record {
-    /// A job that was not done, and why.
+    /// The record of a job that failed, with its error.
     pub fn failed(name: &str, adapter: &str, error: &Error, stamp: String) -> Self {
         let status = if error.kind().is_refusal() { Status::Refused } else { Status::Failed };
         Self {
@@ -120,7 +120,7 @@ impl Record {
         }
     }
 
-    /// Whether the same inputs would end in the same way. A disk may have room again, and an output be out of the way.
+    /// Whether the same inputs would give the same result. A full disk may have room again, and an output may be gone.
     pub fn is_final(&self) -> bool {
         match Kind::of_exit_code(self.exit_code) {
             None => true,

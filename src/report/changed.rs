@@ -1,11 +1,11 @@
-//! The samples that a choice changes most: numbers tell how much is lost or won, these tell what.
+//! The samples that a choice changes most: figures say how much changes, these show what.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::samples::excerpt::Excerpt;
 
-/// How many samples of either kind a report shows.
+/// How many samples a report shows at most, for worse ones and for better ones each.
 const MOST: usize = 5;
 
 /// A sample whose loss differs between the whole adapter and the chosen boundary.
@@ -23,12 +23,12 @@ pub struct ChangedSample {
     /// The end of the prompt; absent without `--report`, in the report of an adapter folder, and for tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// The beginning of the answer; absent as `prompt` is.
+    /// The beginning of the answer; absent like `prompt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
 }
 
-/// A sample as far as a report needs it.
+/// What a report needs of a sample.
 #[derive(Debug, Clone)]
 pub struct Scored {
     pub line: usize,

@@ -1,4 +1,4 @@
-//! What generated answers are worth at a few boundaries: the measure of a task beside the loss.
+//! The scores of generated answers at a few boundaries: task quality, beside the loss.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,7 +13,7 @@ pub struct TaskMetrics {
     pub samples: usize,
     /// The most tokens of an answer.
     pub max_new_tokens: usize,
-    /// One-sided, of each bound of a difference.
+    /// The one-sided confidence of each bound of a difference.
     pub confidence: f64,
     /// The base model first, the whole adapter last, and between them what is written and the boundaries with the lowest
     /// losses.
@@ -29,7 +29,7 @@ pub struct BoundaryScores {
     pub boundary: usize,
     /// Whether this is what is (or, after `scan`, would be) written: the chosen boundary, with its scale if it has one.
     pub written: bool,
-    /// What it is called, where that is no boundary at full strength: `16 × 0.5`, `subset`.
+    /// Its name, if it is not a boundary at full strength: `16 × 0.5`, `subset`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub scores: Vec<MetricScore>,
@@ -42,12 +42,12 @@ pub struct MetricScore {
     pub metric: Metric,
     /// Of all answers together, from 0 to 100.
     pub score: f64,
-    /// To the whole adapter's score on the same samples.
+    /// The difference from the whole adapter's score on the same samples.
     #[serde(flatten)]
     pub to_whole: Difference,
 }
 
-/// A sample and what is answered at each boundary.
+/// A sample and the answers at each boundary.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ChangedAnswer {
     /// The line (or, in a JSON array, the place) in the file, counted from 1.

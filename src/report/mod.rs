@@ -1,4 +1,4 @@
-//! What a run found, as one value that is written as JSON, printed as text and shown as a page.
+//! The results of a run, as one value that is written as JSON, printed as text and shown as a page.
 //!
 //! The schema is versioned and documented in `docs/report.md` and `docs/report.schema.json`. Nothing in a report
 //! depends on the clock: the same run gives the same bytes.
@@ -30,7 +30,7 @@ use crate::choice::{AssessedBoundary, Choice, ChoiceOptions};
 use crate::export::Format;
 use crate::search::Dropped;
 
-/// Raised when a field changes its meaning or goes away; new fields do not raise it.
+/// Raised when a field changes its meaning or is removed; new fields do not raise it.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// The report of `slim`, `scan` and `cut`. Parts that a command does not have are absent.
@@ -68,10 +68,10 @@ pub struct Report {
     /// The scale of what is kept; absent without `--scale`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleChoice>,
-    /// What is written, first, and what else could have been; absent without `--scale` and `--controls`.
+    /// What is written, first, and the alternatives to it; absent without `--scale` and `--controls`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub alternatives: Vec<Alternative>,
-    /// The choice on samples that had no part in it; absent where none were held out.
+    /// The check of the choice on samples that had no part in it; absent if none were held out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<HeldOut>,
     /// The scores of generated answers; absent without `--metric`.
@@ -80,13 +80,13 @@ pub struct Report {
     /// What is (or, after `scan`, would be) written; absent at boundary 0, which is never written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
-    /// What was done with the cut adapter, step by step, the cut itself first; absent without `--rank` and `--dtype`.
+    /// The cut, and each step after it; absent without `--rank`, `--dtype`, `--portable` and `--pad-zeros`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub steps: Vec<StepDone>,
-    /// What was asked of the result, and whether it holds; absent where nothing was.
+    /// The gates and whether they passed; absent without gates.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub gates: Vec<GateVerdict>,
-    /// What runtimes make of the adapter that was written; absent where none was.
+    /// What runtimes do with the adapter that was written; absent if none was.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub runtimes: Vec<RuntimeVerdict>,
     /// The layers that the adapter has, lowest first; after `slim` and `scan`.
@@ -99,7 +99,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A report that knows nothing but its adapter.
+    /// A report that describes the adapter and nothing else.
     pub fn of(adapter: AdapterInput) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
@@ -128,8 +128,9 @@ impl Report {
         }
     }
 
-    /// What is written is worth: after all steps, with its scale, and without what the search for a subset took. Held-out samples
-    /// decide if there are any. The only answer to "what is the loss of what lies in the output".
+    /// The figures of what is written: after all steps, with its scale, and without the parts that the search for a subset
+    /// removed. They are from held-out samples if there are any. Everything that speaks of the loss of the output takes it from
+    /// here.
     pub fn written(&self) -> Option<Written> {
         let last_step = self.steps.last();
         if let Some(held_out) = &self.held_out {
@@ -151,7 +152,7 @@ impl Report {
         Self { held_out: None, ..self.clone() }.written()
     }
 
-    /// The same with what gates say of it.
+    /// The report with the verdicts of `gates`.
     pub fn judged_by(self, gates: &Gates) -> Self {
         let figures = Figures {
             bytes: self.output.as_ref().map(|output| (output.bytes_before, output.bytes_after)),
@@ -161,13 +162,13 @@ impl Report {
         Self { gates: gates.judge(&figures), ..self }
     }
 
-    /// Whether the adapter stays as it is.
+    /// Whether the adapter is kept unchanged.
     pub fn changes_nothing(&self) -> bool {
         let same_bytes = self.output.as_ref().is_some_and(|output| output.bytes_after == output.bytes_before);
         same_bytes && self.scale.as_ref().is_none_or(|scale| scale.scale == 1.0)
     }
 
-    /// The report as it lies in an adapter's folder. Such folders are published, and samples need not be public.
+    /// The report for an adapter's folder, without quotes of samples: such folders are published, and samples may be private.
     pub fn without_texts(&self) -> Self {
         let mut report = self.clone();
         for sample in &mut report.changed {
@@ -190,7 +191,7 @@ impl Tool {
     pub const THIS: Tool = Tool { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") };
 }
 
-/// A file that went in.
+/// An input file.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct InputFile {
     pub name: String,
@@ -203,7 +204,7 @@ pub struct InputFile {
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct AdapterInput {
-    /// As the user gave it.
+    /// As the user wrote it.
     pub path: String,
     pub files: Vec<InputFile>,
     /// Absent where the method has no such number.
@@ -231,7 +232,7 @@ pub struct SamplesInput {
     pub tokens: usize,
     /// The tokens that are scored.
     pub answer_tokens: usize,
-    /// The same, of each sample.
+    /// The scored tokens of each sample.
     pub per_sample: Vec<usize>,
     /// The samples that were cut at the model's context.
     pub truncated: usize,
@@ -242,7 +243,7 @@ pub struct SamplesInput {
     pub tokenizer: Option<String>,
 }
 
-/// What held-out samples say of the choice.
+/// The check of the choice on held-out samples.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct HeldOut {
     pub samples: SamplesInput,
@@ -253,7 +254,7 @@ pub struct HeldOut {
     pub verdict: HeldOutVerdict,
 }
 
-/// One boundary of the curve, against the whole adapter.
+/// One boundary of the curve, compared with the whole adapter.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct CurvePoint {
     #[serde(flatten)]
@@ -322,7 +323,7 @@ pub struct Output {
     pub format: Option<Format>,
 }
 
-/// What a layer has of the adapter.
+/// The adapter's part in one layer.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct LayerShare {
     pub layer: usize,

@@ -1,4 +1,4 @@
-//! What each step made of the adapter.
+//! The adapter after each step.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,7 +21,7 @@ pub struct StepDone {
     /// By the last segment of module names; empty where the adapter has no plain pairs.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub ranks: Vec<RankSummary>,
-    /// What this step and those before did to the kept modules' ΔW, rounding included; absent for the cut.
+    /// How this step and those before changed the ΔW of the kept modules, rounding included; absent for the cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<DeltaChange>,
     #[serde(flatten)]
@@ -29,7 +29,7 @@ pub struct StepDone {
     /// On the samples that chose the boundary; absent after `cut`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub losses: Option<Assessment>,
-    /// On held-out samples, if there are some.
+    /// On held-out samples, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<Assessment>,
 }

@@ -1,4 +1,4 @@
-//! The parts below the boundary that went, too.
+//! The parts below the boundary that were dropped, too.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,12 +8,12 @@ use crate::choice::Assessment;
 /// What is left of the layers below the boundary.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SubsetChoice {
-    /// Whether single blocks could go, or only layers.
+    /// Whether single blocks could be dropped, or only layers.
     pub blocks: bool,
     pub kept: Vec<KeptLayer>,
-    /// In the order in which they went.
+    /// In the order in which they were dropped.
     pub removed: Vec<Removed>,
-    /// On all samples, against the whole adapter.
+    /// On all samples, compared with the whole adapter.
     #[serde(flatten)]
     pub assessment: Assessment,
 }
@@ -26,11 +26,11 @@ pub struct KeptLayer {
     pub mlp: bool,
 }
 
-/// A layer that went, or a block of one.
+/// A layer that was dropped, or a block of one.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Removed {
     pub layer: usize,
-    /// `attention` or `mlp`; absent for all of the layer.
+    /// `attention` or `mlp`; absent for the whole layer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<String>,
 }

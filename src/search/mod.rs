@@ -1,11 +1,10 @@
-//! Which boundaries to evaluate next, on which samples: the choice of the exhaustive sweep for a part of its work.
+//! Which boundaries to evaluate next, on which samples: the choice of the exhaustive sweep for part of its cost.
 //!
-//! A coarse grid of boundaries sees the samples in a random order, twice as many at each look; what they rule out sees no
-//! more of them. When the grid has seen all, what lies between its points and may still be chosen joins in, and is judged in the
-//! same way. Low boundaries are the expensive ones, because their streams fork early, and rarely the good ones, so this is
-//! where most is saved. What is chosen has been evaluated on every sample, so its figures are those of the exhaustive
-//! sweep; only what was dropped may have been dropped wrongly, with a probability that is stated
-//! ([`Evidence`]).
+//! A coarse grid of boundaries sees the samples in a random order, twice as many at each look. A boundary that these rule out is
+//! not evaluated further. When the grid has seen all samples, the boundaries between its points that may still be chosen join and
+//! are judged in the same way. Low boundaries are expensive, because their streams fork early, and rarely good, so most of the
+//! saving is there. The chosen boundary has been evaluated on every sample, so its figures are those of the exhaustive sweep.
+//! Only a dropped boundary may have been dropped wrongly, with a bounded probability ([`Evidence`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,11 +19,11 @@ use crate::measure::{self, Curve, Measurement, OnProgress, Point, Sweep, Work};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
 
-/// The samples of the first look, at least, and the share of all that they are.
+/// The least number of samples at the first look, and their share of all samples.
 const FIRST_SAMPLES: usize = 8;
 const FIRST_SHARE: usize = 4;
 
-/// Fewer samples than this are not worth dropping any boundary for.
+/// With fewer samples than this, dropping boundaries saves too little.
 const LEAST_SAMPLES: usize = 2 * FIRST_SAMPLES;
 
 /// With fewer candidates than this there is no grid.
@@ -33,7 +32,7 @@ const LEAST_FOR_GRID: usize = 12;
 /// How to search.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SearchOptions {
-    /// The probability that the exhaustive sweep would choose another boundary, at most.
+    /// The highest acceptable probability that the exhaustive sweep would choose another boundary.
     pub error: f64,
     pub seed: u64,
 }
@@ -75,7 +74,7 @@ pub struct Search<'a> {
     tokens: Arc<[usize]>,
     /// Samples in the order in which they are seen.
     order: Vec<usize>,
-    /// How many samples have been seen when boundaries are judged; at last all.
+    /// How many samples have been seen at each look; all of them at the last.
     looks: Vec<usize>,
     /// Losses by boundary, in that order, of as many samples as it has seen.
     losses: BTreeMap<usize, Vec<f64>>,
@@ -83,7 +82,7 @@ pub struct Search<'a> {
     correct: BTreeMap<usize, Vec<usize>>,
     /// What may still be chosen, evaluated or not.
     alive: BTreeSet<usize>,
-    /// The highest boundary that a rule that descends will surely not accept; it does not go past it.
+    /// The highest boundary that a descending rule will surely reject; it never goes below that one.
     floor: Option<usize>,
 }
 
@@ -125,7 +124,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The samples, given by their places, that come in at each look.
+    /// The samples that are added at each look, as indices.
     pub fn parts(&self) -> Vec<Vec<usize>> {
         let starts = std::iter::once(0).chain(self.looks.iter().copied());
         starts.zip(&self.looks).map(|(start, &end)| self.order[start..end].to_vec()).collect()
@@ -139,7 +138,7 @@ impl<'a> Search<'a> {
         Some(Round { boundaries, part })
     }
 
-    /// Takes in the losses of a round. Once all that is alive has seen the same samples, it is judged.
+    /// Adds the losses of a round. Judges the boundaries once all that are left have seen the same samples.
     pub fn add(&mut self, points: &[Point]) {
         for point in points {
             self.losses.entry(point.boundary).or_default().extend(&point.measurement.losses);
@@ -195,7 +194,7 @@ impl<'a> Search<'a> {
         self.candidates[self.candidates.len() - 1]
     }
 
-    /// What still has to be evaluated after the samples seen, with the ends, with which all is measured; and the floor.
+    /// The boundaries that still have to be evaluated, with the two ends, which are the reference; and the floor.
     fn judged(&self) -> (BTreeSet<usize>, Option<usize>) {
         let tokens: Vec<usize> = self.order.iter().map(|&place| self.tokens[place]).collect();
         let evidence = Evidence {
@@ -213,10 +212,11 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The rule may take any boundary: those stay that may still be it, and what lies between them joins once they have seen all.
+    /// For a rule that may choose any boundary: those that may still be chosen stay, and those between them join once these
+    /// have seen all samples.
     fn raced(&self, evidence: &Evidence) -> BTreeSet<usize> {
         let may_win = |boundary: &usize| self.is_end(*boundary) || !evidence.rules_out(*boundary);
-        // What was ruled out once stays out, so that the looks are as many as the error is divided among.
+        // What was ruled out stays out, because the error is divided among this number of looks.
         let mut alive: BTreeSet<usize> = self.alive.iter().copied().filter(may_win).collect();
         if self.have_seen_all(&alive) {
             let unseen = self.candidates.iter().copied().filter(|&boundary| self.seen(boundary) == 0);
@@ -225,8 +225,8 @@ impl<'a> Search<'a> {
         alive
     }
 
-    /// The rule goes down from the whole adapter to the first boundary that does not hold, the floor. Only what is above it
-    /// counts, and what surely holds there needs no more samples, but for the lowest, which is the choice.
+    /// For a rule that goes down from the whole adapter to the first boundary that does not hold, the floor. Only boundaries
+    /// above it matter, and one that surely holds needs no more samples, except the lowest, which is the choice.
     fn descended(&self, evidence: &Evidence) -> (BTreeSet<usize>, Option<usize>) {
         let fails = |boundary: &usize| *boundary != self.whole() && evidence.rules_out(*boundary);
         let (seen, unseen): (Vec<usize>, Vec<usize>) =
@@ -236,8 +236,8 @@ impl<'a> Search<'a> {
             |boundary: &usize| self.is_end(*boundary) || Some(*boundary) > floor && !evidence.holds(*boundary);
         let mut alive: BTreeSet<usize> = seen.into_iter().filter(is_open).collect();
         if self.have_seen_all(&alive) {
-            // The line between neighbours decides nothing: the highest that seems to fail is evaluated before all below it
-            // are given up.
+            // An interpolated loss decides nothing: the highest boundary that seems to fail is evaluated before those below it
+            // are dropped.
             let seems_to_fail = unseen.iter().copied().filter(fails).max();
             alive.extend(unseen.into_iter().filter(|boundary| is_open(boundary) && Some(*boundary) >= seems_to_fail));
         }
@@ -276,7 +276,7 @@ fn grid(candidates: &[usize]) -> BTreeSet<usize> {
     candidates.iter().step_by(step).chain(candidates.last()).copied().collect()
 }
 
-/// Searches for each adapter, of one base model: evaluates round after round until all choices can be made. Rounds of
+/// Searches for several adapters of one base model: evaluates round after round until all choices can be made. Rounds of
 /// several adapters on the same samples go through the model together.
 pub fn run(
     ends: &[&AdaptedModel],

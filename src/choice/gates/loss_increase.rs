@@ -1,4 +1,4 @@
-//! `--max-loss-increase`: (loss(written) − loss(whole)) / loss(whole), at most.
+//! `--max-loss-increase`: the most that (loss(written) − loss(whole)) / loss(whole) may be.
 
 use super::{Figures, Gate, GateVerdict, share_text};
 use crate::choice::held_out::SampleSet;

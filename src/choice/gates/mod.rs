@@ -1,7 +1,6 @@
-//! Gates: what the user asks of a result before it may be written, and whether it holds. A gate is one file and one line in
-//! [`GATES`].
+//! Gates: the conditions that the user sets for writing a result. A gate is one file and one line in [`GATES`].
 //!
-//! Gates judge the figures of the finished report and nothing else, so that what a pipeline acts on is what the report says.
+//! Gates judge the figures of the finished report and nothing else, so that a pipeline acts on what the report says.
 
 mod loss_increase;
 mod samples;
@@ -19,12 +18,12 @@ use crate::error::{GateError, Result};
 /// All gates.
 pub const GATES: [&dyn Gate; 3] = [saving::SAVING, loss_increase::LOSS_INCREASE, samples::SAMPLES];
 
-/// One thing that may be asked of a result.
+/// One condition on a result.
 pub trait Gate: fmt::Debug + Sync {
     /// The flag without its dashes, and the name in reports.
     fn name(&self) -> &'static str;
 
-    /// What stands for the value in `--help`.
+    /// The placeholder of the value in `--help`.
     fn value_name(&self) -> &'static str;
 
     /// What `--help` says of it.
@@ -33,15 +32,15 @@ pub trait Gate: fmt::Debug + Sync {
     /// Reads the value of the flag.
     fn parse(&self, text: &str) -> std::result::Result<f64, String>;
 
-    /// Whether it can be measured only where the adapter was evaluated on samples.
+    /// Whether it can be measured only if the adapter was evaluated on samples.
     fn needs_samples(&self) -> bool {
         true
     }
 
-    /// Its figure; `None` where there is nothing to measure.
+    /// Its figure; `None` if there is nothing to measure.
     fn measure(&self, figures: &Figures) -> Option<f64>;
 
-    /// Which samples the figure was measured on, where that is worth saying.
+    /// Which samples the figure was measured on, if it was measured on samples.
     fn measured_on(&self, _figures: &Figures) -> Option<SampleSet> {
         None
     }
@@ -59,15 +58,15 @@ pub trait Gate: fmt::Debug + Sync {
 /// The figures of a result that gates judge.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Figures {
-    /// The bytes of tensors before and after, where anything is to be written.
+    /// The bytes of tensors before and after, if anything is to be written.
     pub bytes: Option<(u64, u64)>,
-    /// What was measured of what is written and of the whole adapter.
+    /// The figures of what is written and of the whole adapter.
     pub measured: Option<Written>,
-    /// How many samples choose; absent without any.
+    /// How many samples choose, if any.
     pub samples: Option<usize>,
 }
 
-/// What is written, and the whole adapter, on the same samples.
+/// The figures of what is written and of the whole adapter, on the same samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Written {
     pub on: SampleSet,
@@ -75,17 +74,17 @@ pub struct Written {
     pub whole: Assessment,
 }
 
-/// The gates of a run, each with what it asks.
+/// The gates of a run, each with the value that the user asks for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Gates(pub Vec<(&'static dyn Gate, f64)>);
 
-/// A gate, and what it found.
+/// A gate, what it measured, and whether it passed.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct GateVerdict {
     #[schemars(schema_with = "names_schema")]
     pub gate: &'static dyn Gate,
     pub asked: f64,
-    /// Absent where there is nothing to measure: the base model alone does best, so nothing is written.
+    /// Absent if there is nothing to measure: the base model alone does best, so nothing is written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured: Option<f64>,
     /// The samples that a loss was measured on.
@@ -117,20 +116,20 @@ impl Gates {
         self.0.iter().map(judge).collect()
     }
 
-    /// Fails where fewer samples choose than are asked for: as soon as their number is known.
+    /// Fails if fewer samples choose than are asked for, as soon as their number is known.
     pub fn check_samples(&self, count: usize) -> Result<()> {
         let of_samples = self.0.iter().filter(|(gate, _)| gate.name() == samples::SAMPLES.name()).copied().collect();
         check(&Self(of_samples).judge(&Figures { samples: Some(count), ..Figures::default() }))
     }
 }
 
-/// Fails where any gate did.
+/// Fails if any gate did.
 pub fn check(verdicts: &[GateVerdict]) -> Result<()> {
     let failed: Vec<String> = verdicts.iter().filter(|gate| !gate.passed).map(GateVerdict::to_string).collect();
     if failed.is_empty() { Ok(()) } else { Err(GateError::Failed { failed }.into()) }
 }
 
-/// A share that was measured, with as many digits as tell it from the share that was asked for.
+/// A measured share, with enough digits to differ visibly from the one that was asked for.
 fn share_text(measured: f64, asked: f64) -> String {
     let digits = (2..6).find(|&digits| (measured.abs() - asked).abs() * 100.0 >= 0.1f64.powi(digits));
     format!("{:.*} %", digits.unwrap_or(2) as usize, measured.abs() * 100.0)

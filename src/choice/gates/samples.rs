@@ -1,4 +1,4 @@
-//! `--min-samples`: the samples that choose, at least.
+//! `--min-samples`: the least number of samples that choose.
 
 use super::{Figures, Gate, GateVerdict};
 

@@ -1,4 +1,4 @@
-//! `--require-saving`: the share of the bytes of tensors that is saved, at least.
+//! `--require-saving`: the least share of the bytes of tensors that is saved.
 
 use super::{Figures, Gate, GateVerdict, share_text};
 use crate::format::{parse_share, percent};

@@ -25,7 +25,7 @@ impl Rule for Best {
         }
     }
 
-    /// Which boundary is within one standard error of the lowest is open until the lowest is known.
+    /// Which boundaries are within one standard error of the lowest loss is not known before the lowest is.
     fn drops_early(&self, options: &ChoiceOptions) -> bool {
         !options.one_standard_error
     }

@@ -1,4 +1,4 @@
-//! `boundary`: the user names the boundary, and the losses tell what it costs.
+//! `boundary`: the user names the boundary, and the losses say what it costs.
 
 use super::{Basis, Rule};
 use crate::choice::{AssessedBoundary, Candidates};

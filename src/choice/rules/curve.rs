@@ -3,8 +3,8 @@
 //! The paper (arXiv 2503.23360) sees two stages in the layers: first information is extracted, and the true token is
 //! unlikely behind every layer; then the answer is refined, and its probability rises. It reads the boundary between them off
 //! the curve by hand. Here it is the point of the curve that lies farthest below the straight line between its two ends, as in
-//! Satopää et al., "Finding a 'Kneedle' in a Haystack" (2011), without their smoothing: nothing is to be set, and the mean over
-//! all answer tokens is smooth enough. `docs/method.md` has what this reading is worth.
+//! Satopää et al., "Finding a 'Kneedle' in a Haystack" (2011), without their smoothing: it has no parameters, and the mean over
+//! all answer tokens is smooth enough. `docs/method.md` says how well this works.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ impl Rule for ProbabilityCurve {
         (candidates.named(), "it was read off the probability curve".into())
     }
 
-    /// The rule does not look at losses, so the user should.
+    /// The rule ignores losses, so the user should look at them.
     fn warning(&self, outcome: &Outcome) -> Option<String> {
         let (chosen, margin) = (outcome.chosen, outcome.margin);
         (chosen.assessment.difference > margin).then(|| {
@@ -74,7 +74,7 @@ impl Readout {
 }
 
 impl Lens {
-    /// The lens on some of its samples, given by their places; one may be there several times.
+    /// The lens on some of its samples, given by their indices; one may occur several times.
     pub fn of_samples(&self, places: &[usize]) -> Self {
         let pick = |values: &[f64]| places.iter().map(|&place| values[place]).collect();
         let readout =
@@ -88,8 +88,8 @@ impl Lens {
     }
 }
 
-/// The elbow of the adapted model's curve, or in words why there is none. Both curves hold mean probabilities behind 0, 1, …
-/// layers.
+/// The elbow of the adapted model's curve, or a sentence that says why there is none. Both curves hold mean probabilities
+/// behind 0, 1, … layers.
 pub fn elbow(base: &[f64], adapted: &[f64]) -> Result<usize, &'static str> {
     let (Some(base_end), [start, .., end]) = (base.last(), adapted) else {
         return Err("there is no curve");
@@ -104,7 +104,7 @@ pub fn elbow(base: &[f64], adapted: &[f64]) -> Result<usize, &'static str> {
     let layers = (adapted.len() - 1) as f64;
     let bend = |(index, probability): (usize, &f64)| start + rise * index as f64 / layers - probability;
     let bends = adapted.iter().enumerate().map(bend).enumerate();
-    // Of equal ones the highest, which keeps the most.
+    // Of equal points, take the highest, which keeps the most.
     let deepest = bends.max_by(|(_, one), (_, other)| one.total_cmp(other));
     match deepest {
         Some((index, bend)) if bend >= LEAST_BEND * rise => Ok(index),
@@ -112,8 +112,8 @@ pub fn elbow(base: &[f64], adapted: &[f64]) -> Result<usize, &'static str> {
     }
 }
 
-/// Reads the boundary off a lens: of the candidates that `allowed` admits the highest one that is not above the elbow, and
-/// where there is no elbow, or nothing of the adapter below it, the highest one of all.
+/// Reads the boundary off a lens: the highest candidate that `allowed` admits and that is not above the elbow. Without an
+/// elbow, or if the adapter has nothing below it, the highest candidate of all.
 pub fn read(lens: &Lens, candidates: &BTreeSet<usize>, allowed: impl Fn(usize) -> bool) -> Reading {
     let means = |readouts: &[Readout]| readouts.iter().map(|at| at.mean_probability(&lens.tokens)).collect::<Vec<_>>();
     let highest = |most: usize| {

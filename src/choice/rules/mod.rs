@@ -1,5 +1,5 @@
-//! The rules that choose a boundary. A rule is one file and one line in [`RULES`]: how it chooses, why it says so, and what a
-//! search may leave out because the rule would not choose it.
+//! The rules that choose a boundary. A rule is one file and one line in [`RULES`]: how it chooses, the reason that it gives, and
+//! which boundaries a search may skip because the rule would not choose them.
 
 mod best;
 mod boundary;
@@ -22,12 +22,12 @@ pub use smallest::SMALLEST;
 /// All rules, the default first.
 pub const RULES: [&dyn Rule; 4] = [SMALLEST, BEST, CURVE, BOUNDARY];
 
-/// The rule of a name.
+/// The rule with this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Rule> {
     RULES.into_iter().find(|rule| rule.name() == name)
 }
 
-/// What a rule decides by.
+/// What a rule bases its decision on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
     /// The losses of the boundaries.
@@ -38,19 +38,19 @@ pub enum Basis {
     User,
 }
 
-/// Who decides.
+/// A rule.
 pub trait Rule: fmt::Debug + Sync {
     /// The value of `--choose`, and the name in reports.
     fn name(&self) -> &'static str;
 
-    /// What `--help` says of it.
+    /// Its description in `--help`.
     fn help(&self) -> &'static str;
 
     fn basis(&self) -> Basis {
         Basis::Losses
     }
 
-    /// Chooses one of the boundaries and says why, in one sentence. Where it arrives at boundary 0, the adapter does not help.
+    /// Chooses a boundary and says why, in one sentence. Boundary 0 means that the adapter does not help.
     fn choose<'a>(&self, candidates: &'a Candidates) -> (&'a AssessedBoundary, String);
 
     /// Whether a search may drop boundaries before they have seen all samples.
@@ -70,27 +70,27 @@ pub trait Rule: fmt::Debug + Sync {
         evidence.is_surely_beaten(seen)
     }
 
-    /// Whether a rule that [descends](Self::descends) will surely go past a boundary.
+    /// Whether a rule that [descends](Self::descends) will surely continue below a boundary.
     fn surely_holds(&self, _evidence: &Evidence, _seen: &Seen) -> bool {
         false
     }
 
-    /// Whether parts may be taken out of the adapter, given what is left without them. By default where the loss falls.
+    /// Whether parts may be removed, given the measurement without them. By default if the loss falls.
     fn accepts(&self, trial: &Trial, _options: &ChoiceOptions) -> bool {
         trial.candidate.loss() < trial.current.loss()
     }
 
-    /// Whether a boundary `chosen` among `scaled` candidates is preferred to another one. By default where its loss is lower.
+    /// Whether to prefer the boundary `chosen` among `scaled` candidates to another one. By default if its loss is lower.
     fn prefers_scaled(&self, _scaled: &Candidates, chosen: &AssessedBoundary, other: (usize, f64)) -> bool {
         chosen.assessment.loss < other.1
     }
 
-    /// What it means that the rule arrives at boundary 0.
+    /// What choosing boundary 0 means.
     fn without_layers(&self) -> &'static str {
         "The base model without the adapter is, with confidence, no worse than the whole adapter."
     }
 
-    /// What the figures of a chosen boundary do not say by themselves.
+    /// What the figures of a chosen boundary do not show by themselves.
     fn caution(&self) -> Option<&'static str> {
         None
     }
@@ -101,12 +101,12 @@ pub trait Rule: fmt::Debug + Sync {
     }
 }
 
-/// The losses that a boundary has shown, or may be expected to show, on the samples seen so far.
+/// The losses of a boundary on the samples seen so far, measured or estimated.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
     pub boundary: usize,
     pub losses: &'a [f64],
-    /// By how many nats per token they may be too high.
+    /// How many nats per token they may be too high.
     pub allowance: f64,
     /// How many comparisons may be made at this look.
     pub comparisons: usize,
@@ -116,12 +116,12 @@ pub struct Seen<'a> {
 #[derive(Debug)]
 pub struct Trial<'a> {
     pub candidate: &'a Measurement,
-    /// What the parts are taken from.
+    /// The adapter that the parts are removed from.
     pub current: &'a Measurement,
     pub reference: Reference<'a>,
 }
 
-/// What a rule came to.
+/// The choice of a rule.
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome<'a> {
     pub chosen: &'a AssessedBoundary,

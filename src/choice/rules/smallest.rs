@@ -30,7 +30,7 @@ impl Rule for Smallest {
             }
             Some(candidate) => (candidate, not_worse(candidate, candidates)),
             None => {
-                // An adapter that helps is kept as far as the limit allows; it does not end at the base model.
+                // An adapter that helps is kept up to the limit; the rule does not go on to the base model.
                 let helps = candidates.whole().assessment.loss < candidates.base().assessment.loss;
                 let kept = candidates.allowed().filter(|candidate| !helps || candidate.boundary > 0);
                 let lowest = kept.min_by(|a, b| a.assessment.loss.total_cmp(&b.assessment.loss));
@@ -51,8 +51,8 @@ impl Rule for Smallest {
     }
 
     fn surely_holds(&self, evidence: &Evidence, seen: &Seen) -> bool {
-        // Only the highest boundary that the rule will not accept can be taken for one that it will, because nothing below that one
-        // matters: this is one comparison.
+        // Only the highest boundary that the rule will reject can be accepted wrongly, because nothing below it matters: this
+        // is one comparison.
         evidence.excess_over_margin(seen.boundary, seen.losses, 1).most + seen.allowance <= 0.0
     }
 
@@ -72,9 +72,9 @@ impl Rule for Smallest {
     }
 }
 
-/// The boundary that the rule arrives at: it goes down from the whole adapter and stops above the first boundary that does not
-/// hold. Each test is made only if all before it were passed, so that the confidence of one is that of the choice. The whole
-/// adapter always holds.
+/// The boundary that the rule chooses: it goes down from the whole adapter and stops above the first boundary that does not hold.
+/// Each test is made only if all before it passed, so that the confidence of one test is that of the choice. The whole adapter
+/// always holds.
 fn lowest_that_holds<'a>(candidates: &'a Candidates) -> Option<&'a AssessedBoundary> {
     let (margin, whole) = (candidates.margin(), candidates.whole().boundary);
     let holds =

@@ -16,7 +16,7 @@ pub struct Frame {
     pub right: f64,
     pub top: f64,
     pub bottom: f64,
-    /// About how many marks there is room for on either axis.
+    /// About how many marks fit on each axis.
     pub columns: usize,
     pub rows: usize,
 }
@@ -55,12 +55,12 @@ pub struct Chart {
     pub choice: Option<(f64, String)>,
 }
 
-/// A boundary or a layer, which can be pointed at.
+/// A boundary or a layer, which shows its figures when it is pointed at.
 #[derive(Debug, Clone, Serialize)]
 pub struct Strip {
     pub x: f64,
     pub y: f64,
-    /// The class of its sign, which tells the form.
+    /// The CSS class of its mark, which sets the shape.
     pub sign: &'static str,
     pub chosen: bool,
 }
@@ -77,7 +77,7 @@ impl Chart {
         self.lines.push((class, path(points)));
     }
 
-    /// Room for the names of two values beside the frame, on their heights as far as possible.
+    /// Places the names of two values beside the frame, at their heights if they do not overlap.
     pub fn name_ends(&mut self, values: [f64; 2]) {
         const TWO_LINES: f64 = 32.0;
         let places = apart(values.map(|value| self.y.place(value)), TWO_LINES);

@@ -51,7 +51,7 @@ pub fn headline(report: &Report) -> String {
     }
 }
 
-/// The first and the last of neighbouring boundaries that no sample saw, and of which the same was decided.
+/// The first and the last of neighbouring boundaries that were decided in the same way without being evaluated.
 fn unseen(dropped: &[Dropped]) -> Vec<(usize, usize)> {
     let unseen: Vec<&Dropped> = dropped.iter().filter(|point| point.difference.is_none()).collect();
     let runs = unseen.chunk_by(|a, b| a.holds == b.holds && a.boundary + 1 == b.boundary);

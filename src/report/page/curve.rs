@@ -5,7 +5,7 @@ use super::scale::{Scale, stride};
 use crate::report::{CurvePoint, Report};
 use crate::search::Dropped;
 
-/// How far the drawing goes beyond the losses for the band, as a share of their span.
+/// How far the axis may extend beyond the losses to show the band, as a share of their span.
 const MOST_BAND: f64 = 0.3;
 
 pub fn charts(report: &Report) -> Vec<Chart> {
@@ -60,7 +60,7 @@ fn band(point: &CurvePoint) -> [f64; 2] {
     [point.loss() - reach, point.loss() + reach]
 }
 
-/// The loss of a boundary that only some samples saw: the whole adapter's, and the difference on those samples.
+/// The estimated loss of a boundary that was evaluated on some samples: the whole adapter's loss plus the difference there.
 fn estimate(point: &Dropped, whole: f64) -> Option<f64> {
     point.difference.map(|difference| whole + difference)
 }
@@ -72,7 +72,7 @@ fn runs(report: &Report) -> impl Iterator<Item = &[CurvePoint]> {
     report.curve.chunk_by(move |a, b| !is_between(a.boundary(), b.boundary()))
 }
 
-/// The lowest and the highest loss that is drawn: all losses, and as much of the band as does not press them flat.
+/// The lowest and the highest loss on the axis: all losses, and as much of the band as leaves them legible.
 fn span(report: &Report, whole: f64) -> (f64, f64) {
     let ends = |values: &mut dyn Iterator<Item = f64>| {
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
@@ -87,7 +87,7 @@ fn span(report: &Report, whole: f64) -> (f64, f64) {
     (band_low.max(low - room), band_high.min(high + room))
 }
 
-/// All boundaries: measured ones filled, estimates hollow, and as a cross at the axis those that no sample saw.
+/// All boundaries: measured ones filled, estimates hollow, and those that were not evaluated as a cross on the axis.
 fn strips(report: &Report, frame: &Frame, x: Scale, y: Scale) -> Vec<Strip> {
     let whole = report.curve.last().map_or(0.0, |whole| whole.loss());
     let chosen = report.chosen.as_ref().map(|choice| choice.boundary());

@@ -1,4 +1,4 @@
-//! How templates are rendered: everything is escaped, and a field that is not there is an error.
+//! How templates are rendered: everything is escaped, and a missing field is an error.
 
 use std::fmt::Write;
 

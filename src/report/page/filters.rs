@@ -1,4 +1,4 @@
-//! The filters of the templates: numbers as people read them, with their full value beside them for programs.
+//! The filters of the templates: numbers rounded for people, with the full value in an attribute for programs.
 
 use minijinja::value::{Rest, Value};
 use minijinja::{Environment, Error, State};
@@ -62,7 +62,7 @@ pub fn plural(count: usize, singular: &str, plural: Option<&str>) -> String {
     }
 }
 
-/// A relative path as an address: all but plain characters are written by their bytes.
+/// A relative path as a URL, percent-encoded.
 fn address(path: &str) -> String {
     let escape = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => char::from(byte).to_string(),

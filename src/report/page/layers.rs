@@ -25,7 +25,7 @@ fn charts(report: &Report, value: impl Fn(&LayerShare) -> Option<f64>) -> [Chart
 
 fn draw(layers: &[LayerShare], frame: Frame, value: impl Fn(&LayerShare) -> Option<f64>) -> Chart {
     let count = layers.len().max(1);
-    // Bars are counted, for an adapter need not have all layers; each stands in the middle of its room.
+    // Bars are numbered consecutively, because an adapter may lack layers; each is centred in its slot.
     let half = (frame.right - frame.left) / count as f64 / 2.0;
     let x = Scale::new((0.0, count as f64), (frame.left + half, frame.right + half));
     let highest = layers.iter().filter_map(&value).fold(0.0, f64::max);

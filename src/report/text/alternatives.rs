@@ -1,4 +1,4 @@
-//! The scale, and what else could have been done, as a table.
+//! The scale, and the alternatives to what is written, as a table.
 
 use std::fmt::Write;
 
@@ -46,7 +46,7 @@ pub fn table(report: &Report) -> String {
     text
 }
 
-/// As much of a list of layers as there is room for.
+/// A list of layers, shortened to the width of its column.
 fn shortened(layers: &str) -> String {
     if layers.len() <= LAYERS {
         return layers.into();
@@ -55,7 +55,7 @@ fn shortened(layers: &str) -> String {
     format!("{}, …", &layers[..end])
 }
 
-/// What is better than what is written, in one sentence.
+/// The alternative that is better than what is written, in one sentence.
 pub fn finding(alternatives: &[Alternative]) -> Option<String> {
     let loss = |alternative: &Alternative| alternative.held_out.as_ref().unwrap_or(&alternative.samples).loss;
     let written = alternatives.iter().find(|alternative| alternative.written)?;

@@ -7,7 +7,7 @@ use crate::report::batch::{KeyFigures, Record, Status};
 
 /// How a job ended.
 pub fn line(record: &Record) -> String {
-    // Names may have line breaks in them.
+    // Names may contain line breaks.
     let name = record.name.escape_debug();
     match (&record.status, &record.found) {
         (Status::Done, Some(found)) => format!("{name}: {}\n", figures(found)),
@@ -29,7 +29,7 @@ fn size(of: Option<u64>) -> String {
     bytes(of.unwrap_or(0))
 }
 
-/// What came of all `jobs`, of which some were `unchanged`.
+/// The result of all `jobs`, of which some were `unchanged`.
 pub fn end(jobs: usize, unchanged: usize, records: &[Record], output: &Path) -> String {
     let done = records.iter().filter(|record| record.status == Status::Done);
     let found: Vec<&KeyFigures> = done.filter_map(|record| record.found.as_ref()).collect();

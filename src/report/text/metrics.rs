@@ -7,7 +7,7 @@ use crate::format::percent;
 use crate::report::Report;
 use crate::report::metrics::{BoundaryScores, TaskMetrics};
 
-/// The table of scores, and how sure those of the chosen boundary are; nothing where there are none.
+/// The table of scores, and the bounds for the chosen boundary; empty without scores.
 pub fn scores(report: &Report) -> String {
     let Some(metrics) = &report.metrics else { return String::new() };
     let mut text = format!("\n{}:\n{:>9}", headline(metrics), "boundary");
@@ -34,7 +34,7 @@ fn headline(metrics: &TaskMetrics) -> String {
     )
 }
 
-/// Scores, each with its difference to the whole adapter's.
+/// Scores, each with its difference from the whole adapter's.
 fn line(row: &BoundaryScores, is_whole: bool) -> String {
     let mut line = format!("{:>9}", row.name());
     for score in &row.scores {
@@ -53,7 +53,7 @@ fn cut_off(metrics: &TaskMetrics) -> String {
     if cut.is_empty() { String::new() } else { format!("answers without an end: {}\n", cut.join(", ")) }
 }
 
-/// Between which bounds the differences of the chosen boundary lie.
+/// The bounds of the chosen boundary's differences.
 fn bounds(metrics: &TaskMetrics) -> String {
     let is_whole = metrics.boundaries.last().is_some_and(|whole| whole.written);
     let Some(row) = metrics.written().filter(|_| !is_whole) else { return String::new() };

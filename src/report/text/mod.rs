@@ -82,7 +82,7 @@ fn gates(report: &Report) -> String {
     report.gates.iter().map(line).collect()
 }
 
-/// How many answer tokens would be decoded greedily, and how many whole answers.
+/// How many answer tokens, and how many whole answers, greedy decoding would get correct.
 fn correct_answers(report: &Report) -> String {
     let (Some(written), Some(base)) = (report.written_on_choosing(), report.curve.first()) else {
         return String::new();
@@ -94,11 +94,11 @@ fn correct_answers(report: &Report) -> String {
     format!("correct tokens {}, answers {}\n", line(|one| one.token_accuracy), line(|one| one.exact_match))
 }
 
-/// A choice that so many resamplings agree with needs no histogram; boundaries of less than so many are not worth a line.
+/// A choice with at least the first share of resamplings needs no histogram; a boundary with less than the second gets no line.
 const STABLE: f64 = 0.9;
 const WORTH_A_LINE: f64 = 0.02;
 
-/// How often resampled samples choose as the samples did, and what else if that is not nearly always.
+/// How often resampled samples choose the same boundary, and, if that is not nearly always, which others they choose.
 fn stability(report: &Report) -> String {
     let Some(choice) = &report.chosen else { return String::new() };
     resampled(&report.stability, choice.boundary(), !report.dropped.is_empty())
@@ -126,7 +126,7 @@ fn resampled(shares: &[Share], chosen: usize, searched: bool) -> String {
     text
 }
 
-/// What held-out samples say of the choice: the figures, and whether they confirm it.
+/// The figures on held-out samples, and whether they confirm the choice.
 fn on_held_out(report: &Report) -> String {
     let Some(held_out) = &report.held_out else { return String::new() };
     let (verdict, samples) = (&held_out.verdict, &held_out.samples);
@@ -165,7 +165,7 @@ pub fn finding(verdict: &HeldOutVerdict, report: &Report) -> String {
     }
 }
 
-/// What an adaptive search left out.
+/// How many boundaries an adaptive search dropped early, and how much work remained.
 fn saved_work(report: &Report) -> String {
     let dropped = report.dropped.len();
     let Some((work, error)) = report.work.as_ref().and_then(|work| Some((work, work.error_probability?))) else {
@@ -182,7 +182,7 @@ fn saved_work(report: &Report) -> String {
     )
 }
 
-/// What a cut leaves, on one line.
+/// The sizes before and after, on one line.
 fn size(report: &Report) -> String {
     let Some(output) = &report.output else { return String::new() };
     let kept = format!("{} → {}", bytes(output.bytes_before), bytes(output.bytes_after));
@@ -210,7 +210,7 @@ fn curve(report: &Report) -> String {
     let mut text = format!("{:>9}  {:>8}  {:>9}  {:>10}\n", "boundary", "loss", "gain kept", "size");
     for point in points {
         let gain = point.assessed.assessment.gain_kept.map_or("—".into(), |gain| format!("{:.1} %", gain * 100.0));
-        // From a small stub, so that the lowest loss is seen as a bar too.
+        // Bars start with a small stub, so that the lowest loss has a bar too.
         let share = 0.04 + 0.96 * (point.loss() - lowest) / span;
         let notes: Vec<&str> = [(point.loss() == lowest, "lowest"), (Some(point.boundary()) == chosen, "◀ chosen")]
             .into_iter()

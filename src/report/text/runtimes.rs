@@ -68,7 +68,7 @@ pub fn written(runtimes: &[RuntimeVerdict], format: Format, output: &Path) -> St
         true => String::new(),
         false => hanging(head, 4, &names.join(", ")),
     };
-    // Who asks for another form knows that no other runtime reads it.
+    // A user who asks for another format knows that few runtimes read it.
     if format != Format::Peft {
         return line("loads in ", with(LoadOutcome::Loads));
     }
@@ -81,7 +81,7 @@ pub fn written(runtimes: &[RuntimeVerdict], format: Format, output: &Path) -> St
     line("loads in ", loads) + &line("computes something else in ", differs) + &line("is refused by ", refuses) + &more
 }
 
-/// The options of lora-slim that mend all that is worse than a condition, if they do.
+/// The options of lora-slim that fix every reason why the runtime does not load the adapter; empty if they do not fix all.
 fn option(runtime: &RuntimeVerdict) -> String {
     let mut options: Vec<&str> = Vec::new();
     for reason in runtime.reasons.iter().filter(|reason| reason.outcome != LoadOutcome::Loads) {

@@ -1,4 +1,4 @@
-//! What each step made of the adapter, as a table.
+//! The adapter after each step, as a table.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use crate::format::bytes;
 use crate::report::{Report, StepDone};
 use crate::rewrite::RankSummary;
 
-/// The table of the steps between empty lines; nothing without steps.
+/// The table of the steps between empty lines; empty without steps.
 pub fn table(report: &Report) -> String {
     let steps = &report.steps;
     if steps.is_empty() {
@@ -52,9 +52,9 @@ pub fn name(step: &StepDone) -> String {
     }
 }
 
-/// A share for people, with digits enough for a small one.
+/// A share as text, with enough digits for a small one.
 pub fn percent(share: f64) -> String {
-    // What is left of rounding in f64 is no change.
+    // Rounding errors of f64 do not count as a change.
     const ROUNDING: f64 = 1e-12;
     let percent = if share < ROUNDING { 0.0 } else { share * 100.0 };
     if percent == 0.0 || percent >= 0.1 { format!("{percent:.1} %") } else { format!("{percent:.0e} %") }

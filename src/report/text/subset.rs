@@ -6,7 +6,7 @@ use crate::format::ranges;
 use crate::report::Report;
 use crate::report::subset::Removed;
 
-/// What went, and what it costs, in two lines.
+/// What was dropped, and what that costs, in two lines.
 pub fn lines(report: &Report) -> String {
     let Some(subset) = &report.subset else { return String::new() };
     let noun = if subset.blocks { "block" } else { "layer" };
@@ -22,7 +22,7 @@ pub fn lines(report: &Report) -> String {
     text + "\n"
 }
 
-/// The parts that went as people write them: whole layers, and layers of which only a block went.
+/// The dropped parts as text: whole layers, and layers of which only one block was dropped.
 pub fn removed_parts(removed: &[Removed]) -> String {
     let layers_of = |block: Option<&str>| -> Vec<usize> {
         let of_kind = removed.iter().filter(|part| part.block.as_deref() == block);
