@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::adapted::{AdaptedModel, TrainedRows};
-use super::layer::scaled;
+use super::scaling::scaled;
 use crate::adapter::Delta;
 use crate::error::Result;
 use crate::samples::packing::Batch;

@@ -9,8 +9,9 @@ use candle_core::{Result as TensorResult, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use super::family::{ExpertNames, Role, StackLayout};
-use super::layer::{Layer, scaled};
+use super::layer::Layer;
 use super::linear::Linear;
+use super::scaling::scaled;
 use super::weights::numbered;
 use crate::adapter::{Delta, ExpertStack, LayerAdapter};
 use crate::error::Result;

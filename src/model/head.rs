@@ -9,9 +9,9 @@ use std::ops::Range;
 use candle_core::{Result as TensorResult, Tensor};
 
 use super::adapted::{AdaptedModel, TrainedRows};
-use super::layer::{scaled, softcapped};
 use super::linear::Linear;
 use super::pass::Pass;
+use super::scaling::{scaled, softcapped};
 use super::score::{self, RunningScore, TokenScore};
 use crate::error::Result;
 use crate::samples::packing::Batch;

@@ -10,6 +10,7 @@ use super::family::{Residual, Role};
 use super::mixer::{self, LayerCache, Mixer};
 use super::mlp::Mlp;
 use super::modules::Modules;
+use super::scaling::scaled;
 use super::weights::LayerWeights;
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
@@ -80,18 +81,5 @@ impl<'a> Layer<'a> {
             Some(added) => Ok(((after_mixer + residual(self.norms.norm(Role::MlpPostNorm, &added)?)?)?, routed)),
             None => Ok((after_mixer, routed)),
         }
-    }
-}
-
-/// x · scale, without a copy if that is x.
-pub(super) fn scaled(x: Tensor, scale: f64) -> TensorResult<Tensor> {
-    if scale == 1.0 { Ok(x) } else { x * scale }
-}
-
-/// c·tanh(x / c), or x without c.
-pub(super) fn softcapped(x: Tensor, cap: Option<f64>) -> TensorResult<Tensor> {
-    match cap {
-        Some(cap) => (x / cap)?.tanh()? * cap,
-        None => Ok(x),
     }
 }

@@ -24,6 +24,7 @@ mod mlp;
 mod modules;
 mod pass;
 mod rope;
+mod scaling;
 mod score;
 mod stops;
 mod weights;

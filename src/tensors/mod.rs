@@ -30,11 +30,11 @@ use map::WeightFile;
 use stored::Stored;
 
 pub use ::safetensors::Dtype;
+pub use encodings::Entry;
 pub use encodings::reads_method;
 pub use fault::install_sigbus_handler;
 pub use gguf::Metadata as GgufMetadata;
 pub use safetensors::header as safetensors_header;
-pub use stored::Entry;
 
 /// The tensors of one adapter or one model, by name.
 #[derive(Debug)]

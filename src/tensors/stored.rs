@@ -1,4 +1,4 @@
-//! Tensors as files hold them, and the weights that they encode.
+//! Tensors as files hold them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,6 @@ use std::path::Path;
 use candle_core::quantized::GgmlDType;
 use safetensors::Dtype;
 
-use super::encodings::Encoding;
 use crate::error::TensorError;
 
 /// What the elements of a stored tensor are.
@@ -59,38 +58,5 @@ impl StoredTensors<'_> {
             return Err(TensorError::Shape { path, name, expected, actual });
         }
         Ok(stored)
-    }
-}
-
-/// A weight: an encoding of one or more stored tensors.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    pub shape: Vec<usize>,
-    pub(super) encoding: &'static dyn Encoding,
-    pub(super) parts: Vec<Stored>,
-}
-
-impl Entry {
-    /// The size of the weight in its files.
-    pub fn bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.range.len() as u64).sum()
-    }
-
-    /// What the weight is stored as: `BF16`, `Q4K`, `MXFP4`.
-    pub fn encoding(&self) -> String {
-        self.encoding.describe(&self.parts)
-    }
-
-    /// The type of the numbers, where one tensor holds them one after the other.
-    pub fn dtype(&self) -> Option<Dtype> {
-        match self.parts.as_slice() {
-            [Stored { dtype: StoredType::Plain(dtype), .. }] => Some(*dtype),
-            _ => None,
-        }
-    }
-
-    /// The bytes of the weight's first stored tensor, the only one of an adapter's, counted from the start of its file.
-    pub fn range(&self) -> Range<usize> {
-        self.parts[0].range.clone()
     }
 }

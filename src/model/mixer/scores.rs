@@ -6,7 +6,7 @@ use candle_core::{D, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use crate::kernel::attention::{Projections, Span};
-use crate::model::layer::softcapped;
+use crate::model::scaling::softcapped;
 use crate::samples::packing::{Batch, LengthGroup};
 
 /// The most scores (queries × keys over all heads and sequences of a block) that are held at once.

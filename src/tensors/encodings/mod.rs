@@ -13,9 +13,10 @@ use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{Result as TensorResult, Tensor};
+use safetensors::Dtype;
 
 use super::map::WeightFile;
-use super::stored::{Entry, Stored, StoredTensors, StoredType};
+use super::stored::{Stored, StoredTensors, StoredType};
 use crate::error::TensorError;
 
 /// The encodings of several stored tensors. What none of them recognises is one tensor of plain numbers or GGML blocks.
@@ -45,6 +46,39 @@ pub trait Encoding: Debug + Sync {
     /// The rows in bf16 on the CPU, in their shape; `None` if they are not stored in bf16.
     fn bf16(&self, _rows: &Rows) -> TensorResult<Option<Tensor>> {
         Ok(None)
+    }
+}
+
+/// A weight: an encoding of one or more stored tensors.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub shape: Vec<usize>,
+    pub(in crate::tensors) encoding: &'static dyn Encoding,
+    pub(in crate::tensors) parts: Vec<Stored>,
+}
+
+impl Entry {
+    /// The size of the weight in its files.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.range.len() as u64).sum()
+    }
+
+    /// What the weight is stored as: `BF16`, `Q4K`, `MXFP4`.
+    pub fn encoding(&self) -> String {
+        self.encoding.describe(&self.parts)
+    }
+
+    /// The type of the numbers, where one tensor holds them one after the other.
+    pub fn dtype(&self) -> Option<Dtype> {
+        match self.parts.as_slice() {
+            [Stored { dtype: StoredType::Plain(dtype), .. }] => Some(*dtype),
+            _ => None,
+        }
+    }
+
+    /// The bytes of the weight's first stored tensor, the only one of an adapter's, counted from the start of its file.
+    pub fn range(&self) -> Range<usize> {
+        self.parts[0].range.clone()
     }
 }
 
