@@ -47,7 +47,7 @@ pub struct Predicted {
 
 impl Evidence<'_> {
     /// Whether the exhaustive sweep will surely not choose a boundary. One that was not evaluated is judged by the line
-    /// between its neighbours, less [`BEND_SHARE`] of the curve's second difference there.
+    /// between its neighbours, less `BEND_SHARE` of the curve's second difference there.
     pub fn rules_out(&self, boundary: usize) -> bool {
         let comparisons = if self.losses.contains_key(&boundary) { 2 * self.losses.len() } else { 1 };
         self.judge(boundary, comparisons, |seen| self.options.rule.surely_fails(self, seen))

@@ -1,6 +1,6 @@
 //! The formats in which an adapter can be written, for runtimes that do not read PEFT's folder.
 //!
-//! To add one, write its file, with a [`FormatEntry`], and add it to [`Format`].
+//! To add one, write its file, with a `FormatEntry`, and add it to [`Format`].
 
 mod base;
 mod gguf;

@@ -1,6 +1,6 @@
 //! The stages put together: inputs → measurements → choice → rewriting → report. The only module that knows all stages.
 //!
-//! [`evaluate`] takes a [`Request`] through the stages and gives an [`Evaluation`]; [`output`] writes what it chose.
+//! `evaluate` takes a [`Request`] through the stages and gives an [`Evaluation`]; [`output`] writes what it chose.
 
 mod alternatives;
 mod answers;

@@ -1,7 +1,7 @@
 //! The report as one self-contained HTML page: no network, no font, and readable without its script.
 //!
-//! A section is a template in `sections/` and a line in [`SECTIONS`]. Templates see the fields of `slim_report.json`, and
-//! as `computed` what [`computed`] adds to them. A section that renders to nothing is left out.
+//! A section is a template in `sections/` and a line in `SECTIONS`. Templates see the fields of `slim_report.json`, and
+//! as `computed` what `computed.rs` adds to them. A section that renders to nothing is left out.
 
 mod chart;
 mod computed;
