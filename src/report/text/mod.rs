@@ -1,6 +1,6 @@
 //! Reports for the terminal: plain text, readable without colour.
 //!
-//! A section is a function of the report and a line in [`SECTIONS`]. A section that has nothing to say is empty.
+//! A section is a function of the report and a line in `SECTIONS`. A section that has nothing to say is empty.
 
 pub mod alternatives;
 pub mod batch;
