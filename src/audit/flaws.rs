@@ -179,7 +179,7 @@ impl Adapter {
 
     /// Modules whose sizes differ from those of most modules of their type.
     fn shape_flaws(&self) -> Vec<Flaw> {
-        let mut by_type: BTreeMap<&str, Vec<(&Module, Sizes)>> = BTreeMap::new();
+        let mut by_type: BTreeMap<&str, Vec<(&Module, ModuleShape)>> = BTreeMap::new();
         for module in self.modules().values() {
             if let (Some(layer), Some(shape)) = (module.layer, self.module_shape(module)) {
                 by_type.entry(self.inside_layer(&module.name, layer)).or_default().push((module, shape));
@@ -187,7 +187,7 @@ impl Adapter {
         }
         let mut flaws = Vec::new();
         for modules in by_type.values() {
-            let mut counts: BTreeMap<Sizes, usize> = BTreeMap::new();
+            let mut counts: BTreeMap<ModuleShape, usize> = BTreeMap::new();
             modules.iter().for_each(|(_, shape)| *counts.entry(*shape).or_default() += 1);
             // Where sizes change with the layers, none is usual.
             let Some((&usual, _)) = counts.iter().find(|(_, count)| **count * 2 > modules.len()) else { continue };
@@ -203,7 +203,7 @@ impl Adapter {
 }
 
 /// The inputs and the outputs of a module.
-type Sizes = (usize, usize);
+type ModuleShape = (usize, usize);
 
 /// The block of a layer that contains a module: `self_attn` of `self_attn.q_proj`.
 fn block(inside: &str) -> &str {

@@ -68,7 +68,7 @@ impl CustomOp3 for PackedAttention<'_> {
             tasks.push((sequence, own));
             rest = others;
         }
-        let sizes = Sizes { heads, kv_heads, size };
+        let sizes = HeadSizes { heads, kv_heads, size };
         let rule = SoftmaxRule { sizes, scale: self.scale, window: self.window };
         tasks.into_par_iter().for_each_init(Buffers::default, |buffers, (sequence, out)| {
             let q = &q[sequence.queries.start * heads * size..sequence.queries.end * heads * size];
@@ -89,7 +89,7 @@ fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 #[derive(Clone, Copy)]
-struct Sizes {
+struct HeadSizes {
     heads: usize,
     kv_heads: usize,
     /// Of a head.
@@ -99,7 +99,7 @@ struct Sizes {
 /// How scores become weights.
 #[derive(Clone, Copy)]
 pub struct SoftmaxRule {
-    sizes: Sizes,
+    sizes: HeadSizes,
     scale: f32,
     window: usize,
 }
@@ -121,8 +121,8 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    fn gather(&mut self, k: &[f32], v: &[f32], sequence: &Span, kv_head: usize, sizes: Sizes) {
-        let Sizes { kv_heads, size, .. } = sizes;
+    fn gather(&mut self, k: &[f32], v: &[f32], sequence: &Span, kv_head: usize, sizes: HeadSizes) {
+        let HeadSizes { kv_heads, size, .. } = sizes;
         self.positions = sequence.prefix.len() + sequence.keys.len();
         let (length, width) = (self.positions.next_multiple_of(LANES), size.next_multiple_of(LANES));
         let zeros = |buffer: &mut Vec<f32>, count: usize| {
@@ -155,7 +155,7 @@ for_each_processor! {
 
 #[inline(always)]
 fn attend_group_inner(q: &[f32], buffers: &mut Buffers, out: &mut [f32], kv_head: usize, rule: SoftmaxRule) {
-    let SoftmaxRule { sizes: Sizes { heads, kv_heads, size }, scale, window } = rule;
+    let SoftmaxRule { sizes: HeadSizes { heads, kv_heads, size }, scale, window } = rule;
     let Buffers { positions, keys, values, weights } = buffers;
     let (queries, group) = (q.len() / (heads * size), heads / kv_heads);
     let (length, width) = (positions.next_multiple_of(LANES), size.next_multiple_of(LANES));

@@ -85,13 +85,13 @@ pub struct Sweep<'a> {
     models: &'a [&'a AdaptedModel<'a>],
     budget: Budget,
     layers: Layers<'a>,
-    parts: Vec<Part>,
+    parts: Vec<SampleGroup>,
     /// The work done so far, by adapter.
     pub work: Vec<Work>,
 }
 
 /// Samples that are evaluated together.
-struct Part {
+struct SampleGroup {
     /// Their indices among all samples.
     samples: Vec<usize>,
     /// The answer tokens of each.
@@ -137,7 +137,7 @@ impl<'a> Sweep<'a> {
                 |adapted: &AdaptedModel| if keeps { candidates(adapted.adapter()) } else { BTreeSet::new() };
             let prefixes = |_| models.iter().map(|adapted| KeptPrefix::new(boundaries(adapted))).collect();
             let prefixes = batches.iter().map(prefixes).collect();
-            Part { samples: indices, tokens: chosen.iter().map(Sample::answers).collect(), batches, prefixes }
+            SampleGroup { samples: indices, tokens: chosen.iter().map(Sample::answers).collect(), batches, prefixes }
         };
         let parts = parts.into_iter().map(&mut lay_out).collect();
         // States are kept rather than layers: reading a layer again takes less time than computing its output again.
@@ -174,7 +174,7 @@ impl<'a> Sweep<'a> {
         on_progress: OnProgress,
     ) -> Result<Vec<Vec<Measurement>>> {
         let (models, model, count) = (self.models, self.models[0].model(), self.layers.count());
-        let Part { samples, tokens, batches, prefixes } = &mut self.parts[part];
+        let SampleGroup { samples, tokens, batches, prefixes } = &mut self.parts[part];
         let members = members(models, profiles);
         let cost = |(batch, prefixes): (&Batch, &Vec<KeptPrefix>)| -> Vec<u64> {
             let passes = |(own, prefix): (&Vec<_>, &KeptPrefix)| stream::layer_passes(prefix.starts(own), count);

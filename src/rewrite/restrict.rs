@@ -39,7 +39,7 @@ pub fn restrict(raw: &mut Map<String, Value>, all: &BTreeSet<&str>, kept: &BTree
         }
         _ => None,
     };
-    let selection = suffixes.and_then(|list| by_layer(raw, list, all, kept)).unwrap_or_else(|| Selection {
+    let selection = suffixes.and_then(|list| by_layer(raw, list, all, kept)).unwrap_or_else(|| TargetSelection {
         target_modules: kept.iter().map(|module| module.to_string()).collect(),
         layers: None,
     });
@@ -122,7 +122,7 @@ pub fn restrict_saved(raw: &mut Map<String, Value>, kept: &BTreeSet<String>) {
     }
 }
 
-struct Selection {
+struct TargetSelection {
     target_modules: Vec<String>,
     layers: Option<Vec<usize>>,
 }
@@ -133,7 +133,7 @@ fn by_layer<'a>(
     list: Vec<String>,
     all: &BTreeSet<&'a str>,
     kept: &BTreeSet<&'a str>,
-) -> Option<Selection> {
+) -> Option<TargetSelection> {
     let places: BTreeSet<(&str, usize)> = kept.iter().filter_map(|module| stack_and_layer(module)).collect();
     let layers: BTreeSet<usize> = places.iter().map(|(_, layer)| *layer).collect();
     let stacks: BTreeSet<&str> = places.iter().map(|(stack, _)| *stack).collect();
@@ -157,7 +157,7 @@ fn by_layer<'a>(
     selected.insert("target_parameters".into(), Value::Null);
     let targets = Targets::from_config(&selected).ok()?;
     let is_exact = all.iter().all(|module| targets.matches(module) == Some(kept.contains(module)));
-    is_exact.then(|| Selection { target_modules, layers: Some(layers.into_iter().collect()) })
+    is_exact.then(|| TargetSelection { target_modules, layers: Some(layers.into_iter().collect()) })
 }
 
 /// Removes the entries that match no kept module or parameter: PEFT would only warn about them, but a clean adapter should load

@@ -41,10 +41,10 @@ struct Machine<'a> {
     memo: HashMap<u32, Id>,
 }
 
-type Parsed<T> = Result<T, String>;
+type Interpreted<T> = Result<T, String>;
 
 /// Interprets a program to its end.
-pub fn interpret(program: &[u8]) -> Parsed<Objects> {
+pub fn interpret(program: &[u8]) -> Interpreted<Objects> {
     let mut machine =
         Machine { program, nodes: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
     while machine.step()? {}
@@ -54,7 +54,7 @@ pub fn interpret(program: &[u8]) -> Parsed<Objects> {
 
 impl<'a> Machine<'a> {
     /// Interprets one instruction; `false` after the last.
-    fn step(&mut self) -> Parsed<bool> {
+    fn step(&mut self) -> Interpreted<bool> {
         match self.number::<1>()?[0] {
             0x80 => drop(self.number::<1>()?),
             b'.' => return Ok(false),
@@ -141,19 +141,19 @@ impl<'a> Machine<'a> {
         Ok(true)
     }
 
-    fn take(&mut self, count: usize) -> Parsed<&'a [u8]> {
+    fn take(&mut self, count: usize) -> Interpreted<&'a [u8]> {
         let (taken, rest) = self.program.split_at_checked(count).ok_or("its pickle ends too early")?;
         self.program = rest;
         Ok(taken)
     }
 
-    fn number<const SIZE: usize>(&mut self) -> Parsed<[u8; SIZE]> {
+    fn number<const SIZE: usize>(&mut self) -> Interpreted<[u8; SIZE]> {
         let mut number = [0; SIZE];
         number.copy_from_slice(self.take(SIZE)?);
         Ok(number)
     }
 
-    fn line(&mut self) -> Parsed<String> {
+    fn line(&mut self) -> Interpreted<String> {
         let end = self.program.iter().position(|&byte| byte == b'\n').ok_or("its pickle ends too early")?;
         let line = String::from_utf8_lossy(self.take(end)?).into_owned();
         self.take(1)?;
@@ -161,7 +161,7 @@ impl<'a> Machine<'a> {
     }
 
     /// An integer with its own length.
-    fn long(&mut self) -> Parsed<()> {
+    fn long(&mut self) -> Interpreted<()> {
         let [length] = self.number()?;
         let bytes = self.take(length.into())?;
         let mut number = [if bytes.last().is_some_and(|&byte| byte > 127) { 255 } else { 0 }; 8];
@@ -176,16 +176,16 @@ impl<'a> Machine<'a> {
         self.nodes.push(node);
     }
 
-    fn pop(&mut self) -> Parsed<Id> {
+    fn pop(&mut self) -> Interpreted<Id> {
         self.stack.pop().ok_or_else(stack_underflow)
     }
 
-    fn pop_to_mark(&mut self) -> Parsed<Vec<Id>> {
+    fn pop_to_mark(&mut self) -> Interpreted<Vec<Id>> {
         let mark = self.marks.pop().filter(|&mark| mark <= self.stack.len()).ok_or_else(stack_underflow)?;
         Ok(self.stack.split_off(mark))
     }
 
-    fn set_items(&mut self, items: Vec<(Id, Id)>) -> Parsed<()> {
+    fn set_items(&mut self, items: Vec<(Id, Id)>) -> Interpreted<()> {
         let &top = self.stack.last().ok_or_else(stack_underflow)?;
         match &mut self.nodes[top] {
             Node::Dictionary(entries) => entries.extend(items),
@@ -194,20 +194,20 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn call(&mut self) -> Parsed<()> {
+    fn call(&mut self) -> Interpreted<()> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let is_dictionary = matches!(&self.nodes[function], Node::Global(name) if name.starts_with("collections."));
         self.push(if is_dictionary { Node::Dictionary(Vec::new()) } else { Node::Call(function, arguments) });
         Ok(())
     }
 
-    fn store(&mut self, place: u32) -> Parsed<()> {
+    fn store(&mut self, place: u32) -> Interpreted<()> {
         let &top = self.stack.last().ok_or_else(stack_underflow)?;
         self.memo.insert(place, top);
         Ok(())
     }
 
-    fn recall(&mut self, place: u32) -> Parsed<()> {
+    fn recall(&mut self, place: u32) -> Interpreted<()> {
         let id = self.memo.get(&place).ok_or("it recalls an object that it never stored")?;
         self.stack.push(*id);
         Ok(())

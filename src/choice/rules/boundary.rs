@@ -4,12 +4,12 @@ use super::{Basis, Rule};
 use crate::choice::{AssessedBoundary, Candidates};
 
 /// The rule of `--boundary N`.
-pub const BOUNDARY: &dyn Rule = &Boundary;
+pub const BOUNDARY: &dyn Rule = &FixedBoundary;
 
 #[derive(Debug)]
-struct Boundary;
+struct FixedBoundary;
 
-impl Rule for Boundary {
+impl Rule for FixedBoundary {
     fn name(&self) -> &'static str {
         "boundary"
     }

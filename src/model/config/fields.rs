@@ -46,13 +46,13 @@ const ALIASES: [(&str, &[&str]); 10] = [
 ];
 
 /// The fields of one decoder's configuration.
-pub struct Fields<'a> {
+pub struct ConfigFields<'a> {
     pub config: &'a Map<String, Value>,
     pub family: &'static Family,
     pub path: &'a Path,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> ConfigFields<'a> {
     pub fn problem(&self, key: &str, problem: &'static str) -> BaseError {
         BaseError::Config { path: self.path.into(), key: key.into(), problem }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::fields::Fields;
+use super::fields::ConfigFields;
 use super::{ExpertSizes, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
 use crate::error::{BaseError, Result};
 use crate::model::activation::{Activation, Gating};
@@ -30,7 +30,7 @@ impl ModelConfig {
         let missing = BaseError::Config { path: path.into(), key: "model_type".into(), problem: "is missing" };
         let model_type = config.get("model_type").and_then(Value::as_str).ok_or(missing)?;
         let family = family::by_model_type(model_type).ok_or_else(|| unsupported_family(path, model_type))?;
-        let fields = Fields { config, family, path };
+        let fields = ConfigFields { config, family, path };
         fields.check_types()?;
         let layers = fields.size("num_hidden_layers")?;
         let hidden_size = fields.size("hidden_size")?;
@@ -110,7 +110,7 @@ fn decoder_of(config: &Map<String, Value>) -> (&Map<String, Value>, Option<bool>
     }
 }
 
-impl Fields<'_> {
+impl ConfigFields<'_> {
     fn norm_eps(&self) -> f64 {
         let key = if self.family.norms == Norms::Layer { "layer_norm_eps" } else { "rms_norm_eps" };
         self.float(key).unwrap_or(self.family.norm_eps)

@@ -3,12 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::Rotary;
-use super::fields::Fields;
+use super::fields::ConfigFields;
 use crate::error::Result;
 use crate::model::family::RotaryLayers;
 use crate::model::rope::{Rope, RopeScaling};
 
-impl Fields<'_> {
+impl ConfigFields<'_> {
     pub fn rotary(&self, context: usize, head_dim: usize, windows: &[Option<usize>]) -> Result<Rotary> {
         if !self.family.positions.are_rotary() {
             return Ok(Rotary::none(windows.len()));
