@@ -2,12 +2,12 @@
 
 use super::{Figures, Gate, GateVerdict};
 
-pub const SAMPLES: &dyn Gate = &Samples;
+pub const SAMPLES: &dyn Gate = &SampleCount;
 
 #[derive(Debug)]
-struct Samples;
+struct SampleCount;
 
-impl Gate for Samples {
+impl Gate for SampleCount {
     fn name(&self) -> &'static str {
         "min-samples"
     }
