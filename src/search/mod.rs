@@ -279,7 +279,7 @@ fn grid(candidates: &[usize]) -> BTreeSet<usize> {
 /// Searches for several adapters of one base model: evaluates round after round until all choices can be made. Rounds of
 /// several adapters on the same samples go through the model together.
 pub fn run(
-    ends: &[&AdaptedModel],
+    adapted: &[&AdaptedModel],
     samples: &[Sample],
     choice: &ChoiceOptions,
     options: SearchOptions,
@@ -288,10 +288,10 @@ pub fn run(
 ) -> Result<Vec<(Curve, Vec<Dropped>)>> {
     let tokens: Arc<[usize]> = samples.iter().map(Sample::answers).collect();
     let search =
-        |ends: &&AdaptedModel| Search::new(&measure::candidates(ends.adapter()), tokens.clone(), choice, options);
-    let mut searches: Vec<Search> = ends.iter().map(search).collect();
+        |adapted: &&AdaptedModel| Search::new(&measure::candidates(adapted.adapter()), tokens.clone(), choice, options);
+    let mut searches: Vec<Search> = adapted.iter().map(search).collect();
     let parts = searches.first().map(Search::parts).unwrap_or_default();
-    let mut sweep = Sweep::new(ends, samples, parts, sweep_options)?;
+    let mut sweep = Sweep::new(adapted, samples, parts, sweep_options)?;
     loop {
         let rounds: Vec<Option<Round>> = searches.iter().map(Search::next).collect();
         let Some(part) = rounds.iter().flatten().map(|round| round.part).min() else { break };
