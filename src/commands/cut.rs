@@ -13,7 +13,7 @@ use crate::error::{AdapterError, Result};
 use crate::files::Staging;
 use crate::hub;
 use crate::pipeline;
-use crate::pipeline::output::{self, Target};
+use crate::pipeline::output::{Target, UnevaluatedCut};
 use crate::report::{Report, text};
 use crate::rewrite::steps::PlannedChanges;
 use crate::rewrite::{Boundary, Cut};
@@ -63,5 +63,6 @@ pub fn write(args: CutArgs) -> Result<Report> {
     exporter.check(&adapter, changes.unifies)?;
     base.layers = base.layers_for(&adapter);
     let target = Target { staging: &staging, exporter: &*exporter, base, runtimes };
-    output::write_cut(&args.adapter, &adapter, &cut, &steps, &gates, &target)
+    let name = &args.adapter;
+    UnevaluatedCut { name, adapter: &adapter, cut: &cut, steps: &steps, gates: &gates, target: &target }.write()
 }

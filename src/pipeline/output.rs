@@ -86,60 +86,64 @@ pub fn write_evaluation(evaluation: &Evaluation, target: &Target) -> Result<Repo
     written.map_err(|error| error.about(&evaluation.adapter.path))
 }
 
-/// Writes a cut that was not evaluated, after `steps`, and the report of it. Where a gate does not hold, the report says so and
-/// nothing is written.
-pub fn write_cut(
-    name: &str,
-    adapter: &Adapter,
-    cut: &Cut,
-    steps: &[SharedStep],
-    gates: &Gates,
-    target: &Target,
-) -> Result<Report> {
-    let written = match (steps, target.exporter.format()) {
-        ([], Format::Peft) => copy_cut(name, adapter, cut, gates, target),
-        ([], _) => write_gated(cut, report_of_cut(name, adapter, cut)?, gates, target),
-        _ => write_steps(name, adapter, cut, steps, gates, target),
-    };
-    written.map_err(|error| error.about(&adapter.path))
+/// A cut that is written without being evaluated.
+pub struct UnevaluatedCut<'a> {
+    /// The adapter as the user named it, for the report.
+    pub name: &'a str,
+    pub adapter: &'a Adapter,
+    pub cut: &'a Cut<'a>,
+    pub steps: &'a [SharedStep],
+    pub gates: &'a Gates,
+    pub target: &'a Target<'a>,
 }
 
-fn write_gated(cut: &Cut, report: Report, gates: &Gates, target: &Target) -> Result<Report> {
-    let report = report.judged_by(gates);
-    if gates::check(&report.gates).is_ok() { write(cut, &report, target) } else { Ok(report) }
-}
-
-fn write_steps(
-    name: &str,
-    adapter: &Adapter,
-    cut: &Cut,
-    steps: &[SharedStep],
-    gates: &Gates,
-    target: &Target,
-) -> Result<Report> {
-    let chain = Chain::make(adapter, cut, steps)?;
-    let last = Cut::whole(chain.last())?;
-    let mut report = report_of_cut(name, adapter, cut)?;
-    report.steps = chain.describe()?;
-    if let Some(output) = &mut report.output {
-        (output.tensors_after, output.bytes_after) = last.kept_size();
+impl UnevaluatedCut<'_> {
+    /// Writes the cut after its steps, and the report of it. Where a gate does not hold, the report says so and nothing is
+    /// written.
+    pub fn write(&self) -> Result<Report> {
+        let written = match (self.steps, self.target.exporter.format()) {
+            ([], Format::Peft) => self.copy(),
+            ([], _) => self.write_gated(self.cut, self.report()?),
+            _ => self.write_steps(),
+        };
+        written.map_err(|error| error.about(&self.adapter.path))
     }
-    adapter.weights.check_unchanged()?;
-    write_gated(&last, report, gates, target)
-}
 
-/// The input is hashed while it is copied: one takes about as long as the other.
-fn copy_cut(name: &str, adapter: &Adapter, cut: &Cut, gates: &Gates, target: &Target) -> Result<Report> {
-    let staging = target.staging;
-    let (report, written) = rayon::join(|| report_of_cut(name, adapter, cut), || cut.write(staging));
-    written?;
-    let mut report = report?.judged_by(gates);
-    if gates::check(&report.gates).is_err() {
-        return Ok(report);
+    fn report(&self) -> Result<Report> {
+        let output = Some(describe::output(self.adapter, self.cut));
+        Ok(Report { output, ..Report::of(describe::adapter(self.name, self.adapter)?) })
     }
-    report.runtimes = runtimes_of(cut.stack(), target)?;
-    publish(cut, &report, staging)?;
-    Ok(report)
+
+    fn write_gated(&self, cut: &Cut, report: Report) -> Result<Report> {
+        let report = report.judged_by(self.gates);
+        if gates::check(&report.gates).is_ok() { write(cut, &report, self.target) } else { Ok(report) }
+    }
+
+    fn write_steps(&self) -> Result<Report> {
+        let chain = Chain::make(self.adapter, self.cut, self.steps)?;
+        let last = Cut::whole(chain.last())?;
+        let mut report = self.report()?;
+        report.steps = chain.describe()?;
+        if let Some(output) = &mut report.output {
+            (output.tensors_after, output.bytes_after) = last.kept_size();
+        }
+        self.adapter.weights.check_unchanged()?;
+        self.write_gated(&last, report)
+    }
+
+    /// The input is hashed while it is copied: one takes about as long as the other.
+    fn copy(&self) -> Result<Report> {
+        let staging = self.target.staging;
+        let (report, written) = rayon::join(|| self.report(), || self.cut.write(staging));
+        written?;
+        let mut report = report?.judged_by(self.gates);
+        if gates::check(&report.gates).is_err() {
+            return Ok(report);
+        }
+        report.runtimes = runtimes_of(self.cut.stack(), self.target)?;
+        publish(self.cut, &report, staging)?;
+        Ok(report)
+    }
 }
 
 /// Checks the input a last time: a report about other bytes than those that were read must not be published.
@@ -147,11 +151,6 @@ fn publish(cut: &Cut, report: &Report, staging: &Staging) -> Result<()> {
     staging.json(crate::files::REPORT_NAME, report)?;
     cut.check_input_unchanged()?;
     staging.publish()
-}
-
-fn report_of_cut(name: &str, adapter: &Adapter, cut: &Cut) -> Result<Report> {
-    let output = Some(describe::output(adapter, cut));
-    Ok(Report { output, ..Report::of(describe::adapter(name, adapter)?) })
 }
 
 /// Writes a cut and its report, as a new folder, which it publishes: all of it, or nothing. Gives back the report as it lies there.
