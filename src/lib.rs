@@ -24,10 +24,12 @@
 //! | `model`, `kernel` | the decoder, driven by data, and its products |
 //! | `adapter`, `rewrite`, `export`, `audit` | PEFT folders: reading, changing, writing, judging |
 //! | `samples`, `metrics` | from files to tokens, and scores of answers |
-//! | `tensors`, `hub`, `files`, `format`, `error` | what everything stands on |
+//! | `tensors`, `hub`, `account`, `files`, `format`, `error` | what everything stands on |
 
 #![deny(missing_docs)]
 
+#[doc(hidden)]
+pub mod account;
 #[doc(hidden)]
 pub mod adapter;
 #[doc(hidden)]

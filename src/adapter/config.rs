@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::method::Method;
 use super::patterns::ModulePatterns;
 use super::targets::Targets;
+use crate::account::is_set;
 use crate::error::{AdapterError, FileError, Result};
 use crate::files;
 
@@ -170,18 +171,6 @@ const VARIANTS: [(&str, &str); 8] = [
 
 /// Initialisations that change the base weights, so that the adapter fits only those.
 const CHANGES_BASE: [&str; 6] = ["pissa", "olora", "corda", "loftq", "lora_ga", "lora-ga"];
-
-/// Whether a value turns its key on: it is not null, false or empty.
-fn is_set(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(flag) => *flag,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(fields) => !fields.is_empty(),
-        Value::Number(_) => true,
-    }
-}
 
 /// Says what a configuration of no known method is.
 fn describe_unknown(raw: &Map<String, Value>, peft_type: Option<&str>) -> String {

@@ -37,6 +37,8 @@ pub struct Adapter {
     pub weights: TensorStore,
     /// The name of the decoder's layers inside the model, for example `model.layers`.
     pub stack: String,
+    /// What its files hold that is not used, or not as it is written, one sentence each.
+    pub remarks: Vec<String>,
     /// The names of the tensors, taken apart, in the order of `weights`, and their decoder layers.
     keys: Vec<Key>,
     layers: Vec<Option<usize>>,

@@ -27,7 +27,8 @@ impl Adapter {
             return Err(AdapterError::LayerNumber { path: path.into(), layer }.into());
         }
         let (modules, layer_bytes) = (BTreeMap::new(), BTreeMap::new());
-        let mut adapter = Self { path: path.into(), config, weights, stack, keys, layers, modules, layer_bytes };
+        let mut adapter =
+            Self { path: path.into(), config, weights, stack, remarks: Vec::new(), keys, layers, modules, layer_bytes };
         adapter.layer_bytes = adapter.sum_bytes();
         adapter.modules = adapter.collect_modules()?;
         adapter.check_modules()?;

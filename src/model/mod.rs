@@ -75,6 +75,8 @@ pub struct Model {
     pub config: ModelConfig,
     /// The tokens that end its answers.
     pub stops: BTreeSet<u32>,
+    /// What its files hold that is not used, one sentence each.
+    pub remarks: Vec<String>,
     weights: Weights,
 }
 
@@ -91,7 +93,7 @@ impl Model {
                 let weights = Weights::gguf(store, backend);
                 let config = ModelConfig::from_gguf(&metadata, &weights, file)?;
                 let stops = stops::of_gguf(&metadata);
-                (Self { path: file.clone(), config, stops, weights }, Some(metadata))
+                (Self { path: file.clone(), config, stops, remarks: Vec::new(), weights }, Some(metadata))
             }
         };
         model.weights.check(&model.config)?;
@@ -115,7 +117,7 @@ impl Model {
         // The embedding may have been resized after training, so its rows are the vocabulary, not the configuration's number.
         config.vocab_size = weights.vocab_size()?;
         let stops = stops::of_folder(folder, &json)?;
-        Ok(Self { path: folder.into(), config, stops, weights })
+        Ok(Self { path: folder.into(), config, stops, remarks: Vec::new(), weights })
     }
 
     /// The weight files, for the report.

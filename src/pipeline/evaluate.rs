@@ -245,6 +245,7 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
         base: Some(describe::base(request, adapter, &subject.base.model)?),
         samples: Some(prepared.description.clone()),
         options: Some(request.choice.clone()),
+        remarks: subject.remarks(),
         curve: describe::curve(&chosen.curve, adapter, request.choice.confidence),
         probability: chosen.lens.as_ref().map(describe::probability).unwrap_or_default(),
         dropped: chosen.dropped.clone(),

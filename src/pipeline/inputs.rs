@@ -23,6 +23,8 @@ pub struct Prepared {
     /// Excerpts of each sample, if the report quotes samples and these are text.
     pub excerpts: Vec<Option<Excerpt>>,
     pub description: SamplesInput,
+    /// What the files hold that is not used, or not as it is written, one sentence each.
+    pub remarks: Vec<String>,
 }
 
 /// The samples that choose, those that are held out, and the tokenizer that encoded them.
@@ -141,7 +143,7 @@ fn encode(
         chat: request.samples.chat,
         tokenizer: text.map(|text| text.path.display().to_string()),
     };
-    Ok(Prepared { samples, excerpts, description })
+    Ok(Prepared { samples, excerpts, description, remarks: Vec::new() })
 }
 
 /// Held-out samples from their own file may also be among those that choose.

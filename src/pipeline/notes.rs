@@ -11,7 +11,7 @@ use crate::report::text::alternatives::finding;
 /// One sentence each, without an end.
 pub fn notes(evaluation: &Evaluation) -> Vec<String> {
     let (curve, report, rule) = (&evaluation.curve, &evaluation.report, evaluation.choice.rule);
-    let mut notes = Vec::new();
+    let mut notes = report.remarks.clone();
     let chosen = report.curve.iter().find(|point| point.boundary() == evaluation.choice.boundary());
     if let (Some(chosen), Some(options)) = (chosen, &report.options) {
         let margin = reference(curve, options.confidence).margin(options.margin);

@@ -1,5 +1,6 @@
 //! An adapter and its samples, checked against the base model: the input of an evaluation.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::inputs::{self, Inputs};
@@ -92,6 +93,17 @@ impl<'a> Subject<'a> {
     /// The tasks of generating and scoring answers, if the request asks for them.
     pub fn tasks(&self) -> Result<Option<answers::Tasks<'_>>> {
         answers::tasks(&self.inputs, &self.adapted, self.request)
+    }
+
+    /// What the adapter, the base model and the samples hold that is not used, or not as it is written.
+    pub fn remarks(&self) -> Vec<String> {
+        let held_out = self.inputs.held_out.iter().flat_map(|prepared| &prepared.remarks);
+        let samples = self.inputs.choosing.remarks.iter().chain(held_out);
+        let mut remarks: Vec<String> =
+            self.adapter.remarks.iter().chain(&self.base.model.remarks).chain(samples).cloned().collect();
+        let mut seen = HashSet::new();
+        remarks.retain(|remark| seen.insert(remark.clone()));
+        remarks
     }
 
     /// Whether the limits admit a boundary.

@@ -45,6 +45,9 @@ pub struct Report {
     pub samples: Option<SamplesInput>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<ChoiceOptions>,
+    /// What the inputs hold that was not used, or not as it is written, one sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub remarks: Vec<String>,
     /// Lowest boundary first; the last one is the whole adapter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<CurvePoint>,
@@ -108,6 +111,7 @@ impl Report {
             base: None,
             samples: None,
             options: None,
+            remarks: Vec::new(),
             curve: Vec::new(),
             probability: Vec::new(),
             dropped: Vec::new(),
