@@ -2,46 +2,15 @@
 //!
 //! To add a form, write a function that reads its fields and add a line to [`FORMS`].
 
-use serde::Serialize;
 use serde_json::{Map, Value};
+
+use super::content::{Message, SampleContent, TemplateContext};
 
 /// The fields of a record.
 type Fields = Map<String, Value>;
 
 /// The result of reading fields, or what is wrong with them.
 type Parsed<T> = Result<T, String>;
-
-/// What a sample holds, before it becomes tokens.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SampleContent {
-    /// A prompt, and the completion that is scored.
-    Completion { prompt: String, completion: String },
-    /// An instruction, an optional input, and the output that is scored.
-    Instruction { instruction: String, input: String, output: String },
-    /// Turns of a conversation; all turns of the assistant from `scored_from` on are scored.
-    Chat { messages: Vec<Message>, scored_from: usize },
-    /// Text that is scored as a whole.
-    Text(String),
-    /// Token ids; those whose label is not −100 are scored.
-    Tokens { ids: Vec<u32>, scored: Vec<bool> },
-}
-
-/// One turn of a conversation. It keeps fields that only some chat templates read.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Message(pub Map<String, Value>);
-
-impl Message {
-    /// A turn with nothing but a role and a content.
-    pub fn new(role: &str, content: &str) -> Self {
-        Self(Map::from_iter([("role".to_string(), role.into()), ("content".to_string(), content.into())]))
-    }
-
-    /// `user`, `assistant`, or another role that the chat template knows.
-    pub fn role(&self) -> &str {
-        self.0.get("role").and_then(Value::as_str).unwrap_or_default()
-    }
-}
 
 /// The names of the fields of prompt and completion, where they are not the usual ones.
 #[derive(Debug, Clone, Default)]
@@ -104,7 +73,7 @@ fn pair(fields: &Fields, prompt: &str, completion: &str) -> Parsed<SampleContent
         let mut turns = messages(fields, prompt)?;
         let scored_from = turns.len();
         turns.extend(messages(fields, completion)?);
-        return Ok(SampleContent::Chat { messages: turns, scored_from });
+        return Ok(SampleContent::Chat { messages: turns, scored_from, context: TemplateContext::default() });
     }
     Ok(SampleContent::Completion { prompt: string(fields, prompt)?, completion: string(fields, completion)? })
 }
@@ -119,7 +88,11 @@ fn instruction(fields: &Fields) -> Parsed<SampleContent> {
 }
 
 fn conversation(fields: &Fields) -> Parsed<SampleContent> {
-    Ok(SampleContent::Chat { messages: messages(fields, "messages")?, scored_from: 0 })
+    Ok(SampleContent::Chat {
+        messages: messages(fields, "messages")?,
+        scored_from: 0,
+        context: TemplateContext::default(),
+    })
 }
 
 fn messages(fields: &Fields, name: &str) -> Parsed<Vec<Message>> {
@@ -127,7 +100,7 @@ fn messages(fields: &Fields, name: &str) -> Parsed<Vec<Message>> {
     let turns = fields.get(name).and_then(Value::as_array).ok_or_else(wrong)?;
     let message = |turn: &Value| {
         let turn = turn.as_object().filter(|turn| turn.get("role").is_some_and(Value::is_string))?;
-        Some(Message(turn.clone()))
+        Some(Message { fields: turn.clone(), scored: None })
     };
     turns.iter().map(message).collect::<Option<_>>().ok_or_else(wrong)
 }

@@ -7,6 +7,7 @@
 
 pub mod answer;
 mod containers;
+mod content;
 pub mod encode;
 pub mod excerpt;
 mod forms;
@@ -20,7 +21,8 @@ use std::path::Path;
 
 use crate::error::{Result, SampleError};
 pub use answer::{GenerationTask, Prompt};
-pub use forms::{FieldNames, Message, SampleContent};
+pub use content::{Message, SampleContent, TemplateContext};
+pub use forms::FieldNames;
 pub use read::RawSample;
 pub use template::ChatTemplate;
 pub use text_model::TextModel;

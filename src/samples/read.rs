@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::containers;
-use super::forms::{self, FieldNames, SampleContent};
+use super::content::SampleContent;
+use super::forms::{self, FieldNames};
 use crate::error::{Result, SampleError};
 use crate::files;
 
