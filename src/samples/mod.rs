@@ -22,7 +22,7 @@ use crate::error::{Result, SampleError};
 pub use answer::{GenerationTask, Prompt};
 pub use forms::{FieldNames, Message, SampleContent};
 pub use read::RawSample;
-pub use template::ChatTemplate;
+pub use template::{ChatTemplate, Rendered};
 pub use text_model::TextModel;
 
 /// The files of samples that are read, for `--help`.
