@@ -117,7 +117,8 @@ impl Encoder<'_> {
     fn render(&self, messages: &[Message], prompt: bool) -> Result<String> {
         let template = self.text.template.as_ref();
         let template = template.ok_or_else(|| SampleError::NoChatTemplate { path: self.text.path.clone() })?;
-        template.render(messages, prompt).map_err(|reason| self.template_error(reason))
+        let rendered = template.render(messages, prompt).map_err(|reason| self.template_error(reason))?;
+        Ok(rendered.text)
     }
 
     fn with_end(&self, mut text: String) -> String {

@@ -24,7 +24,7 @@ pub use answer::{GenerationTask, Prompt};
 pub use content::{Message, SampleContent, TemplateContext};
 pub use forms::FieldNames;
 pub use read::RawSample;
-pub use template::ChatTemplate;
+pub use template::{ChatTemplate, Rendered};
 pub use text_model::TextModel;
 
 /// The files of samples that are read, for `--help`.
