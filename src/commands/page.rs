@@ -21,6 +21,7 @@ impl Page {
         let mut inputs = vec![adapter.as_path(), args.samples.as_path()];
         inputs.extend(args.base.as_deref().map(Path::new).filter(|path| path.exists()));
         inputs.extend(args.tokenizer.as_deref());
+        inputs.extend(args.chat_template.as_deref());
         files::check_apart(path, &inputs)?;
         if let Some(output) = output {
             files::check_outputs_apart(path, output)?;

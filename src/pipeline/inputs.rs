@@ -89,7 +89,7 @@ fn find_text<'a>(
     let is_text = |raw: &RawSample| !matches!(raw.content, SampleContent::Tokens { .. });
     let needs_text = request.scoring.is_some() || raws.clone().any(is_text);
     let text = if needs_text { find_text_model(request, adapted.adapter(), base)? } else { None };
-    if let Some(text) = text.as_ref().filter(|text| !request.samples.chat && text.template.is_some())
+    if let Some(text) = text.as_ref().filter(|text| !request.samples.encode.chat && text.template.is_some())
         && raws.any(|raw| matches!(raw.content, SampleContent::Completion { .. } | SampleContent::Instruction { .. }))
     {
         base.warn(format!(
@@ -101,8 +101,21 @@ fn find_text<'a>(
     Ok(text)
 }
 
-/// The tokenizer that the user names, or the adapter's own (which it was trained with), or the base model's.
+/// The tokenizer, with the chat template that the user names.
 fn find_text_model(request: &Request, adapter: &Adapter, base: &Base) -> Result<Option<Arc<TextModel>>> {
+    let text = find_tokenizer(request, adapter, base)?;
+    match (text, &request.samples.chat_template) {
+        (Some(text), Some(path)) => {
+            let mut text = Arc::unwrap_or_clone(text);
+            text.read_template(path)?;
+            Ok(Some(Arc::new(text)))
+        }
+        (text, _) => Ok(text),
+    }
+}
+
+/// The tokenizer that the user names, or the adapter's own (which it was trained with), or the base model's.
+fn find_tokenizer(request: &Request, adapter: &Adapter, base: &Base) -> Result<Option<Arc<TextModel>>> {
     if let Some(path) = &request.samples.tokenizer {
         let missing = || FileError::read(path)(std::io::ErrorKind::NotFound.into());
         return Ok(Some(Arc::new(TextModel::read(path)?.ok_or_else(missing)?)));
@@ -121,8 +134,18 @@ fn encode(
     path: &Path,
 ) -> Result<Prepared> {
     let model = adapted.model();
+    let (options, conversations) = (request.samples.encode, raws.len());
+    let raws = samples::encode::separate(raws, text, options, path)?;
+    let remarks = (raws.len() > conversations).then(|| {
+        format!(
+            "some of the {conversations} samples of `{}` become {} with one turn to score each: the chat template renders \
+             earlier turns differently once later ones follow",
+            path.display(),
+            raws.len()
+        )
+    });
     let excerpts = raws.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.samples.quote)).collect();
-    let mut samples = samples::encode::encode(raws, text, request.samples.chat, path, &model.path)?;
+    let mut samples = samples::encode::encode(raws, text, options, path, &model.path)?;
     // An adapter may bring an embedding or a head of another size.
     let limits = SampleLimits {
         context: model.longest_sequence(),
@@ -140,10 +163,11 @@ fn encode(
         answer_tokens: answers.iter().sum(),
         per_sample: answers,
         truncated,
-        chat: request.samples.chat,
+        chat: options.chat,
+        scored: options.scored,
         tokenizer: text.map(|text| text.path.display().to_string()),
     };
-    Ok(Prepared { samples, excerpts, description, remarks: Vec::new() })
+    Ok(Prepared { samples, excerpts, description, remarks: remarks.into_iter().collect() })
 }
 
 /// Held-out samples from their own file may also be among those that choose.

@@ -29,7 +29,7 @@ pub struct Rendered {
 }
 
 /// A model's chat template.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ChatTemplate {
     source: String,
     bos_token: String,
