@@ -12,7 +12,15 @@ pub enum SampleError {
     #[error("{}:{line}: {problem}", path.display())]
     Malformed { path: PathBuf, line: usize, problem: String },
     #[error("{}:{line}: no known form of sample has the fields {fields}", path.display())]
-    UnknownForm { path: PathBuf, line: usize, fields: String },
+    UnknownForm {
+        path: PathBuf,
+        line: usize,
+        fields: String,
+        /// What was recognised, and what makes it readable.
+        hint: String,
+    },
+    #[error("{}:{line}: `{field}` changes the meaning of the sample and is not supported: {reason}", path.display())]
+    Unsupported { path: PathBuf, line: usize, field: String, reason: String },
     #[error("{}:{line}: no answer token is left to score", path.display())]
     NoAnswer { path: PathBuf, line: usize },
     #[error("{}:{line}: the sample has {tokens} tokens, more than the model's context of {context}", path.display())]
@@ -38,7 +46,7 @@ impl SampleError {
 
     pub(super) fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::UnknownForm { .. } => "name the fields with `--prompt-field` and `--completion-field`",
+            Self::UnknownForm { hint, .. } => hint,
             Self::TooLong { .. } => "shorten the sample, or cut all that are too long with `--truncate`",
             Self::NoTokenizer { .. } => {
                 "name a tokenizer.json with `--tokenizer`, or give samples with `input_ids` and `labels`"

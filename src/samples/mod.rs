@@ -14,6 +14,7 @@ mod forms;
 mod gguf_tokenizer;
 pub mod packing;
 pub mod read;
+mod remarks;
 mod template;
 mod text_model;
 mod turns;
