@@ -28,7 +28,7 @@ impl Adapter {
             let names = adapter_names.into_iter().collect();
             return Err(AdapterError::SeveralAdapters { path: path.into(), names }.into());
         }
-        let parse = |name| Key::parse(name, adapter_names.first().map(String::as_str));
+        let parse = |name: &str| Key::parse(name, adapter_names.first().map(String::as_str));
         let strays = Strays::find(weights.iter().map(|(name, _)| (name, parse(name))), &config);
         weights.leave_out(&strays.ignored);
         let remarks = [config.remarks.clone(), of_files, strays.remarks()].concat();
