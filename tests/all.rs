@@ -38,3 +38,4 @@ mod streamed;
 mod streams;
 mod subset;
 mod together;
+mod trl;

@@ -134,12 +134,12 @@ fn encode(
     path: &Path,
 ) -> Result<Prepared> {
     let model = adapted.model();
-    let (options, conversations) = (request.samples.encode, raws.len());
+    let (options, records) = (request.samples.encode, raws.len());
     let raws = samples::encode::separate(raws, text, options, path)?;
-    let remarks = (raws.len() > conversations).then(|| {
+    let remark = (raws.len() > records).then(|| {
         format!(
-            "some of the {conversations} samples of `{}` become {} with one turn to score each: the chat template renders \
-             earlier turns differently once later ones follow",
+            "conversations of `{}` became a sample per scored turn, {} samples in all: the chat template renders earlier turns \
+             differently once later ones follow",
             path.display(),
             raws.len()
         )
@@ -167,7 +167,7 @@ fn encode(
         scored: options.scored,
         tokenizer: text.map(|text| text.path.display().to_string()),
     };
-    Ok(Prepared { samples, excerpts, description, remarks: remarks.into_iter().collect() })
+    Ok(Prepared { samples, excerpts, description, remarks: remark.into_iter().collect() })
 }
 
 /// Held-out samples from their own file may also be among those that choose.
