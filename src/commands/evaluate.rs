@@ -10,6 +10,7 @@ use crate::measure::ComputeOptions;
 use crate::model::device::DeviceName;
 use crate::pipeline::request::{DEFAULT_MEMORY, SampleOptions};
 use crate::pipeline::{self, Evaluation, Request, notes};
+use crate::samples::read::ReadOptions;
 use crate::samples::{EncodeOptions, FieldNames};
 use crate::search::SearchOptions;
 
@@ -55,8 +56,11 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         samples: SampleOptions {
             held_out: settings::held_out(&args)?,
             encode: EncodeOptions { chat: args.chat, scored: settings::scored_part(&args) },
-            path: args.samples,
-            read: FieldNames { prompt_field: args.prompt_field, completion_field: args.completion_field },
+            paths: args.samples,
+            read: ReadOptions {
+                fields: FieldNames { prompt_field: args.prompt_field, completion_field: args.completion_field },
+                split: args.split,
+            },
             chat_template: args.chat_template,
             tokenizer: args.tokenizer,
             most: args.max_samples.map(|count| count as usize),

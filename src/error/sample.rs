@@ -21,6 +21,16 @@ pub enum SampleError {
     },
     #[error("{}:{line}: `{field}` changes the meaning of the sample and is not supported: {reason}", path.display())]
     Unsupported { path: PathBuf, line: usize, field: String, reason: String },
+    #[error("`{}` is {kind}", path.display())]
+    UnknownContainer { path: PathBuf, kind: &'static str },
+    #[error("`{}` has several splits: {splits}", path.display())]
+    SeveralSplits { path: PathBuf, splits: String },
+    #[error("`{}` has no split `{split}`{}", path.display(), if splits.is_empty() { String::new() } else { format!("; it has {splits}") })]
+    NoSplit { path: PathBuf, split: String, splits: String },
+    #[error("the folder `{}` holds no files of samples", path.display())]
+    NoFiles { path: PathBuf },
+    #[error("the folder `{}` holds several sets of samples: {sets}", path.display())]
+    SeveralSets { path: PathBuf, sets: String },
     #[error("{}:{line}: no answer token is left to score", path.display())]
     NoAnswer { path: PathBuf, line: usize },
     #[error("{}:{line}: the sample has {tokens} tokens, more than the model's context of {context}", path.display())]
@@ -47,6 +57,15 @@ impl SampleError {
     pub(super) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::UnknownForm { hint, .. } => hint,
+            Self::UnknownContainer { .. } => "convert it to JSON lines, CSV or Parquet",
+            Self::SeveralSplits { .. } => "name one with `--split`",
+            Self::NoSplit { splits, .. } if splits.is_empty() => {
+                "leave out `--split`, which chooses among the splits of a data set's folder or file"
+            }
+            Self::NoFiles { .. } => {
+                "samples are in files whose names end in .jsonl, .json, .csv, .tsv, .parquet or .arrow"
+            }
+            Self::SeveralSets { .. } => "name the folder of one of them",
             Self::TooLong { .. } => "shorten the sample, or cut all that are too long with `--truncate`",
             Self::NoTokenizer { .. } => {
                 "name a tokenizer.json with `--tokenizer`, or give samples with `input_ids` and `labels`"

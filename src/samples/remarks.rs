@@ -38,6 +38,13 @@ impl Remarks {
         *self.left_out.entry(which).or_default() += 1;
     }
 
+    /// Adds what was noted elsewhere.
+    pub fn add(&mut self, other: Remarks) {
+        other.unread.iter().for_each(|column| self.unread(column));
+        other.sentences.into_iter().for_each(|sentence| self.say(sentence));
+        other.left_out.into_iter().for_each(|(which, count)| *self.left_out.entry(which).or_default() += count);
+    }
+
     /// One sentence each.
     pub fn into_sentences(self) -> Vec<String> {
         let names = first_names(&self.unread, MOST_COLUMNS);

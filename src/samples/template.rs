@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::value::{Kwargs, Serde, Value, merge_maps};
 use minijinja::{Environment, Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 
@@ -66,13 +66,13 @@ impl ChatTemplate {
         });
         // With today's date in a prompt, a loss would depend on the day it was computed.
         environment.add_function("strftime_now", |_format: String| "2024-07-26".to_string());
+        let special = minijinja::context! { bos_token => &self.bos_token, eos_token => &self.eos_token };
         let given = minijinja::context! {
             messages => Serde(messages),
             add_generation_prompt => prompt,
             tools => Serde(&context.tools),
             documents => Serde(&context.documents),
-            ..Value::from_serialize(&context.kwargs),
-            ..minijinja::context! { bos_token => &self.bos_token, eos_token => &self.eos_token }
+            ..merge_maps([Value::from(Serde(&context.kwargs)), special])
         };
         let text = environment.render_str(&self.source, given).map_err(|error| error.to_string())?;
         Ok(without_marks(&text))

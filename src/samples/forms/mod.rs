@@ -100,6 +100,11 @@ pub fn all() -> impl Iterator<Item = &'static str> {
     FORMS.iter().map(|form| form.help)
 }
 
+/// Whether an object with such keys is a record of a known form.
+pub fn recognises(has: impl Fn(&str) -> bool) -> bool {
+    FORMS.iter().any(|form| form.names().all(&has))
+}
+
 /// Recognises a record by its columns and reads it. `None` if no form has these columns.
 pub fn read(
     fields: &Map<String, Value>,
