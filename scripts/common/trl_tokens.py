@@ -14,7 +14,7 @@ IGNORED = -100
 # What is scored, as lora-slim calls it, and the settings of TRL that mean it, for a row with each of these fields.
 SETTINGS = {
     "answers": {"prompt": {}, "messages": {"assistant_only_loss": True}, "text": {}},
-    "assistant-turns": dict.fromkeys(("prompt", "messages", "text"), {"assistant_only_loss": True}),
+    "assistant-turns": {field: {"assistant_only_loss": True} for field in ("prompt", "messages", "text")},
     "everything": {"prompt": {"completion_only_loss": False}, "messages": {}, "text": {}},
 }
 
@@ -25,11 +25,11 @@ disable_progress_bars()
 
 
 def prepare(tokenizer: PreTrainedTokenizerBase, rows: list[dict], setting: str) -> list[dict | str]:
-    """The `ids` and `scored` marks of each row, or the text of the error that TRL raises for it. The rows have one form."""
+    """The `ids` and `scored` marks of each row, or the text of the error of TRL. The rows have one form."""
     options = next(options for field, options in SETTINGS[setting].items() if field in rows[0])
     try:
         return _prepare(tokenizer, rows, options)
-    except Exception as error:  # noqa: BLE001: a template may raise anything, and the row is refused then
+    except Exception as error:  # a template may raise anything
         if len(rows) == 1:
             return [f"{type(error).__name__}: {error}"]
     return [prepare(tokenizer, [row], setting)[0] for row in rows]

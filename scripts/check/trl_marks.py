@@ -1,11 +1,11 @@
 """Compare the tokens and marks of samples with those that TRL's SFTTrainer prepares.
 
     cargo build --release --example tokens
-    python scripts/check/trl.py [--smollm models/SmolLM2-135M-Instruct.Q4_1.gguf] [--verbose]
+    python scripts/check/trl_marks.py [--smollm models/SmolLM2-135M-Instruct.Q4_1.gguf] [--verbose]
 
-Every tokenizer of fixtures/trl and fixtures/pico (and SmolLM2's) meets every template of fixtures/trl and of TRL, with every form
-of samples and every setting. TRL replaces a template that it knows by its own for `assistant_only_loss`; lora-slim gets that one
-by `--chat-template`. Needs trl and datasets.
+Every tokenizer of fixtures/trl and fixtures/pico (and SmolLM2's) meets every template of fixtures/trl and of TRL, with
+every form of samples and every setting. TRL replaces a template that it knows by its own for `assistant_only_loss`;
+lora-slim gets that one by `--chat-template`. Exit status 1 if anything differs. Needs trl and datasets.
 """
 
 import argparse
@@ -16,13 +16,13 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-# This script is called trl, too: its folder must not come first.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import trl
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
 from common.paths import FIXTURES, TARGET
 from common.trl_tokens import SETTINGS, prepare
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 FLAGS = {"answers": [], "assistant-turns": ["--assistant-only"], "everything": ["--all-turns"]}
 TEMPLATES = sorted(Path(trl.__file__).with_name("chat_templates").glob("*.jinja"))
