@@ -101,5 +101,5 @@ fn other_field_names_and_message_lists_are_read() {
     let turns =
         br#"[{"prompt": [{"role": "user", "content": "x"}], "completion": [{"role": "assistant", "content": "y"}]}]"#;
     let raws = read::parse(turns, Path::new("s.json"), &FieldNames::default()).unwrap();
-    assert!(matches!(&raws[0].content, SampleContent::Chat { messages, scored_from: 1 } if messages.len() == 2));
+    assert!(matches!(&raws[0].content, SampleContent::Chat { messages, scored_from: 1, .. } if messages.len() == 2));
 }

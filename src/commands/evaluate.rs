@@ -11,6 +11,7 @@ use crate::model::device::DeviceName;
 use crate::pipeline::request::{DEFAULT_MEMORY, SampleOptions};
 use crate::pipeline::{self, Evaluation, Request, notes};
 use crate::samples::FieldNames;
+use crate::samples::read::ReadOptions;
 use crate::search::SearchOptions;
 
 /// Evaluates, and shows progress and notes on standard error.
@@ -54,8 +55,11 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         compute: ComputeOptions { memory: args.memory.unwrap_or(DEFAULT_MEMORY), device: device.open()? },
         samples: SampleOptions {
             held_out: settings::held_out(&args)?,
-            path: args.samples,
-            read: FieldNames { prompt_field: args.prompt_field, completion_field: args.completion_field },
+            paths: args.samples,
+            read: ReadOptions {
+                fields: FieldNames { prompt_field: args.prompt_field, completion_field: args.completion_field },
+                split: args.split,
+            },
             chat: args.chat,
             tokenizer: args.tokenizer,
             most: args.max_samples.map(|count| count as usize),

@@ -58,7 +58,7 @@ impl Encoder<'_> {
             SampleContent::Instruction { instruction, input, output } => {
                 self.completion(&alpaca_prompt(&instruction, &input), output)
             }
-            SampleContent::Chat { messages, scored_from } => self.conversation(&messages, scored_from),
+            SampleContent::Chat { messages, scored_from, context: _ } => self.conversation(&messages, scored_from),
         }
     }
 
