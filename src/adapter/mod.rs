@@ -4,6 +4,7 @@
 mod capability;
 pub mod config;
 mod delta;
+pub mod foreign;
 mod layer;
 mod method;
 mod module;

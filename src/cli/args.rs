@@ -66,6 +66,7 @@ pub enum Command {
     Slim(SlimArgs),
     Scan(ScanArgs),
     Cut(CutArgs),
+    Fix(FixArgs),
     Batch(BatchArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),
@@ -294,6 +295,35 @@ pub struct CutArgs {
     #[arg(long)]
     pub force: bool,
     /// Write one JSON object to stdout: the report in OUT (schema: `lora-slim schema`)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Write an adapter as PEFT saves it: names, configuration and layout of other trainers, and PEFT's own with something missing
+///
+/// Each change is printed. Values are only moved, never computed anew; what is not certain is refused.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim fix mlx-adapter -o my-adapter
+  lora-slim fix epoch_2/adapter_model.pt --base my-base-model --alpha 16 -o my-adapter
+  lora-slim verify mlx-adapter my-adapter")]
+pub struct FixArgs {
+    /// Folder or file of the adapter, or its name in the Hugging Face cache
+    pub adapter: String,
+    /// Base model, whose names the adapter gets; torchtune and NeMo also need the sizes of its attention [default: the one that
+    /// the adapter names, if it is on this machine]
+    #[arg(long)]
+    pub base: Option<String>,
+    /// Alpha of the training, where no file says it
+    #[arg(long, value_name = "NUMBER", value_parser = parse::scale)]
+    pub alpha: Option<f64>,
+    /// Folder to write; must not exist
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Replace OUT if it is an adapter folder
+    #[arg(long)]
+    pub force: bool,
+    /// Write one JSON object to stdout
     #[arg(long)]
     pub json: bool,
 }

@@ -68,6 +68,25 @@ impl TensorStore {
         Ok(Self { path: path.into(), files: vec![file], entries })
     }
 
+    /// Opens files that belong together: safetensors, or PyTorch's by their endings. `path` is what they are called together.
+    pub fn open_files(path: &Path, files: &[PathBuf]) -> Result<Self> {
+        let (mut opened, mut entries) = (Vec::new(), BTreeMap::new());
+        for file in files {
+            let store = match file.extension().and_then(|extension| extension.to_str()) {
+                Some("safetensors" | "json") => Self::open_safetensors(file)?,
+                _ => Self::open_pickle(file)?,
+            };
+            let first = opened.len();
+            opened.extend(store.files);
+            for (name, entry) in store.entries {
+                if entries.insert(name.clone(), entry.in_files_from(first)).is_some() {
+                    return Err(TensorError::DuplicateTensor { path: path.into(), name }.into());
+                }
+            }
+        }
+        Ok(Self { path: path.into(), files: opened, entries })
+    }
+
     /// Opens a GGUF file; its metadata (configuration, tokenizer) comes beside the tensors.
     pub fn open_gguf(path: &Path) -> Result<(Self, GgufMetadata)> {
         let file = WeightFile::open(path)?;
