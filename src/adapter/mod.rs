@@ -13,6 +13,7 @@ mod norms;
 mod open;
 mod patterns;
 pub mod targets;
+pub mod wrappers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub struct Adapter {
     keys: Vec<Key>,
     layers: Vec<Option<usize>>,
     modules: BTreeMap<String, Module>,
+    /// The modules with tensors whose names PEFT does not read.
+    unclean: BTreeSet<String>,
     /// The bytes of each layer's tensors, and of those outside the layers.
     layer_bytes: BTreeMap<Option<usize>, u64>,
 }
@@ -67,6 +70,11 @@ impl Adapter {
     /// The modules that the adapter wraps, by name.
     pub fn modules(&self) -> &BTreeMap<String, Module> {
         &self.modules
+    }
+
+    /// Whether PEFT reads the names of all tensors of a module, given by its name.
+    pub fn is_clean(&self, module: &str) -> bool {
+        !self.unclean.contains(module)
     }
 
     /// The decoder layer that a module belongs to; `None` for modules outside the stack, which are always kept.

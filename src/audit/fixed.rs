@@ -46,7 +46,7 @@ const SELECTION_KEYS: [&str; 7] = [
 
 /// Where a tensor lies, whatever precedes the layers: the layer, the name behind it, and the part.
 fn place(name: &str) -> (Option<usize>, String) {
-    let key = Key::parse(name);
+    let key = Key::parse(name, None);
     let rest = name.rsplit_once(&key.module).map_or("", |(_, rest)| rest);
     match stack_and_layer(&key.module) {
         Some((stack, layer)) => (Some(layer), format!("{}{rest}", &key.module[stack.len()..])),

@@ -8,7 +8,7 @@ use super::restrict::restrict;
 use super::write::{self, NewTensor};
 use super::fold;
 use crate::adapter::foreign::{LoraSettings, MappedConfig, MappedTensor, Mapping, StoredAdapter};
-use crate::adapter::names::{Key, MOST_LAYERS, stack_and_layer};
+use crate::adapter::names::{MOST_LAYERS, stack_and_layer};
 use crate::adapter::targets::last_segment;
 use crate::adapter::{AdapterConfig, Method, config};
 use crate::error::{FixError, Result};
@@ -65,7 +65,7 @@ impl<'a> Fix<'a> {
 
     /// The modules that are wrapped, by their names in the base model.
     pub fn modules(&self) -> Result<Vec<FixedModule>> {
-        let wrapped: BTreeSet<String> = self.mapping.tensors.iter().filter(|tensor| Key::parse(&tensor.name).is_wrapped())
+        let wrapped: BTreeSet<String> = self.mapping.tensors.iter().filter(|tensor| tensor.key().is_wrapped())
             .map(MappedTensor::module).collect();
         let ranks = self.ranks()?;
         let numbers: Box<dyn Fn(&String) -> (usize, f64, f64)> = match &self.mapping.config {
@@ -89,7 +89,7 @@ impl<'a> Fix<'a> {
     /// The ranks of the modules, by their names in the mapping, as the first factors have them.
     fn ranks(&self) -> Result<BTreeMap<String, usize>> {
         let mut ranks = BTreeMap::new();
-        for tensor in self.mapping.tensors.iter().filter(|tensor| Key::parse(&tensor.name).part.is_first_factor()) {
+        for tensor in self.mapping.tensors.iter().filter(|tensor| tensor.key().part.is_first_factor()) {
             let (shape, _) = self.values(tensor)?;
             ranks.insert(tensor.module(), shape.first().copied().unwrap_or(1));
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::StoredAdapter;
-use crate::adapter::names::{Key, Part};
+use crate::adapter::names::{Key, Part, Spelling};
 use crate::error::{FixError, Result};
 use crate::format::first_names;
 use crate::tensors::TensorStore;
@@ -86,13 +86,19 @@ pub enum ValueOrder {
 impl MappedTensor {
     /// A tensor of a module.
     pub fn of(source: &str, module: &str, part: Part, order: ValueOrder) -> Self {
-        let key = Key { module: module.into(), part };
-        Self { source: source.into(), name: key.plain_name("").into_owned(), order }
+        let key = Key { module: module.into(), part, spelling: Spelling::default() };
+        let name = key.plain_name("").into_owned();
+        Self { source: source.into(), name, order }
+    }
+
+    /// PEFT's name, taken apart.
+    pub fn key(&self) -> Key {
+        Key::parse(&self.name, None)
     }
 
     /// The module that it belongs to.
     pub fn module(&self) -> String {
-        Key::parse(&self.name).module
+        self.key().module
     }
 
     /// The shape and the bytes of the values in their new order. `None` if the stored tensor has no such order.

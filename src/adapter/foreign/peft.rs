@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::mapping::map_tensors;
 use super::{Alpha, Given, Layout, LoraSettings, MappedConfig, MappedTensor, Mapping, StoredAdapter, ValueOrder};
-use crate::adapter::names::{Key, Part};
+use crate::adapter::names::{Key, Part, adapter_names};
 use crate::adapter::{AdapterConfig, Method, WEIGHTS_NAME};
 use crate::error::{AdapterError, FixError, Result};
 use crate::format::plural;
@@ -30,7 +30,7 @@ impl Layout for Peft {
         let is_known = |config: &Map<String, Value>| {
             config.get("peft_type").is_none_or(|kind| kind.as_str().is_some_and(|kind| Method::by_peft_type(kind).is_some()))
         };
-        stored.names().any(|name| Key::parse(name).is_wrapped()) && stored.config.as_ref().is_none_or(is_known)
+        stored.names().any(|name| Key::parse(name, None).is_wrapped()) && stored.config.as_ref().is_none_or(is_known)
     }
 
     fn describe(&self, stored: &StoredAdapter) -> Option<String> {
@@ -50,7 +50,13 @@ impl Layout for Peft {
             changes.push(format!("{} are one file", plural(stored.files.len(), "shard")));
         }
         let config = config(stored, given, &mut changes)?;
-        let tensors = map_tensors(stored, NAME, |name| Ok(Some(vec![clean(name)])))?;
+        let adapters = adapter_names(stored.names());
+        if adapters.len() > 1 {
+            let names = adapters.into_iter().collect();
+            return Err(AdapterError::SeveralAdapters { path: stored.path.clone(), names }.into());
+        }
+        let adapter = adapters.first().map(String::as_str);
+        let tensors = map_tensors(stored, NAME, |name| Ok(Some(vec![clean(name, adapter)])))?;
         let mut sources: BTreeMap<&str, &str> = BTreeMap::new();
         for tensor in &tensors {
             if let Some(one) = sources.insert(&tensor.name, &tensor.source) {
@@ -68,8 +74,8 @@ impl Layout for Peft {
 }
 
 /// A tensor under the name that PEFT loads.
-fn clean(name: &str) -> MappedTensor {
-    let clean = Key::parse(name).plain_name(name).into_owned();
+fn clean(name: &str, adapter: Option<&str>) -> MappedTensor {
+    let clean = Key::parse(name, adapter).plain_name(name).into_owned();
     MappedTensor { source: name.into(), name: clean, order: ValueOrder::Unchanged }
 }
 
@@ -79,7 +85,7 @@ fn config(stored: &StoredAdapter, given: &Given, changes: &mut Vec<String>) -> R
     let Some(config) = &stored.config else {
         refuse_other_methods(stored)?;
         let alpha = given.alpha.ok_or_else(|| FixError::NoAlpha { path: path() })?;
-        let use_dora = stored.names().any(|name| Key::parse(name).part == Part::Magnitude);
+        let use_dora = stored.names().any(|name| Key::parse(name, None).part == Part::Magnitude);
         changes.push(format!("adapter_config.json is made from the tensors, with lora_alpha {alpha} as given"));
         return Ok(MappedConfig::Lora(LoraSettings { alpha: Alpha::All(alpha), use_dora, base_model: None, layers: None }));
     };
@@ -108,7 +114,7 @@ fn config(stored: &StoredAdapter, given: &Given, changes: &mut Vec<String>) -> R
 
 /// Without a `peft_type`, only tensors of LoRA say what they are.
 fn refuse_other_methods(stored: &StoredAdapter) -> Result<()> {
-    let is_other = |name: &&str| !Method::Lora.has(Key::parse(name).part);
+    let is_other = |name: &&str| !Method::Lora.has(Key::parse(name, None).part);
     match stored.names().find(is_other) {
         Some(name) => {
             let reason = format!("no `peft_type` says which method `{name}` is of");
