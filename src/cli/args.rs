@@ -315,7 +315,7 @@ pub struct FixArgs {
     #[arg(long)]
     pub base: Option<String>,
     /// Alpha of the training, where no file says it
-    #[arg(long, value_name = "NUMBER", value_parser = parse::scale)]
+    #[arg(long, value_name = "NUMBER", value_parser = parse::alpha)]
     pub alpha: Option<f64>,
     /// Folder to write; must not exist
     #[arg(short, long, value_name = "OUT")]

@@ -1,17 +1,19 @@
 //! Mending an adapter: stored files → mapping → names of the base model → folder, which is compared with the files again.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use candle_core::Device;
 use serde::Serialize;
 
 use crate::adapter::Adapter;
-use crate::adapter::foreign::{self, BaseShapes, Given, Layout, MappedConfig, Mapping, StoredAdapter};
+use crate::adapter::foreign::{self, BaseShapes, Given, Layout, MappedTensor, Mapping, StoredAdapter};
+use crate::adapter::names::stack_and_layer;
 use crate::audit::fixed::compare;
 use crate::audit::runtimes::base_facts::BaseFacts;
-use crate::error::{AdapterError, FileError, FixError, Result};
+use crate::error::{AdapterError, FixError, Result};
 use crate::files::{self, Scratch, Staging};
+use crate::format::plural;
 use crate::hub::{self, BasePath};
 use crate::kernel::Arithmetic;
 use crate::model::Model;
@@ -49,7 +51,7 @@ pub struct FixSource {
 }
 
 struct FixBase {
-    path: PathBuf,
+    path: BasePath,
     model: Model,
 }
 
@@ -62,38 +64,68 @@ impl FixSource {
         let unknown = || FixError::UnknownLayout { path: path.into(), known: foreign::names().join(", ") };
         let stored = StoredAdapter::open(path)?.ok_or_else(unknown)?;
         let layout = foreign::layout_of(&stored).ok_or_else(unknown)?;
-        let (base, shapes) = match Self::find_base(&stored, request)? {
-            Some(base) => {
-                let (model, _) = Model::open(&base, &Device::Cpu, Arithmetic::F32)?;
-                let shapes = shapes(&base, &model)?;
-                (Some(FixBase { path: base.path().into(), model }), Some(shapes))
-            }
-            None => (None, None),
-        };
+        let base = find_base(&stored, request)?;
+        let shapes = base.as_ref().map(FixBase::shapes).transpose()?;
         let mapping = layout.map(&stored, &Given { base: shapes, alpha: request.alpha })?;
         Ok(Self { stored, layout, mapping, base })
     }
 
-    /// The base model that the user names, or else the one that the files name, if it is there.
-    fn find_base(stored: &StoredAdapter, request: &FixRequest) -> Result<Option<BasePath>> {
-        if let Some(name) = &request.base {
-            return BasePath::find(name, None).map(Some);
-        }
-        let named = ["base_model_name_or_path", "model"].iter().find_map(|key| stored.config.as_ref()?.get(*key)?.as_str());
-        Ok(named.and_then(|name| BasePath::find(name, None).ok()))
-    }
-
     /// The adapter with the names that its modules have in the base model.
-    pub fn fix(&self, request: &FixRequest) -> Result<Fix<'_>> {
+    pub fn fix(&self) -> Result<Fix<'_>> {
         let mut fix = Fix::new(&self.stored, &self.mapping);
-        let Some(base) = &self.base else { return Ok(fix) };
+        let Some(FixBase { path, model }) = &self.base else { return Ok(fix) };
+        let names = model.names.class();
         fix.base = KnownBase {
-            name: request.base.clone(),
-            layers: Some(base.model.config.layers),
-            is_multimodal: false,
+            name: path.path().to_str().map(String::from),
+            layers: Some(model.config.layers),
+            is_multimodal: names.decoder.contains('.'),
         };
+        // The names are compared as PEFT would, which takes an adapter that can be opened.
+        let folder = Scratch::new()?;
+        let staging = Staging::beside(&folder.path().join("peft"))?;
+        fix.write(&staging)?;
+        let adapter = Adapter::open(staging.path(), None)?;
+        for dropped in model.applied(&adapter).dropped {
+            let (path, base) = (self.stored.path.clone(), path.path().to_path_buf());
+            let not_there = FixError::NotInBase { path, base, module: dropped.module.clone() };
+            fix.moved.insert(dropped.module, dropped.needed.ok_or(not_there)?);
+        }
+        move_others(&mut fix);
         Ok(fix)
     }
+}
+
+/// Moves what is not wrapped, such as a saved embedding, from where the decoder's layers were to where they are.
+fn move_others(fix: &mut Fix) {
+    let of_stack = |(old, new): (&String, &String)| {
+        let (old, new) = (stack_and_layer(old)?.0, stack_and_layer(new)?.0);
+        let (old_decoder, list) = old.rsplit_once('.')?;
+        Some((format!("{old_decoder}."), format!("{}.", new.strip_suffix(list)?.strip_suffix('.')?)))
+    };
+    let Some((old, new)) = fix.moved.iter().find_map(of_stack) else { return };
+    let modules: BTreeSet<String> = fix.mapping.tensors.iter().map(MappedTensor::module).collect();
+    for module in modules {
+        if let Some(rest) = module.strip_prefix(&old)
+            && !fix.moved.contains_key(&module)
+            && !module.starts_with(&new)
+        {
+            fix.moved.insert(module.clone(), format!("{new}{rest}"));
+        }
+    }
+}
+
+/// The base model that the user names, or else the one that the files name, if it is there.
+fn find_base(stored: &StoredAdapter, request: &FixRequest) -> Result<Option<FixBase>> {
+    let open = |path: BasePath| -> Result<FixBase> {
+        let (model, _) = Model::open(&path, &Device::Cpu, Arithmetic::F32)?;
+        Ok(FixBase { path, model })
+    };
+    if let Some(name) = &request.base {
+        return open(BasePath::find(name, None)?).map(Some);
+    }
+    let named = |key: &&str| stored.config.as_ref()?.get(*key)?.as_str();
+    let named = ["base_model_name_or_path", "model"].iter().find_map(named);
+    Ok(named.and_then(|name| open(BasePath::find(name, None).ok()?).ok()))
 }
 
 /// Writes an adapter as PEFT saves it, and compares what was written with the files.
@@ -102,9 +134,9 @@ pub fn fix(request: &FixRequest, output: &Path, force: bool) -> Result<FixReport
     let staging = Staging::reserve(output, &[&path], force)?;
     let source = FixSource::read(&path, request)?;
     if let Some(base) = &source.base {
-        files::check_apart(output, &[&base.path])?;
+        files::check_apart(output, &[base.path.path()])?;
     }
-    let fix = source.fix(request)?;
+    let fix = source.fix()?;
     fix.write(&staging)?;
     let written = Adapter::open(staging.path(), None)?;
     if let Some(difference) = compare(&fix, &written)?.first() {
@@ -114,10 +146,15 @@ pub fn fix(request: &FixRequest, output: &Path, force: bool) -> Result<FixReport
         base.model.check_fits(&written)?;
     }
     source.stored.weights.check_unchanged()?;
+    let mut changes = source.mapping.changes.clone();
+    if let Some((old, new)) = fix.moved.iter().next() {
+        let count = plural(fix.moved.len(), "module");
+        changes.push(format!("{count} have the names of the base model: `{old}` is now `{new}`"));
+    }
     let report = FixReport {
         adapter: request.adapter.clone(),
         layout: source.layout.name(),
-        changes: source.mapping.changes.clone(),
+        changes,
         remarks: source.mapping.remarks.clone(),
         tensors: written.tensors().count(),
         modules: written.modules().len(),
@@ -126,14 +163,16 @@ pub fn fix(request: &FixRequest, output: &Path, force: bool) -> Result<FixReport
     Ok(report)
 }
 
-fn shapes(base: &BasePath, model: &Model) -> Result<BaseShapes> {
-    let config = &model.config;
-    let family = BaseFacts::of(base)?.family.unwrap_or_else(|| config.family.model_types[0].into());
-    Ok(BaseShapes {
-        path: base.path().into(),
-        family,
-        heads: config.heads,
-        key_heads: config.kv_heads,
-        head_size: config.head_dim,
-    })
+impl FixBase {
+    fn shapes(&self) -> Result<BaseShapes> {
+        let config = &self.model.config;
+        let family = BaseFacts::of(&self.path)?.family.unwrap_or_else(|| config.family.model_types[0].into());
+        Ok(BaseShapes {
+            path: self.path.path().into(),
+            family,
+            heads: config.heads,
+            key_heads: config.kv_heads,
+            head_size: config.head_dim,
+        })
+    }
 }

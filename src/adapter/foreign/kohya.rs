@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::mapping::map_tensors;
+use super::mapping::{map_tensors, require_common_names};
 use super::{Alpha, Given, Layout, LoraSettings, MappedConfig, MappedTensor, Mapping, StoredAdapter, ValueOrder};
 use crate::adapter::names::{Part, stack_and_layer};
 use crate::error::{FixError, Result};
@@ -53,6 +53,7 @@ impl Layout for Kohya {
             }
         }
         let tensors = map_tensors(stored, NAME, |name| map(stored, name))?;
+        require_common_names(stored, NAME, &tensors, given)?;
         let changes = vec![
             "the tensors have PEFT's names".into(),
             "adapter_config.json is PEFT's, with the alphas of the file".into(),

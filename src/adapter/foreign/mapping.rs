@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::StoredAdapter;
+use super::{Given, StoredAdapter};
 use crate::adapter::names::{Key, Part, Spelling};
 use crate::error::{FixError, Result};
 use crate::format::first_names;
@@ -153,6 +153,38 @@ pub fn map_tensors(
             Err(FixError::UnknownTensors { path: stored.path.clone(), layout, names }.into())
         }
     }
+}
+
+/// Modules that decoders of most families have under these names in `model.layers`.
+const COMMON: [&str; 9] = [
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "self_attn.qkv_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+    "mlp.gate_up_proj",
+];
+
+/// Without the base model, only modules with the common names are certain.
+pub fn require_common_names(
+    stored: &StoredAdapter,
+    layout: &'static str,
+    tensors: &[MappedTensor],
+    given: &Given,
+) -> Result<()> {
+    let is_common = |tensor: &MappedTensor| {
+        let module = tensor.module();
+        let place = || module.strip_prefix("model.layers.")?.split_once('.');
+        module == "lm_head" || place().is_some_and(|(_, inside)| COMMON.contains(&inside))
+    };
+    if given.base.is_some() || tensors.iter().all(is_common) {
+        return Ok(());
+    }
+    let needs = "it tells whether it has modules of these names";
+    Err(FixError::NoBase { path: stored.path.clone(), layout, needs }.into())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::mapping::map_tensors;
+use super::mapping::{map_tensors, require_common_names};
 use super::{Alpha, Given, Layout, LoraSettings, MappedConfig, MappedTensor, Mapping, StoredAdapter, ValueOrder};
 use crate::account::{Account, Harmless};
 use crate::adapter::names::{Part, stack_and_layer};
@@ -73,6 +73,7 @@ impl Layout for MlxLm {
             (None, None) => return Err(FixError::NoAlpha { path: stored.path.clone() }.into()),
         };
         let tensors = map_tensors(stored, NAME, |name| map(stored, name, given))?;
+        require_common_names(stored, NAME, &tensors, given)?;
         let change = match alpha {
             Alpha::Scaling(scale) => format!("lora_alpha is MLX-LM's scale, {scale}, times the rank"),
             _ => "lora_alpha is the one given".into(),
