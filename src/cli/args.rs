@@ -343,12 +343,12 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// Prove that an adapter is another one without its upper layers, and nothing else
+/// Prove that an adapter is another one without its upper layers, and nothing else, or what `fix` has to make of it
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   lora-slim verify my-adapter my-adapter-slim && rsync my-adapter-slim …")]
 pub struct VerifyArgs {
-    /// The adapter that was cut
+    /// The adapter that was cut or mended
     pub original: PathBuf,
     /// The adapter that was written
     pub slimmed: PathBuf,
@@ -362,6 +362,12 @@ pub struct VerifyArgs {
     /// Allow other ranks and types if each module's ΔW differs by at most this share of its norm, for example 0.05 or 5%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub tolerance: Option<String>,
+    /// After `fix`: the base model, if `fix` was given one
+    #[arg(long)]
+    pub base: Option<String>,
+    /// After `fix`: the alpha that `fix` was given
+    #[arg(long, value_name = "NUMBER", value_parser = parse::alpha)]
+    pub alpha: Option<f64>,
     /// Write one JSON object to stdout
     #[arg(long)]
     pub json: bool,

@@ -13,7 +13,7 @@ use crate::audit::fixed::compare;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::error::{AdapterError, FixError, Result};
 use crate::files::{self, Scratch, Staging};
-use crate::format::plural;
+use crate::format::{first_names, plural};
 use crate::hub::{self, BasePath};
 use crate::kernel::Arithmetic;
 use crate::model::Model;
@@ -48,6 +48,8 @@ pub struct FixSource {
     layout: &'static dyn Layout,
     pub mapping: Mapping,
     base: Option<FixBase>,
+    /// The base model as the user named it.
+    base_name: Option<String>,
 }
 
 struct FixBase {
@@ -67,7 +69,12 @@ impl FixSource {
         let base = find_base(&stored, request)?;
         let shapes = base.as_ref().map(FixBase::shapes).transpose()?;
         let mapping = layout.map(&stored, &Given { base: shapes, alpha: request.alpha })?;
-        Ok(Self { stored, layout, mapping, base })
+        Ok(Self { stored, layout, mapping, base, base_name: request.base.clone() })
+    }
+
+    /// The name of the files' layout.
+    pub fn layout(&self) -> &'static str {
+        self.layout.name()
     }
 
     /// The adapter with the names that its modules have in the base model.
@@ -76,7 +83,7 @@ impl FixSource {
         let Some(FixBase { path, model }) = &self.base else { return Ok(fix) };
         let names = model.names.class();
         fix.base = KnownBase {
-            name: path.path().to_str().map(String::from),
+            name: self.base_name.clone(),
             layers: Some(model.config.layers),
             is_multimodal: names.decoder.contains('.'),
         };
@@ -151,11 +158,16 @@ pub fn fix(request: &FixRequest, output: &Path, force: bool) -> Result<FixReport
         let count = plural(fix.moved.len(), "module");
         changes.push(format!("{count} have the names of the base model: `{old}` is now `{new}`"));
     }
+    let mut remarks = source.mapping.remarks.clone();
+    let others = source.stored.other_weights()?;
+    if !others.is_empty() {
+        remarks.push(format!("nothing is read from {}", first_names(&others, 3)));
+    }
     let report = FixReport {
         adapter: request.adapter.clone(),
-        layout: source.layout.name(),
+        layout: source.layout(),
         changes,
-        remarks: source.mapping.remarks.clone(),
+        remarks,
         tensors: written.tensors().count(),
         modules: written.modules().len(),
     };

@@ -30,7 +30,7 @@ pub struct Fix<'a> {
 /// What is known of the base model that the adapter is written for.
 #[derive(Debug, Default)]
 pub struct KnownBase {
-    /// Its name, for the configuration, where the files have none.
+    /// As the user named it. Configurations of other layouts may name a conversion of it.
     pub name: Option<String>,
     pub layers: Option<usize>,
     /// Whether it has other stacks of layers, whose modules may have the same names.
@@ -135,7 +135,7 @@ impl<'a> Fix<'a> {
         let modules = self.modules()?;
         let rank = fold::most_common(modules.iter().map(|module| module.rank as f64)) as usize;
         let alpha = fold::most_common(modules.iter().map(|module| module.alpha));
-        let base = settings.base_model.as_ref().or(self.base.name.as_ref());
+        let base = self.base.name.as_ref().or(settings.base_model.as_ref());
         let raw = json!({
             "peft_type": Method::Lora.peft_type(),
             "task_type": "CAUSAL_LM",

@@ -52,15 +52,15 @@ pub struct StoredAdapter {
 impl StoredAdapter {
     /// Opens a folder, or one file of tensors. `None` if no file there has a name that adapters have.
     pub fn open(path: &Path) -> Result<Option<Self>> {
-        let (folder, paths) = if path.is_dir() {
-            (Some(path), weight_files(path)?)
-        } else {
-            (None, if is_weights(path) { vec![path.to_path_buf()] } else { Vec::new() })
+        let (folder, paths) = match path.parent() {
+            _ if path.is_dir() => (path, weight_files(path)?),
+            Some(folder) if is_weights(path) => (folder, vec![path.to_path_buf()]),
+            _ => return Ok(None),
         };
         if paths.is_empty() {
             return Ok(None);
         }
-        let config = folder.map(|folder| folder.join(config::FILE_NAME)).filter(|file| file.is_file());
+        let config = Some(folder.join(config::FILE_NAME)).filter(|file| file.is_file());
         let config = config.map(|file| files::read_json(&file)).transpose()?;
         let names = paths.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_string())).collect();
         Ok(Some(Self { path: path.into(), config, weights: TensorStore::open_files(path, &paths)?, files: names }))
@@ -76,9 +76,18 @@ impl StoredAdapter {
         self.weights.iter().map(|(name, _)| name)
     }
 
+    /// The names of further weight files in the folder, which nothing is read from.
+    pub fn other_weights(&self) -> Result<Vec<String>> {
+        let Some(folder) = self.folder() else { return Ok(Vec::new()) };
+        let is_other = |name: &String| is_weights(&folder.join(name)) && !self.files.contains(name);
+        let shards = |name: &String| self.weights.files().any(|file| file.ends_with(name));
+        Ok(file_names(folder)?.into_iter().filter(|name| is_other(name) && !shards(name)).collect())
+    }
+
     /// Where the configuration is or would be, for messages.
     pub fn config_path(&self) -> PathBuf {
-        self.folder().unwrap_or(Path::new("")).join(config::FILE_NAME)
+        let folder = self.folder().or(self.path.parent());
+        folder.unwrap_or(Path::new("")).join(config::FILE_NAME)
     }
 }
 
@@ -89,14 +98,7 @@ fn is_weights(path: &Path) -> bool {
 
 /// The files under the first naming that the folder has.
 fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(FileError::read(folder))? {
-        let path = entry.map_err(FileError::read(folder))?.path();
-        if path.is_file() {
-            names.extend(path.file_name().and_then(|name| name.to_str()).map(String::from));
-        }
-    }
-    names.sort();
+    let names = file_names(folder)?;
     for naming in NAMINGS {
         let found: Vec<&String> = names.iter().filter(|name| naming.fits(name)).collect();
         let several = || -> crate::Error {
@@ -116,6 +118,19 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(Vec::new())
+}
+
+/// The names of the files in a folder, sorted.
+fn file_names(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(FileError::read(folder))? {
+        let path = entry.map_err(FileError::read(folder))?.path();
+        if path.is_file() {
+            names.extend(path.file_name().and_then(|name| name.to_str()).map(String::from));
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 impl Naming {

@@ -35,7 +35,7 @@ impl Layout for Peft {
 
     fn describe(&self, stored: &StoredAdapter) -> Option<String> {
         let flaw = match (&stored.config, stored.files.as_slice()) {
-            (None, _) => "without an adapter_config.json",
+            (None, _) => "with no adapter_config.json",
             (Some(config), _) if !config.contains_key("peft_type") => "whose adapter_config.json has no `peft_type`",
             (_, [_, _, ..]) => "in shards without an index",
             (_, [file]) if !OPENED.contains(&file.as_str()) => "whose weights have another name",
