@@ -204,7 +204,8 @@ impl<'a> Fix<'a> {
     }
 }
 
-/// The modules that each layer would have if all layers were alike.
+/// The modules that each layer would have if all layers were alike. Where the number of layers is not known, there may be more than
+/// the adapter has, so that the layers are listed.
 fn possible_modules(modules: &BTreeSet<&str>, layers: Option<usize>) -> BTreeSet<String> {
     let places = modules.iter().filter_map(|module| {
         let (stack, layer) = stack_and_layer(module)?;
@@ -212,7 +213,7 @@ fn possible_modules(modules: &BTreeSet<&str>, layers: Option<usize>) -> BTreeSet
     });
     let places: Vec<(&str, usize, &str)> = places.collect();
     let last = places.iter().map(|(_, layer, _)| *layer).max().unwrap_or(0);
-    let count = layers.unwrap_or(0).max(last + 1).min(MOST_LAYERS);
+    let count = layers.map_or(last + 2, |layers| layers.max(last + 1)).min(MOST_LAYERS);
     let kinds: BTreeSet<(&str, &str)> = places.into_iter().map(|(stack, _, inside)| (stack, inside)).collect();
     let of_layer = |layer: usize| kinds.iter().map(move |(stack, inside)| format!("{stack}.{layer}.{inside}"));
     (0..count).flat_map(of_layer).collect()
