@@ -25,6 +25,7 @@ mod golden;
 mod hostile;
 mod kills;
 mod metrics;
+mod names;
 mod pipelines;
 mod places;
 mod portable;

@@ -38,7 +38,10 @@ impl Adapter {
         if let Some(layer) = layers.iter().copied().max().flatten().filter(|&layer| layer >= names::MOST_LAYERS) {
             return Err(AdapterError::LayerNumber { path: path.into(), layer }.into());
         }
-        let unclean = keys.iter().filter(|key| !key.spelling.is_clean()).map(|key| key.module.clone()).collect();
+        let mut unclean: BTreeMap<String, bool> = BTreeMap::new();
+        for Key { module, spelling, .. } in keys.iter().filter(|key| !key.spelling.is_clean()) {
+            *unclean.entry(module.clone()).or_insert(true) &= spelling.lacks_prefix_alone();
+        }
         let mut adapter = Self {
             path: path.into(),
             config,

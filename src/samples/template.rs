@@ -1,5 +1,7 @@
 //! Chat templates: Jinja as transformers renders it, with bounded work.
 
+use std::ops::Range;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind, State};
@@ -17,8 +19,17 @@ const LONGEST_MESSAGE: usize = 1000;
 /// The number of digits in a width that a template may pad to.
 const LONGEST_WIDTH: usize = 4;
 
+/// A conversation as the model reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    pub text: String,
+    /// The byte spans of `text` that come from `{% generation %}` blocks, as transformers finds them: the assistant's turns of a
+    /// template that marks them. Empty if it marks nothing.
+    pub generation: Vec<Range<usize>>,
+}
+
 /// A model's chat template.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ChatTemplate {
     source: String,
     bos_token: String,
@@ -37,7 +48,7 @@ impl ChatTemplate {
     }
 
     /// The text of `messages`, followed, with `prompt`, by the opening of the assistant's turn.
-    pub fn render(&self, messages: &[Message], prompt: bool) -> Result<String, String> {
+    pub fn render(&self, messages: &[Message], prompt: bool) -> Result<Rendered, String> {
         let mut environment = Environment::new();
         environment.set_syntax(syntax()?);
         environment.set_fuel(Some(FUEL));
@@ -54,7 +65,8 @@ impl ChatTemplate {
             bos_token => &self.bos_token,
             eos_token => &self.eos_token,
         };
-        environment.render_str(&self.source, context).map_err(|error| error.to_string())
+        let text = environment.render_str(&self.source, context).map_err(|error| error.to_string())?;
+        Ok(Rendered { text, generation: Vec::new() })
     }
 }
 
@@ -118,7 +130,7 @@ mod tests {
                       {% generation %}x{% endgeneration %}{% endfor %}{{ [1, '<'] | tojson }}{{ eos_token }}";
         let template = ChatTemplate::new(source, "", "</s>");
         let text = template.render(&[Message::new("user", " hi ")], false);
-        assert_eq!(text.unwrap(), "USER:hi\nx[1, \"<\"]</s>");
+        assert_eq!(text.unwrap().text, "USER:hi\nx[1, \"<\"]</s>");
     }
 
     #[test]
