@@ -5,6 +5,7 @@ use std::path::Path;
 
 use walkdir::{DirEntry, WalkDir};
 
+use super::foreign;
 use super::module::Module;
 use super::names::{self, Key, Part};
 use super::strays::Strays;
@@ -15,6 +16,10 @@ impl Adapter {
     /// Opens the folder that PEFT's `save_pretrained` wrote and checks that it is complete. `stack` names the decoder's layers where
     /// the adapter reaches several stacks.
     pub fn open(path: &Path, stack: Option<&str>) -> Result<Self> {
+        Self::open_peft(path, stack).map_err(|error| foreign::explain(path, error))
+    }
+
+    fn open_peft(path: &Path, stack: Option<&str>) -> Result<Self> {
         if !path.is_dir() {
             return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
         }

@@ -47,7 +47,7 @@ pub(super) fn open(folder: &Path) -> Result<(TensorStore, Vec<String>)> {
             remarks.push(format!(
                 "the weights are in {count} without an index: PEFT reads only {WEIGHTS_NAME}, which lora-slim writes"
             ));
-            TensorStore::open_shards(shards)?
+            TensorStore::open_files(folder, shards)?
         }
     };
     check(folder, &store)?;

@@ -12,6 +12,8 @@ pub enum AdapterError {
     NotAnAdapter { path: PathBuf, missing: &'static str },
     #[error("`{}` is not an adapter of a known PEFT method: {found}", path.display())]
     NotPeft { path: PathBuf, found: String, known: String },
+    #[error("`{}` is {what}", path.display())]
+    Foreign { path: PathBuf, what: String },
     #[error("`{key}` in `{}` should be {expected}", path.display())]
     ConfigValue { path: PathBuf, key: &'static str, expected: &'static str },
     #[error("`{}` is not a PEFT adapter folder, but below it are adapters: {}", path.display(), first_names(below, 3))]
@@ -131,6 +133,9 @@ impl AdapterError {
             Self::NoEffect { .. } => "`lora-slim inspect` shows what it has; `--boundary N` writes it all the same",
             Self::NotPeft { known, .. } => {
                 return Some(format!("convert it to PEFT's format first; the known methods are {known}"));
+            }
+            Self::Foreign { path, .. } => {
+                return Some(format!("`lora-slim fix {} -o OUT` writes it as PEFT saves adapters", path.display()));
             }
             Self::SamePart { .. } | Self::SeveralAdapters { .. } => {
                 "save one adapter per folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)"
