@@ -39,3 +39,4 @@ mod streamed;
 mod streams;
 mod subset;
 mod together;
+mod trl;
