@@ -9,6 +9,7 @@ use candle_core::Tensor;
 use super::Model;
 use super::family::Outside;
 use super::linear::Norm;
+use super::weights::norm_factor;
 use crate::adapter::names::{Part, is_of_tower};
 use crate::adapter::{Adapter, AdapterTensor, Delta};
 use crate::error::{AdapterError, Result};
@@ -119,7 +120,7 @@ impl<'a> AdaptedModel<'a> {
             (Some(Outside::Head), _) if is_bias => self.head_bias = Some(load()?),
             (Some(Outside::FinalNorm), _) if is_bias => self.final_norm.bias = Some(load()?),
             (Some(Outside::FinalNorm), _) => {
-                self.final_norm.weight = model.weights.norm_factor(load()?, &model.config)?;
+                self.final_norm.weight = norm_factor(load()?, &model.config)?;
             }
             (Some(Outside::Embedding), _) => {
                 self.embedding.saved = Some(tensor.name);
