@@ -14,7 +14,7 @@ use crate::pipeline::request::{HeldOutSource, SampleOptions};
 use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::Report;
 use crate::rewrite::steps::{STEPS, in_order};
-use crate::samples::FieldNames;
+use crate::samples::{FieldNames, ScoredPart};
 
 /// Validation samples: a file, and how it is read.
 ///
@@ -42,7 +42,19 @@ impl Samples {
 
     /// Runs prompts and completions through the model's chat template.
     pub fn chat(mut self, chat: bool) -> Self {
-        self.0.chat = chat;
+        self.0.encode.chat = chat;
+        self
+    }
+
+    /// Scores this part of each sample. By default it is the completions, and the assistant's turns in conversations.
+    pub fn scored(mut self, part: ScoredPart) -> Self {
+        self.0.encode.scored = part;
+        self
+    }
+
+    /// Takes the chat template from a file instead of the tokenizer.
+    pub fn chat_template(mut self, path: impl Into<PathBuf>) -> Self {
+        self.0.chat_template = Some(path.into());
         self
     }
 

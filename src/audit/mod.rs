@@ -3,5 +3,7 @@
 
 pub mod flaws;
 pub mod inspect;
+mod refusals;
 pub mod runtimes;
 pub mod verify;
+mod vocabulary;

@@ -140,6 +140,17 @@ pub struct EvaluateArgs {
     /// Tokenizer folder or tokenizer.json [default: the adapter's, else the base model's]
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
+    /// Chat template to use instead of the tokenizer's, for example the one of a training that marks the assistant's turns with
+    /// `{% generation %}`
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// Score the assistant's turns only, also in completions of several turns (TRL's `assistant_only_loss`) [default: completions,
+    /// and the assistant's turns in conversations]
+    #[arg(long)]
+    pub assistant_only: bool,
+    /// Score prompts and the turns of all roles, too, as TRL does by default in conversations
+    #[arg(long, conflicts_with = "assistant_only")]
+    pub all_turns: bool,
     /// Field that holds the prompt
     #[arg(long, value_name = "NAME")]
     pub prompt_field: Option<String>,

@@ -12,6 +12,7 @@ use crate::kernel::Arithmetic;
 use crate::measure::ComputeOptions;
 use crate::metrics::Metric;
 use crate::rewrite::steps::SharedStep;
+use crate::samples::EncodeOptions;
 use crate::samples::read::ReadOptions;
 use crate::search::SearchOptions;
 
@@ -55,9 +56,10 @@ pub struct SampleOptions {
     /// Samples that check the choice and have no part in it.
     pub held_out: Option<HeldOutSource>,
     pub read: ReadOptions,
-    /// Whether prompts and completions go through the chat template.
-    pub chat: bool,
+    pub encode: EncodeOptions,
     pub tokenizer: Option<PathBuf>,
+    /// A chat template that replaces the tokenizer's.
+    pub chat_template: Option<PathBuf>,
     /// Only the first samples, this many.
     pub most: Option<usize>,
     /// Whether samples that are too long are truncated; otherwise they are refused.

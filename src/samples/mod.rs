@@ -19,15 +19,17 @@ mod remarks;
 mod splits;
 mod template;
 mod text_model;
+mod turns;
 
 use std::path::Path;
 
 use crate::error::{Result, SampleError};
 pub use answer::{GenerationTask, Prompt};
 pub use content::{Message, SampleContent, TemplateContext};
+pub use encode::{EncodeOptions, ScoredPart};
 pub use forms::FieldNames;
 pub use read::RawSample;
-pub use template::ChatTemplate;
+pub use template::{ChatTemplate, Rendered};
 pub use text_model::TextModel;
 
 /// What `--samples` reads, for `--help`.

@@ -103,6 +103,7 @@ impl TaskFlags {
                 inputs.extend(base_of(&args.adapter, args.base.as_deref()).map(|base| base.path().into()));
                 inputs.extend(args.test.iter().flat_map(|path| places::inputs(path, None)));
                 inputs.extend(args.tokenizer.iter().flat_map(|path| tokenizer_files(path)));
+                inputs.extend(args.chat_template.clone());
                 inputs
             }
             Self::Cut(args) => {
