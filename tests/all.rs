@@ -34,6 +34,7 @@ mod profiles;
 mod reduce;
 mod report_page;
 mod runtimes;
+mod sample_forms;
 mod samples;
 mod search;
 mod streamed;

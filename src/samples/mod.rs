@@ -3,7 +3,7 @@
 //! ```text
 //! file ─▶ containers ─▶ records ─▶ forms ─▶ content ─▶ encode ─▶ tokens and marks ─▶ packing ─▶ passes of the model
 //! ```
-//! A new container is a line in the table of `containers.rs`, a new form of sample a line in that of `forms.rs`.
+//! A new container is a file in `containers/`, a new form of sample one in `forms/`, and each a line in the table there.
 
 pub mod answer;
 mod containers;
