@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lora_slim::samples::read::{RawFiles, ReadOptions, read_all};
-use lora_slim::samples::{FieldNames, RawSample, SampleContent, TextModel, encode, read};
+use lora_slim::samples::{EncodeOptions, FieldNames, RawSample, SampleContent, TextModel, encode, read};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -48,7 +48,8 @@ fn each_form_means_what_it_means_to_trl() {
         let name = case["name"].as_str().unwrap();
         let raws = parse(std::slice::from_ref(&case["record"])).unwrap_or_else(|error| panic!("{name}: {error}"));
         let chat = case["chat"].as_bool().unwrap();
-        let samples = encode::encode(raws, Some(&text), chat, Path::new("s"), Path::new("model"));
+        let options = EncodeOptions { chat, ..EncodeOptions::default() };
+        let samples = encode::encode(raws, Some(&text), options, Path::new("s"), Path::new("model"));
         let samples = samples.unwrap_or_else(|error| panic!("{name}: {error}"));
         let [sample] = samples.as_slice() else { panic!("{name}") };
         let numbers = |key: &str| Some(case[key].as_array()?.iter().map(|id| id.as_i64().unwrap()).collect::<Vec<_>>());
