@@ -8,7 +8,7 @@ use walkdir::{DirEntry, WalkDir};
 use super::module::Module;
 use super::names::{self, Key, Part};
 use super::strays::Strays;
-use super::{Adapter, AdapterConfig, AdapterTensor, Method, config, weights};
+use super::{Adapter, AdapterConfig, AdapterTensor, Method, config, weights, wrappers};
 use crate::error::{AdapterError, Result};
 
 impl Adapter {
@@ -23,16 +23,26 @@ impl Adapter {
         }
         let config = AdapterConfig::read(path)?;
         let (mut weights, of_files) = weights::open(path)?;
-        let strays = Strays::find(weights.iter().map(|(name, _)| name), &config);
+        let adapter_names = names::adapter_names(weights.iter().map(|(name, _)| name));
+        if adapter_names.len() > 1 {
+            let names = adapter_names.into_iter().collect();
+            return Err(AdapterError::SeveralAdapters { path: path.into(), names }.into());
+        }
+        let parse = |name: &str| Key::parse(name, adapter_names.first().map(String::as_str));
+        let strays = Strays::find(weights.iter().map(|(name, _)| (name, parse(name))), &config);
         weights.leave_out(&strays.ignored);
         let remarks = [config.remarks.clone(), of_files, strays.remarks()].concat();
-        let keys: Vec<Key> = weights.iter().map(|(name, _)| Key::parse(name)).collect();
+        let keys: Vec<Key> = weights.iter().map(|(name, _)| parse(name)).collect();
         let stack = find_stack(path, &keys, stack)?;
         let in_stack =
             |key: &Key| names::stack_and_layer(&key.module).filter(|(own, _)| *own == stack).map(|(_, layer)| layer);
         let layers: Vec<Option<usize>> = keys.iter().map(in_stack).collect();
         if let Some(layer) = layers.iter().copied().max().flatten().filter(|&layer| layer >= names::MOST_LAYERS) {
             return Err(AdapterError::LayerNumber { path: path.into(), layer }.into());
+        }
+        let mut unclean: BTreeMap<String, bool> = BTreeMap::new();
+        for Key { module, spelling, .. } in keys.iter().filter(|key| !key.spelling.is_clean()) {
+            *unclean.entry(module.clone()).or_insert(true) &= spelling.lacks_prefix_alone();
         }
         let (modules, layer_bytes) = (BTreeMap::new(), BTreeMap::new());
         let mut adapter = Self {
@@ -45,15 +55,38 @@ impl Adapter {
             keys,
             layers,
             modules,
+            unclean,
             layer_bytes,
         };
         adapter.layer_bytes = adapter.sum_bytes();
         adapter.check_values()?;
         adapter.modules = adapter.collect_modules()?;
         adapter.check_modules()?;
+        adapter.remarks.extend(adapter.spelling_remarks());
         adapter.no_effect = adapter.find_no_effect()?;
         adapter.remarks.extend(adapter.no_effect.iter().map(ToString::to_string));
         Ok(adapter)
+    }
+
+    /// What the names of the tensors hold beside PEFT's own spelling.
+    fn spelling_remarks(&self) -> Vec<String> {
+        let spellings = || self.keys.iter().map(|key| &key.spelling);
+        let wrappers: BTreeSet<&String> = spellings().flat_map(|spelling| &spelling.wrappers).collect();
+        let adapter = spellings().find_map(|spelling| spelling.adapter.as_ref());
+        let mut found: Vec<String> = wrappers.into_iter().map(|wrapper| wrappers::described(wrapper)).collect();
+        found.extend(adapter.map(|name| format!("the adapter's name `{name}`")));
+        if spellings().any(|spelling| spelling.lacks_prefix) {
+            found.push("no `base_model.model.` before them".into());
+        }
+        let unread = spellings().filter(|spelling| !spelling.is_clean()).count();
+        let remark = || {
+            let (found, all) = (found.join(", "), self.keys.len());
+            format!(
+                "the names of {unread} of its {all} tensors have {found}: PEFT drops these tensors without an error; they are \
+                 evaluated without that, and what is written has PEFT's names"
+            )
+        };
+        (unread > 0).then(remark).into_iter().collect()
     }
 
     /// Refuses tensors that were saved without their values.

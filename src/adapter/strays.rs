@@ -11,9 +11,6 @@ use super::targets::last_segment;
 use super::{AdapterConfig, Method};
 use crate::format::first_names;
 
-/// What all names of PEFT's begin with.
-const PREFIX: &str = "base_model.";
-
 /// The tensors that are not what the configuration describes.
 #[derive(Debug, Default, PartialEq)]
 pub struct Strays {
@@ -24,13 +21,14 @@ pub struct Strays {
 }
 
 impl Strays {
-    pub fn find<'a>(names: impl IntoIterator<Item = &'a str>, config: &AdapterConfig) -> Self {
-        let keys: Vec<(&str, Key)> = names.into_iter().map(|name| (name, Key::parse(name))).collect();
+    /// `keys` are the names of all tensors, each also taken apart.
+    pub fn find<'a>(keys: impl IntoIterator<Item = (&'a str, Key)>, config: &AdapterConfig) -> Self {
+        let keys: Vec<(&str, Key)> = keys.into_iter().collect();
         let wrapped = || keys.iter().filter(|(_, key)| key.is_wrapped());
         let adapter = AdapterNames {
             config,
             wrapped: wrapped().map(|(_, key)| key.module.as_str()).collect(),
-            has_prefix: wrapped().any(|(name, _)| name.starts_with(PREFIX)),
+            has_prefix: wrapped().any(|(_, key)| !key.spelling.lacks_prefix),
         };
         let mut strays = Self::default();
         for (name, key) in &keys {
@@ -67,7 +65,7 @@ impl AdapterNames<'_> {
     fn is_ignored(&self, name: &str, key: &Key) -> bool {
         match key.part {
             Part::Tokens => !self.config.flag("trainable_token_indices"),
-            Part::Saved if self.has_prefix && !name.starts_with(PREFIX) => true,
+            Part::Saved if self.has_prefix && key.spelling.lacks_prefix => true,
             Part::Saved => {
                 !name.contains(".base_layer.") && self.is_of_wrapped(&key.module) && !self.is_saved(name, &key.module)
             }

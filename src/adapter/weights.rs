@@ -91,7 +91,7 @@ fn find_shards(folder: &Path) -> Result<Option<Vec<PathBuf>>> {
 
 /// Refuses weights that have no tensor of any method, and says what they are instead.
 fn check(folder: &Path, store: &TensorStore) -> Result<()> {
-    let keys = || store.iter().map(|(name, _)| (name, Key::parse(name)));
+    let keys = || store.iter().map(|(name, _)| (name, Key::parse(name, None)));
     if keys().any(|(_, key)| key.is_wrapped()) {
         return Ok(());
     }

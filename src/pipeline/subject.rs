@@ -101,8 +101,9 @@ impl<'a> Subject<'a> {
         let samples = self.inputs.choosing.remarks.iter().chain(held_out);
         let vocabulary = self.adapter.vocabulary_flaws(self.base.model.config.vocab_size);
         let vocabulary: Vec<String> = vocabulary.iter().map(ToString::to_string).collect();
-        let adapter = self.adapter.remarks.iter().chain(&vocabulary);
-        let mut remarks: Vec<String> = adapter.chain(&self.base.model.remarks).chain(samples).cloned().collect();
+        let stored =
+            self.adapter.remarks.iter().chain(&vocabulary).chain(&self.base.model.remarks).chain(samples).cloned();
+        let mut remarks: Vec<String> = stored.chain(self.base.model.applied(&self.adapter).remarks()).collect();
         let mut seen = HashSet::new();
         remarks.retain(|remark| seen.insert(remark.clone()));
         remarks
