@@ -48,15 +48,15 @@ impl TensorStore {
     /// Opens the safetensors of an adapter: one file, or a shard index (`*.safetensors.index.json`) with its shards. Every
     /// stored tensor is an entry of its own, so that it can be copied byte for byte.
     pub fn open_safetensors(path: &Path) -> Result<Self> {
-        Self::open_files(path, safetensors::shards(path)?)
+        Self::map_safetensors(path, safetensors::shards(path)?)
     }
 
     /// Opens shards that no index lists, as [`open_safetensors`](Self::open_safetensors). There is at least one.
     pub fn open_shards(shards: &[PathBuf]) -> Result<Self> {
-        Self::open_files(shards.first().map(PathBuf::as_path).unwrap_or(Path::new("")), shards.to_vec())
+        Self::map_safetensors(shards.first().map(PathBuf::as_path).unwrap_or(Path::new("")), shards.to_vec())
     }
 
-    fn open_files(path: &Path, shards: Vec<PathBuf>) -> Result<Self> {
+    fn map_safetensors(path: &Path, shards: Vec<PathBuf>) -> Result<Self> {
         let (files, stored) = map_shards(path, shards)?;
         let entries = stored.into_iter().map(|(name, stored)| (name, encodings::single(stored))).collect();
         Ok(Self { path: path.into(), files, entries })
