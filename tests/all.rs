@@ -17,6 +17,7 @@ mod device;
 mod export;
 mod export_refused;
 mod facade;
+mod foreign;
 mod fuzzed;
 mod gates;
 mod generating;

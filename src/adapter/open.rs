@@ -5,6 +5,7 @@ use std::path::Path;
 
 use walkdir::{DirEntry, WalkDir};
 
+use super::foreign;
 use super::module::Module;
 use super::names::{self, Key, Part};
 use super::strays::Strays;
@@ -15,6 +16,10 @@ impl Adapter {
     /// Opens the folder that PEFT's `save_pretrained` wrote and checks that it is complete. `stack` names the decoder's layers where
     /// the adapter reaches several stacks.
     pub fn open(path: &Path, stack: Option<&str>) -> Result<Self> {
+        Self::open_peft(path, stack).map_err(|error| foreign::explain(path, error))
+    }
+
+    fn open_peft(path: &Path, stack: Option<&str>) -> Result<Self> {
         if !path.is_dir() {
             return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
         }
@@ -91,7 +96,10 @@ impl Adapter {
 
     /// Refuses tensors that were saved without their values.
     fn check_values(&self) -> Result<()> {
-        let empty: Vec<AdapterTensor> = self.tensors().filter(|tensor| tensor.entry.shape == [0]).collect();
+        // AdaLoRA leaves factors without rows of modules whose ranks were all pruned.
+        let is_pruned = |shape: &[usize]| self.config.method == Method::AdaLora && shape.len() > 1;
+        let is_empty = |shape: &[usize]| shape.contains(&0) && !is_pruned(shape);
+        let empty: Vec<AdapterTensor> = self.tensors().filter(|tensor| is_empty(&tensor.entry.shape)).collect();
         let Some(first) = empty.first() else { return Ok(()) };
         let count = |tensors: &mut dyn Iterator<Item = &Key>| {
             tensors.map(|key| key.module.as_str()).collect::<BTreeSet<_>>().len()
@@ -102,6 +110,7 @@ impl Adapter {
             modules: count(&mut empty.iter().map(|tensor| tensor.key)),
             all: count(&mut self.keys.iter()),
             first: first.name.into(),
+            shape: first.entry.shape.clone(),
         }
         .into())
     }
