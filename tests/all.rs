@@ -2,6 +2,7 @@
 
 mod support;
 
+mod accounted;
 mod alternatives;
 mod answers;
 mod bad_input;

@@ -102,7 +102,10 @@ impl Adapter {
 
     /// Refuses tensors that were saved without their values.
     fn check_values(&self) -> Result<()> {
-        let empty: Vec<AdapterTensor> = self.tensors().filter(|tensor| tensor.entry.shape == [0]).collect();
+        // AdaLoRA leaves factors without rows of modules whose ranks were all pruned.
+        let is_pruned = |shape: &[usize]| self.config.method == Method::AdaLora && shape.len() > 1;
+        let is_empty = |shape: &[usize]| shape.contains(&0) && !is_pruned(shape);
+        let empty: Vec<AdapterTensor> = self.tensors().filter(|tensor| is_empty(&tensor.entry.shape)).collect();
         let Some(first) = empty.first() else { return Ok(()) };
         let count = |tensors: &mut dyn Iterator<Item = &Key>| {
             tensors.map(|key| key.module.as_str()).collect::<BTreeSet<_>>().len()
@@ -113,6 +116,7 @@ impl Adapter {
             modules: count(&mut empty.iter().map(|tensor| tensor.key)),
             all: count(&mut self.keys.iter()),
             first: first.name.into(),
+            shape: first.entry.shape.clone(),
         }
         .into())
     }
