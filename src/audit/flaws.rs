@@ -6,6 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use rayon::prelude::*;
+
+use super::spelling::Spelling;
 use crate::adapter::names::Part;
 use crate::adapter::targets::{TargetModules, last_segment};
 use crate::adapter::{Adapter, Module};
@@ -40,38 +43,47 @@ pub enum Flaw {
     UnlikeOthers { module: String, inputs: usize, outputs: usize, usual_inputs: usize, usual_outputs: usize },
     #[error("tensor `{0}` holds NaN or infinite values")]
     NotFinite(String),
-    #[error("{0}")]
-    Base(String),
+    #[error("tensor `{tensor}` is spelled {}", spelling.in_words())]
+    Spelling { tensor: String, spelling: Spelling },
+    #[error("{what}")]
+    DoesNotFit { what: String, misfit: Misfit },
+}
+
+/// How an adapter does not fit its base model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfit {
+    /// The base model has no such module or no such layer.
+    Absent,
+    /// A tensor has other sizes than the base model needs.
+    Sizes,
 }
 
 fn others(more: usize) -> String {
     if more == 0 { String::new() } else { format!(" ({more} more are like it)") }
 }
 
-impl Flaw {
-    /// Whether an adapter may be like this on purpose.
-    pub fn may_be_meant(&self) -> bool {
-        match self {
-            Flaw::NamesNothing(_) | Flaw::UnlikeOthers { .. } => true,
-            // PEFT lists all names that the head of a classifier can have (`classifier`, `score`); a model has one of them.
-            Flaw::SavesNothing { has_others, .. } => *has_others,
-            _ => false,
-        }
-    }
-}
-
 impl Adapter {
     /// Every flaw that the adapter alone shows, given the number of decoder layers if known. Reads all tensors.
     pub fn flaws(&self, layers: Option<usize>) -> Result<Vec<Flaw>> {
-        let mut flaws = self.config_flaws(layers);
-        flaws.extend(self.shape_flaws());
-        for tensor in self.tensors() {
-            match self.weights.load_finite(tensor.name) {
-                Err(Error::Tensor(TensorError::NotFinite { name, .. })) => flaws.push(Flaw::NotFinite(name)),
-                other => drop(other?),
-            }
-        }
+        let mut flaws = self.header_flaws(layers);
+        flaws.extend(self.value_flaws()?);
         Ok(flaws)
+    }
+
+    /// The flaws that names, shapes and the configuration show. Reads no tensor.
+    pub fn header_flaws(&self, layers: Option<usize>) -> Vec<Flaw> {
+        [self.spelling_flaws(), self.config_flaws(layers), self.shape_flaws()].concat()
+    }
+
+    /// The flaws that values show, in the order of the tensors.
+    fn value_flaws(&self) -> Result<Vec<Flaw>> {
+        let names: Vec<&str> = self.tensors().map(|tensor| tensor.name).collect();
+        let flaw = |name: &&str| match self.weights.load_finite(name) {
+            Err(Error::Tensor(TensorError::NotFinite { name, .. })) => Ok(Some(Flaw::NotFinite(name))),
+            other => other.map(|_| None),
+        };
+        let flaws: Result<Vec<Option<Flaw>>> = names.par_iter().map(flaw).collect();
+        Ok(flaws?.into_iter().flatten().collect())
     }
 
     /// Where the configuration does not match the tensors.

@@ -70,7 +70,7 @@ fn limits(adapter: &Adapter) -> Vec<String> {
     if !Capability::Evaluate.includes(method) {
         limits.push(format!("`slim` and `scan` cannot evaluate {}; `cut` works", method.name()));
     }
-    let facts = AdapterFacts::new(adapter, &BaseFacts::default(), PlannedChanges::default());
+    let facts = AdapterFacts::new(adapter, &BaseFacts::default(), PlannedChanges::default(), Vec::new());
     if facts.evidence(AdapterFact::EmbeddingLora).is_some() {
         limits.push("LoRA on embeddings".into());
     }

@@ -1,7 +1,9 @@
 //! Judging adapters without running them: what an adapter is made of, what is wrong with it, whether it is a cut of another, and
 //! which runtimes load it.
 
+pub mod examine;
 pub mod flaws;
 pub mod inspect;
 pub mod runtimes;
+pub mod spelling;
 pub mod verify;

@@ -1,10 +1,12 @@
 //! Programs that serve adapters, and what each makes of one: loads it, loads it but computes something else, or refuses it.
 //!
 //! The behaviour of runtimes is data ([`list`]): one entry for each runtime, with a rule for each thing that goes wrong and the file
-//! of its source that shows it. [`facts`] finds what is true of an adapter, and [`verdict`] applies the rules to it.
+//! of its source that shows it. [`facts`] finds what is true of an adapter, [`flawed`] says what comes of its flaws, and
+//! [`verdict`] puts both together. [`examine`](super::examine) is the way to verdicts on a folder that exists.
 
 pub mod base_facts;
 pub mod facts;
+pub mod flawed;
 pub mod list;
 pub mod planned;
 pub mod verdict;
@@ -17,7 +19,7 @@ use serde::Serialize;
 use crate::export::Format;
 use facts::AdapterFact;
 pub use list::RUNTIMES;
-pub use verdict::{LoadReason, RuntimeVerdict, check, check_format};
+pub use verdict::{LoadReason, RuntimeVerdict, check_format};
 
 /// A program that serves adapters.
 #[derive(Debug)]

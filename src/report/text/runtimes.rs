@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::audit::runtimes::{LoadOutcome, RUNTIMES, RuntimeVerdict};
+use crate::audit::runtimes::list::flaws::FLAW_RULES;
+use crate::audit::runtimes::{LoadOutcome, RUNTIMES, Runtime, RuntimeVerdict};
 use crate::export::Format;
 
 /// The widest line.
@@ -96,7 +97,7 @@ fn option(runtime: &RuntimeVerdict) -> String {
 
 /// All rules as Markdown, as they stand in `docs/runtimes.md`.
 pub fn list() -> String {
-    let mut text = String::new();
+    let mut text = flaws();
     for runtime in RUNTIMES {
         let reads: Vec<String> = runtime.reads.iter().map(|format| format!("`{format}`")).collect();
         let _ = writeln!(text, "### {}\n", runtime.name);
@@ -122,6 +123,21 @@ pub fn list() -> String {
         text.push('\n');
     }
     text.trim_end().to_string() + "\n"
+}
+
+/// What runtimes make of flaws.
+fn flaws() -> String {
+    let mut text = "### Flaws\n\n| if | in | it | because | what helps |\n|---|---|---|---|---|\n".to_string();
+    for rule in FLAW_RULES {
+        let helps = rule.remedy.words().unwrap_or_default();
+        let names = |those: &[&Runtime]| those.iter().map(|one| one.name).collect::<Vec<_>>().join(", ");
+        let others = if rule.known.is_empty() { "all" } else { "others" };
+        let known = rule.known.iter().map(|(those, effect)| (names(those), *effect));
+        for (names, (outcome, because)) in known.chain([(others.into(), rule.others)]) {
+            let _ = writeln!(text, "| {} | {names} | {outcome} | {because} | {helps} |", rule.words);
+        }
+    }
+    text + "\n"
 }
 
 #[cfg(test)]

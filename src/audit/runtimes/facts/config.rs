@@ -49,17 +49,10 @@ pub fn rank_stabilised(adapter: &Adapter) -> Option<String> {
     (adapter.config.flag("use_rslora") && is_other).then(|| "`use_rslora` is set".into())
 }
 
-pub fn named_without_tensors(facts: &AdapterFacts) -> Option<String> {
-    facts.selection.iter().find(|flaw| matches!(flaw, Flaw::NamedWithoutTensors { .. })).map(Flaw::to_string)
-}
-
 pub fn random_without_tensors(facts: &AdapterFacts) -> Option<String> {
     let is_random = facts.adapter.config.raw.get("init_lora_weights").is_some_and(|init| init == false);
-    named_without_tensors(facts).filter(|_| is_random)
-}
-
-pub fn not_named(facts: &AdapterFacts) -> Option<String> {
-    facts.selection.iter().find(|flaw| matches!(flaw, Flaw::NotNamed { .. })).map(Flaw::to_string)
+    let flaw = facts.flaws().iter().find(|flaw| matches!(flaw, Flaw::NamedWithoutTensors { .. }))?;
+    is_random.then(|| flaw.to_string())
 }
 
 pub fn family_other_than(facts: &AdapterFacts, families: &[&str]) -> Option<String> {

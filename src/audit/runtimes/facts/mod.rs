@@ -19,13 +19,22 @@ pub struct AdapterFacts<'a> {
     pub base: BaseFacts,
     /// What will still be done with the adapter.
     pub planned: PlannedChanges,
-    /// Where configuration and tensors disagree.
-    selection: Vec<Flaw>,
+    /// What is wrong with the adapter.
+    flaws: Vec<Flaw>,
 }
 
 impl<'a> AdapterFacts<'a> {
-    pub fn new(adapter: &'a Adapter, base: &BaseFacts, planned: PlannedChanges) -> Self {
-        Self { adapter, base: base.clone(), planned, selection: adapter.selection_flaws(base.layers) }
+    /// The facts of an adapter with the flaws that were found in it.
+    pub fn new(adapter: &'a Adapter, base: &BaseFacts, planned: PlannedChanges, flaws: Vec<Flaw>) -> Self {
+        Self { adapter, base: base.clone(), planned, flaws }
+    }
+
+    pub fn flaws(&self) -> &[Flaw] {
+        &self.flaws
+    }
+
+    pub fn into_flaws(self) -> Vec<Flaw> {
+        self.flaws
     }
 }
 
@@ -80,9 +89,7 @@ facts! { facts:
     "`target_modules` is a regular expression", Pattern => config::pattern(facts.adapter);
     "`lora_alpha` is no whole number", FractionalAlpha => config::fractional_alpha(facts.adapter);
     "`use_rslora`", RankStabilised => config::rank_stabilised(facts.adapter);
-    "configured modules without tensors", NamedWithoutTensors => config::named_without_tensors(facts);
-    "the same with `init_lora_weights: false`", RandomWithoutTensors => config::random_without_tensors(facts);
-    "tensors of modules that are not configured", NotNamed => config::not_named(facts);
+    "configured modules without tensors, with `init_lora_weights: false`", RandomWithoutTensors => config::random_without_tensors(facts);
     "a base other than {families}", FamilyOtherThan(families: NameList) => config::family_other_than(facts, families);
     "a base that is not known", FamilyUnknown => config::family_unknown(facts);
 

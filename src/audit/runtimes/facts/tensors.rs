@@ -4,6 +4,7 @@ use super::first_of;
 use crate::adapter::names::Part;
 use crate::adapter::{Adapter, AdapterTensor, Method, WEIGHTS_NAME};
 use crate::audit::flaws::is_vocabulary;
+use crate::audit::spelling::adapter_name;
 
 /// The tensors of which something is true.
 fn those(adapter: &Adapter, is_so: impl Fn(&AdapterTensor) -> bool) -> Option<String> {
@@ -65,12 +66,7 @@ pub fn convolution(adapter: &Adapter) -> Option<String> {
 }
 
 pub fn infix(adapter: &Adapter) -> Option<String> {
-    let names = those(adapter, |tensor| {
-        [".lora_A.", ".lora_B."].iter().any(|mark| {
-            let after = tensor.name.split_once(mark).map(|(_, after)| after);
-            after.is_some_and(|after| after.contains('.'))
-        })
-    });
+    let names = those(adapter, |tensor| adapter_name(tensor.name) == Some("default"));
     names.map(|names| format!("tensors carry the adapter's name ({names})"))
 }
 

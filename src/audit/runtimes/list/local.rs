@@ -120,7 +120,6 @@ pub static MISTRAL_RS: Runtime = Runtime {
         refuses(&[F::EmbeddingLora, F::SavedVocabulary, F::SavedNorms, F::Bare],
             "tensors that belong to no linear layer are refused", LOADER),
         refuses(&[F::Towers], "tensors that belong to no linear layer of the text model are refused", LOADER),
-        refuses(&[F::NotNamed], "such tensors are refused", LOADER).unless(R::Else("name the modules that have tensors")),
         refuses(&[F::Convolution], "only matrices are read", LOADER),
         refuses(&[F::Pickle, F::Shards, F::OtherName], "adapter_model.safetensors is needed", RUNTIME).unless(R::Rewrite),
         loads(&[F::RankAbove(256)], "the default allows 256", RUNTIME).unless(R::Serve("--lora-max-rank", &[])),

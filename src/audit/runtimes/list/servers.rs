@@ -61,8 +61,6 @@ pub static SGLANG: Runtime = Runtime {
         differs(&[F::RankStabilised], "it is ignored: the scaling is alpha / r", SGLANG_LORA).unless(R::Portable),
         differs(&[F::AlphasDiffer], "it is ignored: the scaling is lora_alpha / r", SGLANG_LORA).unless(R::Portable),
         refuses(&[F::PartOfFused], "query, key and value, and gate and up, are one matrix each", SGLANG_LORA),
-        refuses(&[F::NotNamed], "its modules have no buffers", SGLANG_POOL)
-            .unless(R::Else("name the modules that have tensors")),
         refuses(&[F::SavedNorms, F::SavedOther], "whole weights in the layers have no buffers", SGLANG_POOL),
         differs(&[F::SavedVocabulary], "whole weights are not used", SGLANG_LORA),
         differs(&[F::Tokens], "trained tokens are not used", SGLANG_LORA),

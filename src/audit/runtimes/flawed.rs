@@ -1,0 +1,73 @@
+//! What runtimes make of an adapter that has a flaw.
+//!
+//! A flaw is either wrong in any case, and then a rule says what each runtime makes of it, or it may be meant. So no verdict can
+//! pass over a flaw.
+
+use super::list::flaws as rules;
+use super::{LoadOutcome, Remedy, Runtime};
+use crate::audit::flaws::{Flaw, Misfit};
+use crate::audit::spelling::Spelling;
+
+/// What each runtime makes of one kind of flaw.
+#[derive(Debug)]
+pub struct FlawRule {
+    /// The kind of flaw, in words.
+    pub words: &'static str,
+    /// The runtimes of which it is known.
+    pub known: &'static [(&'static [&'static Runtime], FlawEffect)],
+    /// All others.
+    pub others: FlawEffect,
+    pub remedy: Remedy,
+}
+
+/// What a runtime makes of a flaw: the outcome, and the reason as the end of a sentence that the flaw begins.
+pub type FlawEffect = (LoadOutcome, &'static str);
+
+/// How grave a flaw is.
+#[derive(Debug, Clone, Copy)]
+pub enum Gravity {
+    /// An adapter may be like this on purpose.
+    MayBeMeant,
+    /// It is a mistake, and this is what comes of it.
+    Wrong(&'static FlawRule),
+}
+
+impl FlawRule {
+    pub fn effect_in(&self, runtime: &Runtime) -> FlawEffect {
+        let of_runtime =
+            |(those, _): &&(&[&'static Runtime], FlawEffect)| those.iter().any(|one| one.name == runtime.name);
+        self.known.iter().find(of_runtime).map_or(self.others, |(_, effect)| *effect)
+    }
+}
+
+impl Flaw {
+    pub fn gravity(&self) -> Gravity {
+        Gravity::Wrong(match self {
+            Flaw::NamesNothing(_) | Flaw::UnlikeOthers { .. } => return Gravity::MayBeMeant,
+            // PEFT lists all names that the head of a classifier can have (`classifier`, `score`); a model has one of them.
+            Flaw::SavesNothing { has_others: true, .. } => return Gravity::MayBeMeant,
+            Flaw::SavesNothing { has_others: false, .. } => &rules::SAVES_NOTHING,
+            Flaw::NamedWithoutTensors { .. } => &rules::NAMED_WITHOUT_TENSORS,
+            Flaw::NotNamed { .. } => &rules::NOT_NAMED,
+            Flaw::ForeignTensor { .. } => &rules::FOREIGN_TENSOR,
+            Flaw::NoMagnitude(_) => &rules::NO_MAGNITUDE,
+            Flaw::UnsaidMagnitude { .. } => &rules::UNSAID_MAGNITUDE,
+            Flaw::LayersOfPattern => &rules::LAYERS_OF_PATTERN,
+            Flaw::NotFinite(_) => &rules::NOT_FINITE,
+            Flaw::Spelling { spelling, .. } => match spelling {
+                Spelling::WrappedModel(_) => &rules::WRAPPED_MODEL,
+                Spelling::WrappedLayer(_) => &rules::WRAPPED_LAYER,
+                Spelling::AdapterName(_) => &rules::ADAPTER_NAME,
+                Spelling::NoPrefix => &rules::NO_PREFIX,
+                Spelling::PrefixTwice => &rules::PREFIX_TWICE,
+            },
+            Flaw::DoesNotFit { misfit: Misfit::Absent, .. } => &rules::ABSENT,
+            Flaw::DoesNotFit { misfit: Misfit::Sizes, .. } => &rules::OTHER_SIZES,
+        })
+    }
+
+    /// Whether an adapter may be like this on purpose.
+    pub fn may_be_meant(&self) -> bool {
+        matches!(self.gravity(), Gravity::MayBeMeant)
+    }
+}
