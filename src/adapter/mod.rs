@@ -12,6 +12,7 @@ mod norms;
 mod open;
 mod patterns;
 pub mod targets;
+pub mod wrappers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ pub struct Adapter {
     keys: Vec<Key>,
     layers: Vec<Option<usize>>,
     modules: BTreeMap<String, Module>,
+    /// The modules with tensors whose names PEFT does not read.
+    unclean: BTreeSet<String>,
     /// The bytes of each layer's tensors, and of those outside the layers.
     layer_bytes: BTreeMap<Option<usize>, u64>,
 }
@@ -66,6 +69,11 @@ impl Adapter {
     /// The modules that the adapter wraps, by name.
     pub fn modules(&self) -> &BTreeMap<String, Module> {
         &self.modules
+    }
+
+    /// Whether PEFT reads the names of all tensors of a module, given by its name.
+    pub fn is_clean(&self, module: &str) -> bool {
+        !self.unclean.contains(module)
     }
 
     /// The decoder layer that a module belongs to; `None` for modules outside the stack, which are always kept.

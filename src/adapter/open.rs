@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::module::Module;
 use super::names::{self, Key, Part};
+use super::wrappers;
 use super::{Adapter, AdapterConfig, Method, WEIGHTS_NAME};
 use crate::error::{AdapterError, Result};
 use crate::tensors::TensorStore;
@@ -18,7 +19,13 @@ impl Adapter {
         }
         let config = AdapterConfig::read(path)?;
         let weights = open_weights(path)?;
-        let keys: Vec<Key> = weights.iter().map(|(name, _)| Key::parse(name)).collect();
+        let adapter_names = names::adapter_names(weights.iter().map(|(name, _)| name));
+        if adapter_names.len() > 1 {
+            let names = adapter_names.into_iter().collect();
+            return Err(AdapterError::SeveralAdapters { path: path.into(), names }.into());
+        }
+        let adapter_name = adapter_names.first().map(String::as_str);
+        let keys: Vec<Key> = weights.iter().map(|(name, _)| Key::parse(name, adapter_name)).collect();
         let stack = find_stack(path, &keys, stack)?;
         let in_stack =
             |key: &Key| names::stack_and_layer(&key.module).filter(|(own, _)| *own == stack).map(|(_, layer)| layer);
@@ -26,13 +33,45 @@ impl Adapter {
         if let Some(layer) = layers.iter().copied().max().flatten().filter(|&layer| layer >= names::MOST_LAYERS) {
             return Err(AdapterError::LayerNumber { path: path.into(), layer }.into());
         }
-        let (modules, layer_bytes) = (BTreeMap::new(), BTreeMap::new());
-        let mut adapter =
-            Self { path: path.into(), config, weights, stack, remarks: Vec::new(), keys, layers, modules, layer_bytes };
+        let unclean = keys.iter().filter(|key| !key.spelling.is_clean()).map(|key| key.module.clone()).collect();
+        let mut adapter = Self {
+            path: path.into(),
+            config,
+            weights,
+            stack,
+            remarks: Vec::new(),
+            keys,
+            layers,
+            modules: BTreeMap::new(),
+            unclean,
+            layer_bytes: BTreeMap::new(),
+        };
         adapter.layer_bytes = adapter.sum_bytes();
         adapter.modules = adapter.collect_modules()?;
         adapter.check_modules()?;
+        adapter.remarks.extend(adapter.spelling_remarks());
         Ok(adapter)
+    }
+
+    /// What the names of the tensors hold beside PEFT's own spelling.
+    fn spelling_remarks(&self) -> Vec<String> {
+        let spellings = || self.keys.iter().map(|key| &key.spelling);
+        let wrappers: BTreeSet<&String> = spellings().flat_map(|spelling| &spelling.wrappers).collect();
+        let adapter = spellings().find_map(|spelling| spelling.adapter.as_ref());
+        let mut found: Vec<String> = wrappers.into_iter().map(|wrapper| wrappers::described(wrapper)).collect();
+        found.extend(adapter.map(|name| format!("the adapter's name `{name}`")));
+        if spellings().any(|spelling| spelling.lacks_prefix) {
+            found.push("no `base_model.model.` before them".into());
+        }
+        let unread = spellings().filter(|spelling| !spelling.is_clean()).count();
+        let remark = || {
+            let (found, all) = (found.join(", "), self.keys.len());
+            format!(
+                "the names of {unread} of its {all} tensors have {found}: PEFT drops these tensors without an error; they are \
+                 evaluated without that, and what is written has PEFT's names"
+            )
+        };
+        (unread > 0).then(remark).into_iter().collect()
     }
 
     fn sum_bytes(&self) -> BTreeMap<Option<usize>, u64> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Kind;
-use crate::format::plural;
+use crate::format::{first_names, plural};
 
 /// Reading, cutting and rewriting an adapter.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,8 @@ pub enum AdapterError {
     HalfAPair { path: PathBuf, module: String, present: &'static str, absent: &'static str },
     #[error("the tensors `{one}` and `{other}` of `{}` are the same factor of one module", path.display())]
     SamePart { path: PathBuf, one: String, other: String },
+    #[error("`{}` holds the tensors of several adapters: {}", path.display(), first_names(names, 8))]
+    SeveralAdapters { path: PathBuf, names: Vec<String> },
     #[error("module `{module}` in `{}` has rank {actual} in its tensors but {expected} in adapter_config.json", path.display())]
     Rank { path: PathBuf, module: String, expected: usize, actual: usize },
     #[error("tensor `{tensor}` in `{}` does not fit the other factors of module `{module}`", path.display())]
@@ -89,7 +91,7 @@ impl AdapterError {
             Self::NotPeft { known, .. } => {
                 return Some(format!("convert it to PEFT's format first; the known methods are {known}"));
             }
-            Self::SamePart { .. } => {
+            Self::SamePart { .. } | Self::SeveralAdapters { .. } => {
                 "save one adapter per folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)"
             }
             Self::SeveralStacks { .. } => "name the one to cut with `--stack`",

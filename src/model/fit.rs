@@ -76,6 +76,13 @@ impl Model {
         BaseError::NoSuchModule { base: self.path.clone(), module: module.into() }
     }
 
+    /// Whether a layer has a module that an adapter can wrap, by its name inside the layer. Text skips some layers, of which nothing
+    /// is known.
+    pub(super) fn has_in_layer(&self, layer: usize, name: &str) -> bool {
+        let exists = || self.config.skipped.contains(&layer) || self.module_shape(layer, name).is_some();
+        layer < self.config.layers && exists()
+    }
+
     /// The sizes (inputs, outputs) of a linear module by its name inside a layer, or of each expert's matrix in a parameter
     /// of all experts.
     fn module_shape(&self, layer: usize, name: &str) -> Option<(usize, usize)> {

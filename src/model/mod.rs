@@ -10,6 +10,8 @@
 
 pub mod activation;
 mod adapted;
+pub mod applied;
+mod class_names;
 pub mod config;
 pub mod device;
 mod embedding;
@@ -33,6 +35,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Result as TensorResult};
+use serde_json::{Map, Value};
 
 use crate::error::{BaseError, Result};
 use crate::files;
@@ -41,10 +44,11 @@ use crate::kernel::{Arithmetic, machine};
 use crate::samples::packing::Batch;
 use crate::tensors::{GgufMetadata, TensorStore};
 pub use adapted::AdaptedModel;
+pub use applied::Applied;
+pub use class_names::{BaseNames, ClassNames};
 pub use config::ModelConfig;
 pub use experts::{Expert, Routed};
 pub use family::Family;
-use family::Outside;
 pub use head::{AnswerRows, HeadCache};
 pub use layer::Layer;
 pub use mixer::Cache;
@@ -77,6 +81,8 @@ pub struct Model {
     pub stops: BTreeSet<u32>,
     /// What its files hold that is not used, one sentence each.
     pub remarks: Vec<String>,
+    /// What its modules are called when transformers has loaded it.
+    pub names: BaseNames,
     weights: Weights,
 }
 
@@ -93,7 +99,8 @@ impl Model {
                 let weights = Weights::gguf(store, backend);
                 let config = ModelConfig::from_gguf(&metadata, &weights, file)?;
                 let stops = stops::of_gguf(&metadata);
-                (Self { path: file.clone(), config, stops, remarks: Vec::new(), weights }, Some(metadata))
+                let names = BaseNames::of_gguf(config.family.outer);
+                (Self { path: file.clone(), config, stops, remarks: Vec::new(), names, weights }, Some(metadata))
             }
         };
         model.weights.check(&model.config)?;
@@ -117,7 +124,8 @@ impl Model {
         // The embedding may have been resized after training, so its rows are the vocabulary, not the configuration's number.
         config.vocab_size = weights.vocab_size()?;
         let stops = stops::of_folder(folder, &json)?;
-        Ok(Self { path: folder.into(), config, stops, remarks: Vec::new(), weights })
+        let names = BaseNames::of_folder(multimodal_type(&json), config.family.outer, weights.decoder());
+        Ok(Self { path: folder.into(), config, stops, remarks: Vec::new(), names, weights })
     }
 
     /// The weight files, for the report.
@@ -128,11 +136,6 @@ impl Model {
     /// Checks that the weight files are still as they were when they were opened.
     pub fn check_unchanged(&self) -> Result<()> {
         self.weights.store.check_unchanged()
-    }
-
-    /// The module outside the layers that has this name in an adapter.
-    fn outside(&self, module: &str) -> Option<Outside> {
-        self.config.family.outer.module_of(module)
     }
 
     fn layer_weights(&self, index: usize) -> LayerWeights<'_> {
@@ -199,6 +202,12 @@ impl Model {
         };
         (0..self.config.layers).map(elements).max().unwrap_or(0)
     }
+}
+
+/// The `model_type` of the multimodal model around a decoder, if `config.json` describes one.
+fn multimodal_type(config: &Map<String, Value>) -> Option<&str> {
+    config.get("text_config").filter(|text| text.is_object())?;
+    Some(config.get("model_type").and_then(Value::as_str).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -28,7 +28,12 @@ impl<'a> NewTensor<'a> {
     /// A tensor of the adapter as it is.
     pub fn unchanged(adapter: &'a Adapter, tensor: &AdapterTensor<'a>) -> Result<Self> {
         let (dtype, shape) = (dtype(tensor.entry), tensor.entry.shape.clone());
-        Ok(Self { name: tensor.name.into(), dtype, shape, bytes: adapter.weights.bytes(tensor.name)?.into() })
+        Ok(Self {
+            name: tensor.key.clean_name(tensor.name).to_string().into(),
+            dtype,
+            shape,
+            bytes: adapter.weights.bytes(tensor.name)?.into(),
+        })
     }
 }
 

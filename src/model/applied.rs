@@ -1,0 +1,167 @@
+//! Which modules of an adapter PEFT loads on a base model.
+//!
+//! PEFT wraps modules of the base model by the adapter's configuration, and loads the adapter's tensors by name. A tensor whose name
+//! the base model does not have is dropped without an error, and the module stays as it was initialised: it changes nothing.
+
+use std::collections::BTreeSet;
+
+use super::Model;
+use super::class_names::ClassNames;
+use super::family::Outside;
+use crate::adapter::names::is_of_tower;
+use crate::adapter::{Adapter, Method, Module};
+use crate::format::plural;
+
+/// What PEFT makes of an adapter's modules on a base model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The modules whose tensors PEFT loads.
+    pub modules: BTreeSet<String>,
+    /// Those whose tensors it drops.
+    pub dropped: Vec<DroppedModule>,
+}
+
+/// A module of an adapter that PEFT does not apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DroppedModule {
+    /// Its name in the adapter, without wrappers.
+    pub module: String,
+    pub cause: DropCause,
+    /// The name under which PEFT would apply it; `None` if the base model has no such module.
+    pub needed: Option<String>,
+    /// Whether losses include it all the same: they are those of the adapter as it was trained.
+    pub is_evaluated: bool,
+}
+
+/// Why PEFT drops the tensors of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropCause {
+    /// The base model has no module of this name.
+    NoSuchModule,
+    /// The module exists, but its tensors have a wrapper or an adapter's name in theirs.
+    Spelling,
+}
+
+/// Where a base model has a module of an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Layer(usize),
+    Outside(Outside),
+    /// In a part that text does not go through.
+    Elsewhere,
+    /// Nowhere under this name.
+    Nowhere,
+}
+
+impl Applied {
+    pub fn count(&self) -> usize {
+        self.modules.len() + self.dropped.len()
+    }
+
+    /// What to tell the user of names that the base model does not have: one sentence for modules that the losses include, and one
+    /// for those that they leave out.
+    pub fn remarks(&self) -> Vec<String> {
+        let unknown = || self.dropped.iter().filter(|dropped| dropped.cause == DropCause::NoSuchModule);
+        let remark = |is_evaluated: bool, consequence: &str| {
+            let dropped: Vec<&DroppedModule> = unknown().filter(|one| one.is_evaluated == is_evaluated).collect();
+            let first = dropped.first()?;
+            let needed = match &first.needed {
+                Some(needed) => format!("which the base model calls `{needed}`"),
+                None => "which the base model does not have".into(),
+            };
+            let (count, all) = (dropped.len(), plural(self.count(), "module"));
+            let name = &first.module;
+            Some(format!("PEFT drops {count} of {all} without an error, such as `{name}`, {needed}: {consequence}"))
+        };
+        let evaluated = remark(true, "the losses are those of the adapter as it was trained, not of what PEFT loads");
+        let left_out = remark(false, "the losses leave these out, too");
+        evaluated.into_iter().chain(left_out).collect()
+    }
+}
+
+impl Model {
+    /// Which modules of an adapter PEFT loads on this model. Those of a GGUF file may be loaded by several classes; what one of them
+    /// has counts.
+    pub fn applied(&self, adapter: &Adapter) -> Applied {
+        let (mut modules, mut dropped) = (BTreeSet::new(), Vec::new());
+        for module in adapter.modules().values() {
+            let cause = match (self.has_under_its_name(adapter, module), adapter.is_clean(&module.name)) {
+                (true, true) => {
+                    modules.insert(module.name.clone());
+                    continue;
+                }
+                (true, false) => DropCause::Spelling,
+                (false, _) => DropCause::NoSuchModule,
+            };
+            let is_evaluated = self.place(adapter, &module.name) != Place::Nowhere;
+            let needed = self.needed(adapter, module);
+            dropped.push(DroppedModule { module: module.name.clone(), cause, needed, is_evaluated });
+        }
+        Applied { modules, dropped }
+    }
+
+    /// Whether another part of the model than the decoder has a module. A GGUF file holds the decoder only, and does not tell.
+    fn has_elsewhere(&self, name: &str) -> bool {
+        if self.weights.is_gguf() {
+            return true;
+        }
+        name.strip_prefix(self.names.class().beside_decoder()).is_some_and(|inside| self.weights.has_elsewhere(inside))
+    }
+
+    /// Whether the class that loads the model has the module under the name that PEFT looks for.
+    fn has_under_its_name(&self, adapter: &Adapter, module: &Module) -> bool {
+        let name = match adapter.config.method {
+            Method::Lora => self.names.current(&module.name),
+            _ => module.name.as_str().into(),
+        };
+        let outer = self.config.family.outer;
+        let is_outside = |class: &ClassNames, outside| class.outside(outside, outer).as_deref() == Some(&*name);
+        let class = self.names.classes.iter().find(|class| name.starts_with(&format!("{}.", class.stack)));
+        match (class, module.layer) {
+            (Some(_), Some(layer)) => self.has_in_layer(layer, adapter.inside_layer(module.configured_name(), layer)),
+            (None, Some(_)) => false,
+            (_, None) if is_of_tower(&name) => self.has_elsewhere(&name),
+            (_, None) => self.names.classes.iter().any(|class| Outside::ALL.iter().any(|one| is_outside(class, *one))),
+        }
+    }
+
+    /// The name under which the class that loads the model has the module.
+    fn needed(&self, adapter: &Adapter, module: &Module) -> Option<String> {
+        let class = self.names.class();
+        match (module.layer, self.place(adapter, &module.name)) {
+            (Some(layer), _) => {
+                let inside = adapter.inside_layer(&module.name, layer);
+                self.has_in_layer(layer, adapter.inside_layer(module.configured_name(), layer))
+                    .then(|| format!("{}.{layer}.{inside}", class.stack))
+            }
+            (None, Place::Elsewhere) => {
+                let beside = class.beside_decoder();
+                let name = module.name.strip_prefix(beside).unwrap_or(&module.name);
+                Some(format!("{beside}{name}")).filter(|name| self.has_elsewhere(name))
+            }
+            (None, _) => {
+                let outer = self.config.family.outer;
+                let named = outer.module_of(&module.name).or_else(|| Outside::head_by_another_name(&module.name))?;
+                class.outside(named, outer)
+            }
+        }
+    }
+
+    /// Where this model has a module of an adapter, by the names of the class that the adapter was trained on, which its own stack
+    /// tells.
+    pub(super) fn place(&self, adapter: &Adapter, module: &str) -> Place {
+        if let Some(layer) = adapter.layer_of(module) {
+            return Place::Layer(layer);
+        }
+        if is_of_tower(module) {
+            return Place::Elsewhere;
+        }
+        let outer = self.config.family.outer;
+        let decoder = adapter.stack.strip_suffix(outer.stack).unwrap_or_default().trim_end_matches('.');
+        let class = ClassNames::new(decoder, outer);
+        let is_named = |outside: &Outside| class.outside(*outside, outer).as_deref() == Some(module);
+        let former_head =
+            (decoder == "language_model.model" && module == "language_model.lm_head").then_some(Outside::Head);
+        Outside::ALL.into_iter().find(is_named).or(former_head).map_or(Place::Nowhere, Place::Outside)
+    }
+}
