@@ -3,6 +3,7 @@
 mod support;
 
 mod alternatives;
+mod applied;
 mod answers;
 mod bad_input;
 mod batch;

@@ -1,17 +1,22 @@
 //! What is wrong with an adapter and what runtimes make of it: the one source of the verdicts of `check`, `inspect`, `cut` and
 //! `slim`.
 
+use std::mem::discriminant;
+
 use candle_core::Device;
 
-use super::flaws::{Flaw, Misfit};
+use super::flaws::{Flaw, Needed};
+use super::misspelling::Reach;
 use super::runtimes::base_facts::BaseFacts;
 use super::runtimes::facts::AdapterFacts;
 use super::runtimes::{Runtime, RuntimeVerdict, verdict};
 use crate::adapter::Adapter;
+use crate::adapter::names::stack_and_layer;
 use crate::error::{BaseError, Error, Result};
 use crate::hub::BasePath;
 use crate::kernel::Arithmetic;
 use crate::model::Model;
+use crate::model::applied::DropCause;
 use crate::rewrite::steps::PlannedChanges;
 
 /// What was found in a PEFT folder.
@@ -48,10 +53,48 @@ impl KnownBase {
         }
     }
 
-    /// Where an adapter does not fit.
+    /// Where an adapter does not fit. Modules that are not there are named once, under the first of them.
     pub fn misfits(&self, adapter: &Adapter) -> Vec<Flaw> {
-        let error = self.model.as_ref().and_then(|model| model.check_fits(adapter).err());
-        error.iter().map(misfit).collect()
+        let Some(model) = &self.model else { return Vec::new() };
+        let mut flaws = absent_flaws(model, adapter);
+        match model.check_fits(adapter) {
+            Err(Error::Base(BaseError::NoSuchModule { .. } | BaseError::TooFewLayers { .. })) if !flaws.is_empty() => {}
+            Err(error) => flaws.push(Flaw::OtherSizes(error.to_string())),
+            Ok(()) => {}
+        }
+        flaws.extend(
+            model.saved_under_other_names(adapter).into_iter().map(|needed| Flaw::SavedUnderOtherName { needed }),
+        );
+        flaws
+    }
+}
+
+/// A flaw for the first module that the base model does not have, of each kind.
+fn absent_flaws(model: &Model, adapter: &Adapter) -> Vec<Flaw> {
+    let applied = model.applied(adapter);
+    let reach = Reach { applied: applied.modules.len(), all: applied.count() };
+    let mut flaws: Vec<Flaw> = Vec::new();
+    for dropped in applied.dropped.iter().filter(|dropped| dropped.cause == DropCause::NoSuchModule) {
+        let needed = needed(&dropped.module, dropped.needed.as_deref());
+        let is_known = |flaw: &Flaw| matches!(flaw, Flaw::NotInBase { needed: known, .. } if discriminant(known) == discriminant(&needed));
+        if !flaws.iter().any(is_known) {
+            flaws.push(Flaw::NotInBase { module: dropped.module.clone(), needed, reach });
+        }
+    }
+    flaws
+}
+
+fn needed(module: &str, name: Option<&str>) -> Needed {
+    let Some(name) = name else { return Needed::Nothing };
+    let adds_prefix = |longer: &str, shorter: &str| {
+        longer.split_once('.').is_some_and(|(prefix, rest)| prefix == "model" && rest == shorter)
+    };
+    if adds_prefix(name, module) || adds_prefix(module, name) {
+        Needed::Prefixed(name.into())
+    } else if stack_and_layer(module).is_some() {
+        Needed::InOtherStack(name.into())
+    } else {
+        Needed::Other(name.into())
     }
 }
 
@@ -59,14 +102,6 @@ impl From<BaseFacts> for KnownBase {
     fn from(facts: BaseFacts) -> Self {
         Self { facts, model: None }
     }
-}
-
-fn misfit(error: &Error) -> Flaw {
-    let misfit = match error {
-        Error::Base(BaseError::TooFewLayers { .. } | BaseError::NoSuchModule { .. }) => Misfit::Absent,
-        _ => Misfit::Sizes,
-    };
-    Flaw::DoesNotFit { what: error.to_string(), misfit }
 }
 
 /// Examines a PEFT folder for some runtimes. Reads all of its tensors.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rayon::prelude::*;
 
-use super::spelling::Spelling;
+use super::misspelling::{Misspelling, Reach};
 use crate::adapter::names::Part;
 use crate::adapter::targets::{TargetModules, last_segment};
 use crate::adapter::{Adapter, Module};
@@ -43,19 +43,33 @@ pub enum Flaw {
     UnlikeOthers { module: String, inputs: usize, outputs: usize, usual_inputs: usize, usual_outputs: usize },
     #[error("tensor `{0}` holds NaN or infinite values")]
     NotFinite(String),
-    #[error("tensor `{tensor}` is spelled {}", spelling.in_words())]
-    Spelling { tensor: String, spelling: Spelling },
-    #[error("{what}")]
-    DoesNotFit { what: String, misfit: Misfit },
+    #[error("tensor `{tensor}` has {}", misspelling.in_words())]
+    Misspelled { tensor: String, misspelling: Misspelling, reach: Reach },
+    #[error("the base model has no module `{module}`{}", called(needed))]
+    NotInBase { module: String, needed: Needed, reach: Reach },
+    #[error("{0}")]
+    OtherSizes(String),
+    #[error("`modules_to_save` names `{needed}`, which has no tensors of this name")]
+    SavedUnderOtherName { needed: String },
 }
 
-/// How an adapter does not fit its base model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Misfit {
-    /// The base model has no such module or no such layer.
-    Absent,
-    /// A tensor has other sizes than the base model needs.
-    Sizes,
+/// What a base model has in place of a module that it does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Needed {
+    /// The same module of the same layer, in a stack with another name.
+    InOtherStack(String),
+    /// A module outside the layers whose name is another one.
+    Other(String),
+    /// A module whose name differs by a prefix of the decoder (`model.`), which transformers adds or takes away.
+    Prefixed(String),
+    Nothing,
+}
+
+fn called(needed: &Needed) -> String {
+    match needed {
+        Needed::InOtherStack(name) | Needed::Other(name) | Needed::Prefixed(name) => format!(", but `{name}`"),
+        Needed::Nothing => String::new(),
+    }
 }
 
 fn others(more: usize) -> String {
@@ -72,7 +86,7 @@ impl Adapter {
 
     /// The flaws that names, shapes and the configuration show. Reads no tensor.
     pub fn header_flaws(&self, layers: Option<usize>) -> Vec<Flaw> {
-        [self.spelling_flaws(), self.config_flaws(layers), self.shape_flaws()].concat()
+        [self.misspelling_flaws(), self.config_flaws(layers), self.shape_flaws()].concat()
     }
 
     /// The flaws that values show, in the order of the tensors.

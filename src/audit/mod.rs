@@ -4,6 +4,6 @@
 pub mod examine;
 pub mod flaws;
 pub mod inspect;
+pub mod misspelling;
 pub mod runtimes;
-pub mod spelling;
 pub mod verify;

@@ -9,6 +9,7 @@ use super::Model;
 use super::class_names::ClassNames;
 use super::family::Outside;
 use crate::adapter::names::is_of_tower;
+use crate::adapter::targets::last_segment;
 use crate::adapter::{Adapter, Method, Module};
 use crate::format::plural;
 
@@ -98,6 +99,20 @@ impl Model {
             dropped.push(DroppedModule { module: module.name.clone(), cause, needed, is_evaluated });
         }
         Applied { modules, dropped }
+    }
+
+    /// The modules outside the layers that `modules_to_save` names and the adapter has no tensors of, though it has some of modules
+    /// that it names, too.
+    pub fn saved_under_other_names(&self, adapter: &Adapter) -> Vec<String> {
+        let names = adapter.config.raw.get("modules_to_save").and_then(|value| value.as_array()).into_iter().flatten();
+        let names: Vec<&str> = names.filter_map(|name| name.as_str()).collect();
+        let saved = adapter.saved_modules();
+        let is_named = |module: &str| names.iter().any(|name| module.ends_with(name));
+        let (class, outer) = (self.names.class(), self.config.family.outer);
+        let own =
+            Outside::ALL.iter().filter_map(|outside| class.outside(*outside, outer)).filter(|name| is_named(name));
+        own.filter(|name| !saved.contains(name) && saved.iter().any(|other| last_segment(other) == last_segment(name)))
+            .collect()
     }
 
     /// Whether another part of the model than the decoder has a module. A GGUF file holds the decoder only, and does not tell.

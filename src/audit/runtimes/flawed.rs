@@ -5,8 +5,8 @@
 
 use super::list::flaws as rules;
 use super::{LoadOutcome, Remedy, Runtime};
-use crate::audit::flaws::{Flaw, Misfit};
-use crate::audit::spelling::Spelling;
+use crate::audit::flaws::{Flaw, Needed};
+use crate::audit::misspelling::Misspelling;
 
 /// What each runtime makes of one kind of flaw.
 #[derive(Debug)]
@@ -20,8 +20,26 @@ pub struct FlawRule {
     pub remedy: Remedy,
 }
 
-/// What a runtime makes of a flaw: the outcome, and the reason as the end of a sentence that the flaw begins.
-pub type FlawEffect = (LoadOutcome, &'static str);
+/// What a runtime makes of a flaw: the outcome, and the reason.
+pub type FlawEffect = (LoadOutcome, Because);
+
+/// The reason, as the end of a sentence that the flaw begins.
+#[derive(Debug, Clone, Copy)]
+pub enum Because {
+    Says(&'static str),
+    /// The number of modules that are applied says it.
+    AppliesSome,
+}
+
+impl Because {
+    /// The reason for an adapter that is not named.
+    pub fn words(self) -> &'static str {
+        match self {
+            Because::Says(words) => words,
+            Because::AppliesSome => "applies nothing, or only the modules without it",
+        }
+    }
+}
 
 /// How grave a flaw is.
 #[derive(Debug, Clone, Copy)]
@@ -54,16 +72,31 @@ impl Flaw {
             Flaw::UnsaidMagnitude { .. } => &rules::UNSAID_MAGNITUDE,
             Flaw::LayersOfPattern => &rules::LAYERS_OF_PATTERN,
             Flaw::NotFinite(_) => &rules::NOT_FINITE,
-            Flaw::Spelling { spelling, .. } => match spelling {
-                Spelling::WrappedModel(_) => &rules::WRAPPED_MODEL,
-                Spelling::WrappedLayer(_) => &rules::WRAPPED_LAYER,
-                Spelling::AdapterName(_) => &rules::ADAPTER_NAME,
-                Spelling::NoPrefix => &rules::NO_PREFIX,
-                Spelling::PrefixTwice => &rules::PREFIX_TWICE,
+            Flaw::Misspelled { misspelling, .. } => match misspelling {
+                Misspelling::WrappedModel(_) => &rules::WRAPPED_MODEL,
+                Misspelling::WrappedLayer(_) => &rules::WRAPPED_LAYER,
+                Misspelling::AdapterName(_) => &rules::ADAPTER_NAME,
+                Misspelling::NoPrefix => &rules::NO_PREFIX,
+                Misspelling::PrefixTwice => &rules::PREFIX_TWICE,
             },
-            Flaw::DoesNotFit { misfit: Misfit::Absent, .. } => &rules::ABSENT,
-            Flaw::DoesNotFit { misfit: Misfit::Sizes, .. } => &rules::OTHER_SIZES,
+            Flaw::NotInBase { needed: Needed::InOtherStack(_), .. } => &rules::OTHER_STACK,
+            Flaw::NotInBase { needed: Needed::Other(_), .. } => &rules::OTHER_NAME,
+            Flaw::NotInBase { needed: Needed::Prefixed(_), .. } => &rules::OTHER_PREFIX,
+            Flaw::NotInBase { needed: Needed::Nothing, .. } => &rules::ABSENT,
+            Flaw::SavedUnderOtherName { .. } => &rules::SAVED_UNDER_OTHER_NAME,
+            Flaw::OtherSizes(_) => &rules::OTHER_SIZES,
         })
+    }
+
+    /// What a runtime makes of the flaw, and why; `None` where it may be meant.
+    pub(super) fn effect_in(&self, runtime: &Runtime) -> Option<(LoadOutcome, String)> {
+        let Gravity::Wrong(rule) = self.gravity() else { return None };
+        let (outcome, because) = rule.effect_in(runtime);
+        let because = match (because, self) {
+            (Because::AppliesSome, Flaw::Misspelled { reach, .. } | Flaw::NotInBase { reach, .. }) => reach.in_words(),
+            (because, _) => because.words().into(),
+        };
+        Some((outcome, format!("{self}: {because}")))
     }
 
     /// Whether an adapter may be like this on purpose.

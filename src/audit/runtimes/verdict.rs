@@ -59,10 +59,9 @@ pub(super) fn reasons(facts: &AdapterFacts, runtime: &Runtime, applied: impl Fn(
     };
     let of_flaw = |flaw: &Flaw| match flaw.gravity() {
         Gravity::Wrong(rule) if !applied(rule.remedy) => {
-            let (outcome, effect) = rule.effect_in(runtime);
+            let (outcome, what) = flaw.effect_in(runtime)?;
             let remedy = rule.remedy.say(rank).filter(|_| outcome != LoadOutcome::Loads);
-            let source = runtime.cite(runtime.source);
-            Some(LoadReason { what: format!("{flaw}: {effect}"), outcome, remedy, source })
+            Some(LoadReason { what, outcome, remedy, source: runtime.cite(runtime.source) })
         }
         _ => None,
     };

@@ -134,6 +134,7 @@ fn flaws() -> String {
         let others = if rule.known.is_empty() { "all" } else { "others" };
         let known = rule.known.iter().map(|(those, effect)| (names(those), *effect));
         for (names, (outcome, because)) in known.chain([(others.into(), rule.others)]) {
+            let because = because.words();
             let _ = writeln!(text, "| {} | {names} | {outcome} | {because} | {helps} |", rule.words);
         }
     }

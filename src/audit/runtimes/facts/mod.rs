@@ -75,6 +75,9 @@ macro_rules! facts {
 /// NameList of modules, keys or families.
 type NameList = &'static [&'static str];
 
+/// What the names of modules may begin with, and the model types for whose modules they are taken.
+type MappedNames = &'static [(&'static str, NameList)];
+
 facts! { facts:
     "always", Always => Some(String::new());
 
@@ -120,6 +123,9 @@ facts! { facts:
     "layers with another name than `{stack}`", StackOtherThan(stack: &'static str) =>
         modules::stack_other_than(facts.adapter, stack);
 
+    "layers under another name than in the base model, but for {mapped}", Unmapped(mapped: MappedNames) =>
+        modules::unmapped(facts, mapped);
+
     // What names and shapes of tensors, and their files, show.
     "trained tokens", Tokens => tensors::tokens(facts.adapter);
     "LoRA on the embedding", EmbeddingLora => tensors::embedding_lora(facts.adapter);
@@ -154,6 +160,13 @@ impl InWords for &str {
 impl InWords for NameList {
     fn in_words(&self) -> String {
         self.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl InWords for MappedNames {
+    fn in_words(&self) -> String {
+        let on = |(names, families): &(&str, NameList)| format!("`{names}` on {}", families.in_words());
+        self.iter().map(on).collect::<Vec<_>>().join(" and ")
     }
 }
 

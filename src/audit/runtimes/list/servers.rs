@@ -9,6 +9,12 @@ const PEFT_HELPER: &str = "peft_helper.py";
 const LORA_UTILS: &str = "utils.py";
 const LORA_MODEL: &str = "lora_model.py";
 
+/// The names that the mappers of its models (`hf_to_vllm_mapper`) turn into those of its own modules.
+pub const VLLM_MAPPED: &[(&str, &[&str])] = &[
+    ("model.layers.", &["exaone4_5", "gemma3n", "gemma4", "gemma4_unified", "mistral3", "qwen2_5_vl", "qwen2_vl", "step3p7"]),
+    ("model.language_model.layers.", &["gemma4_text", "qwen3_5_moe_text", "qwen3_5_text"]),
+];
+
 pub static VLLM: Runtime = Runtime {
     name: "vLLM",
     aliases: &["vllm"],
@@ -32,6 +38,9 @@ pub static VLLM: Runtime = Runtime {
         refuses(&[F::Infix], "such names are not read", LORA_UTILS).unless(R::Portable),
         refuses(&[F::Shards, F::OtherName], "no weights are found", LORA_MODEL).unless(R::Rewrite),
         differs(&[F::Bare], "the names match no module, so that nothing is applied", "model_manager.py"),
+        differs(&[F::Unmapped(VLLM_MAPPED)],
+            "its mapper for this model does not know such names, so that nothing is applied",
+            "../model_executor/models/utils.py"),
         refuses(&[F::RankAbove(512)], "512 is the most that any setting allows", "config/lora.py").unless(R::Rank(512)),
         loads(&[F::RankAbove(16)],
             "the default allows 16", "config/lora.py").unless(R::Serve("--max-lora-rank", &[32, 64, 128, 256, 320, 512])),
