@@ -3,8 +3,8 @@
 mod support;
 
 mod alternatives;
-mod applied;
 mod answers;
+mod applied;
 mod bad_input;
 mod batch;
 mod batch_jobs;

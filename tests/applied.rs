@@ -38,9 +38,9 @@ fn edited(case: &Value, folder: &Path) {
         let (name, tensor) = edited_tensor(case, name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()));
         tensors.insert(name, tensor);
     }
-    let views = tensors.iter().map(|(name, (dtype, shape, data))| {
-        (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap())
-    });
+    let views = tensors
+        .iter()
+        .map(|(name, (dtype, shape, data))| (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
     fs::write(&file, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 

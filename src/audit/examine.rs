@@ -41,6 +41,7 @@ impl KnownBase {
         match Model::open(base, &Device::Cpu, Arithmetic::F32) {
             Ok((model, _)) => {
                 facts.layers = Some(model.config.layers);
+                facts.vocabulary = Some(model.config.vocab_size);
                 facts.family.get_or_insert(model.config.family.model_types[0].into());
                 Ok(Self { facts, model: Some(model) })
             }
@@ -107,7 +108,7 @@ impl From<BaseFacts> for KnownBase {
 /// Examines a PEFT folder for some runtimes. Reads all of its tensors.
 pub fn examine(adapter: &Adapter, base: &KnownBase, runtimes: &[&'static Runtime]) -> Result<Examination> {
     let mut flaws = base.misfits(adapter);
-    flaws.extend(adapter.flaws(base.facts.layers)?);
+    flaws.extend(adapter.flaws(&base.facts)?);
     let facts = AdapterFacts::new(adapter, &base.facts, PlannedChanges::default(), flaws);
     let runtimes = runtimes.iter().map(|runtime| verdict::of(runtime, &facts)).collect();
     Ok(Examination { flaws: facts.into_flaws(), runtimes })

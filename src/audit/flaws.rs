@@ -10,8 +10,9 @@ use rayon::prelude::*;
 
 use super::misspelling::{Misspelling, Reach};
 use crate::adapter::names::Part;
-use crate::adapter::targets::{TargetModules, last_segment};
-use crate::adapter::{Adapter, Module};
+use crate::adapter::targets::TargetModules;
+use crate::adapter::{Adapter, DefaultTargets, Module, NoEffect};
+use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::error::{Error, Result, TensorError};
 
 /// Something wrong with an adapter; its message names the module, the tensor or the key.
@@ -51,6 +52,37 @@ pub enum Flaw {
     OtherSizes(String),
     #[error("`modules_to_save` names `{needed}`, which has no tensors of this name")]
     SavedUnderOtherName { needed: String },
+    #[error("{0}")]
+    NoEffect(NoEffect),
+    #[error("{what}")]
+    Refused { what: &'static str, by: RefusedBy },
+    #[error("`target_modules` is null, and PEFT has no modules for the model type `{0}`: it raises ValueError")]
+    NoDefaultTargets(String),
+    #[error("module `{0}` has a bias of `lora_B`, but `lora_bias` is not set")]
+    UnsaidBias(String),
+    #[error(
+        "`{module}` has {rows} tokens, and the base model {base}: PEFT raises an error unless the model is resized first \
+         (`resize_token_embeddings({rows})`)"
+    )]
+    Vocabulary { module: String, rows: usize, base: usize },
+    #[error(
+        "`trainable_token_indices` has token {token}, and the base model {base} tokens: PEFT raises an error unless the model is \
+         resized first (`resize_token_embeddings({})`)",
+        token + 1
+    )]
+    TokenBeyond { token: usize, base: usize },
+    /// Something that is not used, or not as it is written.
+    #[error("{0}")]
+    Remark(String),
+}
+
+/// Which libraries refuse a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedBy {
+    /// PEFT as it loads the tensors, which transformers does otherwise.
+    PeftAlone,
+    /// PEFT as it reads the configuration or wraps the modules, so that transformers does, too.
+    Both,
 }
 
 /// What a base model has in place of a module that it does not have.
@@ -77,16 +109,25 @@ fn others(more: usize) -> String {
 }
 
 impl Adapter {
-    /// Every flaw that the adapter alone shows, given the number of decoder layers if known. Reads all tensors.
-    pub fn flaws(&self, layers: Option<usize>) -> Result<Vec<Flaw>> {
-        let mut flaws = self.header_flaws(layers);
+    /// Every flaw that the adapter shows beside what is known of its base model. Reads all tensors.
+    pub fn flaws(&self, base: &BaseFacts) -> Result<Vec<Flaw>> {
+        let mut flaws = self.header_flaws(base);
         flaws.extend(self.value_flaws()?);
         Ok(flaws)
     }
 
     /// The flaws that names, shapes and the configuration show. Reads no tensor.
-    pub fn header_flaws(&self, layers: Option<usize>) -> Vec<Flaw> {
-        [self.misspelling_flaws(), self.config_flaws(layers), self.shape_flaws()].concat()
+    pub fn header_flaws(&self, base: &BaseFacts) -> Vec<Flaw> {
+        let effect = self.no_effect.iter().cloned().map(Flaw::NoEffect);
+        let mut flaws: Vec<Flaw> = effect.chain(self.misspelling_flaws()).chain(self.refused_by_peft()).collect();
+        flaws.extend(self.config_flaws(base));
+        flaws.extend(base.vocabulary.into_iter().flat_map(|tokens| self.vocabulary_flaws(tokens)));
+        flaws.extend(self.shape_flaws());
+        // Some remarks say what flaws say, too.
+        let said = [self.no_effect.as_ref().map(ToString::to_string), self.spelling_remark()];
+        let is_new = |remark: &&String| said.iter().flatten().all(|said| said != *remark);
+        flaws.extend(self.remarks.iter().filter(is_new).cloned().map(Flaw::Remark));
+        flaws
     }
 
     /// The flaws that values show, in the order of the tensors.
@@ -101,18 +142,30 @@ impl Adapter {
     }
 
     /// Where the configuration does not match the tensors.
-    pub fn config_flaws(&self, layers: Option<usize>) -> Vec<Flaw> {
-        [self.selection_flaws(layers), self.method_flaws(), self.saved_flaws()].concat()
+    pub fn config_flaws(&self, base: &BaseFacts) -> Vec<Flaw> {
+        [self.selection_flaws(base), self.method_flaws(), self.saved_flaws()].concat()
     }
 
-    /// Modules that only the configuration or only the tensors have. `layers` is the number of layers of the model, if known.
-    pub fn selection_flaws(&self, layers: Option<usize>) -> Vec<Flaw> {
-        let targets = &self.config.targets;
+    /// Modules that only the configuration or only the tensors have.
+    pub fn selection_flaws(&self, base: &BaseFacts) -> Vec<Flaw> {
         let mut flaws = Vec::new();
+        let targets = match (&self.config.targets.modules, &base.family) {
+            (TargetModules::OfModelType, Some(family)) => match DefaultTargets::of(self.config.method, family) {
+                DefaultTargets::Modules(names) => &self.config.targets.with_modules(names),
+                DefaultTargets::InAnotherTable => &self.config.targets,
+                DefaultTargets::Missing => {
+                    if self.config.targets.parameters.is_empty() {
+                        flaws.push(Flaw::NoDefaultTargets(family.clone()));
+                    }
+                    &self.config.targets
+                }
+            },
+            _ => &self.config.targets,
+        };
         if targets.layers.is_some() && matches!(targets.modules, TargetModules::Pattern(_)) {
             flaws.push(Flaw::LayersOfPattern);
         }
-        let absent = self.absent_modules(layers);
+        let absent = self.absent_modules(base.layers);
         let named = absent.iter().filter(|module| targets.matches(module) == Some(true));
         flaws.extend(first_of(named, |module, more| Flaw::NamedWithoutTensors { module, more }));
         if let TargetModules::List(list) = &targets.modules {
@@ -187,7 +240,9 @@ impl Adapter {
             false => Flaw::NoMagnitude(module.name.clone()),
             true => Flaw::UnsaidMagnitude { module: module.name.clone() },
         });
-        foreign.into_iter().chain(unlike).collect()
+        let is_unsaid = |module: &&Module| module.has(Part::LoraBias) && !self.config.flag("lora_bias");
+        let bias = self.modules().values().find(is_unsaid).map(|module| Flaw::UnsaidBias(module.name.clone()));
+        foreign.into_iter().chain(unlike).chain(bias).collect()
     }
 
     fn saved_flaws(&self) -> Vec<Flaw> {
@@ -243,9 +298,4 @@ pub(super) fn first_of<'a>(
 ) -> Option<Flaw> {
     let first = modules.next()?.clone();
     Some(flaw(first, modules.count()))
-}
-
-/// Whether a module is an embedding or a head, by the last segment of its name.
-pub fn is_vocabulary(module: &str) -> bool {
-    matches!(last_segment(module), "embed_tokens" | "lm_head" | "wte" | "word_embeddings" | "embed_in" | "embed_out")
 }

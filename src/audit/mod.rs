@@ -5,5 +5,7 @@ pub mod examine;
 pub mod flaws;
 pub mod inspect;
 pub mod misspelling;
+mod refusals;
 pub mod runtimes;
 pub mod verify;
+mod vocabulary;

@@ -7,6 +7,7 @@ pub mod fold;
 mod pair;
 mod restrict;
 mod scale;
+mod sidecars;
 pub mod steps;
 pub mod write;
 

@@ -76,7 +76,7 @@ pub fn adapter(bytes: &[u8]) {
         return;
     }
     let Ok(adapter) = Adapter::open(folder.path(), None) else { return };
-    let _ = adapter.flaws(None);
+    let _ = adapter.flaws(&Default::default());
     let _ = adapter.require(Capability::Evaluate);
     for boundary in [1, adapter.layer_count()] {
         if let Ok(cut) = Cut::below(&adapter, boundary) {

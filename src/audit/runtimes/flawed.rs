@@ -5,7 +5,7 @@
 
 use super::list::flaws as rules;
 use super::{LoadOutcome, Remedy, Runtime};
-use crate::audit::flaws::{Flaw, Needed};
+use crate::audit::flaws::{Flaw, Needed, RefusedBy};
 use crate::audit::misspelling::Misspelling;
 
 /// What each runtime makes of one kind of flaw.
@@ -61,7 +61,7 @@ impl FlawRule {
 impl Flaw {
     pub fn gravity(&self) -> Gravity {
         Gravity::Wrong(match self {
-            Flaw::NamesNothing(_) | Flaw::UnlikeOthers { .. } => return Gravity::MayBeMeant,
+            Flaw::NamesNothing(_) | Flaw::UnlikeOthers { .. } | Flaw::Remark(_) => return Gravity::MayBeMeant,
             // PEFT lists all names that the head of a classifier can have (`classifier`, `score`); a model has one of them.
             Flaw::SavesNothing { has_others: true, .. } => return Gravity::MayBeMeant,
             Flaw::SavesNothing { has_others: false, .. } => &rules::SAVES_NOTHING,
@@ -85,6 +85,12 @@ impl Flaw {
             Flaw::NotInBase { needed: Needed::Nothing, .. } => &rules::ABSENT,
             Flaw::SavedUnderOtherName { .. } => &rules::SAVED_UNDER_OTHER_NAME,
             Flaw::OtherSizes(_) => &rules::OTHER_SIZES,
+            Flaw::NoEffect(_) => &rules::NO_EFFECT,
+            Flaw::Refused { by: RefusedBy::Both, .. } => &rules::REFUSED,
+            Flaw::Refused { by: RefusedBy::PeftAlone, .. } => &rules::REFUSED_BY_PEFT,
+            Flaw::NoDefaultTargets(_) => &rules::REFUSED,
+            Flaw::UnsaidBias(_) => &rules::UNSAID_BIAS,
+            Flaw::Vocabulary { .. } | Flaw::TokenBeyond { .. } => &rules::VOCABULARY,
         })
     }
 

@@ -40,7 +40,7 @@ impl PlannedOutput {
             return Ok(());
         }
         let base = BaseFacts { layers: self.base.layers_for(adapter), ..self.base.clone() };
-        let facts = AdapterFacts::new(adapter, &base, self.changes, adapter.header_flaws(base.layers));
+        let facts = AdapterFacts::new(adapter, &base, self.changes, adapter.header_flaws(&base));
         for runtime in runtimes {
             let unmet = match self.format {
                 Format::Peft => {

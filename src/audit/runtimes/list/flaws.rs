@@ -187,10 +187,48 @@ pub static OTHER_SIZES: FlawRule = FlawRule {
     remedy: R::None,
 };
 
+pub static NO_EFFECT: FlawRule = FlawRule {
+    words: "an adapter that changes nothing: alpha 0, factors of zeros, modules that text does not pass",
+    known: &[],
+    others: (Differs, Says("the base model alone answers")),
+    remedy: R::None,
+};
+
+pub static REFUSED: FlawRule = FlawRule {
+    words: "a configuration that PEFT refuses",
+    known: &[(&[&PEFT, &TRANSFORMERS, &LORAX, &TGI], (Refuses, Says("it does not load")))],
+    others: (Loads, Says("this key is not read as PEFT reads it")),
+    remedy: R::None,
+};
+
+pub static REFUSED_BY_PEFT: FlawRule = FlawRule {
+    words: "a configuration whose tensors PEFT does not find",
+    known: &[
+        (&[&PEFT], (Refuses, Says("it does not load"))),
+        (&[&TRANSFORMERS], (Loads, Says("it keeps the base model's values, with a warning of missing keys"))),
+    ],
+    others: (Loads, Says("this key is not read as PEFT reads it")),
+    remedy: R::None,
+};
+
+pub static UNSAID_BIAS: FlawRule = FlawRule {
+    words: "biases of lora_B without `lora_bias`",
+    known: &[(&[&VLLM, &LLAMA_CPP, &OLLAMA, &EXLLAMAV2, &MISTRAL_RS], (Refuses, Says("only lora_A and lora_B are read")))],
+    others: (Differs, Says("the biases are left out with no more than a warning")),
+    remedy: R::Else("set `lora_bias`"),
+};
+
+pub static VOCABULARY: FlawRule = FlawRule {
+    words: "another number of tokens than the base model has",
+    known: &[],
+    others: (Refuses, Says("without that it does not load")),
+    remedy: R::None,
+};
+
 /// All of them, as they are listed.
-pub static FLAW_RULES: [&FlawRule; 19] = [
+pub static FLAW_RULES: [&FlawRule; 24] = [
     &WRAPPED_MODEL, &WRAPPED_LAYER, &ADAPTER_NAME, &NO_PREFIX, &PREFIX_TWICE, &OTHER_STACK, &OTHER_NAME, &OTHER_PREFIX,
     &ABSENT, &SAVED_UNDER_OTHER_NAME, &OTHER_SIZES, &NOT_NAMED,
     &NAMED_WITHOUT_TENSORS, &FOREIGN_TENSOR, &NO_MAGNITUDE, &UNSAID_MAGNITUDE, &LAYERS_OF_PATTERN, &SAVES_NOTHING,
-    &NOT_FINITE,
+    &NOT_FINITE, &NO_EFFECT, &REFUSED, &REFUSED_BY_PEFT, &UNSAID_BIAS, &VOCABULARY,
 ];
