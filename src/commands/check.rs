@@ -9,6 +9,7 @@ use crate::adapter::Adapter;
 use crate::audit::examine::{Examination, KnownBase, examine};
 use crate::audit::flaws::Flaw;
 use crate::audit::runtimes::base_facts::BaseFacts;
+use crate::audit::runtimes::listing::Listing;
 use crate::audit::runtimes::{self, LoadOutcome, RUNTIMES, Runtime, RuntimeVerdict};
 use crate::cli::CheckArgs;
 use crate::error::Result;
@@ -36,7 +37,8 @@ struct ReportedFlaw {
 
 pub fn run(args: CheckArgs) -> Result<bool> {
     let Some(name) = &args.adapter else {
-        return print(&text::list()).map(|()| true);
+        let listed = if args.json { print_json(&Listing::new()) } else { print(&text::list()) };
+        return listed.map(|()| true);
     };
     let path = hub::find(name, None)?;
     let asked: &[&'static Runtime] = if args.runtime.is_empty() { &RUNTIMES } else { &args.runtime };

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::audit::runtimes::list::flaws::FLAW_RULES;
-use crate::audit::runtimes::{LoadOutcome, RUNTIMES, Runtime, RuntimeVerdict};
+use crate::audit::runtimes::{LoadOutcome, Maintenance, RUNTIMES, Runtime, RuntimeVerdict};
 use crate::export::Format;
 
 /// The widest line.
@@ -38,6 +38,12 @@ fn row(runtime: &RuntimeVerdict) -> String {
         let head = if place == 0 { head.clone() } else { " ".repeat(INDENT) };
         let remedy = reason.remedy.as_ref().map_or(String::new(), |remedy| format!(" → {remedy}"));
         text += &hanging(&head, INDENT, &format!("{}{remedy}", reason.what));
+    }
+    let stopped =
+        Runtime::by_name(runtime.name).map(|known| known.maintenance).filter(|one| *one != Maintenance::Active);
+    if let Some(maintenance) = stopped {
+        let head = if text.is_empty() { head.clone() } else { " ".repeat(INDENT) };
+        text += &hanging(&head, INDENT, &format!("({} {})", runtime.name, maintenance.sentence()));
     }
     if text.is_empty() { format!("{}\n", head.trim_end()) } else { text }
 }
@@ -110,6 +116,9 @@ pub fn list() -> String {
             runtime.folder,
             runtime.source
         );
+        if runtime.maintenance != Maintenance::Active {
+            let _ = writeln!(text, "It {}.\n", runtime.maintenance.sentence());
+        }
         if runtime.rules.is_empty() {
             continue;
         }

@@ -1,9 +1,12 @@
 //! Facts from the configuration.
 
+use serde_json::Value;
+
 use super::AdapterFacts;
 use crate::adapter::targets::TargetModules;
 use crate::adapter::{Adapter, Method};
 use crate::audit::flaws::Flaw;
+use crate::files;
 
 pub fn other_method(adapter: &Adapter) -> Option<String> {
     let method = adapter.config.method;
@@ -37,6 +40,20 @@ pub fn pattern(adapter: &Adapter) -> Option<String> {
     let modules = &adapter.config.targets.modules;
     let is_regex = matches!(modules, TargetModules::Pattern(_)) && !modules.is_all_linear();
     is_regex.then(|| "`target_modules` is a regular expression".into())
+}
+
+pub fn null_targets(adapter: &Adapter) -> Option<String> {
+    let is_null = adapter.config.targets.modules == TargetModules::OfModelType;
+    is_null.then(|| "`target_modules` is null".into())
+}
+
+/// The file may be a copy of the tokenizer's, whose tokens the base model has.
+pub fn added_tokens(facts: &AdapterFacts) -> Option<String> {
+    let known = facts.base.vocabulary?;
+    let tokens: Value = files::read_json(&facts.adapter.path.join("added_tokens.json")).ok()?;
+    let beyond = |(_, id): &(&String, &Value)| id.as_u64().is_some_and(|id| id as usize >= known);
+    let (token, id) = tokens.as_object()?.iter().find(beyond)?;
+    Some(format!("added_tokens.json has `{token}` ({id}), and the base model {known} tokens"))
 }
 
 pub fn fractional_alpha(adapter: &Adapter) -> Option<String> {

@@ -90,6 +90,8 @@ facts! { facts:
     "initialised by PiSSA, OLoRA, CorDA or LoftQ and not converted", ChangesBase => config::changes_base(facts.adapter);
     "initialised by LoRA-GA", LoraGa => config::lora_ga(facts.adapter);
     "`target_modules` is a regular expression", Pattern => config::pattern(facts.adapter);
+    "`target_modules` is null", NullTargets => config::null_targets(facts.adapter);
+    "an `added_tokens.json` with tokens that the base model does not have", AddedTokens => config::added_tokens(facts);
     "`lora_alpha` is no whole number", FractionalAlpha => config::fractional_alpha(facts.adapter);
     "`use_rslora`", RankStabilised => config::rank_stabilised(facts.adapter);
     "configured modules without tensors, with `init_lora_weights: false`", RandomWithoutTensors => config::random_without_tensors(facts);

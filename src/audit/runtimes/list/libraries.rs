@@ -3,7 +3,7 @@
 use super::{differs, refuses};
 use crate::adapter::Method;
 use crate::audit::runtimes::facts::AdapterFact as F;
-use crate::audit::runtimes::{LoadRule, Remedy as R, Runtime};
+use crate::audit::runtimes::{LoadRule, Maintenance, Remedy as R, Runtime};
 use crate::export::Format;
 
 const SAVE_AND_LOAD: &str = "utils/save_and_load.py";
@@ -19,6 +19,7 @@ pub static PEFT: Runtime = Runtime {
     aliases: &["peft"],
     version: "0.21.2",
     repository: "huggingface/peft",
+    maintenance: Maintenance::Active,
     folder: "src/peft/",
     reads: &[Format::Peft],
     source: SAVE_AND_LOAD,
@@ -39,6 +40,7 @@ pub static TRANSFORMERS: Runtime = Runtime {
     aliases: &["transformers"],
     version: "5.24.0 (load_adapter, with PEFT 0.21.2)",
     repository: "huggingface/transformers",
+    maintenance: Maintenance::Active,
     folder: "src/transformers/",
     reads: &[Format::Peft],
     source: INTEGRATION,

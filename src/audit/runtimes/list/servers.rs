@@ -2,7 +2,7 @@
 
 use super::{VARIANTS, differs, loads, refuses};
 use crate::audit::runtimes::facts::AdapterFact as F;
-use crate::audit::runtimes::{LoadRule, Remedy as R, Runtime};
+use crate::audit::runtimes::{LoadRule, Maintenance, Remedy as R, Runtime};
 use crate::export::Format;
 
 const PEFT_HELPER: &str = "peft_helper.py";
@@ -20,6 +20,7 @@ pub static VLLM: Runtime = Runtime {
     aliases: &["vllm"],
     version: "0.32.0",
     repository: "vllm-project/vllm",
+    maintenance: Maintenance::Active,
     folder: "vllm/lora/",
     reads: &[Format::Peft],
     source: LORA_MODEL,
@@ -59,6 +60,7 @@ pub static SGLANG: Runtime = Runtime {
     aliases: &["sglang"],
     version: "0.5.23",
     repository: "sgl-project/sglang",
+    maintenance: Maintenance::Active,
     folder: "python/sglang/srt/lora/",
     reads: &[Format::Peft],
     source: SGLANG_LORA,
@@ -66,6 +68,8 @@ pub static SGLANG: Runtime = Runtime {
         refuses(&[F::OtherMethod], "only LoRA is read", SGLANG_LORA),
         refuses(&[F::Key(&["use_dora"])], "DoRA is not supported", SGLANG_MANAGER),
         refuses(&[F::Pattern], "only a list of names is read, or `all-linear`", "utils.py").unless(R::Portable),
+        refuses(&[F::NullTargets], "only a list of names is read, or `all-linear`", "utils.py").unless(R::Portable),
+        refuses(&[F::AddedTokens], "adapters that add tokens are not supported", SGLANG_MANAGER),
         refuses(&[F::RanksDiffer], "the buffers have the rank `r`", SGLANG_POOL).unless(R::Portable),
         differs(&[F::RankStabilised], "it is ignored: the scaling is alpha / r", SGLANG_LORA).unless(R::Portable),
         differs(&[F::AlphasDiffer], "it is ignored: the scaling is lora_alpha / r", SGLANG_LORA).unless(R::Portable),
@@ -128,6 +132,7 @@ pub static LORAX: Runtime = Runtime {
     aliases: &["lorax"],
     version: "a7394ba (2026-05-28)",
     repository: "predibase/lorax",
+    maintenance: Maintenance::Dormant,
     folder: "server/lorax_server/adapters/",
     reads: &[Format::Peft],
     source: LORA,
@@ -140,6 +145,7 @@ pub static TGI: Runtime = Runtime {
     aliases: &["tgi", "text-generation-inference"],
     version: "3.3.7 (db931fc, 2026-01-08)",
     repository: "huggingface/text-generation-inference",
+    maintenance: Maintenance::Archived,
     folder: "server/text_generation_server/adapters/",
     reads: &[Format::Peft],
     source: LORA,
@@ -160,6 +166,7 @@ pub static S_LORA: Runtime = Runtime {
     aliases: &["s-lora", "slora"],
     version: "c1ddf48 (2024-01-03)",
     repository: "S-LoRA/S-LoRA",
+    maintenance: Maintenance::Dormant,
     folder: "slora/models/peft/",
     reads: &[Format::Peft],
     source: LAYER_WEIGHT,
@@ -198,6 +205,7 @@ pub static TENSORRT_LLM: Runtime = Runtime {
     aliases: &["tensorrt-llm", "trtllm"],
     version: "007e181",
     repository: "NVIDIA/TensorRT-LLM",
+    maintenance: Maintenance::Active,
     folder: "tensorrt_llm/",
     reads: &[Format::Peft],
     source: MANAGER,
