@@ -70,6 +70,18 @@ impl KnownBase {
     }
 }
 
+impl KnownBase {
+    /// A flaw as it is beside this base model: PEFT does not miss the tensors of a module that the model does not have.
+    fn temper(&self, flaw: Flaw) -> Flaw {
+        match (&self.model, flaw) {
+            (Some(model), Flaw::SavesNothing { name, .. }) if !model.has_module_like(&name) => Flaw::Remark(format!(
+                "`modules_to_save` names `{name}`, which neither the adapter nor the base model has"
+            )),
+            (_, flaw) => flaw,
+        }
+    }
+}
+
 /// A flaw for the first module that the base model does not have, of each kind.
 fn absent_flaws(model: &Model, adapter: &Adapter) -> Vec<Flaw> {
     let applied = model.applied(adapter);
@@ -108,7 +120,7 @@ impl From<BaseFacts> for KnownBase {
 /// Examines a PEFT folder for some runtimes. Reads all of its tensors.
 pub fn examine(adapter: &Adapter, base: &KnownBase, runtimes: &[&'static Runtime]) -> Result<Examination> {
     let mut flaws = base.misfits(adapter);
-    flaws.extend(adapter.flaws(&base.facts)?);
+    flaws.extend(adapter.flaws(&base.facts)?.into_iter().map(|flaw| base.temper(flaw)));
     let facts = AdapterFacts::new(adapter, &base.facts, PlannedChanges::default(), flaws);
     let runtimes = runtimes.iter().map(|runtime| verdict::of(runtime, &facts)).collect();
     Ok(Examination { flaws: facts.into_flaws(), runtimes })

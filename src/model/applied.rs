@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::Model;
-use super::class_names::ClassNames;
+use super::class_names::{ClassNames, HEAD};
 use super::family::Outside;
 use crate::adapter::names::is_of_tower;
 use crate::adapter::targets::last_segment;
@@ -99,6 +99,12 @@ impl Model {
             dropped.push(DroppedModule { module: module.name.clone(), cause, needed, is_evaluated });
         }
         Applied { modules, dropped }
+    }
+
+    /// Whether the name of any module ends with `ending`, as `modules_to_save` selects them. A tied head has no tensor.
+    pub fn has_module_like(&self, ending: &str) -> bool {
+        let is_like = |tensor: &str| tensor.rsplit_once('.').is_some_and(|(module, _)| module.ends_with(ending));
+        HEAD.ends_with(ending) || self.weights.store.iter().any(|(name, _)| is_like(name))
     }
 
     /// The modules outside the layers that `modules_to_save` names and the adapter has no tensors of, though it has some of modules

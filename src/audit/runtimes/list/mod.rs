@@ -14,6 +14,8 @@ mod servers;
 use super::facts::AdapterFact;
 use super::{LoadOutcome, LoadRule, Remedy, Runtime};
 
+pub use libraries::PEFT;
+
 type Facts = &'static [AdapterFact];
 
 /// Every runtime, in the order in which they are listed.
