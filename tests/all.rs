@@ -2,6 +2,7 @@
 
 mod support;
 
+mod accounted;
 mod alternatives;
 mod answers;
 mod applied;
@@ -25,6 +26,7 @@ mod golden;
 mod hostile;
 mod kills;
 mod metrics;
+mod names;
 mod pipelines;
 mod places;
 mod portable;
@@ -39,3 +41,4 @@ mod streamed;
 mod streams;
 mod subset;
 mod together;
+mod trl;

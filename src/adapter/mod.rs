@@ -54,8 +54,8 @@ pub struct Adapter {
     keys: Vec<Key>,
     layers: Vec<Option<usize>>,
     modules: BTreeMap<String, Module>,
-    /// The modules with tensors whose names PEFT does not read.
-    unclean: BTreeSet<String>,
+    /// The modules with tensors whose names PEFT does not read, and whether they lack the prefix alone.
+    unclean: BTreeMap<String, bool>,
     /// The bytes of each layer's tensors, and of those outside the layers.
     layer_bytes: BTreeMap<Option<usize>, u64>,
 }
@@ -83,7 +83,12 @@ impl Adapter {
 
     /// Whether PEFT reads the names of all tensors of a module, given by its name.
     pub fn is_clean(&self, module: &str) -> bool {
-        !self.unclean.contains(module)
+        !self.unclean.contains_key(module)
+    }
+
+    /// Whether `base_model.model.` is missing in the names of a module's tensors, and nothing else is wrong with them.
+    pub fn lacks_prefix_alone(&self, module: &str) -> bool {
+        self.unclean.get(module).copied().unwrap_or_default()
     }
 
     /// The decoder layer that a module belongs to; `None` for modules outside the stack, which are always kept.

@@ -79,6 +79,11 @@ pub struct Spelling {
 }
 
 impl Spelling {
+    /// Whether only `base_model.model.` is missing.
+    pub fn lacks_prefix_alone(&self) -> bool {
+        self.lacks_prefix && self.wrappers.is_empty() && self.adapter.is_none()
+    }
+
     /// Whether PEFT reads the name.
     pub fn is_clean(&self) -> bool {
         self.clean.is_none()

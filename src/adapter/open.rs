@@ -28,8 +28,7 @@ impl Adapter {
             let names = adapter_names.into_iter().collect();
             return Err(AdapterError::SeveralAdapters { path: path.into(), names }.into());
         }
-        let adapter_name = adapter_names.first().map(String::as_str);
-        let parse = |name: &str| Key::parse(name, adapter_name);
+        let parse = |name: &str| Key::parse(name, adapter_names.first().map(String::as_str));
         let strays = Strays::find(weights.iter().map(|(name, _)| (name, parse(name))), &config);
         weights.leave_out(&strays.ignored);
         let remarks = [config.remarks.clone(), of_files, strays.remarks()].concat();
@@ -41,7 +40,11 @@ impl Adapter {
         if let Some(layer) = layers.iter().copied().max().flatten().filter(|&layer| layer >= names::MOST_LAYERS) {
             return Err(AdapterError::LayerNumber { path: path.into(), layer }.into());
         }
-        let unclean = keys.iter().filter(|key| !key.spelling.is_clean()).map(|key| key.module.clone()).collect();
+        let mut unclean: BTreeMap<String, bool> = BTreeMap::new();
+        for Key { module, spelling, .. } in keys.iter().filter(|key| !key.spelling.is_clean()) {
+            *unclean.entry(module.clone()).or_insert(true) &= spelling.lacks_prefix_alone();
+        }
+        let (modules, layer_bytes) = (BTreeMap::new(), BTreeMap::new());
         let mut adapter = Self {
             path: path.into(),
             config,
@@ -51,22 +54,22 @@ impl Adapter {
             no_effect: None,
             keys,
             layers,
-            modules: BTreeMap::new(),
+            modules,
             unclean,
-            layer_bytes: BTreeMap::new(),
+            layer_bytes,
         };
         adapter.layer_bytes = adapter.sum_bytes();
         adapter.check_values()?;
         adapter.modules = adapter.collect_modules()?;
         adapter.check_modules()?;
-        adapter.remarks.extend(adapter.spelling_remark());
+        adapter.remarks.extend(adapter.spelling_remarks());
         adapter.no_effect = adapter.find_no_effect()?;
         adapter.remarks.extend(adapter.no_effect.iter().map(ToString::to_string));
         Ok(adapter)
     }
 
     /// What the names of the tensors hold beside PEFT's own spelling.
-    pub fn spelling_remark(&self) -> Option<String> {
+    pub fn spelling_remarks(&self) -> Vec<String> {
         let spellings = || self.keys.iter().map(|key| &key.spelling);
         let wrappers: BTreeSet<&String> = spellings().flat_map(|spelling| &spelling.wrappers).collect();
         let adapter = spellings().find_map(|spelling| spelling.adapter.as_ref());
@@ -83,7 +86,7 @@ impl Adapter {
                  evaluated without that, and what is written has PEFT's names"
             )
         };
-        (unread > 0).then(remark)
+        (unread > 0).then(remark).into_iter().collect()
     }
 
     /// Refuses tensors that were saved without their values.

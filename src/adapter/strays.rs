@@ -11,9 +11,6 @@ use super::targets::last_segment;
 use super::{AdapterConfig, Method};
 use crate::format::first_names;
 
-/// What all names of PEFT's begin with.
-const PREFIX: &str = "base_model.";
-
 /// The tensors that are not what the configuration describes.
 #[derive(Debug, Default, PartialEq)]
 pub struct Strays {
@@ -24,14 +21,14 @@ pub struct Strays {
 }
 
 impl Strays {
-    /// Finds them among names and what these were parsed to.
-    pub fn find<'a>(names: impl IntoIterator<Item = (&'a str, Key)>, config: &AdapterConfig) -> Self {
-        let keys: Vec<(&str, Key)> = names.into_iter().collect();
+    /// `keys` are the names of all tensors, each also taken apart.
+    pub fn find<'a>(keys: impl IntoIterator<Item = (&'a str, Key)>, config: &AdapterConfig) -> Self {
+        let keys: Vec<(&str, Key)> = keys.into_iter().collect();
         let wrapped = || keys.iter().filter(|(_, key)| key.is_wrapped());
         let adapter = AdapterNames {
             config,
             wrapped: wrapped().map(|(_, key)| key.module.as_str()).collect(),
-            has_prefix: wrapped().any(|(name, _)| name.starts_with(PREFIX)),
+            has_prefix: wrapped().any(|(_, key)| !key.spelling.lacks_prefix),
         };
         let mut strays = Self::default();
         for (name, key) in &keys {
@@ -47,10 +44,10 @@ impl Strays {
     /// One sentence on each kind.
     pub fn remarks(&self) -> Vec<String> {
         let sentence =
-            |names: &[String], what: &str| (!names.is_empty()).then(|| format!("{} {what}", first_names(names, 4)));
+            |names: &[String], what: &str| (!names.is_empty()).then(|| format!("{} {what}", first_names(names, 3)));
         let ignored = "in the weights: PEFT does not load this, and lora-slim neither uses nor writes it";
         let unannounced = "in the weights: adapter_config.json does not announce this (`modules_to_save`, `bias`); PEFT loads it \
-                           in place of the base model's weight of that name, and so does lora-slim";
+                           in place of the base model's weight of that name, if there is one, and so does lora-slim";
         [sentence(&self.ignored, ignored), sentence(&self.unannounced, unannounced)].into_iter().flatten().collect()
     }
 }
@@ -68,13 +65,18 @@ impl AdapterNames<'_> {
     fn is_ignored(&self, name: &str, key: &Key) -> bool {
         match key.part {
             Part::Tokens => !self.config.flag("trainable_token_indices"),
-            Part::Saved if self.has_prefix && !name.starts_with(PREFIX) => true,
+            Part::Saved if self.has_prefix && key.spelling.lacks_prefix => true,
             Part::Saved => {
-                let is_of_wrapped = self.wrapped.contains(key.module.as_str()) && !name.contains(".base_layer.");
-                is_of_wrapped && !self.is_saved(name, &key.module)
+                !name.contains(".base_layer.") && self.is_of_wrapped(&key.module) && !self.is_saved(name, &key.module)
             }
             _ => false,
         }
+    }
+
+    /// Whether a module is wrapped, or lies in one that is.
+    fn is_of_wrapped(&self, module: &str) -> bool {
+        let ends = module.match_indices('.').map(|(at, _)| at).chain([module.len()]);
+        ends.into_iter().any(|end| self.wrapped.contains(&module[..end]))
     }
 
     fn is_announced(&self, name: &str, key: &Key) -> bool {

@@ -124,8 +124,8 @@ impl Adapter {
         flaws.extend(base.vocabulary.into_iter().flat_map(|tokens| self.vocabulary_flaws(tokens)));
         flaws.extend(self.shape_flaws());
         // Some remarks say what flaws say, too.
-        let said = [self.no_effect.as_ref().map(ToString::to_string), self.spelling_remark()];
-        let is_new = |remark: &&String| said.iter().flatten().all(|said| said != *remark);
+        let said: Vec<String> = self.no_effect.iter().map(ToString::to_string).chain(self.spelling_remarks()).collect();
+        let is_new = |remark: &&String| !said.contains(remark);
         flaws.extend(self.remarks.iter().filter(is_new).cloned().map(Flaw::Remark));
         flaws
     }

@@ -129,14 +129,28 @@ pub struct EvaluateArgs {
     /// base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
-    #[arg(long, value_name = "FILE", help = format!("Validation samples: {}", samples::accepted()))]
-    pub samples: PathBuf,
+    #[arg(long, value_name = "PATH", required = true, help = samples::accepted())]
+    pub samples: Vec<PathBuf>,
+    /// Split to read of a data set that has several, for example validation
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
     /// Run prompts and completions through the model's chat template
     #[arg(long)]
     pub chat: bool,
     /// Tokenizer folder or tokenizer.json [default: the adapter's, else the base model's]
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
+    /// Chat template to use instead of the tokenizer's, for example the one of a training that marks the assistant's turns with
+    /// `{% generation %}`
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// Score the assistant's turns only, also in completions of several turns (TRL's `assistant_only_loss`) [default: completions,
+    /// and the assistant's turns in conversations]
+    #[arg(long)]
+    pub assistant_only: bool,
+    /// Score prompts and the turns of all roles, too, as TRL does by default in conversations
+    #[arg(long, conflicts_with = "assistant_only")]
+    pub all_turns: bool,
     /// Field that holds the prompt
     #[arg(long, value_name = "NAME")]
     pub prompt_field: Option<String>,
@@ -149,7 +163,7 @@ pub struct EvaluateArgs {
     /// Hold out this share of the samples, drawn at random: they do not choose but check the choice, for example 0.3 or 30%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub holdout: Option<String>,
-    /// Samples that check the choice, in their own file, which is read like that of --samples
+    /// Samples that check the choice, in their own file, which is read like those of --samples
     #[arg(long, value_name = "FILE", conflicts_with = "holdout")]
     pub test: Option<PathBuf>,
     /// Cut samples that are longer than the model's context instead of refusing them

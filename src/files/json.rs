@@ -78,7 +78,7 @@ pub fn for_each(text: &[u8], take: impl FnMut(Value)) -> Result<(), Error> {
 }
 
 /// Reads a value and counts those in it.
-struct Counted<'a>(&'a mut usize);
+pub(super) struct Counted<'a>(pub(super) &'a mut usize);
 
 impl Counted<'_> {
     fn count<E: serde::de::Error>(&mut self) -> Result<(), E> {
@@ -149,7 +149,7 @@ impl<'de> Visitor<'de> for Counted<'_> {
 }
 
 /// Reads an array, element by element.
-struct Elements<F>(F);
+pub(super) struct Elements<F>(pub(super) F);
 
 impl<'de, F: FnMut(Value)> Visitor<'de> for Elements<F> {
     type Value = ();

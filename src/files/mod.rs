@@ -2,6 +2,7 @@
 
 mod claim;
 pub mod json;
+pub mod json_stream;
 mod lock;
 mod moves;
 mod new_file;
@@ -45,6 +46,18 @@ pub fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
     bytes.try_reserve_exact(length as usize + 1).map_err(|error| FileError::read(path)(error.into()))?;
     file.take(most + 1).read_to_end(&mut bytes).map_err(FileError::read(path))?;
     if bytes.len() as u64 > most { Err(too_large().into()) } else { Ok(bytes) }
+}
+
+/// The bytes that a pipe gives, at most `most` of them. `name` is for messages.
+pub fn read_pipe(pipe: impl Read, name: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    pipe.take(most + 1).read_to_end(&mut bytes).map_err(FileError::read(name))?;
+    if bytes.len() as u64 > most { Err(FileError::TooLarge { path: name.into(), most }.into()) } else { Ok(bytes) }
+}
+
+/// The SHA-256 of bytes, in hexadecimal.
+pub fn sha256_of(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// The text of a UTF-8 file that has at most `most` bytes.

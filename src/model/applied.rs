@@ -86,7 +86,7 @@ impl Model {
     pub fn applied(&self, adapter: &Adapter) -> Applied {
         let (mut modules, mut dropped) = (BTreeSet::new(), Vec::new());
         for module in adapter.modules().values() {
-            let cause = match (self.has_under_its_name(adapter, module), adapter.is_clean(&module.name)) {
+            let cause = match (self.has_under_its_name(adapter, module), self.reads_names(adapter, module)) {
                 (true, true) => {
                     modules.insert(module.name.clone());
                     continue;
@@ -129,20 +129,31 @@ impl Model {
         name.strip_prefix(self.names.class().beside_decoder()).is_some_and(|inside| self.weights.has_elsewhere(inside))
     }
 
+    /// Whether PEFT reads the names of a module's tensors, as far as they are more than the module's own.
+    fn reads_names(&self, adapter: &Adapter, module: &Module) -> bool {
+        let without_prefix = adapter.config.method == Method::Lora && self.names.needs_no_prefix;
+        adapter.is_clean(&module.name) || without_prefix && adapter.lacks_prefix_alone(&module.name)
+    }
+
     /// Whether the class that loads the model has the module under the name that PEFT looks for.
     fn has_under_its_name(&self, adapter: &Adapter, module: &Module) -> bool {
+        let is_headless = adapter.config.text("task_type") == Some("FEATURE_EXTRACTION");
+        let classes: Vec<ClassNames> = match is_headless {
+            true => self.names.classes.iter().map(ClassNames::without_head).collect(),
+            false => self.names.classes.clone(),
+        };
         let name = match adapter.config.method {
-            Method::Lora => self.names.current(&module.name),
+            Method::Lora if !is_headless => self.names.current(&module.name),
             _ => module.name.as_str().into(),
         };
         let outer = self.config.family.outer;
         let is_outside = |class: &ClassNames, outside| class.outside(outside, outer).as_deref() == Some(&*name);
-        let class = self.names.classes.iter().find(|class| name.starts_with(&format!("{}.", class.stack)));
+        let class = classes.iter().find(|class| name.starts_with(&format!("{}.", class.stack)));
         match (class, module.layer) {
             (Some(_), Some(layer)) => self.has_in_layer(layer, adapter.inside_layer(module.configured_name(), layer)),
             (None, Some(_)) => false,
             (_, None) if is_of_tower(&name) => self.has_elsewhere(&name),
-            (_, None) => self.names.classes.iter().any(|class| Outside::ALL.iter().any(|one| is_outside(class, *one))),
+            (_, None) => classes.iter().any(|class| Outside::ALL.iter().any(|one| is_outside(class, *one))),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::family::{OuterNames, Outside};
+use super::family::{Family, OuterNames, Outside};
 
 /// The name of the head in every class that has one.
 pub const HEAD: &str = "lm_head";
@@ -18,17 +18,25 @@ pub struct ClassNames {
     pub decoder: String,
     /// The list of its layers: `model.language_model.layers`.
     pub stack: String,
+    has_head: bool,
 }
 
 impl ClassNames {
     pub fn new(decoder: &str, outer: &OuterNames) -> Self {
-        Self { decoder: decoder.into(), stack: inside(decoder, outer.stack) }
+        Self { decoder: decoder.into(), stack: inside(decoder, outer.stack), has_head: true }
     }
 
-    /// The name of a module outside the layers; `None` if the family has none.
+    /// The class of the same model without a head, which adapters for embeddings of texts are trained on.
+    pub fn without_head(&self) -> Self {
+        let inner = |name: &str| name.split_once('.').map_or("", |(_, inner)| inner).to_string();
+        let decoder = inner(&self.decoder);
+        Self { stack: inner(&self.stack), decoder, has_head: false }
+    }
+
+    /// The name of a module outside the layers; `None` if there is none.
     pub fn outside(&self, outside: Outside, outer: &OuterNames) -> Option<String> {
         match outside {
-            Outside::Head => Some(HEAD.into()),
+            Outside::Head => self.has_head.then(|| HEAD.into()),
             _ => outer.name(outside).map(|name| inside(&self.decoder, name)),
         }
     }
@@ -66,29 +74,37 @@ const BEFORE_4_52: &[FormerName] = &[
     ("multi_modal_projector", "model.multi_modal_projector"),
 ];
 
+/// The reasoner of Cosmos 3 lies in its files without a prefix.
+const COSMOS: &[FormerName] =
+    &[("layers", "model.language_model.layers"), ("model.language_model.model", "model.language_model")];
+
 #[rustfmt::skip]
-const WRAPPERS: [Wrapper; 3] = [
+const WRAPPERS: [Wrapper; 4] = [
     Wrapper {
         model_types: &[
-            "aria", "audioflamingo3", "aya_vision", "fuyu", "gemma3", "glmasr", "got_ocr2", "granite_speech",
-            "granite_speech_plus", "internvl", "llava", "llava_next", "llava_next_video", "llava_onevision", "mistral3",
-            "mllama", "musicflamingo", "paligemma", "pp_chart2table", "qianfan_ocr", "qwen2_audio", "vibevoice_asr",
-            "video_llava", "vipllava", "voxtral", "voxtral_realtime",
+            "audioflamingo3", "aya_vision", "gemma3", "glmasr", "got_ocr2", "granite_speech", "granite_speech_plus",
+            "internvl", "llava", "llava_next", "llava_next_video", "llava_onevision", "mistral3", "mllama",
+            "musicflamingo", "paligemma", "pp_chart2table", "qianfan_ocr", "qwen2_audio", "vibevoice_asr", "video_llava",
+            "vipllava", "voxtral",
         ],
         decoder: "model.language_model",
         former: BEFORE_4_52,
     },
     Wrapper {
         model_types: &[
-            "cohere2_vision", "deepseek_vl", "deepseek_vl_hybrid", "fun_asr_nano", "glm46v", "glm4v", "granite4_vision",
-            "janus", "lighton_ocr", "moss_transcribe_diarize", "omniasr", "ovis2", "qwen2_5_vl", "qwen2_vl", "qwen3_asr",
-            "qwen3_vl", "shieldgemma2", "vibevoice", "video_llama_3",
+            "cohere2_vision", "deepseek_vl", "deepseek_vl_hybrid", "fast_vlm", "fun_asr_nano", "granite4_vision", "janus",
+            "lighton_ocr", "moss_transcribe_diarize", "omniasr", "ovis2", "perception_lm", "qwen2_5_vl", "qwen2_vl",
+            "qwen3_asr", "qwen3_vl", "shieldgemma2", "vibevoice", "video_llama_3",
         ],
         decoder: "model.language_model",
         former: &[],
     },
+    Wrapper { model_types: &["cosmos3_omni"], decoder: "model.language_model", former: COSMOS },
     Wrapper { model_types: &["idefics2", "idefics3", "smolvlm"], decoder: "model.text_model", former: &[] },
 ];
+
+/// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for [`BEFORE_4_52`].
+const CONVERTED: [&str; 4] = ["granitemoe", "mixtral", "qwen2_moe", "qwen3_moe"];
 
 /// The names that the modules of a base model have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,24 +113,33 @@ pub struct BaseNames {
     /// has several.
     pub classes: Vec<ClassNames>,
     former: &'static [FormerName],
+    /// Whether PEFT finds LoRA without `base_model.model.`, because it takes this away before it renames.
+    pub needs_no_prefix: bool,
 }
 
 impl BaseNames {
     /// The names of a model by the `model_type` of the multimodal model around the decoder, if there is one. A model whose
     /// code transformers does not have calls its modules as the files do; `decoder_in_files` precedes the decoder's names there.
-    pub fn of_folder(multimodal: Option<&str>, outer: &OuterNames, decoder_in_files: &str) -> Self {
+    pub fn of_folder(multimodal: Option<&str>, family: &Family, decoder_in_files: &str) -> Self {
+        let outer = family.outer;
         let wrapper = multimodal.map(|name| WRAPPERS.iter().find(|wrapper| wrapper.model_types.contains(&name)));
         let (decoder, former): (&str, _) = match wrapper {
             None => (outer.decoder, &[][..]),
             Some(Some(wrapper)) => (wrapper.decoder, wrapper.former),
             Some(None) => (decoder_in_files.trim_end_matches('.'), &[][..]),
         };
-        Self { classes: vec![ClassNames::new(decoder, outer)], former }
+        let is_converted = family.model_types.iter().any(|name| CONVERTED.contains(name));
+        let needs_no_prefix = !former.is_empty() || multimodal.is_none() && is_converted;
+        Self { classes: vec![ClassNames::new(decoder, outer)], former, needs_no_prefix }
     }
 
     pub fn of_gguf(outer: &OuterNames) -> Self {
         let decoders = [outer.decoder, "model.language_model"];
-        Self { classes: decoders.map(|decoder| ClassNames::new(decoder, outer)).into(), former: &[] }
+        Self {
+            classes: decoders.map(|decoder| ClassNames::new(decoder, outer)).into(),
+            former: &[],
+            needs_no_prefix: false,
+        }
     }
 
     /// The class that loads the model.

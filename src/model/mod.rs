@@ -124,7 +124,7 @@ impl Model {
         // The embedding may have been resized after training, so its rows are the vocabulary, not the configuration's number.
         config.vocab_size = weights.vocab_size()?;
         let stops = stops::of_folder(folder, &json)?;
-        let names = BaseNames::of_folder(multimodal_type(&json), config.family.outer, weights.decoder());
+        let names = BaseNames::of_folder(multimodal_type(&json), config.family, weights.decoder());
         Ok(Self { path: folder.into(), config, stops, remarks: Vec::new(), names, weights })
     }
 

@@ -1,5 +1,6 @@
 //! From requests to evaluations: of one adapter, or of several of one base model. Those with equal samples share a sweep.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::answers::{self, Tasks};
@@ -173,7 +174,7 @@ fn choose(
 ) -> Result<Vec<BoundaryChoice>> {
     let (request, samples) = (subject.request, &subject.inputs.choosing.samples);
     let choices = curve::choose(adapted, samples, request, is_allowed, on_progress);
-    choices.map_err(|error| error.on_samples(&request.samples.path))
+    choices.map_err(|error| error.on_samples(Path::new(&subject.inputs.choosing.description.path)))
 }
 
 /// Completes an evaluation whose boundary is chosen: subset, scale, steps, held-out samples, answers and report.

@@ -12,7 +12,8 @@ use crate::kernel::Arithmetic;
 use crate::measure::ComputeOptions;
 use crate::metrics::Metric;
 use crate::rewrite::steps::SharedStep;
-use crate::samples::FieldNames;
+use crate::samples::EncodeOptions;
+use crate::samples::read::ReadOptions;
 use crate::search::SearchOptions;
 
 /// The default memory of an evaluation. A fixed number rather than a share of the machine's, so that the same request takes the
@@ -50,13 +51,15 @@ pub struct Request {
 /// Where samples come from, and how they become tokens.
 #[derive(Debug, Clone, Default)]
 pub struct SampleOptions {
-    pub path: PathBuf,
+    /// Files, folders of data sets, or `-` for standard input.
+    pub paths: Vec<PathBuf>,
     /// Samples that check the choice and have no part in it.
     pub held_out: Option<HeldOutSource>,
-    pub read: FieldNames,
-    /// Whether prompts and completions go through the chat template.
-    pub chat: bool,
+    pub read: ReadOptions,
+    pub encode: EncodeOptions,
     pub tokenizer: Option<PathBuf>,
+    /// A chat template that replaces the tokenizer's.
+    pub chat_template: Option<PathBuf>,
     /// Only the first samples, this many.
     pub most: Option<usize>,
     /// Whether samples that are too long are truncated; otherwise they are refused.
@@ -70,7 +73,7 @@ pub struct SampleOptions {
 pub enum HeldOutSource {
     /// This share of the samples, drawn at random.
     Share(f64),
-    /// A file of their own.
+    /// A file of their own, or the folder of a data set.
     File(PathBuf),
 }
 
@@ -93,7 +96,7 @@ impl Request {
         Self {
             adapter: adapter.into(),
             base: None,
-            samples: SampleOptions { path: samples.into(), ..SampleOptions::default() },
+            samples: SampleOptions { paths: vec![samples.into()], ..SampleOptions::default() },
             choice: ChoiceOptions::default(),
             search: Some(SearchOptions::default()),
             subset: None,

@@ -15,12 +15,13 @@ use crate::tensors::GgufMetadata;
 const LARGEST_TOKENIZER: u64 = 64 << 20;
 
 /// Turns text into tokens and back.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TextModel {
     /// The file of the tokenizer, for messages and the report.
     pub path: PathBuf,
     pub tokenizer: Tokenizer,
     pub template: Option<ChatTemplate>,
+    pub bos_token: String,
     pub eos_token: Option<String>,
 }
 
@@ -48,7 +49,7 @@ impl TextModel {
             config.get("chat_template").and_then(default_template)
         };
         let template = source.map(|source| ChatTemplate::new(&source, &bos, eos.as_deref().unwrap_or_default()));
-        Ok(Some(Self { path: file, tokenizer, template, eos_token: eos }.without_limits()))
+        Ok(Some(Self { path: file, tokenizer, template, bos_token: bos, eos_token: eos }.without_limits()))
     }
 
     /// Reads the tokenizer and the chat template out of a GGUF file's metadata.
@@ -61,7 +62,16 @@ impl TextModel {
         let template = metadata
             .string("tokenizer.chat_template")
             .map(|source| ChatTemplate::new(source, &bos, eos.as_deref().unwrap_or_default()));
-        Ok(Self { path: path.into(), tokenizer, template, eos_token: eos }.without_limits())
+        Ok(Self { path: path.into(), tokenizer, template, bos_token: bos, eos_token: eos }.without_limits())
+    }
+
+    /// Takes the chat template from a file.
+    pub fn read_template(&mut self, path: &Path) -> Result<()> {
+        let bytes = files::read_up_to(path, files::LARGEST_JSON)?;
+        let source = String::from_utf8_lossy(&bytes);
+        let eos = self.eos_token.as_deref().unwrap_or_default();
+        self.template = Some(ChatTemplate::new(&source, &self.bos_token, eos));
+        Ok(())
     }
 
     /// The text of tokens, without the special ones.

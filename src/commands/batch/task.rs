@@ -16,6 +16,7 @@ use crate::export::Format;
 use crate::files::REPORT_NAME;
 use crate::hub::{self, BasePath};
 use crate::report::batch::Record;
+use crate::samples::places;
 
 /// What is done with a job's adapter.
 pub enum TaskFlags {
@@ -96,10 +97,13 @@ impl TaskFlags {
         match self {
             Self::Slim(args) => {
                 let args = &args.evaluate;
-                let mut inputs = vec![path_of(&args.adapter), args.samples.clone()];
+                let mut inputs = vec![path_of(&args.adapter)];
+                let split = args.split.as_deref();
+                inputs.extend(args.samples.iter().flat_map(|path| places::inputs(path, split)));
                 inputs.extend(base_of(&args.adapter, args.base.as_deref()).map(|base| base.path().into()));
-                inputs.extend(args.test.clone());
+                inputs.extend(args.test.iter().flat_map(|path| places::inputs(path, None)));
                 inputs.extend(args.tokenizer.iter().flat_map(|path| tokenizer_files(path)));
+                inputs.extend(args.chat_template.clone());
                 inputs
             }
             Self::Cut(args) => {
