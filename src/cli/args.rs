@@ -419,8 +419,8 @@ pub struct CheckArgs {
     /// Write one JSON object to stdout
     #[arg(long)]
     pub json: bool,
-    /// Print everything known about runtimes as Markdown, and check nothing
-    #[arg(long, conflicts_with_all = ["adapter", "runtime", "base", "stack", "json"])]
+    /// Print everything known about runtimes as Markdown, or with --json as one object, and check nothing
+    #[arg(long, conflicts_with_all = ["adapter", "runtime", "base", "stack"])]
     pub list: bool,
 }
 
