@@ -14,7 +14,7 @@ use crate::pipeline::request::{HeldOutSource, SampleOptions};
 use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::Report;
 use crate::rewrite::steps::{STEPS, in_order};
-use crate::samples::FieldNames;
+use crate::samples::{Date, FieldNames};
 
 /// Validation samples: a file, and how it is read.
 ///
@@ -43,6 +43,18 @@ impl Samples {
     /// Runs prompts and completions through the model's chat template.
     pub fn chat(mut self, chat: bool) -> Self {
         self.0.chat = chat;
+        self
+    }
+
+    /// Replaces the model's chat template by the one in a Jinja file.
+    pub fn chat_template(mut self, path: impl Into<PathBuf>) -> Self {
+        self.0.template.file = Some(path.into());
+        self
+    }
+
+    /// Sets the day that a chat template gives for today. By default it is 2024-07-26.
+    pub fn date(mut self, date: Date) -> Self {
+        self.0.template.date = date;
         self
     }
 

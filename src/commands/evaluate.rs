@@ -10,8 +10,8 @@ use crate::measure::ComputeOptions;
 use crate::model::device::DeviceName;
 use crate::pipeline::request::{DEFAULT_MEMORY, SampleOptions};
 use crate::pipeline::{self, Evaluation, Request, notes};
-use crate::samples::FieldNames;
 use crate::samples::read::ReadOptions;
+use crate::samples::{FieldNames, TemplateOptions};
 use crate::search::SearchOptions;
 
 /// Evaluates, and shows progress and notes on standard error.
@@ -62,6 +62,7 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
             },
             chat: args.chat,
             tokenizer: args.tokenizer,
+            template: TemplateOptions { file: args.chat_template, date: args.date.unwrap_or_default() },
             most: args.max_samples.map(|count| count as usize),
             truncate: args.truncate,
             quote: args.report.is_some(),

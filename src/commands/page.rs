@@ -23,6 +23,7 @@ impl Page {
         inputs.extend(places::on_disk(&args.samples));
         inputs.extend(args.base.as_deref().map(Path::new).filter(|path| path.exists()));
         inputs.extend(args.tokenizer.as_deref());
+        inputs.extend(args.chat_template.as_deref());
         files::check_apart(path, &inputs)?;
         if let Some(output) = output {
             files::check_outputs_apart(path, output)?;

@@ -43,6 +43,8 @@ pub enum SampleError {
     Tokenizer { path: PathBuf, reason: String },
     #[error("`{}` has no chat template", path.display())]
     NoChatTemplate { path: PathBuf },
+    #[error("the chat template `{}` is not UTF-8 text", path.display())]
+    TemplateNotText { path: PathBuf },
     #[error("{}:{line}: the chat template failed: {reason}", path.display())]
     ChatTemplate { path: PathBuf, line: usize, reason: String },
 }
@@ -69,7 +71,8 @@ impl SampleError {
                 "name a tokenizer.json with `--tokenizer`, or give samples with `input_ids` and `labels`"
             }
             Self::NoChatTemplate { .. } => {
-                "name a tokenizer folder that has one with `--tokenizer`, or give samples with prompt and completion"
+                "name a tokenizer folder that has one with `--tokenizer`, or a file with `--chat-template`, or give samples with \
+                 prompt and completion"
             }
             _ => return None,
         };

@@ -131,11 +131,11 @@ fn find_text<'a>(
 fn find_text_model(request: &Request, adapter: &Adapter, base: &Base) -> Result<Option<Arc<TextModel>>> {
     if let Some(path) = &request.samples.tokenizer {
         let missing = || FileError::read(path)(std::io::ErrorKind::NotFound.into());
-        return Ok(Some(Arc::new(TextModel::read(path)?.ok_or_else(missing)?)));
+        return Ok(Some(Arc::new(TextModel::read(path)?.ok_or_else(missing)?.with(&request.samples.template)?)));
     }
     match TextModel::read(&adapter.path)? {
-        Some(text) => Ok(Some(Arc::new(text))),
-        None => base.text(),
+        Some(text) => Ok(Some(Arc::new(text.with(&request.samples.template)?))),
+        None => base.text(&request.samples.template),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::kernel::Arithmetic;
 use crate::measure::ComputeOptions;
 use crate::metrics::Metric;
 use crate::rewrite::steps::SharedStep;
+use crate::samples::TemplateOptions;
 use crate::samples::read::ReadOptions;
 use crate::search::SearchOptions;
 
@@ -58,6 +59,8 @@ pub struct SampleOptions {
     /// Whether prompts and completions go through the chat template.
     pub chat: bool,
     pub tokenizer: Option<PathBuf>,
+    /// What replaces the model's chat template, and the day that it gives.
+    pub template: TemplateOptions,
     /// Only the first samples, this many.
     pub most: Option<usize>,
     /// Whether samples that are too long are truncated; otherwise they are refused.

@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::{Message, RawSample, Sample, SampleContent, TextModel};
+use super::{Message, RawSample, Sample, SampleContent, TemplateContext, TextModel};
 use crate::error::{Result, SampleError};
 
 /// Turns samples into tokens. `text` may be absent if every sample already has its tokens. The paths of the samples and of the
@@ -58,7 +58,9 @@ impl Encoder<'_> {
             SampleContent::Instruction { instruction, input, output } => {
                 self.completion(&alpaca_prompt(&instruction, &input), output)
             }
-            SampleContent::Chat { messages, scored_from, context: _ } => self.conversation(&messages, scored_from),
+            SampleContent::Chat { messages, scored_from, context } => {
+                self.conversation(&messages, scored_from, &context)
+            }
         }
     }
 
@@ -72,26 +74,26 @@ impl Encoder<'_> {
     /// A prompt and a completion as one exchange of the chat.
     fn exchange(&self, prompt: String, completion: String) -> Result<Encoded> {
         let messages = [Message::new("user", &prompt), Message::new("assistant", &completion)];
-        self.answer(&messages, 1)
+        self.answer(&messages, 1, &TemplateContext::default())
     }
 
     /// Scores everything from message `scored_from` on, counted in tokens as in TRL.
-    fn answer(&self, messages: &[Message], scored_from: usize) -> Result<Encoded> {
-        let masked = self.tokenise(&self.render(&messages[..scored_from], true)?, false)?.len();
-        let ids = self.tokenise(&self.render(messages, false)?, false)?;
+    fn answer(&self, messages: &[Message], scored_from: usize, context: &TemplateContext) -> Result<Encoded> {
+        let masked = self.tokenise(&self.render(&messages[..scored_from], context, true)?, false)?.len();
+        let ids = self.tokenise(&self.render(messages, context, false)?, false)?;
         let scored = (0..ids.len()).map(|place| place >= masked).collect();
         Ok((ids, scored))
     }
 
-    fn conversation(&self, messages: &[Message], scored_from: usize) -> Result<Encoded> {
+    fn conversation(&self, messages: &[Message], scored_from: usize, context: &TemplateContext) -> Result<Encoded> {
         if scored_from > 0 {
-            return self.answer(messages, scored_from);
+            return self.answer(messages, scored_from, context);
         }
-        let whole = self.render(messages, false)?;
+        let whole = self.render(messages, context, false)?;
         let mut spans = Vec::new();
         for turn in (0..messages.len()).filter(|&turn| messages[turn].role() == "assistant") {
-            let before = self.render(&messages[..turn], true)?;
-            let with = self.render(&messages[..=turn], false)?;
+            let before = self.render(&messages[..turn], context, true)?;
+            let with = self.render(&messages[..=turn], context, false)?;
             // Some templates rewrite earlier turns (they drop old reasoning): then there is no single text to score.
             if !with.starts_with(&before) || !whole.starts_with(&with) {
                 let reason = "it renders earlier turns differently once later ones follow; split the conversation";
@@ -114,10 +116,10 @@ impl Encoder<'_> {
         Ok(encoding.map_err(|error| self.tokenizer_error(error))?.get_ids().into())
     }
 
-    fn render(&self, messages: &[Message], prompt: bool) -> Result<String> {
-        let template = self.text.template.as_ref();
+    fn render(&self, messages: &[Message], context: &TemplateContext, prompt: bool) -> Result<String> {
+        let template = self.text.template_for(context);
         let template = template.ok_or_else(|| SampleError::NoChatTemplate { path: self.text.path.clone() })?;
-        let rendered = template.render(messages, prompt).map_err(|reason| self.template_error(reason))?;
+        let rendered = template.render(messages, context, prompt).map_err(|reason| self.template_error(reason))?;
         Ok(rendered.text)
     }
 

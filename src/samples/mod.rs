@@ -6,6 +6,7 @@
 //! A new container is a line in the table of `containers.rs`, a new form of sample a line in that of `forms.rs`.
 
 pub mod answer;
+mod chat_files;
 mod containers;
 mod content;
 pub mod encode;
@@ -27,8 +28,8 @@ pub use answer::{GenerationTask, Prompt};
 pub use content::{Message, SampleContent, TemplateContext};
 pub use forms::FieldNames;
 pub use read::RawSample;
-pub use template::{ChatTemplate, Rendered};
-pub use text_model::TextModel;
+pub use template::{ChatTemplate, Date, Rendered, SpecialTokens};
+pub use text_model::{TemplateOptions, TextModel};
 
 /// What `--samples` reads, for `--help`.
 pub fn accepted() -> String {
