@@ -37,4 +37,5 @@ mod search;
 mod streamed;
 mod streams;
 mod subset;
+mod templates;
 mod together;
