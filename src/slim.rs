@@ -14,7 +14,7 @@ use crate::pipeline::request::{HeldOutSource, SampleOptions};
 use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::Report;
 use crate::rewrite::steps::{STEPS, in_order};
-use crate::samples::{Date, FieldNames};
+use crate::samples::{Date, FieldNames, ScoredPart};
 
 /// Validation samples: a file, and how it is read.
 ///
@@ -42,7 +42,13 @@ impl Samples {
 
     /// Runs prompts and completions through the model's chat template.
     pub fn chat(mut self, chat: bool) -> Self {
-        self.0.chat = chat;
+        self.0.encode.chat = chat;
+        self
+    }
+
+    /// Scores this part of each sample. By default it is the completions, and the assistant's turns in conversations.
+    pub fn scored(mut self, part: ScoredPart) -> Self {
+        self.0.encode.scored = part;
         self
     }
 
@@ -122,6 +128,13 @@ impl Slim {
     /// names.
     pub fn base(mut self, name: impl Into<String>) -> Self {
         self.request.base = Some(name.into());
+        self
+    }
+
+    /// Names the layers of the text decoder, where the adapter reaches several stacks of layers and neither it nor the base model
+    /// tells which: `model.text_model.layers`.
+    pub fn stack(mut self, name: impl Into<String>) -> Self {
+        self.request.stack = Some(name.into());
         self
     }
 
@@ -255,7 +268,7 @@ impl Slimmed {
         files::check_output(output, &[adapter, evaluation.base.path()], false)?;
         let staging = Staging::reserve(output, &[adapter], false)?;
         let exporter = Format::Peft.exporter(|| Ok(evaluation.base.clone()))?;
-        let base = evaluation.base_facts();
+        let base = evaluation.base_facts().into();
         pipeline::output::write_evaluation(
             evaluation,
             &Target { staging: &staging, exporter: &*exporter, base, runtimes: &[] },

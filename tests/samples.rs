@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::{self, Value};
-use lora_slim::samples::{FieldNames, Sample, SampleContent, TextModel, encode, read};
+use lora_slim::samples::{EncodeOptions, FieldNames, Sample, SampleContent, TextModel, encode, read};
 use lora_slim::tensors::TensorStore;
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -17,7 +17,8 @@ fn check_all(text: &TextModel) {
         let path = fixture("pico/text").join(file);
         for (mode, wanted) in modes.as_object().unwrap() {
             let raws = read::read(&path, &FieldNames::default()).unwrap();
-            let samples = encode::encode(raws, Some(text), mode == "chat", &path, Path::new("model")).unwrap();
+            let options = EncodeOptions { chat: mode == "chat", ..EncodeOptions::default() };
+            let samples = encode::encode(raws, Some(text), options, &path, Path::new("model")).unwrap();
             assert_eq!(samples.len(), wanted.as_array().unwrap().len(), "{file} {mode}");
             for (sample, wanted) in samples.iter().zip(wanted.as_array().unwrap()) {
                 compare(sample, wanted, &format!("{file}, {mode}, line {}", sample.line));

@@ -43,6 +43,8 @@ pub enum SampleError {
     Tokenizer { path: PathBuf, reason: String },
     #[error("`{}` has no chat template", path.display())]
     NoChatTemplate { path: PathBuf },
+    #[error("{}:{line}: the sample is no conversation, so it has no turns of the assistant", path.display())]
+    NoConversation { path: PathBuf, line: usize },
     #[error("the chat template `{}` is not UTF-8 text", path.display())]
     TemplateNotText { path: PathBuf },
     #[error("{}:{line}: the chat template failed: {reason}", path.display())]
@@ -69,6 +71,9 @@ impl SampleError {
             Self::TooLong { .. } => "shorten the sample, or cut all that are too long with `--truncate`",
             Self::NoTokenizer { .. } => {
                 "name a tokenizer.json with `--tokenizer`, or give samples with `input_ids` and `labels`"
+            }
+            Self::NoConversation { .. } => {
+                "leave out `--assistant-only`, or run prompts and completions through the chat template with `--chat`"
             }
             Self::NoChatTemplate { .. } => {
                 "name a tokenizer folder that has one with `--tokenizer`, or a file with `--chat-template`, or give samples with \

@@ -10,6 +10,8 @@
 
 pub mod activation;
 mod adapted;
+pub mod applied;
+mod class_names;
 pub mod config;
 pub mod device;
 mod embedding;
@@ -41,10 +43,13 @@ use crate::kernel::{Arithmetic, machine};
 use crate::samples::packing::Batch;
 use crate::tensors::{GgufMetadata, TensorStore};
 pub use adapted::AdaptedModel;
+pub use applied::Applied;
+pub use class_names::{BaseNames, ClassNames};
+use config::HfConfig;
 pub use config::ModelConfig;
 pub use experts::{Expert, Routed};
 pub use family::Family;
-use family::Outside;
+use family::PromptAttention;
 pub use head::{AnswerRows, HeadCache};
 pub use layer::Layer;
 pub use mixer::Cache;
@@ -77,6 +82,8 @@ pub struct Model {
     pub stops: BTreeSet<u32>,
     /// What its files hold that is not used, one sentence each.
     pub remarks: Vec<String>,
+    /// What its modules are called when transformers has loaded it.
+    pub names: BaseNames,
     weights: Weights,
 }
 
@@ -86,25 +93,27 @@ impl Model {
     pub fn open(base: &BasePath, device: &Device, arithmetic: Arithmetic) -> Result<(Self, Option<GgufMetadata>)> {
         machine::prepare();
         let backend = Backend { device: device.clone(), arithmetic };
-        let (model, metadata) = match base {
+        let (mut model, metadata) = match base {
             BasePath::Folder(folder) => (Self::open_folder(folder, backend)?, None),
             BasePath::Gguf(file) => {
                 let (store, metadata) = TensorStore::open_gguf(file)?;
                 let weights = Weights::gguf(store, backend);
                 let config = ModelConfig::from_gguf(&metadata, &weights, file)?;
                 let stops = stops::of_gguf(&metadata);
-                (Self { path: file.clone(), config, stops, remarks: Vec::new(), weights }, Some(metadata))
+                let names = BaseNames::of_gguf(config.family.outer);
+                (Self { path: file.clone(), config, stops, remarks: Vec::new(), names, weights }, Some(metadata))
             }
         };
         model.weights.check(&model.config)?;
         (0..model.config.layers).try_for_each(|layer| model.layer_weights(layer).check())?;
+        model.remarks.extend(model.weights.unread(&model.config));
         Ok((model, metadata))
     }
 
     fn open_folder(folder: &Path, backend: Backend) -> Result<Self> {
         let path = folder.join("config.json");
         let json = files::read_json(&path)?;
-        let mut config = ModelConfig::from_hf(&json, &path)?;
+        let HfConfig { model: mut config, mut remarks } = ModelConfig::from_hf(&json, &path)?;
         let file = ["model.safetensors", "model.safetensors.index.json"]
             .into_iter()
             .map(|name| folder.join(name))
@@ -113,11 +122,14 @@ impl Model {
                 path: folder.into(),
                 reason: "it has neither model.safetensors nor model.safetensors.index.json".into(),
             })?;
-        let weights = Weights::hugging_face(TensorStore::open_base(&file)?, config.family, backend)?;
+        let store = TensorStore::open_base(&file)?;
+        remarks.extend(config::left_over_quantisation(&json, &store, &path)?);
+        let weights = Weights::hugging_face(store, config.family, backend)?;
         // The embedding may have been resized after training, so its rows are the vocabulary, not the configuration's number.
         config.vocab_size = weights.vocab_size()?;
         let stops = stops::of_folder(folder, &json)?;
-        Ok(Self { path: folder.into(), config, stops, remarks: Vec::new(), weights })
+        let names = BaseNames::of_config(&json, weights.decoder());
+        Ok(Self { path: folder.into(), config, stops, remarks, names, weights })
     }
 
     /// The weight files, for the report.
@@ -128,11 +140,6 @@ impl Model {
     /// Checks that the weight files are still as they were when they were opened.
     pub fn check_unchanged(&self) -> Result<()> {
         self.weights.store.check_unchanged()
-    }
-
-    /// The module outside the layers that has this name in an adapter.
-    fn outside(&self, module: &str) -> Option<Outside> {
-        self.config.family.outer.module_of(module)
     }
 
     fn layer_weights(&self, index: usize) -> LayerWeights<'_> {
@@ -164,7 +171,8 @@ impl Model {
 
     /// Whether a common prefix of several samples has the same hidden states in each of them.
     pub fn shares_prefixes(&self) -> bool {
-        !self.config.rotary.ropes.iter().any(Rope::depends_on_length)
+        let is_causal = self.config.prompt == PromptAttention::Causal;
+        is_causal && !self.config.rotary.ropes.iter().any(Rope::depends_on_length)
     }
 
     /// The length of a sequence beyond which keys that were cached at a smaller length are wrong.

@@ -115,7 +115,7 @@ fn find_text<'a>(
     let is_text = |raw: &RawSample| !matches!(raw.content, SampleContent::Tokens { .. });
     let needs_text = request.scoring.is_some() || raws.clone().any(is_text);
     let text = if needs_text { find_text_model(request, adapted.adapter(), base)? } else { None };
-    if let Some(text) = text.as_ref().filter(|text| !request.samples.chat && text.template.is_some())
+    if let Some(text) = text.as_ref().filter(|text| !request.samples.encode.chat && text.template.is_some())
         && raws.any(|raw| matches!(raw.content, SampleContent::Completion { .. } | SampleContent::Instruction { .. }))
     {
         base.warn(format!(
@@ -141,6 +141,7 @@ fn find_text_model(request: &Request, adapter: &Adapter, base: &Base) -> Result<
 
 fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, raws: RawFiles) -> Result<Prepared> {
     let model = adapted.model();
+    let options = request.samples.encode;
     // An adapter may bring an embedding or a head of another size.
     let limits = SampleLimits {
         context: model.longest_sequence(),
@@ -149,11 +150,22 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         scored_vocabulary: adapted.head_size()?,
     };
     let (path, sha256) = described(&raws.files);
+    let mut remarks = raws.remarks;
     let (mut samples, mut excerpts, mut truncated) = (Vec::new(), Vec::new(), 0);
     for file in raws.files {
-        let quoted = file.samples.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.samples.quote));
+        let records = file.samples.len();
+        let file_samples = samples::encode::separate(file.samples, text, options, &file.path)?;
+        if file_samples.len() > records {
+            remarks.push(format!(
+                "conversations of `{}` became a sample per scored turn, {} samples in all: the chat template renders earlier \
+                 turns differently once later ones follow",
+                file.path.display(),
+                file_samples.len()
+            ));
+        }
+        let quoted = file_samples.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.samples.quote));
         excerpts.extend(quoted);
-        let mut encoded = samples::encode::encode(file.samples, text, request.samples.chat, &file.path, &model.path)?;
+        let mut encoded = samples::encode::encode(file_samples, text, options, &file.path, &model.path)?;
         truncated += samples::check(&mut encoded, limits, &file.path)?;
         samples.extend(encoded);
     }
@@ -166,10 +178,11 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         answer_tokens: answers.iter().sum(),
         per_sample: answers,
         truncated,
-        chat: request.samples.chat,
+        chat: options.chat,
+        scored: options.scored,
         tokenizer: text.map(|text| text.path.display().to_string()),
     };
-    Ok(Prepared { samples, excerpts, description, remarks: raws.remarks })
+    Ok(Prepared { samples, excerpts, description, remarks })
 }
 
 /// The paths of files as one text, and the hash of their bytes: of several files, that of the list of their hashes.

@@ -3,7 +3,7 @@
 //! ```text
 //! file ─▶ containers ─▶ records ─▶ forms ─▶ content ─▶ encode ─▶ tokens and marks ─▶ packing ─▶ passes of the model
 //! ```
-//! A new container is a line in the table of `containers.rs`, a new form of sample a line in that of `forms.rs`.
+//! A new container is a file in `containers/`, a new form of sample one in `forms/`, and each a line in the table there.
 
 pub mod answer;
 mod chat_files;
@@ -20,12 +20,14 @@ mod remarks;
 mod splits;
 mod template;
 mod text_model;
+mod turns;
 
 use std::path::Path;
 
 use crate::error::{Result, SampleError};
 pub use answer::{GenerationTask, Prompt};
 pub use content::{Message, SampleContent, TemplateContext};
+pub use encode::{EncodeOptions, ScoredPart};
 pub use forms::FieldNames;
 pub use read::RawSample;
 pub use template::{ChatTemplate, Date, Rendered, SpecialTokens};

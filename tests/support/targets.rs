@@ -53,11 +53,11 @@ pub fn pickle(bytes: &[u8]) {
 
 pub fn adapter_keys(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let keys: Vec<Key> = text.lines().map(Key::parse).collect();
+    let keys: Vec<Key> = text.lines().map(|name| Key::parse(name, None)).collect();
     for (name, key) in text.lines().zip(&keys) {
         let plain = key.plain_name(name);
         if key.is_wrapped() && !name.contains("lora_embedding") {
-            assert_eq!(Key::parse(&plain).part, key.part, "{name}");
+            assert_eq!(Key::parse(&plain, None).part, key.part, "{name}");
         }
         names::is_of_tower(&key.module);
     }
@@ -76,7 +76,7 @@ pub fn adapter(bytes: &[u8]) {
         return;
     }
     let Ok(adapter) = Adapter::open(folder.path(), None) else { return };
-    let _ = adapter.flaws(None);
+    let _ = adapter.flaws(&Default::default());
     let _ = adapter.require(Capability::Evaluate);
     for boundary in [1, adapter.layer_count()] {
         if let Ok(cut) = Cut::below(&adapter, boundary) {
