@@ -265,6 +265,7 @@ impl Resolver {
     fn expr(&mut self, expr: &mut Expr) -> Resolved<()> {
         match expr {
             Expr::Literal(_) | Expr::Captured => Ok(()),
+            Expr::Name(name) if &*name.text == "self" => Err("`self`, the template itself, is not supported".into()),
             Expr::Name(name) => self.name(name),
             Expr::Tuple(items) | Expr::List(items) | Expr::Concat(items) => self.exprs(items),
             Expr::Dict(pairs) => pairs.iter_mut().try_for_each(|(key, value)| self.exprs([key, value])),
