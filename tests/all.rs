@@ -42,5 +42,6 @@ mod search;
 mod streamed;
 mod streams;
 mod subset;
+mod templates;
 mod together;
 mod trl;

@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use super::calls::{Args, Builtin};
 use super::iteration::{collect, index};
-use super::machine::Machine;
 use super::operators;
+use super::renderer::Renderer;
 use super::texts;
-use super::value::{Dict, Outcome, Value, View};
+use super::value::{Dict, Evaluated, Value, View};
 
 /// The attributes of one of Python's types.
 struct Attributes {
@@ -85,25 +85,25 @@ fn attributes_of(value: &Value) -> &'static Attributes {
     }
 }
 
-impl Machine<'_> {
-    pub fn attribute(&mut self, value: &Value, name: &str) -> Outcome<Value> {
+impl Renderer<'_> {
+    pub fn attribute(&mut self, value: &Value, name: &str) -> Evaluated<Value> {
         if let Some(value) = self.python_attribute(value, name)? {
             return Ok(value);
         }
         match value {
             Value::Dict(dict) => {
-                self.budget.spend(dict.entries.len() / 16)?;
+                self.fuel.spend(dict.entries.len() / 16)?;
                 Ok(dict.get_str(name).unwrap_or_else(|| missing(value, name)))
             }
             _ => Ok(missing(value, name)),
         }
     }
 
-    pub fn item(&mut self, value: &Value, key: &Value) -> Outcome<Value> {
+    pub fn item(&mut self, value: &Value, key: &Value) -> Evaluated<Value> {
         let found = match (value, key) {
             (Value::Undefined(message), _) => return Err(message.to_string()),
             (Value::Dict(dict), _) => {
-                self.budget.spend(dict.entries.len() / 16)?;
+                self.fuel.spend(dict.entries.len() / 16)?;
                 if key.is_hashable() { dict.get(key)? } else { None }
             }
             (Value::List(items) | Value::Tuple(items) | Value::Range(items), _) => {
@@ -126,15 +126,15 @@ impl Machine<'_> {
         }
     }
 
-    fn character(&self, text: &str, place: i128) -> Outcome<Option<String>> {
-        self.budget.spend_text(text.len())?;
+    fn character(&self, text: &str, place: i128) -> Evaluated<Option<String>> {
+        self.fuel.spend_text(text.len())?;
         let place = index(place, text.chars().count());
         let character = place.and_then(|place| text.chars().nth(place));
         Ok(character.map(String::from))
     }
 
     /// What Python's `getattr` gives, as the sandbox lets it through.
-    fn python_attribute(&mut self, value: &Value, name: &str) -> Outcome<Option<Value>> {
+    fn python_attribute(&mut self, value: &Value, name: &str) -> Evaluated<Option<Value>> {
         let attributes = match value {
             Value::Undefined(message) => return Err(message.to_string()),
             Value::Namespace(namespace) => return Ok(namespace.borrow().get_str(name)),
@@ -175,7 +175,7 @@ impl Machine<'_> {
     }
 
     /// Calls a method.
-    pub fn method(&mut self, value: &Value, method: &'static str, args: Args) -> Outcome<Value> {
+    pub fn method(&mut self, value: &Value, method: &'static str, args: Args) -> Evaluated<Value> {
         match value {
             Value::Str(text) => texts::call(self, text, method, args),
             Value::Dict(dict) => self.dict_method(dict, method, args),
@@ -198,11 +198,11 @@ impl Machine<'_> {
         }
     }
 
-    fn dict_method(&mut self, dict: &Rc<Dict>, method: &str, args: Args) -> Outcome<Value> {
+    fn dict_method(&mut self, dict: &Rc<Dict>, method: &str, args: Args) -> Evaluated<Value> {
         let view = match method {
             "get" => {
                 let [key, default] = positional(args, method, ["key", "default"], 1)?;
-                self.budget.spend(dict.entries.len() / 16)?;
+                self.fuel.spend(dict.entries.len() / 16)?;
                 let found = dict.get(&key.unwrap_or(Value::None))?;
                 return Ok(found.or(default).unwrap_or(Value::None));
             }
@@ -215,17 +215,17 @@ impl Machine<'_> {
         Ok(view.map_or_else(|| Value::Dict(dict.clone()), |view| Value::View(view, dict.clone())))
     }
 
-    fn sequence_method(&mut self, value: &Value, method: &str, args: Args) -> Outcome<Value> {
+    fn sequence_method(&mut self, value: &Value, method: &str, args: Args) -> Evaluated<Value> {
         if method == "copy" {
             let [] = args.bind(method, [], 0)?;
             return Ok(value.clone());
         }
-        let values = collect(value, &self.budget)?;
+        let values = collect(value, &self.fuel)?;
         let [item, start, stop] = positional(args, method, ["value", "start", "stop"], 1)?;
         let item = item.unwrap_or(Value::None);
-        let equal = |value: &Value| operators::equal(value, &item, &self.budget);
+        let equal = |value: &Value| operators::equal(value, &item, &self.fuel);
         if method == "count" {
-            let count = values.iter().map(equal).collect::<Outcome<Vec<bool>>>()?;
+            let count = values.iter().map(equal).collect::<Evaluated<Vec<bool>>>()?;
             return Ok(Value::int(count.into_iter().filter(|equal| *equal).count()));
         }
         let bounds = super::iteration::bounds((start, stop), values.len())?;
@@ -244,7 +244,7 @@ pub fn positional<const N: usize>(
     function: &str,
     names: [&str; N],
     required: usize,
-) -> Outcome<[Option<Value>; N]> {
+) -> Evaluated<[Option<Value>; N]> {
     Args { positional: args.only_positional(function)?, named: Vec::new() }.bind(function, names, required)
 }
 

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::iteration::collect;
-use super::machine::Machine;
 use super::python;
-use super::value::{Closure, Dict, Items, Outcome, Value};
+use super::renderer::Renderer;
+use super::value::{Closure, Dict, Evaluated, Items, Value};
 
 /// The largest number of items that a range may have, as in Jinja's sandbox.
 const LARGEST_RANGE: i128 = 100_000;
@@ -54,7 +54,7 @@ impl Args {
         function: &str,
         names: [&str; N],
         required: usize,
-    ) -> Outcome<[Option<Value>; N]> {
+    ) -> Evaluated<[Option<Value>; N]> {
         if self.positional.len() > N {
             return Err(format!("`{function}` takes at most {N} arguments"));
         }
@@ -75,7 +75,7 @@ impl Args {
         }
     }
 
-    pub fn only_positional(self, function: &str) -> Outcome<Vec<Value>> {
+    pub fn only_positional(self, function: &str) -> Evaluated<Vec<Value>> {
         if !self.named.is_empty() {
             return Err(format!("`{function}` takes no named arguments"));
         }
@@ -83,13 +83,13 @@ impl Args {
     }
 }
 
-impl Machine<'_> {
-    pub fn call(&mut self, callee: &Value, args: Args) -> Outcome<Value> {
-        self.budget.spend(1)?;
+impl Renderer<'_> {
+    pub fn call(&mut self, callee: &Value, args: Args) -> Evaluated<Value> {
+        self.fuel.spend(1)?;
         match callee {
             Value::Builtin(builtin) => self.builtin(*builtin, args),
             Value::Method(method) => self.method(&method.0, method.1, args),
-            Value::Macro(closure) => self.deeper(|machine| machine.call_macro(closure, args)),
+            Value::Macro(closure) => self.deeper(|renderer| renderer.call_macro(closure, args)),
             Value::Loop(state) => self.recurse(state, args),
             Value::Joiner(joiner) => {
                 let [] = args.bind("joiner", [], 0)?;
@@ -100,7 +100,7 @@ impl Machine<'_> {
         }
     }
 
-    fn builtin(&mut self, builtin: Builtin, args: Args) -> Outcome<Value> {
+    fn builtin(&mut self, builtin: Builtin, args: Args) -> Evaluated<Value> {
         match builtin {
             Builtin::Range => self.range(args),
             Builtin::Dict => Ok(Value::Dict(Rc::new(self.dict("dict", args)?))),
@@ -126,20 +126,20 @@ impl Machine<'_> {
             Builtin::RaiseException => {
                 let [message] = args.bind("raise_exception", ["message"], 1)?;
                 let message = message.unwrap_or(Value::None);
-                let message = python::text(&message, &self.budget)?;
+                let message = python::text(&message, &self.fuel)?;
                 Err(message.chars().take(LONGEST_MESSAGE).collect())
             }
             Builtin::StrftimeNow => {
                 let [format] = args.bind("strftime_now", ["format"], 1)?;
                 match format {
-                    Some(Value::Str(format)) => Ok(Value::str(self.date.format(&format, &self.budget)?)),
+                    Some(Value::Str(format)) => Ok(Value::str(self.date.format(&format, &self.fuel)?)),
                     _ => Err("the format of `strftime_now` should be a string".into()),
                 }
             }
         }
     }
 
-    fn range(&mut self, args: Args) -> Outcome<Value> {
+    fn range(&mut self, args: Args) -> Evaluated<Value> {
         let mut numbers = Vec::new();
         for value in args.only_positional("range")? {
             numbers.push(value.as_int().ok_or("`range` takes integers")?);
@@ -159,25 +159,25 @@ impl Machine<'_> {
         if count > LARGEST_RANGE {
             return Err(format!("a range has more than {LARGEST_RANGE} items"));
         }
-        self.budget.spend(usize::try_from(count).unwrap_or_default())?;
+        self.fuel.spend(usize::try_from(count).unwrap_or_default())?;
         let values = (0..count).map(|place| Value::Int(start + place * step)).collect();
         Ok(Value::Range(Rc::new(Items::new(values)?)))
     }
 
     /// Python's `dict`.
-    fn dict(&mut self, function: &str, args: Args) -> Outcome<Dict> {
+    fn dict(&mut self, function: &str, args: Args) -> Evaluated<Dict> {
         let mut dict = Dict::default();
         let Args { positional, named } = args;
-        self.budget.spend(named.len())?;
+        self.fuel.spend(named.len())?;
         match &positional[..] {
             [] => {}
             [Value::Dict(entries)] => {
-                self.budget.spend(entries.entries.len())?;
+                self.fuel.spend(entries.entries.len())?;
                 dict = (**entries).clone();
             }
             [pairs] => {
-                for pair in collect(pairs, &self.budget)? {
-                    match &collect(&pair, &self.budget)?[..] {
+                for pair in collect(pairs, &self.fuel)? {
+                    match &collect(&pair, &self.fuel)?[..] {
                         [key, value] => dict.insert(key.clone(), value.clone())?,
                         _ => return Err(format!("`{function}` takes pairs")),
                     }
@@ -192,7 +192,7 @@ impl Machine<'_> {
     }
 
     /// Runs a macro and returns its text.
-    pub fn call_macro(&mut self, closure: &Closure, args: Args) -> Outcome<Value> {
+    pub fn call_macro(&mut self, closure: &Closure, args: Args) -> Evaluated<Value> {
         let definition = &closure.definition;
         let outer = closure.outer.upgrade().ok_or_else(|| {
             format!("the macro `{}` is called outside the place where it is defined", definition.name)
@@ -233,12 +233,12 @@ impl Machine<'_> {
             }
             None => {}
         }
-        self.within(variables, |machine| machine.macro_text(definition))
+        self.within(variables, |renderer| renderer.macro_text(definition))
     }
 }
 
 /// Whether a namespace may store a value under a name.
-pub fn check_attribute(name: &str, value: &Value) -> Outcome<()> {
+pub fn check_attribute(name: &str, value: &Value) -> Evaluated<()> {
     if name.starts_with('_') {
         return Err(format!("a namespace cannot store `{name}`, which begins with an underscore"));
     }

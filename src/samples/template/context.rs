@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::super::{Message, TemplateContext};
 use super::SpecialTokens;
 use super::calls::BUILTINS;
-use super::value::{Dict, Outcome, Value};
+use super::value::{Dict, Evaluated, Value};
 
 /// The names of a message's reasoning. The first that is set is copied into `thinking`, unless it is set, and into
 /// `reasoning_content` (transformers 5: `_alias_reasoning_fields`).
@@ -28,7 +28,7 @@ const TAKEN: [&str; 9] = [
     "continue_final_message",
 ];
 
-type Variables = HashMap<Arc<str>, Value>;
+type Given = HashMap<Arc<str>, Value>;
 
 /// All variables of one rendering.
 pub fn variables(
@@ -36,8 +36,8 @@ pub fn variables(
     context: &TemplateContext,
     tokens: &SpecialTokens,
     prompt: bool,
-) -> Outcome<Variables> {
-    let mut variables: Variables =
+) -> Evaluated<Given> {
+    let mut variables: Given =
         BUILTINS.iter().map(|(name, builtin)| ((*name).into(), Value::Builtin(*builtin))).collect();
     for (name, token) in tokens {
         variables.insert(name.as_str().into(), Value::str(token.as_str()));
@@ -49,7 +49,7 @@ pub fn variables(
         variables.insert(name.as_str().into(), plain(value)?);
     }
     let listed = |list: &Option<Json>| list.as_ref().map_or(Ok(Value::None), plain);
-    let messages = messages.iter().map(message).collect::<Outcome<Vec<_>>>()?;
+    let messages = messages.iter().map(message).collect::<Evaluated<Vec<_>>>()?;
     variables.insert("messages".into(), Value::list(messages)?);
     variables.insert("tools".into(), listed(&context.tools)?);
     variables.insert("documents".into(), listed(&context.documents)?);
@@ -58,7 +58,7 @@ pub fn variables(
 }
 
 /// A message without fields that are null, and with its reasoning under each of its names.
-fn message(message: &Message) -> Outcome<Value> {
+fn message(message: &Message) -> Evaluated<Value> {
     let fields: Vec<(&str, &Json)> = message
         .fields
         .iter()
@@ -81,7 +81,7 @@ fn message(message: &Message) -> Outcome<Value> {
 }
 
 /// JSON as Python reads it.
-fn plain(json: &Json) -> Outcome<Value> {
+fn plain(json: &Json) -> Evaluated<Value> {
     match json {
         Json::Null => Ok(Value::None),
         Json::Bool(value) => Ok(Value::Bool(*value)),
@@ -95,10 +95,10 @@ fn plain(json: &Json) -> Outcome<Value> {
             }
             (None, None, value) => value.map(Value::Float).ok_or_else(|| "a number is no number".into()),
         },
-        Json::Array(items) => Value::list(items.iter().map(plain).collect::<Outcome<_>>()?),
+        Json::Array(items) => Value::list(items.iter().map(plain).collect::<Evaluated<_>>()?),
         Json::Object(fields) => {
             let entry = |(name, value): (&String, &Json)| Ok((Value::str(name.as_str()), plain(value)?));
-            let entries = fields.iter().map(entry).collect::<Outcome<_>>()?;
+            let entries = fields.iter().map(entry).collect::<Evaluated<_>>()?;
             Ok(Value::Dict(Rc::new(Dict::of_distinct(entries)?)))
         }
     }

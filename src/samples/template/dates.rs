@@ -1,7 +1,6 @@
 //! `strftime_now`: a day in a template's own format.
 
-use super::budget::Budget;
-use super::value::Outcome;
+use super::fuel::{Evaluated, Fuel};
 
 /// A day of the Gregorian calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +88,8 @@ impl Date {
     }
 
     /// C's `strftime` at midnight in the C locale. What depends on a time zone, a locale or the week is refused.
-    pub fn format(self, format: &str, budget: &Budget) -> Outcome<String> {
-        budget.spend(format.len())?;
+    pub fn format(self, format: &str, fuel: &Fuel) -> Evaluated<String> {
+        fuel.spend(format.len())?;
         let mut out = String::new();
         let mut characters = format.chars();
         while let Some(character) = characters.next() {
@@ -116,7 +115,7 @@ impl Date {
         Ok(out)
     }
 
-    fn directive(self, directive: char) -> Outcome<String> {
+    fn directive(self, directive: char) -> Evaluated<String> {
         let Self { year, month, day } = self;
         let day_name = DAYS[self.weekday()];
         let month_name = MONTHS[month as usize - 1];

@@ -6,22 +6,22 @@ use std::sync::Arc;
 use super::calls::Args;
 use super::filters;
 use super::iteration::{collect, slice};
-use super::machine::Machine;
 use super::operators;
 use super::predicates;
 use super::python;
-use super::syntax::{Arguments, Comparison, Expr, Name};
-use super::value::{Dict, Outcome, Value};
+use super::renderer::Renderer;
+use super::syntax::{Arguments, Comparator, Expr, Name};
+use super::value::{Dict, Evaluated, Value};
 
-impl Machine<'_> {
-    pub fn eval(&mut self, expr: &Expr) -> Outcome<Value> {
+impl Renderer<'_> {
+    pub fn eval(&mut self, expr: &Expr) -> Evaluated<Value> {
         match expr {
             Expr::Literal(literal) => Ok(Value::literal(literal)),
             Expr::Name(name) => Ok(self.name(name)),
             Expr::Captured => Ok(self.captured.last().cloned().unwrap_or(Value::None)),
             other => {
-                self.budget.spend(1)?;
-                self.deeper(|machine| machine.eval_compound(other))
+                self.fuel.spend(1)?;
+                self.deeper(|renderer| renderer.eval_compound(other))
             }
         }
     }
@@ -30,7 +30,7 @@ impl Machine<'_> {
         self.variables.get(name.place).unwrap_or_else(|| Value::unknown_name(&name.text))
     }
 
-    fn eval_compound(&mut self, expr: &Expr) -> Outcome<Value> {
+    fn eval_compound(&mut self, expr: &Expr) -> Evaluated<Value> {
         match expr {
             Expr::Literal(_) | Expr::Name(_) | Expr::Captured => self.eval(expr),
             Expr::Tuple(items) => Value::tuple(self.eval_all(items)?),
@@ -83,17 +83,17 @@ impl Machine<'_> {
             Expr::Compare(first, others) => self.eval_comparison(first, others),
             Expr::Binary(operator, left, right) => {
                 let (left, right) = (self.eval(left)?, self.eval(right)?);
-                operators::binary(*operator, &left, &right, &self.budget)
+                operators::binary(*operator, &left, &right, &self.fuel)
             }
             Expr::Concat(items) => self.eval_concatenation(items),
         }
     }
 
-    fn eval_all(&mut self, items: &[Expr]) -> Outcome<Vec<Value>> {
+    fn eval_all(&mut self, items: &[Expr]) -> Evaluated<Vec<Value>> {
         items.iter().map(|item| self.eval(item)).collect()
     }
 
-    fn eval_dict(&mut self, pairs: &[(Expr, Expr)]) -> Outcome<Value> {
+    fn eval_dict(&mut self, pairs: &[(Expr, Expr)]) -> Evaluated<Value> {
         let mut dict = Dict::default();
         for (key, value) in pairs {
             let (key, value) = (self.eval(key)?, self.eval(value)?);
@@ -102,19 +102,19 @@ impl Machine<'_> {
         Ok(Value::Dict(Rc::new(dict)))
     }
 
-    fn eval_slice(&mut self, value: &Expr, [start, stop, step]: &[Option<Expr>; 3]) -> Outcome<Value> {
+    fn eval_slice(&mut self, value: &Expr, [start, stop, step]: &[Option<Expr>; 3]) -> Evaluated<Value> {
         let value = self.eval(value)?;
         let mut bound = |bound: &Option<Expr>| bound.as_ref().map(|bound| self.eval(bound)).transpose();
         let bounds = [bound(start)?, bound(stop)?, bound(step)?];
-        slice(&value, bounds, &self.budget)
+        slice(&value, bounds, &self.fuel)
     }
 
     /// A chain of comparisons, which ends at the first that is false.
-    fn eval_comparison(&mut self, first: &Expr, others: &[(Comparison, Expr)]) -> Outcome<Value> {
+    fn eval_comparison(&mut self, first: &Expr, others: &[(Comparator, Expr)]) -> Evaluated<Value> {
         let mut left = self.eval(first)?;
         for (comparison, right) in others {
             let right = self.eval(right)?;
-            if !operators::compare(*comparison, &left, &right, &self.budget)? {
+            if !operators::compare(*comparison, &left, &right, &self.fuel)? {
                 return Ok(Value::Bool(false));
             }
             left = right;
@@ -122,17 +122,17 @@ impl Machine<'_> {
         Ok(Value::Bool(true))
     }
 
-    fn eval_concatenation(&mut self, items: &[Expr]) -> Outcome<Value> {
+    fn eval_concatenation(&mut self, items: &[Expr]) -> Evaluated<Value> {
         let mut text = String::new();
         for item in self.eval_all(items)? {
-            let item = python::text(&item, &self.budget)?;
-            self.budget.spend_text(item.len())?;
+            let item = python::text(&item, &self.fuel)?;
+            self.fuel.spend_text(item.len())?;
             text.push_str(&item);
         }
         Ok(Value::str(text))
     }
 
-    pub fn args(&mut self, arguments: &Arguments) -> Outcome<Args> {
+    pub fn args(&mut self, arguments: &Arguments) -> Evaluated<Args> {
         let mut args = Args { positional: self.eval_all(&arguments.positional)?, named: Vec::new() };
         for (name, value) in &arguments.named {
             let value = self.eval(value)?;
@@ -140,7 +140,7 @@ impl Machine<'_> {
         }
         if let Some(star) = &arguments.star {
             let values = self.eval(star)?;
-            args.positional.extend(collect(&values, &self.budget)?);
+            args.positional.extend(collect(&values, &self.fuel)?);
         }
         if let Some(double_star) = &arguments.double_star {
             let Value::Dict(dict) = self.eval(double_star)? else { return Err("`**` takes a dictionary".into()) };

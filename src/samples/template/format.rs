@@ -2,19 +2,19 @@
 
 use std::borrow::Cow;
 
-use super::budget::Budget;
 use super::calls::Args;
-use super::machine::Machine;
+use super::fuel::Fuel;
 use super::numbers::{self, Style};
 use super::operators::unsupported;
 use super::python;
-use super::value::{Outcome, Value};
+use super::renderer::Renderer;
+use super::value::{Evaluated, Value};
 
 /// The number of digits in a width or a precision.
 const LONGEST_WIDTH: usize = 4;
 
 /// Reads a number at the beginning of a text.
-fn leading_number<'a>(text: &'a str, rest: &mut &'a str) -> Outcome<Option<usize>> {
+fn leading_number<'a>(text: &'a str, rest: &mut &'a str) -> Evaluated<Option<usize>> {
     let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     *rest = &text[end..];
     if end > LONGEST_WIDTH {
@@ -24,7 +24,7 @@ fn leading_number<'a>(text: &'a str, rest: &mut &'a str) -> Outcome<Option<usize
 }
 
 /// `template % argument`.
-pub fn percent(template: &str, argument: &Value, budget: &Budget) -> Outcome<Value> {
+pub fn percent(template: &str, argument: &Value, fuel: &Fuel) -> Evaluated<Value> {
     let (positional, is_tuple) = match argument {
         Value::Tuple(items) => (&items.values[..], true),
         other => (std::slice::from_ref(other), false),
@@ -80,8 +80,8 @@ pub fn percent(template: &str, argument: &Value, budget: &Budget) -> Outcome<Val
             Some(value) => value,
             None => unused.next().ok_or("a format has too few arguments")?.clone(),
         };
-        let text = percent_part(kind, &value, style, budget)?;
-        budget.spend_text(text.len())?;
+        let text = percent_part(kind, &value, style, fuel)?;
+        fuel.spend_text(text.len())?;
         out.push_str(&text);
     }
     out.push_str(rest);
@@ -89,15 +89,15 @@ pub fn percent(template: &str, argument: &Value, budget: &Budget) -> Outcome<Val
     if unused.next().is_some() && !takes_rest {
         return Err("a format has too many arguments".into());
     }
-    budget.spend_text(out.len())?;
+    fuel.spend_text(out.len())?;
     Ok(Value::str(out))
 }
 
-fn percent_part(kind: char, value: &Value, mut style: Style, budget: &Budget) -> Outcome<String> {
+fn percent_part(kind: char, value: &Value, mut style: Style, fuel: &Fuel) -> Evaluated<String> {
     let text = match kind {
-        's' => python::text(value, budget)?.into_owned(),
-        'r' => python::repr(value, budget)?,
-        'a' => python::ascii(value, budget)?,
+        's' => python::text(value, fuel)?.into_owned(),
+        'r' => python::repr(value, fuel)?,
+        'a' => python::ascii(value, fuel)?,
         'c' => match value {
             Value::Str(text) if text.chars().count() == 1 => text.to_string(),
             other => return Err(unsupported("%c", &[other])),
@@ -129,22 +129,22 @@ fn percent_part(kind: char, value: &Value, mut style: Style, budget: &Budget) ->
 }
 
 /// `template.format(…)`.
-pub fn braces(machine: &mut Machine, template: &str, args: Args) -> Outcome<Value> {
-    let mut fields = Fields { machine, args, next: Some(0) };
+pub fn braces(renderer: &mut Renderer, template: &str, args: Args) -> Evaluated<Value> {
+    let mut fields = FormatFields { renderer, args, next: Some(0) };
     let text = fields.fill(template, 2)?;
     Ok(Value::str(text))
 }
 
 /// The values of a format, and the place of the next field without a name; `None` once a field has named its place.
-struct Fields<'a, 'b> {
-    machine: &'a mut Machine<'b>,
+struct FormatFields<'a, 'b> {
+    renderer: &'a mut Renderer<'b>,
     args: Args,
     next: Option<usize>,
 }
 
-impl Fields<'_, '_> {
+impl FormatFields<'_, '_> {
     /// Fills the fields of a template, in whose specifications there may be fields again.
-    fn fill(&mut self, template: &str, depth: usize) -> Outcome<String> {
+    fn fill(&mut self, template: &str, depth: usize) -> Evaluated<String> {
         let mut out = String::new();
         let mut rest = template;
         while let Some(at) = rest.find(['{', '}']) {
@@ -161,7 +161,7 @@ impl Fields<'_, '_> {
             }
             let end = field_end(after).ok_or("a format lacks a `}`")?;
             let text = self.field(&after[..end], depth)?;
-            self.machine.budget.spend_text(text.len())?;
+            self.renderer.fuel.spend_text(text.len())?;
             out.push_str(&text);
             rest = &after[end + 1..];
         }
@@ -169,7 +169,7 @@ impl Fields<'_, '_> {
         Ok(out)
     }
 
-    fn field(&mut self, field: &str, depth: usize) -> Outcome<String> {
+    fn field(&mut self, field: &str, depth: usize) -> Evaluated<String> {
         if depth == 0 {
             return Err("the fields of a format nest too deep".into());
         }
@@ -186,19 +186,19 @@ impl Fields<'_, '_> {
         };
         let value = self.value(name)?;
         let specification = self.fill(specification, depth - 1)?;
-        let budget = &self.machine.budget;
+        let fuel = &self.renderer.fuel;
         let value = match conversion {
             None => value,
-            Some('s') => Value::str(python::text(&value, budget)?.into_owned()),
-            Some('r') => Value::str(python::repr(&value, budget)?),
-            Some('a') => Value::str(python::ascii(&value, budget)?),
+            Some('s') => Value::str(python::text(&value, fuel)?.into_owned()),
+            Some('r') => Value::str(python::repr(&value, fuel)?),
+            Some('a') => Value::str(python::ascii(&value, fuel)?),
             Some(other) => return Err(format!("the conversion `!{other}` is not known")),
         };
-        formatted(&value, &specification, budget).map(Cow::into_owned)
+        formatted(&value, &specification, fuel).map(Cow::into_owned)
     }
 
     /// The value of a field: an argument, with attributes and items of it.
-    fn value(&mut self, name: &str) -> Outcome<Value> {
+    fn value(&mut self, name: &str) -> Evaluated<Value> {
         let end = name.find(['.', '[']).unwrap_or(name.len());
         let (first, mut rest) = name.split_at(end);
         let place = match (first.parse::<usize>(), self.next) {
@@ -221,12 +221,12 @@ impl Fields<'_, '_> {
         while !rest.is_empty() {
             if let Some(after) = rest.strip_prefix('.') {
                 let end = after.find(['.', '[']).unwrap_or(after.len());
-                value = self.machine.attribute(&value, &after[..end])?;
+                value = self.renderer.attribute(&value, &after[..end])?;
                 rest = &after[end..];
             } else {
                 let (key, after) = rest[1..].split_once(']').ok_or("a format lacks a `]`")?;
                 let key = key.parse().map_or_else(|_| Value::str(key), Value::Int);
-                value = self.machine.item(&value, &key)?;
+                value = self.renderer.item(&value, &key)?;
                 rest = after;
             }
         }
@@ -263,9 +263,9 @@ fn name_end(field: &str) -> usize {
 }
 
 /// Python's `format(value, specification)`.
-fn formatted<'a>(value: &'a Value, specification: &str, budget: &Budget) -> Outcome<Cow<'a, str>> {
+fn formatted<'a>(value: &'a Value, specification: &str, fuel: &Fuel) -> Evaluated<Cow<'a, str>> {
     if specification.is_empty() {
-        return python::text(value, budget);
+        return python::text(value, fuel);
     }
     let (style, kind) = parse_specification(specification)?;
     let text = match (value, kind) {
@@ -293,7 +293,7 @@ fn formatted<'a>(value: &'a Value, specification: &str, budget: &Budget) -> Outc
 }
 
 /// `[[fill]align][sign][#][0][width][,][.precision][type]`.
-fn parse_specification(specification: &str) -> Outcome<(Style, Option<char>)> {
+fn parse_specification(specification: &str) -> Evaluated<(Style, Option<char>)> {
     let mut style = Style { sign: '\0', ..Style::default() };
     let characters: Vec<char> = specification.chars().take(2).collect();
     let is_align = |character: Option<&char>| character.is_some_and(|character| "<>=^".contains(*character));

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::budget::Budget;
+use super::fuel::Fuel;
 use super::operators::unsupported;
-use super::value::{Items, Iterator, Outcome, Value, View};
+use super::value::{Evaluated, Items, Iterator, Value, View};
 
 impl Iterator {
     pub fn next(&self) -> Option<Value> {
@@ -23,7 +23,7 @@ impl Iterator {
 }
 
 /// Python's `iter`. A generator gives itself.
-pub fn iterate(value: &Value, budget: &Budget) -> Outcome<Rc<Iterator>> {
+pub fn iterate(value: &Value, fuel: &Fuel) -> Evaluated<Rc<Iterator>> {
     let items = match value {
         Value::Iterator(iterator) => return Ok(iterator.clone()),
         Value::List(items) | Value::Tuple(items) | Value::Range(items) => items.clone(),
@@ -31,20 +31,20 @@ pub fn iterate(value: &Value, budget: &Budget) -> Outcome<Rc<Iterator>> {
         Value::View(view, dict) => Rc::new(Items::new(dict.view(*view)?)?),
         Value::Undefined(_) => Rc::new(Items::default()),
         Value::Str(text) => {
-            budget.spend(text.len())?;
+            fuel.spend(text.len())?;
             let characters = text.chars().map(|character| Value::str(character.encode_utf8(&mut [0; 4]) as &str));
             Rc::new(Items::new(characters.collect())?)
         }
         other => return Err(format!("a {} cannot be walked over", other.type_name())),
     };
-    budget.spend(items.values.len() / 16)?;
+    fuel.spend(items.values.len() / 16)?;
     Ok(Rc::new(Iterator { items, position: Cell::new(0) }))
 }
 
 /// All items of a value, as Python's `list` makes them.
-pub fn collect(value: &Value, budget: &Budget) -> Outcome<Vec<Value>> {
-    let items = iterate(value, budget)?.rest();
-    budget.spend(items.len())?;
+pub fn collect(value: &Value, fuel: &Fuel) -> Evaluated<Vec<Value>> {
+    let items = iterate(value, fuel)?.rest();
+    fuel.spend(items.len())?;
     Ok(items)
 }
 
@@ -84,7 +84,7 @@ pub fn index(index: i128, length: usize) -> Option<usize> {
 }
 
 /// Python's slices of strings, lists, tuples and ranges.
-pub fn slice(value: &Value, bounds: [Option<Value>; 3], budget: &Budget) -> Outcome<Value> {
+pub fn slice(value: &Value, bounds: [Option<Value>; 3], fuel: &Fuel) -> Evaluated<Value> {
     let mut numbers = [None; 3];
     for (number, bound) in numbers.iter_mut().zip(&bounds) {
         *number = match bound {
@@ -95,14 +95,14 @@ pub fn slice(value: &Value, bounds: [Option<Value>; 3], budget: &Budget) -> Outc
     let pick = |length: usize| places(numbers, length);
     match value {
         Value::Str(text) | Value::Markup(text) => {
-            budget.spend_text(text.len())?;
+            fuel.spend_text(text.len())?;
             let characters: Vec<char> = text.chars().collect();
             let picked: String = pick(characters.len())?.into_iter().map(|place| characters[place]).collect();
             Ok(value.with_text(picked))
         }
         Value::List(items) | Value::Tuple(items) | Value::Range(items) => {
             let picked: Vec<Value> = pick(items.values.len())?.into_iter().map(|at| items.values[at].clone()).collect();
-            budget.spend(picked.len())?;
+            fuel.spend(picked.len())?;
             match value {
                 Value::Tuple(_) => Value::tuple(picked),
                 Value::Range(_) => Ok(Value::Range(Rc::new(Items::new(picked)?))),
@@ -114,7 +114,7 @@ pub fn slice(value: &Value, bounds: [Option<Value>; 3], budget: &Budget) -> Outc
 }
 
 /// The places that a slice picks, in order.
-fn places([start, stop, step]: [Option<i128>; 3], length: usize) -> Outcome<Vec<usize>> {
+fn places([start, stop, step]: [Option<i128>; 3], length: usize) -> Evaluated<Vec<usize>> {
     let length = i128::try_from(length).map_err(|_| "a value is too long".to_string())?;
     let step = step.unwrap_or(1);
     if step == 0 {
@@ -137,7 +137,7 @@ fn places([start, stop, step]: [Option<i128>; 3], length: usize) -> Outcome<Vec<
 }
 
 /// The places between two bounds as `str.find` and `list.index` take them.
-pub fn bounds((start, stop): (Option<Value>, Option<Value>), length: usize) -> Outcome<std::ops::Range<usize>> {
+pub fn bounds((start, stop): (Option<Value>, Option<Value>), length: usize) -> Evaluated<std::ops::Range<usize>> {
     let whole = i128::try_from(length).unwrap_or(i128::MAX);
     let place = |bound: Option<Value>, default: i128| match bound {
         None | Some(Value::None) => Ok(default),

@@ -1,11 +1,11 @@
 //! `tojson`, as transformers defines it: Python's `json.dumps`.
 
-use super::budget::Budget;
 use super::calls::Args;
-use super::machine::Machine;
+use super::fuel::Fuel;
 use super::operators;
 use super::python;
-use super::value::{Outcome, Value};
+use super::renderer::Renderer;
+use super::value::{Evaluated, Value};
 
 /// How JSON is laid out.
 struct Layout {
@@ -17,7 +17,7 @@ struct Layout {
     sort_keys: bool,
 }
 
-pub fn filter(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn filter(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let names = ["ensure_ascii", "indent", "separators", "sort_keys"];
     let [ensure_ascii, indent, separators, sort_keys] = args.bind("tojson", names, 0)?;
     let is_true = |value: Option<Value>| value.is_some_and(|value| value.is_true());
@@ -27,20 +27,20 @@ pub fn filter(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value>
         Some(width) => {
             let width = width.as_int().ok_or("the indentation of `tojson` should be a number or a string")?;
             let width = usize::try_from(width.max(0)).unwrap_or(usize::MAX);
-            machine.budget.spend_text(width)?;
+            renderer.fuel.spend_text(width)?;
             Some(" ".repeat(width))
         }
     };
     let (item_separator, key_separator) = match separators {
         None | Some(Value::None) => (if indent.is_some() { "," } else { ", " }.to_string(), ": ".to_string()),
-        Some(pair) => match &super::iteration::collect(&pair, &machine.budget)?[..] {
+        Some(pair) => match &super::iteration::collect(&pair, &renderer.fuel)?[..] {
             [Value::Str(item), Value::Str(key)] => (item.to_string(), key.to_string()),
             _ => return Err("the separators of `tojson` should be two strings".into()),
         },
     };
     let (ensure_ascii, sort_keys) = (is_true(ensure_ascii), is_true(sort_keys));
     let layout = Layout { ensure_ascii, indent, item_separator, key_separator, sort_keys };
-    let mut writer = Writer { out: String::new(), layout, level: 0, budget: &machine.budget };
+    let mut writer = Writer { out: String::new(), layout, level: 0, fuel: &renderer.fuel };
     writer.value(&value)?;
     Ok(Value::str(writer.out))
 }
@@ -49,12 +49,12 @@ struct Writer<'a> {
     out: String,
     layout: Layout,
     level: usize,
-    budget: &'a Budget,
+    fuel: &'a Fuel,
 }
 
 impl Writer<'_> {
-    fn value(&mut self, value: &Value) -> Outcome<()> {
-        self.budget.spend(1)?;
+    fn value(&mut self, value: &Value) -> Evaluated<()> {
+        self.fuel.spend(1)?;
         match value {
             Value::Str(text) | Value::Markup(text) => self.string(text)?,
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => self.out.push_str(&scalar(value)),
@@ -79,9 +79,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn sort(&self, entries: &mut [&(Value, Value)]) -> Outcome<()> {
+    fn sort(&self, entries: &mut [&(Value, Value)]) -> Evaluated<()> {
         let mut failed = None;
-        entries.sort_by(|one, two| match operators::order(&one.0, &two.0, self.budget) {
+        entries.sort_by(|one, two| match operators::order(&one.0, &two.0, self.fuel) {
             Ok(order) => order.unwrap_or(std::cmp::Ordering::Equal),
             Err(reason) => {
                 failed = Some(reason);
@@ -91,7 +91,7 @@ impl Writer<'_> {
         failed.map_or(Ok(()), Err)
     }
 
-    fn key(&mut self, key: &Value) -> Outcome<()> {
+    fn key(&mut self, key: &Value) -> Evaluated<()> {
         match key {
             Value::Str(text) => self.string(text),
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => self.string(&scalar(key)),
@@ -104,8 +104,8 @@ impl Writer<'_> {
         open: char,
         close: char,
         items: impl ExactSizeIterator<Item = T>,
-        mut write: impl FnMut(&mut Self, T) -> Outcome<()>,
-    ) -> Outcome<()> {
+        mut write: impl FnMut(&mut Self, T) -> Evaluated<()>,
+    ) -> Evaluated<()> {
         self.out.push(open);
         if items.len() == 0 {
             self.out.push(close);
@@ -115,7 +115,7 @@ impl Writer<'_> {
         for (place, item) in items.enumerate() {
             if place > 0 {
                 let separator = self.layout.item_separator.clone();
-                self.budget.spend_text(separator.len())?;
+                self.fuel.spend_text(separator.len())?;
                 self.out.push_str(&separator);
             }
             self.line()?;
@@ -127,17 +127,17 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn line(&mut self) -> Outcome<()> {
+    fn line(&mut self) -> Evaluated<()> {
         if let Some(indent) = &self.layout.indent {
-            self.budget.spend_text(indent.len().saturating_mul(self.level))?;
+            self.fuel.spend_text(indent.len().saturating_mul(self.level))?;
             self.out.push('\n');
             self.out.push_str(&indent.repeat(self.level));
         }
         Ok(())
     }
 
-    fn string(&mut self, text: &str) -> Outcome<()> {
-        self.budget.spend_text(text.len())?;
+    fn string(&mut self, text: &str) -> Evaluated<()> {
+        self.fuel.spend_text(text.len())?;
         self.out.push('"');
         for character in text.chars() {
             match character {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::calls::Args;
 use super::frames::Variables;
 use super::iteration::{iterate, length};
-use super::machine::{Flow, Machine};
 use super::operators;
+use super::renderer::{Flow, Renderer};
 use super::syntax::For;
-use super::value::{Items, Iterator, Outcome, Value};
+use super::value::{Evaluated, Items, Iterator, Value};
 
 /// The state of a loop.
 #[derive(Debug)]
@@ -34,8 +34,8 @@ pub struct Loop {
 /// The methods of `loop`.
 const METHODS: [&str; 2] = ["cycle", "changed"];
 
-impl Machine<'_> {
-    pub fn for_loop(&mut self, node: &Arc<For>) -> Outcome<Flow> {
+impl Renderer<'_> {
+    pub fn for_loop(&mut self, node: &Arc<For>) -> Evaluated<Flow> {
         let iterable = self.eval(&node.iter)?;
         let outer = self.variables.clone();
         if !node.recursive {
@@ -47,19 +47,24 @@ impl Machine<'_> {
     }
 
     /// The text of a recursive loop over `iterable`.
-    fn recursive(&mut self, node: &Arc<For>, iterable: &Value, place: (Rc<Variables>, usize)) -> Outcome<String> {
+    fn recursive(&mut self, node: &Arc<For>, iterable: &Value, place: (Rc<Variables>, usize)) -> Evaluated<String> {
         let inner = Variables::new(node.slots, Some(place.0.clone()));
-        self.within(inner, |machine| {
-            machine.captured_text(|machine| machine.run_loop(node, iterable, place)).map(|(text, _)| text)
+        self.within(inner, |renderer| {
+            renderer.captured_text(|renderer| renderer.run_loop(node, iterable, place)).map(|(text, _)| text)
         })
     }
 
     /// Runs a loop that is `depth` recursions deep, with the variables around it.
-    fn run_loop(&mut self, node: &Arc<For>, iterable: &Value, (outer, depth): (Rc<Variables>, usize)) -> Outcome<Flow> {
+    fn run_loop(
+        &mut self,
+        node: &Arc<For>,
+        iterable: &Value,
+        (outer, depth): (Rc<Variables>, usize),
+    ) -> Evaluated<Flow> {
         let is_lazy = node.test.is_some() || matches!(iterable, Value::Iterator(_));
         let state = Rc::new(Loop {
             node: node.clone(),
-            items: RefCell::new(iterate(iterable, &self.budget)?),
+            items: RefCell::new(iterate(iterable, &self.fuel)?),
             accepted: Cell::new(node.test.is_none()),
             length: Cell::new(if is_lazy { None } else { length(iterable) }),
             outer: Rc::downgrade(&outer),
@@ -73,7 +78,7 @@ impl Machine<'_> {
         // As in Jinja, a body that `break` or `continue` ends early does not count for the `else` branch.
         let mut finished = false;
         while let Some(item) = self.advance(&state)? {
-            self.budget.spend(1)?;
+            self.fuel.spend(1)?;
             self.assign(&node.target, item)?;
             if let Some(name) = &node.variable {
                 self.variables.set(name.place, Some(Value::Loop(state.clone())));
@@ -96,7 +101,7 @@ impl Machine<'_> {
     }
 
     /// Takes the next item.
-    fn advance(&mut self, state: &Loop) -> Outcome<Option<Value>> {
+    fn advance(&mut self, state: &Loop) -> Evaluated<Option<Value>> {
         let peeked = state.after.take();
         let item = match peeked {
             Some(item) => Some(item),
@@ -110,18 +115,18 @@ impl Machine<'_> {
     }
 
     /// The next item that the loop's condition accepts.
-    fn pull(&mut self, state: &Loop) -> Outcome<Option<Value>> {
+    fn pull(&mut self, state: &Loop) -> Evaluated<Option<Value>> {
         let test = state.node.test.as_ref().filter(|_| !state.accepted.get());
         let Some(test) = test else { return Ok(state.items.borrow().next()) };
         let outer = state.outer.upgrade().ok_or("a loop is used outside the place where it runs")?;
         loop {
             let Some(item) = state.items.borrow().next() else { return Ok(None) };
-            self.budget.spend(1)?;
-            let accepted = self.within(outer.clone(), |machine| {
-                machine.assign(&test.target, item.clone())?;
-                machine.enter(&test.scope);
-                let accepted = machine.eval(&test.condition)?.is_true();
-                machine.leave(&test.scope);
+            self.fuel.spend(1)?;
+            let accepted = self.within(outer.clone(), |renderer| {
+                renderer.assign(&test.target, item.clone())?;
+                renderer.enter(&test.scope);
+                let accepted = renderer.eval(&test.condition)?.is_true();
+                renderer.leave(&test.scope);
                 Ok(accepted)
             })?;
             if accepted {
@@ -130,7 +135,7 @@ impl Machine<'_> {
         }
     }
 
-    fn peek(&mut self, state: &Loop) -> Outcome<Option<Value>> {
+    fn peek(&mut self, state: &Loop) -> Evaluated<Option<Value>> {
         if state.after.borrow().is_none() {
             let item = self.pull(state)?;
             state.after.replace(item);
@@ -138,7 +143,7 @@ impl Machine<'_> {
         Ok(state.after.borrow().clone())
     }
 
-    pub fn loop_length(&mut self, state: &Loop) -> Outcome<usize> {
+    pub fn loop_length(&mut self, state: &Loop) -> Evaluated<usize> {
         if let Some(length) = state.length.get() {
             return Ok(length);
         }
@@ -155,7 +160,7 @@ impl Machine<'_> {
         Ok(length)
     }
 
-    pub fn loop_attribute(&mut self, state: &Rc<Loop>, name: &str) -> Outcome<Value> {
+    pub fn loop_attribute(&mut self, state: &Rc<Loop>, name: &str) -> Evaluated<Value> {
         let taken = state.taken.get();
         Ok(match name {
             "index" => Value::int(taken),
@@ -179,7 +184,7 @@ impl Machine<'_> {
         })
     }
 
-    pub fn loop_method(&mut self, state: &Loop, method: &str, args: Args) -> Outcome<Value> {
+    pub fn loop_method(&mut self, state: &Loop, method: &str, args: Args) -> Evaluated<Value> {
         let values = args.only_positional(method)?;
         if method == "cycle" {
             let place = state.taken.get().saturating_sub(1).checked_rem(values.len());
@@ -188,7 +193,7 @@ impl Machine<'_> {
         let values = Value::tuple(values)?;
         let known = state.changed.borrow().clone();
         let is_changed = match known {
-            Some(known) => !operators::equal(&known, &values, &self.budget)?,
+            Some(known) => !operators::equal(&known, &values, &self.fuel)?,
             None => true,
         };
         if is_changed {
@@ -198,14 +203,14 @@ impl Machine<'_> {
     }
 
     /// `loop(items)`: the body of a recursive loop over inner items.
-    pub fn recurse(&mut self, state: &Loop, args: Args) -> Outcome<Value> {
+    pub fn recurse(&mut self, state: &Loop, args: Args) -> Evaluated<Value> {
         let [items] = args.bind("loop", ["iterable"], 1)?;
         if !state.node.recursive {
             return Err("only a recursive loop can be called".into());
         }
         let outer = state.outer.upgrade().ok_or("a loop is called outside the place where it runs")?;
         let items = items.unwrap_or(Value::None);
-        let text = self.deeper(|machine| machine.recursive(&state.node, &items, (outer, state.depth + 1)))?;
+        let text = self.deeper(|renderer| renderer.recursive(&state.node, &items, (outer, state.depth + 1)))?;
         Ok(Value::str(text))
     }
 }

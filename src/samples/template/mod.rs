@@ -6,12 +6,11 @@
 //! the same is an error, never something similar.
 //!
 //! ```text
-//! source ─▶ lexer ─▶ parser ─▶ survey, resolver ─▶ program ─▶ machine (loops, calls, evaluate) ─▶ text and spans
+//! source ─▶ lexer ─▶ parser ─▶ survey, resolver ─▶ program ─▶ renderer (loops, calls, evaluate) ─▶ text and spans
 //! ```
 //! Values are in `value.rs`; filters, tests and methods in `filters/`, `predicates.rs`, `attributes.rs` and `texts.rs`.
 
 mod attributes;
-mod budget;
 mod calls;
 mod context;
 mod dates;
@@ -19,17 +18,20 @@ mod evaluate;
 mod filters;
 mod format;
 mod frames;
+mod fuel;
 mod iteration;
 mod json;
 mod lexer;
+mod literals;
 mod loops;
-mod machine;
 mod numbers;
 mod operators;
 mod parser;
 mod predicates;
 mod python;
+mod renderer;
 mod resolver;
+mod splits;
 mod survey;
 mod syntax;
 mod texts;
@@ -86,7 +88,7 @@ impl ChatTemplate {
     pub fn render(&self, messages: &[Message], context: &TemplateContext, prompt: bool) -> Result<Rendered, String> {
         let program = self.program.as_ref().map_err(Clone::clone)?;
         let given = context::variables(messages, context, &self.tokens, prompt)?;
-        let (text, spans) = machine::run(program, &given, self.date)?;
+        let (text, spans) = renderer::run(program, &given, self.date)?;
         let generation = spans.into_iter().map(|span| bytes(&text, span)).collect();
         Ok(Rendered { text, generation })
     }

@@ -2,7 +2,7 @@
 
 use super::operators::unsupported;
 use super::python;
-use super::value::{Outcome, Value};
+use super::value::{Evaluated, Value};
 
 /// How a value is laid out.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +65,7 @@ fn digits(number: i128, kind: char) -> String {
 }
 
 /// `'%d' % number` and its kin. A precision is the least number of digits.
-pub fn printf_integer(number: i128, kind: char, style: Style) -> Outcome<String> {
+pub fn printf_integer(number: i128, kind: char, style: Style) -> Evaluated<String> {
     if style.alternate {
         return Err("the flag `#` of a format is not supported".into());
     }
@@ -76,7 +76,7 @@ pub fn printf_integer(number: i128, kind: char, style: Style) -> Outcome<String>
 }
 
 /// `format(number, …)`.
-pub fn format_integer(number: i128, kind: char, style: Style) -> Outcome<String> {
+pub fn format_integer(number: i128, kind: char, style: Style) -> Evaluated<String> {
     if style.precision.is_some() {
         return Err("an integer has no precision".into());
     }
@@ -118,7 +118,7 @@ fn zero_padded(style: Style) -> Style {
 }
 
 /// A float in one of the formats `e`, `f`, `g` and `%`, with a precision.
-pub fn float(number: f64, kind: char, style: Style) -> Outcome<String> {
+pub fn float(number: f64, kind: char, style: Style) -> Evaluated<String> {
     if style.alternate {
         return Err("the flag `#` of a format is not supported".into());
     }
@@ -172,7 +172,7 @@ fn general(number: f64, precision: usize) -> String {
 }
 
 /// Python's `float` of a number.
-pub fn to_float(value: &Value) -> Outcome<f64> {
+pub fn to_float(value: &Value) -> Evaluated<f64> {
     match value {
         Value::Float(number) => Ok(*number),
         other => match other.as_int() {
@@ -184,7 +184,7 @@ pub fn to_float(value: &Value) -> Outcome<f64> {
 }
 
 /// Python's `int` of a float.
-pub fn truncated(number: f64) -> Outcome<i128> {
+pub fn truncated(number: f64) -> Evaluated<i128> {
     if number.is_finite() && number.abs() < 1e38 {
         return Ok(number.trunc() as i128);
     }

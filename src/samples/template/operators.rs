@@ -3,10 +3,10 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-use super::budget::Budget;
 use super::format;
-use super::syntax::{Comparison, Operator};
-use super::value::{Items, Outcome, Value, View};
+use super::fuel::Fuel;
+use super::syntax::{Comparator, Operator};
+use super::value::{Evaluated, Items, Value, View};
 
 /// A number of Python's arithmetic.
 #[derive(Clone, Copy)]
@@ -24,7 +24,7 @@ impl Number {
     }
 
     /// As a float. Python refuses integers that no float holds, and so does this for those that it rounds.
-    fn float(self) -> Outcome<f64> {
+    fn float(self) -> Evaluated<f64> {
         match self {
             Self::Float(value) => Ok(value),
             Self::Int(value) if value.unsigned_abs() <= 1 << 53 => Ok(value as f64),
@@ -48,7 +48,7 @@ pub fn unsupported(operation: &str, values: &[&Value]) -> String {
     format!("`{operation}` does not work on {}", types.join(" and "))
 }
 
-pub fn binary(operator: Operator, left: &Value, right: &Value, budget: &Budget) -> Outcome<Value> {
+pub fn binary(operator: Operator, left: &Value, right: &Value, fuel: &Fuel) -> Evaluated<Value> {
     let text = match operator {
         Operator::Add => "+",
         Operator::Subtract => "-",
@@ -63,41 +63,41 @@ pub fn binary(operator: Operator, left: &Value, right: &Value, budget: &Budget) 
     }
     match (operator, left, right) {
         (Operator::Add, Value::Str(left), Value::Str(right)) => {
-            budget.spend_text(left.len() + right.len())?;
+            fuel.spend_text(left.len() + right.len())?;
             Ok(Value::str(format!("{left}{right}")))
         }
-        (Operator::Add, Value::List(left), Value::List(right)) => Value::list(joined(left, right, budget)?),
-        (Operator::Add, Value::Tuple(left), Value::Tuple(right)) => Value::tuple(joined(left, right, budget)?),
+        (Operator::Add, Value::List(left), Value::List(right)) => Value::list(joined(left, right, fuel)?),
+        (Operator::Add, Value::Tuple(left), Value::Tuple(right)) => Value::tuple(joined(left, right, fuel)?),
         (Operator::Add, Value::Str(_) | Value::Markup(_), Value::Str(_) | Value::Markup(_)) => {
-            let (left, right) = (html(left, budget)?, html(right, budget)?);
+            let (left, right) = (html(left, fuel)?, html(right, fuel)?);
             Ok(Value::Markup(format!("{left}{right}").into()))
         }
         (Operator::Multiply, count, sequence) | (Operator::Multiply, sequence, count)
             if count.as_int().is_some() && is_repeatable(sequence) =>
         {
-            repeated(sequence, count.as_int().unwrap_or_default(), budget)
+            repeated(sequence, count.as_int().unwrap_or_default(), fuel)
         }
-        (Operator::Modulo, Value::Str(template), argument) => format::percent(template, argument, budget),
+        (Operator::Modulo, Value::Str(template), argument) => format::percent(template, argument, fuel),
         _ => Err(unsupported(text, &[left, right])),
     }
 }
 
 /// The HTML of a string: what combines with a safe string is escaped.
-pub fn html(value: &Value, budget: &Budget) -> Outcome<String> {
+pub fn html(value: &Value, fuel: &Fuel) -> Evaluated<String> {
     let text = match value {
         Value::Markup(text) => text.to_string(),
         other => {
-            let text = super::python::text(other, budget)?;
+            let text = super::python::text(other, fuel)?;
             let text = text.replace('&', "&amp;").replace('>', "&gt;").replace('<', "&lt;");
             text.replace('\'', "&#39;").replace('"', "&#34;")
         }
     };
-    budget.spend_text(text.len())?;
+    fuel.spend_text(text.len())?;
     Ok(text)
 }
 
-fn joined(left: &Items, right: &Items, budget: &Budget) -> Outcome<Vec<Value>> {
-    budget.spend(left.values.len() + right.values.len())?;
+fn joined(left: &Items, right: &Items, fuel: &Fuel) -> Evaluated<Vec<Value>> {
+    fuel.spend(left.values.len() + right.values.len())?;
     Ok(left.values.iter().chain(&right.values).cloned().collect())
 }
 
@@ -105,15 +105,15 @@ fn is_repeatable(value: &Value) -> bool {
     matches!(value, Value::Str(_) | Value::Markup(_) | Value::List(_) | Value::Tuple(_))
 }
 
-fn repeated(sequence: &Value, count: i128, budget: &Budget) -> Outcome<Value> {
+fn repeated(sequence: &Value, count: i128, fuel: &Fuel) -> Evaluated<Value> {
     let count = usize::try_from(count.max(0)).map_err(|_| too_large())?;
     let items = |items: &Items| {
-        budget.spend(items.values.len().saturating_mul(count))?;
+        fuel.spend(items.values.len().saturating_mul(count))?;
         Ok::<_, String>(items.values.iter().cycle().take(items.values.len() * count).cloned().collect())
     };
     match sequence {
         Value::Str(text) | Value::Markup(text) => {
-            budget.spend_text(text.len().saturating_mul(count))?;
+            fuel.spend_text(text.len().saturating_mul(count))?;
             Ok(sequence.with_text(text.repeat(count)))
         }
         Value::List(list) => Value::list(items(list)?),
@@ -122,7 +122,7 @@ fn repeated(sequence: &Value, count: i128, budget: &Budget) -> Outcome<Value> {
     }
 }
 
-fn arithmetic(operator: Operator, left: Number, right: Number) -> Outcome<Value> {
+fn arithmetic(operator: Operator, left: Number, right: Number) -> Evaluated<Value> {
     if let (Number::Int(left), Number::Int(right)) = (left, right) {
         return integers(operator, left, right);
     }
@@ -139,8 +139,16 @@ fn arithmetic(operator: Operator, left: Number, right: Number) -> Outcome<Value>
             let (quotient, remainder) = floor_division(left, right);
             if operator == Operator::Modulo { remainder } else { quotient }
         }
-        Operator::Power => return Err("a power of floats is not supported".into()),
+        Operator::Power => return power(left, right).map(Value::Float),
     }))
+}
+
+/// Python's power of floats: C's, with errors instead of infinities.
+fn power(left: f64, right: f64) -> Evaluated<f64> {
+    let result = left.powf(right);
+    let is_real = left >= 0.0 || right.fract() == 0.0;
+    let is_finite = result.is_finite() || !left.is_finite() || !right.is_finite();
+    if is_real && is_finite { Ok(result) } else { Err("a power has no finite real value".into()) }
 }
 
 /// CPython's `float_divmod`.
@@ -160,7 +168,7 @@ fn floor_division(left: f64, right: f64) -> (f64, f64) {
     (if quotient - floor > 0.5 { floor + 1.0 } else { floor }, remainder)
 }
 
-fn integers(operator: Operator, left: i128, right: i128) -> Outcome<Value> {
+fn integers(operator: Operator, left: i128, right: i128) -> Evaluated<Value> {
     if right == 0 && matches!(operator, Operator::Divide | Operator::FloorDivide | Operator::Modulo) {
         return Err("a division by zero".into());
     }
@@ -178,13 +186,15 @@ fn integers(operator: Operator, left: i128, right: i128) -> Outcome<Value> {
         Operator::Modulo => left.checked_rem(right).map(|remainder| {
             if remainder != 0 && (remainder < 0) != (right < 0) { remainder + right } else { remainder }
         }),
-        Operator::Power if right < 0 => return Err("a negative power is not supported".into()),
+        Operator::Power if right < 0 => {
+            return power(Number::Int(left).float()?, Number::Int(right).float()?).map(Value::Float);
+        }
         Operator::Power => u32::try_from(right).ok().and_then(|right| left.checked_pow(right)),
     };
     result.map(Value::Int).ok_or_else(too_large)
 }
 
-pub fn negative(value: &Value) -> Outcome<Value> {
+pub fn negative(value: &Value) -> Evaluated<Value> {
     match Number::of(value) {
         Some(Number::Int(value)) => value.checked_neg().map(Value::Int).ok_or_else(too_large),
         Some(Number::Float(value)) => Ok(Value::Float(-value)),
@@ -192,7 +202,7 @@ pub fn negative(value: &Value) -> Outcome<Value> {
     }
 }
 
-pub fn positive(value: &Value) -> Outcome<Value> {
+pub fn positive(value: &Value) -> Evaluated<Value> {
     match Number::of(value) {
         Some(Number::Int(value)) => Ok(Value::Int(value)),
         Some(Number::Float(value)) => Ok(Value::Float(value)),
@@ -231,8 +241,8 @@ pub fn is_same_object(left: &Value, right: &Value) -> bool {
     }
 }
 
-pub fn equal(left: &Value, right: &Value, budget: &Budget) -> Outcome<bool> {
-    budget.spend(1)?;
+pub fn equal(left: &Value, right: &Value, fuel: &Fuel) -> Evaluated<bool> {
+    fuel.spend(1)?;
     if let Some(equal) = scalars_equal(left, right) {
         return Ok(equal);
     }
@@ -243,15 +253,15 @@ pub fn equal(left: &Value, right: &Value, budget: &Budget) -> Outcome<bool> {
             if left.values.len() != right.values.len() {
                 return Ok(false);
             }
-            all(left.values.iter().zip(&right.values), |(left, right)| equal(left, right, budget))
+            all(left.values.iter().zip(&right.values), |(left, right)| equal(left, right, fuel))
         }
         (Value::Dict(left), Value::Dict(right)) => {
-            budget.spend(left.entries.len() * right.entries.len() / 16)?;
+            fuel.spend(left.entries.len() * right.entries.len() / 16)?;
             if left.entries.len() != right.entries.len() {
                 return Ok(false);
             }
             all(left.entries.iter(), |(key, value)| match right.get(key)? {
-                Some(other) => equal(value, &other, budget),
+                Some(other) => equal(value, &other, fuel),
                 None => Ok(false),
             })
         }
@@ -259,7 +269,7 @@ pub fn equal(left: &Value, right: &Value, budget: &Budget) -> Outcome<bool> {
     }
 }
 
-fn all<T>(items: impl Iterator<Item = T>, mut is_true: impl FnMut(T) -> Outcome<bool>) -> Outcome<bool> {
+fn all<T>(items: impl Iterator<Item = T>, mut is_true: impl FnMut(T) -> Evaluated<bool>) -> Evaluated<bool> {
     for item in items {
         if !is_true(item)? {
             return Ok(false);
@@ -291,8 +301,8 @@ fn compare_mixed(left: i128, right: f64) -> Option<Ordering> {
 }
 
 /// The order of two values that Python can order; `None` if one is not a number.
-pub fn order(left: &Value, right: &Value, budget: &Budget) -> Outcome<Option<Ordering>> {
-    budget.spend(1)?;
+pub fn order(left: &Value, right: &Value, fuel: &Fuel) -> Evaluated<Option<Ordering>> {
+    fuel.spend(1)?;
     if let (Some(left), Some(right)) = (Number::of(left), Number::of(right)) {
         return Ok(compare_numbers(left, right));
     }
@@ -300,8 +310,8 @@ pub fn order(left: &Value, right: &Value, budget: &Budget) -> Outcome<Option<Ord
         (Value::Str(left), Value::Str(right)) => Ok(Some(left.cmp(right))),
         (Value::List(left), Value::List(right)) | (Value::Tuple(left), Value::Tuple(right)) => {
             for (left, right) in left.values.iter().zip(&right.values) {
-                if !equal(left, right, budget)? {
-                    return order(left, right, budget);
+                if !equal(left, right, fuel)? {
+                    return order(left, right, fuel);
                 }
             }
             Ok(Some(left.values.len().cmp(&right.values.len())))
@@ -310,37 +320,37 @@ pub fn order(left: &Value, right: &Value, budget: &Budget) -> Outcome<Option<Ord
     }
 }
 
-pub fn compare(comparison: Comparison, left: &Value, right: &Value, budget: &Budget) -> Outcome<bool> {
-    let ordered = |accept: fn(Ordering) -> bool| Ok(order(left, right, budget)?.is_some_and(accept));
+pub fn compare(comparison: Comparator, left: &Value, right: &Value, fuel: &Fuel) -> Evaluated<bool> {
+    let ordered = |accept: fn(Ordering) -> bool| Ok(order(left, right, fuel)?.is_some_and(accept));
     match comparison {
-        Comparison::Equal => equal(left, right, budget),
-        Comparison::NotEqual => Ok(!equal(left, right, budget)?),
-        Comparison::Less => ordered(Ordering::is_lt),
-        Comparison::LessEqual => ordered(Ordering::is_le),
-        Comparison::Greater => ordered(Ordering::is_gt),
-        Comparison::GreaterEqual => ordered(Ordering::is_ge),
-        Comparison::In => contains(right, left, budget),
-        Comparison::NotIn => Ok(!contains(right, left, budget)?),
+        Comparator::Equal => equal(left, right, fuel),
+        Comparator::NotEqual => Ok(!equal(left, right, fuel)?),
+        Comparator::Less => ordered(Ordering::is_lt),
+        Comparator::LessEqual => ordered(Ordering::is_le),
+        Comparator::Greater => ordered(Ordering::is_gt),
+        Comparator::GreaterEqual => ordered(Ordering::is_ge),
+        Comparator::In => contains(right, left, fuel),
+        Comparator::NotIn => Ok(!contains(right, left, fuel)?),
     }
 }
 
 /// Python's `item in container`.
-pub fn contains(container: &Value, item: &Value, budget: &Budget) -> Outcome<bool> {
+pub fn contains(container: &Value, item: &Value, fuel: &Fuel) -> Evaluated<bool> {
     let among = |values: &[Value]| {
         let mut others = values.iter();
-        Ok(!all(&mut others, |value| Ok(!equal(value, item, budget)?))?)
+        Ok(!all(&mut others, |value| Ok(!equal(value, item, fuel)?))?)
     };
     match container {
         Value::Str(text) | Value::Markup(text) => match item {
             Value::Str(part) | Value::Markup(part) => {
-                budget.spend_text(text.len())?;
+                fuel.spend_text(text.len())?;
                 Ok(text.contains(&**part))
             }
             other => Err(unsupported("in", &[other, container])),
         },
         Value::List(items) | Value::Tuple(items) | Value::Range(items) => among(&items.values),
         Value::Dict(dict) | Value::View(View::Keys, dict) => {
-            budget.spend(1 + dict.entries.len() / 16)?;
+            fuel.spend(1 + dict.entries.len() / 16)?;
             Ok(dict.get(item)?.is_some())
         }
         Value::View(view, dict) => among(&dict.view(*view)?),
@@ -348,7 +358,7 @@ pub fn contains(container: &Value, item: &Value, budget: &Budget) -> Outcome<boo
         Value::Iterator(iterator) => {
             while let Some(value) = iterator.items.values.get(iterator.position.get()) {
                 iterator.position.set(iterator.position.get() + 1);
-                if equal(value, item, budget)? {
+                if equal(value, item, fuel)? {
                     return Ok(true);
                 }
             }

@@ -3,12 +3,12 @@
 use super::calls::Args;
 use super::filters;
 use super::iteration::{is_iterable, length};
-use super::machine::Machine;
 use super::operators::{self, unsupported};
 use super::python;
-use super::syntax::{Comparison, Operator};
+use super::renderer::Renderer;
+use super::syntax::{Comparator, Operator};
 use super::texts::has_case;
-use super::value::{Outcome, Value};
+use super::value::{Evaluated, Value};
 
 /// Tests of a value alone.
 const UNARY: [(&str, fn(&Value) -> bool); 15] = [
@@ -30,24 +30,24 @@ const UNARY: [(&str, fn(&Value) -> bool); 15] = [
 ];
 
 /// Tests that compare.
-const COMPARISONS: [(&str, Comparison); 17] = [
-    ("==", Comparison::Equal),
-    ("eq", Comparison::Equal),
-    ("equalto", Comparison::Equal),
-    ("!=", Comparison::NotEqual),
-    ("ne", Comparison::NotEqual),
-    (">", Comparison::Greater),
-    ("gt", Comparison::Greater),
-    ("greaterthan", Comparison::Greater),
-    (">=", Comparison::GreaterEqual),
-    ("ge", Comparison::GreaterEqual),
-    ("<", Comparison::Less),
-    ("lt", Comparison::Less),
-    ("lessthan", Comparison::Less),
-    ("<=", Comparison::LessEqual),
-    ("le", Comparison::LessEqual),
-    ("in", Comparison::In),
-    ("sameas", Comparison::Equal),
+const COMPARISONS: [(&str, Comparator); 17] = [
+    ("==", Comparator::Equal),
+    ("eq", Comparator::Equal),
+    ("equalto", Comparator::Equal),
+    ("!=", Comparator::NotEqual),
+    ("ne", Comparator::NotEqual),
+    (">", Comparator::Greater),
+    ("gt", Comparator::Greater),
+    ("greaterthan", Comparator::Greater),
+    (">=", Comparator::GreaterEqual),
+    ("ge", Comparator::GreaterEqual),
+    ("<", Comparator::Less),
+    ("lt", Comparator::Less),
+    ("lessthan", Comparator::Less),
+    ("<=", Comparator::LessEqual),
+    ("le", Comparator::LessEqual),
+    ("in", Comparator::In),
+    ("sameas", Comparator::Equal),
 ];
 
 const OTHERS: [&str; 7] = ["odd", "even", "divisibleby", "filter", "test", "lower", "upper"];
@@ -71,8 +71,8 @@ fn is_callable(value: &Value) -> bool {
     )
 }
 
-pub fn apply(machine: &mut Machine, name: &str, value: &Value, args: Args) -> Outcome<bool> {
-    machine.budget.spend(1)?;
+pub fn apply(renderer: &mut Renderer, name: &str, value: &Value, args: Args) -> Evaluated<bool> {
+    renderer.fuel.spend(1)?;
     if let Some((_, test)) = UNARY.iter().find(|(known, _)| *known == name) {
         let [] = args.bind(name, [], 0)?;
         return Ok(test(value));
@@ -83,19 +83,19 @@ pub fn apply(machine: &mut Machine, name: &str, value: &Value, args: Args) -> Ou
         if name == "sameas" {
             return same(value, &other);
         }
-        return operators::compare(*comparison, value, &other, &machine.budget);
+        return operators::compare(*comparison, value, &other, &renderer.fuel);
     }
     match name {
         "odd" | "even" => {
             let [] = args.bind(name, [], 0)?;
-            let rest = remainder(machine, value, &Value::Int(2))?;
+            let rest = remainder(renderer, value, &Value::Int(2))?;
             let wanted = Value::Int(i128::from(name == "odd"));
-            operators::equal(&rest, &wanted, &machine.budget)
+            operators::equal(&rest, &wanted, &renderer.fuel)
         }
         "divisibleby" => {
             let [divisor] = args.bind(name, ["num"], 1)?;
-            let rest = remainder(machine, value, &divisor.unwrap_or(Value::None))?;
-            operators::equal(&rest, &Value::Int(0), &machine.budget)
+            let rest = remainder(renderer, value, &divisor.unwrap_or(Value::None))?;
+            operators::equal(&rest, &Value::Int(0), &renderer.fuel)
         }
         "filter" | "test" => {
             let [] = args.bind(name, [], 0)?;
@@ -104,7 +104,7 @@ pub fn apply(machine: &mut Machine, name: &str, value: &Value, args: Args) -> Ou
         }
         "lower" | "upper" => {
             let [] = args.bind(name, [], 0)?;
-            let text = python::text(value, &machine.budget)?;
+            let text = python::text(value, &renderer.fuel)?;
             let (lower, upper) = (char::is_lowercase as fn(char) -> bool, char::is_uppercase as fn(char) -> bool);
             Ok(if name == "lower" { has_case(&text, lower, upper) } else { has_case(&text, upper, lower) })
         }
@@ -112,15 +112,15 @@ pub fn apply(machine: &mut Machine, name: &str, value: &Value, args: Args) -> Ou
     }
 }
 
-fn remainder(machine: &Machine, value: &Value, divisor: &Value) -> Outcome<Value> {
+fn remainder(renderer: &Renderer, value: &Value, divisor: &Value) -> Evaluated<Value> {
     if matches!(value, Value::Str(_)) {
         return Err(unsupported("%", &[value, divisor]));
     }
-    operators::binary(Operator::Modulo, value, divisor, &machine.budget)
+    operators::binary(Operator::Modulo, value, divisor, &renderer.fuel)
 }
 
 /// Python's `is`. Which equal numbers and strings are one object is up to the interpreter.
-fn same(value: &Value, other: &Value) -> Outcome<bool> {
+fn same(value: &Value, other: &Value) -> Evaluated<bool> {
     match (value, other) {
         (Value::None, Value::None) => Ok(true),
         (Value::Bool(one), Value::Bool(two)) => Ok(one == two),

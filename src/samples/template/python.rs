@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::budget::Budget;
-use super::value::{Outcome, Value, View};
+use super::fuel::Fuel;
+use super::value::{Evaluated, Value, View};
 
 /// Python's `str.isspace` for one character.
 pub fn is_space(character: char) -> bool {
@@ -11,7 +11,7 @@ pub fn is_space(character: char) -> bool {
 }
 
 /// What Python prints for a value.
-pub fn text<'a>(value: &'a Value, budget: &Budget) -> Outcome<Cow<'a, str>> {
+pub fn text<'a>(value: &'a Value, fuel: &Fuel) -> Evaluated<Cow<'a, str>> {
     Ok(match value {
         Value::Str(text) | Value::Markup(text) => Cow::Borrowed(text),
         Value::Undefined(_) => Cow::Borrowed(""),
@@ -20,36 +20,36 @@ pub fn text<'a>(value: &'a Value, budget: &Budget) -> Outcome<Cow<'a, str>> {
         Value::Bool(false) => Cow::Borrowed("False"),
         Value::Int(value) => Cow::Owned(value.to_string()),
         Value::Float(value) => Cow::Owned(float(*value)),
-        other => Cow::Owned(repr(other, budget)?),
+        other => Cow::Owned(repr(other, fuel)?),
     })
 }
 
 /// Python's `repr`.
-pub fn repr(value: &Value, budget: &Budget) -> Outcome<String> {
+pub fn repr(value: &Value, fuel: &Fuel) -> Evaluated<String> {
     let mut out = String::new();
-    write(&mut out, value, budget)?;
+    write(&mut out, value, fuel)?;
     Ok(out)
 }
 
-fn write(out: &mut String, value: &Value, budget: &Budget) -> Outcome<()> {
-    budget.spend(1)?;
+fn write(out: &mut String, value: &Value, fuel: &Fuel) -> Evaluated<()> {
+    fuel.spend(1)?;
     match value {
         Value::Str(text) => {
-            budget.spend_text(text.len())?;
+            fuel.spend_text(text.len())?;
             quote(out, text);
         }
         Value::Undefined(_) => out.push_str("Undefined"),
-        Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => out.push_str(&text(value, budget)?),
-        Value::List(items) => write_items(out, ("[", "]"), &items.values, budget)?,
-        Value::Tuple(items) if items.values.len() == 1 => write_items(out, ("(", ",)"), &items.values, budget)?,
-        Value::Tuple(items) => write_items(out, ("(", ")"), &items.values, budget)?,
+        Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => out.push_str(&text(value, fuel)?),
+        Value::List(items) => write_items(out, ("[", "]"), &items.values, fuel)?,
+        Value::Tuple(items) if items.values.len() == 1 => write_items(out, ("(", ",)"), &items.values, fuel)?,
+        Value::Tuple(items) => write_items(out, ("(", ")"), &items.values, fuel)?,
         Value::Dict(dict) => {
             out.push('{');
             for (place, (key, value)) in dict.entries.iter().enumerate() {
                 out.push_str(if place > 0 { ", " } else { "" });
-                write(out, key, budget)?;
+                write(out, key, fuel)?;
                 out.push_str(": ");
-                write(out, value, budget)?;
+                write(out, value, fuel)?;
             }
             out.push('}');
         }
@@ -59,18 +59,18 @@ fn write(out: &mut String, value: &Value, budget: &Budget) -> Outcome<()> {
                 View::Values => "dict_values([",
                 View::Items => "dict_items([",
             };
-            write_items(out, (name, "])"), &dict.view(*view)?, budget)?;
+            write_items(out, (name, "])"), &dict.view(*view)?, fuel)?;
         }
         other => return Err(format!("a {} cannot be printed", other.type_name())),
     }
     Ok(())
 }
 
-fn write_items(out: &mut String, (open, close): (&str, &str), items: &[Value], budget: &Budget) -> Outcome<()> {
+fn write_items(out: &mut String, (open, close): (&str, &str), items: &[Value], fuel: &Fuel) -> Evaluated<()> {
     out.push_str(open);
     for (place, item) in items.iter().enumerate() {
         out.push_str(if place > 0 { ", " } else { "" });
-        write(out, item, budget)?;
+        write(out, item, fuel)?;
     }
     out.push_str(close);
     Ok(())
@@ -115,9 +115,9 @@ pub fn is_printable(character: char) -> bool {
 }
 
 /// Python's `ascii`.
-pub fn ascii(value: &Value, budget: &Budget) -> Outcome<String> {
+pub fn ascii(value: &Value, fuel: &Fuel) -> Evaluated<String> {
     let escape = |character: char| if character.is_ascii() { character.to_string() } else { escaped(character) };
-    Ok(repr(value, budget)?.chars().map(escape).collect())
+    Ok(repr(value, fuel)?.chars().map(escape).collect())
 }
 
 /// The shortest digits that read back as the same float, with an exponent below 1e-4 and from 1e16 on.

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use super::filters;
 use super::predicates;
 use super::survey::{Survey, Symbols};
-use super::syntax::{Arguments, Expr, For, Load, LoopTest, Macro, Name, Node, Place, Program, Scope, Target};
+use super::syntax::{Arguments, Expr, For, Load, LoopTest, Macro, Name, Place, Program, Scope, Statement, Target};
 
 pub type Resolved<T> = Result<T, String>;
 
 /// Resolves all names of a template.
-pub fn resolve(mut body: Vec<Node>) -> Resolved<Program> {
+pub fn resolve(mut body: Vec<Statement>) -> Resolved<Program> {
     let mut resolver = Resolver { frames: Vec::new(), functions: vec![Function::default()], soft: false };
     resolver.enter(|survey| survey.nodes(&body), &[]);
     resolver.nodes(&mut body)?;
@@ -24,7 +24,7 @@ pub fn resolve(mut body: Vec<Node>) -> Resolved<Program> {
 }
 
 /// A scope while its names are resolved.
-pub struct Frame {
+pub struct ScopeFrame {
     pub symbols: Symbols,
     function: usize,
     slots: BTreeMap<Arc<str>, usize>,
@@ -38,7 +38,7 @@ struct Function {
 }
 
 struct Resolver {
-    frames: Vec<Frame>,
+    frames: Vec<ScopeFrame>,
     functions: Vec<Function>,
     /// Whether a condition surrounds the current expression: then an unknown filter fails only when it is reached.
     soft: bool,
@@ -56,7 +56,7 @@ impl Resolver {
         let function = self.functions.len() - 1;
         let counter = &mut self.functions[function].slots;
         let slots = symbols.names().map(|name| (name.clone(), post_increment(counter))).collect();
-        self.frames.push(Frame { symbols, function, slots });
+        self.frames.push(ScopeFrame { symbols, function, slots });
     }
 
     /// Closes a scope.
@@ -88,12 +88,12 @@ impl Resolver {
         Ok(())
     }
 
-    fn nodes(&mut self, nodes: &mut [Node]) -> Resolved<()> {
+    fn nodes(&mut self, nodes: &mut [Statement]) -> Resolved<()> {
         nodes.iter_mut().try_for_each(|node| self.node(node))
     }
 
     /// A body in a scope that `visit` surveys.
-    fn scoped(&mut self, body: &mut [Node], filter: Option<&mut Expr>) -> Resolved<Scope> {
+    fn scoped(&mut self, body: &mut [Statement], filter: Option<&mut Expr>) -> Resolved<Scope> {
         let soft = std::mem::take(&mut self.soft);
         self.nodes(body)?;
         filter.map_or(Ok(()), |filter| self.expr(filter))?;
@@ -101,11 +101,11 @@ impl Resolver {
         Ok(self.leave())
     }
 
-    fn node(&mut self, node: &mut Node) -> Resolved<()> {
+    fn node(&mut self, node: &mut Statement) -> Resolved<()> {
         match node {
-            Node::Text(_) | Node::Refused(_) => {}
-            Node::Print(value) => self.expr(value)?,
-            Node::If { branches, otherwise } => {
+            Statement::Text(_) | Statement::Refused(_) => {}
+            Statement::Print(value) => self.expr(value)?,
+            Statement::If { branches, otherwise } => {
                 let soft = std::mem::replace(&mut self.soft, true);
                 for (condition, body) in branches {
                     self.expr(condition)?;
@@ -114,17 +114,17 @@ impl Resolver {
                 self.nodes(otherwise)?;
                 self.soft = soft;
             }
-            Node::For(node) => self.for_loop(unique(node)?)?,
-            Node::Set { target, value } => {
+            Statement::For(node) => self.for_loop(unique(node)?)?,
+            Statement::Set { target, value } => {
                 self.expr(value)?;
                 self.target(target)?;
             }
-            Node::SetBlock { target, filter, body, scope } => {
+            Statement::SetBlock { target, filter, body, scope } => {
                 self.target(target)?;
                 self.enter(|survey| survey.nodes(body), &[]);
                 *scope = self.scoped(body, filter.as_mut())?;
             }
-            Node::With { bindings, body, scope } => {
+            Statement::With { bindings, body, scope } => {
                 bindings.iter_mut().try_for_each(|(_, value)| self.expr(value))?;
                 self.enter(
                     |survey| {
@@ -136,16 +136,16 @@ impl Resolver {
                 bindings.iter_mut().try_for_each(|(target, _)| self.target(target))?;
                 *scope = self.scoped(body, None)?;
             }
-            Node::Macro { definition, name } => {
+            Statement::Macro { definition, name } => {
                 self.name(name)?;
                 self.macro_body(unique(definition)?)?;
             }
-            Node::Call { block, call } => {
+            Statement::Call { block, call } => {
                 self.macro_body(unique(block)?)?;
                 self.expr(call)?;
             }
-            Node::Generation(block) => self.macro_body(unique(block)?)?,
-            Node::Filter { filter, body, scope } => {
+            Statement::Generation(block) => self.macro_body(unique(block)?)?,
+            Statement::Filter { filter, body, scope } => {
                 self.enter(
                     |survey| {
                         survey.nodes(body);
@@ -155,11 +155,11 @@ impl Resolver {
                 );
                 *scope = self.scoped(body, Some(filter))?;
             }
-            Node::Scoped { body, scope } => {
+            Statement::Scoped { body, scope } => {
                 self.enter(|survey| survey.nodes(body), &[]);
                 *scope = self.scoped(body, None)?;
             }
-            Node::Break | Node::Continue => {
+            Statement::Break | Statement::Continue => {
                 if self.functions.last().is_none_or(|function| function.loops == 0) {
                     return Err("`break` or `continue` outside a loop".into());
                 }
@@ -265,6 +265,7 @@ impl Resolver {
     fn expr(&mut self, expr: &mut Expr) -> Resolved<()> {
         match expr {
             Expr::Literal(_) | Expr::Captured => Ok(()),
+            Expr::Name(name) if &*name.text == "self" => Err("`self`, the template itself, is not supported".into()),
             Expr::Name(name) => self.name(name),
             Expr::Tuple(items) | Expr::List(items) | Expr::Concat(items) => self.exprs(items),
             Expr::Dict(pairs) => pairs.iter_mut().try_for_each(|(key, value)| self.exprs([key, value])),
@@ -338,16 +339,16 @@ fn assigns_loop(target: &Target) -> bool {
 }
 
 /// Whether a statement, or one inside it, assigns to `loop`.
-fn stores_loop(node: &Node) -> bool {
-    let any = |nodes: &[Node]| nodes.iter().any(stores_loop);
+fn stores_loop(node: &Statement) -> bool {
+    let any = |nodes: &[Statement]| nodes.iter().any(stores_loop);
     match node {
-        Node::Set { target, .. } => assigns_loop(target),
-        Node::SetBlock { target, body, .. } => assigns_loop(target) || any(body),
-        Node::If { branches, otherwise } => branches.iter().any(|(_, body)| any(body)) || any(otherwise),
-        Node::For(node) => assigns_loop(&node.target) || any(&node.body) || any(&node.otherwise),
-        Node::With { body, .. } | Node::Filter { body, .. } | Node::Scoped { body, .. } => any(body),
-        Node::Macro { definition, .. } => any(&definition.body),
-        Node::Call { block, .. } | Node::Generation(block) => any(&block.body),
+        Statement::Set { target, .. } => assigns_loop(target),
+        Statement::SetBlock { target, body, .. } => assigns_loop(target) || any(body),
+        Statement::If { branches, otherwise } => branches.iter().any(|(_, body)| any(body)) || any(otherwise),
+        Statement::For(node) => assigns_loop(&node.target) || any(&node.body) || any(&node.otherwise),
+        Statement::With { body, .. } | Statement::Filter { body, .. } | Statement::Scoped { body, .. } => any(body),
+        Statement::Macro { definition, .. } => any(&definition.body),
+        Statement::Call { block, .. } | Statement::Generation(block) => any(&block.body),
         _ => false,
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::resolver::Frame;
-use super::syntax::{Expr, Load, Node, Target};
+use super::resolver::ScopeFrame;
+use super::syntax::{Expr, Load, Statement, Target};
 
 /// The names of a scope.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +27,7 @@ impl Symbols {
 
 /// Collects the names of one scope. `outer` are the scopes around it.
 pub struct Survey<'a> {
-    pub outer: &'a [Frame],
+    pub outer: &'a [ScopeFrame],
     pub symbols: Symbols,
 }
 
@@ -67,31 +67,31 @@ impl Survey<'_> {
         }
     }
 
-    pub fn nodes(&mut self, nodes: &[Node]) {
+    pub fn nodes(&mut self, nodes: &[Statement]) {
         nodes.iter().for_each(|node| self.node(node));
     }
 
-    fn node(&mut self, node: &Node) {
+    fn node(&mut self, node: &Statement) {
         match node {
-            Node::Text(_) | Node::Break | Node::Continue | Node::Refused(_) => {}
-            Node::Print(value) => self.expr(value),
-            Node::If { branches, otherwise } => self.condition(branches, otherwise),
-            Node::For(node) => self.expr(&node.iter),
-            Node::Set { target, value } => {
+            Statement::Text(_) | Statement::Break | Statement::Continue | Statement::Refused(_) => {}
+            Statement::Print(value) => self.expr(value),
+            Statement::If { branches, otherwise } => self.condition(branches, otherwise),
+            Statement::For(node) => self.expr(&node.iter),
+            Statement::Set { target, value } => {
                 self.expr(value);
                 self.target(target);
             }
-            Node::SetBlock { target, .. } => self.target(target),
-            Node::With { bindings, .. } => bindings.iter().for_each(|(_, value)| self.expr(value)),
-            Node::Macro { name, .. } => self.store(&name.text),
-            Node::Call { call, .. } => self.expr(call),
-            Node::Filter { filter, .. } => self.expr(filter),
-            Node::Generation(_) | Node::Scoped { .. } => {}
+            Statement::SetBlock { target, .. } => self.target(target),
+            Statement::With { bindings, .. } => bindings.iter().for_each(|(_, value)| self.expr(value)),
+            Statement::Macro { name, .. } => self.store(&name.text),
+            Statement::Call { call, .. } => self.expr(call),
+            Statement::Filter { filter, .. } => self.expr(filter),
+            Statement::Generation(_) | Statement::Scoped { .. } => {}
         }
     }
 
     /// A chain `if … elif … else`. Jinja nests each `elif` in a list of its own, whose branches are merged first.
-    fn condition(&mut self, branches: &[(Expr, Vec<Node>)], otherwise: &[Node]) {
+    fn condition(&mut self, branches: &[(Expr, Vec<Statement>)], otherwise: &[Statement]) {
         let Some(((test, body), others)) = branches.split_first() else { return };
         self.expr(test);
         let body = self.branch(|survey| survey.nodes(body));
@@ -169,28 +169,28 @@ fn for_each_child(expr: &Expr, visit: &mut dyn FnMut(&Expr)) {
 }
 
 /// Whether a statement, or one inside it, reads a name.
-pub fn uses(node: &Node, name: &str) -> bool {
-    let nodes = |nodes: &[Node]| nodes.iter().any(|node| uses(node, name));
+pub fn uses(node: &Statement, name: &str) -> bool {
+    let nodes = |nodes: &[Statement]| nodes.iter().any(|node| uses(node, name));
     let reads = |value: &Expr| reads(value, name);
     match node {
-        Node::Text(_) | Node::Break | Node::Continue | Node::Refused(_) => false,
-        Node::Print(value) | Node::Set { value, .. } => reads(value),
-        Node::If { branches, otherwise } => {
+        Statement::Text(_) | Statement::Break | Statement::Continue | Statement::Refused(_) => false,
+        Statement::Print(value) | Statement::Set { value, .. } => reads(value),
+        Statement::If { branches, otherwise } => {
             branches.iter().any(|(condition, body)| reads(condition) || nodes(body)) || nodes(otherwise)
         }
-        Node::For(node) => {
+        Statement::For(node) => {
             reads(&node.iter)
                 || node.test.as_ref().is_some_and(|test| reads(&test.condition))
                 || nodes(&node.body)
                 || nodes(&node.otherwise)
         }
-        Node::SetBlock { filter, body, .. } => filter.as_ref().is_some_and(reads) || nodes(body),
-        Node::With { bindings, body, .. } => bindings.iter().any(|(_, value)| reads(value)) || nodes(body),
-        Node::Macro { definition, .. } => definition.defaults.iter().any(reads) || nodes(&definition.body),
-        Node::Call { block, call } => reads(call) || block.defaults.iter().any(reads) || nodes(&block.body),
-        Node::Filter { filter, body, .. } => reads(filter) || nodes(body),
-        Node::Generation(block) => nodes(&block.body),
-        Node::Scoped { body, .. } => nodes(body),
+        Statement::SetBlock { filter, body, .. } => filter.as_ref().is_some_and(reads) || nodes(body),
+        Statement::With { bindings, body, .. } => bindings.iter().any(|(_, value)| reads(value)) || nodes(body),
+        Statement::Macro { definition, .. } => definition.defaults.iter().any(reads) || nodes(&definition.body),
+        Statement::Call { block, call } => reads(call) || block.defaults.iter().any(reads) || nodes(&block.body),
+        Statement::Filter { filter, body, .. } => reads(filter) || nodes(body),
+        Statement::Generation(block) => nodes(&block.body),
+        Statement::Scoped { body, .. } => nodes(body),
     }
 }
 
@@ -204,18 +204,18 @@ fn reads(expr: &Expr, name: &str) -> bool {
 }
 
 /// Whether a statement, or one inside it, is a `{% generation %}` block.
-pub fn generates(node: &Node) -> bool {
-    let any = |nodes: &[Node]| nodes.iter().any(generates);
+pub fn generates(node: &Statement) -> bool {
+    let any = |nodes: &[Statement]| nodes.iter().any(generates);
     match node {
-        Node::Generation(_) => true,
-        Node::If { branches, otherwise } => branches.iter().any(|(_, body)| any(body)) || any(otherwise),
-        Node::For(node) => any(&node.body) || any(&node.otherwise),
-        Node::SetBlock { body, .. }
-        | Node::With { body, .. }
-        | Node::Filter { body, .. }
-        | Node::Scoped { body, .. } => any(body),
-        Node::Macro { definition, .. } => any(&definition.body),
-        Node::Call { block, .. } => any(&block.body),
+        Statement::Generation(_) => true,
+        Statement::If { branches, otherwise } => branches.iter().any(|(_, body)| any(body)) || any(otherwise),
+        Statement::For(node) => any(&node.body) || any(&node.otherwise),
+        Statement::SetBlock { body, .. }
+        | Statement::With { body, .. }
+        | Statement::Filter { body, .. }
+        | Statement::Scoped { body, .. } => any(body),
+        Statement::Macro { definition, .. } => any(&definition.body),
+        Statement::Call { block, .. } => any(&block.body),
         _ => false,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 /// A parsed template.
 #[derive(Debug)]
 pub struct Program {
-    pub body: Vec<Node>,
+    pub body: Vec<Statement>,
     pub scope: Scope,
     /// The number of slots of the outermost function.
     pub slots: usize,
@@ -43,12 +43,12 @@ pub struct Name {
 }
 
 #[derive(Debug)]
-pub enum Node {
+pub enum Statement {
     Text(Arc<str>),
     Print(Expr),
     If {
-        branches: Vec<(Expr, Vec<Node>)>,
-        otherwise: Vec<Node>,
+        branches: Vec<(Expr, Vec<Statement>)>,
+        otherwise: Vec<Statement>,
     },
     For(Arc<For>),
     Set {
@@ -58,12 +58,12 @@ pub enum Node {
     SetBlock {
         target: Target,
         filter: Option<Expr>,
-        body: Vec<Node>,
+        body: Vec<Statement>,
         scope: Scope,
     },
     With {
         bindings: Vec<(Target, Expr)>,
-        body: Vec<Node>,
+        body: Vec<Statement>,
         scope: Scope,
     },
     Macro {
@@ -76,13 +76,13 @@ pub enum Node {
     },
     Filter {
         filter: Expr,
-        body: Vec<Node>,
+        body: Vec<Statement>,
         scope: Scope,
     },
     Generation(Arc<Macro>),
     /// A block with a scope of its own and no other effect.
     Scoped {
-        body: Vec<Node>,
+        body: Vec<Statement>,
         scope: Scope,
     },
     Break,
@@ -99,9 +99,9 @@ pub struct For {
     pub recursive: bool,
     /// Where the variable `loop` is stored, if the body uses it.
     pub variable: Option<Name>,
-    pub body: Vec<Node>,
+    pub body: Vec<Statement>,
     pub scope: Scope,
-    pub otherwise: Vec<Node>,
+    pub otherwise: Vec<Statement>,
     pub otherwise_scope: Scope,
     /// The number of slots of the body's own function, for a recursive loop.
     pub slots: usize,
@@ -126,7 +126,7 @@ pub struct Macro {
     pub caller: Option<Name>,
     pub kwargs: Option<Name>,
     pub varargs: Option<Name>,
-    pub body: Vec<Node>,
+    pub body: Vec<Statement>,
     pub scope: Scope,
     pub slots: usize,
 }
@@ -169,7 +169,7 @@ pub enum Expr {
     And(Box<Expr>, Box<Expr>),
     Or(Box<Expr>, Box<Expr>),
     If(Box<Conditional>),
-    Compare(Box<Expr>, Vec<(Comparison, Expr)>),
+    Compare(Box<Expr>, Vec<(Comparator, Expr)>),
     Binary(Operator, Box<Expr>, Box<Expr>),
     Concat(Vec<Expr>),
 }
@@ -203,7 +203,7 @@ impl Arguments {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Comparison {
+pub enum Comparator {
     Equal,
     NotEqual,
     Less,

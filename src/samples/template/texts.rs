@@ -1,14 +1,15 @@
 //! The methods of Python's strings.
 
 use super::attributes::positional;
-use super::budget::Budget;
 use super::calls::Args;
 use super::format;
-use super::iteration::{bounds, collect};
-use super::machine::Machine;
+use super::fuel::Fuel;
+use super::iteration::bounds;
 use super::operators::unsupported;
 use super::python::{is_printable, is_space};
-use super::value::{Outcome, Value};
+use super::renderer::Renderer;
+use super::splits::{join, lines, split};
+use super::value::{Evaluated, Value};
 
 /// The methods that are rendered as Python runs them.
 pub const METHODS: &[&str] = &[
@@ -56,24 +57,24 @@ pub const METHODS: &[&str] = &[
 ];
 
 /// Calls a method of a string.
-pub fn call(machine: &mut Machine, text: &str, method: &str, args: Args) -> Outcome<Value> {
-    let budget = &machine.budget;
-    budget.spend_text(text.len())?;
+pub fn call(renderer: &mut Renderer, text: &str, method: &str, args: Args) -> Evaluated<Value> {
+    let fuel = &renderer.fuel;
+    fuel.spend_text(text.len())?;
     let value = match method {
-        "format" => return format::braces(machine, text, args),
-        "join" => return join(text, args, budget),
-        "split" | "rsplit" => return split(text, method == "rsplit", args, budget),
+        "format" => return format::braces(renderer, text, args),
+        "join" => return join(text, args, fuel),
+        "split" | "rsplit" => return split(text, method == "rsplit", args, fuel),
         "splitlines" => {
             let [keep] = args.bind(method, ["keepends"], 0)?;
             let lines = lines(text, keep.is_some_and(|keep| keep.is_true()));
-            budget.spend(lines.len())?;
+            fuel.spend(lines.len())?;
             return Value::list(lines.into_iter().map(Value::str).collect());
         }
         "partition" | "rpartition" => return partition(text, method == "rpartition", args),
         "replace" => {
             let [old, new, count] = positional(args, method, ["old", "new", "count"], 2)?;
             let (old, new) = (string(&old, method)?, string(&new, method)?);
-            return replace(text, (old, new), count.as_ref(), budget);
+            return replace(text, (old, new), count.as_ref(), fuel);
         }
         "startswith" | "endswith" => return Ok(Value::Bool(affix(text, method == "startswith", args)?)),
         "count" | "find" | "rfind" | "index" | "rindex" => return search(text, method, args),
@@ -89,12 +90,12 @@ pub fn call(machine: &mut Machine, text: &str, method: &str, args: Args) -> Outc
         }
         "center" | "ljust" | "rjust" => {
             let [width, fill] = positional(args, method, ["width", "fillchar"], 1)?;
-            return pad(text, method, (width, fill), budget);
+            return pad(text, method, (width, fill), fuel);
         }
         "zfill" => {
             let [width] = positional(args, method, ["width"], 1)?;
             let (sign, digits) = text.split_at(usize::from(text.starts_with(['+', '-'])));
-            let missing = padding(width.as_ref(), text, budget)?;
+            let missing = padding(width.as_ref(), text, fuel)?;
             Value::str(format!("{sign}{}{digits}", "0".repeat(missing)))
         }
         _ => {
@@ -106,7 +107,7 @@ pub fn call(machine: &mut Machine, text: &str, method: &str, args: Args) -> Outc
 }
 
 /// A string argument.
-fn string<'a>(value: &'a Option<Value>, method: &str) -> Outcome<&'a str> {
+fn string<'a>(value: &'a Option<Value>, method: &str) -> Evaluated<&'a str> {
     match value {
         Some(Value::Str(text)) => Ok(text),
         Some(other) => Err(unsupported(method, &[other])),
@@ -114,7 +115,7 @@ fn string<'a>(value: &'a Option<Value>, method: &str) -> Outcome<&'a str> {
     }
 }
 
-fn without_arguments(text: &str, method: &str) -> Outcome<Value> {
+fn without_arguments(text: &str, method: &str) -> Evaluated<Value> {
     let all = |accept: fn(char) -> bool| Value::Bool(!text.is_empty() && text.chars().all(accept));
     // Python tells decimals, digits and numbers apart by properties that Rust does not have.
     let ascii_only = |value: Value| {
@@ -164,7 +165,7 @@ fn is_title(text: &str) -> bool {
 }
 
 /// A character's title case. Where it is not the upper case, Rust does not know it.
-fn title_case(character: char) -> Outcome<char> {
+fn title_case(character: char) -> Evaluated<char> {
     let mut upper = character.to_uppercase();
     match (upper.next(), upper.next()) {
         (Some(upper), None) if !matches!(character, '\u{1c4}'..='\u{1cc}' | '\u{1f1}'..='\u{1f3}' | '\u{10d0}'..='\u{10ff}') => {
@@ -175,7 +176,7 @@ fn title_case(character: char) -> Outcome<char> {
 }
 
 /// Python's `str.capitalize`.
-pub fn capitalized(text: &str) -> Outcome<String> {
+pub fn capitalized(text: &str) -> Evaluated<String> {
     let mut characters = text.chars();
     let Some(first) = characters.next() else { return Ok(String::new()) };
     let rest = characters.as_str();
@@ -186,7 +187,7 @@ pub fn capitalized(text: &str) -> Outcome<String> {
 }
 
 /// Python's `str.title`: a word is a run of letters with case.
-fn titled(text: &str) -> Outcome<String> {
+fn titled(text: &str) -> Evaluated<String> {
     if text.contains('Σ') {
         return Err("the lower case of a capital sigma is not supported here".into());
     }
@@ -203,86 +204,7 @@ fn titled(text: &str) -> Outcome<String> {
     Ok(out)
 }
 
-fn join(separator: &str, args: Args, budget: &Budget) -> Outcome<Value> {
-    let [items] = positional(args, "join", ["iterable"], 1)?;
-    let mut out = String::new();
-    for (place, item) in collect(&items.unwrap_or(Value::None), budget)?.iter().enumerate() {
-        let Value::Str(item) = item else { return Err(unsupported("join", &[item])) };
-        budget.spend_text(separator.len() + item.len())?;
-        out.push_str(if place > 0 { separator } else { "" });
-        out.push_str(item);
-    }
-    Ok(Value::str(out))
-}
-
-fn split(text: &str, from_right: bool, args: Args, budget: &Budget) -> Outcome<Value> {
-    let [separator, most] = args.bind("split", ["sep", "maxsplit"], 0)?;
-    let most = match most {
-        None => usize::MAX,
-        Some(most) => {
-            let most = most.as_int().ok_or("the second argument of `split` should be an integer")?;
-            usize::try_from(most).unwrap_or(usize::MAX)
-        }
-    };
-    let pieces = most.saturating_add(1);
-    let mut parts: Vec<&str> = match &separator {
-        None | Some(Value::None) => split_at_spaces(text, from_right, most),
-        Some(Value::Str(separator)) if separator.is_empty() => return Err("`split` with an empty separator".into()),
-        Some(Value::Str(separator)) if from_right => text.rsplitn(pieces, &**separator).collect(),
-        Some(Value::Str(separator)) => text.splitn(pieces, &**separator).collect(),
-        Some(other) => return Err(unsupported("split", &[other])),
-    };
-    if from_right {
-        parts.reverse();
-    }
-    budget.spend(parts.len())?;
-    Value::list(parts.into_iter().map(Value::str).collect())
-}
-
-/// Splits at runs of white space; from the right, the parts come in reverse.
-fn split_at_spaces(text: &str, from_right: bool, most: usize) -> Vec<&str> {
-    let mut parts = Vec::new();
-    let mut rest = text;
-    loop {
-        rest = if from_right { rest.trim_end_matches(is_space) } else { rest.trim_start_matches(is_space) };
-        if rest.is_empty() {
-            return parts;
-        }
-        if parts.len() == most {
-            parts.push(if from_right { rest.trim_start_matches(is_space) } else { rest.trim_end_matches(is_space) });
-            return parts;
-        }
-        let (part, others) = if from_right {
-            let start = rest.rfind(is_space).map_or(0, |at| at + rest[at..].chars().next().map_or(1, char::len_utf8));
-            (&rest[start..], &rest[..start])
-        } else {
-            let end = rest.find(is_space).unwrap_or(rest.len());
-            (&rest[..end], &rest[end..])
-        };
-        parts.push(part);
-        rest = others;
-    }
-}
-
-/// Python's `str.splitlines`.
-pub fn lines(text: &str, keep_ends: bool) -> Vec<&str> {
-    let is_break =
-        |character: char| matches!(character, '\n'..='\r' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
-    let mut lines = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(is_break) {
-        let length =
-            if rest[at..].starts_with("\r\n") { 2 } else { rest[at..].chars().next().map_or(1, char::len_utf8) };
-        lines.push(&rest[..if keep_ends { at + length } else { at }]);
-        rest = &rest[at + length..];
-    }
-    if !rest.is_empty() {
-        lines.push(rest);
-    }
-    lines
-}
-
-fn partition(text: &str, from_right: bool, args: Args) -> Outcome<Value> {
+fn partition(text: &str, from_right: bool, args: Args) -> Evaluated<Value> {
     let [separator] = positional(args, "partition", ["sep"], 1)?;
     let separator = string(&separator, "partition")?;
     if separator.is_empty() {
@@ -298,7 +220,7 @@ fn partition(text: &str, from_right: bool, args: Args) -> Outcome<Value> {
 }
 
 /// Python's `str.replace`.
-pub fn replace(text: &str, (old, new): (&str, &str), count: Option<&Value>, budget: &Budget) -> Outcome<Value> {
+pub fn replace(text: &str, (old, new): (&str, &str), count: Option<&Value>, fuel: &Fuel) -> Evaluated<Value> {
     let count = match count {
         None => usize::MAX,
         Some(count) => {
@@ -307,12 +229,12 @@ pub fn replace(text: &str, (old, new): (&str, &str), count: Option<&Value>, budg
         }
     };
     let matches = text.matches(old).take(count).count();
-    budget.spend_text(text.len().saturating_add(matches.saturating_mul(new.len())))?;
+    fuel.spend_text(text.len().saturating_add(matches.saturating_mul(new.len())))?;
     Ok(Value::str(text.replacen(old, new, count)))
 }
 
 /// `startswith` and `endswith`, of one string or any of several.
-fn affix(text: &str, at_start: bool, args: Args) -> Outcome<bool> {
+fn affix(text: &str, at_start: bool, args: Args) -> Evaluated<bool> {
     let method = if at_start { "startswith" } else { "endswith" };
     let [affix, start, stop] = positional(args, method, ["affix", "start", "end"], 1)?;
     let text = match (start, stop) {
@@ -339,7 +261,7 @@ fn affix(text: &str, at_start: bool, args: Args) -> Outcome<bool> {
 }
 
 /// The part of a string between two bounds in characters, and where it starts.
-fn part(text: &str, span: (Option<Value>, Option<Value>)) -> Outcome<Option<(&str, usize)>> {
+fn part(text: &str, span: (Option<Value>, Option<Value>)) -> Evaluated<Option<(&str, usize)>> {
     let length = text.chars().count();
     let span = bounds(span, length)?;
     if span.start > length || span.start > span.end {
@@ -349,7 +271,7 @@ fn part(text: &str, span: (Option<Value>, Option<Value>)) -> Outcome<Option<(&st
     Ok(Some((&text[place(span.start)..place(span.end)], span.start)))
 }
 
-fn search(text: &str, method: &str, args: Args) -> Outcome<Value> {
+fn search(text: &str, method: &str, args: Args) -> Evaluated<Value> {
     let [wanted, start, stop] = positional(args, method, ["sub", "start", "end"], 1)?;
     let wanted = string(&wanted, method)?;
     let part = part(text, (start, stop))?;
@@ -368,7 +290,7 @@ fn search(text: &str, method: &str, args: Args) -> Outcome<Value> {
 }
 
 /// `strip`, `lstrip` and `rstrip`.
-pub fn strip<'a>(text: &'a str, method: &str, characters: Option<&Value>) -> Outcome<&'a str> {
+pub fn strip<'a>(text: &'a str, method: &str, characters: Option<&Value>) -> Evaluated<&'a str> {
     let characters = match characters {
         None | Some(Value::None) => None,
         Some(Value::Str(characters)) => Some(characters),
@@ -383,17 +305,17 @@ pub fn strip<'a>(text: &'a str, method: &str, characters: Option<&Value>) -> Out
 }
 
 /// The number of characters that are missing to a width.
-fn padding(width: Option<&Value>, text: &str, budget: &Budget) -> Outcome<usize> {
+fn padding(width: Option<&Value>, text: &str, fuel: &Fuel) -> Evaluated<usize> {
     let width = width.and_then(Value::as_int).ok_or("a width should be an integer")?;
     let width = usize::try_from(width.max(0)).unwrap_or(usize::MAX);
     let missing = width.saturating_sub(text.chars().count());
-    budget.spend_text(missing.saturating_mul(4))?;
+    fuel.spend_text(missing.saturating_mul(4))?;
     Ok(missing)
 }
 
 /// `center`, `ljust` and `rjust`.
-pub fn pad(text: &str, method: &str, (width, fill): (Option<Value>, Option<Value>), budget: &Budget) -> Outcome<Value> {
-    let missing = padding(width.as_ref(), text, budget)?;
+pub fn pad(text: &str, method: &str, (width, fill): (Option<Value>, Option<Value>), fuel: &Fuel) -> Evaluated<Value> {
+    let missing = padding(width.as_ref(), text, fuel)?;
     let fill = match &fill {
         None => " ",
         fill => string(fill, method)?,

@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use super::calls::Builtin;
 use super::frames::Variables;
+pub use super::fuel::Evaluated;
 use super::loops::Loop;
 use super::syntax::{Literal, Macro};
-
-/// The result of a step of rendering, or why it fails.
-pub type Outcome<T> = Result<T, String>;
 
 /// How deep values may nest: they are walked, and freed, by recursion.
 const DEEPEST: usize = 250;
@@ -86,7 +84,7 @@ pub struct Closure {
 }
 
 impl Nesting {
-    fn of(values: impl std::iter::Iterator<Item = Nesting>) -> Outcome<Self> {
+    fn of(values: impl std::iter::Iterator<Item = Nesting>) -> Evaluated<Self> {
         let all = values.fold(Self::default(), |all, one| Self {
             depth: all.depth.max(one.depth),
             has_state: all.has_state || one.has_state,
@@ -99,14 +97,14 @@ impl Nesting {
 }
 
 impl Items {
-    pub fn new(values: Vec<Value>) -> Outcome<Self> {
+    pub fn new(values: Vec<Value>) -> Evaluated<Self> {
         let nesting = Nesting::of(values.iter().map(Value::nesting))?;
         Ok(Self { values, names: &[], nesting })
     }
 }
 
 impl Dict {
-    pub fn new(entries: Vec<(Value, Value)>) -> Outcome<Self> {
+    pub fn new(entries: Vec<(Value, Value)>) -> Evaluated<Self> {
         let mut dict = Self::default();
         for (key, value) in entries {
             dict.insert(key, value)?;
@@ -115,12 +113,12 @@ impl Dict {
     }
 
     /// A dictionary whose keys are known to be different strings.
-    pub fn of_distinct(entries: Vec<(Value, Value)>) -> Outcome<Self> {
+    pub fn of_distinct(entries: Vec<(Value, Value)>) -> Evaluated<Self> {
         let nesting = Nesting::of(entries.iter().map(|(_, value)| value.nesting()))?;
         Ok(Self { entries, nesting })
     }
 
-    pub fn insert(&mut self, key: Value, value: Value) -> Outcome<()> {
+    pub fn insert(&mut self, key: Value, value: Value) -> Evaluated<()> {
         let place = self.find(&key)?;
         self.nesting = Nesting::of([self.shallower(), value.nesting(), key.nesting()].into_iter())?;
         match place {
@@ -134,14 +132,14 @@ impl Dict {
         Nesting { depth: self.nesting.depth.saturating_sub(1), ..self.nesting }
     }
 
-    fn find(&self, key: &Value) -> Outcome<Option<usize>> {
+    fn find(&self, key: &Value) -> Evaluated<Option<usize>> {
         if !key.is_hashable() {
             return Err(format!("a {} cannot be a key", key.type_name()));
         }
         Ok(self.entries.iter().position(|(known, _)| known.is_same_key(key)))
     }
 
-    pub fn get(&self, key: &Value) -> Outcome<Option<Value>> {
+    pub fn get(&self, key: &Value) -> Evaluated<Option<Value>> {
         Ok(self.find(key)?.map(|place| self.entries[place].1.clone()))
     }
 
@@ -150,7 +148,7 @@ impl Dict {
         found.map(|(_, value)| value.clone())
     }
 
-    pub fn view(&self, view: View) -> Outcome<Vec<Value>> {
+    pub fn view(&self, view: View) -> Evaluated<Vec<Value>> {
         self.entries
             .iter()
             .map(|(key, value)| match view {
@@ -185,19 +183,19 @@ impl Value {
         Self::Int(value.try_into().unwrap_or_default())
     }
 
-    pub fn list(values: Vec<Value>) -> Outcome<Self> {
+    pub fn list(values: Vec<Value>) -> Evaluated<Self> {
         Ok(Self::List(Rc::new(Items::new(values)?)))
     }
 
-    pub fn tuple(values: Vec<Value>) -> Outcome<Self> {
+    pub fn tuple(values: Vec<Value>) -> Evaluated<Self> {
         Ok(Self::Tuple(Rc::new(Items::new(values)?)))
     }
 
-    pub fn named_tuple(values: Vec<Value>, names: &'static [&'static str]) -> Outcome<Self> {
+    pub fn named_tuple(values: Vec<Value>, names: &'static [&'static str]) -> Evaluated<Self> {
         Ok(Self::Tuple(Rc::new(Items { names, ..Items::new(values)? })))
     }
 
-    pub fn iterator(values: Vec<Value>) -> Outcome<Self> {
+    pub fn iterator(values: Vec<Value>) -> Evaluated<Self> {
         let items = Rc::new(Items::new(values)?);
         Ok(Self::Iterator(Rc::new(Iterator { items, position: Cell::new(0) })))
     }

@@ -7,13 +7,13 @@ mod words;
 use super::calls::Args;
 use super::iteration::length;
 use super::json;
-use super::machine::Machine;
 use super::numbers;
 use super::operators::unsupported;
 use super::python;
-use super::value::{Outcome, Value};
+use super::renderer::Renderer;
+use super::value::{Evaluated, Value};
 
-type Filter = fn(&mut Machine, Value, Args) -> Outcome<Value>;
+type Filter = fn(&mut Renderer, Value, Args) -> Evaluated<Value>;
 
 /// The filters by name. Those of [`UNSUPPORTED`] fail where they are reached.
 const FILTERS: [(&str, Filter); 47] = [
@@ -73,16 +73,16 @@ pub fn is_known(name: &str) -> bool {
     UNSUPPORTED.contains(&name) || FILTERS.iter().any(|(known, _)| *known == name)
 }
 
-pub fn apply(machine: &mut Machine, name: &str, value: Value, args: Args) -> Outcome<Value> {
+pub fn apply(renderer: &mut Renderer, name: &str, value: Value, args: Args) -> Evaluated<Value> {
     let Some((_, filter)) = FILTERS.iter().find(|(known, _)| *known == name) else {
         let problem = if is_known(name) { "is not supported" } else { "does not exist" };
         return Err(format!("the filter `{name}` {problem}"));
     };
-    machine.budget.spend(1)?;
-    filter(machine, value, args)
+    renderer.fuel.spend(1)?;
+    filter(renderer, value, args)
 }
 
-fn absolute(_: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+fn absolute(_: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("abs", [], 0)?;
     match &value {
         Value::Float(number) => Ok(Value::Float(number.abs())),
@@ -93,15 +93,15 @@ fn absolute(_: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
     }
 }
 
-fn count(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+fn count(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("length", [], 0)?;
     if let Value::Loop(state) = &value {
-        return Ok(Value::int(machine.loop_length(state)?));
+        return Ok(Value::int(renderer.loop_length(state)?));
     }
     length(&value).map(Value::int).ok_or_else(|| unsupported("length", &[&value]))
 }
 
-fn default(_: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+fn default(_: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [default, boolean] = args.bind("default", ["default_value", "boolean"], 0)?;
     let is_boolean = boolean.is_some_and(|boolean| boolean.is_true());
     if value.is_undefined() || (is_boolean && !value.is_true()) {
@@ -110,16 +110,16 @@ fn default(_: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
     Ok(value)
 }
 
-fn string(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+fn string(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("string", [], 0)?;
     match value {
         Value::Str(_) | Value::Markup(_) => Ok(value),
-        other => Ok(Value::str(python::text(&other, &machine.budget)?.into_owned())),
+        other => Ok(Value::str(python::text(&other, &renderer.fuel)?.into_owned())),
     }
 }
 
 /// Python's `int`, or a default for what is no number.
-fn int(_: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+fn int(_: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [default, base] = args.bind("int", ["default", "base"], 0)?;
     let default = default.unwrap_or(Value::Int(0));
     let base = base.map_or(Some(10), |base| base.as_int()).filter(|base| [2, 8, 10, 16].contains(base));
@@ -145,7 +145,7 @@ fn int(_: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
     }
 }
 
-fn float(_: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+fn float(_: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [default] = args.bind("float", ["default"], 0)?;
     let default = default.unwrap_or(Value::Float(0.0));
     match &value {
@@ -163,7 +163,7 @@ fn float(_: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
     }
 }
 
-fn round(_: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+fn round(_: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [precision, method] = args.bind("round", ["precision", "method"], 0)?;
     let precision =
         precision.unwrap_or(Value::Int(0)).as_int().ok_or("the precision of `round` should be an integer")?;

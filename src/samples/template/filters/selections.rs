@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::super::calls::Args;
 use super::super::iteration::collect;
-use super::super::machine::Machine;
 use super::super::predicates;
-use super::super::value::{Outcome, Value};
+use super::super::renderer::Renderer;
+use super::super::value::{Evaluated, Value};
 
 /// The attribute of an item that a filter looks at: names and places with dots between them.
 #[derive(Clone)]
@@ -25,10 +25,10 @@ impl Path {
         Self(text.split('.').map(part).collect())
     }
 
-    pub fn get(&self, machine: &mut Machine, item: &Value, default: Option<&Value>) -> Outcome<Value> {
+    pub fn get(&self, renderer: &mut Renderer, item: &Value, default: Option<&Value>) -> Evaluated<Value> {
         let mut item = item.clone();
         for part in &self.0 {
-            item = machine.item(&item, part)?;
+            item = renderer.item(&item, part)?;
             if let Some(default) = default.filter(|_| item.is_undefined()) {
                 item = default.clone();
             }
@@ -42,59 +42,59 @@ pub fn no_none(value: Option<Value>) -> Option<Value> {
     value.filter(|value| !matches!(value, Value::None))
 }
 
-pub fn attribute(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn attribute(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [name] = args.bind("attr", ["name"], 1)?;
     let Some(Value::Str(name)) = name else { return Err("`attr` takes a string".into()) };
     match &value {
         // Only attributes of Python count here, not the items of a dictionary.
         Value::Dict(dict) if dict.get_str(&name).is_some() => Err("`attr` of a dictionary is not supported".into()),
-        value => machine.attribute(value, &name),
+        value => renderer.attribute(value, &name),
     }
 }
 
-pub fn map(machine: &mut Machine, value: Value, mut args: Args) -> Outcome<Value> {
+pub fn map(renderer: &mut Renderer, value: Value, mut args: Args) -> Evaluated<Value> {
     if !value.is_true() {
         return Value::iterator(Vec::new());
     }
-    let items = collect(&value, &machine.budget)?;
+    let items = collect(&value, &renderer.fuel)?;
     let is_attribute = args.positional.is_empty() && args.named.iter().any(|(name, _)| &**name == "attribute");
     if is_attribute {
         let [attribute, default] = args.bind("map", ["attribute", "default"], 1)?;
         let (path, default) = (Path::of(&attribute.unwrap_or(Value::None)), no_none(default));
-        let values = items.iter().map(|item| path.get(machine, item, default.as_ref())).collect::<Outcome<_>>()?;
+        let values = items.iter().map(|item| path.get(renderer, item, default.as_ref())).collect::<Evaluated<_>>()?;
         return Value::iterator(values);
     }
     let filter = take_name(&mut args, "map")?.ok_or("`map` needs a filter or an attribute")?;
     let mut values = Vec::new();
     for item in items {
-        values.push(super::apply(machine, &filter, item, copied(&args))?);
+        values.push(super::apply(renderer, &filter, item, copied(&args))?);
     }
     Value::iterator(values)
 }
 
-pub fn select(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
-    filter_items(machine, value, args, (false, true))
+pub fn select(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+    filter_items(renderer, value, args, (false, true))
 }
 
-pub fn reject(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
-    filter_items(machine, value, args, (false, false))
+pub fn reject(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+    filter_items(renderer, value, args, (false, false))
 }
 
-pub fn select_attribute(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
-    filter_items(machine, value, args, (true, true))
+pub fn select_attribute(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+    filter_items(renderer, value, args, (true, true))
 }
 
-pub fn reject_attribute(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
-    filter_items(machine, value, args, (true, false))
+pub fn reject_attribute(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+    filter_items(renderer, value, args, (true, false))
 }
 
 /// Keeps the items whose test, or whose attribute's test, is `wanted`.
 fn filter_items(
-    machine: &mut Machine,
+    renderer: &mut Renderer,
     value: Value,
     mut args: Args,
     (by_attribute, wanted): (bool, bool),
-) -> Outcome<Value> {
+) -> Evaluated<Value> {
     if !value.is_true() {
         return Value::iterator(Vec::new());
     }
@@ -105,13 +105,13 @@ fn filter_items(
     };
     let test = take_name(&mut args, "select")?;
     let mut kept = Vec::new();
-    for item in collect(&value, &machine.budget)? {
+    for item in collect(&value, &renderer.fuel)? {
         let tested = match &path {
-            Some(path) => path.get(machine, &item, None)?,
+            Some(path) => path.get(renderer, &item, None)?,
             None => item.clone(),
         };
         let accepted = match &test {
-            Some(test) => predicates::apply(machine, test, &tested, copied(&args))?,
+            Some(test) => predicates::apply(renderer, test, &tested, copied(&args))?,
             None => tested.is_true(),
         };
         if accepted == wanted {
@@ -121,7 +121,7 @@ fn filter_items(
     Value::iterator(kept)
 }
 
-fn take_name(args: &mut Args, function: &str) -> Outcome<Option<Arc<str>>> {
+fn take_name(args: &mut Args, function: &str) -> Evaluated<Option<Arc<str>>> {
     if args.positional.is_empty() {
         return Ok(None);
     }

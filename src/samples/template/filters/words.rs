@@ -3,52 +3,53 @@
 use super::super::calls::Args;
 use super::super::format::percent;
 use super::super::iteration::collect;
-use super::super::machine::Machine;
 use super::super::operators::{self, unsupported};
 use super::super::python::{self, is_space};
+use super::super::renderer::Renderer;
+use super::super::splits;
 use super::super::texts;
-use super::super::value::{Outcome, Value};
+use super::super::value::{Evaluated, Value};
 use super::selections::Path;
 
 /// The text of a value, as most filters on text take it.
-fn text(machine: &Machine, value: &Value) -> Outcome<String> {
-    let text = python::text(value, &machine.budget)?;
-    machine.budget.spend_text(text.len())?;
+fn text(renderer: &Renderer, value: &Value) -> Evaluated<String> {
+    let text = python::text(value, &renderer.fuel)?;
+    renderer.fuel.spend_text(text.len())?;
     Ok(text.into_owned())
 }
 
 /// The text of a value for filters whose result would be another for a safe string.
-fn plain_text(machine: &Machine, value: &Value, filter: &str) -> Outcome<String> {
-    if matches!(value, Value::Markup(_)) { Err(unsupported(filter, &[value])) } else { text(machine, value) }
+fn plain_text(renderer: &Renderer, value: &Value, filter: &str) -> Evaluated<String> {
+    if matches!(value, Value::Markup(_)) { Err(unsupported(filter, &[value])) } else { text(renderer, value) }
 }
 
 /// The text of a value that has to be a string.
-fn string(value: &Value, filter: &str) -> Outcome<String> {
+fn string(value: &Value, filter: &str) -> Evaluated<String> {
     match value {
         Value::Str(text) => Ok(text.to_string()),
         other => Err(unsupported(filter, &[other])),
     }
 }
 
-pub fn upper(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn upper(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("upper", [], 0)?;
-    Ok(value.with_text(text(machine, &value)?.to_uppercase()))
+    Ok(value.with_text(text(renderer, &value)?.to_uppercase()))
 }
 
-pub fn lower(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn lower(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("lower", [], 0)?;
-    Ok(value.with_text(text(machine, &value)?.to_lowercase()))
+    Ok(value.with_text(text(renderer, &value)?.to_lowercase()))
 }
 
-pub fn capitalize(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn capitalize(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("capitalize", [], 0)?;
-    Ok(value.with_text(texts::capitalized(&text(machine, &value)?)?))
+    Ok(value.with_text(texts::capitalized(&text(renderer, &value)?)?))
 }
 
 /// Upper case behind hyphens, white space and opening brackets, lower case elsewhere.
-pub fn title(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn title(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("title", [], 0)?;
-    let text = text(machine, &value)?;
+    let text = text(renderer, &value)?;
     let mut out = String::with_capacity(text.len());
     let mut word = String::new();
     let flush = |word: &mut String, out: &mut String| {
@@ -71,46 +72,46 @@ pub fn title(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> 
     Ok(Value::str(out))
 }
 
-pub fn trim(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn trim(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [characters] = args.bind("trim", ["chars"], 0)?;
-    let text = text(machine, &value)?;
+    let text = text(renderer, &value)?;
     Ok(value.with_text(texts::strip(&text, "strip", characters.as_ref())?))
 }
 
-pub fn center(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn center(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [width] = args.bind("center", ["width"], 0)?;
-    let text = plain_text(machine, &value, "center")?;
-    texts::pad(&text, "center", (Some(width.unwrap_or(Value::Int(80))), None), &machine.budget)
+    let text = plain_text(renderer, &value, "center")?;
+    texts::pad(&text, "center", (Some(width.unwrap_or(Value::Int(80))), None), &renderer.fuel)
 }
 
-pub fn replace(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn replace(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [old, new, count] = args.bind("replace", ["old", "new", "count"], 2)?;
-    let budget = &machine.budget;
-    let text = python::text(&value, budget)?;
+    let fuel = &renderer.fuel;
+    let text = python::text(&value, fuel)?;
     let (old, new) = (old.unwrap_or(Value::None), new.unwrap_or(Value::None));
-    let (old, new) = (python::text(&old, budget)?, python::text(&new, budget)?);
+    let (old, new) = (python::text(&old, fuel)?, python::text(&new, fuel)?);
     let count = count.filter(|count| !matches!(count, Value::None));
-    texts::replace(&text, (&old, &new), count.as_ref(), budget)
+    texts::replace(&text, (&old, &new), count.as_ref(), fuel)
 }
 
-pub fn join(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn join(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [separator, attribute] = args.bind("join", ["d", "attribute"], 0)?;
     let separator = separator.unwrap_or_else(|| Value::str(""));
-    let separator = python::text(&separator, &machine.budget)?.into_owned();
+    let separator = python::text(&separator, &renderer.fuel)?.into_owned();
     let path = Path::of(&attribute.unwrap_or(Value::None));
     let mut out = String::new();
-    for (place, item) in collect(&value, &machine.budget)?.iter().enumerate() {
-        let item = path.get(machine, item, None)?;
-        let item = python::text(&item, &machine.budget)?;
-        machine.budget.spend_text(separator.len() + item.len())?;
+    for (place, item) in collect(&value, &renderer.fuel)?.iter().enumerate() {
+        let item = path.get(renderer, item, None)?;
+        let item = python::text(&item, &renderer.fuel)?;
+        renderer.fuel.spend_text(separator.len() + item.len())?;
         out.push_str(if place > 0 { &separator } else { "" });
         out.push_str(&item);
     }
     Ok(Value::str(out))
 }
 
-pub fn format(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
-    let template = plain_text(machine, &value, "format")?;
+pub fn format(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+    let template = plain_text(renderer, &value, "format")?;
     let Args { positional, named } = args;
     let argument = match (positional.is_empty(), named.is_empty()) {
         (false, false) => return Err("`format` takes arguments with names or without, not both".into()),
@@ -120,19 +121,19 @@ pub fn format(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value>
         }
         _ => Value::tuple(positional)?,
     };
-    percent(&template, &argument, &machine.budget)
+    percent(&template, &argument, &renderer.fuel)
 }
 
-pub fn indent(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn indent(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [width, first, blank] = args.bind("indent", ["width", "first", "blank"], 0)?;
-    let budget = &machine.budget;
+    let fuel = &renderer.fuel;
     let text = string(&value, "indent")?;
     let indentation = match width.unwrap_or(Value::Int(4)) {
         Value::Str(indentation) => indentation.to_string(),
         width => {
             let width = width.as_int().ok_or("the width of `indent` should be an integer or a string")?;
             let width = usize::try_from(width.max(0)).unwrap_or(usize::MAX);
-            budget.spend_text(width)?;
+            fuel.spend_text(width)?;
             " ".repeat(width)
         }
     };
@@ -140,23 +141,23 @@ pub fn indent(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value>
     let (first, blank) = (is_true(first), is_true(blank));
     let text = format!("{text}\n");
     let mut out = if first { indentation.clone() } else { String::new() };
-    for (place, line) in texts::lines(&text, false).into_iter().enumerate() {
+    for (place, line) in splits::lines(&text, false).into_iter().enumerate() {
         if place > 0 {
             out.push('\n');
             if blank || !line.is_empty() {
                 out.push_str(&indentation);
             }
         }
-        budget.spend_text(line.len() + indentation.len())?;
+        fuel.spend_text(line.len() + indentation.len())?;
         out.push_str(line);
     }
     Ok(Value::str(out))
 }
 
-pub fn truncate(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn truncate(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [length, kill_words, end, leeway] = args.bind("truncate", ["length", "killwords", "end", "leeway"], 0)?;
     let text = string(&value, "truncate")?;
-    machine.budget.spend_text(text.len())?;
+    renderer.fuel.spend_text(text.len())?;
     let end = end.map_or(Ok("...".into()), |end| string(&end, "truncate"))?;
     let number = |value: Option<Value>, default: i128| match value {
         None | Some(Value::None) => Ok(default),
@@ -179,14 +180,14 @@ pub fn truncate(machine: &mut Machine, value: Value, args: Args) -> Outcome<Valu
 }
 
 /// The number of words: runs of letters, digits and underscores.
-pub fn wordcount(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn wordcount(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("wordcount", [], 0)?;
-    let text = text(machine, &value)?;
+    let text = text(renderer, &value)?;
     let words = text.split(|character: char| !(character.is_alphanumeric() || character == '_'));
     Ok(Value::int(words.filter(|word| !word.is_empty()).count()))
 }
 
-pub fn urlencode(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn urlencode(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("urlencode", [], 0)?;
     let pairs = match &value {
         Value::Dict(dict) => dict.view(super::super::value::View::Items)?,
@@ -195,13 +196,13 @@ pub fn urlencode(machine: &mut Machine, value: Value, args: Args) -> Outcome<Val
         | Value::View(..)
         | Value::Iterator(_)
         | Value::Undefined(_)
-        | Value::Range(_) => collect(&value, &machine.budget)?,
-        other => return Ok(Value::str(quoted(&text(machine, other)?, true))),
+        | Value::Range(_) => collect(&value, &renderer.fuel)?,
+        other => return Ok(Value::str(quoted(&text(renderer, other)?, true))),
     };
     let mut parts = Vec::new();
     for pair in pairs {
-        let [key, value] = &collect(&pair, &machine.budget)?[..] else { return Err("`urlencode` takes pairs".into()) };
-        let quote = |value: &Value| Ok::<_, String>(quoted(&text(machine, value)?, false).replace("%20", "+"));
+        let [key, value] = &collect(&pair, &renderer.fuel)?[..] else { return Err("`urlencode` takes pairs".into()) };
+        let quote = |value: &Value| Ok::<_, String>(quoted(&text(renderer, value)?, false).replace("%20", "+"));
         parts.push(format!("{}={}", quote(key)?, quote(value)?));
     }
     Ok(Value::str(parts.join("&")))
@@ -219,18 +220,18 @@ fn quoted(text: &str, keep_slashes: bool) -> String {
     out
 }
 
-pub fn safe(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn safe(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("safe", [], 0)?;
-    Ok(Value::Markup(python::text(&value, &machine.budget)?.into()))
+    Ok(Value::Markup(python::text(&value, &renderer.fuel)?.into()))
 }
 
-pub fn escape(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
+pub fn escape(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("escape", [], 0)?;
-    Ok(Value::Markup(operators::html(&value, &machine.budget)?.into()))
+    Ok(Value::Markup(operators::html(&value, &renderer.fuel)?.into()))
 }
 
 /// Escapes safe strings, too.
-pub fn force_escape(machine: &mut Machine, value: Value, args: Args) -> Outcome<Value> {
-    let text = text(machine, &value)?;
-    escape(machine, Value::str(text), args)
+pub fn force_escape(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+    let text = text(renderer, &value)?;
+    escape(renderer, Value::str(text), args)
 }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use super::super::lexer::Token;
-use super::super::syntax::{Arguments, Comparison, Conditional, Expr, Literal, Operator};
-use super::{Parsed, Parser, name, no_arguments};
+use super::super::syntax::{Arguments, Comparator, Conditional, Expr, Literal, Operator};
+use super::{Parser, Syntax, name, no_arguments};
 
-const COMPARISONS: [(&str, Comparison); 6] = [
-    ("==", Comparison::Equal),
-    ("!=", Comparison::NotEqual),
-    ("<", Comparison::Less),
-    ("<=", Comparison::LessEqual),
-    (">", Comparison::Greater),
-    (">=", Comparison::GreaterEqual),
+const COMPARISONS: [(&str, Comparator); 6] = [
+    ("==", Comparator::Equal),
+    ("!=", Comparator::NotEqual),
+    ("<", Comparator::Less),
+    ("<=", Comparator::LessEqual),
+    (">", Comparator::Greater),
+    (">=", Comparator::GreaterEqual),
 ];
 
 const SUMS: [(&str, Operator); 2] = [("+", Operator::Add), ("-", Operator::Subtract)];
@@ -22,15 +22,15 @@ const PRODUCTS: [(&str, Operator); 4] =
 
 const POWERS: [(&str, Operator); 1] = [("**", Operator::Power)];
 
-type Sub = fn(&mut Parser) -> Parsed<Expr>;
+type Sub = fn(&mut Parser) -> Syntax<Expr>;
 
 impl Parser {
     /// One expression, or several with commas between them as a tuple.
-    pub(super) fn tuple(&mut self, conditional: bool, ends: &[&str]) -> Parsed<Expr> {
+    pub(super) fn tuple(&mut self, conditional: bool, ends: &[&str]) -> Syntax<Expr> {
         self.maybe_tuple(conditional, ends, false)
     }
 
-    fn maybe_tuple(&mut self, conditional: bool, ends: &[&str], in_parentheses: bool) -> Parsed<Expr> {
+    fn maybe_tuple(&mut self, conditional: bool, ends: &[&str], in_parentheses: bool) -> Syntax<Expr> {
         let mut items = Vec::new();
         let mut is_tuple = false;
         while !self.is_tuple_end(ends) {
@@ -50,11 +50,11 @@ impl Parser {
         }
     }
 
-    pub(super) fn expression(&mut self, conditional: bool) -> Parsed<Expr> {
+    pub(super) fn expression(&mut self, conditional: bool) -> Syntax<Expr> {
         self.deeper(|parser| if conditional { parser.conditional() } else { parser.or() })
     }
 
-    fn conditional(&mut self) -> Parsed<Expr> {
+    fn conditional(&mut self) -> Syntax<Expr> {
         let mut value = self.or()?;
         while self.skip_name("if") {
             self.descend()?;
@@ -65,7 +65,7 @@ impl Parser {
         Ok(value)
     }
 
-    fn or(&mut self) -> Parsed<Expr> {
+    fn or(&mut self) -> Syntax<Expr> {
         let mut left = self.and()?;
         while self.skip_name("or") {
             self.descend()?;
@@ -74,7 +74,7 @@ impl Parser {
         Ok(left)
     }
 
-    fn and(&mut self) -> Parsed<Expr> {
+    fn and(&mut self) -> Syntax<Expr> {
         let mut left = self.not()?;
         while self.skip_name("and") {
             self.descend()?;
@@ -83,14 +83,14 @@ impl Parser {
         Ok(left)
     }
 
-    fn not(&mut self) -> Parsed<Expr> {
+    fn not(&mut self) -> Syntax<Expr> {
         if self.skip_name("not") {
             return Ok(Expr::Not(Box::new(self.deeper(Self::not)?)));
         }
         self.compare()
     }
 
-    fn compare(&mut self) -> Parsed<Expr> {
+    fn compare(&mut self) -> Syntax<Expr> {
         let first = self.sum()?;
         let mut others = Vec::new();
         loop {
@@ -98,18 +98,18 @@ impl Parser {
             let negated = self.is_name("not") && matches!(self.peek(1), Token::Name(name) if &**name == "in");
             let comparison = match listed {
                 Some((_, comparison)) => *comparison,
-                None if self.is_name("in") => Comparison::In,
-                None if negated => Comparison::NotIn,
+                None if self.is_name("in") => Comparator::In,
+                None if negated => Comparator::NotIn,
                 None => break,
             };
-            self.position += 1 + usize::from(comparison == Comparison::NotIn);
+            self.position += 1 + usize::from(comparison == Comparator::NotIn);
             others.push((comparison, self.sum()?));
         }
         Ok(if others.is_empty() { first } else { Expr::Compare(Box::new(first), others) })
     }
 
     /// A chain of operators that bind from left to right.
-    fn chain(&mut self, operators: &[(&str, Operator)], operand: Sub) -> Parsed<Expr> {
+    fn chain(&mut self, operators: &[(&str, Operator)], operand: Sub) -> Syntax<Expr> {
         let mut left = operand(self)?;
         while let Some((_, operator)) = operators.iter().find(|(text, _)| self.is_operator(text)) {
             self.position += 1;
@@ -119,11 +119,11 @@ impl Parser {
         Ok(left)
     }
 
-    fn sum(&mut self) -> Parsed<Expr> {
+    fn sum(&mut self) -> Syntax<Expr> {
         self.chain(&SUMS, Self::concatenation)
     }
 
-    fn concatenation(&mut self) -> Parsed<Expr> {
+    fn concatenation(&mut self) -> Syntax<Expr> {
         let first = self.product()?;
         if !self.is_operator("~") {
             return Ok(first);
@@ -135,15 +135,15 @@ impl Parser {
         Ok(Expr::Concat(items))
     }
 
-    fn product(&mut self) -> Parsed<Expr> {
+    fn product(&mut self) -> Syntax<Expr> {
         self.chain(&PRODUCTS, Self::power)
     }
 
-    fn power(&mut self) -> Parsed<Expr> {
+    fn power(&mut self) -> Syntax<Expr> {
         self.chain(&POWERS, |parser| parser.unary(true))
     }
 
-    fn unary(&mut self, with_filters: bool) -> Parsed<Expr> {
+    fn unary(&mut self, with_filters: bool) -> Syntax<Expr> {
         let value = if self.skip_operator("-") {
             Expr::Negative(Box::new(self.deeper(|parser| parser.unary(false))?))
         } else if self.skip_operator("+") {
@@ -155,7 +155,7 @@ impl Parser {
         if with_filters { self.filters_and_tests(value) } else { Ok(value) }
     }
 
-    fn primary(&mut self) -> Parsed<Expr> {
+    fn primary(&mut self) -> Syntax<Expr> {
         match self.current().clone() {
             Token::Name(text) => {
                 self.position += 1;
@@ -199,7 +199,7 @@ impl Parser {
     }
 
     /// Items in brackets, the opening one of which is the current token. A comma may follow the last item.
-    fn list<T>(&mut self, close: &'static str, mut item: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+    fn list<T>(&mut self, close: &'static str, mut item: impl FnMut(&mut Self) -> Syntax<T>) -> Syntax<Vec<T>> {
         self.position += 1;
         let mut items = Vec::new();
         while !self.is_operator(close) {
@@ -215,7 +215,7 @@ impl Parser {
         Ok(items)
     }
 
-    fn postfix(&mut self, mut value: Expr) -> Parsed<Expr> {
+    fn postfix(&mut self, mut value: Expr) -> Syntax<Expr> {
         loop {
             value = match self.current() {
                 Token::Operator(".") => self.attribute(value)?,
@@ -227,7 +227,7 @@ impl Parser {
         }
     }
 
-    fn filters_and_tests(&mut self, mut value: Expr) -> Parsed<Expr> {
+    fn filters_and_tests(&mut self, mut value: Expr) -> Syntax<Expr> {
         loop {
             value = match self.current() {
                 Token::Operator("|") => self.filters(value)?,
@@ -239,7 +239,7 @@ impl Parser {
         }
     }
 
-    fn attribute(&mut self, value: Expr) -> Parsed<Expr> {
+    fn attribute(&mut self, value: Expr) -> Syntax<Expr> {
         self.position += 1;
         match self.next() {
             Token::Name(name) => Ok(Expr::Attribute(Box::new(value), name)),
@@ -248,7 +248,7 @@ impl Parser {
         }
     }
 
-    fn subscript(&mut self, value: Expr) -> Parsed<Expr> {
+    fn subscript(&mut self, value: Expr) -> Syntax<Expr> {
         self.position += 1;
         let start = if self.is_operator(":") { None } else { Some(self.expression(true)?) };
         if !self.is_operator(":") {
@@ -271,7 +271,7 @@ impl Parser {
         Ok(Expr::Slice(Box::new(value), Box::new([start, stop, step])))
     }
 
-    fn arguments(&mut self) -> Parsed<Arguments> {
+    fn arguments(&mut self) -> Syntax<Arguments> {
         let mut arguments = Arguments::default();
         self.expect_operator("(")?;
         let mut first = true;
@@ -288,7 +288,7 @@ impl Parser {
         Ok(arguments)
     }
 
-    fn argument(&mut self, arguments: &mut Arguments) -> Parsed<()> {
+    fn argument(&mut self, arguments: &mut Arguments) -> Syntax<()> {
         let after_stars = arguments.star.is_some() || arguments.double_star.is_some();
         if self.skip_operator("*") {
             if after_stars {
@@ -322,7 +322,7 @@ impl Parser {
     }
 
     /// All filters that follow a value.
-    pub(super) fn filters(&mut self, mut value: Expr) -> Parsed<Expr> {
+    pub(super) fn filters(&mut self, mut value: Expr) -> Syntax<Expr> {
         while self.skip_operator("|") {
             value = self.filter(value)?;
             self.descend()?;
@@ -331,18 +331,18 @@ impl Parser {
     }
 
     /// The filters of `{% filter … %}`, the first of which has no bar before it.
-    pub(super) fn inline_filter(&mut self) -> Parsed<Expr> {
+    pub(super) fn inline_filter(&mut self) -> Syntax<Expr> {
         let first = self.filter(Expr::Captured)?;
         self.filters(first)
     }
 
-    fn filter(&mut self, value: Expr) -> Parsed<Expr> {
+    fn filter(&mut self, value: Expr) -> Syntax<Expr> {
         let name = self.dotted_name()?;
         let arguments = if self.is_operator("(") { Box::new(self.arguments()?) } else { no_arguments() };
         Ok(Expr::Filter(Box::new(value), name, arguments))
     }
 
-    fn dotted_name(&mut self) -> Parsed<Arc<str>> {
+    fn dotted_name(&mut self) -> Syntax<Arc<str>> {
         let mut name = self.expect_name()?.to_string();
         while self.skip_operator(".") {
             name = format!("{name}.{}", self.expect_name()?);
@@ -350,7 +350,7 @@ impl Parser {
         Ok(name.into())
     }
 
-    fn test(&mut self, value: Expr) -> Parsed<Expr> {
+    fn test(&mut self, value: Expr) -> Syntax<Expr> {
         self.position += 1;
         let negated = self.skip_name("not");
         let name = self.dotted_name()?;

@@ -5,15 +5,15 @@ mod expressions;
 use std::sync::Arc;
 
 use super::lexer::{self, Token};
-use super::syntax::{Arguments, Expr, For, Literal, LoopTest, Macro, Name, Node, Place, Scope, Target};
+use super::syntax::{Arguments, Expr, For, Literal, LoopTest, Macro, Name, Place, Scope, Statement, Target};
 
-type Parsed<T> = Result<T, String>;
+type Syntax<T> = Result<T, String>;
 
 /// How deep the syntax tree may be. Jinja itself gives up earlier, at Python's limit of recursion.
 const DEEPEST: usize = 200;
 
 /// Parses a template. Its names are not resolved yet.
-pub fn parse(source: &str) -> Parsed<Vec<Node>> {
+pub fn parse(source: &str) -> Syntax<Vec<Statement>> {
     let mut parser = Parser { tokens: lexer::tokens(source)?, position: 0, depth: 0 };
     let (body, end) = parser.nodes(&[])?;
     match end {
@@ -29,7 +29,7 @@ struct Parser {
 }
 
 /// Statements, and the tag that ended them.
-type Body = (Vec<Node>, Option<Arc<str>>);
+type Body = (Vec<Statement>, Option<Arc<str>>);
 
 fn name(text: Arc<str>) -> Name {
     Name { text, place: Place::default() }
@@ -51,12 +51,12 @@ impl Parser {
         token
     }
 
-    fn fail<T>(&self, problem: impl std::fmt::Display) -> Parsed<T> {
+    fn fail<T>(&self, problem: impl std::fmt::Display) -> Syntax<T> {
         let last = self.tokens.len() - 1;
         Err(format!("{problem} (line {})", self.tokens[self.position.min(last)].1))
     }
 
-    fn unexpected<T>(&self) -> Parsed<T> {
+    fn unexpected<T>(&self) -> Syntax<T> {
         let found = match self.current() {
             Token::Name(name) => format!("`{name}`"),
             Token::Operator(operator) => format!("`{operator}`"),
@@ -87,11 +87,11 @@ impl Parser {
         found
     }
 
-    fn expect_operator(&mut self, text: &'static str) -> Parsed<()> {
+    fn expect_operator(&mut self, text: &'static str) -> Syntax<()> {
         if self.skip_operator(text) { Ok(()) } else { self.unexpected() }
     }
 
-    fn expect_name(&mut self) -> Parsed<Arc<str>> {
+    fn expect_name(&mut self) -> Syntax<Arc<str>> {
         match self.current().clone() {
             Token::Name(name) => {
                 self.position += 1;
@@ -101,7 +101,7 @@ impl Parser {
         }
     }
 
-    fn expect(&mut self, token: Token) -> Parsed<()> {
+    fn expect(&mut self, token: Token) -> Syntax<()> {
         if *self.current() == token {
             self.position += 1;
             return Ok(());
@@ -110,7 +110,7 @@ impl Parser {
     }
 
     /// Runs a part of the grammar one level deeper.
-    fn deeper<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+    fn deeper<T>(&mut self, parse: impl FnOnce(&mut Self) -> Syntax<T>) -> Syntax<T> {
         let depth = self.depth;
         self.descend()?;
         let result = parse(self);
@@ -119,19 +119,19 @@ impl Parser {
     }
 
     /// Counts one level of the tree, up to the end of the part that [`Self::deeper`] runs.
-    fn descend(&mut self) -> Parsed<()> {
+    fn descend(&mut self) -> Syntax<()> {
         self.depth += 1;
         if self.depth > DEEPEST { self.fail("the template nests too deep") } else { Ok(()) }
     }
 
     /// Statements up to one of the tags `ends`, which is consumed, or to the end of the template.
-    fn nodes(&mut self, ends: &[&str]) -> Parsed<Body> {
+    fn nodes(&mut self, ends: &[&str]) -> Syntax<Body> {
         let mut nodes = Vec::new();
         loop {
             match self.next() {
-                Token::Data(text) => nodes.push(Node::Text(text)),
+                Token::Data(text) => nodes.push(Statement::Text(text)),
                 Token::VariableBegin => {
-                    nodes.push(Node::Print(self.tuple(true, &[])?));
+                    nodes.push(Statement::Print(self.tuple(true, &[])?));
                     self.expect(Token::VariableEnd)?;
                 }
                 Token::BlockBegin => {
@@ -151,17 +151,17 @@ impl Parser {
     }
 
     /// The body of a statement, whose head is parsed already.
-    fn body(&mut self, ends: &[&str]) -> Parsed<Body> {
+    fn body(&mut self, ends: &[&str]) -> Syntax<Body> {
         self.skip_operator(":");
         self.expect(Token::BlockEnd)?;
         self.nodes(ends)
     }
 
-    fn body_to(&mut self, end: &str) -> Parsed<Vec<Node>> {
+    fn body_to(&mut self, end: &str) -> Syntax<Vec<Statement>> {
         Ok(self.body(&[end])?.0)
     }
 
-    fn statement(&mut self, tag: &str) -> Parsed<Vec<Node>> {
+    fn statement(&mut self, tag: &str) -> Syntax<Vec<Statement>> {
         let node = match tag {
             "for" => self.for_loop()?,
             "if" => self.condition()?,
@@ -171,15 +171,17 @@ impl Parser {
             "call" => self.call_block()?,
             "filter" => {
                 let filter = self.inline_filter()?;
-                Node::Filter { filter, body: self.body_to("endfilter")?, scope: Scope::default() }
+                Statement::Filter { filter, body: self.body_to("endfilter")?, scope: Scope::default() }
             }
-            "generation" => Node::Generation(Arc::new(self.block_macro("endgeneration", Vec::new(), Vec::new())?)),
-            "break" => Node::Break,
-            "continue" => Node::Continue,
+            "generation" => {
+                Statement::Generation(Arc::new(self.block_macro("endgeneration", Vec::new(), Vec::new())?))
+            }
+            "break" => Statement::Break,
+            "continue" => Statement::Continue,
             "print" => return self.print(),
             "autoescape" => match self.expression(true)? {
                 Expr::Literal(Literal::Bool(false)) => {
-                    Node::Scoped { body: self.body_to("endautoescape")?, scope: Scope::default() }
+                    Statement::Scoped { body: self.body_to("endautoescape")?, scope: Scope::default() }
                 }
                 _ => return self.fail("`autoescape` is not supported"),
             },
@@ -190,7 +192,7 @@ impl Parser {
                     }
                     self.position += 1;
                 }
-                Node::Refused("a chat template cannot read other templates")
+                Statement::Refused("a chat template cannot read other templates")
             }
             "block" => return self.fail("`block` is not supported"),
             _ => return self.fail(format!("unknown tag `{tag}`")),
@@ -198,18 +200,18 @@ impl Parser {
         Ok(vec![node])
     }
 
-    fn print(&mut self) -> Parsed<Vec<Node>> {
+    fn print(&mut self) -> Syntax<Vec<Statement>> {
         let mut nodes = Vec::new();
         while *self.current() != Token::BlockEnd {
             if !nodes.is_empty() {
                 self.expect_operator(",")?;
             }
-            nodes.push(Node::Print(self.expression(true)?));
+            nodes.push(Statement::Print(self.expression(true)?));
         }
         Ok(nodes)
     }
 
-    fn for_loop(&mut self) -> Parsed<Node> {
+    fn for_loop(&mut self) -> Syntax<Statement> {
         let first = self.position;
         let target = self.plain_target(&["in"])?;
         let last = std::mem::replace(&mut self.position, first);
@@ -228,10 +230,10 @@ impl Parser {
         let (scope, otherwise_scope) = (Scope::default(), Scope::default());
         let node =
             For { target, iter, test, recursive, variable: None, body, scope, otherwise, otherwise_scope, slots: 0 };
-        Ok(Node::For(Arc::new(node)))
+        Ok(Statement::For(Arc::new(node)))
     }
 
-    fn condition(&mut self) -> Parsed<Node> {
+    fn condition(&mut self) -> Syntax<Statement> {
         let mut branches = Vec::new();
         loop {
             let condition = self.tuple(false, &[])?;
@@ -241,23 +243,23 @@ impl Parser {
                 Some("elif") => {}
                 Some("else") => {
                     let otherwise = self.body_to("endif")?;
-                    return Ok(Node::If { branches, otherwise });
+                    return Ok(Statement::If { branches, otherwise });
                 }
-                _ => return Ok(Node::If { branches, otherwise: Vec::new() }),
+                _ => return Ok(Statement::If { branches, otherwise: Vec::new() }),
             }
         }
     }
 
-    fn set(&mut self) -> Parsed<Node> {
+    fn set(&mut self) -> Syntax<Statement> {
         let target = self.target(&[])?;
         if self.skip_operator("=") {
-            return Ok(Node::Set { target, value: self.tuple(true, &[])? });
+            return Ok(Statement::Set { target, value: self.tuple(true, &[])? });
         }
         let filter = if self.is_operator("|") { Some(self.filters(Expr::Captured)?) } else { None };
-        Ok(Node::SetBlock { target, filter, body: self.body_to("endset")?, scope: Scope::default() })
+        Ok(Statement::SetBlock { target, filter, body: self.body_to("endset")?, scope: Scope::default() })
     }
 
-    fn with(&mut self) -> Parsed<Node> {
+    fn with(&mut self) -> Syntax<Statement> {
         let mut bindings = Vec::new();
         while *self.current() != Token::BlockEnd {
             if !bindings.is_empty() {
@@ -267,33 +269,33 @@ impl Parser {
             self.expect_operator("=")?;
             bindings.push((target, self.expression(true)?));
         }
-        Ok(Node::With { bindings, body: self.body_to("endwith")?, scope: Scope::default() })
+        Ok(Statement::With { bindings, body: self.body_to("endwith")?, scope: Scope::default() })
     }
 
-    fn macro_definition(&mut self) -> Parsed<Node> {
+    fn macro_definition(&mut self) -> Syntax<Statement> {
         let text = self.assignable()?;
         let (parameters, defaults) = self.signature()?;
         let mut definition = self.block_macro("endmacro", parameters, defaults)?;
         definition.name = text.clone();
-        Ok(Node::Macro { definition: Arc::new(definition), name: name(text) })
+        Ok(Statement::Macro { definition: Arc::new(definition), name: name(text) })
     }
 
-    fn call_block(&mut self) -> Parsed<Node> {
+    fn call_block(&mut self) -> Syntax<Statement> {
         let (parameters, defaults) = if self.is_operator("(") { self.signature()? } else { Default::default() };
         let call = self.expression(true)?;
         if !matches!(call, Expr::Call(..)) {
             return self.fail("`call` should be followed by a call");
         }
-        Ok(Node::Call { block: Arc::new(self.block_macro("endcall", parameters, defaults)?), call })
+        Ok(Statement::Call { block: Arc::new(self.block_macro("endcall", parameters, defaults)?), call })
     }
 
-    fn block_macro(&mut self, end: &str, parameters: Vec<Name>, defaults: Vec<Expr>) -> Parsed<Macro> {
+    fn block_macro(&mut self, end: &str, parameters: Vec<Name>, defaults: Vec<Expr>) -> Syntax<Macro> {
         let body = self.body_to(end)?;
         let (caller, kwargs, varargs, scope) = (None, None, None, Scope::default());
         Ok(Macro { name: "caller".into(), parameters, defaults, caller, kwargs, varargs, body, scope, slots: 0 })
     }
 
-    fn signature(&mut self) -> Parsed<(Vec<Name>, Vec<Expr>)> {
+    fn signature(&mut self) -> Syntax<(Vec<Name>, Vec<Expr>)> {
         let (mut parameters, mut defaults) = (Vec::new(), Vec::new());
         self.expect_operator("(")?;
         while !self.is_operator(")") {
@@ -312,7 +314,7 @@ impl Parser {
     }
 
     /// A name that can be assigned to.
-    fn assignable(&mut self) -> Parsed<Arc<str>> {
+    fn assignable(&mut self) -> Syntax<Arc<str>> {
         let text = self.expect_name()?;
         if matches!(&*text, "true" | "false" | "none" | "True" | "False" | "None") {
             return self.fail(format!("`{text}` cannot be assigned to"));
@@ -321,7 +323,7 @@ impl Parser {
     }
 
     /// What a statement assigns to: a name, an attribute of a namespace, or a tuple of these.
-    fn target(&mut self, ends: &[&str]) -> Parsed<Target> {
+    fn target(&mut self, ends: &[&str]) -> Syntax<Target> {
         let mut targets = Vec::new();
         let mut is_tuple = false;
         while !self.is_tuple_end(ends) {
@@ -342,12 +344,12 @@ impl Parser {
     }
 
     /// A target without attributes.
-    fn plain_target(&mut self, ends: &[&str]) -> Parsed<Target> {
+    fn plain_target(&mut self, ends: &[&str]) -> Syntax<Target> {
         let target = self.target(ends)?;
         if has_attribute(&target) { self.fail("only `set` can assign to an attribute") } else { Ok(target) }
     }
 
-    fn single_target(&mut self) -> Parsed<Target> {
+    fn single_target(&mut self) -> Syntax<Target> {
         if self.skip_operator("(") {
             let target = self.deeper(|parser| parser.target(&[]))?;
             self.expect_operator(")")?;

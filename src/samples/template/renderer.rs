@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::budget::Budget;
 use super::calls::{Args, check_attribute};
 use super::dates::Date;
 use super::frames::Variables;
+use super::fuel::Fuel;
 use super::iteration::collect;
 use super::python;
-use super::syntax::{Expr, Load, Macro, Node, Program, Scope, Target};
-use super::value::{Closure, Outcome, Value};
+use super::syntax::{Expr, Load, Macro, Program, Scope, Statement, Target};
+use super::value::{Closure, Evaluated, Value};
 
 /// How deep statements, expressions and calls may nest while a template runs.
 const DEEPEST: usize = 600;
@@ -25,11 +25,11 @@ pub enum Flow {
 }
 
 /// A template while it runs.
-pub struct Machine<'a> {
+pub struct Renderer<'a> {
     /// The variables that the template was given.
     pub given: &'a HashMap<Arc<str>, Value>,
     pub date: Date,
-    pub budget: Budget,
+    pub fuel: Fuel,
     pub variables: Rc<Variables>,
     /// The text that blocks captured, for their filters.
     pub captured: Vec<Value>,
@@ -46,11 +46,11 @@ pub struct Machine<'a> {
 pub type Output = (String, Vec<(usize, usize)>);
 
 /// Runs a template.
-pub fn run(program: &Program, given: &HashMap<Arc<str>, Value>, date: Date) -> Outcome<Output> {
-    let mut machine = Machine {
+pub fn run(program: &Program, given: &HashMap<Arc<str>, Value>, date: Date) -> Evaluated<Output> {
+    let mut renderer = Renderer {
         given,
         date,
-        budget: Budget::default(),
+        fuel: Fuel::default(),
         variables: Variables::new(program.slots, None),
         captured: Vec::new(),
         buffers: vec![String::new()],
@@ -58,16 +58,16 @@ pub fn run(program: &Program, given: &HashMap<Arc<str>, Value>, date: Date) -> O
         counted: (0, 0),
         depth: 0,
     };
-    machine.enter(&program.scope);
-    machine.nodes(&program.body)?;
+    renderer.enter(&program.scope);
+    renderer.nodes(&program.body)?;
     // Macros refer to the variables, and variables hold macros.
-    machine.leave(&program.scope);
-    Ok((machine.buffers.swap_remove(0), machine.spans))
+    renderer.leave(&program.scope);
+    Ok((renderer.buffers.swap_remove(0), renderer.spans))
 }
 
-impl Machine<'_> {
+impl Renderer<'_> {
     /// Runs a part one level deeper.
-    pub fn deeper<T>(&mut self, run: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
+    pub fn deeper<T>(&mut self, run: impl FnOnce(&mut Self) -> Evaluated<T>) -> Evaluated<T> {
         self.depth += 1;
         if self.depth > DEEPEST {
             return Err("the template recurses too deep".into());
@@ -78,15 +78,15 @@ impl Machine<'_> {
     }
 
     /// Runs a part with the variables of another function.
-    pub fn within<T>(&mut self, variables: Rc<Variables>, run: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
+    pub fn within<T>(&mut self, variables: Rc<Variables>, run: impl FnOnce(&mut Self) -> Evaluated<T>) -> Evaluated<T> {
         let outer = std::mem::replace(&mut self.variables, variables);
         let result = run(self);
         self.variables = outer;
         result
     }
 
-    pub fn write(&mut self, text: &str) -> Outcome<()> {
-        self.budget.spend_text(text.len())?;
+    pub fn write(&mut self, text: &str) -> Evaluated<()> {
+        self.fuel.spend_text(text.len())?;
         if let Some(buffer) = self.buffers.last_mut() {
             buffer.push_str(text);
         }
@@ -94,7 +94,7 @@ impl Machine<'_> {
     }
 
     /// Runs a part and returns the text that it writes.
-    pub fn captured_text<T>(&mut self, run: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<(String, T)> {
+    pub fn captured_text<T>(&mut self, run: impl FnOnce(&mut Self) -> Evaluated<T>) -> Evaluated<(String, T)> {
         self.buffers.push(String::new());
         let result = run(self)?;
         Ok((self.buffers.pop().unwrap_or_default(), result))
@@ -120,10 +120,10 @@ impl Machine<'_> {
     }
 
     /// Runs statements up to the first that leaves its loop.
-    pub fn nodes(&mut self, nodes: &[Node]) -> Outcome<Flow> {
-        self.deeper(|machine| {
+    pub fn nodes(&mut self, nodes: &[Statement]) -> Evaluated<Flow> {
+        self.deeper(|renderer| {
             for node in nodes {
-                let flow = machine.node(node)?;
+                let flow = renderer.node(node)?;
                 if flow != Flow::Next {
                     return Ok(flow);
                 }
@@ -132,62 +132,62 @@ impl Machine<'_> {
         })
     }
 
-    fn node(&mut self, node: &Node) -> Outcome<Flow> {
-        self.budget.spend(1)?;
+    fn node(&mut self, node: &Statement) -> Evaluated<Flow> {
+        self.fuel.spend(1)?;
         match node {
-            Node::Text(text) => self.write(text)?,
-            Node::Print(value) => self.print(value)?,
-            Node::If { branches, otherwise } => return self.condition(branches, otherwise),
-            Node::For(node) => return self.for_loop(node),
-            Node::Set { target, value } => {
+            Statement::Text(text) => self.write(text)?,
+            Statement::Print(value) => self.print(value)?,
+            Statement::If { branches, otherwise } => return self.condition(branches, otherwise),
+            Statement::For(node) => return self.for_loop(node),
+            Statement::Set { target, value } => {
                 let value = self.eval(value)?;
                 self.assign(target, value)?;
             }
-            Node::SetBlock { target, filter, body, scope } => {
+            Statement::SetBlock { target, filter, body, scope } => {
                 let (value, flow) = self.filtered((filter.as_ref(), body, scope))?;
                 let Some(value) = value else { return Ok(flow) };
                 self.assign(target, value)?;
             }
-            Node::With { bindings, body, scope } => {
-                let values = bindings.iter().map(|(_, value)| self.eval(value)).collect::<Outcome<Vec<_>>>()?;
+            Statement::With { bindings, body, scope } => {
+                let values = bindings.iter().map(|(_, value)| self.eval(value)).collect::<Evaluated<Vec<_>>>()?;
                 for ((target, _), value) in bindings.iter().zip(values) {
                     self.assign(target, value)?;
                 }
                 return self.scoped(body, scope);
             }
-            Node::Macro { definition, name } => {
+            Statement::Macro { definition, name } => {
                 let closure = self.closure(definition);
                 self.variables.set(name.place, Some(closure));
             }
-            Node::Call { block, call } => self.call_block(block, call)?,
-            Node::Filter { filter, body, scope } => {
+            Statement::Call { block, call } => self.call_block(block, call)?,
+            Statement::Filter { filter, body, scope } => {
                 let (value, flow) = self.filtered((Some(filter), body, scope))?;
                 let Some(value) = value else { return Ok(flow) };
                 self.print_value(&value)?;
             }
-            Node::Generation(block) => self.generation(block)?,
-            Node::Scoped { body, scope } => return self.scoped(body, scope),
-            Node::Break => return Ok(Flow::Break),
-            Node::Continue => return Ok(Flow::Continue),
-            Node::Refused(reason) => return Err((*reason).into()),
+            Statement::Generation(block) => self.generation(block)?,
+            Statement::Scoped { body, scope } => return self.scoped(body, scope),
+            Statement::Break => return Ok(Flow::Break),
+            Statement::Continue => return Ok(Flow::Continue),
+            Statement::Refused(reason) => return Err((*reason).into()),
         }
         Ok(Flow::Next)
     }
 
-    fn print(&mut self, value: &Expr) -> Outcome<()> {
+    fn print(&mut self, value: &Expr) -> Evaluated<()> {
         let value = self.eval(value)?;
         self.print_value(&value)
     }
 
-    fn print_value(&mut self, value: &Value) -> Outcome<()> {
+    fn print_value(&mut self, value: &Value) -> Evaluated<()> {
         if let Value::Str(text) = value {
             return self.write(text);
         }
-        let text = python::text(value, &self.budget)?.into_owned();
+        let text = python::text(value, &self.fuel)?.into_owned();
         self.write(&text)
     }
 
-    fn condition(&mut self, branches: &[(Expr, Vec<Node>)], otherwise: &[Node]) -> Outcome<Flow> {
+    fn condition(&mut self, branches: &[(Expr, Vec<Statement>)], otherwise: &[Statement]) -> Evaluated<Flow> {
         for (condition, body) in branches {
             if self.eval(condition)?.is_true() {
                 return self.nodes(body);
@@ -196,7 +196,7 @@ impl Machine<'_> {
         self.nodes(otherwise)
     }
 
-    fn scoped(&mut self, body: &[Node], scope: &Scope) -> Outcome<Flow> {
+    fn scoped(&mut self, body: &[Statement], scope: &Scope) -> Evaluated<Flow> {
         self.enter(scope);
         let flow = self.nodes(body)?;
         self.leave(scope);
@@ -204,9 +204,12 @@ impl Machine<'_> {
     }
 
     /// The text of a block, run through its filter; no value if the block leaves its loop.
-    fn filtered(&mut self, (filter, body, scope): (Option<&Expr>, &[Node], &Scope)) -> Outcome<(Option<Value>, Flow)> {
+    fn filtered(
+        &mut self,
+        (filter, body, scope): (Option<&Expr>, &[Statement], &Scope),
+    ) -> Evaluated<(Option<Value>, Flow)> {
         self.enter(scope);
-        let (text, flow) = self.captured_text(|machine| machine.nodes(body))?;
+        let (text, flow) = self.captured_text(|renderer| renderer.nodes(body))?;
         let value = Value::str(text);
         let value = match filter {
             _ if flow != Flow::Next => None,
@@ -227,7 +230,7 @@ impl Machine<'_> {
         Value::Macro(Rc::new(Closure { definition: definition.clone(), outer }))
     }
 
-    fn call_block(&mut self, block: &Arc<Macro>, call: &Expr) -> Outcome<()> {
+    fn call_block(&mut self, block: &Arc<Macro>, call: &Expr) -> Evaluated<()> {
         let Expr::Call(callee, arguments) = call else { return Err("`call` should be followed by a call".into()) };
         let callee = self.eval(callee)?;
         let mut args = self.args(arguments)?;
@@ -240,31 +243,31 @@ impl Machine<'_> {
     }
 
     /// The text of a macro whose parameters are set.
-    pub fn macro_text(&mut self, definition: &Macro) -> Outcome<Value> {
+    pub fn macro_text(&mut self, definition: &Macro) -> Evaluated<Value> {
         self.enter(&definition.scope);
-        let (text, _) = self.captured_text(|machine| {
+        let (text, _) = self.captured_text(|renderer| {
             let first = definition.parameters.len() - definition.defaults.len();
             for (place, parameter) in definition.parameters.iter().enumerate() {
-                if machine.variables.get(parameter.place).is_some() {
+                if renderer.variables.get(parameter.place).is_some() {
                     continue;
                 }
                 let value = match place.checked_sub(first).map(|place| &definition.defaults[place]) {
-                    Some(default) => machine.eval(default)?,
+                    Some(default) => renderer.eval(default)?,
                     None => Value::undefined(format!("parameter `{}` was not provided", parameter.text)),
                 };
-                machine.variables.set(parameter.place, Some(value));
+                renderer.variables.set(parameter.place, Some(value));
             }
-            machine.nodes(&definition.body)
+            renderer.nodes(&definition.body)
         })?;
         Ok(Value::str(text))
     }
 
     /// Notes where the text of a `{% generation %}` block begins. transformers takes the text that the template has written so
     /// far, which is too early for a block inside a macro; this follows it.
-    fn generation(&mut self, block: &Arc<Macro>) -> Outcome<()> {
+    fn generation(&mut self, block: &Arc<Macro>) -> Evaluated<()> {
         let Value::Macro(closure) = self.closure(block) else { return Ok(()) };
-        let text = self.deeper(|machine| machine.call_macro(&closure, Args::default()))?;
-        let text = python::text(&text, &self.budget)?;
+        let text = self.deeper(|renderer| renderer.call_macro(&closure, Args::default()))?;
+        let text = python::text(&text, &self.fuel)?;
         let start = self.characters();
         self.spans.push((start, start + text.chars().count()));
         self.write(&text)
@@ -277,7 +280,7 @@ impl Machine<'_> {
         self.counted.1
     }
 
-    pub fn assign(&mut self, target: &Target, value: Value) -> Outcome<()> {
+    pub fn assign(&mut self, target: &Target, value: Value) -> Evaluated<()> {
         match target {
             Target::Name(name) => self.variables.set(name.place, Some(value)),
             Target::Attribute(name, attribute) => match self.variables.get(name.place) {
@@ -288,7 +291,7 @@ impl Machine<'_> {
                 _ => return Err(format!("`{}` is no namespace: its attributes cannot be set", name.text)),
             },
             Target::Tuple(targets) => {
-                let values = collect(&value, &self.budget)?;
+                let values = collect(&value, &self.fuel)?;
                 if values.len() != targets.len() {
                     return Err(format!("{} values cannot be assigned to {} names", values.len(), targets.len()));
                 }
