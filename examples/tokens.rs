@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use lora_slim::samples::{EncodeOptions, FieldNames, RawSample, ScoredPart, TextModel, encode, read};
+use lora_slim::samples::{EncodeOptions, FieldNames, RawSample, ScoredPart, TemplateOptions, TextModel, encode, read};
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -23,7 +23,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--chat" => options.chat = true,
             "--assistant-only" => options.scored = ScoredPart::AssistantTurns,
             "--all-turns" => options.scored = ScoredPart::Everything,
-            "--chat-template" => text.read_template(Path::new(&arguments.next().ok_or("name a file")?))?,
+            "--chat-template" => {
+                let file = Some(arguments.next().ok_or("name a file")?.into());
+                text = text.with(&TemplateOptions { file, ..TemplateOptions::default() })?;
+            }
             other => return Err(format!("unknown flag `{other}`").into()),
         }
     }
