@@ -2,6 +2,7 @@
 
 mod support;
 
+mod accounted;
 mod alternatives;
 mod answers;
 mod bad_input;
@@ -16,6 +17,7 @@ mod device;
 mod export;
 mod export_refused;
 mod facade;
+mod foreign;
 mod fuzzed;
 mod gates;
 mod generating;

@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lora_slim::samples::encode::{self, EncodeOptions};
-use lora_slim::samples::read::{self, RawFiles, ReadOptions, read_all};
-use lora_slim::samples::{FieldNames, RawSample, SampleContent, TextModel};
+use lora_slim::samples::read::{RawFiles, ReadOptions, read_all};
+use lora_slim::samples::{EncodeOptions, FieldNames, RawSample, SampleContent, TextModel, encode, read};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;

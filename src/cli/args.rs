@@ -66,6 +66,7 @@ pub enum Command {
     Slim(SlimArgs),
     Scan(ScanArgs),
     Cut(CutArgs),
+    Fix(FixArgs),
     Batch(BatchArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),
@@ -129,6 +130,9 @@ pub struct EvaluateArgs {
     /// base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
+    /// Layer stack of the text decoder if the adapter has several, for example model.text_model.layers
+    #[arg(long)]
+    pub stack: Option<String>,
     #[arg(long, value_name = "PATH", required = true, help = samples::accepted())]
     pub samples: Vec<PathBuf>,
     /// Split to read of a data set that has several, for example validation
@@ -298,7 +302,7 @@ pub struct CutArgs {
     /// load the result [default: the adapter's base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
-    /// Layer stack to cut if the adapter has several, for example model.layers
+    /// Layer stack to cut if the adapter has several, for example model.text_model.layers
     #[arg(long)]
     pub stack: Option<String>,
     /// Folder to write; must not exist
@@ -308,6 +312,35 @@ pub struct CutArgs {
     #[arg(long)]
     pub force: bool,
     /// Write one JSON object to stdout: the report in OUT (schema: `lora-slim schema`)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Write an adapter as PEFT saves it: names, configuration and layout of other trainers, and PEFT's own with something missing
+///
+/// Each change is printed. Values are only moved, never computed anew; what is not certain is refused.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim fix mlx-adapter -o my-adapter
+  lora-slim fix epoch_2/adapter_model.pt --base my-base-model --alpha 16 -o my-adapter
+  lora-slim verify mlx-adapter my-adapter")]
+pub struct FixArgs {
+    /// Folder or file of the adapter, or its name in the Hugging Face cache
+    pub adapter: String,
+    /// Base model, whose names the adapter gets; torchtune and NeMo also need the sizes of its attention [default: the one that
+    /// the adapter names, if it is on this machine]
+    #[arg(long)]
+    pub base: Option<String>,
+    /// Alpha of the training, where no file says it
+    #[arg(long, value_name = "NUMBER", value_parser = parse::alpha)]
+    pub alpha: Option<f64>,
+    /// Folder to write; must not exist
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Replace OUT if it is an adapter folder
+    #[arg(long)]
+    pub force: bool,
+    /// Write one JSON object to stdout
     #[arg(long)]
     pub json: bool,
 }
@@ -327,15 +360,18 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// Prove that an adapter is another one without its upper layers, and nothing else
+/// Prove that an adapter is another one without its upper layers, and nothing else, or what `fix` has to make of it
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   lora-slim verify my-adapter my-adapter-slim && rsync my-adapter-slim …")]
 pub struct VerifyArgs {
-    /// The adapter that was cut
+    /// The adapter that was cut or mended
     pub original: PathBuf,
     /// The adapter that was written
     pub slimmed: PathBuf,
+    /// Layer stack that was cut if the adapter has several
+    #[arg(long)]
+    pub stack: Option<String>,
     /// Allow kept layers that are not all below one boundary, and layers that keep only some of their modules
     /// (`cut --keep-layers`, `--search subset` and `blocks`)
     #[arg(long)]
@@ -346,6 +382,12 @@ pub struct VerifyArgs {
     /// Allow other ranks and types if each module's ΔW differs by at most this share of its norm, for example 0.05 or 5%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub tolerance: Option<String>,
+    /// After `fix`: the base model, if `fix` was given one
+    #[arg(long)]
+    pub base: Option<String>,
+    /// After `fix`: the alpha that `fix` was given
+    #[arg(long, value_name = "NUMBER", value_parser = parse::alpha)]
+    pub alpha: Option<f64>,
     /// Write one JSON object to stdout
     #[arg(long)]
     pub json: bool,

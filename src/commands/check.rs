@@ -6,7 +6,6 @@ use candle_core::Device;
 use serde::Serialize;
 
 use super::output::{print, print_json};
-use crate::adapter::Adapter;
 use crate::audit::flaws::Flaw;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::audit::runtimes::facts::AdapterFacts;
@@ -63,7 +62,7 @@ pub fn run(args: CheckArgs) -> Result<bool> {
 }
 
 fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Result<(Vec<Flaw>, Vec<RuntimeVerdict>)> {
-    let adapter = Adapter::open(path, args.stack.as_deref())?;
+    let adapter = pipeline::open_adapter(path, args.stack.as_deref(), args.base.as_deref())?;
     let base = args.base.as_ref().map(|name| BasePath::find(name, None)).transpose()?;
     let mut known = match &base {
         Some(base) => BaseFacts::of(base)?,

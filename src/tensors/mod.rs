@@ -48,16 +48,7 @@ impl TensorStore {
     /// Opens the safetensors of an adapter: one file, or a shard index (`*.safetensors.index.json`) with its shards. Every
     /// stored tensor is an entry of its own, so that it can be copied byte for byte.
     pub fn open_safetensors(path: &Path) -> Result<Self> {
-        Self::open_files(path, safetensors::shards(path)?)
-    }
-
-    /// Opens shards that no index lists, as [`open_safetensors`](Self::open_safetensors). There is at least one.
-    pub fn open_shards(shards: &[PathBuf]) -> Result<Self> {
-        Self::open_files(shards.first().map(PathBuf::as_path).unwrap_or(Path::new("")), shards.to_vec())
-    }
-
-    fn open_files(path: &Path, shards: Vec<PathBuf>) -> Result<Self> {
-        let (files, stored) = map_shards(path, shards)?;
+        let (files, stored) = map_shards(path, safetensors::shards(path)?)?;
         let entries = stored.into_iter().map(|(name, stored)| (name, encodings::single(stored))).collect();
         Ok(Self { path: path.into(), files, entries })
     }
@@ -82,6 +73,25 @@ impl TensorStore {
         let stored = safetensors::tensors(path, &file, 0)?;
         let entries = stored.into_iter().map(|(name, stored)| (name, encodings::single(stored))).collect();
         Ok(Self { path: path.into(), files: vec![file], entries })
+    }
+
+    /// Opens files that belong together: safetensors, or PyTorch's by their endings. `path` is what they are called together.
+    pub fn open_files(path: &Path, files: &[PathBuf]) -> Result<Self> {
+        let (mut opened, mut entries) = (Vec::new(), BTreeMap::new());
+        for file in files {
+            let store = match file.extension().and_then(|extension| extension.to_str()) {
+                Some("safetensors" | "json") => Self::open_safetensors(file)?,
+                _ => Self::open_pickle(file)?,
+            };
+            let first = opened.len();
+            opened.extend(store.files);
+            for (name, entry) in store.entries {
+                if entries.insert(name.clone(), entry.in_files_from(first)).is_some() {
+                    return Err(TensorError::DuplicateTensor { path: path.into(), name }.into());
+                }
+            }
+        }
+        Ok(Self { path: path.into(), files: opened, entries })
     }
 
     /// Opens a GGUF file; its metadata (configuration, tokenizer) comes beside the tensors.
