@@ -5,6 +5,7 @@ mod support;
 mod accounted;
 mod alternatives;
 mod answers;
+mod applied;
 mod bad_input;
 mod batch;
 mod batch_jobs;

@@ -24,8 +24,8 @@ import foreign
 from common.paths import BINARY, FIXTURES
 from common.reference import load_base, quiet, read_token_samples
 
-# Of logits around 4. The norms of transformers round to f32 even in a model of f64, so that less would say nothing; two rows
-# in the wrong order change them by 6. `verify` compares the values bit for bit.
+# Of logits around 4. The norms of transformers round to f32 even in a model of f64, so that less would say nothing; two
+# rows in the wrong order change them by 6. `verify` compares the values bit for bit.
 CLOSE = 1e-6
 
 

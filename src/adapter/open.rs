@@ -80,7 +80,7 @@ impl Adapter {
     }
 
     /// What the names of the tensors hold beside PEFT's own spelling.
-    fn spelling_remarks(&self) -> Vec<String> {
+    pub fn spelling_remarks(&self) -> Vec<String> {
         let spellings = || self.keys.iter().map(|key| &key.spelling);
         let wrappers: BTreeSet<&String> = spellings().flat_map(|spelling| &spelling.wrappers).collect();
         let adapter = spellings().find_map(|spelling| spelling.adapter.as_ref());

@@ -144,10 +144,13 @@ pub struct EvaluateArgs {
     /// Tokenizer folder or tokenizer.json [default: the adapter's, else the base model's]
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
-    /// Chat template to use instead of the tokenizer's, for example the one of a training that marks the assistant's turns with
-    /// `{% generation %}`
+    /// Chat template, a Jinja file, that replaces the model's own: for example the one of a training, which marks the assistant's
+    /// turns with `{% generation %}`
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+    /// Day that a chat template gives for today [default: 2024-07-26]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub date: Option<samples::Date>,
     /// Score the assistant's turns only, also in completions of several turns (TRL's `assistant_only_loss`) [default: completions,
     /// and the assistant's turns in conversations]
     #[arg(long)]
@@ -419,8 +422,8 @@ pub struct CheckArgs {
     /// Write one JSON object to stdout
     #[arg(long)]
     pub json: bool,
-    /// Print everything known about runtimes as Markdown, and check nothing
-    #[arg(long, conflicts_with_all = ["adapter", "runtime", "base", "stack", "json"])]
+    /// Print everything known about runtimes as Markdown, or with --json as one object, and check nothing
+    #[arg(long, conflicts_with_all = ["adapter", "runtime", "base", "stack"])]
     pub list: bool,
 }
 

@@ -40,6 +40,9 @@ fn render(inspection: &Inspection) -> String {
     for (name, value) in rows {
         let _ = writeln!(text, "{name:<11} {value}");
     }
+    for reason in &inspection.wrong {
+        let _ = writeln!(text, "{:<11} {reason}", "wrong");
+    }
     for limit in inspection.limits.iter().chain(&inspection.remarks) {
         let _ = writeln!(text, "{:<11} {limit}", "note");
     }

@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::Model;
-use super::class_names::ClassNames;
+use super::class_names::{ClassNames, HEAD};
 use super::family::Outside;
 use crate::adapter::names::{is_of_tower, stack_and_layer};
+use crate::adapter::targets::last_segment;
 use crate::adapter::{Adapter, Method, Module};
 use crate::format::plural;
 
@@ -158,6 +159,26 @@ impl Model {
 
     fn has_in_layer(&self, adapter: &Adapter, module: &Module, layer: usize) -> bool {
         self.layer_has(layer, adapter.inside_layer(module.configured_name(), layer))
+    }
+
+    /// Whether the name of any module ends with `ending`, as `modules_to_save` selects them. A tied head has no tensor.
+    pub fn has_module_like(&self, ending: &str) -> bool {
+        let is_like = |tensor: &str| tensor.rsplit_once('.').is_some_and(|(module, _)| module.ends_with(ending));
+        HEAD.ends_with(ending) || self.weights.store.iter().any(|(name, _)| is_like(name))
+    }
+
+    /// The modules outside the layers that `modules_to_save` names and the adapter has no tensors of, though it has some of modules
+    /// that it names, too.
+    pub fn saved_under_other_names(&self, adapter: &Adapter) -> Vec<String> {
+        let names = adapter.config.raw.get("modules_to_save").and_then(|value| value.as_array()).into_iter().flatten();
+        let names: Vec<&str> = names.filter_map(|name| name.as_str()).collect();
+        let saved = adapter.saved_modules();
+        let is_named = |module: &str| names.iter().any(|name| module.ends_with(name));
+        let (class, outer) = (self.names.class(), self.config.family.outer);
+        let own =
+            Outside::ALL.iter().filter_map(|outside| class.outside(*outside, outer)).filter(|name| is_named(name));
+        own.filter(|name| !saved.contains(name) && saved.iter().any(|other| last_segment(other) == last_segment(name)))
+            .collect()
     }
 
     /// Whether another part of the model than the decoder has a module. A GGUF file holds the decoder only, and does not tell.
