@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::support::{fixture, read_json};
+use crate::support::{ADAPTER, fixture, lora_slim, read_json};
 
 /// The tokenizer of fixtures/pico with the chat template of fixtures/forms.
 fn text_model() -> TextModel {
@@ -198,7 +198,7 @@ fn padding_and_packed_rows_become_the_samples_that_they_hold() {
         (json!({"position_ids": [0, 1, 2, 4, 5]}), "`position_ids` changes the meaning"),
         (json!({"position_ids": [[0, 1, 2, 3, 4]]}), "`position_ids` should be a list of integers"),
         (json!({"position_ids": [0, 1]}), "differ in length"),
-        (json!({"attention_mask": [1, 1, 0, 1, 1]}), "`attention_mask` changes the meaning"),
+        (json!({"attention_mask": [1, 1, 1, 0, 1]}), "`attention_mask` changes the meaning"),
         (json!({"attention_mask": [1, 0, 0, 0, 0]}), "a token that `attention_mask` hides is scored"),
         (json!({"token_type_ids": [0, 0, 1, 1, 1]}), "`token_type_ids` changes the meaning"),
         (json!({"seq_lengths": [3, 3]}), "`seq_lengths` should add up"),
@@ -313,6 +313,7 @@ fn a_record_of_no_known_form_gets_a_hint_that_helps() {
     let dialog = hint(json!({"dialog": [{"role": "user", "content": "a"}]}));
     assert!(dialog.contains("rename it to `messages`"), "{dialog}");
     assert!(hint(json!({"x": 1})).contains("--prompt-field"));
+    assert!(hint(json!({"entries": [{"text": "a"}]})).contains("rename it to `data`"));
     let names = FieldNames { prompt_field: Some("x".into()), completion_field: None };
     let error = read::parse(br#"{"x": "a", "y": "b"}"#, Path::new("s.jsonl"), &names).unwrap_err();
     assert!(error.hint().unwrap().contains("there is no `completion`"), "{:?}", error.hint());
@@ -366,11 +367,11 @@ fn meaningful() -> Vec<(&'static str, Value)> {
         ("chat_template_kwargs", json!({"enable_thinking": true})),
         ("chat_template", json!("x")),
         ("attention_mask", json!([0, 1])),
-        ("position_ids", json!([0, 1])),
+        ("position_ids", json!([0, 0])),
         ("completion_mask", json!([0, 1])),
         ("assistant_masks", json!([0, 1])),
         ("token_type_ids", json!([0, 1])),
-        ("seq_lengths", json!([2])),
+        ("seq_lengths", json!([1, 1])),
         ("system", json!("s")),
         ("system_prompt", json!("s")),
         ("history", json!([["a", "b"]])),
@@ -424,4 +425,45 @@ fn a_column_that_changes_the_meaning_is_never_passed_by() {
             }
         }
     }
+}
+
+#[test]
+fn a_folder_and_standard_input_are_samples_as_a_file_is() {
+    let folder = TempDir::new().unwrap();
+    let lines = "{\"input_ids\": [1, 2, 3]}\n{\"input_ids\": [4, 5, 6], \"id\": 7}\n";
+    fs::create_dir(folder.path().join("data")).unwrap();
+    fs::write(folder.path().join("data/validation.jsonl"), lines).unwrap();
+    fs::write(folder.path().join("data/train.jsonl"), "{\"input_ids\": [7, 8, 9]}\n").unwrap();
+    let scan = |more: &[&str]| {
+        let mut command = lora_slim();
+        command.current_dir(folder.path()).arg("scan").arg(fixture(ADAPTER)).args(["--json", "--base"]);
+        let base = fixture("pico/llama-llama3-rope/base");
+        let assert = command.arg(base).args(more).write_stdin(lines).assert();
+        (serde_json::from_slice::<Value>(&assert.get_output().stdout).unwrap_or_default(), assert)
+    };
+    let (file, _) = scan(&["--samples", "data/validation.jsonl"]);
+    assert_eq!(file["remarks"], json!(["the column `id` of the samples is not read"]));
+    let (split, _) = scan(&["--samples", "data", "--split", "dev"]);
+    let (pipe, _) = scan(&["--samples", "-"]);
+    for (report, path) in [(&split, "data/validation.jsonl"), (&pipe, "standard input")] {
+        assert_eq!(report["curve"], file["curve"]);
+        assert_eq!(report["samples"]["sha256"], file["samples"]["sha256"]);
+        assert_eq!(report["samples"]["path"], path);
+    }
+    let (_, refused) = scan(&["--samples", "data"]);
+    let said = String::from_utf8_lossy(&refused.code(3).get_output().stderr).into_owned();
+    assert!(said.contains("several splits: `train`, `validation`") && said.contains("--split"), "{said}");
+    let (both, _) = scan(&["--samples", "data", "--split", "train", "--samples", "data/validation.jsonl"]);
+    assert_eq!(both, Value::Null, "a file has no splits");
+    let (several, _) = scan(&["--samples", "data/train.jsonl", "--samples", "-"]);
+    assert_eq!(several["samples"]["count"], 3);
+}
+
+#[test]
+fn a_prompt_that_is_json_is_a_text() {
+    let prompt = r#"[{"a": 1}]"#;
+    let expected = SampleContent::Completion { prompt: prompt.into(), completion: "b".into() };
+    assert_eq!(content(json!({"prompt": prompt, "completion": "b"})), expected);
+    let turns = r#"[{"role": "user", "content": "a"}]"#;
+    assert!(matches!(content(json!({"prompt": turns, "completion": "b"})), SampleContent::Chat { scored_from: 1, .. }));
 }

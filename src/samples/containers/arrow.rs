@@ -12,7 +12,7 @@ use arrow_ipc::reader::StreamDecoder;
 use arrow_schema::{DataType, Field, Fields};
 use serde_json::{Map, Value};
 
-use super::budget::Budget;
+use super::cells::{CellBudget, CellValue, guarded};
 use super::{OnRecord, SampleFile};
 use crate::error::Result;
 use crate::samples::remarks::Remarks;
@@ -34,31 +34,31 @@ pub fn matches(file: &SampleFile) -> bool {
 pub fn read(file: &SampleFile, _: &mut Remarks, on_record: OnRecord) -> Result<()> {
     let fail = |place: usize, problem: String| file.malformed(place, format!("not valid Arrow: {problem}"));
     let mut rest = Buffer::from(file.bytes.strip_prefix(FILE).unwrap_or(file.bytes));
-    let (mut decoder, mut budget, mut place) = (StreamDecoder::new(), Budget::default(), 0);
-    loop {
-        let batch = match decoder.decode(&mut rest) {
-            Ok(Some(batch)) => batch,
-            Ok(None) => break,
-            // What follows the end of the stream is the footer of a file.
-            Err(_) if decoder.finish().is_ok() => break,
-            Err(error) => return Err(fail(place + 1, error.to_string()).into()),
-        };
+    let (mut decoder, mut budget, mut place) = (StreamDecoder::new(), CellBudget::default(), 0);
+    while let Some(batch) = guarded(|| next(&mut decoder, &mut rest)).map_err(|problem| fail(place + 1, problem))? {
         for row in 0..batch.num_rows() {
             place += 1;
-            let record = record(&batch, row, &mut budget).map_err(|problem| fail(place, problem))?;
+            let record = guarded(|| record(&batch, row, &mut budget)).map_err(|problem| fail(place, problem))?;
             on_record(place, record)?;
         }
     }
     Ok(decoder.finish().map_err(|error| fail(place + 1, error.to_string()))?)
 }
 
-type Cell = std::result::Result<Value, String>;
+/// The next batch of rows, until the end of the stream.
+fn next(decoder: &mut StreamDecoder, rest: &mut Buffer) -> std::result::Result<Option<RecordBatch>, String> {
+    match decoder.decode(rest) {
+        // What follows the end of the stream is the footer of a file.
+        Err(_) if decoder.finish().is_ok() => Ok(None),
+        batch => batch.map_err(|error| error.to_string()),
+    }
+}
 
-fn record(batch: &RecordBatch, row: usize, budget: &mut Budget) -> Cell {
+fn record(batch: &RecordBatch, row: usize, budget: &mut CellBudget) -> CellValue {
     object(batch.schema().fields(), batch.columns(), row, budget)
 }
 
-fn object(fields: &Fields, columns: &[ArrayRef], row: usize, budget: &mut Budget) -> Cell {
+fn object(fields: &Fields, columns: &[ArrayRef], row: usize, budget: &mut CellBudget) -> CellValue {
     let mut object = Map::new();
     for (field, column) in fields.iter().zip(columns) {
         budget.pay(field.name().len())?;
@@ -68,7 +68,7 @@ fn object(fields: &Fields, columns: &[ArrayRef], row: usize, budget: &mut Budget
 }
 
 /// The value of a cell.
-fn cell(field: &Field, column: &ArrayRef, row: usize, budget: &mut Budget) -> Cell {
+fn cell(field: &Field, column: &ArrayRef, row: usize, budget: &mut CellBudget) -> CellValue {
     budget.pay(0)?;
     if column.is_null(row) {
         return Ok(Value::Null);
@@ -108,13 +108,13 @@ fn number<T: ArrowPrimitiveType>(column: &ArrayRef, row: usize) -> T::Native {
     column.as_primitive::<T>().value(row)
 }
 
-fn list(item: &Field, items: &ArrayRef, budget: &mut Budget) -> Cell {
+fn list(item: &Field, items: &ArrayRef, budget: &mut CellBudget) -> CellValue {
     let cells = (0..items.len()).map(|row| cell(item, items, row, budget));
     cells.collect::<std::result::Result<_, _>>().map(Value::Array)
 }
 
 /// A text, or the JSON that it is: `datasets` keeps values of several shapes in one column so.
-fn text(field: &Field, text: &str, budget: &mut Budget) -> Cell {
+fn text(field: &Field, text: &str, budget: &mut CellBudget) -> CellValue {
     let is_json = field.metadata().get(EXTENSION).is_some_and(|name| name == JSON);
     if is_json { budget.json(text) } else { budget.text(text) }
 }

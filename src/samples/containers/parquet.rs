@@ -10,7 +10,7 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::{Type, TypePtr};
 use serde_json::{Map, Value};
 
-use super::budget::Budget;
+use super::cells::{CellBudget, CellValue, guarded};
 use super::{LARGEST, OnRecord, SampleFile};
 use crate::error::Result;
 use crate::samples::remarks::Remarks;
@@ -22,14 +22,16 @@ pub const MAGIC: &[u8] = b"PAR1";
 pub fn read(file: &SampleFile, _: &mut Remarks, on_record: OnRecord) -> Result<()> {
     let fail = |place: usize, problem: String| file.malformed(place, format!("not valid Parquet: {problem}"));
     let bytes = Bytes::copy_from_slice(file.bytes);
-    let reader = SerializedFileReader::new(bytes).map_err(|error| fail(1, error.to_string()))?;
+    let open = || SerializedFileReader::new(bytes).map_err(|error| error.to_string());
+    let reader = guarded(open).map_err(|problem| fail(1, problem))?;
     check(&reader).map_err(|problem| file.malformed(1, problem))?;
-    let rows = reader.get_row_iter(None).map_err(|error| fail(1, error.to_string()))?;
-    let mut budget = Budget::default();
-    for (place, row) in (1..).zip(rows) {
-        let row = row.map_err(|error| fail(place, error.to_string()))?;
-        let record = object(&row, Some(reader.metadata().file_metadata().schema()), &mut budget)
-            .map_err(|problem| fail(place, problem))?;
+    let schema = reader.metadata().file_metadata().schema();
+    let rows = || reader.get_row_iter(None).map_err(|error| error.to_string());
+    let (mut rows, mut budget) = (guarded(rows).map_err(|problem| fail(1, problem))?, CellBudget::default());
+    for place in 1.. {
+        let mut next = || rows.next().transpose().map_err(|error| error.to_string());
+        let Some(row) = guarded(&mut next).map_err(|problem| fail(place, problem))? else { break };
+        let record = object(&row, Some(schema), &mut budget).map_err(|problem| fail(place, problem))?;
         on_record(place, record)?;
     }
     Ok(())
@@ -47,10 +49,8 @@ fn check(reader: &SerializedFileReader<Bytes>) -> std::result::Result<(), String
     if size > LARGEST { Err(format!("its pages have more than {LARGEST} bytes")) } else { Ok(()) }
 }
 
-type Cell = std::result::Result<Value, String>;
-
 /// A row. `schema` is the type of the group.
-fn object(row: &Row, schema: Option<&Type>, budget: &mut Budget) -> Cell {
+fn object(row: &Row, schema: Option<&Type>, budget: &mut CellBudget) -> CellValue {
     let mut fields = Map::new();
     for (name, field) in row.get_column_iter() {
         budget.pay(name.len())?;
@@ -60,7 +60,7 @@ fn object(row: &Row, schema: Option<&Type>, budget: &mut Budget) -> Cell {
     Ok(Value::Object(fields))
 }
 
-fn value(field: &Field, schema: Option<&Type>, budget: &mut Budget) -> Cell {
+fn value(field: &Field, schema: Option<&Type>, budget: &mut CellBudget) -> CellValue {
     budget.pay(0)?;
     Ok(match field {
         Field::Null => Value::Null,
