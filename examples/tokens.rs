@@ -1,4 +1,4 @@
-//! What samples become: the token ids of each, and which of them are scored, for `scripts/check/trl.py` to hold against TRL.
+//! What samples become: the token ids of each, and which of them are scored, for `scripts/check/trl_marks.py` to hold against TRL.
 //!
 //! ```text
 //! cargo run --release --example tokens -- TOKENIZER SAMPLES [--chat] [--assistant-only|--all-turns] [--chat-template FILE]

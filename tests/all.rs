@@ -40,3 +40,4 @@ mod streamed;
 mod streams;
 mod subset;
 mod together;
+mod trl;

@@ -156,7 +156,9 @@ fn verify_finds_each_difference() {
 
         let path = out.join("adapter_config.json");
         let config = read_json(&path);
-        for (key, value) in [("lora_alpha", json!(7)), ("use_rslora", json!(true)), ("target_modules", json!(["q_proj"]))] {
+        for (key, value) in
+            [("lora_alpha", json!(7)), ("use_rslora", json!(true)), ("target_modules", json!(["q_proj"]))]
+        {
             let mut broken = config.clone();
             broken[key] = value;
             fs::write(&path, broken.to_string()).unwrap();

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use walkdir::{DirEntry, WalkDir};
+
 use super::foreign;
 use super::module::Module;
 use super::names::{self, Key, Part};
-use super::wrappers;
-use super::{Adapter, AdapterConfig, Method, WEIGHTS_NAME};
+use super::strays::Strays;
+use super::{Adapter, AdapterConfig, AdapterTensor, Method, config, weights, wrappers};
 use crate::error::{AdapterError, Result};
-use crate::tensors::TensorStore;
 
 impl Adapter {
     /// Opens the folder that PEFT's `save_pretrained` wrote and checks that it is complete. `stack` names the decoder's layers where
@@ -22,15 +23,21 @@ impl Adapter {
         if !path.is_dir() {
             return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
         }
+        if !path.join(config::FILE_NAME).is_file() {
+            return Err(not_an_adapter(path).into());
+        }
         let config = AdapterConfig::read(path)?;
-        let weights = open_weights(path)?;
+        let (mut weights, of_files) = weights::open(path)?;
         let adapter_names = names::adapter_names(weights.iter().map(|(name, _)| name));
         if adapter_names.len() > 1 {
             let names = adapter_names.into_iter().collect();
             return Err(AdapterError::SeveralAdapters { path: path.into(), names }.into());
         }
-        let adapter_name = adapter_names.first().map(String::as_str);
-        let keys: Vec<Key> = weights.iter().map(|(name, _)| Key::parse(name, adapter_name)).collect();
+        let parse = |name: &str| Key::parse(name, adapter_names.first().map(String::as_str));
+        let strays = Strays::find(weights.iter().map(|(name, _)| (name, parse(name))), &config);
+        weights.leave_out(&strays.ignored);
+        let remarks = [config.remarks.clone(), of_files, strays.remarks()].concat();
+        let keys: Vec<Key> = weights.iter().map(|(name, _)| parse(name)).collect();
         let stack = find_stack(path, &keys, stack)?;
         let in_stack =
             |key: &Key| names::stack_and_layer(&key.module).filter(|(own, _)| *own == stack).map(|(_, layer)| layer);
@@ -42,22 +49,27 @@ impl Adapter {
         for Key { module, spelling, .. } in keys.iter().filter(|key| !key.spelling.is_clean()) {
             *unclean.entry(module.clone()).or_insert(true) &= spelling.lacks_prefix_alone();
         }
+        let (modules, layer_bytes) = (BTreeMap::new(), BTreeMap::new());
         let mut adapter = Self {
             path: path.into(),
             config,
             weights,
             stack,
-            remarks: Vec::new(),
+            remarks,
+            no_effect: None,
             keys,
             layers,
-            modules: BTreeMap::new(),
+            modules,
             unclean,
-            layer_bytes: BTreeMap::new(),
+            layer_bytes,
         };
         adapter.layer_bytes = adapter.sum_bytes();
+        adapter.check_values()?;
         adapter.modules = adapter.collect_modules()?;
         adapter.check_modules()?;
         adapter.remarks.extend(adapter.spelling_remarks());
+        adapter.no_effect = adapter.find_no_effect()?;
+        adapter.remarks.extend(adapter.no_effect.iter().map(ToString::to_string));
         Ok(adapter)
     }
 
@@ -80,6 +92,23 @@ impl Adapter {
             )
         };
         (unread > 0).then(remark).into_iter().collect()
+    }
+
+    /// Refuses tensors that were saved without their values.
+    fn check_values(&self) -> Result<()> {
+        let empty: Vec<AdapterTensor> = self.tensors().filter(|tensor| tensor.entry.shape == [0]).collect();
+        let Some(first) = empty.first() else { return Ok(()) };
+        let count = |tensors: &mut dyn Iterator<Item = &Key>| {
+            tensors.map(|key| key.module.as_str()).collect::<BTreeSet<_>>().len()
+        };
+        Err(AdapterError::NoValues {
+            path: self.path.clone(),
+            tensors: empty.len(),
+            modules: count(&mut empty.iter().map(|tensor| tensor.key)),
+            all: count(&mut self.keys.iter()),
+            first: first.name.into(),
+        }
+        .into())
     }
 
     fn sum_bytes(&self) -> BTreeMap<Option<usize>, u64> {
@@ -109,7 +138,6 @@ impl Adapter {
         }
         match same {
             Some((one, other)) => Err(AdapterError::SamePart { path: self.path.clone(), one, other }.into()),
-            None if modules.is_empty() => Err(AdapterError::Empty { path: self.path.clone() }.into()),
             None => Ok(modules),
         }
     }
@@ -191,17 +219,21 @@ impl Adapter {
     }
 }
 
-/// Opens the weights under the first name that exists: as PEFT saves them, in shards, as PEFT used to, and as some
-/// trainers do.
-fn open_weights(folder: &Path) -> Result<TensorStore> {
-    const NAMES: [&str; 4] =
-        [WEIGHTS_NAME, "adapter_model.safetensors.index.json", "adapter_model.bin", "model.safetensors"];
-    let mut files = NAMES.into_iter().map(|name| folder.join(name));
-    let missing = || AdapterError::NotAnAdapter { path: folder.into(), missing: WEIGHTS_NAME };
-    let file = files.find(|file| file.exists()).ok_or_else(missing)?;
-    match file.extension() {
-        Some(extension) if extension == "bin" => TensorStore::open_pickle(&file),
-        _ => TensorStore::open_safetensors(&file),
+/// How deep adapters are looked for below a folder that is none, and in how many files and folders.
+const DEPTH: usize = 3;
+const MOST_ENTRIES: usize = 10_000;
+
+/// The error for a folder without a configuration. It names the adapters below, if there are any.
+fn not_an_adapter(path: &Path) -> AdapterError {
+    let is_visible = |entry: &DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
+    let walk = WalkDir::new(path).min_depth(1).max_depth(DEPTH).sort_by_file_name().into_iter();
+    let entries = walk.filter_entry(is_visible).take(MOST_ENTRIES).flatten();
+    let folders = entries.filter(|entry| entry.path().join(config::FILE_NAME).is_file());
+    let below: Vec<String> =
+        folders.map(|entry| entry.path().strip_prefix(path).unwrap_or(entry.path()).display().to_string()).collect();
+    match below.is_empty() {
+        true => AdapterError::NotAnAdapter { path: path.into(), missing: config::FILE_NAME },
+        false => AdapterError::AdaptersBelow { path: path.into(), below },
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::flaws::Flaw;
+use super::runtimes::base_facts::BaseFacts;
 use crate::adapter::Adapter;
 use crate::adapter::foreign::MappedConfig;
 use crate::adapter::names::{Key, stack_and_layer};
@@ -23,7 +24,9 @@ pub enum FixDifference {
     Shape(String),
     #[error("tensor `{name}` has not the values of `{source_name}`")]
     Values { name: String, source_name: String },
-    #[error("module `{module}` has rank {rank} and scaling {scaling}, but {expected_rank} and {expected_scaling} in the original")]
+    #[error(
+        "module `{module}` has rank {rank} and scaling {scaling}, but {expected_rank} and {expected_scaling} in the original"
+    )]
     Scaling { module: String, rank: usize, scaling: f64, expected_rank: usize, expected_scaling: f64 },
     #[error("adapter_config.json does not name module `{0}`, which has tensors")]
     ConfigMisses(String),
@@ -118,8 +121,9 @@ fn compare_configs(fix: &Fix, fixed: &Adapter) -> Result<Vec<FixDifference>> {
             // What would change the numbers, if it were set.
             let keys = ["use_dora", "use_rslora", "fan_in_fan_out", "lora_bias", "modules_to_save"];
             differences.extend(keys.iter().filter(is_other).map(|key| FixDifference::ConfigKey((*key).into())));
+            let base = BaseFacts { layers: fix.base.layers, ..BaseFacts::default() };
             // The files of other layouts have no flaws of PEFT's configuration that could be kept.
-            let flaws = fixed.config_flaws(fix.base.layers).into_iter().filter(|flaw| !flaw.may_be_meant());
+            let flaws = fixed.config_flaws(&base).into_iter().filter(|flaw| !flaw.may_be_meant());
             differences.extend(flaws.map(FixDifference::Flaw));
         }
     }

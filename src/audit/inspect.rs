@@ -32,6 +32,8 @@ pub struct Inspection {
     pub other_bytes: u64,
     /// What limits how far this adapter can be slimmed.
     pub limits: Vec<String>,
+    /// What its files hold that is not used, or not as it is written, and why it changes nothing, if it does not.
+    pub remarks: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,7 +55,7 @@ pub fn inspect(name: &str, adapter: &Adapter) -> Result<Inspection> {
         base_model: config.text("base_model_name_or_path").map(String::from),
         rank: config.rank,
         alpha: config.alpha,
-        rslora: config.flag("use_rslora"),
+        rslora: config.is_rank_stabilised(),
         modules: types.into_iter().map(|(name, count)| (name.into(), count)).collect(),
         dtypes: adapter.tensors().map(|tensor| tensor.entry.encoding()).collect(),
         stack: adapter.stack.clone(),
@@ -62,6 +64,7 @@ pub fn inspect(name: &str, adapter: &Adapter) -> Result<Inspection> {
         layers: adapter.layer_bytes().into_iter().map(layer).collect(),
         other_bytes: adapter.bytes_below(0),
         limits: limits(adapter),
+        remarks: adapter.remarks.clone(),
     })
 }
 

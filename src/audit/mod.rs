@@ -4,5 +4,7 @@
 pub mod fixed;
 pub mod flaws;
 pub mod inspect;
+mod refusals;
 pub mod runtimes;
 pub mod verify;
+mod vocabulary;

@@ -75,6 +75,7 @@ fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Re
         match Model::open(&base, &Device::Cpu, Arithmetic::F32) {
             Ok((model, _)) => {
                 known.layers = Some(model.config.layers);
+                known.vocabulary = Some(model.config.vocab_size);
                 known.family.get_or_insert(model.config.family.model_types[0].into());
                 flaws.extend(model.check_fits(&adapter).err().map(|error| Flaw::Base(error.to_string())));
             }
@@ -87,7 +88,7 @@ fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Re
             Err(error) => return Err(error),
         }
     }
-    flaws.extend(adapter.flaws(known.layers)?);
+    flaws.extend(adapter.flaws(&known)?);
     let facts = AdapterFacts::new(&adapter, &known, PlannedChanges::default());
     Ok((flaws, runtimes::check(&facts, asked)))
 }

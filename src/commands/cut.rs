@@ -21,6 +21,9 @@ use crate::rewrite::{Boundary, Cut};
 pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
     let (format, path, json) = (args.runtime.format, args.output.clone(), args.json);
     let report = write(args)?;
+    for remark in &report.remarks {
+        tracing::warn!("{remark}");
+    }
     if json {
         print_json(&report)?;
     } else if !quiet {

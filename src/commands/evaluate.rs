@@ -56,12 +56,12 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         samples: SampleOptions {
             held_out: settings::held_out(&args)?,
             encode: EncodeOptions { chat: args.chat, scored: settings::scored_part(&args) },
-            chat_template: args.chat_template,
             paths: args.samples,
             read: ReadOptions {
                 fields: FieldNames { prompt_field: args.prompt_field, completion_field: args.completion_field },
                 split: args.split,
             },
+            chat_template: args.chat_template,
             tokenizer: args.tokenizer,
             most: args.max_samples.map(|count| count as usize),
             truncate: args.truncate,

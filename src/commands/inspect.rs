@@ -40,7 +40,7 @@ fn render(inspection: &Inspection) -> String {
     for (name, value) in rows {
         let _ = writeln!(text, "{name:<11} {value}");
     }
-    for limit in &inspection.limits {
+    for limit in inspection.limits.iter().chain(&inspection.remarks) {
         let _ = writeln!(text, "{:<11} {limit}", "note");
     }
     let _ = writeln!(text, "\n{:>5}  {:>10}  {:>9}", "layer", "size", "‖ΔW‖");

@@ -22,7 +22,7 @@ mod page;
 mod sample;
 mod tensor;
 
-pub use adapter::AdapterError;
+pub use adapter::{AdapterError, NoTensors};
 pub use base::BaseError;
 pub use batch::BatchError;
 pub use choice::ChoiceError;

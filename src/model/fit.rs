@@ -23,13 +23,14 @@ impl Model {
             let shape = shape.ok_or_else(|| self.no_such_module(&module.name))?;
             self.check_module(adapter, module, shape)?;
         }
-        for tensor in adapter.tensors().filter(|tensor| tensor.key.part == Part::Saved) {
+        for tensor in adapter.tensors().filter(|tensor| matches!(tensor.key.part, Part::Saved | Part::BaseCopy)) {
             let module = &tensor.key.module;
             let Some(layer) = adapter.layer_of(module).filter(|layer| !self.config.skipped.contains(layer)) else {
                 continue;
             };
             let role = self.config.family.role_of(adapter.inside_layer(module, layer));
-            let mut shape = self.config.shape_of(role.ok_or_else(|| self.no_such_module(module))?);
+            let role = role.filter(|_| tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias"));
+            let mut shape = self.config.shape_of(role.ok_or_else(|| self.no_such_module(tensor.name))?);
             if tensor.name.ends_with(".bias") {
                 shape.truncate(1);
             } else if self.config.family.linear_layout == LinearLayout::InputsByOutputs {

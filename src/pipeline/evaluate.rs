@@ -16,7 +16,7 @@ use crate::adapter::Adapter;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::choice::gates;
 use crate::choice::{Basis, Choice};
-use crate::error::{ChoiceError, Kind, Result};
+use crate::error::{AdapterError, ChoiceError, Kind, Result};
 use crate::hub::BasePath;
 use crate::measure::{self, Curve, OnProgress};
 use crate::model::AdaptedModel;
@@ -57,13 +57,21 @@ impl Evaluation {
             let lowest = self.adapter.layers().first().copied().unwrap_or(0);
             return Err(ChoiceError::KeepsNothing { boundary, lowest }.into());
         }
+        if let Some(cause) = &self.adapter.no_effect {
+            let (path, cause) = (self.adapter.path.clone(), cause.to_string());
+            return Err(AdapterError::NoEffect { path, cause }.into());
+        }
         Err(ChoiceError::AdapterDoesNotHelp { rule: self.choice.rule.name() }.into())
     }
 
     /// What the base model's configuration says.
     pub fn base_facts(&self) -> BaseFacts {
         let base = self.report.base.as_ref();
-        BaseFacts { layers: base.map(|base| base.layers), family: base.map(|base| base.family.clone()) }
+        BaseFacts {
+            layers: base.map(|base| base.layers),
+            family: base.map(|base| base.family.clone()),
+            vocabulary: None,
+        }
     }
 }
 

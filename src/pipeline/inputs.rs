@@ -1,7 +1,6 @@
 //! From the files of samples to the tokens of those that choose the boundary and of those that are held out.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use super::base::Base;
@@ -155,6 +154,7 @@ fn find_tokenizer(request: &Request, adapter: &Adapter, base: &Base) -> Result<O
 
 fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, raws: RawFiles) -> Result<Prepared> {
     let model = adapted.model();
+    let options = request.samples.encode;
     // An adapter may bring an embedding or a head of another size.
     let limits = SampleLimits {
         context: model.longest_sequence(),
@@ -162,17 +162,23 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         vocabulary: adapted.vocab_size()?,
         scored_vocabulary: adapted.head_size()?,
     };
-    let options = request.samples.encode;
     let (path, sha256) = described(&raws.files);
-    let (mut samples, mut excerpts, mut truncated) = (Vec::new(), Vec::new(), 0);
     let mut remarks = raws.remarks;
+    let (mut samples, mut excerpts, mut truncated) = (Vec::new(), Vec::new(), 0);
     for file in raws.files {
-        let conversations = file.samples.len();
-        let separate = samples::encode::separate(file.samples, text, options, &file.path)?;
-        remarks.extend((separate.len() > conversations).then(|| separated(&file.path, conversations, separate.len())));
-        let quoted = separate.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.samples.quote));
+        let records = file.samples.len();
+        let file_samples = samples::encode::separate(file.samples, text, options, &file.path)?;
+        if file_samples.len() > records {
+            remarks.push(format!(
+                "conversations of `{}` became a sample per scored turn, {} samples in all: the chat template renders earlier \
+                 turns differently once later ones follow",
+                file.path.display(),
+                file_samples.len()
+            ));
+        }
+        let quoted = file_samples.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.samples.quote));
         excerpts.extend(quoted);
-        let mut encoded = samples::encode::encode(separate, text, options, &file.path, &model.path)?;
+        let mut encoded = samples::encode::encode(file_samples, text, options, &file.path, &model.path)?;
         truncated += samples::check(&mut encoded, limits, &file.path)?;
         samples.extend(encoded);
     }
@@ -190,15 +196,6 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         tokenizer: text.map(|text| text.path.display().to_string()),
     };
     Ok(Prepared { samples, excerpts, description, remarks })
-}
-
-/// The remark that conversations became several samples.
-fn separated(path: &Path, conversations: usize, samples: usize) -> String {
-    format!(
-        "some of the {conversations} samples of `{}` become {samples} with one turn to score each: the chat template renders \
-         earlier turns differently once later ones follow",
-        path.display()
-    )
 }
 
 /// The paths of files as one text, and the hash of their bytes: of several files, that of the list of their hashes.

@@ -111,7 +111,8 @@ impl UnevaluatedCut<'_> {
 
     fn report(&self) -> Result<Report> {
         let output = Some(describe::output(self.adapter, self.cut));
-        Ok(Report { output, ..Report::of(describe::adapter(self.name, self.adapter)?) })
+        let remarks = self.adapter.remarks.clone();
+        Ok(Report { output, remarks, ..Report::of(describe::adapter(self.name, self.adapter)?) })
     }
 
     fn write_gated(&self, cut: &Cut, report: Report) -> Result<Report> {

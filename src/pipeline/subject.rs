@@ -99,7 +99,10 @@ impl<'a> Subject<'a> {
     pub fn remarks(&self) -> Vec<String> {
         let held_out = self.inputs.held_out.iter().flat_map(|prepared| &prepared.remarks);
         let samples = self.inputs.choosing.remarks.iter().chain(held_out);
-        let stored = self.adapter.remarks.iter().chain(&self.base.model.remarks).chain(samples).cloned();
+        let vocabulary = self.adapter.vocabulary_flaws(self.base.model.config.vocab_size);
+        let vocabulary: Vec<String> = vocabulary.iter().map(ToString::to_string).collect();
+        let stored =
+            self.adapter.remarks.iter().chain(&vocabulary).chain(&self.base.model.remarks).chain(samples).cloned();
         let mut remarks: Vec<String> = stored.chain(self.base.model.applied(&self.adapter).remarks()).collect();
         let mut seen = HashSet::new();
         remarks.retain(|remark| seen.insert(remark.clone()));

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use super::fold;
 use super::restrict::restrict;
 use super::write::{self, NewTensor};
-use super::fold;
 use crate::adapter::foreign::{LoraSettings, MappedConfig, MappedTensor, Mapping, StoredAdapter};
 use crate::adapter::names::{MOST_LAYERS, stack_and_layer};
 use crate::adapter::targets::last_segment;
@@ -65,8 +65,8 @@ impl<'a> Fix<'a> {
 
     /// The modules that are wrapped, by their names in the base model.
     pub fn modules(&self) -> Result<Vec<FixedModule>> {
-        let wrapped: BTreeSet<String> = self.mapping.tensors.iter().filter(|tensor| tensor.key().is_wrapped())
-            .map(MappedTensor::module).collect();
+        let wrapped: BTreeSet<String> =
+            self.mapping.tensors.iter().filter(|tensor| tensor.key().is_wrapped()).map(MappedTensor::module).collect();
         let ranks = self.ranks()?;
         let numbers: Box<dyn Fn(&String) -> (usize, f64, f64)> = match &self.mapping.config {
             MappedConfig::Kept(raw) => {

@@ -10,7 +10,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::turns::{Conversation, Part, Start};
+use super::turns::{Conversation, Edge, Part};
 use super::{Message, RawSample, Sample, SampleContent, TemplateContext, TextModel};
 use crate::error::{Result, SampleError};
 
@@ -218,16 +218,21 @@ impl Encoder<'_> {
     /// The places of the tokens that a part of a text overlaps.
     fn tokens_of(&self, part: &Part, text: &str, tokens: &tokenizers::Encoding) -> Result<Vec<usize>> {
         let characters = |bytes: usize| text[..bytes].chars().count();
+        let common =
+            |other: &str| Ok::<_, crate::Error>(common_prefix(&self.tokenise(other, false)?, tokens.get_ids()));
         let (first, start) = match &part.start {
-            Start::Byte(start) => (0, characters(*start)),
-            Start::Common(other) => (common_prefix(&self.tokenise(other, false)?, tokens.get_ids()), 0),
+            Edge::Byte(start) => (0, characters(*start)),
+            Edge::Common(other) => (common(other)?, 0),
         };
-        let end = characters(part.end);
+        let (last, end) = match &part.end {
+            Edge::Byte(end) => (tokens.len(), characters(*end)),
+            Edge::Common(other) => (common(other)?, usize::MAX),
+        };
         let overlaps = |&place: &usize| {
             let (from, to) = tokens.get_offsets()[place];
             from < end && to > start
         };
-        Ok((first..tokens.len()).filter(overlaps).collect())
+        Ok((first..last).filter(overlaps).collect())
     }
 
     fn rendered<'a>(&'a self, chat: &Chat<'a>) -> Result<Conversation<'a>> {

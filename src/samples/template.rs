@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::value::{Kwargs, Serde, Value, merge_maps};
 use minijinja::{Environment, Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 
-use super::Message;
+use super::{Message, TemplateContext};
 
 /// The budget of a template: one unit for each step and for each 64 bytes of output. A template is somebody else's program: it
 /// must stop, and it gets at most 128 MB.
@@ -18,6 +18,10 @@ const LONGEST_MESSAGE: usize = 1000;
 
 /// The number of digits in a width that a template may pad to.
 const LONGEST_WIDTH: usize = 4;
+
+/// The marks at the ends of what a template says is the assistant's. They are no characters of any text.
+const START: char = '\u{FDD0}';
+const END: char = '\u{FDD1}';
 
 /// A conversation as the model reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,17 +42,20 @@ pub struct ChatTemplate {
 
 impl ChatTemplate {
     pub fn new(source: &str, bos_token: &str, eos_token: &str) -> Self {
-        // The `{% generation %}` of transformers only marks the assistant's text, which is found in another way here.
-        let source = ["generation", "endgeneration"].iter().fold(source.to_string(), |text, tag| {
-            ["{% TAG %}", "{%- TAG %}", "{% TAG -%}", "{%- TAG -%}"]
-                .iter()
-                .fold(text, |text, form| text.replace(&form.replace("TAG", tag), &form.replace("TAG", "set _ = 0")))
-        });
+        // A mark is written at each end of `{% generation %}` and taken out of the text again.
+        let source =
+            [("generation", START), ("endgeneration", END)].iter().fold(source.to_string(), |text, (tag, mark)| {
+                ["{% TAG %}", "{%- TAG %}", "{% TAG -%}", "{%- TAG -%}"].iter().fold(text, |text, form| {
+                    let (open, close) = form.split_once("TAG").unwrap_or_default();
+                    let writing = format!("{open}if true %}}{{{{ '{mark}' }}}}{{% endif{close}");
+                    text.replace(&form.replace("TAG", tag), &writing)
+                })
+            });
         Self { source, bos_token: bos_token.into(), eos_token: eos_token.into() }
     }
 
     /// The text of `messages`, followed, with `prompt`, by the opening of the assistant's turn.
-    pub fn render(&self, messages: &[Message], prompt: bool) -> Result<Rendered, String> {
+    pub fn render(&self, messages: &[Message], context: &TemplateContext, prompt: bool) -> Result<Rendered, String> {
         let mut environment = Environment::new();
         environment.set_syntax(syntax()?);
         environment.set_fuel(Some(FUEL));
@@ -59,15 +66,33 @@ impl ChatTemplate {
         });
         // With today's date in a prompt, a loss would depend on the day it was computed.
         environment.add_function("strftime_now", |_format: String| "2024-07-26".to_string());
-        let context = minijinja::context! {
+        let special = minijinja::context! { bos_token => &self.bos_token, eos_token => &self.eos_token };
+        let given = minijinja::context! {
             messages => Serde(messages),
             add_generation_prompt => prompt,
-            bos_token => &self.bos_token,
-            eos_token => &self.eos_token,
+            tools => Serde(&context.tools),
+            documents => Serde(&context.documents),
+            ..merge_maps([Value::from(Serde(&context.kwargs)), special])
         };
-        let text = environment.render_str(&self.source, context).map_err(|error| error.to_string())?;
-        Ok(Rendered { text, generation: Vec::new() })
+        let text = environment.render_str(&self.source, given).map_err(|error| error.to_string())?;
+        Ok(without_marks(&text))
     }
+}
+
+/// Takes the marks of `{% generation %}` out of a text.
+fn without_marks(text: &str) -> Rendered {
+    let mut rendered = Rendered::default();
+    let mut start = None;
+    for piece in text.split_inclusive([START, END]) {
+        rendered.text.push_str(piece.trim_end_matches([START, END]));
+        let place = rendered.text.len();
+        if piece.ends_with(START) {
+            start = Some(place);
+        } else if piece.ends_with(END) {
+            rendered.generation.extend(start.take().map(|start| start..place));
+        }
+    }
+    rendered
 }
 
 /// The methods of Python's strings, lists and dictionaries. The budget pays for their output after they made it, so the one that
@@ -129,7 +154,7 @@ mod tests {
         let source = "{%- for m in messages %}{{ m['role'].upper() }}:{{ m.content.strip() }}\n\
                       {% generation %}x{% endgeneration %}{% endfor %}{{ [1, '<'] | tojson }}{{ eos_token }}";
         let template = ChatTemplate::new(source, "", "</s>");
-        let text = template.render(&[Message::new("user", " hi ")], false);
+        let text = template.render(&[Message::new("user", " hi ")], &TemplateContext::default(), false);
         assert_eq!(text.unwrap().text, "USER:hi\nx[1, \"<\"]</s>");
     }
 
@@ -137,12 +162,12 @@ mod tests {
     fn an_endless_template_stops() {
         let source = "{% for a in range(10000) %}{% for b in range(10000) %}{% for c in range(10000) %}{% endfor %}\
                       {% endfor %}{% endfor %}";
-        assert!(ChatTemplate::new(source, "", "").render(&[], false).is_err());
+        assert!(ChatTemplate::new(source, "", "").render(&[], &TemplateContext::default(), false).is_err());
     }
 
     #[test]
     fn a_template_can_refuse() {
         let template = ChatTemplate::new("{{ raise_exception('no system role') }}", "", "");
-        assert!(template.render(&[], false).unwrap_err().contains("no system role"));
+        assert!(template.render(&[], &TemplateContext::default(), false).unwrap_err().contains("no system role"));
     }
 }

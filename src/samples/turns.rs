@@ -21,36 +21,35 @@ pub(super) struct Conversation<'a> {
 /// A part of a conversation's text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    pub start: Start,
-    /// In bytes.
-    pub end: usize,
+    pub start: Edge,
+    pub end: Edge,
 }
 
-/// Where a part starts.
+/// Where a part starts or ends.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Start {
+pub(super) enum Edge {
     /// At this byte.
     Byte(usize),
     /// Behind the tokens that the conversation has in common with this text. A template may end a prompt with words that it
-    /// leaves out once the answer follows, `<think>` for example.
+    /// leaves out once the answer follows (`<think>`), and an answer with words that it leaves out once another turn follows.
     Common(String),
 }
 
 impl From<&Range<usize>> for Part {
     fn from(span: &Range<usize>) -> Self {
-        Self { start: Start::Byte(span.start), end: span.end }
+        Self { start: Edge::Byte(span.start), end: Edge::Byte(span.end) }
     }
 }
 
 impl Conversation<'_> {
     /// All of the conversation.
     pub fn whole(&self) -> Rendering<Rendered> {
-        self.template.render(self.messages, false)
+        self.template.render(self.messages, self.context, false)
     }
 
     /// What the model reads before it answers with turn `turn`.
     pub fn prompt(&self, turn: usize) -> Rendering<String> {
-        Ok(self.template.render(&self.messages[..turn], true)?.text)
+        Ok(self.template.render(&self.messages[..turn], self.context, true)?.text)
     }
 
     /// What turns add to the text: the assistant's from behind their opening, the others as a whole. `None` if the text of a turn
@@ -80,15 +79,34 @@ impl Conversation<'_> {
 
     /// The part of the text from `before` to the end of a turn.
     fn between(&self, before: String, turn: usize, whole: &str) -> Rendering<Option<Part>> {
-        let end = if turn + 1 == self.messages.len() { whole.len() } else { self.before(turn + 1)?.text.len() };
-        let is_kept = turn + 1 == self.messages.len() || whole.starts_with(&self.before(turn + 1)?.text);
-        let start = if whole.starts_with(&before) { Start::Byte(before.len()) } else { Start::Common(before) };
-        Ok(is_kept.then_some(Part { start, end }))
+        let Some(end) = self.end(turn, before.len(), whole)? else { return Ok(None) };
+        let start = if whole.starts_with(&before) { Edge::Byte(before.len()) } else { Edge::Common(before) };
+        Ok(Some(Part { start, end }))
+    }
+
+    /// Where a turn that follows `before` bytes ends in the text. `None` if the template renders it differently once later turns
+    /// follow.
+    fn end(&self, turn: usize, before: usize, whole: &str) -> Rendering<Option<Edge>> {
+        if turn + 1 == self.messages.len() {
+            return Ok(Some(Edge::Byte(whole.len())));
+        }
+        let with = self.before(turn + 1)?.text;
+        if whole.starts_with(&with) {
+            return Ok(Some(Edge::Byte(with.len())));
+        }
+        // What ends the conversation and not the turn (Phi 3's end token) is missing where the next answer is asked for.
+        let next = self.prompt(turn + 1)?;
+        let common = common_bytes(&with, &next);
+        Ok((common > before && whole.as_bytes().starts_with(&with.as_bytes()[..common])).then_some(Edge::Common(with)))
     }
 
     /// The conversation up to a turn.
     fn before(&self, turn: usize) -> Rendering<Rendered> {
-        if turn == 0 { Ok(Rendered::default()) } else { self.template.render(&self.messages[..turn], false) }
+        if turn == 0 {
+            Ok(Rendered::default())
+        } else {
+            self.template.render(&self.messages[..turn], self.context, false)
+        }
     }
 
     /// The spans that the template marks in one turn: those that this turn adds to the ones before. `None` if the template marks
@@ -99,4 +117,9 @@ impl Conversation<'_> {
         let end = if turn + 1 == self.messages.len() { all } else { self.before(turn + 1)?.generation.len() };
         Ok(whole.generation.get(first..end).map(<[_]>::to_vec))
     }
+}
+
+/// The number of bytes that two texts have in common from their start.
+fn common_bytes(text: &str, other: &str) -> usize {
+    text.bytes().zip(other.bytes()).take_while(|(byte, other)| byte == other).count()
 }

@@ -54,7 +54,6 @@ fn other_commands_name_the_layout_and_what_reads_it() {
         ("torchtune-dora", "an adapter in the layout of torchtune"),
         ("nemo-fused", "an adapter in the layout of NeMo"),
         ("kohya", "an adapter in the layout of sd-scripts (kohya)"),
-        ("peft-shards", "a PEFT adapter in shards without an index"),
         ("peft-no-type", "a PEFT adapter whose adapter_config.json has no `peft_type`"),
         ("peft-no-config", "a PEFT adapter with no adapter_config.json"),
     ] {
@@ -160,7 +159,12 @@ fn files_have_to_be_complete_and_one() {
     let folder = TempDir::new().unwrap();
     copy_folder(&files("torchtune-dora"), folder.path());
     fs::copy(folder.path().join("adapter_0.pt"), folder.path().join("adapter_1.pt")).unwrap();
-    fix_fails(folder.path(), &["--alpha", "6"], BAD_INPUT, &["`adapter_0.pt`, `adapter_1.pt`", "name one of the files"]);
+    fix_fails(
+        folder.path(),
+        &["--alpha", "6"],
+        BAD_INPUT,
+        &["`adapter_0.pt`, `adapter_1.pt`", "name one of the files"],
+    );
 }
 
 /// A matrix that cannot be divided or transposed as the layout says.

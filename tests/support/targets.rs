@@ -9,7 +9,7 @@ use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::model::{Model, ModelConfig};
 use lora_slim::rewrite::Cut;
-use lora_slim::samples::{ChatTemplate, FieldNames, Message, TextModel, read};
+use lora_slim::samples::{ChatTemplate, FieldNames, Message, TemplateContext, TextModel, read};
 use lora_slim::tensors::{pickle_program, safetensors_header};
 
 /// A function of bytes, and what it is called.
@@ -76,7 +76,7 @@ pub fn adapter(bytes: &[u8]) {
         return;
     }
     let Ok(adapter) = Adapter::open(folder.path(), None) else { return };
-    let _ = adapter.flaws(None);
+    let _ = adapter.flaws(&Default::default());
     let _ = adapter.require(Capability::Evaluate);
     for boundary in [1, adapter.layer_count()] {
         if let Ok(cut) = Cut::below(&adapter, boundary) {
@@ -112,5 +112,5 @@ pub fn samples(bytes: &[u8]) {
 pub fn template(bytes: &[u8]) {
     let template = ChatTemplate::new(&String::from_utf8_lossy(bytes), "<s>", "</s>");
     let messages = [Message::new("system", "s"), Message::new("user", "u"), Message::new("assistant", "a")];
-    let _ = template.render(&messages, true);
+    let _ = template.render(&messages, &TemplateContext::default(), true);
 }

@@ -27,8 +27,7 @@ const PARTS: [(&str, Part, ValueOrder); 3] = [
 ];
 
 /// The decoder's layers in MLX-LM and in the text models of transformers.
-const STACKS: [(&str, &str); 2] =
-    [("model.layers", "model.layers"), ("language_model.model.layers", "model.layers")];
+const STACKS: [(&str, &str); 2] = [("model.layers", "model.layers"), ("language_model.model.layers", "model.layers")];
 
 /// What MLX-LM splits or joins when it loads a model (`sanitize` in `mlx_lm/models/`), so that no one module of transformers
 /// is the same.
@@ -50,8 +49,7 @@ const HARMLESS: [Harmless; 31] = [
 ];
 
 /// What is harmless in `lora_parameters`.
-const HARMLESS_PARAMETERS: [Harmless; 2] =
-    [("dropout", "training"), ("keys", "the tensors tell the modules")];
+const HARMLESS_PARAMETERS: [Harmless; 2] = [("dropout", "training"), ("keys", "the tensors tell the modules")];
 
 impl Layout for MlxLm {
     fn name(&self) -> &'static str {
@@ -82,7 +80,12 @@ impl Layout for MlxLm {
             "the tensors have PEFT's names, and their rows and columns are exchanged".into(),
             format!("adapter_config.json is PEFT's; {change}"),
         ];
-        let settings = LoraSettings { alpha, use_dora: settings.use_dora, base_model: settings.base_model, layers: settings.layers };
+        let settings = LoraSettings {
+            alpha,
+            use_dora: settings.use_dora,
+            base_model: settings.base_model,
+            layers: settings.layers,
+        };
         Ok(Mapping { tensors, config: MappedConfig::Lora(settings), changes, remarks })
     }
 }
@@ -105,12 +108,17 @@ impl Settings {
         let parameters = Account::of(parameters.ok_or_else(|| wrong("lora_parameters", "an object"))?);
         let kind = account.get("fine_tune_type").and_then(Value::as_str).unwrap_or("lora");
         if !["lora", "dora"].contains(&kind) {
-            return Err(FixError::NotAnAdapter { path: stored.path.clone(), what: "weights that were trained in full" }.into());
+            return Err(FixError::NotAnAdapter {
+                path: stored.path.clone(),
+                what: "weights that were trained in full",
+            }
+            .into());
         }
         let use_dora = kind == "dora" || account.get("use_dora").and_then(Value::as_bool) == Some(true);
         // Up to version 0.19 the scaling was scale · alpha / rank; later versions do not read `alpha`.
         if parameters.has("alpha") {
-            let reason = "its `lora_parameters` have both `alpha` and `scale`, which versions of MLX-LM multiply or not";
+            let reason =
+                "its `lora_parameters` have both `alpha` and `scale`, which versions of MLX-LM multiply or not";
             return Err(FixError::Ambiguous { path: stored.path.clone(), reason: reason.into() }.into());
         }
         let scale = parameters.get("scale").and_then(Value::as_f64).filter(|scale| scale.is_finite());
@@ -139,9 +147,12 @@ fn map(stored: &StoredAdapter, name: &str, given: &Given) -> Result<Option<Vec<M
     }
     let Some((stack, layer)) = stack_and_layer(module) else {
         return match module {
-            "lm_head" | "language_model.lm_head" => Ok(Some(vec![MappedTensor::of(name, "lm_head", *part, order.clone())])),
+            "lm_head" | "language_model.lm_head" => {
+                Ok(Some(vec![MappedTensor::of(name, "lm_head", *part, order.clone())]))
+            }
             _ if module.ends_with("embed_tokens") => {
-                let reason = "MLX-LM also applies LoRA on the embedding in a head that shares its weights, and PEFT does not";
+                let reason =
+                    "MLX-LM also applies LoRA on the embedding in a head that shares its weights, and PEFT does not";
                 Err(ambiguous(reason.into()).into())
             }
             _ => Ok(None),

@@ -53,7 +53,8 @@ const ADAPTERS: [(&str, Served); 18] = [
 const PARTS: [(&str, Part); 2] = [(".linear_in.weight", Part::LoraA), (".linear_out.weight", Part::LoraB)];
 
 /// What may precede `decoder.layers`.
-const PREFIXES: [&str; 4] = ["model.decoder.layers.", "module.decoder.layers.", "decoder.layers.", "model.module.decoder.layers."];
+const PREFIXES: [&str; 4] =
+    ["model.decoder.layers.", "module.decoder.layers.", "decoder.layers.", "model.module.decoder.layers."];
 
 impl Layout for Nemo {
     fn name(&self) -> &'static str {

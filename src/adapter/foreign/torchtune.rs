@@ -90,7 +90,8 @@ impl Torchtune {
         }
         let account = Account::of(config);
         let alpha = account.get("lora_alpha").and_then(|alpha| alpha.as_f64()).filter(|alpha| alpha.is_finite());
-        let wrong = || AdapterError::ConfigValue { path: stored.config_path(), key: "lora_alpha", expected: "a number" };
+        let wrong =
+            || AdapterError::ConfigValue { path: stored.config_path(), key: "lora_alpha", expected: "a number" };
         let alpha = alpha.ok_or_else(wrong)?;
         let base_model = account.get("base_model_name_or_path").and_then(|name| name.as_str()).map(String::from);
         // The tensors tell ranks and modules.

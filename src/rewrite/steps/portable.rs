@@ -222,6 +222,7 @@ impl<'a> Unified<'a> {
         } else {
             return Ok(new);
         };
+        new.dtype = write::computed_dtype(new.dtype);
         new.bytes = write::encode(self.adapter, tensor.name, &values, new.dtype)?.into();
         Ok(new)
     }

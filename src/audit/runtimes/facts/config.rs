@@ -46,7 +46,7 @@ pub fn fractional_alpha(adapter: &Adapter) -> Option<String> {
 
 pub fn rank_stabilised(adapter: &Adapter) -> Option<String> {
     let is_other = adapter.config.rank.is_some_and(|rank| rank > 1) || adapter.config.flag("rank_pattern");
-    (adapter.config.flag("use_rslora") && is_other).then(|| "`use_rslora` is set".into())
+    (adapter.config.is_rank_stabilised() && is_other).then(|| "`use_rslora` is set".into())
 }
 
 pub fn named_without_tensors(facts: &AdapterFacts) -> Option<String> {

@@ -25,7 +25,7 @@ pub struct AdapterFacts<'a> {
 
 impl<'a> AdapterFacts<'a> {
     pub fn new(adapter: &'a Adapter, base: &BaseFacts, planned: PlannedChanges) -> Self {
-        Self { adapter, base: base.clone(), planned, selection: adapter.selection_flaws(base.layers) }
+        Self { adapter, base: base.clone(), planned, selection: adapter.selection_flaws(base) }
     }
 }
 

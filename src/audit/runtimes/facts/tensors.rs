@@ -2,8 +2,7 @@
 
 use super::first_of;
 use crate::adapter::names::Part;
-use crate::adapter::{Adapter, AdapterTensor, Method, WEIGHTS_NAME};
-use crate::audit::flaws::is_vocabulary;
+use crate::adapter::{Adapter, AdapterTensor, Method, WEIGHTS_NAME, is_vocabulary};
 
 /// The tensors of which something is true.
 fn those(adapter: &Adapter, is_so: impl Fn(&AdapterTensor) -> bool) -> Option<String> {
