@@ -85,10 +85,10 @@ fn what_the_files_do_not_say_has_to_be_given() {
 
 #[test]
 fn models_that_do_not_fit_are_refused() {
-    let qwen = fixture("pico/qwen2/base");
+    let qwen = fixture("pico/qwen3/base");
     let gemma = fixture("pico/gemma3/base");
     fix_fails(&files("torchtune"), &["--base", gemma.to_str().unwrap()], BAD_INPUT, &["order of rows", "gemma3"]);
-    // The heads of another model.
+    // Heads of another size.
     fix_fails(&files("nemo-fused"), &["--alpha", "6", "--base", qwen.to_str().unwrap()], BAD_INPUT, &["rows"]);
     let folder = with_tensors(&[
         ("model.layers.0.self_attn.other.lora_down.weight", &[2, 32]),
