@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::flaws::Flaw;
+use super::runtimes::base_facts::BaseFacts;
 use crate::adapter::Adapter;
 use crate::adapter::foreign::MappedConfig;
 use crate::adapter::names::{Key, stack_and_layer};
 use crate::adapter::targets::last_segment;
-use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::error::Result;
 use crate::rewrite::Fix;
 
@@ -121,11 +121,9 @@ fn compare_configs(fix: &Fix, fixed: &Adapter) -> Result<Vec<FixDifference>> {
             // What would change the numbers, if it were set.
             let keys = ["use_dora", "use_rslora", "fan_in_fan_out", "lora_bias", "modules_to_save"];
             differences.extend(keys.iter().filter(is_other).map(|key| FixDifference::ConfigKey((*key).into())));
+            let base = BaseFacts { layers: fix.base.layers, ..BaseFacts::default() };
             // The files of other layouts have no flaws of PEFT's configuration that could be kept.
-            let flaws = fixed
-                .config_flaws(&BaseFacts { layers: fix.base.layers, ..BaseFacts::default() })
-                .into_iter()
-                .filter(|flaw| !flaw.may_be_meant());
+            let flaws = fixed.config_flaws(&base).into_iter().filter(|flaw| !flaw.may_be_meant());
             differences.extend(flaws.map(FixDifference::Flaw));
         }
     }

@@ -54,7 +54,6 @@ fn other_commands_name_the_layout_and_what_reads_it() {
         ("torchtune-dora", "an adapter in the layout of torchtune"),
         ("nemo-fused", "an adapter in the layout of NeMo"),
         ("kohya", "an adapter in the layout of sd-scripts (kohya)"),
-        ("peft-shards", "a PEFT adapter in shards without an index"),
         ("peft-no-type", "a PEFT adapter whose adapter_config.json has no `peft_type`"),
         ("peft-no-config", "a PEFT adapter with no adapter_config.json"),
     ] {
@@ -86,10 +85,10 @@ fn what_the_files_do_not_say_has_to_be_given() {
 
 #[test]
 fn models_that_do_not_fit_are_refused() {
-    let qwen = fixture("pico/qwen2/base");
+    let qwen = fixture("pico/qwen3/base");
     let gemma = fixture("pico/gemma3/base");
     fix_fails(&files("torchtune"), &["--base", gemma.to_str().unwrap()], BAD_INPUT, &["order of rows", "gemma3"]);
-    // The heads of another model.
+    // Heads of another size.
     fix_fails(&files("nemo-fused"), &["--alpha", "6", "--base", qwen.to_str().unwrap()], BAD_INPUT, &["rows"]);
     let folder = with_tensors(&[
         ("model.layers.0.self_attn.other.lora_down.weight", &[2, 32]),

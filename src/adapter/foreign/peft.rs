@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::mapping::map_tensors;
 use super::{Alpha, Given, Layout, LoraSettings, MappedConfig, MappedTensor, Mapping, StoredAdapter, ValueOrder};
 use crate::adapter::names::{Key, Part, adapter_names};
+use crate::adapter::strays::Strays;
 use crate::adapter::{AdapterConfig, Method, WEIGHTS_NAME};
 use crate::error::{AdapterError, FixError, Result};
 use crate::format::plural;
@@ -39,7 +40,6 @@ impl Layout for Peft {
         let flaw = match (&stored.config, stored.files.as_slice()) {
             (None, _) => "with no adapter_config.json",
             (Some(config), _) if !config.contains_key("peft_type") => "whose adapter_config.json has no `peft_type`",
-            (_, [_, _, ..]) => "in shards without an index",
             (_, [file]) if !OPENED.contains(&file.as_str()) => "whose weights have another name",
             _ => return None,
         };
@@ -58,7 +58,21 @@ impl Layout for Peft {
             return Err(AdapterError::SeveralAdapters { path: stored.path.clone(), names }.into());
         }
         let adapter = adapters.first().map(String::as_str);
-        let tensors = map_tensors(stored, NAME, |name| Ok(Some(vec![clean(name, adapter)])))?;
+        let keys = || stored.names().map(|name| (name, Key::parse(name, adapter)));
+        let strays = match &config {
+            MappedConfig::Kept(raw) => {
+                let config = AdapterConfig::from_json(Value::Object(raw.clone()), &stored.config_path())?;
+                Strays::find(keys(), &config)
+            }
+            MappedConfig::Lora(_) => Strays::default(),
+        };
+        let tensors = map_tensors(stored, NAME, |name| {
+            let key = Key::parse(name, adapter);
+            // Without a configuration, nothing says what other weights are for.
+            let is_known = key.is_wrapped() || matches!(config, MappedConfig::Kept(_));
+            let is_stray = || strays.ignored.iter().any(|stray| stray == name);
+            Ok(is_known.then(|| if is_stray() { Vec::new() } else { vec![clean(name, &key)] }))
+        })?;
         let mut sources: BTreeMap<&str, &str> = BTreeMap::new();
         for tensor in &tensors {
             if let Some(one) = sources.insert(&tensor.name, &tensor.source) {
@@ -71,14 +85,13 @@ impl Layout for Peft {
             let count = plural(1 + renamed.count(), "tensor");
             changes.push(format!("{count} renamed: `{}` is now `{}`", first.source, first.name));
         }
-        Ok(Mapping { tensors, config, changes, remarks: Vec::new() })
+        Ok(Mapping { tensors, config, changes, remarks: strays.remarks() })
     }
 }
 
 /// A tensor under the name that PEFT loads.
-fn clean(name: &str, adapter: Option<&str>) -> MappedTensor {
-    let clean = Key::parse(name, adapter).plain_name(name).into_owned();
-    MappedTensor { source: name.into(), name: clean, order: ValueOrder::Unchanged }
+fn clean(name: &str, key: &Key) -> MappedTensor {
+    MappedTensor { source: name.into(), name: key.plain_name(name).into_owned(), order: ValueOrder::Unchanged }
 }
 
 /// The configuration, with what it lacks.
