@@ -5,6 +5,7 @@ mod support;
 mod alternatives;
 mod answers;
 mod bad_input;
+mod bases;
 mod batch;
 mod batch_jobs;
 mod broken;

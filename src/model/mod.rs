@@ -41,8 +41,8 @@ use crate::kernel::{Arithmetic, machine};
 use crate::samples::packing::Batch;
 use crate::tensors::{GgufMetadata, TensorStore};
 pub use adapted::AdaptedModel;
-pub use config::ModelConfig;
 use config::HfConfig;
+pub use config::ModelConfig;
 pub use experts::{Expert, Routed};
 pub use family::Family;
 use family::{Outside, PromptAttention};
@@ -92,9 +92,12 @@ impl Model {
             BasePath::Gguf(file) => {
                 let (store, metadata) = TensorStore::open_gguf(file)?;
                 let weights = Weights::gguf(store, backend);
-                let config = ModelConfig::from_gguf(&metadata, &weights, file)?;
+                let (config, remark) = ModelConfig::from_gguf(&metadata, &weights, file)?;
                 let stops = stops::of_gguf(&metadata);
-                (Self { path: file.clone(), config, stops, remarks: Vec::new(), weights }, Some(metadata))
+                (
+                    Self { path: file.clone(), config, stops, remarks: remark.into_iter().collect(), weights },
+                    Some(metadata),
+                )
             }
         };
         model.weights.check(&model.config)?;

@@ -37,7 +37,6 @@ fn unsupported_models() {
     for (key, value, words) in [
         ("is_encoder_decoder", json!(true), "an encoder beside the decoder (`is_encoder_decoder`)"),
         ("layer_types", json!(["linear_attention", "full_attention"]), "linear_attention"),
-        ("quantization_config", json!({"quant_method": "bitsandbytes"}), "quantised (bitsandbytes)"),
     ] {
         let setup = Setup::new();
         setup.edit_json("base/config.json", |config| config[key] = value);

@@ -54,7 +54,7 @@ impl ModelConfig {
         model.tied = outer_tied.or(model.tied);
         let mut remarks = Vec::new();
         if let Some(wrapper) = wrapper {
-            remarks.extend(fields.drop_logit_steps(&mut model, wrapper));
+            remarks.extend(fields.take_logit_steps_of(wrapper, &mut model));
             remarks.extend(unread(&outer, &[], path));
         }
         remarks.extend(unread(&fields.account, family.harmless, path));
@@ -155,15 +155,19 @@ impl ConfigFields<'_> {
         }
     }
 
-    /// Leaves out what a multimodal model's head does not do to logits, and says so.
-    fn drop_logit_steps(&self, model: &mut ModelConfig, wrapper: &Wrapper) -> Option<String> {
+    /// Takes what a multimodal model's head does to logits, and says what of the family's own head is left out.
+    fn take_logit_steps_of(&self, wrapper: &Wrapper, model: &mut ModelConfig) -> Option<String> {
         let has = |step: LogitStep| wrapper.logits.contains(&step);
         let mut dropped = Vec::new();
         if !has(LogitStep::Scale) && model.scales.logits != 1.0 {
             model.scales.logits = 1.0;
             dropped.push(if self.family.reads("logit_scale") { "logit_scale" } else { "logits_scaling" });
         }
-        if !has(LogitStep::Softcap) && model.softcaps.logits.take().is_some() {
+        if has(LogitStep::Softcap) {
+            // Also where the family does not read it.
+            let given = self.account.get("final_logit_softcapping").and_then(Value::as_f64);
+            model.softcaps.logits = model.softcaps.logits.or(given);
+        } else if model.softcaps.logits.take().is_some() {
             dropped.push("final_logit_softcapping");
         }
         (!dropped.is_empty()).then(|| {
@@ -213,7 +217,9 @@ impl ConfigFields<'_> {
         };
         let must_slide = types.is_some() || matches!(sliding, Sliding::AllButEvery(_));
         if window.is_none() && must_slide && (0..layers.min(MOST_LAYERS)).any(slides) {
-            return Err(self.problem("sliding_window", "is missing or switched off, and some layers have a window").into());
+            return Err(self
+                .problem("sliding_window", "is missing or switched off, and some layers have a window")
+                .into());
         }
         Ok((0..layers.min(MOST_LAYERS)).map(|layer| window.filter(|_| slides(layer))).collect())
     }

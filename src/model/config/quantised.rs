@@ -25,7 +25,9 @@ pub fn left_over_quantisation(config: &Map<String, Value>, store: &TensorStore, 
     let is_buffer = |name: &str| name.ends_with(".bias") || name.ends_with("position_ids");
     if store.iter().all(|(name, entry)| is_plain(entry.dtype()) || is_buffer(name)) {
         let path = path.display();
-        return Ok(Some(format!("`{path}` says that the weights are quantised ({method}), but they are plain numbers")));
+        return Ok(Some(format!(
+            "`{path}` says that the weights are quantised ({method}), but they are plain numbers"
+        )));
     }
     Err(BaseError::Quantised { path: path.into(), method: method.into() }.into())
 }

@@ -13,9 +13,9 @@ mod wrapper;
 use super::activation::Gating;
 use super::rope::RopeScaling;
 use crate::account::Harmless;
+pub use bias::Biased;
 use bias::Biases;
 use list::{ACTIVATION, FAMILIES};
-pub use bias::Biased;
 pub use names::{OuterNames, Outside};
 pub use role::Role;
 pub use wrapper::{LogitStep, PromptAttention, Wrapper};
@@ -258,7 +258,9 @@ impl Family {
     pub fn reads(&self, key: &str) -> bool {
         let has_default = self.number(key).is_some() || self.flag(key).is_some();
         let is_of_biases = self.biases.iter().any(|(biased, _)| biased.is_by(key));
-        has_default || is_of_biases || self.reads.iter().flat_map(|keys| keys.split_whitespace()).any(|read| read == key)
+        has_default
+            || is_of_biases
+            || self.reads.iter().flat_map(|keys| keys.split_whitespace()).any(|read| read == key)
     }
 
     /// The names that a key has in the family's configurations, if these are not its own.

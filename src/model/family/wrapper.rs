@@ -42,11 +42,7 @@ impl PromptAttention {
 
 static WRAPPERS: [Wrapper; 3] = [
     // `token_type_ids` of the processor mark the prompt.
-    Wrapper {
-        model_types: &["paligemma"],
-        logits: &[LogitStep::Softcap],
-        prompt: PromptAttention::BothWays,
-    },
+    Wrapper { model_types: &["paligemma"], logits: &[LogitStep::Softcap], prompt: PromptAttention::BothWays },
     Wrapper { model_types: &["granite4_vision", "granite_docling"], logits: &[LogitStep::Scale], ..PLAIN },
     // Their `language_model` is the family's model with its own head.
     Wrapper {

@@ -77,7 +77,10 @@ pub fn attend_each(inputs: Projections, sequences: &[Span], rules: &ScoreRules) 
     };
     let attend = |sequence: &Span| {
         let (k, v) = (part(k, &sequence.keys)?, part(v, &sequence.keys)?);
-        attend_sequences(&part(q, &sequence.queries)?, &k, &v, &[sequence.prompt], rules)?.squeeze(0)?.transpose(0, 1)?.contiguous()
+        attend_sequences(&part(q, &sequence.queries)?, &k, &v, &[sequence.prompt], rules)?
+            .squeeze(0)?
+            .transpose(0, 1)?
+            .contiguous()
     };
     Tensor::cat(&sequences.iter().map(attend).collect::<Result<Vec<_>>>()?, 0)
 }

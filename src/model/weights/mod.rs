@@ -63,7 +63,16 @@ impl Weights {
         let beside = decoder.strip_suffix("model.").unwrap_or_default().to_string();
         let has_head = store.has(&format!("{beside}{}.weight", outer.head));
         let head = if has_head { beside } else { String::new() };
-        Ok(Self { store, backend, is_gguf: false, decoder, stack, head, outer, outer_biases: Some(family.outer_biases) })
+        Ok(Self {
+            store,
+            backend,
+            is_gguf: false,
+            decoder,
+            stack,
+            head,
+            outer,
+            outer_biases: Some(family.outer_biases),
+        })
     }
 
     pub fn gguf(store: TensorStore, backend: Backend) -> Self {

@@ -14,8 +14,14 @@ use crate::model::family::Outside;
 const NAMED: usize = 4;
 
 /// Endings of names of buffers: what they hold is computed from the configuration.
-const BUFFERS: [&str; 6] =
-    ["rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", "position_ids"];
+const BUFFERS: [&str; 6] = [
+    "rotary_emb.inv_freq",
+    ".attn.bias",
+    ".attn.masked_bias",
+    ".attention.bias",
+    ".attention.masked_bias",
+    "position_ids",
+];
 
 /// Words in the names of what lies between a tower and the decoder, which text does not go through either.
 const CONNECTORS: [&str; 9] =
@@ -29,8 +35,10 @@ impl Weights {
         let skipped: Vec<String> = config.skipped.iter().map(|&layer| self.layer_prefix(layer)).collect();
         let is_skipped = |name: &str| skipped.iter().any(|prefix| name.starts_with(prefix));
         let unread: Vec<&str> = self.store.iter().map(|(name, _)| name).filter(|name| !read.contains(*name)).collect();
-        let unread: Vec<&str> =
-            unread.into_iter().filter(|name| !is_buffer(name) && !is_skipped(name) && !self.is_outside_text(name)).collect();
+        let unread: Vec<&str> = unread
+            .into_iter()
+            .filter(|name| !is_buffer(name) && !is_skipped(name) && !self.is_outside_text(name))
+            .collect();
         let (path, names) = (self.store.path().display(), first_names(&unread, NAMED));
         (!unread.is_empty()).then(|| format!("`{path}` has tensors that the model does not use: {names}"))
     }

@@ -52,7 +52,7 @@ pub static FAMILIES: [Family; 3] = [
         layer_names: &[ATTENTION, GATED_MLP, OUTER_PRE_NORMS, POST_NORMS, HEAD_NORMS],
         gelu: GeluMeaning::ErrorFunction,
         sliding: Sliding::AllButEvery(6),
-        reads: &[USUAL, "layer_types sliding_window_pattern attn_logit_softcapping final_logit_softcapping"],
+        reads: &[USUAL, "layer_types sliding_window_pattern final_logit_softcapping"],
         spellings: &[HIDDEN_ACTIVATION, SLIDING_WINDOW_PATTERN],
         numbers: &[
             ("hidden_size", 2304.0),
