@@ -296,3 +296,20 @@ fn saved_norms_are_those_of_hugging_face_on_any_base() {
     }
     assert_ne!(hugging_face[0], read_json(&case.join("expected.json"))["curve"][0]["loss"].as_f64().unwrap());
 }
+
+/// transformers fails on these, too.
+#[test]
+fn windows_without_a_size_are_refused() {
+    let sliding = json!(["sliding_attention", "sliding_attention", "sliding_attention", "sliding_attention"]);
+    for (case, changes) in [
+        ("qwen2", json!([{"path": ["layer_types"], "value": sliding}])),
+        ("gemma2", json!([{"path": ["sliding_window"], "value": null}])),
+    ] {
+        let base = copy_of(&fixture("pico").join(case));
+        write_config(base.path(), |config| {
+            changes.as_array().unwrap().iter().for_each(|change| apply(config, change));
+        });
+        let error = open(&folder(base.path())).unwrap_err().to_string();
+        assert!(error.contains("`sliding_window`") && error.contains("some layers have a window"), "{case}: {error}");
+    }
+}

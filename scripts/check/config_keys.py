@@ -204,6 +204,12 @@ def verdict(edit: dict) -> str:
     return "right" if abs(wanted - got) < SAME else "WRONG"
 
 
+def write(path: Path, edits: list[dict]) -> None:
+    lines = ",\n".join("  " + json.dumps(edit) for edit in edits)
+    head = json.dumps({"made_with": versions(), "samples": SAMPLES})[:-1]
+    path.write_text(f'{head}, "edits": [\n{lines}\n]}}\n')
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare what every key of config.json changes with transformers.")
     parser.add_argument("cases", nargs="*", help="folders of fixtures/pico (default: all with a Hugging Face base)")
@@ -223,11 +229,9 @@ def main() -> None:
                 is_new = edit.pop("matters") or edit["changes"][0]["path"][-1] in ADDED
                 if is_new and said == "right":
                     kept.append({key: value for key, value in edit.items() if key != "got"})
+        if arguments.output:
+            write(arguments.output, kept)
     print(f"{sum(counts.values())} comparisons: {counts}")
-    if arguments.output:
-        lines = ",\n".join("  " + json.dumps(edit) for edit in kept)
-        head = json.dumps({"made_with": versions(), "samples": SAMPLES})[:-1]
-        arguments.output.write_text(f'{head}, "edits": [\n{lines}\n]}}\n')
     sys.exit("WRONG" in counts)
 
 

@@ -145,7 +145,7 @@ impl ConfigFields<'_> {
             let is_off = value("is_causal") == Some(&Value::Bool(false));
             (is_bidirectional || is_off).then_some((key, "attention to later tokens"))
         });
-        let types = self.get("layer_types").and_then(Value::as_array);
+        let types = self.unread_value("layer_types").and_then(Value::as_array);
         let is_attention = |name: &&Value| ["full_attention", "sliding_attention"].iter().any(|known| *name == known);
         let other = types.into_iter().flatten().find(|name| !is_attention(name));
         match (unsupported, other) {
