@@ -7,6 +7,7 @@ mod alternatives;
 mod answers;
 mod applied;
 mod bad_input;
+mod bases;
 mod batch;
 mod batch_jobs;
 mod broken;

@@ -3,10 +3,11 @@
     python scripts/check/config_keys.py [CASE …] [-o fixtures/config_keys.json]
 
 Every key of the configurations of fixtures/pico, of their text decoders and of their rotary parameters is deleted and
-changed, one at a time, and keys of other families are added. For each edit the loss of the adapted model by transformers + PEFT
-is compared with lora-slim's. An edit may be refused by lora-slim, but a loss must be the right one. -o writes the edits
-that matter, with the losses of transformers, for tests/config_keys.rs. The weights stay as they are: an edit after which
-transformers cannot load them, or leaves parameters other than biases without a value, counts as refused by it.
+changed, one at a time, and keys of other families are added. For each edit the loss of the adapted model by
+transformers + PEFT is compared with lora-slim's. An edit may be refused by lora-slim, but a loss must be the right one.
+-o writes the edits that matter, with the losses of transformers, for tests/bases.rs. The weights stay as they are: an
+edit after which transformers cannot load them, or leaves parameters other than biases without a value, counts as
+refused by it.
 """
 
 import argparse
@@ -29,7 +30,30 @@ PICO = FIXTURES / "pico"
 SAMPLES = [3, 7]  # a sample that is scored throughout, and one that is longer than the windows
 SAME = 1e-4  # nats per token
 ROPES = ("rope_parameters", "rope_scaling")
-TYPES = ["sliding_attention", "full_attention"] * 3
+SLIDING, FULL = "sliding_attention", "full_attention"
+TYPES = [SLIDING, FULL] * 2  # of the four layers of most cases
+# Keys that count only together.
+TOGETHER = {
+    "smollm3": [
+        {"layer_types": TYPES, "sliding_window": 8},
+        {"layer_types": TYPES, "sliding_window": 8, "use_sliding_window": True},
+        {"sliding_window": 8, "use_sliding_window": True},
+    ],
+    "qwen2": [
+        {"layer_types": TYPES, "sliding_window": 8},
+        {"layer_types": TYPES, "sliding_window": 8, "use_sliding_window": True},
+        {"layer_types": ..., "sliding_window": 8, "use_sliding_window": True, "max_window_layers": 1},
+    ],
+    "qwen2-moe": [
+        {"layer_types": TYPES, "sliding_window": 8, "use_sliding_window": True},
+        {"layer_types": ..., "sliding_window": 8, "use_sliding_window": True, "max_window_layers": 3},
+    ],
+    "qwen3-moe": [{"sliding_window": 8, "use_sliding_window": True}],
+    "mistral": [{"layer_types": TYPES, "sliding_window": None}, {"model_type": "ministral", "layer_types": TYPES}],
+    "mixtral": [{"sliding_window": 8, "layer_types": TYPES}],
+    "gpt-oss": [{"rope_scaling": ..., "rope_theta": ...}, {"rope_scaling": None, "max_position_embeddings": 4096}],
+    "gemma3": [{"rope_parameters": ..., "rope_theta": 50.0}, {"rope_parameters": ..., "rope_local_base_freq": 50.0}],
+}
 # What other families read.
 ADDED = {
     "attention_bias": True,
@@ -84,8 +108,11 @@ def changed(key: str, value: object) -> Iterator[object]:
         yield None
 
 
-def edits(config: dict) -> Iterator[tuple[list[str], object]]:
-    """Paths in a configuration and their new values; `...` deletes."""
+Edit = list[tuple[list[str], object]]
+
+
+def edits(config: dict, case: str) -> Iterator[Edit]:
+    """Paths in a configuration with new values; `...` deletes."""
     text = ["text_config"] if "text_config" in config else []
     objects = [[]] + ([text] if text else [])
     for path in list(objects):
@@ -96,12 +123,14 @@ def edits(config: dict) -> Iterator[tuple[list[str], object]]:
         for key, value in at(config, path).items():
             if key in ("model_type", "architectures", "vision_config", "text_config"):
                 continue
-            yield [*path, key], ...
+            yield [([*path, key], ...)]
             for other in changed(key, value):
-                yield [*path, key], other
+                yield [([*path, key], other)]
     for key, value in ADDED.items():
         if key not in at(config, text):
-            yield [*text, key], value
+            yield [([*text, key], value)]
+    for together in TOGETHER.get(case, []):
+        yield [([*text, key], value) for key, value in together.items()]
 
 
 def at(config: dict, path: list[str]) -> dict:
@@ -110,13 +139,14 @@ def at(config: dict, path: list[str]) -> dict:
     return config
 
 
-def edited(config: dict, path: list[str], value: object) -> dict:
+def edited(config: dict, edit: Edit) -> dict:
     config = copy.deepcopy(config)
-    holder = at(config, path[:-1])
-    if value is ...:
-        del holder[path[-1]]
-    else:
-        holder[path[-1]] = value
+    for path, value in edit:
+        holder = at(config, path[:-1])
+        if value is ...:
+            holder.pop(path[-1], None)
+        else:
+            holder[path[-1]] = value
     return config
 
 
@@ -157,11 +187,12 @@ def check(case: Path, work: Path) -> Iterator[dict]:
     shutil.copytree(case / "base", base)
     config = json.loads((base / "config.json").read_text())
     plain = reference(base, case / "adapter", rows)
-    for path, value in edits(config):
-        (base / "config.json").write_text(json.dumps(edited(config, path, value)))
+    for edit in edits(config, case.name):
+        (base / "config.json").write_text(json.dumps(edited(config, edit)))
         wanted, got = reference(base, case / "adapter", rows), own(base, case / "adapter", samples)
-        edit = {"case": case.name, "path": path} | ({} if value is ... else {"value": value}) | {"loss": wanted}
-        yield edit | {"got": got, "matters": wanted is None or abs(wanted - plain) > SAME}
+        changes = [{"path": path} | ({} if value is ... else {"value": value}) for path, value in edit]
+        matters = wanted is None or abs(wanted - plain) > SAME
+        yield {"case": case.name, "changes": changes, "loss": wanted, "got": got, "matters": matters}
 
 
 def verdict(edit: dict) -> str:
@@ -171,6 +202,12 @@ def verdict(edit: dict) -> str:
     if got is None:
         return "refused by lora-slim"
     return "right" if abs(wanted - got) < SAME else "WRONG"
+
+
+def write(path: Path, edits: list[dict]) -> None:
+    lines = ",\n".join("  " + json.dumps(edit) for edit in edits)
+    head = json.dumps({"made_with": versions(), "samples": SAMPLES})[:-1]
+    path.write_text(f'{head}, "edits": [\n{lines}\n]}}\n')
 
 
 def main() -> None:
@@ -189,13 +226,12 @@ def main() -> None:
                 counts[said] = counts.get(said, 0) + 1
                 if said not in ("right", "refused by both"):
                     print(f"{said}: {edit}", flush=True)
-                if edit.pop("matters") and said == "right":
+                is_new = edit.pop("matters") or edit["changes"][0]["path"][-1] in ADDED
+                if is_new and said == "right":
                     kept.append({key: value for key, value in edit.items() if key != "got"})
+        if arguments.output:
+            write(arguments.output, kept)
     print(f"{sum(counts.values())} comparisons: {counts}")
-    if arguments.output:
-        lines = ",\n".join("  " + json.dumps(edit) for edit in kept)
-        head = json.dumps({"made_with": versions(), "samples": SAMPLES})[:-1]
-        arguments.output.write_text(f'{head}, "edits": [\n{lines}\n]}}\n')
     sys.exit("WRONG" in counts)
 
 

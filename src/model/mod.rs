@@ -98,10 +98,10 @@ impl Model {
             BasePath::Gguf(file) => {
                 let (store, metadata) = TensorStore::open_gguf(file)?;
                 let weights = Weights::gguf(store, backend);
-                let config = ModelConfig::from_gguf(&metadata, &weights, file)?;
+                let (config, remark) = ModelConfig::from_gguf(&metadata, &weights, file)?;
                 let stops = stops::of_gguf(&metadata);
-                let names = BaseNames::of_gguf(config.family.outer);
-                (Self { path: file.clone(), config, stops, remarks: Vec::new(), names, weights }, Some(metadata))
+                let (names, remarks) = (BaseNames::of_gguf(config.family.outer), remark.into_iter().collect());
+                (Self { path: file.clone(), config, stops, remarks, names, weights }, Some(metadata))
             }
         };
         model.weights.check(&model.config)?;

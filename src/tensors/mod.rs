@@ -34,6 +34,7 @@ pub use encodings::Entry;
 pub use encodings::reads_method;
 pub use fault::install_sigbus_handler;
 pub use gguf::Metadata as GgufMetadata;
+pub use gguf::parts as gguf_parts;
 pub use safetensors::header as safetensors_header;
 
 /// The tensors of one adapter or one model, by name.
@@ -94,11 +95,24 @@ impl TensorStore {
         Ok(Self { path: path.into(), files: opened, entries })
     }
 
-    /// Opens a GGUF file; its metadata (configuration, tokenizer) comes beside the tensors.
+    /// Opens a GGUF file, or all parts of a split one; the metadata (configuration, tokenizer), which is that of the first
+    /// part, comes beside the tensors.
     pub fn open_gguf(path: &Path) -> Result<(Self, GgufMetadata)> {
-        let file = WeightFile::open(path)?;
-        let (stored, metadata) = gguf::read(path, &file)?;
-        Ok((Self { path: path.into(), files: vec![file], entries: encodings::entries(path, stored)? }, metadata))
+        let mut parts = gguf::parts(path).into_iter();
+        let first = parts.next().unwrap_or_else(|| path.into());
+        let file = WeightFile::open(&first)?;
+        let (mut stored, metadata) = gguf::read(&first, &file, 0)?;
+        let mut files = vec![file];
+        for part in parts {
+            let file = WeightFile::open(&part)?;
+            for (name, tensor) in gguf::read(&part, &file, files.len())?.0 {
+                if stored.insert(name.clone(), tensor).is_some() {
+                    return Err(TensorError::DuplicateTensor { path: first, name }.into());
+                }
+            }
+            files.push(file);
+        }
+        Ok((Self { entries: encodings::entries(&first, stored)?, path: first, files }, metadata))
     }
 
     /// Checks that the files are still those that were opened: what is read of a file in two states is neither.

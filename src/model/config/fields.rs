@@ -64,6 +64,11 @@ impl<'a> ConfigFields<'a> {
         self.names(key).map(|name| self.account.get(name)).fold(None, Option::or)
     }
 
+    /// The value of a key, whatever the family reads. This does not count as reading it.
+    pub fn unread_value(&self, key: &str) -> Option<&'a Value> {
+        self.config.get(key)
+    }
+
     /// The names of a key; none if the family does not read it.
     fn names<'k>(&self, key: &'k str) -> impl Iterator<Item = &'k str> {
         let is_read = COMMON.split_whitespace().any(|common| common == key) || self.family.reads(key);

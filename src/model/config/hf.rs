@@ -54,7 +54,7 @@ impl ModelConfig {
         model.tied = outer_tied.or(model.tied);
         let mut remarks = Vec::new();
         if let Some(wrapper) = wrapper {
-            remarks.extend(fields.drop_logit_steps(&mut model, wrapper));
+            remarks.extend(fields.take_logit_steps_of(wrapper, &mut model));
             remarks.extend(unread(&outer, &[], path));
         }
         remarks.extend(unread(&fields.account, family.harmless, path));
@@ -145,7 +145,7 @@ impl ConfigFields<'_> {
             let is_off = value("is_causal") == Some(&Value::Bool(false));
             (is_bidirectional || is_off).then_some((key, "attention to later tokens"))
         });
-        let types = self.get("layer_types").and_then(Value::as_array);
+        let types = self.unread_value("layer_types").and_then(Value::as_array);
         let is_attention = |name: &&Value| ["full_attention", "sliding_attention"].iter().any(|known| *name == known);
         let other = types.into_iter().flatten().find(|name| !is_attention(name));
         match (unsupported, other) {
@@ -155,15 +155,19 @@ impl ConfigFields<'_> {
         }
     }
 
-    /// Leaves out what a multimodal model's head does not do to logits, and says so.
-    fn drop_logit_steps(&self, model: &mut ModelConfig, wrapper: &Wrapper) -> Option<String> {
+    /// Takes what a multimodal model's head does to logits, and says what of the family's own head is left out.
+    fn take_logit_steps_of(&self, wrapper: &Wrapper, model: &mut ModelConfig) -> Option<String> {
         let has = |step: LogitStep| wrapper.logits.contains(&step);
         let mut dropped = Vec::new();
         if !has(LogitStep::Scale) && model.scales.logits != 1.0 {
             model.scales.logits = 1.0;
             dropped.push(if self.family.reads("logit_scale") { "logit_scale" } else { "logits_scaling" });
         }
-        if !has(LogitStep::Softcap) && model.softcaps.logits.take().is_some() {
+        if has(LogitStep::Softcap) {
+            // Also where the family does not read it.
+            let given = self.account.get("final_logit_softcapping").and_then(Value::as_f64);
+            model.softcaps.logits = model.softcaps.logits.or(given);
+        } else if model.softcaps.logits.take().is_some() {
             dropped.push("final_logit_softcapping");
         }
         (!dropped.is_empty()).then(|| {

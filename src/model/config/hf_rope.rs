@@ -55,10 +55,10 @@ impl ConfigFields<'_> {
             RotaryLayers::InWindows => return window.is_some(),
             RotaryLayers::AllButEvery(interval) => interval,
         };
+        let interval = self.float("no_rope_layer_interval").map_or(usual, |interval| interval as usize);
         if let Some(used) = self.get("no_rope_layers").and_then(Value::as_array) {
             return !used.get(layer).is_some_and(|used| *used == 0 || *used == Value::Bool(false));
         }
-        let interval = self.float("no_rope_layer_interval").map_or(usual, |interval| interval as usize);
         !(layer + 1).is_multiple_of(interval)
     }
 
@@ -118,7 +118,7 @@ impl ConfigFields<'_> {
                 original_context,
                 beta_fast: number("beta_fast").unwrap_or(32.0),
                 beta_slow: number("beta_slow").unwrap_or(1.0),
-                truncate: value("truncate").and_then(Value::as_bool).unwrap_or(true),
+                truncate: value("truncate").is_none_or(|truncate| *truncate == Value::Bool(true)),
                 attention_factor: number("attention_factor"),
                 mscale: number("mscale").zip(number("mscale_all_dim")),
             },

@@ -1,6 +1,6 @@
 //! Which modules have biases. A bias in a file whose module has none is not read, as in transformers.
 
-use super::{Outside, Role};
+use super::role::Role;
 
 /// When modules of some roles have biases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,3 @@ pub const DENSE_BIAS: (Biased, &[Role]) =
     (Biased::Always, &[Role::Query, Role::Key, Role::Value, Role::AttentionOut, Role::Up, Role::Down]);
 pub const STARCODER_BIAS: (Biased, &[Role]) =
     (Biased::By("use_bias"), &[Role::Query, Role::Key, Role::Value, Role::AttentionOut, Role::Up, Role::Down]);
-
-/// The norms outside the layers.
-pub const OUTER_NORMS: &[Outside] = &[Outside::FinalNorm, Outside::EmbeddingNorm];
-pub const OUTER_NORM_AND_HEAD: &[Outside] = &[Outside::FinalNorm, Outside::Head];

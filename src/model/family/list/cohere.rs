@@ -46,6 +46,7 @@ pub static FAMILIES: [Family; 4] = [
         rotary_layers: RotaryLayers::InWindows,
         reads: &[USUAL, "layer_types sliding_window_pattern"],
         spellings: &[SLIDING_WINDOW_PATTERN],
+        harmless: &[("rotary_pct", "whole heads are rotated")],
         numbers: &[
             ("head_dim", 128.0),
             ("logit_scale", 0.0625),

@@ -61,6 +61,7 @@ pub static FAMILIES: [Family; 6] = [
             ("num_attention_heads", &["n_head", "num_attention_heads"]),
             ("max_position_embeddings", &["seq_length"]),
             ("layer_norm_eps", &["layer_norm_epsilon"]),
+            ("activation", &[]),
         ],
         numbers: &[("max_position_embeddings", 2048.0)],
         flags: TIED,
@@ -89,6 +90,7 @@ pub static FAMILIES: [Family; 6] = [
         sliding: Sliding::Always,
         reads: &[USUAL, "sliding_window"],
         spellings: &[("layer_norm_eps", &["norm_epsilon"])],
+        harmless: &[("activation_function", "`hidden_act` counts")],
         numbers: &[("num_key_value_heads", 2.0), ("max_position_embeddings", 4096.0)],
         flags: &[("tie_word_embeddings", true), ("use_bias", true)],
         ..LAYER_NORM

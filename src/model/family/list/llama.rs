@@ -40,6 +40,7 @@ pub static FAMILIES: [Family; 8] = [
         reads: &[USUAL, "sliding_window layer_types no_rope_layers no_rope_layer_interval"],
         numbers: &[("rope_theta", 2_000_000.0)],
         flags: WITHOUT_WINDOWS,
+        harmless: WITHOUT_WINDOW_LAYERS,
         gguf: PERMUTED_GGUF,
         ..PLAIN
     },

@@ -84,6 +84,7 @@ pub static FAMILIES: [Family; 5] = [
             ("moe_intermediate_size", 768.0),
         ],
         flags: WITHOUT_WINDOWS,
+        harmless: WITHOUT_WINDOW_LAYERS,
         ..PLAIN
     },
     Family {
@@ -146,7 +147,10 @@ pub static FAMILIES: [Family; 5] = [
             attention_factor: None,
             mscale: None,
         },
-        harmless: &[("hidden_act", "the experts have one activation"), ("hidden_activation", "as `hidden_act`")],
+        harmless: &[
+            ("hidden_act", "the experts have one activation"),
+            ("experts_per_token", "a copy of `num_experts_per_tok`"),
+        ],
         gguf: GgufConventions { yarn_is_exact: true, ..PLAIN_GGUF },
         ..PLAIN
     },

@@ -66,3 +66,5 @@ pub(super) const ACTIVATION: Spelling = ("activation", &["hidden_act"]);
 const USUAL: &str = "intermediate_size num_key_value_heads head_dim";
 const TIED: &[(&str, bool)] = &[("tie_word_embeddings", true)];
 const WITHOUT_WINDOWS: &[(&str, bool)] = &[("use_sliding_window", false)];
+/// Of families whose published configurations have this key.
+const WITHOUT_WINDOW_LAYERS: &[Harmless] = &[("max_window_layers", "it counts in other families only")];
