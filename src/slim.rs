@@ -125,6 +125,13 @@ impl Slim {
         self
     }
 
+    /// Names the layers of the text decoder, where the adapter reaches several stacks of layers and neither it nor the base model
+    /// tells which: `model.text_model.layers`.
+    pub fn stack(mut self, name: impl Into<String>) -> Self {
+        self.request.stack = Some(name.into());
+        self
+    }
+
     /// Chooses by another rule of [`rules`](crate::rules). The default is [`SMALLEST`](crate::rules::SMALLEST).
     pub fn rule(mut self, rule: &'static dyn Rule) -> Self {
         self.request.choice.rule = rule;

@@ -15,6 +15,12 @@ impl Adapter {
     /// Opens the folder that PEFT's `save_pretrained` wrote and checks that it is complete. `stack` names the decoder's layers where
     /// the adapter reaches several stacks.
     pub fn open(path: &Path, stack: Option<&str>) -> Result<Self> {
+        Self::open_with(path, stack, &|_| false)
+    }
+
+    /// As [`open`](Self::open); where neither the adapter nor `stack` tells the decoder's layers among several stacks,
+    /// `is_decoder` does, by their names.
+    pub fn open_with(path: &Path, stack: Option<&str>, is_decoder: &dyn Fn(&str) -> bool) -> Result<Self> {
         if !path.is_dir() {
             return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
         }
@@ -33,7 +39,7 @@ impl Adapter {
         weights.leave_out(&strays.ignored);
         let remarks = [config.remarks.clone(), of_files, strays.remarks()].concat();
         let keys: Vec<Key> = weights.iter().map(|(name, _)| parse(name)).collect();
-        let stack = find_stack(path, &keys, stack)?;
+        let stack = find_stack(path, &keys, stack, is_decoder)?;
         let in_stack =
             |key: &Key| names::stack_and_layer(&key.module).filter(|(own, _)| *own == stack).map(|(_, layer)| layer);
         let layers: Vec<Option<usize>> = keys.iter().map(in_stack).collect();
@@ -232,11 +238,15 @@ fn not_an_adapter(path: &Path) -> AdapterError {
     }
 }
 
-fn find_stack(path: &Path, keys: &[Key], wanted: Option<&str>) -> Result<String> {
+fn find_stack(path: &Path, keys: &[Key], wanted: Option<&str>, is_decoder: &dyn Fn(&str) -> bool) -> Result<String> {
     let modules: BTreeSet<&str> = keys.iter().map(|key| key.module.as_str()).collect();
     let stacks = names::find_stacks(modules);
     let names = || stacks.all.keys().map(|stack| format!("`{stack}`")).collect();
-    match (wanted, stacks.decoder) {
+    let told = || {
+        let mut decoders = stacks.all.keys().copied().filter(|stack| is_decoder(stack));
+        decoders.next().filter(|_| decoders.next().is_none())
+    };
+    match (wanted, stacks.decoder.or_else(told)) {
         (Some(stack), _) if stacks.all.contains_key(stack) => Ok(stack.into()),
         (Some(stack), _) => {
             Err(AdapterError::UnknownStack { path: path.into(), stack: stack.into(), stacks: names() }.into())

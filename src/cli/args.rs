@@ -129,6 +129,9 @@ pub struct EvaluateArgs {
     /// base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
+    /// Layer stack of the text decoder if the adapter has several, for example model.text_model.layers
+    #[arg(long)]
+    pub stack: Option<String>,
     #[arg(long, value_name = "PATH", required = true, help = samples::accepted())]
     pub samples: Vec<PathBuf>,
     /// Split to read of a data set that has several, for example validation
@@ -298,7 +301,7 @@ pub struct CutArgs {
     /// load the result [default: the adapter's base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
-    /// Layer stack to cut if the adapter has several, for example model.layers
+    /// Layer stack to cut if the adapter has several, for example model.text_model.layers
     #[arg(long)]
     pub stack: Option<String>,
     /// Folder to write; must not exist
@@ -336,6 +339,9 @@ pub struct VerifyArgs {
     pub original: PathBuf,
     /// The adapter that was written
     pub slimmed: PathBuf,
+    /// Layer stack that was cut if the adapter has several
+    #[arg(long)]
+    pub stack: Option<String>,
     /// Allow kept layers that are not all below one boundary, and layers that keep only some of their modules
     /// (`cut --keep-layers`, `--search subset` and `blocks`)
     #[arg(long)]

@@ -5,7 +5,6 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::output::{print, print_json};
-use crate::adapter::Adapter;
 use crate::audit::examine::{Examination, KnownBase, examine};
 use crate::audit::flaws::Flaw;
 use crate::audit::runtimes::base_facts::BaseFacts;
@@ -61,7 +60,7 @@ pub fn run(args: CheckArgs) -> Result<bool> {
 }
 
 fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Result<Examination> {
-    let adapter = Adapter::open(path, args.stack.as_deref())?;
+    let adapter = pipeline::open_adapter(path, args.stack.as_deref(), args.base.as_deref())?;
     let base = match &args.base {
         Some(name) => KnownBase::open(&BasePath::find(name, None)?)?,
         // The base model that the adapter names, if it is on this machine.

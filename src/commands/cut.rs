@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::output::{announce, print, print_json};
-use crate::adapter::Adapter;
 use crate::audit::examine::KnownBase;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::audit::runtimes::planned::PlannedOutput;
@@ -42,7 +41,7 @@ pub fn write(args: CutArgs) -> Result<Report> {
     format.check_folder_name(&args.output)?;
     let staging = Staging::reserve(&args.output, &[&path], args.force)?;
     let gates = args.gates.gates;
-    let adapter = Adapter::open(&path, args.stack.as_deref())?;
+    let adapter = pipeline::open_adapter(&path, args.stack.as_deref(), args.base.as_deref())?;
     let layers: BTreeSet<usize> = match (args.boundary, args.keep_layers) {
         (Some(Boundary::Below(boundary)), _) => (0..boundary).collect(),
         (Some(Boundary::All), _) => adapter.layers(),

@@ -70,5 +70,6 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         gates: args.gates.gates,
         adapter: args.adapter,
         base: args.base,
+        stack: args.stack,
     })
 }

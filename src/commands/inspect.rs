@@ -3,16 +3,16 @@
 use std::fmt::Write;
 
 use super::output::{print, print_json};
-use crate::adapter::Adapter;
 use crate::audit::inspect::{Inspection, inspect};
 use crate::cli::InspectArgs;
 use crate::error::Result;
 use crate::format::{bar, bytes, ranges};
 use crate::hub;
+use crate::pipeline;
 
 pub fn run(args: InspectArgs) -> Result<bool> {
     let path = hub::find(&args.adapter, None)?;
-    let adapter = Adapter::open(&path, args.stack.as_deref())?;
+    let adapter = pipeline::open_adapter(&path, args.stack.as_deref(), None)?;
     let inspection = inspect(&args.adapter, &adapter)?;
     if args.json {
         print_json(&inspection)?

@@ -9,6 +9,7 @@ use crate::cli::VerifyArgs;
 use crate::cli::settings;
 use crate::error::Result;
 use crate::format;
+use crate::pipeline;
 use crate::report::text;
 use crate::rewrite::DeltaChange;
 
@@ -31,7 +32,7 @@ struct Verification {
 
 pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
     let allowed = AllowedDifferences { any_layers: args.any_layers, tolerance: settings::tolerance(&args)? };
-    let original = Adapter::open(&args.original, None)?.scaled(args.scale)?;
+    let original = pipeline::open_adapter(&args.original, args.stack.as_deref(), None)?.scaled(args.scale)?;
     let slimmed = Adapter::open(&args.slimmed, Some(&original.stack))?;
     let differences = compare(&original, &slimmed, allowed)?;
     let verified = differences.is_empty();

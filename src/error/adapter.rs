@@ -135,7 +135,7 @@ impl AdapterError {
             Self::SamePart { .. } | Self::SeveralAdapters { .. } => {
                 "save one adapter per folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)"
             }
-            Self::SeveralStacks { .. } => "name the one to cut with `--stack`",
+            Self::SeveralStacks { .. } => "name the one of the text decoder with `--stack`",
             Self::CannotReduce { .. } => "leave out `--rank`; `--dtype` makes adapters of any kind smaller",
             Self::NotPortable { .. } => {
                 "leave out `--portable`; `lora-slim check` says which runtimes load it as it is"

@@ -35,7 +35,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Result as TensorResult};
-use serde_json::{Map, Value};
 
 use crate::error::{BaseError, Result};
 use crate::files;
@@ -124,7 +123,7 @@ impl Model {
         // The embedding may have been resized after training, so its rows are the vocabulary, not the configuration's number.
         config.vocab_size = weights.vocab_size()?;
         let stops = stops::of_folder(folder, &json)?;
-        let names = BaseNames::of_folder(multimodal_type(&json), config.family, weights.decoder());
+        let names = BaseNames::of_config(&json, weights.decoder());
         Ok(Self { path: folder.into(), config, stops, remarks: Vec::new(), names, weights })
     }
 
@@ -202,12 +201,6 @@ impl Model {
         };
         (0..self.config.layers).map(elements).max().unwrap_or(0)
     }
-}
-
-/// The `model_type` of the multimodal model around a decoder, if `config.json` describes one.
-fn multimodal_type(config: &Map<String, Value>) -> Option<&str> {
-    config.get("text_config").filter(|text| text.is_object())?;
-    Some(config.get("model_type").and_then(Value::as_str).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! The base model, which evaluations share: it is opened once, and its tokenizer read once.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Request;
-use crate::adapter::Adapter;
-use crate::error::{BaseError, Result};
+use crate::adapter::{Adapter, AdapterConfig};
+use crate::error::{AdapterError, BaseError, Error, Result};
+use crate::files;
 use crate::hub::BasePath;
-use crate::model::Model;
+use crate::model::family::OUTER;
+use crate::model::{BaseNames, Model};
 use crate::samples::TextModel;
 use crate::tensors::GgufMetadata;
 
@@ -56,10 +59,32 @@ impl Base {
 pub fn find_base(name: Option<&str>, adapter: &Adapter) -> Result<BasePath> {
     match name {
         Some(name) => BasePath::find(name, None),
-        None => {
-            let name = adapter.config.text("base_model_name_or_path");
-            let name = name.ok_or_else(|| BaseError::Unnamed { adapter: adapter.path.clone() })?;
-            BasePath::find(name, adapter.config.text("revision"))
+        None => base_of_config(&adapter.config, &adapter.path),
+    }
+}
+
+fn base_of_config(config: &AdapterConfig, adapter: &Path) -> Result<BasePath> {
+    let name = config.text("base_model_name_or_path");
+    let name = name.ok_or_else(|| BaseError::Unnamed { adapter: adapter.into() })?;
+    BasePath::find(name, config.text("revision"))
+}
+
+/// Opens an adapter. Where it has several stacks of layers and `stack` names none, the base model, which the user or else the
+/// adapter names, tells which one is the decoder's, if it can be read.
+pub fn open_adapter(path: &Path, stack: Option<&str>, base: Option<&str>) -> Result<Adapter> {
+    let names = || -> Result<BaseNames> {
+        let base = match base {
+            Some(name) => BasePath::find(name, None)?,
+            None => base_of_config(&AdapterConfig::read(path)?, path)?,
+        };
+        let BasePath::Folder(folder) = base else { return Ok(BaseNames::of_gguf(&OUTER)) };
+        Ok(BaseNames::of_config(&files::read_json(&folder.join("config.json"))?, ""))
+    };
+    match Adapter::open(path, stack) {
+        Err(Error::Adapter(AdapterError::SeveralStacks { .. })) => {
+            let names = names().ok();
+            Adapter::open_with(path, stack, &|stack| names.as_ref().is_some_and(|names| names.is_decoder(stack)))
         }
+        opened => opened,
     }
 }

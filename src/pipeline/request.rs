@@ -27,6 +27,8 @@ pub struct Request {
     pub adapter: String,
     /// A folder, a GGUF file or a name; `None` for the one that the adapter names.
     pub base: Option<String>,
+    /// The decoder's layers, where the adapter reaches several stacks.
+    pub stack: Option<String>,
     pub samples: SampleOptions,
     pub choice: ChoiceOptions,
     /// Adaptive with these options, or exhaustive.
@@ -96,6 +98,7 @@ impl Request {
         Self {
             adapter: adapter.into(),
             base: None,
+            stack: None,
             samples: SampleOptions { paths: vec![samples.into()], ..SampleOptions::default() },
             choice: ChoiceOptions::default(),
             search: Some(SearchOptions::default()),

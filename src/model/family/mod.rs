@@ -9,7 +9,7 @@ mod role;
 
 use super::activation::Gating;
 use list::FAMILIES;
-pub use names::{OuterNames, Outside};
+pub use names::{OUTER, OuterNames, Outside};
 pub use role::Role;
 
 /// The names of a layer's modules: role, name inside the layer of a Hugging Face model, name inside `blk.N` of GGUF.
