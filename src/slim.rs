@@ -268,7 +268,7 @@ impl Slimmed {
         files::check_output(output, &[adapter, evaluation.base.path()], false)?;
         let staging = Staging::reserve(output, &[adapter], false)?;
         let exporter = Format::Peft.exporter(|| Ok(evaluation.base.clone()))?;
-        let base = evaluation.base_facts().into();
+        let base = evaluation.known_base()?;
         pipeline::output::write_evaluation(
             evaluation,
             &Target { staging: &staging, exporter: &*exporter, base, runtimes: &[] },

@@ -10,10 +10,10 @@ use lora_slim::audit::runtimes::Runtime;
 use lora_slim::hub::BasePath;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{copy_folder, fixture, read_json};
+use crate::support::{copy_folder, fixture, lora_slim, read_json, stdout};
 
 /// One tensor: its type, its shape and its bytes.
 type Raw = (Dtype, Vec<usize>, Vec<u8>);
@@ -139,5 +139,42 @@ fn no_flaw_stands_beside_a_bare_loads() {
         for verdict in found.runtimes {
             assert!(!verdict.reasons.is_empty(), "{} in {}", case["name"], verdict.name);
         }
+    }
+}
+
+/// The names of an adapter that PEFT applies nothing of are a flaw without a base model, too, and a cut mends them.
+#[test]
+fn names_that_peft_does_not_read_are_mended_by_a_cut() {
+    for name in ["orig-mod-outside", "checkpoint-of-layers", "adapter-name-my.sql-v1.2", "prefix-twice"] {
+        let case = cases().into_iter().find(|case| case["name"] == name).unwrap();
+        let work = TempDir::new().unwrap();
+        let (adapter, cut) = (work.path().join("adapter"), work.path().join("cut"));
+        edited(&case, &adapter);
+        let text = stdout(lora_slim().arg("check").arg(&adapter).args(["--runtime", "peft"]).assert().code(5));
+        assert!(text.contains("differs") && text.contains("applies nothing"), "{name}: {text}");
+        let inspected = stdout(lora_slim().arg("inspect").arg(&adapter).assert().success());
+        assert!(inspected.contains("applies nothing"), "{name}: {inspected}");
+        let base = fixture(case["base"].as_str().unwrap());
+        lora_slim().arg("cut").arg(&adapter).args(["--boundary", "all", "-o"]).arg(&cut).assert().success();
+        lora_slim().arg("check").arg(&cut).args(["--runtime", "peft"]).arg("--base").arg(base).assert().success();
+    }
+}
+
+/// vLLM renames the layers of a text model for some multimodal models only; SGLang looks at their numbers.
+#[test]
+fn servers_take_other_names_of_layers_by_the_base() {
+    let rename = json!([["model.language_model.layers.", "model.layers."]]);
+    let config =
+        json!({"target_modules": ["q_proj", "v_proj", "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]});
+    for (family, vllm) in [("qwen3-vl", "differs"), ("gemma3-vl", "differs"), ("qwen2-vl", "loads")] {
+        let folder = TempDir::new().unwrap();
+        let case = json!({"adapter": format!("pico/{family}/adapter"), "rename": rename, "config": config});
+        edited(&case, folder.path());
+        let adapter = Adapter::open(folder.path(), None).unwrap();
+        let base = KnownBase::open(&BasePath::Folder(fixture("pico").join(family).join("base"))).unwrap();
+        let runtimes = ["vllm", "sglang", "peft"].map(|name| Runtime::by_name(name).unwrap());
+        let found = examine(&adapter, &base, &runtimes).unwrap();
+        let verdicts: Vec<String> = found.runtimes.iter().map(|found| found.verdict.to_string()).collect();
+        assert_eq!(verdicts, [vllm, "loads", "differs"], "{family}");
     }
 }

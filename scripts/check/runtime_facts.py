@@ -97,7 +97,10 @@ def vllm(folder: Path, listed: Listed) -> Iterator[Fact]:
     for name, families in vllm_mapped(folder).items():
         said = re.search(rf"`{re.escape(name)}` on ((?:`\w+`(?:, )?)*)", mapped)
         said = set(re.findall(r"`(\w+)`", said[1])) if said else set()
-        yield f"`{name}` is mapped for {sorted(families)} (rules: {sorted(said ^ families) or 'the same'})", said == families
+        yield (
+            f"`{name}` is mapped for {sorted(families)} (rules: {sorted(said ^ families) or 'the same'})",
+            said == families,
+        )
 
 
 @dataclass
@@ -163,7 +166,11 @@ def vllm_mapped(folder: Path) -> dict[str, set[str]]:
     registry = (models / "registry.py").read_text()
     classes: dict[str, tuple[str, str]] = {}
     for node in ast.parse(registry).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and "_MODELS" in ast.unparse(node.targets[0]):
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Dict)
+            and "_MODELS" in ast.unparse(node.targets[0])
+        ):
             for key, value in zip(node.value.keys, node.value.values, strict=True):
                 if isinstance(key, ast.Constant) and isinstance(value, ast.Tuple):
                     classes[key.value] = tuple(element.value for element in value.elts[:2])
@@ -186,7 +193,9 @@ def vllm_mapped(folder: Path) -> dict[str, set[str]]:
 
 def sglang(folder: Path, listed: Listed) -> Iterator[Fact]:
     lora = folder / "srt/lora"
-    own = {name: (lora / f"{name}.py").read_text() for name in ("lora", "lora_config", "lora_manager", "utils", "mem_pool")}
+    own = {
+        name: (lora / f"{name}.py").read_text() for name in ("lora", "lora_config", "lora_manager", "utils", "mem_pool")
+    }
     everything = "\n".join(own.values())
     yield "DoRA is refused", "use_dora" in own["lora_manager"] and "use_dora" in listed.keys("refuses")
     yield "added tokens are refused", "lora_added_tokens_size > 0" in own["lora_manager"]
@@ -233,7 +242,10 @@ def exllamav2(folder: Path, listed: Listed) -> Iterator[Fact]:
     yield "`fan_in_fan_out` is refused", '"fan_in_fan_out"' in source and "fan_in_fan_out" in listed.keys("refuses")
     yield "only `model.layers` is read", 'key.find("model.layers.")' in source
     yield "rsLoRA is read", "use_rslora" in source and listed.rule("`use_rslora`") is None
-    yield "patterns are not read", "alpha_pattern" not in source and listed.rule("`alpha_pattern`", "differs") is not None
+    yield (
+        "patterns are not read",
+        "alpha_pattern" not in source and listed.rule("`alpha_pattern`", "differs") is not None,
+    )
 
 
 CHECKS: dict[str, Callable[[Path, Listed], Iterator[Fact]]] = {

@@ -157,10 +157,6 @@ impl Model {
         Applied { modules, dropped }
     }
 
-    fn has_in_layer(&self, adapter: &Adapter, module: &Module, layer: usize) -> bool {
-        self.layer_has(layer, adapter.inside_layer(module.configured_name(), layer))
-    }
-
     /// Whether the name of any module ends with `ending`, as `modules_to_save` selects them. A tied head has no tensor.
     pub fn has_module_like(&self, ending: &str) -> bool {
         let is_like = |tensor: &str| tensor.rsplit_once('.').is_some_and(|(module, _)| module.ends_with(ending));
@@ -179,6 +175,10 @@ impl Model {
             Outside::ALL.iter().filter_map(|outside| class.outside(*outside, outer)).filter(|name| is_named(name));
         own.filter(|name| !saved.contains(name) && saved.iter().any(|other| last_segment(other) == last_segment(name)))
             .collect()
+    }
+
+    fn has_in_layer(&self, adapter: &Adapter, module: &Module, layer: usize) -> bool {
+        self.layer_has(layer, adapter.inside_layer(module.configured_name(), layer))
     }
 
     /// Whether another part of the model than the decoder has a module. A GGUF file holds the decoder only, and does not tell.

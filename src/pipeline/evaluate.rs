@@ -13,7 +13,7 @@ use super::scale::ScaleSearch;
 use super::subject::{OpenedAdapter, Subject};
 use super::{Base, Request, alternatives, describe, find_base, held_out, output, scale, subset};
 use crate::adapter::Adapter;
-use crate::audit::runtimes::base_facts::BaseFacts;
+use crate::audit::examine::KnownBase;
 use crate::choice::gates;
 use crate::choice::{Basis, Choice};
 use crate::error::{AdapterError, ChoiceError, Kind, Result};
@@ -64,14 +64,9 @@ impl Evaluation {
         Err(ChoiceError::AdapterDoesNotHelp { rule: self.choice.rule.name() }.into())
     }
 
-    /// What the base model's configuration says.
-    pub fn base_facts(&self) -> BaseFacts {
-        let base = self.report.base.as_ref();
-        BaseFacts {
-            layers: base.map(|base| base.layers),
-            family: base.map(|base| base.family.clone()),
-            vocabulary: None,
-        }
+    /// The base model, for the verdicts on what is written.
+    pub fn known_base(&self) -> Result<KnownBase> {
+        KnownBase::open(&self.base)
     }
 }
 

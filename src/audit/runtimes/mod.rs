@@ -115,6 +115,8 @@ pub enum Remedy {
     Format(Format),
     /// Any `cut`: it writes one adapter_model.safetensors.
     Rewrite,
+    /// Any `cut`: it writes the names that PEFT reads.
+    Rename,
     /// `--rank` of `slim` and `cut`.
     Rank(usize),
     /// An option of the runtime for the rank, and its possible values (any if none are listed).
@@ -153,6 +155,7 @@ impl Remedy {
             Remedy::PadZeros => "`--pad-zeros`".into(),
             Remedy::Format(format) => format!("`--format {format}`"),
             Remedy::Rewrite => "`lora-slim cut` writes one adapter_model.safetensors".into(),
+            Remedy::Rename => "`lora-slim cut` writes PEFT's names".into(),
             Remedy::Rank(rank) => format!("`--rank {rank}`"),
             Remedy::Serve(option, values) => {
                 let rank = values.iter().copied().find(|value| *value >= rank).unwrap_or(rank);

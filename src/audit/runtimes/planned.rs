@@ -28,8 +28,8 @@ impl PlannedOutput {
         match remedy {
             Remedy::Portable => self.changes.unifies,
             Remedy::PadZeros => self.changes.pads_layers,
-            // Every output is one adapter_model.safetensors.
-            Remedy::Rewrite => true,
+            // Every output is one adapter_model.safetensors with PEFT's names.
+            Remedy::Rewrite | Remedy::Rename => true,
             _ => false,
         }
     }

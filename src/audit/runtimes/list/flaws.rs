@@ -86,7 +86,7 @@ pub static WRAPPED_MODEL: FlawRule = FlawRule {
         (&[&SGLANG, &TENSORRT_LLM, &EXLLAMAV2], (Loads, Says(ENDS))),
     ],
     others: (Refuses, Says(UNREAD)),
-    remedy: R::Portable,
+    remedy: R::Rename,
 };
 
 pub static WRAPPED_LAYER: FlawRule = FlawRule {
@@ -96,7 +96,7 @@ pub static WRAPPED_LAYER: FlawRule = FlawRule {
         (&[&SGLANG], (Loads, Says(ENDS))),
     ],
     others: (Refuses, Says(UNREAD)),
-    remedy: R::Portable,
+    remedy: R::Rename,
 };
 
 pub static ADAPTER_NAME: FlawRule = FlawRule {
@@ -107,7 +107,7 @@ pub static ADAPTER_NAME: FlawRule = FlawRule {
         (&[&MISTRAL_RS], (Loads, Says("what stands between the factor and `weight` is passed over"))),
     ],
     others: (Refuses, Says(UNREAD)),
-    remedy: R::Portable,
+    remedy: R::Rename,
 };
 
 pub static NO_PREFIX: FlawRule = FlawRule {
@@ -117,7 +117,7 @@ pub static NO_PREFIX: FlawRule = FlawRule {
         (&[&S_LORA], (Refuses, Says(UNREAD))),
     ],
     others: (Loads, Says("the prefix may be missing")),
-    remedy: R::Portable,
+    remedy: R::Rename,
 };
 
 pub static PREFIX_TWICE: FlawRule = FlawRule {
@@ -127,7 +127,7 @@ pub static PREFIX_TWICE: FlawRule = FlawRule {
         (&[&S_LORA, &MISTRAL_RS], (Refuses, Says(UNREAD))),
     ],
     others: (Loads, Says("the prefix is taken away wherever it stands")),
-    remedy: R::Portable,
+    remedy: R::Rename,
 };
 
 pub static OTHER_STACK: FlawRule = FlawRule {
