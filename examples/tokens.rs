@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use lora_slim::samples::{EncodeOptions, FieldNames, RawSample, ScoredPart, TextModel, encode, read};
+use lora_slim::samples::{EncodeOptions, FieldNames, RawSample, ScoredPart, TemplateOptions, TextModel, encode, read};
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -16,17 +16,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (Some(tokenizer), Some(samples)) = (arguments.next(), arguments.next()) else {
         return Err("give a tokenizer and samples".into());
     };
-    let mut text = TextModel::read(Path::new(&tokenizer))?.ok_or("the tokenizer is missing")?;
-    let mut options = EncodeOptions::default();
+    let text = TextModel::read(Path::new(&tokenizer))?.ok_or("the tokenizer is missing")?;
+    let (mut options, mut template) = (EncodeOptions::default(), TemplateOptions::default());
     while let Some(flag) = arguments.next() {
         match flag.as_str() {
             "--chat" => options.chat = true,
             "--assistant-only" => options.scored = ScoredPart::AssistantTurns,
             "--all-turns" => options.scored = ScoredPart::Everything,
-            "--chat-template" => text.read_template(Path::new(&arguments.next().ok_or("name a file")?))?,
+            "--chat-template" => template.file = Some(arguments.next().ok_or("name a file")?.into()),
             other => return Err(format!("unknown flag `{other}`").into()),
         }
     }
+    let text = text.with(&template)?;
     let path = PathBuf::from(samples);
     let records = read::read(&path, &FieldNames::default())?;
     let entries: Vec<Value> = records.into_iter().map(|record| entry(record, &text, options, &path)).collect();

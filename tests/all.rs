@@ -2,8 +2,10 @@
 
 mod support;
 
+mod accounted;
 mod alternatives;
 mod answers;
+mod applied;
 mod bad_input;
 mod batch;
 mod batch_jobs;
@@ -34,6 +36,7 @@ mod profiles;
 mod reduce;
 mod report_page;
 mod runtimes;
+mod sample_forms;
 mod samples;
 mod search;
 mod streamed;

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use lora_slim::samples::{EncodeOptions, FieldNames, RawSample, Sample, ScoredPart, TextModel, encode, read};
+use lora_slim::samples::{
+    EncodeOptions, FieldNames, RawSample, Sample, ScoredPart, TemplateOptions, TextModel, encode, read,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -18,11 +20,9 @@ const PARTS: [(&str, ScoredPart); 3] = [
 /// A tokenizer of the fixture with one of its templates.
 fn text(tokenizer: &str, template: Option<&str>) -> TextModel {
     let folder = fixture("trl");
-    let mut text = TextModel::read(&folder.join(tokenizer)).unwrap().unwrap();
-    if let Some(template) = template {
-        text.read_template(&folder.join(format!("templates/{template}.jinja"))).unwrap();
-    }
-    text
+    let file = template.map(|template| folder.join(format!("templates/{template}.jinja")));
+    let text = TextModel::read(&folder.join(tokenizer)).unwrap().unwrap();
+    text.with(&TemplateOptions { file, ..TemplateOptions::default() }).unwrap()
 }
 
 fn records(json: &str) -> Vec<RawSample> {

@@ -255,10 +255,26 @@ pub fn stack_and_layer(module: &str) -> Option<(&str, usize)> {
 /// for ever.
 pub const MOST_LAYERS: usize = 100_000;
 
-/// Words in the name of a stack that is not the text decoder, where there are several stacks.
-const TOWERS: [&str; 6] = ["vision", "visual", "image", "audio", "encoder", "speech"];
+/// Words in the names of parts that are not the text decoder: encoders of images and sound, and what lies between these and the
+/// decoder.
+const TOWERS: [&str; 14] = [
+    "vision",
+    "visual",
+    "image",
+    "audio",
+    "encoder",
+    "speech",
+    "multi_modal",
+    "modality",
+    "mm_projector",
+    "connector",
+    "aligner",
+    "resampler",
+    "perceiver",
+    "qformer",
+];
 
-/// Whether a module lies in a vision tower or an encoder beside a decoder.
+/// Whether a module lies in a vision tower or an encoder beside a decoder, or between the two.
 pub fn is_of_tower(module: &str) -> bool {
     is_tower(stack_and_layer(module).map_or(module, |(stack, _)| stack))
 }

@@ -16,10 +16,16 @@ impl Adapter {
     /// Opens the folder that PEFT's `save_pretrained` wrote and checks that it is complete. `stack` names the decoder's layers where
     /// the adapter reaches several stacks.
     pub fn open(path: &Path, stack: Option<&str>) -> Result<Self> {
-        Self::open_peft(path, stack).map_err(|error| foreign::explain(path, error))
+        Self::open_with(path, stack, &|_| false)
     }
 
-    fn open_peft(path: &Path, stack: Option<&str>) -> Result<Self> {
+    /// As [`open`](Self::open); where neither the adapter nor `stack` tells the decoder's layers among several stacks,
+    /// `is_decoder` does, by their names.
+    pub fn open_with(path: &Path, stack: Option<&str>, is_decoder: &dyn Fn(&str) -> bool) -> Result<Self> {
+        Self::open_peft(path, stack, is_decoder).map_err(|error| foreign::explain(path, error))
+    }
+
+    fn open_peft(path: &Path, stack: Option<&str>, is_decoder: &dyn Fn(&str) -> bool) -> Result<Self> {
         if !path.is_dir() {
             return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
         }
@@ -38,7 +44,7 @@ impl Adapter {
         weights.leave_out(&strays.ignored);
         let remarks = [config.remarks.clone(), of_files, strays.remarks()].concat();
         let keys: Vec<Key> = weights.iter().map(|(name, _)| parse(name)).collect();
-        let stack = find_stack(path, &keys, stack)?;
+        let stack = find_stack(path, &keys, stack, is_decoder)?;
         let in_stack =
             |key: &Key| names::stack_and_layer(&key.module).filter(|(own, _)| *own == stack).map(|(_, layer)| layer);
         let layers: Vec<Option<usize>> = keys.iter().map(in_stack).collect();
@@ -74,7 +80,7 @@ impl Adapter {
     }
 
     /// What the names of the tensors hold beside PEFT's own spelling.
-    fn spelling_remarks(&self) -> Vec<String> {
+    pub fn spelling_remarks(&self) -> Vec<String> {
         let spellings = || self.keys.iter().map(|key| &key.spelling);
         let wrappers: BTreeSet<&String> = spellings().flat_map(|spelling| &spelling.wrappers).collect();
         let adapter = spellings().find_map(|spelling| spelling.adapter.as_ref());
@@ -96,7 +102,10 @@ impl Adapter {
 
     /// Refuses tensors that were saved without their values.
     fn check_values(&self) -> Result<()> {
-        let empty: Vec<AdapterTensor> = self.tensors().filter(|tensor| tensor.entry.shape == [0]).collect();
+        // AdaLoRA leaves factors without rows of modules whose ranks were all pruned.
+        let is_pruned = |shape: &[usize]| self.config.method == Method::AdaLora && shape.len() > 1;
+        let is_empty = |shape: &[usize]| shape.contains(&0) && !is_pruned(shape);
+        let empty: Vec<AdapterTensor> = self.tensors().filter(|tensor| is_empty(&tensor.entry.shape)).collect();
         let Some(first) = empty.first() else { return Ok(()) };
         let count = |tensors: &mut dyn Iterator<Item = &Key>| {
             tensors.map(|key| key.module.as_str()).collect::<BTreeSet<_>>().len()
@@ -107,6 +116,7 @@ impl Adapter {
             modules: count(&mut empty.iter().map(|tensor| tensor.key)),
             all: count(&mut self.keys.iter()),
             first: first.name.into(),
+            shape: first.entry.shape.clone(),
         }
         .into())
     }
@@ -237,11 +247,15 @@ fn not_an_adapter(path: &Path) -> AdapterError {
     }
 }
 
-fn find_stack(path: &Path, keys: &[Key], wanted: Option<&str>) -> Result<String> {
+fn find_stack(path: &Path, keys: &[Key], wanted: Option<&str>, is_decoder: &dyn Fn(&str) -> bool) -> Result<String> {
     let modules: BTreeSet<&str> = keys.iter().map(|key| key.module.as_str()).collect();
     let stacks = names::find_stacks(modules);
     let names = || stacks.all.keys().map(|stack| format!("`{stack}`")).collect();
-    match (wanted, stacks.decoder) {
+    let told = || {
+        let mut decoders = stacks.all.keys().copied().filter(|stack| is_decoder(stack));
+        decoders.next().filter(|_| decoders.next().is_none())
+    };
+    match (wanted, stacks.decoder.or_else(told)) {
         (Some(stack), _) if stacks.all.contains_key(stack) => Ok(stack.into()),
         (Some(stack), _) => {
             Err(AdapterError::UnknownStack { path: path.into(), stack: stack.into(), stacks: names() }.into())

@@ -44,10 +44,10 @@ impl Strays {
     /// One sentence on each kind.
     pub fn remarks(&self) -> Vec<String> {
         let sentence =
-            |names: &[String], what: &str| (!names.is_empty()).then(|| format!("{} {what}", first_names(names, 4)));
+            |names: &[String], what: &str| (!names.is_empty()).then(|| format!("{} {what}", first_names(names, 3)));
         let ignored = "in the weights: PEFT does not load this, and lora-slim neither uses nor writes it";
         let unannounced = "in the weights: adapter_config.json does not announce this (`modules_to_save`, `bias`); PEFT loads it \
-                           in place of the base model's weight of that name, and so does lora-slim";
+                           in place of the base model's weight of that name, if there is one, and so does lora-slim";
         [sentence(&self.ignored, ignored), sentence(&self.unannounced, unannounced)].into_iter().flatten().collect()
     }
 }
@@ -67,11 +67,16 @@ impl AdapterNames<'_> {
             Part::Tokens => !self.config.flag("trainable_token_indices"),
             Part::Saved if self.has_prefix && key.spelling.lacks_prefix => true,
             Part::Saved => {
-                let is_of_wrapped = self.wrapped.contains(key.module.as_str()) && !name.contains(".base_layer.");
-                is_of_wrapped && !self.is_saved(name, &key.module)
+                !name.contains(".base_layer.") && self.is_of_wrapped(&key.module) && !self.is_saved(name, &key.module)
             }
             _ => false,
         }
+    }
+
+    /// Whether a module is wrapped, or lies in one that is.
+    fn is_of_wrapped(&self, module: &str) -> bool {
+        let ends = module.match_indices('.').map(|(at, _)| at).chain([module.len()]);
+        ends.into_iter().any(|end| self.wrapped.contains(&module[..end]))
     }
 
     fn is_announced(&self, name: &str, key: &Key) -> bool {

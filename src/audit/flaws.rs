@@ -6,6 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use rayon::prelude::*;
+
+use super::misspelling::{Misspelling, Reach};
 use crate::adapter::names::Part;
 use crate::adapter::targets::TargetModules;
 use crate::adapter::{Adapter, DefaultTargets, Module, NoEffect};
@@ -41,13 +44,21 @@ pub enum Flaw {
     UnlikeOthers { module: String, inputs: usize, outputs: usize, usual_inputs: usize, usual_outputs: usize },
     #[error("tensor `{0}` holds NaN or infinite values")]
     NotFinite(String),
+    #[error("tensor `{tensor}` has {}", misspelling.in_words())]
+    Misspelled { tensor: String, misspelling: Misspelling, reach: Reach },
+    #[error("the base model has no module `{module}`{}", called(needed))]
+    NotInBase { module: String, needed: Needed, reach: Reach },
+    #[error("{0}")]
+    OtherSizes(String),
+    #[error("`modules_to_save` names `{needed}`, which has no tensors of this name")]
+    SavedUnderOtherName { needed: String },
     #[error("{0}")]
     NoEffect(NoEffect),
-    #[error("{0}")]
-    RefusedByPeft(&'static str),
+    #[error("{what}")]
+    Refused { what: &'static str, by: RefusedBy },
     #[error("`target_modules` is null, and PEFT has no modules for the model type `{0}`: it raises ValueError")]
     NoDefaultTargets(String),
-    #[error("module `{0}` has a bias of `lora_B`, but `lora_bias` is not set: PEFT does not load it")]
+    #[error("module `{0}` has a bias of `lora_B`, but `lora_bias` is not set")]
     UnsaidBias(String),
     #[error(
         "`{module}` has {rows} tokens, and the base model {base}: PEFT raises an error unless the model is resized first \
@@ -63,42 +74,71 @@ pub enum Flaw {
     /// Something that is not used, or not as it is written.
     #[error("{0}")]
     Remark(String),
-    #[error("{0}")]
-    Base(String),
+}
+
+/// Which libraries refuse a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedBy {
+    /// PEFT as it loads the tensors, which transformers does otherwise.
+    PeftAlone,
+    /// PEFT as it reads the configuration or wraps the modules, so that transformers does, too.
+    Both,
+}
+
+/// What a base model has in place of a module that it does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Needed {
+    /// The same module of the same layer, in a stack with another name.
+    InOtherStack(String),
+    /// A module outside the layers whose name is another one.
+    Other(String),
+    /// A module whose name differs by a prefix of the decoder (`model.`), which transformers adds or takes away.
+    Prefixed(String),
+    Nothing,
+}
+
+fn called(needed: &Needed) -> String {
+    match needed {
+        Needed::InOtherStack(name) | Needed::Other(name) | Needed::Prefixed(name) => format!(", but `{name}`"),
+        Needed::Nothing => String::new(),
+    }
 }
 
 fn others(more: usize) -> String {
     if more == 0 { String::new() } else { format!(" ({more} more are like it)") }
 }
 
-impl Flaw {
-    /// Whether an adapter may be like this on purpose.
-    pub fn may_be_meant(&self) -> bool {
-        match self {
-            Flaw::NamesNothing(_) | Flaw::UnlikeOthers { .. } | Flaw::Remark(_) => true,
-            // PEFT lists all names that the head of a classifier can have (`classifier`, `score`); a model has one of them.
-            Flaw::SavesNothing { has_others, .. } => *has_others,
-            _ => false,
-        }
-    }
-}
-
 impl Adapter {
     /// Every flaw that the adapter shows beside what is known of its base model. Reads all tensors.
     pub fn flaws(&self, base: &BaseFacts) -> Result<Vec<Flaw>> {
+        let mut flaws = self.header_flaws(base);
+        flaws.extend(self.value_flaws()?);
+        Ok(flaws)
+    }
+
+    /// The flaws that names, shapes and the configuration show. Reads no tensor.
+    pub fn header_flaws(&self, base: &BaseFacts) -> Vec<Flaw> {
         let effect = self.no_effect.iter().cloned().map(Flaw::NoEffect);
-        let mut flaws: Vec<Flaw> = effect.chain(self.refused_by_peft()).chain(self.config_flaws(base)).collect();
+        let mut flaws: Vec<Flaw> = effect.chain(self.misspelling_flaws()).chain(self.refused_by_peft()).collect();
+        flaws.extend(self.config_flaws(base));
         flaws.extend(base.vocabulary.into_iter().flat_map(|tokens| self.vocabulary_flaws(tokens)));
         flaws.extend(self.shape_flaws());
-        let is_new = |remark: &&String| self.no_effect.as_ref().is_none_or(|cause| cause.to_string() != **remark);
+        // Some remarks say what flaws say, too.
+        let said: Vec<String> = self.no_effect.iter().map(ToString::to_string).chain(self.spelling_remarks()).collect();
+        let is_new = |remark: &&String| !said.contains(remark);
         flaws.extend(self.remarks.iter().filter(is_new).cloned().map(Flaw::Remark));
-        for tensor in self.tensors() {
-            match self.weights.load_finite(tensor.name) {
-                Err(Error::Tensor(TensorError::NotFinite { name, .. })) => flaws.push(Flaw::NotFinite(name)),
-                other => drop(other?),
-            }
-        }
-        Ok(flaws)
+        flaws
+    }
+
+    /// The flaws that values show, in the order of the tensors.
+    fn value_flaws(&self) -> Result<Vec<Flaw>> {
+        let names: Vec<&str> = self.tensors().map(|tensor| tensor.name).collect();
+        let flaw = |name: &&str| match self.weights.load_finite(name) {
+            Err(Error::Tensor(TensorError::NotFinite { name, .. })) => Ok(Some(Flaw::NotFinite(name))),
+            other => other.map(|_| None),
+        };
+        let flaws: Result<Vec<Option<Flaw>>> = names.par_iter().map(flaw).collect();
+        Ok(flaws?.into_iter().flatten().collect())
     }
 
     /// Where the configuration does not match the tensors.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::flaws::Flaw;
+use super::flaws::{Flaw, RefusedBy};
 use crate::adapter::names::Part;
 use crate::adapter::{Adapter, Method};
 
@@ -10,15 +10,21 @@ use crate::adapter::{Adapter, Method};
 struct Refusal {
     is_so: fn(&Adapter) -> bool,
     what: &'static str,
+    by: RefusedBy,
 }
 
 const fn refusal(is_so: fn(&Adapter) -> bool, what: &'static str) -> Refusal {
-    Refusal { is_so, what }
+    Refusal { is_so, what, by: RefusedBy::Both }
+}
+
+/// A refusal of PEFT's own way to load tensors.
+const fn refusal_of_tensors(is_so: fn(&Adapter) -> bool, what: &'static str) -> Refusal {
+    Refusal { is_so, what, by: RefusedBy::PeftAlone }
 }
 
 /// Each was seen in PEFT.
 static REFUSALS: [Refusal; 14] = [
-    refusal(
+    refusal_of_tensors(
         |adapter| {
             value(adapter, "modules_to_save").is_some_and(|value| value.as_str().is_some_and(|name| !name.is_empty()))
         },
@@ -71,7 +77,7 @@ static REFUSALS: [Refusal; 14] = [
         |adapter| is_on(adapter, "lora_bias") && value(adapter, "init_lora_weights").is_some_and(Value::is_string),
         "`lora_bias` cannot go with this `init_lora_weights`: PEFT raises ValueError",
     ),
-    refusal(
+    refusal_of_tensors(
         |adapter| {
             let has_rows = adapter.tensors().any(|tensor| tensor.key.part == Part::Tokens);
             is_on(adapter, "trainable_token_indices") && !has_rows
@@ -95,7 +101,7 @@ impl Adapter {
     /// What PEFT refuses of the configuration.
     pub(super) fn refused_by_peft(&self) -> Vec<Flaw> {
         let refused = REFUSALS.iter().filter(|refusal| (refusal.is_so)(self));
-        refused.map(|refusal| Flaw::RefusedByPeft(refusal.what)).collect()
+        refused.map(|refusal| Flaw::Refused { what: refusal.what, by: refusal.by }).collect()
     }
 }
 

@@ -130,6 +130,9 @@ pub struct EvaluateArgs {
     /// base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
+    /// Layer stack of the text decoder if the adapter has several, for example model.text_model.layers
+    #[arg(long)]
+    pub stack: Option<String>,
     #[arg(long, value_name = "PATH", required = true, help = samples::accepted())]
     pub samples: Vec<PathBuf>,
     /// Split to read of a data set that has several, for example validation
@@ -141,10 +144,13 @@ pub struct EvaluateArgs {
     /// Tokenizer folder or tokenizer.json [default: the adapter's, else the base model's]
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
-    /// Chat template to use instead of the tokenizer's, for example the one of a training that marks the assistant's turns with
-    /// `{% generation %}`
+    /// Chat template, a Jinja file, that replaces the model's own: for example the one of a training, which marks the assistant's
+    /// turns with `{% generation %}`
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+    /// Day that a chat template gives for today [default: 2024-07-26]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub date: Option<samples::Date>,
     /// Score the assistant's turns only, also in completions of several turns (TRL's `assistant_only_loss`) [default: completions,
     /// and the assistant's turns in conversations]
     #[arg(long)]
@@ -299,7 +305,7 @@ pub struct CutArgs {
     /// load the result [default: the adapter's base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
-    /// Layer stack to cut if the adapter has several, for example model.layers
+    /// Layer stack to cut if the adapter has several, for example model.text_model.layers
     #[arg(long)]
     pub stack: Option<String>,
     /// Folder to write; must not exist
@@ -366,6 +372,9 @@ pub struct VerifyArgs {
     pub original: PathBuf,
     /// The adapter that was written
     pub slimmed: PathBuf,
+    /// Layer stack that was cut if the adapter has several
+    #[arg(long)]
+    pub stack: Option<String>,
     /// Allow kept layers that are not all below one boundary, and layers that keep only some of their modules
     /// (`cut --keep-layers`, `--search subset` and `blocks`)
     #[arg(long)]
@@ -413,8 +422,8 @@ pub struct CheckArgs {
     /// Write one JSON object to stdout
     #[arg(long)]
     pub json: bool,
-    /// Print everything known about runtimes as Markdown, and check nothing
-    #[arg(long, conflicts_with_all = ["adapter", "runtime", "base", "stack", "json"])]
+    /// Print everything known about runtimes as Markdown, or with --json as one object, and check nothing
+    #[arg(long, conflicts_with_all = ["adapter", "runtime", "base", "stack"])]
     pub list: bool,
 }
 

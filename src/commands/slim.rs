@@ -83,7 +83,7 @@ impl SlimPlan {
 
     /// Writes the chosen adapter. Returns the report as it was written.
     pub fn write(&self, evaluation: &Evaluation, staging: &Staging) -> Result<Report> {
-        let base = evaluation.base_facts();
+        let base = evaluation.base_facts().into();
         let target = Target { staging, exporter: &*self.exporter, base, runtimes: &self.runtimes };
         output::write_evaluation(evaluation, &target)
     }

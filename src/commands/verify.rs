@@ -10,6 +10,7 @@ use crate::cli::VerifyArgs;
 use crate::cli::settings;
 use crate::error::{AdapterError, Error, Result};
 use crate::format;
+use crate::pipeline;
 use crate::pipeline::fix::{FixRequest, FixSource};
 use crate::report::text;
 use crate::rewrite::DeltaChange;
@@ -36,7 +37,7 @@ struct Verification {
 
 pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
     let allowed = AllowedDifferences { any_layers: args.any_layers, tolerance: settings::tolerance(&args)? };
-    let original = match Adapter::open(&args.original, None) {
+    let original = match pipeline::open_adapter(&args.original, args.stack.as_deref(), None) {
         Err(Error::Adapter(AdapterError::Foreign { .. })) if is_plain(&args) => return verify_fixed(&args, quiet),
         original => original?.scaled(args.scale)?,
     };

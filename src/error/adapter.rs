@@ -23,11 +23,11 @@ pub enum AdapterError {
     #[error("`{}` has {} of an adapter of {expected}", path.display(), plural(*found, "shard"))]
     Shards { path: PathBuf, found: usize, expected: usize },
     #[error(
-        "{tensors} tensors in {modules} of {} of `{}` hold no values (shape [0]), `{first}` among them",
+        "{tensors} tensors in {modules} of {} of `{}` hold no values, such as `{first}` of shape {shape:?}",
         plural(*all, "module"),
         path.display()
     )]
-    NoValues { path: PathBuf, tensors: usize, modules: usize, all: usize, first: String },
+    NoValues { path: PathBuf, tensors: usize, modules: usize, all: usize, first: String, shape: Vec<usize> },
     #[error("there is nothing to keep of `{}`: {cause}", path.display())]
     NoEffect { path: PathBuf, cause: String },
     #[error("module `{module}` in `{}` has {present} without {absent}", path.display())]
@@ -85,8 +85,8 @@ pub enum NoTensors {
     None(String),
     #[error("`{file}` looks like a whole model (`{tensor}`)")]
     WholeModel { file: String, tensor: String },
-    #[error("`{0}` lists the shards of a whole model")]
-    ModelIndex(String),
+    #[error("`{0}` is of a whole model")]
+    ModelFile(String),
     #[error("`{file}` has other tensors, such as `{tensor}`")]
     Others { file: String, tensor: String },
 }
@@ -119,7 +119,7 @@ impl AdapterError {
         let hint = match self {
             Self::NotAnAdapter { .. } => "name the folder that PEFT's `save_pretrained` wrote",
             Self::AdaptersBelow { .. } => "name one of them, or give all to `lora-slim batch`",
-            Self::Empty { found: NoTensors::WholeModel { .. } | NoTensors::ModelIndex(_), .. } => {
+            Self::Empty { found: NoTensors::WholeModel { .. } | NoTensors::ModelFile(_), .. } => {
                 "the adapter is merged into that model; name the folder with the adapter as it was before"
             }
             Self::Empty { .. } => {
@@ -140,7 +140,7 @@ impl AdapterError {
             Self::SamePart { .. } | Self::SeveralAdapters { .. } => {
                 "save one adapter per folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)"
             }
-            Self::SeveralStacks { .. } => "name the one to cut with `--stack`",
+            Self::SeveralStacks { .. } => "name the one of the text decoder with `--stack`",
             Self::CannotReduce { .. } => "leave out `--rank`; `--dtype` makes adapters of any kind smaller",
             Self::NotPortable { .. } => {
                 "leave out `--portable`; `lora-slim check` says which runtimes load it as it is"

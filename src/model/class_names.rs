@@ -6,7 +6,9 @@
 
 use std::borrow::Cow;
 
-use super::family::{Family, OuterNames, Outside};
+use serde_json::{Map, Value};
+
+use super::family::{self, Family, OUTER, OuterNames, Outside};
 
 /// The name of the head in every class that has one.
 pub const HEAD: &str = "lm_head";
@@ -118,17 +120,27 @@ pub struct BaseNames {
 }
 
 impl BaseNames {
-    /// The names of a model by the `model_type` of the multimodal model around the decoder, if there is one. A model whose
-    /// code transformers does not have calls its modules as the files do; `decoder_in_files` precedes the decoder's names there.
-    pub fn of_folder(multimodal: Option<&str>, family: &Family, decoder_in_files: &str) -> Self {
-        let outer = family.outer;
+    /// The names of a model by its `config.json`. A multimodal model whose code transformers does not have calls its modules as
+    /// the files do; `decoder_in_files` precedes the decoder's names there.
+    pub fn of_config(config: &Map<String, Value>, decoder_in_files: &str) -> Self {
+        let model_type =
+            |config: &Map<String, Value>| config.get("model_type").and_then(Value::as_str).map(String::from);
+        let text = config.get("text_config").and_then(Value::as_object);
+        let multimodal = text.map(|_| model_type(config).unwrap_or_default());
+        let family = model_type(text.unwrap_or(config)).and_then(|name| family::by_model_type(&name));
+        Self::of_model(multimodal.as_deref(), family, decoder_in_files)
+    }
+
+    /// As [`of_config`](Self::of_config), by the `model_type` of the multimodal model around the decoder, if there is one.
+    fn of_model(multimodal: Option<&str>, family: Option<&Family>, decoder_in_files: &str) -> Self {
+        let outer = family.map_or(&OUTER, |family| family.outer);
         let wrapper = multimodal.map(|name| WRAPPERS.iter().find(|wrapper| wrapper.model_types.contains(&name)));
         let (decoder, former): (&str, _) = match wrapper {
             None => (outer.decoder, &[][..]),
             Some(Some(wrapper)) => (wrapper.decoder, wrapper.former),
             Some(None) => (decoder_in_files.trim_end_matches('.'), &[][..]),
         };
-        let is_converted = family.model_types.iter().any(|name| CONVERTED.contains(name));
+        let is_converted = family.is_some_and(|one| one.model_types.iter().any(|name| CONVERTED.contains(name)));
         let needs_no_prefix = !former.is_empty() || multimodal.is_none() && is_converted;
         Self { classes: vec![ClassNames::new(decoder, outer)], former, needs_no_prefix }
     }
@@ -145,6 +157,12 @@ impl BaseNames {
     /// The class that loads the model.
     pub fn class(&self) -> &ClassNames {
         &self.classes[0]
+    }
+
+    /// Whether a stack of layers in an adapter is the decoder's.
+    pub fn is_decoder(&self, stack: &str) -> bool {
+        let current = self.current(stack);
+        self.classes.iter().any(|class| *current == *class.stack || stack == class.without_head().stack)
     }
 
     /// The current name of a module, where PEFT replaces the one that a LoRA adapter has.

@@ -79,7 +79,7 @@ impl Model {
 
     /// Whether a layer has a module that an adapter can wrap, by its name inside the layer. Text skips some layers, of which nothing
     /// is known.
-    pub(super) fn has_in_layer(&self, layer: usize, name: &str) -> bool {
+    pub(super) fn layer_has(&self, layer: usize, name: &str) -> bool {
         let exists = || self.config.skipped.contains(&layer) || self.module_shape(layer, name).is_some();
         layer < self.config.layers && exists()
     }

@@ -17,7 +17,7 @@ use crate::format::{first_names, plural};
 use crate::hub::{self, BasePath};
 use crate::kernel::Arithmetic;
 use crate::model::Model;
-use crate::rewrite::{Fix, KnownBase};
+use crate::rewrite::{Fix, FixTarget};
 
 /// What to mend, and what the user says of it.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl FixSource {
         let mut fix = Fix::new(&self.stored, &self.mapping);
         let Some(FixBase { path, model }) = &self.base else { return Ok(fix) };
         let names = model.names.class();
-        fix.base = KnownBase {
+        fix.base = FixTarget {
             name: self.base_name.clone(),
             layers: Some(model.config.layers),
             is_multimodal: names.decoder.contains('.'),

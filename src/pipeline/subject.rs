@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::inputs::{self, Inputs};
-use super::{Base, Request, answers};
+use super::{Base, Request, answers, open_adapter};
 use crate::adapter::names::is_of_tower;
 use crate::adapter::{Adapter, Capability, Module};
 use crate::choice::Limits;
@@ -23,7 +23,8 @@ pub struct OpenedAdapter<'a> {
 impl<'a> OpenedAdapter<'a> {
     /// Opens the adapter of a request. It is an error if it cannot be evaluated or rewritten as requested.
     pub fn open(index: usize, request: &'a Request) -> Result<Self> {
-        let adapter = Adapter::open(&hub::find(&request.adapter, None)?, None)?;
+        let adapter =
+            open_adapter(&hub::find(&request.adapter, None)?, request.stack.as_deref(), request.base.as_deref())?;
         adapter.require(Capability::Evaluate)?;
         request.steps.iter().try_for_each(|step| step.check(&adapter))?;
         warn_of_towers(&adapter);

@@ -24,12 +24,12 @@ pub struct Fix<'a> {
     pub mapping: &'a Mapping,
     /// New names of modules by those of the mapping, where they differ.
     pub moved: BTreeMap<String, String>,
-    pub base: KnownBase,
+    pub base: FixTarget,
 }
 
 /// What is known of the base model that the adapter is written for.
 #[derive(Debug, Default)]
-pub struct KnownBase {
+pub struct FixTarget {
     /// As the user named it. Configurations of other layouts may name a conversion of it.
     pub name: Option<String>,
     pub layers: Option<usize>,
@@ -50,7 +50,7 @@ pub struct FixedModule {
 
 impl<'a> Fix<'a> {
     pub fn new(stored: &'a StoredAdapter, mapping: &'a Mapping) -> Self {
-        Self { stored, mapping, moved: BTreeMap::new(), base: KnownBase::default() }
+        Self { stored, mapping, moved: BTreeMap::new(), base: FixTarget::default() }
     }
 
     /// A tensor's name in the written file.

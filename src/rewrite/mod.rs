@@ -14,5 +14,5 @@ pub mod write;
 
 pub use change::{DeltaChange, ModuleChange, RankSummary, changes};
 pub use cut::{Boundary, Cut, parse_boundary, parse_layers};
-pub use fix::{Fix, FixedModule, KnownBase};
+pub use fix::{Fix, FixTarget, FixedModule};
 pub use pair::{Decomposition, Pair};

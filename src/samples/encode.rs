@@ -236,7 +236,7 @@ impl Encoder<'_> {
     }
 
     fn rendered<'a>(&'a self, chat: &Chat<'a>) -> Result<Conversation<'a>> {
-        let template = self.text.template.as_ref();
+        let template = self.text.template_for(chat.context);
         let template = template.ok_or_else(|| SampleError::NoChatTemplate { path: self.text.path.clone() })?;
         Ok(Conversation { template, messages: chat.messages, context: chat.context })
     }

@@ -48,16 +48,7 @@ impl TensorStore {
     /// Opens the safetensors of an adapter: one file, or a shard index (`*.safetensors.index.json`) with its shards. Every
     /// stored tensor is an entry of its own, so that it can be copied byte for byte.
     pub fn open_safetensors(path: &Path) -> Result<Self> {
-        Self::open_files(path, safetensors::shards(path)?)
-    }
-
-    /// Opens shards that no index lists, as [`open_safetensors`](Self::open_safetensors). There is at least one.
-    pub fn open_shards(shards: &[PathBuf]) -> Result<Self> {
-        Self::open_files(shards.first().map(PathBuf::as_path).unwrap_or(Path::new("")), shards.to_vec())
-    }
-
-    fn open_files(path: &Path, shards: Vec<PathBuf>) -> Result<Self> {
-        let (files, stored) = map_shards(path, shards)?;
+        let (files, stored) = map_shards(path, safetensors::shards(path)?)?;
         let entries = stored.into_iter().map(|(name, stored)| (name, encodings::single(stored))).collect();
         Ok(Self { path: path.into(), files, entries })
     }
@@ -85,7 +76,7 @@ impl TensorStore {
     }
 
     /// Opens files that belong together: safetensors, or PyTorch's by their endings. `path` is what they are called together.
-    pub fn open_together(path: &Path, files: &[PathBuf]) -> Result<Self> {
+    pub fn open_files(path: &Path, files: &[PathBuf]) -> Result<Self> {
         let (mut opened, mut entries) = (Vec::new(), BTreeMap::new());
         for file in files {
             let store = match file.extension().and_then(|extension| extension.to_str()) {

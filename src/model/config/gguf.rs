@@ -8,7 +8,9 @@ use std::path::Path;
 
 use super::{ExpertSizes, MOST_LAYERS, ModelConfig, Rotary, Scales, Softcaps, unsupported_family};
 use crate::error::{BaseError, Result};
-use crate::model::family::{self, ExpertWeights, Family, LogitScale, Norms, Residual, RotaryLayers, Sliding};
+use crate::model::family::{
+    self, ExpertWeights, Family, LogitScale, Norms, PromptAttention, Residual, RotaryLayers, Sliding,
+};
 use crate::model::rope::{Rope, RopeScaling};
 use crate::model::weights::Weights;
 use crate::tensors::GgufMetadata;
@@ -66,6 +68,8 @@ impl ModelConfig {
                 attention: keys.number("attn_logit_softcapping"),
                 logits: keys.number("final_logit_softcapping"),
             },
+            biased: None,
+            prompt: PromptAttention::Causal,
         };
         config.check(path)
     }

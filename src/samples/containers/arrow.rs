@@ -1,8 +1,6 @@
 //! Arrow's IPC formats: the stream that `datasets` writes with `save_to_disk`, and the file (Feather), which is a stream between
 //! two marks.
 
-use std::sync::Arc;
-
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
@@ -11,7 +9,7 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Field, Fields};
 use serde_json::{Map, Value};
 
 use super::budget::Budget;
@@ -22,6 +20,10 @@ use crate::samples::remarks::Remarks;
 /// What a file begins with: eight bytes with the padding. A stream begins with a mark of continuation.
 const FILE: &[u8] = b"ARROW1\0\0";
 const STREAM: &[u8] = b"\xff\xff\xff\xff";
+
+/// The key of a field's metadata that names its extension type, and the name of JSON.
+const EXTENSION: &str = "ARROW:extension:name";
+const JSON: &str = "arrow.json";
 
 /// Whether a file is Arrow.
 pub fn matches(file: &SampleFile) -> bool {
@@ -53,22 +55,20 @@ pub fn read(file: &SampleFile, _: &mut Remarks, on_record: OnRecord) -> Result<(
 type Cell = std::result::Result<Value, String>;
 
 fn record(batch: &RecordBatch, row: usize, budget: &mut Budget) -> Cell {
-    let schema = batch.schema();
-    let columns = schema.fields().iter().zip(batch.columns());
-    object(columns.map(|(field, column)| (field.name(), column)), row, budget)
+    object(batch.schema().fields(), batch.columns(), row, budget)
 }
 
-fn object<'a>(columns: impl Iterator<Item = (&'a String, &'a ArrayRef)>, row: usize, budget: &mut Budget) -> Cell {
-    let mut fields = Map::new();
-    for (name, column) in columns {
-        budget.pay(name.len())?;
-        fields.insert(name.clone(), cell(column, row, budget)?);
+fn object(fields: &Fields, columns: &[ArrayRef], row: usize, budget: &mut Budget) -> Cell {
+    let mut object = Map::new();
+    for (field, column) in fields.iter().zip(columns) {
+        budget.pay(field.name().len())?;
+        object.insert(field.name().clone(), cell(field, column, row, budget)?);
     }
-    Ok(Value::Object(fields))
+    Ok(Value::Object(object))
 }
 
 /// The value of a cell.
-fn cell(column: &ArrayRef, row: usize, budget: &mut Budget) -> Cell {
+fn cell(field: &Field, column: &ArrayRef, row: usize, budget: &mut Budget) -> Cell {
     budget.pay(0)?;
     if column.is_null(row) {
         return Ok(Value::Null);
@@ -87,20 +87,17 @@ fn cell(column: &ArrayRef, row: usize, budget: &mut Budget) -> Cell {
         DataType::Float16 => f32::from(number::<Float16Type>(column, row)).into(),
         DataType::Float32 => number::<Float32Type>(column, row).into(),
         DataType::Float64 => number::<Float64Type>(column, row).into(),
-        DataType::Utf8 => budget.text(column.as_string::<i32>().value(row))?,
-        DataType::LargeUtf8 => budget.text(column.as_string::<i64>().value(row))?,
-        DataType::Utf8View => budget.text(column.as_string_view().value(row))?,
-        DataType::List(_) => list(&column.as_list::<i32>().value(row), budget)?,
-        DataType::LargeList(_) => list(&column.as_list::<i64>().value(row), budget)?,
-        DataType::FixedSizeList(..) => list(&column.as_fixed_size_list().value(row), budget)?,
-        DataType::Struct(fields) => {
-            let columns = column.as_struct().columns();
-            object(fields.iter().map(|field| field.name()).zip(columns), row, budget)?
-        }
+        DataType::Utf8 => text(field, column.as_string::<i32>().value(row), budget)?,
+        DataType::LargeUtf8 => text(field, column.as_string::<i64>().value(row), budget)?,
+        DataType::Utf8View => text(field, column.as_string_view().value(row), budget)?,
+        DataType::List(item) => list(item, &column.as_list::<i32>().value(row), budget)?,
+        DataType::LargeList(item) => list(item, &column.as_list::<i64>().value(row), budget)?,
+        DataType::FixedSizeList(item, _) => list(item, &column.as_fixed_size_list().value(row), budget)?,
+        DataType::Struct(fields) => object(fields, column.as_struct().columns(), row, budget)?,
         DataType::Dictionary(..) => {
             let dictionary = column.as_any_dictionary();
             let place = dictionary.normalized_keys().get(row).copied().unwrap_or_default();
-            cell(dictionary.values(), place, budget)?
+            cell(field, dictionary.values(), place, budget)?
         }
         // No form of sample has such a value. It is there, so that the column is named.
         other => budget.text(&format!("a value of the type {other}"))?,
@@ -111,9 +108,13 @@ fn number<T: ArrowPrimitiveType>(column: &ArrayRef, row: usize) -> T::Native {
     column.as_primitive::<T>().value(row)
 }
 
-fn list(items: &ArrayRef, budget: &mut Budget) -> Cell {
-    (0..items.len())
-        .map(|item| cell(&Arc::clone(items), item, budget))
-        .collect::<std::result::Result<_, _>>()
-        .map(Value::Array)
+fn list(item: &Field, items: &ArrayRef, budget: &mut Budget) -> Cell {
+    let cells = (0..items.len()).map(|row| cell(item, items, row, budget));
+    cells.collect::<std::result::Result<_, _>>().map(Value::Array)
+}
+
+/// A text, or the JSON that it is: `datasets` keeps values of several shapes in one column so.
+fn text(field: &Field, text: &str, budget: &mut Budget) -> Cell {
+    let is_json = field.metadata().get(EXTENSION).is_some_and(|name| name == JSON);
+    if is_json { budget.json(text) } else { budget.text(text) }
 }

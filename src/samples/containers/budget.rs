@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::LARGEST;
+use crate::files::json;
 
 /// The bytes that a value takes at least.
 const VALUE: u64 = 4;
@@ -24,5 +25,11 @@ impl Budget {
     pub fn text(&mut self, text: &str) -> Result<Value, String> {
         self.pay(text.len())?;
         Ok(text.into())
+    }
+
+    /// Pays for a text that a column of JSON holds, and parses it.
+    pub fn json(&mut self, text: &str) -> Result<Value, String> {
+        self.pay(text.len())?;
+        json::parse(text.as_bytes()).map_err(|error| format!("not JSON: {error}"))
     }
 }

@@ -63,14 +63,12 @@ pub fn convolution(adapter: &Adapter) -> Option<String> {
     those(adapter, is_convolution).map(|names| format!("there is LoRA on convolutions ({names})"))
 }
 
+/// Another name is a flaw of its own.
 pub fn infix(adapter: &Adapter) -> Option<String> {
-    let names = those(adapter, |tensor| {
-        [".lora_A.", ".lora_B."].iter().any(|mark| {
-            let after = tensor.name.split_once(mark).map(|(_, after)| after);
-            after.is_some_and(|after| after.contains('.'))
-        })
-    });
-    names.map(|names| format!("tensors carry the adapter's name ({names})"))
+    let is_default = |tensor: &AdapterTensor| {
+        [".lora_A.default.", ".lora_B.default."].iter().any(|infix| tensor.name.contains(infix))
+    };
+    those(adapter, is_default).map(|names| format!("tensors carry the adapter's name ({names})"))
 }
 
 fn file_name(adapter: &Adapter) -> &str {

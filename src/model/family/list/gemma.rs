@@ -3,9 +3,12 @@
 use super::super::names::*;
 use super::*;
 
+const HIDDEN_ACTIVATION: Spelling = ("activation", &["hidden_activation"]);
+
 const GEMMA: Family = Family {
     model_types: &["gemma"],
     gguf_architectures: &["gemma"],
+    biases: &[ATTENTION_BIAS],
     gating: Gating::By(Activation::GeluTanh),
     gelu: GeluMeaning::Tanh,
     norms: Norms::RmsPlusOne,
@@ -31,6 +34,7 @@ pub static FAMILIES: [Family; 3] = [
         gelu: GeluMeaning::ErrorFunction,
         sliding: Sliding::AllButEvery(2),
         reads: &[USUAL, "layer_types"],
+        spellings: &[HIDDEN_ACTIVATION],
         numbers: &[
             ("head_dim", 256.0),
             ("num_key_value_heads", 4.0),
@@ -49,6 +53,7 @@ pub static FAMILIES: [Family; 3] = [
         gelu: GeluMeaning::ErrorFunction,
         sliding: Sliding::AllButEvery(6),
         reads: &[USUAL, "layer_types sliding_window_pattern attn_logit_softcapping final_logit_softcapping"],
+        spellings: &[HIDDEN_ACTIVATION, SLIDING_WINDOW_PATTERN],
         numbers: &[
             ("hidden_size", 2304.0),
             ("intermediate_size", 9216.0),
