@@ -77,7 +77,7 @@ impl TensorStore {
     }
 
     /// Opens files that belong together: safetensors, or PyTorch's by their endings. `path` is what they are called together.
-    pub fn open_together(path: &Path, files: &[PathBuf]) -> Result<Self> {
+    pub fn open_files(path: &Path, files: &[PathBuf]) -> Result<Self> {
         let (mut opened, mut entries) = (Vec::new(), BTreeMap::new());
         for file in files {
             let store = match file.extension().and_then(|extension| extension.to_str()) {

@@ -63,7 +63,7 @@ impl StoredAdapter {
         let config = Some(folder.join(config::FILE_NAME)).filter(|file| file.is_file());
         let config = config.map(|file| files::read_json(&file)).transpose()?;
         let names = paths.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_string())).collect();
-        Ok(Some(Self { path: path.into(), config, weights: TensorStore::open_together(path, &paths)?, files: names }))
+        Ok(Some(Self { path: path.into(), config, weights: TensorStore::open_files(path, &paths)?, files: names }))
     }
 
     /// The folder of the files that belong to the adapter, such as its tokenizer.
