@@ -16,7 +16,7 @@ use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::measure::{ComputeOptions, Curve, sweep};
 use lora_slim::model::{AdaptedModel, Model, ModelConfig};
-use lora_slim::samples::{FieldNames, Sample, encode, read};
+use lora_slim::samples::{EncodeOptions, FieldNames, Sample, encode, read};
 
 /// Rows of the products that are timed: about those of a stream of 64 samples.
 const ROWS: usize = 4096;
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = Path::new(&samples);
     let mut raws = read::read(path, &FieldNames::default())?;
     raws.truncate(count);
-    let samples = encode::encode(raws, None, false, path, path)?;
+    let samples = encode::encode(raws, None, EncodeOptions::default(), path, path)?;
 
     let rate_before = rate(&model.config)?;
     let options = ComputeOptions { memory: 4 << 30, device: Device::Cpu };

@@ -29,6 +29,11 @@ impl<'a> Account<'a> {
         self.fields.get(key)
     }
 
+    /// The value of a key, without counting it as read.
+    pub fn peek(&self, key: &str) -> Option<&'a Value> {
+        self.fields.get(key)
+    }
+
     /// Whether a key is there. This recognises an object and does not count as reading it.
     pub fn has(&self, key: &str) -> bool {
         self.fields.contains_key(key)

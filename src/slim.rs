@@ -14,30 +14,60 @@ use crate::pipeline::request::{HeldOutSource, SampleOptions};
 use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::Report;
 use crate::rewrite::steps::{STEPS, in_order};
-use crate::samples::FieldNames;
+use crate::samples::{Date, FieldNames, ScoredPart};
 
 /// Validation samples: a file, and how it is read.
 ///
-/// A file holds JSON lines or a JSON array with prompt/completion, messages, instruction/input/output, question/answer, text, or
-/// input_ids/labels.
+/// docs/samples.md lists the containers (JSON, CSV, Parquet …) and the forms (prompt/completion, messages …) that are read.
 #[derive(Debug, Clone)]
 pub struct Samples(SampleOptions);
 
 impl Samples {
-    /// The samples of a file. It is read when the adapter is evaluated.
+    /// The samples of a file, or of the folder of a data set. They are read when the adapter is evaluated.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self(SampleOptions { path: path.into(), ..SampleOptions::default() })
+        Self::files([path])
+    }
+
+    /// The samples of several files, in this order.
+    pub fn files(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        let paths = paths.into_iter().map(Into::into).collect();
+        Self(SampleOptions { paths, ..SampleOptions::default() })
+    }
+
+    /// Names the split to read of a data set that has several, for example `validation`.
+    pub fn split(mut self, name: impl Into<String>) -> Self {
+        self.0.read.split = Some(name.into());
+        self
     }
 
     /// Runs prompts and completions through the model's chat template.
     pub fn chat(mut self, chat: bool) -> Self {
-        self.0.chat = chat;
+        self.0.encode.chat = chat;
+        self
+    }
+
+    /// Scores this part of each sample. By default it is the completions, and the assistant's turns in conversations.
+    pub fn scored(mut self, part: ScoredPart) -> Self {
+        self.0.encode.scored = part;
+        self
+    }
+
+    /// Replaces the model's chat template by the one in a Jinja file.
+    pub fn chat_template(mut self, path: impl Into<PathBuf>) -> Self {
+        self.0.template.file = Some(path.into());
+        self
+    }
+
+    /// Sets the day that a chat template gives for today. By default it is 2024-07-26.
+    pub fn date(mut self, date: Date) -> Self {
+        self.0.template.date = date;
         self
     }
 
     /// Names the fields that hold the prompt and the completion.
     pub fn fields(mut self, prompt: impl Into<String>, completion: impl Into<String>) -> Self {
-        self.0.read = FieldNames { prompt_field: Some(prompt.into()), completion_field: Some(completion.into()) };
+        self.0.read.fields =
+            FieldNames { prompt_field: Some(prompt.into()), completion_field: Some(completion.into()) };
         self
     }
 
@@ -98,6 +128,13 @@ impl Slim {
     /// names.
     pub fn base(mut self, name: impl Into<String>) -> Self {
         self.request.base = Some(name.into());
+        self
+    }
+
+    /// Names the layers of the text decoder, where the adapter reaches several stacks of layers and neither it nor the base model
+    /// tells which: `model.text_model.layers`.
+    pub fn stack(mut self, name: impl Into<String>) -> Self {
+        self.request.stack = Some(name.into());
         self
     }
 
@@ -231,7 +268,7 @@ impl Slimmed {
         files::check_output(output, &[adapter, evaluation.base.path()], false)?;
         let staging = Staging::reserve(output, &[adapter], false)?;
         let exporter = Format::Peft.exporter(|| Ok(evaluation.base.clone()))?;
-        let base = evaluation.base_facts();
+        let base = evaluation.base_facts().into();
         pipeline::output::write_evaluation(
             evaluation,
             &Target { staging: &staging, exporter: &*exporter, base, runtimes: &[] },

@@ -2,8 +2,10 @@
 
 mod support;
 
+mod accounted;
 mod alternatives;
 mod answers;
+mod applied;
 mod bad_input;
 mod bases;
 mod batch;
@@ -17,6 +19,7 @@ mod device;
 mod export;
 mod export_refused;
 mod facade;
+mod foreign;
 mod fuzzed;
 mod gates;
 mod generating;
@@ -25,6 +28,7 @@ mod golden;
 mod hostile;
 mod kills;
 mod metrics;
+mod names;
 mod pipelines;
 mod places;
 mod portable;
@@ -33,9 +37,11 @@ mod profiles;
 mod reduce;
 mod report_page;
 mod runtimes;
+mod sample_forms;
 mod samples;
 mod search;
 mod streamed;
 mod streams;
 mod subset;
 mod together;
+mod trl;

@@ -9,7 +9,7 @@ use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::measure::{self, GenerateOptions, Profile};
 use lora_slim::model::{AdaptedModel, Model};
-use lora_slim::samples::{FieldNames, GenerationTask, TextModel, encode, read};
+use lora_slim::samples::{EncodeOptions, FieldNames, GenerationTask, TextModel, encode, read};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -40,7 +40,9 @@ fn answers_at(boundary: usize, samples: &Path, max_new_tokens: usize) -> Vec<Str
     let ends = AdaptedModel::load(&model, &adapter).unwrap();
     let text = TextModel::read(&folder.join("base")).unwrap().unwrap();
     let raws = read::read(samples, &FieldNames::default()).unwrap();
-    let samples = encode::encode(raws, Some(&text), true, samples, samples).unwrap();
+    let samples =
+        encode::encode(raws, Some(&text), EncodeOptions { chat: true, ..Default::default() }, samples, samples)
+            .unwrap();
     let stops = text.eos_id().into_iter().collect();
     let tasks: Vec<GenerationTask> =
         samples.iter().map(|sample| GenerationTask::new(sample, &text, &stops, Path::new("")).unwrap()).collect();

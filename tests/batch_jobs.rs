@@ -109,6 +109,33 @@ fn a_jobs_own_flags_win() {
     assert_eq!((&report["samples"]["chat"], &report["chosen"]["boundary"]), (&json!(false), &json!(3)));
 }
 
+/// PEFT saves the adapter `default` in the folder itself and the others below. Checkpoints lie there, too.
+#[test]
+fn several_adapters_of_peft_are_jobs_and_checkpoints_are_not() {
+    let folder = TempDir::new().unwrap();
+    let adapters = ["multi", "multi/sql", "multi/chat", "run", "loose/checkpoint-1", "loose/checkpoint-2"];
+    let checkpoints = ["multi/checkpoint-5/sql", "run/checkpoint-10", "run/epoch_3", "run/best", "multi/sql/step-7"];
+    for name in adapters.iter().chain(&checkpoints) {
+        copy_folder(&fixture(ADAPTER), &folder.path().join("in").join(name));
+    }
+    fs::write(folder.path().join("in/run/best/trainer_state.json"), "{}").unwrap();
+    let assert = batch(folder.path(), "out", &["--boundary", "2"]).success();
+    let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(stderr.contains("5 adapters inside of others left out"), "{stderr}");
+    let kept = records(&folder.path().join("out/results.jsonl"));
+    let expected = ["loose/checkpoint-1", "loose/checkpoint-2", "multi/chat", "multi/default", "multi/sql", "run"];
+    assert_eq!(names(&kept), expected);
+    for name in expected {
+        let out = folder.path().join("out").join(name);
+        assert_eq!(read_json(&out.join("adapter_config.json"))["layers_to_transform"], json!([0, 1]), "{name}");
+    }
+    // A folder of the name that the adapter around it would get.
+    copy_folder(&fixture(ADAPTER), &folder.path().join("in/multi/default"));
+    let assert = batch(folder.path(), "again", &["--boundary", "2"]).code(2);
+    let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(stderr.contains("`multi/default`") && stderr.contains("another adapter"), "{stderr}");
+}
+
 #[test]
 fn any_name_is_told_and_linked_to() {
     let folder = TempDir::new().unwrap();

@@ -99,8 +99,19 @@ fn sidecars_travel_and_training_state_does_not() {
         fs::write(adapter.join(name), name).unwrap();
     }
     fs::create_dir(adapter.join("checkpoint-1")).unwrap();
+    let unknown = ["adapter_model.safetensors.bak", "latest", "merged.tar.gz", "state.distcp", "train.log"];
+    for name in unknown {
+        fs::write(adapter.join(name), name).unwrap();
+    }
     let out = folder.path().join("out");
-    lora_slim().arg("cut").arg(&adapter).args(["--boundary", "1", "-o"]).arg(&out).assert().success();
+    let assert = lora_slim().arg("cut").arg(&adapter).args(["--boundary", "1", "-o"]).arg(&out).assert().success();
+    // What nobody would expect to be left is named, once.
+    let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert_eq!(
+        stderr.matches("`adapter_model.safetensors.bak`, `latest`, `merged.tar.gz` and 2 more").count(),
+        1,
+        "{stderr}"
+    );
     let names: BTreeSet<String> =
         fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     let expected =

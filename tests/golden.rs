@@ -107,7 +107,7 @@ mod kinds {
     }
 
     cases! { check:
-        adalora all_linear bare bf16 bias_all bias_all_gpt2 bias_lora_only bin copied_embeddings default_infix dora dora_bias dora_embed dora_gpt2 dora_lm_head exclude expert_modules f16 layers_pattern loha lokr lokr_both lokr_decomposed lokr_factor lora_bias lora_embed lora_embed_tied lora_head_tied lora_lm_head rank_alpha_patterns regex router saved_embed_and_norms saved_embed_tied saved_head saved_norm_suffix target_parameters_both target_parameters_down target_parameters_one trainable_tokens trainable_tokens_head trainable_tokens_tied
+        adalora all_linear bare base_copies bf16 bias_all bias_all_gpt2 bias_lora_only bin copied_embeddings default_infix dora dora_bias dora_embed dora_gpt2 dora_lm_head exclude expert_modules f16 fp8_e4m3 fp8_e5m2 layers_pattern loha lokr lokr_both lokr_decomposed lokr_factor lora_bias lora_embed lora_embed_tied lora_head_tied lora_lm_head null_targets rank_alpha_patterns regex router saved_embed_and_norms saved_embed_tied saved_head saved_norm_suffix stray_tensors target_parameters_both target_parameters_down target_parameters_one trainable_tokens trainable_tokens_head trainable_tokens_tied
     }
 
     #[test]

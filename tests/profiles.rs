@@ -11,7 +11,7 @@ use lora_slim::kernel::Arithmetic;
 use lora_slim::measure::{self, ComputeOptions, Measurement, Profile, Strength};
 use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::rewrite::Cut;
-use lora_slim::samples::{FieldNames, Sample, encode, read};
+use lora_slim::samples::{EncodeOptions, FieldNames, Sample, encode, read};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -24,7 +24,7 @@ fn model(base: &str) -> Model {
 fn samples() -> Vec<Sample> {
     let path = fixture("pico/samples.tokens.jsonl");
     let raws = read::read(&path, &FieldNames::default()).unwrap();
-    encode::encode(raws, None, false, &path, Path::new("")).unwrap()
+    encode::encode(raws, None, EncodeOptions::default(), &path, Path::new("")).unwrap()
 }
 
 fn evaluate(model: &Model, adapter: &Adapter, profiles: Vec<Profile>) -> Vec<Measurement> {

@@ -5,10 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use lora_slim::adapter::Adapter;
-use lora_slim::audit::runtimes::base_facts::BaseFacts;
-use lora_slim::audit::runtimes::facts::AdapterFacts;
+use lora_slim::audit::examine::{KnownBase, examine};
 use lora_slim::audit::runtimes::planned::PlannedOutput;
-use lora_slim::audit::runtimes::{self, LoadOutcome, RUNTIMES, Runtime};
+use lora_slim::audit::runtimes::{LoadOutcome, RUNTIMES, Runtime};
 use lora_slim::rewrite::Cut;
 use lora_slim::rewrite::steps::PlannedChanges;
 use serde_json::{Value, json};
@@ -24,8 +23,7 @@ fn check(adapter: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
 fn outcome(kind: &str, runtime: &str) -> LoadOutcome {
     let adapter = Adapter::open(&fixture("kinds").join(kind), None).unwrap();
     let runtime = Runtime::by_name(runtime).unwrap();
-    let facts = AdapterFacts::new(&adapter, &BaseFacts::default(), PlannedChanges::default());
-    runtimes::check(&facts, &[runtime])[0].verdict
+    examine(&adapter, &KnownBase::default(), &[runtime]).unwrap().runtimes[0].verdict
 }
 
 fn kinds() -> Vec<String> {
@@ -306,8 +304,10 @@ fn a_second_cut_knows_of_the_first() {
     let report = read_json(&twice.join("slim_report.json"));
     let lorax = report["runtimes"].as_array().unwrap().iter().find(|verdict| verdict["name"] == "LoRAX").unwrap();
     assert_eq!(lorax["verdict"], "differs");
-    // A base model tells how many there are.
-    let base = fixture("pico/llama-llama3-rope/base");
+    // A base model tells how many there are, even one that cannot be run.
+    let base = work.path().join("base");
+    fs::create_dir(&base).unwrap();
+    fs::write(base.join("config.json"), json!({"model_type": "other", "num_hidden_layers": 6}).to_string()).unwrap();
     let more = ["--pad-zeros=6", "--for", "lorax", "--force", "--base", base.to_str().unwrap()];
     cut(&once, &twice, &[&again[..], &more].concat()).success();
 }

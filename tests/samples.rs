@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::{self, Value};
-use lora_slim::samples::{FieldNames, Sample, SampleContent, TextModel, encode, read};
+use lora_slim::samples::{EncodeOptions, FieldNames, Sample, SampleContent, TextModel, encode, read};
 use lora_slim::tensors::TensorStore;
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -17,7 +17,8 @@ fn check_all(text: &TextModel) {
         let path = fixture("pico/text").join(file);
         for (mode, wanted) in modes.as_object().unwrap() {
             let raws = read::read(&path, &FieldNames::default()).unwrap();
-            let samples = encode::encode(raws, Some(text), mode == "chat", &path, Path::new("model")).unwrap();
+            let options = EncodeOptions { chat: mode == "chat", ..EncodeOptions::default() };
+            let samples = encode::encode(raws, Some(text), options, &path, Path::new("model")).unwrap();
             assert_eq!(samples.len(), wanted.as_array().unwrap().len(), "{file} {mode}");
             for (sample, wanted) in samples.iter().zip(wanted.as_array().unwrap()) {
                 compare(sample, wanted, &format!("{file}, {mode}, line {}", sample.line));
@@ -101,5 +102,5 @@ fn other_field_names_and_message_lists_are_read() {
     let turns =
         br#"[{"prompt": [{"role": "user", "content": "x"}], "completion": [{"role": "assistant", "content": "y"}]}]"#;
     let raws = read::parse(turns, Path::new("s.json"), &FieldNames::default()).unwrap();
-    assert!(matches!(&raws[0].content, SampleContent::Chat { messages, scored_from: 1 } if messages.len() == 2));
+    assert!(matches!(&raws[0].content, SampleContent::Chat { messages, scored_from: 1, .. } if messages.len() == 2));
 }

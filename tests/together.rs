@@ -11,7 +11,7 @@ use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::measure::{ComputeOptions, sweep};
 use lora_slim::model::{AdaptedModel, Model};
-use lora_slim::samples::{FieldNames, Sample, encode, read};
+use lora_slim::samples::{EncodeOptions, FieldNames, Sample, encode, read};
 use lora_slim::search::{self, Search};
 
 use crate::support::fixture;
@@ -28,7 +28,7 @@ fn open(base: &str) -> Model {
 fn samples() -> Vec<Sample> {
     let path = fixture("pico/samples.tokens.jsonl");
     let raws = read::read(&path, &FieldNames::default()).unwrap();
-    encode::encode(raws, None, false, &path, Path::new("")).unwrap()
+    encode::encode(raws, None, EncodeOptions::default(), &path, Path::new("")).unwrap()
 }
 
 fn options() -> ComputeOptions {

@@ -123,6 +123,16 @@ impl Adapter {
                 return Some(format!("the convolution `{}`", tensor.name));
             }
         }
+        if let Some(module) =
+            self.modules().values().find(|module| module.has(Part::LoraA) && module.has(Part::EmbeddingA))
+        {
+            return Some(format!("two pairs in one module (`{}`)", module.name));
+        }
+        if !self.config.flag("lora_bias")
+            && let Some(module) = self.modules().values().find(|module| module.has(Part::LoraBias))
+        {
+            return Some(format!("a bias of `lora_B` without `lora_bias` (`{}`)", module.name));
+        }
         let module = self.modules().values().find(|module| !self.has_magnitude_as_configured(module))?;
         Some(match module.has(Part::Magnitude) {
             true => format!("a magnitude without `use_dora` (`{}`)", module.name),

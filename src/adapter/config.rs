@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::keys;
 use super::method::Method;
 use super::patterns::ModulePatterns;
 use super::targets::Targets;
-use crate::account::is_set;
+use crate::account::{Account, is_set};
 use crate::error::{AdapterError, FileError, Result};
 use crate::files;
 
@@ -22,6 +23,8 @@ pub struct AdapterConfig {
     pub rank: Option<usize>,
     pub alpha: Option<f64>,
     pub targets: Targets,
+    /// What the file holds that is not used, or not as it is written, one sentence each.
+    pub remarks: Vec<String>,
     ranks: ModulePatterns,
     alphas: ModulePatterns,
 }
@@ -39,7 +42,20 @@ impl AdapterConfig {
         if !path.is_file() {
             return Err(AdapterError::NotAnAdapter { path: folder.into(), missing: "adapter_config.json" }.into());
         }
-        Self::from_json(files::read_json(&path)?, &path)
+        let (mut value, not_numbers) = files::read_python_json(&path)?;
+        let mut remarks = Vec::new();
+        let method = value.get("peft_type").and_then(Value::as_str).and_then(Method::by_peft_type);
+        for key in not_numbers {
+            // Where a value only counted in training, PEFT's default does as well.
+            let is_harmless = method.is_some_and(|method| keys::is_harmless(&key, method));
+            if let Some(fields) = value.as_object_mut().filter(|_| is_harmless) {
+                fields.shift_remove(&key);
+            }
+            remarks.push(format!("`{key}` in adapter_config.json is or holds NaN or Infinity, which is not used"));
+        }
+        let mut config = Self::from_json(value, &path)?;
+        config.remarks.extend(remarks);
+        Ok(config)
     }
 
     /// Checks a parsed configuration; `path` is only for messages.
@@ -48,29 +64,44 @@ impl AdapterConfig {
             let source = serde::de::Error::custom("it should be an object");
             return Err(FileError::Json { path: path.into(), source }.into());
         };
-        let found = raw.get("peft_type").and_then(Value::as_str);
+        let wrong = |(key, expected)| AdapterError::ConfigValue { path: path.into(), key, expected };
+        let account = Account::of(&raw);
+        let found = account.get("peft_type").and_then(Value::as_str);
         let unknown = || AdapterError::NotPeft {
             path: path.into(),
             found: describe_unknown(&raw, found),
             known: Method::known_types(),
         };
         let method = found.and_then(Method::by_peft_type).ok_or_else(unknown)?;
-        let wrong = |key, expected| AdapterError::ConfigValue { path: path.into(), key, expected };
         let rank_of = |key| {
-            let rank = raw.get(key).and_then(Value::as_u64).filter(|&rank| rank > 0);
-            rank.map(|rank| rank as usize).ok_or_else(|| wrong(key, "a positive integer"))
+            let rank = account.get(key).and_then(Value::as_u64).filter(|&rank| rank > 0);
+            rank.map(|rank| rank as usize).ok_or_else(|| wrong((key, "a positive integer")))
         };
         let alpha_of = |key| {
-            let alpha = raw.get(key).and_then(Value::as_f64).filter(|alpha| alpha.is_finite());
-            alpha.ok_or_else(|| wrong(key, "a number"))
+            let alpha = account.get(key).and_then(Value::as_f64).filter(|alpha| alpha.is_finite());
+            alpha.ok_or_else(|| wrong((key, "a number")))
         };
+        let patterns_of = |key, expected, is_value: fn(&Value) -> bool| match method {
+            // AdaLoRA keeps there which ranks it pruned; the tensors have the others.
+            Method::AdaLora => Ok(account.get(key).map(|_| ModulePatterns::default()).unwrap_or_default()),
+            _ if !method.has_patterns() => Ok(ModulePatterns::default()),
+            _ => ModulePatterns::of(account.get(key), is_value).ok_or_else(|| wrong((key, expected))),
+        };
+        account.get("modules_to_save");
+        if method.is_low_rank() {
+            let keys = EXTENSIONS.iter().chain(&VARIANTS).map(|(key, _)| *key).chain(["use_rslora"]);
+            keys.for_each(|key| {
+                account.get(key);
+            });
+        }
         Ok(Self {
-            method,
             rank: method.rank_key().map(rank_of).transpose()?,
             alpha: method.alpha_key().map(alpha_of).transpose()?,
-            targets: Targets::from_config(&raw).map_err(|(key, expected)| wrong(key, expected))?,
-            ranks: ModulePatterns::of(&raw, "rank_pattern"),
-            alphas: ModulePatterns::of(&raw, "alpha_pattern"),
+            targets: Targets::from_config(&account).map_err(wrong)?,
+            ranks: patterns_of("rank_pattern", "an object of module patterns and positive integers", is_rank)?,
+            alphas: patterns_of("alpha_pattern", "an object of module patterns and numbers", Value::is_number)?,
+            remarks: keys::remarks(&account, method),
+            method,
             raw,
         })
     }
@@ -93,7 +124,12 @@ impl AdapterConfig {
             return self.alpha.unwrap_or(1.0) / (self.rank.unwrap_or(1) as f64 + 1e-5);
         }
         let (alpha, rank) = (self.alpha_of(module), self.rank_of(module) as f64);
-        if self.flag("use_rslora") { alpha / rank.sqrt() } else { alpha / rank }
+        if self.is_rank_stabilised() { alpha / rank.sqrt() } else { alpha / rank }
+    }
+
+    /// Whether the scaling is alpha / √rank. Only LoRA has that.
+    pub fn is_rank_stabilised(&self) -> bool {
+        self.method == Method::Lora && self.flag("use_rslora")
     }
 
     /// The tokens of `trainable_token_indices` for a module. A list is the embedding's; an object names modules.
@@ -108,6 +144,15 @@ impl AdapterConfig {
         tokens.filter_map(|token| token.as_u64().map(|token| token as usize)).collect()
     }
 
+    /// The outermost module that `modules_to_save` names and that is `module` or contains it. PEFT takes the names as endings.
+    pub fn saved_ancestor<'a>(&self, module: &'a str) -> Option<&'a str> {
+        let endings = self.raw.get("modules_to_save").and_then(Value::as_array)?;
+        let endings: Vec<&str> = endings.iter().filter_map(Value::as_str).collect();
+        let ends = module.match_indices('.').map(|(at, _)| at).chain([module.len()]);
+        let mut names = ends.map(|end| &module[..end]);
+        names.find(|name| endings.iter().any(|ending| name.ends_with(ending)))
+    }
+
     /// Whether `layers_to_transform` lists layers, so that the model may have others.
     pub fn lists_layers(&self) -> bool {
         self.targets.layers.is_some()
@@ -117,8 +162,9 @@ impl AdapterConfig {
         self.raw.get(key)?.as_str().filter(|text| !text.is_empty())
     }
 
+    /// Whether a key is true to Python.
     pub fn flag(&self, key: &str) -> bool {
-        self.raw.get(key).is_some_and(is_set)
+        self.raw.get(key).is_some_and(|value| is_set(value) && value.as_f64() != Some(0.0))
     }
 
     /// What this adapter has beyond low-rank pairs on linear layers, in words. Empty for plain LoRA.
@@ -137,7 +183,9 @@ impl AdapterConfig {
 
     /// The variants of LoRA that are set and that only PEFT computes, in words.
     pub fn variants(&self) -> impl Iterator<Item = String> {
-        VARIANTS.iter().filter(|(key, _)| self.flag(key)).map(|(key, words)| format!("{words} (`{key}`)"))
+        // An empty object has all the defaults of the variant's own configuration.
+        let is_on = |key: &str| self.flag(key) || self.raw.get(key).is_some_and(Value::is_object);
+        VARIANTS.iter().filter(move |(key, _)| is_on(key)).map(|(key, words)| format!("{words} (`{key}`)"))
     }
 
     /// The initialisation, where the adapter fits only a base model that was changed with it.
@@ -171,6 +219,10 @@ const VARIANTS: [(&str, &str); 8] = [
 
 /// Initialisations that change the base weights, so that the adapter fits only those.
 const CHANGES_BASE: [&str; 6] = ["pissa", "olora", "corda", "loftq", "lora_ga", "lora-ga"];
+
+fn is_rank(value: &Value) -> bool {
+    value.as_u64().is_some_and(|rank| rank > 0)
+}
 
 /// Says what a configuration of no known method is.
 fn describe_unknown(raw: &Map<String, Value>, peft_type: Option<&str>) -> String {

@@ -47,7 +47,8 @@ impl Adapter {
                 loaded.deltas.insert(inside, delta);
             }
         }
-        for tensor in self.tensors().filter(|tensor| tensor.key.part == Part::Saved) {
+        // PEFT also loads a copy of a wrapped weight in its place.
+        for tensor in self.tensors().filter(|tensor| matches!(tensor.key.part, Part::Saved | Part::BaseCopy)) {
             let Some(inside) = tensor.key.module.strip_prefix(&prefix) else { continue };
             let part = tensor.name.rsplit('.').next().unwrap_or_default();
             loaded.saved.insert(format!("{inside}.{part}"), self.load(tensor.name, device)?);

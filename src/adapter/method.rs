@@ -56,6 +56,21 @@ static METHODS: [MethodRow; 11] = [
 ];
 
 impl Method {
+    /// In the order of the table.
+    pub const ALL: [Method; 11] = [
+        Self::Lora,
+        Self::AdaLora,
+        Self::LoHa,
+        Self::LoKr,
+        Self::Ia3,
+        Self::Oft,
+        Self::Boft,
+        Self::Hra,
+        Self::FourierFt,
+        Self::Miss,
+        Self::Vera,
+    ];
+
     pub fn peft_type(self) -> &'static str {
         METHODS[self as usize].peft_type
     }
@@ -84,14 +99,25 @@ impl Method {
         matches!(self, Self::Lora | Self::AdaLora)
     }
 
-    /// Whether a tensor of this part belongs to the method. Known only of methods that can be evaluated; true of all others.
+    /// Whether the configuration may have `rank_pattern` and `alpha_pattern`.
+    pub const fn has_patterns(self) -> bool {
+        matches!(self, Self::Lora | Self::AdaLora | Self::LoHa | Self::LoKr)
+    }
+
+    /// Whether a tensor of this part belongs to the method.
     pub fn has(self, part: Part) -> bool {
         match self {
             Self::Lora => !matches!(part, Part::LoraE | Part::Factor(_)),
             Self::AdaLora => matches!(part, Part::LoraA | Part::LoraB | Part::LoraE),
             Self::LoHa => matches!(part, Part::Factor(name) if name.starts_with("hada_")),
             Self::LoKr => matches!(part, Part::Factor(name) if name.starts_with("lokr_")),
-            _ => true,
+            Self::Ia3 => part == Part::Factor("ia3_l"),
+            Self::Oft => part == Part::Factor("oft_R"),
+            Self::Boft => matches!(part, Part::Factor("boft_R" | "boft_s")),
+            Self::Hra => part == Part::Factor("hra_u"),
+            Self::FourierFt => part == Part::Factor("fourierft_spectrum"),
+            Self::Miss => part == Part::Factor("miss_block"),
+            Self::Vera => matches!(part, Part::Factor("vera_lambda_b" | "vera_lambda_d")),
         }
     }
 
@@ -113,5 +139,6 @@ mod tests {
     #[test]
     fn each_row_is_at_the_place_of_its_method() {
         assert!(METHODS.iter().enumerate().all(|(place, row)| row.method as usize == place));
+        assert!(METHODS.iter().map(|row| row.method).eq(Method::ALL));
     }
 }

@@ -3,7 +3,11 @@
 
 mod capability;
 pub mod config;
+mod defaults;
 mod delta;
+mod effect;
+pub mod foreign;
+mod keys;
 mod layer;
 mod method;
 mod module;
@@ -11,7 +15,10 @@ pub mod names;
 mod norms;
 mod open;
 mod patterns;
+mod strays;
 pub mod targets;
+mod weights;
+pub mod wrappers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -19,12 +26,15 @@ use std::path::PathBuf;
 use crate::tensors::{Entry, TensorStore};
 pub use capability::Capability;
 pub use config::AdapterConfig;
+pub use defaults::DefaultTargets;
 pub use delta::{Delta, ExpertStack};
+pub use effect::NoEffect;
 pub use layer::LayerAdapter;
 pub use method::Method;
 pub use module::Module;
 use names::{Key, Part};
 pub use patterns::ModulePatterns;
+pub use strays::is_vocabulary;
 
 /// The name under which PEFT saves the weights.
 pub const WEIGHTS_NAME: &str = "adapter_model.safetensors";
@@ -39,10 +49,14 @@ pub struct Adapter {
     pub stack: String,
     /// What its files hold that is not used, or not as it is written, one sentence each.
     pub remarks: Vec<String>,
+    /// Why it changes nothing, if it does not; among the remarks, too.
+    pub no_effect: Option<NoEffect>,
     /// The names of the tensors, taken apart, in the order of `weights`, and their decoder layers.
     keys: Vec<Key>,
     layers: Vec<Option<usize>>,
     modules: BTreeMap<String, Module>,
+    /// The modules with tensors whose names PEFT does not read, and whether they lack the prefix alone.
+    unclean: BTreeMap<String, bool>,
     /// The bytes of each layer's tensors, and of those outside the layers.
     layer_bytes: BTreeMap<Option<usize>, u64>,
 }
@@ -66,6 +80,16 @@ impl Adapter {
     /// The modules that the adapter wraps, by name.
     pub fn modules(&self) -> &BTreeMap<String, Module> {
         &self.modules
+    }
+
+    /// Whether PEFT reads the names of all tensors of a module, given by its name.
+    pub fn is_clean(&self, module: &str) -> bool {
+        !self.unclean.contains_key(module)
+    }
+
+    /// Whether `base_model.model.` is missing in the names of a module's tensors, and nothing else is wrong with them.
+    pub fn lacks_prefix_alone(&self, module: &str) -> bool {
+        self.unclean.get(module).copied().unwrap_or_default()
     }
 
     /// The decoder layer that a module belongs to; `None` for modules outside the stack, which are always kept.
@@ -101,18 +125,9 @@ impl Adapter {
 
     /// The modules that `modules_to_save` replaces, as the tensors have them.
     pub fn saved_modules(&self) -> BTreeSet<String> {
-        let endings: Vec<&str> = match self.config.raw.get("modules_to_save").and_then(|value| value.as_array()) {
-            Some(list) => list.iter().filter_map(|name| name.as_str()).collect(),
-            None => Vec::new(),
-        };
-        // A saved module may hold others: PEFT replaces the outermost one whose name has the ending.
-        let outermost = |module: &str| {
-            let ends = module.match_indices('.').map(|(at, _)| at).chain([module.len()]);
-            let mut names = ends.map(|end| &module[..end]);
-            names.find(|name| endings.iter().any(|ending| name.ends_with(ending))).map(String::from)
-        };
         let saved = self.tensors().filter(|tensor| tensor.key.part == Part::Saved);
-        saved.filter_map(|tensor| outermost(&tensor.key.module)).collect()
+        // A saved module may hold others.
+        saved.filter_map(|tensor| self.config.saved_ancestor(&tensor.key.module).map(String::from)).collect()
     }
 
     /// The sizes of a wrapped module as its factors have them, (inputs, outputs), where they tell.

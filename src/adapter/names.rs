@@ -1,10 +1,13 @@
 //! Names of adapter tensors: their module, its layer, and the part of it that the tensor is. Pure text, no files.
 //!
 //! PEFT writes `base_model.model.<module>.lora_A.weight`; the module is the name inside the base model, for example
-//! `model.layers.3.self_attn.q_proj`. Old saves have the adapter's name in between (`lora_A.default.weight`).
+//! `model.layers.3.self_attn.q_proj`. Old saves have the adapter's name in between (`lora_A.default.weight`). Saves by hand may
+//! have another name there, and wrappers of training anywhere; these are taken away and kept in [`Spelling`].
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+
+use super::wrappers;
 
 /// What a tensor is to its module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +62,32 @@ pub struct Key {
     /// The module inside the base model.
     pub module: String,
     pub part: Part,
+    pub spelling: Spelling,
+}
+
+/// What a name holds beside PEFT's own spelling. PEFT drops a tensor whose name holds any of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spelling {
+    /// Names of the wrappers around a module or the whole model, each once, without dots at the ends.
+    pub wrappers: Vec<String>,
+    /// Whether `base_model.model.` is missing.
+    pub lacks_prefix: bool,
+    /// The adapter's name, if it is another one than `default`, under which PEFT loads.
+    pub adapter: Option<String>,
+    /// The name without all that, as PEFT saves it; `None` if it is the name in the file.
+    clean: Option<String>,
+}
+
+impl Spelling {
+    /// Whether only `base_model.model.` is missing.
+    pub fn lacks_prefix_alone(&self) -> bool {
+        self.lacks_prefix && self.wrappers.is_empty() && self.adapter.is_none()
+    }
+
+    /// Whether PEFT reads the name.
+    pub fn is_clean(&self) -> bool {
+        self.clean.is_none()
+    }
 }
 
 /// The segments that name a part of LoRA or AdaLoRA.
@@ -81,34 +110,28 @@ const FACTORS: [&str; 22] = [
 ];
 
 impl Key {
-    pub fn parse(name: &str) -> Key {
-        let mut name = name;
-        // A model that was wrapped twice has the prefix twice.
-        while let Some(inner) = name.strip_prefix(PREFIX) {
-            name = inner;
-        }
-        for (mark, part) in PARTS.into_iter().chain(FACTORS.map(|name| (name, Part::Factor(name)))) {
-            let Some((module, rest)) = split_at_segment(name, mark) else { continue };
-            let part = match (part, rest.rsplit('.').next()) {
-                (Part::LoraB, Some("bias")) => Part::LoraBias,
-                (part, _) => part,
-            };
-            return Key { module: module.into(), part };
-        }
-        if let Some(module) = name.strip_suffix(".token_adapter.trainable_tokens_delta") {
-            return Key { module: module.into(), part: Part::Tokens };
-        }
-        let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
-        match module.strip_suffix(".base_layer") {
-            Some(module) if name.ends_with(".weight") => Key { module: module.into(), part: Part::BaseCopy },
-            Some(module) => Key { module: module.into(), part: Part::Saved },
-            None => Key { module: saved_module(module), part: Part::Saved },
-        }
+    /// Takes a name apart. Where a file has a named adapter, `adapter` is that name; see [`adapter_names`].
+    pub fn parse(name: &str, adapter: Option<&str>) -> Key {
+        let (inner, wrappers) = wrappers::strip(name);
+        // A tensor that all modules share has no module (`base_model.vera_A`).
+        let lacks_prefix = !inner.starts_with("base_model.");
+        let unprefixed = inner.strip_prefix(PREFIX).unwrap_or(&inner);
+        let (bare, adapter) = without_adapter(unprefixed, adapter);
+        let (module, part) = module_and_part(&bare);
+        let prefix = if inner.starts_with(PREFIX) || lacks_prefix { PREFIX } else { "" };
+        let is_clean = wrappers.is_empty() && !lacks_prefix && adapter.is_none();
+        let clean = (!is_clean).then(|| format!("{prefix}{bare}"));
+        Key { module, part, spelling: Spelling { wrappers, lacks_prefix, adapter, clean } }
+    }
+
+    /// The name that PEFT reads: the one in the file if it does.
+    pub fn clean_name<'a>(&'a self, name: &'a str) -> &'a str {
+        self.spelling.clean.as_deref().unwrap_or(name)
     }
 
     /// The name under which current PEFT saves a pair or a magnitude: one prefix, and no adapter's name in it. For all other
-    /// tensors, `name`, the one in the file.
-    pub fn plain_name<'a>(&self, name: &'a str) -> Cow<'a, str> {
+    /// tensors, the one that PEFT reads.
+    pub fn plain_name<'a>(&'a self, name: &'a str) -> Cow<'a, str> {
         let ending = match self.part {
             Part::LoraA => "lora_A.weight",
             Part::LoraB => "lora_B.weight",
@@ -116,7 +139,9 @@ impl Key {
             Part::EmbeddingA => "lora_embedding_A",
             Part::EmbeddingB => "lora_embedding_B",
             Part::Magnitude => "lora_magnitude_vector",
-            Part::LoraE | Part::Factor(_) | Part::Tokens | Part::Saved | Part::BaseCopy => return name.into(),
+            Part::LoraE | Part::Factor(_) | Part::Tokens | Part::Saved | Part::BaseCopy => {
+                return self.clean_name(name).into();
+            }
         };
         format!("{PREFIX}{}.{ending}", self.module).into()
     }
@@ -125,6 +150,71 @@ impl Key {
     pub fn is_wrapped(&self) -> bool {
         !matches!(self.part, Part::Saved | Part::BaseCopy | Part::Tokens)
     }
+}
+
+/// The module and the part of it that a name without wrappers and without prefix has.
+fn module_and_part(name: &str) -> (String, Part) {
+    if let Some((module, part, rest)) = split_at_part(name) {
+        let part = match (part, rest.rsplit('.').next()) {
+            (Part::LoraB, Some("bias")) => Part::LoraBias,
+            (part, _) => part,
+        };
+        return (module.into(), part);
+    }
+    if let Some((module, _)) = name.split_once(TOKENS) {
+        return (module.into(), Part::Tokens);
+    }
+    let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
+    match module.strip_suffix(".base_layer") {
+        Some(module) if name.ends_with(".weight") => (module.into(), Part::BaseCopy),
+        Some(module) => (module.into(), Part::Saved),
+        None => (saved_module(module), Part::Saved),
+    }
+}
+
+const TOKENS: &str = ".token_adapter.trainable_tokens_delta";
+const SAVED: &str = ".modules_to_save.";
+
+/// The name under which PEFT loads an adapter unless it is told another one.
+const DEFAULT: &str = "default";
+
+/// The module, the part and what follows it, of a name that has a part of a method in it.
+fn split_at_part(name: &str) -> Option<(&str, Part, &str)> {
+    let parts = PARTS.into_iter().chain(FACTORS.map(|name| (name, Part::Factor(name))));
+    parts.into_iter().find_map(|(mark, part)| split_at_segment(name, mark).map(|(module, rest)| (module, part, rest)))
+}
+
+/// What a name has where PEFT puts the name of the adapter in memory: between a part and `weight` or `bias`.
+fn infix(name: &str) -> Option<&str> {
+    let rest = match split_at_part(name) {
+        Some((_, _, rest)) => rest,
+        None => name.split_once(TOKENS)?.1.strip_prefix('.')?,
+    };
+    let infix = match rest.rsplit_once('.') {
+        Some((infix, "weight" | "bias")) => infix,
+        None if rest == "weight" || rest == "bias" => "",
+        _ => rest,
+    };
+    Some(infix).filter(|infix| !infix.is_empty())
+}
+
+/// The names of the adapters that the tensors of a file belong to; none for what has no name, as PEFT saves it.
+pub fn adapter_names<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    let name_of = |name: &str| infix(&wrappers::strip(name).0).map(String::from);
+    names.into_iter().filter_map(name_of).collect()
+}
+
+/// The name without that of an adapter, and the latter, unless it is `default`, which old saves have.
+fn without_adapter<'a>(name: &'a str, known: Option<&str>) -> (Cow<'a, str>, Option<String>) {
+    let own = infix(name).filter(|infix| *infix != DEFAULT);
+    // The name follows `modules_to_save`, where nothing tells its end if it has a dot.
+    let saved = || {
+        let (_, rest) = name.split_once(SAVED)?;
+        known.filter(|known| rest.strip_prefix(known).is_some_and(|rest| rest.starts_with('.')))
+    };
+    let Some(adapter) = own.or_else(saved) else { return (name.into(), None) };
+    let bare = name.replacen(&format!(".{adapter}"), "", 1).replace(".modules_to_save", "");
+    (bare.into(), Some(adapter.into()))
 }
 
 /// Old saves include PEFT's wrapper of a saved module, and the adapter's name.
@@ -165,10 +255,26 @@ pub fn stack_and_layer(module: &str) -> Option<(&str, usize)> {
 /// for ever.
 pub const MOST_LAYERS: usize = 100_000;
 
-/// Words in the name of a stack that is not the text decoder, where there are several stacks.
-const TOWERS: [&str; 6] = ["vision", "visual", "image", "audio", "encoder", "speech"];
+/// Words in the names of parts that are not the text decoder: encoders of images and sound, and what lies between these and the
+/// decoder.
+const TOWERS: [&str; 14] = [
+    "vision",
+    "visual",
+    "image",
+    "audio",
+    "encoder",
+    "speech",
+    "multi_modal",
+    "modality",
+    "mm_projector",
+    "connector",
+    "aligner",
+    "resampler",
+    "perceiver",
+    "qformer",
+];
 
-/// Whether a module lies in a vision tower or an encoder beside a decoder.
+/// Whether a module lies in a vision tower or an encoder beside a decoder, or between the two.
 pub fn is_of_tower(module: &str) -> bool {
     is_tower(stack_and_layer(module).map_or(module, |(stack, _)| stack))
 }
@@ -219,8 +325,44 @@ mod tests {
             ("base_model.vera_A", "base_model", Part::Saved),
             ("base_model.model.x.lora_Alien.weight", "x.lora_Alien", Part::Saved),
         ] {
-            assert_eq!(Key::parse(name), Key { module: module.into(), part }, "{name}");
+            let key = Key::parse(name, None);
+            assert_eq!((key.module.as_str(), key.part), (module, part), "{name}");
         }
+    }
+
+    #[test]
+    fn what_peft_does_not_read_is_taken_away() {
+        let layer = "base_model.model.model.layers.0.q";
+        for (name, clean, adapter) in [
+            ("base_model.model.model.layers.0.q.lora_A.weight", None, None),
+            ("base_model.model.model.layers.0.q.lora_A.default.weight", None, None),
+            ("base_model.model.model.layers.0.q.lora_A.reference.weight", Some("lora_A.weight"), Some("reference")),
+            ("base_model.model.model.layers.0.q.lora_A.my.sql-v1.2.weight", Some("lora_A.weight"), Some("my.sql-v1.2")),
+            ("base_model.model.model.layers.0.q.lora_B.lora_1.bias", Some("lora_B.bias"), Some("lora_1")),
+            ("base_model.model.model.layers.0.q.lora_embedding_A.x", Some("lora_embedding_A"), Some("x")),
+            ("base_model.model.model.layers.0.q.hada_w1_a.x", Some("hada_w1_a"), Some("x")),
+            ("base_model.model.model.layers.0.q.modules_to_save.a.b.weight", Some("weight"), Some("a.b")),
+            (
+                "base_model.model.model.layers.0.q.token_adapter.trainable_tokens_delta.x",
+                Some("token_adapter.trainable_tokens_delta"),
+                Some("x"),
+            ),
+            ("model.layers.0.q.lora_A.weight", Some("lora_A.weight"), None),
+            ("module.base_model.model.model.layers.0.q.lora_A.weight", Some("lora_A.weight"), None),
+        ] {
+            let key = Key::parse(name, Some("a.b"));
+            let clean = clean.map(|ending| format!("{layer}.{ending}"));
+            assert_eq!(key.module, "model.layers.0.q", "{name}");
+            assert_eq!((&key.spelling.clean, key.spelling.adapter.as_deref()), (&clean, adapter), "{name}");
+            assert_eq!(key.clean_name(name), clean.as_deref().unwrap_or(name));
+        }
+    }
+
+    #[test]
+    fn adapters_of_a_file_are_told_apart() {
+        let names =
+            ["b.q.lora_A.weight", "b.q.lora_A.default.weight", "b.k.lora_B.sql.weight", "_orig_mod.b.hada_w1_a.x"];
+        assert_eq!(adapter_names(names), BTreeSet::from(["default", "sql", "x"].map(String::from)));
     }
 
     #[test]

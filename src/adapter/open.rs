@@ -3,36 +3,122 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use walkdir::{DirEntry, WalkDir};
+
+use super::foreign;
 use super::module::Module;
 use super::names::{self, Key, Part};
-use super::{Adapter, AdapterConfig, Method, WEIGHTS_NAME};
+use super::strays::Strays;
+use super::{Adapter, AdapterConfig, AdapterTensor, Method, config, weights, wrappers};
 use crate::error::{AdapterError, Result};
-use crate::tensors::TensorStore;
 
 impl Adapter {
     /// Opens the folder that PEFT's `save_pretrained` wrote and checks that it is complete. `stack` names the decoder's layers where
     /// the adapter reaches several stacks.
     pub fn open(path: &Path, stack: Option<&str>) -> Result<Self> {
+        Self::open_with(path, stack, &|_| false)
+    }
+
+    /// As [`open`](Self::open); where neither the adapter nor `stack` tells the decoder's layers among several stacks,
+    /// `is_decoder` does, by their names.
+    pub fn open_with(path: &Path, stack: Option<&str>, is_decoder: &dyn Fn(&str) -> bool) -> Result<Self> {
+        Self::open_peft(path, stack, is_decoder).map_err(|error| foreign::explain(path, error))
+    }
+
+    fn open_peft(path: &Path, stack: Option<&str>, is_decoder: &dyn Fn(&str) -> bool) -> Result<Self> {
         if !path.is_dir() {
             return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
         }
+        if !path.join(config::FILE_NAME).is_file() {
+            return Err(not_an_adapter(path).into());
+        }
         let config = AdapterConfig::read(path)?;
-        let weights = open_weights(path)?;
-        let keys: Vec<Key> = weights.iter().map(|(name, _)| Key::parse(name)).collect();
-        let stack = find_stack(path, &keys, stack)?;
+        let (mut weights, of_files) = weights::open(path)?;
+        let adapter_names = names::adapter_names(weights.iter().map(|(name, _)| name));
+        if adapter_names.len() > 1 {
+            let names = adapter_names.into_iter().collect();
+            return Err(AdapterError::SeveralAdapters { path: path.into(), names }.into());
+        }
+        let parse = |name: &str| Key::parse(name, adapter_names.first().map(String::as_str));
+        let strays = Strays::find(weights.iter().map(|(name, _)| (name, parse(name))), &config);
+        weights.leave_out(&strays.ignored);
+        let remarks = [config.remarks.clone(), of_files, strays.remarks()].concat();
+        let keys: Vec<Key> = weights.iter().map(|(name, _)| parse(name)).collect();
+        let stack = find_stack(path, &keys, stack, is_decoder)?;
         let in_stack =
             |key: &Key| names::stack_and_layer(&key.module).filter(|(own, _)| *own == stack).map(|(_, layer)| layer);
         let layers: Vec<Option<usize>> = keys.iter().map(in_stack).collect();
         if let Some(layer) = layers.iter().copied().max().flatten().filter(|&layer| layer >= names::MOST_LAYERS) {
             return Err(AdapterError::LayerNumber { path: path.into(), layer }.into());
         }
+        let mut unclean: BTreeMap<String, bool> = BTreeMap::new();
+        for Key { module, spelling, .. } in keys.iter().filter(|key| !key.spelling.is_clean()) {
+            *unclean.entry(module.clone()).or_insert(true) &= spelling.lacks_prefix_alone();
+        }
         let (modules, layer_bytes) = (BTreeMap::new(), BTreeMap::new());
-        let mut adapter =
-            Self { path: path.into(), config, weights, stack, remarks: Vec::new(), keys, layers, modules, layer_bytes };
+        let mut adapter = Self {
+            path: path.into(),
+            config,
+            weights,
+            stack,
+            remarks,
+            no_effect: None,
+            keys,
+            layers,
+            modules,
+            unclean,
+            layer_bytes,
+        };
         adapter.layer_bytes = adapter.sum_bytes();
+        adapter.check_values()?;
         adapter.modules = adapter.collect_modules()?;
         adapter.check_modules()?;
+        adapter.remarks.extend(adapter.spelling_remarks());
+        adapter.no_effect = adapter.find_no_effect()?;
+        adapter.remarks.extend(adapter.no_effect.iter().map(ToString::to_string));
         Ok(adapter)
+    }
+
+    /// What the names of the tensors hold beside PEFT's own spelling.
+    pub fn spelling_remarks(&self) -> Vec<String> {
+        let spellings = || self.keys.iter().map(|key| &key.spelling);
+        let wrappers: BTreeSet<&String> = spellings().flat_map(|spelling| &spelling.wrappers).collect();
+        let adapter = spellings().find_map(|spelling| spelling.adapter.as_ref());
+        let mut found: Vec<String> = wrappers.into_iter().map(|wrapper| wrappers::described(wrapper)).collect();
+        found.extend(adapter.map(|name| format!("the adapter's name `{name}`")));
+        if spellings().any(|spelling| spelling.lacks_prefix) {
+            found.push("no `base_model.model.` before them".into());
+        }
+        let unread = spellings().filter(|spelling| !spelling.is_clean()).count();
+        let remark = || {
+            let (found, all) = (found.join(", "), self.keys.len());
+            format!(
+                "the names of {unread} of its {all} tensors have {found}: PEFT drops these tensors without an error; they are \
+                 evaluated without that, and what is written has PEFT's names"
+            )
+        };
+        (unread > 0).then(remark).into_iter().collect()
+    }
+
+    /// Refuses tensors that were saved without their values.
+    fn check_values(&self) -> Result<()> {
+        // AdaLoRA leaves factors without rows of modules whose ranks were all pruned.
+        let is_pruned = |shape: &[usize]| self.config.method == Method::AdaLora && shape.len() > 1;
+        let is_empty = |shape: &[usize]| shape.contains(&0) && !is_pruned(shape);
+        let empty: Vec<AdapterTensor> = self.tensors().filter(|tensor| is_empty(&tensor.entry.shape)).collect();
+        let Some(first) = empty.first() else { return Ok(()) };
+        let count = |tensors: &mut dyn Iterator<Item = &Key>| {
+            tensors.map(|key| key.module.as_str()).collect::<BTreeSet<_>>().len()
+        };
+        Err(AdapterError::NoValues {
+            path: self.path.clone(),
+            tensors: empty.len(),
+            modules: count(&mut empty.iter().map(|tensor| tensor.key)),
+            all: count(&mut self.keys.iter()),
+            first: first.name.into(),
+            shape: first.entry.shape.clone(),
+        }
+        .into())
     }
 
     fn sum_bytes(&self) -> BTreeMap<Option<usize>, u64> {
@@ -62,7 +148,6 @@ impl Adapter {
         }
         match same {
             Some((one, other)) => Err(AdapterError::SamePart { path: self.path.clone(), one, other }.into()),
-            None if modules.is_empty() => Err(AdapterError::Empty { path: self.path.clone() }.into()),
             None => Ok(modules),
         }
     }
@@ -144,25 +229,33 @@ impl Adapter {
     }
 }
 
-/// Opens the weights under the first name that exists: as PEFT saves them, in shards, as PEFT used to, and as some
-/// trainers do.
-fn open_weights(folder: &Path) -> Result<TensorStore> {
-    const NAMES: [&str; 4] =
-        [WEIGHTS_NAME, "adapter_model.safetensors.index.json", "adapter_model.bin", "model.safetensors"];
-    let mut files = NAMES.into_iter().map(|name| folder.join(name));
-    let missing = || AdapterError::NotAnAdapter { path: folder.into(), missing: WEIGHTS_NAME };
-    let file = files.find(|file| file.exists()).ok_or_else(missing)?;
-    match file.extension() {
-        Some(extension) if extension == "bin" => TensorStore::open_pickle(&file),
-        _ => TensorStore::open_safetensors(&file),
+/// How deep adapters are looked for below a folder that is none, and in how many files and folders.
+const DEPTH: usize = 3;
+const MOST_ENTRIES: usize = 10_000;
+
+/// The error for a folder without a configuration. It names the adapters below, if there are any.
+fn not_an_adapter(path: &Path) -> AdapterError {
+    let is_visible = |entry: &DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
+    let walk = WalkDir::new(path).min_depth(1).max_depth(DEPTH).sort_by_file_name().into_iter();
+    let entries = walk.filter_entry(is_visible).take(MOST_ENTRIES).flatten();
+    let folders = entries.filter(|entry| entry.path().join(config::FILE_NAME).is_file());
+    let below: Vec<String> =
+        folders.map(|entry| entry.path().strip_prefix(path).unwrap_or(entry.path()).display().to_string()).collect();
+    match below.is_empty() {
+        true => AdapterError::NotAnAdapter { path: path.into(), missing: config::FILE_NAME },
+        false => AdapterError::AdaptersBelow { path: path.into(), below },
     }
 }
 
-fn find_stack(path: &Path, keys: &[Key], wanted: Option<&str>) -> Result<String> {
+fn find_stack(path: &Path, keys: &[Key], wanted: Option<&str>, is_decoder: &dyn Fn(&str) -> bool) -> Result<String> {
     let modules: BTreeSet<&str> = keys.iter().map(|key| key.module.as_str()).collect();
     let stacks = names::find_stacks(modules);
     let names = || stacks.all.keys().map(|stack| format!("`{stack}`")).collect();
-    match (wanted, stacks.decoder) {
+    let told = || {
+        let mut decoders = stacks.all.keys().copied().filter(|stack| is_decoder(stack));
+        decoders.next().filter(|_| decoders.next().is_none())
+    };
+    match (wanted, stacks.decoder.or_else(told)) {
         (Some(stack), _) if stacks.all.contains_key(stack) => Ok(stack.into()),
         (Some(stack), _) => {
             Err(AdapterError::UnknownStack { path: path.into(), stack: stack.into(), stacks: names() }.into())

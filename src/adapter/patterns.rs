@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use fancy_regex::Regex;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The patterns of one key of the configuration, compiled.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,8 @@ pub struct ModulePatterns {
     names: NameTree,
     /// The patterns that are more than names, with their places.
     expressions: Vec<(usize, Regex)>,
+    /// The places of the patterns that this regex engine does not take.
+    unread: Vec<usize>,
 }
 
 /// Plain names from their ends: each node has the places of the names that begin there. A dot in a name is any character to PEFT,
@@ -59,12 +61,16 @@ impl NameTree {
 }
 
 impl ModulePatterns {
-    /// Reads one key of a configuration; no patterns where it is absent or not an object.
-    pub fn of(raw: &Map<String, Value>, key: &str) -> Self {
-        let patterns = raw.get(key).and_then(Value::as_object).into_iter().flatten();
-        let (names, values): (Vec<&str>, _) =
-            patterns.map(|(pattern, value)| (pattern.as_str(), value.as_f64())).unzip();
-        Self { values, ..Self::new(names) }
+    /// Reads the value of a key of a configuration. `None` if it is no object, a value in it is not as it should be, or a pattern
+    /// cannot be read: what PEFT would make of it is not known then. No patterns where the key is absent or null.
+    pub fn of(value: Option<&Value>, is_value: fn(&Value) -> bool) -> Option<Self> {
+        let patterns = match value {
+            None | Some(Value::Null) => return Some(Self::default()),
+            Some(value) => value.as_object()?,
+        };
+        let compiled = Self::new(patterns.keys().map(String::as_str));
+        let is_whole = compiled.unread.is_empty() && patterns.values().all(is_value);
+        is_whole.then(|| Self { values: patterns.values().map(Value::as_f64).collect(), ..compiled })
     }
 
     /// Patterns without values. A pattern that this regex engine does not take matches nothing.
@@ -73,8 +79,11 @@ impl ModulePatterns {
         for (place, pattern) in patterns.into_iter().enumerate() {
             if is_name(pattern) {
                 compiled.names.insert(pattern, place);
-            } else if let Ok(regex) = Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")) {
-                compiled.expressions.push((place, regex));
+                continue;
+            }
+            match Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")) {
+                Ok(regex) => compiled.expressions.push((place, regex)),
+                Err(_) => compiled.unread.push(place),
             }
         }
         compiled
@@ -106,17 +115,17 @@ fn is_name(pattern: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     use super::*;
 
     fn patterns(value: Value) -> ModulePatterns {
-        ModulePatterns::of(json!({ "rank_pattern": value }).as_object().unwrap(), "rank_pattern")
+        ModulePatterns::of(Some(&value), Value::is_number).unwrap()
     }
 
     #[test]
     fn the_first_pattern_that_matches_decides() {
-        let both = patterns(json!({"mlp.*": 1, "layers.1.mlp.up": 2, "up": 3, r"^model\.x": 4, "1.mlp.up": "none"}));
+        let both = patterns(json!({"mlp.*": 1, "layers.1.mlp.up": 2, "up": 3, r"^model\.x": 4}));
         for (module, value) in [
             ("model.layers.1.mlp.up", Some(1.0)),
             ("layers.1.mlp.up", Some(1.0)),
@@ -127,11 +136,12 @@ mod tests {
         ] {
             assert_eq!(both.value(module), value, "{module}");
         }
-        let later = patterns(json!({"layers.1.mlp.up": 2, "mlp.*": 1, "q": "none", "v": 1}));
+        let later = patterns(json!({"layers.1.mlp.up": 2, "mlp.*": 1, "v": 1}));
         assert_eq!(later.value("model.layers.1.mlp.up"), Some(2.0));
         assert_eq!(later.value("model.layers.2.mlp.up"), Some(1.0));
-        assert_eq!(later.value("a.q"), None, "a value that is not a number is none");
-        assert_eq!(patterns(json!([1])).value("a"), None);
+        for wrong in [json!([1]), json!({"q": "4"}), json!({"q": null}), json!({"q(": 1})] {
+            assert!(ModulePatterns::of(Some(&wrong), Value::is_number).is_none(), "{wrong}");
+        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use fancy_regex::Regex;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::account::Account;
 use crate::adapter::names::{MOST_LAYERS, stack_and_layer};
 
 /// A key of the configuration that cannot be read, and what it should hold.
@@ -33,6 +34,8 @@ pub enum TargetModules {
     List(Vec<String>),
     /// A regular expression over whole names, or `all-linear`.
     Pattern(String),
+    /// Null: PEFT takes those that it lists for the type of the base model.
+    OfModelType,
 }
 
 impl TargetModules {
@@ -57,6 +60,7 @@ impl Selector {
             TargetModules::Pattern(pattern) => {
                 Self::Pattern(Regex::new(&format!("^(?:{pattern})$")).ok().map(Box::new))
             }
+            TargetModules::OfModelType => Self::Pattern(None),
         }
     }
 
@@ -75,18 +79,22 @@ impl Selector {
 }
 
 impl Targets {
-    pub fn from_config(raw: &Map<String, Value>) -> Result<Self, WrongKey> {
-        let modules = names(raw, "target_modules")?.unwrap_or(TargetModules::List(Vec::new()));
+    pub fn from_config(config: &Account) -> Result<Self, WrongKey> {
+        let modules = names(config, "target_modules")?.unwrap_or(TargetModules::OfModelType);
         let wrong = ("layers_to_transform", "a list of layer indices");
-        let layers = match raw.get("layers_to_transform") {
+        let layers = match config.get("layers_to_transform") {
             None | Some(Value::Null) => None,
             Some(Value::Array(items)) if items.is_empty() => None,
             Some(Value::Array(items)) => Some(items.iter().map(index).collect::<Option<_>>().ok_or(wrong)?),
             Some(one) => Some(BTreeSet::from([index(one).ok_or(wrong)?])),
         };
-        let layers_pattern = match raw.get("layers_pattern") {
+        let layers_pattern = match config.get("layers_pattern") {
             None | Some(Value::Null) => Vec::new(),
             Some(patterns) => strings(patterns).ok_or(("layers_pattern", "a string or a list of strings"))?,
+        };
+        let parameters = match config.get("target_parameters") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(names) => strings(names).ok_or(("target_parameters", "a list of strings"))?,
         };
         let layer_of = |pattern: &String| Regex::new(&format!(r"^.*?\.{pattern}\.(\d+)\.")).ok();
         Ok(Self {
@@ -95,13 +103,19 @@ impl Targets {
             layers,
             has_default_pattern: layers_pattern.is_empty(),
             layers_pattern: layers_pattern.iter().filter_map(layer_of).collect(),
-            excluded: names(raw, "exclude_modules")?.as_ref().map(Selector::new),
-            parameters: raw.get("target_parameters").and_then(strings).unwrap_or_default(),
+            excluded: names(config, "exclude_modules")?.as_ref().map(Selector::new),
+            parameters,
         })
     }
 
-    /// Whether PEFT would wrap `module`. `None` where only PEFT can tell: a pattern that this regex engine does not
-    /// take, or `all-linear`, which asks the model.
+    /// The same selection with other modules.
+    pub fn with_modules(&self, names: &[&str]) -> Self {
+        let modules = TargetModules::List(names.iter().map(|name| name.to_string()).collect());
+        Self { selector: Selector::new(&modules), modules, ..self.clone() }
+    }
+
+    /// Whether PEFT would wrap `module`. `None` where only PEFT can tell: a pattern that this regex engine does not take,
+    /// `all-linear`, which asks the model, or no modules at all.
     pub fn matches(&self, module: &str) -> Option<bool> {
         if self.wraps_by_parameter(module) {
             return Some(true);
@@ -190,8 +204,8 @@ impl<'a> MovedModule<'a> {
 }
 
 /// A key that holds a list of names or one regular expression.
-fn names(raw: &Map<String, Value>, key: &'static str) -> Result<Option<TargetModules>, WrongKey> {
-    match raw.get(key) {
+fn names(config: &Account, key: &'static str) -> Result<Option<TargetModules>, WrongKey> {
+    match config.get(key) {
         Some(Value::String(pattern)) => Ok(Some(TargetModules::Pattern(pattern.clone()))),
         Some(value @ Value::Array(_)) => {
             Ok(Some(TargetModules::List(strings(value).ok_or((key, "a list of strings"))?)))

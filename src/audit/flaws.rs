@@ -6,9 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use rayon::prelude::*;
+
+use super::misspelling::{Misspelling, Reach};
 use crate::adapter::names::Part;
-use crate::adapter::targets::{TargetModules, last_segment};
-use crate::adapter::{Adapter, Module};
+use crate::adapter::targets::TargetModules;
+use crate::adapter::{Adapter, DefaultTargets, Module, NoEffect};
+use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::error::{Error, Result, TensorError};
 
 /// Something wrong with an adapter; its message names the module, the tensor or the key.
@@ -40,53 +44,128 @@ pub enum Flaw {
     UnlikeOthers { module: String, inputs: usize, outputs: usize, usual_inputs: usize, usual_outputs: usize },
     #[error("tensor `{0}` holds NaN or infinite values")]
     NotFinite(String),
+    #[error("tensor `{tensor}` has {}", misspelling.in_words())]
+    Misspelled { tensor: String, misspelling: Misspelling, reach: Reach },
+    #[error("the base model has no module `{module}`{}", called(needed))]
+    NotInBase { module: String, needed: Needed, reach: Reach },
     #[error("{0}")]
-    Base(String),
+    OtherSizes(String),
+    #[error("`modules_to_save` names `{needed}`, which has no tensors of this name")]
+    SavedUnderOtherName { needed: String },
+    #[error("{0}")]
+    NoEffect(NoEffect),
+    #[error("{what}")]
+    Refused { what: &'static str, by: RefusedBy },
+    #[error("`target_modules` is null, and PEFT has no modules for the model type `{0}`: it raises ValueError")]
+    NoDefaultTargets(String),
+    #[error("module `{0}` has a bias of `lora_B`, but `lora_bias` is not set")]
+    UnsaidBias(String),
+    #[error(
+        "`{module}` has {rows} tokens, and the base model {base}: PEFT raises an error unless the model is resized first \
+         (`resize_token_embeddings({rows})`)"
+    )]
+    Vocabulary { module: String, rows: usize, base: usize },
+    #[error(
+        "`trainable_token_indices` has token {token}, and the base model {base} tokens: PEFT raises an error unless the model is \
+         resized first (`resize_token_embeddings({})`)",
+        token + 1
+    )]
+    TokenBeyond { token: usize, base: usize },
+    /// Something that is not used, or not as it is written.
+    #[error("{0}")]
+    Remark(String),
+}
+
+/// Which libraries refuse a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedBy {
+    /// PEFT as it loads the tensors, which transformers does otherwise.
+    PeftAlone,
+    /// PEFT as it reads the configuration or wraps the modules, so that transformers does, too.
+    Both,
+}
+
+/// What a base model has in place of a module that it does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Needed {
+    /// The same module of the same layer, in a stack with another name.
+    InOtherStack(String),
+    /// A module outside the layers whose name is another one.
+    Other(String),
+    /// A module whose name differs by a prefix of the decoder (`model.`), which transformers adds or takes away.
+    Prefixed(String),
+    Nothing,
+}
+
+fn called(needed: &Needed) -> String {
+    match needed {
+        Needed::InOtherStack(name) | Needed::Other(name) | Needed::Prefixed(name) => format!(", but `{name}`"),
+        Needed::Nothing => String::new(),
+    }
 }
 
 fn others(more: usize) -> String {
     if more == 0 { String::new() } else { format!(" ({more} more are like it)") }
 }
 
-impl Flaw {
-    /// Whether an adapter may be like this on purpose.
-    pub fn may_be_meant(&self) -> bool {
-        match self {
-            Flaw::NamesNothing(_) | Flaw::UnlikeOthers { .. } => true,
-            // PEFT lists all names that the head of a classifier can have (`classifier`, `score`); a model has one of them.
-            Flaw::SavesNothing { has_others, .. } => *has_others,
-            _ => false,
-        }
-    }
-}
-
 impl Adapter {
-    /// Every flaw that the adapter alone shows, given the number of decoder layers if known. Reads all tensors.
-    pub fn flaws(&self, layers: Option<usize>) -> Result<Vec<Flaw>> {
-        let mut flaws = self.config_flaws(layers);
-        flaws.extend(self.shape_flaws());
-        for tensor in self.tensors() {
-            match self.weights.load_finite(tensor.name) {
-                Err(Error::Tensor(TensorError::NotFinite { name, .. })) => flaws.push(Flaw::NotFinite(name)),
-                other => drop(other?),
-            }
-        }
+    /// Every flaw that the adapter shows beside what is known of its base model. Reads all tensors.
+    pub fn flaws(&self, base: &BaseFacts) -> Result<Vec<Flaw>> {
+        let mut flaws = self.header_flaws(base);
+        flaws.extend(self.value_flaws()?);
         Ok(flaws)
     }
 
-    /// Where the configuration does not match the tensors.
-    pub fn config_flaws(&self, layers: Option<usize>) -> Vec<Flaw> {
-        [self.selection_flaws(layers), self.method_flaws(), self.saved_flaws()].concat()
+    /// The flaws that names, shapes and the configuration show. Reads no tensor.
+    pub fn header_flaws(&self, base: &BaseFacts) -> Vec<Flaw> {
+        let effect = self.no_effect.iter().cloned().map(Flaw::NoEffect);
+        let mut flaws: Vec<Flaw> = effect.chain(self.misspelling_flaws()).chain(self.refused_by_peft()).collect();
+        flaws.extend(self.config_flaws(base));
+        flaws.extend(base.vocabulary.into_iter().flat_map(|tokens| self.vocabulary_flaws(tokens)));
+        flaws.extend(self.shape_flaws());
+        // Some remarks say what flaws say, too.
+        let said: Vec<String> = self.no_effect.iter().map(ToString::to_string).chain(self.spelling_remarks()).collect();
+        let is_new = |remark: &&String| !said.contains(remark);
+        flaws.extend(self.remarks.iter().filter(is_new).cloned().map(Flaw::Remark));
+        flaws
     }
 
-    /// Modules that only the configuration or only the tensors have. `layers` is the number of layers of the model, if known.
-    pub fn selection_flaws(&self, layers: Option<usize>) -> Vec<Flaw> {
-        let targets = &self.config.targets;
+    /// The flaws that values show, in the order of the tensors.
+    fn value_flaws(&self) -> Result<Vec<Flaw>> {
+        let names: Vec<&str> = self.tensors().map(|tensor| tensor.name).collect();
+        let flaw = |name: &&str| match self.weights.load_finite(name) {
+            Err(Error::Tensor(TensorError::NotFinite { name, .. })) => Ok(Some(Flaw::NotFinite(name))),
+            other => other.map(|_| None),
+        };
+        let flaws: Result<Vec<Option<Flaw>>> = names.par_iter().map(flaw).collect();
+        Ok(flaws?.into_iter().flatten().collect())
+    }
+
+    /// Where the configuration does not match the tensors.
+    pub fn config_flaws(&self, base: &BaseFacts) -> Vec<Flaw> {
+        [self.selection_flaws(base), self.method_flaws(), self.saved_flaws()].concat()
+    }
+
+    /// Modules that only the configuration or only the tensors have.
+    pub fn selection_flaws(&self, base: &BaseFacts) -> Vec<Flaw> {
         let mut flaws = Vec::new();
+        let targets = match (&self.config.targets.modules, &base.family) {
+            (TargetModules::OfModelType, Some(family)) => match DefaultTargets::of(self.config.method, family) {
+                DefaultTargets::Modules(names) => &self.config.targets.with_modules(names),
+                DefaultTargets::InAnotherTable => &self.config.targets,
+                DefaultTargets::Missing => {
+                    if self.config.targets.parameters.is_empty() {
+                        flaws.push(Flaw::NoDefaultTargets(family.clone()));
+                    }
+                    &self.config.targets
+                }
+            },
+            _ => &self.config.targets,
+        };
         if targets.layers.is_some() && matches!(targets.modules, TargetModules::Pattern(_)) {
             flaws.push(Flaw::LayersOfPattern);
         }
-        let absent = self.absent_modules(layers);
+        let absent = self.absent_modules(base.layers);
         let named = absent.iter().filter(|module| targets.matches(module) == Some(true));
         flaws.extend(first_of(named, |module, more| Flaw::NamedWithoutTensors { module, more }));
         if let TargetModules::List(list) = &targets.modules {
@@ -161,7 +240,9 @@ impl Adapter {
             false => Flaw::NoMagnitude(module.name.clone()),
             true => Flaw::UnsaidMagnitude { module: module.name.clone() },
         });
-        foreign.into_iter().chain(unlike).collect()
+        let is_unsaid = |module: &&Module| module.has(Part::LoraBias) && !self.config.flag("lora_bias");
+        let bias = self.modules().values().find(is_unsaid).map(|module| Flaw::UnsaidBias(module.name.clone()));
+        foreign.into_iter().chain(unlike).chain(bias).collect()
     }
 
     fn saved_flaws(&self) -> Vec<Flaw> {
@@ -217,9 +298,4 @@ pub(super) fn first_of<'a>(
 ) -> Option<Flaw> {
     let first = modules.next()?.clone();
     Some(flaw(first, modules.count()))
-}
-
-/// Whether a module is an embedding or a head, by the last segment of its name.
-pub fn is_vocabulary(module: &str) -> bool {
-    matches!(last_segment(module), "embed_tokens" | "lm_head" | "wte" | "word_embeddings" | "embed_in" | "embed_out")
 }

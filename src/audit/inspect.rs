@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::examine::{KnownBase, examine};
+use super::flaws::Flaw;
+use super::runtimes::LoadOutcome;
 use super::runtimes::base_facts::BaseFacts;
 use super::runtimes::facts::{AdapterFact, AdapterFacts};
+use super::runtimes::list::PEFT;
 use crate::adapter::targets::module_types;
 use crate::adapter::{Adapter, Capability};
 use crate::error::Result;
@@ -32,6 +36,10 @@ pub struct Inspection {
     pub other_bytes: u64,
     /// What limits how far this adapter can be slimmed.
     pub limits: Vec<String>,
+    /// Why PEFT does not load it as it was trained; empty if it does, as far as the adapter alone tells.
+    pub wrong: Vec<String>,
+    /// What else its files hold that is not used, or not as it is written.
+    pub remarks: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,6 +53,9 @@ pub struct LayerInspection {
 /// Inspects an adapter that the user calls `name`.
 pub fn inspect(name: &str, adapter: &Adapter) -> Result<Inspection> {
     let (config, norms) = (&adapter.config, adapter.layer_norms()?);
+    let examined = examine(adapter, &KnownBase::default(), &[&PEFT])?;
+    let reasons = examined.runtimes.into_iter().flat_map(|verdict| verdict.reasons);
+    let remark = |flaw: Flaw| if let Flaw::Remark(remark) = flaw { Some(remark) } else { None };
     let layer = |(layer, bytes)| LayerInspection { layer, bytes, norm: norms.get(&layer).copied() };
     let types = module_types(adapter.modules().keys().map(String::as_str));
     Ok(Inspection {
@@ -53,7 +64,7 @@ pub fn inspect(name: &str, adapter: &Adapter) -> Result<Inspection> {
         base_model: config.text("base_model_name_or_path").map(String::from),
         rank: config.rank,
         alpha: config.alpha,
-        rslora: config.flag("use_rslora"),
+        rslora: config.is_rank_stabilised(),
         modules: types.into_iter().map(|(name, count)| (name.into(), count)).collect(),
         dtypes: adapter.tensors().map(|tensor| tensor.entry.encoding()).collect(),
         stack: adapter.stack.clone(),
@@ -62,6 +73,8 @@ pub fn inspect(name: &str, adapter: &Adapter) -> Result<Inspection> {
         layers: adapter.layer_bytes().into_iter().map(layer).collect(),
         other_bytes: adapter.bytes_below(0),
         limits: limits(adapter),
+        wrong: reasons.filter(|reason| reason.outcome != LoadOutcome::Loads).map(|reason| reason.what).collect(),
+        remarks: examined.flaws.into_iter().filter_map(remark).collect(),
     })
 }
 
@@ -70,7 +83,7 @@ fn limits(adapter: &Adapter) -> Vec<String> {
     if !Capability::Evaluate.includes(method) {
         limits.push(format!("`slim` and `scan` cannot evaluate {}; `cut` works", method.name()));
     }
-    let facts = AdapterFacts::new(adapter, &BaseFacts::default(), PlannedChanges::default());
+    let facts = AdapterFacts::new(adapter, &BaseFacts::default(), PlannedChanges::default(), Vec::new());
     if facts.evidence(AdapterFact::EmbeddingLora).is_some() {
         limits.push("LoRA on embeddings".into());
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::flaws::{Flaw, first_of};
+use super::runtimes::base_facts::BaseFacts;
 use crate::adapter::names::Part;
 use crate::adapter::{Adapter, AdapterTensor, Method};
 use crate::error::Result;
@@ -327,14 +328,15 @@ fn compare_configs(matched: &MatchedAdapters, is_reduced: bool) -> Vec<CutDiffer
 
 /// Flaws of the configuration of `slimmed` about modules that neither of the two has, unless `original` has them too.
 fn new_flaws(original: &Adapter, slimmed: &Adapter) -> Vec<CutDifference> {
-    let before = original.config_flaws(None);
+    let before = original.config_flaws(&BaseFacts::default());
     let is_old = |flaw: &Flaw| match flaw {
         Flaw::NamesNothing(_) | Flaw::SavesNothing { .. } => before.contains(flaw),
         _ => before.iter().any(|old| std::mem::discriminant(old) == std::mem::discriminant(flaw)),
     };
     // Modules that one of the two has are compared one by one, and so are those that neither has, below.
     let is_compared = |flaw: &Flaw| matches!(flaw, Flaw::NotNamed { .. } | Flaw::NamedWithoutTensors { .. });
-    let flaws = slimmed.config_flaws(None).into_iter().filter(|flaw| !is_compared(flaw) && !is_old(flaw));
+    let flaws =
+        slimmed.config_flaws(&BaseFacts::default()).into_iter().filter(|flaw| !is_compared(flaw) && !is_old(flaw));
     let (targets, layers) = (&original.config.targets, original.layer_count());
     // Without a list of layers, names mean those of any layer, also of layers that no model has.
     let may_have = |module: &str| original.config.lists_layers() || original.layer_of(module) < Some(layers);

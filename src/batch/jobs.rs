@@ -26,7 +26,7 @@ pub struct Job {
 pub struct FolderJobs {
     /// Sorted by name.
     pub jobs: Vec<Job>,
-    /// Adapters inside of others, which are not jobs: training leaves checkpoints in the folder of its result.
+    /// Checkpoints inside of finished adapters, which are not jobs: training leaves them in the folder of its result.
     pub nested: Vec<PathBuf>,
 }
 
@@ -46,18 +46,53 @@ pub fn below(folder: &Path) -> Result<FolderJobs> {
         if !entry.file_type().is_dir() || !entry.path().join(config::FILE_NAME).is_file() {
             continue;
         }
-        if outer.as_ref().is_some_and(|outer| entry.path().starts_with(outer)) {
+        let inside = outer.as_ref().and_then(|outer| entry.path().strip_prefix(outer).ok());
+        if inside.is_some_and(|inside| is_checkpoint(entry.path(), inside)) {
             found.nested.push(entry.into_path());
             continue;
         }
+        // PEFT saves one of several adapters in the folder itself, and the others in folders of their names below.
+        let is_another = inside.is_some();
         found.jobs.push(job(folder, entry.path())?);
-        outer = Some(entry.into_path());
+        if !is_another {
+            outer = Some(entry.into_path());
+        }
     }
+    name_defaults(&mut found.jobs)?;
     if found.jobs.is_empty() {
         return Err(BatchError::NoAdapters { path: folder.into() }.into());
     }
     found.jobs.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(found)
+}
+
+/// Whether the adapter at `path` is a checkpoint of the one that it lies in, at `inside`: it, or a folder around it, is called so, or
+/// it has the state of a trainer.
+fn is_checkpoint(path: &Path, inside: &Path) -> bool {
+    const NAMES: [&str; 7] = ["checkpoint", "ckpt", "epoch", "step", "global_step", "iter", "iteration"];
+    let is_number = |rest: &str| {
+        let rest = rest.trim_start_matches(['-', '_', '=']);
+        rest.is_empty() || rest.starts_with(|character: char| character.is_ascii_digit())
+    };
+    let is_name =
+        |name: &str| NAMES.iter().any(|beginning| name.to_lowercase().strip_prefix(beginning).is_some_and(is_number));
+    let is_named = inside.iter().any(|part| part.to_str().is_some_and(is_name));
+    is_named || ["trainer_state.json", "optimizer.pt"].iter().any(|name| path.join(name).is_file())
+}
+
+/// Calls an adapter that others lie in by PEFT's name for it, `default`, so that their outputs lie beside its own and not in it.
+fn name_defaults(jobs: &mut [Job]) -> Result<()> {
+    let names: HashSet<String> = jobs.iter().map(|job| job.name.clone()).collect();
+    let holds_others =
+        |name: &str| names.iter().any(|other| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('/')));
+    for job in jobs.iter_mut().filter(|job| holds_others(&job.name)) {
+        let name = format!("{}/default", job.name);
+        if names.contains(&name) {
+            return Err(BatchError::NameTaken { name, taken_by: "is that of another adapter".into() }.into());
+        }
+        job.name = name;
+    }
+    Ok(())
 }
 
 fn job(folder: &Path, path: &Path) -> Result<Job> {

@@ -14,7 +14,7 @@ use crate::files;
 use crate::files::REPORT_NAME;
 
 /// Flags that name an input, of which the bytes count and not the path.
-const INPUTS: [&str; 4] = ["--base=", "--samples=", "--test=", "--tokenizer="];
+const INPUTS: [&str; 5] = ["--base=", "--samples=", "--test=", "--tokenizer=", "--chat-template="];
 
 /// The hashes of files, each read once in a run.
 #[derive(Default)]

@@ -66,6 +66,7 @@ pub enum Command {
     Slim(SlimArgs),
     Scan(ScanArgs),
     Cut(CutArgs),
+    Fix(FixArgs),
     Batch(BatchArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),
@@ -129,14 +130,34 @@ pub struct EvaluateArgs {
     /// base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
-    #[arg(long, value_name = "FILE", help = format!("Validation samples: {}", samples::accepted()))]
-    pub samples: PathBuf,
+    /// Layer stack of the text decoder if the adapter has several, for example model.text_model.layers
+    #[arg(long)]
+    pub stack: Option<String>,
+    #[arg(long, value_name = "PATH", required = true, help = samples::accepted())]
+    pub samples: Vec<PathBuf>,
+    /// Split to read of a data set that has several, for example validation
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
     /// Run prompts and completions through the model's chat template
     #[arg(long)]
     pub chat: bool,
     /// Tokenizer folder or tokenizer.json [default: the adapter's, else the base model's]
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
+    /// Chat template, a Jinja file, that replaces the model's own: for example the one of a training, which marks the assistant's
+    /// turns with `{% generation %}`
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// Day that a chat template gives for today [default: 2024-07-26]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub date: Option<samples::Date>,
+    /// Score the assistant's turns only, also in completions of several turns (TRL's `assistant_only_loss`) [default: completions,
+    /// and the assistant's turns in conversations]
+    #[arg(long)]
+    pub assistant_only: bool,
+    /// Score prompts and the turns of all roles, too, as TRL does by default in conversations
+    #[arg(long, conflicts_with = "assistant_only")]
+    pub all_turns: bool,
     /// Field that holds the prompt
     #[arg(long, value_name = "NAME")]
     pub prompt_field: Option<String>,
@@ -149,7 +170,7 @@ pub struct EvaluateArgs {
     /// Hold out this share of the samples, drawn at random: they do not choose but check the choice, for example 0.3 or 30%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub holdout: Option<String>,
-    /// Samples that check the choice, in their own file, which is read like that of --samples
+    /// Samples that check the choice, in their own file, which is read like those of --samples
     #[arg(long, value_name = "FILE", conflicts_with = "holdout")]
     pub test: Option<PathBuf>,
     /// Cut samples that are longer than the model's context instead of refusing them
@@ -284,7 +305,7 @@ pub struct CutArgs {
     /// load the result [default: the adapter's base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
-    /// Layer stack to cut if the adapter has several, for example model.layers
+    /// Layer stack to cut if the adapter has several, for example model.text_model.layers
     #[arg(long)]
     pub stack: Option<String>,
     /// Folder to write; must not exist
@@ -294,6 +315,35 @@ pub struct CutArgs {
     #[arg(long)]
     pub force: bool,
     /// Write one JSON object to stdout: the report in OUT (schema: `lora-slim schema`)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Write an adapter as PEFT saves it: names, configuration and layout of other trainers, and PEFT's own with something missing
+///
+/// Each change is printed. Values are only moved, never computed anew; what is not certain is refused.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim fix mlx-adapter -o my-adapter
+  lora-slim fix epoch_2/adapter_model.pt --base my-base-model --alpha 16 -o my-adapter
+  lora-slim verify mlx-adapter my-adapter")]
+pub struct FixArgs {
+    /// Folder or file of the adapter, or its name in the Hugging Face cache
+    pub adapter: String,
+    /// Base model, whose names the adapter gets; torchtune and NeMo also need the sizes of its attention [default: the one that
+    /// the adapter names, if it is on this machine]
+    #[arg(long)]
+    pub base: Option<String>,
+    /// Alpha of the training, where no file says it
+    #[arg(long, value_name = "NUMBER", value_parser = parse::alpha)]
+    pub alpha: Option<f64>,
+    /// Folder to write; must not exist
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Replace OUT if it is an adapter folder
+    #[arg(long)]
+    pub force: bool,
+    /// Write one JSON object to stdout
     #[arg(long)]
     pub json: bool,
 }
@@ -313,15 +363,18 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// Prove that an adapter is another one without its upper layers, and nothing else
+/// Prove that an adapter is another one without its upper layers, and nothing else, or what `fix` has to make of it
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   lora-slim verify my-adapter my-adapter-slim && rsync my-adapter-slim …")]
 pub struct VerifyArgs {
-    /// The adapter that was cut
+    /// The adapter that was cut or mended
     pub original: PathBuf,
     /// The adapter that was written
     pub slimmed: PathBuf,
+    /// Layer stack that was cut if the adapter has several
+    #[arg(long)]
+    pub stack: Option<String>,
     /// Allow kept layers that are not all below one boundary, and layers that keep only some of their modules
     /// (`cut --keep-layers`, `--search subset` and `blocks`)
     #[arg(long)]
@@ -332,6 +385,12 @@ pub struct VerifyArgs {
     /// Allow other ranks and types if each module's ΔW differs by at most this share of its norm, for example 0.05 or 5%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub tolerance: Option<String>,
+    /// After `fix`: the base model, if `fix` was given one
+    #[arg(long)]
+    pub base: Option<String>,
+    /// After `fix`: the alpha that `fix` was given
+    #[arg(long, value_name = "NUMBER", value_parser = parse::alpha)]
+    pub alpha: Option<f64>,
     /// Write one JSON object to stdout
     #[arg(long)]
     pub json: bool,
@@ -363,8 +422,8 @@ pub struct CheckArgs {
     /// Write one JSON object to stdout
     #[arg(long)]
     pub json: bool,
-    /// Print everything known about runtimes as Markdown, and check nothing
-    #[arg(long, conflicts_with_all = ["adapter", "runtime", "base", "stack", "json"])]
+    /// Print everything known about runtimes as Markdown, or with --json as one object, and check nothing
+    #[arg(long, conflicts_with_all = ["adapter", "runtime", "base", "stack"])]
     pub list: bool,
 }
 

@@ -71,12 +71,6 @@ impl Args for JobFlags {
                     .value_name("LAYERS")
                     .help("Without samples: keep these layers, for example 0-13,20"),
             )
-            .arg(
-                Arg::new("stack")
-                    .long("stack")
-                    .value_name("STACK")
-                    .help("Without samples: layer stack to cut if an adapter has several"),
-            )
     }
 
     fn augment_args_for_update(command: Command) -> Command {

@@ -9,6 +9,7 @@ use crate::metrics::Metric;
 use crate::model::device::DeviceName;
 use crate::pipeline::request::{HeldOutSource, Scoring};
 use crate::rewrite::steps::{self, SharedStep};
+use crate::samples::ScoredPart;
 
 /// The scores of generated answers, if the flags name any.
 pub fn scoring(args: &EvaluateArgs) -> Option<Scoring> {
@@ -46,6 +47,15 @@ pub fn held_out(args: &EvaluateArgs) -> Result<Option<HeldOutSource>> {
         (None, Some(path)) => Some(HeldOutSource::File(path.clone())),
         (None, None) => None,
     })
+}
+
+/// Which part of the samples is scored.
+pub fn scored_part(args: &EvaluateArgs) -> ScoredPart {
+    match (args.assistant_only, args.all_turns) {
+        (true, _) => ScoredPart::AssistantTurns,
+        (false, true) => ScoredPart::Everything,
+        (false, false) => ScoredPart::Answers,
+    }
 }
 
 /// The steps after the cut, in the order in which they run.

@@ -2,24 +2,20 @@
 
 use std::path::Path;
 
-use candle_core::Device;
 use serde::Serialize;
 
 use super::output::{print, print_json};
-use crate::adapter::Adapter;
+use crate::audit::examine::{Examination, KnownBase, examine};
 use crate::audit::flaws::Flaw;
 use crate::audit::runtimes::base_facts::BaseFacts;
-use crate::audit::runtimes::facts::AdapterFacts;
+use crate::audit::runtimes::listing::Listing;
 use crate::audit::runtimes::{self, LoadOutcome, RUNTIMES, Runtime, RuntimeVerdict};
 use crate::cli::CheckArgs;
-use crate::error::{BaseError, Error, Result};
+use crate::error::Result;
 use crate::export::Format;
 use crate::hub::{self, BasePath};
-use crate::kernel::Arithmetic;
-use crate::model::Model;
 use crate::pipeline;
 use crate::report::text::runtimes as text;
-use crate::rewrite::steps::PlannedChanges;
 
 /// What `--json` writes.
 #[derive(Serialize)]
@@ -40,14 +36,15 @@ struct ReportedFlaw {
 
 pub fn run(args: CheckArgs) -> Result<bool> {
     let Some(name) = &args.adapter else {
-        return print(&text::list()).map(|()| true);
+        let listed = if args.json { print_json(&Listing::new()) } else { print(&text::list()) };
+        return listed.map(|()| true);
     };
     let path = hub::find(name, None)?;
     let asked: &[&'static Runtime] = if args.runtime.is_empty() { &RUNTIMES } else { &args.runtime };
     let format = Format::of_path(&path);
-    let (flaws, runtimes) = match format {
+    let Examination { flaws, runtimes } = match format {
         Format::Peft => check_folder(&args, &path, asked)?,
-        format => (Vec::new(), runtimes::check_format(format, asked)),
+        format => Examination { flaws: Vec::new(), runtimes: runtimes::check_format(format, asked) },
     };
     let is_complete = flaws.iter().all(Flaw::may_be_meant);
     let is_loaded = args.runtime.is_empty() || runtimes.iter().all(|runtime| runtime.verdict == LoadOutcome::Loads);
@@ -62,32 +59,12 @@ pub fn run(args: CheckArgs) -> Result<bool> {
     Ok(is_complete && is_loaded)
 }
 
-fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Result<(Vec<Flaw>, Vec<RuntimeVerdict>)> {
-    let adapter = Adapter::open(path, args.stack.as_deref())?;
-    let base = args.base.as_ref().map(|name| BasePath::find(name, None)).transpose()?;
-    let mut known = match &base {
-        Some(base) => BaseFacts::of(base)?,
+fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Result<Examination> {
+    let adapter = pipeline::open_adapter(path, args.stack.as_deref(), args.base.as_deref())?;
+    let base = match &args.base {
+        Some(name) => KnownBase::open(&BasePath::find(name, None)?)?,
         // The base model that the adapter names, if it is on this machine.
-        None => BaseFacts::if_readable(pipeline::find_base(None, &adapter).ok()),
+        None => BaseFacts::if_readable(pipeline::find_base(None, &adapter).ok()).into(),
     };
-    let mut flaws = Vec::new();
-    if let Some(base) = base {
-        match Model::open(&base, &Device::Cpu, Arithmetic::F32) {
-            Ok((model, _)) => {
-                known.layers = Some(model.config.layers);
-                known.family.get_or_insert(model.config.family.model_types[0].into());
-                flaws.extend(model.check_fits(&adapter).err().map(|error| Flaw::Base(error.to_string())));
-            }
-            // The model cannot be run, but its configuration still gives the layers.
-            Err(Error::Base(
-                BaseError::UnsupportedFamily { .. }
-                | BaseError::UnsupportedFeature { .. }
-                | BaseError::Quantised { .. },
-            )) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    flaws.extend(adapter.flaws(known.layers)?);
-    let facts = AdapterFacts::new(&adapter, &known, PlannedChanges::default());
-    Ok((flaws, runtimes::check(&facts, asked)))
+    examine(&adapter, &base, asked)
 }

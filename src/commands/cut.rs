@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::output::{announce, print, print_json};
-use crate::adapter::Adapter;
+use crate::audit::examine::KnownBase;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::audit::runtimes::planned::PlannedOutput;
 use crate::choice::gates;
@@ -21,6 +21,9 @@ use crate::rewrite::{Boundary, Cut};
 pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
     let (format, path, json) = (args.runtime.format, args.output.clone(), args.json);
     let report = write(args)?;
+    for remark in &report.remarks {
+        tracing::warn!("{remark}");
+    }
     if json {
         print_json(&report)?;
     } else if !quiet {
@@ -38,7 +41,7 @@ pub fn write(args: CutArgs) -> Result<Report> {
     format.check_folder_name(&args.output)?;
     let staging = Staging::reserve(&args.output, &[&path], args.force)?;
     let gates = args.gates.gates;
-    let adapter = Adapter::open(&path, args.stack.as_deref())?;
+    let adapter = pipeline::open_adapter(&path, args.stack.as_deref(), args.base.as_deref())?;
     let layers: BTreeSet<usize> = match (args.boundary, args.keep_layers) {
         (Some(Boundary::Below(boundary)), _) => (0..boundary).collect(),
         (Some(Boundary::All), _) => adapter.layers(),
@@ -54,14 +57,14 @@ pub fn write(args: CutArgs) -> Result<Report> {
     let runtimes = &args.runtime.runtimes;
     let find_base = || pipeline::find_base(args.base.as_deref(), &adapter);
     let mut base = match args.base {
-        Some(_) => BaseFacts::of(&find_base()?)?,
-        None => BaseFacts::if_readable(find_base().ok()),
+        Some(_) => KnownBase::open(&find_base()?)?,
+        None => BaseFacts::if_readable(find_base().ok()).into(),
     };
-    PlannedOutput { changes, format, base: base.clone() }.require(&adapter, runtimes)?;
+    PlannedOutput { changes, format, base: base.facts.clone() }.require(&adapter, runtimes)?;
     let cut = Cut::new(&adapter, &layers)?.scaled(args.scale)?;
     let exporter = format.exporter(find_base)?;
     exporter.check(&adapter, changes.unifies)?;
-    base.layers = base.layers_for(&adapter);
+    base.facts.layers = base.facts.layers_for(&adapter);
     let target = Target { staging: &staging, exporter: &*exporter, base, runtimes };
     let name = &args.adapter;
     UnevaluatedCut { name, adapter: &adapter, cut: &cut, steps: &steps, gates: &gates, target: &target }.write()

@@ -10,7 +10,8 @@ use crate::measure::ComputeOptions;
 use crate::model::device::DeviceName;
 use crate::pipeline::request::{DEFAULT_MEMORY, SampleOptions};
 use crate::pipeline::{self, Evaluation, Request, notes};
-use crate::samples::FieldNames;
+use crate::samples::read::ReadOptions;
+use crate::samples::{EncodeOptions, FieldNames, TemplateOptions};
 use crate::search::SearchOptions;
 
 /// Evaluates, and shows progress and notes on standard error.
@@ -54,10 +55,14 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         compute: ComputeOptions { memory: args.memory.unwrap_or(DEFAULT_MEMORY), device: device.open()? },
         samples: SampleOptions {
             held_out: settings::held_out(&args)?,
-            path: args.samples,
-            read: FieldNames { prompt_field: args.prompt_field, completion_field: args.completion_field },
-            chat: args.chat,
+            encode: EncodeOptions { chat: args.chat, scored: settings::scored_part(&args) },
+            paths: args.samples,
+            read: ReadOptions {
+                fields: FieldNames { prompt_field: args.prompt_field, completion_field: args.completion_field },
+                split: args.split,
+            },
             tokenizer: args.tokenizer,
+            template: TemplateOptions { file: args.chat_template, date: args.date.unwrap_or_default() },
             most: args.max_samples.map(|count| count as usize),
             truncate: args.truncate,
             quote: args.report.is_some(),
@@ -65,5 +70,6 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         gates: args.gates.gates,
         adapter: args.adapter,
         base: args.base,
+        stack: args.stack,
     })
 }

@@ -3,16 +3,16 @@
 use std::fmt::Write;
 
 use super::output::{print, print_json};
-use crate::adapter::Adapter;
 use crate::audit::inspect::{Inspection, inspect};
 use crate::cli::InspectArgs;
 use crate::error::Result;
 use crate::format::{bar, bytes, ranges};
 use crate::hub;
+use crate::pipeline;
 
 pub fn run(args: InspectArgs) -> Result<bool> {
     let path = hub::find(&args.adapter, None)?;
-    let adapter = Adapter::open(&path, args.stack.as_deref())?;
+    let adapter = pipeline::open_adapter(&path, args.stack.as_deref(), None)?;
     let inspection = inspect(&args.adapter, &adapter)?;
     if args.json {
         print_json(&inspection)?
@@ -40,7 +40,10 @@ fn render(inspection: &Inspection) -> String {
     for (name, value) in rows {
         let _ = writeln!(text, "{name:<11} {value}");
     }
-    for limit in &inspection.limits {
+    for reason in &inspection.wrong {
+        let _ = writeln!(text, "{:<11} {reason}", "wrong");
+    }
+    for limit in inspection.limits.iter().chain(&inspection.remarks) {
         let _ = writeln!(text, "{:<11} {limit}", "note");
     }
     let _ = writeln!(text, "\n{:>5}  {:>10}  {:>9}", "layer", "size", "‖ΔW‖");

@@ -9,6 +9,7 @@ use crate::files::{self, NewFile};
 use crate::hub;
 use crate::pipeline::Evaluation;
 use crate::report::page;
+use crate::samples::places;
 
 /// The reserved page; `None` without `--report`.
 pub struct Page(Option<NewFile>);
@@ -18,9 +19,11 @@ impl Page {
     pub fn reserve(args: &EvaluateArgs, output: Option<&Path>, force: bool) -> Result<Self> {
         let Some(path) = &args.report else { return Ok(Self(None)) };
         let adapter = hub::find(&args.adapter, None)?;
-        let mut inputs = vec![adapter.as_path(), args.samples.as_path()];
+        let mut inputs = vec![adapter.as_path()];
+        inputs.extend(places::on_disk(&args.samples));
         inputs.extend(args.base.as_deref().map(Path::new).filter(|path| path.exists()));
         inputs.extend(args.tokenizer.as_deref());
+        inputs.extend(args.chat_template.as_deref());
         files::check_apart(path, &inputs)?;
         if let Some(output) = output {
             files::check_outputs_apart(path, output)?;

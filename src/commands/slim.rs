@@ -20,6 +20,7 @@ use crate::pipeline::output::{self, Target};
 use crate::pipeline::{Evaluation, Request};
 use crate::report::{Report, text};
 use crate::rewrite::steps::PlannedChanges;
+use crate::samples::places;
 
 pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
@@ -59,7 +60,8 @@ impl SlimPlan {
     pub fn new(args: SlimArgs) -> Result<Self> {
         args.runtime.format.check_folder_name(&args.output)?;
         let adapter = hub::find(&args.evaluate.adapter, None)?;
-        let mut inputs = vec![adapter.as_path(), args.evaluate.samples.as_path()];
+        let mut inputs = vec![adapter.as_path()];
+        inputs.extend(places::on_disk(&args.evaluate.samples));
         inputs.extend(args.evaluate.test.as_deref());
         inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));
         files::check_output(&args.output, &inputs, args.force)?;
@@ -81,7 +83,7 @@ impl SlimPlan {
 
     /// Writes the chosen adapter. Returns the report as it was written.
     pub fn write(&self, evaluation: &Evaluation, staging: &Staging) -> Result<Report> {
-        let base = evaluation.base_facts();
+        let base = evaluation.base_facts().into();
         let target = Target { staging, exporter: &*self.exporter, base, runtimes: &self.runtimes };
         output::write_evaluation(evaluation, &target)
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Kind;
-use crate::format::plural;
+use crate::format::{first_names, plural};
 
 /// Reading, cutting and rewriting an adapter.
 #[derive(Debug, thiserror::Error)]
@@ -12,14 +12,30 @@ pub enum AdapterError {
     NotAnAdapter { path: PathBuf, missing: &'static str },
     #[error("`{}` is not an adapter of a known PEFT method: {found}", path.display())]
     NotPeft { path: PathBuf, found: String, known: String },
+    #[error("`{}` is {what}", path.display())]
+    Foreign { path: PathBuf, what: String },
     #[error("`{key}` in `{}` should be {expected}", path.display())]
     ConfigValue { path: PathBuf, key: &'static str, expected: &'static str },
-    #[error("`{}` holds no LoRA tensors", path.display())]
-    Empty { path: PathBuf },
+    #[error("`{}` is not a PEFT adapter folder, but below it are adapters: {}", path.display(), first_names(below, 3))]
+    AdaptersBelow { path: PathBuf, below: Vec<String> },
+    #[error("`{}` holds no LoRA tensors: {found}", path.display())]
+    Empty { path: PathBuf, found: NoTensors },
+    #[error("`{}` has {} of an adapter of {expected}", path.display(), plural(*found, "shard"))]
+    Shards { path: PathBuf, found: usize, expected: usize },
+    #[error(
+        "{tensors} tensors in {modules} of {} of `{}` hold no values, such as `{first}` of shape {shape:?}",
+        plural(*all, "module"),
+        path.display()
+    )]
+    NoValues { path: PathBuf, tensors: usize, modules: usize, all: usize, first: String, shape: Vec<usize> },
+    #[error("there is nothing to keep of `{}`: {cause}", path.display())]
+    NoEffect { path: PathBuf, cause: String },
     #[error("module `{module}` in `{}` has {present} without {absent}", path.display())]
     HalfAPair { path: PathBuf, module: String, present: &'static str, absent: &'static str },
     #[error("the tensors `{one}` and `{other}` of `{}` are the same factor of one module", path.display())]
     SamePart { path: PathBuf, one: String, other: String },
+    #[error("`{}` holds the tensors of several adapters: {}", path.display(), first_names(names, 8))]
+    SeveralAdapters { path: PathBuf, names: Vec<String> },
     #[error("module `{module}` in `{}` has rank {actual} in its tensors but {expected} in adapter_config.json", path.display())]
     Rank { path: PathBuf, module: String, expected: usize, actual: usize },
     #[error("tensor `{tensor}` in `{}` does not fit the other factors of module `{module}`", path.display())]
@@ -60,6 +76,21 @@ pub enum AdapterError {
     Unmet { path: PathBuf, runtime: &'static str, outcome: &'static str, what: String, remedy: Option<String> },
 }
 
+/// What the weights of an adapter folder without an adapter in it hold.
+#[derive(Debug, thiserror::Error)]
+pub enum NoTensors {
+    #[error("`{0}` has 0 bytes")]
+    NoBytes(String),
+    #[error("`{0}` has no tensors")]
+    None(String),
+    #[error("`{file}` looks like a whole model (`{tensor}`)")]
+    WholeModel { file: String, tensor: String },
+    #[error("`{0}` is of a whole model")]
+    ModelFile(String),
+    #[error("`{file}` has other tensors, such as `{tensor}`")]
+    Others { file: String, tensor: String },
+}
+
 impl AdapterError {
     /// The path in an error of a rewriting step.
     pub(super) fn path_of_step(&mut self) -> Option<&mut PathBuf> {
@@ -78,6 +109,7 @@ impl AdapterError {
 
     pub(super) fn kind(&self) -> Kind {
         match self {
+            Self::NoEffect { .. } => Kind::No,
             Self::LayerOutOfRange { .. } | Self::UnknownStack { .. } | Self::NothingLeft { .. } => Kind::Usage,
             _ => Kind::BadInput,
         }
@@ -86,13 +118,29 @@ impl AdapterError {
     pub(super) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotAnAdapter { .. } => "name the folder that PEFT's `save_pretrained` wrote",
+            Self::AdaptersBelow { .. } => "name one of them, or give all to `lora-slim batch`",
+            Self::Empty { found: NoTensors::WholeModel { .. } | NoTensors::ModelFile(_), .. } => {
+                "the adapter is merged into that model; name the folder with the adapter as it was before"
+            }
+            Self::Empty { .. } => {
+                "save the adapter again with PEFT's `save_pretrained`; DeepSpeed and FSDP have to gather its weights first"
+            }
+            Self::Shards { .. } => "copy the other shards beside them",
+            Self::NoValues { .. } => {
+                "it was saved under DeepSpeed ZeRO-3 or FSDP without gathering the weights; save it again with \
+                 `stage3_gather_16bit_weights_on_model_save`, or take the weights from the checkpoint with zero_to_fp32.py"
+            }
+            Self::NoEffect { .. } => "`lora-slim inspect` shows what it has; `--boundary N` writes it all the same",
             Self::NotPeft { known, .. } => {
                 return Some(format!("convert it to PEFT's format first; the known methods are {known}"));
             }
-            Self::SamePart { .. } => {
+            Self::Foreign { path, .. } => {
+                return Some(format!("`lora-slim fix {} -o OUT` writes it as PEFT saves adapters", path.display()));
+            }
+            Self::SamePart { .. } | Self::SeveralAdapters { .. } => {
                 "save one adapter per folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)"
             }
-            Self::SeveralStacks { .. } => "name the one to cut with `--stack`",
+            Self::SeveralStacks { .. } => "name the one of the text decoder with `--stack`",
             Self::CannotReduce { .. } => "leave out `--rank`; `--dtype` makes adapters of any kind smaller",
             Self::NotPortable { .. } => {
                 "leave out `--portable`; `lora-slim check` says which runtimes load it as it is"

@@ -57,6 +57,13 @@ impl BaseError {
     pub(super) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Unnamed { .. } => "name the base model with `--base`".into(),
+            Self::NotFound { name, .. } if full_precision(name).is_some() => {
+                let full = full_precision(name).unwrap_or_default();
+                format!(
+                    "`{name}` is quantised, and lora-slim needs the model in full precision: download that one \
+                     (`hf download {full}`) and name it with `--base`"
+                )
+            }
             Self::NotFound { name, .. } if name.contains('/') && !name.starts_with(['/', '.']) => {
                 format!("download it first (`hf download {name}`), or point `--base` at a local folder or GGUF file")
             }
@@ -80,5 +87,49 @@ impl BaseError {
             Self::FamilyTable { .. } | Self::NotAModel { .. } | Self::Config { .. } => return None,
         };
         Some(hint)
+    }
+}
+
+/// What the names of quantised models end with on the Hugging Face Hub, in lower case. Longer endings come first.
+const QUANTISED: [&str; 12] = [
+    "-unsloth-bnb-4bit",
+    "-bnb-4bit",
+    "-bnb-8bit",
+    "-gptq-int4",
+    "-gptq-int8",
+    "-awq-int4",
+    "-gptq",
+    "-awq",
+    "-fp8-dynamic",
+    "-fp8",
+    "-int4",
+    "-int8",
+];
+
+/// The repository that a quantised model was made of, by the names that most publishers give: the same without the ending.
+fn full_precision(name: &str) -> Option<&str> {
+    let lower = name.to_lowercase();
+    let is_name = name.split('/').count() == 2 && !name.starts_with(['/', '.']);
+    let ending = QUANTISED.iter().find(|ending| is_name && name.is_ascii() && lower.ends_with(*ending))?;
+    Some(&name[..name.len() - ending.len()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantised_models_are_known_by_their_names() {
+        for (name, full) in [
+            ("unsloth/llama-3-8b-Instruct-bnb-4bit", Some("unsloth/llama-3-8b-Instruct")),
+            ("unsloth/Qwen3-8B-unsloth-bnb-4bit", Some("unsloth/Qwen3-8B")),
+            ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", Some("Qwen/Qwen2.5-7B-Instruct")),
+            ("Qwen/Qwen3-8B-FP8", Some("Qwen/Qwen3-8B")),
+            ("Qwen/Qwen3-8B", None),
+            ("/models/x-bnb-4bit", None),
+            ("x-bnb-4bit", None),
+        ] {
+            assert_eq!(full_precision(name), full, "{name}");
+        }
     }
 }

@@ -18,6 +18,8 @@ pub enum FileError {
     Stdout { source: io::Error },
     #[error("`{}` is not valid JSON: {source}", path.display())]
     Json { path: PathBuf, source: serde_json::Error },
+    #[error("`{}` {encoding}, which Python's reader of JSON refuses, and PEFT and transformers with it", path.display())]
+    Encoding { path: PathBuf, encoding: &'static str },
     #[error("`{}` is a Git LFS pointer, not the file itself", path.display())]
     LfsPointer { path: PathBuf },
     #[error("`{}` already exists", path.display())]
@@ -61,7 +63,9 @@ impl FileError {
             // A name that is too long, or has characters that the file system refuses.
             Self::Write { source, .. } if source.kind() == E::InvalidFilename => Kind::Usage,
             Self::Write { .. } | Self::Stdout { .. } | Self::Busy { .. } | Self::Changed { .. } => Kind::Io,
-            Self::Json { .. } | Self::LfsPointer { .. } | Self::TooLarge { .. } => Kind::BadInput,
+            Self::Json { .. } | Self::Encoding { .. } | Self::LfsPointer { .. } | Self::TooLarge { .. } => {
+                Kind::BadInput
+            }
             Self::OutputIsFolder { .. }
             | Self::OutputExists { .. }
             | Self::OutputNotAnAdapter { .. }
@@ -75,6 +79,7 @@ impl FileError {
     pub(super) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::OutputIsFolder { .. } => "leave out the file extension",
+            Self::Encoding { .. } => "save it as UTF-8 without a byte order mark",
             Self::LfsPointer { .. } => "run `git lfs pull` in that repository",
             Self::OutputExists { .. } => "choose another output folder, or replace this one with `--force`",
             Self::Changed { .. } => "run the command again when nothing else writes to it",

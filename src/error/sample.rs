@@ -12,7 +12,25 @@ pub enum SampleError {
     #[error("{}:{line}: {problem}", path.display())]
     Malformed { path: PathBuf, line: usize, problem: String },
     #[error("{}:{line}: no known form of sample has the fields {fields}", path.display())]
-    UnknownForm { path: PathBuf, line: usize, fields: String },
+    UnknownForm {
+        path: PathBuf,
+        line: usize,
+        fields: String,
+        /// What was recognised, and what makes it readable.
+        hint: String,
+    },
+    #[error("{}:{line}: `{field}` changes the meaning of the sample and is not supported: {reason}", path.display())]
+    Unsupported { path: PathBuf, line: usize, field: String, reason: String },
+    #[error("`{}` is {kind}", path.display())]
+    UnknownContainer { path: PathBuf, kind: &'static str },
+    #[error("`{}` has several splits: {splits}", path.display())]
+    SeveralSplits { path: PathBuf, splits: String },
+    #[error("`{}` has no split `{split}`{}", path.display(), if splits.is_empty() { String::new() } else { format!("; it has {splits}") })]
+    NoSplit { path: PathBuf, split: String, splits: String },
+    #[error("the folder `{}` holds no files of samples", path.display())]
+    NoFiles { path: PathBuf },
+    #[error("the folder `{}` holds several sets of samples: {sets}", path.display())]
+    SeveralSets { path: PathBuf, sets: String },
     #[error("{}:{line}: no answer token is left to score", path.display())]
     NoAnswer { path: PathBuf, line: usize },
     #[error("{}:{line}: the sample has {tokens} tokens, more than the model's context of {context}", path.display())]
@@ -25,6 +43,10 @@ pub enum SampleError {
     Tokenizer { path: PathBuf, reason: String },
     #[error("`{}` has no chat template", path.display())]
     NoChatTemplate { path: PathBuf },
+    #[error("{}:{line}: the sample is no conversation, so it has no turns of the assistant", path.display())]
+    NoConversation { path: PathBuf, line: usize },
+    #[error("the chat template `{}` is not UTF-8 text", path.display())]
+    TemplateNotText { path: PathBuf },
     #[error("{}:{line}: the chat template failed: {reason}", path.display())]
     ChatTemplate { path: PathBuf, line: usize, reason: String },
 }
@@ -36,13 +58,26 @@ impl SampleError {
 
     pub(super) fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::UnknownForm { .. } => "name the fields with `--prompt-field` and `--completion-field`",
+            Self::UnknownForm { hint, .. } => hint,
+            Self::UnknownContainer { .. } => "convert it to JSON lines, CSV or Parquet",
+            Self::SeveralSplits { .. } => "name one with `--split`",
+            Self::NoSplit { splits, .. } if splits.is_empty() => {
+                "leave out `--split`, which chooses among the splits of a data set's folder or file"
+            }
+            Self::NoFiles { .. } => {
+                "samples are in files whose names end in .jsonl, .json, .csv, .tsv, .parquet or .arrow"
+            }
+            Self::SeveralSets { .. } => "name the folder of one of them",
             Self::TooLong { .. } => "shorten the sample, or cut all that are too long with `--truncate`",
             Self::NoTokenizer { .. } => {
                 "name a tokenizer.json with `--tokenizer`, or give samples with `input_ids` and `labels`"
             }
+            Self::NoConversation { .. } => {
+                "leave out `--assistant-only`, or run prompts and completions through the chat template with `--chat`"
+            }
             Self::NoChatTemplate { .. } => {
-                "name a tokenizer folder that has one with `--tokenizer`, or give samples with prompt and completion"
+                "name a tokenizer folder that has one with `--tokenizer`, or a file with `--chat-template`, or give samples with \
+                 prompt and completion"
             }
             _ => return None,
         };

@@ -57,7 +57,7 @@ impl<'a> PlainPair<'a> {
         let (a, b) = (weights.entry(self.a)?, weights.entry(self.b)?);
         Ok(PairValues {
             inputs: a.shape[1],
-            dtypes: (write::dtype(a), write::dtype(b)),
+            dtypes: (write::computed_dtype(write::dtype(a)), write::computed_dtype(write::dtype(b))),
             a: weights.load_finite(self.a)?,
             b: weights.load_finite(self.b)?,
         })

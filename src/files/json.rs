@@ -4,6 +4,7 @@
 //! they are read. serde_json bounds their nesting.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Error, Map, Value};
@@ -19,6 +20,56 @@ pub fn parse(text: &[u8]) -> Result<Value, Error> {
     Ok(value)
 }
 
+/// Parses one value as Python's `json` does, which also knows `NaN`, `Infinity` and `-Infinity`. They become null. Comes with the keys
+/// of the object whose values are or hold one of them.
+pub fn parse_python(text: &[u8]) -> Result<(Value, Vec<String>), Error> {
+    let Some(places) = not_numbers(text) else { return Ok((parse(text)?, Vec::new())) };
+    let with = |replacement: &[u8]| {
+        let (mut json, mut from) = (Vec::with_capacity(text.len()), 0);
+        for place in &places {
+            json.extend([&text[from..place.start], replacement].concat());
+            from = place.end;
+        }
+        json.extend(&text[from..]);
+        parse(&json)
+    };
+    // The keys that change with the replacement hold it.
+    let (value, other) = (with(b"null")?, with(b"0")?);
+    let fields = value.as_object().into_iter().flatten();
+    let keys = fields.filter(|(key, value)| other.get(key) != Some(value)).map(|(key, _)| key.clone()).collect();
+    Ok((value, keys))
+}
+
+/// Where a text has one of Python's words for what is not a number, outside of strings. `None` if it has none.
+fn not_numbers(text: &[u8]) -> Option<Vec<Range<usize>>> {
+    const WORDS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
+    let (mut places, mut at, mut is_string) = (Vec::new(), 0, false);
+    while at < text.len() {
+        let word = WORDS.iter().find(|word| !is_string && text[at..].starts_with(word));
+        match (text[at], word) {
+            (_, Some(word)) => places.push(at..at + word.len()),
+            (b'\\', _) if is_string => at += 1,
+            (b'"', _) => is_string = !is_string,
+            _ => {}
+        }
+        at += word.map_or(1, |word| word.len());
+    }
+    (!places.is_empty()).then_some(places)
+}
+
+/// What a text is encoded in, if not in UTF-8 without a byte order mark.
+pub fn other_encoding(text: &[u8]) -> Option<&'static str> {
+    match text {
+        [0xef, 0xbb, 0xbf, ..] => Some("begins with a byte order mark (BOM)"),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("is UTF-32 text"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("is UTF-16 text"),
+        // Without the mark, every other byte of its ASCII characters is zero.
+        [0, first, ..] | [first, 0, ..] if *first != 0 => Some("is UTF-16 text"),
+        _ if std::str::from_utf8(text).is_err() => Some("is not UTF-8 text"),
+        _ => None,
+    }
+}
+
 /// Parses an array and passes each element to `take`. Each may have as many values as one text.
 pub fn for_each(text: &[u8], take: impl FnMut(Value)) -> Result<(), Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
@@ -27,7 +78,7 @@ pub fn for_each(text: &[u8], take: impl FnMut(Value)) -> Result<(), Error> {
 }
 
 /// Reads a value and counts those in it.
-struct Counted<'a>(&'a mut usize);
+pub(super) struct Counted<'a>(pub(super) &'a mut usize);
 
 impl Counted<'_> {
     fn count<E: serde::de::Error>(&mut self) -> Result<(), E> {
@@ -98,7 +149,7 @@ impl<'de> Visitor<'de> for Counted<'_> {
 }
 
 /// Reads an array, element by element.
-struct Elements<F>(F);
+pub(super) struct Elements<F>(pub(super) F);
 
 impl<'de, F: FnMut(Value)> Visitor<'de> for Elements<F> {
     type Value = ();
@@ -128,6 +179,34 @@ mod tests {
         assert_eq!(value.as_object().unwrap().keys().collect::<Vec<_>>(), ["b", "a", "b2"]);
         for wrong in ["", "[", "1 2", "[1,]", "{\"a\"}", "[1e999]", "nul"] {
             assert!(parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_python_writes_for_no_number_is_null() {
+        let text =
+            r#"{"a": NaN, "b": {"c": [1, -Infinity]}, "d": "NaN \\" Infinity", "e": Infinity, "f": null, "NaN": 2}"#;
+        let (value, keys) = parse_python(text.as_bytes()).unwrap();
+        assert_eq!(keys, ["a", "b", "e"]);
+        let expected = r#"{"a": null, "b": {"c": [1, null]}, "d": "NaN \\" Infinity", "e": null, "f": null, "NaN": 2}"#;
+        assert_eq!(value, parse(expected.as_bytes()).unwrap());
+        assert!(parse_python(b"{\"a\": NaN5}").is_err());
+        assert!(parse(text.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn other_encodings_are_told_apart() {
+        let utf16: Vec<u8> = "{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (text, encoding) in [
+            (&b"\xef\xbb\xbf{}"[..], Some("begins with a byte order mark (BOM)")),
+            (&[&b"\xff\xfe"[..], &utf16].concat(), Some("is UTF-16 text")),
+            (&utf16, Some("is UTF-16 text")),
+            (b"\xff\xfe\0\0{\0\0\0", Some("is UTF-32 text")),
+            (b"{\"a\": \"\xe9\"}", Some("is not UTF-8 text")),
+            ("{\r\n\"a\": \"é\"}".as_bytes(), None),
+            (b"", None),
+        ] {
+            assert_eq!(other_encoding(text), encoding, "{text:?}");
         }
     }
 

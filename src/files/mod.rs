@@ -2,6 +2,7 @@
 
 mod claim;
 pub mod json;
+pub mod json_stream;
 mod lock;
 mod moves;
 mod new_file;
@@ -15,6 +16,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::{FileError, Result};
@@ -46,6 +48,18 @@ pub fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
     if bytes.len() as u64 > most { Err(too_large().into()) } else { Ok(bytes) }
 }
 
+/// The bytes that a pipe gives, at most `most` of them. `name` is for messages.
+pub fn read_pipe(pipe: impl Read, name: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    pipe.take(most + 1).read_to_end(&mut bytes).map_err(FileError::read(name))?;
+    if bytes.len() as u64 > most { Err(FileError::TooLarge { path: name.into(), most }.into()) } else { Ok(bytes) }
+}
+
+/// The SHA-256 of bytes, in hexadecimal.
+pub fn sha256_of(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 /// The text of a UTF-8 file that has at most `most` bytes.
 pub fn read_text(path: &Path, most: u64) -> Result<String> {
     String::from_utf8(read_up_to(path, most)?)
@@ -54,11 +68,27 @@ pub fn read_text(path: &Path, most: u64) -> Result<String> {
 
 /// Parses a JSON file.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = read_up_to(path, LARGEST_JSON)?;
-    refuse_lfs_pointer(path, &bytes)?;
+    let bytes = read_json_text(path)?;
     json::parse(&bytes)
         .and_then(serde_json::from_value)
         .map_err(|source| FileError::Json { path: path.into(), source }.into())
+}
+
+/// Parses a JSON file that Python may have written, with `NaN`, `Infinity` and `-Infinity` as null. Comes with the keys of the
+/// object whose values are or hold one of them.
+pub fn read_python_json(path: &Path) -> Result<(Value, Vec<String>)> {
+    let bytes = read_json_text(path)?;
+    Ok(json::parse_python(&bytes).map_err(|source| FileError::Json { path: path.into(), source })?)
+}
+
+/// The text of a JSON file, which is UTF-8 without a byte order mark: Python's reader takes no other.
+fn read_json_text(path: &Path) -> Result<Vec<u8>> {
+    let bytes = read_up_to(path, LARGEST_JSON)?;
+    refuse_lfs_pointer(path, &bytes)?;
+    match json::other_encoding(&bytes) {
+        Some(encoding) => Err(FileError::Encoding { path: path.into(), encoding }.into()),
+        None => Ok(bytes),
+    }
 }
 
 /// The SHA-256 of a file, in hexadecimal. It is what Git LFS and the Hugging Face Hub call the file's oid.

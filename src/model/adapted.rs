@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use candle_core::Tensor;
 
 use super::Model;
+use super::applied::Place;
 use super::family::Outside;
 use super::linear::Norm;
 use super::weights::norm_factor;
-use crate::adapter::names::{Part, is_of_tower};
+use crate::adapter::names::Part;
 use crate::adapter::{Adapter, AdapterTensor, Delta};
 use crate::error::{AdapterError, Result};
 
@@ -79,11 +80,12 @@ impl<'a> AdaptedModel<'a> {
     fn add_pairs(&mut self) -> Result<()> {
         let (adapter, device) = (self.adapter, self.model.device());
         for module in adapter.modules().values() {
-            let table = match self.model.outside(&module.name) {
-                Some(Outside::Embedding) => &mut self.embedding,
-                Some(Outside::Head) => &mut self.head,
-                _ if is_elsewhere(adapter, &module.name) => continue,
-                _ => return Err(unsupported(adapter, &format!("module `{}`", module.name))),
+            let table = match self.model.place(adapter, &module.name) {
+                Place::Outside(Outside::Embedding) => &mut self.embedding,
+                Place::Outside(Outside::Head) => &mut self.head,
+                // PEFT drops what is nowhere, and so do the losses.
+                Place::Layer(_) | Place::Elsewhere | Place::Nowhere => continue,
+                Place::Outside(_) => return Err(unsupported(adapter, &format!("module `{}`", module.name))),
             };
             self.is_plain = false;
             let load = |part: Part| module.tensor(part).map(|name| adapter.load(name, device)).transpose();
@@ -102,9 +104,13 @@ impl<'a> AdaptedModel<'a> {
     /// Adds a tensor that replaces one of the model's, or some of its rows.
     fn add_saved(&mut self, tensor: AdapterTensor<'a>, is_tied: bool) -> Result<()> {
         let (model, adapter, module) = (self.model, self.adapter, &tensor.key.module);
-        if is_elsewhere(adapter, module) {
-            return Ok(());
-        }
+        let place = match model.place(adapter, module) {
+            Place::Layer(_) | Place::Elsewhere => return Ok(()),
+            // The copy of the weight of a module that PEFT drops.
+            Place::Nowhere if tensor.key.part == Part::BaseCopy => return Ok(()),
+            Place::Nowhere => None,
+            Place::Outside(outside) => Some(outside),
+        };
         self.is_plain = false;
         let is_bias = tensor.name.ends_with(".bias");
         let load = || adapter.load(tensor.name, model.device());
@@ -114,7 +120,7 @@ impl<'a> AdaptedModel<'a> {
         // PEFT loads a tensor that is not of a module of its own into the weight that both tables share.
         let is_shared = is_tied && (tensor.key.part == Part::BaseCopy || !adapter.saved_modules().contains(module));
         let shared = is_shared.then_some(tensor.name);
-        match (model.outside(module), tensor.key.part) {
+        match (place, tensor.key.part) {
             (Some(Outside::Embedding), Part::Tokens) => self.embedding.rows = rows(true)?,
             (Some(Outside::Head), Part::Tokens) => self.head.rows = rows(false)?,
             (Some(Outside::Head), _) if is_bias => self.head_bias = Some(load()?),
@@ -173,17 +179,17 @@ impl<'a> AdaptedModel<'a> {
             }
         }
         for tensor in self.adapter.tensors().filter(|tensor| tensor.key.part == Part::Saved) {
-            let size = match self.model.outside(&tensor.key.module) {
-                Some(Outside::FinalNorm | Outside::EmbeddingNorm) => hidden,
-                Some(Outside::Head) if tensor.name.ends_with(".bias") => self.head_size()?,
+            let size = match self.model.place(self.adapter, &tensor.key.module) {
+                Place::Outside(Outside::FinalNorm | Outside::EmbeddingNorm) => hidden,
+                Place::Outside(Outside::Head) if tensor.name.ends_with(".bias") => self.head_size()?,
                 _ => continue,
             };
             weights.entry_of_shape(tensor.name, &[size])?;
         }
         for module in self.adapter.modules().values() {
-            let shape = match self.model.outside(&module.name) {
-                Some(Outside::Embedding) => (self.vocab_size()?, hidden),
-                Some(Outside::Head) => (hidden, self.head_size()?),
+            let shape = match self.model.place(self.adapter, &module.name) {
+                Place::Outside(Outside::Embedding) => (self.vocab_size()?, hidden),
+                Place::Outside(Outside::Head) => (hidden, self.head_size()?),
                 _ => continue,
             };
             self.model.check_module(self.adapter, module, shape)?;
@@ -207,11 +213,6 @@ impl<'a> AdaptedModel<'a> {
     pub fn final_norm(&self) -> &Norm {
         &self.final_norm
     }
-}
-
-/// Whether a module is in a layer, or in a tower that text does not go through.
-fn is_elsewhere(adapter: &Adapter, module: &str) -> bool {
-    adapter.layer_of(module).is_some() || is_of_tower(module)
 }
 
 fn unsupported(adapter: &Adapter, feature: &str) -> crate::Error {

@@ -23,13 +23,14 @@ impl Model {
             let shape = shape.ok_or_else(|| self.no_such_module(&module.name))?;
             self.check_module(adapter, module, shape)?;
         }
-        for tensor in adapter.tensors().filter(|tensor| tensor.key.part == Part::Saved) {
+        for tensor in adapter.tensors().filter(|tensor| matches!(tensor.key.part, Part::Saved | Part::BaseCopy)) {
             let module = &tensor.key.module;
             let Some(layer) = adapter.layer_of(module).filter(|layer| !self.config.skipped.contains(layer)) else {
                 continue;
             };
             let role = self.config.family.role_of(adapter.inside_layer(module, layer));
-            let mut shape = self.config.shape_of(role.ok_or_else(|| self.no_such_module(module))?);
+            let role = role.filter(|_| tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias"));
+            let mut shape = self.config.shape_of(role.ok_or_else(|| self.no_such_module(tensor.name))?);
             if tensor.name.ends_with(".bias") {
                 shape.truncate(1);
             } else if self.config.family.linear_layout == LinearLayout::InputsByOutputs {
@@ -74,6 +75,13 @@ impl Model {
 
     fn no_such_module(&self, module: &str) -> BaseError {
         BaseError::NoSuchModule { base: self.path.clone(), module: module.into() }
+    }
+
+    /// Whether a layer has a module that an adapter can wrap, by its name inside the layer. Text skips some layers, of which nothing
+    /// is known.
+    pub(super) fn layer_has(&self, layer: usize, name: &str) -> bool {
+        let exists = || self.config.skipped.contains(&layer) || self.module_shape(layer, name).is_some();
+        layer < self.config.layers && exists()
     }
 
     /// The sizes (inputs, outputs) of a linear module by its name inside a layer, or of each expert's matrix in a parameter

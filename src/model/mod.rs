@@ -10,6 +10,8 @@
 
 pub mod activation;
 mod adapted;
+pub mod applied;
+mod class_names;
 pub mod config;
 pub mod device;
 mod embedding;
@@ -41,11 +43,13 @@ use crate::kernel::{Arithmetic, machine};
 use crate::samples::packing::Batch;
 use crate::tensors::{GgufMetadata, TensorStore};
 pub use adapted::AdaptedModel;
+pub use applied::Applied;
+pub use class_names::{BaseNames, ClassNames};
 use config::HfConfig;
 pub use config::ModelConfig;
 pub use experts::{Expert, Routed};
 pub use family::Family;
-use family::{Outside, PromptAttention};
+use family::PromptAttention;
 pub use head::{AnswerRows, HeadCache};
 pub use layer::Layer;
 pub use mixer::Cache;
@@ -78,6 +82,8 @@ pub struct Model {
     pub stops: BTreeSet<u32>,
     /// What its files hold that is not used, one sentence each.
     pub remarks: Vec<String>,
+    /// What its modules are called when transformers has loaded it.
+    pub names: BaseNames,
     weights: Weights,
 }
 
@@ -94,10 +100,9 @@ impl Model {
                 let weights = Weights::gguf(store, backend);
                 let (config, remark) = ModelConfig::from_gguf(&metadata, &weights, file)?;
                 let stops = stops::of_gguf(&metadata);
-                (
-                    Self { path: file.clone(), config, stops, remarks: remark.into_iter().collect(), weights },
-                    Some(metadata),
-                )
+                let names = BaseNames::of_gguf(config.family.outer);
+                let remarks = remark.into_iter().collect();
+                (Self { path: file.clone(), config, stops, remarks, names, weights }, Some(metadata))
             }
         };
         model.weights.check(&model.config)?;
@@ -124,7 +129,8 @@ impl Model {
         // The embedding may have been resized after training, so its rows are the vocabulary, not the configuration's number.
         config.vocab_size = weights.vocab_size()?;
         let stops = stops::of_folder(folder, &json)?;
-        Ok(Self { path: folder.into(), config, stops, remarks, weights })
+        let names = BaseNames::of_config(&json, weights.decoder());
+        Ok(Self { path: folder.into(), config, stops, remarks, names, weights })
     }
 
     /// The weight files, for the report.
@@ -135,11 +141,6 @@ impl Model {
     /// Checks that the weight files are still as they were when they were opened.
     pub fn check_unchanged(&self) -> Result<()> {
         self.weights.store.check_unchanged()
-    }
-
-    /// The module outside the layers that has this name in an adapter.
-    fn outside(&self, module: &str) -> Option<Outside> {
-        self.config.family.outer.module_of(module)
     }
 
     fn layer_weights(&self, index: usize) -> LayerWeights<'_> {

@@ -1,14 +1,17 @@
 //! The base model, which evaluations share: it is opened once, and its tokenizer read once.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Request;
-use crate::adapter::Adapter;
-use crate::error::{BaseError, Result};
+use crate::adapter::{Adapter, AdapterConfig};
+use crate::error::{AdapterError, BaseError, Error, Result};
+use crate::files;
 use crate::hub::BasePath;
-use crate::model::Model;
-use crate::samples::TextModel;
+use crate::model::family::OUTER;
+use crate::model::{BaseNames, Model};
+use crate::samples::{TemplateOptions, TextModel};
 use crate::tensors::GgufMetadata;
 
 /// A base model that adapters are evaluated on.
@@ -16,7 +19,8 @@ pub struct Base {
     pub path: BasePath,
     pub model: Model,
     gguf: Option<GgufMetadata>,
-    text: OnceLock<Option<Arc<TextModel>>>,
+    /// The tokenizers that were read, by what the user says about the chat template.
+    texts: Mutex<Vec<(TemplateOptions, Option<Arc<TextModel>>)>>,
     warnings: Mutex<HashSet<String>>,
 }
 
@@ -29,7 +33,7 @@ impl Base {
     /// Opens a base model with the arithmetic and on the device of a request.
     pub fn open_for(path: BasePath, request: &Request) -> Result<Self> {
         let (model, gguf) = Model::open(&path, &request.compute.device, request.arithmetic)?;
-        Ok(Self { path, model, gguf, text: OnceLock::new(), warnings: Mutex::default() })
+        Ok(Self { path, model, gguf, texts: Mutex::default(), warnings: Mutex::default() })
     }
 
     /// Logs a warning, but only once, even if several adapters give it.
@@ -40,15 +44,18 @@ impl Base {
     }
 
     /// The tokenizer that comes with the model, if one does.
-    pub fn text(&self) -> Result<Option<Arc<TextModel>>> {
-        if let Some(text) = self.text.get() {
+    pub fn text(&self, options: &TemplateOptions) -> Result<Option<Arc<TextModel>>> {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = texts.iter().find(|(known, _)| known == options) {
             return Ok(text.clone());
         }
         let text = match &self.gguf {
             Some(metadata) => Some(TextModel::from_gguf(metadata, &self.model.path)?),
             None => TextModel::read(&self.model.path)?,
         };
-        Ok(self.text.get_or_init(|| text.map(Arc::new)).clone())
+        let text = text.map(|text| text.with(options)).transpose()?.map(Arc::new);
+        texts.push((options.clone(), text.clone()));
+        Ok(text)
     }
 }
 
@@ -56,10 +63,32 @@ impl Base {
 pub fn find_base(name: Option<&str>, adapter: &Adapter) -> Result<BasePath> {
     match name {
         Some(name) => BasePath::find(name, None),
-        None => {
-            let name = adapter.config.text("base_model_name_or_path");
-            let name = name.ok_or_else(|| BaseError::Unnamed { adapter: adapter.path.clone() })?;
-            BasePath::find(name, adapter.config.text("revision"))
+        None => base_of_config(&adapter.config, &adapter.path),
+    }
+}
+
+fn base_of_config(config: &AdapterConfig, adapter: &Path) -> Result<BasePath> {
+    let name = config.text("base_model_name_or_path");
+    let name = name.ok_or_else(|| BaseError::Unnamed { adapter: adapter.into() })?;
+    BasePath::find(name, config.text("revision"))
+}
+
+/// Opens an adapter. Where it has several stacks of layers and `stack` names none, the base model, which the user or else the
+/// adapter names, tells which one is the decoder's, if it can be read.
+pub fn open_adapter(path: &Path, stack: Option<&str>, base: Option<&str>) -> Result<Adapter> {
+    let names = || -> Result<BaseNames> {
+        let base = match base {
+            Some(name) => BasePath::find(name, None)?,
+            None => base_of_config(&AdapterConfig::read(path)?, path)?,
+        };
+        let BasePath::Folder(folder) = base else { return Ok(BaseNames::of_gguf(&OUTER)) };
+        Ok(BaseNames::of_config(&files::read_json(&folder.join("config.json"))?, ""))
+    };
+    match Adapter::open(path, stack) {
+        Err(Error::Adapter(AdapterError::SeveralStacks { .. })) => {
+            let names = names().ok();
+            Adapter::open_with(path, stack, &|stack| names.as_ref().is_some_and(|names| names.is_decoder(stack)))
         }
+        opened => opened,
     }
 }

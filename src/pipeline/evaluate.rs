@@ -1,5 +1,6 @@
 //! From requests to evaluations: of one adapter, or of several of one base model. Those with equal samples share a sweep.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::answers::{self, Tasks};
@@ -15,7 +16,7 @@ use crate::adapter::Adapter;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::choice::gates;
 use crate::choice::{Basis, Choice};
-use crate::error::{ChoiceError, Kind, Result};
+use crate::error::{AdapterError, ChoiceError, Kind, Result};
 use crate::hub::BasePath;
 use crate::measure::{self, Curve, OnProgress};
 use crate::model::AdaptedModel;
@@ -56,13 +57,21 @@ impl Evaluation {
             let lowest = self.adapter.layers().first().copied().unwrap_or(0);
             return Err(ChoiceError::KeepsNothing { boundary, lowest }.into());
         }
+        if let Some(cause) = &self.adapter.no_effect {
+            let (path, cause) = (self.adapter.path.clone(), cause.to_string());
+            return Err(AdapterError::NoEffect { path, cause }.into());
+        }
         Err(ChoiceError::AdapterDoesNotHelp { rule: self.choice.rule.name() }.into())
     }
 
     /// What the base model's configuration says.
     pub fn base_facts(&self) -> BaseFacts {
         let base = self.report.base.as_ref();
-        BaseFacts { layers: base.map(|base| base.layers), family: base.map(|base| base.family.clone()) }
+        BaseFacts {
+            layers: base.map(|base| base.layers),
+            family: base.map(|base| base.family.clone()),
+            vocabulary: None,
+        }
     }
 }
 
@@ -165,7 +174,7 @@ fn choose(
 ) -> Result<Vec<BoundaryChoice>> {
     let (request, samples) = (subject.request, &subject.inputs.choosing.samples);
     let choices = curve::choose(adapted, samples, request, is_allowed, on_progress);
-    choices.map_err(|error| error.on_samples(&request.samples.path))
+    choices.map_err(|error| error.on_samples(Path::new(&subject.inputs.choosing.description.path)))
 }
 
 /// Completes an evaluation whose boundary is chosen: subset, scale, steps, held-out samples, answers and report.

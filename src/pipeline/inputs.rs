@@ -1,7 +1,6 @@
 //! From the files of samples to the tokens of those that choose the boundary and of those that are held out.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use super::base::Base;
@@ -12,6 +11,7 @@ use crate::files;
 use crate::model::AdaptedModel;
 use crate::report::SamplesInput;
 use crate::samples::excerpt::Excerpt;
+use crate::samples::read::{RawFile, RawFiles, ReadOptions};
 use crate::samples::{self, RawSample, Sample, SampleContent, SampleLimits, TextModel};
 
 /// The seed of the draw of held-out samples: the same command holds out the same ones.
@@ -37,26 +37,43 @@ pub struct Inputs {
 
 /// Reads and encodes the samples that choose, and those that are held out.
 pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base) -> Result<Inputs> {
-    let mut raws = samples::read::read(&request.samples.path, &request.samples.read)?;
-    raws.truncate(request.samples.most.unwrap_or(usize::MAX));
-    let held_out = match &request.samples.held_out {
+    let options = &request.samples;
+    let mut raws = samples::read::read_all(&options.paths, &options.read)?;
+    truncate(&mut raws.files, options.most.unwrap_or(usize::MAX));
+    let held_out = match &options.held_out {
         None => None,
-        Some(HeldOutSource::Share(share)) => Some((hold_out(&mut raws, *share)?, &request.samples.path)),
-        Some(HeldOutSource::File(path)) => Some((samples::read::read(path, &request.samples.read)?, path)),
+        Some(HeldOutSource::Share(share)) => {
+            Some(RawFiles { files: hold_out(&mut raws.files, *share)?, remarks: Vec::new() })
+        }
+        Some(HeldOutSource::File(path)) => {
+            let read = ReadOptions { split: None, ..options.read.clone() };
+            Some(samples::read::read_all(std::slice::from_ref(path), &read)?)
+        }
     };
-    let text = find_text(request, adapted, base, raws.iter().chain(held_out.iter().flat_map(|(raws, _)| raws)))?;
-    request.gates.check_samples(raws.len())?;
-    let choosing = encode(request, adapted, text.as_deref(), raws, &request.samples.path)?;
-    let held_out = held_out.map(|(raws, path)| encode(request, adapted, text.as_deref(), raws, path)).transpose()?;
+    let all = raws.files.iter().chain(held_out.iter().flat_map(|raws| &raws.files));
+    let text = find_text(request, adapted, base, all.flat_map(|file| &file.samples))?;
+    request.gates.check_samples(raws.files.iter().map(|file| file.samples.len()).sum())?;
+    let choosing = encode(request, adapted, text.as_deref(), raws)?;
+    let held_out = held_out.map(|raws| encode(request, adapted, text.as_deref(), raws)).transpose()?;
     if let Some(held_out) = &held_out {
         warn_of_common_samples(&choosing.samples, &held_out.samples, base);
     }
     Ok(Inputs { choosing, held_out, text })
 }
 
+/// Keeps only the first samples, `most` of them.
+fn truncate(files: &mut Vec<RawFile>, mut most: usize) {
+    for file in &mut *files {
+        file.samples.truncate(most);
+        most -= file.samples.len();
+    }
+    files.retain(|file| !file.samples.is_empty());
+}
+
 /// Splits off a random share of the samples. Equal samples stay together: one that also took part in the choice would confirm it.
-/// Both parts keep the order of the file.
-fn hold_out(raws: &mut Vec<RawSample>, share: f64) -> Result<Vec<RawSample>> {
+/// Both parts keep the order of the files.
+fn hold_out(files: &mut Vec<RawFile>, share: f64) -> Result<Vec<RawFile>> {
+    let raws: Vec<&RawSample> = files.iter().flat_map(|file| &file.samples).collect();
     let (all, wanted) = (raws.len(), (share * raws.len() as f64).round() as usize);
     let mut equal: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (place, raw) in raws.iter().enumerate() {
@@ -73,10 +90,19 @@ fn hold_out(raws: &mut Vec<RawSample>, share: f64) -> Result<Vec<RawSample>> {
     if held.is_empty() || held.len() == all {
         return Err(ChoiceError::NothingHeldOut { share, samples: all }.into());
     }
-    let (held_out, choosing): (Vec<_>, Vec<_>) =
-        std::mem::take(raws).into_iter().enumerate().partition(|(place, _)| held.contains(place));
-    *raws = choosing.into_iter().map(|(_, raw)| raw).collect();
-    Ok(held_out.into_iter().map(|(_, raw)| raw).collect())
+    let mut held_out = Vec::new();
+    let mut place = 0;
+    for file in &mut *files {
+        let (kept, taken): (Vec<_>, Vec<_>) = std::mem::take(&mut file.samples).into_iter().partition(|_| {
+            place += 1;
+            !held.contains(&(place - 1))
+        });
+        held_out.push(RawFile { samples: taken, ..file.clone() });
+        file.samples = kept;
+    }
+    files.retain(|file| !file.samples.is_empty());
+    held_out.retain(|file| !file.samples.is_empty());
+    Ok(held_out)
 }
 
 /// The tokenizer and chat template, if any of the samples is text.
@@ -89,7 +115,7 @@ fn find_text<'a>(
     let is_text = |raw: &RawSample| !matches!(raw.content, SampleContent::Tokens { .. });
     let needs_text = request.scoring.is_some() || raws.clone().any(is_text);
     let text = if needs_text { find_text_model(request, adapted.adapter(), base)? } else { None };
-    if let Some(text) = text.as_ref().filter(|text| !request.samples.chat && text.template.is_some())
+    if let Some(text) = text.as_ref().filter(|text| !request.samples.encode.chat && text.template.is_some())
         && raws.any(|raw| matches!(raw.content, SampleContent::Completion { .. } | SampleContent::Instruction { .. }))
     {
         base.warn(format!(
@@ -105,24 +131,17 @@ fn find_text<'a>(
 fn find_text_model(request: &Request, adapter: &Adapter, base: &Base) -> Result<Option<Arc<TextModel>>> {
     if let Some(path) = &request.samples.tokenizer {
         let missing = || FileError::read(path)(std::io::ErrorKind::NotFound.into());
-        return Ok(Some(Arc::new(TextModel::read(path)?.ok_or_else(missing)?)));
+        return Ok(Some(Arc::new(TextModel::read(path)?.ok_or_else(missing)?.with(&request.samples.template)?)));
     }
     match TextModel::read(&adapter.path)? {
-        Some(text) => Ok(Some(Arc::new(text))),
-        None => base.text(),
+        Some(text) => Ok(Some(Arc::new(text.with(&request.samples.template)?))),
+        None => base.text(&request.samples.template),
     }
 }
 
-fn encode(
-    request: &Request,
-    adapted: &AdaptedModel,
-    text: Option<&TextModel>,
-    raws: Vec<RawSample>,
-    path: &Path,
-) -> Result<Prepared> {
+fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, raws: RawFiles) -> Result<Prepared> {
     let model = adapted.model();
-    let excerpts = raws.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.samples.quote)).collect();
-    let mut samples = samples::encode::encode(raws, text, request.samples.chat, path, &model.path)?;
+    let options = request.samples.encode;
     // An adapter may bring an embedding or a head of another size.
     let limits = SampleLimits {
         context: model.longest_sequence(),
@@ -130,20 +149,51 @@ fn encode(
         vocabulary: adapted.vocab_size()?,
         scored_vocabulary: adapted.head_size()?,
     };
-    let truncated = samples::check(&mut samples, limits, path)?;
+    let (path, sha256) = described(&raws.files);
+    let mut remarks = raws.remarks;
+    let (mut samples, mut excerpts, mut truncated) = (Vec::new(), Vec::new(), 0);
+    for file in raws.files {
+        let records = file.samples.len();
+        let file_samples = samples::encode::separate(file.samples, text, options, &file.path)?;
+        if file_samples.len() > records {
+            remarks.push(format!(
+                "conversations of `{}` became a sample per scored turn, {} samples in all: the chat template renders earlier \
+                 turns differently once later ones follow",
+                file.path.display(),
+                file_samples.len()
+            ));
+        }
+        let quoted = file_samples.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.samples.quote));
+        excerpts.extend(quoted);
+        let mut encoded = samples::encode::encode(file_samples, text, options, &file.path, &model.path)?;
+        truncated += samples::check(&mut encoded, limits, &file.path)?;
+        samples.extend(encoded);
+    }
     let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
     let description = SamplesInput {
-        path: path.display().to_string(),
-        sha256: files::sha256(path)?,
+        path,
+        sha256,
         count: samples.len(),
         tokens: samples.iter().map(|sample| sample.ids.len()).sum(),
         answer_tokens: answers.iter().sum(),
         per_sample: answers,
         truncated,
-        chat: request.samples.chat,
+        chat: options.chat,
+        scored: options.scored,
         tokenizer: text.map(|text| text.path.display().to_string()),
     };
-    Ok(Prepared { samples, excerpts, description, remarks: Vec::new() })
+    Ok(Prepared { samples, excerpts, description, remarks })
+}
+
+/// The paths of files as one text, and the hash of their bytes: of several files, that of the list of their hashes.
+fn described(files: &[RawFile]) -> (String, String) {
+    let paths: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
+    let hashes: Vec<&str> = files.iter().map(|file| file.sha256.as_str()).collect();
+    let sha256 = match hashes.as_slice() {
+        [only] => only.to_string(),
+        several => files::sha256_of(several.concat().as_bytes()),
+    };
+    (paths.join(", "), sha256)
 }
 
 /// Held-out samples from their own file may also be among those that choose.
@@ -170,9 +220,21 @@ mod tests {
             (0..10).flat_map(|word| std::iter::repeat_n(word, 1 + usize::from(word % 3 == 0))).collect();
         let raws: Vec<RawSample> =
             words.iter().enumerate().map(|(line, &word)| RawSample { line, content: text(word) }).collect();
+        // Two files.
+        let files = |raws: &[RawSample]| {
+            let file = |samples: &[RawSample]| RawFile {
+                path: "s.jsonl".into(),
+                sha256: String::new(),
+                samples: samples.to_vec(),
+            };
+            let (first, second) = raws.split_at(raws.len() / 2);
+            vec![file(first), file(second)]
+        };
+        let samples = |files: Vec<RawFile>| files.into_iter().flat_map(|file| file.samples).collect::<Vec<_>>();
         for share in [0.1, 0.3, 0.5, 0.9] {
-            let mut choosing = raws.clone();
-            let held_out = hold_out(&mut choosing, share).unwrap();
+            let mut choosing = files(&raws);
+            let held_out = samples(hold_out(&mut choosing, share).unwrap());
+            let choosing = samples(choosing);
             assert!(held_out.iter().all(|held| choosing.iter().all(|raw| raw.content != held.content)));
             let wanted = (share * 14.0).round() as usize;
             assert!((wanted.saturating_sub(1)..=wanted).contains(&held_out.len()), "{share}: {}", held_out.len());
@@ -180,7 +242,7 @@ mod tests {
             together.sort_by_key(|raw| raw.line);
             assert_eq!(together, raws);
         }
-        let mut same: Vec<RawSample> = (0..4).map(|line| RawSample { line, content: text(0) }).collect();
-        assert!(hold_out(&mut same, 0.5).is_err());
+        let same: Vec<RawSample> = (0..4).map(|line| RawSample { line, content: text(0) }).collect();
+        assert!(hold_out(&mut files(&same), 0.5).is_err());
     }
 }

@@ -11,6 +11,7 @@ mod describe;
 mod estimate;
 mod evaluate;
 mod evaluator;
+pub mod fix;
 mod held_out;
 mod inputs;
 mod notes;
@@ -20,7 +21,7 @@ mod scale;
 mod subject;
 mod subset;
 
-pub use base::{Base, find_base};
+pub use base::{Base, find_base, open_adapter};
 pub use estimate::{Estimate, estimate};
 pub use evaluate::{Evaluation, evaluate, evaluate_on, evaluate_together};
 pub use notes::notes;

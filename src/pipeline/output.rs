@@ -4,8 +4,7 @@ use super::chain::{Chain, MeasuredSamples};
 use super::evaluator::Candidate;
 use super::{Evaluation, Request, describe};
 use crate::adapter::Adapter;
-use crate::audit::runtimes::base_facts::BaseFacts;
-use crate::audit::runtimes::facts::AdapterFacts;
+use crate::audit::examine::{KnownBase, examine};
 use crate::audit::runtimes::{self, RUNTIMES, Runtime, RuntimeVerdict, planned};
 use crate::choice::gates::{self, Gates};
 use crate::error::Result;
@@ -15,7 +14,7 @@ use crate::measure::{OnProgress, Profile};
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
 use crate::rewrite::Cut;
-use crate::rewrite::steps::{PlannedChanges, SharedStep};
+use crate::rewrite::steps::SharedStep;
 
 /// The part of an adapter that is written.
 pub struct Selection {
@@ -73,7 +72,7 @@ pub struct Target<'a> {
     pub staging: &'a Staging,
     pub exporter: &'a dyn Exporter,
     /// What is known of the base model.
-    pub base: BaseFacts,
+    pub base: KnownBase,
     /// The runtimes that have to load it; if one does not, nothing is written.
     pub runtimes: &'a [&'static Runtime],
 }
@@ -111,7 +110,8 @@ impl UnevaluatedCut<'_> {
 
     fn report(&self) -> Result<Report> {
         let output = Some(describe::output(self.adapter, self.cut));
-        Ok(Report { output, ..Report::of(describe::adapter(self.name, self.adapter)?) })
+        let remarks = self.adapter.remarks.clone();
+        Ok(Report { output, remarks, ..Report::of(describe::adapter(self.name, self.adapter)?) })
     }
 
     fn write_gated(&self, cut: &Cut, report: Report) -> Result<Report> {
@@ -186,8 +186,7 @@ fn export(cut: &Cut, exporter: &dyn Exporter, staging: &Staging) -> Result<()> {
 /// not.
 fn runtimes_of(stack: &str, target: &Target) -> Result<Vec<RuntimeVerdict>> {
     let written = Adapter::open(target.staging.path(), Some(stack))?;
-    let facts = AdapterFacts::new(&written, &target.base, PlannedChanges::default());
-    let verdicts = runtimes::check(&facts, &RUNTIMES);
+    let verdicts = examine(&written, &target.base, &RUNTIMES)?.runtimes;
     planned::check_written(target.staging.path(), &verdicts, target.runtimes)?;
     Ok(verdicts)
 }

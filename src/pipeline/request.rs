@@ -12,7 +12,8 @@ use crate::kernel::Arithmetic;
 use crate::measure::ComputeOptions;
 use crate::metrics::Metric;
 use crate::rewrite::steps::SharedStep;
-use crate::samples::FieldNames;
+use crate::samples::read::ReadOptions;
+use crate::samples::{EncodeOptions, TemplateOptions};
 use crate::search::SearchOptions;
 
 /// The default memory of an evaluation. A fixed number rather than a share of the machine's, so that the same request takes the
@@ -26,6 +27,8 @@ pub struct Request {
     pub adapter: String,
     /// A folder, a GGUF file or a name; `None` for the one that the adapter names.
     pub base: Option<String>,
+    /// The decoder's layers, where the adapter reaches several stacks.
+    pub stack: Option<String>,
     pub samples: SampleOptions,
     pub choice: ChoiceOptions,
     /// Adaptive with these options, or exhaustive.
@@ -50,13 +53,15 @@ pub struct Request {
 /// Where samples come from, and how they become tokens.
 #[derive(Debug, Clone, Default)]
 pub struct SampleOptions {
-    pub path: PathBuf,
+    /// Files, folders of data sets, or `-` for standard input.
+    pub paths: Vec<PathBuf>,
     /// Samples that check the choice and have no part in it.
     pub held_out: Option<HeldOutSource>,
-    pub read: FieldNames,
-    /// Whether prompts and completions go through the chat template.
-    pub chat: bool,
+    pub read: ReadOptions,
+    pub encode: EncodeOptions,
     pub tokenizer: Option<PathBuf>,
+    /// What replaces the model's chat template, and the day that it gives.
+    pub template: TemplateOptions,
     /// Only the first samples, this many.
     pub most: Option<usize>,
     /// Whether samples that are too long are truncated; otherwise they are refused.
@@ -70,7 +75,7 @@ pub struct SampleOptions {
 pub enum HeldOutSource {
     /// This share of the samples, drawn at random.
     Share(f64),
-    /// A file of their own.
+    /// A file of their own, or the folder of a data set.
     File(PathBuf),
 }
 
@@ -93,7 +98,8 @@ impl Request {
         Self {
             adapter: adapter.into(),
             base: None,
-            samples: SampleOptions { path: samples.into(), ..SampleOptions::default() },
+            stack: None,
+            samples: SampleOptions { paths: vec![samples.into()], ..SampleOptions::default() },
             choice: ChoiceOptions::default(),
             search: Some(SearchOptions::default()),
             subset: None,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::inputs::{self, Inputs};
-use super::{Base, Request, answers};
+use super::{Base, Request, answers, open_adapter};
 use crate::adapter::names::is_of_tower;
 use crate::adapter::{Adapter, Capability, Module};
 use crate::choice::Limits;
@@ -23,7 +23,8 @@ pub struct OpenedAdapter<'a> {
 impl<'a> OpenedAdapter<'a> {
     /// Opens the adapter of a request. It is an error if it cannot be evaluated or rewritten as requested.
     pub fn open(index: usize, request: &'a Request) -> Result<Self> {
-        let adapter = Adapter::open(&hub::find(&request.adapter, None)?, None)?;
+        let adapter =
+            open_adapter(&hub::find(&request.adapter, None)?, request.stack.as_deref(), request.base.as_deref())?;
         adapter.require(Capability::Evaluate)?;
         request.steps.iter().try_for_each(|step| step.check(&adapter))?;
         warn_of_towers(&adapter);
@@ -99,8 +100,11 @@ impl<'a> Subject<'a> {
     pub fn remarks(&self) -> Vec<String> {
         let held_out = self.inputs.held_out.iter().flat_map(|prepared| &prepared.remarks);
         let samples = self.inputs.choosing.remarks.iter().chain(held_out);
-        let mut remarks: Vec<String> =
-            self.adapter.remarks.iter().chain(&self.base.model.remarks).chain(samples).cloned().collect();
+        let vocabulary = self.adapter.vocabulary_flaws(self.base.model.config.vocab_size);
+        let vocabulary: Vec<String> = vocabulary.iter().map(ToString::to_string).collect();
+        let stored =
+            self.adapter.remarks.iter().chain(&vocabulary).chain(&self.base.model.remarks).chain(samples).cloned();
+        let mut remarks: Vec<String> = stored.chain(self.base.model.applied(&self.adapter).remarks()).collect();
         let mut seen = HashSet::new();
         remarks.retain(|remark| seen.insert(remark.clone()));
         remarks

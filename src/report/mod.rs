@@ -28,6 +28,7 @@ use crate::choice::held_out::{HeldOutVerdict, SampleSet};
 use crate::choice::stability::Share;
 use crate::choice::{AssessedBoundary, Choice, ChoiceOptions};
 use crate::export::Format;
+use crate::samples::ScoredPart;
 use crate::search::Dropped;
 
 /// Raised when a field changes its meaning or is removed; new fields do not raise it.
@@ -242,6 +243,8 @@ pub struct SamplesInput {
     pub truncated: usize,
     /// Whether prompts went through the chat template.
     pub chat: bool,
+    /// Which part of the samples was scored.
+    pub scored: ScoredPart,
     /// Where the tokenizer was found; absent for samples that were tokens already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,

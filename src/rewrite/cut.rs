@@ -165,11 +165,12 @@ impl<'a> Cut<'a> {
         self.write_weights(staging)
     }
 
+    /// The bytes are those of the file; names that PEFT would not read are written as it reads them.
     fn write_weights(&self, staging: &Staging) -> Result<()> {
         let kept = self.kept_tensors();
         let header = write::header(kept.iter().map(|tensor| {
             let entry = tensor.entry;
-            (tensor.name, write::dtype(entry), entry.shape.as_slice(), entry.range().len())
+            (tensor.key.clean_name(tensor.name), write::dtype(entry), entry.shape.as_slice(), entry.range().len())
         }))?;
         let weights = &self.adapter.weights;
         if !weights.is_one_file() {

@@ -3,13 +3,16 @@
 
 mod change;
 mod cut;
+mod fix;
 pub mod fold;
 mod pair;
 mod restrict;
 mod scale;
+mod sidecars;
 pub mod steps;
 pub mod write;
 
 pub use change::{DeltaChange, ModuleChange, RankSummary, changes};
 pub use cut::{Boundary, Cut, parse_boundary, parse_layers};
+pub use fix::{Fix, FixTarget, FixedModule};
 pub use pair::{Decomposition, Pair};

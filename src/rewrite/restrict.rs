@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value, json};
 
+use crate::account::Account;
 use crate::adapter::names::stack_and_layer;
 use crate::adapter::targets::{MovedModule, TargetModules, Targets, last_segment, strings};
 use crate::adapter::{Method, ModulePatterns};
@@ -12,7 +13,7 @@ use crate::adapter::{Method, ModulePatterns};
 /// tensors for. A list of suffixes stays and gains `layers_to_transform`; where that does not give exactly `kept` (a
 /// pattern, a list of whole names, layers with different modules, a method without a choice of layers), `kept` is listed in full.
 pub fn restrict(raw: &mut Map<String, Value>, all: &BTreeSet<&str>, kept: &BTreeSet<&str>, method: Method) {
-    let targets = Targets::from_config(raw).ok();
+    let targets = Targets::from_config(&Account::of(raw)).ok();
     restrict_parameters(raw, targets.as_ref(), kept);
     let is_parameter = |module: &str| targets.as_ref().is_some_and(|targets| targets.wraps_by_parameter(module));
     let is_module = |module: &&&str| !is_parameter(module) && MovedModule::parse(module).is_none();
@@ -155,7 +156,7 @@ fn by_layer<'a>(
     selected.insert("target_modules".into(), json!(target_modules));
     selected.insert("layers_to_transform".into(), json!(layers));
     selected.insert("target_parameters".into(), Value::Null);
-    let targets = Targets::from_config(&selected).ok()?;
+    let targets = Targets::from_config(&Account::of(&selected)).ok()?;
     let is_exact = all.iter().all(|module| targets.matches(module) == Some(kept.contains(module)));
     is_exact.then(|| TargetSelection { target_modules, layers: Some(layers.into_iter().collect()) })
 }

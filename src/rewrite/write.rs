@@ -13,7 +13,9 @@ use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::adapter::{Adapter, AdapterTensor, WEIGHTS_NAME, config};
 use crate::error::{AdapterError, FileError, Result, TensorError};
-use crate::files::{REPORT_NAME, Staging};
+use crate::files::Staging;
+use crate::format::first_names;
+use crate::rewrite::sidecars::{self, Sidecar};
 use crate::tensors::{Dtype, Entry};
 
 /// A tensor to write.
@@ -28,7 +30,12 @@ impl<'a> NewTensor<'a> {
     /// A tensor of the adapter as it is.
     pub fn unchanged(adapter: &'a Adapter, tensor: &AdapterTensor<'a>) -> Result<Self> {
         let (dtype, shape) = (dtype(tensor.entry), tensor.entry.shape.clone());
-        Ok(Self { name: tensor.name.into(), dtype, shape, bytes: adapter.weights.bytes(tensor.name)?.into() })
+        Ok(Self {
+            name: tensor.key.clean_name(tensor.name).to_string().into(),
+            dtype,
+            shape,
+            bytes: adapter.weights.bytes(tensor.name)?.into(),
+        })
     }
 }
 
@@ -36,6 +43,11 @@ impl<'a> NewTensor<'a> {
 pub fn dtype(entry: &Entry) -> Dtype {
     let Some(dtype) = entry.dtype() else { unreachable!("an adapter's tensors are plain numbers") };
     dtype
+}
+
+/// The type for values that are computed from those of a type. Eight bits are too few for them.
+pub fn computed_dtype(dtype: Dtype) -> Dtype {
+    if matches!(dtype, Dtype::F8_E4M3 | Dtype::F8_E5M2) { Dtype::BF16 } else { dtype }
 }
 
 /// The tensors of an adapter in the order of its file, or by name where there is no one file.
@@ -106,46 +118,31 @@ pub fn encode(adapter: &Adapter, tensor: &str, values: &[f32], dtype: Dtype) -> 
     Ok(bytes.ok_or(AdapterError::Overflow { path, tensor: tensor.into(), dtype })?)
 }
 
-/// Copies the files of the folder that belong to an adapter: tokenizer, chat template, README. Weights, training state, an
-/// earlier report and folders (checkpoints, runs) stay behind.
+/// Copies the files beside the adapter that belong to it: tokenizer, chat template, README, licence. Nothing else is copied; a warning
+/// names what nobody would expect to be left.
 pub fn copy_sidecars(folder: &Path, staging: &Staging) -> Result<()> {
-    let mut sidecars: Vec<(String, PathBuf)> = Vec::new();
+    let (mut sidecars, mut left): (Vec<(String, PathBuf)>, Vec<String>) = Default::default();
     for entry in fs::read_dir(folder).map_err(FileError::read(folder))? {
         let path = entry.map_err(FileError::read(folder))?.path();
-        if let Some(name) = path.file_name().and_then(|name| name.to_str())
-            && path.is_file()
-            && is_sidecar(name)
-        {
-            sidecars.push((name.to_string(), path));
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.join(config::FILE_NAME).is_file() {
+            // An adapter of its own.
+            continue;
         }
+        match sidecars::of(&name, path.is_dir()) {
+            Sidecar::Copied => sidecars.push((name, path)),
+            Sidecar::Left => left.push(name),
+            Sidecar::NotOfTheAdapter => {}
+        }
+    }
+    if !left.is_empty() {
+        left.sort();
+        tracing::warn!(
+            "{} of `{}` left: only tokenizer, chat template, README, licence and model configuration are copied",
+            first_names(&left, 3),
+            folder.display()
+        );
     }
     sidecars.sort();
     sidecars.iter().try_for_each(|(name, path)| staging.copy(path, name))
-}
-
-fn is_sidecar(name: &str) -> bool {
-    const WEIGHTS: [&str; 8] =
-        [".safetensors", ".safetensors.index.json", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".npz"];
-    const TRAINING_STATE: [&str; 6] =
-        ["optimizer", "scheduler", "rng_state", "trainer_state", "training_args", "events.out"];
-    name != config::FILE_NAME
-        && name != REPORT_NAME
-        && !name.starts_with('.')
-        && !WEIGHTS.iter().any(|ending| name.ends_with(ending))
-        && !TRAINING_STATE.iter().any(|beginning| name.starts_with(beginning))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weights_and_training_state_stay_behind() {
-        for name in ["README.md", "tokenizer.json", "chat_template.jinja", "special_tokens_map.json"] {
-            assert!(is_sidecar(name), "{name}");
-        }
-        for name in ["adapter_model.safetensors", "optimizer.pt", "trainer_state.json", "slim_report.json", ".git"] {
-            assert!(!is_sidecar(name), "{name}");
-        }
-    }
 }

@@ -1,50 +1,140 @@
 //! From the content of samples to tokens, as TRL's `SFTTrainer` does it, so that what is scored here is what was trained.
 //!
 //! - Prompt and completion: the end token is appended unless it is there. The prompt alone and both together are tokenised, and
-//!   as many tokens as the prompt alone has are masked.
+//!   the tokens that both have in common from the start are masked.
 //! - Chat: the same with the chat template, which adds its own special tokens.
-//! - Messages: every turn of the assistant is scored, found by rendering the conversation up to it.
+//! - Messages: the turns of the assistant are scored (`turns.rs`), with every token that overlaps them, as transformers has it.
 
-use std::ops::Range;
 use std::path::Path;
 
-use super::{Message, RawSample, Sample, SampleContent, TextModel};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::turns::{Conversation, Edge, Part};
+use super::{Message, RawSample, Sample, SampleContent, TemplateContext, TextModel};
 use crate::error::{Result, SampleError};
 
-/// Turns samples into tokens. `text` may be absent if every sample already has its tokens. The paths of the samples and of the
-/// model are for messages.
+/// How samples become tokens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EncodeOptions {
+    /// Whether prompts and completions go through the chat template.
+    pub chat: bool,
+    pub scored: ScoredPart,
+}
+
+/// Which part of a sample is scored. Turns and tokens that the data itself marks as not trained are scored in none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScoredPart {
+    /// The completions of prompts, and the turns of the assistant in conversations.
+    #[default]
+    Answers,
+    /// The turns of the assistant, also in completions of several turns.
+    AssistantTurns,
+    /// Prompts and completions, and all turns of conversations.
+    Everything,
+}
+
+/// Turns samples into tokens. `text` may be absent if every sample already has its tokens. A conversation whose turns each need a
+/// sample of their own becomes several. The paths of the samples and of the model are for messages.
 pub fn encode(
     raws: Vec<RawSample>,
     text: Option<&TextModel>,
-    chat: bool,
+    options: EncodeOptions,
     path: &Path,
     model: &Path,
 ) -> Result<Vec<Sample>> {
-    raws.into_iter()
+    separate(raws, text, options, path)?
+        .into_iter()
         .map(|RawSample { line, content }| {
             if let SampleContent::Tokens { ids, scored } = content {
                 return Ok(Sample { ids, scored, line });
             }
             let text = text.ok_or_else(|| SampleError::NoTokenizer { path: model.into() })?;
-            let (ids, scored) = Encoder { text, path, line }.encode(content, chat)?;
+            let (ids, scored) = Encoder { text, options, path, line }.encode(content)?;
             Ok(Sample { ids, scored, line })
         })
         .collect()
 }
 
+/// Makes samples of their own of the turns of those conversations whose template renders earlier turns differently once later
+/// ones follow. Such a sample ends with its turn, and the turns before are its prompt.
+pub fn separate(
+    raws: Vec<RawSample>,
+    text: Option<&TextModel>,
+    options: EncodeOptions,
+    path: &Path,
+) -> Result<Vec<RawSample>> {
+    let Some(text) = text else { return Ok(raws) };
+    let mut separated = Vec::with_capacity(raws.len());
+    for raw in raws {
+        let encoder = Encoder { text, options, path, line: raw.line };
+        match &raw.content {
+            SampleContent::Chat { messages, scored_from, context } => {
+                let chat = Chat { messages, scored_from: *scored_from, context };
+                match encoder.turns_without_common_text(&chat)? {
+                    None => separated.push(raw),
+                    Some(turns) => separated.extend(turns.into_iter().map(|turn| RawSample {
+                        line: raw.line,
+                        content: SampleContent::Chat {
+                            messages: messages[..=turn].into(),
+                            scored_from: turn,
+                            context: context.clone(),
+                        },
+                    })),
+                }
+            }
+            _ => separated.push(raw),
+        }
+    }
+    Ok(separated)
+}
+
 struct Encoder<'a> {
     text: &'a TextModel,
+    options: EncodeOptions,
     path: &'a Path,
     line: usize,
 }
 
 type Encoded = (Vec<u32>, Vec<bool>);
 
+/// A conversation of the samples.
+struct Chat<'a> {
+    messages: &'a [Message],
+    scored_from: usize,
+    context: &'a TemplateContext,
+}
+
+/// Which turns of a conversation are scored, beside what its prompt masks.
+enum Turns {
+    Only(Vec<usize>),
+    AllBut(Vec<usize>),
+}
+
+impl Chat<'_> {
+    fn turns(&self, part: ScoredPart) -> Turns {
+        let turns = |first, is_wanted: fn(&Message) -> bool| {
+            (first..self.messages.len()).filter(|&turn| is_wanted(&self.messages[turn])).collect()
+        };
+        let is_excluded = |message: &Message| message.scored == Some(false);
+        match part {
+            ScoredPart::Everything => Turns::AllBut(turns(0, is_excluded)),
+            ScoredPart::Answers if self.scored_from > 0 => Turns::AllBut(turns(self.scored_from, is_excluded)),
+            ScoredPart::Answers | ScoredPart::AssistantTurns => {
+                Turns::Only(turns(self.scored_from, Message::is_scored))
+            }
+        }
+    }
+}
+
 impl Encoder<'_> {
-    fn encode(&self, content: SampleContent, chat: bool) -> Result<Encoded> {
+    fn encode(&self, content: SampleContent) -> Result<Encoded> {
+        let chat = self.options.chat;
         match content {
             SampleContent::Tokens { ids, scored } => Ok((ids, scored)),
             SampleContent::Text(text) => {
+                self.refuse_assistant_turns()?;
                 let ids = self.tokenise(&self.with_end(text), true)?;
                 let scored = vec![true; ids.len()];
                 Ok((ids, scored))
@@ -58,13 +148,19 @@ impl Encoder<'_> {
             SampleContent::Instruction { instruction, input, output } => {
                 self.completion(&alpaca_prompt(&instruction, &input), output)
             }
-            SampleContent::Chat { messages, scored_from } => self.conversation(&messages, scored_from),
+            SampleContent::Chat { messages, scored_from, context } => {
+                self.conversation(&Chat { messages: &messages, scored_from, context: &context })
+            }
         }
     }
 
     fn completion(&self, prompt: &str, completion: String) -> Result<Encoded> {
-        let masked = self.tokenise(prompt, true)?.len();
+        self.refuse_assistant_turns()?;
         let ids = self.tokenise(&format!("{prompt}{}", self.with_end(completion)), true)?;
+        let masked = match self.options.scored {
+            ScoredPart::Everything => 0,
+            ScoredPart::Answers | ScoredPart::AssistantTurns => common_prefix(&self.tokenise(prompt, true)?, &ids),
+        };
         let scored = (0..ids.len()).map(|place| place >= masked).collect();
         Ok((ids, scored))
     }
@@ -72,52 +168,82 @@ impl Encoder<'_> {
     /// A prompt and a completion as one exchange of the chat.
     fn exchange(&self, prompt: String, completion: String) -> Result<Encoded> {
         let messages = [Message::new("user", &prompt), Message::new("assistant", &completion)];
-        self.answer(&messages, 1)
+        self.conversation(&Chat { messages: &messages, scored_from: 1, context: &TemplateContext::default() })
     }
 
-    /// Scores everything from message `scored_from` on, counted in tokens as in TRL.
-    fn answer(&self, messages: &[Message], scored_from: usize) -> Result<Encoded> {
-        let masked = self.tokenise(&self.render(&messages[..scored_from], true)?, false)?.len();
-        let ids = self.tokenise(&self.render(messages, false)?, false)?;
-        let scored = (0..ids.len()).map(|place| place >= masked).collect();
-        Ok((ids, scored))
-    }
-
-    fn conversation(&self, messages: &[Message], scored_from: usize) -> Result<Encoded> {
-        if scored_from > 0 {
-            return self.answer(messages, scored_from);
-        }
-        let whole = self.render(messages, false)?;
-        let mut spans = Vec::new();
-        for turn in (0..messages.len()).filter(|&turn| messages[turn].role() == "assistant") {
-            let before = self.render(&messages[..turn], true)?;
-            let with = self.render(&messages[..=turn], false)?;
-            // Some templates rewrite earlier turns (they drop old reasoning): then there is no single text to score.
-            if !with.starts_with(&before) || !whole.starts_with(&with) {
-                let reason = "it renders earlier turns differently once later ones follow; split the conversation";
-                return Err(self.template_error(reason.into()));
+    fn conversation(&self, chat: &Chat) -> Result<Encoded> {
+        let rendered = self.rendered(chat)?;
+        let failed = |reason| self.template_error(reason);
+        let whole = rendered.whole().map_err(failed)?;
+        let tokens = self.text.tokenizer.encode_char_offsets(whole.text.as_str(), false);
+        let tokens = tokens.map_err(|error| self.tokenizer_error(error))?;
+        let (turns, are_scored) = match chat.turns(self.options.scored) {
+            Turns::Only(turns) => (rendered.find(&turns, &whole), true),
+            Turns::AllBut(turns) => (rendered.find_whole(&turns, &whole), false),
+        };
+        let lost = || self.template_error("it renders earlier turns differently once later ones follow".into());
+        let mut scored = vec![!are_scored; tokens.len()];
+        for part in turns.map_err(failed)?.ok_or_else(lost)? {
+            for place in self.tokens_of(&part, &whole.text, &tokens)? {
+                scored[place] = are_scored;
             }
-            spans.push(before.len()..with.len());
         }
-        self.tokenise_spans(&whole, &spans)
+        if chat.scored_from > 0 && self.options.scored != ScoredPart::Everything {
+            let prompt = rendered.prompt(chat.scored_from).map_err(failed)?;
+            let masked = common_prefix(&self.tokenise(&prompt, false)?, tokens.get_ids());
+            scored[..masked].fill(false);
+        }
+        Ok((tokens.get_ids().into(), scored))
     }
 
-    /// Scores the tokens whose first byte is in a span.
-    fn tokenise_spans(&self, text: &str, spans: &[Range<usize>]) -> Result<Encoded> {
-        let encoding = self.text.tokenizer.encode(text, false).map_err(|error| self.tokenizer_error(error))?;
-        let is_scored = |&(start, end): &(usize, usize)| start < end && spans.iter().any(|span| span.contains(&start));
-        Ok((encoding.get_ids().into(), encoding.get_offsets().iter().map(is_scored).collect()))
+    /// The scored turns of a conversation whose text does not have them all as the model reads them. `None` if it has.
+    fn turns_without_common_text(&self, chat: &Chat) -> Result<Option<Vec<usize>>> {
+        let (Some(_), false) = (&self.text.template, self.options.scored == ScoredPart::Everything) else {
+            return Ok(None);
+        };
+        let rendered = self.rendered(chat)?;
+        let failed = |reason| self.template_error(reason);
+        let whole = rendered.whole().map_err(failed)?;
+        let found = match chat.turns(self.options.scored) {
+            Turns::Only(turns) => rendered.find(&turns, &whole),
+            Turns::AllBut(turns) => rendered.find_whole(&turns, &whole),
+        };
+        let is_scored = |turn: &usize| chat.messages[*turn].is_scored();
+        Ok(found
+            .map_err(failed)?
+            .is_none()
+            .then(|| (chat.scored_from..chat.messages.len()).filter(is_scored).collect()))
+    }
+
+    /// The places of the tokens that a part of a text overlaps.
+    fn tokens_of(&self, part: &Part, text: &str, tokens: &tokenizers::Encoding) -> Result<Vec<usize>> {
+        let characters = |bytes: usize| text[..bytes].chars().count();
+        let common =
+            |other: &str| Ok::<_, crate::Error>(common_prefix(&self.tokenise(other, false)?, tokens.get_ids()));
+        let (first, start) = match &part.start {
+            Edge::Byte(start) => (0, characters(*start)),
+            Edge::Common(other) => (common(other)?, 0),
+        };
+        let (last, end) = match &part.end {
+            Edge::Byte(end) => (tokens.len(), characters(*end)),
+            Edge::Common(other) => (common(other)?, usize::MAX),
+        };
+        let overlaps = |&place: &usize| {
+            let (from, to) = tokens.get_offsets()[place];
+            from < end && to > start
+        };
+        Ok((first..last).filter(overlaps).collect())
+    }
+
+    fn rendered<'a>(&'a self, chat: &Chat<'a>) -> Result<Conversation<'a>> {
+        let template = self.text.template_for(chat.context);
+        let template = template.ok_or_else(|| SampleError::NoChatTemplate { path: self.text.path.clone() })?;
+        Ok(Conversation { template, messages: chat.messages, context: chat.context })
     }
 
     fn tokenise(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
         let encoding = self.text.tokenizer.encode_fast(text, add_special_tokens);
         Ok(encoding.map_err(|error| self.tokenizer_error(error))?.get_ids().into())
-    }
-
-    fn render(&self, messages: &[Message], prompt: bool) -> Result<String> {
-        let template = self.text.template.as_ref();
-        let template = template.ok_or_else(|| SampleError::NoChatTemplate { path: self.text.path.clone() })?;
-        template.render(messages, prompt).map_err(|reason| self.template_error(reason))
     }
 
     fn with_end(&self, mut text: String) -> String {
@@ -127,6 +253,16 @@ impl Encoder<'_> {
         text
     }
 
+    /// Text without turns has none of the assistant.
+    fn refuse_assistant_turns(&self) -> Result<()> {
+        match self.options.scored {
+            ScoredPart::AssistantTurns => {
+                Err(SampleError::NoConversation { path: self.path.into(), line: self.line }.into())
+            }
+            ScoredPart::Answers | ScoredPart::Everything => Ok(()),
+        }
+    }
+
     fn template_error(&self, reason: String) -> crate::Error {
         SampleError::ChatTemplate { path: self.path.into(), line: self.line, reason }.into()
     }
@@ -134,6 +270,11 @@ impl Encoder<'_> {
     fn tokenizer_error(&self, error: tokenizers::Error) -> crate::Error {
         SampleError::Tokenizer { path: self.text.path.clone(), reason: error.to_string() }.into()
     }
+}
+
+/// The number of tokens that two texts have in common from their start.
+fn common_prefix(ids: &[u32], others: &[u32]) -> usize {
+    ids.iter().zip(others).take_while(|(id, other)| id == other).count()
 }
 
 /// The prompt of the Stanford Alpaca project, which is used to train on samples with these fields.

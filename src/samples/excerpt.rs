@@ -41,7 +41,7 @@ fn last_exchange(messages: &[Message]) -> Option<(Option<String>, String)> {
 
 /// The text of a turn, whose content is a string, or a list of parts of which some are text.
 fn text_of(message: &Message) -> String {
-    match message.0.get("content") {
+    match message.fields.get("content") {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(parts)) => {
             let texts = parts.iter().filter_map(|part| part.get("text")?.as_str());
@@ -75,6 +75,7 @@ fn tail(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::TemplateContext;
 
     #[test]
     fn long_texts_keep_the_parts_where_prompt_and_answer_meet() {
@@ -91,6 +92,7 @@ mod tests {
         let turns = |turns: &[(&str, &str)]| SampleContent::Chat {
             messages: turns.iter().map(|(role, content)| Message::new(role, content)).collect(),
             scored_from: 0,
+            context: TemplateContext::default(),
         };
         let excerpt = Excerpt::of(&turns(&[("user", "a"), ("assistant", "b"), ("user", "c")])).unwrap();
         assert_eq!(excerpt, Excerpt { prompt: Some("a".into()), answer: "b".into() });

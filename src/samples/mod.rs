@@ -3,36 +3,49 @@
 //! ```text
 //! file ─▶ containers ─▶ records ─▶ forms ─▶ content ─▶ encode ─▶ tokens and marks ─▶ packing ─▶ passes of the model
 //! ```
-//! A new container is a line in the table of `containers.rs`, a new form of sample a line in that of `forms.rs`.
+//! A new container is a file in `containers/`, a new form of sample one in `forms/`, and each a line in the table there.
 
 pub mod answer;
+mod chat_files;
 mod containers;
+mod content;
 pub mod encode;
 pub mod excerpt;
 mod forms;
 mod gguf_tokenizer;
 pub mod packing;
+pub mod places;
 pub mod read;
+mod remarks;
+mod splits;
 mod template;
 mod text_model;
+mod turns;
 
 use std::path::Path;
 
 use crate::error::{Result, SampleError};
 pub use answer::{GenerationTask, Prompt};
-pub use forms::{FieldNames, Message, SampleContent};
+pub use content::{Message, SampleContent, TemplateContext};
+pub use encode::{EncodeOptions, ScoredPart};
+pub use forms::FieldNames;
 pub use read::RawSample;
-pub use template::ChatTemplate;
-pub use text_model::TextModel;
+pub use template::{ChatTemplate, Date, Rendered, SpecialTokens};
+pub use text_model::{TemplateOptions, TextModel};
 
-/// The files of samples that are read, for `--help`.
+/// What `--samples` reads, for `--help`.
 pub fn accepted() -> String {
     let list = |names: Vec<&str>| match names.split_last() {
         Some((last, [only])) => format!("{only} or {last}"),
         Some((last, others)) if !others.is_empty() => format!("{}, or {last}", others.join(", ")),
         _ => names.concat(),
     };
-    format!("{} with {}", list(containers::all().collect()), list(forms::all().collect()))
+    format!(
+        "Validation samples: a file, the folder of a data set, or - for standard input; repeat it for several. {}, also compressed \
+         (gzip, Zstandard), with {}",
+        list(containers::all().collect()),
+        list(forms::all().collect())
+    )
 }
 
 /// One sample as the model sees it.

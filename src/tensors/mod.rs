@@ -49,15 +49,22 @@ impl TensorStore {
     /// Opens the safetensors of an adapter: one file, or a shard index (`*.safetensors.index.json`) with its shards. Every
     /// stored tensor is an entry of its own, so that it can be copied byte for byte.
     pub fn open_safetensors(path: &Path) -> Result<Self> {
-        let (files, stored) = map_shards(path)?;
+        let (files, stored) = map_shards(path, safetensors::shards(path)?)?;
         let entries = stored.into_iter().map(|(name, stored)| (name, encodings::single(stored))).collect();
         Ok(Self { path: path.into(), files, entries })
+    }
+
+    /// Takes tensors out of the store, as if the files did not have them.
+    pub fn leave_out(&mut self, names: &[String]) {
+        names.iter().for_each(|name| {
+            self.entries.remove(name);
+        });
     }
 
     /// Opens the safetensors of a base model, as [`open_safetensors`](Self::open_safetensors). A weight that several stored
     /// tensors encode is one entry, and they are none.
     pub fn open_base(path: &Path) -> Result<Self> {
-        let (files, stored) = map_shards(path)?;
+        let (files, stored) = map_shards(path, safetensors::shards(path)?)?;
         Ok(Self { path: path.into(), files, entries: encodings::entries(path, stored)? })
     }
 
@@ -67,6 +74,25 @@ impl TensorStore {
         let stored = safetensors::tensors(path, &file, 0)?;
         let entries = stored.into_iter().map(|(name, stored)| (name, encodings::single(stored))).collect();
         Ok(Self { path: path.into(), files: vec![file], entries })
+    }
+
+    /// Opens files that belong together: safetensors, or PyTorch's by their endings. `path` is what they are called together.
+    pub fn open_files(path: &Path, files: &[PathBuf]) -> Result<Self> {
+        let (mut opened, mut entries) = (Vec::new(), BTreeMap::new());
+        for file in files {
+            let store = match file.extension().and_then(|extension| extension.to_str()) {
+                Some("safetensors" | "json") => Self::open_safetensors(file)?,
+                _ => Self::open_pickle(file)?,
+            };
+            let first = opened.len();
+            opened.extend(store.files);
+            for (name, entry) in store.entries {
+                if entries.insert(name.clone(), entry.in_files_from(first)).is_some() {
+                    return Err(TensorError::DuplicateTensor { path: path.into(), name }.into());
+                }
+            }
+        }
+        Ok(Self { path: path.into(), files: opened, entries })
     }
 
     /// Opens a GGUF file, or all parts of a split one; the metadata (configuration, tokenizer), which is that of the first
@@ -238,10 +264,10 @@ impl TensorStore {
     }
 }
 
-/// Maps a safetensors file, or the shards of an index, and reads the headers.
-fn map_shards(path: &Path) -> Result<(Vec<WeightFile>, BTreeMap<String, Stored>)> {
+/// Maps safetensors files and reads the headers; `path` stands for all of them in messages.
+fn map_shards(path: &Path, shards: Vec<PathBuf>) -> Result<(Vec<WeightFile>, BTreeMap<String, Stored>)> {
     let (mut files, mut stored) = (Vec::new(), BTreeMap::new());
-    for shard in safetensors::shards(path)? {
+    for shard in shards {
         let file = WeightFile::open(&shard)?;
         for (name, tensor) in safetensors::tensors(&shard, &file, files.len())? {
             if stored.insert(name.clone(), tensor).is_some() {

@@ -37,6 +37,112 @@ fn broken_configurations() {
     }
 }
 
+/// Encodings that Python's reader refuses, too.
+#[test]
+fn configurations_in_other_encodings() {
+    let setup = Setup::new();
+    let config = setup.path("adapter/adapter_config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    let utf16 = |mark: &[u8], bytes: fn(u16) -> [u8; 2]| {
+        [mark, &text.encode_utf16().flat_map(bytes).collect::<Vec<_>>()].concat()
+    };
+    for (bytes, words) in [
+        ([b"\xef\xbb\xbf", text.as_bytes()].concat(), "begins with a byte order mark (BOM)"),
+        (utf16(b"\xff\xfe", u16::to_le_bytes), "is UTF-16 text"),
+        (utf16(b"\xfe\xff", u16::to_be_bytes), "is UTF-16 text"),
+        (utf16(b"", u16::to_le_bytes), "is UTF-16 text"),
+        (text.replace("LORA", "L\u{e9}").chars().map(|character| character as u8).collect(), "is not UTF-8 text"),
+    ] {
+        fs::write(&config, bytes).unwrap();
+        setup.slim_fails(&[], BAD_INPUT, &["adapter_config.json` ", words, "save it as UTF-8"]);
+    }
+    // Lines that end as on Windows are JSON.
+    fs::write(&config, text.replace('\n', "\r\n")).unwrap();
+    lora_slim().arg("inspect").arg(setup.path("adapter")).assert().success();
+}
+
+/// Values that would be read as something else than PEFT reads.
+#[test]
+fn patterns_that_cannot_be_read() {
+    for (key, value) in [
+        ("rank_pattern", json!({"q_proj": "4"})),
+        ("rank_pattern", json!({"q_proj": 4.5})),
+        ("rank_pattern", json!([1])),
+        ("alpha_pattern", json!({"q_proj": "8"})),
+        ("alpha_pattern", json!({"q_(proj": 8})),
+        ("target_parameters", json!({"a": 1})),
+    ] {
+        let setup = Setup::new();
+        setup.edit_json("adapter/adapter_config.json", |config| config[key] = value);
+        setup.slim_fails(&[], BAD_INPUT, &[&format!("`{key}`"), "should be"]);
+    }
+}
+
+/// Weights without an adapter in them: the message says what they are.
+#[test]
+fn weights_without_an_adapter() {
+    let setup = Setup::new();
+    let weights = setup.path("adapter/adapter_model.safetensors");
+    let matrix = |name: &str| {
+        safetensors_with(&format!(r#"{{"{name}":{{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}}}"#), 8)
+    };
+    for (bytes, words) in [
+        (vec![], &["holds no LoRA tensors", "has 0 bytes", "gather"][..]),
+        (safetensors_with("{}", 0), &["`adapter_model.safetensors` has no tensors", "gather"]),
+        (matrix("model.embed_tokens.weight"), &["looks like a whole model", "merged into that model"]),
+        (matrix("x.y"), &["has other tensors, such as `x.y`"]),
+    ] {
+        fs::write(&weights, bytes).unwrap();
+        setup.slim_fails(&[], BAD_INPUT, words);
+    }
+    fs::remove_file(&weights).unwrap();
+    fs::write(setup.path("adapter/model.safetensors"), matrix("model.layers.0.mlp.up_proj.weight")).unwrap();
+    setup.slim_fails(&[], BAD_INPUT, &["`model.safetensors` looks like a whole model"]);
+    fs::remove_file(setup.path("adapter/model.safetensors")).unwrap();
+    fs::write(setup.path("adapter/model.safetensors.index.json"), "{}").unwrap();
+    setup.slim_fails(&[], BAD_INPUT, &["`model.safetensors.index.json` is of a whole model"]);
+}
+
+/// As DeepSpeed ZeRO-3 leaves them where nothing gathers the weights.
+#[test]
+fn tensors_without_values() {
+    let setup = Setup::new();
+    let pair = |layer: usize, a: &str, b: &str| {
+        let name = format!("base_model.model.model.layers.{layer}.self_attn.q_proj.lora_");
+        format!(r#""{name}A.weight":{{"dtype":"F32",{a}}},"{name}B.weight":{{"dtype":"F32",{b}}}"#)
+    };
+    let empty = r#""shape":[0],"data_offsets":[0,0]"#;
+    let whole = (r#""shape":[4,2],"data_offsets":[0,32]"#, r#""shape":[2,4],"data_offsets":[32,64]"#);
+    let header = format!("{{{},{}}}", pair(0, whole.0, whole.1), pair(1, empty, empty));
+    fs::write(setup.path("adapter/adapter_model.safetensors"), safetensors_with(&header, 64)).unwrap();
+    let words =
+        ["2 tensors in 1 of 2 modules", "hold no values", "layers.1.self_attn.q_proj.lora_A", "shape [0]", "ZeRO-3"];
+    setup.slim_fails(&[], BAD_INPUT, &words);
+}
+
+#[test]
+fn adapters_below_a_folder_are_named() {
+    let setup = Setup::new();
+    copy_folder(&setup.path("adapter"), &setup.path("run/checkpoint-1"));
+    copy_folder(&setup.path("adapter"), &setup.path("run/checkpoint-2"));
+    fs::remove_dir_all(setup.path("adapter")).unwrap();
+    fs::rename(setup.path("run"), setup.path("adapter")).unwrap();
+    setup.slim_fails(&[], BAD_INPUT, &["below it are adapters: `checkpoint-1`, `checkpoint-2`", "name one of them"]);
+}
+
+/// Unsloth's adapters name a base model in 4 bits.
+#[test]
+fn the_full_precision_model_of_a_quantised_base_is_named() {
+    let setup = Setup::new();
+    let named = |config: &mut Value| config["base_model_name_or_path"] = json!("unsloth/tiny-bnb-4bit");
+    setup.edit_json("adapter/adapter_config.json", named);
+    let mut command = lora_slim();
+    command.current_dir(setup.folder.path()).args(["scan", "adapter", "--samples", "samples.jsonl"]);
+    let output = command.assert().code(BAD_INPUT);
+    let stderr = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+    assert!(stderr.contains("`hf download unsloth/tiny`") && stderr.contains("quantised"), "{stderr}");
+}
+
 #[test]
 fn a_pickle_that_runs_code_is_refused() {
     let setup = Setup::new();

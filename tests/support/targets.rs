@@ -9,7 +9,7 @@ use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::model::{Model, ModelConfig};
 use lora_slim::rewrite::Cut;
-use lora_slim::samples::{ChatTemplate, FieldNames, Message, TextModel, read};
+use lora_slim::samples::{ChatTemplate, FieldNames, Message, SpecialTokens, TemplateContext, TextModel, read};
 use lora_slim::tensors::{pickle_program, safetensors_header};
 
 /// A function of bytes, and what it is called.
@@ -53,11 +53,11 @@ pub fn pickle(bytes: &[u8]) {
 
 pub fn adapter_keys(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let keys: Vec<Key> = text.lines().map(Key::parse).collect();
+    let keys: Vec<Key> = text.lines().map(|name| Key::parse(name, None)).collect();
     for (name, key) in text.lines().zip(&keys) {
         let plain = key.plain_name(name);
         if key.is_wrapped() && !name.contains("lora_embedding") {
-            assert_eq!(Key::parse(&plain).part, key.part, "{name}");
+            assert_eq!(Key::parse(&plain, None).part, key.part, "{name}");
         }
         names::is_of_tower(&key.module);
     }
@@ -76,7 +76,7 @@ pub fn adapter(bytes: &[u8]) {
         return;
     }
     let Ok(adapter) = Adapter::open(folder.path(), None) else { return };
-    let _ = adapter.flaws(None);
+    let _ = adapter.flaws(&Default::default());
     let _ = adapter.require(Capability::Evaluate);
     for boundary in [1, adapter.layer_count()] {
         if let Ok(cut) = Cut::below(&adapter, boundary) {
@@ -110,7 +110,9 @@ pub fn samples(bytes: &[u8]) {
 }
 
 pub fn template(bytes: &[u8]) {
-    let template = ChatTemplate::new(&String::from_utf8_lossy(bytes), "<s>", "</s>");
+    let tokens =
+        [("bos_token", "<s>"), ("eos_token", "</s>")].map(|(name, token)| (name.to_string(), token.to_string()));
+    let template = ChatTemplate::new(&String::from_utf8_lossy(bytes), &SpecialTokens::from(tokens));
     let messages = [Message::new("system", "s"), Message::new("user", "u"), Message::new("assistant", "a")];
-    let _ = template.render(&messages, true);
+    let _ = template.render(&messages, &TemplateContext::default(), true);
 }

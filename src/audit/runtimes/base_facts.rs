@@ -15,6 +15,8 @@ pub struct BaseFacts {
     pub layers: Option<usize>,
     /// `model_type`
     pub family: Option<String>,
+    /// Tokens of its embedding and its head.
+    pub vocabulary: Option<usize>,
 }
 
 impl BaseFacts {
@@ -25,7 +27,8 @@ impl BaseFacts {
         let layers = ["num_hidden_layers", "n_layer", "num_layers"].iter().find_map(|key| text.get(*key)?.as_u64());
         let family = config.get("model_type").and_then(Value::as_str).map(String::from);
         let layers = layers.map(|layers| layers as usize).filter(|&layers| layers <= MOST_LAYERS);
-        Ok(Self { layers, family })
+        let vocabulary = text.get("vocab_size").or(config.get("vocab_size")).and_then(Value::as_u64);
+        Ok(Self { layers, family, vocabulary: vocabulary.map(|tokens| tokens as usize) })
     }
 
     /// Nothing, where there is no base model or it cannot be read.

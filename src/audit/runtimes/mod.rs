@@ -1,11 +1,14 @@
 //! Programs that serve adapters, and what each makes of one: loads it, loads it but computes something else, or refuses it.
 //!
 //! The behaviour of runtimes is data ([`list`]): one entry for each runtime, with a rule for each thing that goes wrong and the file
-//! of its source that shows it. [`facts`] finds what is true of an adapter, and [`verdict`] applies the rules to it.
+//! of its source that shows it. [`facts`] finds what is true of an adapter, [`flawed`] says what comes of its flaws, and
+//! [`verdict`] puts both together. [`examine`](super::examine) is the way to verdicts on a folder that exists.
 
 pub mod base_facts;
 pub mod facts;
+pub mod flawed;
 pub mod list;
+pub mod listing;
 pub mod planned;
 pub mod verdict;
 
@@ -17,7 +20,7 @@ use serde::Serialize;
 use crate::export::Format;
 use facts::AdapterFact;
 pub use list::RUNTIMES;
-pub use verdict::{LoadReason, RuntimeVerdict, check, check_format};
+pub use verdict::{LoadReason, RuntimeVerdict, check_format};
 
 /// A program that serves adapters.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub struct Runtime {
     /// The version that was read: a release, or a commit with its date.
     pub version: &'static str,
     pub repository: &'static str,
+    pub maintenance: Maintenance,
     /// Where it has the files that the rules name.
     pub folder: &'static str,
     /// The formats that it reads, the best first.
@@ -35,6 +39,35 @@ pub struct Runtime {
     /// The file that shows which formats those are.
     pub source: &'static str,
     pub rules: &'static [LoadRule],
+}
+
+/// Whether a runtime is still developed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maintenance {
+    Active,
+    /// Nobody has changed it for months.
+    Dormant,
+    /// Its repository takes no changes.
+    Archived,
+}
+
+impl Maintenance {
+    pub fn words(self) -> &'static str {
+        match self {
+            Maintenance::Active => "active",
+            Maintenance::Dormant => "dormant",
+            Maintenance::Archived => "archived",
+        }
+    }
+
+    /// The end of the sentence "The runtime …".
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Maintenance::Active => "is developed",
+            Maintenance::Dormant => "is dormant: nobody has changed it for months",
+            Maintenance::Archived => "is archived: it will not be changed any more",
+        }
+    }
 }
 
 /// What a runtime makes of an adapter of which one of these facts is true.

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::base_facts::BaseFacts;
 use super::facts::AdapterFacts;
 use super::verdict::{LoadReason, RuntimeVerdict, reasons, unread};
-use super::{LoadOutcome, LoadRule, Remedy, Runtime};
+use super::{LoadOutcome, Remedy, Runtime};
 use crate::adapter::Adapter;
 use crate::error::{AdapterError, Error, Result};
 use crate::export::Format;
@@ -23,9 +23,9 @@ pub struct PlannedOutput {
 }
 
 impl PlannedOutput {
-    /// Whether a planned change removes what a rule is about.
-    fn remedies(&self, rule: &LoadRule) -> bool {
-        match rule.remedy {
+    /// Whether a remedy is among the planned changes.
+    fn applies(&self, remedy: Remedy) -> bool {
+        match remedy {
             Remedy::Portable => self.changes.unifies,
             Remedy::PadZeros => self.changes.pads_layers,
             // Every output is one adapter_model.safetensors.
@@ -40,11 +40,11 @@ impl PlannedOutput {
             return Ok(());
         }
         let base = BaseFacts { layers: self.base.layers_for(adapter), ..self.base.clone() };
-        let facts = AdapterFacts::new(adapter, &base, self.changes);
+        let facts = AdapterFacts::new(adapter, &base, self.changes, adapter.header_flaws(&base));
         for runtime in runtimes {
             let unmet = match self.format {
                 Format::Peft => {
-                    let reasons = reasons(&facts, runtime, |rule| self.remedies(rule));
+                    let reasons = reasons(&facts, runtime, |remedy| self.applies(remedy));
                     reasons.into_iter().find(|reason| reason.outcome != LoadOutcome::Loads)
                 }
                 format => unread(format, runtime),

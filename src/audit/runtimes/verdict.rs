@@ -1,10 +1,12 @@
-//! Rules and facts put together: what each runtime makes of an adapter, and why.
+//! Rules, facts and flaws put together: what each runtime makes of an adapter, and why.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::facts::{AdapterFacts, highest_rank};
+use super::flawed::Gravity;
 use super::{LoadOutcome, LoadRule, Remedy, Runtime};
+use crate::audit::flaws::Flaw;
 use crate::export::Format;
 
 /// What a runtime makes of an adapter.
@@ -31,9 +33,9 @@ pub struct LoadReason {
     pub source: String,
 }
 
-/// What each of `runtimes` makes of a PEFT folder.
-pub fn check(facts: &AdapterFacts, runtimes: &[&'static Runtime]) -> Vec<RuntimeVerdict> {
-    runtimes.iter().map(|runtime| verdict(runtime, reasons(facts, runtime, |_| false))).collect()
+/// What a runtime makes of a PEFT folder.
+pub(in crate::audit) fn of(runtime: &'static Runtime, facts: &AdapterFacts) -> RuntimeVerdict {
+    verdict(runtime, reasons(facts, runtime, |_| false))
 }
 
 /// What each of `runtimes` makes of an adapter in another format, of which nothing else is known.
@@ -41,13 +43,13 @@ pub fn check_format(format: Format, runtimes: &[&'static Runtime]) -> Vec<Runtim
     runtimes.iter().map(|runtime| verdict(runtime, unread(format, runtime).into_iter().collect())).collect()
 }
 
-/// Why a runtime does not simply load a PEFT folder, by the rules that are not `ignored`.
-pub(super) fn reasons(facts: &AdapterFacts, runtime: &Runtime, ignored: impl Fn(&LoadRule) -> bool) -> Vec<LoadReason> {
+/// Why a runtime does not simply load a PEFT folder, but for the reasons whose remedy is `applied`.
+pub(super) fn reasons(facts: &AdapterFacts, runtime: &Runtime, applied: impl Fn(Remedy) -> bool) -> Vec<LoadReason> {
     if let Some(reason) = unread(Format::Peft, runtime) {
         return vec![reason];
     }
     let rank = highest_rank(facts.adapter);
-    let reasons = |rule: &'static LoadRule| {
+    let of_rule = |rule: &'static LoadRule| {
         rule.facts.iter().filter_map(|fact| facts.evidence(*fact)).map(move |evidence| LoadReason {
             what: if evidence.is_empty() { rule.effect.into() } else { format!("{evidence}: {}", rule.effect) },
             outcome: rule.outcome,
@@ -55,7 +57,17 @@ pub(super) fn reasons(facts: &AdapterFacts, runtime: &Runtime, ignored: impl Fn(
             source: runtime.cite(rule.source),
         })
     };
-    let mut reasons: Vec<LoadReason> = runtime.rules.iter().filter(|rule| !ignored(rule)).flat_map(reasons).collect();
+    let of_flaw = |flaw: &Flaw| match flaw.gravity() {
+        Gravity::Wrong(rule) if !applied(rule.remedy) => {
+            let (outcome, what) = flaw.effect_in(runtime)?;
+            let remedy = rule.remedy.say(rank).filter(|_| outcome != LoadOutcome::Loads);
+            Some(LoadReason { what, outcome, remedy, source: runtime.cite(runtime.source) })
+        }
+        _ => None,
+    };
+    let rules = runtime.rules.iter().filter(|rule| !applied(rule.remedy));
+    let mut reasons: Vec<LoadReason> =
+        facts.flaws().iter().filter_map(of_flaw).chain(rules.flat_map(of_rule)).collect();
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.outcome));
     // Conditions for loading do not matter where it does not load.
     if reasons.first().is_some_and(|worst| worst.outcome != LoadOutcome::Loads) {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::progress::Outcomes;
 use super::slim::{self, BaseGroup, MOST_TOGETHER};
 use super::worklist::{JobLog, Worklist};
-use crate::adapter::Adapter;
 use crate::batch::jobs::Job;
 use crate::batch::partition::Partition;
 use crate::batch::results;
@@ -77,7 +76,7 @@ impl JobLog for DryRun {
 }
 
 fn check_cut(args: &CutArgs) -> Result<()> {
-    Adapter::open(&hub::find(&args.adapter, None)?, args.stack.as_deref()).map(drop)
+    pipeline::open_adapter(&hub::find(&args.adapter, None)?, args.stack.as_deref(), args.base.as_deref()).map(drop)
 }
 
 /// What a group takes, and how many of its adapters can be evaluated.

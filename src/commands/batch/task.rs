@@ -16,6 +16,7 @@ use crate::export::Format;
 use crate::files::REPORT_NAME;
 use crate::hub::{self, BasePath};
 use crate::report::batch::Record;
+use crate::samples::places;
 
 /// What is done with a job's adapter.
 pub enum TaskFlags {
@@ -96,10 +97,13 @@ impl TaskFlags {
         match self {
             Self::Slim(args) => {
                 let args = &args.evaluate;
-                let mut inputs = vec![path_of(&args.adapter), args.samples.clone()];
+                let mut inputs = vec![path_of(&args.adapter)];
+                let split = args.split.as_deref();
+                inputs.extend(args.samples.iter().flat_map(|path| places::inputs(path, split)));
                 inputs.extend(base_of(&args.adapter, args.base.as_deref()).map(|base| base.path().into()));
-                inputs.extend(args.test.clone());
+                inputs.extend(args.test.iter().flat_map(|path| places::inputs(path, None)));
                 inputs.extend(args.tokenizer.iter().flat_map(|path| tokenizer_files(path)));
+                inputs.extend(args.chat_template.clone());
                 inputs
             }
             Self::Cut(args) => {
@@ -115,9 +119,18 @@ impl TaskFlags {
     }
 }
 
+/// What is read beside a tokenizer.json.
+const TOKENIZER_FILES: [&str; 5] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates",
+];
+
 /// A tokenizer and the files that are read beside it.
 fn tokenizer_files(path: &Path) -> Vec<PathBuf> {
-    let beside = ["tokenizer_config.json", "chat_template.jinja"].map(|name| path.with_file_name(name));
+    let beside = TOKENIZER_FILES.map(|name| path.with_file_name(name));
     let is_file = path.is_file();
     std::iter::once(path.into()).chain(beside.into_iter().filter(|_| is_file)).collect()
 }

@@ -16,7 +16,7 @@ use crate::account::Harmless;
 pub use bias::Biased;
 use bias::Biases;
 use list::{ACTIVATION, FAMILIES};
-pub use names::{OuterNames, Outside};
+pub use names::{OUTER, OuterNames, Outside};
 pub use role::Role;
 pub use wrapper::{LogitStep, PromptAttention, Wrapper};
 

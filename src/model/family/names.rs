@@ -94,6 +94,8 @@ pub enum Outside {
 /// The names of the modules outside the layers, where the family has them, and of the list of the layers.
 #[derive(Debug, PartialEq)]
 pub struct OuterNames {
+    /// The decoder inside the text model with a head.
+    pub decoder: &'static str,
     pub embedding: &'static str,
     pub embedding_norm: Option<&'static str>,
     pub positions: Option<&'static str>,
@@ -102,8 +104,19 @@ pub struct OuterNames {
     pub head: &'static str,
 }
 
+impl Outside {
+    pub const ALL: [Self; 5] = [Self::Embedding, Self::EmbeddingNorm, Self::Positions, Self::FinalNorm, Self::Head];
+
+    /// The head under a name that it has in other trainers or in former versions of transformers.
+    pub fn head_by_another_name(module: &str) -> Option<Self> {
+        let last = module.rsplit('.').next()?;
+        ["lm_head", "embed_out", "unembed_tokens", "unembed", "output_layer"].contains(&last).then_some(Self::Head)
+    }
+}
+
 impl OuterNames {
     pub const GGUF: Self = OuterNames {
+        decoder: "",
         embedding: "token_embd",
         embedding_norm: Some("token_embd_norm"),
         positions: Some("position_embd"),
@@ -124,13 +137,13 @@ impl OuterNames {
 
     /// The module whose name ends in this one's.
     pub fn module_of(&self, name: &str) -> Option<Outside> {
-        use Outside::*;
         let last = name.rsplit('.').next();
-        [Embedding, EmbeddingNorm, Positions, FinalNorm, Head].into_iter().find(|outside| self.name(*outside) == last)
+        Outside::ALL.into_iter().find(|outside| self.name(*outside) == last)
     }
 }
 
 pub const OUTER: OuterNames = OuterNames {
+    decoder: "model",
     embedding: "embed_tokens",
     embedding_norm: None,
     positions: None,
@@ -139,11 +152,23 @@ pub const OUTER: OuterNames = OuterNames {
     head: "lm_head",
 };
 pub const OUTER_PHI: OuterNames = OuterNames { final_norm: "final_layernorm", ..OUTER };
-pub const OUTER_GPT2: OuterNames =
-    OuterNames { embedding: "wte", positions: Some("wpe"), stack: "h", final_norm: "ln_f", ..OUTER };
-pub const OUTER_GPT_NEOX: OuterNames =
-    OuterNames { embedding: "embed_in", final_norm: "final_layer_norm", head: "embed_out", ..OUTER };
+pub const OUTER_GPT2: OuterNames = OuterNames {
+    decoder: "transformer",
+    embedding: "wte",
+    positions: Some("wpe"),
+    stack: "h",
+    final_norm: "ln_f",
+    ..OUTER
+};
+pub const OUTER_GPT_NEOX: OuterNames = OuterNames {
+    decoder: "gpt_neox",
+    embedding: "embed_in",
+    final_norm: "final_layer_norm",
+    head: "embed_out",
+    ..OUTER
+};
 pub const OUTER_BLOOM: OuterNames = OuterNames {
+    decoder: "transformer",
     embedding: "word_embeddings",
     embedding_norm: Some("word_embeddings_layernorm"),
     stack: "h",

@@ -85,6 +85,19 @@ impl Weights {
         self.is_gguf
     }
 
+    /// What precedes the names inside the decoder.
+    pub fn decoder(&self) -> &str {
+        &self.decoder
+    }
+
+    /// Whether the files have the weight of a module of another part of the model than the decoder: one whose name begins with
+    /// the same segment and ends alike. transformers leaves out segments in between (`vision_tower.vision_model.encoder`).
+    pub fn has_elsewhere(&self, module: &str) -> bool {
+        let Some((part, inside)) = module.split_once('.') else { return false };
+        let ending = format!(".{inside}.weight");
+        self.store.iter().any(|(name, _)| name.ends_with(&ending) && name.split('.').any(|segment| segment == part))
+    }
+
     /// What precedes the names inside layer `layer`.
     fn layer_prefix(&self, layer: usize) -> String {
         format!("{}{}.{layer}.", self.decoder, self.stack)

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::audit::runtimes::{LoadOutcome, RUNTIMES, RuntimeVerdict};
+use crate::audit::runtimes::list::flaws::FLAW_RULES;
+use crate::audit::runtimes::{LoadOutcome, Maintenance, RUNTIMES, Runtime, RuntimeVerdict};
 use crate::export::Format;
 
 /// The widest line.
@@ -37,6 +38,12 @@ fn row(runtime: &RuntimeVerdict) -> String {
         let head = if place == 0 { head.clone() } else { " ".repeat(INDENT) };
         let remedy = reason.remedy.as_ref().map_or(String::new(), |remedy| format!(" → {remedy}"));
         text += &hanging(&head, INDENT, &format!("{}{remedy}", reason.what));
+    }
+    let stopped =
+        Runtime::by_name(runtime.name).map(|known| known.maintenance).filter(|one| *one != Maintenance::Active);
+    if let Some(maintenance) = stopped {
+        let head = if text.is_empty() { head.clone() } else { " ".repeat(INDENT) };
+        text += &hanging(&head, INDENT, &format!("({} {})", runtime.name, maintenance.sentence()));
     }
     if text.is_empty() { format!("{}\n", head.trim_end()) } else { text }
 }
@@ -96,7 +103,7 @@ fn option(runtime: &RuntimeVerdict) -> String {
 
 /// All rules as Markdown, as they stand in `docs/runtimes.md`.
 pub fn list() -> String {
-    let mut text = String::new();
+    let mut text = flaws();
     for runtime in RUNTIMES {
         let reads: Vec<String> = runtime.reads.iter().map(|format| format!("`{format}`")).collect();
         let _ = writeln!(text, "### {}\n", runtime.name);
@@ -109,6 +116,9 @@ pub fn list() -> String {
             runtime.folder,
             runtime.source
         );
+        if runtime.maintenance != Maintenance::Active {
+            let _ = writeln!(text, "It {}.\n", runtime.maintenance.sentence());
+        }
         if runtime.rules.is_empty() {
             continue;
         }
@@ -122,6 +132,22 @@ pub fn list() -> String {
         text.push('\n');
     }
     text.trim_end().to_string() + "\n"
+}
+
+/// What runtimes make of flaws.
+fn flaws() -> String {
+    let mut text = "### Flaws\n\n| if | in | it | because | what helps |\n|---|---|---|---|---|\n".to_string();
+    for rule in FLAW_RULES {
+        let helps = rule.remedy.words().unwrap_or_default();
+        let names = |those: &[&Runtime]| those.iter().map(|one| one.name).collect::<Vec<_>>().join(", ");
+        let others = if rule.known.is_empty() { "all" } else { "others" };
+        let known = rule.known.iter().map(|(those, effect)| (names(those), *effect));
+        for (names, (outcome, because)) in known.chain([(others.into(), rule.others)]) {
+            let because = because.words();
+            let _ = writeln!(text, "| {} | {names} | {outcome} | {because} | {helps} |", rule.words);
+        }
+    }
+    text + "\n"
 }
 
 #[cfg(test)]

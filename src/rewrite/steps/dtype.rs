@@ -62,7 +62,8 @@ impl Step for Cast {
 impl Cast {
     fn cast<'a>(&self, adapter: &'a Adapter, tensor: &AdapterTensor<'a>) -> Result<NewTensor<'a>> {
         let mut new = NewTensor::unchanged(adapter, tensor)?;
-        let is_floating = matches!(new.dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
+        let is_floating =
+            matches!(new.dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F8_E4M3 | Dtype::F8_E5M2);
         if is_floating && new.dtype != self.0 {
             new.bytes = write::encode(adapter, tensor.name, &adapter.weights.load_finite(tensor.name)?, self.0)?.into();
             new.dtype = self.0;

@@ -186,7 +186,7 @@ impl<'a> Unified<'a> {
         // Parameters that stand for single experts have a rank and an alpha of their own.
         let has_own_patterns =
             config.flag("target_parameters") && modules.keys().any(|module| MovedModule::parse(module).is_some());
-        if matches!(config.targets.modules, TargetModules::Pattern(_)) || has_own_patterns {
+        if !matches!(config.targets.modules, TargetModules::List(_)) || has_own_patterns {
             let all = modules.keys().map(String::as_str).collect();
             restrict::restrict(&mut raw, &all, &all, config.method);
         }
@@ -222,6 +222,7 @@ impl<'a> Unified<'a> {
         } else {
             return Ok(new);
         };
+        new.dtype = write::computed_dtype(new.dtype);
         new.bytes = write::encode(self.adapter, tensor.name, &values, new.dtype)?.into();
         Ok(new)
     }

@@ -158,6 +158,7 @@ fn tensors<'a>(adapter: &'a Adapter, modules: &BTreeMap<String, Reduced>) -> Res
         } else {
             return Ok(new);
         };
+        new.dtype = write::computed_dtype(new.dtype);
         new.bytes = write::encode(adapter, tensor.name, &values, new.dtype)?.into();
         Ok(new)
     };

@@ -1,9 +1,12 @@
 //! Facts from the configuration.
 
+use serde_json::Value;
+
 use super::AdapterFacts;
 use crate::adapter::targets::TargetModules;
 use crate::adapter::{Adapter, Method};
 use crate::audit::flaws::Flaw;
+use crate::files;
 
 pub fn other_method(adapter: &Adapter) -> Option<String> {
     let method = adapter.config.method;
@@ -39,6 +42,20 @@ pub fn pattern(adapter: &Adapter) -> Option<String> {
     is_regex.then(|| "`target_modules` is a regular expression".into())
 }
 
+pub fn null_targets(adapter: &Adapter) -> Option<String> {
+    let is_null = adapter.config.targets.modules == TargetModules::OfModelType;
+    is_null.then(|| "`target_modules` is null".into())
+}
+
+/// The file may be a copy of the tokenizer's, whose tokens the base model has.
+pub fn added_tokens(facts: &AdapterFacts) -> Option<String> {
+    let known = facts.base.vocabulary?;
+    let tokens: Value = files::read_json(&facts.adapter.path.join("added_tokens.json")).ok()?;
+    let beyond = |(_, id): &(&String, &Value)| id.as_u64().is_some_and(|id| id as usize >= known);
+    let (token, id) = tokens.as_object()?.iter().find(beyond)?;
+    Some(format!("added_tokens.json has `{token}` ({id}), and the base model {known} tokens"))
+}
+
 pub fn fractional_alpha(adapter: &Adapter) -> Option<String> {
     let alpha = adapter.config.raw.get("lora_alpha")?.as_number()?;
     alpha.is_f64().then(|| format!("`lora_alpha` is `{alpha}`, no whole number"))
@@ -46,20 +63,13 @@ pub fn fractional_alpha(adapter: &Adapter) -> Option<String> {
 
 pub fn rank_stabilised(adapter: &Adapter) -> Option<String> {
     let is_other = adapter.config.rank.is_some_and(|rank| rank > 1) || adapter.config.flag("rank_pattern");
-    (adapter.config.flag("use_rslora") && is_other).then(|| "`use_rslora` is set".into())
-}
-
-pub fn named_without_tensors(facts: &AdapterFacts) -> Option<String> {
-    facts.selection.iter().find(|flaw| matches!(flaw, Flaw::NamedWithoutTensors { .. })).map(Flaw::to_string)
+    (adapter.config.is_rank_stabilised() && is_other).then(|| "`use_rslora` is set".into())
 }
 
 pub fn random_without_tensors(facts: &AdapterFacts) -> Option<String> {
     let is_random = facts.adapter.config.raw.get("init_lora_weights").is_some_and(|init| init == false);
-    named_without_tensors(facts).filter(|_| is_random)
-}
-
-pub fn not_named(facts: &AdapterFacts) -> Option<String> {
-    facts.selection.iter().find(|flaw| matches!(flaw, Flaw::NotNamed { .. })).map(Flaw::to_string)
+    let flaw = facts.flaws().iter().find(|flaw| matches!(flaw, Flaw::NamedWithoutTensors { .. }))?;
+    is_random.then(|| flaw.to_string())
 }
 
 pub fn family_other_than(facts: &AdapterFacts, families: &[&str]) -> Option<String> {

@@ -19,13 +19,22 @@ pub struct AdapterFacts<'a> {
     pub base: BaseFacts,
     /// What will still be done with the adapter.
     pub planned: PlannedChanges,
-    /// Where configuration and tensors disagree.
-    selection: Vec<Flaw>,
+    /// What is wrong with the adapter.
+    flaws: Vec<Flaw>,
 }
 
 impl<'a> AdapterFacts<'a> {
-    pub fn new(adapter: &'a Adapter, base: &BaseFacts, planned: PlannedChanges) -> Self {
-        Self { adapter, base: base.clone(), planned, selection: adapter.selection_flaws(base.layers) }
+    /// The facts of an adapter with the flaws that were found in it.
+    pub fn new(adapter: &'a Adapter, base: &BaseFacts, planned: PlannedChanges, flaws: Vec<Flaw>) -> Self {
+        Self { adapter, base: base.clone(), planned, flaws }
+    }
+
+    pub fn flaws(&self) -> &[Flaw] {
+        &self.flaws
+    }
+
+    pub fn into_flaws(self) -> Vec<Flaw> {
+        self.flaws
     }
 }
 
@@ -66,6 +75,9 @@ macro_rules! facts {
 /// NameList of modules, keys or families.
 type NameList = &'static [&'static str];
 
+/// What the names of modules may begin with, and the model types for whose modules they are taken.
+type MappedNames = &'static [(&'static str, NameList)];
+
 facts! { facts:
     "always", Always => Some(String::new());
 
@@ -78,11 +90,11 @@ facts! { facts:
     "initialised by PiSSA, OLoRA, CorDA or LoftQ and not converted", ChangesBase => config::changes_base(facts.adapter);
     "initialised by LoRA-GA", LoraGa => config::lora_ga(facts.adapter);
     "`target_modules` is a regular expression", Pattern => config::pattern(facts.adapter);
+    "`target_modules` is null", NullTargets => config::null_targets(facts.adapter);
+    "an `added_tokens.json` with tokens that the base model does not have", AddedTokens => config::added_tokens(facts);
     "`lora_alpha` is no whole number", FractionalAlpha => config::fractional_alpha(facts.adapter);
     "`use_rslora`", RankStabilised => config::rank_stabilised(facts.adapter);
-    "configured modules without tensors", NamedWithoutTensors => config::named_without_tensors(facts);
-    "the same with `init_lora_weights: false`", RandomWithoutTensors => config::random_without_tensors(facts);
-    "tensors of modules that are not configured", NotNamed => config::not_named(facts);
+    "configured modules without tensors, with `init_lora_weights: false`", RandomWithoutTensors => config::random_without_tensors(facts);
     "a base other than {families}", FamilyOtherThan(families: NameList) => config::family_other_than(facts, families);
     "a base that is not known", FamilyUnknown => config::family_unknown(facts);
 
@@ -112,6 +124,9 @@ facts! { facts:
     "names that begin with `layers.`", Bare => modules::bare(facts.adapter);
     "layers with another name than `{stack}`", StackOtherThan(stack: &'static str) =>
         modules::stack_other_than(facts.adapter, stack);
+
+    "layers under another name than in the base model, but for {mapped}", Unmapped(mapped: MappedNames) =>
+        modules::unmapped(facts, mapped);
 
     // What names and shapes of tensors, and their files, show.
     "trained tokens", Tokens => tensors::tokens(facts.adapter);
@@ -147,6 +162,13 @@ impl InWords for &str {
 impl InWords for NameList {
     fn in_words(&self) -> String {
         self.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl InWords for MappedNames {
+    fn in_words(&self) -> String {
+        let on = |(names, families): &(&str, NameList)| format!("`{names}` on {}", families.in_words());
+        self.iter().map(on).collect::<Vec<_>>().join(" and ")
     }
 }
 

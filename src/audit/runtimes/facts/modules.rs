@@ -6,6 +6,7 @@ use super::{AdapterFacts, first_of};
 use crate::adapter::names::{is_of_tower, stack_and_layer};
 use crate::adapter::targets::MovedModule;
 use crate::adapter::{Adapter, Module};
+use crate::audit::flaws::{Flaw, Needed};
 use crate::format::ranges;
 use crate::rewrite::Pair;
 
@@ -209,6 +210,17 @@ pub fn grouped_keys(adapter: &Adapter) -> Option<String> {
     };
     let (queries, keys) = (outputs("q_proj")?, outputs("k_proj")?);
     (queries != keys).then(|| format!("queries have {queries} values and keys {keys}"))
+}
+
+/// Names of layers that the base model does not have, unless they are taken for those of its model type.
+pub fn unmapped(facts: &AdapterFacts, mapped: &[(&str, &[&str])]) -> Option<String> {
+    let family = facts.base.family.as_deref().unwrap_or_default();
+    let is_mapped =
+        |module: &str| mapped.iter().any(|(names, families)| module.starts_with(names) && families.contains(&family));
+    facts.flaws().iter().find_map(|flaw| match flaw {
+        Flaw::NotInBase { module, needed: Needed::InOtherStack(_), .. } if !is_mapped(module) => Some(flaw.to_string()),
+        _ => None,
+    })
 }
 
 pub fn bare(adapter: &Adapter) -> Option<String> {

@@ -2,8 +2,7 @@
 
 use super::first_of;
 use crate::adapter::names::Part;
-use crate::adapter::{Adapter, AdapterTensor, Method, WEIGHTS_NAME};
-use crate::audit::flaws::is_vocabulary;
+use crate::adapter::{Adapter, AdapterTensor, Method, WEIGHTS_NAME, is_vocabulary};
 
 /// The tensors of which something is true.
 fn those(adapter: &Adapter, is_so: impl Fn(&AdapterTensor) -> bool) -> Option<String> {
@@ -64,14 +63,12 @@ pub fn convolution(adapter: &Adapter) -> Option<String> {
     those(adapter, is_convolution).map(|names| format!("there is LoRA on convolutions ({names})"))
 }
 
+/// Another name is a flaw of its own.
 pub fn infix(adapter: &Adapter) -> Option<String> {
-    let names = those(adapter, |tensor| {
-        [".lora_A.", ".lora_B."].iter().any(|mark| {
-            let after = tensor.name.split_once(mark).map(|(_, after)| after);
-            after.is_some_and(|after| after.contains('.'))
-        })
-    });
-    names.map(|names| format!("tensors carry the adapter's name ({names})"))
+    let is_default = |tensor: &AdapterTensor| {
+        [".lora_A.default.", ".lora_B.default."].iter().any(|infix| tensor.name.contains(infix))
+    };
+    those(adapter, is_default).map(|names| format!("tensors carry the adapter's name ({names})"))
 }
 
 fn file_name(adapter: &Adapter) -> &str {

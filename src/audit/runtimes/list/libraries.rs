@@ -1,30 +1,25 @@
 //! The libraries that adapters come from.
 
-use super::{differs, loads, refuses};
+use super::{differs, refuses};
 use crate::adapter::Method;
 use crate::audit::runtimes::facts::AdapterFact as F;
-use crate::audit::runtimes::{LoadRule, Remedy as R, Runtime};
+use crate::audit::runtimes::{LoadRule, Maintenance, Remedy as R, Runtime};
 use crate::export::Format;
 
 const SAVE_AND_LOAD: &str = "utils/save_and_load.py";
 const TUNERS_UTILS: &str = "tuners/tuners_utils.py";
 
 /// What both do, since transformers builds its modules by PEFT.
-const NAMED: LoadRule = loads(&[F::NamedWithoutTensors],
-     "exact, with a warning of missing keys, unless loaded with `low_cpu_mem_usage=True`, which leaves them random", SAVE_AND_LOAD)
-     .unless(R::Else("name exactly the modules that have tensors"));
 const RANDOM: LoadRule = differs(&[F::RandomWithoutTensors],
      "and `init_lora_weights` is false, so that their factors stay random", SAVE_AND_LOAD)
      .unless(R::Else("name exactly the modules that have tensors, or set `init_lora_weights` to true"));
-const NOT_NAMED: LoadRule = differs(&[F::NotNamed],
-     "these tensors are left out with no more than a warning", TUNERS_UTILS)
-     .unless(R::Else("name exactly the modules that have tensors"));
 
 pub static PEFT: Runtime = Runtime {
     name: "PEFT",
     aliases: &["peft"],
     version: "0.21.2",
     repository: "huggingface/peft",
+    maintenance: Maintenance::Active,
     folder: "src/peft/",
     reads: &[Format::Peft],
     source: SAVE_AND_LOAD,
@@ -35,8 +30,6 @@ pub static PEFT: Runtime = Runtime {
             "with a base that has a head (AutoModelForCausalLM) nothing is applied, only a warning is given", TUNERS_UTILS)
             .unless(R::Else("load the base as it was in training (AutoModel)")),
         RANDOM,
-        NAMED,
-        NOT_NAMED,
     ],
 };
 
@@ -47,6 +40,7 @@ pub static TRANSFORMERS: Runtime = Runtime {
     aliases: &["transformers"],
     version: "5.24.0 (load_adapter, with PEFT 0.21.2)",
     repository: "huggingface/transformers",
+    maintenance: Maintenance::Active,
     folder: "src/transformers/",
     reads: &[Format::Peft],
     source: INTEGRATION,
@@ -60,7 +54,5 @@ pub static TRANSFORMERS: Runtime = Runtime {
             "the magnitudes are not loaded", INTEGRATION).unless(R::Else("load it with PEFT's PeftModel")),
         differs(&[F::Infix], "nothing is applied", INTEGRATION).unless(R::Portable),
         RANDOM,
-        NAMED,
-        NOT_NAMED,
     ],
 };

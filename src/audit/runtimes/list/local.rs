@@ -2,7 +2,7 @@
 
 use super::{VARIANTS, VARIANTS_BUT_ACTIVATED, differs, loads, refuses};
 use crate::audit::runtimes::facts::AdapterFact as F;
-use crate::audit::runtimes::{Remedy as R, Runtime};
+use crate::audit::runtimes::{Maintenance, Remedy as R, Runtime};
 use crate::export::Format;
 
 const CONVERTER: &str = "convert_lora_to_gguf.py";
@@ -14,6 +14,7 @@ pub static LLAMA_CPP: Runtime = Runtime {
     aliases: &["llama.cpp", "llama-cpp", "llamacpp"],
     version: "0c1e570",
     repository: "ggml-org/llama.cpp",
+    maintenance: Maintenance::Active,
     folder: "",
     reads: &[Format::Gguf, Format::Peft],
     source: CONVERTER,
@@ -51,6 +52,7 @@ pub static OLLAMA: Runtime = Runtime {
     aliases: &["ollama"],
     version: "0.33.0-rc2 (fb30760, 2026-08-21)",
     repository: "ollama/ollama",
+    maintenance: Maintenance::Active,
     folder: "",
     reads: &[Format::Gguf, Format::Peft],
     source: CONVERT,
@@ -84,6 +86,7 @@ pub static MLX_LM: Runtime = Runtime {
     aliases: &["mlx-lm", "mlx"],
     version: "0.32.2",
     repository: "ml-explore/mlx-lm",
+    maintenance: Maintenance::Active,
     folder: "mlx_lm/",
     reads: &[Format::Mlx],
     source: "tuner/utils.py",
@@ -99,6 +102,7 @@ pub static MISTRAL_RS: Runtime = Runtime {
     aliases: &["mistral.rs", "mistralrs"],
     version: "0.9.2 (9e92262, 2026-08-22; dynamic LoRA)",
     repository: "EricLBuehler/mistral.rs",
+    maintenance: Maintenance::Active,
     folder: "",
     reads: &[Format::Peft],
     source: RUNTIME,
@@ -111,8 +115,9 @@ pub static MISTRAL_RS: Runtime = Runtime {
         refuses(&[F::Key(&["trainable_token_indices"])], "trained tokens are not supported", QUANT_LORA),
         refuses(&[F::ChangesBase, F::LoraGa], "it fits only a base model that was changed with it", QUANT_LORA),
         refuses(&[F::Key(&["alora_invocation_tokens", "use_qalora", "layer_replication",
-            "use_bdlora", "arrow_config", "monteclora_config", "ensure_weight_tying"])],
+            "use_bdlora", "arrow_config", "monteclora_config", "ensure_weight_tying", "megatron_config"])],
             "that is not supported", QUANT_LORA),
+        refuses(&[F::NullTargets], "`target_modules` must not be empty", QUANT_LORA).unless(R::Portable),
         differs(&[F::Key(&["kasa_config"])], "it is ignored", QUANT_LORA),
         refuses(&[F::ParametersOtherThan(&["experts.gate_up_proj", "experts.down_proj"])],
             "only those of experts are read", QUANT_LORA),
@@ -120,7 +125,6 @@ pub static MISTRAL_RS: Runtime = Runtime {
         refuses(&[F::EmbeddingLora, F::SavedVocabulary, F::SavedNorms, F::Bare],
             "tensors that belong to no linear layer are refused", LOADER),
         refuses(&[F::Towers], "tensors that belong to no linear layer of the text model are refused", LOADER),
-        refuses(&[F::NotNamed], "such tensors are refused", LOADER).unless(R::Else("name the modules that have tensors")),
         refuses(&[F::Convolution], "only matrices are read", LOADER),
         refuses(&[F::Pickle, F::Shards, F::OtherName], "adapter_model.safetensors is needed", RUNTIME).unless(R::Rewrite),
         loads(&[F::RankAbove(256)], "the default allows 256", RUNTIME).unless(R::Serve("--lora-max-rank", &[])),
@@ -134,6 +138,7 @@ pub static OPENVINO: Runtime = Runtime {
     aliases: &["openvino", "openvino-genai"],
     version: "2026.1 (da1db86, 2026-08-21)",
     repository: "openvinotoolkit/openvino.genai",
+    maintenance: Maintenance::Active,
     folder: "src/cpp/src/lora/",
     reads: &[Format::Peft],
     source: OV_ADAPTER,
@@ -166,6 +171,7 @@ pub static EXLLAMAV2: Runtime = Runtime {
     aliases: &["exllamav2", "exl2"],
     version: "0.3.2",
     repository: "turboderp-org/exllamav2",
+    maintenance: Maintenance::Dormant,
     folder: "exllamav2/",
     reads: &[Format::Peft],
     source: EXL2,

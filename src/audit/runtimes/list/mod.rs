@@ -3,6 +3,8 @@
 
 // Tables with one rule a line.
 #[rustfmt::skip]
+pub mod flaws;
+#[rustfmt::skip]
 mod libraries;
 #[rustfmt::skip]
 mod local;
@@ -11,6 +13,8 @@ mod servers;
 
 use super::facts::AdapterFact;
 use super::{LoadOutcome, LoadRule, Remedy, Runtime};
+
+pub use libraries::PEFT;
 
 type Facts = &'static [AdapterFact];
 

@@ -2,18 +2,25 @@
 
 use super::{VARIANTS, differs, loads, refuses};
 use crate::audit::runtimes::facts::AdapterFact as F;
-use crate::audit::runtimes::{LoadRule, Remedy as R, Runtime};
+use crate::audit::runtimes::{LoadRule, Maintenance, Remedy as R, Runtime};
 use crate::export::Format;
 
 const PEFT_HELPER: &str = "peft_helper.py";
 const LORA_UTILS: &str = "utils.py";
 const LORA_MODEL: &str = "lora_model.py";
 
+/// The names that the mappers of its models (`hf_to_vllm_mapper`) turn into those of its own modules.
+pub const VLLM_MAPPED: &[(&str, &[&str])] = &[
+    ("model.layers.", &["exaone4_5", "gemma3n", "gemma4", "gemma4_unified", "mistral3", "qwen2_5_vl", "qwen2_vl", "step3p7"]),
+    ("model.language_model.layers.", &["gemma4_text", "qwen3_5_moe_text", "qwen3_5_text"]),
+];
+
 pub static VLLM: Runtime = Runtime {
     name: "vLLM",
     aliases: &["vllm"],
     version: "0.32.0",
     repository: "vllm-project/vllm",
+    maintenance: Maintenance::Active,
     folder: "vllm/lora/",
     reads: &[Format::Peft],
     source: LORA_MODEL,
@@ -32,6 +39,9 @@ pub static VLLM: Runtime = Runtime {
         refuses(&[F::Infix], "such names are not read", LORA_UTILS).unless(R::Portable),
         refuses(&[F::Shards, F::OtherName], "no weights are found", LORA_MODEL).unless(R::Rewrite),
         differs(&[F::Bare], "the names match no module, so that nothing is applied", "model_manager.py"),
+        differs(&[F::Unmapped(VLLM_MAPPED)],
+            "its mapper for this model does not know such names, so that nothing is applied",
+            "../model_executor/models/utils.py"),
         refuses(&[F::RankAbove(512)], "512 is the most that any setting allows", "config/lora.py").unless(R::Rank(512)),
         loads(&[F::RankAbove(16)],
             "the default allows 16", "config/lora.py").unless(R::Serve("--max-lora-rank", &[32, 64, 128, 256, 320, 512])),
@@ -50,6 +60,7 @@ pub static SGLANG: Runtime = Runtime {
     aliases: &["sglang"],
     version: "0.5.23",
     repository: "sgl-project/sglang",
+    maintenance: Maintenance::Active,
     folder: "python/sglang/srt/lora/",
     reads: &[Format::Peft],
     source: SGLANG_LORA,
@@ -57,12 +68,12 @@ pub static SGLANG: Runtime = Runtime {
         refuses(&[F::OtherMethod], "only LoRA is read", SGLANG_LORA),
         refuses(&[F::Key(&["use_dora"])], "DoRA is not supported", SGLANG_MANAGER),
         refuses(&[F::Pattern], "only a list of names is read, or `all-linear`", "utils.py").unless(R::Portable),
+        refuses(&[F::NullTargets], "only a list of names is read, or `all-linear`", "utils.py").unless(R::Portable),
+        refuses(&[F::AddedTokens], "adapters that add tokens are not supported", SGLANG_MANAGER),
         refuses(&[F::RanksDiffer], "the buffers have the rank `r`", SGLANG_POOL).unless(R::Portable),
         differs(&[F::RankStabilised], "it is ignored: the scaling is alpha / r", SGLANG_LORA).unless(R::Portable),
         differs(&[F::AlphasDiffer], "it is ignored: the scaling is lora_alpha / r", SGLANG_LORA).unless(R::Portable),
         refuses(&[F::PartOfFused], "query, key and value, and gate and up, are one matrix each", SGLANG_LORA),
-        refuses(&[F::NotNamed], "its modules have no buffers", SGLANG_POOL)
-            .unless(R::Else("name the modules that have tensors")),
         refuses(&[F::SavedNorms, F::SavedOther], "whole weights in the layers have no buffers", SGLANG_POOL),
         differs(&[F::SavedVocabulary], "whole weights are not used", SGLANG_LORA),
         differs(&[F::Tokens], "trained tokens are not used", SGLANG_LORA),
@@ -121,6 +132,7 @@ pub static LORAX: Runtime = Runtime {
     aliases: &["lorax"],
     version: "a7394ba (2026-05-28)",
     repository: "predibase/lorax",
+    maintenance: Maintenance::Dormant,
     folder: "server/lorax_server/adapters/",
     reads: &[Format::Peft],
     source: LORA,
@@ -133,6 +145,7 @@ pub static TGI: Runtime = Runtime {
     aliases: &["tgi", "text-generation-inference"],
     version: "3.3.7 (db931fc, 2026-01-08)",
     repository: "huggingface/text-generation-inference",
+    maintenance: Maintenance::Archived,
     folder: "server/text_generation_server/adapters/",
     reads: &[Format::Peft],
     source: LORA,
@@ -153,6 +166,7 @@ pub static S_LORA: Runtime = Runtime {
     aliases: &["s-lora", "slora"],
     version: "c1ddf48 (2024-01-03)",
     repository: "S-LoRA/S-LoRA",
+    maintenance: Maintenance::Dormant,
     folder: "slora/models/peft/",
     reads: &[Format::Peft],
     source: LAYER_WEIGHT,
@@ -191,6 +205,7 @@ pub static TENSORRT_LLM: Runtime = Runtime {
     aliases: &["tensorrt-llm", "trtllm"],
     version: "007e181",
     repository: "NVIDIA/TensorRT-LLM",
+    maintenance: Maintenance::Active,
     folder: "tensorrt_llm/",
     reads: &[Format::Peft],
     source: MANAGER,

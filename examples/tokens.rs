@@ -1,0 +1,43 @@
+//! What samples become: the token ids of each, and which of them are scored, for `scripts/check/trl_marks.py` to hold against TRL.
+//!
+//! ```text
+//! cargo run --release --example tokens -- TOKENIZER SAMPLES [--chat] [--assistant-only|--all-turns] [--chat-template FILE]
+//! ```
+//! It prints a JSON list with one entry per record of the file: the samples that it becomes, or the text of the error.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use lora_slim::samples::{EncodeOptions, FieldNames, RawSample, ScoredPart, TemplateOptions, TextModel, encode, read};
+use serde_json::{Value, json};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(tokenizer), Some(samples)) = (arguments.next(), arguments.next()) else {
+        return Err("give a tokenizer and samples".into());
+    };
+    let text = TextModel::read(Path::new(&tokenizer))?.ok_or("the tokenizer is missing")?;
+    let (mut options, mut template) = (EncodeOptions::default(), TemplateOptions::default());
+    while let Some(flag) = arguments.next() {
+        match flag.as_str() {
+            "--chat" => options.chat = true,
+            "--assistant-only" => options.scored = ScoredPart::AssistantTurns,
+            "--all-turns" => options.scored = ScoredPart::Everything,
+            "--chat-template" => template.file = Some(arguments.next().ok_or("name a file")?.into()),
+            other => return Err(format!("unknown flag `{other}`").into()),
+        }
+    }
+    let text = text.with(&template)?;
+    let path = PathBuf::from(samples);
+    let records = read::read(&path, &FieldNames::default())?;
+    let entries: Vec<Value> = records.into_iter().map(|record| entry(record, &text, options, &path)).collect();
+    println!("{}", Value::from(entries));
+    Ok(())
+}
+
+fn entry(record: RawSample, text: &TextModel, options: EncodeOptions, path: &Path) -> Value {
+    match encode::encode(vec![record], Some(text), options, path, path) {
+        Ok(samples) => samples.iter().map(|sample| json!({ "ids": sample.ids, "scored": sample.scored })).collect(),
+        Err(error) => error.to_string().into(),
+    }
+}

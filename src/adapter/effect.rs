@@ -1,0 +1,72 @@
+//! Why an adapter changes nothing of what the base model makes of text.
+
+use super::names::Part;
+use super::{Adapter, Method, Module};
+use crate::error::Result;
+
+/// The cause why nothing that an adapter adds reaches the output. Weights that replace the base model's may still do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoEffect {
+    #[error(
+        "`{key}` is 0, so that the adapter changes nothing in the modules that it wraps: put the value there that it was trained \
+         with"
+    )]
+    ZeroAlpha { key: &'static str },
+    #[error(
+        "a factor of every module is all zeros (`{module}` and the others), so that the adapter changes nothing in them: it was \
+         saved before training, or without the weights that were trained"
+    )]
+    ZeroFactors { module: String },
+    #[error(
+        "all of its modules lie in `{stack}`, through which text does not pass: on text, the adapter changes nothing"
+    )]
+    OutsideOfText { stack: String },
+}
+
+/// Words in the names of stacks that images or sound pass through, and text does not.
+const OTHER_SENSES: [&str; 5] = ["vision", "visual", "image", "audio", "speech"];
+
+impl Adapter {
+    /// Finds the cause why the adapter changes nothing, if it does not. Reads values up to the first module that changes something.
+    pub(super) fn find_no_effect(&self) -> Result<Option<NoEffect>> {
+        let Some(first) = self.modules().values().next() else { return Ok(None) };
+        let is_elsewhere = |module: &Module| OTHER_SENSES.iter().any(|sense| module.name.contains(sense));
+        if self.modules().values().all(is_elsewhere) {
+            return Ok(Some(NoEffect::OutsideOfText { stack: self.stack.clone() }));
+        }
+        if let Some(key) = self.config.method.alpha_key()
+            && self.modules().values().all(|module| module.scaling(&self.config) == 0.0 && !module.has(Part::Magnitude))
+        {
+            return Ok(Some(NoEffect::ZeroAlpha { key }));
+        }
+        for module in self.modules().values() {
+            if !self.has_zero_factor(module)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(NoEffect::ZeroFactors { module: first.name.clone() }))
+    }
+
+    /// Whether a factor of the change of a module is all zeros, so that the change is zero.
+    fn has_zero_factor(&self, module: &Module) -> Result<bool> {
+        // A zero is no change to IA3, BOFT's scales and HRA's reflections only in combination with others.
+        let is_product = !matches!(self.config.method, Method::Ia3 | Method::Boft | Method::Hra);
+        if !is_product || module.has(Part::Magnitude) || module.has(Part::LoraBias) {
+            return Ok(false);
+        }
+        for part in module.parts() {
+            let Some(name) = module.tensor(part) else { continue };
+            if self.is_zero(name)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_zero(&self, name: &str) -> Result<bool> {
+        // The bytes of zeros differ in their signs alone. Other values may have such bytes, too.
+        let may_be_zero = self.weights.bytes(name)?.iter().all(|byte| byte & 0x7f == 0);
+        let is_zero = || self.weights.load_finite(name).is_ok_and(|values| values.iter().all(|&value| value == 0.0));
+        Ok(may_be_zero && is_zero())
+    }
+}

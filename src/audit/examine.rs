@@ -1,0 +1,127 @@
+//! What is wrong with an adapter and what runtimes make of it: the one source of the verdicts of `check`, `inspect`, `cut` and
+//! `slim`.
+
+use std::mem::discriminant;
+
+use candle_core::Device;
+
+use super::flaws::{Flaw, Needed};
+use super::misspelling::Reach;
+use super::runtimes::base_facts::BaseFacts;
+use super::runtimes::facts::AdapterFacts;
+use super::runtimes::{Runtime, RuntimeVerdict, verdict};
+use crate::adapter::Adapter;
+use crate::adapter::names::stack_and_layer;
+use crate::error::{BaseError, Error, Result};
+use crate::hub::BasePath;
+use crate::kernel::Arithmetic;
+use crate::model::Model;
+use crate::model::applied::DropCause;
+use crate::rewrite::steps::PlannedChanges;
+
+/// What was found in a PEFT folder.
+#[derive(Debug, Clone)]
+pub struct Examination {
+    pub flaws: Vec<Flaw>,
+    pub runtimes: Vec<RuntimeVerdict>,
+}
+
+/// A base model, as far as it is known.
+#[derive(Debug, Default)]
+pub struct KnownBase {
+    pub facts: BaseFacts,
+    /// Absent where it cannot be run, or was not opened.
+    model: Option<Model>,
+}
+
+impl KnownBase {
+    /// Opens a base model for comparisons. Where it cannot be run, its configuration still gives the layers.
+    pub fn open(base: &BasePath) -> Result<Self> {
+        let mut facts = BaseFacts::of(base)?;
+        match Model::open(base, &Device::Cpu, Arithmetic::F32) {
+            Ok((model, _)) => {
+                facts.layers = Some(model.config.layers);
+                facts.vocabulary = Some(model.config.vocab_size);
+                facts.family.get_or_insert(model.config.family.model_types[0].into());
+                Ok(Self { facts, model: Some(model) })
+            }
+            Err(Error::Base(
+                BaseError::UnsupportedFamily { .. }
+                | BaseError::UnsupportedFeature { .. }
+                | BaseError::Quantised { .. },
+            )) => Ok(Self { facts, model: None }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where an adapter does not fit. Modules that are not there are named once, under the first of them.
+    pub fn misfits(&self, adapter: &Adapter) -> Vec<Flaw> {
+        let Some(model) = &self.model else { return Vec::new() };
+        let mut flaws = absent_flaws(model, adapter);
+        match model.check_fits(adapter) {
+            Err(Error::Base(BaseError::NoSuchModule { .. } | BaseError::TooFewLayers { .. })) if !flaws.is_empty() => {}
+            Err(error) => flaws.push(Flaw::OtherSizes(error.to_string())),
+            Ok(()) => {}
+        }
+        flaws.extend(
+            model.saved_under_other_names(adapter).into_iter().map(|needed| Flaw::SavedUnderOtherName { needed }),
+        );
+        flaws
+    }
+}
+
+impl KnownBase {
+    /// A flaw as it is beside this base model: PEFT does not miss the tensors of a module that the model does not have.
+    fn temper(&self, flaw: Flaw) -> Flaw {
+        match (&self.model, flaw) {
+            (Some(model), Flaw::SavesNothing { name, .. }) if !model.has_module_like(&name) => Flaw::Remark(format!(
+                "`modules_to_save` names `{name}`, which neither the adapter nor the base model has"
+            )),
+            (_, flaw) => flaw,
+        }
+    }
+}
+
+/// A flaw for the first module that the base model does not have, of each kind.
+fn absent_flaws(model: &Model, adapter: &Adapter) -> Vec<Flaw> {
+    let applied = model.applied(adapter);
+    let reach = Reach { applied: applied.modules.len(), all: applied.count() };
+    let mut flaws: Vec<Flaw> = Vec::new();
+    for dropped in applied.dropped.iter().filter(|dropped| dropped.cause == DropCause::NoSuchModule) {
+        let needed = needed(&dropped.module, dropped.needed.as_deref());
+        let is_known = |flaw: &Flaw| matches!(flaw, Flaw::NotInBase { needed: known, .. } if discriminant(known) == discriminant(&needed));
+        if !flaws.iter().any(is_known) {
+            flaws.push(Flaw::NotInBase { module: dropped.module.clone(), needed, reach });
+        }
+    }
+    flaws
+}
+
+fn needed(module: &str, name: Option<&str>) -> Needed {
+    let Some(name) = name else { return Needed::Nothing };
+    let adds_prefix = |longer: &str, shorter: &str| {
+        longer.split_once('.').is_some_and(|(prefix, rest)| prefix == "model" && rest == shorter)
+    };
+    if adds_prefix(name, module) || adds_prefix(module, name) {
+        Needed::Prefixed(name.into())
+    } else if stack_and_layer(module).is_some() {
+        Needed::InOtherStack(name.into())
+    } else {
+        Needed::Other(name.into())
+    }
+}
+
+impl From<BaseFacts> for KnownBase {
+    fn from(facts: BaseFacts) -> Self {
+        Self { facts, model: None }
+    }
+}
+
+/// Examines a PEFT folder for some runtimes. Reads all of its tensors.
+pub fn examine(adapter: &Adapter, base: &KnownBase, runtimes: &[&'static Runtime]) -> Result<Examination> {
+    let mut flaws = base.misfits(adapter);
+    flaws.extend(adapter.flaws(&base.facts)?.into_iter().map(|flaw| base.temper(flaw)));
+    let facts = AdapterFacts::new(adapter, &base.facts, PlannedChanges::default(), flaws);
+    let runtimes = runtimes.iter().map(|runtime| verdict::of(runtime, &facts)).collect();
+    Ok(Examination { flaws: facts.into_flaws(), runtimes })
+}

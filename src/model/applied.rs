@@ -1,0 +1,225 @@
+//! Which modules of an adapter PEFT loads on a base model.
+//!
+//! PEFT wraps modules of the base model by the adapter's configuration, and loads the adapter's tensors by name. A tensor whose name
+//! the base model does not have is dropped without an error, and the module stays as it was initialised: it changes nothing.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use super::Model;
+use super::class_names::{ClassNames, HEAD};
+use super::family::Outside;
+use crate::adapter::names::{is_of_tower, stack_and_layer};
+use crate::adapter::targets::last_segment;
+use crate::adapter::{Adapter, Method, Module};
+use crate::format::plural;
+
+/// What PEFT makes of an adapter's modules on a base model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The modules whose tensors PEFT loads.
+    pub modules: BTreeSet<String>,
+    /// Those whose tensors it drops.
+    pub dropped: Vec<DroppedModule>,
+}
+
+/// A module of an adapter that PEFT does not apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DroppedModule {
+    /// Its name in the adapter, without wrappers.
+    pub module: String,
+    pub cause: DropCause,
+    /// The name under which PEFT would apply it; `None` if the base model has no such module.
+    pub needed: Option<String>,
+    /// Whether losses include it all the same: they are those of the adapter as it was trained.
+    pub is_evaluated: bool,
+}
+
+/// Why PEFT drops the tensors of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropCause {
+    /// The base model has no module of this name.
+    NoSuchModule,
+    /// The module exists, but its tensors have a wrapper or an adapter's name in theirs.
+    Spelling,
+}
+
+/// Where a base model has a module of an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Layer(usize),
+    Outside(Outside),
+    /// In a part that text does not go through.
+    Elsewhere,
+    /// Nowhere under this name.
+    Nowhere,
+}
+
+impl Applied {
+    pub fn count(&self) -> usize {
+        self.modules.len() + self.dropped.len()
+    }
+
+    /// What to tell the user of names that the base model does not have: one sentence for modules that the losses include, and one
+    /// for those that they leave out.
+    pub fn remarks(&self) -> Vec<String> {
+        let unknown = || self.dropped.iter().filter(|dropped| dropped.cause == DropCause::NoSuchModule);
+        let remark = |is_evaluated: bool, consequence: &str| {
+            let dropped: Vec<&DroppedModule> = unknown().filter(|one| one.is_evaluated == is_evaluated).collect();
+            let first = dropped.first()?;
+            let needed = match &first.needed {
+                Some(needed) => format!("which the base model calls `{needed}`"),
+                None => "which the base model does not have".into(),
+            };
+            let (count, all) = (dropped.len(), plural(self.count(), "module"));
+            let name = &first.module;
+            Some(format!("PEFT drops {count} of {all} without an error, such as `{name}`, {needed}: {consequence}"))
+        };
+        let evaluated = remark(true, "the losses are those of the adapter as it was trained, not of what PEFT loads");
+        let left_out = remark(false, "the losses leave these out, too");
+        evaluated.into_iter().chain(left_out).collect()
+    }
+}
+
+/// What PEFT looks for when it loads an adapter on a model.
+struct Lookup<'a> {
+    model: &'a Model,
+    adapter: &'a Adapter,
+    /// The classes that may load the model.
+    classes: Vec<ClassNames>,
+    /// Whether PEFT replaces former names by current ones.
+    renames: bool,
+}
+
+impl<'a> Lookup<'a> {
+    fn new(model: &'a Model, adapter: &'a Adapter) -> Self {
+        let is_headless = adapter.config.text("task_type") == Some("FEATURE_EXTRACTION");
+        let classes = match is_headless {
+            true => model.names.classes.iter().map(ClassNames::without_head).collect(),
+            false => model.names.classes.clone(),
+        };
+        Self { model, adapter, classes, renames: adapter.config.method == Method::Lora && !is_headless }
+    }
+
+    /// Why PEFT drops the tensors of a module, unless it loads them.
+    fn drop_cause(&self, module: &Module) -> Option<DropCause> {
+        match (self.has(module), self.reads_names_of(module)) {
+            (false, _) => Some(DropCause::NoSuchModule),
+            (true, false) => Some(DropCause::Spelling),
+            (true, true) => None,
+        }
+    }
+
+    /// Whether a class that loads the model has the module under its name.
+    fn has(&self, module: &Module) -> bool {
+        let name: Cow<str> = match self.renames {
+            true => self.model.names.current(&module.name),
+            false => module.name.as_str().into(),
+        };
+        let outer = self.model.config.family.outer;
+        let is_outside = |class: &ClassNames| {
+            Outside::ALL.into_iter().any(|outside| class.outside(outside, outer).as_deref() == Some(&*name))
+        };
+        match (module.layer, stack_and_layer(&name)) {
+            (Some(layer), Some((stack, _))) => {
+                self.classes.iter().any(|class| class.stack == stack)
+                    && self.model.has_in_layer(self.adapter, module, layer)
+            }
+            _ if is_of_tower(&name) => self.model.has_elsewhere(&name),
+            _ => self.classes.iter().any(is_outside),
+        }
+    }
+
+    /// Whether PEFT reads the names of a module's tensors, as far as they are more than the module's own.
+    fn reads_names_of(&self, module: &Module) -> bool {
+        let needs_no_prefix = self.renames && self.model.names.needs_no_prefix;
+        self.adapter.is_clean(&module.name) || needs_no_prefix && self.adapter.lacks_prefix_alone(&module.name)
+    }
+}
+
+impl Model {
+    /// Which modules of an adapter PEFT loads on this model. Those of a GGUF file may be loaded by several classes; what one of them
+    /// has counts.
+    pub fn applied(&self, adapter: &Adapter) -> Applied {
+        let lookup = Lookup::new(self, adapter);
+        let (mut modules, mut dropped) = (BTreeSet::new(), Vec::new());
+        for module in adapter.modules().values() {
+            match lookup.drop_cause(module) {
+                None => drop(modules.insert(module.name.clone())),
+                Some(cause) => dropped.push(DroppedModule {
+                    module: module.name.clone(),
+                    cause,
+                    needed: self.needed(adapter, module),
+                    is_evaluated: matches!(self.place(adapter, &module.name), Place::Layer(_) | Place::Outside(_)),
+                }),
+            }
+        }
+        Applied { modules, dropped }
+    }
+
+    fn has_in_layer(&self, adapter: &Adapter, module: &Module, layer: usize) -> bool {
+        self.layer_has(layer, adapter.inside_layer(module.configured_name(), layer))
+    }
+
+    /// Whether the name of any module ends with `ending`, as `modules_to_save` selects them. A tied head has no tensor.
+    pub fn has_module_like(&self, ending: &str) -> bool {
+        let is_like = |tensor: &str| tensor.rsplit_once('.').is_some_and(|(module, _)| module.ends_with(ending));
+        HEAD.ends_with(ending) || self.weights.store.iter().any(|(name, _)| is_like(name))
+    }
+
+    /// The modules outside the layers that `modules_to_save` names and the adapter has no tensors of, though it has some of modules
+    /// that it names, too.
+    pub fn saved_under_other_names(&self, adapter: &Adapter) -> Vec<String> {
+        let names = adapter.config.raw.get("modules_to_save").and_then(|value| value.as_array()).into_iter().flatten();
+        let names: Vec<&str> = names.filter_map(|name| name.as_str()).collect();
+        let saved = adapter.saved_modules();
+        let is_named = |module: &str| names.iter().any(|name| module.ends_with(name));
+        let (class, outer) = (self.names.class(), self.config.family.outer);
+        let own =
+            Outside::ALL.iter().filter_map(|outside| class.outside(*outside, outer)).filter(|name| is_named(name));
+        own.filter(|name| !saved.contains(name) && saved.iter().any(|other| last_segment(other) == last_segment(name)))
+            .collect()
+    }
+
+    /// Whether another part of the model than the decoder has a module. A GGUF file holds the decoder only, and does not tell.
+    fn has_elsewhere(&self, name: &str) -> bool {
+        if self.weights.is_gguf() {
+            return true;
+        }
+        name.strip_prefix(self.names.class().beside_decoder()).is_some_and(|inside| self.weights.has_elsewhere(inside))
+    }
+
+    /// The name under which the class that loads the model has the module.
+    fn needed(&self, adapter: &Adapter, module: &Module) -> Option<String> {
+        let (class, outer) = (self.names.class(), self.config.family.outer);
+        if let Some(layer) = module.layer {
+            let name = || format!("{}.{layer}.{}", class.stack, adapter.inside_layer(&module.name, layer));
+            return self.has_in_layer(adapter, module, layer).then(name);
+        }
+        if is_of_tower(&module.name) {
+            let beside = class.beside_decoder();
+            let inside = module.name.strip_prefix(beside).unwrap_or(&module.name);
+            return Some(format!("{beside}{inside}")).filter(|name| self.has_elsewhere(name));
+        }
+        let outside = outer.module_of(&module.name).or_else(|| Outside::head_by_another_name(&module.name))?;
+        class.outside(outside, outer)
+    }
+
+    /// Where this model has a module of an adapter, by the names of the class that the adapter was trained on, which its own stack
+    /// tells.
+    pub(super) fn place(&self, adapter: &Adapter, module: &str) -> Place {
+        if let Some(layer) = adapter.layer_of(module) {
+            return Place::Layer(layer);
+        }
+        if is_of_tower(module) {
+            return Place::Elsewhere;
+        }
+        let outer = self.config.family.outer;
+        let decoder = adapter.stack.strip_suffix(outer.stack).unwrap_or_default().trim_end_matches('.');
+        let class = ClassNames::new(decoder, outer);
+        let is_named = |outside: &Outside| class.outside(*outside, outer).as_deref() == Some(module);
+        let former_head =
+            (decoder == "language_model.model" && module == "language_model.lm_head").then_some(Outside::Head);
+        Outside::ALL.into_iter().find(is_named).or(former_head).map_or(Place::Nowhere, Place::Outside)
+    }
+}

@@ -1,0 +1,176 @@
+//! What the modules of a base model are called once transformers has loaded it.
+//!
+//! PEFT finds modules by these names. They need not be the names in the files: transformers renames tensors as it reads them
+//! (`conversion_mapping.py`), and PEFT renames those of LoRA adapters in the same way for some models. The data is that of
+//! transformers 5.24 and PEFT 0.21.2; `scripts/fixtures/class_names.py` asks them for every entry.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::family::{self, Family, OUTER, OuterNames, Outside};
+
+/// The name of the head in every class that has one.
+pub const HEAD: &str = "lm_head";
+
+/// The names of the modules of one class of transformers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassNames {
+    /// The decoder: `model.language_model`; empty where its modules have no prefix.
+    pub decoder: String,
+    /// The list of its layers: `model.language_model.layers`.
+    pub stack: String,
+    has_head: bool,
+}
+
+impl ClassNames {
+    pub fn new(decoder: &str, outer: &OuterNames) -> Self {
+        Self { decoder: decoder.into(), stack: inside(decoder, outer.stack), has_head: true }
+    }
+
+    /// The class of the same model without a head, which adapters for embeddings of texts are trained on.
+    pub fn without_head(&self) -> Self {
+        let inner = |name: &str| name.split_once('.').map_or("", |(_, inner)| inner).to_string();
+        let decoder = inner(&self.decoder);
+        Self { stack: inner(&self.stack), decoder, has_head: false }
+    }
+
+    /// The name of a module outside the layers; `None` if there is none.
+    pub fn outside(&self, outside: Outside, outer: &OuterNames) -> Option<String> {
+        match outside {
+            Outside::Head => self.has_head.then(|| HEAD.into()),
+            _ => outer.name(outside).map(|name| inside(&self.decoder, name)),
+        }
+    }
+
+    /// What precedes the decoder, and also the other parts of a multimodal model: `model.` of `model.language_model`.
+    pub fn beside_decoder(&self) -> &str {
+        self.decoder.rfind('.').map_or("", |dot| &self.decoder[..=dot])
+    }
+}
+
+fn inside(outer: &str, name: &str) -> String {
+    if outer.is_empty() { name.into() } else { format!("{outer}.{name}") }
+}
+
+/// Multimodal models with the same names.
+struct Wrapper {
+    /// `model_type` of the whole model in `config.json`.
+    model_types: &'static [&'static str],
+    decoder: &'static str,
+    former: &'static [FormerName],
+}
+
+/// The beginning of a former name, and the current one that PEFT puts in its place.
+pub type FormerName = (&'static str, &'static str);
+
+/// The names before transformers 4.52. The first entry that a name begins with counts.
+const BEFORE_4_52: &[FormerName] = &[
+    ("language_model.lm_head", HEAD),
+    ("language_model.model", "model.language_model"),
+    ("model.language_model.model", "model.language_model"),
+    ("language_model", "model.language_model"),
+    ("vision_tower", "model.vision_tower"),
+    ("vision_model", "model.vision_model"),
+    ("audio_tower", "model.audio_tower"),
+    ("multi_modal_projector", "model.multi_modal_projector"),
+];
+
+/// The reasoner of Cosmos 3 lies in its files without a prefix.
+const COSMOS: &[FormerName] =
+    &[("layers", "model.language_model.layers"), ("model.language_model.model", "model.language_model")];
+
+#[rustfmt::skip]
+const WRAPPERS: [Wrapper; 4] = [
+    Wrapper {
+        model_types: &[
+            "audioflamingo3", "aya_vision", "gemma3", "glmasr", "got_ocr2", "granite_speech", "granite_speech_plus",
+            "internvl", "llava", "llava_next", "llava_next_video", "llava_onevision", "mistral3", "mllama",
+            "musicflamingo", "paligemma", "pp_chart2table", "qianfan_ocr", "qwen2_audio", "vibevoice_asr", "video_llava",
+            "vipllava", "voxtral",
+        ],
+        decoder: "model.language_model",
+        former: BEFORE_4_52,
+    },
+    Wrapper {
+        model_types: &[
+            "cohere2_vision", "deepseek_vl", "deepseek_vl_hybrid", "fast_vlm", "fun_asr_nano", "granite4_vision", "janus",
+            "lighton_ocr", "moss_transcribe_diarize", "omniasr", "ovis2", "perception_lm", "qwen2_5_vl", "qwen2_vl",
+            "qwen3_asr", "qwen3_vl", "shieldgemma2", "vibevoice", "video_llama_3",
+        ],
+        decoder: "model.language_model",
+        former: &[],
+    },
+    Wrapper { model_types: &["cosmos3_omni"], decoder: "model.language_model", former: COSMOS },
+    Wrapper { model_types: &["idefics2", "idefics3", "smolvlm"], decoder: "model.text_model", former: &[] },
+];
+
+/// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for [`BEFORE_4_52`].
+const CONVERTED: [&str; 4] = ["granitemoe", "mixtral", "qwen2_moe", "qwen3_moe"];
+
+/// The names that the modules of a base model have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseNames {
+    /// The class that loads the base model. A GGUF file does not tell whether that is one of text or a multimodal one, so that it
+    /// has several.
+    pub classes: Vec<ClassNames>,
+    former: &'static [FormerName],
+    /// Whether PEFT finds LoRA without `base_model.model.`, because it takes this away before it renames.
+    pub needs_no_prefix: bool,
+}
+
+impl BaseNames {
+    /// The names of a model by its `config.json`. A multimodal model whose code transformers does not have calls its modules as
+    /// the files do; `decoder_in_files` precedes the decoder's names there.
+    pub fn of_config(config: &Map<String, Value>, decoder_in_files: &str) -> Self {
+        let model_type =
+            |config: &Map<String, Value>| config.get("model_type").and_then(Value::as_str).map(String::from);
+        let text = config.get("text_config").and_then(Value::as_object);
+        let multimodal = text.map(|_| model_type(config).unwrap_or_default());
+        let family = model_type(text.unwrap_or(config)).and_then(|name| family::by_model_type(&name));
+        Self::of_model(multimodal.as_deref(), family, decoder_in_files)
+    }
+
+    /// As [`of_config`](Self::of_config), by the `model_type` of the multimodal model around the decoder, if there is one.
+    fn of_model(multimodal: Option<&str>, family: Option<&Family>, decoder_in_files: &str) -> Self {
+        let outer = family.map_or(&OUTER, |family| family.outer);
+        let wrapper = multimodal.map(|name| WRAPPERS.iter().find(|wrapper| wrapper.model_types.contains(&name)));
+        let (decoder, former): (&str, _) = match wrapper {
+            None => (outer.decoder, &[][..]),
+            Some(Some(wrapper)) => (wrapper.decoder, wrapper.former),
+            Some(None) => (decoder_in_files.trim_end_matches('.'), &[][..]),
+        };
+        let is_converted = family.is_some_and(|one| one.model_types.iter().any(|name| CONVERTED.contains(name)));
+        let needs_no_prefix = !former.is_empty() || multimodal.is_none() && is_converted;
+        Self { classes: vec![ClassNames::new(decoder, outer)], former, needs_no_prefix }
+    }
+
+    pub fn of_gguf(outer: &OuterNames) -> Self {
+        let decoders = [outer.decoder, "model.language_model"];
+        Self {
+            classes: decoders.map(|decoder| ClassNames::new(decoder, outer)).into(),
+            former: &[],
+            needs_no_prefix: false,
+        }
+    }
+
+    /// The class that loads the model.
+    pub fn class(&self) -> &ClassNames {
+        &self.classes[0]
+    }
+
+    /// Whether a stack of layers in an adapter is the decoder's.
+    pub fn is_decoder(&self, stack: &str) -> bool {
+        let current = self.current(stack);
+        self.classes.iter().any(|class| *current == *class.stack || stack == class.without_head().stack)
+    }
+
+    /// The current name of a module, where PEFT replaces the one that a LoRA adapter has.
+    pub fn current<'a>(&self, module: &'a str) -> Cow<'a, str> {
+        let replaced = self.former.iter().find_map(|(former, current)| {
+            let rest = module.strip_prefix(former)?;
+            (rest.is_empty() || rest.starts_with('.')).then(|| format!("{current}{rest}"))
+        });
+        replaced.map_or(module.into(), Cow::from)
+    }
+}

@@ -1,0 +1,136 @@
+//! JSON: an array of records, one record a line, records that span lines, or a wrapper around a list of records.
+
+use std::borrow::Cow;
+
+use super::text::text;
+use super::{OnRecord, SampleFile, wrapper};
+use crate::error::{Result, SampleError};
+use crate::files::{json, json_stream};
+use crate::samples::remarks::Remarks;
+
+/// An array of records.
+pub fn array(file: &SampleFile, remarks: &mut Remarks, on_record: OnRecord) -> Result<()> {
+    let text = json_text(file, remarks)?;
+    refuse_split(file)?;
+    for_each(file, on_record, |take| json::for_each(text.as_bytes(), take))
+}
+
+/// Records as objects: one a line, or each over several lines. A single object may wrap a list of records.
+pub fn objects(file: &SampleFile, remarks: &mut Remarks, on_record: OnRecord) -> Result<()> {
+    let text = json_text(file, remarks)?;
+    if let Some(key) = wrapper::list_of_records(file, &text, remarks)? {
+        return for_each(file, on_record, |take| json_stream::for_each_under(&text, &key, take));
+    }
+    refuse_split(file)?;
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    // A first line that ends inside a value begins a record of several lines.
+    if json_stream::first_value(first).is_err_and(|error| error.is_eof()) {
+        return spanning_lines(file, &text, on_record);
+    }
+    lines(file, &text, on_record)
+}
+
+/// Passes each value that `read` finds to `on_record`, with its place.
+fn for_each(
+    file: &SampleFile,
+    on_record: OnRecord,
+    read: impl FnOnce(&mut dyn FnMut(serde_json::Value)) -> serde_json::Result<()>,
+) -> Result<()> {
+    let (mut place, mut result) = (0, Ok(()));
+    let parsed = read(&mut |value| {
+        place += 1;
+        if result.is_ok() {
+            result = on_record(place, value);
+        }
+    });
+    result?;
+    Ok(parsed.map_err(|error| file.malformed(error.line(), format!("not JSON: {error}")))?)
+}
+
+fn lines(file: &SampleFile, text: &str, on_record: OnRecord) -> Result<()> {
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        let value = json::parse(line.as_bytes()).map_err(|error| {
+            let message = error.to_string();
+            // serde_json counts lines within this line, which would be misleading.
+            file.malformed(number, format!("not JSON: {}", message.split(" at line").next().unwrap_or(&message)))
+        })?;
+        on_record(number, value)?;
+    }
+    Ok(())
+}
+
+fn spanning_lines(file: &SampleFile, text: &str, on_record: OnRecord) -> Result<()> {
+    // Lines are counted from one record to the next.
+    let (mut line, mut counted, mut result) = (1, 0, Ok(()));
+    let parsed = json_stream::for_each_value(text, |start, value| {
+        let start = start + text[start..].len() - text[start..].trim_start().len();
+        line += text[counted..start].matches('\n').count();
+        counted = start;
+        result = on_record(line, value);
+        result.is_ok()
+    });
+    result?;
+    Ok(parsed.map_err(|error| file.malformed(error.line(), format!("not JSON: {error}")))?)
+}
+
+/// A file of records has no splits to choose from.
+fn refuse_split(file: &SampleFile) -> Result<()> {
+    match file.split {
+        Some(split) => {
+            Err(SampleError::NoSplit { path: file.path.into(), split: split.into(), splits: String::new() }.into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// The text of a file, in which the numbers that only Python writes are null: NaN and the infinities.
+fn json_text<'a>(file: &SampleFile<'a>, remarks: &mut Remarks) -> Result<Cow<'a, str>> {
+    let text = text(file)?;
+    let Some(replaced) = without_nan(&text) else { return Ok(text) };
+    remarks.say("`NaN` and `Infinity`, which are not JSON, are read as null");
+    Ok(Cow::Owned(replaced))
+}
+
+/// A text with `NaN`, `Infinity` and `-Infinity` outside of strings replaced by null, if it has any.
+fn without_nan(text: &str) -> Option<String> {
+    const NAMES: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
+    if !NAMES.iter().any(|name| text.contains(name)) {
+        return None;
+    }
+    let (mut out, mut copied, mut place, mut is_string) = (String::new(), 0, 0, false);
+    let bytes = text.as_bytes();
+    while let Some(&byte) = bytes.get(place) {
+        match byte {
+            b'\\' if is_string => place += 1,
+            b'"' => is_string = !is_string,
+            b'N' | b'I' | b'-' if !is_string => {
+                if let Some(name) = NAMES.iter().find(|name| bytes[place..].starts_with(name.as_bytes())) {
+                    out.push_str(&text[copied..place]);
+                    out.push_str("null");
+                    place += name.len();
+                    copied = place;
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        place += 1;
+    }
+    out.push_str(&text[copied..]);
+    (copied > 0).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_numbers_are_replaced() {
+        assert_eq!(without_nan(r#"{"a":NaN,"b":[-Infinity,-1]}"#).unwrap(), r#"{"a":null,"b":[null,-1]}"#);
+        assert_eq!(
+            without_nan(r#"{"NaN": "NaN \" NaN \\", "é": Infinity}"#).unwrap(),
+            r#"{"NaN": "NaN \" NaN \\", "é": null}"#
+        );
+        assert_eq!(without_nan(r#"{"a": "NaN"}"#), None);
+    }
+}

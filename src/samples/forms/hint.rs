@@ -1,0 +1,47 @@
+//! What to do about a record of no known form.
+
+use serde_json::{Map, Value};
+
+use super::{FORMS, FieldNames};
+
+/// What was recognised in a record of no known form, and the flag or the change that makes it readable.
+pub fn hint(fields: &Map<String, Value>, names: &FieldNames) -> String {
+    let asked = [(&names.prompt_field, "--prompt-field"), (&names.completion_field, "--completion-field")];
+    if asked.iter().any(|(name, _)| name.is_some()) {
+        return of_named(fields, names);
+    }
+    if let Some((name, _)) = fields.iter().find(|(_, value)| is_conversation(value)) {
+        return format!("`{name}` holds messages: rename it to `messages`");
+    }
+    let pairs = || FORMS.iter().filter(|form| !form.columns[1].is_empty());
+    let has = |name: &str| fields.contains_key(name);
+    if let Some(form) = pairs().find(|form| has(form.columns[0])) {
+        return format!(
+            "`{}` looks like a prompt; name its completion with `--completion-field`, and the prompt with `--prompt-field {0}`",
+            form.columns[0]
+        );
+    }
+    if let Some(form) = pairs().find(|form| has(form.columns[1])) {
+        return format!(
+            "`{}` looks like a completion; name its prompt with `--prompt-field`, and the completion with `--completion-field {0}`",
+            form.columns[1]
+        );
+    }
+    "name the fields of the prompt and the completion with `--prompt-field` and `--completion-field`".into()
+}
+
+/// The field that the user named and that is not there.
+fn of_named(fields: &Map<String, Value>, names: &FieldNames) -> String {
+    let [prompt, completion] = names.columns();
+    if fields.contains_key(prompt) {
+        format!("there is no `{completion}`; name the completion with `--completion-field`")
+    } else {
+        format!("there is no `{prompt}`; name the prompt with `--prompt-field`")
+    }
+}
+
+/// Whether a value is a list of turns.
+fn is_conversation(value: &Value) -> bool {
+    let is_turn = |item: &Value| item.get("role").or_else(|| item.get("from")).is_some();
+    value.as_array().and_then(|items| items.first()).is_some_and(is_turn)
+}

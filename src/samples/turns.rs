@@ -1,0 +1,125 @@
+//! Which part of a conversation's text each turn is.
+//!
+//! A template that marks the assistant's text (`{% generation %}`) says so itself. Otherwise the conversation is rendered up to
+//! the turn and with it, and what the second rendering adds is the turn. A template that renders earlier turns differently once
+//! later ones follow has no single text with all of them; then each turn has to be a sample of its own.
+
+use std::ops::Range;
+
+use super::{ChatTemplate, Message, Rendered, TemplateContext};
+
+/// What a template failed with.
+type Rendering<T> = Result<T, String>;
+
+/// A conversation with the template that renders it.
+pub(super) struct Conversation<'a> {
+    pub template: &'a ChatTemplate,
+    pub messages: &'a [Message],
+    pub context: &'a TemplateContext,
+}
+
+/// A part of a conversation's text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub start: Edge,
+    pub end: Edge,
+}
+
+/// Where a part starts or ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Edge {
+    /// At this byte.
+    Byte(usize),
+    /// Behind the tokens that the conversation has in common with this text. A template may end a prompt with words that it
+    /// leaves out once the answer follows (`<think>`), and an answer with words that it leaves out once another turn follows.
+    Common(String),
+}
+
+impl From<&Range<usize>> for Part {
+    fn from(span: &Range<usize>) -> Self {
+        Self { start: Edge::Byte(span.start), end: Edge::Byte(span.end) }
+    }
+}
+
+impl Conversation<'_> {
+    /// All of the conversation.
+    pub fn whole(&self) -> Rendering<Rendered> {
+        self.template.render(self.messages, self.context, false)
+    }
+
+    /// What the model reads before it answers with turn `turn`.
+    pub fn prompt(&self, turn: usize) -> Rendering<String> {
+        Ok(self.template.render(&self.messages[..turn], self.context, true)?.text)
+    }
+
+    /// What turns add to the text: the assistant's from behind their opening, the others as a whole. `None` if the text of a turn
+    /// cannot be found in `whole`.
+    pub fn find(&self, turns: &[usize], whole: &Rendered) -> Rendering<Option<Vec<Part>>> {
+        let is_assistant = |&turn: &usize| self.messages[turn].role() == "assistant";
+        if whole.generation.is_empty() || !turns.iter().all(is_assistant) {
+            return turns.iter().map(|&turn| self.added_by(turn, &whole.text)).collect();
+        }
+        if self.messages.iter().all(|message| message.is_scored() == (message.role() == "assistant")) {
+            return Ok(Some(whole.generation.iter().map(Part::from).collect()));
+        }
+        let marked = turns.iter().map(|&turn| self.marked(turn, whole)).collect::<Rendering<Option<Vec<_>>>>()?;
+        Ok(marked.map(|spans| spans.concat().iter().map(Part::from).collect()))
+    }
+
+    /// The whole turns, with their openings.
+    pub fn find_whole(&self, turns: &[usize], whole: &Rendered) -> Rendering<Option<Vec<Part>>> {
+        turns.iter().map(|&turn| self.between(self.before(turn)?.text, turn, &whole.text)).collect()
+    }
+
+    fn added_by(&self, turn: usize, whole: &str) -> Rendering<Option<Part>> {
+        let before =
+            if self.messages[turn].role() == "assistant" { self.prompt(turn)? } else { self.before(turn)?.text };
+        self.between(before, turn, whole)
+    }
+
+    /// The part of the text from `before` to the end of a turn.
+    fn between(&self, before: String, turn: usize, whole: &str) -> Rendering<Option<Part>> {
+        let Some(end) = self.end(turn, before.len(), whole)? else { return Ok(None) };
+        let start = if whole.starts_with(&before) { Edge::Byte(before.len()) } else { Edge::Common(before) };
+        Ok(Some(Part { start, end }))
+    }
+
+    /// Where a turn that follows `before` bytes ends in the text. `None` if the template renders it differently once later turns
+    /// follow.
+    fn end(&self, turn: usize, before: usize, whole: &str) -> Rendering<Option<Edge>> {
+        if turn + 1 == self.messages.len() {
+            return Ok(Some(Edge::Byte(whole.len())));
+        }
+        let with = self.before(turn + 1)?.text;
+        if whole.starts_with(&with) {
+            return Ok(Some(Edge::Byte(with.len())));
+        }
+        // What ends the conversation and not the turn (Phi 3's end token) is missing where the next answer is asked for.
+        let next = self.prompt(turn + 1)?;
+        let common = common_bytes(&with, &next);
+        Ok((common > before && whole.as_bytes().starts_with(&with.as_bytes()[..common])).then_some(Edge::Common(with)))
+    }
+
+    /// The conversation up to a turn.
+    fn before(&self, turn: usize) -> Rendering<Rendered> {
+        if turn == 0 {
+            Ok(Rendered::default())
+        } else {
+            self.template.render(&self.messages[..turn], self.context, false)
+        }
+    }
+
+    /// The spans that the template marks in one turn: those that this turn adds to the ones before. `None` if the template marks
+    /// fewer or more of them once later turns follow.
+    fn marked(&self, turn: usize, whole: &Rendered) -> Rendering<Option<Vec<Range<usize>>>> {
+        let all = whole.generation.len();
+        let first = self.before(turn)?.generation.len();
+        let end = if turn + 1 == self.messages.len() { all } else { self.before(turn + 1)?.generation.len() };
+        Ok(whole.generation.get(first..end).map(<[_]>::to_vec))
+    }
+}
+
+/// The number of bytes that two texts have in common from their start.
+fn common_bytes(text: &str, other: &str) -> usize {
+    text.bytes().zip(other.bytes()).take_while(|(byte, other)| byte == other).count()
+}
