@@ -108,6 +108,16 @@ def changed(key: str, value: object) -> Iterator[object]:
         yield None
 
 
+# Keys that must change nothing where the family does not have them.
+TEMPTING = {
+    "hidden_act",
+    "hidden_activation",
+    "layer_norm_eps",
+    "rms_norm_eps",
+    "attn_logit_softcapping",
+    "partial_rotary_factor",
+    "sliding_window",
+}
 Edit = list[tuple[list[str], object]]
 
 
@@ -226,8 +236,7 @@ def main() -> None:
                 counts[said] = counts.get(said, 0) + 1
                 if said not in ("right", "refused by both"):
                     print(f"{said}: {edit}", flush=True)
-                is_new = edit.pop("matters") or edit["changes"][0]["path"][-1] in ADDED
-                if is_new and said == "right":
+                if (edit.pop("matters") or edit["changes"][0]["path"][-1] in TEMPTING) and said == "right":
                     kept.append({key: value for key, value in edit.items() if key != "got"})
         if arguments.output:
             write(arguments.output, kept)

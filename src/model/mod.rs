@@ -100,7 +100,8 @@ impl Model {
                 let weights = Weights::gguf(store, backend);
                 let (config, remark) = ModelConfig::from_gguf(&metadata, &weights, file)?;
                 let stops = stops::of_gguf(&metadata);
-                let (names, remarks) = (BaseNames::of_gguf(config.family.outer), remark.into_iter().collect());
+                let names = BaseNames::of_gguf(config.family.outer);
+                let remarks = remark.into_iter().collect();
                 (Self { path: file.clone(), config, stops, remarks, names, weights }, Some(metadata))
             }
         };
