@@ -37,6 +37,7 @@ mod profiles;
 mod reduce;
 mod report_page;
 mod runtimes;
+mod sample_files;
 mod sample_forms;
 mod samples;
 mod search;
