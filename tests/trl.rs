@@ -85,8 +85,9 @@ fn a_template_without_marks_has_the_turns_of_one_with_marks() {
         let [plain, thinking, marked] = ["plain", "thinking", "marked"]
             .map(|template| encoded(raws.clone(), &text(tokenizer, Some(template)), ScoredPart::Answers));
         assert_eq!(plain, marked, "{tokenizer}");
-        // Characters that are unknown to this tokenizer share one offset with those beside them, which a mark overlaps.
-        if tokenizer != "metaspace" {
+        // The others write unknown characters of the thought and of the answer as the same token, or give several of them one
+        // offset.
+        if tokenizer == "bytes" {
             assert_eq!(thinking, marked, "{tokenizer}");
         }
     }
