@@ -16,7 +16,7 @@ use crate::error::{BaseError, Error, Result};
 use crate::hub::BasePath;
 use crate::kernel::Arithmetic;
 use crate::model::Model;
-use crate::model::applied::DropCause;
+use crate::model::applied::{DropCause, DroppedModule};
 use crate::rewrite::steps::PlannedChanges;
 
 /// What was found in a PEFT folder.
@@ -71,6 +71,13 @@ impl KnownBase {
 }
 
 impl KnownBase {
+    /// Whether a flaw is about a name that the base model does not have: PEFT compares the configuration with the model's own names.
+    fn explains(&self, adapter: &Adapter, flaw: &Flaw) -> bool {
+        let (Some(model), Flaw::NotNamed { module, .. }) = (&self.model, flaw) else { return false };
+        let is_it = |dropped: &DroppedModule| dropped.cause == DropCause::NoSuchModule && dropped.module == *module;
+        model.applied(adapter).dropped.iter().any(is_it)
+    }
+
     /// A flaw as it is beside this base model: PEFT does not miss the tensors of a module that the model does not have.
     fn temper(&self, flaw: Flaw) -> Flaw {
         match (&self.model, flaw) {
@@ -120,7 +127,8 @@ impl From<BaseFacts> for KnownBase {
 /// Examines a PEFT folder for some runtimes. Reads all of its tensors.
 pub fn examine(adapter: &Adapter, base: &KnownBase, runtimes: &[&'static Runtime]) -> Result<Examination> {
     let mut flaws = base.misfits(adapter);
-    flaws.extend(adapter.flaws(&base.facts)?.into_iter().map(|flaw| base.temper(flaw)));
+    let own = adapter.flaws(&base.facts)?.into_iter().filter(|flaw| !base.explains(adapter, flaw));
+    flaws.extend(own.map(|flaw| base.temper(flaw)));
     let facts = AdapterFacts::new(adapter, &base.facts, PlannedChanges::default(), flaws);
     let runtimes = runtimes.iter().map(|runtime| verdict::of(runtime, &facts)).collect();
     Ok(Examination { flaws: facts.into_flaws(), runtimes })

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::flaws::Flaw;
 use crate::adapter::names::Part;
 use crate::adapter::{Adapter, AdapterTensor, is_vocabulary};
@@ -22,8 +24,12 @@ impl Adapter {
 
     /// The tokens of `trainable_token_indices`, of all modules together.
     fn trained_tokens(&self) -> Vec<usize> {
-        let tensors = self.tensors().filter(|tensor| tensor.key.part == Part::Tokens);
-        tensors.flat_map(|tensor| self.config.tokens_of(&tensor.key.module, true)).collect()
+        let lists: Vec<&Value> = match self.config.raw.get("trainable_token_indices") {
+            Some(Value::Object(modules)) => modules.values().collect(),
+            tokens => tokens.into_iter().collect(),
+        };
+        let tokens = lists.into_iter().filter_map(Value::as_array).flatten();
+        tokens.filter_map(Value::as_u64).map(|token| token as usize).collect()
     }
 }
 
