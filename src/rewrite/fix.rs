@@ -37,6 +37,9 @@ pub struct FixTarget {
     pub is_multimodal: bool,
 }
 
+/// The rank, alpha and scaling of a module, by its name in the mapping.
+type NumbersOf<'a> = Box<dyn Fn(&String) -> (usize, f64, f64) + 'a>;
+
 /// A module of the adapter with its numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FixedModule {
@@ -68,7 +71,7 @@ impl<'a> Fix<'a> {
         let wrapped: BTreeSet<String> =
             self.mapping.tensors.iter().filter(|tensor| tensor.key().is_wrapped()).map(MappedTensor::module).collect();
         let ranks = self.ranks()?;
-        let numbers: Box<dyn Fn(&String) -> (usize, f64, f64)> = match &self.mapping.config {
+        let numbers: NumbersOf = match &self.mapping.config {
             MappedConfig::Kept(raw) => {
                 let config = AdapterConfig::from_json(Value::Object(raw.clone()), &self.stored.config_path())?;
                 Box::new(move |module| (config.rank_of(module), config.alpha_of(module), config.scaling_of(module)))

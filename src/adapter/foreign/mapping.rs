@@ -83,6 +83,9 @@ pub enum ValueOrder {
     Rows(Vec<usize>),
 }
 
+/// The shape and the bytes of a tensor.
+pub type MappedValues<'a> = (Vec<usize>, Cow<'a, [u8]>);
+
 impl MappedTensor {
     /// A tensor of a module.
     pub fn of(source: &str, module: &str, part: Part, order: ValueOrder) -> Self {
@@ -102,7 +105,7 @@ impl MappedTensor {
     }
 
     /// The shape and the bytes of the values in their new order. `None` if the stored tensor has no such order.
-    pub fn values<'a>(&self, weights: &'a TensorStore) -> Result<Option<(Vec<usize>, Cow<'a, [u8]>)>> {
+    pub fn values<'a>(&self, weights: &'a TensorStore) -> Result<Option<MappedValues<'a>>> {
         let (shape, bytes) = (&weights.entry(&self.source)?.shape, weights.bytes(&self.source)?);
         Ok(match (&self.order, shape.as_slice()) {
             (ValueOrder::Unchanged, _) => Some((shape.clone(), bytes.into())),
