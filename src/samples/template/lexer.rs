@@ -33,7 +33,7 @@ pub type Lexed<T> = Result<T, String>;
 pub fn tokens(source: &str) -> Lexed<Vec<(Token, usize)>> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let source = source.strip_suffix('\n').unwrap_or(&source);
-    let mut lexer = Lexer { source, position: 0, line_starting: true, tokens: Vec::new() };
+    let mut lexer = Lexer { source, position: 0, line: 1, line_starting: true, tokens: Vec::new() };
     while lexer.position < source.len() {
         lexer.text()?;
     }
@@ -44,6 +44,7 @@ pub fn tokens(source: &str) -> Lexed<Vec<(Token, usize)>> {
 struct Lexer<'a> {
     source: &'a str,
     position: usize,
+    line: usize,
     /// Whether the last match ended with a line break.
     line_starting: bool,
     tokens: Vec<(Token, usize)>,
@@ -74,20 +75,20 @@ impl<'a> Lexer<'a> {
     }
 
     fn push(&mut self, token: Token) {
-        let line = 1 + self.source[..self.position].matches('\n').count();
-        self.tokens.push((token, line));
+        self.tokens.push((token, self.line));
     }
 
     fn advance(&mut self, bytes: usize) {
         if bytes > 0 {
-            self.line_starting = self.rest()[..bytes].ends_with('\n');
+            let passed = &self.rest()[..bytes];
+            self.line += passed.matches('\n').count();
+            self.line_starting = passed.ends_with('\n');
             self.position += bytes;
         }
     }
 
     fn fail<T>(&self, problem: impl std::fmt::Display) -> Lexed<T> {
-        let line = 1 + self.source[..self.position.min(self.source.len())].matches('\n').count();
-        Err(format!("{problem} (line {line})"))
+        Err(format!("{problem} (line {})", self.line))
     }
 
     /// Reads text up to the next tag, and that tag.
