@@ -136,9 +136,9 @@ def mapper_of(models: Path, module: str, name: str) -> Mapper | None:
         return None
     tree = ast.parse(path.read_text())
     imported = {
-        (alias.asname or alias.name): node.module
+        (alias.asname or alias.name): node.module.removeprefix("vllm.model_executor.models.")
         for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
+        if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
     }
     found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)

@@ -11,7 +11,7 @@ const LORA_MODEL: &str = "lora_model.py";
 
 /// The names that the mappers of its models (`hf_to_vllm_mapper`) turn into those of its own modules.
 pub const VLLM_MAPPED: &[(&str, &[&str])] = &[
-    ("model.layers.", &["exaone4_5", "gemma3n", "gemma4", "gemma4_unified", "mistral3", "qwen2_5_vl", "qwen2_vl", "step3p7"]),
+    ("model.layers.", &["exaone4_5", "gemma3n", "gemma4", "gemma4_unified", "mistral3", "muse_glimmer", "qwen2_5_vl", "qwen2_vl", "step3p7"]),
     ("model.language_model.layers.", &["gemma4_text", "qwen3_5_moe_text", "qwen3_5_text"]),
 ];
 
