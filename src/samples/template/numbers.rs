@@ -100,7 +100,7 @@ pub fn format_integer(number: i128, kind: char, style: Style) -> Evaluated<Strin
 fn grouped(digits: &str, separator: char) -> String {
     let mut out = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             out.push(separator);
         }
         out.push(digit);

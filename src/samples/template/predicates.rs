@@ -10,8 +10,10 @@ use super::syntax::{Comparator, Operator};
 use super::texts::has_case;
 use super::value::{Evaluated, Value};
 
+type Test = fn(&Value) -> bool;
+
 /// Tests of a value alone.
-const UNARY: [(&str, fn(&Value) -> bool); 15] = [
+const UNARY: [(&str, Test); 15] = [
     ("defined", |value| !value.is_undefined()),
     ("undefined", Value::is_undefined),
     ("none", |value| matches!(value, Value::None)),
