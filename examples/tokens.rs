@@ -1,14 +1,14 @@
 //! What samples become: the token ids of each, and which of them are scored, for `scripts/check/trl_marks.py` to hold against TRL.
 //!
 //! ```text
-//! cargo run --release --example tokens -- TOKENIZER SAMPLES [--chat] [--assistant-only|--all-turns] [--chat-template FILE]
+//! cargo run --release --example tokens -- TOKENIZER SAMPLES [--chat] [--assistant-only|--all-turns] [--chat-template FILE] [--date DAY]
 //! ```
 //! It prints a JSON list with one entry per record of the file: the samples that it becomes, or the text of the error.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use lora_slim::samples::{EncodeOptions, FieldNames, RawSample, ScoredPart, TextModel, encode, read};
+use lora_slim::samples::{EncodeOptions, FieldNames, RawSample, ScoredPart, TemplateOptions, TextModel, encode, read};
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -16,17 +16,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (Some(tokenizer), Some(samples)) = (arguments.next(), arguments.next()) else {
         return Err("give a tokenizer and samples".into());
     };
-    let mut text = TextModel::read(Path::new(&tokenizer))?.ok_or("the tokenizer is missing")?;
+    let mut template = TemplateOptions::default();
     let mut options = EncodeOptions::default();
     while let Some(flag) = arguments.next() {
         match flag.as_str() {
             "--chat" => options.chat = true,
             "--assistant-only" => options.scored = ScoredPart::AssistantTurns,
             "--all-turns" => options.scored = ScoredPart::Everything,
-            "--chat-template" => text.read_template(Path::new(&arguments.next().ok_or("name a file")?))?,
+            "--chat-template" => template.file = Some(arguments.next().ok_or("name a file")?.into()),
+            "--date" => template.date = arguments.next().ok_or("name a day")?.parse()?,
             other => return Err(format!("unknown flag `{other}`").into()),
         }
     }
+    let text = TextModel::read(Path::new(&tokenizer))?.ok_or("the tokenizer is missing")?.with(&template)?;
     let path = PathBuf::from(samples);
     let records = read::read(&path, &FieldNames::default())?;
     let entries: Vec<Value> = records.into_iter().map(|record| entry(record, &text, options, &path)).collect();

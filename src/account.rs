@@ -42,9 +42,14 @@ impl<'a> Account<'a> {
     /// The keys that nobody asked for, in the order of the object. Keys whose value says nothing ([`is_set`]) and the harmless
     /// ones are left out.
     pub fn unread(&self, harmless: &[Harmless]) -> Vec<&'a str> {
+        self.unread_where(harmless, is_set)
+    }
+
+    /// As [`unread`](Self::unread), where `says_something` tells which values do.
+    pub fn unread_where(&self, harmless: &[Harmless], says_something: fn(&Value) -> bool) -> Vec<&'a str> {
         let asked = self.asked.borrow();
         let is_left = |(key, value): &(&'a String, &Value)| {
-            is_set(value) && !asked.contains(key.as_str()) && harmless.iter().all(|(name, _)| name != key)
+            says_something(value) && !asked.contains(key.as_str()) && harmless.iter().all(|(name, _)| name != key)
         };
         self.fields.iter().filter(is_left).map(|(key, _)| key.as_str()).collect()
     }

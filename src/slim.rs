@@ -14,7 +14,7 @@ use crate::pipeline::request::{HeldOutSource, SampleOptions};
 use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::Report;
 use crate::rewrite::steps::{STEPS, in_order};
-use crate::samples::{FieldNames, ScoredPart};
+use crate::samples::{Date, FieldNames, ScoredPart};
 
 /// Validation samples: a file, and how it is read.
 ///
@@ -52,9 +52,15 @@ impl Samples {
         self
     }
 
-    /// Takes the chat template from a file instead of the tokenizer.
+    /// Replaces the model's chat template by the one in a Jinja file.
     pub fn chat_template(mut self, path: impl Into<PathBuf>) -> Self {
-        self.0.chat_template = Some(path.into());
+        self.0.template.file = Some(path.into());
+        self
+    }
+
+    /// Sets the day that a chat template gives for today. By default it is 2024-07-26.
+    pub fn date(mut self, date: Date) -> Self {
+        self.0.template.date = date;
         self
     }
 

@@ -286,7 +286,7 @@ fn the_cache_of_the_hub_is_found() {
 
 #[test]
 fn help_completions_and_man_page_come_from_one_definition() {
-    for command in ["slim", "scan", "cut", "inspect", "verify", "completions"] {
+    for command in ["slim", "scan", "cut", "fix", "inspect", "verify", "completions"] {
         let text = stdout(lora_slim().args([command, "--help"]).assert().success());
         assert!(text.contains("Example:"), "{command}: {text}");
     }

@@ -179,3 +179,19 @@ fn a_printed_config_gives_the_same_run() {
     fs::write(folder.path().join("printed.toml"), printed).unwrap();
     assert_eq!(write("one", &short), write("two", &["--config", "printed.toml"]));
 }
+
+#[test]
+fn a_list_of_samples_is_the_flag_repeated() {
+    let folder = folder("");
+    fs::write(folder.path().join("a,b.jsonl"), "{\"input_ids\": [1, 2, 3]}\n").unwrap();
+    fs::write(folder.path().join("c.jsonl"), "{\"input_ids\": [4, 5, 6]}\n").unwrap();
+    let base = fixture("pico/llama-llama3-rope/base").display().to_string();
+    let text = format!("base = '{base}'\nsamples = ['a,b.jsonl', 'c.jsonl']\n");
+    fs::write(folder.path().join("lora-slim.toml"), text).unwrap();
+    let report = scan(&folder, &[]);
+    assert_eq!(report["samples"]["count"], 2);
+    assert_eq!(report["samples"]["path"], "a,b.jsonl, c.jsonl");
+    let printed = stdout(run(&folder, "scan", &["--print-config"]).success());
+    assert!(printed.contains("samples = [\"a,b.jsonl\", \"c.jsonl\"]"), "{printed}");
+    assert_eq!(scan(&folder, &["--samples", "c.jsonl"])["samples"]["count"], 1);
+}

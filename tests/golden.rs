@@ -33,9 +33,9 @@ mod families {
     }
 
     cases! { check:
-        bloom cohere cohere_qknorm cohere2 gemma gemma2 gemma3 gemma3_vl glm glm4 gpt_neox gpt_neox_sequential gpt_oss
+        aya_vision bloom cohere cohere_qknorm cohere2 gemma gemma2 gemma3 gemma3_vl glm glm4 gpt_neox gpt_neox_sequential gpt_oss
         gpt_oss_mxfp4 gpt2 granite granitemoe llama_dynamic llama_gguf llama_linear llama_llama3_rope llama_odd_heads
-        llama_yarn llava mistral mixtral mllama olmo2 paligemma phi phi_qknorm phi3 phi3_longrope qwen2 qwen2_moe qwen2_vl
+        llama_yarn llava llava_next mistral mixtral mllama olmo2 paligemma phi phi_qknorm phi3 phi3_longrope qwen2 qwen2_moe qwen2_vl
         qwen25_vl qwen3 qwen3_moe qwen3_vl smollm3 stablelm stablelm_parallel starcoder2
     }
 

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use lora_slim::samples::{EncodeOptions, FieldNames, RawSample, Sample, ScoredPart, TextModel, encode, read};
+use lora_slim::samples::{
+    EncodeOptions, FieldNames, RawSample, Sample, ScoredPart, TemplateOptions, TextModel, encode, read,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -18,11 +20,9 @@ const PARTS: [(&str, ScoredPart); 3] = [
 /// A tokenizer of the fixture with one of its templates.
 fn text(tokenizer: &str, template: Option<&str>) -> TextModel {
     let folder = fixture("trl");
-    let mut text = TextModel::read(&folder.join(tokenizer)).unwrap().unwrap();
-    if let Some(template) = template {
-        text.read_template(&folder.join(format!("templates/{template}.jinja"))).unwrap();
-    }
-    text
+    let file = template.map(|template| folder.join(format!("templates/{template}.jinja")));
+    let options = TemplateOptions { file, ..TemplateOptions::default() };
+    TextModel::read(&folder.join(tokenizer)).unwrap().unwrap().with(&options).unwrap()
 }
 
 fn records(json: &str) -> Vec<RawSample> {
@@ -85,7 +85,11 @@ fn a_template_without_marks_has_the_turns_of_one_with_marks() {
         let [plain, thinking, marked] = ["plain", "thinking", "marked"]
             .map(|template| encoded(raws.clone(), &text(tokenizer, Some(template)), ScoredPart::Answers));
         assert_eq!(plain, marked, "{tokenizer}");
-        assert_eq!(thinking, marked, "{tokenizer}");
+        // The others write unknown characters of the thought and of the answer as the same token, or give several of them one
+        // offset.
+        if tokenizer == "bytes" {
+            assert_eq!(thinking, marked, "{tokenizer}");
+        }
     }
 }
 
@@ -180,7 +184,7 @@ fn the_report_says_what_was_scored() {
     };
     let plain = scan(&[]);
     assert_eq!(plain["samples"]["scored"], "answers");
-    assert_eq!((&plain["samples"]["count"], &plain["remarks"]), (&json!(1), &json!([])));
+    assert_eq!((&plain["samples"]["count"], &plain["remarks"]), (&json!(1), &Value::Null));
     let all = scan(&["--all-turns"]);
     assert_eq!(all["samples"]["scored"], "everything");
     // The first token has nothing before it.

@@ -9,6 +9,7 @@ lora-slim gets that one by `--chat-template`. Exit status 1 if anything differs.
 """
 
 import argparse
+import datetime
 import json
 import subprocess
 import sys
@@ -75,7 +76,14 @@ def ours(tokenizer: Path, rows: list[dict], setting: str, template: Path | None)
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
         file.write("".join(json.dumps(row) + "\n" for row in rows))
         file.flush()
-        command = [TARGET / "release/examples/tokens", tokenizer, file.name, *FLAGS[setting]]
+        command = [
+            TARGET / "release/examples/tokens",
+            tokenizer,
+            file.name,
+            *FLAGS[setting],
+            "--date",
+            str(datetime.date.today()),
+        ]
         command += ["--chat-template", template] if template else []
         result = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(result.stdout)

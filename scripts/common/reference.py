@@ -102,12 +102,23 @@ def reset_dynamic_rope(model: nn.Module) -> None:
             module.max_seq_len_cached = module.original_max_seq_len
 
 
+def prompt_marks(model: nn.Module, sample: dict) -> dict:
+    """The `token_type_ids` that PaliGemma's processor makes: its prompt is attended to both ways."""
+    if model.config.model_type != "paligemma":
+        return {}
+    scored = [label != IGNORED for label in sample["labels"][1:]]
+    prompt = 1 + (scored.index(True) if True in scored else len(scored))
+    marks = [0] * prompt + [1] * (len(sample["input_ids"]) - prompt)
+    return {"token_type_ids": torch.tensor([marks], device=next(model.parameters()).device)}
+
+
 @torch.no_grad()
 def answer_losses(model: nn.Module, sample: dict) -> torch.Tensor:
     """Negative log-likelihood of each scored token of a sample, in nats, as f64."""
     reset_dynamic_rope(model)
     device = next(model.parameters()).device
-    logits = model(input_ids=torch.tensor([sample["input_ids"]], device=device), use_cache=False).logits[0, :-1]
+    ids = torch.tensor([sample["input_ids"]], device=device)
+    logits = model(input_ids=ids, use_cache=False, **prompt_marks(model, sample)).logits[0, :-1]
     targets = torch.tensor(sample["labels"][1:], device=device)
     scored = targets != IGNORED
     # Only the scored rows are widened to f64: a full one would not fit for large vocabularies.

@@ -7,11 +7,14 @@ use crate::error::Result;
 /// The cause why nothing that an adapter adds reaches the output. Weights that replace the base model's may still do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoEffect {
-    #[error("`{key}` is 0, so that the adapter changes nothing: put the value there that it was trained with")]
+    #[error(
+        "`{key}` is 0, so that the adapter changes nothing in the modules that it wraps: put the value there that it was trained \
+         with"
+    )]
     ZeroAlpha { key: &'static str },
     #[error(
-        "a factor of every module is all zeros (`{module}` and the others), so that the adapter changes nothing: it was saved \
-         before training, or without the weights that were trained"
+        "a factor of every module is all zeros (`{module}` and the others), so that the adapter changes nothing in them: it was \
+         saved before training, or without the weights that were trained"
     )]
     ZeroFactors { module: String },
     #[error(

@@ -6,6 +6,7 @@ pub mod config;
 mod defaults;
 mod delta;
 mod effect;
+pub mod foreign;
 mod keys;
 mod layer;
 mod method;

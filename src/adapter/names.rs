@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::wrappers;
 
@@ -185,36 +186,50 @@ fn split_at_part(name: &str) -> Option<(&str, Part, &str)> {
 }
 
 /// What a name has where PEFT puts the name of the adapter in memory: between a part and `weight` or `bias`.
-fn infix(name: &str) -> Option<&str> {
+fn infix(name: &str) -> Option<Range<usize>> {
     let rest = match split_at_part(name) {
         Some((_, _, rest)) => rest,
         None => name.split_once(TOKENS)?.1.strip_prefix('.')?,
     };
-    let infix = match rest.rsplit_once('.') {
-        Some((infix, "weight" | "bias")) => infix,
-        None if rest == "weight" || rest == "bias" => "",
-        _ => rest,
+    let start = name.len() - rest.len();
+    let end = match rest.rsplit_once('.') {
+        Some((infix, "weight" | "bias")) => start + infix.len(),
+        None if rest == "weight" || rest == "bias" => start,
+        _ => name.len(),
     };
-    Some(infix).filter(|infix| !infix.is_empty())
+    Some(start..end).filter(|infix| !infix.is_empty())
 }
 
 /// The names of the adapters that the tensors of a file belong to; none for what has no name, as PEFT saves it.
 pub fn adapter_names<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
-    let name_of = |name: &str| infix(&wrappers::strip(name).0).map(String::from);
+    let name_of = |name: &str| {
+        let (inner, _) = wrappers::strip(name);
+        infix(&inner).map(|at| inner[at].to_string())
+    };
     names.into_iter().filter_map(name_of).collect()
 }
 
 /// The name without that of an adapter, and the latter, unless it is `default`, which old saves have.
 fn without_adapter<'a>(name: &'a str, known: Option<&str>) -> (Cow<'a, str>, Option<String>) {
-    let own = infix(name).filter(|infix| *infix != DEFAULT);
-    // The name follows `modules_to_save`, where nothing tells its end if it has a dot.
-    let saved = || {
-        let (_, rest) = name.split_once(SAVED)?;
-        known.filter(|known| rest.strip_prefix(known).is_some_and(|rest| rest.starts_with('.')))
+    // What precedes the adapter's name, and what begins with it.
+    let (before, rest, adapter) = match (infix(name), name.split_once(SAVED)) {
+        (Some(at), _) => (name[..at.start].trim_end_matches('.'), &name[at.start..], &name[at]),
+        // The name follows `modules_to_save`, where nothing tells its end if it has a dot.
+        (None, Some((before, rest))) => match known.filter(|known| is_first_of(known, rest)) {
+            Some(known) => (before, rest, &rest[..known.len()]),
+            None => return (name.into(), None),
+        },
+        (None, None) => return (name.into(), None),
     };
-    let Some(adapter) = own.or_else(saved) else { return (name.into(), None) };
-    let bare = name.replacen(&format!(".{adapter}"), "", 1).replace(".modules_to_save", "");
-    (bare.into(), Some(adapter.into()))
+    match adapter {
+        DEFAULT => (name.into(), None),
+        _ => (format!("{before}{}", &rest[adapter.len()..]).into(), Some(adapter.into())),
+    }
+}
+
+/// Whether `rest` begins with the segments of `name`.
+fn is_first_of(name: &str, rest: &str) -> bool {
+    rest.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// Old saves include PEFT's wrapper of a saved module, and the adapter's name.
@@ -347,6 +362,7 @@ mod tests {
                 Some("token_adapter.trainable_tokens_delta"),
                 Some("x"),
             ),
+            ("base_model.model.model.layers.0.q.lora_A.layers.weight", Some("lora_A.weight"), Some("layers")),
             ("model.layers.0.q.lora_A.weight", Some("lora_A.weight"), None),
             ("module.base_model.model.model.layers.0.q.lora_A.weight", Some("lora_A.weight"), None),
         ] {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use walkdir::{DirEntry, WalkDir};
 
+use super::foreign;
 use super::module::Module;
 use super::names::{self, Key, Part};
 use super::strays::Strays;
@@ -21,6 +22,10 @@ impl Adapter {
     /// As [`open`](Self::open); where neither the adapter nor `stack` tells the decoder's layers among several stacks,
     /// `is_decoder` does, by their names.
     pub fn open_with(path: &Path, stack: Option<&str>, is_decoder: &dyn Fn(&str) -> bool) -> Result<Self> {
+        Self::open_peft(path, stack, is_decoder).map_err(|error| foreign::explain(path, error))
+    }
+
+    fn open_peft(path: &Path, stack: Option<&str>, is_decoder: &dyn Fn(&str) -> bool) -> Result<Self> {
         if !path.is_dir() {
             return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
         }
@@ -97,7 +102,10 @@ impl Adapter {
 
     /// Refuses tensors that were saved without their values.
     fn check_values(&self) -> Result<()> {
-        let empty: Vec<AdapterTensor> = self.tensors().filter(|tensor| tensor.entry.shape == [0]).collect();
+        // AdaLoRA leaves factors without rows of modules whose ranks were all pruned.
+        let is_pruned = |shape: &[usize]| self.config.method == Method::AdaLora && shape.len() > 1;
+        let is_empty = |shape: &[usize]| shape.contains(&0) && !is_pruned(shape);
+        let empty: Vec<AdapterTensor> = self.tensors().filter(|tensor| is_empty(&tensor.entry.shape)).collect();
         let Some(first) = empty.first() else { return Ok(()) };
         let count = |tensors: &mut dyn Iterator<Item = &Key>| {
             tensors.map(|key| key.module.as_str()).collect::<BTreeSet<_>>().len()
@@ -108,6 +116,7 @@ impl Adapter {
             modules: count(&mut empty.iter().map(|tensor| tensor.key)),
             all: count(&mut self.keys.iter()),
             first: first.name.into(),
+            shape: first.entry.shape.clone(),
         }
         .into())
     }

@@ -104,7 +104,7 @@ impl Targets {
             has_default_pattern: layers_pattern.is_empty(),
             layers_pattern: layers_pattern.iter().filter_map(layer_of).collect(),
             excluded: names(config, "exclude_modules")?.as_ref().map(Selector::new),
-            parameters: parameters,
+            parameters,
         })
     }
 

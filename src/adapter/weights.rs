@@ -47,7 +47,7 @@ pub(super) fn open(folder: &Path) -> Result<(TensorStore, Vec<String>)> {
             remarks.push(format!(
                 "the weights are in {count} without an index: PEFT reads only {WEIGHTS_NAME}, which lora-slim writes"
             ));
-            TensorStore::open_shards(shards)?
+            TensorStore::open_files(folder, shards)?
         }
     };
     check(folder, &store)?;
@@ -109,13 +109,13 @@ fn empty(folder: &Path, found: NoTensors) -> AdapterError {
     AdapterError::Empty { path: folder.into(), found }
 }
 
-/// The error for a folder without any of the files. A whole model in shards is none of them.
+/// The error for a folder without any of the files. A whole model may be there in files that no adapter has.
 fn nothing_to_read(folder: &Path) -> AdapterError {
-    let index = format!("{MODEL_NAME}.index.json");
-    if folder.join(&index).is_file() {
-        return empty(folder, NoTensors::ModelIndex(index));
+    const OF_MODELS: [&str; 3] = ["model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+    match OF_MODELS.into_iter().find(|name| folder.join(name).is_file()) {
+        Some(name) => empty(folder, NoTensors::ModelFile(name.into())),
+        None => AdapterError::NotAnAdapter { path: folder.into(), missing: WEIGHTS_NAME },
     }
-    AdapterError::NotAnAdapter { path: folder.into(), missing: WEIGHTS_NAME }
 }
 
 fn first_name(files: &WeightFiles) -> String {

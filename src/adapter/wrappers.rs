@@ -14,7 +14,7 @@ const WRAPPERS: [(&str, &str); 7] = [
 ];
 
 /// The attribute of DistributedDataParallel, DataParallel and DeepSpeed. A model could have a module of this name, so that it is a
-/// wrapper only at the beginning, beside another wrapper, and around a layer.
+/// wrapper only at the beginning, beside another wrapper, around a layer, and around what holds the layers.
 const MODULE: &str = "module";
 
 const PREFIX: [&str; 2] = ["base_model", "model"];
@@ -48,7 +48,8 @@ pub fn strip(name: &str) -> (Cow<'_, str>, Vec<String>) {
         let is_around = follows_wrapper
             || kept.ends_with(&PREFIX)
             || kept.last().is_some_and(is_number)
-            || segments.get(place + 1).is_some_and(|next| is_known(next));
+            || segments.get(place + 1).is_some_and(|next| is_known(next))
+            || segments.get(place + 2).is_some_and(is_number);
         follows_wrapper = is_known(segment) || *segment == MODULE && is_around;
         match follows_wrapper {
             true => wrappers.push(segment.to_string()),
@@ -84,6 +85,7 @@ mod tests {
             ("module.module.base_model.model.h.0.q", "base_model.model.h.0.q", &["module"]),
             ("base_model.model.module.h.0.q", "base_model.model.h.0.q", &["module"]),
             ("base_model.model.h.0.module.q", "base_model.model.h.0.q", &["module"]),
+            ("base_model.model.model.module.h.0.q", "base_model.model.model.h.0.q", &["module"]),
             (
                 "base_model.model.h.0._fsdp_wrapped_module._checkpoint_wrapped_module.q",
                 "base_model.model.h.0.q",

@@ -2,6 +2,7 @@
 //! which runtimes load it.
 
 pub mod examine;
+pub mod fixed;
 pub mod flaws;
 pub mod inspect;
 pub mod misspelling;

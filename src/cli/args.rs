@@ -66,6 +66,7 @@ pub enum Command {
     Slim(SlimArgs),
     Scan(ScanArgs),
     Cut(CutArgs),
+    Fix(FixArgs),
     Batch(BatchArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),
@@ -143,10 +144,13 @@ pub struct EvaluateArgs {
     /// Tokenizer folder or tokenizer.json [default: the adapter's, else the base model's]
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
-    /// Chat template to use instead of the tokenizer's, for example the one of a training that marks the assistant's turns with
-    /// `{% generation %}`
+    /// Chat template, a Jinja file, that replaces the model's own: for example the one of a training, which marks the assistant's
+    /// turns with `{% generation %}`
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+    /// Day that a chat template gives for today [default: 2024-07-26]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub date: Option<samples::Date>,
     /// Score the assistant's turns only, also in completions of several turns (TRL's `assistant_only_loss`) [default: completions,
     /// and the assistant's turns in conversations]
     #[arg(long)]
@@ -315,6 +319,35 @@ pub struct CutArgs {
     pub json: bool,
 }
 
+/// Write an adapter as PEFT saves it: names, configuration and layout of other trainers, and PEFT's own with something missing
+///
+/// Each change is printed. Values are only moved, never computed anew; what is not certain is refused.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim fix mlx-adapter -o my-adapter
+  lora-slim fix epoch_2/adapter_model.pt --base my-base-model --alpha 16 -o my-adapter
+  lora-slim verify mlx-adapter my-adapter")]
+pub struct FixArgs {
+    /// Folder or file of the adapter, or its name in the Hugging Face cache
+    pub adapter: String,
+    /// Base model, whose names the adapter gets; torchtune and NeMo also need the sizes of its attention [default: the one that
+    /// the adapter names, if it is on this machine]
+    #[arg(long)]
+    pub base: Option<String>,
+    /// Alpha of the training, where no file says it
+    #[arg(long, value_name = "NUMBER", value_parser = parse::alpha)]
+    pub alpha: Option<f64>,
+    /// Folder to write; must not exist
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Replace OUT if it is an adapter folder
+    #[arg(long)]
+    pub force: bool,
+    /// Write one JSON object to stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Show what an adapter consists of
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
@@ -330,12 +363,12 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// Prove that an adapter is another one without its upper layers, and nothing else
+/// Prove that an adapter is another one without its upper layers, and nothing else, or what `fix` has to make of it
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   lora-slim verify my-adapter my-adapter-slim && rsync my-adapter-slim …")]
 pub struct VerifyArgs {
-    /// The adapter that was cut
+    /// The adapter that was cut or mended
     pub original: PathBuf,
     /// The adapter that was written
     pub slimmed: PathBuf,
@@ -352,6 +385,12 @@ pub struct VerifyArgs {
     /// Allow other ranks and types if each module's ΔW differs by at most this share of its norm, for example 0.05 or 5%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub tolerance: Option<String>,
+    /// After `fix`: the base model, if `fix` was given one
+    #[arg(long)]
+    pub base: Option<String>,
+    /// After `fix`: the alpha that `fix` was given
+    #[arg(long, value_name = "NUMBER", value_parser = parse::alpha)]
+    pub alpha: Option<f64>,
     /// Write one JSON object to stdout
     #[arg(long)]
     pub json: bool,

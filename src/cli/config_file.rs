@@ -218,6 +218,12 @@ pub fn of_command_line(words: &[OsString]) -> Result<String> {
         }
         let value = match (value, table.get(flag)) {
             (None, _) => Value::Bool(true),
+            (Some(value), Some(Value::String(before))) if options::REPEATED.contains(&flag) => {
+                Value::Array(vec![before.as_str().into(), value.into()])
+            }
+            (Some(value), Some(Value::Array(before))) => {
+                Value::Array(before.iter().cloned().chain([value.into()]).collect())
+            }
             // A flag that was repeated.
             (Some(value), Some(Value::String(before))) => Value::String(format!("{before},{value}")),
             (Some(value), _) => value_of(value),

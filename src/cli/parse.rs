@@ -23,6 +23,12 @@ pub fn scale(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| format!("`{text}` is not a number from 0.001 to 1000"))
 }
 
+/// Parses an alpha.
+pub fn alpha(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| format!("`{text}` is not a positive number"))
+}
+
 /// Parses the value of a flag that is a share, from `least` to below 1: `0.02` or `2%`.
 pub fn share(flag: &'static str, text: &str, least: f64) -> Result<f64, ChoiceError> {
     parse_share(text, least).map_err(|_| ChoiceError::NotAShare { flag, given: text.into(), least })

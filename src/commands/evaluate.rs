@@ -11,7 +11,7 @@ use crate::model::device::DeviceName;
 use crate::pipeline::request::{DEFAULT_MEMORY, SampleOptions};
 use crate::pipeline::{self, Evaluation, Request, notes};
 use crate::samples::read::ReadOptions;
-use crate::samples::{EncodeOptions, FieldNames};
+use crate::samples::{EncodeOptions, FieldNames, TemplateOptions};
 use crate::search::SearchOptions;
 
 /// Evaluates, and shows progress and notes on standard error.
@@ -61,8 +61,8 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
                 fields: FieldNames { prompt_field: args.prompt_field, completion_field: args.completion_field },
                 split: args.split,
             },
-            chat_template: args.chat_template,
             tokenizer: args.tokenizer,
+            template: TemplateOptions { file: args.chat_template, date: args.date.unwrap_or_default() },
             most: args.max_samples.map(|count| count as usize),
             truncate: args.truncate,
             quote: args.report.is_some(),

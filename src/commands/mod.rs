@@ -5,6 +5,7 @@ mod check;
 mod cut;
 mod docs;
 mod evaluate;
+mod fix;
 mod inspect;
 pub mod output;
 mod page;
@@ -25,6 +26,7 @@ pub fn run(cli: Cli) -> Result<bool> {
         Command::Slim(args) => slim::run(args, quiet),
         Command::Scan(args) => scan::run(args, quiet),
         Command::Cut(args) => cut::run(args, quiet),
+        Command::Fix(args) => fix::run(args, quiet),
         Command::Batch(args) => batch::run(args, quiet),
         Command::Inspect(args) => inspect::run(args),
         Command::Check(args) => check::run(args),

@@ -4,12 +4,14 @@ use serde::Serialize;
 
 use super::output::{print, print_json};
 use crate::adapter::Adapter;
+use crate::audit::fixed;
 use crate::audit::verify::{AllowedDifferences, compare, kept_layers};
 use crate::cli::VerifyArgs;
 use crate::cli::settings;
-use crate::error::Result;
+use crate::error::{AdapterError, Error, Result};
 use crate::format;
 use crate::pipeline;
+use crate::pipeline::fix::{FixRequest, FixSource};
 use crate::report::text;
 use crate::rewrite::DeltaChange;
 
@@ -17,6 +19,9 @@ use crate::rewrite::DeltaChange;
 #[derive(Serialize)]
 struct Verification {
     verified: bool,
+    /// The layout of the original, if it is not an adapter that PEFT loads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layout: Option<&'static str>,
     /// One sentence each; empty if it is verified.
     differences: Vec<String>,
     /// The layers that have an effect, lowest first.
@@ -32,8 +37,15 @@ struct Verification {
 
 pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
     let allowed = AllowedDifferences { any_layers: args.any_layers, tolerance: settings::tolerance(&args)? };
-    let original = pipeline::open_adapter(&args.original, args.stack.as_deref(), None)?.scaled(args.scale)?;
-    let slimmed = Adapter::open(&args.slimmed, Some(&original.stack))?;
+    let original = match pipeline::open_adapter(&args.original, args.stack.as_deref(), None) {
+        Err(Error::Adapter(AdapterError::Foreign { .. })) if is_plain(&args) => return verify_fixed(&args, quiet),
+        original => original?.scaled(args.scale)?,
+    };
+    let slimmed = match Adapter::open(&args.slimmed, Some(&original.stack)) {
+        // `fix --base` gives modules the names of the base model.
+        Err(Error::Adapter(AdapterError::UnknownStack { .. })) if is_plain(&args) => return verify_fixed(&args, quiet),
+        slimmed => slimmed?,
+    };
     let differences = compare(&original, &slimmed, allowed)?;
     let verified = differences.is_empty();
     if args.json {
@@ -47,6 +59,47 @@ pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
     Ok(verified)
 }
 
+/// Whether nothing but the original itself may be in the other adapter.
+fn is_plain(args: &VerifyArgs) -> bool {
+    args.scale == 1.0 && !args.any_layers && args.tolerance.is_none()
+}
+
+/// Compares an adapter that `fix` wrote with the files that it stands for.
+fn verify_fixed(args: &VerifyArgs, quiet: bool) -> Result<bool> {
+    let adapter = args.original.to_string_lossy().into_owned();
+    let request = FixRequest { adapter, base: args.base.clone(), alpha: args.alpha };
+    let source = FixSource::read(&args.original, &request)?;
+    let fixed = Adapter::open(&args.slimmed, None)?;
+    let differences: Vec<String> = fixed::compare(&source.fix()?, &fixed)?.iter().map(ToString::to_string).collect();
+    let verified = differences.is_empty();
+    let verification = Verification {
+        verified,
+        layout: Some(source.layout()),
+        kept_layers: fixed.layers().into_iter().collect(),
+        zero_layers: Vec::new(),
+        tensors_before: source.stored.names().count(),
+        tensors_after: fixed.tensors().count(),
+        change: None,
+        differences,
+    };
+    if args.json {
+        print_json(&verification)?;
+    } else if !verified {
+        verification.differences.iter().try_for_each(|difference| print(&format!("{difference}\n")))?;
+    } else if !quiet {
+        print(&render_fixed(&verification, source.layout()))?;
+    }
+    Ok(verified)
+}
+
+fn render_fixed(verification: &Verification, layout: &str) -> String {
+    format!(
+        "verified: {} tensors for the {} of the original, in the layout of {layout}; each value is in its place, and ranks and \
+         scalings are the same\n",
+        verification.tensors_after, verification.tensors_before
+    )
+}
+
 fn describe(
     original: &Adapter,
     slimmed: &Adapter,
@@ -58,6 +111,7 @@ fn describe(
     let change = if verified && allowed.tolerance.is_some() { DeltaChange::between(original, slimmed)? } else { None };
     Ok(Verification {
         verified,
+        layout: None,
         differences,
         zero_layers: slimmed.layers().difference(&kept).copied().collect(),
         kept_layers: kept.into_iter().collect(),

@@ -12,6 +12,8 @@ pub enum AdapterError {
     NotAnAdapter { path: PathBuf, missing: &'static str },
     #[error("`{}` is not an adapter of a known PEFT method: {found}", path.display())]
     NotPeft { path: PathBuf, found: String, known: String },
+    #[error("`{}` is {what}", path.display())]
+    Foreign { path: PathBuf, what: String },
     #[error("`{key}` in `{}` should be {expected}", path.display())]
     ConfigValue { path: PathBuf, key: &'static str, expected: &'static str },
     #[error("`{}` is not a PEFT adapter folder, but below it are adapters: {}", path.display(), first_names(below, 3))]
@@ -21,11 +23,11 @@ pub enum AdapterError {
     #[error("`{}` has {} of an adapter of {expected}", path.display(), plural(*found, "shard"))]
     Shards { path: PathBuf, found: usize, expected: usize },
     #[error(
-        "{tensors} tensors in {modules} of {} of `{}` hold no values (shape [0]), `{first}` among them",
+        "{tensors} tensors in {modules} of {} of `{}` hold no values, such as `{first}` of shape {shape:?}",
         plural(*all, "module"),
         path.display()
     )]
-    NoValues { path: PathBuf, tensors: usize, modules: usize, all: usize, first: String },
+    NoValues { path: PathBuf, tensors: usize, modules: usize, all: usize, first: String, shape: Vec<usize> },
     #[error("there is nothing to keep of `{}`: {cause}", path.display())]
     NoEffect { path: PathBuf, cause: String },
     #[error("module `{module}` in `{}` has {present} without {absent}", path.display())]
@@ -83,8 +85,8 @@ pub enum NoTensors {
     None(String),
     #[error("`{file}` looks like a whole model (`{tensor}`)")]
     WholeModel { file: String, tensor: String },
-    #[error("`{0}` lists the shards of a whole model")]
-    ModelIndex(String),
+    #[error("`{0}` is of a whole model")]
+    ModelFile(String),
     #[error("`{file}` has other tensors, such as `{tensor}`")]
     Others { file: String, tensor: String },
 }
@@ -117,7 +119,7 @@ impl AdapterError {
         let hint = match self {
             Self::NotAnAdapter { .. } => "name the folder that PEFT's `save_pretrained` wrote",
             Self::AdaptersBelow { .. } => "name one of them, or give all to `lora-slim batch`",
-            Self::Empty { found: NoTensors::WholeModel { .. } | NoTensors::ModelIndex(_), .. } => {
+            Self::Empty { found: NoTensors::WholeModel { .. } | NoTensors::ModelFile(_), .. } => {
                 "the adapter is merged into that model; name the folder with the adapter as it was before"
             }
             Self::Empty { .. } => {
@@ -131,6 +133,9 @@ impl AdapterError {
             Self::NoEffect { .. } => "`lora-slim inspect` shows what it has; `--boundary N` writes it all the same",
             Self::NotPeft { known, .. } => {
                 return Some(format!("convert it to PEFT's format first; the known methods are {known}"));
+            }
+            Self::Foreign { path, .. } => {
+                return Some(format!("`lora-slim fix {} -o OUT` writes it as PEFT saves adapters", path.display()));
             }
             Self::SamePart { .. } | Self::SeveralAdapters { .. } => {
                 "save one adapter per folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)"

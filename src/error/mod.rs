@@ -14,6 +14,7 @@ mod choice;
 mod compute;
 mod config;
 mod file;
+mod fix;
 mod gate;
 mod kind;
 mod metric;
@@ -28,6 +29,7 @@ pub use choice::ChoiceError;
 pub use compute::ComputeError;
 pub use config::ConfigError;
 pub use file::FileError;
+pub use fix::FixError;
 pub use gate::GateError;
 pub use kind::Kind;
 pub use metric::MetricError;
@@ -69,6 +71,7 @@ phases! {
     File(FileError),
     Tensor(TensorError),
     Adapter(AdapterError),
+    Fix(FixError),
     Base(BaseError),
     Sample(SampleError),
     Compute(ComputeError),

@@ -45,6 +45,8 @@ pub enum SampleError {
     NoChatTemplate { path: PathBuf },
     #[error("{}:{line}: the sample is no conversation, so it has no turns of the assistant", path.display())]
     NoConversation { path: PathBuf, line: usize },
+    #[error("the chat template `{}` is not UTF-8 text", path.display())]
+    TemplateNotText { path: PathBuf },
     #[error("{}:{line}: the chat template failed: {reason}", path.display())]
     ChatTemplate { path: PathBuf, line: usize, reason: String },
 }
@@ -74,7 +76,8 @@ impl SampleError {
                 "leave out `--assistant-only`, or run prompts and completions through the chat template with `--chat`"
             }
             Self::NoChatTemplate { .. } => {
-                "name a tokenizer folder that has one with `--tokenizer`, or give samples with prompt and completion"
+                "name a tokenizer folder that has one with `--tokenizer`, or a file with `--chat-template`, or give samples with \
+                 prompt and completion"
             }
             _ => return None,
         };

@@ -37,9 +37,9 @@ pub fn first_value(text: &str) -> Result<Option<usize>, Error> {
 
 /// The keys of an object, and whether each holds a list of objects.
 pub fn keys(text: &str) -> Result<Vec<(String, bool)>, Error> {
-    struct Keys;
+    struct KeyVisitor;
 
-    impl<'de> Visitor<'de> for Keys {
+    impl<'de> Visitor<'de> for KeyVisitor {
         type Value = Vec<(String, bool)>;
 
         fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -56,7 +56,7 @@ pub fn keys(text: &str) -> Result<Vec<(String, bool)>, Error> {
         }
     }
 
-    serde_json::Deserializer::from_str(text).deserialize_map(Keys)
+    serde_json::Deserializer::from_str(text).deserialize_map(KeyVisitor)
 }
 
 /// Parses the list under a key of an object and passes each element to `take`.

@@ -3,12 +3,14 @@
 //! The cache is read as the hub's own client leaves it, `models--ORG--NAME/refs/REVISION` naming a folder below
 //! `snapshots`. Nothing is ever downloaded.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{BaseError, Result};
 use crate::files;
+use crate::tensors::gguf_parts;
 
 /// The longest file in `refs` that is read, in bytes. It holds the hash of a commit.
 const LONGEST_REF: u64 = 1 << 10;
@@ -27,12 +29,14 @@ impl BasePath {
     pub fn find(name: &str, revision: Option<&str>) -> Result<Self> {
         let path = find(name, revision)?;
         if path.is_file() {
-            return Ok(Self::Gguf(path));
+            return Ok(Self::Gguf(first_part(path)));
         }
         if path.join("config.json").is_file() {
             return Ok(Self::Folder(path));
         }
-        match gguf_files(&path).as_slice() {
+        // The parts of a split model are one.
+        let models: BTreeSet<PathBuf> = gguf_files(&path).into_iter().map(first_part).collect();
+        match models.into_iter().collect::<Vec<_>>().as_slice() {
             [one] => Ok(Self::Gguf(one.clone())),
             [] => Err(not_a_model(path, "it has no config.json and no GGUF file")),
             _ => Err(not_a_model(path, "it has several GGUF files; name one of them")),
@@ -45,6 +49,11 @@ impl BasePath {
             Self::Folder(path) | Self::Gguf(path) => path,
         }
     }
+}
+
+/// The first part of a split GGUF model, which has the metadata; any other file is its own.
+fn first_part(path: PathBuf) -> PathBuf {
+    gguf_parts(&path).swap_remove(0)
 }
 
 fn not_a_model(path: PathBuf, reason: &str) -> crate::Error {

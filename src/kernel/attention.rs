@@ -27,6 +27,9 @@ pub struct Span {
     pub keys: Range<usize>,
     /// The rows of the prefix; empty for the prefix itself.
     pub prefix: Range<usize>,
+    /// So many first positions all see each other, whatever the window: a prompt that is attended to both ways. 0 if
+    /// attention is causal.
+    pub prompt: usize,
 }
 
 /// Attention inside each sequence: (queries, heads, d). A query sees at most `window` positions back, itself included.
@@ -112,6 +115,7 @@ const LANES: usize = 16;
 #[derive(Default)]
 pub struct Buffers {
     positions: usize,
+    prompt: usize,
     /// (size, padded positions)
     keys: Vec<f32>,
     /// (positions, padded size)
@@ -124,6 +128,7 @@ impl Buffers {
     fn gather(&mut self, k: &[f32], v: &[f32], sequence: &Span, kv_head: usize, sizes: HeadSizes) {
         let HeadSizes { kv_heads, size, .. } = sizes;
         self.positions = sequence.prefix.len() + sequence.keys.len();
+        self.prompt = sequence.prompt.min(self.positions);
         let (length, width) = (self.positions.next_multiple_of(LANES), size.next_multiple_of(LANES));
         let zeros = |buffer: &mut Vec<f32>, count: usize| {
             buffer.clear();
@@ -156,7 +161,7 @@ for_each_processor! {
 #[inline(always)]
 fn attend_group_inner(q: &[f32], buffers: &mut Buffers, out: &mut [f32], kv_head: usize, rule: SoftmaxRule) {
     let SoftmaxRule { sizes: HeadSizes { heads, kv_heads, size }, scale, window } = rule;
-    let Buffers { positions, keys, values, weights } = buffers;
+    let Buffers { positions, prompt, keys, values, weights } = buffers;
     let (queries, group) = (q.len() / (heads * size), heads / kv_heads);
     let (length, width) = (positions.next_multiple_of(LANES), size.next_multiple_of(LANES));
     let rows = queries * group;
@@ -164,20 +169,25 @@ fn attend_group_inner(q: &[f32], buffers: &mut Buffers, out: &mut [f32], kv_head
         // If fewer rows are left, the last one is computed again.
         let row = |i: usize| (first + i).min(rows - 1);
         let start = |i: usize| (row(i) / group * heads + kv_head * group + row(i) % group) * size;
-        let seen = |i: usize| *positions - queries + row(i) / group + 1;
+        let place = |i: usize| *positions - queries + row(i) / group;
+        let sees = |i: usize| match place(i) {
+            place if place < *prompt => 0..*prompt,
+            place => (place + 1).saturating_sub(window)..place + 1,
+        };
+        // No other row sees more than the last one.
+        let seen = sees(ROWS - 1).end;
         let queries: [&[f32]; ROWS] = std::array::from_fn(|i| &q[start(i)..start(i) + size]);
-        for position in (0..seen(ROWS - 1)).step_by(LANES) {
+        for position in (0..seen).step_by(LANES) {
             let sums = score(queries, &keys[position..], length);
             for (i, sums) in sums.iter().enumerate() {
                 weights[i * length + position..][..LANES].copy_from_slice(sums);
             }
         }
         for (i, weights) in weights.chunks_exact_mut(length).enumerate() {
-            let sees = seen(i).saturating_sub(window)..seen(i);
-            softmax(weights, sees, scale);
+            softmax(weights, sees(i), scale);
         }
         for dimension in (0..size).step_by(LANES) {
-            let mixed = mix(weights, length, &values[dimension..], width, seen(ROWS - 1));
+            let mixed = mix(weights, length, &values[dimension..], width, seen);
             for (i, mixed) in mixed.iter().enumerate().take(rows - first) {
                 let lanes = LANES.min(size - dimension);
                 out[start(i) + dimension..][..lanes].copy_from_slice(&mixed[..lanes]);

@@ -10,6 +10,7 @@ use super::Model;
 use super::applied::Place;
 use super::family::Outside;
 use super::linear::Norm;
+use super::weights::norm_factor;
 use crate::adapter::names::Part;
 use crate::adapter::{Adapter, AdapterTensor, Delta};
 use crate::error::{AdapterError, Result};
@@ -125,7 +126,7 @@ impl<'a> AdaptedModel<'a> {
             (Some(Outside::Head), _) if is_bias => self.head_bias = Some(load()?),
             (Some(Outside::FinalNorm), _) if is_bias => self.final_norm.bias = Some(load()?),
             (Some(Outside::FinalNorm), _) => {
-                self.final_norm.weight = model.weights.norm_factor(load()?, &model.config)?;
+                self.final_norm.weight = norm_factor(load()?, &model.config)?;
             }
             (Some(Outside::Embedding), _) => {
                 self.embedding.saved = Some(tensor.name);

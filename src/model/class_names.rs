@@ -69,7 +69,6 @@ const BEFORE_4_52: &[FormerName] = &[
     ("language_model.lm_head", HEAD),
     ("language_model.model", "model.language_model"),
     ("model.language_model.model", "model.language_model"),
-    ("language_model", "model.language_model"),
     ("vision_tower", "model.vision_tower"),
     ("vision_model", "model.vision_model"),
     ("audio_tower", "model.audio_tower"),
@@ -126,7 +125,10 @@ impl BaseNames {
         let model_type =
             |config: &Map<String, Value>| config.get("model_type").and_then(Value::as_str).map(String::from);
         let text = config.get("text_config").and_then(Value::as_object);
-        let multimodal = text.map(|_| model_type(config).unwrap_or_default());
+        // The first files of Qwen2-VL have the text's numbers among the others.
+        let is_known = |name: &String| WRAPPERS.iter().any(|wrapper| wrapper.model_types.contains(&name.as_str()));
+        let flat = || model_type(config).filter(is_known);
+        let multimodal = text.map(|_| model_type(config).unwrap_or_default()).or_else(flat);
         let family = model_type(text.unwrap_or(config)).and_then(|name| family::by_model_type(&name));
         Self::of_model(multimodal.as_deref(), family, decoder_in_files)
     }

@@ -45,9 +45,11 @@ use crate::tensors::{GgufMetadata, TensorStore};
 pub use adapted::AdaptedModel;
 pub use applied::Applied;
 pub use class_names::{BaseNames, ClassNames};
+use config::HfConfig;
 pub use config::ModelConfig;
 pub use experts::{Expert, Routed};
 pub use family::Family;
+use family::PromptAttention;
 pub use head::{AnswerRows, HeadCache};
 pub use layer::Layer;
 pub use mixer::Cache;
@@ -91,26 +93,28 @@ impl Model {
     pub fn open(base: &BasePath, device: &Device, arithmetic: Arithmetic) -> Result<(Self, Option<GgufMetadata>)> {
         machine::prepare();
         let backend = Backend { device: device.clone(), arithmetic };
-        let (model, metadata) = match base {
+        let (mut model, metadata) = match base {
             BasePath::Folder(folder) => (Self::open_folder(folder, backend)?, None),
             BasePath::Gguf(file) => {
                 let (store, metadata) = TensorStore::open_gguf(file)?;
                 let weights = Weights::gguf(store, backend);
-                let config = ModelConfig::from_gguf(&metadata, &weights, file)?;
+                let (config, remark) = ModelConfig::from_gguf(&metadata, &weights, file)?;
                 let stops = stops::of_gguf(&metadata);
                 let names = BaseNames::of_gguf(config.family.outer);
-                (Self { path: file.clone(), config, stops, remarks: Vec::new(), names, weights }, Some(metadata))
+                let remarks = remark.into_iter().collect();
+                (Self { path: file.clone(), config, stops, remarks, names, weights }, Some(metadata))
             }
         };
         model.weights.check(&model.config)?;
         (0..model.config.layers).try_for_each(|layer| model.layer_weights(layer).check())?;
+        model.remarks.extend(model.weights.unread(&model.config));
         Ok((model, metadata))
     }
 
     fn open_folder(folder: &Path, backend: Backend) -> Result<Self> {
         let path = folder.join("config.json");
         let json = files::read_json(&path)?;
-        let mut config = ModelConfig::from_hf(&json, &path)?;
+        let HfConfig { model: mut config, mut remarks } = ModelConfig::from_hf(&json, &path)?;
         let file = ["model.safetensors", "model.safetensors.index.json"]
             .into_iter()
             .map(|name| folder.join(name))
@@ -119,12 +123,14 @@ impl Model {
                 path: folder.into(),
                 reason: "it has neither model.safetensors nor model.safetensors.index.json".into(),
             })?;
-        let weights = Weights::hugging_face(TensorStore::open_base(&file)?, config.family, backend)?;
+        let store = TensorStore::open_base(&file)?;
+        remarks.extend(config::left_over_quantisation(&json, &store, &path)?);
+        let weights = Weights::hugging_face(store, config.family, backend)?;
         // The embedding may have been resized after training, so its rows are the vocabulary, not the configuration's number.
         config.vocab_size = weights.vocab_size()?;
         let stops = stops::of_folder(folder, &json)?;
         let names = BaseNames::of_config(&json, weights.decoder());
-        Ok(Self { path: folder.into(), config, stops, remarks: Vec::new(), names, weights })
+        Ok(Self { path: folder.into(), config, stops, remarks, names, weights })
     }
 
     /// The weight files, for the report.
@@ -166,7 +172,8 @@ impl Model {
 
     /// Whether a common prefix of several samples has the same hidden states in each of them.
     pub fn shares_prefixes(&self) -> bool {
-        !self.config.rotary.ropes.iter().any(Rope::depends_on_length)
+        let is_causal = self.config.prompt == PromptAttention::Causal;
+        is_causal && !self.config.rotary.ropes.iter().any(Rope::depends_on_length)
     }
 
     /// The length of a sequence beyond which keys that were cached at a smaller length are wrong.

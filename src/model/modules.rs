@@ -6,7 +6,7 @@ use candle_core::{Result as TensorResult, Tensor};
 
 use super::family::{LinearLayout, Role};
 use super::linear::{Linear, Norm};
-use super::weights::LayerWeights;
+use super::weights::{LayerWeights, norm_factor};
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
 
@@ -41,7 +41,7 @@ impl Modules {
             if let Some(norm) = adapted.norms.get_mut(&role) {
                 match is_bias {
                     true => norm.bias = Some(tensor.clone()),
-                    false => norm.weight = weights.weights.norm_factor(tensor.clone(), weights.config)?,
+                    false => norm.weight = norm_factor(tensor.clone(), weights.config)?,
                 }
             }
             if let Some(linear) = adapted.linears.get_mut(&role) {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use candle_core::{Result as TensorResult, Tensor};
 
+use super::family::PromptAttention;
 use super::rope::RopeTable;
 use super::{Model, mixer};
 use crate::error::Result;
@@ -41,18 +42,20 @@ impl<'a> Pass<'a> {
     pub fn new(model: &Model, batch: &'a Batch) -> Result<Self> {
         let ropes = model.rope_tables(batch)?;
         let is_packed = mixer::is_packed(&model.config, batch, model.device());
+        let attention = model.config.prompt;
         let last = (0..model.config.layers).rev().find(|layer| !model.config.skipped.contains(layer));
         let narrowing = match last {
             Some(layer) if is_packed => {
                 let rows = Tensor::from_iter(batch.answered_rows().map(|row| row as u32), model.device())?;
                 let ropes = ropes.iter().map(|rope| rope.rows(&rows)).collect::<TensorResult<_>>()?;
                 let answers = Tensor::from_iter(answer_places(batch, true), model.device())?;
-                Some(Narrowing { layer, rows, ropes, packed: answered_rows(batch), answers })
+                Some(Narrowing { layer, rows, ropes, packed: answered_rows(batch, attention), answers })
             }
             _ => None,
         };
         let answers = Tensor::from_iter(answer_places(batch, false), model.device())?;
-        Ok(Self { batch, ropes, packed: is_packed.then(|| all_rows(batch)), cached: None, narrowing, answers })
+        let packed = is_packed.then(|| all_rows(batch, attention));
+        Ok(Self { batch, ropes, packed, cached: None, narrowing, answers })
     }
 
     /// A pass of sequences that grow ([`Batch::growing`]). `places` are those of each sequence's tokens in the caches, its
@@ -61,8 +64,12 @@ impl<'a> Pass<'a> {
         let ropes = model.rope_tables(batch)?;
         let is_packed = mixer::is_packed(&model.config, batch, model.device());
         let sequences = batch.sequences.iter().zip(places);
-        let cached: Vec<Span> =
-            sequences.map(|(own, keys)| Span { queries: own.rows.clone(), keys, prefix: 0..0 }).collect();
+        let cached: Vec<Span> = sequences
+            .map(|(own, keys)| {
+                let prompt = model.config.prompt.both_ways(own.prompt);
+                Span { queries: own.rows.clone(), keys, prefix: 0..0, prompt }
+            })
+            .collect();
         let answers = Tensor::from_iter(batch.answered_rows().map(|row| row as u32), model.device())?;
         let packed = is_packed.then(|| cached.clone());
         Ok(Self { batch, ropes, packed, cached: Some(cached), narrowing: None, answers })
@@ -84,18 +91,19 @@ impl<'a> Pass<'a> {
 }
 
 /// The sequences of a batch with every row a query: the prefix first, then the samples behind it.
-pub fn all_rows(batch: &Batch) -> Vec<Span> {
-    let prefix = Span { queries: 0..batch.prefix, keys: 0..batch.prefix, prefix: 0..0 };
+pub fn all_rows(batch: &Batch, attention: PromptAttention) -> Vec<Span> {
+    let prefix = Span { queries: 0..batch.prefix, keys: 0..batch.prefix, prefix: 0..0, prompt: 0 };
     let own = batch.sequences.iter().map(|sequence| Span {
         queries: sequence.rows.clone(),
         keys: sequence.rows.clone(),
         prefix: 0..batch.prefix,
+        prompt: attention.both_ways(sequence.prompt),
     });
     std::iter::once(prefix).filter(|prefix| !prefix.keys.is_empty()).chain(own).collect()
 }
 
 /// The sequences with only the rows that answers are predicted from as queries, which follow one another.
-fn answered_rows(batch: &Batch) -> Vec<Span> {
+fn answered_rows(batch: &Batch, attention: PromptAttention) -> Vec<Span> {
     let mut before = 0;
     let queries = |answered: usize| {
         before += answered;
@@ -103,7 +111,12 @@ fn answered_rows(batch: &Batch) -> Vec<Span> {
     };
     let answered = batch.sequences.iter().map(|sequence| sequence.answered).map(queries).collect::<Vec<_>>();
     let sequences = batch.sequences.iter().zip(answered);
-    sequences.map(|(own, queries)| Span { queries, keys: own.rows.clone(), prefix: 0..batch.prefix }).collect()
+    sequences
+        .map(|(own, queries)| {
+            let prompt = attention.both_ways(own.prompt);
+            Span { queries, keys: own.rows.clone(), prefix: 0..batch.prefix, prompt }
+        })
+        .collect()
 }
 
 /// The rows of hidden states that the answers are predicted from.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Request;
 use crate::adapter::{Adapter, AdapterConfig};
@@ -11,7 +11,7 @@ use crate::files;
 use crate::hub::BasePath;
 use crate::model::family::OUTER;
 use crate::model::{BaseNames, Model};
-use crate::samples::TextModel;
+use crate::samples::{TemplateOptions, TextModel};
 use crate::tensors::GgufMetadata;
 
 /// A base model that adapters are evaluated on.
@@ -19,7 +19,8 @@ pub struct Base {
     pub path: BasePath,
     pub model: Model,
     gguf: Option<GgufMetadata>,
-    text: OnceLock<Option<Arc<TextModel>>>,
+    /// The tokenizers that were read, by what the user says about the chat template.
+    texts: Mutex<Vec<(TemplateOptions, Option<Arc<TextModel>>)>>,
     warnings: Mutex<HashSet<String>>,
 }
 
@@ -32,7 +33,7 @@ impl Base {
     /// Opens a base model with the arithmetic and on the device of a request.
     pub fn open_for(path: BasePath, request: &Request) -> Result<Self> {
         let (model, gguf) = Model::open(&path, &request.compute.device, request.arithmetic)?;
-        Ok(Self { path, model, gguf, text: OnceLock::new(), warnings: Mutex::default() })
+        Ok(Self { path, model, gguf, texts: Mutex::default(), warnings: Mutex::default() })
     }
 
     /// Logs a warning, but only once, even if several adapters give it.
@@ -43,15 +44,18 @@ impl Base {
     }
 
     /// The tokenizer that comes with the model, if one does.
-    pub fn text(&self) -> Result<Option<Arc<TextModel>>> {
-        if let Some(text) = self.text.get() {
+    pub fn text(&self, options: &TemplateOptions) -> Result<Option<Arc<TextModel>>> {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = texts.iter().find(|(known, _)| known == options) {
             return Ok(text.clone());
         }
         let text = match &self.gguf {
             Some(metadata) => Some(TextModel::from_gguf(metadata, &self.model.path)?),
             None => TextModel::read(&self.model.path)?,
         };
-        Ok(self.text.get_or_init(|| text.map(Arc::new)).clone())
+        let text = text.map(|text| text.with(options)).transpose()?.map(Arc::new);
+        texts.push((options.clone(), text.clone()));
+        Ok(text)
     }
 }
 

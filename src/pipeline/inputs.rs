@@ -127,28 +127,15 @@ fn find_text<'a>(
     Ok(text)
 }
 
-/// The tokenizer, with the chat template that the user names.
-fn find_text_model(request: &Request, adapter: &Adapter, base: &Base) -> Result<Option<Arc<TextModel>>> {
-    let text = find_tokenizer(request, adapter, base)?;
-    match (text, &request.samples.chat_template) {
-        (Some(text), Some(path)) => {
-            let mut text = Arc::unwrap_or_clone(text);
-            text.read_template(path)?;
-            Ok(Some(Arc::new(text)))
-        }
-        (text, _) => Ok(text),
-    }
-}
-
 /// The tokenizer that the user names, or the adapter's own (which it was trained with), or the base model's.
-fn find_tokenizer(request: &Request, adapter: &Adapter, base: &Base) -> Result<Option<Arc<TextModel>>> {
+fn find_text_model(request: &Request, adapter: &Adapter, base: &Base) -> Result<Option<Arc<TextModel>>> {
     if let Some(path) = &request.samples.tokenizer {
         let missing = || FileError::read(path)(std::io::ErrorKind::NotFound.into());
-        return Ok(Some(Arc::new(TextModel::read(path)?.ok_or_else(missing)?)));
+        return Ok(Some(Arc::new(TextModel::read(path)?.ok_or_else(missing)?.with(&request.samples.template)?)));
     }
     match TextModel::read(&adapter.path)? {
-        Some(text) => Ok(Some(Arc::new(text))),
-        None => base.text(),
+        Some(text) => Ok(Some(Arc::new(text.with(&request.samples.template)?))),
+        None => base.text(&request.samples.template),
     }
 }
 

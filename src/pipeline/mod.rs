@@ -11,6 +11,7 @@ mod describe;
 mod estimate;
 mod evaluate;
 mod evaluator;
+pub mod fix;
 mod held_out;
 mod inputs;
 mod notes;

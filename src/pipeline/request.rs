@@ -12,8 +12,8 @@ use crate::kernel::Arithmetic;
 use crate::measure::ComputeOptions;
 use crate::metrics::Metric;
 use crate::rewrite::steps::SharedStep;
-use crate::samples::EncodeOptions;
 use crate::samples::read::ReadOptions;
+use crate::samples::{EncodeOptions, TemplateOptions};
 use crate::search::SearchOptions;
 
 /// The default memory of an evaluation. A fixed number rather than a share of the machine's, so that the same request takes the
@@ -60,8 +60,8 @@ pub struct SampleOptions {
     pub read: ReadOptions,
     pub encode: EncodeOptions,
     pub tokenizer: Option<PathBuf>,
-    /// A chat template that replaces the tokenizer's.
-    pub chat_template: Option<PathBuf>,
+    /// What replaces the model's chat template, and the day that it gives.
+    pub template: TemplateOptions,
     /// Only the first samples, this many.
     pub most: Option<usize>,
     /// Whether samples that are too long are truncated; otherwise they are refused.

@@ -3,6 +3,7 @@
 
 mod change;
 mod cut;
+mod fix;
 pub mod fold;
 mod pair;
 mod restrict;
@@ -13,4 +14,5 @@ pub mod write;
 
 pub use change::{DeltaChange, ModuleChange, RankSummary, changes};
 pub use cut::{Boundary, Cut, parse_boundary, parse_layers};
+pub use fix::{Fix, FixTarget, FixedModule};
 pub use pair::{Decomposition, Pair};

@@ -10,7 +10,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::turns::{Conversation, Edge, Part};
+use super::turns::{Conversation, Edge, TurnSpan};
 use super::{Message, RawSample, Sample, SampleContent, TemplateContext, TextModel};
 use crate::error::{Result, SampleError};
 
@@ -215,8 +215,8 @@ impl Encoder<'_> {
             .then(|| (chat.scored_from..chat.messages.len()).filter(is_scored).collect()))
     }
 
-    /// The places of the tokens that a part of a text overlaps.
-    fn tokens_of(&self, part: &Part, text: &str, tokens: &tokenizers::Encoding) -> Result<Vec<usize>> {
+    /// The places of the tokens that overlap a turn.
+    fn tokens_of(&self, part: &TurnSpan, text: &str, tokens: &tokenizers::Encoding) -> Result<Vec<usize>> {
         let characters = |bytes: usize| text[..bytes].chars().count();
         let common =
             |other: &str| Ok::<_, crate::Error>(common_prefix(&self.tokenise(other, false)?, tokens.get_ids()));
@@ -236,7 +236,7 @@ impl Encoder<'_> {
     }
 
     fn rendered<'a>(&'a self, chat: &Chat<'a>) -> Result<Conversation<'a>> {
-        let template = self.text.template.as_ref();
+        let template = self.text.template_for(chat.context);
         let template = template.ok_or_else(|| SampleError::NoChatTemplate { path: self.text.path.clone() })?;
         Ok(Conversation { template, messages: chat.messages, context: chat.context })
     }

@@ -3,9 +3,10 @@
 //! ```text
 //! file ─▶ containers ─▶ records ─▶ forms ─▶ content ─▶ encode ─▶ tokens and marks ─▶ packing ─▶ passes of the model
 //! ```
-//! A new container is a line in the table of `containers.rs`, a new form of sample a line in that of `forms.rs`.
+//! A new container is a file in `containers/`, a new form of sample one in `forms/`, and each a line in the table there.
 
 pub mod answer;
+mod chat_files;
 mod containers;
 mod content;
 pub mod encode;
@@ -29,8 +30,8 @@ pub use content::{Message, SampleContent, TemplateContext};
 pub use encode::{EncodeOptions, ScoredPart};
 pub use forms::FieldNames;
 pub use read::RawSample;
-pub use template::{ChatTemplate, Rendered};
-pub use text_model::TextModel;
+pub use template::{ChatTemplate, Date, Rendered, SpecialTokens};
+pub use text_model::{TemplateOptions, TextModel};
 
 /// What `--samples` reads, for `--help`.
 pub fn accepted() -> String {

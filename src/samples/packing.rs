@@ -31,6 +31,8 @@ pub struct SampleRows {
     pub before: usize,
     /// The length of the whole sample, which some rotary embeddings depend on.
     pub total: usize,
+    /// The number of tokens of the sample before its first answer; during generation, of those in the first pass.
+    pub prompt: usize,
     /// The number of last rows, beginning with the first from which an answer is predicted. The last layer computes no others.
     pub answered: usize,
 }
@@ -92,7 +94,9 @@ impl Batch {
         for (ids, before) in sequences {
             let start = batch.ids.len();
             batch.ids.extend(&ids[before..]);
-            batch.sequences.push(SampleRows { rows: start..batch.ids.len(), before, total: ids.len(), answered: 1 });
+            let (rows, total) = (start..batch.ids.len(), ids.len());
+            let prompt = if before == 0 { total } else { 0 };
+            batch.sequences.push(SampleRows { rows, before, total, prompt, answered: 1 });
         }
         batch
     }
@@ -115,7 +119,8 @@ impl Batch {
             batch.samples.push((index, first_answer..batch.answers.len()));
             let answered = sample.last_answer() + 1 - sample.first_answer();
             let total = sample.ids.len();
-            batch.sequences.push(SampleRows { rows: start..start + length, before: 0, total, answered });
+            let prompt = sample.first_answer();
+            batch.sequences.push(SampleRows { rows: start..start + length, before: 0, total, prompt, answered });
             batch.ids.extend(&sample.ids[prefix..sample.last_answer()]);
         }
         batch

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
+use super::TemplateContext;
+use super::chat_files::{self, Templates};
 use super::gguf_tokenizer;
-use super::template::ChatTemplate;
+use super::template::{ChatTemplate, Date, SpecialTokens};
 use crate::error::{Result, SampleError};
 use crate::files;
 use crate::tensors::GgufMetadata;
@@ -14,14 +16,25 @@ use crate::tensors::GgufMetadata;
 /// The largest tokenizer.json that is read, in bytes. One with a quarter of a million tokens has 30 MB.
 const LARGEST_TOKENIZER: u64 = 64 << 20;
 
+/// What the user says about the chat template.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TemplateOptions {
+    /// A template that replaces the model's own.
+    pub file: Option<PathBuf>,
+    /// The day that `strftime_now` gives.
+    pub date: Date,
+}
+
 /// Turns text into tokens and back.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct TextModel {
     /// The file of the tokenizer, for messages and the report.
     pub path: PathBuf,
     pub tokenizer: Tokenizer,
     pub template: Option<ChatTemplate>,
-    pub bos_token: String,
+    /// The template for conversations with tools, where a model has one of its own for them.
+    tool_template: Option<ChatTemplate>,
+    tokens: SpecialTokens,
     pub eos_token: Option<String>,
 }
 
@@ -39,39 +52,43 @@ impl TextModel {
         let config_file = file.with_file_name("tokenizer_config.json");
         let config: Map<String, Value> =
             if config_file.is_file() { files::read_json(&config_file)? } else { Map::new() };
-        let token = |key: &str| special_token(config.get(key)?);
-        let (bos, eos) = (token("bos_token").unwrap_or_default(), token("eos_token"));
-        let template_file = file.with_file_name("chat_template.jinja");
-        let source = if template_file.is_file() {
-            let bytes = files::read_up_to(&template_file, files::LARGEST_JSON)?;
-            Some(String::from_utf8_lossy(&bytes).into_owned())
-        } else {
-            config.get("chat_template").and_then(default_template)
-        };
-        let template = source.map(|source| ChatTemplate::new(&source, &bos, eos.as_deref().unwrap_or_default()));
-        Ok(Some(Self { path: file, tokenizer, template, bos_token: bos, eos_token: eos }.without_limits()))
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let tokens = chat_files::special_tokens(&config, folder)?;
+        let templates = chat_files::templates(&config, folder)?;
+        Ok(Some(Self::new(file, tokenizer, &tokens, &templates)))
     }
 
     /// Reads the tokenizer and the chat template out of a GGUF file's metadata.
     pub fn from_gguf(metadata: &GgufMetadata, path: &Path) -> Result<Self> {
         let tokenizer =
             gguf_tokenizer::build(metadata).map_err(|reason| SampleError::Tokenizer { path: path.into(), reason })?;
-        let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap_or_default();
-        let text = |role| gguf_tokenizer::token_text(metadata, &tokens, role).map(String::from);
-        let (bos, eos) = (text("bos").unwrap_or_default(), text("eos"));
-        let template = metadata
-            .string("tokenizer.chat_template")
-            .map(|source| ChatTemplate::new(source, &bos, eos.as_deref().unwrap_or_default()));
-        Ok(Self { path: path.into(), tokenizer, template, bos_token: bos, eos_token: eos }.without_limits())
+        let (tokens, templates) = (chat_files::gguf_special_tokens(metadata), chat_files::gguf_templates(metadata));
+        Ok(Self::new(path.into(), tokenizer, &tokens, &templates))
     }
 
-    /// Takes the chat template from a file.
-    pub fn read_template(&mut self, path: &Path) -> Result<()> {
-        let bytes = files::read_up_to(path, files::LARGEST_JSON)?;
-        let source = String::from_utf8_lossy(&bytes);
-        let eos = self.eos_token.as_deref().unwrap_or_default();
-        self.template = Some(ChatTemplate::new(&source, &self.bos_token, eos));
-        Ok(())
+    fn new(path: PathBuf, tokenizer: Tokenizer, tokens: &SpecialTokens, templates: &Templates) -> Self {
+        let template = |name: &str| templates.get(name).map(|source| ChatTemplate::new(source, tokens));
+        let (template, tool_template) = (template("default"), template("tool_use"));
+        let eos_token = tokens.get("eos_token").cloned();
+        Self { path, tokenizer, template, tool_template, tokens: tokens.clone(), eos_token }.without_limits()
+    }
+
+    /// Follows the user's choice of template and day.
+    pub fn with(mut self, options: &TemplateOptions) -> Result<Self> {
+        if let Some(path) = &options.file {
+            self.template = Some(ChatTemplate::new(&chat_files::source(path)?, &self.tokens));
+            self.tool_template = None;
+        }
+        let on_day = |template: Option<ChatTemplate>| template.map(|template| template.on(options.date));
+        self.template = on_day(self.template);
+        self.tool_template = on_day(self.tool_template);
+        Ok(self)
+    }
+
+    /// The template for a conversation: the one for tools if there are tools and such a template, else the default one.
+    pub fn template_for(&self, context: &TemplateContext) -> Option<&ChatTemplate> {
+        let tools = context.tools.as_ref().and(self.tool_template.as_ref());
+        tools.or(self.template.as_ref())
     }
 
     /// The text of tokens, without the special ones.
@@ -97,17 +114,4 @@ impl TextModel {
         let _ = self.tokenizer.with_truncation(None);
         self
     }
-}
-
-/// A special token is a string, or an object with its `content`.
-fn special_token(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value.get("content")?.as_str()).map(String::from)
-}
-
-/// A chat template is a string, or a list of named ones.
-fn default_template(value: &Value) -> Option<String> {
-    let named = |entry: &Value| {
-        (entry.get("name")?.as_str()? == "default").then(|| entry.get("template")?.as_str().map(String::from))?
-    };
-    value.as_str().map(String::from).or_else(|| value.as_array()?.iter().find_map(named))
 }

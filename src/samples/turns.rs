@@ -20,7 +20,7 @@ pub(super) struct Conversation<'a> {
 
 /// A part of a conversation's text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct TurnSpan {
     pub start: Edge,
     pub end: Edge,
 }
@@ -35,7 +35,7 @@ pub(super) enum Edge {
     Common(String),
 }
 
-impl From<&Range<usize>> for Part {
+impl From<&Range<usize>> for TurnSpan {
     fn from(span: &Range<usize>) -> Self {
         Self { start: Edge::Byte(span.start), end: Edge::Byte(span.end) }
     }
@@ -54,34 +54,34 @@ impl Conversation<'_> {
 
     /// What turns add to the text: the assistant's from behind their opening, the others as a whole. `None` if the text of a turn
     /// cannot be found in `whole`.
-    pub fn find(&self, turns: &[usize], whole: &Rendered) -> Rendering<Option<Vec<Part>>> {
+    pub fn find(&self, turns: &[usize], whole: &Rendered) -> Rendering<Option<Vec<TurnSpan>>> {
         let is_assistant = |&turn: &usize| self.messages[turn].role() == "assistant";
         if whole.generation.is_empty() || !turns.iter().all(is_assistant) {
             return turns.iter().map(|&turn| self.added_by(turn, &whole.text)).collect();
         }
         if self.messages.iter().all(|message| message.is_scored() == (message.role() == "assistant")) {
-            return Ok(Some(whole.generation.iter().map(Part::from).collect()));
+            return Ok(Some(whole.generation.iter().map(TurnSpan::from).collect()));
         }
         let marked = turns.iter().map(|&turn| self.marked(turn, whole)).collect::<Rendering<Option<Vec<_>>>>()?;
-        Ok(marked.map(|spans| spans.concat().iter().map(Part::from).collect()))
+        Ok(marked.map(|spans| spans.concat().iter().map(TurnSpan::from).collect()))
     }
 
     /// The whole turns, with their openings.
-    pub fn find_whole(&self, turns: &[usize], whole: &Rendered) -> Rendering<Option<Vec<Part>>> {
+    pub fn find_whole(&self, turns: &[usize], whole: &Rendered) -> Rendering<Option<Vec<TurnSpan>>> {
         turns.iter().map(|&turn| self.between(self.before(turn)?.text, turn, &whole.text)).collect()
     }
 
-    fn added_by(&self, turn: usize, whole: &str) -> Rendering<Option<Part>> {
+    fn added_by(&self, turn: usize, whole: &str) -> Rendering<Option<TurnSpan>> {
         let before =
             if self.messages[turn].role() == "assistant" { self.prompt(turn)? } else { self.before(turn)?.text };
         self.between(before, turn, whole)
     }
 
     /// The part of the text from `before` to the end of a turn.
-    fn between(&self, before: String, turn: usize, whole: &str) -> Rendering<Option<Part>> {
+    fn between(&self, before: String, turn: usize, whole: &str) -> Rendering<Option<TurnSpan>> {
         let Some(end) = self.end(turn, before.len(), whole)? else { return Ok(None) };
         let start = if whole.starts_with(&before) { Edge::Byte(before.len()) } else { Edge::Common(before) };
-        Ok(Some(Part { start, end }))
+        Ok(Some(TurnSpan { start, end }))
     }
 
     /// Where a turn that follows `before` bytes ends in the text. `None` if the template renders it differently once later turns

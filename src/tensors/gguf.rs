@@ -1,7 +1,7 @@
 //! What a GGUF file holds: where its tensors lie, and its metadata.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
@@ -19,6 +19,10 @@ pub struct Metadata(HashMap<String, Value>);
 impl Metadata {
     pub fn has(&self, key: &str) -> bool {
         self.0.contains_key(key)
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     pub fn string(&self, key: &str) -> Option<&str> {
@@ -70,19 +74,39 @@ fn integer(value: &Value) -> Option<i64> {
     }
 }
 
-/// The tensors and the metadata of a mapped file.
-pub fn read(path: &Path, file: &WeightFile) -> Result<(BTreeMap<String, Stored>, Metadata)> {
+/// The parts of a model that llama.cpp's splitter has divided, `NAME-00001-of-00003.gguf` and so on, in order; the file
+/// itself if it is none of these.
+pub fn parts(path: &Path) -> Vec<PathBuf> {
+    let Some((name, count)) = split_name(path) else { return vec![path.into()] };
+    (1..=count).map(|part| path.with_file_name(format!("{name}-{part:05}-of-{count:05}.gguf"))).collect()
+}
+
+/// The name and the number of parts of a split model.
+fn split_name(path: &Path) -> Option<(&str, usize)> {
+    let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (before, count) = path.file_name()?.to_str()?.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let (name, part) = before.rsplit_once('-')?;
+    let is_part = digits(part) && digits(count);
+    Some((name, count.parse().ok()?)).filter(|&(_, count)| is_part && count > 0)
+}
+
+/// The tensors and the metadata of a mapped file, which becomes file number `number` of its store.
+pub fn read(path: &Path, file: &WeightFile, number: usize) -> Result<(BTreeMap<String, Stored>, Metadata)> {
     let invalid = |reason: String| TensorError::Gguf { path: path.into(), reason };
     let header = gguf_header::read(file.bytes()).map_err(invalid)?;
     let mut tensors = BTreeMap::new();
-    for TensorInfo { name, shape, dtype, offset } in header.tensors {
+    for TensorInfo { name, shape, kind, offset } in header.tensors {
+        let Some(dtype) = gguf_header::dtype(kind) else {
+            let dtype = gguf_header::name_of_other(kind);
+            return Err(TensorError::Dtype { path: path.into(), name, dtype }.into());
+        };
         let range = byte_range(&shape, dtype, offset)
             .ok_or_else(|| invalid(format!("tensor `{name}` has an impossible size or offset")))?;
         if range.end > file.bytes().len() {
             let (expected, actual) = (range.end as u64, file.bytes().len() as u64);
             return Err(TensorError::Truncated { path: path.into(), expected, actual }.into());
         }
-        tensors.insert(name, Stored { file: 0, dtype: stored_type(dtype), shape, range });
+        tensors.insert(name, Stored { file: number, dtype: stored_type(dtype), shape, range });
     }
     Ok((tensors, Metadata(header.metadata)))
 }

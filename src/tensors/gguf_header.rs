@@ -27,7 +27,8 @@ pub struct TensorInfo {
     pub name: String,
     /// Rows first, unlike in the file.
     pub shape: Vec<usize>,
-    pub dtype: GgmlDType,
+    /// The number of the type.
+    pub kind: u32,
     /// From the start of the file.
     pub offset: u64,
 }
@@ -77,8 +78,36 @@ fn data_start(end: u64, metadata: &HashMap<String, Value>) -> Result<u64, String
     start.ok_or_else(|| "`general.alignment` is not an alignment".into())
 }
 
+/// The names of the types that candle cannot dequantise, by their numbers in the file (`ggml.h`).
+const OTHER_TYPES: [(u32, &str); 18] = [
+    (16, "IQ2_XXS"),
+    (17, "IQ2_XS"),
+    (18, "IQ3_XXS"),
+    (19, "IQ1_S"),
+    (20, "IQ4_NL"),
+    (21, "IQ3_S"),
+    (22, "IQ2_S"),
+    (23, "IQ4_XS"),
+    (24, "I8"),
+    (25, "I16"),
+    (26, "I32"),
+    (27, "I64"),
+    (28, "F64"),
+    (29, "IQ1_M"),
+    (34, "TQ1_0"),
+    (35, "TQ2_0"),
+    (39, "MXFP4"),
+    (40, "NVFP4"),
+];
+
+/// What ggml calls a type that is not read.
+pub fn name_of_other(kind: u32) -> String {
+    let known = OTHER_TYPES.iter().find(|(number, _)| *number == kind);
+    known.map_or_else(|| format!("number {kind}"), |(_, name)| (*name).into())
+}
+
 /// The types that candle can dequantise, by their numbers in the file.
-fn dtype(kind: u32) -> Option<GgmlDType> {
+pub fn dtype(kind: u32) -> Option<GgmlDType> {
     use GgmlDType as T;
     Some(match kind {
         0 => T::F32,
@@ -183,7 +212,6 @@ impl<'a> Reader<'a> {
         let size = |size| usize::try_from(size).map_err(|_| format!("tensor `{name}` has an impossible size"));
         let shape = shape.into_iter().map(size).collect::<Result<_, _>>()?;
         let kind = self.u32()?;
-        let dtype = dtype(kind).ok_or_else(|| format!("tensor `{name}` has the unknown type {kind}"))?;
-        Ok(TensorInfo { dtype, shape, offset: u64::from_le_bytes(self.number()?), name })
+        Ok(TensorInfo { kind, shape, offset: u64::from_le_bytes(self.number()?), name })
     }
 }

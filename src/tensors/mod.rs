@@ -34,6 +34,7 @@ pub use encodings::Entry;
 pub use encodings::reads_method;
 pub use fault::install_sigbus_handler;
 pub use gguf::Metadata as GgufMetadata;
+pub use gguf::parts as gguf_parts;
 pub use safetensors::header as safetensors_header;
 
 /// The tensors of one adapter or one model, by name.
@@ -48,16 +49,7 @@ impl TensorStore {
     /// Opens the safetensors of an adapter: one file, or a shard index (`*.safetensors.index.json`) with its shards. Every
     /// stored tensor is an entry of its own, so that it can be copied byte for byte.
     pub fn open_safetensors(path: &Path) -> Result<Self> {
-        Self::open_files(path, safetensors::shards(path)?)
-    }
-
-    /// Opens shards that no index lists, as [`open_safetensors`](Self::open_safetensors). There is at least one.
-    pub fn open_shards(shards: &[PathBuf]) -> Result<Self> {
-        Self::open_files(shards.first().map(PathBuf::as_path).unwrap_or(Path::new("")), shards.to_vec())
-    }
-
-    fn open_files(path: &Path, shards: Vec<PathBuf>) -> Result<Self> {
-        let (files, stored) = map_shards(path, shards)?;
+        let (files, stored) = map_shards(path, safetensors::shards(path)?)?;
         let entries = stored.into_iter().map(|(name, stored)| (name, encodings::single(stored))).collect();
         Ok(Self { path: path.into(), files, entries })
     }
@@ -84,11 +76,43 @@ impl TensorStore {
         Ok(Self { path: path.into(), files: vec![file], entries })
     }
 
-    /// Opens a GGUF file; its metadata (configuration, tokenizer) comes beside the tensors.
+    /// Opens files that belong together: safetensors, or PyTorch's by their endings. `path` is what they are called together.
+    pub fn open_files(path: &Path, files: &[PathBuf]) -> Result<Self> {
+        let (mut opened, mut entries) = (Vec::new(), BTreeMap::new());
+        for file in files {
+            let store = match file.extension().and_then(|extension| extension.to_str()) {
+                Some("safetensors" | "json") => Self::open_safetensors(file)?,
+                _ => Self::open_pickle(file)?,
+            };
+            let first = opened.len();
+            opened.extend(store.files);
+            for (name, entry) in store.entries {
+                if entries.insert(name.clone(), entry.in_files_from(first)).is_some() {
+                    return Err(TensorError::DuplicateTensor { path: path.into(), name }.into());
+                }
+            }
+        }
+        Ok(Self { path: path.into(), files: opened, entries })
+    }
+
+    /// Opens a GGUF file, or all parts of a split one; the metadata (configuration, tokenizer), which is that of the first
+    /// part, comes beside the tensors.
     pub fn open_gguf(path: &Path) -> Result<(Self, GgufMetadata)> {
-        let file = WeightFile::open(path)?;
-        let (stored, metadata) = gguf::read(path, &file)?;
-        Ok((Self { path: path.into(), files: vec![file], entries: encodings::entries(path, stored)? }, metadata))
+        let mut parts = gguf::parts(path).into_iter();
+        let first = parts.next().unwrap_or_else(|| path.into());
+        let file = WeightFile::open(&first)?;
+        let (mut stored, metadata) = gguf::read(&first, &file, 0)?;
+        let mut files = vec![file];
+        for part in parts {
+            let file = WeightFile::open(&part)?;
+            for (name, tensor) in gguf::read(&part, &file, files.len())?.0 {
+                if stored.insert(name.clone(), tensor).is_some() {
+                    return Err(TensorError::DuplicateTensor { path: first, name }.into());
+                }
+            }
+            files.push(file);
+        }
+        Ok((Self { entries: encodings::entries(&first, stored)?, path: first, files }, metadata))
     }
 
     /// Checks that the files are still those that were opened: what is read of a file in two states is neither.

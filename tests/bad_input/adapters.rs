@@ -100,7 +100,7 @@ fn weights_without_an_adapter() {
     setup.slim_fails(&[], BAD_INPUT, &["`model.safetensors` looks like a whole model"]);
     fs::remove_file(setup.path("adapter/model.safetensors")).unwrap();
     fs::write(setup.path("adapter/model.safetensors.index.json"), "{}").unwrap();
-    setup.slim_fails(&[], BAD_INPUT, &["lists the shards of a whole model"]);
+    setup.slim_fails(&[], BAD_INPUT, &["`model.safetensors.index.json` is of a whole model"]);
 }
 
 /// As DeepSpeed ZeRO-3 leaves them where nothing gathers the weights.
@@ -115,7 +115,8 @@ fn tensors_without_values() {
     let whole = (r#""shape":[4,2],"data_offsets":[0,32]"#, r#""shape":[2,4],"data_offsets":[32,64]"#);
     let header = format!("{{{},{}}}", pair(0, whole.0, whole.1), pair(1, empty, empty));
     fs::write(setup.path("adapter/adapter_model.safetensors"), safetensors_with(&header, 64)).unwrap();
-    let words = ["2 tensors in 1 of 2 modules", "hold no values", "layers.1.self_attn.q_proj.lora_A", "ZeRO-3"];
+    let words =
+        ["2 tensors in 1 of 2 modules", "hold no values", "layers.1.self_attn.q_proj.lora_A", "shape [0]", "ZeRO-3"];
     setup.slim_fails(&[], BAD_INPUT, &words);
 }
 

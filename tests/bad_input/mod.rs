@@ -1,6 +1,7 @@
 //! Bad input: one sentence with the path, an exit code of its own, nothing written, never a panic.
 
 pub mod adapters;
+mod layouts;
 mod models;
 mod runs;
 

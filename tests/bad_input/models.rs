@@ -37,7 +37,14 @@ fn unsupported_models() {
     for (key, value, words) in [
         ("is_encoder_decoder", json!(true), "an encoder beside the decoder (`is_encoder_decoder`)"),
         ("layer_types", json!(["linear_attention", "full_attention"]), "linear_attention"),
-        ("quantization_config", json!({"quant_method": "bitsandbytes"}), "quantised (bitsandbytes)"),
+        ("is_causal", json!(false), "attention to later tokens (`is_causal`)"),
+        ("use_bidirectional_attention", json!(true), "attention to later tokens (`use_bidirectional_attention`)"),
+        ("per_layer_config", json!({"0": {"head_dim": 4}}), "a configuration for each layer (`per_layer_config`)"),
+        (
+            "rope_parameters",
+            json!({"full_attention": {"rope_type": "default"}}),
+            "rotary embeddings by the type of layer",
+        ),
     ] {
         let setup = Setup::new();
         setup.edit_json("base/config.json", |config| config[key] = value);

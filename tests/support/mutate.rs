@@ -118,7 +118,9 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         }
         "samples" => {
             let files = ["text/alpaca.jsonl", "text/messages.jsonl", "text/prompt_completion.jsonl", "text/qa.json", "text/text.jsonl", "samples.tokens.jsonl"];
-            files.iter().map(|file| read(&format!("pico/{file}"))).collect()
+            let tables = ["table.parquet", "nested.parquet", "json.parquet", "table.arrow", "nested/data-00000-of-00001.arrow", "json/data-00000-of-00001.arrow", "lines.jsonl.gz", "lines.jsonl.zst", "data.json", "pretty.json", "utf16.jsonl"];
+            let tables = tables.iter().map(|file| read(&format!("forms/containers/{file}")));
+            files.iter().map(|file| read(&format!("pico/{file}"))).chain(tables).collect()
         }
         "template" => vec![
             b"{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] | trim + ' [/INST]' }}{% elif loop.last %}{{ message.content }}{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}".to_vec(),

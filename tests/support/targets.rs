@@ -9,7 +9,7 @@ use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::model::{Model, ModelConfig};
 use lora_slim::rewrite::Cut;
-use lora_slim::samples::{ChatTemplate, FieldNames, Message, TemplateContext, TextModel, read};
+use lora_slim::samples::{ChatTemplate, FieldNames, Message, SpecialTokens, TemplateContext, TextModel, read};
 use lora_slim::tensors::{pickle_program, safetensors_header};
 
 /// A function of bytes, and what it is called.
@@ -110,7 +110,9 @@ pub fn samples(bytes: &[u8]) {
 }
 
 pub fn template(bytes: &[u8]) {
-    let template = ChatTemplate::new(&String::from_utf8_lossy(bytes), "<s>", "</s>");
+    let tokens =
+        [("bos_token", "<s>"), ("eos_token", "</s>")].map(|(name, token)| (name.to_string(), token.to_string()));
+    let template = ChatTemplate::new(&String::from_utf8_lossy(bytes), &SpecialTokens::from(tokens));
     let messages = [Message::new("system", "s"), Message::new("user", "u"), Message::new("assistant", "a")];
     let _ = template.render(&messages, &TemplateContext::default(), true);
 }

@@ -119,11 +119,22 @@ impl TaskFlags {
     }
 }
 
+/// What is read beside a tokenizer.json.
+const TOKENIZER_FILES: [&str; 5] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates",
+];
+
 /// A tokenizer and the files that are read beside it.
 fn tokenizer_files(path: &Path) -> Vec<PathBuf> {
-    let beside = ["tokenizer_config.json", "chat_template.jinja"].map(|name| path.with_file_name(name));
-    let is_file = path.is_file();
-    std::iter::once(path.into()).chain(beside.into_iter().filter(|_| is_file)).collect()
+    if !path.is_file() {
+        // Of a folder, all its files count, but not those of its folders.
+        return vec![path.into(), path.join("additional_chat_templates")];
+    }
+    std::iter::once(path.into()).chain(TOKENIZER_FILES.map(|name| path.with_file_name(name))).collect()
 }
 
 fn path_of(name: &str) -> PathBuf {

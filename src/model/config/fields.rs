@@ -1,9 +1,12 @@
 //! Typed access to `config.json`: the spellings that a number has had, and the value that transformers takes if it is absent.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::account::Account;
 use crate::error::{BaseError, Result};
 use crate::model::family::Family;
 
@@ -18,7 +21,7 @@ const NUMBERS: &str = "rms_norm_eps layer_norm_eps rope_theta partial_rotary_fac
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit original_max_position_embeddings \
     no_rope_layer_interval max_window_layers";
 const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residual norm_topk_prob scale_attn_weights \
-    qk_layernorm use_qk_norm";
+    qk_layernorm use_qk_norm attention_bias mlp_bias qkv_bias use_qkv_bias use_bias";
 const LISTS: &str = "layer_types no_rope_layers mlp_only_layers cross_attention_layers";
 
 /// Keys, what their values must be, and how to say that one is not.
@@ -31,28 +34,22 @@ const TYPE_RULES: [TypeRule; 5] = [
     ("activation", Value::is_string, "is not a name"),
 ];
 
-/// Other names that configurations have for a key.
-const ALIASES: [(&str, &[&str]); 10] = [
-    ("hidden_size", &["n_embd", "n_embed"]),
-    ("num_hidden_layers", &["n_layer"]),
-    ("num_attention_heads", &["n_head"]),
-    ("max_position_embeddings", &["n_positions", "seq_length"]),
-    ("layer_norm_eps", &["layer_norm_epsilon", "norm_epsilon"]),
-    ("activation", &["hidden_activation", "hidden_act", "activation_function"]),
-    ("rope_theta", &["rotary_emb_base"]),
-    ("partial_rotary_factor", &["rotary_pct"]),
-    ("num_experts", &["num_local_experts"]),
-    ("sliding_window_pattern", &["_sliding_window_pattern"]),
-];
-
 /// The fields of one decoder's configuration.
 pub struct ConfigFields<'a> {
-    pub config: &'a Map<String, Value>,
+    config: &'a Map<String, Value>,
+    /// Which keys were asked for.
+    pub account: Account<'a>,
+    /// The rotary parameters that nobody asked for.
+    pub unread_rope_keys: RefCell<BTreeSet<String>>,
     pub family: &'static Family,
     pub path: &'a Path,
 }
 
 impl<'a> ConfigFields<'a> {
+    pub fn new(config: &'a Map<String, Value>, family: &'static Family, path: &'a Path) -> Self {
+        Self { config, account: Account::of(config), unread_rope_keys: RefCell::default(), family, path }
+    }
+
     pub fn problem(&self, key: &str, problem: &'static str) -> BaseError {
         BaseError::Config { path: self.path.into(), key: key.into(), problem }
     }
@@ -63,11 +60,21 @@ impl<'a> ConfigFields<'a> {
 
     /// The value of a key under any of its names; `null` is a value. Keys that the family does not read have none.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
-        if !COMMON.split_whitespace().any(|common| common == key) && !self.family.reads(key) {
-            return None;
-        }
-        let aliases = ALIASES.iter().find(|(name, _)| *name == key).map_or(&[][..], |(_, aliases)| aliases);
-        std::iter::once(&key).chain(aliases).find_map(|name| self.config.get(*name))
+        // All names count as read, and the first that is there is taken.
+        self.names(key).map(|name| self.account.get(name)).fold(None, Option::or)
+    }
+
+    /// The value of a key, whatever the family reads. This does not count as reading it.
+    pub fn unread_value(&self, key: &str) -> Option<&'a Value> {
+        self.config.get(key)
+    }
+
+    /// The names of a key; none if the family does not read it.
+    fn names<'k>(&self, key: &'k str) -> impl Iterator<Item = &'k str> {
+        let is_read = COMMON.split_whitespace().any(|common| common == key) || self.family.reads(key);
+        let spellings = self.family.spellings(key);
+        let own = spellings.is_none().then_some(key);
+        own.into_iter().chain(spellings.unwrap_or_default().iter().copied()).filter(move |_| is_read)
     }
 
     pub fn text(&self, key: &str) -> Option<&'a str> {
@@ -107,9 +114,11 @@ impl<'a> ConfigFields<'a> {
     /// Refuses values of a wrong type, which would otherwise pass for absent ones.
     pub fn check_types(&self) -> Result<()> {
         for (keys, is_valid, problem) in TYPE_RULES {
-            let wrong = |key: &&str| self.get(key).is_some_and(|value| !value.is_null() && !is_valid(value));
+            // This does not count as reading them.
+            let value = |key: &str| self.names(key).find_map(|name| self.config.get(name));
+            let wrong = |key: &&str| value(key).is_some_and(|value| !value.is_null() && !is_valid(value));
             // `max_window_layers` is a number of layers, which may be 0.
-            let is_zero = |key: &str| key == "max_window_layers" && self.get(key).and_then(Value::as_u64) == Some(0);
+            let is_zero = |key: &str| key == "max_window_layers" && value(key).and_then(Value::as_u64) == Some(0);
             if let Some(key) = keys.split_whitespace().filter(wrong).find(|key| !is_zero(key)) {
                 return Err(self.problem(key, problem).into());
             }

@@ -3,25 +3,34 @@
 //! llama.cpp keeps a part of what `config.json` says in its code, by the architecture: the family has it as
 //! [`GgufConventions`](crate::model::family::GgufConventions).
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::hf::NAMED;
 use super::{ExpertSizes, MOST_LAYERS, ModelConfig, Rotary, Scales, Softcaps, unsupported_family};
 use crate::error::{BaseError, Result};
-use crate::model::family::{self, ExpertWeights, Family, LogitScale, Norms, Residual, RotaryLayers, Sliding};
+use crate::format::first_names;
+use crate::model::family::{
+    self, ExpertWeights, Family, LogitScale, Norms, PromptAttention, Residual, RotaryLayers, Sliding,
+};
 use crate::model::rope::{Rope, RopeScaling};
 use crate::model::weights::Weights;
 use crate::tensors::GgufMetadata;
 
 impl ModelConfig {
     /// Reads the metadata of a GGUF file, and from its tensors the size of the vocabulary and LongRoPE's factors.
-    pub fn from_gguf(metadata: &GgufMetadata, weights: &Weights, path: &Path) -> Result<Self> {
+    /// Says beside it which of the architecture's keys are not used.
+    pub fn from_gguf(metadata: &GgufMetadata, weights: &Weights, path: &Path) -> Result<(Self, Option<String>)> {
         let missing = |key: &str| BaseError::Config { path: path.into(), key: key.into(), problem: "is missing" };
         let architecture = metadata.string("general.architecture").ok_or_else(|| missing("general.architecture"))?;
         let experts = metadata.integer(&format!("{architecture}.expert_count")).is_some_and(|count| count > 0);
         let family = family::by_gguf_architecture(architecture, experts)
             .ok_or_else(|| unsupported_family(path, architecture))?;
-        let keys = Keys { metadata, architecture, family, path };
+        let keys = Keys { metadata, architecture, family, path, asked: RefCell::default() };
+        if keys.boolean("attention.causal") == Some(false) {
+            return Err(keys.unsupported("attention to later tokens (`attention.causal`)".into()).into());
+        }
         let layers = keys.size("block_count")?;
         let hidden_size = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
@@ -66,10 +75,19 @@ impl ModelConfig {
                 attention: keys.number("attn_logit_softcapping"),
                 logits: keys.number("final_logit_softcapping"),
             },
+            biased: None,
+            prompt: PromptAttention::Causal,
         };
-        config.check(path)
+        Ok((config.check(path)?, keys.unread()))
     }
 }
+
+/// Keys that change nothing in an evaluation: sizes that the tensors have, and settings of images and of training.
+const HARMLESS: &str = "vocab_size attention.value_length rope.dimension_sections rope.scaling.finetuned \
+    tensor_data_layout";
+
+/// The number of a router that takes the sigmoid of its scores.
+const SIGMOID_ROUTER: usize = 2;
 
 /// Typed access to the keys of an architecture.
 struct Keys<'a> {
@@ -77,11 +95,28 @@ struct Keys<'a> {
     architecture: &'a str,
     family: &'static Family,
     path: &'a Path,
+    /// The keys that were asked for.
+    asked: RefCell<BTreeSet<String>>,
 }
 
 impl Keys<'_> {
     fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.architecture)
+        let key = format!("{}.{name}", self.architecture);
+        self.asked.borrow_mut().insert(key.clone());
+        key
+    }
+
+    /// Names the architecture's keys that nobody asked for.
+    fn unread(&self) -> Option<String> {
+        let asked = self.asked.borrow();
+        let prefix = format!("{}.", self.architecture);
+        let is_off = |key: &str| self.metadata.boolean(key) == Some(false) || self.metadata.integer(key) == Some(0);
+        let is_harmless = |name: &str| HARMLESS.split_whitespace().any(|harmless| harmless == name);
+        let names = self.metadata.keys().filter(|key| !asked.contains(*key) && !is_off(key));
+        let unread: BTreeSet<&str> =
+            names.filter(|key| key.strip_prefix(&prefix).is_some_and(|name| !is_harmless(name))).collect();
+        let names = first_names(&unread.iter().collect::<Vec<_>>(), NAMED);
+        (!unread.is_empty()).then(|| format!("`{}` has keys that are not used: {names}", self.path.display()))
     }
 
     fn missing(&self, name: &str) -> BaseError {
@@ -129,6 +164,9 @@ impl Keys<'_> {
 
     fn experts(&self, layers: usize, intermediate_size: usize) -> Result<Option<ExpertSizes>> {
         let Some(experts) = self.family.experts else { return Ok(None) };
+        if self.optional("expert_gating_func")? == Some(SIGMOID_ROUTER) {
+            return Err(self.unsupported("a router with sigmoids (`expert_gating_func`)".into()).into());
+        }
         Ok(Some(ExpertSizes {
             count: self.size("expert_count")?,
             per_token: self.size("expert_used_count")?,

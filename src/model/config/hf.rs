@@ -1,116 +1,190 @@
 //! The configuration of a Hugging Face folder, in the spellings of transformers 4 and 5.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::fields::ConfigFields;
+use super::harmless::harmless;
 use super::{ExpertSizes, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
+use crate::account::{Account, Harmless};
 use crate::error::{BaseError, Result};
+use crate::format::first_names;
 use crate::model::activation::{Activation, Gating};
-use crate::model::family::{self, ExpertWeights, GeluMeaning, Norms, Residual, Sliding};
-use crate::tensors;
+use crate::model::family::{
+    self, Biased, ExpertWeights, Family, GeluMeaning, LogitStep, Norms, PromptAttention, Residual, Role, Sliding,
+    Wrapper,
+};
 
 /// Settings that change what a decoder computes in a way that is not supported, and their meaning.
 const UNSUPPORTED: [(&str, &str); 6] = [
     ("is_encoder_decoder", "an encoder beside the decoder"),
     ("add_cross_attention", "attention to another model's states"),
-    ("use_bidirectional_attention", "attention to later tokens"),
     ("scale_attn_by_inverse_layer_idx", "attention scaled layer by layer"),
     ("apply_residual_connection_post_layernorm", "residuals after the norms"),
     ("clip_qkv", "clipped queries and keys"),
+    ("per_layer_config", "a configuration for each layer"),
 ];
+
+/// The most keys that a remark names.
+pub const NAMED: usize = 6;
+
+/// A `config.json`, and what it says that is not used, one sentence each.
+pub struct HfConfig {
+    pub model: ModelConfig,
+    pub remarks: Vec<String>,
+}
 
 impl ModelConfig {
     /// Reads the `config.json` of transformers 4 and 5. `path` is only for messages.
-    pub fn from_hf(config: &Map<String, Value>, path: &Path) -> Result<Self> {
-        refuse_quantised(config, path)?;
-        let (config, tied) = decoder_of(config);
-        refuse_unsupported(config, path)?;
-        let missing = BaseError::Config { path: path.into(), key: "model_type".into(), problem: "is missing" };
-        let model_type = config.get("model_type").and_then(Value::as_str).ok_or(missing)?;
-        let family = family::by_model_type(model_type).ok_or_else(|| unsupported_family(path, model_type))?;
-        let fields = ConfigFields { config, family, path };
+    pub fn from_hf(config: &Map<String, Value>, path: &Path) -> Result<HfConfig> {
+        let outer = Account::of(config);
+        // Multimodal models keep the configuration of their text decoder inside their own.
+        let text = outer.get("text_config").and_then(Value::as_object);
+        let outer_tied = outer.get("tie_word_embeddings").and_then(Value::as_bool);
+        let wrapper = text.map(|_| Wrapper::of(outer.get("model_type").and_then(Value::as_str).unwrap_or_default()));
+        let family = family_of(text.unwrap_or(config), text.is_some(), path)?;
+        let fields = ConfigFields::new(text.unwrap_or(config), family, path);
+        let prompt = wrapper.map_or(PromptAttention::Causal, |wrapper| wrapper.prompt);
+        fields.refuse_unsupported(prompt)?;
         fields.check_types()?;
-        let layers = fields.size("num_hidden_layers")?;
-        let hidden_size = fields.size("hidden_size")?;
-        let heads = fields.size("num_attention_heads")?;
-        let context = fields.size("max_position_embeddings")?;
-        let head_dim = fields.optional_size("head_dim")?.unwrap_or(hidden_size / heads);
-        let windows = fields.windows(layers)?;
-        let rotary = fields.rotary(context, head_dim, &windows)?;
-        let experts = fields.experts(layers)?;
-        let intermediate = fields.optional_size("intermediate_size")?.or(fields.optional_size("n_inner")?);
+        let mut model = fields.model()?;
+        model.prompt = prompt;
+        model.tied = outer_tied.or(model.tied);
+        let mut remarks = Vec::new();
+        if let Some(wrapper) = wrapper {
+            remarks.extend(fields.take_logit_steps_of(wrapper, &mut model));
+            remarks.extend(unread(&outer, &[], path));
+        }
+        remarks.extend(unread(&fields.account, family.harmless, path));
+        remarks.extend(fields.unread_rope_keys());
+        Ok(HfConfig { model: model.check(path)?, remarks })
+    }
+}
+
+/// The family of a decoder's configuration.
+fn family_of(config: &Map<String, Value>, is_inner: bool, path: &Path) -> Result<&'static Family> {
+    let missing = BaseError::Config { path: path.into(), key: "model_type".into(), problem: "is missing" };
+    let model_type = match config.get("model_type").and_then(Value::as_str).ok_or(missing)? {
+        // As `AutoConfig` of transformers does, which sees the outer configuration only.
+        "mistral" if !is_inner && config.contains_key("layer_types") => "ministral",
+        model_type => model_type,
+    };
+    family::by_model_type(model_type).ok_or_else(|| unsupported_family(path, model_type).into())
+}
+
+/// Names the keys of a configuration that nobody asked for.
+fn unread(account: &Account, of_family: &[Harmless], path: &Path) -> Option<String> {
+    account.get("model_type");
+    // `Model::open` looks at the weights.
+    account.get("quantization_config");
+    let harmless: Vec<Harmless> = harmless().chain(of_family.iter().copied()).collect();
+    let unread = account.unread(&harmless);
+    let names = first_names(&unread, NAMED);
+    (!unread.is_empty()).then(|| format!("`{}` has keys that are not used: {names}", path.display()))
+}
+
+impl ConfigFields<'_> {
+    fn model(&self) -> Result<ModelConfig> {
+        let family = self.family;
+        let layers = self.size("num_hidden_layers")?;
+        let hidden_size = self.size("hidden_size")?;
+        let heads = self.size("num_attention_heads")?;
+        let context = self.size("max_position_embeddings")?;
+        let head_dim = self.optional_size("head_dim")?.unwrap_or(hidden_size / heads);
+        let windows = self.windows(layers)?;
+        let rotary = self.rotary(context, head_dim, &windows)?;
+        let experts = self.experts(layers)?;
+        let given = [self.optional_size("intermediate_size")?, self.optional_size("n_inner")?];
         let per_hidden = family.intermediate_per_hidden.map(|factor| hidden_size * factor);
-        let config = Self {
+        let of_experts = experts.as_ref().map(|experts| experts.intermediate_size);
+        Ok(ModelConfig {
             family,
             layers,
             hidden_size,
-            intermediate_size: match intermediate.or(per_hidden).or(experts.as_ref().map(|e| e.intermediate_size)) {
+            intermediate_size: match given.into_iter().flatten().next().or(per_hidden).or(of_experts) {
                 Some(size) => size,
-                None => fields.size("intermediate_size")?,
+                None => self.size("intermediate_size")?,
             },
             heads,
-            kv_heads: fields.optional_size("num_key_value_heads")?.unwrap_or(heads),
+            kv_heads: self.optional_size("num_key_value_heads")?.unwrap_or(heads),
             head_dim,
             // `Model::open` replaces it by the rows of the embedding.
-            vocab_size: fields.optional_size("vocab_size")?.unwrap_or(1),
+            vocab_size: self.optional_size("vocab_size")?.unwrap_or(1),
             context,
-            norm_eps: fields.norm_eps(),
+            norm_eps: self.norm_eps(),
             rotary,
             windows,
-            skipped: fields.layers("cross_attention_layers").collect(),
-            tied: tied.or(fields.flag("tie_word_embeddings")),
-            has_head_norms: Some(fields.flag("qk_layernorm").or(fields.flag("use_qk_norm")).unwrap_or(false)),
-            residual: match fields.flag("use_parallel_residual") {
+            skipped: self.layers("cross_attention_layers").collect(),
+            tied: self.flag("tie_word_embeddings"),
+            has_head_norms: Some(self.flag("qk_layernorm").or(self.flag("use_qk_norm")).unwrap_or(false)),
+            residual: match self.flag("use_parallel_residual") {
                 Some(true) => Residual::Parallel,
                 Some(false) => Residual::Sequential,
                 None => family.residual,
             },
-            gating: fields.gating()?,
+            gating: self.gating()?,
             experts,
-            scales: fields.scales(Scales::plain(family, hidden_size, head_dim)),
+            scales: self.scales(Scales::plain(family, hidden_size, head_dim)),
             softcaps: Softcaps {
-                attention: fields.float("attn_logit_softcapping"),
-                logits: fields.float("final_logit_softcapping"),
+                attention: self.float("attn_logit_softcapping"),
+                logits: self.float("final_logit_softcapping"),
             },
-        };
-        config.check(path)
+            biased: Some(self.biased()),
+            prompt: PromptAttention::Causal,
+        })
     }
-}
 
-/// Refuses weights in an encoding that is not read.
-fn refuse_quantised(config: &Map<String, Value>, path: &Path) -> Result<()> {
-    let Some(quantised) = config.get("quantization_config").and_then(Value::as_object) else { return Ok(()) };
-    match quantised.get("quant_method").and_then(Value::as_str).unwrap_or("unknown") {
-        method if tensors::reads_method(method) => Ok(()),
-        method => Err(BaseError::Quantised { path: path.into(), method: method.into() }.into()),
+    fn refuse_unsupported(&self, prompt: PromptAttention) -> Result<()> {
+        let value = |key: &str| self.account.get(key).filter(|value| !value.is_null());
+        let is_on = |key: &str| value(key).is_some_and(|value| *value != Value::Bool(false));
+        let is_bidirectional = is_on("use_bidirectional_attention") && prompt == PromptAttention::Causal;
+        let unsupported = UNSUPPORTED.into_iter().find(|(key, _)| is_on(key)).or_else(|| {
+            let key = if is_bidirectional { "use_bidirectional_attention" } else { "is_causal" };
+            let is_off = value("is_causal") == Some(&Value::Bool(false));
+            (is_bidirectional || is_off).then_some((key, "attention to later tokens"))
+        });
+        let types = self.unread_value("layer_types").and_then(Value::as_array);
+        let is_attention = |name: &&Value| ["full_attention", "sliding_attention"].iter().any(|known| *name == known);
+        let other = types.into_iter().flatten().find(|name| !is_attention(name));
+        match (unsupported, other) {
+            (Some((key, meaning)), _) => Err(self.unsupported(format!("{meaning} (`{key}`)")).into()),
+            (None, Some(name)) => Err(self.unsupported(format!("layers of the type {name} (`layer_types`)")).into()),
+            (None, None) => Ok(()),
+        }
     }
-}
 
-fn refuse_unsupported(config: &Map<String, Value>, path: &Path) -> Result<()> {
-    let is_on = |key: &str| config.get(key).is_some_and(|value| !value.is_null() && *value != Value::Bool(false));
-    let types = config.get("layer_types").and_then(Value::as_array);
-    let is_attention = |name: &&Value| ["full_attention", "sliding_attention"].iter().any(|known| *name == known);
-    let other = types.into_iter().flatten().find(|name| !is_attention(name));
-    let feature = match (UNSUPPORTED.into_iter().find(|(key, _)| is_on(key)), other) {
-        (Some((key, meaning)), _) => format!("{meaning} (`{key}`)"),
-        (None, Some(name)) => format!("layers of the type {name} (`layer_types`)"),
-        (None, None) => return Ok(()),
-    };
-    Err(BaseError::UnsupportedFeature { path: path.into(), feature }.into())
-}
-
-/// The configuration of the text decoder, which multimodal models keep inside theirs, and whether the outer one says that
-/// the head is tied.
-fn decoder_of(config: &Map<String, Value>) -> (&Map<String, Value>, Option<bool>) {
-    match config.get("text_config").and_then(Value::as_object) {
-        Some(text) => (text, config.get("tie_word_embeddings").and_then(Value::as_bool)),
-        None => (config, None),
+    /// Takes what a multimodal model's head does to logits, and says what of the family's own head is left out.
+    fn take_logit_steps_of(&self, wrapper: &Wrapper, model: &mut ModelConfig) -> Option<String> {
+        let has = |step: LogitStep| wrapper.logits.contains(&step);
+        let mut dropped = Vec::new();
+        if !has(LogitStep::Scale) && model.scales.logits != 1.0 {
+            model.scales.logits = 1.0;
+            dropped.push(if self.family.reads("logit_scale") { "logit_scale" } else { "logits_scaling" });
+        }
+        if has(LogitStep::Softcap) {
+            // Also where the family does not read it.
+            let given = self.account.get("final_logit_softcapping").and_then(Value::as_f64);
+            model.softcaps.logits = model.softcaps.logits.or(given);
+        } else if model.softcaps.logits.take().is_some() {
+            dropped.push("final_logit_softcapping");
+        }
+        (!dropped.is_empty()).then(|| {
+            let (path, names) = (self.path.display(), first_names(&dropped, NAMED));
+            format!("`{path}` describes a multimodal model, whose head in transformers does not use {names}")
+        })
     }
-}
 
-impl ConfigFields<'_> {
+    /// The roles whose modules have biases.
+    fn biased(&self) -> BTreeSet<Role> {
+        let groups = self.family.biases.iter().filter(|(biased, _)| match biased {
+            Biased::Always => true,
+            Biased::By(flag) => self.flag(flag) == Some(true),
+        });
+        groups.flat_map(|(_, roles)| roles.iter().copied()).collect()
+    }
+
     fn norm_eps(&self) -> f64 {
         let key = if self.family.norms == Norms::Layer { "layer_norm_eps" } else { "rms_norm_eps" };
         self.float(key).unwrap_or(self.family.norm_eps)
@@ -119,14 +193,15 @@ impl ConfigFields<'_> {
     /// The sliding window of each layer.
     fn windows(&self, layers: usize) -> Result<Vec<Option<usize>>> {
         let sliding = self.family.sliding;
-        // Some configurations have a window of 0 beside `use_sliding_window: false`.
-        let is_off = sliding == Sliding::Never || self.flag("use_sliding_window") == Some(false);
-        let window = if is_off { None } else { self.optional_size("sliding_window")? };
-        let types = match self.get("layer_types").and_then(Value::as_array) {
-            Some(_) if sliding == Sliding::Always => None,
-            Some(types) if types.len() < layers => return Err(self.problem("layer_types", "is too short").into()),
-            types => types,
-        };
+        let types = self.get("layer_types").and_then(Value::as_array);
+        if types.is_some_and(|types| types.len() < layers) {
+            return Err(self.problem("layer_types", "is too short").into());
+        }
+        let is_off = self.flag("use_sliding_window") == Some(false);
+        // Masks of SmolLM3 follow `layer_types` even then. Some configurations have a window of 0 beside this flag.
+        let is_never = sliding == Sliding::Never || is_off && (sliding != Sliding::WithoutRotary || types.is_none());
+        let window = if is_never { None } else { self.optional_size("sliding_window")? };
+        self.get("sliding_window");
         let most = self.float("max_window_layers").map_or(0, |layers| layers as usize);
         let pattern = self.optional_size("sliding_window_pattern")?;
         let slides = |layer: usize| match types {
@@ -140,6 +215,12 @@ impl ConfigFields<'_> {
                 Sliding::WithoutRotary => !self.is_rotary(layer, None),
             },
         };
+        let must_slide = types.is_some() || matches!(sliding, Sliding::AllButEvery(_));
+        if window.is_none() && must_slide && (0..layers.min(MOST_LAYERS)).any(slides) {
+            return Err(self
+                .problem("sliding_window", "is missing or switched off, and some layers have a window")
+                .into());
+        }
         Ok((0..layers.min(MOST_LAYERS)).map(|layer| window.filter(|_| slides(layer))).collect())
     }
 

@@ -4,20 +4,39 @@ use serde_json::{Map, Value};
 
 use super::Rotary;
 use super::fields::ConfigFields;
+use super::hf::NAMED;
+use crate::account::{Account, Harmless};
 use crate::error::Result;
+use crate::format::first_names;
 use crate::model::family::RotaryLayers;
 use crate::model::rope::{Rope, RopeScaling};
+
+/// Parameters that change nothing here.
+const HARMLESS: &[Harmless] = &[
+    ("mrope_section", "the positions of text are the same on all axes"),
+    ("mrope_interleaved", "the positions of text are the same on all axes"),
+    ("finetuned", "nothing in transformers reads it"),
+];
+
+/// The names that `rope_parameters` has for the layers that see all tokens, and for those with a window.
+const BY_LAYER: [&str; 2] = ["full_attention", "sliding_attention"];
 
 impl ConfigFields<'_> {
     pub fn rotary(&self, context: usize, head_dim: usize, windows: &[Option<usize>]) -> Result<Rotary> {
         if !self.family.positions.are_rotary() {
             return Ok(Rotary::none(windows.len()));
         }
-        // `rope_parameters` (transformers 5), or `rope_scaling` beside `rope_theta` (transformers 4).
-        let parameters = ["rope_parameters", "rope_scaling"].into_iter().find_map(|key| self.get(key)?.as_object());
+        // `rope_parameters` (transformers 5), or `rope_scaling` beside `rope_theta` (transformers 4), which comes first.
+        let object = |key: &str| self.get(key).and_then(Value::as_object);
+        let (current, old) = (object("rope_parameters"), object("rope_scaling"));
+        let parameters = old.filter(|old| !old.is_empty()).or(current);
         let of_type = |layer_type: &str| parameters.and_then(|parameters| parameters.get(layer_type)?.as_object());
-        let full = self.rope(of_type("full_attention").or(parameters), "rope_theta", context, head_dim)?;
-        let local = match of_type("sliding_attention") {
+        let by_layer = BY_LAYER.map(of_type);
+        if by_layer.iter().any(Option::is_some) && !self.family.reads("rope_local_base_freq") {
+            return Err(self.unsupported("rotary embeddings by the type of layer (`rope_parameters`)".into()).into());
+        }
+        let full = self.rope(by_layer[0].or(parameters), "rope_theta", context, head_dim)?;
+        let local = match by_layer[1] {
             Some(parameters) => Some(self.rope(Some(parameters), "rope_local_base_freq", context, head_dim)?),
             None => self.float("rope_local_base_freq").map(|theta| Rope {
                 theta,
@@ -36,10 +55,10 @@ impl ConfigFields<'_> {
             RotaryLayers::InWindows => return window.is_some(),
             RotaryLayers::AllButEvery(interval) => interval,
         };
+        let interval = self.float("no_rope_layer_interval").map_or(usual, |interval| interval as usize);
         if let Some(used) = self.get("no_rope_layers").and_then(Value::as_array) {
             return !used.get(layer).is_some_and(|used| *used == 0 || *used == Value::Bool(false));
         }
-        let interval = self.float("no_rope_layer_interval").map_or(usual, |interval| interval as usize);
         !(layer + 1).is_multiple_of(interval)
     }
 
@@ -51,18 +70,20 @@ impl ConfigFields<'_> {
         context: usize,
         head_dim: usize,
     ) -> Result<Rope> {
-        let number = |key: &str| parameters.and_then(|parameters| parameters.get(key)?.as_f64());
+        let account = parameters.map(Account::of);
+        let value = |key: &str| account.as_ref().and_then(|account| account.get(key));
+        let number = |key: &str| value(key).and_then(Value::as_f64);
         let theta = number("rope_theta").or_else(|| self.float(theta)).unwrap_or(10_000.0);
         let own = self.float("partial_rotary_factor");
         let part = own.map_or(1.0, |own| number("partial_rotary_factor").unwrap_or(own));
-        let name = parameters.and_then(|parameters| parameters.get("rope_type").or(parameters.get("type")));
+        let name = value("rope_type").or(value("type"));
         if name.is_some_and(|name| !name.is_string() && !name.is_null()) {
             return Err(self.problem("rope_type", "is not a name").into());
         }
         let name = name.and_then(Value::as_str);
         let need = |key: &'static str| number(key).ok_or_else(|| self.problem(key, "is missing"));
         let list = |key: &'static str| {
-            let list = parameters.and_then(|parameters| parameters.get(key)?.as_array());
+            let list = value(key).and_then(Value::as_array);
             let numbers = list.and_then(|list| list.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>());
             numbers.ok_or_else(|| self.problem(key, "is not a list of numbers"))
         };
@@ -77,8 +98,12 @@ impl ConfigFields<'_> {
             "yarn" if parameters.is_some_and(|parameters| parameters.contains_key("long_factor")) => "longrope",
             name => name,
         };
+        if own.is_none() && name != "default" && number("partial_rotary_factor").is_some_and(|part| part != 1.0) {
+            return Err(self.unsupported("a scaled rotary embedding on a part of each head".into()).into());
+        }
         let scaling = match name {
             // With text alone the three positions of a multimodal rotary embedding are one.
+            "default" | "mrope" if parameters.is_none() => self.family.rope_scaling.clone(),
             "default" | "mrope" => RopeScaling::None,
             "linear" => RopeScaling::Linear { factor: need("factor")? },
             "dynamic" => RopeScaling::Dynamic { factor: need("factor")?, context: context as f64 },
@@ -93,7 +118,7 @@ impl ConfigFields<'_> {
                 original_context,
                 beta_fast: number("beta_fast").unwrap_or(32.0),
                 beta_slow: number("beta_slow").unwrap_or(1.0),
-                truncate: parameters.and_then(|p| p.get("truncate")?.as_bool()).unwrap_or(true),
+                truncate: value("truncate").is_none_or(|truncate| *truncate == Value::Bool(true)),
                 attention_factor: number("attention_factor"),
                 mscale: number("mscale").zip(number("mscale_all_dim")),
             },
@@ -108,6 +133,19 @@ impl ConfigFields<'_> {
                 return Err(self.unsupported(format!("the rope type `{other}`")).into());
             }
         };
+        if let Some(account) = account {
+            let known: Vec<Harmless> =
+                HARMLESS.iter().copied().chain(BY_LAYER.map(|name| (name, "read before"))).collect();
+            self.unread_rope_keys.borrow_mut().extend(account.unread(&known).into_iter().map(String::from));
+        }
         Ok(Rope { theta, dim: (head_dim as f64 * part) as usize, scaling })
+    }
+
+    /// Names the rotary parameters that nobody asked for.
+    pub fn unread_rope_keys(&self) -> Option<String> {
+        let unread: Vec<String> = self.unread_rope_keys.borrow().iter().cloned().collect();
+        let names = first_names(&unread, NAMED);
+        (!unread.is_empty())
+            .then(|| format!("`{}` has rotary parameters that are not used: {names}", self.path.display()))
     }
 }

@@ -2,14 +2,19 @@
 
 mod fields;
 mod gguf;
+mod harmless;
 mod hf;
 mod hf_rope;
+mod quantised;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
+pub use hf::HfConfig;
+pub use quantised::left_over_quantisation;
+
 use super::activation::Gating;
-use super::family::{self, EmbeddingScale, Family, FusedOrder, HeadNorms, Residual, Role};
+use super::family::{self, EmbeddingScale, Family, FusedOrder, HeadNorms, PromptAttention, Residual, Role};
 use super::rope::{Rope, RopeScaling};
 use crate::error::{BaseError, Result};
 
@@ -42,6 +47,9 @@ pub struct ModelConfig {
     pub experts: Option<ExpertSizes>,
     pub scales: Scales,
     pub softcaps: Softcaps,
+    /// The roles whose modules have biases; `None` if the files tell.
+    pub biased: Option<BTreeSet<Role>>,
+    pub prompt: PromptAttention,
 }
 
 impl ModelConfig {

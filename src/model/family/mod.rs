@@ -1,19 +1,30 @@
 //! Decoder families as data: what they are called, what their tensors are called, and which form of each block they use.
 //!
 //! There is one decoder (`layer.rs`), which does what the data says. A new family that needs no new arithmetic is one entry
-//! in `list/`. A weight that a family leaves out of its files (a bias, a head that is tied) is simply absent there.
+//! in `list/`. A weight that a family leaves out of its files (a bias, a head that is tied) is simply absent there; one that
+//! the family does not have is not read.
 
+mod bias;
 mod list;
 mod names;
 mod role;
+mod wrapper;
 
 use super::activation::Gating;
-use list::FAMILIES;
+use super::rope::RopeScaling;
+use crate::account::Harmless;
+pub use bias::Biased;
+use bias::Biases;
+use list::{ACTIVATION, FAMILIES};
 pub use names::{OUTER, OuterNames, Outside};
 pub use role::Role;
+pub use wrapper::{LogitStep, PromptAttention, Wrapper};
 
 /// The names of a layer's modules: role, name inside the layer of a Hugging Face model, name inside `blk.N` of GGUF.
 type RoleNames = &'static [(Role, &'static str, &'static str)];
+
+/// A key, and its names in `config.json`.
+type Spelling = (&'static str, &'static [&'static str]);
 
 /// A family of decoders.
 #[derive(Debug, PartialEq)]
@@ -28,6 +39,10 @@ pub struct Family {
     /// Roles that only some models of the family have; their files tell.
     pub optional: &'static [Role],
     pub experts: Option<&'static ExpertNames>,
+    /// The roles that have biases. GGUF files have those that count.
+    pub biases: Biases,
+    /// The modules outside the layers that have biases.
+    pub outer_biases: &'static [Outside],
     /// The activation of the MLP where the configuration does not name one.
     pub gating: Gating,
     /// What the activation `gelu` means in the family's configurations.
@@ -49,9 +64,15 @@ pub struct Family {
     /// The keys of `config.json` that the family reads beside those that all families have. Other families' keys are
     /// ignored, as in transformers. Keys are separated by spaces.
     reads: &'static [&'static str],
+    /// The names that keys have in the family's configurations, where these are not the usual ones.
+    spellings: &'static [Spelling],
     /// The numbers and flags that transformers takes for absent keys; the family reads these keys too.
     numbers: &'static [(&'static str, f64)],
     flags: &'static [(&'static str, bool)],
+    /// The scaling of the rotary embedding that transformers takes where the configuration has no parameters of it.
+    pub rope_scaling: &'static RopeScaling,
+    /// Keys of the family's configuration that change nothing in an evaluation.
+    pub harmless: &'static [Harmless],
     pub gguf: GgufConventions,
 }
 
@@ -167,6 +188,7 @@ pub struct ExpertNames {
     /// All experts in one tensor: gate with up, and down, by all the names that they have had.
     pub stacked: &'static [[&'static str; 2]],
     pub stack_layout: StackLayout,
+    pub have_biases: bool,
     pub weights: ExpertWeights,
 }
 
@@ -235,7 +257,17 @@ impl Family {
     /// Whether transformers reads a key of `config.json` for this family, if not all families have it.
     pub fn reads(&self, key: &str) -> bool {
         let has_default = self.number(key).is_some() || self.flag(key).is_some();
-        has_default || self.reads.iter().flat_map(|keys| keys.split_whitespace()).any(|read| read == key)
+        let is_of_biases = self.biases.iter().any(|(biased, _)| biased.is_by(key));
+        has_default
+            || is_of_biases
+            || self.reads.iter().flat_map(|keys| keys.split_whitespace()).any(|read| read == key)
+    }
+
+    /// The names that a key has in the family's configurations, if these are not its own.
+    pub fn spellings(&self, key: &str) -> Option<&'static [&'static str]> {
+        let usual = [ACTIVATION];
+        let named = |spellings: &[Spelling]| spellings.iter().find(|(named, _)| *named == key).map(|&(_, names)| names);
+        named(self.spellings).or(named(&usual))
     }
 
     /// The number that transformers takes if `config.json` does not have the key.

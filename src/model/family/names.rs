@@ -175,3 +175,7 @@ pub const OUTER_BLOOM: OuterNames = OuterNames {
     final_norm: "ln_f",
     ..OUTER
 };
+
+/// Modules outside the layers that have biases: the norms, in Phi the head, too.
+pub const OUTER_NORMS: &[Outside] = &[Outside::FinalNorm, Outside::EmbeddingNorm];
+pub const OUTER_NORM_AND_HEAD: &[Outside] = &[Outside::FinalNorm, Outside::Head];

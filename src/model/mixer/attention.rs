@@ -81,6 +81,7 @@ impl<'a> Attention<'a> {
                 _ => None,
             },
             sinks: self.sinks.as_ref(),
+            prompt: config.prompt,
         })
     }
 }
@@ -139,28 +140,35 @@ fn rotate(x: &Tensor, rope: &RopeTable, positions: Positions) -> TensorResult<Te
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::family::PromptAttention;
     use crate::model::pass;
     use crate::samples::{Sample, packing};
 
     #[test]
     fn packed_attention_is_that_of_each_length() -> Result<()> {
         let samples = [3, 9, 9, 4, 14].map(|length| {
-            // The first two tokens are no answers, so that the first one can be shared.
-            let scored = (0..length).map(|place| place > 1).collect();
+            // The first two tokens are no answers, so that the first one can be shared; some samples have longer prompts.
+            let scored = (0..length).map(|place| place > 1 + length / 9).collect();
             Sample { ids: vec![0; length], scored, line: 1 }
         });
         for (shares, prefix) in [(false, 0), (true, 1)] {
             let batch = &packing::plan(&samples, 1000, shares)[0];
             assert_eq!(batch.prefix, prefix);
-            let packed = pass::all_rows(batch);
             let random = |heads| Tensor::randn(0f32, 1.0, (batch.tokens(), heads, 8), &Device::Cpu);
             let (q, k, v) = (random(4)?, random(2)?, random(2)?);
             let inputs = Projections { q: &q, k: &k, v: &v };
             for window in [None, Some(1), Some(5)] {
-                let rules = ScoreRules { scale: 0.3, softcap: None, window, slopes: None, sinks: None };
-                let attended = kernel::attention::attend(inputs, &packed, 0.3, window)?;
-                let difference = (attended - attend_by_length(inputs, batch, &rules)?)?.abs()?.max_all()?;
-                assert!(difference.to_scalar::<f32>()? < 1e-5, "{window:?}: {difference}");
+                for prompt in [PromptAttention::Causal, PromptAttention::BothWays] {
+                    // A prompt that is attended to both ways has no prefix of its own.
+                    if prefix > 0 && prompt == PromptAttention::BothWays {
+                        continue;
+                    }
+                    let packed = pass::all_rows(batch, prompt);
+                    let rules = ScoreRules { scale: 0.3, softcap: None, window, slopes: None, sinks: None, prompt };
+                    let attended = kernel::attention::attend(inputs, &packed, 0.3, window)?;
+                    let difference = (attended - attend_by_length(inputs, batch, &rules)?)?.abs()?.max_all()?;
+                    assert!(difference.to_scalar::<f32>()? < 1e-5, "{window:?}, {prompt:?}: {difference}");
+                }
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ use candle_core::{D, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use crate::kernel::attention::{Projections, Span};
+use crate::model::family::PromptAttention;
 use crate::model::scaling::softcapped;
 use crate::samples::packing::{Batch, LengthGroup};
 
@@ -22,6 +23,7 @@ pub struct ScoreRules<'a> {
     pub slopes: Option<Tensor>,
     /// One more score per head that no value belongs to, (heads).
     pub sinks: Option<&'a Tensor>,
+    pub prompt: PromptAttention,
 }
 
 /// The slopes of ALiBi (arXiv 2108.12409, as transformers has them): a geometric series for the largest power of two
@@ -45,6 +47,7 @@ pub fn attend_by_length(inputs: Projections, batch: &Batch, rules: &ScoreRules) 
     let of_prefix = |x: &Tensor| prefix.as_ref().map(|prefix| sequences_of(x, prefix)).transpose();
     let (prefix_k, prefix_v) = (of_prefix(k)?, of_prefix(v)?);
     let mut parts = Vec::new();
+    let mut prompts = batch.sequences.iter().map(|sequence| rules.prompt.both_ways(sequence.prompt));
     for group in prefix.iter().chain(&batch.groups).filter(|group| group.length > 0) {
         let behind_prefix = |own: Tensor, prefix: &Option<Tensor>| -> Result<Tensor> {
             let Some(prefix) = prefix.as_ref().filter(|_| group.start > 0) else { return Ok(own) };
@@ -53,7 +56,13 @@ pub fn attend_by_length(inputs: Projections, batch: &Batch, rules: &ScoreRules) 
         };
         let k = behind_prefix(sequences_of(k, group)?, &prefix_k)?;
         let v = behind_prefix(sequences_of(v, group)?, &prefix_v)?;
-        let attended = attend_sequences(&sequences_of(q, group)?, &k, &v, rules)?;
+        // The prefix, which is no sequence, is shared in causal models only.
+        let prompts: Vec<usize> = if rules.prompt == PromptAttention::Causal {
+            Vec::new()
+        } else {
+            prompts.by_ref().take(group.samples).collect()
+        };
+        let attended = attend_sequences(&sequences_of(q, group)?, &k, &v, &prompts, rules)?;
         // (samples, heads, length, head_dim) → (samples · length, heads, head_dim)
         parts.push(attended.transpose(1, 2)?.contiguous()?.reshape((group.tokens(), heads, head_dim))?);
     }
@@ -68,7 +77,10 @@ pub fn attend_each(inputs: Projections, sequences: &[Span], rules: &ScoreRules) 
     };
     let attend = |sequence: &Span| {
         let (k, v) = (part(k, &sequence.keys)?, part(v, &sequence.keys)?);
-        attend_sequences(&part(q, &sequence.queries)?, &k, &v, rules)?.squeeze(0)?.transpose(0, 1)?.contiguous()
+        attend_sequences(&part(q, &sequence.queries)?, &k, &v, &[sequence.prompt], rules)?
+            .squeeze(0)?
+            .transpose(0, 1)?
+            .contiguous()
     };
     Tensor::cat(&sequences.iter().map(attend).collect::<Result<Vec<_>>>()?, 0)
 }
@@ -83,26 +95,29 @@ fn sequences_of(x: &Tensor, group: &LengthGroup) -> Result<Tensor> {
 }
 
 /// Attention of n equally long sequences: q (n, heads, length, d), k and v (n, kv_heads, before + length, d) → (n, heads,
-/// length, d). Keys may begin before the queries.
+/// length, d). Keys may begin before the queries. The first `prompts[i]` positions of sequence i all see each other; without
+/// `prompts` attention is causal.
 ///
-/// Queries go in blocks, so that the scores of long samples stay small; a block needs only the keys up to its end.
-fn attend_sequences(q: &Tensor, k: &Tensor, v: &Tensor, rules: &ScoreRules) -> Result<Tensor> {
+/// Queries go in blocks, so that the scores of long samples stay small; a block needs only the keys that one of it sees.
+fn attend_sequences(q: &Tensor, k: &Tensor, v: &Tensor, prompts: &[usize], rules: &ScoreRules) -> Result<Tensor> {
     let (n, heads, length, head_dim) = q.dims4()?;
     let (kv_heads, before) = (k.dim(1)?, k.dim(2)? - length);
     let rows_per_block = (BLOCK_SCORES / (n * heads * (before + length))).clamp(1, length);
     let mut blocks = Vec::new();
     for start in (0..length).step_by(rows_per_block) {
         let rows = rows_per_block.min(length - start);
-        let keys = before + start + rows;
+        let longest_prompt = prompts.iter().copied().max().unwrap_or(0).min(before + length);
+        let keys = (before + start + rows).max(longest_prompt);
         // The query heads that share a key head are taken together: (n, kv_heads, heads / kv_heads · rows, d).
         let grouped = (n, kv_heads, heads / kv_heads * rows, head_dim);
         let q = (q.narrow(2, start, rows)?.contiguous()?.reshape(grouped)? * rules.scale)?;
         let k = k.narrow(2, 0, keys)?.contiguous()?;
         let v = v.narrow(2, 0, keys)?.contiguous()?;
-        let scores = q.matmul(&k.transpose(D::Minus2, D::Minus1)?)?.reshape((n * heads, rows, keys))?;
+        let scores = q.matmul(&k.transpose(D::Minus2, D::Minus1)?)?.reshape((n, heads, rows, keys))?;
         let scores = softcapped(scores, rules.softcap)?;
-        let scores = scores.broadcast_add(&mask(before + start, rows, rules.window, q.device())?)?;
-        let weights = weights_of(scores.reshape((n, heads, rows, keys))?, rules)?;
+        let queries = before + start..before + start + rows;
+        let scores = scores.broadcast_add(&mask(queries, keys, prompts, rules.window, q.device())?)?;
+        let weights = weights_of(scores, rules)?;
         let weights = weights.reshape((n, kv_heads, heads / kv_heads * rows, keys))?;
         blocks.push(weights.matmul(&v)?.reshape((n, heads, rows, head_dim))?);
     }
@@ -121,13 +136,27 @@ fn weights_of(mut scores: Tensor, rules: &ScoreRules) -> Result<Tensor> {
     softmax_last_dim(&Tensor::cat(&[&scores, &sinks.contiguous()?], 3)?)?.narrow(3, 0, keys)?.contiguous()
 }
 
-/// 0 where a query sees a key, −∞ elsewhere: (rows, start + rows) for the queries `start..start + rows`.
-fn mask(start: usize, rows: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
-    let keys = start + rows;
-    let seen = |query: usize, key: usize| key <= query && window.is_none_or(|window| query - key < window);
-    let values = (0..rows)
-        .flat_map(|row| (0..keys).map(move |key| if seen(start + row, key) { 0f32 } else { f32::NEG_INFINITY }));
-    Tensor::from_iter(values, device)?.reshape((rows, keys))
+/// 0 where a query sees a key, −∞ elsewhere: (1, 1, queries, keys), or with prompts of several sequences (sequences, 1,
+/// queries, keys).
+fn mask(
+    queries: Range<usize>,
+    keys: usize,
+    prompts: &[usize],
+    window: Option<usize>,
+    device: &Device,
+) -> Result<Tensor> {
+    let sees = |query: usize, key: usize, prompt: usize| match query < prompt {
+        true => key < prompt,
+        false => key <= query && window.is_none_or(|window| query - key < window),
+    };
+    let prompts = if prompts.is_empty() { &[0] } else { prompts };
+    let mut values = Vec::with_capacity(prompts.len() * queries.len() * keys);
+    for &prompt in prompts {
+        for query in queries.clone() {
+            values.extend((0..keys).map(|key| if sees(query, key, prompt) { 0f32 } else { f32::NEG_INFINITY }));
+        }
+    }
+    Tensor::from_vec(values, (prompts.len(), 1, queries.len(), keys), device)
 }
 
 #[cfg(test)]

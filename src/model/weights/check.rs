@@ -19,7 +19,7 @@ impl Weights {
         if !self.is_gguf() && config.tied == Some(false) && self.outside(Outside::Head, "weight").is_none() {
             store.entry(&self.outside_weight(Outside::Head))?;
         }
-        if let Some(bias) = self.outside(Outside::Head, "bias") {
+        if let Some(bias) = self.outside_bias(Outside::Head) {
             store.entry_of_shape(&bias, &[self.head_size()?])?;
         }
         if config.family.positions == Positions::Learned {
@@ -29,7 +29,7 @@ impl Weights {
         let embedding_norm = config.family.outer.embedding_norm.map(|_| Outside::EmbeddingNorm);
         for norm in [Some(Outside::FinalNorm), embedding_norm].into_iter().flatten() {
             store.entry_of_shape(&self.outside_weight(norm), &[hidden])?;
-            if let Some(bias) = self.outside(norm, "bias") {
+            if let Some(bias) = self.outside_bias(norm) {
                 store.entry_of_shape(&bias, &[hidden])?;
             }
         }
@@ -55,8 +55,7 @@ impl LayerWeights<'_> {
             let has_row_by_head = store.entry(&name)?.shape.len() == 2;
             let expected = if has_row_by_head { vec![self.heads_of(role), shape[0]] } else { shape.clone() };
             store.entry_of_shape(&name, &expected)?;
-            let bias = name.replace(".weight", ".bias");
-            if bias != name && store.has(&bias) {
+            if let Some(bias) = self.bias_name(role) {
                 store.entry_of_shape(&bias, &expected)?;
             }
         }
@@ -73,8 +72,7 @@ impl LayerWeights<'_> {
         // llama.cpp drops the dimension of the one output of the shared expert's switch.
         let is_vector = role == Role::SharedSwitch && store.entry(&name)?.shape.len() == 1;
         store.entry_of_shape(&name, if is_vector { &shape[1..] } else { &shape })?;
-        let bias = self.name(role, "bias");
-        if role.is_linear() && store.has(&bias) {
+        if let Some(bias) = self.bias_name(role).filter(|_| role.is_linear()) {
             store.entry_of_shape(&bias, &[outputs])?;
         }
         Ok(())
@@ -84,9 +82,9 @@ impl LayerWeights<'_> {
         let (Some(names), Some(sizes)) = (self.config.family.experts, &self.config.experts) else { return Ok(()) };
         let (store, count) = (&self.weights.store, sizes.count);
         let (hidden, intermediate) = (self.config.hidden_size, sizes.intermediate_size);
-        let check_bias = |name: String, outputs: usize| match store.has(&name) {
-            true => store.entry_of_shape(&name, &[count, outputs]).map(|_| ()),
-            false => Ok(()),
+        let check_bias = |name: String, outputs: usize| match self.expert_bias(name) {
+            Some(name) => store.entry_of_shape(&name, &[count, outputs]).map(|_| ()),
+            None => Ok(()),
         };
         if self.weights.is_gguf() {
             let [gate, up, down] = self.gguf_experts();

@@ -19,7 +19,7 @@ impl LayerWeights<'_> {
         let slice = |name: &str| -> Result<Tensor> {
             Ok(store.load_rows(name, expert..expert + 1, &backend.device)?.squeeze(0)?)
         };
-        let slice_if_there = |name: String| if store.has(&name) { slice(&name).map(Some) } else { Ok(None) };
+        let slice_if_there = |name: String| self.expert_bias(name).map(|name| slice(&name)).transpose();
         if self.weights.is_gguf() {
             let read =
                 |name: String| linear(slice(&format!("{name}.weight"))?, slice_if_there(format!("{name}.bias"))?);
@@ -38,6 +38,12 @@ impl LayerWeights<'_> {
         };
         let down = linear(names.outputs_by_inputs(slice(&down)?)?, bias(&down)?)?;
         Ok(Expert { gate: half(ExpertNames::gate_of)?, up: half(ExpertNames::up_of)?, down })
+    }
+
+    /// The name of a tensor with biases of all experts, if the experts have them.
+    pub(super) fn expert_bias(&self, name: String) -> Option<String> {
+        let of_family = self.config.family.experts.is_some_and(|experts| experts.have_biases);
+        ((of_family || self.weights.is_gguf()) && self.weights.store.has(&name)).then_some(name)
     }
 
     /// The tensors that hold all gates, ups and downs of the layer in a GGUF file.

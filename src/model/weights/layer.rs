@@ -52,8 +52,7 @@ impl LayerWeights<'_> {
         };
         let weight = if self.linears_are_transposed() { weight.t()? } else { weight };
         let weight = if weight.rank() == 1 { weight.unsqueeze(0)? } else { weight };
-        let bias = self.name(role, "bias");
-        let bias = if store.has(&bias) { Some(store.load(&bias, &backend.device)?) } else { None };
+        let bias = self.bias_name(role).map(|name| store.load(&name, &backend.device)).transpose()?;
         let bias = bias.map(|bias| self.in_model_order(bias, role)).transpose()?;
         Ok(Linear::new(self.in_model_order(weight, role)?, bias, backend.arithmetic)?)
     }
@@ -62,7 +61,7 @@ impl LayerWeights<'_> {
     pub fn norm(&self, role: Role) -> Result<Norm> {
         let names = self.norm_names(role).unwrap_or_default();
         if let [name] = names.as_slice() {
-            return self.weights.norm(name, self.config);
+            return self.weights.norm(name, self.bias_name(role), self.config);
         }
         let rows = names.iter().map(|name| self.weights.store.load(name, self.weights.device()));
         let weight = Tensor::stack(&rows.collect::<Result<Vec<_>>>()?, 0)?;
@@ -104,8 +103,15 @@ impl LayerWeights<'_> {
 
     pub(super) fn name(&self, role: Role, part: &str) -> String {
         let module = self.module(role);
-        let is_parameter = role == Role::Sinks && !self.weights.is_gguf();
+        let is_parameter = role == Role::Sinks && !self.weights.is_gguf() && part == "weight";
         if is_parameter { module } else { format!("{module}.{part}") }
+    }
+
+    /// The name of the bias of a role's module, if it has one.
+    pub(super) fn bias_name(&self, role: Role) -> Option<String> {
+        let has_bias = self.config.biased.as_ref().is_none_or(|roles| roles.contains(&role));
+        let name = self.name(role, "bias");
+        (has_bias && self.weights.store.has(&name)).then_some(name)
     }
 
     /// The tensors of a norm: one, or one for each head; `None` if the files have none.

@@ -6,6 +6,7 @@
 mod check;
 mod experts;
 mod layer;
+mod unread;
 
 use std::ops::Range;
 
@@ -19,6 +20,9 @@ use crate::tensors::TensorStore;
 pub use experts::numbered;
 pub use layer::LayerWeights;
 
+/// What transformers 5 writes before the decoder's list of layers where it means that of the vision tower (`qianfan_ocr`).
+const RENAMED_STACK: &str = "encoder.";
+
 /// The weights of a base model by role.
 #[derive(Debug)]
 pub struct Weights {
@@ -27,8 +31,12 @@ pub struct Weights {
     is_gguf: bool,
     /// What precedes the names inside the decoder, usually `model.`, and that of the head.
     decoder: String,
+    /// The name of the list of layers inside the decoder.
+    stack: String,
     head: String,
     outer: &'static OuterNames,
+    /// The modules outside the layers that have biases; `None` if the files tell.
+    outer_biases: Option<&'static [Outside]>,
 }
 
 impl Weights {
@@ -38,25 +46,39 @@ impl Weights {
         let outer = family.outer;
         let first = [Role::Query, Role::QueryKeyValue].into_iter().flat_map(|role| family.modules(role)).next();
         let mark = format!("{}.0.{}.weight", outer.stack, first.unwrap_or_default());
-        let decoder = store
-            .iter()
-            .filter_map(|(name, _)| name.strip_suffix(&mark))
-            .find(|prefix| store.has(&format!("{prefix}{}.weight", outer.embedding)))
-            .map(String::from)
-            .ok_or_else(|| BaseError::NotAModel {
-                path: store.path().into(),
-                reason: format!("it has no tensor `…{mark}` with a `…{}.weight` beside it", outer.embedding),
-            })?;
+        let has_embedding = |prefix: &str| store.has(&format!("{prefix}{}.weight", outer.embedding));
+        let found = store.iter().filter_map(|(name, _)| name.strip_suffix(&mark)).find_map(|prefix| {
+            let renamed = prefix.strip_suffix(RENAMED_STACK);
+            if has_embedding(prefix) {
+                return Some((prefix, ""));
+            }
+            renamed.filter(|prefix| has_embedding(prefix)).map(|prefix| (prefix, RENAMED_STACK))
+        });
+        let (decoder, before_stack) = found.ok_or_else(|| BaseError::NotAModel {
+            path: store.path().into(),
+            reason: format!("it has no tensor `…{mark}` with a `…{}.weight` beside it", outer.embedding),
+        })?;
+        let (decoder, stack) = (decoder.to_string(), format!("{before_stack}{}", outer.stack));
         // The head is beside the decoder, which may itself be inside a multimodal model.
         let beside = decoder.strip_suffix("model.").unwrap_or_default().to_string();
         let has_head = store.has(&format!("{beside}{}.weight", outer.head));
         let head = if has_head { beside } else { String::new() };
-        Ok(Self { store, backend, is_gguf: false, decoder, head, outer })
+        Ok(Self {
+            store,
+            backend,
+            is_gguf: false,
+            decoder,
+            stack,
+            head,
+            outer,
+            outer_biases: Some(family.outer_biases),
+        })
     }
 
     pub fn gguf(store: TensorStore, backend: Backend) -> Self {
-        let (decoder, head) = (String::new(), String::new());
-        Self { store, backend, is_gguf: true, decoder, head, outer: &OuterNames::GGUF }
+        let outer = &OuterNames::GGUF;
+        let (decoder, stack, head) = (String::new(), outer.stack.into(), String::new());
+        Self { store, backend, is_gguf: true, decoder, stack, head, outer, outer_biases: None }
     }
 
     pub fn is_gguf(&self) -> bool {
@@ -78,7 +100,7 @@ impl Weights {
 
     /// What precedes the names inside layer `layer`.
     fn layer_prefix(&self, layer: usize) -> String {
-        format!("{}{}.{layer}.", self.decoder, self.outer.stack)
+        format!("{}{}.{layer}.", self.decoder, self.stack)
     }
 
     /// The name of a module outside the layers; `None` if the family has no such module.
@@ -91,6 +113,12 @@ impl Weights {
     fn outside(&self, outside: Outside, part: &str) -> Option<String> {
         let name = format!("{}.{part}", self.outside_module(outside)?);
         self.store.has(&name).then_some(name)
+    }
+
+    /// The name of the bias of a module outside the layers, if it has one.
+    fn outside_bias(&self, outside: Outside) -> Option<String> {
+        let has_bias = self.outer_biases.is_none_or(|biases| biases.contains(&outside));
+        self.outside(outside, "bias").filter(|_| has_bias)
     }
 
     fn outside_weight(&self, outside: Outside) -> String {
@@ -133,11 +161,11 @@ impl Weights {
     /// The norm of the embeddings, if the model has one.
     pub fn embedding_norm(&self, config: &ModelConfig) -> Result<Option<Norm>> {
         let name = self.outside(Outside::EmbeddingNorm, "weight");
-        name.map(|name| self.norm(&name, config)).transpose()
+        name.map(|name| self.norm(&name, self.outside_bias(Outside::EmbeddingNorm), config)).transpose()
     }
 
     pub fn final_norm(&self, config: &ModelConfig) -> Result<Norm> {
-        self.norm(&self.outside_weight(Outside::FinalNorm), config)
+        self.norm(&self.outside_weight(Outside::FinalNorm), self.outside_bias(Outside::FinalNorm), config)
     }
 
     /// Rows `rows` of the head, (rows, hidden), in f32 or as they are stored if the arithmetic takes that.
@@ -150,23 +178,17 @@ impl Weights {
 
     /// The bias of the head, (vocabulary), if the model has one.
     pub fn head_bias(&self) -> Result<Option<Tensor>> {
-        let name = self.outside(Outside::Head, "bias");
+        let name = self.outside_bias(Outside::Head);
         name.map(|name| self.store.load(&name, self.device())).transpose()
     }
 
-    /// A norm from its weight, with its bias if the files have it.
-    fn norm(&self, name: &str, config: &ModelConfig) -> Result<Norm> {
-        let weight = self.norm_factor(self.store.load(name, self.device())?, config)?;
-        let bias = name.strip_suffix("weight").map(|module| format!("{module}bias"));
-        let bias = bias.filter(|bias| self.store.has(bias));
+    /// A norm from the names of its weight and of its bias, if it has one.
+    fn norm(&self, name: &str, bias: Option<String>, config: &ModelConfig) -> Result<Norm> {
+        let stored = self.store.load(name, self.device())?;
+        // llama.cpp's converter has added the 1 already.
+        let weight = if self.is_gguf { stored } else { norm_factor(stored, config)? };
         let bias = bias.map(|bias| self.store.load(&bias, self.device())).transpose()?;
         Ok(Norm { weight, bias, norms: config.family.norms, eps: config.norm_eps })
-    }
-
-    /// What values are multiplied by, from a norm's weight as it is stored.
-    pub fn norm_factor(&self, weight: Tensor, config: &ModelConfig) -> TensorResult<Tensor> {
-        let add_one = config.family.norms == Norms::RmsPlusOne && !self.is_gguf();
-        if add_one { weight + 1.0 } else { Ok(weight) }
     }
 
     /// LongRoPE's divisors in a GGUF file: those of short and those of long sequences.
@@ -190,4 +212,9 @@ impl Weights {
     fn device(&self) -> &Device {
         &self.backend.device
     }
+}
+
+/// What values are multiplied by, from a norm's weight as Hugging Face models and all adapters have it.
+pub fn norm_factor(weight: Tensor, config: &ModelConfig) -> TensorResult<Tensor> {
+    if config.family.norms == Norms::RmsPlusOne { weight + 1.0 } else { Ok(weight) }
 }

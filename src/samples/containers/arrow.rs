@@ -1,8 +1,6 @@
 //! Arrow's IPC formats: the stream that `datasets` writes with `save_to_disk`, and the file (Feather), which is a stream between
 //! two marks.
 
-use std::sync::Arc;
-
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
@@ -11,10 +9,10 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Field, Fields};
 use serde_json::{Map, Value};
 
-use super::budget::Budget;
+use super::cells::{CellBudget, CellValue, guarded};
 use super::{OnRecord, SampleFile};
 use crate::error::Result;
 use crate::samples::remarks::Remarks;
@@ -22,6 +20,10 @@ use crate::samples::remarks::Remarks;
 /// What a file begins with: eight bytes with the padding. A stream begins with a mark of continuation.
 const FILE: &[u8] = b"ARROW1\0\0";
 const STREAM: &[u8] = b"\xff\xff\xff\xff";
+
+/// The key of a field's metadata that names its extension type, and the name of JSON.
+const EXTENSION: &str = "ARROW:extension:name";
+const JSON: &str = "arrow.json";
 
 /// Whether a file is Arrow.
 pub fn matches(file: &SampleFile) -> bool {
@@ -32,43 +34,41 @@ pub fn matches(file: &SampleFile) -> bool {
 pub fn read(file: &SampleFile, _: &mut Remarks, on_record: OnRecord) -> Result<()> {
     let fail = |place: usize, problem: String| file.malformed(place, format!("not valid Arrow: {problem}"));
     let mut rest = Buffer::from(file.bytes.strip_prefix(FILE).unwrap_or(file.bytes));
-    let (mut decoder, mut budget, mut place) = (StreamDecoder::new(), Budget::default(), 0);
-    loop {
-        let batch = match decoder.decode(&mut rest) {
-            Ok(Some(batch)) => batch,
-            Ok(None) => break,
-            // What follows the end of the stream is the footer of a file.
-            Err(_) if decoder.finish().is_ok() => break,
-            Err(error) => return Err(fail(place + 1, error.to_string()).into()),
-        };
+    let (mut decoder, mut budget, mut place) = (StreamDecoder::new(), CellBudget::default(), 0);
+    while let Some(batch) = guarded(|| next(&mut decoder, &mut rest)).map_err(|problem| fail(place + 1, problem))? {
         for row in 0..batch.num_rows() {
             place += 1;
-            let record = record(&batch, row, &mut budget).map_err(|problem| fail(place, problem))?;
+            let record = guarded(|| record(&batch, row, &mut budget)).map_err(|problem| fail(place, problem))?;
             on_record(place, record)?;
         }
     }
     Ok(decoder.finish().map_err(|error| fail(place + 1, error.to_string()))?)
 }
 
-type Cell = std::result::Result<Value, String>;
-
-fn record(batch: &RecordBatch, row: usize, budget: &mut Budget) -> Cell {
-    let schema = batch.schema();
-    let columns = schema.fields().iter().zip(batch.columns());
-    object(columns.map(|(field, column)| (field.name(), column)), row, budget)
+/// The next batch of rows, until the end of the stream.
+fn next(decoder: &mut StreamDecoder, rest: &mut Buffer) -> std::result::Result<Option<RecordBatch>, String> {
+    match decoder.decode(rest) {
+        // What follows the end of the stream is the footer of a file.
+        Err(_) if decoder.finish().is_ok() => Ok(None),
+        batch => batch.map_err(|error| error.to_string()),
+    }
 }
 
-fn object<'a>(columns: impl Iterator<Item = (&'a String, &'a ArrayRef)>, row: usize, budget: &mut Budget) -> Cell {
-    let mut fields = Map::new();
-    for (name, column) in columns {
-        budget.pay(name.len())?;
-        fields.insert(name.clone(), cell(column, row, budget)?);
+fn record(batch: &RecordBatch, row: usize, budget: &mut CellBudget) -> CellValue {
+    object(batch.schema().fields(), batch.columns(), row, budget)
+}
+
+fn object(fields: &Fields, columns: &[ArrayRef], row: usize, budget: &mut CellBudget) -> CellValue {
+    let mut object = Map::new();
+    for (field, column) in fields.iter().zip(columns) {
+        budget.pay(field.name().len())?;
+        object.insert(field.name().clone(), cell(field, column, row, budget)?);
     }
-    Ok(Value::Object(fields))
+    Ok(Value::Object(object))
 }
 
 /// The value of a cell.
-fn cell(column: &ArrayRef, row: usize, budget: &mut Budget) -> Cell {
+fn cell(field: &Field, column: &ArrayRef, row: usize, budget: &mut CellBudget) -> CellValue {
     budget.pay(0)?;
     if column.is_null(row) {
         return Ok(Value::Null);
@@ -87,20 +87,17 @@ fn cell(column: &ArrayRef, row: usize, budget: &mut Budget) -> Cell {
         DataType::Float16 => f32::from(number::<Float16Type>(column, row)).into(),
         DataType::Float32 => number::<Float32Type>(column, row).into(),
         DataType::Float64 => number::<Float64Type>(column, row).into(),
-        DataType::Utf8 => budget.text(column.as_string::<i32>().value(row))?,
-        DataType::LargeUtf8 => budget.text(column.as_string::<i64>().value(row))?,
-        DataType::Utf8View => budget.text(column.as_string_view().value(row))?,
-        DataType::List(_) => list(&column.as_list::<i32>().value(row), budget)?,
-        DataType::LargeList(_) => list(&column.as_list::<i64>().value(row), budget)?,
-        DataType::FixedSizeList(..) => list(&column.as_fixed_size_list().value(row), budget)?,
-        DataType::Struct(fields) => {
-            let columns = column.as_struct().columns();
-            object(fields.iter().map(|field| field.name()).zip(columns), row, budget)?
-        }
+        DataType::Utf8 => text(field, column.as_string::<i32>().value(row), budget)?,
+        DataType::LargeUtf8 => text(field, column.as_string::<i64>().value(row), budget)?,
+        DataType::Utf8View => text(field, column.as_string_view().value(row), budget)?,
+        DataType::List(item) => list(item, &column.as_list::<i32>().value(row), budget)?,
+        DataType::LargeList(item) => list(item, &column.as_list::<i64>().value(row), budget)?,
+        DataType::FixedSizeList(item, _) => list(item, &column.as_fixed_size_list().value(row), budget)?,
+        DataType::Struct(fields) => object(fields, column.as_struct().columns(), row, budget)?,
         DataType::Dictionary(..) => {
             let dictionary = column.as_any_dictionary();
             let place = dictionary.normalized_keys().get(row).copied().unwrap_or_default();
-            cell(dictionary.values(), place, budget)?
+            cell(field, dictionary.values(), place, budget)?
         }
         // No form of sample has such a value. It is there, so that the column is named.
         other => budget.text(&format!("a value of the type {other}"))?,
@@ -111,9 +108,13 @@ fn number<T: ArrowPrimitiveType>(column: &ArrayRef, row: usize) -> T::Native {
     column.as_primitive::<T>().value(row)
 }
 
-fn list(items: &ArrayRef, budget: &mut Budget) -> Cell {
-    (0..items.len())
-        .map(|item| cell(&Arc::clone(items), item, budget))
-        .collect::<std::result::Result<_, _>>()
-        .map(Value::Array)
+fn list(item: &Field, items: &ArrayRef, budget: &mut CellBudget) -> CellValue {
+    let cells = (0..items.len()).map(|row| cell(item, items, row, budget));
+    cells.collect::<std::result::Result<_, _>>().map(Value::Array)
+}
+
+/// A text, or the JSON that it is: `datasets` keeps values of several shapes in one column so.
+fn text(field: &Field, text: &str, budget: &mut CellBudget) -> CellValue {
+    let is_json = field.metadata().get(EXTENSION).is_some_and(|name| name == JSON);
+    if is_json { budget.json(text) } else { budget.text(text) }
 }

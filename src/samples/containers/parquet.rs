@@ -4,12 +4,13 @@
 //! refused.
 
 use bytes::Bytes;
-use parquet::basic::Compression;
+use parquet::basic::{Compression, ConvertedType, LogicalType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
+use parquet::schema::types::{Type, TypePtr};
 use serde_json::{Map, Value};
 
-use super::budget::Budget;
+use super::cells::{CellBudget, CellValue, guarded};
 use super::{LARGEST, OnRecord, SampleFile};
 use crate::error::Result;
 use crate::samples::remarks::Remarks;
@@ -21,13 +22,16 @@ pub const MAGIC: &[u8] = b"PAR1";
 pub fn read(file: &SampleFile, _: &mut Remarks, on_record: OnRecord) -> Result<()> {
     let fail = |place: usize, problem: String| file.malformed(place, format!("not valid Parquet: {problem}"));
     let bytes = Bytes::copy_from_slice(file.bytes);
-    let reader = SerializedFileReader::new(bytes).map_err(|error| fail(1, error.to_string()))?;
+    let open = || SerializedFileReader::new(bytes).map_err(|error| error.to_string());
+    let reader = guarded(open).map_err(|problem| fail(1, problem))?;
     check(&reader).map_err(|problem| file.malformed(1, problem))?;
-    let rows = reader.get_row_iter(None).map_err(|error| fail(1, error.to_string()))?;
-    let mut budget = Budget::default();
-    for (place, row) in (1..).zip(rows) {
-        let row = row.map_err(|error| fail(place, error.to_string()))?;
-        let record = object(&row, &mut budget).map_err(|problem| fail(place, problem))?;
+    let schema = reader.metadata().file_metadata().schema();
+    let rows = || reader.get_row_iter(None).map_err(|error| error.to_string());
+    let (mut rows, mut budget) = (guarded(rows).map_err(|problem| fail(1, problem))?, CellBudget::default());
+    for place in 1.. {
+        let mut next = || rows.next().transpose().map_err(|error| error.to_string());
+        let Some(row) = guarded(&mut next).map_err(|problem| fail(place, problem))? else { break };
+        let record = object(&row, Some(schema), &mut budget).map_err(|problem| fail(place, problem))?;
         on_record(place, record)?;
     }
     Ok(())
@@ -45,16 +49,18 @@ fn check(reader: &SerializedFileReader<Bytes>) -> std::result::Result<(), String
     if size > LARGEST { Err(format!("its pages have more than {LARGEST} bytes")) } else { Ok(()) }
 }
 
-fn object(row: &Row, budget: &mut Budget) -> std::result::Result<Value, String> {
+/// A row. `schema` is the type of the group.
+fn object(row: &Row, schema: Option<&Type>, budget: &mut CellBudget) -> CellValue {
     let mut fields = Map::new();
     for (name, field) in row.get_column_iter() {
         budget.pay(name.len())?;
-        fields.insert(name.clone(), value(field, budget)?);
+        let schema = schema.and_then(|group| members(group).iter().find(|member| member.name() == name));
+        fields.insert(name.clone(), value(field, schema.map(|schema| &**schema), budget)?);
     }
     Ok(Value::Object(fields))
 }
 
-fn value(field: &Field, budget: &mut Budget) -> std::result::Result<Value, String> {
+fn value(field: &Field, schema: Option<&Type>, budget: &mut CellBudget) -> CellValue {
     budget.pay(0)?;
     Ok(match field {
         Field::Null => Value::Null,
@@ -70,25 +76,44 @@ fn value(field: &Field, budget: &mut Budget) -> std::result::Result<Value, Strin
         Field::Float16(number) => f32::from(*number).into(),
         Field::Float(number) => (*number).into(),
         Field::Double(number) => (*number).into(),
+        Field::Str(text) if schema.is_some_and(is_json) => budget.json(text)?,
         Field::Str(text) => budget.text(text)?,
-        Field::Group(row) => object(row, budget)?,
+        Field::Bytes(bytes) => budget.text(&String::from_utf8_lossy(bytes.data()))?,
+        Field::Group(row) => object(row, schema, budget)?,
         Field::ListInternal(list) => {
-            Value::Array(list.elements().iter().map(|item| value(item, budget)).collect::<std::result::Result<_, _>>()?)
+            let item = schema.and_then(item);
+            let items = list.elements().iter().map(|element| value(element, item, budget));
+            Value::Array(items.collect::<std::result::Result<_, _>>()?)
         }
         Field::MapInternal(map) => {
             let mut fields = Map::new();
             for (key, item) in map.entries() {
                 let Field::Str(key) = key else { return Err("a map whose keys are not text".into()) };
                 budget.pay(key.len())?;
-                fields.insert(key.clone(), value(item, budget)?);
+                fields.insert(key.clone(), value(item, None, budget)?);
             }
             Value::Object(fields)
-        }
-        Field::Bytes(bytes) => {
-            budget.pay(bytes.len())?;
-            String::from_utf8_lossy(bytes.data()).into_owned().into()
         }
         // Dates, times and decimals, as text.
         other => budget.text(&other.to_string())?,
     })
+}
+
+/// Whether a column of text holds JSON: `datasets` keeps values of several shapes in one column so.
+fn is_json(column: &Type) -> bool {
+    let info = column.get_basic_info();
+    info.logical_type_ref() == Some(&LogicalType::Json) || info.converted_type() == ConvertedType::JSON
+}
+
+fn members(group: &Type) -> &[TypePtr] {
+    if group.is_group() { group.get_fields() } else { &[] }
+}
+
+/// The type of a list's items: a list is a group of a repeated group of one item.
+fn item(list: &Type) -> Option<&Type> {
+    let [repeated] = members(list) else { return None };
+    match members(repeated) {
+        [item] => Some(item),
+        _ => Some(repeated),
+    }
 }

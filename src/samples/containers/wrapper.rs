@@ -30,8 +30,6 @@ pub fn list_of_records(file: &SampleFile, text: &str, remarks: &mut Remarks) -> 
         splits::choose(file.path, &names, file.split)?
     } else if let Some(key) = KEYS.iter().find(|key| lists.contains(key)) {
         key
-    } else if keys.len() == 1 {
-        lists[0]
     } else {
         return Ok(None);
     };

@@ -20,7 +20,7 @@ impl Side {
     /// A column that holds a text or a list of messages.
     pub fn read(row: &mut Row, name: &str) -> Parsed<Self> {
         match row.get(name) {
-            Some(Value::String(text)) if !row.is_list(name) => Ok(Self::Text(text.clone())),
+            Some(Value::String(text)) if !row.holds_turns(name) => Ok(Self::Text(text.clone())),
             Some(Value::Array(_) | Value::String(_)) => turns::messages(row, name).map(Self::Turns),
             _ => Err(format!("`{name}` should be a string").into()),
         }

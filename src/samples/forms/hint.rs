@@ -13,6 +13,9 @@ pub fn hint(fields: &Map<String, Value>, names: &FieldNames) -> String {
     if let Some((name, _)) = fields.iter().find(|(_, value)| is_conversation(value)) {
         return format!("`{name}` holds messages: rename it to `messages`");
     }
+    if let Some((name, _)) = fields.iter().find(|(_, value)| fields.len() == 1 && is_list_of_objects(value)) {
+        return format!("`{name}` holds a list of records: rename it to `data`");
+    }
     let pairs = || FORMS.iter().filter(|form| !form.columns[1].is_empty());
     let has = |name: &str| fields.contains_key(name);
     if let Some(form) = pairs().find(|form| has(form.columns[0])) {
@@ -38,6 +41,10 @@ fn of_named(fields: &Map<String, Value>, names: &FieldNames) -> String {
     } else {
         format!("there is no `{prompt}`; name the prompt with `--prompt-field`")
     }
+}
+
+fn is_list_of_objects(value: &Value) -> bool {
+    value.as_array().and_then(|items| items.first()).is_some_and(Value::is_object)
 }
 
 /// Whether a value is a list of turns.

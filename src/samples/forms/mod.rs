@@ -46,20 +46,20 @@ struct Form {
     help: &'static str,
     /// Whether a sample is text or tokens to which nothing is added.
     is_rendered: bool,
-    read: Reader,
+    read: FormReader,
 }
 
 /// Reads the samples of a row: mostly one; several of a packed row; none if it has nothing to score. It takes the names of the
 /// form's columns.
-type Reader = fn(&mut Row, [&str; 2]) -> Parsed<Vec<SampleContent>>;
+type FormReader = fn(&mut Row, [&str; 2]) -> Parsed<Vec<SampleContent>>;
 
 impl Form {
-    const fn new(columns: [&'static str; 2], help: &'static str, read: Reader) -> Self {
+    const fn new(columns: [&'static str; 2], help: &'static str, read: FormReader) -> Self {
         Self { columns, help, is_rendered: false, read }
     }
 
     /// A form whose samples are text or tokens to which nothing is added.
-    const fn rendered(column: &'static str, help: &'static str, read: Reader) -> Self {
+    const fn rendered(column: &'static str, help: &'static str, read: FormReader) -> Self {
         Self { columns: [column, ""], help, is_rendered: true, read }
     }
 
@@ -72,11 +72,11 @@ impl Form {
 /// The first form whose columns a record has reads it.
 const FORMS: [Form; 19] = [
     Form::rendered("input_ids", "input_ids/labels", tokens::read),
+    Form::new(["prompt", "completion"], "prompt/completion", pair::read),
     Form::new(["messages", ""], "messages", conversation::read),
     Form::new(["chosen", "rejected"], "prompt/chosen/rejected", preference::read),
     Form::new(["conversations", ""], "conversations", conversation::read),
     Form::new(["conversation", ""], "conversation", conversation::read),
-    Form::new(["prompt", "completion"], "prompt/completion", pair::read),
     Form::new(["prompt", "response"], "prompt/response", pair::read),
     Form::new(["prompt", "output"], "prompt/output", pair::read),
     Form::new(["prompt", "chosen"], "prompt/chosen", pair::read),

@@ -4,13 +4,18 @@ use super::exchange::{self, Side};
 use super::row::{Parsed, Row};
 use crate::samples::SampleContent;
 
+/// The prompts that are about a passage in the column `context`. A `prompt` is complete, as it is in TRL.
+const ABOUT_CONTEXT: [&str; 2] = ["question", "query"];
+
 /// Reads a prompt and a completion: both texts, or one or both of them, as in TRL, lists of messages. A system prompt or a history
-/// makes a conversation of them, and a context stands before the prompt.
-pub fn read(row: &mut Row, [prompt, completion]: [&str; 2]) -> Parsed<Vec<SampleContent>> {
+/// makes a conversation of them, and a context stands before a question.
+pub fn read(row: &mut Row, [column, completion]: [&str; 2]) -> Parsed<Vec<SampleContent>> {
     let before = exchange::preamble(row)?;
-    let mut prompt = Side::read(row, prompt)?;
+    let mut prompt = Side::read(row, column)?;
     let completion = Side::read(row, completion)?;
-    if let Side::Text(text) = &mut prompt {
+    if let Side::Text(text) = &mut prompt
+        && ABOUT_CONTEXT.contains(&column)
+    {
         *text = with_context(row, std::mem::take(text))?;
     }
     Ok(vec![exchange::content(row, before, prompt, completion)?])

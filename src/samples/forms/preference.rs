@@ -34,7 +34,7 @@ fn content(row: &mut Row, chosen: Side, rejected: Side) -> Parsed<SampleContent>
             }
             exchange::content(row, before, prompt, chosen)
         }
-        (Some(name), Side::Turns(chosen)) if row.is_list(name) => {
+        (Some(name), Side::Turns(chosen)) if row.holds_turns(name) => {
             let before = exchange::preamble(row)?;
             let prompt = Side::read(row, name)?;
             exchange::chat(row, before, prompt, Side::Turns(chosen))

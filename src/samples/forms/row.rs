@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::account::Account;
+use crate::account::{Account, is_set};
 use crate::files::json;
 use crate::samples::remarks::Remarks;
 
@@ -56,9 +56,9 @@ impl<'a> Row<'a> {
         self.columns.peek(name)
     }
 
-    /// The set columns that nobody has read.
+    /// The set columns that nobody has read. In data, false says something.
     pub fn unread(&self) -> Vec<&'a str> {
-        self.columns.unread(&[])
+        self.columns.unread_where(&[], |value| is_set(value) || value.is_boolean())
     }
 
     /// A string that must be there.
@@ -97,13 +97,15 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Whether a column holds a list or the JSON text of one. It does not count as read.
-    pub fn is_list(&self, name: &str) -> bool {
+    /// Whether a column holds turns of a conversation, or their JSON text. It does not count as read.
+    pub fn holds_turns(&self, name: &str) -> bool {
         match self.columns.peek(name) {
             Some(Value::Array(_)) => true,
-            Some(Value::String(text)) => {
-                let text = text.trim_start();
-                text.starts_with("[{") && json::parse(text.as_bytes()).is_ok_and(|value| value.is_array())
+            // A prompt may itself be JSON, and is a text then.
+            Some(Value::String(text)) if text.trim_start().starts_with("[{") => {
+                let is_turn = |item: &Value| item.get("role").or_else(|| item.get("from")).is_some();
+                let items = json::parse(text.as_bytes()).unwrap_or_default();
+                items.as_array().is_some_and(|items| items.iter().all(is_turn))
             }
             _ => false,
         }

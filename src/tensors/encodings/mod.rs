@@ -76,6 +76,12 @@ impl Entry {
         }
     }
 
+    /// The same where `first` files precede its own in the store.
+    pub(in crate::tensors) fn in_files_from(mut self, first: usize) -> Self {
+        self.parts.iter_mut().for_each(|part| part.file += first);
+        self
+    }
+
     /// The bytes of the weight's first stored tensor, the only one of an adapter's, counted from the start of its file.
     pub fn range(&self) -> Range<usize> {
         self.parts[0].range.clone()

@@ -82,7 +82,8 @@ pub fn pickle(adapter: &Adapter) -> Option<String> {
 
 pub fn shards(adapter: &Adapter) -> Option<String> {
     let name = file_name(adapter);
-    name.ends_with(".index.json").then(|| "the weights are in shards".into())
+    let is_in_shards = name.ends_with(".index.json") || adapter.weights.files().count() > 1;
+    is_in_shards.then(|| "the weights are in shards".into())
 }
 
 pub fn other_name(adapter: &Adapter) -> Option<String> {

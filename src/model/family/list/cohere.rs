@@ -8,6 +8,7 @@ const COHERE: Family = Family {
     gguf_architectures: &["command-r"],
     layer_names: &[ATTENTION, GATED_MLP, SHARED_NORM, HEAD_NORMS],
     optional: &[Role::QueryNorm, Role::KeyNorm],
+    biases: &[ATTENTION_BIAS],
     norms: Norms::Layer,
     norm_eps: 1e-5,
     residual: Residual::Parallel,
@@ -22,6 +23,7 @@ const GLM4: Family = Family {
     model_types: &["glm4"],
     gguf_architectures: &["glm4"],
     layer_names: &[ATTENTION, FUSED_MLP, PRE_NORMS, GLM_POST_NORMS],
+    biases: &[ATTENTION_INPUT_BIAS],
     norm_eps: 1.5625e-7,
     positions: Positions::RotaryNeighbours,
     numbers: &[
@@ -30,6 +32,7 @@ const GLM4: Family = Family {
         ("partial_rotary_factor", 0.5),
         ("max_position_embeddings", 131_072.0),
     ],
+    flags: &[("attention_bias", true)],
     ..PLAIN
 };
 
@@ -42,6 +45,8 @@ pub static FAMILIES: [Family; 4] = [
         sliding: Sliding::AllButEvery(4),
         rotary_layers: RotaryLayers::InWindows,
         reads: &[USUAL, "layer_types sliding_window_pattern"],
+        spellings: &[SLIDING_WINDOW_PATTERN],
+        harmless: &[("rotary_pct", "whole heads are rotated")],
         numbers: &[
             ("head_dim", 128.0),
             ("logit_scale", 0.0625),

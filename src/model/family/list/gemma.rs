@@ -3,11 +3,17 @@
 use super::super::names::*;
 use super::*;
 
+const HIDDEN_ACTIVATION: Spelling = ("activation", &["hidden_activation"]);
+
+const HIDDEN_ACT: &[Harmless] = &[("hidden_act", "`hidden_activation` counts")];
+
 const GEMMA: Family = Family {
     model_types: &["gemma"],
     gguf_architectures: &["gemma"],
+    biases: &[ATTENTION_BIAS],
     gating: Gating::By(Activation::GeluTanh),
     gelu: GeluMeaning::Tanh,
+    harmless: &[("hidden_activation", "`hidden_act` counts")],
     norms: Norms::RmsPlusOne,
     embedding_scale: EmbeddingScale::RootOfHidden,
     numbers: &[
@@ -31,6 +37,8 @@ pub static FAMILIES: [Family; 3] = [
         gelu: GeluMeaning::ErrorFunction,
         sliding: Sliding::AllButEvery(2),
         reads: &[USUAL, "layer_types"],
+        spellings: &[HIDDEN_ACTIVATION],
+        harmless: HIDDEN_ACT,
         numbers: &[
             ("head_dim", 256.0),
             ("num_key_value_heads", 4.0),
@@ -48,7 +56,9 @@ pub static FAMILIES: [Family; 3] = [
         layer_names: &[ATTENTION, GATED_MLP, OUTER_PRE_NORMS, POST_NORMS, HEAD_NORMS],
         gelu: GeluMeaning::ErrorFunction,
         sliding: Sliding::AllButEvery(6),
-        reads: &[USUAL, "layer_types sliding_window_pattern attn_logit_softcapping final_logit_softcapping"],
+        reads: &[USUAL, "layer_types sliding_window_pattern final_logit_softcapping"],
+        spellings: &[HIDDEN_ACTIVATION, SLIDING_WINDOW_PATTERN],
+        harmless: HIDDEN_ACT,
         numbers: &[
             ("hidden_size", 2304.0),
             ("intermediate_size", 9216.0),

@@ -3,11 +3,12 @@
 use super::super::names::*;
 use super::*;
 
-pub static FAMILIES: [Family; 7] = [
+pub static FAMILIES: [Family; 8] = [
     // Llama 1 to 3.x, SmolLM2 and others under the same type.
     Family {
         model_types: &["llama"],
         gguf_architectures: &["llama"],
+        biases: &[ATTENTION_BIAS, MLP_BIAS],
         // The sizes of Llama 1, which multimodal models with a decoder of that size leave out.
         numbers: &[
             ("hidden_size", 4096.0),
@@ -19,20 +20,9 @@ pub static FAMILIES: [Family; 7] = [
         gguf: PERMUTED_GGUF,
         ..PLAIN
     },
-    Family {
-        model_types: &["mistral"],
-        sliding: Sliding::Always,
-        numbers: &[
-            ("hidden_size", 4096.0),
-            ("intermediate_size", 14_336.0),
-            ("num_hidden_layers", 32.0),
-            ("num_attention_heads", 32.0),
-            ("num_key_value_heads", 8.0),
-            ("max_position_embeddings", 131_072.0),
-            ("sliding_window", 4096.0),
-        ],
-        ..PLAIN
-    },
+    MISTRAL,
+    // A `mistral` with `layer_types` is one of these, too.
+    Family { model_types: &["ministral"], reads: &[USUAL, "layer_types"], ..MISTRAL },
     // Llama 3.2 with images: some layers attend to those only.
     Family {
         model_types: &["mllama_text_model"],
@@ -44,11 +34,13 @@ pub static FAMILIES: [Family; 7] = [
     Family {
         model_types: &["smollm3"],
         gguf_architectures: &["smollm3"],
+        biases: &[ATTENTION_BIAS, MLP_BIAS],
         sliding: Sliding::WithoutRotary,
         rotary_layers: RotaryLayers::AllButEvery(4),
         reads: &[USUAL, "sliding_window layer_types no_rope_layers no_rope_layer_interval"],
         numbers: &[("rope_theta", 2_000_000.0)],
         flags: WITHOUT_WINDOWS,
+        harmless: WITHOUT_WINDOW_LAYERS,
         gguf: PERMUTED_GGUF,
         ..PLAIN
     },
@@ -56,6 +48,7 @@ pub static FAMILIES: [Family; 7] = [
     Family {
         model_types: &["granite"],
         gguf_architectures: &["granite"],
+        biases: &[ATTENTION_BIAS, MLP_BIAS],
         numbers: GRANITE_MULTIPLIERS,
         gguf: GRANITE_GGUF,
         ..PLAIN
@@ -63,6 +56,7 @@ pub static FAMILIES: [Family; 7] = [
     Family {
         model_types: &["olmo2"],
         gguf_architectures: &["olmo2"],
+        biases: &[ATTENTION_BIAS],
         layer_names: &[ATTENTION, GATED_MLP, POST_NORMS, HEAD_NORMS],
         head_norms: HeadNorms::AllHeadsTogether,
         norm_eps: 1e-5,
@@ -83,6 +77,21 @@ pub static FAMILIES: [Family; 7] = [
         ..PLAIN
     },
 ];
+
+const MISTRAL: Family = Family {
+    model_types: &["mistral"],
+    sliding: Sliding::Always,
+    numbers: &[
+        ("hidden_size", 4096.0),
+        ("intermediate_size", 14_336.0),
+        ("num_hidden_layers", 32.0),
+        ("num_attention_heads", 32.0),
+        ("num_key_value_heads", 8.0),
+        ("max_position_embeddings", 131_072.0),
+        ("sliding_window", 4096.0),
+    ],
+    ..PLAIN
+};
 
 pub(super) const GRANITE_MULTIPLIERS: &[(&str, f64)] = &[
     ("attention_multiplier", 1.0),

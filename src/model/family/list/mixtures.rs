@@ -9,8 +9,11 @@ const EXPERTS: ExpertNames = ExpertNames {
     modules: &[["mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj", "mlp.experts.{}.down_proj"]],
     stacked: &[["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]],
     stack_layout: StackLayout::GateFirst,
+    have_biases: false,
     weights: ExpertWeights::SumToOne,
 };
+/// Both names are read.
+const LOCAL_EXPERTS: Spelling = ("num_experts", &["num_local_experts", "num_experts"]);
 const ROUTER: RoleNames = &[(Role::Router, "mlp.gate", "ffn_gate_inp")];
 
 pub static FAMILIES: [Family; 5] = [
@@ -29,6 +32,7 @@ pub static FAMILIES: [Family; 5] = [
         norm_eps: 1e-5,
         sliding: Sliding::Always,
         reads: &[USUAL, "sliding_window num_experts"],
+        spellings: &[LOCAL_EXPERTS],
         numbers: &[("rope_theta", 1_000_000.0), ("num_experts_per_tok", 2.0)],
         gguf: PERMUTED_GGUF,
         ..PLAIN
@@ -49,6 +53,7 @@ pub static FAMILIES: [Family; 5] = [
             PRE_NORMS,
         ],
         experts: Some(&ExpertNames { weights: ExpertWeights::Configured { sum_to_one_in_gguf: false }, ..EXPERTS }),
+        biases: &[QKV_BIAS_BY_FLAG],
         sliding: Sliding::EvenBelowMaxWindowLayers,
         reads: &[USUAL, "layer_types mlp_only_layers norm_topk_prob"],
         numbers: &[
@@ -60,7 +65,7 @@ pub static FAMILIES: [Family; 5] = [
             ("moe_intermediate_size", 1408.0),
             ("shared_expert_intermediate_size", 5632.0),
         ],
-        flags: WITHOUT_WINDOWS,
+        flags: &[("use_sliding_window", false), ("qkv_bias", true)],
         ..PLAIN
     },
     Family {
@@ -68,8 +73,10 @@ pub static FAMILIES: [Family; 5] = [
         gguf_architectures: &["qwen3moe"],
         layer_names: &[ATTENTION, GATED_MLP, ROUTER, PRE_NORMS, HEAD_NORMS],
         experts: Some(&ExpertNames { weights: ExpertWeights::Configured { sum_to_one_in_gguf: true }, ..EXPERTS }),
+        biases: &[ATTENTION_BIAS],
         sliding: Sliding::Always,
         reads: &[USUAL, "sliding_window mlp_only_layers norm_topk_prob"],
+        spellings: &[LOCAL_EXPERTS],
         numbers: &[
             ("decoder_sparse_step", 1.0),
             ("num_experts_per_tok", 8.0),
@@ -77,6 +84,7 @@ pub static FAMILIES: [Family; 5] = [
             ("moe_intermediate_size", 768.0),
         ],
         flags: WITHOUT_WINDOWS,
+        harmless: WITHOUT_WINDOW_LAYERS,
         ..PLAIN
     },
     Family {
@@ -88,6 +96,8 @@ pub static FAMILIES: [Family; 5] = [
             stacked: &[["block_sparse_moe.input_linear.weight", "block_sparse_moe.output_linear.weight"]],
             ..EXPERTS
         }),
+        biases: &[ATTENTION_BIAS],
+        spellings: &[("num_experts", &["num_local_experts"])],
         numbers: &[
             GRANITE_MULTIPLIERS[0],
             GRANITE_MULTIPLIERS[1],
@@ -107,11 +117,18 @@ pub static FAMILIES: [Family; 5] = [
             &[(Role::Sinks, "self_attn.sinks", "attn_sinks"), (Role::Router, "mlp.router", "ffn_gate_inp")],
             GPT_OSS_NORMS,
         ],
-        experts: Some(&ExpertNames { modules: &[], stack_layout: StackLayout::Alternating, ..EXPERTS }),
+        experts: Some(&ExpertNames {
+            modules: &[],
+            stack_layout: StackLayout::Alternating,
+            have_biases: true,
+            ..EXPERTS
+        }),
+        biases: &[ATTENTION_BIAS, ROUTER_BIAS],
         gating: Gating::Clamped { alpha: 1.702, limit: 7.0 },
         norm_eps: 1e-5,
         sliding: Sliding::AllButEvery(2),
         reads: &[USUAL, "layer_types swiglu_alpha swiglu_limit"],
+        spellings: &[LOCAL_EXPERTS],
         numbers: &[
             ("head_dim", 64.0),
             ("num_key_value_heads", 8.0),
@@ -119,6 +136,20 @@ pub static FAMILIES: [Family; 5] = [
             ("sliding_window", 128.0),
             ("num_experts_per_tok", 4.0),
             ("num_experts", 128.0),
+        ],
+        flags: &[("attention_bias", true)],
+        rope_scaling: &RopeScaling::Yarn {
+            factor: 32.0,
+            original_context: 4096.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            truncate: false,
+            attention_factor: None,
+            mscale: None,
+        },
+        harmless: &[
+            ("hidden_act", "the experts have one activation"),
+            ("experts_per_token", "a copy of `num_experts_per_tok`"),
         ],
         gguf: GgufConventions { yarn_is_exact: true, ..PLAIN_GGUF },
         ..PLAIN

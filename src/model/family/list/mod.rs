@@ -7,6 +7,7 @@ mod llama;
 mod mixtures;
 mod qwen;
 
+use super::bias::*;
 use super::names::{ATTENTION, GATED_MLP, OUTER, PRE_NORMS};
 use super::*;
 use crate::model::activation::Activation;
@@ -22,6 +23,8 @@ const PLAIN: Family = Family {
     layer_names: &[ATTENTION, GATED_MLP, PRE_NORMS],
     optional: &[],
     experts: None,
+    biases: &[],
+    outer_biases: &[],
     gating: Gating::By(Activation::Silu),
     gelu: GeluMeaning::ErrorFunction,
     norms: Norms::Rms,
@@ -36,8 +39,11 @@ const PLAIN: Family = Family {
     linear_layout: LinearLayout::OutputsByInputs,
     intermediate_per_hidden: None,
     reads: &[USUAL],
+    spellings: &[],
     numbers: &[],
     flags: &[],
+    rope_scaling: &RopeScaling::None,
+    harmless: &[],
     gguf: PLAIN_GGUF,
 };
 
@@ -51,7 +57,14 @@ const PLAIN_GGUF: GgufConventions = GgufConventions {
 };
 const PERMUTED_GGUF: GgufConventions = GgufConventions { permuted_rows: true, ..PLAIN_GGUF };
 
+/// The second name is that of transformers 5.
+const SLIDING_WINDOW_PATTERN: Spelling =
+    ("sliding_window_pattern", &["sliding_window_pattern", "_sliding_window_pattern"]);
+/// What most families call the activation.
+pub(super) const ACTIVATION: Spelling = ("activation", &["hidden_act"]);
 /// The keys of `config.json` that most families read beside those that all do.
 const USUAL: &str = "intermediate_size num_key_value_heads head_dim";
 const TIED: &[(&str, bool)] = &[("tie_word_embeddings", true)];
 const WITHOUT_WINDOWS: &[(&str, bool)] = &[("use_sliding_window", false)];
+/// Of families whose published configurations have this key.
+const WITHOUT_WINDOW_LAYERS: &[Harmless] = &[("max_window_layers", "it counts in other families only")];

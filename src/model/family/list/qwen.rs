@@ -7,6 +7,7 @@ use super::*;
 const QWEN2: Family = Family {
     model_types: &["qwen2"],
     gguf_architectures: &["qwen2"],
+    biases: &[QKV_BIAS],
     sliding: Sliding::FromMaxWindowLayers,
     reads: &[USUAL, "layer_types"],
     numbers: &[("sliding_window", 4096.0), ("max_window_layers", 28.0)],
@@ -19,6 +20,7 @@ const QWEN3: Family = Family {
     model_types: &["qwen3"],
     gguf_architectures: &["qwen3"],
     layer_names: &[ATTENTION, GATED_MLP, PRE_NORMS, HEAD_NORMS],
+    biases: &[ATTENTION_BIAS],
     numbers: &[("head_dim", 128.0), ("sliding_window", 4096.0), ("max_window_layers", 28.0)],
     ..QWEN2
 };

@@ -1,0 +1,29 @@
+//! `lora-slim fix`: write an adapter of another layout as PEFT saves it.
+
+use super::output::{announce, print, print_json};
+use crate::cli::FixArgs;
+use crate::error::Result;
+use crate::pipeline::fix::{FixReport, FixRequest, fix};
+
+pub fn run(args: FixArgs, quiet: bool) -> Result<bool> {
+    let request = FixRequest { adapter: args.adapter, base: args.base, alpha: args.alpha };
+    let report = fix(&request, &args.output, args.force)?;
+    for remark in &report.remarks {
+        tracing::warn!("{}: {remark}", report.adapter);
+    }
+    if args.json {
+        print_json(&report)?;
+    } else if !quiet {
+        print(&render(&report))?;
+    }
+    announce(&format!("written to {}\n", args.output.display()), args.json, quiet).map(|()| true)
+}
+
+fn render(report: &FixReport) -> String {
+    let changes = match report.changes.as_slice() {
+        [] => "  nothing: it is as PEFT saves adapters\n".into(),
+        changes => changes.iter().map(|change| format!("  {change}\n")).collect::<String>(),
+    };
+    let (tensors, modules) = (report.tensors, report.modules);
+    format!("layout      {}\nwritten     {tensors} tensors of {modules} modules\nchanges\n{changes}", report.layout)
+}

@@ -1,0 +1,94 @@
+//! Which tensors of the files no part of the decoder is made of, so that they are named to the user.
+//!
+//! As in transformers, a tensor that the family and the configuration do not have is not read.
+
+use std::collections::BTreeSet;
+
+use super::{LayerWeights, Weights};
+use crate::adapter::names::is_of_tower;
+use crate::format::first_names;
+use crate::model::ModelConfig;
+use crate::model::family::Outside;
+
+/// The most tensors that a remark names.
+const NAMED: usize = 4;
+
+/// Endings of names of buffers: what they hold is computed from the configuration.
+const BUFFERS: [&str; 6] = [
+    "rotary_emb.inv_freq",
+    ".attn.bias",
+    ".attn.masked_bias",
+    ".attention.bias",
+    ".attention.masked_bias",
+    "position_ids",
+];
+
+/// Words in the names of what lies between a tower and the decoder, which text does not go through either.
+const CONNECTORS: [&str; 9] =
+    ["mlp1.", "projector", "connector", "projection", "resampler", "perceiver", "qformer", "query_tokens", "merger"];
+
+impl Weights {
+    /// Names the tensors that are not read and not known to be harmless, in one sentence.
+    pub fn unread(&self, config: &ModelConfig) -> Option<String> {
+        let layers = (0..config.layers).map(|index| LayerWeights { weights: self, config, index });
+        let read: BTreeSet<String> = layers.flat_map(|layer| layer.tensors()).chain(self.tensors_outside()).collect();
+        let skipped: Vec<String> = config.skipped.iter().map(|&layer| self.layer_prefix(layer)).collect();
+        let is_skipped = |name: &str| skipped.iter().any(|prefix| name.starts_with(prefix));
+        let unread: Vec<&str> = self.store.iter().map(|(name, _)| name).filter(|name| !read.contains(*name)).collect();
+        let unread: Vec<&str> = unread
+            .into_iter()
+            .filter(|name| !is_buffer(name) && !is_skipped(name) && !self.is_outside_text(name))
+            .collect();
+        let (path, names) = (self.store.path().display(), first_names(&unread, NAMED));
+        (!unread.is_empty()).then(|| format!("`{path}` has tensors that the model does not use: {names}"))
+    }
+
+    /// The tensors outside the layers that are read.
+    fn tensors_outside(&self) -> impl Iterator<Item = String> {
+        use Outside::*;
+        let outside = [Embedding, EmbeddingNorm, Positions, FinalNorm, Head].into_iter();
+        let modules = outside.flat_map(|outside| [self.outside(outside, "weight"), self.outside_bias(outside)]);
+        // Scalings of the rotary embedding that GGUF files have as tensors.
+        let factors = ["rope_freqs", "rope_factors_short", "rope_factors_long"].map(|name| format!("{name}.weight"));
+        modules.flatten().chain(factors.into_iter().filter(|_| self.is_gguf()))
+    }
+
+    /// Whether a tensor lies in a tower, or between a tower and the decoder.
+    fn is_outside_text(&self, name: &str) -> bool {
+        let is_connector = CONNECTORS.iter().any(|word| name.contains(word));
+        !name.starts_with(&format!("{}{}.", self.decoder, self.stack)) && (is_of_tower(name) || is_connector)
+    }
+}
+
+fn is_buffer(name: &str) -> bool {
+    BUFFERS.iter().any(|ending| name.ends_with(ending))
+}
+
+impl LayerWeights<'_> {
+    /// The tensors of the layer that are read.
+    fn tensors(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for role in self.roles() {
+            names.extend(match role.is_norm() {
+                true => self.norm_names(role).unwrap_or_default(),
+                false => vec![self.name(role, "weight")],
+            });
+            names.extend(self.bias_name(role));
+        }
+        names.extend(if self.config.is_sparse(self.index) { self.expert_tensors() } else { Vec::new() });
+        names
+    }
+
+    fn expert_tensors(&self) -> Vec<String> {
+        if self.weights.is_gguf() {
+            let parts = |name: String| [Some(format!("{name}.weight")), self.expert_bias(format!("{name}.bias"))];
+            return self.gguf_experts().into_iter().flat_map(parts).flatten().collect();
+        }
+        if let Some(stacked) = self.stacked_experts() {
+            let parts = |name: String| [self.expert_bias(format!("{name}_bias")), Some(name)];
+            return stacked.into_iter().flat_map(parts).flatten().collect();
+        }
+        let count = self.config.experts.as_ref().map_or(0, |experts| experts.count);
+        (0..count).filter_map(|expert| self.expert_modules(expert).ok()).flatten().collect()
+    }
+}

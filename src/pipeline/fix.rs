@@ -1,0 +1,190 @@
+//! Mending an adapter: stored files → mapping → names of the base model → folder, which is compared with the files again.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use candle_core::Device;
+use serde::Serialize;
+
+use crate::adapter::Adapter;
+use crate::adapter::foreign::{self, BaseShapes, Given, Layout, MappedTensor, Mapping, StoredAdapter};
+use crate::adapter::names::stack_and_layer;
+use crate::audit::fixed::compare;
+use crate::audit::runtimes::base_facts::BaseFacts;
+use crate::error::{AdapterError, FixError, Result};
+use crate::files::{self, Scratch, Staging};
+use crate::format::{first_names, plural};
+use crate::hub::{self, BasePath};
+use crate::kernel::Arithmetic;
+use crate::model::Model;
+use crate::rewrite::{Fix, FixTarget};
+
+/// What to mend, and what the user says of it.
+#[derive(Debug)]
+pub struct FixRequest {
+    /// The files as the user named them.
+    pub adapter: String,
+    pub base: Option<String>,
+    pub alpha: Option<f64>,
+}
+
+/// What was written.
+#[derive(Debug, Serialize)]
+pub struct FixReport {
+    pub adapter: String,
+    /// The layout of the files.
+    pub layout: &'static str,
+    /// What differs from the files, one sentence each; empty if nothing does.
+    pub changes: Vec<String>,
+    /// What the files hold that is not used, one sentence each.
+    pub remarks: Vec<String>,
+    pub tensors: usize,
+    pub modules: usize,
+}
+
+/// An adapter's files with what they stand for.
+pub struct FixSource {
+    pub stored: StoredAdapter,
+    layout: &'static dyn Layout,
+    pub mapping: Mapping,
+    base: Option<FixBase>,
+    /// The base model as the user named it.
+    base_name: Option<String>,
+}
+
+struct FixBase {
+    path: BasePath,
+    model: Model,
+}
+
+impl FixSource {
+    /// Reads what lies at `path`, and the base model.
+    pub fn read(path: &Path, request: &FixRequest) -> Result<Self> {
+        if !path.exists() {
+            return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
+        }
+        let unknown = || FixError::UnknownLayout { path: path.into(), known: foreign::names().join(", ") };
+        let stored = StoredAdapter::open(path)?.ok_or_else(unknown)?;
+        let layout = foreign::layout_of(&stored).ok_or_else(unknown)?;
+        let base = find_base(&stored, request)?;
+        let shapes = base.as_ref().map(FixBase::shapes).transpose()?;
+        let mapping = layout.map(&stored, &Given { base: shapes, alpha: request.alpha })?;
+        Ok(Self { stored, layout, mapping, base, base_name: request.base.clone() })
+    }
+
+    /// The name of the files' layout.
+    pub fn layout(&self) -> &'static str {
+        self.layout.name()
+    }
+
+    /// The adapter with the names that its modules have in the base model.
+    pub fn fix(&self) -> Result<Fix<'_>> {
+        let mut fix = Fix::new(&self.stored, &self.mapping);
+        let Some(FixBase { path, model }) = &self.base else { return Ok(fix) };
+        let names = model.names.class();
+        fix.base = FixTarget {
+            name: self.base_name.clone(),
+            layers: Some(model.config.layers),
+            is_multimodal: names.decoder.contains('.'),
+        };
+        // The names are compared as PEFT would, which takes an adapter that can be opened.
+        let folder = Scratch::new()?;
+        let staging = Staging::beside(&folder.path().join("peft"))?;
+        fix.write(&staging)?;
+        let adapter = Adapter::open(staging.path(), None)?;
+        for dropped in model.applied(&adapter).dropped {
+            let (path, base) = (self.stored.path.clone(), path.path().to_path_buf());
+            let not_there = FixError::NotInBase { path, base, module: dropped.module.clone() };
+            fix.moved.insert(dropped.module, dropped.needed.ok_or(not_there)?);
+        }
+        move_others(&mut fix);
+        Ok(fix)
+    }
+}
+
+/// Moves what is not wrapped, such as a saved embedding, from where the decoder's layers were to where they are.
+fn move_others(fix: &mut Fix) {
+    let of_stack = |(old, new): (&String, &String)| {
+        let (old, new) = (stack_and_layer(old)?.0, stack_and_layer(new)?.0);
+        let (old_decoder, list) = old.rsplit_once('.')?;
+        Some((format!("{old_decoder}."), format!("{}.", new.strip_suffix(list)?.strip_suffix('.')?)))
+    };
+    let Some((old, new)) = fix.moved.iter().find_map(of_stack) else { return };
+    let modules: BTreeSet<String> = fix.mapping.tensors.iter().map(MappedTensor::module).collect();
+    for module in modules {
+        if let Some(rest) = module.strip_prefix(&old)
+            && !fix.moved.contains_key(&module)
+            && !module.starts_with(&new)
+        {
+            fix.moved.insert(module.clone(), format!("{new}{rest}"));
+        }
+    }
+}
+
+/// The base model that the user names, or else the one that the files name, if it is there.
+fn find_base(stored: &StoredAdapter, request: &FixRequest) -> Result<Option<FixBase>> {
+    let open = |path: BasePath| -> Result<FixBase> {
+        let (model, _) = Model::open(&path, &Device::Cpu, Arithmetic::F32)?;
+        Ok(FixBase { path, model })
+    };
+    if let Some(name) = &request.base {
+        return open(BasePath::find(name, None)?).map(Some);
+    }
+    let named = |key: &&str| stored.config.as_ref()?.get(*key)?.as_str();
+    let named = ["base_model_name_or_path", "model"].iter().find_map(named);
+    Ok(named.and_then(|name| open(BasePath::find(name, None).ok()?).ok()))
+}
+
+/// Writes an adapter as PEFT saves it, and compares what was written with the files.
+pub fn fix(request: &FixRequest, output: &Path, force: bool) -> Result<FixReport> {
+    let path = hub::find(&request.adapter, None)?;
+    let staging = Staging::reserve(output, &[&path], force)?;
+    let source = FixSource::read(&path, request)?;
+    if let Some(base) = &source.base {
+        files::check_apart(output, &[base.path.path()])?;
+    }
+    let fix = source.fix()?;
+    fix.write(&staging)?;
+    let written = Adapter::open(staging.path(), None)?;
+    if let Some(difference) = compare(&fix, &written)?.first() {
+        return Err(FixError::NotTheSame { path, difference: difference.to_string() }.into());
+    }
+    if let Some(base) = &source.base {
+        base.model.check_fits(&written)?;
+    }
+    source.stored.weights.check_unchanged()?;
+    let mut changes = source.mapping.changes.clone();
+    if let Some((old, new)) = fix.moved.iter().next() {
+        let count = plural(fix.moved.len(), "module");
+        changes.push(format!("{count} have the names of the base model: `{old}` is now `{new}`"));
+    }
+    let mut remarks = source.mapping.remarks.clone();
+    let others = source.stored.other_weights()?;
+    if !others.is_empty() {
+        remarks.push(format!("nothing is read from {}", first_names(&others, 3)));
+    }
+    let report = FixReport {
+        adapter: request.adapter.clone(),
+        layout: source.layout(),
+        changes,
+        remarks,
+        tensors: written.tensors().count(),
+        modules: written.modules().len(),
+    };
+    staging.publish()?;
+    Ok(report)
+}
+
+impl FixBase {
+    fn shapes(&self) -> Result<BaseShapes> {
+        let config = &self.model.config;
+        let family = BaseFacts::of(&self.path)?.family.unwrap_or_else(|| config.family.model_types[0].into());
+        Ok(BaseShapes {
+            path: self.path.path().into(),
+            family,
+            heads: config.heads,
+            key_heads: config.kv_heads,
+            head_size: config.head_dim,
+        })
+    }
+}

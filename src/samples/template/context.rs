@@ -1,0 +1,105 @@
+//! The variables that a template is given, prepared as transformers prepares them.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::super::{Message, TemplateContext};
+use super::SpecialTokens;
+use super::calls::BUILTINS;
+use super::value::{Dict, Evaluated, Value};
+
+/// The names of a message's reasoning. The first that is set is copied into `thinking`, unless it is set, and into
+/// `reasoning_content` (transformers 5: `_alias_reasoning_fields`).
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
+/// What transformers passes by itself; a variable of the caller of the same name is an error there.
+const TAKEN: [&str; 9] = [
+    "messages",
+    "tools",
+    "documents",
+    "add_generation_prompt",
+    "conversations",
+    "conversation",
+    "chat_template",
+    "return_assistant_tokens_mask",
+    "continue_final_message",
+];
+
+type Given = HashMap<Arc<str>, Value>;
+
+/// All variables of one rendering.
+pub fn variables(
+    messages: &[Message],
+    context: &TemplateContext,
+    tokens: &SpecialTokens,
+    prompt: bool,
+) -> Evaluated<Given> {
+    let mut variables: Given =
+        BUILTINS.iter().map(|(name, builtin)| ((*name).into(), Value::Builtin(*builtin))).collect();
+    for (name, token) in tokens {
+        variables.insert(name.as_str().into(), Value::str(token.as_str()));
+    }
+    for (name, value) in &context.kwargs {
+        if TAKEN.contains(&name.as_str()) {
+            return Err(format!("`{name}` cannot be passed to a chat template as a variable"));
+        }
+        variables.insert(name.as_str().into(), plain(value)?);
+    }
+    let listed = |list: &Option<Json>| list.as_ref().map_or(Ok(Value::None), plain);
+    let messages = messages.iter().map(message).collect::<Evaluated<Vec<_>>>()?;
+    variables.insert("messages".into(), Value::list(messages)?);
+    variables.insert("tools".into(), listed(&context.tools)?);
+    variables.insert("documents".into(), listed(&context.documents)?);
+    variables.insert("add_generation_prompt".into(), Value::Bool(prompt));
+    Ok(variables)
+}
+
+/// A message without fields that are null, and with its reasoning under each of its names.
+fn message(message: &Message) -> Evaluated<Value> {
+    let fields: Vec<(&str, &Json)> = message
+        .fields
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| (name.as_str(), value))
+        .collect();
+    let find = |name: &str| fields.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let reasoning = REASONING.into_iter().find_map(find);
+    let mut dict = Dict::default();
+    if let Some(reasoning) = reasoning {
+        dict.insert(Value::str("thinking"), plain(find("thinking").unwrap_or(reasoning))?)?;
+    }
+    for (name, value) in &fields {
+        dict.insert(Value::str(*name), plain(value)?)?;
+    }
+    if let Some(reasoning) = reasoning {
+        dict.insert(Value::str("reasoning_content"), plain(reasoning)?)?;
+    }
+    Ok(Value::Dict(Rc::new(dict)))
+}
+
+/// JSON as Python reads it.
+fn plain(json: &Json) -> Evaluated<Value> {
+    match json {
+        Json::Null => Ok(Value::None),
+        Json::Bool(value) => Ok(Value::Bool(*value)),
+        Json::String(text) => Ok(Value::str(text.as_str())),
+        Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(value), _, _) => Ok(Value::int(value)),
+            (None, Some(value), _) => Ok(Value::int(value)),
+            // Python keeps all digits of an integer. Here it may have been read as a float already.
+            (None, None, Some(value)) if value.abs() >= 1.8e19 && value.abs() < 1e300 => {
+                Err("a number is too large to tell whether it was an integer".into())
+            }
+            (None, None, value) => value.map(Value::Float).ok_or_else(|| "a number is no number".into()),
+        },
+        Json::Array(items) => Value::list(items.iter().map(plain).collect::<Evaluated<_>>()?),
+        Json::Object(fields) => {
+            let entry = |(name, value): (&String, &Json)| Ok((Value::str(name.as_str()), plain(value)?));
+            let entries = fields.iter().map(entry).collect::<Evaluated<_>>()?;
+            Ok(Value::Dict(Rc::new(Dict::of_distinct(entries)?)))
+        }
+    }
+}

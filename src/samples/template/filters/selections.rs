@@ -1,0 +1,136 @@
+//! Filters that look at attributes, or apply other filters and tests to items.
+
+use std::sync::Arc;
+
+use super::super::calls::Args;
+use super::super::iteration::collect;
+use super::super::predicates;
+use super::super::renderer::Renderer;
+use super::super::value::{Evaluated, Value};
+
+/// The attribute of an item that a filter looks at: names and places with dots between them.
+#[derive(Clone)]
+pub struct Path(Vec<Value>);
+
+impl Path {
+    pub fn of(attribute: &Value) -> Self {
+        let Value::Str(text) = attribute else {
+            return Self(if matches!(attribute, Value::None) { Vec::new() } else { vec![attribute.clone()] });
+        };
+        let part = |part: &str| {
+            let is_place = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            let place = if is_place { part.parse().ok().map(Value::Int) } else { None };
+            place.unwrap_or_else(|| Value::str(part))
+        };
+        Self(text.split('.').map(part).collect())
+    }
+
+    pub fn get(&self, renderer: &mut Renderer, item: &Value, default: Option<&Value>) -> Evaluated<Value> {
+        let mut item = item.clone();
+        for part in &self.0 {
+            item = renderer.item(&item, part)?;
+            if let Some(default) = default.filter(|_| item.is_undefined()) {
+                item = default.clone();
+            }
+        }
+        Ok(item)
+    }
+}
+
+/// A default that is `None` is none.
+pub fn no_none(value: Option<Value>) -> Option<Value> {
+    value.filter(|value| !matches!(value, Value::None))
+}
+
+pub fn attribute(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+    let [name] = args.bind("attr", ["name"], 1)?;
+    let Some(Value::Str(name)) = name else { return Err("`attr` takes a string".into()) };
+    match &value {
+        // Only attributes of Python count here, not the items of a dictionary.
+        Value::Dict(dict) if dict.get_str(&name).is_some() => Err("`attr` of a dictionary is not supported".into()),
+        value => renderer.attribute(value, &name),
+    }
+}
+
+pub fn map(renderer: &mut Renderer, value: Value, mut args: Args) -> Evaluated<Value> {
+    if !value.is_true() {
+        return Value::iterator(Vec::new());
+    }
+    let items = collect(&value, &renderer.fuel)?;
+    let is_attribute = args.positional.is_empty() && args.named.iter().any(|(name, _)| &**name == "attribute");
+    if is_attribute {
+        let [attribute, default] = args.bind("map", ["attribute", "default"], 1)?;
+        let (path, default) = (Path::of(&attribute.unwrap_or(Value::None)), no_none(default));
+        let values = items.iter().map(|item| path.get(renderer, item, default.as_ref())).collect::<Evaluated<_>>()?;
+        return Value::iterator(values);
+    }
+    let filter = take_name(&mut args, "map")?.ok_or("`map` needs a filter or an attribute")?;
+    let mut values = Vec::new();
+    for item in items {
+        values.push(super::apply(renderer, &filter, item, copied(&args))?);
+    }
+    Value::iterator(values)
+}
+
+pub fn select(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+    filter_items(renderer, value, args, (false, true))
+}
+
+pub fn reject(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+    filter_items(renderer, value, args, (false, false))
+}
+
+pub fn select_attribute(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+    filter_items(renderer, value, args, (true, true))
+}
+
+pub fn reject_attribute(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+    filter_items(renderer, value, args, (true, false))
+}
+
+/// Keeps the items whose test, or whose attribute's test, is `wanted`.
+fn filter_items(
+    renderer: &mut Renderer,
+    value: Value,
+    mut args: Args,
+    (by_attribute, wanted): (bool, bool),
+) -> Evaluated<Value> {
+    if !value.is_true() {
+        return Value::iterator(Vec::new());
+    }
+    let path = match by_attribute {
+        false => None,
+        true if args.positional.is_empty() => return Err("the name of an attribute is missing".into()),
+        true => Some(Path::of(&args.positional.remove(0))),
+    };
+    let test = take_name(&mut args, "select")?;
+    let mut kept = Vec::new();
+    for item in collect(&value, &renderer.fuel)? {
+        let tested = match &path {
+            Some(path) => path.get(renderer, &item, None)?,
+            None => item.clone(),
+        };
+        let accepted = match &test {
+            Some(test) => predicates::apply(renderer, test, &tested, copied(&args))?,
+            None => tested.is_true(),
+        };
+        if accepted == wanted {
+            kept.push(item);
+        }
+    }
+    Value::iterator(kept)
+}
+
+fn take_name(args: &mut Args, function: &str) -> Evaluated<Option<Arc<str>>> {
+    if args.positional.is_empty() {
+        return Ok(None);
+    }
+    match args.positional.remove(0) {
+        Value::Str(name) => Ok(Some(name)),
+        other => Err(format!("`{function}` was given a {} for a name", other.type_name())),
+    }
+}
+
+fn copied(args: &Args) -> Args {
+    Args { positional: args.positional.clone(), named: args.named.clone() }
+}

@@ -1,0 +1,132 @@
+//! Chat templates, rendered as transformers renders them, with bounded work.
+//!
+//! A template is a program in Jinja, whose values, operators and methods are Python's: `'%s' % x`, `True`, `1e-07`, the truth of a
+//! generator. A Jinja in Rust's own terms differs in many small places, and each is a different prompt. So this is Jinja as
+//! transformers runs it (jinja2 3.1 in its immutable sandbox, with transformers 5's filters and functions); what it cannot render
+//! the same is an error, never something similar.
+//!
+//! ```text
+//! source ─▶ lexer ─▶ parser ─▶ survey, resolver ─▶ program ─▶ renderer (loops, calls, evaluate) ─▶ text and spans
+//! ```
+//! Values are in `value.rs`; filters, tests and methods in `filters/`, `predicates.rs`, `attributes.rs` and `texts.rs`.
+
+mod attributes;
+mod calls;
+mod context;
+mod dates;
+mod evaluate;
+mod filters;
+mod format;
+mod frames;
+mod fuel;
+mod iteration;
+mod json;
+mod lexer;
+mod literals;
+mod loops;
+mod numbers;
+mod operators;
+mod parser;
+mod predicates;
+mod python;
+mod renderer;
+mod resolver;
+mod splits;
+mod survey;
+mod syntax;
+mod texts;
+mod value;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::{Message, TemplateContext};
+pub use dates::Date;
+use syntax::Program;
+
+/// A conversation as the model reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    pub text: String,
+    /// The byte spans of `text` that come from `{% generation %}` blocks, as transformers finds them: the assistant's turns of a
+    /// template that marks them. Empty if it marks nothing.
+    pub generation: Vec<Range<usize>>,
+}
+
+/// The special tokens that a template is given, by name: `bos_token`, `eos_token`, …
+pub type SpecialTokens = BTreeMap<String, String>;
+
+/// A model's chat template.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    program: Result<Program, String>,
+    tokens: SpecialTokens,
+    date: Date,
+    marks_answers: bool,
+}
+
+impl ChatTemplate {
+    /// Reads a template. One that is no Jinja fails when it renders.
+    pub fn new(source: &str, tokens: &SpecialTokens) -> Self {
+        let program = parser::parse(source).and_then(resolver::resolve);
+        let marks_answers = program.as_ref().is_ok_and(|program| program.body.iter().any(survey::generates));
+        Self { program, tokens: tokens.clone(), date: Date::default(), marks_answers }
+    }
+
+    /// The day that the template's `strftime_now` gives.
+    pub fn on(mut self, date: Date) -> Self {
+        self.date = date;
+        self
+    }
+
+    /// Whether the template marks the assistant's text with `{% generation %}`.
+    pub fn marks_answers(&self) -> bool {
+        self.marks_answers
+    }
+
+    /// The text of `messages`, followed, with `prompt`, by the opening of the assistant's turn.
+    pub fn render(&self, messages: &[Message], context: &TemplateContext, prompt: bool) -> Result<Rendered, String> {
+        let program = self.program.as_ref().map_err(Clone::clone)?;
+        let given = context::variables(messages, context, &self.tokens, prompt)?;
+        let (text, spans) = renderer::run(program, &given, self.date)?;
+        let generation = spans.into_iter().map(|span| bytes(&text, span)).collect();
+        Ok(Rendered { text, generation })
+    }
+}
+
+/// A span in bytes that was counted in characters.
+fn bytes(text: &str, (start, end): (usize, usize)) -> Range<usize> {
+    let place = |character: usize| text.char_indices().nth(character).map_or(text.len(), |(at, _)| at);
+    place(start)..place(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(source: &str, messages: &[Message]) -> Result<Rendered, String> {
+        let tokens = SpecialTokens::from([("eos_token".to_string(), "</s>".to_string())]);
+        ChatTemplate::new(source, &tokens).render(messages, &TemplateContext::default(), false)
+    }
+
+    #[test]
+    fn renders_python_idioms() {
+        let source = "{%- for m in messages %}{{ m['role'].upper() }}:{{ m.content.strip() }}\n\
+                      {% generation %}x{% endgeneration %}{% endfor %}{{ [1, '<'] | tojson }}{{ eos_token }}";
+        let rendered = render(source, &[Message::new("user", " hi ")]).unwrap();
+        assert_eq!(rendered.text, "USER:hi\nx[1, \"<\"]</s>");
+        assert_eq!(rendered.generation, [8..9]);
+    }
+
+    #[test]
+    fn an_endless_template_stops() {
+        let source = "{% for a in range(10000) %}{% for b in range(10000) %}{% for c in range(10000) %}{% endfor %}\
+                      {% endfor %}{% endfor %}";
+        assert!(render(source, &[]).is_err());
+    }
+
+    #[test]
+    fn a_template_can_refuse() {
+        assert!(render("{{ raise_exception('no system role') }}", &[]).unwrap_err().contains("no system role"));
+    }
+}
