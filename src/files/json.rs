@@ -23,25 +23,36 @@ pub fn parse(text: &[u8]) -> Result<Value, Error> {
 /// Parses one value as Python's `json` does, which also knows `NaN`, `Infinity` and `-Infinity`. They become null. Comes with the keys
 /// of the object whose values are or hold one of them.
 pub fn parse_python(text: &[u8]) -> Result<(Value, Vec<String>), Error> {
-    let Some(places) = not_numbers(text) else { return Ok((parse(text)?, Vec::new())) };
-    let with = |replacement: &[u8]| {
-        let (mut json, mut from) = (Vec::with_capacity(text.len()), 0);
-        for place in &places {
-            json.extend([&text[from..place.start], replacement].concat());
-            from = place.end;
-        }
-        json.extend(&text[from..]);
-        parse(&json)
-    };
+    let places = not_numbers(text);
+    if places.is_empty() {
+        return Ok((parse(text)?, Vec::new()));
+    }
     // The keys that change with the replacement hold it.
-    let (value, other) = (with(b"null")?, with(b"0")?);
+    let (value, other) = (parse(&replaced(text, &places, b"null"))?, parse(&replaced(text, &places, b"0"))?);
     let fields = value.as_object().into_iter().flatten();
     let keys = fields.filter(|(key, value)| other.get(key) != Some(value)).map(|(key, _)| key.clone()).collect();
     Ok((value, keys))
 }
 
-/// Where a text has one of Python's words for what is not a number, outside of strings. `None` if it has none.
-fn not_numbers(text: &[u8]) -> Option<Vec<Range<usize>>> {
+/// A text with null for Python's `NaN`, `Infinity` and `-Infinity`; `None` if it has none of them.
+pub fn without_nan(text: &[u8]) -> Option<Vec<u8>> {
+    let places = not_numbers(text);
+    (!places.is_empty()).then(|| replaced(text, &places, b"null"))
+}
+
+fn replaced(text: &[u8], places: &[Range<usize>], by: &[u8]) -> Vec<u8> {
+    let (mut json, mut from) = (Vec::with_capacity(text.len()), 0);
+    for place in places {
+        json.extend_from_slice(&text[from..place.start]);
+        json.extend_from_slice(by);
+        from = place.end;
+    }
+    json.extend_from_slice(&text[from..]);
+    json
+}
+
+/// Where a text has one of Python's words for what is not a number, outside of strings.
+fn not_numbers(text: &[u8]) -> Vec<Range<usize>> {
     const WORDS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
     let (mut places, mut at, mut is_string) = (Vec::new(), 0, false);
     while at < text.len() {
@@ -54,7 +65,7 @@ fn not_numbers(text: &[u8]) -> Option<Vec<Range<usize>>> {
         }
         at += word.map_or(1, |word| word.len());
     }
-    (!places.is_empty()).then_some(places)
+    places
 }
 
 /// What a text is encoded in, if not in UTF-8 without a byte order mark.
@@ -185,13 +196,24 @@ mod tests {
     #[test]
     fn what_python_writes_for_no_number_is_null() {
         let text =
-            r#"{"a": NaN, "b": {"c": [1, -Infinity]}, "d": "NaN \\" Infinity", "e": Infinity, "f": null, "NaN": 2}"#;
+            r#"{"a": NaN, "b": {"c": [1, -Infinity]}, "d": "NaN \" Infinity", "e": Infinity, "f": null, "NaN": 2}"#;
         let (value, keys) = parse_python(text.as_bytes()).unwrap();
         assert_eq!(keys, ["a", "b", "e"]);
-        let expected = r#"{"a": null, "b": {"c": [1, null]}, "d": "NaN \\" Infinity", "e": null, "f": null, "NaN": 2}"#;
+        let expected = r#"{"a": null, "b": {"c": [1, null]}, "d": "NaN \" Infinity", "e": null, "f": null, "NaN": 2}"#;
         assert_eq!(value, parse(expected.as_bytes()).unwrap());
         assert!(parse_python(b"{\"a\": NaN5}").is_err());
         assert!(parse(text.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn only_numbers_are_replaced() {
+        let replaced = |text: &str| without_nan(text.as_bytes()).map(|text| String::from_utf8(text).unwrap());
+        assert_eq!(replaced(r#"{"a":NaN,"b":[-Infinity,-1]}"#).unwrap(), r#"{"a":null,"b":[null,-1]}"#);
+        assert_eq!(
+            replaced(r#"{"NaN": "NaN \" NaN \\", "é": Infinity}"#).unwrap(),
+            r#"{"NaN": "NaN \" NaN \\", "é": null}"#
+        );
+        assert_eq!(replaced(r#"{"a": "NaN"}"#), None);
     }
 
     #[test]

@@ -16,12 +16,13 @@ impl<'de> Deserialize<'de> for Bounded {
     }
 }
 
-/// Parses values that follow one another and passes each to `take`, with the place in bytes where it begins or shortly before.
+/// Parses values that follow one another and passes each to `take`, with the place in bytes where it begins.
 /// `take` returns whether to go on.
 pub fn for_each_value(text: &str, mut take: impl FnMut(usize, Value) -> bool) -> Result<(), Error> {
     let mut values: StreamDeserializer<_, Bounded> = serde_json::Deserializer::from_str(text).into_iter();
     loop {
-        let start = values.byte_offset();
+        let end = values.byte_offset();
+        let start = end + text[end..].len() - text[end..].trim_start().len();
         let Some(value) = values.next() else { return Ok(()) };
         if !take(start, value?.0) {
             return Ok(());

@@ -86,51 +86,9 @@ fn refuse_split(file: &SampleFile) -> Result<()> {
 /// The text of a file, in which the numbers that only Python writes are null: NaN and the infinities.
 fn json_text<'a>(file: &SampleFile<'a>, remarks: &mut Remarks) -> Result<Cow<'a, str>> {
     let text = text(file)?;
-    let Some(replaced) = without_nan(&text) else { return Ok(text) };
+    let Some(replaced) = json::without_nan(text.as_bytes()).and_then(|text| String::from_utf8(text).ok()) else {
+        return Ok(text);
+    };
     remarks.say("`NaN` and `Infinity`, which are not JSON, are read as null");
     Ok(Cow::Owned(replaced))
-}
-
-/// A text with `NaN`, `Infinity` and `-Infinity` outside of strings replaced by null, if it has any.
-fn without_nan(text: &str) -> Option<String> {
-    const NAMES: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
-    if !NAMES.iter().any(|name| text.contains(name)) {
-        return None;
-    }
-    let (mut out, mut copied, mut place, mut is_string) = (String::new(), 0, 0, false);
-    let bytes = text.as_bytes();
-    while let Some(&byte) = bytes.get(place) {
-        match byte {
-            b'\\' if is_string => place += 1,
-            b'"' => is_string = !is_string,
-            b'N' | b'I' | b'-' if !is_string => {
-                if let Some(name) = NAMES.iter().find(|name| bytes[place..].starts_with(name.as_bytes())) {
-                    out.push_str(&text[copied..place]);
-                    out.push_str("null");
-                    place += name.len();
-                    copied = place;
-                    continue;
-                }
-            }
-            _ => {}
-        }
-        place += 1;
-    }
-    out.push_str(&text[copied..]);
-    (copied > 0).then_some(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_numbers_are_replaced() {
-        assert_eq!(without_nan(r#"{"a":NaN,"b":[-Infinity,-1]}"#).unwrap(), r#"{"a":null,"b":[null,-1]}"#);
-        assert_eq!(
-            without_nan(r#"{"NaN": "NaN \" NaN \\", "é": Infinity}"#).unwrap(),
-            r#"{"NaN": "NaN \" NaN \\", "é": null}"#
-        );
-        assert_eq!(without_nan(r#"{"a": "NaN"}"#), None);
-    }
 }
