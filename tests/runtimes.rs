@@ -46,7 +46,9 @@ fn verdicts_are_those_of_the_runtimes_themselves() {
         ("tensorrt-llm", false),
     ] {
         let own = own[runtime].as_object().unwrap();
-        assert!(own.keys().cloned().eq(kinds().into_iter().collect::<BTreeSet<_>>()), "{runtime}");
+        // Kinds that came later are in `fixtures/applied.json`.
+        let kinds: BTreeSet<String> = kinds().into_iter().collect();
+        assert!(own.keys().all(|kind| kinds.contains(kind)), "{runtime}");
         for (kind, expected) in own {
             let found = outcome(kind, runtime).to_string();
             let agrees = match is_whole {
@@ -128,7 +130,9 @@ fn the_table_fits_a_terminal() {
     for kind in kinds() {
         let text = stdout(check(&fixture("kinds").join(kind), &[]).success());
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
-        assert!(text.starts_with("PEFT") && text.lines().all(|line| line == line.trim_end()), "{text}");
+        // Some kinds have tensors that are not announced.
+        let begins = ["PEFT", "unusual"].iter().any(|word| text.starts_with(word));
+        assert!(begins && text.lines().all(|line| line == line.trim_end()), "{text}");
     }
 }
 

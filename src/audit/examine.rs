@@ -59,7 +59,12 @@ impl KnownBase {
         let Some(model) = &self.model else { return Vec::new() };
         let mut flaws = absent_flaws(model, adapter);
         match model.check_fits(adapter) {
-            Err(Error::Base(BaseError::NoSuchModule { .. } | BaseError::TooFewLayers { .. })) if !flaws.is_empty() => {}
+            Err(error @ Error::Base(BaseError::TooFewLayers { .. })) => {
+                // This says more than that the first module of the layer is not there.
+                flaws.retain(|flaw| !matches!(flaw, Flaw::NotInBase { needed: Needed::Nothing, .. }));
+                flaws.push(Flaw::BeyondLayers { what: error.to_string(), reach: reach(model, adapter) });
+            }
+            Err(Error::Base(BaseError::NoSuchModule { .. })) if !flaws.is_empty() => {}
             Err(error) => flaws.push(Flaw::OtherSizes(error.to_string())),
             Ok(()) => {}
         }
@@ -92,7 +97,7 @@ impl KnownBase {
 /// A flaw for the first module that the base model does not have, of each kind.
 fn absent_flaws(model: &Model, adapter: &Adapter) -> Vec<Flaw> {
     let applied = model.applied(adapter);
-    let reach = Reach { applied: applied.modules.len(), all: applied.count() };
+    let reach = reach(model, adapter);
     let mut flaws: Vec<Flaw> = Vec::new();
     for dropped in applied.dropped.iter().filter(|dropped| dropped.cause == DropCause::NoSuchModule) {
         let needed = needed(&dropped.module, dropped.needed.as_deref());
@@ -102,6 +107,11 @@ fn absent_flaws(model: &Model, adapter: &Adapter) -> Vec<Flaw> {
         }
     }
     flaws
+}
+
+fn reach(model: &Model, adapter: &Adapter) -> Reach {
+    let applied = model.applied(adapter);
+    Reach { applied: applied.modules.len(), all: applied.count() }
 }
 
 fn needed(module: &str, name: Option<&str>) -> Needed {

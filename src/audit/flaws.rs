@@ -48,6 +48,8 @@ pub enum Flaw {
     Misspelled { tensor: String, misspelling: Misspelling, reach: Reach },
     #[error("the base model has no module `{module}`{}", called(needed))]
     NotInBase { module: String, needed: Needed, reach: Reach },
+    #[error("{what}")]
+    BeyondLayers { what: String, reach: Reach },
     #[error("{0}")]
     OtherSizes(String),
     #[error("`modules_to_save` names `{needed}`, which has no tensors of this name")]

@@ -83,6 +83,7 @@ impl Flaw {
             Flaw::NotInBase { needed: Needed::Other(_), .. } => &rules::OTHER_NAME,
             Flaw::NotInBase { needed: Needed::Prefixed(_), .. } => &rules::OTHER_PREFIX,
             Flaw::NotInBase { needed: Needed::Nothing, .. } => &rules::ABSENT,
+            Flaw::BeyondLayers { .. } => &rules::ABSENT,
             Flaw::SavedUnderOtherName { .. } => &rules::SAVED_UNDER_OTHER_NAME,
             Flaw::OtherSizes(_) => &rules::OTHER_SIZES,
             Flaw::NoEffect(_) => &rules::NO_EFFECT,
@@ -99,7 +100,10 @@ impl Flaw {
         let Gravity::Wrong(rule) = self.gravity() else { return None };
         let (outcome, because) = rule.effect_in(runtime);
         let because = match (because, self) {
-            (Because::AppliesSome, Flaw::Misspelled { reach, .. } | Flaw::NotInBase { reach, .. }) => reach.in_words(),
+            (
+                Because::AppliesSome,
+                Flaw::Misspelled { reach, .. } | Flaw::NotInBase { reach, .. } | Flaw::BeyondLayers { reach, .. },
+            ) => reach.in_words(),
             (because, _) => because.words().into(),
         };
         Some((outcome, format!("{self}: {because}")))

@@ -133,8 +133,9 @@ pub static PREFIX_TWICE: FlawRule = FlawRule {
 pub static OTHER_STACK: FlawRule = FlawRule {
     words: "layers that the base model has under another name (`model.layers`, `model.language_model.layers`)",
     known: &[
-        (&[&PEFT, &TRANSFORMERS, &LORAX, &TGI, &OPENVINO], (Differs, AppliesSome)),
+        (&[&PEFT, &LORAX, &TGI, &OPENVINO], (Differs, AppliesSome)),
         (&[&SGLANG, &TENSORRT_LLM], (Loads, Says(ENDS))),
+        (&[&TRANSFORMERS], (Loads, Says("its conversion for this model renames them"))),
         (&[&VLLM], (Loads, Says("its mapper for this model renames them"))),
         (&[&LLAMA_CPP], (Loads, Says("its converter reads the names of the text model"))),
     ],

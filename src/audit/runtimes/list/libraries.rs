@@ -35,6 +35,9 @@ pub static PEFT: Runtime = Runtime {
 
 const INTEGRATION: &str = "integrations/peft.py";
 
+/// The names that it turns into those of the base model as it loads an adapter (`conversion_mapping.py`), where PEFT does not.
+const TRANSFORMERS_MAPPED: &[(&str, &[&str])] = &[("model.layers.", &["qwen2_5_vl", "qwen2_vl"])];
+
 pub static TRANSFORMERS: Runtime = Runtime {
     name: "transformers",
     aliases: &["transformers"],
@@ -53,6 +56,8 @@ pub static TRANSFORMERS: Runtime = Runtime {
         differs(&[F::Key(&["use_dora"])],
             "the magnitudes are not loaded", INTEGRATION).unless(R::Else("load it with PEFT's PeftModel")),
         differs(&[F::Infix], "nothing is applied", INTEGRATION).unless(R::Portable),
+        differs(&[F::Unmapped(TRANSFORMERS_MAPPED)],
+            "its conversion for this model does not know such names, so that nothing is applied", "conversion_mapping.py"),
         RANDOM,
     ],
 };
