@@ -49,6 +49,8 @@ pub struct Adapter {
     pub stack: String,
     /// What its files hold that is not used, or not as it is written, one sentence each.
     pub remarks: Vec<String>,
+    /// The tensors of its file that PEFT does not load, which are left out of `weights`.
+    pub ignored: Vec<String>,
     /// Why it changes nothing, if it does not; among the remarks, too.
     pub no_effect: Option<NoEffect>,
     /// The names of the tensors, taken apart, in the order of `weights`, and their decoder layers.

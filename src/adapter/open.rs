@@ -62,6 +62,7 @@ impl Adapter {
             weights,
             stack,
             remarks,
+            ignored: strays.ignored,
             no_effect: None,
             keys,
             layers,

@@ -137,6 +137,8 @@ facts! { facts:
     "other whole modules", SavedOther => tensors::saved_other(facts.adapter);
     "LoRA on convolutions", Convolution => tensors::convolution(facts.adapter);
     "names such as `lora_A.default.weight`", Infix => tensors::infix(facts.adapter);
+    "weights of the base model beside the adapter, without `base_model.model.`", StrayWeights =>
+        tensors::stray_weights(facts.adapter);
     "`adapter_model.bin`", Pickle => tensors::pickle(facts.adapter);
     "weights in shards", Shards => tensors::shards(facts.adapter);
     "weights in `model.safetensors`", OtherName => tensors::other_name(facts.adapter);

@@ -63,6 +63,13 @@ pub fn convolution(adapter: &Adapter) -> Option<String> {
     those(adapter, is_convolution).map(|names| format!("there is LoRA on convolutions ({names})"))
 }
 
+/// PEFT ignores these: all of its names have the prefix.
+pub fn stray_weights(adapter: &Adapter) -> Option<String> {
+    let is_weight = |name: &&String| !name.starts_with("base_model.") && name.ends_with(".weight");
+    let names = first_of(adapter.ignored.iter().filter(is_weight).cloned())?;
+    Some(format!("the file also holds {names}"))
+}
+
 /// Another name is a flaw of its own.
 pub fn infix(adapter: &Adapter) -> Option<String> {
     let is_default = |tensor: &AdapterTensor| {

@@ -55,6 +55,7 @@ pub static TRANSFORMERS: Runtime = Runtime {
         refuses(&[F::Method(&[Method::Vera])], "its shared matrices cannot be injected", INTEGRATION),
         differs(&[F::Key(&["use_dora"])],
             "the magnitudes are not loaded", INTEGRATION).unless(R::Else("load it with PEFT's PeftModel")),
+        differs(&[F::StrayWeights], "it replaces the base model's weight of that name", INTEGRATION).unless(R::Rewrite),
         differs(&[F::Infix], "nothing is applied", INTEGRATION).unless(R::Portable),
         differs(&[F::Unmapped(TRANSFORMERS_MAPPED)],
             "its conversion for this model does not know such names, so that nothing is applied", "conversion_mapping.py"),
