@@ -30,7 +30,11 @@ RENDERER = TARGET / "release/examples/render"
 def templates(paths: list[Path]) -> dict[str, str]:
     """The different templates by name."""
     trl = importlib.util.find_spec("trl")
-    folders = [*paths, *(Path(folder) / "chat_templates" for folder in trl.submodule_search_locations or ())] if trl else paths
+    folders = (
+        [*paths, *(Path(folder) / "chat_templates" for folder in trl.submodule_search_locations or ())]
+        if trl
+        else paths
+    )
     files = [file for path in folders for file in (sorted(path.rglob("*.jinja")) if path.is_dir() else [path])]
     found: dict[str, str] = {}
     for file in files:
@@ -49,13 +53,16 @@ def ours(renderer: Path, tasks: list[dict]) -> list[dict]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", type=Path)
-    parser.add_argument("--renderer", type=Path, default=RENDERER, help="default: what `cargo build --release --example render` built")
+    parser.add_argument(
+        "--renderer", type=Path, default=RENDERER, help="default: what `cargo build --release --example render` built"
+    )
     parser.add_argument("--show", type=int, default=20, help="how many differences to print")
     arguments = parser.parse_args()
     found = templates(arguments.paths)
     names = [(name, title, prompt) for name in found for title in CONVERSATIONS for prompt in (False, True)]
     tasks = [
-        {"template": found[name], "tokens": TOKENS, "prompt": prompt, **CONVERSATIONS[title]} for name, title, prompt in names
+        {"template": found[name], "tokens": TOKENS, "prompt": prompt, **CONVERSATIONS[title]}
+        for name, title, prompt in names
     ]
     counts: collections.Counter = collections.Counter()
     for (name, title, prompt), task, own in zip(names, tasks, ours(arguments.renderer, tasks), strict=True):
@@ -65,12 +72,21 @@ def main() -> int:
         elif own == right:
             verdict = "equal"
         else:
-            verdict = "refused here only" if "error" in own else "refused by transformers only" if "error" in right else "different"
+            verdict = (
+                "refused here only"
+                if "error" in own
+                else "refused by transformers only"
+                if "error" in right
+                else "different"
+            )
         counts[verdict] += 1
         if verdict not in ("both refuse", "equal") and arguments.show > 0:
             arguments.show -= 1
             print(f"{name}, {title}, prompt {prompt}: {verdict}\n  transformers: {right}\n  lora-slim:    {own}")
-    print(f"{len(found)} templates, {len(names)} renderings: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()))
+    print(
+        f"{len(found)} templates, {len(names)} renderings: "
+        + ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    )
     return 0 if counts.keys() <= {"both refuse", "equal"} else 1
 
 

@@ -21,7 +21,10 @@ WEATHER = {
         "return": {"type": "string"},
     },
 }
-CLOCK = {"type": "function", "function": {"name": "clock", "description": "The time", "parameters": {"type": "object", "properties": {}}}}
+CLOCK = {
+    "type": "function",
+    "function": {"name": "clock", "description": "The time", "parameters": {"type": "object", "properties": {}}},
+}
 
 SYSTEM = {"role": "system", "content": "Be brief.\nAnd kind."}
 USER = {"role": "user", "content": "Hi there "}
@@ -38,7 +41,14 @@ def message(role: str, content: Any = None, **more: Any) -> dict:
     return {"role": role, "content": content, **more}
 
 
-ARGUMENTS = {"place": "Paris", "days": 2, "exact": None, "where": {"lat": 1e-07, "lon": 2.0}, "tags": ["a", "é"], "on": True}
+ARGUMENTS = {
+    "place": "Paris",
+    "days": 2,
+    "exact": None,
+    "where": {"lat": 1e-07, "lon": 2.0},
+    "tags": ["a", "é"],
+    "on": True,
+}
 RESULT = {"role": "tool", "content": '{"sky": "blue"}', "name": "get_weather", "tool_call_id": "call_0001"}
 DONE = {"role": "assistant", "content": "It is blue."}
 THOUGHT = "Two and two\nmake four."
@@ -52,21 +62,40 @@ CONVERSATIONS: dict[str, dict] = {
     "tools": {"messages": [SYSTEM, USER, ASSISTANT], "tools": [WEATHER, CLOCK]},
     "no tools": {"messages": [USER, ASSISTANT], "tools": []},
     "tool call": {
-        "messages": [SYSTEM, USER, message("assistant", "", tool_calls=[call(ARGUMENTS, id="call_0001")]), RESULT, DONE],
+        "messages": [
+            SYSTEM,
+            USER,
+            message("assistant", "", tool_calls=[call(ARGUMENTS, id="call_0001")]),
+            RESULT,
+            DONE,
+        ],
         "tools": [WEATHER, CLOCK],
     },
     "tool call without content": {
-        "messages": [USER, message("assistant", None, tool_calls=[call(ARGUMENTS, id="abcdefghi")]), {**RESULT, "tool_call_id": "abcdefghi"}],
+        "messages": [
+            USER,
+            message("assistant", None, tool_calls=[call(ARGUMENTS, id="abcdefghi")]),
+            {**RESULT, "tool_call_id": "abcdefghi"},
+        ],
         "tools": [WEATHER],
     },
     "tool call, arguments as text": {
-        "messages": [USER, message("assistant", "", tool_calls=[call('{"place": "Paris"}', id="abcdefghi")]), {**RESULT, "tool_call_id": "abcdefghi"}, DONE],
+        "messages": [
+            USER,
+            message("assistant", "", tool_calls=[call('{"place": "Paris"}', id="abcdefghi")]),
+            {**RESULT, "tool_call_id": "abcdefghi"},
+            DONE,
+        ],
         "tools": [WEATHER],
     },
     "two tool calls": {
         "messages": [
             USER,
-            message("assistant", "Let me see.", tool_calls=[call({}, "clock", id="aaaaaaaaa"), call(ARGUMENTS, id="bbbbbbbbb")]),
+            message(
+                "assistant",
+                "Let me see.",
+                tool_calls=[call({}, "clock", id="aaaaaaaaa"), call(ARGUMENTS, id="bbbbbbbbb")],
+            ),
             {**RESULT, "content": "12:00", "name": "clock", "tool_call_id": "aaaaaaaaa"},
             {**RESULT, "tool_call_id": "bbbbbbbbb"},
             DONE,
@@ -84,12 +113,19 @@ CONVERSATIONS: dict[str, dict] = {
         ],
         "tools": [WEATHER],
     },
-    "nulls": {"messages": [message("user", "Hi", name=None, tool_calls=None), message("assistant", "Ho", tool_calls=None, function_call=None, reasoning_content=None)]},
+    "nulls": {
+        "messages": [
+            message("user", "Hi", name=None, tool_calls=None),
+            message("assistant", "Ho", tool_calls=None, function_call=None, reasoning_content=None),
+        ]
+    },
     "null content": {"messages": [USER, message("assistant", None)]},
     "thinking": {"messages": [USER, message("assistant", "4", thinking=THOUGHT), MORE, FOUR]},
     "reasoning": {"messages": [USER, ASSISTANT, MORE, message("assistant", "4", reasoning=THOUGHT)]},
     "reasoning content": {"messages": [SYSTEM, MORE, message("assistant", "4", reasoning_content=THOUGHT)]},
-    "thinking in the text": {"messages": [MORE, message("assistant", f"<think>\n{THOUGHT}\n</think>\n\n4"), USER, ASSISTANT]},
+    "thinking in the text": {
+        "messages": [MORE, message("assistant", f"<think>\n{THOUGHT}\n</think>\n\n4"), USER, ASSISTANT]
+    },
     "thinking is off": {"messages": [MORE, FOUR], "kwargs": {"enable_thinking": False, "thinking": False}},
     "thinking is on": {"messages": [MORE, FOUR], "kwargs": {"enable_thinking": True, "reasoning_effort": "high"}},
     "documents": {
@@ -103,12 +139,22 @@ CONVERSATIONS: dict[str, dict] = {
             message("assistant", [{"type": "text", "text": "Hello"}]),
         ]
     },
-    "image": {"messages": [message("user", [{"type": "image"}, {"type": "text", "text": "What is it?"}]), message("assistant", [{"type": "text", "text": "A cat"}])]},
+    "image": {
+        "messages": [
+            message("user", [{"type": "image"}, {"type": "text", "text": "What is it?"}]),
+            message("assistant", [{"type": "text", "text": "A cat"}]),
+        ]
+    },
     "starts with the assistant": {"messages": [ASSISTANT, USER]},
     "same role twice": {"messages": [USER, MORE, ASSISTANT, FOUR]},
     "other role": {"messages": [message("developer", "Be brief."), USER, message("ipython", "x"), ASSISTANT]},
     "empty": {"messages": [message("user", ""), message("assistant", "")]},
-    "odd text": {"messages": [message("user", "a\r\nb\tc\u00a0\u2028d \U0001f600 e\u0301 {{ x }} {% y %}"), message("assistant", "  \n x \n\n")]},
+    "odd text": {
+        "messages": [
+            message("user", "a\r\nb\tc\u00a0\u2028d \U0001f600 e\u0301 {{ x }} {% y %}"),
+            message("assistant", "  \n x \n\n"),
+        ]
+    },
 }
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 """The special tokens that every template is given."""
