@@ -27,9 +27,11 @@ fn bases_and_outputs_that_will_not_do_are_refused_before_any_work() {
     let other = work.path().join("base");
     copy_folder(&base, &other);
     let mut config = read_json(&other.join("config.json"));
+    let heads = config["num_attention_heads"].take();
     config["num_attention_heads"] = json!(7);
     fs::write(other.join("config.json"), config.to_string()).unwrap();
-    assert!(refused(&other, "out", 3).contains("do not match the attention heads"));
+    assert!(refused(&other, "out", 3).contains("is not a multiple of the number of key-value heads"));
+    config["num_attention_heads"] = heads;
     config["architectures"] = json!(["NoSuchForCausalLM"]);
     fs::write(other.join("config.json"), config.to_string()).unwrap();
     assert!(refused(&other, "out", 3).contains("`NoSuchForCausalLM`"));
@@ -56,7 +58,8 @@ fn a_number_of_heads_that_is_not_the_models_is_refused() {
     copy_folder(&base, &other);
     let mut config = read_json(&other.join("config.json"));
     let heads = config["num_attention_heads"].clone();
-    config.as_object_mut().unwrap().remove("num_key_value_heads").unwrap();
+    // Null is as many as heads; without the key, the family's default counts.
+    config["num_key_value_heads"] = json!(null);
     fs::write(other.join("config.json"), config.to_string()).unwrap();
     let out = work.path().join("out");
     let text = stderr(&export(&adapter, &other, "gguf", &out, &[]).code(3));

@@ -237,12 +237,15 @@ fn two_adapters_in_one_file_are_refused() {
 #[test]
 fn fixtures_are_applied_whole() {
     for folder in folders_with_expectations("pico") {
-        let adapter = Adapter::open(&fixture("pico").join(&folder).join("adapter"), None).unwrap();
-        assert_eq!(adapter.remarks, [""; 0], "{folder}");
-        let gguf = fixture("pico").join(&folder).join("gguf/base.gguf");
-        let hf = fixture("pico").join(&folder).join("base");
-        let bases = [(hf.join("config.json"), BasePath::Folder(hf)), (gguf.clone(), BasePath::Gguf(gguf))];
-        for (_, base) in bases.into_iter().filter(|(file, _)| file.exists()) {
+        let case = fixture("pico").join(&folder);
+        let (hf, gguf) = (case.join("base"), case.join("gguf"));
+        // Where a GGUF file is another model than the folder, it has an adapter of its own.
+        let own = Some(gguf.join("adapter")).filter(|adapter| adapter.exists()).unwrap_or(case.join("adapter"));
+        let on_gguf = (own, BasePath::Gguf(gguf.join("base.gguf")), gguf.join("base.gguf"));
+        let on_folder = (case.join("adapter"), BasePath::Folder(hf.clone()), hf.join("config.json"));
+        for (adapter, base, _) in [on_folder, on_gguf].into_iter().filter(|(_, _, file)| file.exists()) {
+            let adapter = Adapter::open(&adapter, None).unwrap();
+            assert_eq!(adapter.remarks, [""; 0], "{folder}");
             let model = Model::open(&base, &candle_core::Device::Cpu, Arithmetic::F32).unwrap().0;
             assert_eq!(model.applied(&adapter).dropped, [], "{folder}");
         }

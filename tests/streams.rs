@@ -77,6 +77,7 @@ fn commands(folder: &Path) -> Vec<Vec<String>> {
         of(&[&["scan", &adapter, "--report", "scan.html"], &evaluate[..]].concat()),
         of(&["cut", &adapter, "--boundary", "2", "-o", "cut"]),
         of(&["cut", &adapter, "--boundary", "2", "--rank", "2", "-o", "reduced"]),
+        of(&["fix", &path("foreign/peft-no-type/files"), "-o", "fixed"]),
         of(&["inspect", &adapter]),
         of(&["check", &adapter]),
         of(&["verify", &adapter, &done]),

@@ -54,7 +54,7 @@ fn inside(outer: &str, name: &str) -> String {
 }
 
 /// Multimodal models with the same names.
-struct Wrapper {
+struct WrapperNames {
     /// `model_type` of the whole model in `config.json`.
     model_types: &'static [&'static str],
     decoder: &'static str,
@@ -80,8 +80,8 @@ const COSMOS: &[FormerName] =
     &[("layers", "model.language_model.layers"), ("model.language_model.model", "model.language_model")];
 
 #[rustfmt::skip]
-const WRAPPERS: [Wrapper; 4] = [
-    Wrapper {
+const WRAPPERS: [WrapperNames; 4] = [
+    WrapperNames {
         model_types: &[
             "audioflamingo3", "aya_vision", "gemma3", "glmasr", "got_ocr2", "granite_speech", "granite_speech_plus",
             "internvl", "llava", "llava_next", "llava_next_video", "llava_onevision", "mistral3", "mllama",
@@ -91,7 +91,7 @@ const WRAPPERS: [Wrapper; 4] = [
         decoder: "model.language_model",
         former: BEFORE_4_52,
     },
-    Wrapper {
+    WrapperNames {
         model_types: &[
             "cohere2_vision", "deepseek_vl", "deepseek_vl_hybrid", "fast_vlm", "fun_asr_nano", "granite4_vision", "janus",
             "lighton_ocr", "moss_transcribe_diarize", "omniasr", "ovis2", "perception_lm", "qwen2_5_vl", "qwen2_vl",
@@ -100,8 +100,8 @@ const WRAPPERS: [Wrapper; 4] = [
         decoder: "model.language_model",
         former: &[],
     },
-    Wrapper { model_types: &["cosmos3_omni"], decoder: "model.language_model", former: COSMOS },
-    Wrapper { model_types: &["idefics2", "idefics3", "smolvlm"], decoder: "model.text_model", former: &[] },
+    WrapperNames { model_types: &["cosmos3_omni"], decoder: "model.language_model", former: COSMOS },
+    WrapperNames { model_types: &["idefics2", "idefics3", "smolvlm"], decoder: "model.text_model", former: &[] },
 ];
 
 /// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for [`BEFORE_4_52`].

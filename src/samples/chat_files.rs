@@ -28,11 +28,11 @@ const SPECIAL: [(&str, &str); 7] = [
     ("mask_token", "mask"),
 ];
 
-type ConfigFields = Map<String, Value>;
+type TokenizerConfig = Map<String, Value>;
 
 /// The special tokens of a folder. `special_tokens_map.json` comes before `tokenizer_config.json`, unless the latter lists the
 /// added tokens, as newer ones do.
-pub fn special_tokens(config: &ConfigFields, folder: &Path) -> Result<SpecialTokens> {
+pub fn special_tokens(config: &TokenizerConfig, folder: &Path) -> Result<SpecialTokens> {
     let mut tokens = named_tokens(config);
     let map = folder.join("special_tokens_map.json");
     if !config.contains_key("added_tokens_decoder") && map.is_file() {
@@ -42,7 +42,7 @@ pub fn special_tokens(config: &ConfigFields, folder: &Path) -> Result<SpecialTok
 }
 
 /// The standard tokens, and those that are a model's own.
-fn named_tokens(fields: &ConfigFields) -> SpecialTokens {
+fn named_tokens(fields: &TokenizerConfig) -> SpecialTokens {
     let own = fields.get("extra_special_tokens").and_then(Value::as_object).into_iter().flatten();
     let own_or_named = fields.iter().filter(|(name, _)| name.ends_with("_token")).chain(own);
     own_or_named.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect()
@@ -55,7 +55,7 @@ fn text(value: &Value) -> Option<String> {
 
 /// The templates of a folder: `chat_template.jinja` and the files in `additional_chat_templates/`, or else those in
 /// `tokenizer_config.json`, or else the one in a processor's `chat_template.json`.
-pub fn templates(config: &ConfigFields, folder: &Path) -> Result<Templates> {
+pub fn templates(config: &TokenizerConfig, folder: &Path) -> Result<Templates> {
     let mut found = Templates::new();
     let default = folder.join("chat_template.jinja");
     if default.is_file() {
@@ -70,7 +70,7 @@ pub fn templates(config: &ConfigFields, folder: &Path) -> Result<Templates> {
     }
     let processor = folder.join("chat_template.json");
     if found.is_empty() && processor.is_file() {
-        let fields: ConfigFields = files::read_json(&processor)?;
+        let fields: TokenizerConfig = files::read_json(&processor)?;
         found = fields.get("chat_template").map(listed).unwrap_or_default();
     }
     Ok(found)

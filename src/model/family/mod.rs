@@ -24,7 +24,7 @@ pub use wrapper::{LogitStep, PromptAttention, Wrapper};
 type RoleNames = &'static [(Role, &'static str, &'static str)];
 
 /// A key, and its names in `config.json`.
-type Spelling = (&'static str, &'static [&'static str]);
+type KeySpelling = (&'static str, &'static [&'static str]);
 
 /// A family of decoders.
 #[derive(Debug, PartialEq)]
@@ -65,7 +65,7 @@ pub struct Family {
     /// ignored, as in transformers. Keys are separated by spaces.
     reads: &'static [&'static str],
     /// The names that keys have in the family's configurations, where these are not the usual ones.
-    spellings: &'static [Spelling],
+    spellings: &'static [KeySpelling],
     /// The numbers and flags that transformers takes for absent keys; the family reads these keys too.
     numbers: &'static [(&'static str, f64)],
     flags: &'static [(&'static str, bool)],
@@ -266,7 +266,8 @@ impl Family {
     /// The names that a key has in the family's configurations, if these are not its own.
     pub fn spellings(&self, key: &str) -> Option<&'static [&'static str]> {
         let usual = [ACTIVATION];
-        let named = |spellings: &[Spelling]| spellings.iter().find(|(named, _)| *named == key).map(|&(_, names)| names);
+        let named =
+            |spellings: &[KeySpelling]| spellings.iter().find(|(named, _)| *named == key).map(|&(_, names)| names);
         named(self.spellings).or(named(&usual))
     }
 

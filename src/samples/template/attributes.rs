@@ -3,11 +3,12 @@
 
 use std::rc::Rc;
 
-use super::calls::{Args, Builtin};
+use super::calls::Args;
 use super::iteration::{collect, index};
 use super::operators;
 use super::renderer::Renderer;
 use super::texts;
+use super::value::Builtin;
 use super::value::{Dict, Evaluated, Value, View};
 
 /// The attributes of one of Python's types.

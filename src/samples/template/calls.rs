@@ -7,26 +7,13 @@ use std::sync::Arc;
 use super::iteration::collect;
 use super::python;
 use super::renderer::Renderer;
-use super::value::{Closure, Dict, Evaluated, Items, Value};
+use super::value::{Builtin, Closure, Dict, Evaluated, Items, Value};
 
 /// The largest number of items that a range may have, as in Jinja's sandbox.
 const LARGEST_RANGE: i128 = 100_000;
 
 /// The number of characters that are kept of a template's own error message.
 const LONGEST_MESSAGE: usize = 1000;
-
-/// A function that every template is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Builtin {
-    Range,
-    Dict,
-    Namespace,
-    Cycler,
-    Joiner,
-    Lipsum,
-    RaiseException,
-    StrftimeNow,
-}
 
 /// The functions by name.
 pub const BUILTINS: [(&str, Builtin); 8] = [

@@ -28,7 +28,7 @@ const TAKEN: [&str; 9] = [
     "continue_final_message",
 ];
 
-type Given = HashMap<Arc<str>, Value>;
+type GlobalValues = HashMap<Arc<str>, Value>;
 
 /// All variables of one rendering.
 pub fn variables(
@@ -36,8 +36,8 @@ pub fn variables(
     context: &TemplateContext,
     tokens: &SpecialTokens,
     prompt: bool,
-) -> Evaluated<Given> {
-    let mut variables: Given =
+) -> Evaluated<GlobalValues> {
+    let mut variables: GlobalValues =
         BUILTINS.iter().map(|(name, builtin)| ((*name).into(), Value::Builtin(*builtin))).collect();
     for (name, token) in tokens {
         variables.insert(name.as_str().into(), Value::str(token.as_str()));

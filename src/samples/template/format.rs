@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use super::calls::Args;
 use super::fuel::Fuel;
 use super::numbers::{self, Style};
-use super::operators::unsupported;
 use super::python;
 use super::renderer::Renderer;
+use super::value::unsupported;
 use super::value::{Evaluated, Value};
 
 /// The number of digits in a width or a precision.

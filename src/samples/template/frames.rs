@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::syntax::Place;
+use super::syntax::VariablePlace;
 use super::value::Value;
 
 #[derive(Debug)]
@@ -21,12 +21,12 @@ impl Variables {
         (0..hops).try_fold(self, |variables, _| variables.outer.as_deref())
     }
 
-    pub fn get(&self, place: Place) -> Option<Value> {
+    pub fn get(&self, place: VariablePlace) -> Option<Value> {
         self.at(place.hops)?.slots.borrow().get(place.slot)?.clone()
     }
 
     /// Sets a variable; `None` makes it undefined.
-    pub fn set(&self, place: Place, value: Option<Value>) {
+    pub fn set(&self, place: VariablePlace, value: Option<Value>) {
         let Some(variables) = self.at(place.hops) else { return };
         if let Some(slot) = variables.slots.borrow_mut().get_mut(place.slot) {
             *slot = value;

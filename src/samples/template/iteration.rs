@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::fuel::Fuel;
-use super::operators::unsupported;
+use super::value::unsupported;
 use super::value::{Evaluated, Items, Iterator, Value, View};
 
 impl Iterator {

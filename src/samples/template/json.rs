@@ -8,7 +8,7 @@ use super::renderer::Renderer;
 use super::value::{Evaluated, Value};
 
 /// How JSON is laid out.
-struct Layout {
+struct JsonLayout {
     ensure_ascii: bool,
     /// The text of one level of indentation; nothing is broken into lines without it.
     indent: Option<String>,
@@ -39,7 +39,7 @@ pub fn filter(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Va
         },
     };
     let (ensure_ascii, sort_keys) = (is_true(ensure_ascii), is_true(sort_keys));
-    let layout = Layout { ensure_ascii, indent, item_separator, key_separator, sort_keys };
+    let layout = JsonLayout { ensure_ascii, indent, item_separator, key_separator, sort_keys };
     let mut writer = Writer { out: String::new(), layout, level: 0, fuel: &renderer.fuel };
     writer.value(&value)?;
     Ok(Value::str(writer.out))
@@ -47,7 +47,7 @@ pub fn filter(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Va
 
 struct Writer<'a> {
     out: String,
-    layout: Layout,
+    layout: JsonLayout,
     level: usize,
     fuel: &'a Fuel,
 }

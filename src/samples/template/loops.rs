@@ -1,35 +1,17 @@
 //! `for` loops and their variable `loop`.
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::calls::Args;
 use super::frames::Variables;
 use super::iteration::{iterate, length};
+use super::loop_state::Loop;
 use super::operators;
 use super::renderer::{Flow, Renderer};
 use super::syntax::For;
 use super::value::{Evaluated, Items, Iterator, Value};
-
-/// The state of a loop.
-#[derive(Debug)]
-pub struct Loop {
-    node: Arc<For>,
-    items: RefCell<Rc<Iterator>>,
-    /// Whether the loop's condition has accepted all items that are left.
-    accepted: Cell<bool>,
-    length: Cell<Option<usize>>,
-    /// The variables of the loop's condition, which are also those around a recursive loop.
-    outer: Weak<Variables>,
-    depth: usize,
-    /// The number of items that were taken.
-    taken: Cell<usize>,
-    after: RefCell<Option<Value>>,
-    current: RefCell<Option<Value>>,
-    before: RefCell<Option<Value>>,
-    changed: RefCell<Option<Value>>,
-}
 
 /// The methods of `loop`.
 const METHODS: [&str; 2] = ["cycle", "changed"];

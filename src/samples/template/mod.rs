@@ -23,6 +23,7 @@ mod iteration;
 mod json;
 mod lexer;
 mod literals;
+mod loop_state;
 mod loops;
 mod numbers;
 mod operators;
@@ -56,6 +57,9 @@ pub struct Rendered {
 /// The special tokens that a template is given, by name: `bos_token`, `eos_token`, …
 pub type SpecialTokens = BTreeMap<String, String>;
 
+/// The longest template that is read, in bytes. Real ones have up to some tens of thousands; each byte may become a token.
+const LONGEST_SOURCE: usize = 1 << 20;
+
 /// A model's chat template.
 #[derive(Debug)]
 pub struct ChatTemplate {
@@ -68,7 +72,10 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// Reads a template. One that is no Jinja fails when it renders.
     pub fn new(source: &str, tokens: &SpecialTokens) -> Self {
-        let program = parser::parse(source).and_then(resolver::resolve);
+        let program = match source.len() {
+            ..=LONGEST_SOURCE => parser::parse(source).and_then(resolver::resolve),
+            _ => Err(format!("it is longer than {LONGEST_SOURCE} bytes")),
+        };
         let marks_answers = program.as_ref().is_ok_and(|program| program.body.iter().any(survey::generates));
         Self { program, tokens: tokens.clone(), date: Date::default(), marks_answers }
     }
@@ -115,7 +122,7 @@ mod tests {
                       {% generation %}x{% endgeneration %}{% endfor %}{{ [1, '<'] | tojson }}{{ eos_token }}";
         let rendered = render(source, &[Message::new("user", " hi ")]).unwrap();
         assert_eq!(rendered.text, "USER:hi\nx[1, \"<\"]</s>");
-        assert_eq!(rendered.generation, [8..9]);
+        assert_eq!(rendered.generation, std::slice::from_ref(&(8..9)));
     }
 
     #[test]

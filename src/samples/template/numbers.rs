@@ -1,7 +1,7 @@
 //! Numbers in formats, with sign, width, precision and groups.
 
-use super::operators::unsupported;
 use super::python;
+use super::value::unsupported;
 use super::value::{Evaluated, Value};
 
 /// How a value is laid out.

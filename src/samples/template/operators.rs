@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::format;
 use super::fuel::Fuel;
 use super::syntax::{Comparator, Operator};
-use super::value::{Evaluated, Items, Value, View};
+use super::value::{Evaluated, Items, Value, View, unsupported};
 
 /// A number of Python's arithmetic.
 #[derive(Clone, Copy)]
@@ -35,17 +35,6 @@ impl Number {
 
 fn too_large() -> String {
     "an integer is too large".into()
-}
-
-/// Why an operation on undefined values fails, or why one on these types does.
-pub fn unsupported(operation: &str, values: &[&Value]) -> String {
-    for value in values {
-        if let Value::Undefined(message) = value {
-            return message.to_string();
-        }
-    }
-    let types: Vec<&str> = values.iter().map(|value| value.type_name()).collect();
-    format!("`{operation}` does not work on {}", types.join(" and "))
 }
 
 pub fn binary(operator: Operator, left: &Value, right: &Value, fuel: &Fuel) -> Evaluated<Value> {

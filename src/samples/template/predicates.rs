@@ -3,11 +3,12 @@
 use super::calls::Args;
 use super::filters;
 use super::iteration::{is_iterable, length};
-use super::operators::{self, unsupported};
+use super::operators;
 use super::python;
 use super::renderer::Renderer;
 use super::syntax::{Comparator, Operator};
 use super::texts::has_case;
+use super::value::unsupported;
 use super::value::{Evaluated, Value};
 
 type Test = fn(&Value) -> bool;

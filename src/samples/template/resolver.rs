@@ -10,7 +10,9 @@ use std::sync::Arc;
 use super::filters;
 use super::predicates;
 use super::survey::{Survey, Symbols};
-use super::syntax::{Arguments, Expr, For, Load, LoopTest, Macro, Name, Place, Program, Scope, Statement, Target};
+use super::syntax::{
+    Arguments, Expr, For, Load, LoopTest, Macro, Name, Program, Scope, Statement, Target, VariablePlace,
+};
 
 pub type Resolved<T> = Result<T, String>;
 
@@ -64,7 +66,7 @@ impl Resolver {
         let Some(frame) = self.frames.pop() else { return Scope::default() };
         let function = self.functions.len() - 1;
         let loads = frame.symbols.loads.iter().map(|(text, load)| {
-            let place = Place { hops: function - frame.function, slot: frame.slots[text] };
+            let place = VariablePlace { hops: function - frame.function, slot: frame.slots[text] };
             let load = match load {
                 None => Load::Alias(self.place(text).unwrap_or_default()),
                 Some(load) => load.clone(),
@@ -74,11 +76,11 @@ impl Resolver {
         Scope { loads: loads.collect() }
     }
 
-    fn place(&self, text: &str) -> Option<Place> {
+    fn place(&self, text: &str) -> Option<VariablePlace> {
         let function = self.functions.len() - 1;
         self.frames.iter().rev().find_map(|frame| {
             let slot = *frame.slots.get(text)?;
-            Some(Place { hops: function - frame.function, slot })
+            Some(VariablePlace { hops: function - frame.function, slot })
         })
     }
 
@@ -201,7 +203,7 @@ impl Resolver {
         );
         self.target(&mut node.target)?;
         if uses_loop {
-            let mut name = Name { text: "loop".into(), place: Place::default() };
+            let mut name = Name { text: "loop".into(), place: VariablePlace::default() };
             self.name(&mut name)?;
             node.variable = Some(name);
         }

@@ -4,8 +4,8 @@ use super::attributes::positional;
 use super::calls::Args;
 use super::fuel::Fuel;
 use super::iteration::collect;
-use super::operators::unsupported;
 use super::python::is_space;
+use super::value::unsupported;
 use super::value::{Evaluated, Value};
 
 pub fn join(separator: &str, args: Args, fuel: &Fuel) -> Evaluated<Value> {

@@ -13,7 +13,7 @@ pub struct Program {
 
 /// Where the value of a name is stored: `hops` functions outwards, in slot `slot`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct VariablePlace {
     pub hops: usize,
     pub slot: usize,
 }
@@ -26,7 +26,7 @@ pub enum Load {
     /// The variable of this name that the template was given.
     Resolve,
     /// A copy of an outer scope's variable.
-    Alias(Place),
+    Alias(VariablePlace),
     Undefined,
 }
 
@@ -39,7 +39,7 @@ pub struct Scope {
 #[derive(Debug, Clone)]
 pub struct Name {
     pub text: Arc<str>,
-    pub place: Place,
+    pub place: VariablePlace,
 }
 
 #[derive(Debug)]

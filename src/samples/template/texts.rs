@@ -5,10 +5,10 @@ use super::calls::Args;
 use super::format;
 use super::fuel::Fuel;
 use super::iteration::bounds;
-use super::operators::unsupported;
 use super::python::{is_printable, is_space};
 use super::renderer::Renderer;
 use super::splits::{join, lines, split};
+use super::value::unsupported;
 use super::value::{Evaluated, Value};
 
 /// The methods that are rendered as Python runs them.

@@ -4,10 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use super::calls::Builtin;
 use super::frames::Variables;
 pub use super::fuel::Evaluated;
-use super::loops::Loop;
+use super::loop_state::Loop;
 use super::syntax::{Literal, Macro};
 
 /// How deep values may nest: they are walked, and freed, by recursion.
@@ -305,4 +304,28 @@ impl Value {
             _ => true,
         }
     }
+}
+
+/// A function that every template is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Builtin {
+    Range,
+    Dict,
+    Namespace,
+    Cycler,
+    Joiner,
+    Lipsum,
+    RaiseException,
+    StrftimeNow,
+}
+
+/// Why an operation on undefined values fails, or why one on these types does.
+pub fn unsupported(operation: &str, values: &[&Value]) -> String {
+    for value in values {
+        if let Value::Undefined(message) = value {
+            return message.to_string();
+        }
+    }
+    let types: Vec<&str> = values.iter().map(|value| value.type_name()).collect();
+    format!("`{operation}` does not work on {}", types.join(" and "))
 }

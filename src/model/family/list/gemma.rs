@@ -3,7 +3,7 @@
 use super::super::names::*;
 use super::*;
 
-const HIDDEN_ACTIVATION: Spelling = ("activation", &["hidden_activation"]);
+const HIDDEN_ACTIVATION: KeySpelling = ("activation", &["hidden_activation"]);
 
 const HIDDEN_ACT: &[Harmless] = &[("hidden_act", "`hidden_activation` counts")];
 

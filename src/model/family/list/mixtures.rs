@@ -13,7 +13,7 @@ const EXPERTS: ExpertNames = ExpertNames {
     weights: ExpertWeights::SumToOne,
 };
 /// Both names are read.
-const LOCAL_EXPERTS: Spelling = ("num_experts", &["num_local_experts", "num_experts"]);
+const LOCAL_EXPERTS: KeySpelling = ("num_experts", &["num_local_experts", "num_experts"]);
 const ROUTER: RoleNames = &[(Role::Router, "mlp.gate", "ffn_gate_inp")];
 
 pub static FAMILIES: [Family; 5] = [

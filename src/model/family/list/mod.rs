@@ -58,10 +58,10 @@ const PLAIN_GGUF: GgufConventions = GgufConventions {
 const PERMUTED_GGUF: GgufConventions = GgufConventions { permuted_rows: true, ..PLAIN_GGUF };
 
 /// The second name is that of transformers 5.
-const SLIDING_WINDOW_PATTERN: Spelling =
+const SLIDING_WINDOW_PATTERN: KeySpelling =
     ("sliding_window_pattern", &["sliding_window_pattern", "_sliding_window_pattern"]);
 /// What most families call the activation.
-pub(super) const ACTIVATION: Spelling = ("activation", &["hidden_act"]);
+pub(super) const ACTIVATION: KeySpelling = ("activation", &["hidden_act"]);
 /// The keys of `config.json` that most families read beside those that all do.
 const USUAL: &str = "intermediate_size num_key_value_heads head_dim";
 const TIED: &[(&str, bool)] = &[("tie_word_embeddings", true)];

@@ -8,9 +8,9 @@ use super::calls::Args;
 use super::iteration::length;
 use super::json;
 use super::numbers;
-use super::operators::unsupported;
 use super::python;
 use super::renderer::Renderer;
+use super::value::unsupported;
 use super::value::{Evaluated, Value};
 
 type Filter = fn(&mut Renderer, Value, Args) -> Evaluated<Value>;

@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 
 use super::super::calls::Args;
 use super::super::iteration::collect;
-use super::super::operators::{self, unsupported};
+use super::super::operators;
 use super::super::renderer::Renderer;
 use super::super::syntax::Operator;
+use super::super::value::unsupported;
 use super::super::value::{Evaluated, Value, View};
 use super::selections::{Path, no_none};
 

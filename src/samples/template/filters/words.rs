@@ -3,11 +3,12 @@
 use super::super::calls::Args;
 use super::super::format::percent;
 use super::super::iteration::collect;
-use super::super::operators::{self, unsupported};
+use super::super::operators;
 use super::super::python::{self, is_space};
 use super::super::renderer::Renderer;
 use super::super::splits;
 use super::super::texts;
+use super::super::value::unsupported;
 use super::super::value::{Evaluated, Value};
 use super::selections::Path;
 

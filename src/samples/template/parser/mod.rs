@@ -5,7 +5,7 @@ mod expressions;
 use std::sync::Arc;
 
 use super::lexer::{self, Token};
-use super::syntax::{Arguments, Expr, For, Literal, LoopTest, Macro, Name, Place, Scope, Statement, Target};
+use super::syntax::{Arguments, Expr, For, Literal, LoopTest, Macro, Name, Scope, Statement, Target, VariablePlace};
 
 type Syntax<T> = Result<T, String>;
 
@@ -32,7 +32,7 @@ struct Parser {
 type Body = (Vec<Statement>, Option<Arc<str>>);
 
 fn name(text: Arc<str>) -> Name {
-    Name { text, place: Place::default() }
+    Name { text, place: VariablePlace::default() }
 }
 
 impl Parser {
