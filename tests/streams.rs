@@ -38,7 +38,7 @@ fn a_full_stdout_is_an_error() {
     for words in &lines {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let clear = || {
-            for name in ["slimmed", "cut", "reduced"] {
+            for name in ["slimmed", "cut", "reduced", "fixed"] {
                 let _ = fs::remove_dir_all(folder.path().join(name));
             }
             for name in ["slim.html", "scan.html"] {
@@ -134,7 +134,7 @@ fn quiet_leaves_results_and_errors() {
         let output = assert.get_output();
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words:?}");
         // The result of these is a folder, or a yes.
-        if ["slim", "cut", "verify"].contains(&words[0].as_str()) {
+        if ["slim", "cut", "fix", "verify"].contains(&words[0].as_str()) {
             assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{words:?}");
         } else {
             assert!(!output.stdout.is_empty(), "{words:?}");
