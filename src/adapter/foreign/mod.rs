@@ -1,7 +1,7 @@
 //! Adapters that do not lie in a folder as PEFT saves them: other trainers' layouts, and PEFT's own with something missing.
 //!
 //! A [`Layout`] recognises such files and says which PEFT adapter they stand for, tensor by tensor. A layout is one file and one
-//! line of [`LAYOUTS`]. Where names or an order of rows can mean two things, it refuses and says why: `lora-slim fix` never
+//! line of `LAYOUTS`. Where names or an order of rows can mean two things, it refuses and says why: `lora-slim fix` never
 //! guesses.
 
 mod folder;
