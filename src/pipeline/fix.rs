@@ -152,6 +152,9 @@ pub fn fix(request: &FixRequest, output: &Path, force: bool) -> Result<FixReport
     if let Some(base) = &source.base {
         base.model.check_fits(&written)?;
     }
+    // Reads all values, so that a type that no other command reads is refused here too.
+    let facts = BaseFacts { layers: fix.base.layers, ..BaseFacts::default() };
+    let flaws = written.flaws(&facts)?.into_iter().filter(|flaw| !flaw.may_be_meant());
     source.stored.weights.check_unchanged()?;
     let mut changes = source.mapping.changes.clone();
     if let Some((old, new)) = fix.moved.iter().next() {
@@ -159,6 +162,7 @@ pub fn fix(request: &FixRequest, output: &Path, force: bool) -> Result<FixReport
         changes.push(format!("{count} have the names of the base model: `{old}` is now `{new}`"));
     }
     let mut remarks = source.mapping.remarks.clone();
+    remarks.extend(flaws.map(|flaw| flaw.to_string()));
     let others = source.stored.other_weights()?;
     if !others.is_empty() {
         remarks.push(format!("nothing is read from {}", first_names(&others, 3)));

@@ -176,3 +176,17 @@ fn factors_of_another_shape_are_refused() {
     let folder = with_tensors(&[(&a, &[4, 2]), (&b, &[3, 4])]);
     fix_fails(folder.path(), &["--alpha", "4"], BAD_INPUT, &["rank"]);
 }
+
+/// Numbers of a type that no other command reads.
+#[test]
+fn tensors_of_another_type_are_refused() {
+    let folder = TempDir::new().unwrap();
+    copy_folder(&files("peft-no-type"), folder.path());
+    let weights = folder.path().join("adapter_model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let integers = String::from_utf8(bytes[8..header].to_vec()).unwrap().replace("\"F32\"", "\"I32\"");
+    bytes[8..header].copy_from_slice(integers.as_bytes());
+    fs::write(&weights, bytes).unwrap();
+    fix_fails(folder.path(), &[], BAD_INPUT, &["unsupported type I32"]);
+}
