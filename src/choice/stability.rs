@@ -27,7 +27,7 @@ pub struct Share {
 pub fn stability(curve: &Curve, options: &ChoiceOptions, allowed: impl Fn(usize) -> bool) -> Vec<Share> {
     match options.rule.basis() {
         Basis::Losses => {
-            of_resamples(curve.tokens().len(), |drawn| choose(&curve.select(drawn), options, &allowed).boundary())
+            of_resamples(curve.sizes().len(), |drawn| choose(&curve.select(drawn), options, &allowed).boundary())
         }
         Basis::Probability | Basis::User => Vec::new(),
     }
@@ -56,10 +56,9 @@ mod tests {
 
     /// Boundaries 0 to 4 on samples of two tokens each; `noise` is what sample `i` adds at boundary 3.
     fn curve(samples: usize, noise: impl Fn(usize) -> f64) -> Curve {
-        let measured = |boundary: usize, mean: f64| Measurement {
-            losses: (0..samples).map(|i| mean + if boundary == 3 { noise(i) } else { 0.0 }).collect(),
-            correct: vec![1; samples],
-            tokens: vec![2; samples].into(),
+        let measured = |boundary: usize, mean: f64| {
+            let losses = (0..samples).map(|i| mean + if boundary == 3 { noise(i) } else { 0.0 });
+            Measurement::of_losses(&losses.collect::<Vec<_>>(), &vec![2; samples])
         };
         let points = [4.0, 3.0, 2.0, 1.0, 1.0].into_iter().enumerate();
         let points = points.map(|(boundary, mean)| Point { boundary, measurement: measured(boundary, mean) });

@@ -51,7 +51,8 @@ impl Halves {
         let [candidate, current, base, whole] =
             [candidate, current, reference.base, reference.whole].map(|measured| measured.select(&self.testing));
         let reference = Reference { base: &base, whole: &whole, confidence: options.confidence };
-        options.rule.accepts(&Trial { candidate: &candidate, current: &current, reference }, options)
+        let is_guarded = options.guard.is_none_or(|guard| reference.holds(guard, &candidate, options.margin));
+        is_guarded && options.rule.accepts(&Trial { candidate: &candidate, current: &current, reference }, options)
     }
 }
 
@@ -66,7 +67,7 @@ mod tests {
     use crate::choice::rules::{BEST, Rule, SMALLEST};
 
     fn measured(losses: &[f64]) -> Measurement {
-        Measurement { losses: losses.into(), correct: vec![0; losses.len()], tokens: vec![1; losses.len()].into() }
+        Measurement::of_losses(losses, &vec![1; losses.len()])
     }
 
     #[test]

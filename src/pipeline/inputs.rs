@@ -169,6 +169,8 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         truncated += samples::check(&mut encoded, limits, &file.path)?;
         samples.extend(encoded);
     }
+    let stops = adapted.model().stops.iter().copied().chain(text.and_then(TextModel::eos_id)).collect();
+    samples::ends::mark(&mut samples, &stops, text)?;
     let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
     let description = SamplesInput {
         path,
@@ -177,6 +179,7 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         tokens: samples.iter().map(|sample| sample.ids.len()).sum(),
         answer_tokens: answers.iter().sum(),
         per_sample: answers,
+        per_sample_ends: samples.iter().map(|sample| sample.ends.len()).collect(),
         truncated,
         chat: options.chat,
         scored: options.scored,

@@ -14,8 +14,8 @@ pub fn notes(evaluation: &Evaluation) -> Vec<String> {
     let mut notes = report.remarks.clone();
     let chosen = report.curve.iter().find(|point| point.boundary() == evaluation.choice.boundary());
     if let (Some(chosen), Some(options)) = (chosen, &report.options) {
-        let margin = reference(curve, options.confidence).margin(options.margin);
-        let outcome = Outcome { chosen: &chosen.assessed, margin, samples: curve.tokens().len() };
+        let margin = reference(curve, options.confidence).margin(options.measure, options.margin);
+        let outcome = Outcome { chosen: &chosen.assessed, margin, samples: curve.sizes().len() };
         notes.extend(rule.warning(&outcome));
     }
     if curve.base().measurement.loss() <= curve.whole().measurement.loss() {
@@ -109,14 +109,8 @@ mod tests {
 
     #[test]
     fn correct_answers_that_are_lost_are_pointed_out() {
-        let assessment = |token_accuracy, exact_match| Assessment {
-            loss: 1.0,
-            gain_kept: None,
-            difference: 0.0,
-            difference_at_most: None,
-            token_accuracy,
-            exact_match,
-        };
+        let assessment =
+            |token_accuracy, exact_match| Assessment { token_accuracy, exact_match, ..Assessment::default() };
         let whole = assessment(0.71, 0.365);
         let note = |token_accuracy, exact_match| {
             let assessment = assessment(token_accuracy, exact_match);

@@ -37,7 +37,15 @@ impl Rule for ProbabilityCurve {
 
     /// The boundary was [read](read) before any loss was measured; the reason comes from there.
     fn choose<'a>(&self, candidates: &'a Candidates) -> (&'a AssessedBoundary, String) {
-        (candidates.named(), "it was read off the probability curve".into())
+        let named = candidates.named();
+        if candidates.admits(named) {
+            return (named, "it was read off the probability curve".into());
+        }
+        let reason = format!(
+            "boundary {}, read off the probability curve, cannot be shown to be as good as the whole adapter",
+            named.boundary
+        );
+        (candidates.whole(), reason)
     }
 
     /// The rule ignores losses, so the user should look at them.
@@ -222,14 +230,7 @@ mod tests {
 
     #[test]
     fn losses_that_the_curve_does_not_know_are_pointed_out() {
-        let assessment = crate::choice::Assessment {
-            loss: 1.0,
-            gain_kept: None,
-            difference: 0.4,
-            difference_at_most: None,
-            token_accuracy: 0.71,
-            exact_match: 0.365,
-        };
+        let assessment = crate::choice::Assessment { difference: 0.4, ..Default::default() };
         let chosen = &AssessedBoundary { boundary: 19, assessment };
         let warning = |margin| CURVE.warning(&Outcome { chosen, margin, samples: 64 });
         assert!(warning(0.03).unwrap_or_default().contains("boundary 19 the loss is 0.4000 nats above"));
