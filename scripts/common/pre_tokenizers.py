@@ -9,6 +9,8 @@ from pathlib import Path
 
 import gguf
 
+from .paths import ROOT
+
 # Texts by hand: words, numbers, contractions, space, line ends, scripts, marks and controls, special tokens.
 TEXTS = [
     "",
@@ -40,6 +42,11 @@ TEXTS = [
     "‘quoted’ “double” …—：；「」〜 ﹏ ㄅㄆ ㆎ",
     "Ünïcödé ſ 's 'ſ K ﬁ ﬀ İı",
     "<sentinel:12>IMGIMGABCDZ    tab\tend",
+    "a       b" + " " * 9 + "c" + " " * 5,
+    "it'S 12345 we'LL12 Don'Ta camelCase HTTPServer",
+    "d 'd? ?'m \n\n\n\n x \n\n",
+    "中文a文b中 ab漢字cd 漢a漢a漢a漢a",
+    "'tisane 'tisane 'tisane'tisane",
     "don’t it’s 'tis rock'n'roll l'été aujourd'hui",
 ]
 
@@ -67,6 +74,11 @@ BYTES += [byte for byte in range(0x100) if byte not in BYTES]
 CHARACTERS = {byte: chr(byte if place < 188 else 0x100 + place - 188) for place, byte in enumerate(BYTES)}
 
 BEGIN, END = "<s>", "<|end|>"
+
+# Words of TEXTS that the vocabularies have though no merge makes them.
+WORDS = ["Hello", " world", "camel", "123", " foo"]
+
+Field = str | int | bool | list[str] | list[int] | list[float]
 
 
 def byte_level(text: str) -> list[str]:
@@ -105,21 +117,48 @@ def merged(word: list[str], pair: tuple[str, str]) -> list[str]:
     return out
 
 
-def write(path: Path, pre: str | None, merges: list[tuple[str, str]]) -> None:
-    """A file with a vocabulary and nothing else."""
+def byte_level_file(pre: str | None, merges: list[tuple[str, str]]) -> dict[str, Field]:
+    """The metadata of a file with a byte-level vocabulary.
+
+    The words in it that no merge makes tell which tokenizers keep words of the vocabulary whole.
+    """
+    tokens = [CHARACTERS[byte] for byte in range(0x100)] + [a + b for a, b in merges]
+    tokens += [word for word in map("".join, map(byte_level, WORDS)) if word not in tokens]
+    fields: dict[str, Field] = {
+        "model": "gpt2",
+        "tokens": [*tokens, BEGIN, END],
+        "token_type": [1] * len(tokens) + [3, 3],
+        "merges": [" ".join(pair) for pair in merges],
+        "bos_token_id": len(tokens),
+        "eos_token_id": len(tokens) + 1,
+    }
+    return fields if pre is None else {**fields, "pre": pre}
+
+
+def write(path: Path, fields: dict[str, Field], name: str = "") -> None:
+    """A GGUF file with these keys of a tokenizer and no tensors."""
     writer = gguf.GGUFWriter(path, "llama")
-    tokens = [CHARACTERS[byte] for byte in range(0x100)] + [a + b for a, b in merges] + [BEGIN, END]
-    writer.add_tokenizer_model("gpt2")
-    if pre is not None:
-        writer.add_tokenizer_pre(pre)
-    writer.add_token_list(tokens)
-    writer.add_token_types([1] * (len(tokens) - 2) + [3, 3])
-    writer.add_token_merges([" ".join(pair) for pair in merges])
-    writer.add_bos_token_id(len(tokens) - 2)
-    writer.add_eos_token_id(len(tokens) - 1)
+    writer.add_name(name)
+    for key, value in fields.items():
+        key = f"tokenizer.ggml.{key}"
+        if isinstance(value, bool):
+            writer.add_bool(key, value)
+        elif isinstance(value, str):
+            writer.add_string(key, value)
+        elif isinstance(value, int):
+            writer.add_uint32(key, value)
+        else:
+            writer.add_array(key, value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
+
+
+def names() -> list[str]:
+    """The names in lora-slim's table."""
+    source = (ROOT / "src/samples/gguf_tokenizer/pre_tokenizers.rs").read_text()
+    lists = re.findall(r"names: &\[(.*?)\]", source.partition("const PRE_TOKENIZERS")[2], re.DOTALL)
+    return re.findall(r'"([^"]+)"', "".join(lists))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ impl TextModel {
         let template = |name: &str| templates.get(name).map(|source| ChatTemplate::new(source, tokens));
         let (template, tool_template) = (template("default"), template("tool_use"));
         let eos_token = tokens.get("eos_token").cloned();
-        Self { path, tokenizer, template, tool_template, tokens: tokens.clone(), eos_token, remark: None }.without_limits()
+        Self { path, tokenizer, template, tool_template, tokens: tokens.clone(), eos_token, remark: None }
+            .without_limits()
     }
 
     /// Follows the user's choice of template and day.

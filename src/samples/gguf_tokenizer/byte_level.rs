@@ -4,21 +4,19 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::keys::Keys;
+use super::keys::TokenizerKeys;
 use super::vocabulary::Vocabulary;
-use super::{Kind, missing, pre_tokenizers};
+use super::{TokenizerParts, missing, pre_tokenizers};
 
-pub fn read(keys: &Keys, vocabulary: &Vocabulary) -> Result<Kind, String> {
+pub fn read(keys: &TokenizerKeys, vocabulary: &Vocabulary) -> Result<TokenizerParts, String> {
     let name = keys.string("pre")?;
     let pre = pre_tokenizers::named(name)
         .ok_or_else(|| format!("the GGUF pre-tokenizer `{}` is not supported", name.unwrap_or_default()))?;
     let merges = merges(&keys.strings("merges")?.ok_or_else(|| missing("merges"))?)?;
-    let split = |pattern: &&str| {
-        json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false})
-    };
+    let split = |pattern: &&str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
     let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false});
     let steps: Vec<Value> = pre.splits.iter().map(split).chain([bytes]).collect();
-    let parts = Map::from_iter([
+    let json = Map::from_iter([
         ("pre_tokenizer".into(), json!({"type": "Sequence", "pretokenizers": steps})),
         (
             "decoder".into(),
@@ -29,7 +27,7 @@ pub fn read(keys: &Keys, vocabulary: &Vocabulary) -> Result<Kind, String> {
             json!({"type": "BPE", "ignore_merges": pre.traits.ignores_merges, "vocab": vocabulary.to_json(), "merges": merges}),
         ),
     ]);
-    Ok(Kind { parts, begins: pre.traits.begins })
+    Ok(TokenizerParts { json, begins: pre.traits.begins })
 }
 
 /// The pairs of merges, best first. Of a pair that is there twice the first one counts, as in llama.cpp.

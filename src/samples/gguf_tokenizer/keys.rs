@@ -29,6 +29,7 @@ const HARMLESS: &[Harmless] = &[
     ("mask_token_id", "for masked language models"),
     ("padding_token_id", "samples are not padded"),
     ("unknown_token_id", "byte-level tokenizers know every text"),
+    ("bos_token_id", "the begin token, which is read with the special tokens"),
     ("eos_token_id", "the end token, which is read with the special tokens"),
     ("eot_token_id", "ends answers, and is read with the tokens that stop them"),
     ("eom_token_id", "ends answers, and is read with the tokens that stop them"),
@@ -44,12 +45,12 @@ const HARMLESS: &[Harmless] = &[
 ];
 
 /// Typed access to the keys of a tokenizer. A value of another type than the key's is an error.
-pub struct Keys<'a> {
+pub struct TokenizerKeys<'a> {
     metadata: &'a GgufMetadata,
     asked: RefCell<BTreeSet<String>>,
 }
 
-impl<'a> Keys<'a> {
+impl<'a> TokenizerKeys<'a> {
     pub fn of(metadata: &'a GgufMetadata) -> Self {
         Self { metadata, asked: RefCell::default() }
     }
@@ -75,8 +76,7 @@ impl<'a> Keys<'a> {
         let integers = |metadata: &GgufMetadata, key: &str| {
             metadata.integers(key).map(|values| values.into_iter().map(|value| value as f32).collect())
         };
-        let either =
-            |metadata: &'a GgufMetadata, key: &str| metadata.floats(key).or_else(|| integers(metadata, key));
+        let either = |metadata: &'a GgufMetadata, key: &str| metadata.floats(key).or_else(|| integers(metadata, key));
         self.typed(name, "a list of numbers", either)
     }
 

@@ -18,39 +18,39 @@ use serde_json::{Map, Value, json};
 use tokenizers::Tokenizer;
 
 use crate::tensors::GgufMetadata;
-use keys::Keys;
+use keys::TokenizerKeys;
 use vocabulary::Vocabulary;
 
 /// A tokenizer, and the keys of the file that may matter to it and are not used, in a sentence.
-pub struct Built {
+pub struct GgufTokenizer {
     pub tokenizer: Tokenizer,
     pub remark: Option<String>,
 }
 
 /// What depends on the kind of tokenizer.
-struct Kind {
+struct TokenizerParts {
     /// `normalizer`, `pre_tokenizer`, `decoder` and `model` of a tokenizer.json.
-    parts: Map<String, Value>,
+    json: Map<String, Value>,
     /// Whether texts begin with the begin token if the file does not say.
     begins: bool,
 }
 
 /// Builds the tokenizer, or says why it cannot.
-pub fn build(metadata: &GgufMetadata) -> Result<Built, String> {
-    let keys = Keys::of(metadata);
+pub fn build(metadata: &GgufMetadata) -> Result<GgufTokenizer, String> {
+    let keys = TokenizerKeys::of(metadata);
     let kind = keys.string("model")?.ok_or_else(|| missing("model"))?;
     let vocabulary = Vocabulary::read(&keys)?;
-    let Kind { parts, begins } = match kind {
+    let TokenizerParts { json, begins } = match kind {
         "gpt2" => byte_level::read(&keys, &vocabulary)?,
         "llama" => sentencepiece::read(&keys, &vocabulary)?,
         other => return Err(format!("the GGUF tokenizer model `{other}` is not supported")),
     };
-    let mut tokenizer = parts;
+    let mut tokenizer = json;
     tokenizer.insert("version".into(), "1.0".into());
     tokenizer.insert("added_tokens".into(), added::tokens(&keys, &vocabulary, metadata.string("general.name"))?);
     tokenizer.insert("post_processor".into(), post_processor(&keys, &vocabulary, begins)?);
     let tokenizer = Tokenizer::from_bytes(Value::from(tokenizer).to_string()).map_err(|error| error.to_string())?;
-    Ok(Built { tokenizer, remark: keys.unread() })
+    Ok(GgufTokenizer { tokenizer, remark: keys.unread() })
 }
 
 fn missing(name: &str) -> String {
@@ -58,7 +58,7 @@ fn missing(name: &str) -> String {
 }
 
 /// Puts the begin token before every text and the end token after it, where the file asks for them.
-fn post_processor(keys: &Keys, vocabulary: &Vocabulary, begins: bool) -> Result<Value, String> {
+fn post_processor(keys: &TokenizerKeys, vocabulary: &Vocabulary, begins: bool) -> Result<Value, String> {
     let begin = keys.boolean("add_bos_token")?.unwrap_or(begins);
     let end = keys.boolean("add_eos_token")?.unwrap_or(false);
     let (mut template, mut special) = (vec![json!({"Sequence": {"id": "A", "type_id": 0}})], Map::new());

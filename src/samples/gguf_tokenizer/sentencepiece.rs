@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::Keys;
+use super::keys::TokenizerKeys;
 use super::vocabulary::{self, Vocabulary};
-use super::{Kind, missing};
+use super::{TokenizerParts, missing};
 
-pub fn read(keys: &Keys, vocabulary: &Vocabulary) -> Result<Kind, String> {
+pub fn read(keys: &TokenizerKeys, vocabulary: &Vocabulary) -> Result<TokenizerParts, String> {
     let scores = keys.numbers("scores")?.ok_or_else(|| missing("scores"))?;
     vocabulary::at_least(&scores, "scores", vocabulary.tokens.len())?;
     let unknown = vocabulary.role(keys, "unknown")?.and_then(|id| vocabulary.text(id));
@@ -17,7 +17,7 @@ pub fn read(keys: &Keys, vocabulary: &Vocabulary) -> Result<Kind, String> {
     } else {
         replace
     };
-    let parts = Map::from_iter([
+    let json = Map::from_iter([
         ("normalizer".into(), normalizer),
         ("decoder".into(), decoder(prefix)),
         (
@@ -26,7 +26,7 @@ pub fn read(keys: &Keys, vocabulary: &Vocabulary) -> Result<Kind, String> {
                    "vocab": vocabulary.to_json(), "merges": merges(vocabulary, &scores)}),
         ),
     ]);
-    Ok(Kind { parts, begins: true })
+    Ok(TokenizerParts { json, begins: true })
 }
 
 fn decoder(prefix: bool) -> Value {

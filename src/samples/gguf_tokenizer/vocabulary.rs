@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::keys::{self, Keys};
+use super::keys::{self, TokenizerKeys};
 
 /// The model name of SentencePiece tokenizers.
 pub const SENTENCEPIECE: &str = "llama";
@@ -27,7 +27,7 @@ pub struct Vocabulary<'a> {
 }
 
 impl<'a> Vocabulary<'a> {
-    pub fn read(keys: &Keys<'a>) -> Result<Self, String> {
+    pub fn read(keys: &TokenizerKeys<'a>) -> Result<Self, String> {
         let tokens = keys.strings("tokens")?.ok_or_else(|| super::missing("tokens"))?;
         let types = keys.integers("token_type")?.unwrap_or_else(|| vec![NORMAL; tokens.len()]);
         at_least(&types, "token_type", tokens.len())?;
@@ -63,7 +63,7 @@ impl<'a> Vocabulary<'a> {
     }
 
     /// The id of the token that has a role: `bos`, `eos`, `unknown`.
-    pub fn role(&self, keys: &Keys, role: &str) -> Result<Option<u64>, String> {
+    pub fn role(&self, keys: &TokenizerKeys, role: &str) -> Result<Option<u64>, String> {
         Ok(keys.token(role)?.or_else(|| usual_id(role).filter(|_| self.is_sentencepiece)))
     }
 }
