@@ -23,6 +23,7 @@ mod foreign;
 mod fuzzed;
 mod gates;
 mod generating;
+mod gguf_tokenizers;
 mod golden;
 #[cfg(target_os = "linux")]
 mod hostile;

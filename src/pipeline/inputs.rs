@@ -53,6 +53,7 @@ pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base) -> Result
     let all = raws.files.iter().chain(held_out.iter().flat_map(|raws| &raws.files));
     let text = find_text(request, adapted, base, all.flat_map(|file| &file.samples))?;
     request.gates.check_samples(raws.files.iter().map(|file| file.samples.len()).sum())?;
+    raws.remarks.extend(text.as_ref().and_then(|text| text.remark.clone()));
     let choosing = encode(request, adapted, text.as_deref(), raws)?;
     let held_out = held_out.map(|raws| encode(request, adapted, text.as_deref(), raws)).transpose()?;
     if let Some(held_out) = &held_out {

@@ -36,6 +36,8 @@ pub struct TextModel {
     tool_template: Option<ChatTemplate>,
     tokens: SpecialTokens,
     pub eos_token: Option<String>,
+    /// What the tokenizer's file holds that is not used.
+    pub remark: Option<String>,
 }
 
 impl TextModel {
@@ -60,17 +62,19 @@ impl TextModel {
 
     /// Reads the tokenizer and the chat template out of a GGUF file's metadata.
     pub fn from_gguf(metadata: &GgufMetadata, path: &Path) -> Result<Self> {
-        let tokenizer =
+        let built =
             gguf_tokenizer::build(metadata).map_err(|reason| SampleError::Tokenizer { path: path.into(), reason })?;
         let (tokens, templates) = (chat_files::gguf_special_tokens(metadata), chat_files::gguf_templates(metadata));
-        Ok(Self::new(path.into(), tokenizer, &tokens, &templates))
+        let remark = built.remark.map(|remark| format!("`{}`: {remark}", path.display()));
+        Ok(Self { remark, ..Self::new(path.into(), built.tokenizer, &tokens, &templates) })
     }
 
     fn new(path: PathBuf, tokenizer: Tokenizer, tokens: &SpecialTokens, templates: &Templates) -> Self {
         let template = |name: &str| templates.get(name).map(|source| ChatTemplate::new(source, tokens));
         let (template, tool_template) = (template("default"), template("tool_use"));
         let eos_token = tokens.get("eos_token").cloned();
-        Self { path, tokenizer, template, tool_template, tokens: tokens.clone(), eos_token }.without_limits()
+        Self { path, tokenizer, template, tool_template, tokens: tokens.clone(), eos_token, remark: None }
+            .without_limits()
     }
 
     /// Follows the user's choice of template and day.
