@@ -210,6 +210,19 @@ fn apply(config: &mut Value, change: &Value) {
     };
 }
 
+/// transformers gives such a model a head of random numbers, and fails at the null.
+#[test]
+fn what_a_configuration_lacks_is_named_or_refused() {
+    let base = copy_of(&fixture("pico/llama-odd-heads"));
+    write_config(base.path(), |config| drop(config.as_object_mut().unwrap().remove("tie_word_embeddings")));
+    let remarks = open(&folder(base.path())).unwrap().remarks;
+    assert!(matches!(remarks.as_slice(), [one] if one.contains("the embedding is used")), "{remarks:?}");
+
+    write_config(base.path(), |config| config["rms_norm_eps"] = Value::Null);
+    let error = open(&folder(base.path())).unwrap_err().to_string();
+    assert!(error.contains("`rms_norm_eps`") && error.contains("is null"), "{error}");
+}
+
 /// Merged models keep the `quantization_config` of the base that they were trained on.
 #[test]
 fn plain_weights_are_read_whatever_the_configuration_says() {
