@@ -107,6 +107,7 @@ impl Model {
         };
         model.weights.check(&model.config)?;
         (0..model.config.layers).try_for_each(|layer| model.layer_weights(layer).check())?;
+        model.remarks.extend(model.weights.assumed_head(&model.config));
         model.remarks.extend(model.weights.unread(&model.config));
         Ok((model, metadata))
     }

@@ -139,6 +139,11 @@ facts! { facts:
     "names such as `lora_A.default.weight`", Infix => tensors::infix(facts.adapter);
     "weights of the base model beside the adapter, without `base_model.model.`", StrayWeights =>
         tensors::stray_weights(facts.adapter);
+    "tensors that no module of the adapter has, but for names with {words}", UnknownBut(words: NameList) =>
+        tensors::unknown_but(facts.adapter, words);
+    "tensors in the layers that no module of the adapter has", UnknownInLayers => tensors::unknown_in_layers(facts.adapter);
+    "copies of the base model's weights, other than of the embedding and the head", BaseCopies =>
+        tensors::base_copies(facts.adapter);
     "`adapter_model.bin`", Pickle => tensors::pickle(facts.adapter);
     "weights in shards", Shards => tensors::shards(facts.adapter);
     "weights in `model.safetensors`", OtherName => tensors::other_name(facts.adapter);

@@ -70,6 +70,26 @@ pub fn stray_weights(adapter: &Adapter) -> Option<String> {
     Some(format!("the file also holds {names}"))
 }
 
+/// Tensors that are no part of the adapter, but for those whose names contain one of `words`.
+pub fn unknown_but(adapter: &Adapter, words: &[&str]) -> Option<String> {
+    unknown(adapter, |name| !words.iter().any(|word| name.contains(word)))
+}
+
+pub fn unknown_in_layers(adapter: &Adapter) -> Option<String> {
+    let is_number = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
+    unknown(adapter, |name| name.split("layers.").skip(1).any(is_number))
+}
+
+fn unknown(adapter: &Adapter, is_so: impl Fn(&str) -> bool) -> Option<String> {
+    let names = first_of(adapter.ignored.iter().filter(|name| is_so(name)).map(|name| short(name)))?;
+    Some(format!("there are tensors of no module of the adapter ({names})"))
+}
+
+pub fn base_copies(adapter: &Adapter) -> Option<String> {
+    let is_copy = |tensor: &AdapterTensor| tensor.key.part == Part::BaseCopy && !is_vocabulary(&tensor.key.module);
+    those(adapter, is_copy).map(|names| format!("it holds copies of the base model's weights ({names})"))
+}
+
 /// Another name is a flaw of its own.
 pub fn infix(adapter: &Adapter) -> Option<String> {
     let is_default = |tensor: &AdapterTensor| {
