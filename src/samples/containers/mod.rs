@@ -6,7 +6,7 @@
 #[cfg(feature = "parquet")]
 mod arrow;
 #[cfg(feature = "parquet")]
-mod cells;
+pub mod cells;
 mod compressed;
 mod csv;
 mod json;
