@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use tokenizers::Tokenizer;
 
-use super::gguf_tokenizer;
 use super::template::SpecialTokens;
+use super::{gguf_tokenizer, tokenizer_class};
 use crate::error::{Result, SampleError};
 use crate::files;
 use crate::tensors::GgufMetadata;
@@ -30,15 +31,33 @@ const SPECIAL: [(&str, &str); 7] = [
 
 type TokenizerConfig = Map<String, Value>;
 
-/// The special tokens of a folder. `special_tokens_map.json` comes before `tokenizer_config.json`, unless the latter lists the
-/// added tokens, as newer ones do.
-pub fn special_tokens(config: &TokenizerConfig, folder: &Path) -> Result<SpecialTokens> {
+/// The special tokens of a folder. `special_tokens_map.json` comes before `tokenizer_config.json`, and what neither names, not even
+/// as null, is that of the tokenizer's class.
+pub fn special_tokens(config: &TokenizerConfig, folder: &Path, tokenizer: &Tokenizer) -> Result<SpecialTokens> {
+    let map = special_tokens_map(config, folder)?;
+    let model = folder.join("config.json");
+    let model: TokenizerConfig = if model.is_file() { files::read_json(&model)? } else { Map::new() };
     let mut tokens = named_tokens(config);
-    let map = folder.join("special_tokens_map.json");
-    if !config.contains_key("added_tokens_decoder") && map.is_file() {
-        tokens.extend(named_tokens(&files::read_json(&map)?));
+    tokens.extend(named_tokens(&map));
+    for (name, text) in tokenizer_class::defaults(config, &model, tokenizer) {
+        if !config.contains_key(*name) && !map.contains_key(*name) {
+            tokens.insert((*name).into(), (*text).into());
+        }
     }
     Ok(tokens)
+}
+
+/// The fields of `special_tokens_map.json`, unless `tokenizer_config.json` lists the added tokens, as newer ones do.
+pub fn special_tokens_map(config: &TokenizerConfig, folder: &Path) -> Result<TokenizerConfig> {
+    let map = folder.join("special_tokens_map.json");
+    if config.contains_key("added_tokens_decoder") || !map.is_file() { Ok(Map::new()) } else { files::read_json(&map) }
+}
+
+/// The tokens in the order in which transformers adds them to a vocabulary: the standard ones first.
+pub fn in_order(tokens: &SpecialTokens) -> impl Iterator<Item = &String> {
+    let is_standard = |name: &str| SPECIAL.iter().any(|(standard, _)| *standard == name);
+    let own = tokens.iter().filter(move |(name, _)| !is_standard(name)).map(|(_, text)| text);
+    SPECIAL.iter().filter_map(|(name, _)| tokens.get(*name)).chain(own)
 }
 
 /// The standard tokens, and those that are a model's own.
@@ -49,7 +68,7 @@ fn named_tokens(fields: &TokenizerConfig) -> SpecialTokens {
 }
 
 /// A special token is a string, or an object with its `content`.
-fn text(value: &Value) -> Option<String> {
+pub fn text(value: &Value) -> Option<String> {
     value.as_str().or_else(|| value.get("content")?.as_str()).map(String::from)
 }
 

@@ -5,6 +5,7 @@
 //! ```
 //! A new container is a file in `containers/`, a new form of sample one in `forms/`, and each a line in the table there.
 
+mod added_tokens;
 pub mod answer;
 mod chat_files;
 mod containers;
@@ -20,6 +21,7 @@ mod remarks;
 mod splits;
 mod template;
 mod text_model;
+mod tokenizer_class;
 mod turns;
 
 use std::path::Path;

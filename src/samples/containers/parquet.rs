@@ -4,7 +4,7 @@
 //! refused. What a page says that it becomes is bounded before the library makes room for it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use parquet::basic::{Compression, ConvertedType, LogicalType};
@@ -25,9 +25,11 @@ pub const MAGIC: &[u8] = b"PAR1";
 /// Rows are numbered from 1.
 pub fn read(file: &SampleFile, _: &mut Remarks, on_record: OnRecord) -> Result<()> {
     let fail = |place: usize, problem: String| file.malformed(place, format!("not valid Parquet: {problem}"));
-    let pages = BoundedPages { bytes: Bytes::copy_from_slice(file.bytes), sizes: Mutex::default() };
+    let sizes = PageSizes::default();
+    let pages = BoundedPages { bytes: Bytes::copy_from_slice(file.bytes), sizes: sizes.clone() };
     let open = || SerializedFileReader::new(pages).map_err(|error| error.to_string());
     let reader = guarded(open).map_err(|problem| fail(1, problem))?;
+    *sizes.lock().unwrap_or_else(PoisonError::into_inner) = Some(HashMap::new());
     check(&reader).map_err(|problem| file.malformed(1, problem))?;
     let schema = reader.metadata().file_metadata().schema();
     let rows = || reader.get_row_iter(None).map_err(|error| error.to_string());
@@ -53,11 +55,14 @@ fn check(reader: &SerializedFileReader<BoundedPages>) -> std::result::Result<(),
     if size > LARGEST { Err(format!("its pages have more than {LARGEST} bytes")) } else { Ok(()) }
 }
 
+/// What the pages that were read claim to become, by their places, because a header may be read twice. `None` until the file's own
+/// header is read.
+type PageSizes = Arc<Mutex<Option<HashMap<u64, u64>>>>;
+
 /// The bytes of a file. The pages that are read may together claim no more than [`LARGEST`] bytes.
 struct BoundedPages {
     bytes: Bytes,
-    /// The claims of the pages that were read, by their places: a header may be read twice.
-    sizes: Mutex<HashMap<u64, u64>>,
+    sizes: PageSizes,
 }
 
 impl Length for BoundedPages {
@@ -69,14 +74,15 @@ impl Length for BoundedPages {
 impl ChunkReader for BoundedPages {
     type T = <Bytes as ChunkReader>::T;
 
-    /// The header of a page is read through this, and its body as bytes.
+    /// Headers are read through this, and the bodies of pages as bytes.
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        let header = usize::try_from(start).ok().and_then(|start| self.bytes.get(start..));
-        let size = header.and_then(claimed_size).ok_or_else(|| ParquetError::General("no header of a page".into()))?;
-        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
-        sizes.insert(start, size);
-        if sizes.values().fold(0, |sum: u64, size| sum.saturating_add(*size)) > LARGEST {
-            return Err(ParquetError::General(format!("its pages claim more than {LARGEST} bytes")));
+        if let Some(sizes) = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            let header = usize::try_from(start).ok().and_then(|start| self.bytes.get(start..));
+            let size = header.and_then(claimed_size);
+            sizes.insert(start, size.ok_or_else(|| ParquetError::General("a page has no size".into()))?);
+            if sizes.values().fold(0, |sum: u64, size| sum.saturating_add(*size)) > LARGEST {
+                return Err(ParquetError::General(format!("its pages claim more than {LARGEST} bytes")));
+            }
         }
         self.bytes.get_read(start)
     }

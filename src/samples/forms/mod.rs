@@ -131,7 +131,7 @@ fn finish(row: &mut Row, form: &Form, columns: [&str; 2]) -> Parsed<Vec<SampleCo
         return Err(Problem::unsupported(column, format!("its values are {kind}")));
     }
     let contents = contents?;
-    columns::settle(row, form.is_rendered)?;
+    columns::settle(row, form)?;
     match left_out {
         Some(reason) => {
             row.remarks.leave_out(reason);
