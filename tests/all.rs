@@ -46,4 +46,5 @@ mod streams;
 mod subset;
 mod templates;
 mod together;
+mod tokenizer_files;
 mod trl;

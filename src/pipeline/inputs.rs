@@ -115,8 +115,13 @@ fn find_text<'a>(
     let is_text = |raw: &RawSample| !matches!(raw.content, SampleContent::Tokens { .. });
     let needs_text = request.scoring.is_some() || raws.clone().any(is_text);
     let text = if needs_text { find_text_model(request, adapted.adapter(), base)? } else { None };
+    if let Some(remark) = text.as_ref().and_then(|text| text.remark.as_ref()) {
+        base.warn(remark.clone());
+    }
     if let Some(text) = text.as_ref().filter(|text| !request.samples.encode.chat && text.template.is_some())
-        && raws.clone().any(|raw| matches!(raw.content, SampleContent::Completion { .. } | SampleContent::Instruction { .. }))
+        && raws
+            .clone()
+            .any(|raw| matches!(raw.content, SampleContent::Completion { .. } | SampleContent::Instruction { .. }))
     {
         base.warn(format!(
             "prompts are scored as they are, though `{}` comes with a chat template; add `--chat` if the adapter was \
@@ -245,8 +250,11 @@ mod tests {
         // Ten different ones, every third of them twice.
         let words: Vec<usize> =
             (0..10).flat_map(|word| std::iter::repeat_n(word, 1 + usize::from(word % 3 == 0))).collect();
-        let raws: Vec<RawSample> =
-            words.iter().enumerate().map(|(line, &word)| RawSample { line, record: line, content: text(word) }).collect();
+        let raws: Vec<RawSample> = words
+            .iter()
+            .enumerate()
+            .map(|(line, &word)| RawSample { line, record: line, content: text(word) })
+            .collect();
         // Two files.
         let files = |raws: &[RawSample]| {
             let file = |samples: &[RawSample]| RawFile {

@@ -30,7 +30,9 @@ pub fn complete(
     special.extend(unnamed(config));
     special.extend(unnamed(&chat_files::special_tokens_map(config, folder)?));
     let mut added: Vec<AddedToken> = match config.get("added_tokens_decoder").and_then(Value::as_object) {
-        Some(tokens) => listed(tokens).into_iter().filter(|token| known.values().all(|known| !is_same(known, token))).collect(),
+        Some(tokens) => {
+            listed(tokens).into_iter().filter(|token| known.values().all(|known| !is_same(known, token))).collect()
+        }
         None => legacy(folder, &special)?.into_iter().filter(|token| !is_known(&token.content)).collect(),
     };
     for text in special {
@@ -78,6 +80,7 @@ fn legacy(folder: &Path, special: &[String]) -> Result<Vec<AddedToken>> {
 
 /// Whether two tokens are the same in all their properties.
 fn is_same(one: &AddedToken, other: &AddedToken) -> bool {
-    let properties = |token: &AddedToken| (token.lstrip, token.rstrip, token.single_word, token.normalized, token.special);
+    let properties =
+        |token: &AddedToken| (token.lstrip, token.rstrip, token.single_word, token.normalized, token.special);
     one.content == other.content && properties(one) == properties(other)
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use tokenizers::Tokenizer;
 
+use super::gguf_tokenizer;
 use super::template::SpecialTokens;
-use super::{gguf_tokenizer, tokenizer_class};
+use super::tokenizer_class::Class;
 use crate::error::{Result, SampleError};
 use crate::files;
 use crate::tensors::GgufMetadata;
@@ -33,13 +33,11 @@ type TokenizerConfig = Map<String, Value>;
 
 /// The special tokens of a folder. `special_tokens_map.json` comes before `tokenizer_config.json`, and what neither names, not even
 /// as null, is that of the tokenizer's class.
-pub fn special_tokens(config: &TokenizerConfig, folder: &Path, tokenizer: &Tokenizer) -> Result<SpecialTokens> {
+pub fn special_tokens(config: &TokenizerConfig, folder: &Path, class: Option<&Class>) -> Result<SpecialTokens> {
     let map = special_tokens_map(config, folder)?;
-    let model = folder.join("config.json");
-    let model: TokenizerConfig = if model.is_file() { files::read_json(&model)? } else { Map::new() };
     let mut tokens = named_tokens(config);
     tokens.extend(named_tokens(&map));
-    for (name, text) in tokenizer_class::defaults(config, &model, tokenizer) {
+    for (name, text) in class.into_iter().flat_map(|class| class.defaults) {
         if !config.contains_key(*name) && !map.contains_key(*name) {
             tokens.insert((*name).into(), (*text).into());
         }

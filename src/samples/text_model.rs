@@ -7,7 +7,7 @@ use tokenizers::Tokenizer;
 
 use super::chat_files::{self, Templates};
 use super::template::{ChatTemplate, Date, SpecialTokens};
-use super::{TemplateContext, added_tokens, gguf_tokenizer};
+use super::{TemplateContext, added_tokens, gguf_tokenizer, tokenizer_class};
 use crate::error::{Result, SampleError};
 use crate::files;
 use crate::tensors::GgufMetadata;
@@ -35,6 +35,8 @@ pub struct TextModel {
     tool_template: Option<ChatTemplate>,
     tokens: SpecialTokens,
     pub eos_token: Option<String>,
+    /// How tokens differ from those of transformers, if they do.
+    pub remark: Option<String>,
 }
 
 impl TextModel {
@@ -52,10 +54,12 @@ impl TextModel {
         let config: Map<String, Value> =
             if config_file.is_file() { files::read_json(&config_file)? } else { Map::new() };
         let folder = file.parent().unwrap_or(Path::new(""));
-        let tokens = chat_files::special_tokens(&config, folder, &tokenizer)?;
+        let class = tokenizer_class::of(&config, folder, &tokenizer)?;
+        let tokens = chat_files::special_tokens(&config, folder, class)?;
+        let remark = class.and_then(|class| class.remark(&config, &tokenizer));
         added_tokens::complete(&mut tokenizer, &config, &tokens, &file)?;
         let templates = chat_files::templates(&config, folder)?;
-        Ok(Some(Self::new(file, tokenizer, &tokens, &templates)))
+        Ok(Some(Self { remark, ..Self::new(file, tokenizer, &tokens, &templates) }))
     }
 
     /// Reads the tokenizer and the chat template out of a GGUF file's metadata.
@@ -70,7 +74,8 @@ impl TextModel {
         let template = |name: &str| templates.get(name).map(|source| ChatTemplate::new(source, tokens));
         let (template, tool_template) = (template("default"), template("tool_use"));
         let eos_token = tokens.get("eos_token").cloned();
-        Self { path, tokenizer, template, tool_template, tokens: tokens.clone(), eos_token }.without_limits()
+        Self { path, tokenizer, template, tool_template, tokens: tokens.clone(), eos_token, remark: None }
+            .without_limits()
     }
 
     /// Follows the user's choice of template and day.

@@ -9,8 +9,8 @@ use crate::samples::remarks::Remarks;
 
 /// Texts that pandas, and so `datasets`, reads as null.
 const NULLS: [&str; 18] = [
-    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN",
-    "None", "n/a", "nan", "null",
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
+    "NaN", "None", "n/a", "nan", "null",
 ];
 
 /// Reads rows whose cells are between `delimiter`s. Cells are text, and an empty cell is null, as pandas and `datasets` read it.

@@ -179,3 +179,34 @@ fn item(list: &Type) -> Option<&Type> {
         _ => Some(repeated),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_that_claim_too_much_are_refused_before_they_are_read() {
+        // The kind of the page, then its size: 200 MiB, and 2 GiB less one byte.
+        let header = |size: u64| {
+            let mut bytes = vec![0x15, 0, 0x15];
+            let mut rest = size << 1;
+            while rest > 0x7f {
+                bytes.push(rest as u8 | 0x80);
+                rest >>= 7;
+            }
+            bytes.push(rest as u8);
+            bytes
+        };
+        let (large, largest) = (header(200 << 20), header((2 << 30) - 1));
+        assert_eq!(claimed_size(&largest), Some((2 << 30) - 1));
+        assert_eq!(claimed_size(&[0x15, 0, 0x15, 1]), None);
+        let pages = |headers: &[&[u8]]| {
+            let bytes = Bytes::from(headers.concat());
+            BoundedPages { bytes, sizes: Arc::new(Mutex::new(Some(HashMap::new()))) }
+        };
+        assert!(pages(&[&largest]).get_read(0).is_err());
+        let two = pages(&[&large, &large]);
+        assert!(two.get_read(0).is_ok() && two.get_read(0).is_ok());
+        assert!(two.get_read(large.len() as u64).is_err());
+    }
+}

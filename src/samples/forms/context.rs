@@ -24,7 +24,8 @@ pub fn read(row: &mut Row) -> Parsed<TemplateContext> {
     let mut context =
         TemplateContext { tools: objects(row, "tools")?, documents: objects(row, "documents")?, kwargs: Map::new() };
     if context.documents.is_some() {
-        row.remarks.say("`documents` go to the chat template, though TRL passes on only those in `chat_template_kwargs`");
+        row.remarks
+            .say("`documents` go to the chat template, though TRL passes on only those in `chat_template_kwargs`");
     }
     let kwargs = match row.get("chat_template_kwargs") {
         None => return Ok(context),

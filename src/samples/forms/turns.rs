@@ -66,7 +66,8 @@ pub fn message(turn: Value, name: &str, row: &mut Row) -> Parsed<Message> {
     let mut fields = renamed(fields)?;
     let role = fields.get("role").and_then(Value::as_str).ok_or_else(wrong)?;
     if !KNOWN_ROLES.contains(&role) {
-        row.remarks.say(format!("turns of the role `{role}` go to the chat template under this name, and are not scored"));
+        row.remarks
+            .say(format!("turns of the role `{role}` go to the chat template under this name, and are not scored"));
     }
     if !fields.contains_key("content") && !INSTEAD_OF_CONTENT.iter().any(|key| fields.contains_key(*key)) {
         row.remarks.say(format!("turns of the role `{role}` without `content` go to the chat template as they are"));
@@ -131,8 +132,7 @@ fn with_content(mut fields: Map<String, Value>) -> Map<String, Value> {
 
 /// The calls that a text of such a role holds: one object with `name` and `arguments`, or a list of them.
 fn tool_calls(value: &Value) -> Parsed<Value> {
-    let wrong =
-        || "the value of a `function_call` should be the JSON of an object with `name` and `arguments`";
+    let wrong = || "the value of a `function_call` should be the JSON of an object with `name` and `arguments`";
     let text = value.as_str().ok_or_else(wrong)?;
     let calls = match files::json::parse(text.as_bytes()).map_err(|_| wrong())? {
         Value::Array(calls) => calls,

@@ -43,13 +43,7 @@ impl Renderer<'_> {
     }
 
     /// Runs a loop that is `depth` recursions deep, with the variables around it.
-    fn run_loop(
-        &mut self,
-        node: &Arc<For>,
-        iterable: &Value,
-        outer: Rc<Variables>,
-        depth: usize,
-    ) -> Evaluated<Flow> {
+    fn run_loop(&mut self, node: &Arc<For>, iterable: &Value, outer: Rc<Variables>, depth: usize) -> Evaluated<Flow> {
         let is_lazy = node.test.is_some() || matches!(iterable, Value::Iterator(_));
         let state = Rc::new(Loop {
             node: node.clone(),

@@ -314,13 +314,7 @@ fn padding(width: Option<&Value>, text: &str, fuel: &Fuel) -> Evaluated<usize> {
 }
 
 /// `center`, `ljust` and `rjust`.
-pub fn pad(
-    text: &str,
-    method: &str,
-    width: Option<Value>,
-    fill: Option<Value>,
-    fuel: &Fuel,
-) -> Evaluated<Value> {
+pub fn pad(text: &str, method: &str, width: Option<Value>, fill: Option<Value>, fuel: &Fuel) -> Evaluated<Value> {
     let missing = padding(width.as_ref(), text, fuel)?;
     let fill = match &fill {
         None => " ",
