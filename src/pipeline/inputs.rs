@@ -1,6 +1,6 @@
 //! From the files of samples to the tokens of those that choose the boundary and of those that are held out.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::base::Base;
@@ -70,16 +70,12 @@ fn truncate(files: &mut Vec<RawFile>, mut most: usize) {
     files.retain(|file| !file.samples.is_empty());
 }
 
-/// Splits off a random share of the samples. Equal samples stay together: one that also took part in the choice would confirm it.
-/// Both parts keep the order of the files.
+/// Splits off a random share of the samples. Equal samples and those of one record stay together: one that also took part in the
+/// choice would confirm it. Both parts keep the order of the files.
 fn hold_out(files: &mut Vec<RawFile>, share: f64) -> Result<Vec<RawFile>> {
     let raws: Vec<&RawSample> = files.iter().flat_map(|file| &file.samples).collect();
     let (all, wanted) = (raws.len(), (share * raws.len() as f64).round() as usize);
-    let mut equal: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (place, raw) in raws.iter().enumerate() {
-        equal.entry(format!("{:?}", raw.content)).or_default().push(place);
-    }
-    let mut groups: Vec<Vec<usize>> = equal.into_values().collect();
+    let mut groups = inseparable(&raws);
     fastrand::Rng::with_seed(SEED).shuffle(&mut groups);
     let mut held: HashSet<usize> = HashSet::new();
     for group in groups {
@@ -103,6 +99,30 @@ fn hold_out(files: &mut Vec<RawFile>, share: f64) -> Result<Vec<RawFile>> {
     files.retain(|file| !file.samples.is_empty());
     held_out.retain(|file| !file.samples.is_empty());
     Ok(held_out)
+}
+
+/// The places of samples that are equal or of one record, in the order of their contents.
+fn inseparable(raws: &[&RawSample]) -> Vec<Vec<usize>> {
+    let contents: Vec<String> = raws.iter().map(|raw| format!("{:?}", raw.content)).collect();
+    let mut group: Vec<usize> = (0..raws.len()).collect();
+    let mut members: Vec<Vec<usize>> = group.iter().map(|&place| vec![place]).collect();
+    let (mut of_content, mut of_record) = (HashMap::new(), HashMap::new());
+    for (place, raw) in raws.iter().enumerate() {
+        let firsts =
+            [*of_content.entry(&contents[place]).or_insert(place), *of_record.entry(raw.record).or_insert(place)];
+        for first in firsts {
+            let (from, into) = (group[place], group[first]);
+            if from != into {
+                let moved = std::mem::take(&mut members[from]);
+                moved.iter().for_each(|&member| group[member] = into);
+                members[into].extend(moved);
+            }
+        }
+    }
+    members.retain(|places| !places.is_empty());
+    members.iter_mut().for_each(|places| places.sort_unstable());
+    members.sort_by_key(|places| places.iter().map(|&place| &contents[place]).min());
+    members
 }
 
 /// The tokenizer and chat template, if any of the samples is text.
@@ -277,6 +297,10 @@ mod tests {
             together.sort_by_key(|raw| raw.line);
             assert_eq!(together, raws);
         }
+        // The parts of one record, and an equal one of another.
+        let part = |record, word| RawSample { line: 1, record, content: text(word) };
+        let parts = [part(0, 1), part(0, 2), part(1, 3), part(2, 2), part(3, 4)];
+        assert_eq!(inseparable(&parts.iter().collect::<Vec<_>>()), [vec![0, 1, 3], vec![2], vec![4]]);
         let same: Vec<RawSample> = (0..4).map(|line| RawSample { line, record: line, content: text(0) }).collect();
         assert!(hold_out(&mut files(&same), 0.5).is_err());
     }
