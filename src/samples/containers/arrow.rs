@@ -12,8 +12,8 @@ use arrow_ipc::reader::StreamDecoder;
 use arrow_schema::{DataType, Field, Fields};
 use serde_json::{Map, Value};
 
-use super::cells::{CellBudget, CellValue, guarded, unreadable};
-use super::{OnRecord, SampleFile};
+use super::cells::{CellBudget, CellValue, guarded};
+use super::{OnRecord, SampleFile, unreadable};
 use crate::error::Result;
 use crate::samples::remarks::Remarks;
 
@@ -108,7 +108,7 @@ fn cell(field: &Field, column: &dyn Array, row: usize, budget: &mut CellBudget) 
             let place = place.filter(|&place| place < dictionary.values().len());
             cell(field, &**dictionary.values(), place.ok_or("a key is not in its dictionary")?, budget)?
         }
-        other => unreadable(other.to_string()),
+        other => unreadable::cell(other.to_string()),
     })
 }
 

@@ -6,9 +6,9 @@ use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::LARGEST;
+use super::{LARGEST, unreadable};
 use crate::files::json;
 
 /// The bytes that a value takes at least.
@@ -16,26 +16,6 @@ const VALUE: u64 = 4;
 
 /// The value of a cell, or what is wrong with it.
 pub type CellValue = Result<Value, String>;
-
-/// The key of the object that stands for a cell that cannot be read. No table has a column of this name.
-const UNREADABLE: &str = "\0unreadable";
-
-/// Stands for a cell whose values no form of sample has. A form that reads the column refuses it; otherwise the column is named.
-pub fn unreadable(kind: impl Into<String>) -> Value {
-    json!({ UNREADABLE: kind.into() })
-}
-
-/// What the values of a cell are that cannot be read, or those of a cell somewhere in it.
-pub fn unreadable_kind(value: &Value) -> Option<&str> {
-    match value {
-        Value::Object(fields) => match fields.get(UNREADABLE) {
-            Some(kind) => kind.as_str(),
-            None => fields.values().find_map(unreadable_kind),
-        },
-        Value::Array(items) => items.iter().find_map(unreadable_kind),
-        _ => None,
-    }
-}
 
 thread_local! {
     /// Whether a panic of this thread is caught and told by an error.
@@ -80,7 +60,7 @@ impl CellBudget {
     pub fn utf8(&mut self, bytes: &[u8]) -> CellValue {
         match std::str::from_utf8(bytes) {
             Ok(text) => self.text(text),
-            Err(_) => Ok(unreadable("bytes that are not UTF-8")),
+            Err(_) => Ok(unreadable::cell("bytes that are not UTF-8")),
         }
     }
 

@@ -6,13 +6,14 @@
 #[cfg(feature = "parquet")]
 mod arrow;
 #[cfg(feature = "parquet")]
-pub mod cells;
+mod cells;
 mod compressed;
 mod csv;
 mod json;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod text;
+pub mod unreadable;
 mod wrapper;
 
 use std::path::Path;

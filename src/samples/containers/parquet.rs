@@ -14,8 +14,8 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::{Type, TypePtr};
 use serde_json::{Map, Value};
 
-use super::cells::{CellBudget, CellValue, guarded, unreadable};
-use super::{LARGEST, OnRecord, SampleFile};
+use super::cells::{CellBudget, CellValue, guarded};
+use super::{LARGEST, OnRecord, SampleFile, unreadable};
 use crate::error::Result;
 use crate::samples::remarks::Remarks;
 
@@ -155,9 +155,9 @@ fn value(field: &Field, schema: Option<&Type>, budget: &mut CellBudget) -> CellV
             }
             Value::Object(fields)
         }
-        Field::Decimal(_) => unreadable("decimals"),
-        Field::Date(_) => unreadable("dates"),
-        _ => unreadable("times"),
+        Field::Decimal(_) => unreadable::cell("decimals"),
+        Field::Date(_) => unreadable::cell("dates"),
+        _ => unreadable::cell("times"),
     })
 }
 

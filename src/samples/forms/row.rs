@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::account::{Account, is_set};
 use crate::files::json;
-use crate::samples::containers::cells::unreadable_kind;
+use crate::samples::containers::unreadable;
 use crate::samples::remarks::Remarks;
 
 /// What is wrong with a record.
@@ -64,7 +64,7 @@ impl<'a> Row<'a> {
 
     /// A column that was read though its values cannot be, and what these are.
     pub fn unreadable(&self) -> Option<(&'a str, &'a str)> {
-        self.columns.read().find_map(|(name, value)| Some((name, unreadable_kind(value)?)))
+        self.columns.read().find_map(|(name, value)| Some((name, unreadable::kind(value)?)))
     }
 
     /// A string that must be there.
