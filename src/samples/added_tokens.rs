@@ -2,7 +2,7 @@
 //! `added_tokens_decoder` and `added_tokens.json`. Without them a text with such a token would be split into other tokens, without
 //! a word. As in transformers' `TokenizersBackend`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -24,19 +24,21 @@ pub fn complete(
     file: &Path,
 ) -> Result<()> {
     let folder = file.parent().unwrap_or(Path::new(""));
-    let known = tokenizer.get_added_tokens_decoder();
-    let is_known = |text: &str| known.values().any(|token| token.content == text);
+    let decoder = tokenizer.get_added_tokens_decoder();
+    let known: HashMap<&str, &AddedToken> = decoder.values().map(|token| (token.content.as_str(), token)).collect();
+    let is_unknown = |token: &AddedToken| known.get(token.content.as_str()).is_none_or(|known| !is_same(known, token));
     let mut special: Vec<String> = chat_files::in_order(named).cloned().collect();
     special.extend(unnamed(config));
     special.extend(unnamed(&chat_files::special_tokens_map(config, folder)?));
     let mut added: Vec<AddedToken> = match config.get("added_tokens_decoder").and_then(Value::as_object) {
-        Some(tokens) => {
-            listed(tokens).into_iter().filter(|token| known.values().all(|known| !is_same(known, token))).collect()
+        Some(tokens) => listed(tokens).into_iter().filter(is_unknown).collect(),
+        None => {
+            legacy(folder, &special)?.into_iter().filter(|token| !known.contains_key(token.content.as_str())).collect()
         }
-        None => legacy(folder, &special)?.into_iter().filter(|token| !is_known(&token.content)).collect(),
     };
+    let mut seen: HashSet<String> = added.iter().map(|token| token.content.clone()).collect();
     for text in special {
-        if !is_known(&text) && added.iter().all(|token| token.content != text) {
+        if !known.contains_key(text.as_str()) && seen.insert(text.clone()) {
             added.push(AddedToken::from(text, true));
         }
     }
@@ -78,9 +80,9 @@ fn legacy(folder: &Path, special: &[String]) -> Result<Vec<AddedToken>> {
     Ok(ids.iter().filter_map(token).collect::<BTreeMap<_, _>>().into_values().collect())
 }
 
-/// Whether two tokens are the same in all their properties.
+/// Whether two tokens of the same text are the same in all their properties.
 fn is_same(one: &AddedToken, other: &AddedToken) -> bool {
     let properties =
         |token: &AddedToken| (token.lstrip, token.rstrip, token.single_word, token.normalized, token.special);
-    one.content == other.content && properties(one) == properties(other)
+    properties(one) == properties(other)
 }
