@@ -47,4 +47,5 @@ mod streams;
 mod subset;
 mod templates;
 mod together;
+mod tokenizer_files;
 mod trl;

@@ -223,6 +223,7 @@ proptest! {
         let adapted: Vec<usize> = adapted.into_iter().map(|layer| layer % layers).collect();
         let pico = Pico::new(&mut rng, layers, &adapted);
         let samples: Vec<Sample> = lengths.iter().enumerate().map(|(line, &length)| Sample {
+            record: line,
             ids: (0..length).map(|_| rng.random_range(0..VOCABULARY as u32)).collect(),
             scored: (0..length).map(|place| place + 1 == length || rng.random_bool(0.5)).collect(),
             line,

@@ -173,7 +173,7 @@ pub struct EvaluateArgs {
     /// Samples that check the choice, in their own file, which is read like those of --samples
     #[arg(long, value_name = "FILE", conflicts_with = "holdout")]
     pub test: Option<PathBuf>,
-    /// Cut samples that are longer than the model's context instead of refusing them
+    /// Cut samples that are longer than the model's context
     #[arg(long)]
     pub truncate: bool,
     /// Rule that chooses the boundary

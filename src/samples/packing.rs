@@ -168,7 +168,12 @@ mod tests {
     use super::*;
 
     fn sample(ids: &[u32], scored: &[usize]) -> Sample {
-        Sample { ids: ids.into(), scored: (0..ids.len()).map(|place| scored.contains(&place)).collect(), line: 1 }
+        Sample {
+            ids: ids.into(),
+            scored: (0..ids.len()).map(|place| scored.contains(&place)).collect(),
+            line: 1,
+            record: 0,
+        }
     }
 
     #[test]

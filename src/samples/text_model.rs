@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
-use super::TemplateContext;
 use super::chat_files::{self, Templates};
-use super::gguf_tokenizer;
 use super::template::{ChatTemplate, Date, SpecialTokens};
+use super::{TemplateContext, added_tokens, gguf_tokenizer, tokenizer_class};
 use crate::error::{Result, SampleError};
 use crate::files;
 use crate::tensors::GgufMetadata;
@@ -36,7 +35,7 @@ pub struct TextModel {
     tool_template: Option<ChatTemplate>,
     tokens: SpecialTokens,
     pub eos_token: Option<String>,
-    /// What the tokenizer's file holds that is not used.
+    /// What the tokenizer's files hold that is not used, or how tokens differ from those of transformers.
     pub remark: Option<String>,
 }
 
@@ -49,15 +48,18 @@ impl TextModel {
         }
         let bytes = files::read_up_to(&file, LARGEST_TOKENIZER)?;
         files::refuse_lfs_pointer(&file, &bytes)?;
-        let tokenizer = Tokenizer::from_bytes(&bytes)
+        let mut tokenizer = Tokenizer::from_bytes(&bytes)
             .map_err(|error| SampleError::Tokenizer { path: file.clone(), reason: error.to_string() })?;
         let config_file = file.with_file_name("tokenizer_config.json");
         let config: Map<String, Value> =
             if config_file.is_file() { files::read_json(&config_file)? } else { Map::new() };
         let folder = file.parent().unwrap_or(Path::new(""));
-        let tokens = chat_files::special_tokens(&config, folder)?;
+        let class = tokenizer_class::of(&config, folder, &tokenizer)?;
+        let tokens = chat_files::special_tokens(&config, folder, class)?;
+        let remark = class.and_then(|class| class.remark(&config, &tokenizer));
+        added_tokens::complete(&mut tokenizer, &config, &tokens, &file)?;
         let templates = chat_files::templates(&config, folder)?;
-        Ok(Some(Self::new(file, tokenizer, &tokens, &templates)))
+        Ok(Some(Self { remark, ..Self::new(file, tokenizer, &tokens, &templates) }))
     }
 
     /// Reads the tokenizer and the chat template out of a GGUF file's metadata.
