@@ -1,5 +1,6 @@
 //! `adapter_config.json`: what PEFT needs to rebuild the modules. It is kept whole, with typed readers for what is used.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -8,9 +9,11 @@ use super::keys;
 use super::method::Method;
 use super::patterns::ModulePatterns;
 use super::targets::Targets;
+use super::wrapped_config::{self, WrappedName};
 use crate::account::{Account, is_set};
 use crate::error::{AdapterError, FileError, Result};
 use crate::files;
+use crate::format::first_names;
 
 pub const FILE_NAME: &str = "adapter_config.json";
 
@@ -25,6 +28,10 @@ pub struct AdapterConfig {
     pub targets: Targets,
     /// What the file holds that is not used, or not as it is written, one sentence each.
     pub remarks: Vec<String>,
+    /// The names in the file that have wrappers of training, which `raw` does not have.
+    pub wrapped: Vec<WrappedName>,
+    /// The selection of modules as the file has it, if such names are among it.
+    pub stored_targets: Option<Targets>,
     ranks: ModulePatterns,
     alphas: ModulePatterns,
 }
@@ -101,9 +108,34 @@ impl AdapterConfig {
             ranks: patterns_of("rank_pattern", "an object of module patterns and positive integers", is_rank)?,
             alphas: patterns_of("alpha_pattern", "an object of module patterns and numbers", Value::is_number)?,
             remarks: keys::remarks(&account, method),
+            wrapped: Vec::new(),
+            stored_targets: None,
             method,
             raw,
         })
+    }
+
+    /// The configuration without wrappers in its names. `seen` are those in the names of the tensors; `path` is only for messages.
+    pub(super) fn without_wrappers(self, seen: &BTreeSet<String>, path: &Path) -> Result<Self> {
+        let mut raw = self.raw.clone();
+        let wrapped = wrapped_config::strip(&mut raw, seen);
+        if wrapped.is_empty() {
+            return Ok(self);
+        }
+        let stored_targets = Some(self.targets);
+        Ok(Self { wrapped, stored_targets, remarks: self.remarks, ..Self::from_json(Value::Object(raw), path)? })
+    }
+
+    /// The entries of `rank_pattern` and `alpha_pattern` that match none of `modules`, in a sentence each.
+    pub(super) fn unmatched_patterns(&self, modules: &[&str]) -> Vec<String> {
+        let remark = |(key, patterns): (&str, &ModulePatterns)| {
+            let names: Vec<&String> = self.raw.get(key)?.as_object()?.keys().collect();
+            let unmatched = patterns.unmatched(modules.iter().copied()).into_iter();
+            let unmatched: Vec<&String> = unmatched.filter_map(|place| names.get(place).copied()).collect();
+            (!unmatched.is_empty())
+                .then(|| format!("{} in `{key}` matches no module that has tensors, and is not used", first_names(&unmatched, 3)))
+        };
+        [("rank_pattern", &self.ranks), ("alpha_pattern", &self.alphas)].into_iter().filter_map(remark).collect()
     }
 
     /// The rank of a module: that of `rank_pattern`, else the one for all.

@@ -35,6 +35,11 @@ impl ClassNames {
         Self { stack: inner(&self.stack), decoder, has_head: false }
     }
 
+    /// The name of a module that the decoder has under `name`.
+    pub fn inside_decoder(&self, name: &str) -> String {
+        inside(&self.decoder, name)
+    }
+
     /// The name of a module outside the layers; `None` if there is none.
     pub fn outside(&self, outside: Outside, outer: &OuterNames) -> Option<String> {
         match outside {

@@ -7,6 +7,8 @@ use super::inputs::{self, Inputs};
 use super::{Base, Request, answers, open_adapter};
 use crate::adapter::names::is_of_tower;
 use crate::adapter::{Adapter, Capability, Module};
+use crate::audit::examine::contradictions;
+use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::choice::Limits;
 use crate::error::{ChoiceError, Error, Result};
 use crate::hub;
@@ -62,6 +64,7 @@ pub struct Subject<'a> {
 impl<'a> Subject<'a> {
     pub fn new(opened: &'a OpenedAdapter, base: &'a Base) -> Result<Self> {
         let OpenedAdapter { index, request, adapter } = opened;
+        base.model.check_stack(adapter)?;
         base.model.check_fits(adapter)?;
         let layers = base.model.config.layers;
         if let Some(boundary) = request.choice.boundary.filter(|&boundary| boundary == 0 || boundary > layers) {
@@ -104,7 +107,11 @@ impl<'a> Subject<'a> {
         let vocabulary: Vec<String> = vocabulary.iter().map(ToString::to_string).collect();
         let stored =
             self.adapter.remarks.iter().chain(&vocabulary).chain(&self.base.model.remarks).chain(samples).cloned();
-        let mut remarks: Vec<String> = stored.chain(self.base.model.applied(&self.adapter).remarks()).collect();
+        let facts = BaseFacts::if_readable(Some(self.base.path.clone()));
+        let facts = BaseFacts { layers: Some(self.base.model.config.layers), ..facts };
+        let contradictions = contradictions(&self.adapter, &facts);
+        let applied = self.base.model.applied(&self.adapter).remarks();
+        let mut remarks: Vec<String> = stored.chain(contradictions).chain(applied).collect();
         let mut seen = HashSet::new();
         remarks.retain(|remark| seen.insert(remark.clone()));
         remarks

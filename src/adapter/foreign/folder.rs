@@ -61,7 +61,7 @@ impl StoredAdapter {
             return Ok(None);
         }
         let config = Some(folder.join(config::FILE_NAME)).filter(|file| file.is_file());
-        let config = config.map(|file| files::read_json(&file)).transpose()?;
+        let config = config.map(|file| read_config(&file)).transpose()?;
         let names = paths.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_string())).collect();
         Ok(Some(Self { path: path.into(), config, weights: TensorStore::open_files(path, &paths)?, files: names }))
     }
@@ -88,6 +88,17 @@ impl StoredAdapter {
     pub fn config_path(&self) -> PathBuf {
         let folder = self.folder().or(self.path.parent());
         folder.unwrap_or(Path::new("")).join(config::FILE_NAME)
+    }
+}
+
+/// A configuration as Python may have written it: what is no number there is null.
+fn read_config(path: &Path) -> Result<Map<String, Value>> {
+    match files::read_python_json(path)?.0 {
+        Value::Object(fields) => Ok(fields),
+        _ => {
+            let source = serde::de::Error::custom("it should be an object");
+            Err(FileError::Json { path: path.into(), source }.into())
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::mapping::map_tensors;
 use super::{Alpha, Given, Layout, LoraSettings, MappedConfig, MappedTensor, Mapping, StoredAdapter, ValueOrder};
 use crate::adapter::names::{Key, Part, adapter_names};
 use crate::adapter::strays::Strays;
-use crate::adapter::{AdapterConfig, Method, WEIGHTS_NAME};
+use crate::adapter::{AdapterConfig, Method, WEIGHTS_NAME, training_state, wrapped_config};
 use crate::error::{AdapterError, FixError, Result};
 use crate::format::plural;
 
@@ -52,13 +52,15 @@ impl Layout for Peft {
             changes.push(format!("{} are one file", plural(stored.files.len(), "shard")));
         }
         let config = config(stored, given, &mut changes)?;
-        let adapters = adapter_names(stored.names());
+        let states = training_state::names(stored.names());
+        let names = || stored.names().filter(|name| !states.iter().any(|state| state == name));
+        let adapters = adapter_names(names());
         if adapters.len() > 1 {
             let names = adapters.into_iter().collect();
             return Err(AdapterError::SeveralAdapters { path: stored.path.clone(), names }.into());
         }
         let adapter = adapters.first().map(String::as_str);
-        let keys = || stored.names().map(|name| (name, Key::parse(name, adapter)));
+        let keys = || names().map(|name| (name, Key::parse(name, adapter)));
         let strays = match &config {
             MappedConfig::Kept(raw) => {
                 let config = AdapterConfig::from_json(Value::Object(raw.clone()), &stored.config_path())?;
@@ -69,8 +71,8 @@ impl Layout for Peft {
         let tensors = map_tensors(stored, NAME, |name| {
             let key = Key::parse(name, adapter);
             // Without a configuration, nothing says what other weights are for.
-            let is_known = key.is_wrapped() || matches!(config, MappedConfig::Kept(_));
-            let is_stray = || strays.ignored.iter().any(|stray| stray == name);
+            let is_known = key.is_wrapped() || matches!(config, MappedConfig::Kept(_)) || states.iter().any(|state| state == name);
+            let is_stray = || strays.ignored.iter().chain(&states).any(|stray| stray == name);
             Ok(is_known.then(|| if is_stray() { Vec::new() } else { vec![clean(name, &key)] }))
         })?;
         let mut sources: BTreeMap<&str, &str> = BTreeMap::new();
@@ -85,7 +87,8 @@ impl Layout for Peft {
             let count = plural(1 + renamed.count(), "tensor");
             changes.push(format!("{count} renamed: `{}` is now `{}`", first.source, first.name));
         }
-        Ok(Mapping { tensors, config, changes, remarks: strays.remarks() })
+        let remarks = training_state::remark(&states).into_iter().chain(strays.remarks()).collect();
+        Ok(Mapping { tensors, config, changes, remarks })
     }
 }
 
@@ -117,6 +120,15 @@ fn config(stored: &StoredAdapter, given: &Given, changes: &mut Vec<String>) -> R
         changes.push("`peft_type` is LORA, as the tensors are".into());
     }
     kept.extend(config.clone());
+    let wrappers = stored.names().flat_map(|name| Key::parse(name, None).spelling.wrappers).collect();
+    let wrapped = wrapped_config::strip(&mut kept, &wrappers);
+    if let Some(first) = wrapped.first() {
+        let count = plural(wrapped.len(), "name");
+        changes.push(format!(
+            "{count} in adapter_config.json without wrappers, such as `{}` in `{}`",
+            first.name, first.key
+        ));
+    }
     match given.alpha {
         Some(_) if has_alpha => return Err(FixError::AlphaKnown { path: path() }.into()),
         Some(alpha) => {
