@@ -13,6 +13,7 @@ use super::wrapped_config::{self, WrappedName};
 use crate::account::{Account, is_set};
 use crate::error::{AdapterError, FileError, Result};
 use crate::files;
+use crate::files::json::PythonJson;
 use crate::format::first_names;
 
 pub const FILE_NAME: &str = "adapter_config.json";
@@ -49,14 +50,18 @@ impl AdapterConfig {
         if !path.is_file() {
             return Err(AdapterError::NotAnAdapter { path: folder.into(), missing: "adapter_config.json" }.into());
         }
-        let (mut value, not_numbers) = files::read_python_json(&path)?;
+        let PythonJson { mut value, nan, infinite, repeated } = files::read_python_json(&path)?;
         let mut remarks = Vec::new();
+        if !repeated.is_empty() {
+            let names = first_names(&repeated, 8);
+            remarks.push(format!("{names} stands more than once in adapter_config.json: the last value counts, as in Python"));
+        }
         let method = value.get("peft_type").and_then(Value::as_str).and_then(Method::by_peft_type);
-        for key in not_numbers {
-            // Where a value only counted in training, PEFT's default does as well.
-            let is_harmless = method.is_some_and(|method| keys::is_harmless(&key, method));
+        for key in nan.iter().chain(&infinite) {
+            // Where a value only counted in training, PEFT's default does as well. It refuses an infinite dropout.
+            let is_harmless = method.is_some_and(|method| keys::is_harmless(key, method)) && !infinite.contains(key);
             if let Some(fields) = value.as_object_mut().filter(|_| is_harmless) {
-                fields.shift_remove(&key);
+                fields.shift_remove(key);
             }
             remarks.push(format!("`{key}` in adapter_config.json is or holds NaN or Infinity, which is not used"));
         }
@@ -107,7 +112,7 @@ impl AdapterConfig {
             targets: Targets::from_config(&account).map_err(wrong)?,
             ranks: patterns_of("rank_pattern", "an object of module patterns and positive integers", is_rank)?,
             alphas: patterns_of("alpha_pattern", "an object of module patterns and numbers", Value::is_number)?,
-            remarks: keys::remarks(&account, method),
+            remarks: keys::remarks(&account, method).into_iter().chain(text_flags(&raw)).collect(),
             wrapped: Vec::new(),
             stored_targets: None,
             method,
@@ -251,6 +256,18 @@ const VARIANTS: [(&str, &str); 8] = [
 
 /// Initialisations that change the base weights, so that the adapter fits only those.
 const CHANGES_BASE: [&str; 6] = ["pissa", "olora", "corda", "loftq", "lora_ga", "lora-ga"];
+
+/// Flags that are texts, which are true to Python unless they are empty, whatever they say.
+fn text_flags(raw: &Map<String, Value>) -> Option<String> {
+    const FLAGS: [&str; 7] =
+        ["use_rslora", "use_dora", "lora_bias", "fan_in_fan_out", "use_qalora", "ensure_weight_tying", "inference_mode"];
+    let is_text = |key: &&&str| raw.get(**key).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+    let texts: Vec<&&str> = FLAGS.iter().filter(is_text).collect();
+    (!texts.is_empty()).then(|| {
+        let names = first_names(&texts, 8);
+        format!("{names} in adapter_config.json is a text and no flag: PEFT takes it for true, and so does lora-slim")
+    })
+}
 
 fn is_rank(value: &Value) -> bool {
     value.as_u64().is_some_and(|rank| rank > 0)

@@ -243,7 +243,9 @@ pub(crate) fn strings(value: &Value) -> Option<Vec<String>> {
 }
 
 fn index(value: &Value) -> Option<usize> {
-    value.as_u64().map(|index| index as usize).filter(|&index| index < MOST_LAYERS)
+    // `2.0` is the layer 2 to Python.
+    let whole = || value.as_f64().filter(|number| number.fract() == 0.0 && *number >= 0.0).map(|number| number as u64);
+    value.as_u64().or_else(whole).map(|index| index as usize).filter(|&index| index < MOST_LAYERS)
 }
 
 /// How many modules there are of each type, which is the last segment of a name.

@@ -93,7 +93,7 @@ impl StoredAdapter {
 
 /// A configuration as Python may have written it: what is no number there is null.
 fn read_config(path: &Path) -> Result<Map<String, Value>> {
-    match files::read_python_json(path)?.0 {
+    match files::read_python_json(path)?.value {
         Value::Object(fields) => Ok(fields),
         _ => {
             let source = serde::de::Error::custom("it should be an object");

@@ -154,7 +154,7 @@ pub static OTHER_STACK: FlawRule = FlawRule {
         (&[&LLAMA_CPP], (Loads, Says("its converter reads the names of the text model"))),
     ],
     others: (Refuses, Says(UNREAD)),
-    remedy: R::None,
+    remedy: R::RenameForBase,
 };
 
 pub static OTHER_NAME: FlawRule = FlawRule {
@@ -164,7 +164,7 @@ pub static OTHER_NAME: FlawRule = FlawRule {
         (&[&SGLANG], (Loads, Says("it knows several names of embedding and head"))),
     ],
     others: (Refuses, Says(UNREAD)),
-    remedy: R::None,
+    remedy: R::RenameForBase,
 };
 
 pub static OTHER_PREFIX: FlawRule = FlawRule {
@@ -175,7 +175,7 @@ pub static OTHER_PREFIX: FlawRule = FlawRule {
         (&[&SGLANG, &TENSORRT_LLM, &EXLLAMAV2], (Loads, Says(ENDS))),
     ],
     others: (Refuses, Says(UNREAD)),
-    remedy: R::None,
+    remedy: R::RenameForBase,
 };
 
 pub static SAVED_UNDER_OTHER_NAME: FlawRule = FlawRule {
