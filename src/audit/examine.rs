@@ -5,7 +5,7 @@ use std::mem::discriminant;
 
 use candle_core::Device;
 
-use super::flaws::{Flaw, Needed, first_of};
+use super::flaws::{Flaw, Needed, one_flaw};
 use super::misspelling::Reach;
 use super::runtimes::base_facts::BaseFacts;
 use super::runtimes::facts::AdapterFacts;
@@ -73,7 +73,7 @@ impl KnownBase {
         flaws.extend(unsaved.into_iter().next().map(|needed| Flaw::SavedUnderOtherName { needed }));
         let renamed = model.renamed(adapter).into_values();
         let missed: Vec<String> = renamed.filter(|name| adapter.config.targets.matches(name) == Some(false)).collect();
-        flaws.extend(first_of(missed.iter(), |module, more| Flaw::NotNamed { module, more }));
+        flaws.extend(one_flaw(missed.iter(), |module, more| Flaw::NotNamed { module, more }));
         flaws
     }
 }

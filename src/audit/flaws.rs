@@ -186,7 +186,7 @@ impl Adapter {
         }
         let absent = self.absent_modules(base.layers);
         let named = absent.iter().filter(|module| targets.matches(module) == Some(true));
-        flaws.extend(first_of(named, |module, more| Flaw::NamedWithoutTensors { module, more }));
+        flaws.extend(one_flaw(named, |module, more| Flaw::NamedWithoutTensors { module, more }));
         if let TargetModules::List(list) = &targets.modules {
             let mut names: HashSet<&str> = HashSet::new();
             for module in self.modules().keys().chain(&absent) {
@@ -197,7 +197,7 @@ impl Adapter {
             flaws.extend(unused.cloned().map(Flaw::NamesNothing));
         }
         let missed = self.modules().keys().filter(|module| targets.matches(module) == Some(false));
-        flaws.extend(first_of(missed, |module, more| Flaw::NotNamed { module, more }));
+        flaws.extend(one_flaw(missed, |module, more| Flaw::NotNamed { module, more }));
         flaws
     }
 
@@ -316,7 +316,7 @@ fn block(inside: &str) -> &str {
 }
 
 /// One flaw for all of these modules: the first, and how many more there are.
-pub(super) fn first_of<'a>(
+pub(super) fn one_flaw<'a>(
     mut modules: impl Iterator<Item = &'a String>,
     flaw: impl Fn(String, usize) -> Flaw,
 ) -> Option<Flaw> {

@@ -23,7 +23,7 @@ enum Naming {
 }
 
 /// In the order in which they are looked for: what a trainer wrote for PEFT comes before its own format.
-const NAMINGS: [Naming; 12] = [
+const NAMINGS: [Naming; 14] = [
     Naming::Name(WEIGHTS_NAME),
     Naming::Name("adapter_model.safetensors.index.json"),
     Naming::Shards("adapter_model", ".safetensors"),
@@ -34,6 +34,8 @@ const NAMINGS: [Naming; 12] = [
     Naming::Numbered("adapter_", ".pt"),
     Naming::Name("model_weights.ckpt"),
     Naming::Name("model.safetensors"),
+    Naming::Name("model.safetensors.index.json"),
+    Naming::Shards("model", ".safetensors"),
     Naming::Only(".safetensors"),
     Naming::Only(".pt"),
 ];
@@ -82,6 +84,12 @@ impl StoredAdapter {
         let is_other = |name: &String| is_weights(&folder.join(name)) && !self.files.contains(name);
         let shards = |name: &String| self.weights.files().any(|file| file.ends_with(name));
         Ok(file_names(folder)?.into_iter().filter(|name| is_other(name) && !shards(name)).collect())
+    }
+
+    /// The first file beside the weights whose name ends in one of these.
+    pub fn file_with_ending(&self, endings: &[&str]) -> Option<String> {
+        let names = file_names(self.folder().or(self.path.parent())?).ok()?;
+        names.into_iter().find(|name| endings.iter().any(|ending| name.ends_with(ending)))
     }
 
     /// Where the configuration is or would be, for messages.

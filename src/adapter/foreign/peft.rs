@@ -19,8 +19,13 @@ const NAME: &str = "PEFT";
 pub struct Peft;
 
 /// The names of weight files that adapters are opened from.
-const OPENED: [&str; 4] =
-    [WEIGHTS_NAME, "adapter_model.safetensors.index.json", "adapter_model.bin", "model.safetensors"];
+const OPENED: [&str; 5] = [
+    WEIGHTS_NAME,
+    "adapter_model.safetensors.index.json",
+    "adapter_model.bin",
+    "model.safetensors",
+    "model.safetensors.index.json",
+];
 
 impl Layout for Peft {
     fn name(&self) -> &'static str {
