@@ -54,7 +54,9 @@ impl AdapterConfig {
         let mut remarks = Vec::new();
         if !repeated.is_empty() {
             let names = first_names(&repeated, 8);
-            remarks.push(format!("{names} stands more than once in adapter_config.json: the last value counts, as in Python"));
+            remarks.push(format!(
+                "{names} stands more than once in adapter_config.json: the last value counts, as in Python"
+            ));
         }
         let method = value.get("peft_type").and_then(Value::as_str).and_then(Method::by_peft_type);
         for key in nan.iter().chain(&infinite) {
@@ -137,8 +139,9 @@ impl AdapterConfig {
             let names: Vec<&String> = self.raw.get(key)?.as_object()?.keys().collect();
             let unmatched = patterns.unmatched(modules.iter().copied()).into_iter();
             let unmatched: Vec<&String> = unmatched.filter_map(|place| names.get(place).copied()).collect();
-            (!unmatched.is_empty())
-                .then(|| format!("{} in `{key}` matches no module that has tensors, and is not used", first_names(&unmatched, 3)))
+            (!unmatched.is_empty()).then(|| {
+                format!("{} in `{key}` matches no module that has tensors, and is not used", first_names(&unmatched, 3))
+            })
         };
         [("rank_pattern", &self.ranks), ("alpha_pattern", &self.alphas)].into_iter().filter_map(remark).collect()
     }
@@ -259,8 +262,15 @@ const CHANGES_BASE: [&str; 6] = ["pissa", "olora", "corda", "loftq", "lora_ga", 
 
 /// Flags that are texts, which are true to Python unless they are empty, whatever they say.
 fn text_flags(raw: &Map<String, Value>) -> Option<String> {
-    const FLAGS: [&str; 7] =
-        ["use_rslora", "use_dora", "lora_bias", "fan_in_fan_out", "use_qalora", "ensure_weight_tying", "inference_mode"];
+    const FLAGS: [&str; 7] = [
+        "use_rslora",
+        "use_dora",
+        "lora_bias",
+        "fan_in_fan_out",
+        "use_qalora",
+        "ensure_weight_tying",
+        "inference_mode",
+    ];
     let is_text = |key: &&&str| raw.get(**key).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
     let texts: Vec<&&str> = FLAGS.iter().filter(is_text).collect();
     (!texts.is_empty()).then(|| {

@@ -14,6 +14,7 @@ use super::training_state;
 use super::{Adapter, AdapterConfig, AdapterTensor, Method, WrappedName, config, weights, wrappers};
 use crate::error::{AdapterError, Result};
 use crate::format::first_names;
+use crate::tensors::TensorStore;
 
 impl Adapter {
     /// Opens the folder that PEFT's `save_pretrained` wrote and checks that it is complete. `stack` names the decoder's layers where
@@ -92,6 +93,42 @@ impl Adapter {
         Ok(adapter)
     }
 
+    /// An adapter of which only the configuration and the names of the tensors are there, in PEFT's spelling: enough to ask what a
+    /// base model makes of its modules. It has no values.
+    pub fn of_names<'a>(
+        path: &Path,
+        config: AdapterConfig,
+        names: impl IntoIterator<Item = &'a str>,
+        is_decoder: &dyn Fn(&str) -> bool,
+    ) -> Result<Self> {
+        let keys: Vec<Key> = names.into_iter().map(|name| Key::parse(name, None)).collect();
+        let stack = find_stack(path, &keys, None, is_decoder)?;
+        let mut modules: BTreeMap<String, Module> = BTreeMap::new();
+        for key in keys.iter().filter(|key| key.is_wrapped()) {
+            let layer = names::stack_and_layer(&key.module).filter(|(own, _)| *own == stack).map(|(_, layer)| layer);
+            modules.entry(key.module.clone()).or_insert_with(|| Module {
+                name: key.module.clone(),
+                layer,
+                parameter: config.parameter_of(&key.module),
+                tensors: BTreeMap::new(),
+            });
+        }
+        Ok(Self {
+            path: path.into(),
+            config,
+            weights: TensorStore::without_files(path),
+            stack,
+            remarks: Vec::new(),
+            ignored: Vec::new(),
+            no_effect: None,
+            keys: Vec::new(),
+            layers: Vec::new(),
+            modules,
+            unclean: BTreeMap::new(),
+            layer_bytes: BTreeMap::new(),
+        })
+    }
+
     /// What the names of the tensors hold beside PEFT's own spelling.
     pub fn spelling_remarks(&self) -> Vec<String> {
         let spellings = || self.keys.iter().map(|key| &key.spelling);
@@ -128,14 +165,16 @@ impl Adapter {
     fn unmatched_patterns(&self) -> Vec<String> {
         let parameters: Vec<String> =
             self.modules.keys().filter_map(|module| Some(MovedModule::parse(module)?.parameter())).collect();
-        let configured = self.modules.values().map(Module::configured_name).chain(self.modules.keys().map(String::as_str));
+        let configured =
+            self.modules.values().map(Module::configured_name).chain(self.modules.keys().map(String::as_str));
         let names: Vec<&str> = configured.chain(parameters.iter().map(String::as_str)).collect();
         let mut remarks = self.config.unmatched_patterns(&names);
         let targets = &self.config.targets;
         let is_unused = |target: &&String| !self.modules.keys().any(|module| targets.takes_parameter(target, module));
         let unused: Vec<&String> = targets.parameters.iter().filter(is_unused).collect();
         if !unused.is_empty() {
-            remarks.push(format!("{} in `target_parameters` is no parameter that has tensors", first_names(&unused, 3)));
+            remarks
+                .push(format!("{} in `target_parameters` is no parameter that has tensors", first_names(&unused, 3)));
         }
         remarks
     }

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{WEIGHTS_NAME, config};
 use super::names::{Key, Part};
 use super::strays::is_vocabulary;
+use super::{WEIGHTS_NAME, config};
 use crate::error::{AdapterError, FileError, NoTensors, Result};
 use crate::format::{first_names, plural};
 use crate::tensors::TensorStore;

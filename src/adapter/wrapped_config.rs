@@ -16,8 +16,14 @@ pub struct WrappedName {
 }
 
 /// The keys whose values are names of modules, or patterns of them.
-const NAMES: [&str; 6] =
-    ["target_modules", "exclude_modules", "modules_to_save", "layers_pattern", "target_parameters", "feedforward_modules"];
+const NAMES: [&str; 6] = [
+    "target_modules",
+    "exclude_modules",
+    "modules_to_save",
+    "layers_pattern",
+    "target_parameters",
+    "feedforward_modules",
+];
 
 /// The keys whose values are objects by such names.
 const BY_NAME: [&str; 3] = ["rank_pattern", "alpha_pattern", "trainable_token_indices"];

@@ -26,7 +26,8 @@ const PREFIX: [&str; 2] = ["base_model", "model"];
 
 /// What put a wrapper into names, where its name tells.
 fn origin(wrapper: &str) -> Option<&'static str> {
-    let known = WRAPPERS.iter().chain(&[(MODULE, "DistributedDataParallel or DeepSpeed"), (SAVED, "PEFT's model in memory")]);
+    let known =
+        WRAPPERS.iter().chain(&[(MODULE, "DistributedDataParallel or DeepSpeed"), (SAVED, "PEFT's model in memory")]);
     known.into_iter().find(|(name, _)| *name == wrapper).map(|(_, origin)| *origin)
 }
 
@@ -80,7 +81,9 @@ pub fn strip(name: &str) -> (Cow<'_, str>, Vec<String>) {
 pub fn strip_configured(name: &str, seen: &BTreeSet<String>) -> (String, Vec<&'static str>) {
     let mut rest = name.to_string();
     let mut wrappers = Vec::new();
-    for wrapper in WRAPPERS.iter().map(|(wrapper, _)| *wrapper).chain([MODULE].into_iter().filter(|one| seen.contains(*one))) {
+    for wrapper in
+        WRAPPERS.iter().map(|(wrapper, _)| *wrapper).chain([MODULE].into_iter().filter(|one| seen.contains(*one)))
+    {
         let before = rest.len();
         for segment in [format!(r"{wrapper}\."), format!("{wrapper}.")] {
             while let Some(at) = rest.find(&segment).filter(|&at| begins_segment(&rest, at)) {

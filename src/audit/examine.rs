@@ -55,27 +55,31 @@ impl KnownBase {
         }
     }
 
-    /// Where an adapter does not fit. Modules that are not there are named once, under the first of them.
-    pub fn misfits(&self, adapter: &Adapter) -> Vec<Flaw> {
-        let Some(model) = &self.model else { return Vec::new() };
-        let mut flaws = absent_flaws(model, adapter);
-        match model.check_fits(adapter) {
-            Err(error @ Error::Base(BaseError::TooFewLayers { .. })) => {
-                // This says more than that the first module of the layer is not there.
-                flaws.retain(|flaw| !matches!(flaw, Flaw::NotInBase { needed: Needed::Nothing, .. }));
-                flaws.push(Flaw::BeyondLayers { what: error.to_string(), reach: reach(model, adapter) });
-            }
-            Err(Error::Base(BaseError::NoSuchModule { .. })) if !flaws.is_empty() => {}
-            Err(error) => flaws.push(Flaw::OtherSizes(error.to_string())),
-            Ok(()) => {}
-        }
-        let unsaved = model.unsaved_modules(adapter);
-        flaws.extend(unsaved.into_iter().next().map(|needed| Flaw::SavedUnderOtherName { needed }));
-        let renamed = model.renamed(adapter).into_values();
-        let missed: Vec<String> = renamed.filter(|name| adapter.config.targets.matches(name) == Some(false)).collect();
-        flaws.extend(one_flaw(missed.iter(), |module, more| Flaw::NotNamed { module, more }));
-        flaws
+    /// Where an adapter does not fit.
+    fn misfits(&self, adapter: &Adapter) -> Vec<Flaw> {
+        self.model.as_ref().map(|model| misfits(model, adapter)).unwrap_or_default()
     }
+}
+
+/// Where an adapter does not fit a base model. Modules that are not there are named once, under the first of them.
+pub fn misfits(model: &Model, adapter: &Adapter) -> Vec<Flaw> {
+    let mut flaws = absent_flaws(model, adapter);
+    match model.check_fits(adapter) {
+        Err(error @ Error::Base(BaseError::TooFewLayers { .. })) => {
+            // This says more than that the first module of the layer is not there.
+            flaws.retain(|flaw| !matches!(flaw, Flaw::NotInBase { needed: Needed::Nothing, .. }));
+            flaws.push(Flaw::BeyondLayers { what: error.to_string(), reach: reach(model, adapter) });
+        }
+        Err(Error::Base(BaseError::NoSuchModule { .. })) if !flaws.is_empty() => {}
+        Err(error) => flaws.push(Flaw::OtherSizes(error.to_string())),
+        Ok(()) => {}
+    }
+    let unsaved = model.unsaved_modules(adapter);
+    flaws.extend(unsaved.into_iter().next().map(|needed| Flaw::SavedUnderOtherName { needed }));
+    let renamed = model.renamed(adapter).into_values();
+    let missed: Vec<String> = renamed.filter(|name| adapter.config.targets.matches(name) == Some(false)).collect();
+    flaws.extend(one_flaw(missed.iter(), |module, more| Flaw::NotNamed { module, more }));
+    flaws
 }
 
 impl KnownBase {

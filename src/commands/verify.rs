@@ -69,8 +69,9 @@ fn verify_fixed(args: &VerifyArgs, quiet: bool) -> Result<bool> {
     let adapter = args.original.to_string_lossy().into_owned();
     let request = FixRequest { adapter, base: args.base.clone(), alpha: args.alpha };
     let source = FixSource::read(&args.original, &request)?;
-    let fixed = Adapter::open(&args.slimmed, None)?;
-    let differences: Vec<String> = fixed::compare(&source.fix()?, &fixed)?.iter().map(ToString::to_string).collect();
+    let fix = source.fix()?;
+    let fixed = Adapter::open(&args.slimmed, fix.stack())?;
+    let differences: Vec<String> = fixed::compare(&fix, &fixed)?.iter().map(ToString::to_string).collect();
     let verified = differences.is_empty();
     let verification = Verification {
         verified,

@@ -146,7 +146,9 @@ impl AdapterError {
             Self::Foreign { path, .. } => {
                 return Some(format!("`lora-slim fix {} -o OUT` writes it as PEFT saves adapters", path.display()));
             }
-            Self::SamePart { .. } => "take one of them out of the file, or save the adapter again with PEFT's `save_pretrained`",
+            Self::SamePart { .. } => {
+                "take one of them out of the file, or save the adapter again with PEFT's `save_pretrained`"
+            }
             Self::SeveralAdapters { .. } => {
                 "save one adapter per folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)"
             }

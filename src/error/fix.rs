@@ -40,7 +40,9 @@ pub enum FixError {
 impl FixError {
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::AlphaKnown { .. } | Self::NoAlpha { .. } | Self::AlphaInYaml { .. } | Self::NoBase { .. } => Kind::Usage,
+            Self::AlphaKnown { .. } | Self::NoAlpha { .. } | Self::AlphaInYaml { .. } | Self::NoBase { .. } => {
+                Kind::Usage
+            }
             _ => Kind::BadInput,
         }
     }

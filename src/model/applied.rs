@@ -175,7 +175,8 @@ impl Model {
         }
         let is_named = |module: &String| names.iter().any(|name| module.ends_with(name));
         let lies_in = |module: &str, outer: &str| module.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
-        let has = |module: &String| saved.iter().any(|one| one == module || lies_in(module, one) || lies_in(one, module));
+        let has =
+            |module: &String| saved.iter().any(|one| one == module || lies_in(module, one) || lies_in(one, module));
         self.module_names().into_iter().filter(|module| is_named(module) && !has(module)).collect()
     }
 
@@ -213,6 +214,14 @@ impl Model {
         }
         let feature = format!("only modules of `{}`, through which text does not pass", adapter.stack);
         Err(AdapterError::CannotEvaluate { path: adapter.path.clone(), feature }.into())
+    }
+
+    /// The name of the module outside the layers that an adapter has a weight of, under whatever name; `None` if there is none.
+    pub fn name_outside(&self, adapter: &Adapter, module: &str) -> Option<String> {
+        match self.place(adapter, module) {
+            Place::Outside(outside) => self.names.class().outside(outside, self.config.family.outer),
+            _ => None,
+        }
     }
 
     /// Whether a stack of layers is that of an encoder of images or sound rather than the decoder's.

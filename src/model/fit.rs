@@ -25,7 +25,8 @@ impl Model {
         }
         for tensor in adapter.tensors().filter(|tensor| matches!(tensor.key.part, Part::Saved | Part::BaseCopy)) {
             let module = &tensor.key.module;
-            let in_decoder = |layer: &usize| !self.config.skipped.contains(layer) && !self.is_beside_decoder(&adapter.stack);
+            let in_decoder =
+                |layer: &usize| !self.config.skipped.contains(layer) && !self.is_beside_decoder(&adapter.stack);
             let Some(layer) = adapter.layer_of(module).filter(in_decoder) else { continue };
             let role = self.config.family.role_of(adapter.inside_layer(module, layer));
             let role = role.filter(|_| tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias"));

@@ -54,6 +54,11 @@ impl TensorStore {
         Ok(Self { path: path.into(), files, entries })
     }
 
+    /// A store without tensors. `path` is only for messages.
+    pub fn without_files(path: &Path) -> Self {
+        Self { path: path.into(), files: Vec::new(), entries: BTreeMap::new() }
+    }
+
     /// Takes tensors out of the store, as if the files did not have them.
     pub fn leave_out(&mut self, names: &[String]) {
         names.iter().for_each(|name| {

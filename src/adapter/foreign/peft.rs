@@ -76,7 +76,8 @@ impl Layout for Peft {
         let tensors = map_tensors(stored, NAME, |name| {
             let key = Key::parse(name, adapter);
             // Without a configuration, nothing says what other weights are for.
-            let is_known = key.is_wrapped() || matches!(config, MappedConfig::Kept(_)) || states.iter().any(|state| state == name);
+            let is_known =
+                key.is_wrapped() || matches!(config, MappedConfig::Kept(_)) || states.iter().any(|state| state == name);
             let is_stray = || strays.ignored.iter().chain(&states).any(|stray| stray == name);
             Ok(is_known.then(|| if is_stray() { Vec::new() } else { vec![clean(name, &key)] }))
         })?;
