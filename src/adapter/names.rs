@@ -118,13 +118,11 @@ impl Key {
         let lacks_prefix = !inner.starts_with("base_model.");
         let unprefixed = inner.strip_prefix(PREFIX).unwrap_or(&inner);
         let (bare, adapter) = without_adapter(unprefixed, adapter);
-        let (bare, mut wrappers) = (without_saved_wrapper(bare), wrappers);
-        if bare.len() < unprefixed.len() && unprefixed.contains(SAVED) && adapter.is_none() {
-            wrappers.push(wrappers::SAVED.into());
-        }
+        let is_in_memory = adapter.is_none() && bare.contains(SAVED);
+        let bare = without_saved_wrapper(bare);
         let (module, part) = module_and_part(&bare);
         let prefix = if inner.starts_with(PREFIX) || lacks_prefix { PREFIX } else { "" };
-        let is_clean = wrappers.is_empty() && !lacks_prefix && adapter.is_none();
+        let is_clean = wrappers.is_empty() && !lacks_prefix && adapter.is_none() && !is_in_memory;
         let clean = (!is_clean).then(|| format!("{prefix}{bare}"));
         Key { module, part, spelling: Spelling { wrappers, lacks_prefix, adapter, clean } }
     }

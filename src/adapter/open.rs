@@ -141,6 +141,12 @@ impl Adapter {
         }
         let unread = spellings().filter(|spelling| !spelling.is_clean()).count();
         let remark = || {
+            if found.is_empty() {
+                return format!(
+                    "the names of {unread} of its tensors are those of saved modules in memory (`modules_to_save`): PEFT does not find \
+                     them, and what is written has PEFT's names"
+                );
+            }
             let (found, all) = (found.join(", "), self.keys.len());
             format!(
                 "the names of {unread} of its {all} tensors have {found}: PEFT drops these tensors without an error; they are \

@@ -19,15 +19,11 @@ const WRAPPERS: [(&str, &str); 8] = [
 /// wrapper only at the beginning, beside another wrapper, around a layer, and around what holds the layers.
 const MODULE: &str = "module";
 
-/// PEFT's own, around a module that it replaces.
-pub const SAVED: &str = "modules_to_save";
-
 const PREFIX: [&str; 2] = ["base_model", "model"];
 
 /// What put a wrapper into names, where its name tells.
 fn origin(wrapper: &str) -> Option<&'static str> {
-    let known =
-        WRAPPERS.iter().chain(&[(MODULE, "DistributedDataParallel or DeepSpeed"), (SAVED, "PEFT's model in memory")]);
+    let known = WRAPPERS.iter().chain(&[(MODULE, "DistributedDataParallel or DeepSpeed")]);
     known.into_iter().find(|(name, _)| *name == wrapper).map(|(_, origin)| *origin)
 }
 

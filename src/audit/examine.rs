@@ -77,6 +77,7 @@ pub fn misfits(model: &Model, adapter: &Adapter) -> Vec<Flaw> {
     let unsaved = model.unsaved_modules(adapter);
     flaws.extend(unsaved.into_iter().next().map(|needed| Flaw::SavedUnderOtherName { needed }));
     let renamed = model.renamed(adapter).into_values();
+    flaws.extend(model.wraps_nothing(adapter).then_some(Flaw::NamesNoModule));
     let missed: Vec<String> = renamed.filter(|name| adapter.config.targets.matches(name) == Some(false)).collect();
     flaws.extend(one_flaw(missed.iter(), |module, more| Flaw::NotNamed { module, more }));
     flaws

@@ -68,6 +68,8 @@ pub enum Flaw {
     Refused { what: &'static str, by: RefusedBy },
     #[error("`target_modules` is null, and PEFT has no modules for the model type `{0}`: it raises ValueError")]
     NoDefaultTargets(String),
+    #[error("adapter_config.json names no module that the base model has: PEFT raises ValueError")]
+    NamesNoModule,
     #[error("module `{0}` has a bias of `lora_B`, but `lora_bias` is not set")]
     UnsaidBias(String),
     #[error(

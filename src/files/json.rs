@@ -58,7 +58,7 @@ pub fn parse_python(text: &[u8]) -> Result<PythonJson, Error> {
 
 /// The keys that an object has more than once. Empty for anything else than an object.
 fn repeated_keys(text: &[u8]) -> Vec<String> {
-    let Ok(Keys(keys)) = serde_json::from_slice(text) else { return Vec::new() };
+    let Ok(ObjectKeys(keys)) = serde_json::from_slice(text) else { return Vec::new() };
     let (mut seen, mut repeated) = (HashSet::new(), Vec::new());
     for key in keys {
         if !seen.insert(key.clone()) && !repeated.contains(&key) {
@@ -69,9 +69,9 @@ fn repeated_keys(text: &[u8]) -> Vec<String> {
 }
 
 /// The keys of an object in the order of its text.
-struct Keys(Vec<String>);
+struct ObjectKeys(Vec<String>);
 
-impl<'de> Deserialize<'de> for Keys {
+impl<'de> Deserialize<'de> for ObjectKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(KeysVisitor)
     }
@@ -80,18 +80,18 @@ impl<'de> Deserialize<'de> for Keys {
 struct KeysVisitor;
 
 impl<'de> Visitor<'de> for KeysVisitor {
-    type Value = Keys;
+    type Value = ObjectKeys;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Keys, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ObjectKeys, A::Error> {
         let mut keys = Vec::new();
         while let Some((key, IgnoredAny)) = entries.next_entry()? {
             keys.push(key);
         }
-        Ok(Keys(keys))
+        Ok(ObjectKeys(keys))
     }
 }
 

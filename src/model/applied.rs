@@ -207,6 +207,15 @@ impl Model {
         adapter.modules().keys().map(current).filter(|(module, current)| module != current).collect()
     }
 
+    /// Whether the configuration of an adapter selects no module of this model, as far as its names are known. PEFT takes that for an
+    /// error.
+    pub fn wraps_nothing(&self, adapter: &Adapter) -> bool {
+        let targets = adapter.config.stored_targets.as_ref().unwrap_or(&adapter.config.targets);
+        let is_missed = |module: &str| targets.matches(module) == Some(false);
+        let current = adapter.modules().keys().all(|module| is_missed(&self.names.current(module)));
+        current && !self.weights.is_gguf() && self.module_names().iter().all(|module| is_missed(module))
+    }
+
     /// Refuses an adapter whose layers are those of a tower of this model, or of another one: no text passes through them.
     pub fn check_stack(&self, adapter: &Adapter) -> Result<()> {
         if !self.is_beside_decoder(&adapter.stack) {

@@ -91,7 +91,7 @@ impl Flaw {
             Flaw::NoEffect(_) => &rules::NO_EFFECT,
             Flaw::Refused { by: RefusedBy::Both, .. } => &rules::REFUSED,
             Flaw::Refused { by: RefusedBy::PeftAlone, .. } => &rules::REFUSED_BY_PEFT,
-            Flaw::NoDefaultTargets(_) => &rules::REFUSED,
+            Flaw::NoDefaultTargets(_) | Flaw::NamesNoModule => &rules::REFUSED,
             Flaw::UnsaidBias(_) => &rules::UNSAID_BIAS,
             Flaw::Vocabulary { .. } | Flaw::TokenBeyond { .. } => &rules::VOCABULARY,
         })

@@ -6,7 +6,7 @@
 //! `modeling_NAME.py` of transformers 5.24. The names are those of transformers 5.24 and PEFT 0.21.2;
 //! `scripts/fixtures/names.py` asks them for every entry.
 
-use crate::model::class_names::HEAD;
+use super::OUTER;
 
 /// A multimodal model.
 #[derive(Debug, PartialEq)]
@@ -59,7 +59,7 @@ pub type FormerName = (&'static str, &'static str);
 
 /// The names before transformers 4.52. The first entry that a name begins with counts.
 const BEFORE_4_52: &[FormerName] = &[
-    ("language_model.lm_head", HEAD),
+    ("language_model.lm_head", OUTER.head),
     ("language_model.model", "model.language_model"),
     ("model.language_model.model", "model.language_model"),
     ("vision_tower", "model.vision_tower"),
