@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lora_slim::Adapter;
+use lora_slim::{Adapter, Base, Samples, Slim};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -271,4 +271,20 @@ fn mlx_case() -> String {
     let folders = fs::read_dir(fixture("foreign")).unwrap().map(|entry| entry.unwrap().path());
     let mut mlx = folders.filter(|folder| folder.join("files/adapters.safetensors").is_file());
     mlx.next().unwrap().file_name().unwrap().to_str().unwrap().into()
+}
+
+/// Of several stacks of layers, the base model that is open tells the decoder's, and not the one that the adapter names.
+#[test]
+fn a_shared_base_tells_the_decoder() {
+    let adapter = Copied::of(ADAPTER)
+        .rename(|name| name.to_string(), |name| Some(name.replacen(".model.layers.", ".other.layers.", 1)))
+        .set("base_model_name_or_path", json!("no/such-model"));
+    let base = Base::open(&base()).unwrap();
+    let curve = |adapter: &Path| {
+        let samples = Samples::file(fixture("pico/samples.tokens.jsonl"));
+        let slim = Slim::new(adapter.display().to_string(), samples).exhaustive();
+        serde_json::to_value(&slim.evaluate_on(&base).unwrap().report().curve).unwrap()
+    };
+    let loss = |curve: &Value| curve.as_array().unwrap().last().unwrap()["loss"].clone();
+    assert_eq!(loss(&curve(&adapter.path)), loss(&curve(&fixture(ADAPTER))));
 }
