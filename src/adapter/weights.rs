@@ -88,13 +88,18 @@ fn find(folder: &Path) -> Result<Vec<WeightFiles>> {
     let one = |name: &str| Some(folder.join(name)).filter(|path| path.exists()).map(WeightFiles::One);
     let sharded = |(index, prefix)| -> Result<Option<WeightFiles>> {
         match one(index) {
-            Some(index) => Ok(Some(index)),
+            // Those of a model may be elsewhere.
+            Some(_) if index == SHARDED[1].0 && names_of_shards(folder, prefix)?.is_empty() => Ok(None),
+            Some(found) => Ok(Some(found)),
             None => Ok(find_shards(folder, prefix)?.map(WeightFiles::Shards)),
         }
     };
-    let [of_adapter, of_model] = SHARDED.map(sharded);
-    let choices = [one(WEIGHTS_NAME), of_adapter?, one(PICKLE_NAME), one(MODEL_NAME), of_model?];
-    Ok(choices.into_iter().flatten().collect())
+    let choices = [one(WEIGHTS_NAME), sharded(SHARDED[0])?, one(PICKLE_NAME), one(MODEL_NAME)];
+    let mut found: Vec<WeightFiles> = choices.into_iter().flatten().collect();
+    if found.is_empty() {
+        found.extend(sharded(SHARDED[1])?);
+    }
+    Ok(found)
 }
 
 /// The shards in a folder that the opened files are not among.
@@ -155,7 +160,7 @@ fn empty(folder: &Path, found: NoTensors) -> AdapterError {
 
 /// The error for a folder without any of the files. A whole model may be there in files that no adapter has.
 fn nothing_to_read(folder: &Path) -> AdapterError {
-    const OF_MODELS: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+    const OF_MODELS: [&str; 3] = ["model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
     match OF_MODELS.into_iter().find(|name| folder.join(name).is_file()) {
         Some(name) => empty(folder, NoTensors::ModelFile(name.into())),
         None => AdapterError::NotAnAdapter { path: folder.into(), missing: WEIGHTS_NAME },

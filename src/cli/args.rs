@@ -316,7 +316,7 @@ pub struct CutArgs {
 #[derive(Debug, Args)]
 pub struct OutputArgs {
     /// Folder to write; must not exist
-    #[arg(short, long = "output", value_name = "OUT")]
+    #[arg(short = 'o', long = "output", value_name = "OUT")]
     pub folder: PathBuf,
     /// Replace OUT if it is an adapter folder
     #[arg(long)]
