@@ -64,7 +64,10 @@ impl Copied {
 
 fn names(folder: &Path) -> Vec<String> {
     let bytes = fs::read(folder.join(WEIGHTS)).unwrap();
-    SafeTensors::deserialize(&bytes).unwrap().names().into_iter().map(String::from).collect()
+    let mut names: Vec<String> =
+        SafeTensors::deserialize(&bytes).unwrap().names().into_iter().map(String::from).collect();
+    names.sort();
+    names
 }
 
 /// The text that a command prints and its exit code, with single spaces.

@@ -130,9 +130,13 @@ impl TensorStore {
         &self.path
     }
 
-    /// Whether the tensors lie in one file as they are, so that a range of it is a tensor.
-    pub fn is_one_file(&self) -> bool {
-        matches!(self.files.as_slice(), [file] if file.is_mapped())
+    /// The file in which all tensors lie as they are, so that a range of it is a tensor. Not always the one that was opened, which may
+    /// be a list of one shard.
+    pub fn one_file(&self) -> Option<&Path> {
+        match self.files.as_slice() {
+            [file] if file.is_mapped() => Some(file.path()),
+            _ => None,
+        }
     }
 
     /// The weight files, in the order of the shards.

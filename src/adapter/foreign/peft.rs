@@ -81,6 +81,9 @@ impl Layout for Peft {
             let is_stray = || strays.ignored.iter().chain(&states).any(|stray| stray == name);
             Ok(is_known.then(|| if is_stray() { Vec::new() } else { vec![clean(name, &key)] }))
         })?;
+        if !states.is_empty() {
+            changes.push(format!("{} of the state of an optimizer left out", plural(states.len(), "tensor")));
+        }
         let mut sources: BTreeMap<&str, &str> = BTreeMap::new();
         for tensor in &tensors {
             if let Some(one) = sources.insert(&tensor.name, &tensor.source) {
