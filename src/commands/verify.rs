@@ -37,6 +37,9 @@ struct Verification {
 
 pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
     let allowed = AllowedDifferences { any_layers: args.any_layers, tolerance: settings::tolerance(&args)? };
+    if is_plain(&args) && (args.base.is_some() || args.alpha.is_some()) {
+        return verify_fixed(&args, quiet);
+    }
     let original = match pipeline::open_adapter(&args.original, args.stack.as_deref(), None) {
         Err(Error::Adapter(AdapterError::Foreign { .. })) if is_plain(&args) => return verify_fixed(&args, quiet),
         original => original?.scaled(args.scale)?,

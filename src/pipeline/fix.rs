@@ -103,6 +103,14 @@ impl FixSource {
             fix.moved.insert(dropped.module, dropped.needed.ok_or(not_there)?);
         }
         move_others(&mut fix);
+        // PEFT replaces former names in the tensors alone: a configuration that is written anew has the current ones.
+        let renamed = model.renamed(&adapter);
+        let is_missed = |name: &String| adapter.config.targets.matches(name) == Some(false);
+        if !fix.moved.is_empty() || renamed.values().any(is_missed) {
+            for (former, name) in renamed {
+                fix.moved.entry(former).or_insert(name);
+            }
+        }
         let in_layer = adapter.modules().values().find(|module| module.layer.is_some());
         let name = in_layer.map(|module| fix.moved.get(&module.name).unwrap_or(&module.name));
         fix.base.stack = name.and_then(|name| Some(stack_and_layer(name)?.0.to_string()));
