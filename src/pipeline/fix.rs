@@ -103,6 +103,12 @@ impl FixSource {
             fix.moved.insert(dropped.module, dropped.needed.ok_or(not_there)?);
         }
         move_others(&mut fix);
+        for tensor in self.mapping.tensors.iter().filter(|tensor| !tensor.key().is_wrapped()) {
+            let module = tensor.module();
+            if let Some(name) = model.name_outside(&adapter, &module).filter(|name| *name != module) {
+                fix.moved.entry(module).or_insert(name);
+            }
+        }
         // PEFT replaces former names in the tensors alone: a configuration that is written anew has the current ones.
         let renamed = model.renamed(&adapter);
         let is_missed = |name: &String| adapter.config.targets.matches(name) == Some(false);
@@ -114,12 +120,6 @@ impl FixSource {
         let in_layer = adapter.modules().values().find(|module| module.layer.is_some());
         let name = in_layer.map(|module| fix.moved.get(&module.name).unwrap_or(&module.name));
         fix.base.stack = name.and_then(|name| Some(stack_and_layer(name)?.0.to_string()));
-        for tensor in self.mapping.tensors.iter().filter(|tensor| !tensor.key().is_wrapped()) {
-            let module = tensor.module();
-            if let Some(name) = model.name_outside(&adapter, &module).filter(|name| *name != module) {
-                fix.moved.entry(module).or_insert(name);
-            }
-        }
         Ok(fix)
     }
 }
