@@ -14,6 +14,7 @@ mod broken;
 mod choosing;
 mod commands;
 mod config_file;
+mod contradicted;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
 mod export;

@@ -137,15 +137,16 @@ fn the_table_fits_a_terminal() {
 #[test]
 fn other_forms_are_known_by_their_files() {
     let folder = TempDir::new().unwrap();
-    for (name, reader, other) in
-        [("adapter.gguf", "llama.cpp,ollama", "vllm"), ("adapters.safetensors", "mlx-lm", "peft")]
-    {
+    for (name, reader, other, remedy) in [
+        ("adapter.gguf", "llama.cpp,ollama", "vllm", "`--format peft`"),
+        ("adapters.safetensors", "mlx-lm", "peft", "`lora-slim fix`"),
+    ] {
         let adapter = folder.path().join(name).with_extension("folder");
         fs::create_dir(&adapter).unwrap();
         fs::write(adapter.join(name), "").unwrap();
         check(&adapter, &["--runtime", reader]).success();
         let text = stdout(check(&adapter, &["--runtime", other]).code(5));
-        assert!(text.contains("is not read → `--format peft`"), "{text}");
+        assert!(text.contains(&format!("is not read → {remedy}")), "{text}");
     }
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use super::base_facts::BaseFacts;
 use crate::adapter::{Adapter, Method};
 use crate::audit::flaws::Flaw;
+use crate::format::first_names;
 use crate::rewrite::steps::PlannedChanges;
 pub use modules::highest_rank;
 
@@ -186,10 +187,7 @@ impl InWords for &[Method] {
 }
 
 /// A module or tensor that shows a fact, and how many more do.
-fn first_of(mut names: impl Iterator<Item = String>) -> Option<String> {
-    let first = names.next()?;
-    Some(match names.count() {
-        0 => format!("`{first}`"),
-        more => format!("`{first}` and {more} more"),
-    })
+fn shown(names: impl Iterator<Item = String>) -> Option<String> {
+    let names: Vec<String> = names.collect();
+    (!names.is_empty()).then(|| first_names(&names, 1))
 }

@@ -1,12 +1,12 @@
 //! Facts from the names and shapes of tensors, and from the files that hold them.
 
-use super::first_of;
+use super::shown;
 use crate::adapter::names::Part;
 use crate::adapter::{Adapter, AdapterTensor, Method, WEIGHTS_NAME, is_vocabulary};
 
 /// The tensors of which something is true.
 fn those(adapter: &Adapter, is_so: impl Fn(&AdapterTensor) -> bool) -> Option<String> {
-    first_of(adapter.tensors().filter(is_so).map(|tensor| short(tensor.name)))
+    shown(adapter.tensors().filter(is_so).map(|tensor| short(tensor.name)))
 }
 
 /// Without the prefix of all names, so that one fits in a line.
@@ -66,7 +66,7 @@ pub fn convolution(adapter: &Adapter) -> Option<String> {
 /// PEFT ignores these: all of its names have the prefix.
 pub fn stray_weights(adapter: &Adapter) -> Option<String> {
     let is_weight = |name: &&String| !name.starts_with("base_model.") && name.ends_with(".weight");
-    let names = first_of(adapter.ignored.iter().filter(is_weight).cloned())?;
+    let names = shown(adapter.ignored.iter().filter(is_weight).cloned())?;
     Some(format!("the file also holds {names}"))
 }
 
