@@ -81,7 +81,7 @@ pub fn unknown_in_layers(adapter: &Adapter) -> Option<String> {
 }
 
 fn unknown(adapter: &Adapter, is_so: impl Fn(&str) -> bool) -> Option<String> {
-    let names = first_of(adapter.ignored.iter().filter(|name| is_so(name)).map(|name| short(name)))?;
+    let names = shown(adapter.ignored.iter().filter(|name| is_so(name)).map(|name| short(name)))?;
     Some(format!("there are tensors of no module of the adapter ({names})"))
 }
 
