@@ -3,12 +3,13 @@
 //! ```text
 //! cargo run --release --example tokens -- TOKENIZER SAMPLES [--chat] [--assistant-only|--all-turns] [--chat-template FILE] [--date DAY]
 //! ```
-//! It prints a JSON list with one entry per record of the file: the samples that it becomes, or the text of the error.
+//! It prints a JSON list with one entry per record: the samples that it becomes, or the text of the error. Remarks go to stderr.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use lora_slim::samples::{EncodeOptions, FieldNames, RawSample, ScoredPart, TemplateOptions, TextModel, encode, read};
+use lora_slim::samples::read::{ReadOptions, read_all};
+use lora_slim::samples::{EncodeOptions, RawSample, ScoredPart, TemplateOptions, TextModel, encode};
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -30,8 +31,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let text = TextModel::read(Path::new(&tokenizer))?.ok_or("the tokenizer is missing")?.with(&template)?;
     let path = PathBuf::from(samples);
-    let records = read::read(&path, &FieldNames::default())?;
-    let entries: Vec<Value> = records.into_iter().map(|record| entry(record, &text, options, &path)).collect();
+    let read = read_all(std::slice::from_ref(&path), &ReadOptions::default())?;
+    read.remarks.iter().for_each(|remark| eprintln!("{remark}"));
+    let records = read.files.into_iter().flat_map(|file| file.samples);
+    let entries: Vec<Value> = records.map(|record| entry(record, &text, options, &path)).collect();
     println!("{}", Value::from(entries));
     Ok(())
 }

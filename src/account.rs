@@ -39,6 +39,12 @@ impl<'a> Account<'a> {
         self.fields.contains_key(key)
     }
 
+    /// The fields that were asked for, in the order of the object.
+    pub fn read(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let asked = self.asked.borrow().clone();
+        self.fields.iter().filter(move |(key, _)| asked.contains(*key)).map(|(key, value)| (key.as_str(), value))
+    }
+
     /// The keys that nobody asked for, in the order of the object. Keys whose value says nothing ([`is_set`]) and the harmless
     /// ones are left out.
     pub fn unread(&self, harmless: &[Harmless]) -> Vec<&'a str> {

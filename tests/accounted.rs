@@ -234,7 +234,7 @@ fn adapters_that_change_nothing_are_called_so() {
     let set =
         |key: &'static str, value: Value| move |path: &Path| edit_config(path, |config| config[key] = value.clone());
     of_kind("bf16", &set("lora_alpha", json!(0)), "`lora_alpha` is 0");
-    of_kind("bf16", &set("alpha_pattern", json!({".*": 0})), "`lora_alpha` is 0");
+    of_kind("bf16", &set("alpha_pattern", json!({".*": 0})), "`alpha_pattern` gives every module an alpha of 0");
     of_kind("lokr", &set("alpha", json!(0)), "`alpha` is 0");
     let zeros = |part: &'static str, zero: &'static [u8]| {
         move |path: &Path| {

@@ -14,6 +14,7 @@ mod broken;
 mod choosing;
 mod commands;
 mod config_file;
+mod contradicted;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
 mod export;
@@ -23,6 +24,7 @@ mod foreign;
 mod fuzzed;
 mod gates;
 mod generating;
+mod gguf_tokenizers;
 mod golden;
 #[cfg(target_os = "linux")]
 mod hostile;
@@ -46,4 +48,5 @@ mod streams;
 mod subset;
 mod templates;
 mod together;
+mod tokenizer_files;
 mod trl;

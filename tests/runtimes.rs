@@ -46,9 +46,7 @@ fn verdicts_are_those_of_the_runtimes_themselves() {
         ("tensorrt-llm", false),
     ] {
         let own = own[runtime].as_object().unwrap();
-        // Kinds that came later are in `fixtures/applied.json`.
-        let kinds: BTreeSet<String> = kinds().into_iter().collect();
-        assert!(own.keys().all(|kind| kinds.contains(kind)), "{runtime}");
+        assert_eq!(own.keys().cloned().collect::<BTreeSet<_>>(), kinds().into_iter().collect(), "{runtime}");
         for (kind, expected) in own {
             let found = outcome(kind, runtime).to_string();
             let agrees = match is_whole {
@@ -139,15 +137,16 @@ fn the_table_fits_a_terminal() {
 #[test]
 fn other_forms_are_known_by_their_files() {
     let folder = TempDir::new().unwrap();
-    for (name, reader, other) in
-        [("adapter.gguf", "llama.cpp,ollama", "vllm"), ("adapters.safetensors", "mlx-lm", "peft")]
-    {
+    for (name, reader, other, remedy) in [
+        ("adapter.gguf", "llama.cpp,ollama", "vllm", "`--format peft`"),
+        ("adapters.safetensors", "mlx-lm", "peft", "`lora-slim fix`"),
+    ] {
         let adapter = folder.path().join(name).with_extension("folder");
         fs::create_dir(&adapter).unwrap();
         fs::write(adapter.join(name), "").unwrap();
         check(&adapter, &["--runtime", reader]).success();
         let text = stdout(check(&adapter, &["--runtime", other]).code(5));
-        assert!(text.contains("is not read → `--format peft`"), "{text}");
+        assert!(text.contains(&format!("is not read → {remedy}")), "{text}");
     }
 }
 

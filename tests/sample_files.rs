@@ -179,3 +179,82 @@ fn a_folder_and_standard_input_are_samples_as_a_file_is() {
     let (several, _) = scan(&["--samples", "data/train.jsonl", "--samples", "-"]);
     assert_eq!(several["samples"]["count"], 3);
 }
+
+#[test]
+fn columns_of_bytes_are_text_and_columns_of_no_value_are_refused_or_named() {
+    let read = |folder: &str, name: &str| {
+        let path = fixture("forms").join(folder).join(name);
+        let read = read_all(&[path], &ReadOptions::default())?;
+        let contents = read.files.into_iter().flat_map(|file| file.samples).map(|raw| raw.content);
+        Ok::<_, lora_slim::Error>((contents.collect::<Vec<_>>(), read.remarks))
+    };
+    let (expected, _) = read("containers", "lines.jsonl").unwrap();
+    let names = ["bytes.arrow", "large-bytes.arrow", "bytes-view.arrow", "dictionary.arrow", "bytes.parquet"];
+    for name in names {
+        assert_eq!(read("odd", name).unwrap(), (expected.clone(), vec![]), "{name}");
+    }
+    for name in ["beside.arrow", "beside.parquet"] {
+        let remarks = vec!["the column `day` of the samples is not read".to_string()];
+        assert_eq!(read("odd", name).unwrap(), (expected.clone(), remarks), "{name}");
+    }
+    for (name, words) in [
+        ("latin.arrow", "`prompt` changes the meaning of the sample and is not supported: its values are bytes"),
+        ("latin.parquet", "its values are bytes that are not UTF-8"),
+        ("days.arrow", "`completion` changes the meaning"),
+        ("days.parquet", "its values are dates"),
+        ("runs.arrow", "`completion` changes the meaning"),
+        ("lz4.arrow", "its buffers are compressed; write them uncompressed"),
+    ] {
+        let error = read("odd", name).unwrap_err().to_string();
+        assert!(error.contains(words), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_broken_table_gets_one_sentence() {
+    let folder = TempDir::new().unwrap();
+    let bytes = fs::read(fixture("forms/containers/table.parquet")).unwrap();
+    let mut broken = 0;
+    // The size of the first page is zero, where the library panics; and every 37th byte is another one.
+    let changes = std::iter::once((7, bytes[7])).chain((4..bytes.len() - 8).step_by(37).map(|place| (place, 0x55)));
+    for (place, change) in changes {
+        let mut bytes = bytes.clone();
+        bytes[place] ^= change;
+        fs::write(folder.path().join("s.parquet"), bytes).unwrap();
+        let mut command = lora_slim();
+        command.current_dir(folder.path()).arg("scan").arg(fixture(ADAPTER)).arg("--base");
+        command.arg(fixture("pico/llama-llama3-rope/base")).args(["--samples", "s.parquet"]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!said.contains("panicked"), "{place}: {said}");
+        broken += usize::from(output.status.code() == Some(3) && said.starts_with("error: "));
+    }
+    assert!(broken > 5, "{broken}");
+}
+
+#[test]
+fn cells_that_others_read_as_null_are_pointed_out() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s.csv");
+    fs::write(&path, "prompt,completion\na,NA\n").unwrap();
+    let read = read_all(&[path], &ReadOptions::default()).unwrap();
+    let expected = SampleContent::Completion { prompt: "a".into(), completion: "NA".into() };
+    assert_eq!(read.files[0].samples[0].content, expected);
+    assert_eq!(read.remarks, ["cells like `NA` are read as text; `datasets` reads them as null"]);
+}
+
+#[test]
+fn samples_of_one_record_have_its_number() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let packed = r#"{"input_ids": [1, 2, 3, 4], "position_ids": [0, 1, 0, 1]}"#;
+    let first = path("a.jsonl", &format!("{{\"text\": \"1\"}}\n{packed}\n"));
+    let second = path("b.jsonl", "{\"text\": \"2\"}\n");
+    let read = read_all(&[first, second], &ReadOptions::default()).unwrap();
+    let records: Vec<usize> = read.files.iter().flat_map(|file| &file.samples).map(|raw| raw.record).collect();
+    assert_eq!(records, [0, 1, 1, 2]);
+}

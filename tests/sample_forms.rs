@@ -297,3 +297,85 @@ fn a_prompt_that_is_json_is_a_text() {
     let turns = r#"[{"role": "user", "content": "a"}]"#;
     assert!(matches!(content(json!({"prompt": turns, "completion": "b"})), SampleContent::Chat { scored_from: 1, .. }));
 }
+
+#[test]
+fn turns_are_read_in_every_spelling() {
+    let turns = |turns: Value| match content(json!({"messages": turns})) {
+        SampleContent::Chat { messages, .. } => {
+            messages.into_iter().map(|message| Value::Object(message.fields)).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    let expected = [json!({"role": "user", "content": "a"}), json!({"role": "assistant", "content": "b"})];
+    for spelling in [
+        json!([{"role": "user", "value": "a"}, {"from": "assistant", "content": "b"}]),
+        json!([{"from": "Human", "value": "a"}, {"from": "GPT", "value": "b"}]),
+        json!([{"from": "human", "value": "a"}, {"from": "bot", "value": "b", "content": "b"}]),
+        json!([
+            {"role": null, "content": null, "from": "human", "value": "a"},
+            {"role": "assistant", "content": "b", "from": null, "value": null},
+        ]),
+    ] {
+        assert_eq!(turns(spelling.clone()), expected, "{spelling}");
+    }
+    // A key that is no spelling of another one stays with the turn.
+    let rated = json!({"role": "user", "content": "a", "value": 0.5, "from": "Ann"});
+    assert_eq!(turns(json!([rated])), [rated]);
+    let called = turns(json!([
+        {"from": "tool_call", "value": "{\"name\": \"f\", \"arguments\": {}}"},
+        {"from": "tool_response", "value": "1"},
+    ]));
+    let call = json!({"type": "function", "function": {"name": "f", "arguments": {}}});
+    assert_eq!(called, [json!({"role": "assistant", "tool_calls": [call]}), json!({"role": "tool", "content": "1"})]);
+    for turn in [
+        json!({"role": "user", "from": "gpt", "content": "a"}),
+        json!({"from": "gpt", "content": "a", "value": "b"}),
+        json!({"speaker": "a", "text": "b"}),
+    ] {
+        let error = refusal(json!({"messages": [turn]}));
+        assert!(error.contains("and they differ") || error.contains("`role`"), "{error}");
+    }
+}
+
+#[test]
+fn turns_that_few_templates_know_are_pointed_out() {
+    let remarks = |turn: Value| {
+        let record = json!({"messages": [turn, {"role": "assistant", "content": "b"}]});
+        read_records(&[record]).unwrap().remarks.concat()
+    };
+    assert!(remarks(json!({"role": "Narrator", "content": "a"})).contains("the role `Narrator`"));
+    assert!(remarks(json!({"role": "user", "content": null})).contains("without `content`"));
+    assert_eq!(remarks(json!({"role": "user", "content": ""})), "");
+    assert_eq!(remarks(json!({"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]})), "");
+    let documents = json!({"messages": [{"role": "user", "content": "a"}], "documents": [{"text": "d"}]});
+    assert!(read_records(&[documents]).unwrap().remarks[0].contains("`documents` go to the chat template"));
+}
+
+#[test]
+fn parts_of_a_question_and_numbers_of_tokens_are_refused() {
+    for (record, name) in [
+        (json!({"question": "a", "options": ["x", "y"], "answer": "x"}), "options"),
+        (json!({"question": "a", "passage": "p", "answer": "x"}), "passage"),
+        (json!({"instruction": "a", "choices": ["x", "y"], "output": "x"}), "choices"),
+        (json!({"input_ids": [1, 2, 3], "weights": [0.5, 1.0, 1.0]}), "weights"),
+        (json!({"input_ids": [1, 2, 3], "mask": [false, true, true]}), "mask"),
+        (json!({"prompt": "a", "completion": "b", "response_mask": [0, 1]}), "response_mask"),
+    ] {
+        let error = refusal(record);
+        assert!(error.contains(&format!("`{name}` changes the meaning")), "{error}");
+    }
+    // TRL's prompt is complete, and a list of another length says nothing of tokens.
+    let complete = json!({"prompt": "a", "completion": "b", "choices": ["x", "y"]});
+    let other = json!({"input_ids": [1, 2, 3], "special_tokens_mask": [1, 0, 0], "scores": [1, 2]});
+    for (record, name) in [(complete, "choices"), (other, "scores")] {
+        assert_eq!(
+            read_records(&[record]).unwrap().remarks,
+            [format!("the column `{name}` of the samples is not read")]
+        );
+    }
+    let alone = parse(&[json!({"prompt": [{"role": "user", "content": "a"}]})]).unwrap_err();
+    assert!(alone.hint().unwrap().contains("add the answers as `completion`"));
+    let half =
+        read::parse(br#"{"prompt": "a\ud83d", "completion": "b"}"#, Path::new("s.jsonl"), &FieldNames::default());
+    assert!(half.unwrap_err().to_string().contains("surrogate pair"));
+}

@@ -237,6 +237,7 @@ proptest! {
         let samples: Vec<Sample> = lengths.iter().enumerate().map(|(line, &length)| Sample {
             // The last token ends the answer.
             ends: vec![length - 1],
+            record: line,
             ids: (0..length).map(|_| rng.random_range(0..VOCABULARY as u32)).collect(),
             scored: (0..length).map(|place| place + 1 == length || rng.random_bool(0.5)).collect(),
             line,

@@ -1,11 +1,12 @@
 """Compare the tokens and marks of samples with those that TRL's SFTTrainer prepares.
 
     cargo build --release --example tokens
-    python scripts/check/trl_marks.py [--smollm models/SmolLM2-135M-Instruct.Q4_1.gguf] [--verbose]
+    python scripts/check/trl_marks.py [--smollm models/SmolLM2-135M-Instruct.Q4_1.gguf] [--folders FOLDER …] [--verbose]
 
-Every tokenizer of fixtures/trl and fixtures/pico (and SmolLM2's) meets every template of fixtures/trl and of TRL, with
-every form of samples and every setting. TRL replaces a template that it knows by its own for `assistant_only_loss`;
-lora-slim gets that one by `--chat-template`. Exit status 1 if anything differs. Needs trl and datasets.
+Every tokenizer of fixtures/trl and fixtures/pico, SmolLM2's and those of the folders meet every template of
+fixtures/trl and of TRL, with every form of samples and every setting. TRL replaces a template that it knows by its own
+for `assistant_only_loss`; lora-slim gets that one by `--chat-template`. The day of the templates is today's in both.
+Exit status 1 if anything differs. Needs trl and datasets.
 """
 
 import argparse
@@ -89,9 +90,10 @@ def ours(tokenizer: Path, rows: list[dict], setting: str, template: Path | None)
     return json.loads(result.stdout)
 
 
-def tokenizers(smollm: Path | None, folder: Path) -> dict[str, Path]:
+def tokenizers(smollm: Path | None, folders: list[Path], folder: Path) -> dict[str, Path]:
     found = {path.parent.name: path.parent for path in sorted((FIXTURES / "trl").glob("*/tokenizer.json"))}
     found["pico"] = FIXTURES / "pico/tokenizer"
+    found |= {path.name: path for path in folders}
     if smollm:
         found["SmolLM2"] = folder / "smollm"
         AutoTokenizer.from_pretrained(smollm.parent, gguf_file=smollm.name).save_pretrained(found["SmolLM2"])
@@ -117,12 +119,13 @@ def any_scored(sample: dict) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smollm", type=Path, help="SmolLM2 as a GGUF file, for its tokenizer")
+    parser.add_argument("--folders", nargs="*", type=Path, default=[], help="folders with a tokenizer.json")
     parser.add_argument("--only", nargs="*", help="these tokenizers")
     parser.add_argument("--verbose", action="store_true", help="show what differs")
     arguments = parser.parse_args()
     counts: Counter[tuple[str, str, str]] = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        for name, path in tokenizers(arguments.smollm, Path(folder)).items():
+        for name, path in tokenizers(arguments.smollm, arguments.folders, Path(folder)).items():
             if not arguments.only or name in arguments.only:
                 check_tokenizer(name, path, counts, arguments.verbose)
     for (form, setting, outcome), count in sorted(counts.items()):

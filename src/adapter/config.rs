@@ -1,5 +1,6 @@
 //! `adapter_config.json`: what PEFT needs to rebuild the modules. It is kept whole, with typed readers for what is used.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -8,9 +9,12 @@ use super::keys;
 use super::method::Method;
 use super::patterns::ModulePatterns;
 use super::targets::Targets;
+use super::wrapped_config::{self, WrappedName};
 use crate::account::{Account, is_set};
 use crate::error::{AdapterError, FileError, Result};
 use crate::files;
+use crate::files::json::PythonJson;
+use crate::format::first_names;
 
 pub const FILE_NAME: &str = "adapter_config.json";
 
@@ -25,6 +29,10 @@ pub struct AdapterConfig {
     pub targets: Targets,
     /// What the file holds that is not used, or not as it is written, one sentence each.
     pub remarks: Vec<String>,
+    /// The names in the file that have wrappers of training, which `raw` does not have.
+    pub wrapped: Vec<WrappedName>,
+    /// The selection of modules as the file has it, if such names are among it.
+    pub stored_targets: Option<Targets>,
     ranks: ModulePatterns,
     alphas: ModulePatterns,
 }
@@ -42,14 +50,20 @@ impl AdapterConfig {
         if !path.is_file() {
             return Err(AdapterError::NotAnAdapter { path: folder.into(), missing: "adapter_config.json" }.into());
         }
-        let (mut value, not_numbers) = files::read_python_json(&path)?;
+        let PythonJson { mut value, nan, infinite, repeated } = files::read_python_json(&path)?;
         let mut remarks = Vec::new();
+        if !repeated.is_empty() {
+            let names = first_names(&repeated, 8);
+            remarks.push(format!(
+                "{names} stands more than once in adapter_config.json: the last value counts, as in Python"
+            ));
+        }
         let method = value.get("peft_type").and_then(Value::as_str).and_then(Method::by_peft_type);
-        for key in not_numbers {
-            // Where a value only counted in training, PEFT's default does as well.
-            let is_harmless = method.is_some_and(|method| keys::is_harmless(&key, method));
+        for key in nan.iter().chain(&infinite) {
+            // Where a value only counted in training, PEFT's default does as well. It refuses an infinite dropout.
+            let is_harmless = method.is_some_and(|method| keys::is_harmless(key, method)) && !infinite.contains(key);
             if let Some(fields) = value.as_object_mut().filter(|_| is_harmless) {
-                fields.shift_remove(&key);
+                fields.shift_remove(key);
             }
             remarks.push(format!("`{key}` in adapter_config.json is or holds NaN or Infinity, which is not used"));
         }
@@ -100,10 +114,36 @@ impl AdapterConfig {
             targets: Targets::from_config(&account).map_err(wrong)?,
             ranks: patterns_of("rank_pattern", "an object of module patterns and positive integers", is_rank)?,
             alphas: patterns_of("alpha_pattern", "an object of module patterns and numbers", Value::is_number)?,
-            remarks: keys::remarks(&account, method),
+            remarks: keys::remarks(&account, method).into_iter().chain(text_flags(&raw)).collect(),
+            wrapped: Vec::new(),
+            stored_targets: None,
             method,
             raw,
         })
+    }
+
+    /// The configuration without wrappers in its names. `seen` are those in the names of the tensors; `path` is only for messages.
+    pub(super) fn without_wrappers(self, seen: &BTreeSet<String>, path: &Path) -> Result<Self> {
+        let mut raw = self.raw.clone();
+        let wrapped = wrapped_config::strip(&mut raw, seen);
+        if wrapped.is_empty() {
+            return Ok(self);
+        }
+        let stored_targets = Some(self.targets);
+        Ok(Self { wrapped, stored_targets, remarks: self.remarks, ..Self::from_json(Value::Object(raw), path)? })
+    }
+
+    /// The entries of `rank_pattern` and `alpha_pattern` that match none of `modules`, in a sentence each.
+    pub(super) fn unmatched_patterns(&self, modules: &[&str]) -> Vec<String> {
+        let remark = |(key, patterns): (&str, &ModulePatterns)| {
+            let names: Vec<&String> = self.raw.get(key)?.as_object()?.keys().collect();
+            let unmatched = patterns.unmatched(modules.iter().copied()).into_iter();
+            let unmatched: Vec<&String> = unmatched.filter_map(|place| names.get(place).copied()).collect();
+            (!unmatched.is_empty()).then(|| {
+                format!("{} in `{key}` matches no module that has tensors, and is not used", first_names(&unmatched, 3))
+            })
+        };
+        [("rank_pattern", &self.ranks), ("alpha_pattern", &self.alphas)].into_iter().filter_map(remark).collect()
     }
 
     /// The rank of a module: that of `rank_pattern`, else the one for all.
@@ -219,6 +259,25 @@ const VARIANTS: [(&str, &str); 8] = [
 
 /// Initialisations that change the base weights, so that the adapter fits only those.
 const CHANGES_BASE: [&str; 6] = ["pissa", "olora", "corda", "loftq", "lora_ga", "lora-ga"];
+
+/// Flags that are texts, which are true to Python unless they are empty, whatever they say.
+fn text_flags(raw: &Map<String, Value>) -> Option<String> {
+    const FLAGS: [&str; 7] = [
+        "use_rslora",
+        "use_dora",
+        "lora_bias",
+        "fan_in_fan_out",
+        "use_qalora",
+        "ensure_weight_tying",
+        "inference_mode",
+    ];
+    let is_text = |key: &&&str| raw.get(**key).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+    let texts: Vec<&&str> = FLAGS.iter().filter(is_text).collect();
+    (!texts.is_empty()).then(|| {
+        let names = first_names(&texts, 8);
+        format!("{names} in adapter_config.json is a text and no flag: PEFT takes it for true, and so does lora-slim")
+    })
+}
 
 fn is_rank(value: &Value) -> bool {
     value.as_u64().is_some_and(|rank| rank > 0)

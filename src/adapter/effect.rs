@@ -3,6 +3,7 @@
 use super::names::Part;
 use super::{Adapter, Method, Module};
 use crate::error::Result;
+use crate::format::first_names;
 
 /// The cause why nothing that an adapter adds reaches the output. Weights that replace the base model's may still do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,6 +13,11 @@ pub enum NoEffect {
          with"
     )]
     ZeroAlpha { key: &'static str },
+    #[error(
+        "`alpha_pattern` gives every module an alpha of 0, so that the adapter changes nothing in them: put the values there that it \
+         was trained with"
+    )]
+    ZeroAlphas,
     #[error(
         "a factor of every module is all zeros (`{module}` and the others), so that the adapter changes nothing in them: it was \
          saved before training, or without the weights that were trained"
@@ -37,14 +43,40 @@ impl Adapter {
         if let Some(key) = self.config.method.alpha_key()
             && self.modules().values().all(|module| module.scaling(&self.config) == 0.0 && !module.has(Part::Magnitude))
         {
-            return Ok(Some(NoEffect::ZeroAlpha { key }));
+            let is_in_pattern = self.config.alpha != Some(0.0);
+            return Ok(Some(if is_in_pattern { NoEffect::ZeroAlphas } else { NoEffect::ZeroAlpha { key } }));
         }
+        match self.idle_modules()?.len() {
+            idle if idle == self.modules().len() => Ok(Some(NoEffect::ZeroFactors { module: first.name.clone() })),
+            _ => Ok(None),
+        }
+    }
+
+    /// What to say of modules in which the adapter changes nothing, where it does in others.
+    pub(super) fn idle_remark(&self) -> Result<Option<String>> {
+        let (mut idle, all) = (self.idle_modules()?, self.modules().len());
+        // AdaLoRA prunes modules to rank 0.
+        let is_pruned = |name: &&str| self.weights.get(name).is_some_and(|entry| entry.shape.contains(&0));
+        idle.retain(|module| {
+            let module = &self.modules()[*module];
+            !module.parts().filter_map(|part| module.tensor(part)).any(|name| is_pruned(&name))
+        });
+        Ok((!idle.is_empty() && idle.len() < all).then(|| {
+            let names = first_names(&idle, 2);
+            format!("the adapter changes nothing in {} of its {all} modules, where a factor is all zeros or alpha is 0: {names}", idle.len())
+        }))
+    }
+
+    /// The modules in which the adapter changes nothing.
+    fn idle_modules(&self) -> Result<Vec<&str>> {
+        let mut idle = Vec::new();
         for module in self.modules().values() {
-            if !self.has_zero_factor(module)? {
-                return Ok(None);
+            let has_zero_alpha = module.scaling(&self.config) == 0.0 && !module.has(Part::Magnitude);
+            if has_zero_alpha && self.config.method.alpha_key().is_some() || self.has_zero_factor(module)? {
+                idle.push(module.name.as_str());
             }
         }
-        Ok(Some(NoEffect::ZeroFactors { module: first.name.clone() }))
+        Ok(idle)
     }
 
     /// Whether a factor of the change of a module is all zeros, so that the change is zero.

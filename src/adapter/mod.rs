@@ -17,7 +17,9 @@ mod open;
 mod patterns;
 mod strays;
 pub mod targets;
+mod training_state;
 mod weights;
+mod wrapped_config;
 pub mod wrappers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +37,7 @@ pub use module::Module;
 use names::{Key, Part};
 pub use patterns::ModulePatterns;
 pub use strays::is_vocabulary;
+pub use wrapped_config::WrappedName;
 
 /// The name under which PEFT saves the weights.
 pub const WEIGHTS_NAME: &str = "adapter_model.safetensors";

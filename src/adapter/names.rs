@@ -118,9 +118,11 @@ impl Key {
         let lacks_prefix = !inner.starts_with("base_model.");
         let unprefixed = inner.strip_prefix(PREFIX).unwrap_or(&inner);
         let (bare, adapter) = without_adapter(unprefixed, adapter);
+        let is_in_memory = adapter.is_none() && bare.contains(SAVED);
+        let bare = without_saved_wrapper(bare);
         let (module, part) = module_and_part(&bare);
         let prefix = if inner.starts_with(PREFIX) || lacks_prefix { PREFIX } else { "" };
-        let is_clean = wrappers.is_empty() && !lacks_prefix && adapter.is_none();
+        let is_clean = wrappers.is_empty() && !lacks_prefix && adapter.is_none() && !is_in_memory;
         let clean = (!is_clean).then(|| format!("{prefix}{bare}"));
         Key { module, part, spelling: Spelling { wrappers, lacks_prefix, adapter, clean } }
     }
@@ -169,7 +171,7 @@ fn module_and_part(name: &str) -> (String, Part) {
     match module.strip_suffix(".base_layer") {
         Some(module) if name.ends_with(".weight") => (module.into(), Part::BaseCopy),
         Some(module) => (module.into(), Part::Saved),
-        None => (saved_module(module), Part::Saved),
+        None => (module.into(), Part::Saved),
     }
 }
 
@@ -232,14 +234,11 @@ fn is_first_of(name: &str, rest: &str) -> bool {
     rest.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// Old saves include PEFT's wrapper of a saved module, and the adapter's name.
-fn saved_module(module: &str) -> String {
-    match module.split_once(".modules_to_save") {
-        Some((outer, inner)) => {
-            let inner = inner.trim_start_matches(".default");
-            format!("{outer}{inner}")
-        }
-        None => module.into(),
+/// A name without PEFT's wrapper of a saved module and the adapter's name in it, which saves of a model in memory have.
+fn without_saved_wrapper(name: Cow<'_, str>) -> Cow<'_, str> {
+    match name.split_once(SAVED) {
+        Some((outer, inner)) => format!("{outer}.{}", inner.strip_prefix("default.").unwrap_or(inner)).into(),
+        None => name,
     }
 }
 

@@ -9,8 +9,12 @@ use super::foreign;
 use super::module::Module;
 use super::names::{self, Key, Part};
 use super::strays::Strays;
-use super::{Adapter, AdapterConfig, AdapterTensor, Method, config, weights, wrappers};
+use super::targets::MovedModule;
+use super::training_state;
+use super::{Adapter, AdapterConfig, AdapterTensor, Method, WrappedName, config, weights, wrappers};
 use crate::error::{AdapterError, Result};
+use crate::format::first_names;
+use crate::tensors::TensorStore;
 
 impl Adapter {
     /// Opens the folder that PEFT's `save_pretrained` wrote and checks that it is complete. `stack` names the decoder's layers where
@@ -34,15 +38,20 @@ impl Adapter {
         }
         let config = AdapterConfig::read(path)?;
         let (mut weights, of_files) = weights::open(path)?;
+        let states = training_state::names(weights.iter().map(|(name, _)| name));
+        weights.leave_out(&states);
         let adapter_names = names::adapter_names(weights.iter().map(|(name, _)| name));
         if adapter_names.len() > 1 {
             let names = adapter_names.into_iter().collect();
             return Err(AdapterError::SeveralAdapters { path: path.into(), names }.into());
         }
         let parse = |name: &str| Key::parse(name, adapter_names.first().map(String::as_str));
+        let wrappers = weights.iter().flat_map(|(name, _)| parse(name).spelling.wrappers).collect();
+        let config = config.without_wrappers(&wrappers, &path.join(config::FILE_NAME))?;
         let strays = Strays::find(weights.iter().map(|(name, _)| (name, parse(name))), &config);
         weights.leave_out(&strays.ignored);
-        let remarks = [config.remarks.clone(), of_files, strays.remarks()].concat();
+        let of_states = training_state::remark(&states).into_iter().collect();
+        let remarks = [config.remarks.clone(), of_files, of_states, strays.remarks()].concat();
         let keys: Vec<Key> = weights.iter().map(|(name, _)| parse(name)).collect();
         let stack = find_stack(path, &keys, stack, is_decoder)?;
         let in_stack =
@@ -62,7 +71,7 @@ impl Adapter {
             weights,
             stack,
             remarks,
-            ignored: strays.ignored,
+            ignored: [states, strays.ignored].concat(),
             no_effect: None,
             keys,
             layers,
@@ -76,8 +85,48 @@ impl Adapter {
         adapter.check_modules()?;
         adapter.remarks.extend(adapter.spelling_remarks());
         adapter.no_effect = adapter.find_no_effect()?;
+        if adapter.no_effect.is_none() {
+            adapter.remarks.extend(adapter.idle_remark()?);
+        }
+        adapter.remarks.extend(adapter.unmatched_patterns());
         adapter.remarks.extend(adapter.no_effect.iter().map(ToString::to_string));
         Ok(adapter)
+    }
+
+    /// An adapter of which only the configuration and the names of the tensors are there, in PEFT's spelling: enough to ask what a
+    /// base model makes of its modules. It has no values.
+    pub fn of_names<'a>(
+        path: &Path,
+        config: AdapterConfig,
+        names: impl IntoIterator<Item = &'a str>,
+        is_decoder: &dyn Fn(&str) -> bool,
+    ) -> Result<Self> {
+        let keys: Vec<Key> = names.into_iter().map(|name| Key::parse(name, None)).collect();
+        let stack = find_stack(path, &keys, None, is_decoder)?;
+        let mut modules: BTreeMap<String, Module> = BTreeMap::new();
+        for key in keys.iter().filter(|key| key.is_wrapped()) {
+            let layer = names::stack_and_layer(&key.module).filter(|(own, _)| *own == stack).map(|(_, layer)| layer);
+            modules.entry(key.module.clone()).or_insert_with(|| Module {
+                name: key.module.clone(),
+                layer,
+                parameter: config.parameter_of(&key.module),
+                tensors: BTreeMap::new(),
+            });
+        }
+        Ok(Self {
+            path: path.into(),
+            config,
+            weights: TensorStore::without_files(path),
+            stack,
+            remarks: Vec::new(),
+            ignored: Vec::new(),
+            no_effect: None,
+            keys: Vec::new(),
+            layers: Vec::new(),
+            modules,
+            unclean: BTreeMap::new(),
+            layer_bytes: BTreeMap::new(),
+        })
     }
 
     /// What the names of the tensors hold beside PEFT's own spelling.
@@ -92,13 +141,48 @@ impl Adapter {
         }
         let unread = spellings().filter(|spelling| !spelling.is_clean()).count();
         let remark = || {
+            if found.is_empty() {
+                return format!(
+                    "the names of {unread} of its tensors are those of saved modules in memory (`modules_to_save`): PEFT does not find \
+                     them, and what is written has PEFT's names"
+                );
+            }
             let (found, all) = (found.join(", "), self.keys.len());
             format!(
                 "the names of {unread} of its {all} tensors have {found}: PEFT drops these tensors without an error; they are \
                  evaluated without that, and what is written has PEFT's names"
             )
         };
-        (unread > 0).then(remark).into_iter().collect()
+        (unread > 0).then(remark).into_iter().chain(self.configured_wrappers()).collect()
+    }
+
+    /// What the names in the configuration hold beside those of modules.
+    fn configured_wrappers(&self) -> Option<String> {
+        let WrappedName { key, name, wrapper } = self.config.wrapped.first()?;
+        let (wrapper, others) = (wrappers::described(wrapper), self.config.wrapped.len() - 1);
+        let others = if others == 0 { String::new() } else { format!(" and {others} more") };
+        Some(format!(
+            "`{name}` in `{key}`{others} of adapter_config.json have {wrapper}: PEFT finds no module of such a name; the adapter is \
+             evaluated without that, and what is written has the names of modules"
+        ))
+    }
+
+    /// What the configuration has for single modules or parameters, where it belongs to none that has tensors.
+    fn unmatched_patterns(&self) -> Vec<String> {
+        let parameters: Vec<String> =
+            self.modules.keys().filter_map(|module| Some(MovedModule::parse(module)?.parameter())).collect();
+        let configured =
+            self.modules.values().map(Module::configured_name).chain(self.modules.keys().map(String::as_str));
+        let names: Vec<&str> = configured.chain(parameters.iter().map(String::as_str)).collect();
+        let mut remarks = self.config.unmatched_patterns(&names);
+        let targets = &self.config.targets;
+        let is_unused = |target: &&String| !self.modules.keys().any(|module| targets.takes_parameter(target, module));
+        let unused: Vec<&String> = targets.parameters.iter().filter(is_unused).collect();
+        if !unused.is_empty() {
+            remarks
+                .push(format!("{} in `target_parameters` is no parameter that has tensors", first_names(&unused, 3)));
+        }
+        remarks
     }
 
     /// Refuses tensors that were saved without their values.

@@ -4,7 +4,7 @@
 //! (`get_pattern_key`). Trainers write one key for each module, so that trying all keys on all modules would take minutes. Keys
 //! that are plain names therefore share a tree that a module's name is looked up in once; only the others are compiled.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use fancy_regex::Regex;
 use serde_json::Value;
@@ -95,6 +95,17 @@ impl ModulePatterns {
         let earlier = self.expressions.iter().take_while(|(place, _)| name.is_none_or(|name| *place < name));
         let expression = earlier.filter(|(_, regex)| is_match(regex, module)).map(|(place, _)| *place).next();
         *self.values.get(expression.or(name)?)?
+    }
+
+    /// The places of the patterns that match none of `modules`.
+    pub fn unmatched<'a>(&self, modules: impl IntoIterator<Item = &'a str>) -> Vec<usize> {
+        let mut unmatched: BTreeSet<usize> = (0..self.values.len()).collect();
+        for module in modules {
+            for place in self.matching(module) {
+                unmatched.remove(&place);
+            }
+        }
+        unmatched.into_iter().collect()
     }
 
     /// The places of all patterns that match.

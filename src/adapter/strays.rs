@@ -65,6 +65,8 @@ impl AdapterNames<'_> {
     fn is_ignored(&self, name: &str, key: &Key) -> bool {
         match key.part {
             Part::Tokens => !self.config.flag("trainable_token_indices"),
+            // The base model's own, in a model in memory.
+            Part::Saved if name.contains(".original_module.") => true,
             Part::Saved if self.has_prefix && key.spelling.lacks_prefix => true,
             Part::Saved => {
                 !name.contains(".base_layer.") && self.is_of_wrapped(&key.module) && !self.is_saved(name, &key.module)

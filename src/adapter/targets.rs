@@ -161,11 +161,22 @@ impl Targets {
     /// The parameters of module `owner` that `target_parameters` names. A name without a module means the usual owner of
     /// such parameters.
     pub fn parameters_of(&self, owner: &str) -> Vec<&str> {
-        let of_owner = |target: &str| match target.rsplit_once('.') {
-            Some((module, _)) => module == owner || is_suffix(module, owner),
-            None => last_segment(owner) == "experts",
-        };
-        self.parameters.iter().filter(|target| of_owner(target)).map(|target| last_segment(target)).collect()
+        self.parameters.iter().filter(|target| is_of_owner(target, owner)).map(|target| last_segment(target)).collect()
+    }
+
+    /// Whether an entry of `target_parameters` is a parameter of a module that has tensors, or one that the module became a part of.
+    pub(super) fn takes_parameter(&self, target: &str, module: &str) -> bool {
+        let owner = module.trim_end_matches(".base_layer");
+        let is_part = |parameter: String| parameter == target || is_suffix(target, &parameter);
+        is_of_owner(target, owner) || MovedModule::parse(owner).is_some_and(|moved| is_part(moved.parameter()))
+    }
+}
+
+/// Whether a module owns the parameter that an entry of `target_parameters` names.
+fn is_of_owner(target: &str, owner: &str) -> bool {
+    match target.rsplit_once('.') {
+        Some((module, _)) => module == owner || is_suffix(module, owner),
+        None => last_segment(owner) == "experts",
     }
 }
 
@@ -232,7 +243,9 @@ pub(crate) fn strings(value: &Value) -> Option<Vec<String>> {
 }
 
 fn index(value: &Value) -> Option<usize> {
-    value.as_u64().map(|index| index as usize).filter(|&index| index < MOST_LAYERS)
+    // `2.0` is the layer 2 to Python.
+    let whole = || value.as_f64().filter(|number| number.fract() == 0.0 && *number >= 0.0).map(|number| number as u64);
+    value.as_u64().or_else(whole).map(|index| index as usize).filter(|&index| index < MOST_LAYERS)
 }
 
 /// How many modules there are of each type, which is the last segment of a name.

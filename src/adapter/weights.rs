@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::WEIGHTS_NAME;
 use super::names::{Key, Part};
 use super::strays::is_vocabulary;
+use super::{WEIGHTS_NAME, config};
 use crate::error::{AdapterError, FileError, NoTensors, Result};
 use crate::format::{first_names, plural};
 use crate::tensors::TensorStore;
@@ -19,7 +19,9 @@ enum WeightFiles {
     Shards(Vec<PathBuf>),
 }
 
-const INDEX_NAME: &str = "adapter_model.safetensors.index.json";
+/// The lists of shards, and what the names of these begin with.
+const SHARDED: [(&str, &str); 2] =
+    [("adapter_model.safetensors.index.json", "adapter_model-"), ("model.safetensors.index.json", "model-")];
 const PICKLE_NAME: &str = "adapter_model.bin";
 /// What a whole model is saved as, and the adapter by trainers that know no PEFT.
 const MODEL_NAME: &str = "model.safetensors";
@@ -51,36 +53,79 @@ pub(super) fn open(folder: &Path) -> Result<(TensorStore, Vec<String>)> {
         }
     };
     check(folder, &store)?;
-    let is_other = |files: &WeightFiles| *files != WeightFiles::One(folder.join(MODEL_NAME));
+    let unlisted = if matches!(read, WeightFiles::One(_)) { unlisted_shards(folder, &store)? } else { Vec::new() };
+    if !unlisted.is_empty() && name_of(store.path()) == SHARDED[0].0 {
+        remarks.push(format!("{} is not read, because {} does not list it", first_names(&unlisted, 3), SHARDED[0].0));
+    }
+    // A model beside the adapter is no part of it.
+    let is_other = |files: &WeightFiles| !first_name(files).starts_with("model");
     let others: Vec<String> = found.iter().filter(|files| is_other(files)).map(first_name).collect();
     if !others.is_empty() {
         remarks.push(format!("{} is not read, because {} is there, too", first_names(&others, 3), first_name(&read)));
     }
+    let others = adapters_below(folder)?;
+    if !others.is_empty() {
+        remarks.push(format!(
+            "{} below it is an adapter of its own, and no part of this one (`lora-slim batch` takes all)",
+            first_names(&others, 3)
+        ));
+    }
     Ok((store, remarks))
+}
+
+/// The folders of further adapters in that of an adapter, as PEFT saves several of one model. Training leaves checkpoints there, too.
+fn adapters_below(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).map_err(FileError::read(folder))?;
+    let paths = entries.flatten().map(|entry| entry.path()).filter(|path| path.join(config::FILE_NAME).is_file());
+    let mut names: Vec<String> = paths.map(|path| name_of(&path)).collect();
+    names.retain(|name| !name.starts_with("checkpoint"));
+    names.sort();
+    Ok(names)
 }
 
 /// All files that may hold the weights, the first choice first.
 fn find(folder: &Path) -> Result<Vec<WeightFiles>> {
     let one = |name: &str| Some(folder.join(name)).filter(|path| path.exists()).map(WeightFiles::One);
-    let shards = match one(INDEX_NAME) {
-        Some(_) => None,
-        None => find_shards(folder)?.map(WeightFiles::Shards),
+    let sharded = |(index, prefix)| -> Result<Option<WeightFiles>> {
+        match one(index) {
+            // Those of a model may be elsewhere.
+            Some(_) if index == SHARDED[1].0 && names_of_shards(folder, prefix)?.is_empty() => Ok(None),
+            Some(found) => Ok(Some(found)),
+            None => Ok(find_shards(folder, prefix)?.map(WeightFiles::Shards)),
+        }
     };
-    let choices = [one(WEIGHTS_NAME), one(INDEX_NAME), shards, one(PICKLE_NAME), one(MODEL_NAME)];
-    Ok(choices.into_iter().flatten().collect())
+    let choices = [one(WEIGHTS_NAME), sharded(SHARDED[0])?, one(PICKLE_NAME), one(MODEL_NAME)];
+    let mut found: Vec<WeightFiles> = choices.into_iter().flatten().collect();
+    if found.is_empty() {
+        found.extend(sharded(SHARDED[1])?);
+    }
+    Ok(found)
 }
 
-/// The shards `adapter_model-00001-of-00002.safetensors` and so on, if there are any; an error if one of them is missing.
-fn find_shards(folder: &Path) -> Result<Option<Vec<PathBuf>>> {
-    let (before, after) = ("adapter_model-", ".safetensors");
+/// The shards in a folder that the opened files are not among.
+fn unlisted_shards(folder: &Path, store: &TensorStore) -> Result<Vec<String>> {
+    let is_open = |name: &String| store.files().any(|file| file.file_name().is_some_and(|own| own == name.as_str()));
+    let mut names: Vec<String> = names_of_shards(folder, SHARDED[0].1)?.into_iter().map(|(_, name)| name).collect();
+    names.retain(|name| !is_open(name));
+    Ok(names)
+}
+
+/// The names of the shards in a folder, each with the number of all.
+fn names_of_shards(folder: &Path, prefix: &str) -> Result<Vec<(usize, String)>> {
     let total = |name: &str| -> Option<usize> {
-        let (_, total) = name.strip_prefix(before)?.strip_suffix(after)?.split_once("-of-")?;
+        let (_, total) = name.strip_prefix(prefix)?.strip_suffix(".safetensors")?.split_once("-of-")?;
         total.parse().ok()
     };
     let entries = fs::read_dir(folder).map_err(FileError::read(folder))?;
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let mut shards: Vec<(usize, String)> = names.filter_map(|name| Some((total(&name)?, name))).collect();
     shards.sort();
+    Ok(shards)
+}
+
+/// The shards `adapter_model-00001-of-00002.safetensors` and so on, if there are any; an error if one of them is missing.
+fn find_shards(folder: &Path, prefix: &str) -> Result<Option<Vec<PathBuf>>> {
+    let shards = names_of_shards(folder, prefix)?;
     let Some((count, _)) = shards.first() else { return Ok(None) };
     if shards.len() != *count || shards.iter().any(|(total, _)| total != count) {
         let (path, found, expected) = (folder.into(), shards.len(), *count);
@@ -95,7 +140,11 @@ fn check(folder: &Path, store: &TensorStore) -> Result<()> {
     if keys().any(|(_, key)| key.is_wrapped()) {
         return Ok(());
     }
-    let (file, is_model_file) = (name_of(store.path()), store.path().ends_with(MODEL_NAME));
+    let file = match store.files().next() {
+        Some(first) if store.path().is_dir() => name_of(first),
+        _ => name_of(store.path()),
+    };
+    let is_model_file = file.starts_with("model");
     let of_model = keys().find(|(_, key)| key.part == Part::Saved && (is_model_file || is_vocabulary(&key.module)));
     let found = match (of_model, keys().next()) {
         (Some((name, _)), _) => NoTensors::WholeModel { file, tensor: name.into() },

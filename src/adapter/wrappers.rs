@@ -1,9 +1,10 @@
 //! Wrappers that training leaves in the names of tensors: around the whole model, or around a module inside it.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// Segments that no model has, and what puts them into names.
-const WRAPPERS: [(&str, &str); 7] = [
+const WRAPPERS: [(&str, &str); 8] = [
     ("_orig_mod", "torch.compile"),
     ("_fsdp_wrapped_module", "FSDP"),
     ("_fpw_module", "FSDP of fairscale and old PyTorch"),
@@ -11,6 +12,7 @@ const WRAPPERS: [(&str, &str); 7] = [
     ("_forward_module", "Lightning Fabric"),
     ("_original_module", "Lightning Fabric"),
     ("_torch_module", "ONNX Runtime training"),
+    ("pretrained_model", "TRL's models with a value head"),
 ];
 
 /// The attribute of DistributedDataParallel, DataParallel and DeepSpeed. A model could have a module of this name, so that it is a
@@ -70,9 +72,52 @@ pub fn strip(name: &str) -> (Cow<'_, str>, Vec<String>) {
     (kept.join(".").into(), wrappers)
 }
 
+/// A name of a configuration without wrappers, and these. Such a name may be the end of a module's, or a regular expression of names.
+/// `module` counts where it is among `seen`, the wrappers of the tensors' names: a model may have a module of this name.
+pub fn strip_configured(name: &str, seen: &BTreeSet<String>) -> (String, Vec<&'static str>) {
+    let mut rest = name.to_string();
+    let mut wrappers = Vec::new();
+    for wrapper in
+        WRAPPERS.iter().map(|(wrapper, _)| *wrapper).chain([MODULE].into_iter().filter(|one| seen.contains(*one)))
+    {
+        let before = rest.len();
+        for segment in [format!(r"{wrapper}\."), format!("{wrapper}.")] {
+            while let Some(at) = rest.find(&segment).filter(|&at| begins_segment(&rest, at)) {
+                rest.replace_range(at..at + segment.len(), "");
+            }
+        }
+        if rest.len() < before {
+            wrappers.push(wrapper);
+        }
+    }
+    (rest, wrappers)
+}
+
+/// Whether no letter or digit of a longer segment precedes a place in a name or in a regular expression of names.
+fn begins_segment(name: &str, at: usize) -> bool {
+    !name[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn configured_names_lose_their_wrappers() {
+        let seen = BTreeSet::from(["module".to_string()]);
+        for (name, rest, wrappers) in [
+            ("_orig_mod.model.layers.0.q", "model.layers.0.q", &["_orig_mod"][..]),
+            (r".*\._orig_mod\.model\.layers\.\d+\.q", r".*\.model\.layers\.\d+\.q", &["_orig_mod"]),
+            ("module.layers", "layers", &["module"]),
+            ("_checkpoint_wrapped_module.q", "q", &["_checkpoint_wrapped_module"]),
+            ("my_module.q", "my_module.q", &[]),
+            ("q_proj", "q_proj", &[]),
+            ("module", "module", &[]),
+        ] {
+            assert_eq!(strip_configured(name, &seen), (rest.to_string(), wrappers.to_vec()), "{name}");
+        }
+        assert_eq!(strip_configured("module.q", &BTreeSet::new()).0, "module.q");
+    }
 
     #[test]
     fn wrappers_are_taken_away_wherever_they_are() {

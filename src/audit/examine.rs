@@ -5,11 +5,12 @@ use std::mem::discriminant;
 
 use candle_core::Device;
 
-use super::flaws::{Flaw, Needed};
+use super::flaws::{Flaw, Needed, one_flaw};
 use super::misspelling::Reach;
 use super::runtimes::base_facts::BaseFacts;
 use super::runtimes::facts::AdapterFacts;
-use super::runtimes::{Runtime, RuntimeVerdict, verdict};
+use super::runtimes::list::PEFT;
+use super::runtimes::{LoadOutcome, Runtime, RuntimeVerdict, verdict};
 use crate::adapter::Adapter;
 use crate::adapter::names::stack_and_layer;
 use crate::error::{BaseError, Error, Result};
@@ -54,31 +55,41 @@ impl KnownBase {
         }
     }
 
-    /// Where an adapter does not fit. Modules that are not there are named once, under the first of them.
-    pub fn misfits(&self, adapter: &Adapter) -> Vec<Flaw> {
-        let Some(model) = &self.model else { return Vec::new() };
-        let mut flaws = absent_flaws(model, adapter);
-        match model.check_fits(adapter) {
-            Err(error @ Error::Base(BaseError::TooFewLayers { .. })) => {
-                // This says more than that the first module of the layer is not there.
-                flaws.retain(|flaw| !matches!(flaw, Flaw::NotInBase { needed: Needed::Nothing, .. }));
-                flaws.push(Flaw::BeyondLayers { what: error.to_string(), reach: reach(model, adapter) });
-            }
-            Err(Error::Base(BaseError::NoSuchModule { .. })) if !flaws.is_empty() => {}
-            Err(error) => flaws.push(Flaw::OtherSizes(error.to_string())),
-            Ok(()) => {}
-        }
-        flaws.extend(
-            model.saved_under_other_names(adapter).into_iter().map(|needed| Flaw::SavedUnderOtherName { needed }),
-        );
-        flaws
+    /// Where an adapter does not fit.
+    fn misfits(&self, adapter: &Adapter) -> Vec<Flaw> {
+        self.model.as_ref().map(|model| misfits(model, adapter)).unwrap_or_default()
     }
+}
+
+/// Where an adapter does not fit a base model. Modules that are not there are named once, under the first of them.
+pub fn misfits(model: &Model, adapter: &Adapter) -> Vec<Flaw> {
+    let mut flaws = absent_flaws(model, adapter);
+    match model.check_fits(adapter) {
+        Err(error @ Error::Base(BaseError::TooFewLayers { .. })) => {
+            // This says more than that the first module of the layer is not there.
+            flaws.retain(|flaw| !matches!(flaw, Flaw::NotInBase { needed: Needed::Nothing, .. }));
+            flaws.push(Flaw::BeyondLayers { what: error.to_string(), reach: reach(model, adapter) });
+        }
+        Err(Error::Base(BaseError::NoSuchModule { .. })) if !flaws.is_empty() => {}
+        Err(error) => flaws.push(Flaw::OtherSizes(error.to_string())),
+        Ok(()) => {}
+    }
+    let unsaved = model.unsaved_modules(adapter);
+    flaws.extend(unsaved.into_iter().next().map(|needed| Flaw::SavedUnderOtherName { needed }));
+    let renamed = model.renamed(adapter).into_values();
+    flaws.extend(model.wraps_nothing(adapter).then_some(Flaw::NamesNoModule));
+    let missed: Vec<String> = renamed.filter(|name| adapter.config.targets.matches(name) == Some(false)).collect();
+    flaws.extend(one_flaw(missed.iter(), |module, more| Flaw::NotNamed { module, more }));
+    flaws
 }
 
 impl KnownBase {
     /// Whether a flaw is about a name that the base model does not have: PEFT compares the configuration with the model's own names.
     fn explains(&self, adapter: &Adapter, flaw: &Flaw) -> bool {
         let (Some(model), Flaw::NotNamed { module, .. }) = (&self.model, flaw) else { return false };
+        if model.renamed(adapter).contains_key(module) {
+            return true;
+        }
         let is_it = |dropped: &DroppedModule| dropped.cause == DropCause::NoSuchModule && dropped.module == *module;
         model.applied(adapter).dropped.iter().any(is_it)
     }
@@ -132,6 +143,19 @@ impl From<BaseFacts> for KnownBase {
     fn from(facts: BaseFacts) -> Self {
         Self { facts, model: None }
     }
+}
+
+/// What PEFT does not compute of an adapter as losses are computed of it, because its configuration and its tensors contradict each
+/// other. One sentence each; names of tensors that PEFT does not read are not among it.
+pub fn contradictions(adapter: &Adapter, base: &BaseFacts) -> Vec<String> {
+    let flaws = adapter.refused_by_peft().into_iter().chain(adapter.config_flaws(base));
+    let effects = flaws.filter_map(|flaw| flaw.effect_in(&PEFT));
+    let in_words = |(outcome, what): (LoadOutcome, String)| match outcome {
+        LoadOutcome::Loads => None,
+        LoadOutcome::Differs => Some(format!("PEFT computes something else than is evaluated here: {what}")),
+        LoadOutcome::Refuses => Some(format!("PEFT refuses this adapter: {what}")),
+    };
+    effects.filter_map(in_words).collect()
 }
 
 /// Examines a PEFT folder for some runtimes. Reads all of its tensors.

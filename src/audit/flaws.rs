@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::misspelling::{Misspelling, Reach};
 use crate::adapter::names::Part;
 use crate::adapter::targets::TargetModules;
-use crate::adapter::{Adapter, DefaultTargets, Module, NoEffect};
+use crate::adapter::{Adapter, AdapterTensor, DefaultTargets, Module, NoEffect, WrappedName};
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::error::{Error, Result, TensorError};
 
@@ -46,6 +46,14 @@ pub enum Flaw {
     NotFinite(String),
     #[error("tensor `{tensor}` has {}", misspelling.in_words())]
     Misspelled { tensor: String, misspelling: Misspelling, reach: Reach },
+    #[error("`{name}` in `{key}` has the wrapper `{wrapper}` in its name")]
+    WrappedConfig {
+        key: &'static str,
+        name: String,
+        wrapper: &'static str,
+        /// Whether the configuration names other modules with tensors.
+        names_others: bool,
+    },
     #[error("the base model has no module `{module}`{}", called(needed))]
     NotInBase { module: String, needed: Needed, reach: Reach },
     #[error("{what}")]
@@ -60,6 +68,8 @@ pub enum Flaw {
     Refused { what: &'static str, by: RefusedBy },
     #[error("`target_modules` is null, and PEFT has no modules for the model type `{0}`: it raises ValueError")]
     NoDefaultTargets(String),
+    #[error("adapter_config.json names no module that the base model has: PEFT raises ValueError")]
+    NamesNoModule,
     #[error("module `{0}` has a bias of `lora_B`, but `lora_bias` is not set")]
     UnsaidBias(String),
     #[error(
@@ -121,7 +131,8 @@ impl Adapter {
     /// The flaws that names, shapes and the configuration show. Reads no tensor.
     pub fn header_flaws(&self, base: &BaseFacts) -> Vec<Flaw> {
         let effect = self.no_effect.iter().cloned().map(Flaw::NoEffect);
-        let mut flaws: Vec<Flaw> = effect.chain(self.misspelling_flaws()).chain(self.refused_by_peft()).collect();
+        let names = self.misspelling_flaws().into_iter().chain(self.wrapped_config_flaw());
+        let mut flaws: Vec<Flaw> = effect.chain(names).chain(self.refused_by_peft()).collect();
         flaws.extend(self.config_flaws(base));
         flaws.extend(base.vocabulary.into_iter().flat_map(|tokens| self.vocabulary_flaws(tokens)));
         flaws.extend(self.shape_flaws());
@@ -130,6 +141,14 @@ impl Adapter {
         let is_new = |remark: &&String| !said.contains(remark);
         flaws.extend(self.remarks.iter().filter(is_new).cloned().map(Flaw::Remark));
         flaws
+    }
+
+    /// The first name in the configuration that has a wrapper of training.
+    fn wrapped_config_flaw(&self) -> Option<Flaw> {
+        let WrappedName { key, name, wrapper } = self.config.wrapped.first()?.clone();
+        let targets = self.config.stored_targets.as_ref()?;
+        let names_others = self.modules().keys().any(|module| targets.matches(module) != Some(false));
+        Some(Flaw::WrappedConfig { key, name, wrapper, names_others })
     }
 
     /// The flaws that values show, in the order of the tensors.
@@ -169,7 +188,7 @@ impl Adapter {
         }
         let absent = self.absent_modules(base.layers);
         let named = absent.iter().filter(|module| targets.matches(module) == Some(true));
-        flaws.extend(first_of(named, |module, more| Flaw::NamedWithoutTensors { module, more }));
+        flaws.extend(one_flaw(named, |module, more| Flaw::NamedWithoutTensors { module, more }));
         if let TargetModules::List(list) = &targets.modules {
             let mut names: HashSet<&str> = HashSet::new();
             for module in self.modules().keys().chain(&absent) {
@@ -180,7 +199,7 @@ impl Adapter {
             flaws.extend(unused.cloned().map(Flaw::NamesNothing));
         }
         let missed = self.modules().keys().filter(|module| targets.matches(module) == Some(false));
-        flaws.extend(first_of(missed, |module, more| Flaw::NotNamed { module, more }));
+        flaws.extend(one_flaw(missed, |module, more| Flaw::NotNamed { module, more }));
         flaws
     }
 
@@ -247,17 +266,22 @@ impl Adapter {
         foreign.into_iter().chain(unlike).chain(bias).collect()
     }
 
-    fn saved_flaws(&self) -> Vec<Flaw> {
-        let saved = self.tensors().filter(|tensor| tensor.key.part == Part::Saved);
-        let saved: Vec<&str> = saved.map(|tensor| tensor.key.module.as_str()).collect();
+    fn saved_flaws<'a>(&'a self) -> Vec<Flaw> {
+        let saved = || self.tensors().filter(|tensor| tensor.key.part == Part::Saved);
+        let of = |tensor: AdapterTensor<'a>| tensor.key.module.as_str();
+        let (all, clean): (Vec<&str>, Vec<&str>) =
+            (saved().map(of).collect(), saved().filter(|tensor| tensor.key.spelling.is_clean()).map(of).collect());
         let names = self.config.raw.get("modules_to_save").and_then(|value| value.as_array()).into_iter().flatten();
         let names = names.filter_map(|name| name.as_str());
-        let has = |name: &&str| {
-            saved.iter().any(|module| module.split('.').any(|part| part == *name) || module.ends_with(name))
+        let has = |saved: &[&str], name: &str| {
+            saved.iter().any(|module| module.split('.').any(|part| part == name) || module.ends_with(name))
         };
-        let (present, absent): (Vec<&str>, Vec<&str>) = names.partition(has);
+        let (present, absent): (Vec<&str>, Vec<&str>) = names.partition(|name| has(&all, name));
         let has_others = !present.is_empty();
-        absent.into_iter().map(|name| Flaw::SavesNothing { name: name.into(), has_others }).collect()
+        let nothing = absent.into_iter().map(|name| Flaw::SavesNothing { name: name.into(), has_others });
+        // PEFT asks for the tensors of a saved module by its own name.
+        let misspelled = present.into_iter().filter(|name| !has(&clean, name));
+        nothing.chain(misspelled.map(|name| Flaw::SavedUnderOtherName { needed: name.into() })).collect()
     }
 
     /// Modules whose sizes differ from those of most modules of their type.
@@ -294,7 +318,7 @@ fn block(inside: &str) -> &str {
 }
 
 /// One flaw for all of these modules: the first, and how many more there are.
-pub(super) fn first_of<'a>(
+pub(super) fn one_flaw<'a>(
     mut modules: impl Iterator<Item = &'a String>,
     flaw: impl Fn(String, usize) -> Flaw,
 ) -> Option<Flaw> {

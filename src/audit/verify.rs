@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::flaws::{Flaw, first_of};
+use super::flaws::{Flaw, one_flaw};
 use super::runtimes::base_facts::BaseFacts;
 use crate::adapter::names::Part;
 use crate::adapter::{Adapter, AdapterTensor, Method};
@@ -344,6 +344,6 @@ fn new_flaws(original: &Adapter, slimmed: &Adapter) -> Vec<CutDifference> {
         !original.modules().contains_key(*module) && (targets.matches(module) != Some(true) || !may_have(module))
     };
     let named = slimmed.named_without_tensors(None);
-    let named = first_of(named.iter().filter(is_new), |module, more| Flaw::NamedWithoutTensors { module, more });
+    let named = one_flaw(named.iter().filter(is_new), |module, more| Flaw::NamedWithoutTensors { module, more });
     flaws.chain(named).map(CutDifference::Flaw).collect()
 }

@@ -173,7 +173,7 @@ pub struct EvaluateArgs {
     /// Samples that check the choice, in their own file, which is read like those of --samples
     #[arg(long, value_name = "FILE", conflicts_with = "holdout")]
     pub test: Option<PathBuf>,
-    /// Cut samples that are longer than the model's context instead of refusing them
+    /// Cut samples that are longer than the model's context
     #[arg(long)]
     pub truncate: bool,
     /// Rule that chooses the boundary
@@ -313,13 +313,20 @@ pub struct CutArgs {
     /// Layer stack to cut if the adapter has several, for example model.text_model.layers
     #[arg(long)]
     pub stack: Option<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Where a command writes an adapter that it does not evaluate, and what it prints of it.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
     /// Folder to write; must not exist
-    #[arg(short, long, value_name = "OUT")]
-    pub output: PathBuf,
+    #[arg(short = 'o', long = "output", value_name = "OUT")]
+    pub folder: PathBuf,
     /// Replace OUT if it is an adapter folder
     #[arg(long)]
     pub force: bool,
-    /// Write one JSON object to stdout: the report in OUT (schema: `lora-slim schema`)
+    /// Write one JSON object to stdout: what was done (for `cut`, the report in OUT; schema: `lora-slim schema`)
     #[arg(long)]
     pub json: bool,
 }
@@ -342,15 +349,8 @@ pub struct FixArgs {
     /// Alpha of the training, where no file says it
     #[arg(long, value_name = "NUMBER", value_parser = parse::alpha)]
     pub alpha: Option<f64>,
-    /// Folder to write; must not exist
-    #[arg(short, long, value_name = "OUT")]
-    pub output: PathBuf,
-    /// Replace OUT if it is an adapter folder
-    #[arg(long)]
-    pub force: bool,
-    /// Write one JSON object to stdout
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// Show what an adapter consists of

@@ -9,7 +9,7 @@ use crate::audit::examine::{Examination, KnownBase, examine};
 use crate::audit::flaws::Flaw;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::audit::runtimes::listing::Listing;
-use crate::audit::runtimes::{self, LoadOutcome, RUNTIMES, Runtime, RuntimeVerdict};
+use crate::audit::runtimes::{self, LoadOutcome, RUNTIMES, Remedy, Runtime, RuntimeVerdict};
 use crate::cli::CheckArgs;
 use crate::error::Result;
 use crate::export::Format;
@@ -44,7 +44,7 @@ pub fn run(args: CheckArgs) -> Result<bool> {
     let format = Format::of_path(&path);
     let Examination { flaws, runtimes } = match format {
         Format::Peft => check_folder(&args, &path, asked)?,
-        format => Examination { flaws: Vec::new(), runtimes: runtimes::check_format(format, asked) },
+        format => Examination { flaws: Vec::new(), runtimes: check_form(format, asked) },
     };
     let is_complete = flaws.iter().all(Flaw::may_be_meant);
     let is_loaded = args.runtime.is_empty() || runtimes.iter().all(|runtime| runtime.verdict == LoadOutcome::Loads);
@@ -57,6 +57,16 @@ pub fn run(args: CheckArgs) -> Result<bool> {
         print(&text::checked(format, &flaws, &checked.runtimes))?;
     }
     Ok(is_complete && is_loaded)
+}
+
+/// What runtimes make of an adapter in another format. `fix` reads that of MLX.
+fn check_form(format: Format, asked: &[&'static Runtime]) -> Vec<RuntimeVerdict> {
+    let mut verdicts = runtimes::check_format(format, asked);
+    let unread = verdicts.iter_mut().flat_map(|verdict| &mut verdict.reasons);
+    for reason in unread.filter(|reason| format == Format::Mlx && reason.outcome != LoadOutcome::Loads) {
+        reason.remedy = Remedy::Fix.words();
+    }
+    verdicts
 }
 
 fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Result<Examination> {

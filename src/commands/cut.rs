@@ -19,7 +19,7 @@ use crate::rewrite::steps::PlannedChanges;
 use crate::rewrite::{Boundary, Cut};
 
 pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
-    let (format, path, json) = (args.runtime.format, args.output.clone(), args.json);
+    let (format, path, json) = (args.runtime.format, args.output.folder.clone(), args.output.json);
     let report = write(args)?;
     for remark in &report.remarks {
         tracing::warn!("{remark}");
@@ -38,8 +38,8 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
 pub fn write(args: CutArgs) -> Result<Report> {
     let path = hub::find(&args.adapter, None)?;
     let format = args.runtime.format;
-    format.check_folder_name(&args.output)?;
-    let staging = Staging::reserve(&args.output, &[&path], args.force)?;
+    format.check_folder_name(&args.output.folder)?;
+    let staging = Staging::reserve(&args.output.folder, &[&path], args.output.force)?;
     let gates = args.gates.gates;
     let adapter = pipeline::open_adapter(&path, args.stack.as_deref(), args.base.as_deref())?;
     let layers: BTreeSet<usize> = match (args.boundary, args.keep_layers) {

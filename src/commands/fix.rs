@@ -6,17 +6,18 @@ use crate::error::Result;
 use crate::pipeline::fix::{FixReport, FixRequest, fix};
 
 pub fn run(args: FixArgs, quiet: bool) -> Result<bool> {
+    let output = args.output;
     let request = FixRequest { adapter: args.adapter, base: args.base, alpha: args.alpha };
-    let report = fix(&request, &args.output, args.force)?;
+    let report = fix(&request, &output.folder, output.force)?;
     for remark in &report.remarks {
         tracing::warn!("{}: {remark}", report.adapter);
     }
-    if args.json {
+    if output.json {
         print_json(&report)?;
     } else if !quiet {
         print(&render(&report))?;
     }
-    announce(&format!("written to {}\n", args.output.display()), args.json, quiet).map(|()| true)
+    announce(&format!("written to {}\n", output.folder.display()), output.json, quiet).map(|()| true)
 }
 
 fn render(report: &FixReport) -> String {

@@ -14,6 +14,8 @@ pub fn run(args: ScanArgs, quiet: bool) -> Result<bool> {
     let evaluation = evaluate::run(&request, quiet)?;
     let printed = match args.json {
         true => print_json(&evaluation.report),
+        // Warnings say it otherwise.
+        false if quiet => print(&(text::report(&evaluation.report) + &text::remarks(&evaluation.report))),
         false => print(&text::report(&evaluation.report)),
     };
     page.write(&evaluation, quiet)?;

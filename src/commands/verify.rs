@@ -37,6 +37,9 @@ struct Verification {
 
 pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
     let allowed = AllowedDifferences { any_layers: args.any_layers, tolerance: settings::tolerance(&args)? };
+    if is_plain(&args) && (args.base.is_some() || args.alpha.is_some()) {
+        return verify_fixed(&args, quiet);
+    }
     let original = match pipeline::open_adapter(&args.original, args.stack.as_deref(), None) {
         Err(Error::Adapter(AdapterError::Foreign { .. })) if is_plain(&args) => return verify_fixed(&args, quiet),
         original => original?.scaled(args.scale)?,
@@ -69,8 +72,9 @@ fn verify_fixed(args: &VerifyArgs, quiet: bool) -> Result<bool> {
     let adapter = args.original.to_string_lossy().into_owned();
     let request = FixRequest { adapter, base: args.base.clone(), alpha: args.alpha };
     let source = FixSource::read(&args.original, &request)?;
-    let fixed = Adapter::open(&args.slimmed, None)?;
-    let differences: Vec<String> = fixed::compare(&source.fix()?, &fixed)?.iter().map(ToString::to_string).collect();
+    let fix = source.fix()?;
+    let fixed = Adapter::open(&args.slimmed, fix.stack())?;
+    let differences: Vec<String> = fixed::compare(&fix, &fixed)?.iter().map(ToString::to_string).collect();
     let verified = differences.is_empty();
     let verification = Verification {
         verified,

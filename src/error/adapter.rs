@@ -102,6 +102,15 @@ impl AdapterError {
             | Self::Heads { path, .. }
             | Self::Decomposition { path, .. }
             | Self::Overflow { path, .. }
+            | Self::Empty { path, .. }
+            | Self::NoValues { path, .. }
+            | Self::HalfAPair { path, .. }
+            | Self::SamePart { path, .. }
+            | Self::Rank { path, .. }
+            | Self::Factors { path, .. }
+            | Self::LayerNumber { path, .. }
+            | Self::NoLayers { path }
+            | Self::SeveralStacks { path, .. }
             | Self::Unmet { path, .. } => Some(path),
             _ => None,
         }
@@ -137,7 +146,10 @@ impl AdapterError {
             Self::Foreign { path, .. } => {
                 return Some(format!("`lora-slim fix {} -o OUT` writes it as PEFT saves adapters", path.display()));
             }
-            Self::SamePart { .. } | Self::SeveralAdapters { .. } => {
+            Self::SamePart { .. } => {
+                "take one of them out of the file, or save the adapter again with PEFT's `save_pretrained`"
+            }
+            Self::SeveralAdapters { .. } => {
                 "save one adapter per folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)"
             }
             Self::SeveralStacks { .. } => "name the one of the text decoder with `--stack`",

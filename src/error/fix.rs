@@ -19,6 +19,10 @@ pub enum FixError {
     Family { path: PathBuf, layout: &'static str, family: String },
     #[error("no file of `{}` says the alpha that the adapter was trained with", path.display())]
     NoAlpha { path: PathBuf },
+    #[error("`{}` has its alpha in `{file}`, which is not read", path.display())]
+    AlphaInYaml { path: PathBuf, file: String },
+    #[error("`{}` is an archive of NeMo", path.display())]
+    Archive { path: PathBuf },
     #[error("`{}` says itself which alpha the adapter was trained with", path.display())]
     AlphaKnown { path: PathBuf },
     #[error("what `{}` means is not certain: {reason}", path.display())]
@@ -36,7 +40,9 @@ pub enum FixError {
 impl FixError {
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::AlphaKnown { .. } | Self::NoAlpha { .. } | Self::NoBase { .. } => Kind::Usage,
+            Self::AlphaKnown { .. } | Self::NoAlpha { .. } | Self::AlphaInYaml { .. } | Self::NoBase { .. } => {
+                Kind::Usage
+            }
             _ => Kind::BadInput,
         }
     }
@@ -46,6 +52,8 @@ impl FixError {
             Self::UnknownLayout { known, .. } => return Some(format!("the known layouts are {known}")),
             Self::NoBase { .. } => "name the base model with `--base`",
             Self::NoAlpha { .. } => "pass it with `--alpha`; the configuration of the training has it",
+            Self::AlphaInYaml { .. } => "pass it with `--alpha`: it stands under `peft.lora_tuning.alpha`",
+            Self::Archive { .. } => "unpack it (`tar -xf`), and name the folder with its `model_weights.ckpt`",
             Self::AlphaKnown { .. } => "leave out `--alpha`",
             Self::SeveralFiles { .. } => "name one of the files",
             Self::MissingShards { .. } => "complete the folder",

@@ -95,7 +95,7 @@ impl Error {
     pub fn about(mut self, adapter: &std::path::Path) -> Self {
         let path = match &mut self {
             Error::Adapter(error) => error.path_of_step(),
-            Error::Tensor(TensorError::NotFinite { path, .. }) => Some(path),
+            Error::Tensor(TensorError::NotFinite { path, .. } | TensorError::Dtype { path, .. }) => Some(path),
             _ => None,
         };
         if let Some(path) = path {

@@ -72,6 +72,9 @@ impl SampleError {
             Self::NoTokenizer { .. } => {
                 "name a tokenizer.json with `--tokenizer`, or give samples with `input_ids` and `labels`"
             }
+            Self::Tokenizer { path, .. } if path.extension().is_some_and(|end| end == "gguf") => {
+                "name the model's tokenizer.json, or its folder, with `--tokenizer`"
+            }
             Self::NoConversation { .. } => {
                 "leave out `--assistant-only`, or run prompts and completions through the chat template with `--chat`"
             }

@@ -3,10 +3,12 @@
 //! A value takes 72 bytes in memory, however few it takes in its file (two, in a list of digits). So values are counted while
 //! they are read. serde_json bounds their nesting.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Error, Map, Value};
 
 /// The most values in one text: those of a sample with a million tokens and their labels.
@@ -20,18 +22,77 @@ pub fn parse(text: &[u8]) -> Result<Value, Error> {
     Ok(value)
 }
 
-/// Parses one value as Python's `json` does, which also knows `NaN`, `Infinity` and `-Infinity`. They become null. Comes with the keys
-/// of the object whose values are or hold one of them.
-pub fn parse_python(text: &[u8]) -> Result<(Value, Vec<String>), Error> {
+/// A value as Python's `json` reads it, and what else its text holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PythonJson {
+    /// `NaN`, `Infinity` and `-Infinity` are null.
+    pub value: Value,
+    /// The keys of the object whose values are or hold `NaN`.
+    pub nan: Vec<String>,
+    /// The keys of the object whose values are or hold `Infinity` or `-Infinity`.
+    pub infinite: Vec<String>,
+    /// The keys of the object that stand in the text more than once; the last of each counts.
+    pub repeated: Vec<String>,
+}
+
+/// Parses one value as Python's `json` does, which also knows `NaN`, `Infinity` and `-Infinity`.
+pub fn parse_python(text: &[u8]) -> Result<PythonJson, Error> {
     let places = not_numbers(text);
-    if places.is_empty() {
-        return Ok((parse(text)?, Vec::new()));
+    let json = replaced(text, &places, b"null");
+    let value = parse(&json)?;
+    // The keys that change with another replacement hold it.
+    let keys_of = |is_one: fn(&[u8]) -> bool| -> Result<Vec<String>, Error> {
+        let replaced_by_zero: Vec<Range<usize>> =
+            places.iter().filter(|place| is_one(&text[(*place).clone()])).cloned().collect();
+        if replaced_by_zero.is_empty() {
+            return Ok(Vec::new());
+        }
+        let zeros = replaced(text, &replaced_by_zero, b"0");
+        let other = parse(&replaced(&zeros, &not_numbers(&zeros), b"null"))?;
+        let fields = value.as_object().into_iter().flatten();
+        Ok(fields.filter(|(key, value)| other.get(key) != Some(value)).map(|(key, _)| key.clone()).collect())
+    };
+    let (nan, infinite) = (keys_of(|word| word == b"NaN")?, keys_of(|word| word != b"NaN")?);
+    Ok(PythonJson { nan, infinite, repeated: repeated_keys(&json), value })
+}
+
+/// The keys that an object has more than once. Empty for anything else than an object.
+fn repeated_keys(text: &[u8]) -> Vec<String> {
+    let Ok(ObjectKeys(keys)) = serde_json::from_slice(text) else { return Vec::new() };
+    let (mut seen, mut repeated) = (HashSet::new(), Vec::new());
+    for key in keys {
+        if !seen.insert(key.clone()) && !repeated.contains(&key) {
+            repeated.push(key);
+        }
     }
-    // The keys that change with the replacement hold it.
-    let (value, other) = (parse(&replaced(text, &places, b"null"))?, parse(&replaced(text, &places, b"0"))?);
-    let fields = value.as_object().into_iter().flatten();
-    let keys = fields.filter(|(key, value)| other.get(key) != Some(value)).map(|(key, _)| key.clone()).collect();
-    Ok((value, keys))
+    repeated
+}
+
+/// The keys of an object in the order of its text.
+struct ObjectKeys(Vec<String>);
+
+impl<'de> Deserialize<'de> for ObjectKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(KeysVisitor)
+    }
+}
+
+struct KeysVisitor;
+
+impl<'de> Visitor<'de> for KeysVisitor {
+    type Value = ObjectKeys;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ObjectKeys, A::Error> {
+        let mut keys = Vec::new();
+        while let Some((key, IgnoredAny)) = entries.next_entry()? {
+            keys.push(key);
+        }
+        Ok(ObjectKeys(keys))
+    }
 }
 
 /// A text with null for Python's `NaN`, `Infinity` and `-Infinity`; `None` if it has none of them.
@@ -197,12 +258,14 @@ mod tests {
     fn what_python_writes_for_no_number_is_null() {
         let text =
             r#"{"a": NaN, "b": {"c": [1, -Infinity]}, "d": "NaN \" Infinity", "e": Infinity, "f": null, "NaN": 2}"#;
-        let (value, keys) = parse_python(text.as_bytes()).unwrap();
-        assert_eq!(keys, ["a", "b", "e"]);
+        let PythonJson { value, nan, infinite, repeated } = parse_python(text.as_bytes()).unwrap();
+        assert_eq!((nan, infinite, repeated), (vec!["a".into()], vec!["b".into(), "e".into()], Vec::<String>::new()));
         let expected = r#"{"a": null, "b": {"c": [1, null]}, "d": "NaN \" Infinity", "e": null, "f": null, "NaN": 2}"#;
         assert_eq!(value, parse(expected.as_bytes()).unwrap());
         assert!(parse_python(b"{\"a\": NaN5}").is_err());
         assert!(parse(text.as_bytes()).is_err());
+        let twice = parse_python(br#"{"a": 1, "b": {"c": 1, "c": 2}, "a": NaN, "a": 3}"#).unwrap();
+        assert_eq!((twice.value["a"].as_u64(), twice.repeated), (Some(3), vec!["a".to_string()]));
     }
 
     #[test]

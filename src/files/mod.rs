@@ -16,7 +16,6 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::{FileError, Result};
@@ -74,9 +73,8 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
         .map_err(|source| FileError::Json { path: path.into(), source }.into())
 }
 
-/// Parses a JSON file that Python may have written, with `NaN`, `Infinity` and `-Infinity` as null. Comes with the keys of the
-/// object whose values are or hold one of them.
-pub fn read_python_json(path: &Path) -> Result<(Value, Vec<String>)> {
+/// Parses a JSON file that Python may have written.
+pub fn read_python_json(path: &Path) -> Result<json::PythonJson> {
     let bytes = read_json_text(path)?;
     Ok(json::parse_python(&bytes).map_err(|source| FileError::Json { path: path.into(), source })?)
 }

@@ -4,7 +4,7 @@
 //! the base model does not have is dropped without an error, and the module stays as it was initialised: it changes nothing.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Model;
 use super::class_names::{ClassNames, HEAD};
@@ -12,6 +12,7 @@ use super::family::Outside;
 use crate::adapter::names::{is_of_tower, stack_and_layer};
 use crate::adapter::targets::last_segment;
 use crate::adapter::{Adapter, Method, Module};
+use crate::error::{AdapterError, Result};
 use crate::format::plural;
 
 /// What PEFT makes of an adapter's modules on a base model.
@@ -121,7 +122,7 @@ impl<'a> Lookup<'a> {
             Outside::ALL.into_iter().any(|outside| class.outside(outside, outer).as_deref() == Some(&*name))
         };
         match (module.layer, stack_and_layer(&name)) {
-            (Some(layer), Some((stack, _))) => {
+            (Some(layer), Some((stack, _))) if !self.model.is_beside_decoder(stack) => {
                 self.classes.iter().any(|class| class.stack == stack)
                     && self.model.has_in_layer(self.adapter, module, layer)
             }
@@ -163,18 +164,78 @@ impl Model {
         HEAD.ends_with(ending) || self.weights.store.iter().any(|(name, _)| is_like(name))
     }
 
-    /// The modules outside the layers that `modules_to_save` names and the adapter has no tensors of, though it has some of modules
-    /// that it names, too.
-    pub fn saved_under_other_names(&self, adapter: &Adapter) -> Vec<String> {
+    /// The modules of this model that `modules_to_save` selects, by the ends of their names, and that the adapter has no tensors of,
+    /// though it has those of others. PEFT asks for the tensors of each.
+    pub fn unsaved_modules(&self, adapter: &Adapter) -> Vec<String> {
         let names = adapter.config.raw.get("modules_to_save").and_then(|value| value.as_array()).into_iter().flatten();
         let names: Vec<&str> = names.filter_map(|name| name.as_str()).collect();
-        let saved = adapter.saved_modules();
-        let is_named = |module: &str| names.iter().any(|name| module.ends_with(name));
-        let (class, outer) = (self.names.class(), self.config.family.outer);
-        let own =
-            Outside::ALL.iter().filter_map(|outside| class.outside(*outside, outer)).filter(|name| is_named(name));
-        own.filter(|name| !saved.contains(name) && saved.iter().any(|other| last_segment(other) == last_segment(name)))
-            .collect()
+        let saved: BTreeSet<String> = adapter.saved_modules();
+        if saved.is_empty() || self.weights.is_gguf() {
+            return Vec::new();
+        }
+        let is_named = |module: &String| names.iter().any(|name| module.ends_with(name));
+        let lies_in = |module: &str, outer: &str| module.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
+        let has =
+            |module: &String| saved.iter().any(|one| one == module || lies_in(module, one) || lies_in(one, module));
+        self.module_names().into_iter().filter(|module| is_named(module) && !has(module)).collect()
+    }
+
+    /// The names of all modules that have weights, and of those that contain them, as the class that loads the model has them. Those
+    /// beside the decoder are as in the files.
+    fn module_names(&self) -> BTreeSet<String> {
+        let class = self.names.class();
+        let mut names = BTreeSet::from([HEAD.to_string()]);
+        for (tensor, _) in self.weights.store.iter() {
+            let Some((module, _)) = tensor.rsplit_once('.') else { continue };
+            let module = match module.strip_prefix(self.weights.decoder()) {
+                _ if last_segment(module) == self.config.family.outer.head => continue,
+                Some(inside) => class.inside_decoder(inside),
+                None => module.into(),
+            };
+            let ends = module.match_indices('.').map(|(at, _)| at).chain([module.len()]);
+            names.extend(ends.map(|end| module[..end].to_string()));
+        }
+        names
+    }
+
+    /// The names that PEFT replaces by current ones before it looks for modules, with these.
+    pub fn renamed(&self, adapter: &Adapter) -> BTreeMap<String, String> {
+        if !Lookup::new(self, adapter).renames {
+            return BTreeMap::new();
+        }
+        let current = |module: &String| (module.clone(), self.names.current(module).into_owned());
+        adapter.modules().keys().map(current).filter(|(module, current)| module != current).collect()
+    }
+
+    /// Whether the configuration of an adapter selects no module of this model, as far as its names are known. PEFT takes that for an
+    /// error.
+    pub fn wraps_nothing(&self, adapter: &Adapter) -> bool {
+        let targets = adapter.config.stored_targets.as_ref().unwrap_or(&adapter.config.targets);
+        let is_missed = |module: &str| targets.matches(module) == Some(false);
+        let current = adapter.modules().keys().all(|module| is_missed(&self.names.current(module)));
+        current && !self.weights.is_gguf() && self.module_names().iter().all(|module| is_missed(module))
+    }
+
+    /// Refuses an adapter whose layers are those of a tower of this model, or of another one: no text passes through them.
+    pub fn check_stack(&self, adapter: &Adapter) -> Result<()> {
+        if !self.is_beside_decoder(&adapter.stack) {
+            return Ok(());
+        }
+        let feature = format!("only modules of `{}`, through which text does not pass", adapter.stack);
+        Err(AdapterError::CannotEvaluate { path: adapter.path.clone(), feature }.into())
+    }
+
+    /// The name of the module outside the layers that an adapter has a weight of, under whatever name; `None` if there is none.
+    pub fn name_outside(&self, adapter: &Adapter, module: &str) -> Option<String> {
+        match self.place(adapter, module) {
+            Place::Outside(outside) => self.names.class().outside(outside, self.config.family.outer),
+            _ => None,
+        }
+    }
+
+    /// Whether a stack of layers is that of an encoder of images or sound rather than the decoder's.
+    pub(super) fn is_beside_decoder(&self, stack: &str) -> bool {
+        is_of_tower(stack) && !self.names.is_decoder(stack)
     }
 
     fn has_in_layer(&self, adapter: &Adapter, module: &Module, layer: usize) -> bool {
@@ -192,7 +253,7 @@ impl Model {
     /// The name under which the class that loads the model has the module.
     fn needed(&self, adapter: &Adapter, module: &Module) -> Option<String> {
         let (class, outer) = (self.names.class(), self.config.family.outer);
-        if let Some(layer) = module.layer {
+        if let Some(layer) = module.layer.filter(|_| !self.is_beside_decoder(&adapter.stack)) {
             let name = || format!("{}.{layer}.{}", class.stack, adapter.inside_layer(&module.name, layer));
             return self.has_in_layer(adapter, module, layer).then(name);
         }
@@ -208,7 +269,7 @@ impl Model {
     /// Where this model has a module of an adapter, by the names of the class that the adapter was trained on, which its own stack
     /// tells.
     pub(super) fn place(&self, adapter: &Adapter, module: &str) -> Place {
-        if let Some(layer) = adapter.layer_of(module) {
+        if let Some(layer) = adapter.layer_of(module).filter(|_| !self.is_beside_decoder(&adapter.stack)) {
             return Place::Layer(layer);
         }
         if is_of_tower(module) {

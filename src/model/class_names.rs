@@ -2,13 +2,13 @@
 //!
 //! PEFT finds modules by these names. They need not be the names in the files: transformers renames tensors as it reads them
 //! (`conversion_mapping.py`), and PEFT renames those of LoRA adapters in the same way for some models. The data is that of
-//! transformers 5.24 and PEFT 0.21.2; `scripts/fixtures/class_names.py` asks them for every entry.
+//! transformers 5.24 and PEFT 0.21.2; `scripts/fixtures/names.py` asks them for every entry.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::family::{self, Family, OUTER, OuterNames, Outside};
+use super::family::{self, Family, FormerName, OUTER, OuterNames, Outside, Wrapper};
 
 /// The name of the head in every class that has one.
 pub const HEAD: &str = "lm_head";
@@ -35,6 +35,11 @@ impl ClassNames {
         Self { stack: inner(&self.stack), decoder, has_head: false }
     }
 
+    /// The name of a module that the decoder has under `name`.
+    pub fn inside_decoder(&self, name: &str) -> String {
+        inside(&self.decoder, name)
+    }
+
     /// The name of a module outside the layers; `None` if there is none.
     pub fn outside(&self, outside: Outside, outer: &OuterNames) -> Option<String> {
         match outside {
@@ -53,58 +58,7 @@ fn inside(outer: &str, name: &str) -> String {
     if outer.is_empty() { name.into() } else { format!("{outer}.{name}") }
 }
 
-/// Multimodal models with the same names.
-struct WrapperNames {
-    /// `model_type` of the whole model in `config.json`.
-    model_types: &'static [&'static str],
-    decoder: &'static str,
-    former: &'static [FormerName],
-}
-
-/// The beginning of a former name, and the current one that PEFT puts in its place.
-pub type FormerName = (&'static str, &'static str);
-
-/// The names before transformers 4.52. The first entry that a name begins with counts.
-const BEFORE_4_52: &[FormerName] = &[
-    ("language_model.lm_head", HEAD),
-    ("language_model.model", "model.language_model"),
-    ("model.language_model.model", "model.language_model"),
-    ("vision_tower", "model.vision_tower"),
-    ("vision_model", "model.vision_model"),
-    ("audio_tower", "model.audio_tower"),
-    ("multi_modal_projector", "model.multi_modal_projector"),
-];
-
-/// The reasoner of Cosmos 3 lies in its files without a prefix.
-const COSMOS: &[FormerName] =
-    &[("layers", "model.language_model.layers"), ("model.language_model.model", "model.language_model")];
-
-#[rustfmt::skip]
-const WRAPPERS: [WrapperNames; 4] = [
-    WrapperNames {
-        model_types: &[
-            "audioflamingo3", "aya_vision", "gemma3", "glmasr", "got_ocr2", "granite_speech", "granite_speech_plus",
-            "internvl", "llava", "llava_next", "llava_next_video", "llava_onevision", "mistral3", "mllama",
-            "musicflamingo", "paligemma", "pp_chart2table", "qianfan_ocr", "qwen2_audio", "vibevoice_asr", "video_llava",
-            "vipllava", "voxtral",
-        ],
-        decoder: "model.language_model",
-        former: BEFORE_4_52,
-    },
-    WrapperNames {
-        model_types: &[
-            "cohere2_vision", "deepseek_vl", "deepseek_vl_hybrid", "fast_vlm", "fun_asr_nano", "granite4_vision", "janus",
-            "lighton_ocr", "moss_transcribe_diarize", "omniasr", "ovis2", "perception_lm", "qwen2_5_vl", "qwen2_vl",
-            "qwen3_asr", "qwen3_vl", "shieldgemma2", "vibevoice", "video_llama_3",
-        ],
-        decoder: "model.language_model",
-        former: &[],
-    },
-    WrapperNames { model_types: &["cosmos3_omni"], decoder: "model.language_model", former: COSMOS },
-    WrapperNames { model_types: &["idefics2", "idefics3", "smolvlm"], decoder: "model.text_model", former: &[] },
-];
-
-/// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for [`BEFORE_4_52`].
+/// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of multimodal models before transformers 4.52.
 const CONVERTED: [&str; 4] = ["granitemoe", "mixtral", "qwen2_moe", "qwen3_moe"];
 
 /// The names that the modules of a base model have.
@@ -126,7 +80,7 @@ impl BaseNames {
             |config: &Map<String, Value>| config.get("model_type").and_then(Value::as_str).map(String::from);
         let text = config.get("text_config").and_then(Value::as_object);
         // The first files of Qwen2-VL have the text's numbers among the others.
-        let is_known = |name: &String| WRAPPERS.iter().any(|wrapper| wrapper.model_types.contains(&name.as_str()));
+        let is_known = |name: &String| Wrapper::of(name).names.is_some();
         let flat = || model_type(config).filter(is_known);
         let multimodal = text.map(|_| model_type(config).unwrap_or_default()).or_else(flat);
         let family = model_type(text.unwrap_or(config)).and_then(|name| family::by_model_type(&name));
@@ -136,10 +90,10 @@ impl BaseNames {
     /// As [`of_config`](Self::of_config), by the `model_type` of the multimodal model around the decoder, if there is one.
     fn of_model(multimodal: Option<&str>, family: Option<&Family>, decoder_in_files: &str) -> Self {
         let outer = family.map_or(&OUTER, |family| family.outer);
-        let wrapper = multimodal.map(|name| WRAPPERS.iter().find(|wrapper| wrapper.model_types.contains(&name)));
-        let (decoder, former): (&str, _) = match wrapper {
+        let names = multimodal.map(|name| Wrapper::of(name).names.as_ref());
+        let (decoder, former): (&str, _) = match names {
             None => (outer.decoder, &[][..]),
-            Some(Some(wrapper)) => (wrapper.decoder, wrapper.former),
+            Some(Some(names)) => (names.decoder, names.former),
             Some(None) => (decoder_in_files.trim_end_matches('.'), &[][..]),
         };
         let is_converted = family.is_some_and(|one| one.model_types.iter().any(|name| CONVERTED.contains(name)));

@@ -10,7 +10,7 @@ impl Model {
     /// Checks that the model has every module that the adapter has in a layer, in the same size.
     pub fn check_fits(&self, adapter: &Adapter) -> Result<()> {
         for module in adapter.modules().values() {
-            let Some(layer) = module.layer else { continue };
+            let Some(layer) = module.layer.filter(|_| !self.is_beside_decoder(&adapter.stack)) else { continue };
             if layer >= self.config.layers {
                 return Err(
                     BaseError::TooFewLayers { base: self.path.clone(), layer, layers: self.config.layers }.into()
@@ -25,9 +25,9 @@ impl Model {
         }
         for tensor in adapter.tensors().filter(|tensor| matches!(tensor.key.part, Part::Saved | Part::BaseCopy)) {
             let module = &tensor.key.module;
-            let Some(layer) = adapter.layer_of(module).filter(|layer| !self.config.skipped.contains(layer)) else {
-                continue;
-            };
+            let in_decoder =
+                |layer: &usize| !self.config.skipped.contains(layer) && !self.is_beside_decoder(&adapter.stack);
+            let Some(layer) = adapter.layer_of(module).filter(in_decoder) else { continue };
             let role = self.config.family.role_of(adapter.inside_layer(module, layer));
             let role = role.filter(|_| tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias"));
             let mut shape = self.config.shape_of(role.ok_or_else(|| self.no_such_module(tensor.name))?);

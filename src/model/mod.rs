@@ -49,7 +49,7 @@ use config::HfConfig;
 pub use config::ModelConfig;
 pub use experts::{Expert, Routed};
 pub use family::Family;
-use family::PromptAttention;
+use family::{Positions, PromptAttention};
 pub use head::{AnswerRows, HeadCache};
 pub use layer::Layer;
 pub use mixer::Cache;
@@ -107,6 +107,7 @@ impl Model {
         };
         model.weights.check(&model.config)?;
         (0..model.config.layers).try_for_each(|layer| model.layer_weights(layer).check())?;
+        model.remarks.extend(model.weights.assumed_head(&model.config));
         model.remarks.extend(model.weights.unread(&model.config));
         Ok((model, metadata))
     }
@@ -181,7 +182,12 @@ impl Model {
         self.config.rotary.ropes.iter().find_map(Rope::changes_beyond)
     }
 
-    /// The longest sequence that the model takes.
+    /// Whether there are positions for so many tokens only, because they are learned.
+    pub fn ends_at_context(&self) -> bool {
+        self.config.family.positions == Positions::Learned
+    }
+
+    /// The longest sequence that the model was made for.
     pub fn longest_sequence(&self) -> usize {
         let context = self.config.context;
         self.config.rotary.ropes.iter().map(|rope| rope.longest(context)).min().unwrap_or(context)

@@ -84,7 +84,7 @@ pub fn evaluate(request: &Request, on_progress: OnProgress) -> Result<Evaluation
 
 /// Evaluates an adapter on a base model that is open already.
 pub fn evaluate_on(base: &Base, request: &Request, on_progress: OnProgress) -> Result<Evaluation> {
-    evaluate_opened(&OpenedAdapter::open(0, request)?, base, on_progress)
+    evaluate_opened(&OpenedAdapter::open_on(base, 0, request)?, base, on_progress)
 }
 
 fn evaluate_opened(opened: &OpenedAdapter, base: &Base, on_progress: OnProgress) -> Result<Evaluation> {
@@ -102,7 +102,7 @@ pub fn evaluate_together(
     on_progress: OnProgress,
     done: &mut dyn FnMut(usize, Result<Evaluation>) -> Result<()>,
 ) -> Result<()> {
-    let adapters = OpenedAdapter::open_all(requests, &mut |index, error| done(index, Err(error)))?;
+    let adapters = OpenedAdapter::open_all(base, requests, &mut |index, error| done(index, Err(error)))?;
     let subjects = Subject::all(&adapters, base, &mut |index, error| done(index, Err(error)))?;
     let mut with_tasks = Vec::new();
     for subject in &subjects {

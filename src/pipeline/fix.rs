@@ -5,19 +5,21 @@ use std::path::Path;
 
 use candle_core::Device;
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::adapter::Adapter;
-use crate::adapter::foreign::{self, BaseShapes, Given, Layout, MappedTensor, Mapping, StoredAdapter};
+use crate::adapter::foreign::{self, BaseShapes, Given, Layout, MappedConfig, MappedTensor, Mapping, StoredAdapter};
 use crate::adapter::names::stack_and_layer;
+use crate::adapter::{Adapter, AdapterConfig};
+use crate::audit::examine::misfits;
 use crate::audit::fixed::compare;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::error::{AdapterError, FixError, Result};
-use crate::files::{self, Scratch, Staging};
+use crate::files::{self, Staging};
 use crate::format::{first_names, plural};
 use crate::hub::{self, BasePath};
 use crate::kernel::Arithmetic;
 use crate::model::Model;
-use crate::rewrite::{Fix, FixTarget};
+use crate::rewrite::{Fix, FixTarget, FixedModule};
 
 /// What to mend, and what the user says of it.
 #[derive(Debug)]
@@ -63,6 +65,9 @@ impl FixSource {
         if !path.exists() {
             return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
         }
+        if let Some(path) = foreign::archive(path) {
+            return Err(FixError::Archive { path }.into());
+        }
         let unknown = || FixError::UnknownLayout { path: path.into(), known: foreign::names().join(", ") };
         let stored = StoredAdapter::open(path)?.ok_or_else(unknown)?;
         let layout = foreign::layout_of(&stored).ok_or_else(unknown)?;
@@ -81,23 +86,40 @@ impl FixSource {
     pub fn fix(&self) -> Result<Fix<'_>> {
         let mut fix = Fix::new(&self.stored, &self.mapping);
         let Some(FixBase { path, model }) = &self.base else { return Ok(fix) };
-        let names = model.names.class();
+        let names_of_base = model.names.class();
         fix.base = FixTarget {
             name: self.base_name.clone(),
             layers: Some(model.config.layers),
-            is_multimodal: names.decoder.contains('.'),
+            stack: None,
+            is_multimodal: names_of_base.decoder.contains('.'),
         };
-        // The names are compared as PEFT would, which takes an adapter that can be opened.
-        let folder = Scratch::new()?;
-        let staging = Staging::beside(&folder.path().join("peft"))?;
-        fix.write(&staging)?;
-        let adapter = Adapter::open(staging.path(), None)?;
+        let names: Vec<&str> = self.mapping.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        let config = AdapterConfig::from_json(Value::Object(fix.config()?), &self.stored.config_path())?;
+        let is_decoder = |stack: &str| model.names.is_decoder(stack);
+        let adapter = Adapter::of_names(&self.stored.path, config, names, &is_decoder)?;
         for dropped in model.applied(&adapter).dropped {
             let (path, base) = (self.stored.path.clone(), path.path().to_path_buf());
             let not_there = FixError::NotInBase { path, base, module: dropped.module.clone() };
             fix.moved.insert(dropped.module, dropped.needed.ok_or(not_there)?);
         }
         move_others(&mut fix);
+        for tensor in self.mapping.tensors.iter().filter(|tensor| !tensor.key().is_wrapped()) {
+            let module = tensor.module();
+            if let Some(name) = model.name_outside(&adapter, &module).filter(|name| *name != module) {
+                fix.moved.entry(module).or_insert(name);
+            }
+        }
+        // PEFT replaces former names in the tensors alone: a configuration that is written anew has the current ones.
+        let renamed = model.renamed(&adapter);
+        let is_missed = |name: &String| adapter.config.targets.matches(name) == Some(false);
+        if !fix.moved.is_empty() || renamed.values().any(is_missed) {
+            for (former, name) in renamed {
+                fix.moved.entry(former).or_insert(name);
+            }
+        }
+        let in_layer = adapter.modules().values().find(|module| module.layer.is_some());
+        let name = in_layer.map(|module| fix.moved.get(&module.name).unwrap_or(&module.name));
+        fix.base.stack = name.and_then(|name| Some(stack_and_layer(name)?.0.to_string()));
         Ok(fix)
     }
 }
@@ -144,17 +166,20 @@ pub fn fix(request: &FixRequest, output: &Path, force: bool) -> Result<FixReport
         files::check_apart(output, &[base.path.path()])?;
     }
     let fix = source.fix()?;
+    check_config(&fix)?;
     fix.write(&staging)?;
-    let written = Adapter::open(staging.path(), None)?;
+    let written = Adapter::open(staging.path(), fix.stack()).map_err(|error| error.about(&path))?;
     if let Some(difference) = compare(&fix, &written)?.first() {
         return Err(FixError::NotTheSame { path, difference: difference.to_string() }.into());
     }
     if let Some(base) = &source.base {
-        base.model.check_fits(&written)?;
+        base.model.check_fits(&written).map_err(|error| error.about(&path))?;
     }
+    let misfits = source.base.as_ref().map(|base| misfits(&base.model, &written)).unwrap_or_default();
     // Reads all values, so that a type that no other command reads is refused here too.
     let facts = BaseFacts { layers: fix.base.layers, ..BaseFacts::default() };
-    let flaws = written.flaws(&facts)?.into_iter().filter(|flaw| !flaw.may_be_meant());
+    let own = written.flaws(&facts).map_err(|error| error.about(&path))?;
+    let flaws = misfits.into_iter().chain(own).filter(|flaw| !flaw.may_be_meant());
     source.stored.weights.check_unchanged()?;
     let mut changes = source.mapping.changes.clone();
     if let Some((old, new)) = fix.moved.iter().next() {
@@ -177,6 +202,21 @@ pub fn fix(request: &FixRequest, output: &Path, force: bool) -> Result<FixReport
     };
     staging.publish()?;
     Ok(report)
+}
+
+/// Refuses a configuration of PEFT that does not name a module with tensors: which of them is right is not certain.
+fn check_config(fix: &Fix) -> Result<()> {
+    let MappedConfig::Kept(_) = &fix.mapping.config else { return Ok(()) };
+    let path = fix.stored.config_path();
+    let config = AdapterConfig::from_json(Value::Object(fix.config()?), &path)?;
+    let is_missed = |module: &FixedModule| config.targets.matches(&module.name) == Some(false);
+    match fix.modules()?.into_iter().find(is_missed) {
+        Some(module) => {
+            let reason = format!("it does not name module `{}`, which has tensors", module.name);
+            Err(FixError::Ambiguous { path, reason }.into())
+        }
+        None => Ok(()),
+    }
 }
 
 impl FixBase {

@@ -1,6 +1,6 @@
 //! From the files of samples to the tokens of those that choose the boundary and of those that are held out.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::base::Base;
@@ -12,7 +12,7 @@ use crate::model::AdaptedModel;
 use crate::report::SamplesInput;
 use crate::samples::excerpt::Excerpt;
 use crate::samples::read::{RawFile, RawFiles, ReadOptions};
-use crate::samples::{self, RawSample, Sample, SampleContent, SampleLimits, TextModel};
+use crate::samples::{self, LongerSamples, RawSample, Sample, SampleContent, SampleLimits, TextModel, TooLong};
 
 /// The seed of the draw of held-out samples: the same command holds out the same ones.
 const SEED: u64 = 0;
@@ -53,6 +53,7 @@ pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base) -> Result
     let all = raws.files.iter().chain(held_out.iter().flat_map(|raws| &raws.files));
     let text = find_text(request, adapted, base, all.flat_map(|file| &file.samples))?;
     request.gates.check_samples(raws.files.iter().map(|file| file.samples.len()).sum())?;
+    raws.remarks.extend(text.as_ref().and_then(|text| text.remark.clone()));
     let choosing = encode(request, adapted, text.as_deref(), raws)?;
     let held_out = held_out.map(|raws| encode(request, adapted, text.as_deref(), raws)).transpose()?;
     if let Some(held_out) = &held_out {
@@ -70,16 +71,12 @@ fn truncate(files: &mut Vec<RawFile>, mut most: usize) {
     files.retain(|file| !file.samples.is_empty());
 }
 
-/// Splits off a random share of the samples. Equal samples stay together: one that also took part in the choice would confirm it.
-/// Both parts keep the order of the files.
+/// Splits off a random share of the samples. Equal samples and those of one record stay together: one that also took part in the
+/// choice would confirm it. Both parts keep the order of the files.
 fn hold_out(files: &mut Vec<RawFile>, share: f64) -> Result<Vec<RawFile>> {
     let raws: Vec<&RawSample> = files.iter().flat_map(|file| &file.samples).collect();
     let (all, wanted) = (raws.len(), (share * raws.len() as f64).round() as usize);
-    let mut equal: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (place, raw) in raws.iter().enumerate() {
-        equal.entry(format!("{:?}", raw.content)).or_default().push(place);
-    }
-    let mut groups: Vec<Vec<usize>> = equal.into_values().collect();
+    let mut groups = inseparable(&raws);
     fastrand::Rng::with_seed(SEED).shuffle(&mut groups);
     let mut held: HashSet<usize> = HashSet::new();
     for group in groups {
@@ -105,6 +102,30 @@ fn hold_out(files: &mut Vec<RawFile>, share: f64) -> Result<Vec<RawFile>> {
     Ok(held_out)
 }
 
+/// The places of samples that are equal or of one record, in the order of their contents.
+fn inseparable(raws: &[&RawSample]) -> Vec<Vec<usize>> {
+    let contents: Vec<String> = raws.iter().map(|raw| format!("{:?}", raw.content)).collect();
+    let mut group: Vec<usize> = (0..raws.len()).collect();
+    let mut members: Vec<Vec<usize>> = group.iter().map(|&place| vec![place]).collect();
+    let (mut of_content, mut of_record) = (HashMap::new(), HashMap::new());
+    for (place, raw) in raws.iter().enumerate() {
+        let firsts =
+            [*of_content.entry(&contents[place]).or_insert(place), *of_record.entry(raw.record).or_insert(place)];
+        for first in firsts {
+            let (from, into) = (group[place], group[first]);
+            if from != into {
+                let moved = std::mem::take(&mut members[from]);
+                moved.iter().for_each(|&member| group[member] = into);
+                members[into].extend(moved);
+            }
+        }
+    }
+    members.retain(|places| !places.is_empty());
+    members.iter_mut().for_each(|places| places.sort_unstable());
+    members.sort_by_key(|places| places.iter().map(|&place| &contents[place]).min());
+    members
+}
+
 /// The tokenizer and chat template, if any of the samples is text.
 fn find_text<'a>(
     request: &Request,
@@ -116,11 +137,26 @@ fn find_text<'a>(
     let needs_text = request.scoring.is_some() || raws.clone().any(is_text);
     let text = if needs_text { find_text_model(request, adapted.adapter(), base)? } else { None };
     if let Some(text) = text.as_ref().filter(|text| !request.samples.encode.chat && text.template.is_some())
-        && raws.any(|raw| matches!(raw.content, SampleContent::Completion { .. } | SampleContent::Instruction { .. }))
+        && raws
+            .clone()
+            .any(|raw| matches!(raw.content, SampleContent::Completion { .. } | SampleContent::Instruction { .. }))
     {
         base.warn(format!(
             "prompts are scored as they are, though `{}` comes with a chat template; add `--chat` if the adapter was \
              trained through it",
+            text.path.display()
+        ));
+    }
+    let gets_end = |raw: &RawSample| match raw.content {
+        SampleContent::Tokens { .. } | SampleContent::Chat { .. } => false,
+        SampleContent::Completion { .. } | SampleContent::Instruction { .. } => !request.samples.encode.chat,
+        SampleContent::Text(_) => true,
+    };
+    if let Some(text) = text.as_ref().filter(|text| text.eos_token.is_none())
+        && raws.any(gets_end)
+    {
+        base.warn(format!(
+            "samples get no token at their end, because `{}` and the files beside it name none",
             text.path.display()
         ));
     }
@@ -145,13 +181,19 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
     // An adapter may bring an embedding or a head of another size.
     let limits = SampleLimits {
         context: model.longest_sequence(),
-        truncate: request.samples.truncate,
+        longer: if request.samples.truncate {
+            LongerSamples::Cut
+        } else if model.ends_at_context() {
+            LongerSamples::Refused
+        } else {
+            LongerSamples::Kept
+        },
         vocabulary: adapted.vocab_size()?,
         scored_vocabulary: adapted.head_size()?,
     };
     let (path, sha256) = described(&raws.files);
     let mut remarks = raws.remarks;
-    let (mut samples, mut excerpts, mut truncated) = (Vec::new(), Vec::new(), 0);
+    let (mut samples, mut excerpts, mut too_long) = (Vec::new(), Vec::new(), TooLong::default());
     for file in raws.files {
         let records = file.samples.len();
         let file_samples = samples::encode::separate(file.samples, text, options, &file.path)?;
@@ -166,11 +208,19 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         let quoted = file_samples.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.samples.quote));
         excerpts.extend(quoted);
         let mut encoded = samples::encode::encode(file_samples, text, options, &file.path, &model.path)?;
-        truncated += samples::check(&mut encoded, limits, &file.path)?;
+        let found = samples::check(&mut encoded, limits, &file.path)?;
+        too_long = TooLong { cut: too_long.cut + found.cut, kept: too_long.kept + found.kept };
         samples.extend(encoded);
     }
     let stops = adapted.model().stops.iter().copied().chain(text.and_then(TextModel::eos_id)).collect();
     samples::ends::mark(&mut samples, &stops, text)?;
+    if too_long.kept > 0 {
+        remarks.push(format!(
+            "{} longer than the model's context of {} tokens, where it was not trained; `--truncate` cuts there",
+            if too_long.kept == 1 { "1 sample is".into() } else { format!("{} samples are", too_long.kept) },
+            limits.context
+        ));
+    }
     let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
     let description = SamplesInput {
         path,
@@ -180,7 +230,7 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         answer_tokens: answers.iter().sum(),
         per_sample: answers,
         per_sample_ends: samples.iter().map(|sample| sample.ends.len()).collect(),
-        truncated,
+        truncated: too_long.cut,
         chat: options.chat,
         scored: options.scored,
         tokenizer: text.map(|text| text.path.display().to_string()),
@@ -221,8 +271,11 @@ mod tests {
         // Ten different ones, every third of them twice.
         let words: Vec<usize> =
             (0..10).flat_map(|word| std::iter::repeat_n(word, 1 + usize::from(word % 3 == 0))).collect();
-        let raws: Vec<RawSample> =
-            words.iter().enumerate().map(|(line, &word)| RawSample { line, content: text(word) }).collect();
+        let raws: Vec<RawSample> = words
+            .iter()
+            .enumerate()
+            .map(|(line, &word)| RawSample { line, record: line, content: text(word) })
+            .collect();
         // Two files.
         let files = |raws: &[RawSample]| {
             let file = |samples: &[RawSample]| RawFile {
@@ -245,7 +298,11 @@ mod tests {
             together.sort_by_key(|raw| raw.line);
             assert_eq!(together, raws);
         }
-        let same: Vec<RawSample> = (0..4).map(|line| RawSample { line, content: text(0) }).collect();
+        // The parts of one record, and an equal one of another.
+        let part = |record, word| RawSample { line: 1, record, content: text(word) };
+        let parts = [part(0, 1), part(0, 2), part(1, 3), part(2, 2), part(3, 4)];
+        assert_eq!(inseparable(&parts.iter().collect::<Vec<_>>()), [vec![0, 1, 3], vec![2], vec![4]]);
+        let same: Vec<RawSample> = (0..4).map(|line| RawSample { line, record: line, content: text(0) }).collect();
         assert!(hold_out(&mut files(&same), 0.5).is_err());
     }
 }

@@ -64,7 +64,7 @@ pub struct SampleOptions {
     pub template: TemplateOptions,
     /// Only the first samples, this many.
     pub most: Option<usize>,
-    /// Whether samples that are too long are truncated; otherwise they are refused.
+    /// Whether samples that are longer than the context are truncated; otherwise they are kept, or refused where positions are learned.
     pub truncate: bool,
     /// Whether the report may quote samples.
     pub quote: bool,

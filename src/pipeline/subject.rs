@@ -7,6 +7,8 @@ use super::inputs::{self, Inputs};
 use super::{Base, Request, answers, open_adapter};
 use crate::adapter::names::is_of_tower;
 use crate::adapter::{Adapter, Capability, Module};
+use crate::audit::examine::contradictions;
+use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::choice::Limits;
 use crate::error::{ChoiceError, Error, Result};
 use crate::hub;
@@ -23,8 +25,19 @@ pub struct OpenedAdapter<'a> {
 impl<'a> OpenedAdapter<'a> {
     /// Opens the adapter of a request. It is an error if it cannot be evaluated or rewritten as requested.
     pub fn open(index: usize, request: &'a Request) -> Result<Self> {
-        let adapter =
-            open_adapter(&hub::find(&request.adapter, None)?, request.stack.as_deref(), request.base.as_deref())?;
+        let path = hub::find(&request.adapter, None)?;
+        Self::checked(index, request, open_adapter(&path, request.stack.as_deref(), request.base.as_deref())?)
+    }
+
+    /// As [`open`](Self::open), for a base model that is open already: it tells which of several stacks is the decoder's, whatever
+    /// base model the adapter names.
+    pub fn open_on(base: &Base, index: usize, request: &'a Request) -> Result<Self> {
+        let is_decoder = |stack: &str| base.model.names.is_decoder(stack);
+        let path = hub::find(&request.adapter, None)?;
+        Self::checked(index, request, Adapter::open_with(&path, request.stack.as_deref(), &is_decoder)?)
+    }
+
+    fn checked(index: usize, request: &'a Request, adapter: Adapter) -> Result<Self> {
         adapter.require(Capability::Evaluate)?;
         request.steps.iter().try_for_each(|step| step.check(&adapter))?;
         warn_of_towers(&adapter);
@@ -32,10 +45,10 @@ impl<'a> OpenedAdapter<'a> {
     }
 
     /// Opens the adapters of requests. Passes the error of one that fails to `on_failure`, with the index of its request.
-    pub fn open_all(requests: &[&'a Request], on_failure: OnFailure) -> Result<Vec<Self>> {
+    pub fn open_all(base: &Base, requests: &[&'a Request], on_failure: OnFailure) -> Result<Vec<Self>> {
         let mut adapters = Vec::new();
         for (index, &request) in requests.iter().enumerate() {
-            match Self::open(index, request) {
+            match Self::open_on(base, index, request) {
                 Ok(adapter) => adapters.push(adapter),
                 Err(error) => on_failure(index, error)?,
             }
@@ -62,6 +75,7 @@ pub struct Subject<'a> {
 impl<'a> Subject<'a> {
     pub fn new(opened: &'a OpenedAdapter, base: &'a Base) -> Result<Self> {
         let OpenedAdapter { index, request, adapter } = opened;
+        base.model.check_stack(adapter)?;
         base.model.check_fits(adapter)?;
         let layers = base.model.config.layers;
         if let Some(boundary) = request.choice.boundary.filter(|&boundary| boundary == 0 || boundary > layers) {
@@ -104,7 +118,11 @@ impl<'a> Subject<'a> {
         let vocabulary: Vec<String> = vocabulary.iter().map(ToString::to_string).collect();
         let stored =
             self.adapter.remarks.iter().chain(&vocabulary).chain(&self.base.model.remarks).chain(samples).cloned();
-        let mut remarks: Vec<String> = stored.chain(self.base.model.applied(&self.adapter).remarks()).collect();
+        let facts = BaseFacts::if_readable(Some(self.base.path.clone()));
+        let facts = BaseFacts { layers: Some(self.base.model.config.layers), ..facts };
+        let contradictions = contradictions(&self.adapter, &facts);
+        let applied = self.base.model.applied(&self.adapter).remarks();
+        let mut remarks: Vec<String> = stored.chain(contradictions).chain(applied).collect();
         let mut seen = HashSet::new();
         remarks.retain(|remark| seen.insert(remark.clone()));
         remarks

@@ -105,7 +105,7 @@ impl<'a> Cut<'a> {
 
     /// Whether the adapter stays as it is.
     fn is_whole(&self) -> bool {
-        self.dropped.is_empty() && self.scale == 1.0
+        self.dropped.is_empty() && self.scale == 1.0 && self.adapter.config.wrapped.is_empty()
     }
 
     fn keeps(&self, module: &str) -> bool {
@@ -173,14 +173,14 @@ impl<'a> Cut<'a> {
             (tensor.key.clean_name(tensor.name), write::dtype(entry), entry.shape.as_slice(), entry.range().len())
         }))?;
         let weights = &self.adapter.weights;
-        if !weights.is_one_file() {
+        let Some(file) = weights.one_file() else {
             let bytes = kept.iter().map(|tensor| weights.bytes(tensor.name)).collect::<Result<Vec<_>>>()?;
             return staging.file(WEIGHTS_NAME, |file| {
                 file.write_all(&header)?;
                 bytes.into_iter().try_for_each(|bytes| file.write_all(bytes))
             });
-        }
-        let mut from = File::open(weights.path()).map_err(FileError::read(weights.path()))?;
+        };
+        let mut from = File::open(file).map_err(FileError::read(file))?;
         staging.file(WEIGHTS_NAME, |file| {
             file.write_all(&header)?;
             for range in coalesce(kept.iter().map(|tensor| tensor.entry.range())) {

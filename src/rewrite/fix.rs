@@ -33,6 +33,8 @@ pub struct FixTarget {
     /// As the user named it. Configurations of other layouts may name a conversion of it.
     pub name: Option<String>,
     pub layers: Option<usize>,
+    /// The name of the list of its layers, if the adapter has modules in it.
+    pub stack: Option<String>,
     /// Whether it has other stacks of layers, whose modules may have the same names.
     pub is_multimodal: bool,
 }
@@ -124,8 +126,13 @@ impl<'a> Fix<'a> {
         write::write_tensors(staging, &tensors)
     }
 
+    /// The list of the decoder's layers in the written names, where the base model tells it.
+    pub fn stack(&self) -> Option<&str> {
+        self.base.stack.as_deref()
+    }
+
     /// `adapter_config.json`
-    fn config(&self) -> Result<Map<String, Value>> {
+    pub fn config(&self) -> Result<Map<String, Value>> {
         match &self.mapping.config {
             MappedConfig::Kept(raw) if self.moved.is_empty() => Ok(raw.clone()),
             MappedConfig::Kept(raw) => self.moved_config(raw.clone()),

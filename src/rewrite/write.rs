@@ -53,7 +53,7 @@ pub fn computed_dtype(dtype: Dtype) -> Dtype {
 /// The tensors of an adapter in the order of its file, or by name where there is no one file.
 pub fn in_file_order(adapter: &Adapter) -> Vec<AdapterTensor<'_>> {
     let mut tensors: Vec<_> = adapter.tensors().collect();
-    if adapter.weights.is_one_file() {
+    if adapter.weights.one_file().is_some() {
         tensors.sort_by_key(|tensor| tensor.entry.range().start);
     }
     tensors

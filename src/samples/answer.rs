@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn sample(scored: &[bool]) -> Sample {
-        Sample { ids: (0..scored.len() as u32).collect(), scored: scored.into(), ends: Vec::new(), line: 7 }
+        Sample { ids: (0..scored.len() as u32).collect(), scored: scored.into(), ends: Vec::new(), line: 7, record: 6 }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::gguf_tokenizer;
 use super::template::SpecialTokens;
+use super::tokenizer_class::Class;
 use crate::error::{Result, SampleError};
 use crate::files;
 use crate::tensors::GgufMetadata;
@@ -30,15 +31,31 @@ const SPECIAL: [(&str, &str); 7] = [
 
 type TokenizerConfig = Map<String, Value>;
 
-/// The special tokens of a folder. `special_tokens_map.json` comes before `tokenizer_config.json`, unless the latter lists the
-/// added tokens, as newer ones do.
-pub fn special_tokens(config: &TokenizerConfig, folder: &Path) -> Result<SpecialTokens> {
+/// The special tokens of a folder. `special_tokens_map.json` comes before `tokenizer_config.json`, and what neither names, not even
+/// as null, is that of the tokenizer's class.
+pub fn special_tokens(config: &TokenizerConfig, folder: &Path, class: Option<&Class>) -> Result<SpecialTokens> {
+    let map = special_tokens_map(config, folder)?;
     let mut tokens = named_tokens(config);
-    let map = folder.join("special_tokens_map.json");
-    if !config.contains_key("added_tokens_decoder") && map.is_file() {
-        tokens.extend(named_tokens(&files::read_json(&map)?));
+    tokens.extend(named_tokens(&map));
+    for (name, text) in class.into_iter().flat_map(|class| class.defaults) {
+        if !config.contains_key(*name) && !map.contains_key(*name) {
+            tokens.insert((*name).into(), (*text).into());
+        }
     }
     Ok(tokens)
+}
+
+/// The fields of `special_tokens_map.json`, unless `tokenizer_config.json` lists the added tokens, as newer ones do.
+pub fn special_tokens_map(config: &TokenizerConfig, folder: &Path) -> Result<TokenizerConfig> {
+    let map = folder.join("special_tokens_map.json");
+    if config.contains_key("added_tokens_decoder") || !map.is_file() { Ok(Map::new()) } else { files::read_json(&map) }
+}
+
+/// The tokens in the order in which transformers adds them to a vocabulary: the standard ones first.
+pub fn in_order(tokens: &SpecialTokens) -> impl Iterator<Item = &String> {
+    let is_standard = |name: &str| SPECIAL.iter().any(|(standard, _)| *standard == name);
+    let own = tokens.iter().filter(move |(name, _)| !is_standard(name)).map(|(_, text)| text);
+    SPECIAL.iter().filter_map(|(name, _)| tokens.get(*name)).chain(own)
 }
 
 /// The standard tokens, and those that are a model's own.
@@ -49,7 +66,7 @@ fn named_tokens(fields: &TokenizerConfig) -> SpecialTokens {
 }
 
 /// A special token is a string, or an object with its `content`.
-fn text(value: &Value) -> Option<String> {
+pub fn text(value: &Value) -> Option<String> {
     value.as_str().or_else(|| value.get("content")?.as_str()).map(String::from)
 }
 

@@ -46,13 +46,13 @@ pub fn encode(
 ) -> Result<Vec<Sample>> {
     separate(raws, text, options, path)?
         .into_iter()
-        .map(|RawSample { line, content }| {
+        .map(|RawSample { line, record, content }| {
             if let SampleContent::Tokens { ids, scored } = content {
-                return Ok(Sample { ids, scored, ends: Vec::new(), line });
+                return Ok(Sample { ids, scored, ends: Vec::new(), line, record });
             }
             let text = text.ok_or_else(|| SampleError::NoTokenizer { path: model.into() })?;
             let (ids, scored) = Encoder { text, options, path, line }.encode(content)?;
-            Ok(Sample { ids, scored, ends: Vec::new(), line })
+            Ok(Sample { ids, scored, ends: Vec::new(), line, record })
         })
         .collect()
 }
@@ -76,6 +76,7 @@ pub fn separate(
                     None => separated.push(raw),
                     Some(turns) => separated.extend(turns.into_iter().map(|turn| RawSample {
                         line: raw.line,
+                        record: raw.record,
                         content: SampleContent::Chat {
                             messages: messages[..=turn].into(),
                             scored_from: turn,

@@ -5,6 +5,7 @@
 //! ```
 //! A new container is a file in `containers/`, a new form of sample one in `forms/`, and each a line in the table there.
 
+mod added_tokens;
 pub mod answer;
 mod chat_files;
 mod containers;
@@ -21,6 +22,7 @@ mod remarks;
 mod splits;
 mod template;
 mod text_model;
+mod tokenizer_class;
 mod turns;
 
 use std::path::Path;
@@ -59,6 +61,9 @@ pub struct Sample {
     pub ends: Vec<usize>,
     /// The line or, in a JSON array, the place in the file, counted from 1.
     pub line: usize,
+    /// The number of its record among those of all files: the turns of a conversation that became a sample each, and the parts of
+    /// a packed row, are of one record and no independent draws.
+    pub record: usize,
 }
 
 impl Sample {
@@ -78,32 +83,52 @@ impl Sample {
     }
 }
 
+/// What becomes of samples that are longer than the context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LongerSamples {
+    Refused,
+    Cut,
+    /// They are computed, as transformers does where positions are not learned: angles and biases go on.
+    Kept,
+}
+
+/// How many samples were longer than the context.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TooLong {
+    pub cut: usize,
+    pub kept: usize,
+}
+
 /// What the model requires of samples.
 #[derive(Debug, Clone, Copy)]
 pub struct SampleLimits {
-    /// The longest sequence that the model takes, in tokens.
+    /// The longest sequence that the model was made for, in tokens.
     pub context: usize,
-    /// Whether longer samples are cut at the context instead of refused.
-    pub truncate: bool,
+    pub longer: LongerSamples,
     /// The number of tokens that have an embedding.
     pub vocabulary: usize,
     /// The number of tokens that have logits.
     pub scored_vocabulary: usize,
 }
 
-/// Checks encoded samples against the model. Returns how many were cut.
-pub fn check(samples: &mut [Sample], limits: SampleLimits, path: &Path) -> Result<usize> {
-    let mut truncated = 0;
+/// Checks encoded samples against the model.
+pub fn check(samples: &mut [Sample], limits: SampleLimits, path: &Path) -> Result<TooLong> {
+    let mut too_long = TooLong::default();
     for sample in samples {
         let (tokens, line) = (sample.ids.len(), sample.line);
         if tokens > limits.context {
-            if !limits.truncate {
-                let context = limits.context;
-                return Err(SampleError::TooLong { path: path.into(), line, tokens, context }.into());
+            match limits.longer {
+                LongerSamples::Refused => {
+                    let context = limits.context;
+                    return Err(SampleError::TooLong { path: path.into(), line, tokens, context }.into());
+                }
+                LongerSamples::Cut => {
+                    sample.ids.truncate(limits.context);
+                    sample.scored.truncate(limits.context);
+                    too_long.cut += 1;
+                }
+                LongerSamples::Kept => too_long.kept += 1,
             }
-            sample.ids.truncate(limits.context);
-            sample.scored.truncate(limits.context);
-            truncated += 1;
         }
         let mut ids = sample.ids.iter().copied();
         let mut scored = ids.clone().zip(&sample.scored).skip(1).filter(|(_, scored)| **scored).map(|(id, _)| id);
@@ -118,5 +143,5 @@ pub fn check(samples: &mut [Sample], limits: SampleLimits, path: &Path) -> Resul
             return Err(SampleError::NoAnswer { path: path.into(), line }.into());
         }
     }
-    Ok(truncated)
+    Ok(too_long)
 }

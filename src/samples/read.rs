@@ -21,6 +21,8 @@ const MOST_NAMES: usize = 20;
 pub struct RawSample {
     /// The line or, in a JSON array, the place, counted from 1.
     pub line: usize,
+    /// The number of its record among those of all files. Samples of one record are no independent draws.
+    pub record: usize,
     pub content: SampleContent,
 }
 
@@ -52,14 +54,14 @@ pub struct RawFiles {
 /// Reads the samples of files, of the folders of data sets, or of standard input (`-`).
 pub fn read_all(paths: &[PathBuf], options: &ReadOptions) -> Result<RawFiles> {
     let mut remarks = Remarks::default();
-    let mut files = Vec::new();
+    let (mut files, mut records) = (Vec::new(), 0);
     for path in paths {
         let found = places::find(path, options.split.as_deref(), &mut remarks)?;
         for path in found.files {
             let source = Source { path: &places::named(&path), split: found.split.as_deref(), names: &options.fields };
             let bytes = places::read(&path, LARGEST)?;
             let sha256 = files::sha256_of(&bytes);
-            let samples = source.parse(bytes, &mut remarks)?;
+            let samples = source.parse(bytes, &mut records, &mut remarks)?;
             files.push(RawFile { path: source.path.into(), sha256, samples });
         }
     }
@@ -79,7 +81,7 @@ pub fn read(path: &Path, names: &FieldNames) -> Result<Vec<RawSample>> {
 
 /// Parses the bytes of a sample file. `path` is for recognising the container and for messages.
 pub fn parse(bytes: &[u8], path: &Path, names: &FieldNames) -> Result<Vec<RawSample>> {
-    let samples = Source { path, split: None, names }.parse(bytes.into(), &mut Remarks::default())?;
+    let samples = Source { path, split: None, names }.parse(bytes.into(), &mut 0, &mut Remarks::default())?;
     if samples.is_empty() { Err(SampleError::Empty { path: path.into() }.into()) } else { Ok(samples) }
 }
 
@@ -91,11 +93,14 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn parse(&self, bytes: Vec<u8>, remarks: &mut Remarks) -> Result<Vec<RawSample>> {
+    /// The samples of the file. `records` counts the records of all files.
+    fn parse(&self, bytes: Vec<u8>, records: &mut usize, remarks: &mut Remarks) -> Result<Vec<RawSample>> {
         let (mut samples, mut of_forms) = (Vec::new(), Remarks::default());
         containers::for_each_record(self.path, bytes, self.split, remarks, &mut |line, record| {
             let contents = self.contents(record, line, &mut of_forms)?;
-            samples.extend(contents.into_iter().map(|content| RawSample { line, content }));
+            let record = *records;
+            *records += 1;
+            samples.extend(contents.into_iter().map(|content| RawSample { line, record, content }));
             Ok(())
         })?;
         remarks.add(of_forms);

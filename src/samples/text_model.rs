@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
-use super::TemplateContext;
 use super::chat_files::{self, Templates};
-use super::gguf_tokenizer;
 use super::template::{ChatTemplate, Date, SpecialTokens};
+use super::{TemplateContext, added_tokens, gguf_tokenizer, tokenizer_class};
 use crate::error::{Result, SampleError};
 use crate::files;
 use crate::tensors::GgufMetadata;
@@ -36,6 +35,8 @@ pub struct TextModel {
     tool_template: Option<ChatTemplate>,
     tokens: SpecialTokens,
     pub eos_token: Option<String>,
+    /// What the tokenizer's files hold that is not used, or how tokens differ from those of transformers.
+    pub remark: Option<String>,
 }
 
 impl TextModel {
@@ -47,30 +48,35 @@ impl TextModel {
         }
         let bytes = files::read_up_to(&file, LARGEST_TOKENIZER)?;
         files::refuse_lfs_pointer(&file, &bytes)?;
-        let tokenizer = Tokenizer::from_bytes(&bytes)
+        let mut tokenizer = Tokenizer::from_bytes(&bytes)
             .map_err(|error| SampleError::Tokenizer { path: file.clone(), reason: error.to_string() })?;
         let config_file = file.with_file_name("tokenizer_config.json");
         let config: Map<String, Value> =
             if config_file.is_file() { files::read_json(&config_file)? } else { Map::new() };
         let folder = file.parent().unwrap_or(Path::new(""));
-        let tokens = chat_files::special_tokens(&config, folder)?;
+        let class = tokenizer_class::of(&config, folder, &tokenizer)?;
+        let tokens = chat_files::special_tokens(&config, folder, class)?;
+        let remark = class.and_then(|class| class.remark(&config, &tokenizer));
+        added_tokens::complete(&mut tokenizer, &config, &tokens, &file)?;
         let templates = chat_files::templates(&config, folder)?;
-        Ok(Some(Self::new(file, tokenizer, &tokens, &templates)))
+        Ok(Some(Self { remark, ..Self::new(file, tokenizer, &tokens, &templates) }))
     }
 
     /// Reads the tokenizer and the chat template out of a GGUF file's metadata.
     pub fn from_gguf(metadata: &GgufMetadata, path: &Path) -> Result<Self> {
-        let tokenizer =
+        let built =
             gguf_tokenizer::build(metadata).map_err(|reason| SampleError::Tokenizer { path: path.into(), reason })?;
         let (tokens, templates) = (chat_files::gguf_special_tokens(metadata), chat_files::gguf_templates(metadata));
-        Ok(Self::new(path.into(), tokenizer, &tokens, &templates))
+        let remark = built.remark.map(|remark| format!("`{}`: {remark}", path.display()));
+        Ok(Self { remark, ..Self::new(path.into(), built.tokenizer, &tokens, &templates) })
     }
 
     fn new(path: PathBuf, tokenizer: Tokenizer, tokens: &SpecialTokens, templates: &Templates) -> Self {
         let template = |name: &str| templates.get(name).map(|source| ChatTemplate::new(source, tokens));
         let (template, tool_template) = (template("default"), template("tool_use"));
         let eos_token = tokens.get("eos_token").cloned();
-        Self { path, tokenizer, template, tool_template, tokens: tokens.clone(), eos_token }.without_limits()
+        Self { path, tokenizer, template, tool_template, tokens: tokens.clone(), eos_token, remark: None }
+            .without_limits()
     }
 
     /// Follows the user's choice of template and day.

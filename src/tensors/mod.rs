@@ -54,6 +54,11 @@ impl TensorStore {
         Ok(Self { path: path.into(), files, entries })
     }
 
+    /// A store without tensors. `path` is only for messages.
+    pub fn without_files(path: &Path) -> Self {
+        Self { path: path.into(), files: Vec::new(), entries: BTreeMap::new() }
+    }
+
     /// Takes tensors out of the store, as if the files did not have them.
     pub fn leave_out(&mut self, names: &[String]) {
         names.iter().for_each(|name| {
@@ -125,9 +130,13 @@ impl TensorStore {
         &self.path
     }
 
-    /// Whether the tensors lie in one file as they are, so that a range of it is a tensor.
-    pub fn is_one_file(&self) -> bool {
-        matches!(self.files.as_slice(), [file] if file.is_mapped())
+    /// The file in which all tensors lie as they are, so that a range of it is a tensor. Not always the one that was opened, which may
+    /// be a list of one shard.
+    pub fn one_file(&self) -> Option<&Path> {
+        match self.files.as_slice() {
+            [file] if file.is_mapped() => Some(file.path()),
+            _ => None,
+        }
     }
 
     /// The weight files, in the order of the shards.

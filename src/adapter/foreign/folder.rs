@@ -23,7 +23,7 @@ enum Naming {
 }
 
 /// In the order in which they are looked for: what a trainer wrote for PEFT comes before its own format.
-const NAMINGS: [Naming; 12] = [
+const NAMINGS: [Naming; 14] = [
     Naming::Name(WEIGHTS_NAME),
     Naming::Name("adapter_model.safetensors.index.json"),
     Naming::Shards("adapter_model", ".safetensors"),
@@ -34,6 +34,8 @@ const NAMINGS: [Naming; 12] = [
     Naming::Numbered("adapter_", ".pt"),
     Naming::Name("model_weights.ckpt"),
     Naming::Name("model.safetensors"),
+    Naming::Name("model.safetensors.index.json"),
+    Naming::Shards("model", ".safetensors"),
     Naming::Only(".safetensors"),
     Naming::Only(".pt"),
 ];
@@ -61,7 +63,7 @@ impl StoredAdapter {
             return Ok(None);
         }
         let config = Some(folder.join(config::FILE_NAME)).filter(|file| file.is_file());
-        let config = config.map(|file| files::read_json(&file)).transpose()?;
+        let config = config.map(|file| read_config(&file)).transpose()?;
         let names = paths.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_string())).collect();
         Ok(Some(Self { path: path.into(), config, weights: TensorStore::open_files(path, &paths)?, files: names }))
     }
@@ -84,10 +86,27 @@ impl StoredAdapter {
         Ok(file_names(folder)?.into_iter().filter(|name| is_other(name) && !shards(name)).collect())
     }
 
+    /// The first file beside the weights whose name ends in one of these.
+    pub fn file_with_ending(&self, endings: &[&str]) -> Option<String> {
+        let names = file_names(self.folder().or(self.path.parent())?).ok()?;
+        names.into_iter().find(|name| endings.iter().any(|ending| name.ends_with(ending)))
+    }
+
     /// Where the configuration is or would be, for messages.
     pub fn config_path(&self) -> PathBuf {
         let folder = self.folder().or(self.path.parent());
         folder.unwrap_or(Path::new("")).join(config::FILE_NAME)
+    }
+}
+
+/// A configuration as Python may have written it: what is no number there is null.
+fn read_config(path: &Path) -> Result<Map<String, Value>> {
+    match files::read_python_json(path)?.value {
+        Value::Object(fields) => Ok(fields),
+        _ => {
+            let source = serde::de::Error::custom("it should be an object");
+            Err(FileError::Json { path: path.into(), source }.into())
+        }
     }
 }
 

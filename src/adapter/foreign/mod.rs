@@ -13,9 +13,10 @@ mod peft;
 mod torchtune;
 
 use std::fmt::Debug;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::error::{AdapterError, Error, Result};
+use crate::error::{AdapterError, Error, FixError, Result};
 pub use folder::StoredAdapter;
 pub use mapping::{Alpha, LoraSettings, MappedConfig, MappedTensor, Mapping, ValueOrder};
 
@@ -70,6 +71,13 @@ pub fn names() -> Vec<&'static str> {
     LAYOUTS.iter().map(|layout| layout.name()).collect()
 }
 
+/// The archive of NeMo that a path is or holds: a tar file with the tensors and a configuration in YAML.
+pub fn archive(path: &Path) -> Option<PathBuf> {
+    let is_archive = |path: &PathBuf| path.is_file() && path.extension().is_some_and(|ending| ending == "nemo");
+    let inside = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    [path.to_path_buf()].into_iter().chain(inside).find(is_archive)
+}
+
 /// The error of opening an adapter; where `lora-slim fix` can read what lies there, an error that says so.
 pub fn explain(path: &Path, error: Error) -> Error {
     use AdapterError::{ConfigValue, Empty, NoLayers, NotAnAdapter, NotPeft};
@@ -77,6 +85,9 @@ pub fn explain(path: &Path, error: Error) -> Error {
         error,
         Error::Adapter(NotAnAdapter { .. } | NotPeft { .. } | Empty { .. } | NoLayers { .. } | ConfigValue { .. })
     );
+    if let (true, Some(path)) = (may_be_foreign, archive(path)) {
+        return FixError::Archive { path }.into();
+    }
     let stored = if may_be_foreign { StoredAdapter::open(path).ok().flatten() } else { None };
     let what = stored.and_then(|stored| layout_of(&stored)?.describe(&stored));
     match what {

@@ -71,7 +71,7 @@ impl Layout for Nemo {
         let path = || stored.path.clone();
         let needs = "it tells how the rows of queries, keys and values lie";
         let base = given.base.as_ref().ok_or_else(|| FixError::NoBase { path: path(), layout: NAME, needs })?;
-        let alpha = given.alpha.ok_or_else(|| FixError::NoAlpha { path: path() })?;
+        let alpha = given.alpha.ok_or_else(|| no_alpha(stored))?;
         let tensors = map_tensors(stored, NAME, |name| map(stored, name, base))?;
         let changes = vec![
             "the tensors have PEFT's names; an adapter of several modules is divided among them".into(),
@@ -79,6 +79,15 @@ impl Layout for Nemo {
         ];
         let settings = LoraSettings { alpha: Alpha::All(alpha), use_dora: false, base_model: None, layers: None };
         Ok(Mapping { tensors, config: MappedConfig::Lora(settings), changes, remarks: Vec::new() })
+    }
+}
+
+/// NeMo writes the settings of the training as YAML.
+fn no_alpha(stored: &StoredAdapter) -> FixError {
+    let path = stored.path.clone();
+    match stored.file_with_ending(&[".yaml", ".yml"]) {
+        Some(file) => FixError::AlphaInYaml { path, file },
+        None => FixError::NoAlpha { path },
     }
 }
 

@@ -9,7 +9,7 @@ use super::mapping::map_tensors;
 use super::{Alpha, Given, Layout, LoraSettings, MappedConfig, MappedTensor, Mapping, StoredAdapter, ValueOrder};
 use crate::adapter::names::{Key, Part, adapter_names};
 use crate::adapter::strays::Strays;
-use crate::adapter::{AdapterConfig, Method, WEIGHTS_NAME};
+use crate::adapter::{AdapterConfig, Method, WEIGHTS_NAME, training_state, wrapped_config};
 use crate::error::{AdapterError, FixError, Result};
 use crate::format::plural;
 
@@ -19,8 +19,13 @@ const NAME: &str = "PEFT";
 pub struct Peft;
 
 /// The names of weight files that adapters are opened from.
-const OPENED: [&str; 4] =
-    [WEIGHTS_NAME, "adapter_model.safetensors.index.json", "adapter_model.bin", "model.safetensors"];
+const OPENED: [&str; 5] = [
+    WEIGHTS_NAME,
+    "adapter_model.safetensors.index.json",
+    "adapter_model.bin",
+    "model.safetensors",
+    "model.safetensors.index.json",
+];
 
 impl Layout for Peft {
     fn name(&self) -> &'static str {
@@ -52,13 +57,15 @@ impl Layout for Peft {
             changes.push(format!("{} are one file", plural(stored.files.len(), "shard")));
         }
         let config = config(stored, given, &mut changes)?;
-        let adapters = adapter_names(stored.names());
+        let states = training_state::names(stored.names());
+        let names = || stored.names().filter(|name| !states.iter().any(|state| state == name));
+        let adapters = adapter_names(names());
         if adapters.len() > 1 {
             let names = adapters.into_iter().collect();
             return Err(AdapterError::SeveralAdapters { path: stored.path.clone(), names }.into());
         }
         let adapter = adapters.first().map(String::as_str);
-        let keys = || stored.names().map(|name| (name, Key::parse(name, adapter)));
+        let keys = || names().map(|name| (name, Key::parse(name, adapter)));
         let strays = match &config {
             MappedConfig::Kept(raw) => {
                 let config = AdapterConfig::from_json(Value::Object(raw.clone()), &stored.config_path())?;
@@ -69,10 +76,14 @@ impl Layout for Peft {
         let tensors = map_tensors(stored, NAME, |name| {
             let key = Key::parse(name, adapter);
             // Without a configuration, nothing says what other weights are for.
-            let is_known = key.is_wrapped() || matches!(config, MappedConfig::Kept(_));
-            let is_stray = || strays.ignored.iter().any(|stray| stray == name);
+            let is_known =
+                key.is_wrapped() || matches!(config, MappedConfig::Kept(_)) || states.iter().any(|state| state == name);
+            let is_stray = || strays.ignored.iter().chain(&states).any(|stray| stray == name);
             Ok(is_known.then(|| if is_stray() { Vec::new() } else { vec![clean(name, &key)] }))
         })?;
+        if !states.is_empty() {
+            changes.push(format!("{} of the state of an optimizer left out", plural(states.len(), "tensor")));
+        }
         let mut sources: BTreeMap<&str, &str> = BTreeMap::new();
         for tensor in &tensors {
             if let Some(one) = sources.insert(&tensor.name, &tensor.source) {
@@ -85,7 +96,8 @@ impl Layout for Peft {
             let count = plural(1 + renamed.count(), "tensor");
             changes.push(format!("{count} renamed: `{}` is now `{}`", first.source, first.name));
         }
-        Ok(Mapping { tensors, config, changes, remarks: strays.remarks() })
+        let remarks = training_state::remark(&states).into_iter().chain(strays.remarks()).collect();
+        Ok(Mapping { tensors, config, changes, remarks })
     }
 }
 
@@ -117,6 +129,15 @@ fn config(stored: &StoredAdapter, given: &Given, changes: &mut Vec<String>) -> R
         changes.push("`peft_type` is LORA, as the tensors are".into());
     }
     kept.extend(config.clone());
+    let wrappers = stored.names().flat_map(|name| Key::parse(name, None).spelling.wrappers).collect();
+    let wrapped = wrapped_config::strip(&mut kept, &wrappers);
+    if let Some(first) = wrapped.first() {
+        let count = plural(wrapped.len(), "name");
+        changes.push(format!(
+            "{count} in adapter_config.json without wrappers, such as `{}` in `{}`",
+            first.name, first.key
+        ));
+    }
     match given.alpha {
         Some(_) if has_alpha => return Err(FixError::AlphaKnown { path: path() }.into()),
         Some(alpha) => {

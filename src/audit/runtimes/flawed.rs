@@ -79,6 +79,8 @@ impl Flaw {
                 Misspelling::NoPrefix => &rules::NO_PREFIX,
                 Misspelling::PrefixTwice => &rules::PREFIX_TWICE,
             },
+            Flaw::WrappedConfig { names_others: true, .. } => &rules::WRAPPED_CONFIG,
+            Flaw::WrappedConfig { names_others: false, .. } => &rules::WRAPPED_TARGETS,
             Flaw::NotInBase { needed: Needed::InOtherStack(_), .. } => &rules::OTHER_STACK,
             Flaw::NotInBase { needed: Needed::Other(_), .. } => &rules::OTHER_NAME,
             Flaw::NotInBase { needed: Needed::Prefixed(_), .. } => &rules::OTHER_PREFIX,
@@ -89,14 +91,14 @@ impl Flaw {
             Flaw::NoEffect(_) => &rules::NO_EFFECT,
             Flaw::Refused { by: RefusedBy::Both, .. } => &rules::REFUSED,
             Flaw::Refused { by: RefusedBy::PeftAlone, .. } => &rules::REFUSED_BY_PEFT,
-            Flaw::NoDefaultTargets(_) => &rules::REFUSED,
+            Flaw::NoDefaultTargets(_) | Flaw::NamesNoModule => &rules::REFUSED,
             Flaw::UnsaidBias(_) => &rules::UNSAID_BIAS,
             Flaw::Vocabulary { .. } | Flaw::TokenBeyond { .. } => &rules::VOCABULARY,
         })
     }
 
     /// What a runtime makes of the flaw, and why; `None` where it may be meant.
-    pub(super) fn effect_in(&self, runtime: &Runtime) -> Option<(LoadOutcome, String)> {
+    pub(in crate::audit) fn effect_in(&self, runtime: &Runtime) -> Option<(LoadOutcome, String)> {
         let Gravity::Wrong(rule) = self.gravity() else { return None };
         let (outcome, because) = rule.effect_in(runtime);
         let because = match (because, self) {

@@ -117,6 +117,10 @@ pub enum Remedy {
     Rewrite,
     /// Any `cut`: it writes the names that PEFT reads.
     Rename,
+    /// `fix`, with the base model: it writes the names of its modules.
+    RenameForBase,
+    /// `fix`: it writes a PEFT folder.
+    Fix,
     /// `--rank` of `slim` and `cut`.
     Rank(usize),
     /// An option of the runtime for the rank, and its possible values (any if none are listed).
@@ -156,6 +160,8 @@ impl Remedy {
             Remedy::Format(format) => format!("`--format {format}`"),
             Remedy::Rewrite => "`lora-slim cut` writes one adapter_model.safetensors".into(),
             Remedy::Rename => "`lora-slim cut` writes PEFT's names".into(),
+            Remedy::RenameForBase => "`lora-slim fix --base BASE` writes the names of the base model".into(),
+            Remedy::Fix => "`lora-slim fix` writes it as PEFT saves adapters".into(),
             Remedy::Rank(rank) => format!("`--rank {rank}`"),
             Remedy::Serve(option, values) => {
                 let rank = values.iter().copied().find(|value| *value >= rank).unwrap_or(rank);

@@ -22,6 +22,9 @@ const NUMBERS: &str = "rms_norm_eps layer_norm_eps rope_theta partial_rotary_fac
     no_rope_layer_interval max_window_layers";
 const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residual norm_topk_prob scale_attn_weights \
     qk_layernorm use_qk_norm attention_bias mlp_bias qkv_bias use_qkv_bias use_bias";
+/// The keys that have no meaning without a value: transformers fails at a `null`, in place of taking its default.
+const NEVER_NULL: &str = "rms_norm_eps layer_norm_eps query_pre_attn_scalar embedding_multiplier residual_multiplier \
+    attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit activation";
 const LISTS: &str = "layer_types no_rope_layers mlp_only_layers cross_attention_layers";
 
 /// Keys, what their values must be, and how to say that one is not.
@@ -113,9 +116,12 @@ impl<'a> ConfigFields<'a> {
 
     /// Refuses values of a wrong type, which would otherwise pass for absent ones.
     pub fn check_types(&self) -> Result<()> {
+        // This does not count as reading them.
+        let value = |key: &str| self.names(key).find_map(|name| self.config.get(name));
+        if let Some(key) = NEVER_NULL.split_whitespace().find(|key| value(key).is_some_and(Value::is_null)) {
+            return Err(self.problem(key, "is null").into());
+        }
         for (keys, is_valid, problem) in TYPE_RULES {
-            // This does not count as reading them.
-            let value = |key: &str| self.names(key).find_map(|name| self.config.get(name));
             let wrong = |key: &&str| value(key).is_some_and(|value| !value.is_null() && !is_valid(value));
             // `max_window_layers` is a number of layers, which may be 0.
             let is_zero = |key: &str| key == "max_window_layers" && value(key).and_then(Value::as_u64) == Some(0);

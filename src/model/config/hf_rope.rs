@@ -73,6 +73,9 @@ impl ConfigFields<'_> {
         let account = parameters.map(Account::of);
         let value = |key: &str| account.as_ref().and_then(|account| account.get(key));
         let number = |key: &str| value(key).and_then(Value::as_f64);
+        if ["rope_theta", "rope_type"].iter().any(|key| value(key).is_some_and(Value::is_null)) {
+            return Err(self.problem("rope_parameters", "has a null in place of its base or its type").into());
+        }
         let theta = number("rope_theta").or_else(|| self.float(theta)).unwrap_or(10_000.0);
         let own = self.float("partial_rotary_factor");
         let part = own.map_or(1.0, |own| number("partial_rotary_factor").unwrap_or(own));

@@ -18,7 +18,7 @@ use bias::Biases;
 use list::{ACTIVATION, FAMILIES};
 pub use names::{OUTER, OuterNames, Outside};
 pub use role::Role;
-pub use wrapper::{LogitStep, PromptAttention, Wrapper};
+pub use wrapper::{FormerName, LogitStep, PromptAttention, Wrapper};
 
 /// The names of a layer's modules: role, name inside the layer of a Hugging Face model, name inside `blk.N` of GGUF.
 type RoleNames = &'static [(Role, &'static str, &'static str)];

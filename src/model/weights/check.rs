@@ -37,6 +37,21 @@ impl Weights {
     }
 }
 
+impl Weights {
+    /// Says so if the embedding serves as the head of files without one, although the configuration does not tie them.
+    pub fn assumed_head(&self, config: &ModelConfig) -> Option<String> {
+        let is_assumed =
+            !self.is_gguf() && config.tied != Some(true) && self.outside(Outside::Head, "weight").is_none();
+        is_assumed.then(|| {
+            let (path, head) = (self.store.path().display(), self.outside_weight(Outside::Head));
+            format!(
+                "`{path}` has no `{head}`, and the configuration does not set `tie_word_embeddings`: the embedding is used, \
+                 where transformers starts with random numbers"
+            )
+        })
+    }
+}
+
 impl LayerWeights<'_> {
     /// Checks everything in the layer.
     pub fn check(&self) -> Result<()> {

@@ -54,6 +54,11 @@ pub fn report_of_cut(report: &Report) -> String {
     SECTIONS_OF_CUT.iter().map(|section| section(report)).collect()
 }
 
+/// What the inputs hold that was not used, or not as it is written: part of the result where no warnings are printed.
+pub fn remarks(report: &Report) -> String {
+    report.remarks.iter().map(|remark| format!("note: {remark}\n")).collect()
+}
+
 fn samples(report: &Report) -> String {
     let Some(samples) = &report.samples else { return String::new() };
     let truncated = if samples.truncated == 0 { String::new() } else { format!(", {} cut", samples.truncated) };

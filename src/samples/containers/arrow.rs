@@ -13,7 +13,7 @@ use arrow_schema::{DataType, Field, Fields};
 use serde_json::{Map, Value};
 
 use super::cells::{CellBudget, CellValue, guarded};
-use super::{OnRecord, SampleFile};
+use super::{OnRecord, SampleFile, unreadable};
 use crate::error::Result;
 use crate::samples::remarks::Remarks;
 
@@ -50,6 +50,9 @@ fn next(decoder: &mut StreamDecoder, rest: &mut Buffer) -> std::result::Result<O
     match decoder.decode(rest) {
         // What follows the end of the stream is the footer of a file.
         Err(_) if decoder.finish().is_ok() => Ok(None),
+        Err(error) if error.to_string().contains("IPC decompression") => {
+            Err("its buffers are compressed; write them uncompressed".into())
+        }
         batch => batch.map_err(|error| error.to_string()),
     }
 }
@@ -62,13 +65,13 @@ fn object(fields: &Fields, columns: &[ArrayRef], row: usize, budget: &mut CellBu
     let mut object = Map::new();
     for (field, column) in fields.iter().zip(columns) {
         budget.pay(field.name().len())?;
-        object.insert(field.name().clone(), cell(field, column, row, budget)?);
+        object.insert(field.name().clone(), cell(field, &**column, row, budget)?);
     }
     Ok(Value::Object(object))
 }
 
 /// The value of a cell.
-fn cell(field: &Field, column: &ArrayRef, row: usize, budget: &mut CellBudget) -> CellValue {
+fn cell(field: &Field, column: &dyn Array, row: usize, budget: &mut CellBudget) -> CellValue {
     budget.pay(0)?;
     if column.is_null(row) {
         return Ok(Value::Null);
@@ -90,26 +93,31 @@ fn cell(field: &Field, column: &ArrayRef, row: usize, budget: &mut CellBudget) -
         DataType::Utf8 => text(field, column.as_string::<i32>().value(row), budget)?,
         DataType::LargeUtf8 => text(field, column.as_string::<i64>().value(row), budget)?,
         DataType::Utf8View => text(field, column.as_string_view().value(row), budget)?,
+        DataType::Binary => budget.utf8(column.as_binary::<i32>().value(row))?,
+        DataType::LargeBinary => budget.utf8(column.as_binary::<i64>().value(row))?,
+        DataType::BinaryView => budget.utf8(column.as_binary_view().value(row))?,
         DataType::List(item) => list(item, &column.as_list::<i32>().value(row), budget)?,
         DataType::LargeList(item) => list(item, &column.as_list::<i64>().value(row), budget)?,
+        DataType::ListView(item) => list(item, &column.as_list_view::<i32>().value(row), budget)?,
+        DataType::LargeListView(item) => list(item, &column.as_list_view::<i64>().value(row), budget)?,
         DataType::FixedSizeList(item, _) => list(item, &column.as_fixed_size_list().value(row), budget)?,
         DataType::Struct(fields) => object(fields, column.as_struct().columns(), row, budget)?,
         DataType::Dictionary(..) => {
             let dictionary = column.as_any_dictionary();
-            let place = dictionary.normalized_keys().get(row).copied().unwrap_or_default();
-            cell(field, dictionary.values(), place, budget)?
+            let place = cell(field, dictionary.keys(), row, budget)?.as_u64().and_then(|place| place.try_into().ok());
+            let place = place.filter(|&place| place < dictionary.values().len());
+            cell(field, &**dictionary.values(), place.ok_or("a key is not in its dictionary")?, budget)?
         }
-        // No form of sample has such a value. It is there, so that the column is named.
-        other => budget.text(&format!("a value of the type {other}"))?,
+        other => unreadable::cell(other.to_string()),
     })
 }
 
-fn number<T: ArrowPrimitiveType>(column: &ArrayRef, row: usize) -> T::Native {
+fn number<T: ArrowPrimitiveType>(column: &dyn Array, row: usize) -> T::Native {
     column.as_primitive::<T>().value(row)
 }
 
 fn list(item: &Field, items: &ArrayRef, budget: &mut CellBudget) -> CellValue {
-    let cells = (0..items.len()).map(|row| cell(item, items, row, budget));
+    let cells = (0..items.len()).map(|row| cell(item, &**items, row, budget));
     cells.collect::<std::result::Result<_, _>>().map(Value::Array)
 }
 

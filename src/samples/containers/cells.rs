@@ -2,11 +2,13 @@
 //!
 //! A table can repeat a cell in a few bits, so the size of its file bounds nothing. What is made of the cells is counted instead.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
 use serde_json::Value;
 
-use super::LARGEST;
+use super::{LARGEST, unreadable};
 use crate::files::json;
 
 /// The bytes that a value takes at least.
@@ -15,9 +17,26 @@ const VALUE: u64 = 4;
 /// The value of a cell, or what is wrong with it.
 pub type CellValue = Result<Value, String>;
 
-/// Reads a part of a table through a library that asserts what broken files do not keep.
+thread_local! {
+    /// Whether a panic of this thread is caught and told by an error.
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Reads a part of a table through a library that asserts what broken files do not keep. Its panics print nothing.
 pub fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("its parts contradict each other".into()))
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !IS_GUARDED.get() {
+                others(info);
+            }
+        }));
+    });
+    let was_guarded = IS_GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(read));
+    IS_GUARDED.set(was_guarded);
+    result.unwrap_or_else(|_| Err("its parts contradict each other".into()))
 }
 
 /// Counts the bytes of a table's cells.
@@ -35,6 +54,14 @@ impl CellBudget {
     pub fn text(&mut self, text: &str) -> CellValue {
         self.pay(text.len())?;
         Ok(text.into())
+    }
+
+    /// Pays for bytes that should be a text.
+    pub fn utf8(&mut self, bytes: &[u8]) -> CellValue {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.text(text),
+            Err(_) => Ok(unreadable::cell("bytes that are not UTF-8")),
+        }
     }
 
     /// Pays for a text that a column of JSON holds, and parses it.

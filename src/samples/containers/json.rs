@@ -44,7 +44,7 @@ fn for_each(
         }
     });
     result?;
-    Ok(parsed.map_err(|error| file.malformed(error.line(), format!("not JSON: {error}")))?)
+    Ok(parsed.map_err(|error| file.malformed(error.line(), not_json(&error.to_string())))?)
 }
 
 fn lines(file: &SampleFile, text: &str, on_record: OnRecord) -> Result<()> {
@@ -52,7 +52,7 @@ fn lines(file: &SampleFile, text: &str, on_record: OnRecord) -> Result<()> {
         let value = json::parse(line.as_bytes()).map_err(|error| {
             let message = error.to_string();
             // serde_json counts lines within this line, which would be misleading.
-            file.malformed(number, format!("not JSON: {}", message.split(" at line").next().unwrap_or(&message)))
+            file.malformed(number, not_json(message.split(" at line").next().unwrap_or(&message)))
         })?;
         on_record(number, value)?;
     }
@@ -70,7 +70,14 @@ fn spanning_lines(file: &SampleFile, text: &str, on_record: OnRecord) -> Result<
         result.is_ok()
     });
     result?;
-    Ok(parsed.map_err(|error| file.malformed(error.line(), format!("not JSON: {error}")))?)
+    Ok(parsed.map_err(|error| file.malformed(error.line(), not_json(&error.to_string())))?)
+}
+
+/// What is wrong with a text, with a word on what Python writes though it is no text: half of a character of UTF-16.
+fn not_json(problem: &str) -> String {
+    let is_half = ["hex escape", "surrogate"].iter().any(|words| problem.contains(words));
+    let remark = if is_half { "; half of a surrogate pair (\\ud800 to \\udfff) is no character" } else { "" };
+    format!("not JSON: {problem}{remark}")
 }
 
 /// A file of records has no splits to choose from.

@@ -13,6 +13,7 @@ mod json;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod text;
+pub mod unreadable;
 mod wrapper;
 
 use std::path::Path;
@@ -68,12 +69,12 @@ const CONTAINERS: &[Container] = &[
     Container {
         name: "CSV",
         matches: |file| file.has_ending(".csv"),
-        read: |file, _, take| csv::read(file, b',', take),
+        read: |file, remarks, take| csv::read(file, b',', remarks, take),
     },
     Container {
         name: "TSV",
         matches: |file| file.has_ending(".tsv"),
-        read: |file, _, take| csv::read(file, b'\t', take),
+        read: |file, remarks, take| csv::read(file, b'\t', remarks, take),
     },
     Container { name: "a JSON array", matches: |file| text::begins_with(file.bytes, '['), read: json::array },
     Container { name: "JSON lines", matches: |_| true, read: json::objects },

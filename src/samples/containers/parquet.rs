@@ -1,17 +1,21 @@
 //! Parquet.
 //!
 //! Rows are read one by one. Pages may be plain or compressed by Snappy, which bounds what they become; other compressions are
-//! refused.
+//! refused. What a page says that it becomes is bounded before the library makes room for it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use parquet::basic::{Compression, ConvertedType, LogicalType};
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use parquet::record::{Field, Row};
 use parquet::schema::types::{Type, TypePtr};
 use serde_json::{Map, Value};
 
 use super::cells::{CellBudget, CellValue, guarded};
-use super::{LARGEST, OnRecord, SampleFile};
+use super::{LARGEST, OnRecord, SampleFile, unreadable};
 use crate::error::Result;
 use crate::samples::remarks::Remarks;
 
@@ -21,9 +25,11 @@ pub const MAGIC: &[u8] = b"PAR1";
 /// Rows are numbered from 1.
 pub fn read(file: &SampleFile, _: &mut Remarks, on_record: OnRecord) -> Result<()> {
     let fail = |place: usize, problem: String| file.malformed(place, format!("not valid Parquet: {problem}"));
-    let bytes = Bytes::copy_from_slice(file.bytes);
-    let open = || SerializedFileReader::new(bytes).map_err(|error| error.to_string());
+    let sizes = PageSizes::default();
+    let pages = BoundedPages { bytes: Bytes::copy_from_slice(file.bytes), sizes: sizes.clone() };
+    let open = || SerializedFileReader::new(pages).map_err(|error| error.to_string());
     let reader = guarded(open).map_err(|problem| fail(1, problem))?;
+    *sizes.lock().unwrap_or_else(PoisonError::into_inner) = Some(HashMap::new());
     check(&reader).map_err(|problem| file.malformed(1, problem))?;
     let schema = reader.metadata().file_metadata().schema();
     let rows = || reader.get_row_iter(None).map_err(|error| error.to_string());
@@ -38,7 +44,7 @@ pub fn read(file: &SampleFile, _: &mut Remarks, on_record: OnRecord) -> Result<(
 }
 
 /// Refuses pages that are too large or compressed in a way that does not bound their size.
-fn check(reader: &SerializedFileReader<Bytes>) -> std::result::Result<(), String> {
+fn check(reader: &SerializedFileReader<BoundedPages>) -> std::result::Result<(), String> {
     let columns = || reader.metadata().row_groups().iter().flat_map(|group| group.columns());
     let is_bounded = |compression| matches!(compression, Compression::UNCOMPRESSED | Compression::SNAPPY);
     if let Some(column) = columns().find(|column| !is_bounded(column.compression())) {
@@ -47,6 +53,61 @@ fn check(reader: &SerializedFileReader<Bytes>) -> std::result::Result<(), String
     }
     let size: u64 = columns().map(|column| column.uncompressed_size().max(0) as u64).sum();
     if size > LARGEST { Err(format!("its pages have more than {LARGEST} bytes")) } else { Ok(()) }
+}
+
+/// What the pages that were read claim to become, by their places, because a header may be read twice. `None` until the file's own
+/// header is read.
+type PageSizes = Arc<Mutex<Option<HashMap<u64, u64>>>>;
+
+/// The bytes of a file. The pages that are read may together claim no more than [`LARGEST`] bytes.
+struct BoundedPages {
+    bytes: Bytes,
+    sizes: PageSizes,
+}
+
+impl Length for BoundedPages {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+}
+
+impl ChunkReader for BoundedPages {
+    type T = <Bytes as ChunkReader>::T;
+
+    /// Headers are read through this, and the bodies of pages as bytes.
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        if let Some(sizes) = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            let header = usize::try_from(start).ok().and_then(|start| self.bytes.get(start..));
+            let size = header.and_then(claimed_size);
+            sizes.insert(start, size.ok_or_else(|| ParquetError::General("a page has no size".into()))?);
+            if sizes.values().fold(0, |sum: u64, size| sum.saturating_add(*size)) > LARGEST {
+                return Err(ParquetError::General(format!("its pages claim more than {LARGEST} bytes")));
+            }
+        }
+        self.bytes.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        self.bytes.get_bytes(start, length)
+    }
+}
+
+/// The size that the header of a page gives for its decompressed body. Headers are structures in Thrift's compact protocol, and
+/// begin with the kind of the page and this size, both integers.
+fn claimed_size(header: &[u8]) -> Option<u64> {
+    /// The next field, an integer of 32 bits.
+    const NEXT_INTEGER: u8 = 0x15;
+    let (kind, rest) = varint(header.strip_prefix(&[NEXT_INTEGER])?)?;
+    let (size, _) = varint(rest.strip_prefix(&[NEXT_INTEGER])?)?;
+    // Integers are in zigzag; negative ones have the lowest bit.
+    (kind & 1 == 0 && size & 1 == 0).then_some(size >> 1)
+}
+
+/// A number of at most five bytes with seven bits each, and what follows it.
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let end = bytes.iter().take(5).position(|byte| byte & 0x80 == 0)?;
+    let number = bytes[..=end].iter().rev().fold(0, |number, byte| number << 7 | u64::from(byte & 0x7f));
+    Some((number, &bytes[end + 1..]))
 }
 
 /// A row. `schema` is the type of the group.
@@ -78,7 +139,7 @@ fn value(field: &Field, schema: Option<&Type>, budget: &mut CellBudget) -> CellV
         Field::Double(number) => (*number).into(),
         Field::Str(text) if schema.is_some_and(is_json) => budget.json(text)?,
         Field::Str(text) => budget.text(text)?,
-        Field::Bytes(bytes) => budget.text(&String::from_utf8_lossy(bytes.data()))?,
+        Field::Bytes(bytes) => budget.utf8(bytes.data())?,
         Field::Group(row) => object(row, schema, budget)?,
         Field::ListInternal(list) => {
             let item = schema.and_then(item);
@@ -94,8 +155,9 @@ fn value(field: &Field, schema: Option<&Type>, budget: &mut CellBudget) -> CellV
             }
             Value::Object(fields)
         }
-        // Dates, times and decimals, as text.
-        other => budget.text(&other.to_string())?,
+        Field::Decimal(_) => unreadable::cell("decimals"),
+        Field::Date(_) => unreadable::cell("dates"),
+        _ => unreadable::cell("times"),
     })
 }
 
@@ -115,5 +177,36 @@ fn item(list: &Type) -> Option<&Type> {
     match members(repeated) {
         [item] => Some(item),
         _ => Some(repeated),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_that_claim_too_much_are_refused_before_they_are_read() {
+        // The kind of the page, then its size: 200 MiB, and 2 GiB less one byte.
+        let header = |size: u64| {
+            let mut bytes = vec![0x15, 0, 0x15];
+            let mut rest = size << 1;
+            while rest > 0x7f {
+                bytes.push(rest as u8 | 0x80);
+                rest >>= 7;
+            }
+            bytes.push(rest as u8);
+            bytes
+        };
+        let (large, largest) = (header(200 << 20), header((2 << 30) - 1));
+        assert_eq!(claimed_size(&largest), Some((2 << 30) - 1));
+        assert_eq!(claimed_size(&[0x15, 0, 0x15, 1]), None);
+        let pages = |headers: &[&[u8]]| {
+            let bytes = Bytes::from(headers.concat());
+            BoundedPages { bytes, sizes: Arc::new(Mutex::new(Some(HashMap::new()))) }
+        };
+        assert!(pages(&[&largest]).get_read(0).is_err());
+        let two = pages(&[&large, &large]);
+        assert!(two.get_read(0).is_ok() && two.get_read(0).is_ok());
+        assert!(two.get_read(large.len() as u64).is_err());
     }
 }

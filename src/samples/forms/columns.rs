@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::Form;
 use super::row::{Parsed, Problem, Row};
 use super::turns::as_flag;
 
@@ -11,7 +12,7 @@ const PROMPT: &str = "this form of sample has no turn before which it could stan
 const MEDIA: &str = "only text is read";
 
 /// Columns that change what a sample means. A form that does not read one refuses it.
-const MEANINGFUL: [(&str, &str); 34] = [
+const MEANINGFUL: [(&str, &str); 36] = [
     ("tools", CHAT),
     ("functions", "describe them in `tools`"),
     ("function_call", "put it into the messages as `tool_calls`"),
@@ -27,6 +28,8 @@ const MEANINGFUL: [(&str, &str); 34] = [
     ("assistant_masks", TOKENS),
     ("loss_mask", TOKENS),
     ("seq_lengths", TOKENS),
+    ("response_mask", TOKENS),
+    ("token_weights", "tokens are scored or not; they have no weights"),
     ("cu_seqlens", "packed rows are split by `position_ids`, `seq_lengths` or `attention_mask`"),
     ("shift_labels", "give `labels`, which are not shifted"),
     ("token_type_ids", TOKENS),
@@ -48,6 +51,11 @@ const MEANINGFUL: [(&str, &str); 34] = [
     ("videos", MEDIA),
 ];
 
+/// Columns of a prompt's parts, and the prompts to which they are added. TRL's `prompt`, and one that the user names, is complete.
+const PARTS: [&str; 4] = ["passage", "paragraph", "options", "choices"];
+const WITH_PARTS: [&str; 3] = ["question", "query", "instruction"];
+const PART: &str = "it may belong to the prompt; put it there, or name a complete prompt with `--prompt-field`";
+
 /// Columns that are already in the text or the tokens of a sample that is given as such.
 const RENDERED: [&str; 11] = [
     "tools",
@@ -63,13 +71,14 @@ const RENDERED: [&str; 11] = [
     "system_prompt",
 ];
 
-/// Refuses what the form should have read, and notes the other columns that it did not read. A `rendered` sample is text or tokens
-/// to which nothing is added.
-pub fn settle(row: &mut Row, rendered: bool) -> Parsed<()> {
+/// Refuses what the form should have read, and notes the other columns that it did not read.
+pub fn settle(row: &mut Row, form: &Form) -> Parsed<()> {
     for column in row.unread() {
-        let reason = MEANINGFUL.iter().find(|(name, _)| *name == column).map(|(_, reason)| *reason);
+        let is_part = PARTS.contains(&column) && WITH_PARTS.contains(&form.columns[0]);
+        let known = MEANINGFUL.iter().find(|(name, _)| *name == column).map(|(_, reason)| *reason);
+        let reason = if is_part { Some(PART) } else { known };
         match reason {
-            Some(reason) if !(rendered && RENDERED.contains(&column)) => {
+            Some(reason) if !(form.is_rendered && RENDERED.contains(&column)) => {
                 return Err(Problem::unsupported(column, reason));
             }
             _ => row.remarks.unread(column),

@@ -20,9 +20,13 @@ const RESERVED: [&str; 8] = [
 
 /// The columns `tools`, `documents` and `chat_template_kwargs`. As in TRL, tools may be the JSON text of a list, and
 /// `chat_template_kwargs` wins over the columns.
-pub fn read(row: &Row) -> Parsed<TemplateContext> {
+pub fn read(row: &mut Row) -> Parsed<TemplateContext> {
     let mut context =
         TemplateContext { tools: objects(row, "tools")?, documents: objects(row, "documents")?, kwargs: Map::new() };
+    if context.documents.is_some() {
+        row.remarks
+            .say("`documents` go to the chat template, though TRL passes on only those in `chat_template_kwargs`");
+    }
     let kwargs = match row.get("chat_template_kwargs") {
         None => return Ok(context),
         Some(Value::String(text)) => json::parse(text.as_bytes()).unwrap_or_default(),

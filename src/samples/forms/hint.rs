@@ -10,6 +10,9 @@ pub fn hint(fields: &Map<String, Value>, names: &FieldNames) -> String {
     if asked.iter().any(|(name, _)| name.is_some()) {
         return of_named(fields, names);
     }
+    if fields.get("prompt").is_some_and(|prompt| is_conversation(prompt) && !ends_with_answer(prompt)) {
+        return "a prompt alone has nothing to score; add the answers as `completion`".into();
+    }
     if let Some((name, _)) = fields.iter().find(|(_, value)| is_conversation(value)) {
         return format!("`{name}` holds messages: rename it to `messages`");
     }
@@ -51,4 +54,10 @@ fn is_list_of_objects(value: &Value) -> bool {
 fn is_conversation(value: &Value) -> bool {
     let is_turn = |item: &Value| item.get("role").or_else(|| item.get("from")).is_some();
     value.as_array().and_then(|items| items.first()).is_some_and(is_turn)
+}
+
+/// Whether the last turn is the assistant's.
+fn ends_with_answer(turns: &Value) -> bool {
+    let last = turns.as_array().and_then(|turns| turns.last());
+    last.and_then(|turn| turn.get("role")).is_some_and(|role| role == "assistant")
 }

@@ -126,8 +126,12 @@ pub fn read(
 /// Reads a row, and settles what becomes of the columns that were not read.
 fn finish(row: &mut Row, form: &Form, columns: [&str; 2]) -> Parsed<Vec<SampleContent>> {
     let left_out = columns::left_out(row, form.is_rendered);
-    let contents = (form.read)(row, columns)?;
-    columns::settle(row, form.is_rendered)?;
+    let contents = (form.read)(row, columns);
+    if let Some((column, kind)) = row.unreadable() {
+        return Err(Problem::unsupported(column, format!("its values are {kind}")));
+    }
+    let contents = contents?;
+    columns::settle(row, form)?;
     match left_out {
         Some(reason) => {
             row.remarks.leave_out(reason);

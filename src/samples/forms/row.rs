@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::account::{Account, is_set};
 use crate::files::json;
+use crate::samples::containers::unreadable;
 use crate::samples::remarks::Remarks;
 
 /// What is wrong with a record.
@@ -61,6 +62,11 @@ impl<'a> Row<'a> {
         self.columns.unread_where(&[], |value| is_set(value) || value.is_boolean())
     }
 
+    /// A column that was read though its values cannot be, and what these are.
+    pub fn unreadable(&self) -> Option<(&'a str, &'a str)> {
+        self.columns.read().find_map(|(name, value)| Some((name, unreadable::kind(value)?)))
+    }
+
     /// A string that must be there.
     pub fn string(&self, name: &str) -> Parsed<String> {
         self.optional_string(name)?.ok_or_else(|| format!("`{name}` should be a string").into())
@@ -88,6 +94,7 @@ impl<'a> Row<'a> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::Array(items)) => Ok(Some(items.clone())),
+            Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
             Some(Value::String(text)) => match json::parse(text.as_bytes()) {
                 Ok(Value::Array(items)) => Ok(Some(items)),
                 Ok(Value::Null) => Ok(None),

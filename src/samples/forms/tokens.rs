@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde_json::Value;
+
 use super::row::{Parsed, Problem, Row};
 use crate::samples::SampleContent;
 
@@ -26,6 +28,8 @@ pub fn read(row: &mut Row, [column, _]: [&str; 2]) -> Parsed<Vec<SampleContent>>
     {
         return Err(Problem::unsupported("token_type_ids", "tokens of several types are not supported"));
     }
+    row.numbers("special_tokens_mask")?;
+    refuse_numbers_of_tokens(row, ids.len())?;
     let pieces = pieces(row, &columns, &scored)?;
     let is_packed = pieces.len() > 1;
     let mut contents = Vec::new();
@@ -44,6 +48,18 @@ pub fn read(row: &mut Row, [column, _]: [&str; 2]) -> Parsed<Vec<SampleContent>>
 struct Columns {
     mask: Option<Vec<i64>>,
     positions: Option<Vec<i64>>,
+}
+
+/// Refuses a column that nobody knows and that says something of each token.
+fn refuse_numbers_of_tokens(row: &Row, tokens: usize) -> Parsed<()> {
+    let is_number = |item: &Value| item.is_number() || item.is_boolean();
+    let says_something = |items: &Vec<Value>| tokens > 1 && items.len() == tokens && items.iter().all(is_number);
+    for column in row.unread() {
+        if row.peek(column).and_then(Value::as_array).is_some_and(says_something) {
+            return Err(Problem::unsupported(column, "it has a number for each token, and none of this name is known"));
+        }
+    }
+    Ok(())
 }
 
 /// Numbers, one for each token.

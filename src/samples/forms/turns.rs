@@ -1,6 +1,6 @@
 //! Turns of conversations, in the spellings that data have.
 //!
-//! A turn has `role` and `content`, or `from` and `value` as in ShareGPT. Its other keys go to the chat template, which reads those
+//! A turn has `role` or ShareGPT's `from`, and `content` or `value`. Its other keys go to the chat template, which reads those
 //! that it knows. Marks of training are taken out, and so are nulls: transformers drops the keys of a message whose value is null
 //! (`_normalize_chat_messages` in utils/chat_template_utils.py), and only there, not deeper.
 
@@ -22,19 +22,31 @@ const REFUSED: [(&str, &str); 3] = [
     ("images", "only text is read"),
 ];
 
-/// The roles of ShareGPT and the names that chat templates know.
-const ROLES: [(&str, &str); 7] = [
+/// The roles of ShareGPT in lower case and the names that chat templates know.
+const ROLES: [(&str, &str); 13] = [
     ("human", "user"),
     ("gpt", "assistant"),
     ("chatgpt", "assistant"),
     ("bing", "assistant"),
+    ("bard", "assistant"),
+    ("bot", "assistant"),
+    ("chatbot", "assistant"),
     ("model", "assistant"),
+    ("ai", "assistant"),
     ("observation", "tool"),
     ("function_response", "tool"),
+    ("tool_response", "tool"),
+    ("tool_result", "tool"),
 ];
 
-/// The role whose value is the JSON text of a call, in LLaMA-Factory's ShareGPT.
-const FUNCTION_CALL: &str = "function_call";
+/// The roles that chat templates know. Turns of others are rendered by some templates only, and scored by none.
+const KNOWN_ROLES: [&str; 7] = ["system", "developer", "user", "assistant", "tool", "function", "ipython"];
+
+/// Keys beside which a turn needs no content.
+const INSTEAD_OF_CONTENT: [&str; 5] = ["tool_calls", "function_call", "reasoning_content", "reasoning", "thinking"];
+
+/// The roles whose value is the JSON text of a call: those of LLaMA-Factory and ms-swift.
+const CALLS: [&str; 2] = ["function_call", "tool_call"];
 
 /// Parts of contents that are not text.
 const MEDIA: [&str; 8] =
@@ -52,9 +64,13 @@ pub fn message(turn: Value, name: &str, row: &mut Row) -> Parsed<Message> {
     let wrong = || format!("`{name}` should be a list of objects with `role` and `content`");
     let Value::Object(fields) = turn else { return Err(wrong().into()) };
     let mut fields = renamed(fields)?;
-    fields.retain(|_, value| !value.is_null());
-    if !fields.get("role").is_some_and(Value::is_string) {
-        return Err(wrong().into());
+    let role = fields.get("role").and_then(Value::as_str).ok_or_else(wrong)?;
+    if !KNOWN_ROLES.contains(&role) {
+        row.remarks
+            .say(format!("turns of the role `{role}` go to the chat template under this name, and are not scored"));
+    }
+    if !fields.contains_key("content") && !INSTEAD_OF_CONTENT.iter().any(|key| fields.contains_key(*key)) {
+        row.remarks.say(format!("turns of the role `{role}` without `content` go to the chat template as they are"));
     }
     if let Some((key, reason)) = REFUSED.iter().find(|(key, _)| fields.get(*key).is_some_and(crate::account::is_set)) {
         return Err(Problem::unsupported(key, *reason));
@@ -68,31 +84,55 @@ pub fn message(turn: Value, name: &str, row: &mut Row) -> Parsed<Message> {
     Ok(Message { fields, scored })
 }
 
-/// A turn with `role` and `content`.
+/// A turn with `role` and `content`, without nulls: tables have the keys of both spellings, and nulls in one of them.
 fn renamed(mut fields: Map<String, Value>) -> Parsed<Map<String, Value>> {
-    if fields.contains_key("role") || !fields.contains_key("from") || !fields.contains_key("value") {
-        return Ok(fields);
+    fields.retain(|_, value| !value.is_null());
+    let from = fields.get("from").and_then(Value::as_str).map(known_role);
+    let role = fields.get("role").and_then(Value::as_str);
+    if role.is_some() && from.as_deref().is_some_and(|from| KNOWN_ROLES.contains(&from) && Some(from) != role) {
+        return Err("a turn has both `role` and `from`, and they differ".into());
     }
-    let role = fields.shift_remove("from").unwrap_or_default();
-    let value = fields.shift_remove("value").unwrap_or_default();
-    let role = role.as_str().ok_or("`from` should be a string")?;
-    let known = ROLES.iter().find(|(from, _)| *from == role).map_or(role, |(_, role)| *role);
+    let (None, Some(from)) = (role, from) else {
+        return Ok(if fields.contains_key("content") { fields } else { with_content(fields) });
+    };
+    let value = fields.get("value").filter(|value| fields.get("content").is_some_and(|content| content != *value));
+    if value.is_some() {
+        return Err("a turn has both `content` and `value`, and they differ".into());
+    }
+    fields.shift_remove("from");
+    let mut fields = with_content(fields);
+    let content = fields.shift_remove("content");
     let mut turn = Map::new();
-    if role == FUNCTION_CALL {
+    if CALLS.contains(&from.as_str()) {
         turn.insert("role".into(), "assistant".into());
-        turn.insert("tool_calls".into(), tool_calls(&value)?);
+        turn.insert("tool_calls".into(), tool_calls(&content.unwrap_or_default())?);
     } else {
-        turn.insert("role".into(), known.into());
-        turn.insert("content".into(), value);
+        turn.insert("role".into(), from.into());
+        turn.extend(content.map(|content| ("content".into(), content)));
     }
     turn.extend(fields);
     Ok(turn)
 }
 
-/// The calls that a text of LLaMA-Factory holds: one object with `name` and `arguments`, or a list of them.
+/// The role that ShareGPT's name stands for, whose letters may be capital; other names are kept as they are.
+fn known_role(from: &str) -> String {
+    let lower = from.to_ascii_lowercase();
+    let is_known = KNOWN_ROLES.contains(&lower.as_str()) || CALLS.contains(&lower.as_str());
+    let renamed = ROLES.iter().find(|(name, _)| *name == lower).map(|(_, role)| *role);
+    renamed.map_or_else(|| if is_known { lower } else { from.into() }, String::from)
+}
+
+/// A turn whose `value` is its content.
+fn with_content(mut fields: Map<String, Value>) -> Map<String, Value> {
+    if let Some(value) = fields.shift_remove("value") {
+        fields.insert("content".into(), value);
+    }
+    fields
+}
+
+/// The calls that a text of such a role holds: one object with `name` and `arguments`, or a list of them.
 fn tool_calls(value: &Value) -> Parsed<Value> {
-    let wrong =
-        || format!("the value of `{FUNCTION_CALL}` should be the JSON of an object with `name` and `arguments`");
+    let wrong = || "the value of a `function_call` should be the JSON of an object with `name` and `arguments`";
     let text = value.as_str().ok_or_else(wrong)?;
     let calls = match files::json::parse(text.as_bytes()).map_err(|_| wrong())? {
         Value::Array(calls) => calls,

@@ -229,7 +229,7 @@ impl Renderer<'_> {
             let count = values.iter().map(equal).collect::<Evaluated<Vec<bool>>>()?;
             return Ok(Value::int(count.into_iter().filter(|equal| *equal).count()));
         }
-        let bounds = super::iteration::bounds((start, stop), values.len())?;
+        let bounds = super::iteration::bounds(start, stop, values.len())?;
         for place in bounds {
             if equal(&values[place])? {
                 return Ok(Value::int(place));

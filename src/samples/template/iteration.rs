@@ -137,7 +137,7 @@ fn places([start, stop, step]: [Option<i128>; 3], length: usize) -> Evaluated<Ve
 }
 
 /// The places between two bounds as `str.find` and `list.index` take them.
-pub fn bounds((start, stop): (Option<Value>, Option<Value>), length: usize) -> Evaluated<std::ops::Range<usize>> {
+pub fn bounds(start: Option<Value>, stop: Option<Value>, length: usize) -> Evaluated<std::ops::Range<usize>> {
     let whole = i128::try_from(length).unwrap_or(i128::MAX);
     let place = |bound: Option<Value>, default: i128| match bound {
         None | Some(Value::None) => Ok(default),

@@ -21,28 +21,29 @@ impl Renderer<'_> {
         let iterable = self.eval(&node.iter)?;
         let outer = self.variables.clone();
         if !node.recursive {
-            return self.run_loop(node, &iterable, (outer, 0));
+            return self.run_loop(node, &iterable, outer, 0);
         }
-        let text = self.recursive(node, &iterable, (outer, 0))?;
+        let text = self.recursive(node, &iterable, outer, 0)?;
         self.write(&text)?;
         Ok(Flow::Next)
     }
 
     /// The text of a recursive loop over `iterable`.
-    fn recursive(&mut self, node: &Arc<For>, iterable: &Value, place: (Rc<Variables>, usize)) -> Evaluated<String> {
-        let inner = Variables::new(node.slots, Some(place.0.clone()));
+    fn recursive(
+        &mut self,
+        node: &Arc<For>,
+        iterable: &Value,
+        outer: Rc<Variables>,
+        depth: usize,
+    ) -> Evaluated<String> {
+        let inner = Variables::new(node.slots, Some(outer.clone()));
         self.within(inner, |renderer| {
-            renderer.captured_text(|renderer| renderer.run_loop(node, iterable, place)).map(|(text, _)| text)
+            renderer.captured_text(|renderer| renderer.run_loop(node, iterable, outer, depth)).map(|(text, _)| text)
         })
     }
 
     /// Runs a loop that is `depth` recursions deep, with the variables around it.
-    fn run_loop(
-        &mut self,
-        node: &Arc<For>,
-        iterable: &Value,
-        (outer, depth): (Rc<Variables>, usize),
-    ) -> Evaluated<Flow> {
+    fn run_loop(&mut self, node: &Arc<For>, iterable: &Value, outer: Rc<Variables>, depth: usize) -> Evaluated<Flow> {
         let is_lazy = node.test.is_some() || matches!(iterable, Value::Iterator(_));
         let state = Rc::new(Loop {
             node: node.clone(),
@@ -192,7 +193,7 @@ impl Renderer<'_> {
         }
         let outer = state.outer.upgrade().ok_or("a loop is called outside the place where it runs")?;
         let items = items.unwrap_or(Value::None);
-        let text = self.deeper(|renderer| renderer.recursive(&state.node, &items, (outer, state.depth + 1)))?;
+        let text = self.deeper(|renderer| renderer.recursive(&state.node, &items, outer, state.depth + 1))?;
         Ok(Value::str(text))
     }
 }

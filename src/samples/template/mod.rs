@@ -96,13 +96,13 @@ impl ChatTemplate {
         let program = self.program.as_ref().map_err(Clone::clone)?;
         let given = context::variables(messages, context, &self.tokens, prompt)?;
         let (text, spans) = renderer::run(program, &given, self.date)?;
-        let generation = spans.into_iter().map(|span| bytes(&text, span)).collect();
+        let generation = spans.into_iter().map(|(start, end)| bytes(&text, start, end)).collect();
         Ok(Rendered { text, generation })
     }
 }
 
 /// A span in bytes that was counted in characters.
-fn bytes(text: &str, (start, end): (usize, usize)) -> Range<usize> {
+fn bytes(text: &str, start: usize, end: usize) -> Range<usize> {
     let place = |character: usize| text.char_indices().nth(character).map_or(text.len(), |(at, _)| at);
     place(start)..place(end)
 }

@@ -40,9 +40,9 @@ fn write(out: &mut String, value: &Value, fuel: &Fuel) -> Evaluated<()> {
         }
         Value::Undefined(_) => out.push_str("Undefined"),
         Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => out.push_str(&text(value, fuel)?),
-        Value::List(items) => write_items(out, ("[", "]"), &items.values, fuel)?,
-        Value::Tuple(items) if items.values.len() == 1 => write_items(out, ("(", ",)"), &items.values, fuel)?,
-        Value::Tuple(items) => write_items(out, ("(", ")"), &items.values, fuel)?,
+        Value::List(items) => write_items(out, "[", "]", &items.values, fuel)?,
+        Value::Tuple(items) if items.values.len() == 1 => write_items(out, "(", ",)", &items.values, fuel)?,
+        Value::Tuple(items) => write_items(out, "(", ")", &items.values, fuel)?,
         Value::Dict(dict) => {
             out.push('{');
             for (place, (key, value)) in dict.entries.iter().enumerate() {
@@ -59,14 +59,14 @@ fn write(out: &mut String, value: &Value, fuel: &Fuel) -> Evaluated<()> {
                 View::Values => "dict_values([",
                 View::Items => "dict_items([",
             };
-            write_items(out, (name, "])"), &dict.view(*view)?, fuel)?;
+            write_items(out, name, "])", &dict.view(*view)?, fuel)?;
         }
         other => return Err(format!("a {} cannot be printed", other.type_name())),
     }
     Ok(())
 }
 
-fn write_items(out: &mut String, (open, close): (&str, &str), items: &[Value], fuel: &Fuel) -> Evaluated<()> {
+fn write_items(out: &mut String, open: &str, close: &str, items: &[Value], fuel: &Fuel) -> Evaluated<()> {
     out.push_str(open);
     for (place, item) in items.iter().enumerate() {
         out.push_str(if place > 0 { ", " } else { "" });

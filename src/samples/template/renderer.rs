@@ -144,7 +144,7 @@ impl Renderer<'_> {
                 self.assign(target, value)?;
             }
             Statement::SetBlock { target, filter, body, scope } => {
-                let (value, flow) = self.filtered((filter.as_ref(), body, scope))?;
+                let (value, flow) = self.filtered(filter.as_ref(), body, scope)?;
                 let Some(value) = value else { return Ok(flow) };
                 self.assign(target, value)?;
             }
@@ -161,7 +161,7 @@ impl Renderer<'_> {
             }
             Statement::Call { block, call } => self.call_block(block, call)?,
             Statement::Filter { filter, body, scope } => {
-                let (value, flow) = self.filtered((Some(filter), body, scope))?;
+                let (value, flow) = self.filtered(Some(filter), body, scope)?;
                 let Some(value) = value else { return Ok(flow) };
                 self.print_value(&value)?;
             }
@@ -206,7 +206,9 @@ impl Renderer<'_> {
     /// The text of a block, run through its filter; no value if the block leaves its loop.
     fn filtered(
         &mut self,
-        (filter, body, scope): (Option<&Expr>, &[Statement], &Scope),
+        filter: Option<&Expr>,
+        body: &[Statement],
+        scope: &Scope,
     ) -> Evaluated<(Option<Value>, Flow)> {
         self.enter(scope);
         let (text, flow) = self.captured_text(|renderer| renderer.nodes(body))?;

@@ -285,8 +285,14 @@ impl Resolver {
                 self.expr(callee)?;
                 self.exprs(arguments.expressions_mut())
             }
-            Expr::Filter(value, name, arguments) => self.named("filter", value, (name, filters::is_known), arguments),
-            Expr::Test(value, name, arguments) => self.named("test", value, (name, predicates::is_known), arguments),
+            Expr::Filter(value, name, arguments) => {
+                self.refuse_unknown("filter", name, filters::is_known)?;
+                self.applied(value, arguments)
+            }
+            Expr::Test(value, name, arguments) => {
+                self.refuse_unknown("test", name, predicates::is_known)?;
+                self.applied(value, arguments)
+            }
             Expr::If(conditional) => {
                 let soft = std::mem::replace(&mut self.soft, true);
                 self.exprs([&mut conditional.condition, &mut conditional.then])?;
@@ -301,17 +307,13 @@ impl Resolver {
         }
     }
 
-    /// A filter or a test.
-    fn named(
-        &mut self,
-        kind: &str,
-        value: &mut Expr,
-        (name, is_known): (&str, fn(&str) -> bool),
-        arguments: &mut Arguments,
-    ) -> Resolved<()> {
-        if !self.soft && !is_known(name) {
-            return Err(format!("there is no {kind} `{name}`"));
-        }
+    /// Refuses a filter or a test that does not exist.
+    fn refuse_unknown(&self, kind: &str, name: &str, is_known: fn(&str) -> bool) -> Resolved<()> {
+        if self.soft || is_known(name) { Ok(()) } else { Err(format!("there is no {kind} `{name}`")) }
+    }
+
+    /// A filter or a test on a value.
+    fn applied(&mut self, value: &mut Expr, arguments: &mut Arguments) -> Resolved<()> {
         self.expr(value)?;
         self.exprs(arguments.expressions_mut())
     }

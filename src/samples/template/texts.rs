@@ -74,7 +74,7 @@ pub fn call(renderer: &mut Renderer, text: &str, method: &str, args: Args) -> Ev
         "replace" => {
             let [old, new, count] = positional(args, method, ["old", "new", "count"], 2)?;
             let (old, new) = (string(&old, method)?, string(&new, method)?);
-            return replace(text, (old, new), count.as_ref(), fuel);
+            return replace(text, old, new, count.as_ref(), fuel);
         }
         "startswith" | "endswith" => return Ok(Value::Bool(affix(text, method == "startswith", args)?)),
         "count" | "find" | "rfind" | "index" | "rindex" => return search(text, method, args),
@@ -90,7 +90,7 @@ pub fn call(renderer: &mut Renderer, text: &str, method: &str, args: Args) -> Ev
         }
         "center" | "ljust" | "rjust" => {
             let [width, fill] = positional(args, method, ["width", "fillchar"], 1)?;
-            return pad(text, method, (width, fill), fuel);
+            return pad(text, method, width, fill, fuel);
         }
         "zfill" => {
             let [width] = positional(args, method, ["width"], 1)?;
@@ -220,7 +220,7 @@ fn partition(text: &str, from_right: bool, args: Args) -> Evaluated<Value> {
 }
 
 /// Python's `str.replace`.
-pub fn replace(text: &str, (old, new): (&str, &str), count: Option<&Value>, fuel: &Fuel) -> Evaluated<Value> {
+pub fn replace(text: &str, old: &str, new: &str, count: Option<&Value>, fuel: &Fuel) -> Evaluated<Value> {
     let count = match count {
         None => usize::MAX,
         Some(count) => {
@@ -239,7 +239,7 @@ fn affix(text: &str, at_start: bool, args: Args) -> Evaluated<bool> {
     let [affix, start, stop] = positional(args, method, ["affix", "start", "end"], 1)?;
     let text = match (start, stop) {
         (None, None) => text,
-        span => match part(text, span)? {
+        (start, stop) => match part(text, start, stop)? {
             Some((part, _)) => part,
             None => return Ok(false),
         },
@@ -261,9 +261,9 @@ fn affix(text: &str, at_start: bool, args: Args) -> Evaluated<bool> {
 }
 
 /// The part of a string between two bounds in characters, and where it starts.
-fn part(text: &str, span: (Option<Value>, Option<Value>)) -> Evaluated<Option<(&str, usize)>> {
+fn part(text: &str, start: Option<Value>, stop: Option<Value>) -> Evaluated<Option<(&str, usize)>> {
     let length = text.chars().count();
-    let span = bounds(span, length)?;
+    let span = bounds(start, stop, length)?;
     if span.start > length || span.start > span.end {
         return Ok(None);
     }
@@ -274,7 +274,7 @@ fn part(text: &str, span: (Option<Value>, Option<Value>)) -> Evaluated<Option<(&
 fn search(text: &str, method: &str, args: Args) -> Evaluated<Value> {
     let [wanted, start, stop] = positional(args, method, ["sub", "start", "end"], 1)?;
     let wanted = string(&wanted, method)?;
-    let part = part(text, (start, stop))?;
+    let part = part(text, start, stop)?;
     if method == "count" {
         return Ok(Value::int(part.map_or(0, |(part, _)| part.matches(wanted).count())));
     }
@@ -314,7 +314,7 @@ fn padding(width: Option<&Value>, text: &str, fuel: &Fuel) -> Evaluated<usize> {
 }
 
 /// `center`, `ljust` and `rjust`.
-pub fn pad(text: &str, method: &str, (width, fill): (Option<Value>, Option<Value>), fuel: &Fuel) -> Evaluated<Value> {
+pub fn pad(text: &str, method: &str, width: Option<Value>, fill: Option<Value>, fuel: &Fuel) -> Evaluated<Value> {
     let missing = padding(width.as_ref(), text, fuel)?;
     let fill = match &fill {
         None => " ",

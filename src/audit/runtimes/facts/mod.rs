@@ -9,6 +9,7 @@ use std::fmt;
 use super::base_facts::BaseFacts;
 use crate::adapter::{Adapter, Method};
 use crate::audit::flaws::Flaw;
+use crate::format::first_names;
 use crate::rewrite::steps::PlannedChanges;
 pub use modules::highest_rank;
 
@@ -139,6 +140,11 @@ facts! { facts:
     "names such as `lora_A.default.weight`", Infix => tensors::infix(facts.adapter);
     "weights of the base model beside the adapter, without `base_model.model.`", StrayWeights =>
         tensors::stray_weights(facts.adapter);
+    "tensors that no module of the adapter has, but for names with {words}", UnknownBut(words: NameList) =>
+        tensors::unknown_but(facts.adapter, words);
+    "tensors in the layers that no module of the adapter has", UnknownInLayers => tensors::unknown_in_layers(facts.adapter);
+    "copies of the base model's weights, other than of the embedding and the head", BaseCopies =>
+        tensors::base_copies(facts.adapter);
     "`adapter_model.bin`", Pickle => tensors::pickle(facts.adapter);
     "weights in shards", Shards => tensors::shards(facts.adapter);
     "weights in `model.safetensors`", OtherName => tensors::other_name(facts.adapter);
@@ -181,10 +187,7 @@ impl InWords for &[Method] {
 }
 
 /// A module or tensor that shows a fact, and how many more do.
-fn first_of(mut names: impl Iterator<Item = String>) -> Option<String> {
-    let first = names.next()?;
-    Some(match names.count() {
-        0 => format!("`{first}`"),
-        more => format!("`{first}` and {more} more"),
-    })
+fn shown(names: impl Iterator<Item = String>) -> Option<String> {
+    let names: Vec<String> = names.collect();
+    (!names.is_empty()).then(|| first_names(&names, 1))
 }

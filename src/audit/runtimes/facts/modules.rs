@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AdapterFacts, first_of};
+use super::{AdapterFacts, shown};
 use crate::adapter::names::{is_of_tower, stack_and_layer};
 use crate::adapter::targets::MovedModule;
 use crate::adapter::{Adapter, Module};
@@ -45,7 +45,7 @@ fn types(adapter: &Adapter) -> BTreeSet<&str> {
 
 /// The first of the modules for which `is_so` is true, and how many more there are.
 fn modules(adapter: &Adapter, is_so: impl Fn(&Module) -> bool) -> Option<String> {
-    first_of(adapter.modules().values().filter(|module| is_so(module)).map(|module| module.name.clone()))
+    shown(adapter.modules().values().filter(|module| is_so(module)).map(|module| module.name.clone()))
 }
 
 pub fn alphas_differ(adapter: &Adapter) -> Option<String> {
@@ -122,7 +122,7 @@ pub fn named_as_parameters(facts: &AdapterFacts) -> Option<String> {
 pub fn parameters_other_than(adapter: &Adapter, endings: &[&str]) -> Option<String> {
     let names = adapter.config.raw.get("target_parameters")?.as_array()?.iter().filter_map(|name| name.as_str());
     let other = names.filter(|name| !endings.iter().any(|ending| name.ends_with(ending))).map(String::from);
-    first_of(other).map(|names| format!("`target_parameters` names {names}"))
+    shown(other).map(|names| format!("`target_parameters` names {names}"))
 }
 
 pub fn experts(adapter: &Adapter) -> Option<String> {

@@ -1,12 +1,12 @@
 //! Facts from the names and shapes of tensors, and from the files that hold them.
 
-use super::first_of;
+use super::shown;
 use crate::adapter::names::Part;
 use crate::adapter::{Adapter, AdapterTensor, Method, WEIGHTS_NAME, is_vocabulary};
 
 /// The tensors of which something is true.
 fn those(adapter: &Adapter, is_so: impl Fn(&AdapterTensor) -> bool) -> Option<String> {
-    first_of(adapter.tensors().filter(is_so).map(|tensor| short(tensor.name)))
+    shown(adapter.tensors().filter(is_so).map(|tensor| short(tensor.name)))
 }
 
 /// Without the prefix of all names, so that one fits in a line.
@@ -66,8 +66,28 @@ pub fn convolution(adapter: &Adapter) -> Option<String> {
 /// PEFT ignores these: all of its names have the prefix.
 pub fn stray_weights(adapter: &Adapter) -> Option<String> {
     let is_weight = |name: &&String| !name.starts_with("base_model.") && name.ends_with(".weight");
-    let names = first_of(adapter.ignored.iter().filter(is_weight).cloned())?;
+    let names = shown(adapter.ignored.iter().filter(is_weight).cloned())?;
     Some(format!("the file also holds {names}"))
+}
+
+/// Tensors that are no part of the adapter, but for those whose names contain one of `words`.
+pub fn unknown_but(adapter: &Adapter, words: &[&str]) -> Option<String> {
+    unknown(adapter, |name| !words.iter().any(|word| name.contains(word)))
+}
+
+pub fn unknown_in_layers(adapter: &Adapter) -> Option<String> {
+    let is_number = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
+    unknown(adapter, |name| name.split("layers.").skip(1).any(is_number))
+}
+
+fn unknown(adapter: &Adapter, is_so: impl Fn(&str) -> bool) -> Option<String> {
+    let names = shown(adapter.ignored.iter().filter(|name| is_so(name)).map(|name| short(name)))?;
+    Some(format!("there are tensors of no module of the adapter ({names})"))
+}
+
+pub fn base_copies(adapter: &Adapter) -> Option<String> {
+    let is_copy = |tensor: &AdapterTensor| tensor.key.part == Part::BaseCopy && !is_vocabulary(&tensor.key.module);
+    those(adapter, is_copy).map(|names| format!("it holds copies of the base model's weights ({names})"))
 }
 
 /// Another name is a flaw of its own.

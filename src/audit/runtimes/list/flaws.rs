@@ -99,6 +99,20 @@ pub static WRAPPED_LAYER: FlawRule = FlawRule {
     remedy: R::Rename,
 };
 
+pub static WRAPPED_CONFIG: FlawRule = FlawRule {
+    words: "a wrapper in a name of the configuration",
+    known: &[(&[&PEFT, &TRANSFORMERS, &LORAX, &TGI], (Differs, Says("it finds no module of such a name")))],
+    others: (Loads, Says("only the modules that have tensors count")),
+    remedy: R::Rename,
+};
+
+pub static WRAPPED_TARGETS: FlawRule = FlawRule {
+    words: "a wrapper in all names of the configuration",
+    known: &[(&[&PEFT, &TRANSFORMERS, &LORAX, &TGI], (Refuses, Says("it finds no module to wrap and raises ValueError")))],
+    others: (Loads, Says("only the modules that have tensors count")),
+    remedy: R::Rename,
+};
+
 pub static ADAPTER_NAME: FlawRule = FlawRule {
     words: "names with that of an adapter (`lora_A.reference.weight`)",
     known: &[
@@ -140,7 +154,7 @@ pub static OTHER_STACK: FlawRule = FlawRule {
         (&[&LLAMA_CPP], (Loads, Says("its converter reads the names of the text model"))),
     ],
     others: (Refuses, Says(UNREAD)),
-    remedy: R::None,
+    remedy: R::RenameForBase,
 };
 
 pub static OTHER_NAME: FlawRule = FlawRule {
@@ -150,7 +164,7 @@ pub static OTHER_NAME: FlawRule = FlawRule {
         (&[&SGLANG], (Loads, Says("it knows several names of embedding and head"))),
     ],
     others: (Refuses, Says(UNREAD)),
-    remedy: R::None,
+    remedy: R::RenameForBase,
 };
 
 pub static OTHER_PREFIX: FlawRule = FlawRule {
@@ -161,7 +175,7 @@ pub static OTHER_PREFIX: FlawRule = FlawRule {
         (&[&SGLANG, &TENSORRT_LLM, &EXLLAMAV2], (Loads, Says(ENDS))),
     ],
     others: (Refuses, Says(UNREAD)),
-    remedy: R::None,
+    remedy: R::RenameForBase,
 };
 
 pub static SAVED_UNDER_OTHER_NAME: FlawRule = FlawRule {
@@ -227,8 +241,8 @@ pub static VOCABULARY: FlawRule = FlawRule {
 };
 
 /// All of them, as they are listed.
-pub static FLAW_RULES: [&FlawRule; 24] = [
-    &WRAPPED_MODEL, &WRAPPED_LAYER, &ADAPTER_NAME, &NO_PREFIX, &PREFIX_TWICE, &OTHER_STACK, &OTHER_NAME, &OTHER_PREFIX,
+pub static FLAW_RULES: [&FlawRule; 26] = [
+    &WRAPPED_MODEL, &WRAPPED_LAYER, &WRAPPED_CONFIG, &WRAPPED_TARGETS, &ADAPTER_NAME, &NO_PREFIX, &PREFIX_TWICE, &OTHER_STACK, &OTHER_NAME, &OTHER_PREFIX,
     &ABSENT, &SAVED_UNDER_OTHER_NAME, &OTHER_SIZES, &NOT_NAMED,
     &NAMED_WITHOUT_TENSORS, &FOREIGN_TENSOR, &NO_MAGNITUDE, &UNSAID_MAGNITUDE, &LAYERS_OF_PATTERN, &SAVES_NOTHING,
     &NOT_FINITE, &NO_EFFECT, &REFUSED, &REFUSED_BY_PEFT, &UNSAID_BIAS, &VOCABULARY,

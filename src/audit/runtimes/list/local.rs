@@ -28,6 +28,8 @@ pub static LLAMA_CPP: Runtime = Runtime {
         differs(&[F::SavedNorms], "they are converted and then skipped when loaded", LLAMA_ADAPTER),
         refuses(&[F::Parameters], "experts without a number have no name there", CONVERTER),
         refuses(&[F::Infix], "only lora_A.weight and lora_B.weight are converted", CONVERTER).unless(R::Portable),
+        refuses(&[F::UnknownBut(&[".base_layer.weight", "_layernorm", ".norm"])],
+            "only lora_A and lora_B are converted", CONVERTER).unless(R::Rewrite),
         refuses(&[F::Shards, F::OtherName],
             "only adapter_model.safetensors and adapter_model.bin are read", CONVERTER).unless(R::Rewrite),
         refuses(&[F::Key(&["fan_in_fan_out"])],

@@ -47,12 +47,7 @@ pub static FAMILIES: [Family; 4] = [
         reads: &[USUAL, "layer_types sliding_window_pattern"],
         spellings: &[SLIDING_WINDOW_PATTERN],
         harmless: &[("rotary_pct", "whole heads are rotated")],
-        numbers: &[
-            ("head_dim", 128.0),
-            ("logit_scale", 0.0625),
-            ("max_position_embeddings", 8192.0),
-            ("sliding_window", 4096.0),
-        ],
+        numbers: &[("logit_scale", 0.0625), ("max_position_embeddings", 8192.0), ("sliding_window", 4096.0)],
         ..COHERE
     },
     Family {

@@ -42,6 +42,7 @@ pub static FAMILIES: [Family; 3] = [
         numbers: &[
             ("head_dim", 256.0),
             ("num_key_value_heads", 4.0),
+            ("max_position_embeddings", 8192.0),
             ("query_pre_attn_scalar", 256.0),
             ("attn_logit_softcapping", 50.0),
             ("final_logit_softcapping", 30.0),

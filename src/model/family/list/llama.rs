@@ -28,7 +28,7 @@ pub static FAMILIES: [Family; 8] = [
         model_types: &["mllama_text_model"],
         norm_eps: 1e-5,
         reads: &["intermediate_size cross_attention_layers"],
-        numbers: &[("rope_theta", 500_000.0), ("num_key_value_heads", 8.0)],
+        numbers: &[("rope_theta", 500_000.0), ("num_key_value_heads", 8.0), ("max_position_embeddings", 131_072.0)],
         ..PLAIN
     },
     Family {
@@ -38,8 +38,8 @@ pub static FAMILIES: [Family; 8] = [
         sliding: Sliding::WithoutRotary,
         rotary_layers: RotaryLayers::AllButEvery(4),
         reads: &[USUAL, "sliding_window layer_types no_rope_layers no_rope_layer_interval"],
-        numbers: &[("rope_theta", 2_000_000.0)],
-        flags: WITHOUT_WINDOWS,
+        numbers: &[("rope_theta", 2_000_000.0), ("max_position_embeddings", 32_768.0)],
+        flags: &[("use_sliding_window", false), ("tie_word_embeddings", true)],
         harmless: WITHOUT_WINDOW_LAYERS,
         gguf: PERMUTED_GGUF,
         ..PLAIN
@@ -49,7 +49,7 @@ pub static FAMILIES: [Family; 8] = [
         model_types: &["granite"],
         gguf_architectures: &["granite"],
         biases: &[ATTENTION_BIAS, MLP_BIAS],
-        numbers: GRANITE_MULTIPLIERS,
+        numbers: GRANITE_NUMBERS,
         gguf: GRANITE_GGUF,
         ..PLAIN
     },
@@ -60,6 +60,7 @@ pub static FAMILIES: [Family; 8] = [
         layer_names: &[ATTENTION, GATED_MLP, POST_NORMS, HEAD_NORMS],
         head_norms: HeadNorms::AllHeadsTogether,
         norm_eps: 1e-5,
+        numbers: &[("max_position_embeddings", 2048.0)],
         ..PLAIN
     },
     Family {
@@ -93,10 +94,11 @@ const MISTRAL: Family = Family {
     ..PLAIN
 };
 
-pub(super) const GRANITE_MULTIPLIERS: &[(&str, f64)] = &[
+pub(super) const GRANITE_NUMBERS: &[(&str, f64)] = &[
     ("attention_multiplier", 1.0),
     ("embedding_multiplier", 1.0),
     ("residual_multiplier", 1.0),
     ("logits_scaling", 1.0),
+    ("max_position_embeddings", 2048.0),
 ];
 pub(super) const GRANITE_GGUF: GgufConventions = GgufConventions { logit_scale: LogitScale::Divides, ..PERMUTED_GGUF };

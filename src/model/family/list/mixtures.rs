@@ -1,7 +1,7 @@
 //! Families whose layers have experts.
 
 use super::super::names::*;
-use super::llama::{GRANITE_GGUF, GRANITE_MULTIPLIERS};
+use super::llama::{GRANITE_GGUF, GRANITE_NUMBERS};
 use super::*;
 
 /// Experts as transformers 5 holds them, and the modules that earlier versions and most files have.
@@ -33,7 +33,7 @@ pub static FAMILIES: [Family; 5] = [
         sliding: Sliding::Always,
         reads: &[USUAL, "sliding_window num_experts"],
         spellings: &[LOCAL_EXPERTS],
-        numbers: &[("rope_theta", 1_000_000.0), ("num_experts_per_tok", 2.0)],
+        numbers: &[("rope_theta", 1_000_000.0), ("num_experts_per_tok", 2.0), ("max_position_embeddings", 131_072.0)],
         gguf: PERMUTED_GGUF,
         ..PLAIN
     },
@@ -57,6 +57,7 @@ pub static FAMILIES: [Family; 5] = [
         sliding: Sliding::EvenBelowMaxWindowLayers,
         reads: &[USUAL, "layer_types mlp_only_layers norm_topk_prob"],
         numbers: &[
+            ("max_position_embeddings", 32_768.0),
             ("sliding_window", 4096.0),
             ("max_window_layers", 28.0),
             ("decoder_sparse_step", 1.0),
@@ -78,6 +79,7 @@ pub static FAMILIES: [Family; 5] = [
         reads: &[USUAL, "sliding_window mlp_only_layers norm_topk_prob"],
         spellings: &[LOCAL_EXPERTS],
         numbers: &[
+            ("max_position_embeddings", 32_768.0),
             ("decoder_sparse_step", 1.0),
             ("num_experts_per_tok", 8.0),
             ("num_experts", 128.0),
@@ -99,10 +101,11 @@ pub static FAMILIES: [Family; 5] = [
         biases: &[ATTENTION_BIAS],
         spellings: &[("num_experts", &["num_local_experts"])],
         numbers: &[
-            GRANITE_MULTIPLIERS[0],
-            GRANITE_MULTIPLIERS[1],
-            GRANITE_MULTIPLIERS[2],
-            GRANITE_MULTIPLIERS[3],
+            GRANITE_NUMBERS[0],
+            GRANITE_NUMBERS[1],
+            GRANITE_NUMBERS[2],
+            GRANITE_NUMBERS[3],
+            GRANITE_NUMBERS[4],
             ("num_experts_per_tok", 2.0),
             ("num_experts", 8.0),
         ],
@@ -132,6 +135,7 @@ pub static FAMILIES: [Family; 5] = [
         numbers: &[
             ("head_dim", 64.0),
             ("num_key_value_heads", 8.0),
+            ("max_position_embeddings", 131_072.0),
             ("rope_theta", 150_000.0),
             ("sliding_window", 128.0),
             ("num_experts_per_tok", 4.0),

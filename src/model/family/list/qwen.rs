@@ -10,7 +10,7 @@ const QWEN2: Family = Family {
     biases: &[QKV_BIAS],
     sliding: Sliding::FromMaxWindowLayers,
     reads: &[USUAL, "layer_types"],
-    numbers: &[("sliding_window", 4096.0), ("max_window_layers", 28.0)],
+    numbers: &[("max_position_embeddings", 32_768.0), ("sliding_window", 4096.0), ("max_window_layers", 28.0)],
     flags: WITHOUT_WINDOWS,
     ..PLAIN
 };
@@ -21,7 +21,12 @@ const QWEN3: Family = Family {
     gguf_architectures: &["qwen3"],
     layer_names: &[ATTENTION, GATED_MLP, PRE_NORMS, HEAD_NORMS],
     biases: &[ATTENTION_BIAS],
-    numbers: &[("head_dim", 128.0), ("sliding_window", 4096.0), ("max_window_layers", 28.0)],
+    numbers: &[
+        ("head_dim", 128.0),
+        ("max_position_embeddings", 32_768.0),
+        ("sliding_window", 4096.0),
+        ("max_window_layers", 28.0),
+    ],
     ..QWEN2
 };
 
@@ -33,6 +38,7 @@ pub static FAMILIES: [Family; 4] = [
         norm_eps: 1e-5,
         reads: &["intermediate_size layer_types"],
         numbers: &[
+            ("max_position_embeddings", 32_768.0),
             ("sliding_window", 4096.0),
             ("max_window_layers", 80.0),
             ("num_key_value_heads", 8.0),

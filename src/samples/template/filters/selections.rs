@@ -73,32 +73,34 @@ pub fn map(renderer: &mut Renderer, value: Value, mut args: Args) -> Evaluated<V
 }
 
 pub fn select(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
-    filter_items(renderer, value, args, (false, true))
+    filter_items(renderer, value, args, Wanted { by_attribute: false, result: true })
 }
 
 pub fn reject(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
-    filter_items(renderer, value, args, (false, false))
+    filter_items(renderer, value, args, Wanted { by_attribute: false, result: false })
 }
 
 pub fn select_attribute(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
-    filter_items(renderer, value, args, (true, true))
+    filter_items(renderer, value, args, Wanted { by_attribute: true, result: true })
 }
 
 pub fn reject_attribute(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
-    filter_items(renderer, value, args, (true, false))
+    filter_items(renderer, value, args, Wanted { by_attribute: true, result: false })
 }
 
-/// Keeps the items whose test, or whose attribute's test, is `wanted`.
-fn filter_items(
-    renderer: &mut Renderer,
-    value: Value,
-    mut args: Args,
-    (by_attribute, wanted): (bool, bool),
-) -> Evaluated<Value> {
+/// Which items a filter keeps.
+struct Wanted {
+    /// Whether an attribute of the items is tested, and not the items.
+    by_attribute: bool,
+    /// The result of the test.
+    result: bool,
+}
+
+fn filter_items(renderer: &mut Renderer, value: Value, mut args: Args, wanted: Wanted) -> Evaluated<Value> {
     if !value.is_true() {
         return Value::iterator(Vec::new());
     }
-    let path = match by_attribute {
+    let path = match wanted.by_attribute {
         false => None,
         true if args.positional.is_empty() => return Err("the name of an attribute is missing".into()),
         true => Some(Path::of(&args.positional.remove(0))),
@@ -114,7 +116,7 @@ fn filter_items(
             Some(test) => predicates::apply(renderer, test, &tested, copied(&args))?,
             None => tested.is_true(),
         };
-        if accepted == wanted {
+        if accepted == wanted.result {
             kept.push(item);
         }
     }

@@ -82,7 +82,7 @@ pub fn trim(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Valu
 pub fn center(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [width] = args.bind("center", ["width"], 0)?;
     let text = plain_text(renderer, &value, "center")?;
-    texts::pad(&text, "center", (Some(width.unwrap_or(Value::Int(80))), None), &renderer.fuel)
+    texts::pad(&text, "center", Some(width.unwrap_or(Value::Int(80))), None, &renderer.fuel)
 }
 
 pub fn replace(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
@@ -92,7 +92,7 @@ pub fn replace(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<V
     let (old, new) = (old.unwrap_or(Value::None), new.unwrap_or(Value::None));
     let (old, new) = (python::text(&old, fuel)?, python::text(&new, fuel)?);
     let count = count.filter(|count| !matches!(count, Value::None));
-    texts::replace(&text, (&old, &new), count.as_ref(), fuel)
+    texts::replace(&text, &old, &new, count.as_ref(), fuel)
 }
 
 pub fn join(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
