@@ -23,7 +23,7 @@ impl Comparison {
         let (costs, others) = (criterion.costs(one), criterion.costs(other));
         let differences: Vec<f64> = costs.iter().zip(&others).map(|(a, b)| a - b).collect();
         let difference = criterion.mean(one) - criterion.mean(other);
-        let quantile = student_quantile(confidence, one.sizes.len().saturating_sub(1));
+        let quantile = student_quantile(confidence, draws(&one.sizes).saturating_sub(1));
         let error = standard_error(&differences, &one.sizes);
         Self { difference, at_most: error.map(|error| difference + error * quantile) }
     }
@@ -124,18 +124,28 @@ impl Assessment {
     }
 }
 
-/// The standard error of Σ differences / Σ tokens, paired over samples, as a ratio estimator: a sample weighs as much as
-/// it has tokens (Cochran, Sampling Techniques, 6.4). `None` with fewer than two samples.
+/// How many independent draws there are among samples.
+pub fn draws(sizes: &[SampleSize]) -> usize {
+    let mut seen = vec![false; sizes.iter().map(|size| size.draw + 1).max().unwrap_or(0)];
+    sizes.iter().for_each(|size| seen[size.draw] = true);
+    seen.into_iter().filter(|&seen| seen).count()
+}
+
+/// The standard error of Σ differences / Σ tokens, paired over draws, as a ratio estimator: a draw weighs as much as its samples
+/// have tokens (Cochran, Sampling Techniques, 6.4). `None` with fewer than two draws.
 pub fn standard_error(differences: &[f64], sizes: &[SampleSize]) -> Option<f64> {
-    let n = differences.len() as f64;
-    if differences.len() < 2 {
+    let n = draws(sizes) as f64;
+    if n < 2.0 {
         return None;
     }
     let all_tokens = sizes.iter().map(|size| size.tokens).sum::<usize>() as f64;
     let ratio = differences.iter().sum::<f64>() / all_tokens;
-    let residuals =
-        differences.iter().zip(sizes).map(|(d, size)| (d - ratio * size.tokens as f64).powi(2)).sum::<f64>();
-    Some((residuals * n / (n - 1.0)).sqrt() / all_tokens)
+    let mut residuals = vec![0.0; sizes.iter().map(|size| size.draw + 1).max().unwrap_or(0)];
+    for (difference, size) in differences.iter().zip(sizes) {
+        residuals[size.draw] += difference - ratio * size.tokens as f64;
+    }
+    let squares = residuals.iter().map(|residual: &f64| residual.powi(2)).sum::<f64>();
+    Some((squares * n / (n - 1.0)).sqrt() / all_tokens)
 }
 
 /// Student's quantile, which is the bound of a mean whose standard error is estimated from the same samples.
@@ -164,13 +174,24 @@ mod tests {
 
     #[test]
     fn the_bound_is_that_of_a_mean_when_weights_are_equal() {
+        let sizes = [0, 1, 2, 3].map(|draw| SampleSize { tokens: 1, ends: 0, draw });
         // mean 2.5, s = 1.29099, s/√4 = 0.645497; t(0.95, 3) = 2.353363 (scipy.stats.t.ppf)
-        let error = standard_error(&[1.0, 2.0, 3.0, 4.0], &[SampleSize { tokens: 1, ends: 0 }; 4]).unwrap();
+        let error = standard_error(&[1.0, 2.0, 3.0, 4.0], &sizes).unwrap();
         assert!((error - 0.645_497_224).abs() < 1e-8, "{error}");
         assert!((student_quantile(0.95, 3) - 2.353_363_435).abs() < 1e-6);
         let comparison = Comparison::new(Criterion::Loss, &measured(&[2.0, 3.0, 4.0, 5.0]), &measured(&[1.0; 4]), 0.95);
         assert_eq!(comparison.difference, 2.5);
         assert!((comparison.at_most.unwrap() - (2.5 + 0.645_497_224 * 2.353_363_435)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn copies_of_a_sample_are_one_draw() {
+        let once = [0, 1, 2, 3].map(|draw| SampleSize { tokens: 1, ends: 0, draw });
+        let twice = once.map(|size| [size; 2]).concat();
+        assert_eq!(draws(&twice), 4);
+        let error = standard_error(&[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0], &twice).unwrap();
+        assert!((error - standard_error(&[1.0, 2.0, 3.0, 4.0], &once).unwrap()).abs() < 1e-12, "{error}");
+        assert_eq!(standard_error(&[1.0, 2.0], &[once[0]; 2]), None);
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl<'a> Sweep<'a> {
                 |adapted: &AdaptedModel| if keeps { candidates(adapted.adapter()) } else { BTreeSet::new() };
             let prefixes = |_| models.iter().map(|adapted| KeptPrefix::new(boundaries(adapted))).collect();
             let prefixes = batches.iter().map(prefixes).collect();
-            SampleGroup { samples: indices, sizes: chosen.iter().map(SampleSize::of).collect(), batches, prefixes }
+            SampleGroup { samples: indices, sizes: SampleSize::of_all(&chosen), batches, prefixes }
         };
         let parts = parts.into_iter().map(&mut lay_out).collect();
         // States are kept rather than layers: reading a layer again takes less time than computing its output again.

@@ -1,8 +1,9 @@
 //! What a model does on samples with some profile of an adapter: the one measurement behind every figure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::samples::Sample;
+use crate::samples::{Sample, draws};
 
 /// How well a sample's answer tokens are predicted, each given all tokens before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -26,17 +27,31 @@ impl SampleScore {
     }
 }
 
-/// How many tokens of a sample are scored.
+/// How much a sample weighs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SampleSize {
+    /// How many of its tokens are scored.
     pub tokens: usize,
     /// Those of them that end an answer.
     pub ends: usize,
+    /// The independent draw that it is a part of, counted from 0.
+    pub draw: usize,
 }
 
 impl SampleSize {
-    pub fn of(sample: &Sample) -> Self {
-        Self { tokens: sample.answers(), ends: sample.ends.len() }
+    /// The sizes of samples.
+    pub fn of_all(samples: &[Sample]) -> Arc<[Self]> {
+        let sized = samples.iter().zip(draws::of(samples));
+        sized.map(|(sample, draw)| Self { tokens: sample.answers(), ends: sample.ends.len(), draw }).collect()
+    }
+
+    /// The samples of each draw, as indices.
+    pub fn draws(sizes: &[Self]) -> Vec<Vec<usize>> {
+        let mut draws: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (sample, size) in sizes.iter().enumerate() {
+            draws.entry(size.draw).or_default().push(sample);
+        }
+        draws.into_values().collect()
     }
 }
 
@@ -62,7 +77,7 @@ impl Measurement {
 
     /// A measurement of which nothing but the losses is known, on samples with so many answer tokens.
     pub fn of_losses(losses: &[f64], tokens: &[usize]) -> Self {
-        let sizes = tokens.iter().map(|&tokens| SampleSize { tokens, ends: 0 }).collect();
+        let sizes = tokens.iter().enumerate().map(|(draw, &tokens)| SampleSize { tokens, ends: 0, draw }).collect();
         Self { scores: losses.iter().copied().map(SampleScore::of_loss).collect(), sizes }
     }
 
@@ -107,7 +122,7 @@ impl Measurement {
         self.sizes.iter().map(|size| size.tokens).sum()
     }
 
-    /// The measurement on some of its samples, given by their indices, which may repeat.
+    /// The measurement on some of its samples, given by their indices.
     pub fn select(&self, samples: &[usize]) -> Self {
         self.select_with(samples, samples.iter().map(|&sample| self.sizes[sample]).collect())
     }
@@ -154,9 +169,22 @@ impl Curve {
         &self.points[self.points.len() - 1]
     }
 
-    /// The curve on some of its samples, given by their indices, which may repeat.
+    /// The curve on resampled draws, each given by the indices of its samples. A draw that comes up twice counts as two.
+    pub fn resample<'a>(&self, drawn: impl IntoIterator<Item = &'a Vec<usize>>) -> Self {
+        let (mut samples, mut sizes) = (Vec::new(), Vec::new());
+        for (draw, members) in drawn.into_iter().enumerate() {
+            samples.extend(members);
+            sizes.extend(members.iter().map(|&sample| SampleSize { draw, ..self.sizes()[sample] }));
+        }
+        self.select_with(&samples, sizes.into())
+    }
+
+    /// The curve on some of its samples, given by their indices.
     pub fn select(&self, samples: &[usize]) -> Self {
-        let sizes: Arc<[SampleSize]> = samples.iter().map(|&sample| self.sizes()[sample]).collect();
+        self.select_with(samples, samples.iter().map(|&sample| self.sizes()[sample]).collect())
+    }
+
+    fn select_with(&self, samples: &[usize], sizes: Arc<[SampleSize]>) -> Self {
         let select = |point: &Point| Point {
             boundary: point.boundary,
             measurement: point.measurement.select_with(samples, sizes.clone()),
@@ -187,7 +215,7 @@ mod tests {
 
     #[test]
     fn accuracy_counts_tokens_and_exact_match_samples() {
-        let size = |tokens| SampleSize { tokens, ends: tokens % 2 };
+        let size = |tokens| SampleSize { tokens, ends: tokens % 2, draw: tokens };
         let score = |correct| SampleScore {
             correct,
             probability: 0.5 * correct as f64,

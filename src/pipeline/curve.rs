@@ -5,7 +5,7 @@ use crate::choice::rules::curve as probability_curve;
 use crate::choice::stability::{Share, stability};
 use crate::choice::{self, Basis, Choice, ChoiceOptions};
 use crate::error::Result;
-use crate::measure::{self, Curve, Lens, OnProgress};
+use crate::measure::{self, Curve, Lens, OnProgress, SampleSize};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
 use crate::search::{self, Dropped};
@@ -65,7 +65,7 @@ fn choose_with_lens(
     if choice.boundary() == reading.boundary {
         choice.reason = reading.reason;
     }
-    let stability = probability_curve::stability(&lens, &candidates, is_allowed);
+    let stability = probability_curve::stability(&lens, &SampleSize::draws(curve.sizes()), &candidates, is_allowed);
     Ok(BoundaryChoice { curve, dropped, lens: Some(lens), choice, stability })
 }
 

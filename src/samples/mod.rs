@@ -10,6 +10,7 @@ pub mod answer;
 mod chat_files;
 mod containers;
 mod content;
+pub mod draws;
 pub mod encode;
 pub mod ends;
 pub mod excerpt;

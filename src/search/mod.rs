@@ -91,8 +91,9 @@ impl<'a> Search<'a> {
         options: SearchOptions,
     ) -> Self {
         let n = sizes.len();
-        let mut order: Vec<usize> = (0..n).collect();
-        fastrand::Rng::with_seed(options.seed).shuffle(&mut order);
+        let mut draws = SampleSize::draws(&sizes);
+        fastrand::Rng::with_seed(options.seed).shuffle(&mut draws);
+        let order = draws.concat();
         let candidates: Vec<usize> = candidates.iter().copied().collect();
         let by_losses = choice.rule.basis() == Basis::Losses;
         let races = n >= LEAST_SAMPLES && by_losses && choice.rule.drops_early(choice);
@@ -267,7 +268,7 @@ pub fn run(
     sweep_options: &measure::ComputeOptions,
     on_progress: OnProgress,
 ) -> Result<Vec<(Curve, Vec<Dropped>)>> {
-    let sizes: Arc<[SampleSize]> = samples.iter().map(SampleSize::of).collect();
+    let sizes = SampleSize::of_all(samples);
     let search =
         |adapted: &&AdaptedModel| Search::new(&measure::candidates(adapted.adapter()), sizes.clone(), choice, options);
     let mut searches: Vec<Search> = adapted.iter().map(search).collect();

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::Race;
-use crate::choice::comparison::{standard_error, student_quantile};
+use crate::choice::comparison::{draws, standard_error, student_quantile};
 
 /// How far a curve may lie from the line between two points, as a share of its second difference. A parabola has an eighth;
 /// real curves have steps.
@@ -95,7 +95,7 @@ impl CostEvidence<'_> {
             predicted.most = predicted.most.min(known + difference.most);
         }
         // The bound that will be added once all samples are seen, itself uncertain until then.
-        let student = student_quantile(self.race.options.confidence, n - 1);
+        let student = student_quantile(self.race.options.confidence, draws(self.race.sizes) - 1);
         let differences = less(costs, &self.costs[&self.race.ends.1]);
         let bound = self.standard_error(&differences) * (m as f64 / n as f64).sqrt() * student;
         let doubt = quantile * self.unseen(m).sqrt() / (2.0 * m as f64).sqrt();
@@ -148,7 +148,7 @@ impl CostEvidence<'_> {
     /// nothing to predict.
     fn quantile(&self, m: usize, each_look: f64) -> f64 {
         let comparisons = (self.race.looks - 1).max(1) as f64 * each_look;
-        student_quantile(1.0 - self.race.error / comparisons, m.saturating_sub(1).max(1))
+        student_quantile(1.0 - self.race.error / comparisons, draws(&self.race.sizes[..m]).saturating_sub(1).max(1))
     }
 
     /// The costs that a boundary would have on a straight line between its evaluated neighbours, and the larger second

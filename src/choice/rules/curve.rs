@@ -155,8 +155,14 @@ pub fn read(lens: &Lens, candidates: &BTreeSet<usize>, allowed: impl Fn(usize) -
 }
 
 /// How often each boundary is read off on resampled samples.
-pub fn stability(lens: &Lens, candidates: &BTreeSet<usize>, allowed: impl Fn(usize) -> bool) -> Vec<Share> {
-    of_resamples(lens.tokens.len(), |drawn| read(&lens.of_samples(drawn), candidates, &allowed).boundary)
+pub fn stability(
+    lens: &Lens,
+    draws: &[Vec<usize>],
+    candidates: &BTreeSet<usize>,
+    allowed: impl Fn(usize) -> bool,
+) -> Vec<Share> {
+    let places = |drawn: &[&Vec<usize>]| drawn.iter().flat_map(|members| members.iter().copied()).collect::<Vec<_>>();
+    of_resamples(draws, |drawn| read(&lens.of_samples(&places(drawn)), candidates, &allowed).boundary)
 }
 
 #[cfg(test)]
@@ -241,14 +247,15 @@ mod tests {
     fn equal_samples_are_read_alike_and_different_ones_are_not() {
         let candidates = (0..=6).collect();
         let mut lens = lens(&[0.0; 7], &LATE, 8);
-        assert_eq!(stability(&lens, &candidates, |_| true), [Share { boundary: 4, share: 1.0 }]);
+        let draws: Vec<Vec<usize>> = (0..8).map(|sample| vec![sample]).collect();
+        assert_eq!(stability(&lens, &draws, &candidates, |_| true), [Share { boundary: 4, share: 1.0 }]);
         // Half of the samples rise two layers earlier, and weigh as much.
         for sample in 0..4 {
             lens.adapted[3].probabilities[sample] = 0.8;
             lens.adapted[4].probabilities[sample] = 1.2;
             lens.adapted[5].probabilities[sample] = 1.6;
         }
-        let shares = stability(&lens, &candidates, |_| true);
+        let shares = stability(&lens, &draws, &candidates, |_| true);
         assert!(shares.len() > 1 && shares.iter().any(|share| share.boundary == 2), "{shares:?}");
         assert!((shares.iter().map(|share| share.share).sum::<f64>() - 1.0).abs() < 1e-12);
     }

@@ -25,8 +25,10 @@ impl Rule for Smallest {
 
     fn choose<'a>(&self, candidates: &'a Candidates) -> (&'a AssessedBoundary, String) {
         match lowest_that_holds(candidates) {
-            Some(whole) if whole.boundary == candidates.whole().boundary => (whole, nothing_smaller(candidates)),
-            Some(candidate) => (candidate, not_worse(candidates)),
+            Some(whole) if whole.boundary == candidates.whole().boundary => {
+                (whole, nothing_smaller(candidates.options))
+            }
+            Some(candidate) => (candidate, not_worse(candidates.options)),
             None => {
                 // An adapter that helps is kept up to the limit; the rule does not go on to the base model.
                 let helps = candidates.cost(candidates.whole()) < candidates.cost(candidates.base());
@@ -81,21 +83,21 @@ fn lowest_that_holds<'a>(candidates: &'a Candidates) -> Option<&'a AssessedBound
 }
 
 /// Why the whole adapter is kept.
-fn nothing_smaller(candidates: &Candidates) -> String {
-    let ChoiceOptions { measure, guard, .. } = candidates.options;
-    let below = candidates.all.iter().rev().nth(1);
-    let lost = below.and_then(|below| if candidates.holds(below) { *guard } else { Some(*measure) });
-    let by = lost.map_or(String::new(), |criterion| format!(" in {}", criterion.name()));
-    format!("no smaller boundary can be shown to be as good{by}")
+fn nothing_smaller(options: &ChoiceOptions) -> String {
+    format!("no smaller boundary can be shown to be as good in {}", judged_by(options))
 }
 
-fn not_worse(candidates: &Candidates) -> String {
-    let ChoiceOptions { measure, guard, confidence, margin, .. } = candidates.options;
-    let guarded = guard.map_or(String::new(), |guard| format!(" and {}", guard.name()));
+/// The measure and the guard.
+fn judged_by(options: &ChoiceOptions) -> String {
+    let guarded = options.guard.map_or(String::new(), |guard| format!(" and {}", guard.name()));
+    format!("{}{guarded}", options.measure.name())
+}
+
+fn not_worse(options: &ChoiceOptions) -> String {
     format!(
-        "smallest boundary that gives up, with {} % confidence, at most {} % of the adapter's gain in {}{guarded}",
-        percent(*confidence),
-        percent(*margin),
-        measure.name(),
+        "smallest boundary that gives up, with {} % confidence, at most {} % of the adapter's gain in {}",
+        percent(options.confidence),
+        percent(options.margin),
+        judged_by(options),
     )
 }
