@@ -145,10 +145,10 @@ fn states_of_an_optimizer_are_no_adapters() {
 #[test]
 fn entries_of_a_configuration_without_effect_are_named() {
     for (key, value, words) in [
-        ("rank_pattern", json!({"no_such": 2}), "`no_such` in `rank_pattern` matches no module"),
-        ("alpha_pattern", json!({"q_proj": 4, r"layers\.9\d\..*": 8}), r"`layers\.9\d\..*` in `alpha_pattern` matches"),
-        ("target_parameters", json!(["mlp.experts.down_proj"]), "in `target_parameters` is no parameter"),
-        ("use_rslora", json!("false"), "`use_rslora` in adapter_config.json is a text and no flag"),
+        ("rank_pattern", json!({"no_such": 2}), "no module that has tensors matches `no_such` in `rank_pattern`"),
+        ("alpha_pattern", json!({"q_proj": 4, r"layers\.9\d\..*": 8}), r"matches `layers\.9\d\..*` in `alpha_pattern`"),
+        ("target_parameters", json!(["mlp.experts.down_proj"]), "no tensors belong to `mlp.experts.down_proj`"),
+        ("use_rslora", json!("false"), "a text in place of a flag for `use_rslora`"),
     ] {
         let adapter = Copied::of(ADAPTER).set(key, value);
         assert!(adapter.remarks().contains(words), "{key}: {}", adapter.remarks());
@@ -166,7 +166,7 @@ fn exclusions_without_effect_are_named_where_the_base_model_is_known() {
         let adapter = Copied::of(ADAPTER).set("exclude_modules", names);
         run("check", &adapter.path, &["--runtime", "peft", "--base", base.to_str().unwrap()]).0
     };
-    let unused = "in `exclude_modules` matches no module";
+    let unused = "no module of the base model that has weights matches";
     for (names, is_unused) in [
         (json!(["visual", "norm"]), true),
         (json!(["model.norm", "layers.1.input_layernorm"]), false),
@@ -193,7 +193,7 @@ fn a_configuration_is_read_as_python_reads_it() {
     };
     let twice = edited(r#""lora_alpha": 32"#);
     assert_eq!(Adapter::open(&twice.path, None).unwrap().config.alpha, Some(32.0));
-    assert!(twice.remarks().contains("`lora_alpha` stands more than once"), "{}", twice.remarks());
+    assert!(twice.remarks().contains("repeats `lora_alpha`"), "{}", twice.remarks());
     let check = |adapter: &Copied| run("check", &adapter.path, &["--runtime", "peft,transformers"]);
     let infinite = check(&edited(r#""lora_dropout": Infinity"#));
     assert!(infinite.1 == 5 && infinite.0.contains("PEFT refuses `lora_dropout`"), "{}", infinite.0);
@@ -281,7 +281,7 @@ fn adapters_and_shards_beside_one_are_named() {
     copy_folder(&fixture(ADAPTER), &adapter.path.join("checkpoint-10"));
     let remarks = adapter.remarks();
     assert!(
-        remarks.contains("`sql` below it is an adapter of its own") && !remarks.contains("checkpoint"),
+        remarks.contains("adapters of their own") && remarks.contains("`sql`") && !remarks.contains("checkpoint"),
         "{remarks}"
     );
 

@@ -56,9 +56,7 @@ impl AdapterConfig {
         let mut remarks = Vec::new();
         if !repeated.is_empty() {
             let names = first_names(&repeated, 8);
-            remarks.push(format!(
-                "{names} stands more than once in adapter_config.json: the last value counts, as in Python"
-            ));
+            remarks.push(format!("adapter_config.json repeats {names}: the last value counts, as in Python"));
         }
         let method = value.get("peft_type").and_then(Value::as_str).and_then(Method::by_peft_type);
         for key in nan.iter().chain(&infinite) {
@@ -158,9 +156,8 @@ impl AdapterConfig {
             let names: Vec<&String> = self.raw.get(key)?.as_object()?.keys().collect();
             let unmatched = patterns.unmatched(modules.iter().copied()).into_iter();
             let unmatched: Vec<&String> = unmatched.filter_map(|place| names.get(place).copied()).collect();
-            (!unmatched.is_empty()).then(|| {
-                format!("{} in `{key}` matches no module that has tensors, and is not used", first_names(&unmatched, 3))
-            })
+            (!unmatched.is_empty())
+                .then(|| format!("no module that has tensors matches {} in `{key}`", first_names(&unmatched, 3)))
         };
         [("rank_pattern", &self.ranks), ("alpha_pattern", &self.alphas)].into_iter().filter_map(remark).collect()
     }
@@ -301,7 +298,7 @@ fn text_flags(raw: &Map<String, Value>) -> Option<String> {
     let texts: Vec<&&str> = FLAGS.iter().filter(is_text).collect();
     (!texts.is_empty()).then(|| {
         let names = first_names(&texts, 8);
-        format!("{names} in adapter_config.json is a text and no flag: PEFT takes it for true, and so does lora-slim")
+        format!("adapter_config.json has a text in place of a flag for {names}: PEFT takes any text for true, and so does lora-slim")
     })
 }
 

@@ -193,7 +193,7 @@ impl Model {
         let unused = adapter.config.targets.unused_exclusions(&names);
         (!unused.is_empty()).then(|| {
             let unused = first_names(&unused, 3);
-            format!("{unused} in `exclude_modules` matches no module of the base model that has weights")
+            format!("no module of the base model that has weights matches {unused} in `exclude_modules`")
         })
     }
 
