@@ -11,6 +11,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::bad_input::Setup;
 use crate::golden::base_of_kind;
 use crate::support::{copy_folder, fixture, lora_slim, read_json, stdout, write_adapter};
 
@@ -341,7 +342,7 @@ fn shards_without_an_index_are_read() {
     copy_folder(&fixture("kinds/bf16"), &path);
     fs::remove_file(shard(1)).unwrap();
     fs::copy(fixture("kinds/bin/adapter_model.bin"), path.join("adapter_model.bin")).unwrap();
-    assert!(remarks(&path)[0].starts_with("`adapter_model.bin` is not read"), "{:?}", remarks(&path));
+    assert!(remarks(&path)[0].contains("not from `adapter_model.bin`"), "{:?}", remarks(&path));
 }
 
 /// All values of the 8-bit types, as PyTorch has them.
@@ -375,4 +376,33 @@ fn steps_take_eight_bit_floats() {
         command.arg("cut").arg(fixture("kinds/fp8-e5m2")).args(["--boundary", "2", step, value, "-o"]).arg(&out);
         command.arg("--base").arg(fixture("kinds/base")).assert().success();
     }
+}
+
+/// transformers passes them to the template without a word.
+#[test]
+fn what_a_chat_template_does_not_read_is_named() {
+    let setup = Setup::new();
+    let said = |turn: Value, beside: Value| {
+        let mut record = json!({"messages": [turn, {"role": "assistant", "content": "b"}]});
+        record.as_object_mut().unwrap().extend(beside.as_object().unwrap().clone());
+        fs::write(setup.path("samples.jsonl"), record.to_string()).unwrap();
+        let output = setup.slim(&["--dry-run"]).output().unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let plain = || json!({"role": "user", "content": "a"});
+    let template = "does not read";
+    assert!(!said(plain(), json!({})).contains(template));
+    for (turn, beside, name) in [
+        (json!({"role": "user", "content": "a", "mood": "sad"}), json!({}), "mood"),
+        (plain(), json!({"tools": [{"type": "function", "function": {"name": "f"}}]}), "tools"),
+        (plain(), json!({"chat_template_kwargs": {"enable_thinking": false}}), "enable_thinking"),
+    ] {
+        let text = said(turn, beside);
+        assert!(text.contains(&format!("the chat template does not read `{name}`")), "{text}");
+    }
+    assert!(!said(plain(), json!({"tools": []})).contains(template));
+    let reading = "{{ tools }}{{ enable_thinking }}{% for m in messages %}{{ m | tojson }}{% endfor %}";
+    setup.edit_json("base/tokenizer_config.json", |config| config["chat_template"] = json!(reading));
+    let text = said(json!({"role": "user", "content": "a", "mood": "sad"}), json!({"tools": [{"a": 1}]}));
+    assert!(!text.contains(template), "{text}");
 }

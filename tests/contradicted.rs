@@ -98,7 +98,7 @@ fn wrappers_in_a_configuration_are_taken_away() {
     for (key, value, expected) in [
         ("target_modules", json!(wrapped), json!(modules)),
         ("target_modules", json!(r"_orig_mod\.model\.layers\.\d+\..*"), json!(r"model\.layers\.\d+\..*")),
-        ("exclude_modules", json!(["_orig_mod.no_such_module"]), json!(["no_such_module"])),
+        ("exclude_modules", json!(["_orig_mod.model.norm"]), json!(["model.norm"])),
     ] {
         let adapter = Copied::of(ADAPTER)
             .rename(|name| name.replacen("base_model.model.", "base_model.model._orig_mod.", 1), |_| None)
@@ -145,10 +145,10 @@ fn states_of_an_optimizer_are_no_adapters() {
 #[test]
 fn entries_of_a_configuration_without_effect_are_named() {
     for (key, value, words) in [
-        ("rank_pattern", json!({"no_such": 2}), "`no_such` in `rank_pattern` matches no module"),
-        ("alpha_pattern", json!({"q_proj": 4, r"layers\.9\d\..*": 8}), r"`layers\.9\d\..*` in `alpha_pattern` matches"),
-        ("target_parameters", json!(["mlp.experts.down_proj"]), "in `target_parameters` is no parameter"),
-        ("use_rslora", json!("false"), "`use_rslora` in adapter_config.json is a text and no flag"),
+        ("rank_pattern", json!({"no_such": 2}), "no module that has tensors matches `no_such` in `rank_pattern`"),
+        ("alpha_pattern", json!({"q_proj": 4, r"layers\.9\d\..*": 8}), r"matches `layers\.9\d\..*` in `alpha_pattern`"),
+        ("target_parameters", json!(["mlp.experts.down_proj"]), "no tensors belong to `mlp.experts.down_proj`"),
+        ("use_rslora", json!("false"), "a text in place of a flag for `use_rslora`"),
     ] {
         let adapter = Copied::of(ADAPTER).set(key, value);
         assert!(adapter.remarks().contains(words), "{key}: {}", adapter.remarks());
@@ -156,6 +156,29 @@ fn entries_of_a_configuration_without_effect_are_named() {
     }
     let used = Copied::of(ADAPTER).set("alpha_pattern", json!({r"layers\.1\..*": 8}));
     assert_eq!(used.remarks(), "");
+}
+
+/// PEFT warns of an `exclude_modules` that excludes nothing.
+#[test]
+fn exclusions_without_effect_are_named_where_the_base_model_is_known() {
+    let base = fixture(BASE);
+    let check = |names: Value| {
+        let adapter = Copied::of(ADAPTER).set("exclude_modules", names);
+        run("check", &adapter.path, &["--runtime", "peft", "--base", base.to_str().unwrap()]).0
+    };
+    let unused = "no module of the base model that has weights matches";
+    for (names, is_unused) in [
+        (json!(["visual", "norm"]), true),
+        (json!(["model.norm", "layers.1.input_layernorm"]), false),
+        (json!(r".*vision.*"), true),
+        (json!(r"model\.norm"), false),
+    ] {
+        let text = check(names.clone());
+        assert_eq!(text.contains(unused), is_unused, "{names}: {text}");
+        assert!(!text.contains("`norm`"), "{text}");
+    }
+    let adapter = Copied::of(ADAPTER).set("exclude_modules", json!(["visual"]));
+    assert!(scan(&adapter.path, &[])["remarks"].to_string().contains(unused));
 }
 
 /// Python takes the last of equal keys, refuses an infinite dropout and loads one that is NaN.
@@ -170,7 +193,7 @@ fn a_configuration_is_read_as_python_reads_it() {
     };
     let twice = edited(r#""lora_alpha": 32"#);
     assert_eq!(Adapter::open(&twice.path, None).unwrap().config.alpha, Some(32.0));
-    assert!(twice.remarks().contains("`lora_alpha` stands more than once"), "{}", twice.remarks());
+    assert!(twice.remarks().contains("repeats `lora_alpha`"), "{}", twice.remarks());
     let check = |adapter: &Copied| run("check", &adapter.path, &["--runtime", "peft,transformers"]);
     let infinite = check(&edited(r#""lora_dropout": Infinity"#));
     assert!(infinite.1 == 5 && infinite.0.contains("PEFT refuses `lora_dropout`"), "{}", infinite.0);
@@ -180,6 +203,26 @@ fn a_configuration_is_read_as_python_reads_it() {
     assert_eq!(run("fix", &nan.path, &["-o", out.to_str().unwrap()]).1, 0);
     let floats = Copied::of(ADAPTER).set("layers_to_transform", json!([0.0, 1.0, 2.0, 3.0, 4.0, 5.0]));
     assert!(Adapter::open(&floats.path, None).is_ok());
+}
+
+/// PEFT's own numbers where a configuration has none: a rank of 8, which the tensors contradict, and an alpha of 8.
+#[test]
+fn absent_numbers_of_a_configuration_are_the_defaults_of_peft() {
+    let without = |key: &str| {
+        let adapter = Copied::of(ADAPTER);
+        let mut config = read_json(&adapter.path.join(CONFIG));
+        config.as_object_mut().unwrap().shift_remove(key);
+        fs::write(adapter.path.join(CONFIG), config.to_string()).unwrap();
+        adapter
+    };
+    let adapter = without("lora_alpha");
+    assert_eq!(adapter.remarks(), "adapter_config.json has no `lora_alpha`: it is 8, PEFT's default");
+    assert_eq!(Adapter::open(&adapter.path, None).unwrap().config.alpha, Some(8.0));
+    let out = adapter.out("cut");
+    assert_eq!(run("cut", &adapter.path, &["--boundary", "all", "-o", out.to_str().unwrap()]).1, 0);
+    assert_eq!(read_json(&out.join(CONFIG))["lora_alpha"], json!(8));
+    let error = Adapter::open(&without("r").path, None).unwrap_err().to_string();
+    assert!(error.contains("rank"), "{error}");
 }
 
 /// Losses are those of all tensors; PEFT leaves out those that the configuration does not name.
@@ -238,7 +281,7 @@ fn adapters_and_shards_beside_one_are_named() {
     copy_folder(&fixture(ADAPTER), &adapter.path.join("checkpoint-10"));
     let remarks = adapter.remarks();
     assert!(
-        remarks.contains("`sql` below it is an adapter of its own") && !remarks.contains("checkpoint"),
+        remarks.contains("adapters of their own") && remarks.contains("`sql`") && !remarks.contains("checkpoint"),
         "{remarks}"
     );
 
@@ -267,6 +310,13 @@ fn other_layouts_are_named_with_what_reads_them() {
         let (text, code) = run(command, folder.path(), &[]);
         assert!(code == 3 && text.contains("archive of NeMo") && text.contains("tar -xf"), "{text}");
     }
+    // Beside what was unpacked from it.
+    let mlx = folder.path().join("unpacked");
+    copy_folder(&fixture("foreign").join(mlx_case()).join("files"), &mlx);
+    fs::write(mlx.join("adapter.nemo"), b"").unwrap();
+    let out = folder.path().join("fixed");
+    assert_eq!(run("fix", &mlx, &["-o", out.to_str().unwrap()]).1, 0);
+    assert!(run("inspect", &mlx, &[]).0.contains("lora-slim fix"));
 }
 
 /// A case of `fixtures/foreign` with the files of MLX-LM.

@@ -137,6 +137,11 @@ fn what_is_not_read_is_refused_by_its_name() {
     refused(&|keys| drop(keys.remove("tokens")), "`tokenizer.ggml.tokens` is missing");
     refused(&|keys| drop(keys.remove("merges")), "`tokenizer.ggml.merges` is missing");
     refused(&set("merges", json!(["he"])), "the merge `he` is not two tokens");
+    // The words of the library, without a place in a text that it was given.
+    refused(&set("merges", json!(["zz yy"])), "Token `zz` out of vocabulary");
+    let mut keys = byte_level();
+    keys.insert("merges".into(), json!(["zz yy"]));
+    assert!(!text_model(&keys, "").unwrap_err().to_string().contains(" line "));
     refused(&set("token_type", json!([1])), "`tokenizer.ggml.token_type` has 1 values for 15 tokens");
     refused(&set("tokens", json!(vec!["a"; 15])), "has the token `a` twice");
     refused(&set("add_bos_token", json!("yes")), "`tokenizer.ggml.add_bos_token` is not true or false");

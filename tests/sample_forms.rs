@@ -330,6 +330,7 @@ fn turns_are_read_in_every_spelling() {
     for turn in [
         json!({"role": "user", "from": "gpt", "content": "a"}),
         json!({"from": "gpt", "content": "a", "value": "b"}),
+        json!({"role": "user", "content": "a", "value": "b"}),
         json!({"speaker": "a", "text": "b"}),
     ] {
         let error = refusal(json!({"messages": [turn]}));

@@ -29,6 +29,8 @@ pub struct AdapterConfig {
     pub targets: Targets,
     /// What the file holds that is not used, or not as it is written, one sentence each.
     pub remarks: Vec<String>,
+    /// The keys that the file does not have and that have PEFT's defaults in `raw`.
+    pub assumed: Vec<&'static str>,
     /// The names in the file that have wrappers of training, which `raw` does not have.
     pub wrapped: Vec<WrappedName>,
     /// The selection of modules as the file has it, if such names are among it.
@@ -54,9 +56,7 @@ impl AdapterConfig {
         let mut remarks = Vec::new();
         if !repeated.is_empty() {
             let names = first_names(&repeated, 8);
-            remarks.push(format!(
-                "{names} stands more than once in adapter_config.json: the last value counts, as in Python"
-            ));
+            remarks.push(format!("adapter_config.json repeats {names}: the last value counts, as in Python"));
         }
         let method = value.get("peft_type").and_then(Value::as_str).and_then(Method::by_peft_type);
         for key in nan.iter().chain(&infinite) {
@@ -74,19 +74,21 @@ impl AdapterConfig {
 
     /// Checks a parsed configuration; `path` is only for messages.
     pub fn from_json(value: Value, path: &Path) -> Result<Self> {
-        let Value::Object(raw) = value else {
+        let Value::Object(mut raw) = value else {
             let source = serde::de::Error::custom("it should be an object");
             return Err(FileError::Json { path: path.into(), source }.into());
         };
         let wrong = |(key, expected)| AdapterError::ConfigValue { path: path.into(), key, expected };
-        let account = Account::of(&raw);
-        let found = account.get("peft_type").and_then(Value::as_str);
+        let found = raw.get("peft_type").and_then(Value::as_str);
         let unknown = || AdapterError::NotPeft {
             path: path.into(),
             found: describe_unknown(&raw, found),
             known: Method::known_types(),
         };
         let method = found.and_then(Method::by_peft_type).ok_or_else(unknown)?;
+        let assumed = complete(&mut raw, method);
+        let account = Account::of(&raw);
+        account.get("peft_type");
         let rank_of = |key| {
             let rank = account.get(key).and_then(Value::as_u64).filter(|&rank| rank > 0);
             rank.map(|rank| rank as usize).ok_or_else(|| wrong((key, "a positive integer")))
@@ -114,7 +116,16 @@ impl AdapterConfig {
             targets: Targets::from_config(&account).map_err(wrong)?,
             ranks: patterns_of("rank_pattern", "an object of module patterns and positive integers", is_rank)?,
             alphas: patterns_of("alpha_pattern", "an object of module patterns and numbers", Value::is_number)?,
-            remarks: keys::remarks(&account, method).into_iter().chain(text_flags(&raw)).collect(),
+            remarks: keys::remarks(&account, method)
+                .into_iter()
+                .chain(
+                    assumed
+                        .iter()
+                        .map(|key| format!("adapter_config.json has no `{key}`: it is {}, PEFT's default", raw[*key])),
+                )
+                .chain(text_flags(&raw))
+                .collect(),
+            assumed,
             wrapped: Vec::new(),
             stored_targets: None,
             method,
@@ -130,7 +141,13 @@ impl AdapterConfig {
             return Ok(self);
         }
         let stored_targets = Some(self.targets);
-        Ok(Self { wrapped, stored_targets, remarks: self.remarks, ..Self::from_json(Value::Object(raw), path)? })
+        Ok(Self {
+            wrapped,
+            stored_targets,
+            remarks: self.remarks,
+            assumed: self.assumed,
+            ..Self::from_json(Value::Object(raw), path)?
+        })
     }
 
     /// The entries of `rank_pattern` and `alpha_pattern` that match none of `modules`, in a sentence each.
@@ -139,9 +156,8 @@ impl AdapterConfig {
             let names: Vec<&String> = self.raw.get(key)?.as_object()?.keys().collect();
             let unmatched = patterns.unmatched(modules.iter().copied()).into_iter();
             let unmatched: Vec<&String> = unmatched.filter_map(|place| names.get(place).copied()).collect();
-            (!unmatched.is_empty()).then(|| {
-                format!("{} in `{key}` matches no module that has tensors, and is not used", first_names(&unmatched, 3))
-            })
+            (!unmatched.is_empty())
+                .then(|| format!("no module that has tensors matches {} in `{key}`", first_names(&unmatched, 3)))
         };
         [("rank_pattern", &self.ranks), ("alpha_pattern", &self.alphas)].into_iter().filter_map(remark).collect()
     }
@@ -260,6 +276,13 @@ const VARIANTS: [(&str, &str); 8] = [
 /// Initialisations that change the base weights, so that the adapter fits only those.
 const CHANGES_BASE: [&str; 6] = ["pissa", "olora", "corda", "loftq", "lora_ga", "lora-ga"];
 
+/// Puts PEFT's defaults into a configuration without a rank or an alpha. Returns the keys.
+fn complete(raw: &mut Map<String, Value>, method: Method) -> Vec<&'static str> {
+    let absent: Vec<_> = method.number_keys().filter(|(key, _)| !raw.contains_key(*key)).collect();
+    raw.extend(absent.iter().map(|(key, default)| (key.to_string(), (*default).into())));
+    absent.into_iter().map(|(key, _)| key).collect()
+}
+
 /// Flags that are texts, which are true to Python unless they are empty, whatever they say.
 fn text_flags(raw: &Map<String, Value>) -> Option<String> {
     const FLAGS: [&str; 7] = [
@@ -275,7 +298,7 @@ fn text_flags(raw: &Map<String, Value>) -> Option<String> {
     let texts: Vec<&&str> = FLAGS.iter().filter(is_text).collect();
     (!texts.is_empty()).then(|| {
         let names = first_names(&texts, 8);
-        format!("{names} in adapter_config.json is a text and no flag: PEFT takes it for true, and so does lora-slim")
+        format!("adapter_config.json has a text in place of a flag for {names}: PEFT takes any text for true, and so does lora-slim")
     })
 }
 

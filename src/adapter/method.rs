@@ -26,33 +26,32 @@ struct MethodRow {
     /// `peft_type` in `adapter_config.json`.
     peft_type: &'static str,
     name: &'static str,
-    /// The keys of the configuration that hold rank and alpha, if the method has such numbers.
-    keys: [Option<&'static str>; 2],
+    /// The keys of the configuration that hold rank and alpha, if the method has such numbers, with what PEFT takes where they are not
+    /// there.
+    keys: [Option<NumberKey>; 2],
 }
 
-const fn row(
-    method: Method,
-    peft_type: &'static str,
-    name: &'static str,
-    keys: [Option<&'static str>; 2],
-) -> MethodRow {
+/// A key that holds a number, and its default.
+type NumberKey = (&'static str, u64);
+
+const fn row(method: Method, peft_type: &'static str, name: &'static str, keys: [Option<NumberKey>; 2]) -> MethodRow {
     MethodRow { method, peft_type, name, keys }
 }
 
 /// In the order of [`Method`].
 static METHODS: [MethodRow; 11] = [
-    row(Method::Lora, "LORA", "LoRA", [Some("r"), Some("lora_alpha")]),
+    row(Method::Lora, "LORA", "LoRA", [Some(("r", 8)), Some(("lora_alpha", 8))]),
     // The rank that remains of `init_r` differs from module to module.
-    row(Method::AdaLora, "ADALORA", "AdaLoRA", [Some("init_r"), Some("lora_alpha")]),
-    row(Method::LoHa, "LOHA", "LoHa", [Some("r"), Some("alpha")]),
-    row(Method::LoKr, "LOKR", "LoKr", [Some("r"), Some("alpha")]),
+    row(Method::AdaLora, "ADALORA", "AdaLoRA", [Some(("init_r", 12)), Some(("lora_alpha", 8))]),
+    row(Method::LoHa, "LOHA", "LoHa", [Some(("r", 8)), Some(("alpha", 8))]),
+    row(Method::LoKr, "LOKR", "LoKr", [Some(("r", 8)), Some(("alpha", 8))]),
     row(Method::Ia3, "IA3", "IA3", [None, None]),
     row(Method::Oft, "OFT", "OFT", [None, None]),
     row(Method::Boft, "BOFT", "BOFT", [None, None]),
-    row(Method::Hra, "HRA", "HRA", [Some("r"), None]),
+    row(Method::Hra, "HRA", "HRA", [Some(("r", 8)), None]),
     row(Method::FourierFt, "FOURIERFT", "FourierFT", [None, None]),
-    row(Method::Miss, "MISS", "MiSS", [Some("r"), None]),
-    row(Method::Vera, "VERA", "VeRA", [Some("r"), None]),
+    row(Method::Miss, "MISS", "MiSS", [Some(("r", 64)), None]),
+    row(Method::Vera, "VERA", "VeRA", [Some(("r", 256)), None]),
 ];
 
 impl Method {
@@ -81,12 +80,17 @@ impl Method {
 
     /// The key of the configuration that holds the rank, if the method has one.
     pub fn rank_key(self) -> Option<&'static str> {
-        METHODS[self as usize].keys[0]
+        METHODS[self as usize].keys[0].map(|(key, _)| key)
     }
 
     /// The key of the configuration that holds alpha, if the method has one.
     pub fn alpha_key(self) -> Option<&'static str> {
-        METHODS[self as usize].keys[1]
+        METHODS[self as usize].keys[1].map(|(key, _)| key)
+    }
+
+    /// The keys of rank and alpha with their defaults in PEFT 0.21.2.
+    pub fn number_keys(self) -> impl Iterator<Item = (&'static str, u64)> {
+        METHODS[self as usize].keys.iter().flatten().copied()
     }
 
     /// Whether the configuration may have `layers_to_transform`; otherwise it has to name modules in full.

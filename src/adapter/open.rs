@@ -179,8 +179,7 @@ impl Adapter {
         let is_unused = |target: &&String| !self.modules.keys().any(|module| targets.takes_parameter(target, module));
         let unused: Vec<&String> = targets.parameters.iter().filter(is_unused).collect();
         if !unused.is_empty() {
-            remarks
-                .push(format!("{} in `target_parameters` is no parameter that has tensors", first_names(&unused, 3)));
+            remarks.push(format!("no tensors belong to {} in `target_parameters`", first_names(&unused, 3)));
         }
         remarks
     }

@@ -21,7 +21,7 @@ pub struct Targets {
     layers_pattern: Vec<Regex>,
     has_default_pattern: bool,
     /// `exclude_modules`.
-    excluded: Option<Selector>,
+    excluded: Option<Exclusion>,
     /// `target_parameters`.
     pub(crate) parameters: Vec<String>,
     selector: Selector,
@@ -78,6 +78,19 @@ impl Selector {
     }
 }
 
+/// `exclude_modules`, as it is written and compiled.
+#[derive(Debug, Clone)]
+struct Exclusion {
+    modules: TargetModules,
+    selector: Selector,
+}
+
+impl Exclusion {
+    fn new(modules: TargetModules) -> Self {
+        Self { selector: Selector::new(&modules), modules }
+    }
+}
+
 impl Targets {
     pub fn from_config(config: &Account) -> Result<Self, WrongKey> {
         let modules = names(config, "target_modules")?.unwrap_or(TargetModules::OfModelType);
@@ -103,7 +116,7 @@ impl Targets {
             layers,
             has_default_pattern: layers_pattern.is_empty(),
             layers_pattern: layers_pattern.iter().filter_map(layer_of).collect(),
-            excluded: names(config, "exclude_modules")?.as_ref().map(Selector::new),
+            excluded: names(config, "exclude_modules")?.map(Exclusion::new),
             parameters,
         })
     }
@@ -121,7 +134,7 @@ impl Targets {
             return Some(true);
         }
         if let Some(excluded) = &self.excluded
-            && excluded.matches(module)?
+            && excluded.selector.matches(module)?
         {
             return Some(false);
         }
@@ -144,6 +157,23 @@ impl Targets {
             self.layers_pattern.iter().find_map(|regex| regex.captures(module).ok()??.get(1)?.as_str().parse().ok())
         };
         layer.is_some_and(|layer| layers.contains(&layer))
+    }
+
+    /// What `exclude_modules` has that matches none of these modules: names, or its expression.
+    pub fn unused_exclusions<'a>(&'a self, modules: &[&str]) -> Vec<&'a str> {
+        let Some(excluded) = &self.excluded else { return Vec::new() };
+        let ends_with = |module: &str, name: &str| module == name || is_suffix(name, module);
+        match &excluded.modules {
+            TargetModules::List(names) => {
+                let is_unused = |name: &&str| !modules.iter().any(|module| ends_with(module, name));
+                names.iter().map(String::as_str).filter(is_unused).collect()
+            }
+            TargetModules::Pattern(pattern) => {
+                let is_unused = modules.iter().all(|module| excluded.selector.matches(module) == Some(false));
+                is_unused.then_some(pattern.as_str()).into_iter().collect()
+            }
+            TargetModules::OfModelType => Vec::new(),
+        }
     }
 
     /// Whether a module is wrapped because `target_parameters` names a parameter of it. Single experts and routers

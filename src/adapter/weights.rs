@@ -55,18 +55,26 @@ pub(super) fn open(folder: &Path) -> Result<(TensorStore, Vec<String>)> {
     check(folder, &store)?;
     let unlisted = if matches!(read, WeightFiles::One(_)) { unlisted_shards(folder, &store)? } else { Vec::new() };
     if !unlisted.is_empty() && name_of(store.path()) == SHARDED[0].0 {
-        remarks.push(format!("{} is not read, because {} does not list it", first_names(&unlisted, 3), SHARDED[0].0));
+        remarks.push(format!(
+            "`{}` does not list {}, so that nothing of it is read",
+            SHARDED[0].0,
+            first_names(&unlisted, 3)
+        ));
     }
     // A model beside the adapter is no part of it.
     let is_other = |files: &WeightFiles| !first_name(files).starts_with("model");
     let others: Vec<String> = found.iter().filter(|files| is_other(files)).map(first_name).collect();
     if !others.is_empty() {
-        remarks.push(format!("{} is not read, because {} is there, too", first_names(&others, 3), first_name(&read)));
+        remarks.push(format!(
+            "the weights are read from `{}`, not from {} beside it",
+            first_name(&read),
+            first_names(&others, 3)
+        ));
     }
     let others = adapters_below(folder)?;
     if !others.is_empty() {
         remarks.push(format!(
-            "{} below it is an adapter of its own, and no part of this one (`lora-slim batch` takes all)",
+            "the folder also holds adapters of their own, which are no part of this one (`lora-slim batch` takes all): {}",
             first_names(&others, 3)
         ));
     }

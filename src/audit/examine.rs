@@ -79,6 +79,7 @@ pub fn misfits(model: &Model, adapter: &Adapter) -> Vec<Flaw> {
     let renamed = model.renamed(adapter).into_values();
     flaws.extend(model.wraps_nothing(adapter).then_some(Flaw::NamesNoModule));
     let missed: Vec<String> = renamed.filter(|name| adapter.config.targets.matches(name) == Some(false)).collect();
+    flaws.extend(model.unused_exclusions(adapter).map(Flaw::Remark));
     flaws.extend(one_flaw(missed.iter(), |module, more| Flaw::NotNamed { module, more }));
     flaws
 }

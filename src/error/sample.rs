@@ -9,6 +9,8 @@ use super::Kind;
 pub enum SampleError {
     #[error("`{}` holds no samples", path.display())]
     Empty { path: PathBuf },
+    #[error("`{}` holds no samples to score: {left_out}", path.display())]
+    AllLeftOut { path: PathBuf, left_out: String },
     #[error("{}:{line}: {problem}", path.display())]
     Malformed { path: PathBuf, line: usize, problem: String },
     #[error("{}:{line}: no known form of sample has the fields {fields}", path.display())]
@@ -68,6 +70,10 @@ impl SampleError {
                 "samples are in files whose names end in .jsonl, .json, .csv, .tsv, .parquet or .arrow"
             }
             Self::SeveralSets { .. } => "name the folder of one of them",
+            Self::NoAnswer { .. } => {
+                "completions, turns whose role is `assistant`, and tokens whose label is not -100 are scored, unless the data says \
+                 otherwise"
+            }
             Self::TooLong { .. } => "shorten the sample, or cut all that are too long with `--truncate`",
             Self::NoTokenizer { .. } => {
                 "name a tokenizer.json with `--tokenizer`, or give samples with `input_ids` and `labels`"

@@ -14,10 +14,22 @@ use serde_json::{Error, Map, Value};
 /// The most values in one text: those of a sample with a million tokens and their labels.
 pub const MOST_VALUES: usize = 2_000_000;
 
-/// Parses one value.
+/// What the error of a repeated key says.
+pub const REPEATED: &str = "stands more than once in an object";
+
+/// Parses one value. Of a key that an object has more than once the last value counts, as in Python.
 pub fn parse(text: &[u8]) -> Result<Value, Error> {
+    parse_counted(text, &mut Count::default())
+}
+
+/// Parses a record of samples, in which no object may have a key more than once: `datasets` refuses it, too.
+pub fn parse_record(text: &[u8]) -> Result<Value, Error> {
+    parse_counted(text, &mut Count::of_record())
+}
+
+fn parse_counted(text: &[u8], count: &mut Count) -> Result<Value, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = Counted(&mut 0).deserialize(&mut deserializer)?;
+    let value = Counted(count).deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
@@ -142,20 +154,38 @@ pub fn other_encoding(text: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Parses an array and passes each element to `take`. Each may have as many values as one text.
+/// Parses an array of records and passes each to `take`. Each may have as many values as one text.
 pub fn for_each(text: &[u8], take: impl FnMut(Value)) -> Result<(), Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     deserializer.deserialize_seq(Elements(take))?;
     deserializer.end()
 }
 
+/// The number of values that were read.
+#[derive(Default)]
+pub(super) struct Count {
+    values: usize,
+    refuses_repeated_keys: bool,
+}
+
+impl Count {
+    /// Of the values in a record of samples.
+    pub(super) fn of_record() -> Self {
+        Self { values: 0, refuses_repeated_keys: true }
+    }
+}
+
 /// Reads a value and counts those in it.
-pub(super) struct Counted<'a>(pub(super) &'a mut usize);
+pub(super) struct Counted<'a>(pub(super) &'a mut Count);
 
 impl Counted<'_> {
     fn count<E: serde::de::Error>(&mut self) -> Result<(), E> {
-        *self.0 += 1;
-        if *self.0 > MOST_VALUES { Err(E::custom(format_args!("more than {MOST_VALUES} values"))) } else { Ok(()) }
+        self.0.values += 1;
+        if self.0.values > MOST_VALUES {
+            Err(E::custom(format_args!("more than {MOST_VALUES} values")))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -214,6 +244,9 @@ impl<'de> Visitor<'de> for Counted<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
+            if self.0.refuses_repeated_keys && map.contains_key(&key) {
+                return Err(serde::de::Error::custom(format_args!("`{key}` {REPEATED}")));
+            }
             map.insert(key, entries.next_value_seed(Counted(&mut *self.0))?);
         }
         Ok(Value::Object(map))
@@ -231,7 +264,7 @@ impl<'de, F: FnMut(Value)> Visitor<'de> for Elements<F> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
-        while let Some(value) = elements.next_element_seed(Counted(&mut 0))? {
+        while let Some(value) = elements.next_element_seed(Counted(&mut Count::of_record()))? {
             (self.0)(value);
         }
         Ok(())

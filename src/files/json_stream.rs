@@ -5,14 +5,14 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Error, StreamDeserializer, Value};
 
-use super::json::{Counted, Elements};
+use super::json::{Count, Counted, Elements};
 
 /// A value within the bounds of [`json`](super::json).
 struct Bounded(Value);
 
 impl<'de> Deserialize<'de> for Bounded {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Counted(&mut 0).deserialize(deserializer).map(Self)
+        Counted(&mut Count::of_record()).deserialize(deserializer).map(Self)
     }
 }
 

@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Model;
 use super::class_names::{ClassNames, HEAD};
 use super::family::Outside;
+use crate::account::is_set;
 use crate::adapter::names::{is_of_tower, stack_and_layer};
 use crate::adapter::targets::last_segment;
 use crate::adapter::{Adapter, Method, Module};
 use crate::error::{AdapterError, Result};
-use crate::format::plural;
+use crate::format::{first_names, plural};
 
 /// What PEFT makes of an adapter's modules on a base model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,6 +179,22 @@ impl Model {
         let has =
             |module: &String| saved.iter().any(|one| one == module || lies_in(module, one) || lies_in(one, module));
         self.module_names().into_iter().filter(|module| is_named(module) && !has(module)).collect()
+    }
+
+    /// Says so if `exclude_modules` names what this model does not have.
+    pub fn unused_exclusions(&self, adapter: &Adapter) -> Option<String> {
+        if self.weights.is_gguf() || !adapter.config.raw.get("exclude_modules").is_some_and(is_set) {
+            return None;
+        }
+        let names = self.module_names();
+        // Files from before transformers 4.52 have towers without this beginning.
+        let begun: Vec<String> = names.iter().map(|name| format!("model.{name}")).collect();
+        let names: Vec<&str> = names.iter().chain(&begun).map(String::as_str).collect();
+        let unused = adapter.config.targets.unused_exclusions(&names);
+        (!unused.is_empty()).then(|| {
+            let unused = first_names(&unused, 3);
+            format!("no module of the base model that has weights matches {unused} in `exclude_modules`")
+        })
     }
 
     /// The names of all modules that have weights, and of those that contain them, as the class that loads the model has them. Those

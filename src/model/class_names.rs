@@ -58,7 +58,8 @@ fn inside(outer: &str, name: &str) -> String {
     if outer.is_empty() { name.into() } else { format!("{outer}.{name}") }
 }
 
-/// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of multimodal models before transformers 4.52.
+/// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of
+/// multimodal models before transformers 4.52.
 const CONVERTED: [&str; 4] = ["granitemoe", "mixtral", "qwen2_moe", "qwen3_moe"];
 
 /// The names that the modules of a base model have.

@@ -65,10 +65,11 @@ impl FixSource {
         if !path.exists() {
             return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
         }
-        if let Some(path) = foreign::archive(path) {
-            return Err(FixError::Archive { path }.into());
-        }
-        let unknown = || FixError::UnknownLayout { path: path.into(), known: foreign::names().join(", ") };
+        // An archive may lie beside what was unpacked from it.
+        let unknown = || match foreign::archive(path) {
+            Some(path) => FixError::Archive { path },
+            None => FixError::UnknownLayout { path: path.into(), known: foreign::names().join(", ") },
+        };
         let stored = StoredAdapter::open(path)?.ok_or_else(unknown)?;
         let layout = foreign::layout_of(&stored).ok_or_else(unknown)?;
         let base = find_base(&stored, request)?;

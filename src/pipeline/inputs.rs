@@ -181,7 +181,9 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         scored_vocabulary: adapted.head_size()?,
     };
     let (path, sha256) = described(&raws.files);
-    let mut remarks = raws.remarks;
+    let all = raws.files.iter().flat_map(|file| &file.samples);
+    let unread = text.and_then(|text| samples::unread::by_template(all, text));
+    let mut remarks: Vec<String> = raws.remarks.into_iter().chain(unread).collect();
     let (mut samples, mut excerpts, mut too_long) = (Vec::new(), Vec::new(), TooLong::default());
     for file in raws.files {
         let records = file.samples.len();

@@ -122,7 +122,8 @@ impl<'a> Subject<'a> {
         let facts = BaseFacts { layers: Some(self.base.model.config.layers), ..facts };
         let contradictions = contradictions(&self.adapter, &facts);
         let applied = self.base.model.applied(&self.adapter).remarks();
-        let mut remarks: Vec<String> = stored.chain(contradictions).chain(applied).collect();
+        let exclusions = self.base.model.unused_exclusions(&self.adapter);
+        let mut remarks: Vec<String> = stored.chain(contradictions).chain(applied).chain(exclusions).collect();
         let mut seen = HashSet::new();
         remarks.retain(|remark| seen.insert(remark.clone()));
         remarks

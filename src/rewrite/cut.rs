@@ -105,7 +105,8 @@ impl<'a> Cut<'a> {
 
     /// Whether the adapter stays as it is.
     fn is_whole(&self) -> bool {
-        self.dropped.is_empty() && self.scale == 1.0 && self.adapter.config.wrapped.is_empty()
+        let config = &self.adapter.config;
+        self.dropped.is_empty() && self.scale == 1.0 && config.wrapped.is_empty() && config.assumed.is_empty()
     }
 
     fn keeps(&self, module: &str) -> bool {

@@ -25,6 +25,7 @@ mod template;
 mod text_model;
 mod tokenizer_class;
 mod turns;
+pub mod unread;
 
 use std::path::Path;
 

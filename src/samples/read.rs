@@ -67,7 +67,9 @@ pub fn read_all(paths: &[PathBuf], options: &ReadOptions) -> Result<RawFiles> {
     }
     if let Some(empty) = files.iter().find(|file| file.samples.is_empty()) {
         if files.iter().all(|file| file.samples.is_empty()) {
-            return Err(SampleError::Empty { path: empty.path.clone() }.into());
+            let (path, left_out) = (empty.path.clone(), remarks.left_out().join(", "));
+            let error = SampleError::Empty { path: path.clone() };
+            return Err(if left_out.is_empty() { error } else { SampleError::AllLeftOut { path, left_out } }.into());
         }
         remarks.say(format!("`{}` holds no samples", empty.path.display()));
     }

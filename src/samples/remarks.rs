@@ -53,10 +53,16 @@ impl Remarks {
             1 => Some(format!("the column {names} of the samples is not read")),
             _ => Some(format!("the columns {names} of the samples are not read")),
         };
-        let left_out = self.left_out.into_iter().map(|(which, count)| match count {
+        let left_out = self.left_out();
+        unread.into_iter().chain(self.sentences).chain(left_out).collect()
+    }
+
+    /// One sentence for each reason why samples are left out.
+    pub fn left_out(&self) -> Vec<String> {
+        let sentence = |(which, count): (&&str, &usize)| match count {
             1 => format!("1 sample {which} is left out"),
             _ => format!("{count} samples {which} are left out"),
-        });
-        unread.into_iter().chain(self.sentences).chain(left_out).collect()
+        };
+        self.left_out.iter().map(sentence).collect()
     }
 }

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 use tokenizers::Tokenizer;
 
 use crate::error::Result;
@@ -18,6 +19,7 @@ pub struct Class {
     /// The types of models whose tokenizer it is, if the files do not name a class.
     models: &'static [&'static str],
     pub defaults: Defaults,
+    splits: Splits,
 }
 
 const LLAMA: Defaults = &[("unk_token", "<unk>"), ("bos_token", "<s>"), ("eos_token", "</s>")];
@@ -27,18 +29,25 @@ const QWEN: Defaults =
     &[("unk_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")];
 
 const CLASSES: [Class; 9] = [
-    Class { name: "LlamaTokenizer", models: &[], defaults: LLAMA },
-    Class { name: "CodeLlamaTokenizer", models: &[], defaults: LLAMA },
-    Class { name: "CodeGenTokenizer", models: &[], defaults: END_OF_TEXT },
-    Class { name: "GPT2Tokenizer", models: &["gpt2", "phi", "starcoder2"], defaults: END_OF_TEXT },
-    Class { name: "Qwen3_5Tokenizer", models: &[], defaults: QWEN },
+    Class { name: "LlamaTokenizer", splits: Splits::Llama, models: &[], defaults: LLAMA },
+    Class { name: "CodeLlamaTokenizer", splits: Splits::CodeLlama, models: &[], defaults: LLAMA },
+    Class { name: "CodeGenTokenizer", splits: Splits::Gpt2, models: &[], defaults: END_OF_TEXT },
+    Class {
+        name: "GPT2Tokenizer",
+        splits: Splits::Gpt2,
+        models: &["gpt2", "phi", "starcoder2"],
+        defaults: END_OF_TEXT,
+    },
+    Class { name: "Qwen3_5Tokenizer", splits: Splits::Qwen(QWEN_3_5_WORDS), models: &[], defaults: QWEN },
     Class {
         name: "Qwen2Tokenizer",
+        splits: Splits::Qwen(QWEN_2_WORDS),
         models: &[QWEN_2, "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "qwen3", "qwen3_moe", "qwen3_vl", "qwen3_next"],
         defaults: QWEN,
     },
     Class {
         name: "GPTNeoXTokenizer",
+        splits: Splits::GptNeoX,
         models: &["gpt_neox", "mpt", "olmo", "olmoe", "mamba", "mamba2", "falcon_mamba"],
         defaults: &[
             ("unk_token", "<|endoftext|>"),
@@ -49,6 +58,7 @@ const CLASSES: [Class; 9] = [
     },
     Class {
         name: "GemmaTokenizer",
+        splits: Splits::Gemma,
         models: &["gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n", "recurrent_gemma"],
         defaults: &[
             ("unk_token", "<unk>"),
@@ -60,6 +70,7 @@ const CLASSES: [Class; 9] = [
     },
     Class {
         name: "CohereTokenizer",
+        splits: Splits::Cohere,
         models: &["cohere", "cohere2", "aya_vision"],
         defaults: &[
             ("unk_token", "<UNK>"),
@@ -92,25 +103,92 @@ const WITHOUT_CLASS: [&str; 12] = [
     "stablelm",
 ];
 
-/// The classes that split text as GPT-2 does, whatever the file of the tokenizer says.
-const SPLITS_AS_GPT_2: [&str; 3] = ["GPT2Tokenizer", "CodeGenTokenizer", "GPTNeoXTokenizer"];
-
 impl Class {
-    /// What is to be said of a tokenizer whose file splits text in another way than transformers 5 does with its class.
+    /// What is to be said of a tokenizer whose file normalizes or splits text in another way than the class, which replaces both by
+    /// its own in transformers 5.
     pub fn remark(&self, config: &Map<String, Value>, tokenizer: &Tokenizer) -> Option<String> {
-        let splitter = serde_json::to_value(tokenizer.get_pre_tokenizer()).unwrap_or_default();
-        let adds_space = config.get("add_prefix_space").and_then(Value::as_bool).unwrap_or(false);
-        let is_same = splitter["type"] == "ByteLevel"
-            && splitter["use_regex"] != Value::Bool(false)
-            && splitter["add_prefix_space"] == Value::Bool(adds_space);
-        (SPLITS_AS_GPT_2.contains(&self.name) && !is_same).then(|| {
+        let (normalizer, splitter) = self.splits.parts(config);
+        let is_same = canonical(tokenizer.get_normalizer()) == canonical(normalizer)
+            && canonical(tokenizer.get_pre_tokenizer()) == canonical(splitter);
+        (!is_same).then(|| {
             format!(
-                "text is split as tokenizer.json says, but transformers 5 splits that of a `{}` as GPT-2 does: an adapter that was \
-                 trained with it saw other tokens",
+                "text is split as tokenizer.json says, but transformers 5 splits that of a `{}` in the way of this class: an adapter \
+                 that was trained with it may have seen other tokens",
                 self.name
             )
         })
     }
+}
+
+/// How a class splits text.
+#[derive(Debug, Clone, Copy)]
+enum Splits {
+    Gpt2,
+    GptNeoX,
+    /// By an expression.
+    Qwen(&'static str),
+    Cohere,
+    /// `legacy` in the configuration puts a space after each special token.
+    Llama,
+    CodeLlama,
+    Gemma,
+}
+
+const QWEN_2_WORDS: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN_3_5_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+impl Splits {
+    /// The normalizer and the pre-tokenizer, as a tokenizer.json has them. `config` is the tokenizer_config.json.
+    fn parts(self, config: &Map<String, Value>) -> (Value, Value) {
+        let flag = |key: &str| config.get(key).and_then(Value::as_bool);
+        let adds_space = flag("add_prefix_space");
+        let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": adds_space == Some(true), "use_regex": use_regex});
+        let sequence = |first: Value, then: Value| json!({"type": "Sequence", "pretokenizers": [first, then]});
+        let composed = || json!({"type": "NFC"});
+        match self {
+            Self::Gpt2 => (Value::Null, bytes(true)),
+            Self::GptNeoX => (composed(), bytes(true)),
+            Self::Qwen(words) => {
+                let split =
+                    json!({"type": "Split", "pattern": {"Regex": words}, "behavior": "Isolated", "invert": false});
+                (composed(), sequence(split, bytes(false)))
+            }
+            Self::Cohere => (composed(), sequence(json!({"type": "Digits", "individual_digits": true}), bytes(true))),
+            Self::Llama | Self::CodeLlama => {
+                let is_legacy = matches!(self, Self::Llama) && flag("legacy") == Some(true);
+                let scheme = match adds_space {
+                    Some(false) => "never",
+                    _ if is_legacy => "always",
+                    _ => "first",
+                };
+                let marks = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false});
+                (Value::Null, marks)
+            }
+            Self::Gemma => {
+                let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+                let split = json!({"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false});
+                (replace, split)
+            }
+        }
+    }
+}
+
+/// A part of a tokenizer in one spelling: without what only counts for offsets, and without steps that do nothing.
+fn canonical(part: impl Serialize) -> Value {
+    let mut part = serde_json::to_value(part).unwrap_or_default();
+    for key in ["normalizers", "pretokenizers"] {
+        match part.get_mut(key).and_then(Value::as_array_mut) {
+            Some(steps) if steps.is_empty() => return Value::Null,
+            Some(steps) if steps.len() == 1 => return canonical(&steps[0]),
+            Some(steps) => steps.iter_mut().for_each(|step| *step = canonical(&*step)),
+            None => {}
+        }
+    }
+    if let Some(fields) = part.as_object_mut() {
+        fields.shift_remove("trim_offsets");
+    }
+    part
 }
 
 /// The class of a tokenizer that has one. `config` is its tokenizer_config.json, beside which there may be a config.json.

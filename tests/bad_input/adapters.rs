@@ -29,7 +29,7 @@ fn broken_configurations() {
         (r#"{"peft_type": "PROMPT_TUNING"}"#, &["peft_type is PROMPT_TUNING"]),
         (r#"{"lora_parameters": {"rank": 8}}"#, &["MLX-LM"]),
         (r#"{"peft_type": "LORA", "r": 0, "lora_alpha": 8}"#, &["`r`", "positive integer"]),
-        (r#"{"peft_type": "LORA", "r": 4}"#, &["`lora_alpha`"]),
+        (r#"{"peft_type": "LORA", "r": 4, "lora_alpha": null}"#, &["`lora_alpha`"]),
         (r#"{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": 3}"#, &["`target_modules`"]),
     ] {
         fs::write(setup.path(config), text).unwrap();

@@ -32,7 +32,15 @@ fn malformed_samples_name_their_line() {
         (r#"{"input_ids": [1, 2], "labels": [-100, 9]}"#.into(), &["-100"]),
         (r#"{"input_ids": [1, 2], "labels": [1, -100]}"#.into(), &["samples.jsonl:1", "no answer token"]),
         (r#"{"input_ids": [1, 320]}"#.into(), &["320", "vocabulary of 320"]),
-        (r#"{"messages": [{"role": "user", "content": "x"}]}"#.into(), &["no answer token"]),
+        (r#"{"messages": [{"role": "user", "content": "x"}]}"#.into(), &["no answer token", "role is `assistant`"]),
+        (
+            r#"{"prompt": "x", "completion": "y", "train": false}"#.into(),
+            &["no samples to score: 1 sample ", "left out"],
+        ),
+        (r#"{"text": "x", "text": "y"}"#.into(), &["samples.jsonl:1: `text` stands more than once in an object"]),
+        (r#"[{"messages": [{"role": "user", "role": "assistant"}]}]"#.into(), &["`role` stands more than once"]),
+        (r#"{"data": [{"text": "x", "text": "y"}]}"#.into(), &["`text` stands more than once"]),
+        ("{\n\"text\": \"x\",\n\"text\": \"y\"}".into(), &["`text` stands more than once"]),
     ] {
         fs::write(setup.path("samples.jsonl"), text).unwrap();
         setup.slim_fails(&[], BAD_INPUT, words);

@@ -85,13 +85,13 @@ pub fn explain(path: &Path, error: Error) -> Error {
         error,
         Error::Adapter(NotAnAdapter { .. } | NotPeft { .. } | Empty { .. } | NoLayers { .. } | ConfigValue { .. })
     );
-    if let (true, Some(path)) = (may_be_foreign, archive(path)) {
-        return FixError::Archive { path }.into();
-    }
     let stored = if may_be_foreign { StoredAdapter::open(path).ok().flatten() } else { None };
     let what = stored.and_then(|stored| layout_of(&stored)?.describe(&stored));
     match what {
         Some(what) => AdapterError::Foreign { path: path.into(), what }.into(),
-        None => error,
+        None => match archive(path).filter(|_| may_be_foreign) {
+            Some(path) => FixError::Archive { path }.into(),
+            None => error,
+        },
     }
 }

@@ -49,7 +49,7 @@ fn for_each(
 
 fn lines(file: &SampleFile, text: &str, on_record: OnRecord) -> Result<()> {
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        let value = json::parse(line.as_bytes()).map_err(|error| {
+        let value = json::parse_record(line.as_bytes()).map_err(|error| {
             let message = error.to_string();
             // serde_json counts lines within this line, which would be misleading.
             file.malformed(number, not_json(message.split(" at line").next().unwrap_or(&message)))
@@ -75,6 +75,9 @@ fn spanning_lines(file: &SampleFile, text: &str, on_record: OnRecord) -> Result<
 
 /// What is wrong with a text, with a word on what Python writes though it is no text: half of a character of UTF-16.
 fn not_json(problem: &str) -> String {
+    if problem.contains(json::REPEATED) {
+        return problem.into();
+    }
     let is_half = ["hex escape", "surrogate"].iter().any(|words| problem.contains(words));
     let remark = if is_half { "; half of a surrogate pair (\\ud800 to \\udfff) is no character" } else { "" };
     format!("not JSON: {problem}{remark}")

@@ -92,13 +92,15 @@ fn renamed(mut fields: Map<String, Value>) -> Parsed<Map<String, Value>> {
     if role.is_some() && from.as_deref().is_some_and(|from| KNOWN_ROLES.contains(&from) && Some(from) != role) {
         return Err("a turn has both `role` and `from`, and they differ".into());
     }
+    // Beside a role, a value that is no text is something else, for example a rating.
+    let is_spelling = |value: &&Value| role.is_none() || value.is_string();
+    let differs = |value: &Value| fields.get("content").is_some_and(|content| content != value);
+    if fields.get("value").filter(is_spelling).is_some_and(differs) {
+        return Err("a turn has both `content` and `value`, and they differ".into());
+    }
     let (None, Some(from)) = (role, from) else {
         return Ok(if fields.contains_key("content") { fields } else { with_content(fields) });
     };
-    let value = fields.get("value").filter(|value| fields.get("content").is_some_and(|content| content != *value));
-    if value.is_some() {
-        return Err("a turn has both `content` and `value`, and they differ".into());
-    }
     fields.shift_remove("from");
     let mut fields = with_content(fields);
     let content = fields.shift_remove("content");

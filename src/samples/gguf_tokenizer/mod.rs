@@ -49,7 +49,11 @@ pub fn build(metadata: &GgufMetadata) -> Result<GgufTokenizer, String> {
     tokenizer.insert("version".into(), "1.0".into());
     tokenizer.insert("added_tokens".into(), added::tokens(&keys, &vocabulary, metadata.string("general.name"))?);
     tokenizer.insert("post_processor".into(), post_processor(&keys, &vocabulary, begins)?);
-    let tokenizer = Tokenizer::from_bytes(Value::from(tokenizer).to_string()).map_err(|error| error.to_string())?;
+    let tokenizer = Tokenizer::from_bytes(Value::from(tokenizer).to_string()).map_err(|error| {
+        let error = error.to_string();
+        // The place would be one in a text that the user does not have.
+        error.split(" at line ").next().unwrap_or_default().to_string()
+    })?;
     Ok(GgufTokenizer { tokenizer, remark: keys.unread() })
 }
 

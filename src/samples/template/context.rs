@@ -13,7 +13,7 @@ use super::value::{Dict, Evaluated, Value};
 
 /// The names of a message's reasoning. The first that is set is copied into `thinking`, unless it is set, and into
 /// `reasoning_content` (transformers 5: `_alias_reasoning_fields`).
-const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+pub const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 /// What transformers passes by itself; a variable of the caller of the same name is an error there.
 const TAKEN: [&str; 9] = [

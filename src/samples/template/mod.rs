@@ -39,6 +39,7 @@ mod texts;
 mod value;
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::{Message, TemplateContext};
@@ -67,7 +68,12 @@ pub struct ChatTemplate {
     tokens: SpecialTokens,
     date: Date,
     marks_answers: bool,
+    /// All names and texts in the source, word by word.
+    words: HashSet<String>,
 }
+
+/// Words of templates that use a message as a whole, with all of its keys.
+const WHOLE: [&str; 7] = ["tojson", "items", "values", "keys", "dictsort", "list", "pprint"];
 
 impl ChatTemplate {
     /// Reads a template. One that is no Jinja fails when it renders.
@@ -77,7 +83,8 @@ impl ChatTemplate {
             _ => Err(format!("it is longer than {LONGEST_SOURCE} bytes")),
         };
         let marks_answers = program.as_ref().is_ok_and(|program| program.body.iter().any(survey::generates));
-        Self { program, tokens: tokens.clone(), date: Date::default(), marks_answers }
+        let words = source.split(|one: char| !one.is_alphanumeric() && one != '_').map(String::from).collect();
+        Self { program, tokens: tokens.clone(), date: Date::default(), marks_answers, words }
     }
 
     /// The day that the template's `strftime_now` gives.
@@ -89,6 +96,17 @@ impl ChatTemplate {
     /// Whether the template marks the assistant's text with `{% generation %}`.
     pub fn marks_answers(&self) -> bool {
         self.marks_answers
+    }
+
+    /// Whether the template may read a variable, which it then has the name of.
+    pub fn may_read_variable(&self, name: &str) -> bool {
+        self.words.contains(name)
+    }
+
+    /// Whether the template may read a key of messages: it has its name, or uses messages as a whole.
+    pub fn may_read_key(&self, key: &str) -> bool {
+        let names = if context::REASONING.contains(&key) { &context::REASONING[..] } else { &[key] };
+        names.iter().chain(&WHOLE).any(|name| self.words.contains(*name))
     }
 
     /// The text of `messages`, followed, with `prompt`, by the opening of the assistant's turn.

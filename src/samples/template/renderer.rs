@@ -13,8 +13,9 @@ use super::python;
 use super::syntax::{Expr, Load, Macro, Program, Scope, Statement, Target};
 use super::value::{Closure, Evaluated, Value};
 
-/// How deep statements, expressions and calls may nest while a template runs.
-const DEEPEST: usize = 600;
+/// How deep statements, expressions and calls may nest while a template runs. A level takes up to 5 KiB of the stack in a build
+/// without optimizations, and a thread of Rust has 2 MiB.
+const DEEPEST: usize = 300;
 
 /// What follows a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,7 +30,7 @@ pub static VLLM: Runtime = Runtime {
         refuses(&[F::Key(&["lora_bias"])], "biases of lora_B are not supported", PEFT_HELPER),
         refuses(&[F::Bias], "trained biases are not supported", PEFT_HELPER),
         refuses(&[F::Key(&["modules_to_save"])], "only classification heads may be saved", PEFT_HELPER),
-        refuses(&[F::SavedVocabulary, F::SavedNorms], "whole weights are not read", LORA_UTILS),
+        refuses(&[F::SavedVocabulary, F::SavedNorms, F::SavedOther], "whole weights are not read", LORA_UTILS),
         refuses(&[F::Tokens], "trained tokens are not read", LORA_UTILS),
         refuses(&[F::ChangesBase], "it fits only a base model that was changed with it", PEFT_HELPER),
         refuses(&[F::Key(&["alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora"])],
