@@ -52,8 +52,10 @@ fn print_rows(name: &str, samples: usize, test: &Truth, margin: f64, choose: imp
 }
 
 fn rules() -> Vec<(&'static str, ChoiceOptions)> {
-    let smallest = |margin| ChoiceOptions { margin, ..ChoiceOptions::default() };
-    let best = |one_standard_error| ChoiceOptions { rule: BEST, one_standard_error, ..ChoiceOptions::default() };
+    // By the loss alone: `cargo bench --bench guards` says what the guard adds.
+    let loss_only = ChoiceOptions { guard: None, ..ChoiceOptions::default() };
+    let smallest = |margin| ChoiceOptions { margin, ..loss_only.clone() };
+    let best = |one_standard_error| ChoiceOptions { rule: BEST, one_standard_error, ..loss_only.clone() };
     vec![
         ("smallest, 1 %", smallest(0.01)),
         ("smallest, 2 %", smallest(0.02)),

@@ -238,7 +238,7 @@ mod tests {
     fn losses_that_the_curve_does_not_know_are_pointed_out() {
         let assessment = crate::choice::Assessment { difference: 0.4, ..Default::default() };
         let chosen = &AssessedBoundary { boundary: 19, assessment };
-        let warning = |margin| CURVE.warning(&Outcome { chosen, margin, samples: 64 });
+        let warning = |margin| CURVE.warning(&Outcome { chosen, margin, guard_margin: None, samples: 64 });
         assert!(warning(0.03).unwrap_or_default().contains("boundary 19 the loss is 0.4000 nats above"));
         assert_eq!(warning(0.4), None);
     }

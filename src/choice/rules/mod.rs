@@ -115,6 +115,8 @@ pub struct Outcome<'a> {
     pub chosen: &'a AssessedBoundary,
     /// What `smallest` would allow, in nats per answer token.
     pub margin: f64,
+    /// How much of the probability of an answer token the guard would allow to give up; `None` without a guard.
+    pub guard_margin: Option<f64>,
     pub samples: usize,
 }
 
