@@ -30,7 +30,7 @@ fn main() -> Result<(), Failure> {
         return Ok(());
     };
     let (lens, validation, test) = (read_lens(validation)?, read_curve(validation)?, read_curve(test)?);
-    let (test, answers) = (Truth::new(&test), validation.tokens().len());
+    let (test, answers) = (Truth::new(&test), validation.sizes().len());
     println!("| rule | samples | within the margin | median boundary | median gain kept | 9 of 10 keep at least |");
     println!("|---|---|---|---|---|---|");
     for (name, options) in rules() {
@@ -52,8 +52,10 @@ fn print_rows(name: &str, samples: usize, test: &Truth, margin: f64, choose: imp
 }
 
 fn rules() -> Vec<(&'static str, ChoiceOptions)> {
-    let smallest = |margin| ChoiceOptions { margin, ..ChoiceOptions::default() };
-    let best = |one_standard_error| ChoiceOptions { rule: BEST, one_standard_error, ..ChoiceOptions::default() };
+    // By the loss alone: `cargo bench --bench guards` says what the guard adds.
+    let loss_only = ChoiceOptions { guard: None, ..ChoiceOptions::default() };
+    let smallest = |margin| ChoiceOptions { margin, ..loss_only.clone() };
+    let best = |one_standard_error| ChoiceOptions { rule: BEST, one_standard_error, ..loss_only.clone() };
     vec![
         ("smallest, 1 %", smallest(0.01)),
         ("smallest, 2 %", smallest(0.02)),
@@ -93,11 +95,13 @@ fn read_lens(path: &str) -> Result<Option<Lens>, Failure> {
 /// The curve of a report.
 fn read_curve(path: &str) -> Result<Curve, Failure> {
     let report: Value = serde_json::from_slice(&fs::read(path)?)?;
-    let tokens: std::sync::Arc<[usize]> = answers(&report)?.into();
+    let tokens = answers(&report)?;
     let point = |point: &Value| -> Result<Point, Failure> {
         let boundary = point["boundary"].as_u64().unwrap_or_default() as usize;
-        let losses = numbers(&point["per_sample"])?;
-        Ok(Point { boundary, measurement: Measurement { losses, correct: Vec::new(), tokens: tokens.clone() } })
+        let mut measurement = Measurement::of_losses(&numbers(&point["per_sample"])?, &tokens);
+        let probabilities = numbers(&point["per_sample_probability"])?;
+        measurement.scores.iter_mut().zip(probabilities).for_each(|(score, sum)| score.probability = sum);
+        Ok(Point { boundary, measurement })
     };
     let points = list(&report["curve"])?.iter().map(point).collect::<Result<_, Failure>>()?;
     Ok(Curve { points, work: Work::default() })

@@ -8,7 +8,7 @@ cargo build --release --locked
 lora_slim=${CARGO_TARGET_DIR:-target}/release/lora-slim
 if base=$(python3 scripts/fixtures/fetch_base.py --out models | tail -n 1) && [ -f "$base" ]; then
     adapter=fixtures/smol-overfit/adapter samples=fixtures/smol-overfit/val.jsonl
-    options=(--chat --max-samples 32 --choose best)
+    options=(--chat --max-samples 32 --search subset)
 else
     echo "the base model could not be fetched; using the pico model instead" >&2
     base=fixtures/pico/llama-llama3-rope/base
@@ -18,4 +18,4 @@ fi
 
 set -x
 "$lora_slim" slim "$adapter" --base "$base" --samples "$samples" "${options[@]}" -o out/slimmed --force
-"$lora_slim" verify "$adapter" out/slimmed
+"$lora_slim" verify "$adapter" out/slimmed --any-layers

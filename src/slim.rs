@@ -156,6 +156,12 @@ impl Slim {
         self
     }
 
+    /// Judges by the loss alone, without the guard that keeps the probability of the true tokens.
+    pub fn loss_only(mut self) -> Self {
+        self.request.choice.guard = None;
+        self
+    }
+
     /// Sets the one-sided confidence of every upper bound, from 0.5 to below 1. The default is 0.95.
     pub fn confidence(mut self, confidence: f64) -> Self {
         self.request.choice.confidence = confidence;

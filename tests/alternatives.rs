@@ -72,7 +72,8 @@ fn the_page_tells_of_a_boundary_that_is_not_on_the_curve() {
     let folder = TempDir::new().unwrap();
     let page = folder.path().join("page.html");
     for more in [&["--search", "adaptive"][..], &["--search", "subset"]] {
-        let flags = ["--choose", "best", "--scale", "tune", "--force", "--report", page.to_str().unwrap()];
+        let flags =
+            ["--choose", "best", "--loss-only", "--scale", "tune", "--force", "--report", page.to_str().unwrap()];
         scan_on("mistral", &fixture("pico/mistral/adapter"), &[&flags[..], more].concat());
         let html = std::fs::read_to_string(&page).unwrap();
         for section in ["summary", "curve", "trust", "alternatives", "layers", "boundaries"] {

@@ -38,7 +38,7 @@ fn whole(model: &Model, adapter: &Adapter) -> Measurement {
 }
 
 fn assert_equal(found: &Measurement, expected: &Measurement, what: &str) {
-    for (a, b) in found.losses.iter().zip(&expected.losses) {
+    for (a, b) in found.losses().zip(expected.losses()) {
         assert!((a - b).abs() < 2e-4, "{what}: {a} instead of {b}");
     }
 }

@@ -191,12 +191,12 @@ fn words_of_samples_stay_out_of_the_adapter_folder() {
 #[test]
 fn boundaries_that_were_ruled_out_are_told_apart() {
     let folder = TempDir::new().unwrap();
-    // So alike that a few of them are enough to rule boundaries out.
-    let lines: Vec<String> =
-        (0..64).map(|line| json!({"input_ids": [5, 60, 71, 102 + line % 2, 44, 9, 81, 200, 33]}).to_string()).collect();
+    // So alike that a few of them are enough to rule boundaries out; but copies would be one draw.
+    let line = |line: usize| json!({"input_ids": [5 + line, 60, 71, 102 + line % 2, 44, 9, 81, 200, 33]}).to_string();
+    let lines: Vec<String> = (0..64).map(line).collect();
     let samples = folder.path().join("samples.jsonl");
     fs::write(&samples, lines.join("\n")).unwrap();
-    let (page, report) = scan(folder.path(), &samples, &["--search", "adaptive", "--choose", "best"]);
+    let (page, report) = scan(folder.path(), &samples, &["--search", "adaptive", "--choose", "best", "--loss-only"]);
     let dropped = report["dropped"].as_array().map_or(0, Vec::len);
     assert!(part(&page, "boundaries").contains("ruled out"));
     let shown = numbers(part(&page, "boundaries"));
@@ -222,10 +222,14 @@ fn a_dry_run_and_a_refusal_have_their_page() {
         fs::write(adapter.join("adapter_config.json"), config.to_string()).unwrap();
         let mut command = lora_slim();
         command.current_dir(folder.path()).args(["slim", "adapter", "--base"]).arg(fixture(CASE).join("base"));
-        command
-            .arg("--samples")
-            .arg(fixture("pico/samples.tokens.jsonl"))
-            .args(["--choose", "best", "-o", "out", "--force"]);
+        command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args([
+            "--choose",
+            "best",
+            "--loss-only",
+            "-o",
+            "out",
+            "--force",
+        ]);
         let output = command.args(["--report", "page.html"]).output().unwrap();
         if output.status.code() == Some(5) {
             let page = fs::read_to_string(folder.path().join("page.html")).unwrap();

@@ -2,7 +2,6 @@
 //! of real losses (`fixtures/smol-overfit/losses.json`, from transformers + PEFT).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use candle_core::Device;
 use lora_slim::adapter::Adapter;
@@ -72,13 +71,19 @@ fn shape(kind: usize, noise: &Noise, random: &mut fastrand::Rng) -> Vec<f64> {
 /// Samples drawn from the real ones, on a simulated curve.
 fn simulate(kind: usize, samples: usize, noise: &Noise, random: &mut fastrand::Rng) -> Curve {
     let drawn: Vec<usize> = (0..samples).map(|_| random.usize(..noise.answers.len())).collect();
-    let tokens: Arc<[usize]> = drawn.iter().map(|&sample| noise.answers[sample]).collect();
+    let tokens: Vec<usize> = drawn.iter().map(|&sample| noise.answers[sample]).collect();
     let points = shape(kind, noise, random).into_iter().enumerate().map(|(boundary, mean)| {
         let loss = |&sample: &usize| {
             mean * noise.answers[sample] as f64 + noise.residuals[boundary][sample] + 0.05 * (random.f64() - 0.5)
         };
-        let losses = drawn.iter().map(loss).collect();
-        Point { boundary, measurement: Measurement { losses, correct: Vec::new(), tokens: tokens.clone() } }
+        let losses: Vec<f64> = drawn.iter().map(loss).collect();
+        let mut measurement = Measurement::of_losses(&losses, &tokens);
+        // Likely tokens have a low loss; but the adapter's upper layers make some likelier, and others much less likely.
+        let rise = if kind == 2 { 0.2 * boundary as f64 / LAYERS as f64 } else { 0.0 };
+        for (score, &tokens) in measurement.scores.iter_mut().zip(&tokens) {
+            score.probability = tokens as f64 * ((-score.loss / tokens as f64).exp() + rise).min(1.0);
+        }
+        Point { boundary, measurement }
     });
     Curve { points: points.collect(), work: Work::default() }
 }
@@ -87,7 +92,7 @@ fn simulate(kind: usize, samples: usize, noise: &Noise, random: &mut fastrand::R
 fn searched(curve: &Curve, options: &choice::ChoiceOptions, seed: u64) -> (usize, f64) {
     let candidates: BTreeSet<usize> = (0..=LAYERS).collect();
     let mut search =
-        Search::new(&candidates, curve.tokens().clone(), options, SearchOptions { seed, ..SearchOptions::default() });
+        Search::new(&candidates, curve.sizes().clone(), options, SearchOptions { seed, ..SearchOptions::default() });
     let parts = search.parts();
     let mut walked = BTreeSet::new();
     let mut work = 0;
@@ -105,7 +110,7 @@ fn searched(curve: &Curve, options: &choice::ChoiceOptions, seed: u64) -> (usize
         search.add(&points);
     }
     let (seen, dropped) = search.finish(Work::default());
-    let exhaustive = layer_passes(LAYERS, &candidates) * curve.tokens().len() as u64;
+    let exhaustive = layer_passes(LAYERS, &candidates) * curve.sizes().len() as u64;
     let choice = choose(&seen, options, search::may_be_chosen(&dropped, options.rule));
     (choice.boundary(), work as f64 / exhaustive as f64)
 }
@@ -143,13 +148,19 @@ fn the_search_goes_down_to_the_end_if_all_boundaries_hold() {
         let mut curve = simulate(1, samples, &noise, &mut random);
         for boundary in 0..=LAYERS {
             let mean = if boundary == 0 { 3.0 } else { 2.0 - 0.01 * (LAYERS - boundary) as f64 };
-            let tokens = curve.tokens().clone();
-            let losses = tokens.iter().map(|&tokens| mean * tokens as f64 + 0.001 * random.f64());
-            curve.points[boundary].measurement.losses = losses.collect();
+            let measured = &mut curve.points[boundary].measurement;
+            for (score, size) in measured.scores.iter_mut().zip(&*measured.sizes) {
+                score.loss = mean * size.tokens as f64 + 0.001 * random.f64();
+                score.probability = size.tokens as f64 * (-mean).exp();
+            }
         }
         assert_eq!(choose(&curve, &options, |_| true).boundary(), 1);
         assert_eq!(searched(&curve, &options, 0).0, 1, "{samples} samples");
-        curve.points[0].measurement.losses = curve.tokens().iter().map(|&tokens| 1.5 * tokens as f64).collect();
+        let base = &mut curve.points[0].measurement;
+        for (score, size) in base.scores.iter_mut().zip(&*base.sizes) {
+            score.loss = 1.5 * size.tokens as f64;
+            score.probability = size.tokens as f64 * (-1.5f64).exp();
+        }
         assert_eq!(choose(&curve, &options, |_| true).boundary(), 0);
         assert_eq!(searched(&curve, &options, 0).0, 0, "{samples} samples, no gain");
     }
@@ -165,7 +176,7 @@ fn figures_of_the_search_are_those_of_the_sweep() {
     let mut random = fastrand::Rng::with_seed(5);
     let mut sample = |line: usize| {
         let ids: Vec<u32> = (0..12 + line % 3).map(|_| random.u32(3..300)).collect();
-        Sample { scored: (0..ids.len()).map(|place| place > 4).collect(), ids, line, record: line }
+        Sample { scored: (0..ids.len()).map(|place| place > 4).collect(), ids, ends: Vec::new(), line, record: line }
     };
     let samples: Vec<Sample> = (0..24).map(&mut sample).collect();
     let sweep_options = measure::ComputeOptions { memory: 1 << 30, device: Device::Cpu };
@@ -180,9 +191,10 @@ fn figures_of_the_search_are_those_of_the_sweep() {
         for point in &curve.points {
             let same = exhaustive.points.iter().find(|other| other.boundary == point.boundary).unwrap();
             let (found, expected) = (&point.measurement, &same.measurement);
-            assert_eq!(found.correct, expected.correct, "boundary {}", point.boundary);
-            for (a, b) in found.losses.iter().zip(&expected.losses) {
-                assert!((a - b).abs() < 1e-3, "boundary {}: {a} instead of {b}", point.boundary);
+            for (a, b) in found.scores.iter().zip(&expected.scores) {
+                assert_eq!(a.correct, b.correct, "boundary {}", point.boundary);
+                let near = (a.loss - b.loss).abs() < 1e-3 && (a.probability - b.probability).abs() < 1e-3;
+                assert!(near, "boundary {}: {a:?} instead of {b:?}", point.boundary);
             }
         }
         assert_eq!(

@@ -10,7 +10,7 @@ use lora_slim::adapter::Adapter;
 use lora_slim::files::Staging;
 use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::measure::{ComputeOptions, logit_lens, sweep};
+use lora_slim::measure::{ComputeOptions, Measurement, logit_lens, sweep};
 use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::rewrite::Cut;
 use lora_slim::samples::Sample;
@@ -174,9 +174,7 @@ impl Plain<'_> {
         self.linear(&attended, layer, "self_attn.o_proj")
     }
 
-    /// The answers that are right come as the fewest and the most that arithmetic in f32 may find: it may see two words as
-    /// equally likely, or the other way round.
-    fn outcome(&self, sample: &Sample) -> (f64, RangeInclusive<usize>) {
+    fn outcome(&self, sample: &Sample) -> Outcome {
         let add = |x: Rows, y: Rows| -> Rows {
             x.into_iter().zip(y).map(|(x, y)| x.iter().zip(&y).map(|(a, b)| a + b).collect()).collect()
         };
@@ -195,18 +193,32 @@ impl Plain<'_> {
             x = add(x, self.linear(&gated, layer, "mlp.down_proj"));
         }
         let x = self.norm(&x, "model.norm");
-        let (mut loss, mut surely, mut perhaps) = (0.0, 0, 0);
+        let mut outcome = Outcome { loss: 0.0, probability: 0.0, end_loss: 0.0, correct: 0..=0 };
+        let (mut surely, mut perhaps) = (0, 0);
         for place in (1..sample.ids.len()).filter(|&place| sample.scored[place]) {
             let logits = Self::product(&x[place - 1], &self.pico.base["lm_head.weight"]);
             let answer = sample.ids[place] as usize;
-            loss += logits.iter().map(|l| l.exp()).sum::<f64>().ln() - logits[answer];
+            let loss = logits.iter().map(|l| l.exp()).sum::<f64>().ln() - logits[answer];
+            outcome.loss += loss;
+            outcome.probability += (-loss).exp();
+            outcome.end_loss += if sample.ends.contains(&place) { loss } else { 0.0 };
             let others = logits.iter().enumerate().filter(|(word, _)| *word != answer).map(|(_, &logit)| logit);
             let lead = logits[answer] - others.fold(f64::NEG_INFINITY, f64::max);
             surely += usize::from(lead > 1e-3);
             perhaps += usize::from(lead > -1e-3);
         }
-        (loss, surely..=perhaps)
+        Outcome { correct: surely..=perhaps, ..outcome }
     }
+}
+
+/// The score of a sample.
+#[derive(Debug)]
+struct Outcome {
+    loss: f64,
+    probability: f64,
+    end_loss: f64,
+    /// The fewest and the most that arithmetic in f32 may find: it may see two words as equally likely, or the other way round.
+    correct: RangeInclusive<usize>,
 }
 
 proptest! {
@@ -223,6 +235,8 @@ proptest! {
         let adapted: Vec<usize> = adapted.into_iter().map(|layer| layer % layers).collect();
         let pico = Pico::new(&mut rng, layers, &adapted);
         let samples: Vec<Sample> = lengths.iter().enumerate().map(|(line, &length)| Sample {
+            // The last token ends the answer.
+            ends: vec![length - 1],
             record: line,
             ids: (0..length).map(|_| rng.random_range(0..VOCABULARY as u32)).collect(),
             scored: (0..length).map(|place| place + 1 == length || rng.random_bool(0.5)).collect(),
@@ -239,10 +253,11 @@ proptest! {
 
         let lens = logit_lens(&ends, &samples, &options, &mut |_| true).unwrap();
         prop_assert_eq!((lens.base.len(), lens.adapted.len()), (layers + 1, layers + 1));
+        let losses = |measured: &Measurement| measured.losses().collect::<Vec<f64>>();
         let near = |one: &[f64], other: &[f64]| one.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-4 + 1e-5 * b.abs());
         prop_assert!(near(&lens.base[0].losses, &lens.adapted[0].losses), "behind the embedding nothing is adapted");
-        prop_assert!(near(&lens.base[layers].losses, &curve.base().measurement.losses), "{lens:?}");
-        prop_assert!(near(&lens.adapted[layers].losses, &curve.whole().measurement.losses), "{lens:?}");
+        prop_assert!(near(&lens.base[layers].losses, &losses(&curve.base().measurement)), "{lens:?}");
+        prop_assert!(near(&lens.adapted[layers].losses, &losses(&curve.whole().measurement)), "{lens:?}");
 
         for point in &curve.points {
             let plain = if point.boundary == 0 {
@@ -254,12 +269,14 @@ proptest! {
                 staging.publish().unwrap();
                 Plain { pico: &pico, adapter: Plain::read(&out) }
             };
-            let measured = samples.iter().zip(&point.measurement.losses).zip(&point.measurement.correct);
-            for ((sample, &streamed), correct) in measured {
-                let (expected, may_be_correct) = plain.outcome(sample);
-                prop_assert!(may_be_correct.contains(correct), "boundary {}: {correct} are correct", point.boundary);
-                prop_assert!((streamed - expected).abs() < 1e-3 + 1e-4 * expected.abs(),
-                    "boundary {}: {streamed} instead of {expected}", point.boundary);
+            for (sample, streamed) in samples.iter().zip(&point.measurement.scores) {
+                let expected = plain.outcome(sample);
+                prop_assert!(expected.correct.contains(&streamed.correct), "boundary {}: {streamed:?}", point.boundary);
+                let near = |found: f64, expected: f64| (found - expected).abs() < 1e-3 + 1e-4 * expected.abs();
+                prop_assert!(
+                    near(streamed.loss, expected.loss) && near(streamed.probability, expected.probability)
+                        && near(streamed.end_loss, expected.end_loss),
+                    "boundary {}: {streamed:?} instead of {expected:?}", point.boundary);
             }
         }
     }

@@ -66,7 +66,7 @@ fn alternatives_to_a_subset_are_what_their_rows_say() {
     let case = "smollm3";
     let adapter = fixture("pico").join(case).join("adapter");
     for more in [&["--controls"][..], &["--scale", "tune"], &["--controls", "--scale", "tune"], &[]] {
-        let test = ["--search", "subset", "--choose", "best", "--test", samples.to_str().unwrap()];
+        let test = ["--search", "subset", "--choose", "best", "--loss-only", "--test", samples.to_str().unwrap()];
         let report = slim(folder.path(), case, &[&test[..], more].concat());
         let rows = report["alternatives"].as_array().unwrap();
         let written = &rows[0];
@@ -90,7 +90,7 @@ fn alternatives_to_a_subset_are_what_their_rows_say() {
 #[test]
 fn a_scale_comes_on_top() {
     let folder = TempDir::new().unwrap();
-    let more = ["--search", "subset", "--choose", "best", "--scale", "0.75"];
+    let more = ["--search", "subset", "--choose", "best", "--loss-only", "--scale", "0.75"];
     let report = slim(folder.path(), "smollm3", &more);
     let measured = loss_of(&folder.path().join("out"), "smollm3");
     assert!((measured - report["scale"]["loss"].as_f64().unwrap()).abs() < 1e-5);

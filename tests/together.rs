@@ -9,7 +9,7 @@ use lora_slim::choice;
 use lora_slim::error::ComputeError;
 use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
-use lora_slim::measure::{ComputeOptions, sweep};
+use lora_slim::measure::{ComputeOptions, SampleSize, sweep};
 use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::samples::{EncodeOptions, FieldNames, Sample, encode, read};
 use lora_slim::search::{self, Search};
@@ -49,7 +49,7 @@ fn adapters_together_give_what_each_gives_alone() {
         assert_eq!(curve.points.len(), alone.points.len());
         for (point, expected) in curve.points.iter().zip(&alone.points) {
             assert_eq!(point.boundary, expected.boundary);
-            for (a, b) in point.measurement.losses.iter().zip(&expected.measurement.losses) {
+            for (a, b) in point.measurement.losses().zip(expected.measurement.losses()) {
                 assert!((a - b).abs() < 1e-4, "{}, boundary {}: {a} instead of {b}", ADAPTERS[i], point.boundary);
             }
         }
@@ -82,7 +82,8 @@ fn searches_together_choose_what_each_chooses_alone() {
 fn parts_of_a_search_hold_every_sample_once() {
     for count in [1, 7, 16, 17, 160] {
         let choice = choice::ChoiceOptions::default();
-        let search = Search::new(&(0..=12).collect(), vec![1; count].into(), &choice, search::SearchOptions::default());
+        let sizes = (0..count).map(|draw| SampleSize { tokens: 1, ends: 0, draw }).collect();
+        let search = Search::new(&(0..=12).collect(), sizes, &choice, search::SearchOptions::default());
         let mut places = search.parts().concat();
         places.sort_unstable();
         assert_eq!(places, (0..count).collect::<Vec<_>>());

@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use crate::measure::Measurement;
+use super::criterion::Criterion;
+use crate::measure::{Measurement, SampleSize};
 
-/// The difference of two losses in nats per answer token, one − other, paired over samples.
+/// The difference of two costs per answer token, one − other, paired over samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Comparison {
     pub difference: f64,
@@ -17,12 +18,13 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Compares two measurements of the same samples with this one-sided confidence.
-    pub fn new(one: &Measurement, other: &Measurement, confidence: f64) -> Self {
-        let differences: Vec<f64> = one.losses.iter().zip(&other.losses).map(|(a, b)| a - b).collect();
-        let difference = one.loss() - other.loss();
-        let quantile = student_quantile(confidence, one.tokens.len().saturating_sub(1));
-        let error = standard_error(&differences, &one.tokens);
+    /// Compares two measurements of the same samples by a criterion, with this one-sided confidence.
+    pub fn new(criterion: Criterion, one: &Measurement, other: &Measurement, confidence: f64) -> Self {
+        let (costs, others) = (criterion.costs(one), criterion.costs(other));
+        let differences: Vec<f64> = costs.iter().zip(&others).map(|(a, b)| a - b).collect();
+        let difference = criterion.mean(one) - criterion.mean(other);
+        let quantile = student_quantile(confidence, draws(&one.sizes).saturating_sub(1));
+        let error = standard_error(&differences, &one.sizes);
         Self { difference, at_most: error.map(|error| difference + error * quantile) }
     }
 
@@ -33,7 +35,7 @@ impl Comparison {
 }
 
 /// The figures of a candidate, and how it compares with a reference, usually the whole adapter.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Assessment {
     /// Nats per answer token.
     pub loss: f64,
@@ -44,10 +46,22 @@ pub struct Assessment {
     pub difference: f64,
     /// The one-sided upper confidence bound of `difference`; absent with fewer than two samples.
     pub difference_at_most: Option<f64>,
+    /// The mean probability of an answer token, given all true tokens before.
+    pub token_probability: f64,
+    /// token_probability − token_probability(reference).
+    pub probability_difference: f64,
+    /// The one-sided lower confidence bound of `probability_difference`; absent with fewer than two samples.
+    pub probability_difference_at_least: Option<f64>,
     /// The share of answer tokens that are the likeliest, given all true tokens before.
     pub token_accuracy: f64,
     /// The share of samples where all answer tokens are.
     pub exact_match: f64,
+    /// Nats per token that ends an answer; absent where it is not known which do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_loss: Option<f64>,
+    /// The share of the tokens that end an answer that are the likeliest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_accuracy: Option<f64>,
 }
 
 /// What candidates are compared with: the base model and the whole adapter on the same samples.
@@ -67,21 +81,34 @@ impl Reference<'_> {
 
     /// Compares a candidate with another one.
     pub fn assess_against(&self, candidate: &Measurement, other: &Measurement) -> Assessment {
-        let compared = Comparison::new(candidate, other, self.confidence);
+        let compared = Comparison::new(Criterion::Loss, candidate, other, self.confidence);
+        let likely = Comparison::new(Criterion::TokenProbability, candidate, other, self.confidence);
         let (loss, base, whole) = (candidate.loss(), self.base.loss(), self.whole.loss());
         Assessment {
             loss,
             gain_kept: (base > whole).then(|| (base - loss) / (base - whole)),
             difference: compared.difference,
             difference_at_most: compared.at_most,
+            token_probability: candidate.token_probability(),
+            probability_difference: 0.0 - likely.difference,
+            probability_difference_at_least: likely.at_most.map(|most| 0.0 - most),
             token_accuracy: candidate.token_accuracy(),
             exact_match: candidate.exact_match(),
+            end_loss: candidate.at_ends().map(|(loss, _)| loss),
+            end_accuracy: candidate.at_ends().map(|(_, accuracy)| accuracy),
         }
     }
 
-    /// A share of the adapter's gain over the base model, in nats per answer token; 0 where it gains nothing.
-    pub fn margin(&self, share: f64) -> f64 {
-        share * (self.base.loss() - self.whole.loss()).max(0.0)
+    /// A share of the adapter's gain over the base model, per answer token; 0 where it gains nothing.
+    pub fn margin(&self, criterion: Criterion, share: f64) -> f64 {
+        share * (criterion.mean(self.base) - criterion.mean(self.whole)).max(0.0)
+    }
+
+    /// Whether a candidate is, by a criterion and with the confidence of the bound, worse than the whole adapter by no more than a
+    /// share of the adapter's gain.
+    pub fn holds(&self, criterion: Criterion, candidate: &Measurement, share: f64) -> bool {
+        let compared = Comparison::new(criterion, candidate, self.whole, self.confidence);
+        compared.at_most.is_some_and(|most| most <= self.margin(criterion, share))
     }
 }
 
@@ -97,17 +124,28 @@ impl Assessment {
     }
 }
 
-/// The standard error of Σ differences / Σ tokens, paired over samples, as a ratio estimator: a sample weighs as much as
-/// it has tokens (Cochran, Sampling Techniques, 6.4). `None` with fewer than two samples.
-pub fn standard_error(differences: &[f64], tokens: &[usize]) -> Option<f64> {
-    let n = differences.len() as f64;
-    if differences.len() < 2 {
+/// How many independent draws there are among samples.
+pub fn draws(sizes: &[SampleSize]) -> usize {
+    let mut seen = vec![false; sizes.iter().map(|size| size.draw + 1).max().unwrap_or(0)];
+    sizes.iter().for_each(|size| seen[size.draw] = true);
+    seen.into_iter().filter(|&seen| seen).count()
+}
+
+/// The standard error of Σ differences / Σ tokens, paired over draws, as a ratio estimator: a draw weighs as much as its samples
+/// have tokens (Cochran, Sampling Techniques, 6.4). `None` with fewer than two draws.
+pub fn standard_error(differences: &[f64], sizes: &[SampleSize]) -> Option<f64> {
+    let n = draws(sizes) as f64;
+    if n < 2.0 {
         return None;
     }
-    let all_tokens = tokens.iter().sum::<usize>() as f64;
+    let all_tokens = sizes.iter().map(|size| size.tokens).sum::<usize>() as f64;
     let ratio = differences.iter().sum::<f64>() / all_tokens;
-    let residuals = differences.iter().zip(tokens).map(|(d, &t)| (d - ratio * t as f64).powi(2)).sum::<f64>();
-    Some((residuals * n / (n - 1.0)).sqrt() / all_tokens)
+    let mut residuals = vec![0.0; sizes.iter().map(|size| size.draw + 1).max().unwrap_or(0)];
+    for (difference, size) in differences.iter().zip(sizes) {
+        residuals[size.draw] += difference - ratio * size.tokens as f64;
+    }
+    let squares = residuals.iter().map(|residual: &f64| residual.powi(2)).sum::<f64>();
+    Some((squares * n / (n - 1.0)).sqrt() / all_tokens)
 }
 
 /// Student's quantile, which is the bound of a mean whose standard error is estimated from the same samples.
@@ -131,26 +169,39 @@ mod tests {
     use super::*;
 
     fn measured(losses: &[f64]) -> Measurement {
-        Measurement { losses: losses.into(), correct: vec![0; losses.len()], tokens: vec![1; losses.len()].into() }
+        Measurement::of_losses(losses, &vec![1; losses.len()])
     }
 
     #[test]
     fn the_bound_is_that_of_a_mean_when_weights_are_equal() {
+        let sizes = [0, 1, 2, 3].map(|draw| SampleSize { tokens: 1, ends: 0, draw });
         // mean 2.5, s = 1.29099, s/√4 = 0.645497; t(0.95, 3) = 2.353363 (scipy.stats.t.ppf)
-        let error = standard_error(&[1.0, 2.0, 3.0, 4.0], &[1; 4]).unwrap();
+        let error = standard_error(&[1.0, 2.0, 3.0, 4.0], &sizes).unwrap();
         assert!((error - 0.645_497_224).abs() < 1e-8, "{error}");
         assert!((student_quantile(0.95, 3) - 2.353_363_435).abs() < 1e-6);
-        let comparison = Comparison::new(&measured(&[2.0, 3.0, 4.0, 5.0]), &measured(&[1.0; 4]), 0.95);
+        let comparison = Comparison::new(Criterion::Loss, &measured(&[2.0, 3.0, 4.0, 5.0]), &measured(&[1.0; 4]), 0.95);
         assert_eq!(comparison.difference, 2.5);
         assert!((comparison.at_most.unwrap() - (2.5 + 0.645_497_224 * 2.353_363_435)).abs() < 1e-6);
     }
 
     #[test]
+    fn copies_of_a_sample_are_one_draw() {
+        let once = [0, 1, 2, 3].map(|draw| SampleSize { tokens: 1, ends: 0, draw });
+        let twice = once.map(|size| [size; 2]).concat();
+        assert_eq!(draws(&twice), 4);
+        let error = standard_error(&[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0], &twice).unwrap();
+        assert!((error - standard_error(&[1.0, 2.0, 3.0, 4.0], &once).unwrap()).abs() < 1e-12, "{error}");
+        assert_eq!(standard_error(&[1.0, 2.0], &[once[0]; 2]), None);
+    }
+
+    #[test]
     fn one_sample_shows_a_difference_and_proves_none() {
-        let two_tokens = |loss| Measurement { losses: vec![loss], correct: vec![0], tokens: [2].into() };
-        let comparison = Comparison::new(&two_tokens(1.0), &two_tokens(2.0), 0.95);
+        let two_tokens = |loss| Measurement::of_losses(&[loss], &[2]);
+        let comparison = Comparison::new(Criterion::Loss, &two_tokens(1.0), &two_tokens(2.0), 0.95);
         assert_eq!((comparison.difference, comparison.at_most), (-0.5, None));
         assert!(!comparison.is_surely_better());
-        assert!(Comparison::new(&measured(&[1.0, 2.0]), &measured(&[2.0, 3.0]), 0.95).is_surely_better());
+        assert!(
+            Comparison::new(Criterion::Loss, &measured(&[1.0, 2.0]), &measured(&[2.0, 3.0]), 0.95).is_surely_better()
+        );
     }
 }

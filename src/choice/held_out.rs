@@ -47,7 +47,7 @@ pub fn judge(
     options: &ChoiceOptions,
 ) -> HeldOutVerdict {
     let assess = |boundary, measured| AssessedBoundary { boundary, assessment: reference.assess(measured) };
-    let (chosen, margin) = (assess(chosen.0, chosen.1), reference.margin(options.margin));
+    let (chosen, margin) = (assess(chosen.0, chosen.1), reference.margin(options.measure, options.margin));
     let assessment = chosen.assessment;
     HeldOutVerdict {
         base: assess(0, reference.base),
@@ -67,11 +67,8 @@ mod tests {
     use super::*;
 
     fn verdict(base: &[f64], chosen: &[f64], whole: &[f64], boundaries: [usize; 2]) -> HeldOutVerdict {
-        let [base, chosen, whole] = [base, chosen, whole].map(|losses| Measurement {
-            losses: losses.into(),
-            correct: vec![0; losses.len()],
-            tokens: vec![1; losses.len()].into(),
-        });
+        let [base, chosen, whole] =
+            [base, chosen, whole].map(|losses| Measurement::of_losses(losses, &vec![1; losses.len()]));
         let reference = Reference { base: &base, whole: &whole, confidence: 0.95 };
         judge((boundaries[0], &chosen), boundaries[1], &reference, &ChoiceOptions::default())
     }

@@ -5,6 +5,7 @@
 
 pub mod comparison;
 pub mod controls;
+pub mod criterion;
 pub mod evidence;
 pub mod gates;
 pub mod held_out;
@@ -16,8 +17,9 @@ pub mod subset;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::measure::Curve;
+use crate::measure::{Curve, Point};
 pub use comparison::{Assessment, Comparison, Reference};
+pub use criterion::Criterion;
 pub use rules::{Basis, Rule};
 
 /// How to choose.
@@ -28,9 +30,13 @@ pub struct ChoiceOptions {
     /// The boundary that the user named, or that was read off the probability curve.
     #[serde(skip)]
     pub boundary: Option<usize>,
-    /// Share of the adapter's gain over the base model that `smallest` may give up.
+    /// What the rule judges boundaries by.
+    pub measure: Criterion,
+    /// What a rule must not give up for it, at the same margin and confidence; `None` where the measure alone decides.
+    pub guard: Option<Criterion>,
+    /// Share of the adapter's gain over the base model that may be given up, of the measure (by `smallest`) and of the guard.
     pub margin: f64,
-    /// One-sided confidence of `smallest`, and of every upper bound.
+    /// One-sided confidence of `smallest`, of the guard, and of every upper bound.
     pub confidence: f64,
     /// Whether `best` takes the smallest boundary within one standard error of the lowest loss.
     pub one_standard_error: bool,
@@ -43,6 +49,8 @@ impl Default for ChoiceOptions {
         Self {
             rule: rules::SMALLEST,
             boundary: None,
+            measure: Criterion::Loss,
+            guard: Some(Criterion::TokenProbability),
             margin: 0.02,
             confidence: 0.95,
             one_standard_error: false,
@@ -76,6 +84,8 @@ pub struct Choice {
     pub chosen: AssessedBoundary,
     #[schemars(schema_with = "rules::schema")]
     pub rule: &'static dyn Rule,
+    /// Whether the guard admits the boundary, or nothing is guarded. Nothing that a rule has chosen is written otherwise.
+    pub admitted: bool,
     /// One sentence for people.
     pub reason: String,
 }
@@ -100,13 +110,16 @@ pub struct Candidates<'a> {
     pub options: &'a ChoiceOptions,
     /// Every boundary of the curve against the whole adapter, lowest first.
     pub all: Vec<AssessedBoundary>,
+    /// Whether each of them holds the guard.
+    guarded: Vec<bool>,
     is_allowed: &'a dyn Fn(usize) -> bool,
 }
 
 impl<'a> Candidates<'a> {
     /// Assesses every point of a curve. `is_allowed` admits boundaries (limits on layers or bytes).
     pub fn new(curve: &'a Curve, options: &'a ChoiceOptions, is_allowed: &'a dyn Fn(usize) -> bool) -> Self {
-        Self { curve, options, all: assess(curve, options.confidence), is_allowed }
+        let all = assess(curve, options.confidence);
+        Self { curve, options, guarded: guarded(curve, options), all, is_allowed }
     }
 
     /// The base model alone.
@@ -119,15 +132,45 @@ impl<'a> Candidates<'a> {
         &self.all[self.all.len() - 1]
     }
 
-    /// Those that may be chosen, lowest first.
+    /// Those within the limits, lowest first.
     pub fn allowed(&self) -> impl DoubleEndedIterator<Item = &AssessedBoundary> {
         self.all.iter().filter(|candidate| (self.is_allowed)(candidate.boundary))
     }
 
-    /// The one with the lowest loss of those that may be chosen; the whole adapter where there is none.
-    pub fn lowest(&self) -> &AssessedBoundary {
-        let lowest = self.allowed().min_by(|a, b| a.assessment.loss.total_cmp(&b.assessment.loss));
-        lowest.unwrap_or(self.whole())
+    /// Those within the limits that the guard admits, lowest first: all above the highest that fails it.
+    pub fn admitted(&self) -> impl DoubleEndedIterator<Item = &AssessedBoundary> {
+        self.allowed().filter(|candidate| self.admits(candidate))
+    }
+
+    /// Whether the guard admits a boundary. The base model alone is no cut: it is admitted if the adapter gains nothing that the
+    /// guard could hold.
+    pub fn admits(&self, candidate: &AssessedBoundary) -> bool {
+        if candidate.boundary == self.base().boundary {
+            let gain = |guard: Criterion| {
+                guard.mean(&self.curve.base().measurement) - guard.mean(&self.curve.whole().measurement)
+            };
+            return self.options.guard.is_none_or(|guard| gain(guard) <= 0.0);
+        }
+        let above = self.all.iter().zip(&self.guarded).rev();
+        above.take_while(|(other, _)| other.boundary >= candidate.boundary).all(|(_, &guarded)| guarded)
+    }
+
+    /// The best of those that the guard admits; where it admits none within the limits, the best within these.
+    pub fn best(&self) -> &AssessedBoundary {
+        let cost = |a: &&AssessedBoundary, b: &&AssessedBoundary| self.cost(a).total_cmp(&self.cost(b));
+        self.admitted().min_by(cost).or(self.allowed().min_by(cost)).unwrap_or(self.whole())
+    }
+
+    /// The measure's cost of a boundary, per answer token.
+    pub fn cost(&self, candidate: &AssessedBoundary) -> f64 {
+        self.curve.at(candidate.boundary).map_or(f64::INFINITY, |measured| self.options.measure.mean(measured))
+    }
+
+    /// Whether a boundary is, by the measure, as good as the whole adapter, with confidence and within the margin.
+    pub fn holds(&self, candidate: &AssessedBoundary) -> bool {
+        let reference = reference(self.curve, self.options.confidence);
+        let holds = |measured| reference.holds(self.options.measure, measured, self.options.margin);
+        candidate.boundary == self.whole().boundary || self.curve.at(candidate.boundary).is_some_and(holds)
     }
 
     /// The boundary of the options. One between two candidates keeps the same layers as the candidate below it.
@@ -136,10 +179,18 @@ impl<'a> Candidates<'a> {
         self.all.iter().rev().find(|candidate| candidate.boundary <= named).unwrap_or(self.whole())
     }
 
-    /// What `smallest` may give up, in nats per answer token.
+    /// What `smallest` may give up by the measure, per answer token.
     pub fn margin(&self) -> f64 {
-        reference(self.curve, self.options.confidence).margin(self.options.margin)
+        reference(self.curve, self.options.confidence).margin(self.options.measure, self.options.margin)
     }
+}
+
+/// Whether each point of a curve holds the guard. The whole adapter does.
+fn guarded(curve: &Curve, options: &ChoiceOptions) -> Vec<bool> {
+    let (reference, whole) = (reference(curve, options.confidence), curve.whole().boundary);
+    let holds =
+        |point: &Point, guard| point.boundary == whole || reference.holds(guard, &point.measurement, options.margin);
+    curve.points.iter().map(|point| options.guard.is_none_or(|guard| holds(point, guard))).collect()
 }
 
 /// The reference that the points of a curve are compared with.
@@ -150,10 +201,8 @@ pub fn reference(curve: &Curve, confidence: f64) -> Reference<'_> {
 /// Compares every point of a curve with the whole adapter.
 pub fn assess(curve: &Curve, confidence: f64) -> Vec<AssessedBoundary> {
     let reference = reference(curve, confidence);
-    let assess = |point: &crate::measure::Point| AssessedBoundary {
-        boundary: point.boundary,
-        assessment: reference.assess(&point.measurement),
-    };
+    let assess =
+        |point: &Point| AssessedBoundary { boundary: point.boundary, assessment: reference.assess(&point.measurement) };
     curve.points.iter().map(assess).collect()
 }
 
@@ -163,19 +212,19 @@ pub fn assess(curve: &Curve, confidence: f64) -> Vec<AssessedBoundary> {
 pub fn choose(curve: &Curve, options: &ChoiceOptions, is_allowed: impl Fn(usize) -> bool) -> Choice {
     let candidates = Candidates::new(curve, options, &is_allowed);
     let (&chosen, reason) = options.rule.choose(&candidates);
-    Choice { chosen, rule: options.rule, reason }
+    let admitted = options.rule.basis() == Basis::User || candidates.admits(&chosen);
+    Choice { chosen, rule: options.rule, admitted, reason }
 }
 
 #[cfg(test)]
 mod tests {
     use super::rules::{BEST, SMALLEST};
     use super::*;
-    use crate::measure::{Measurement, Point};
+    use crate::measure::Measurement;
 
     /// A curve on samples with so many tokens, as losses by boundary.
     fn curve(tokens: &[usize], points: &[(usize, &[f64])]) -> Curve {
-        let measured =
-            |losses: &[f64]| Measurement { losses: losses.into(), correct: Vec::new(), tokens: tokens.into() };
+        let measured = |losses| Measurement::of_losses(losses, tokens);
         let points = points.iter().map(|&(boundary, losses)| Point { boundary, measurement: measured(losses) });
         Curve { points: points.collect(), work: Default::default() }
     }
@@ -212,9 +261,31 @@ mod tests {
         let options = ChoiceOptions { rule: BEST, one_standard_error: true, ..ChoiceOptions::default() };
         assert_eq!(choose(&all, &options, |_| true).boundary(), 2);
         assert_eq!(choose(&all, &options, |boundary| boundary != 2).boundary(), 3);
-        // One sample has no standard error, so the lowest it is.
+        // One sample has no standard error, so the lowest it is, or, with a guard, the whole adapter.
         let one = curve(&[1], &[(0, &[9.0]), (1, &[2.0]), (2, &[1.0]), (3, &[0.9]), (4, &[1.5])]);
-        assert_eq!(choose(&one, &options, |_| true).boundary(), 3);
+        assert_eq!(choose(&one, &options, |_| true).boundary(), 4);
+        assert_eq!(choose(&one, &ChoiceOptions { guard: None, ..options }, |_| true).boundary(), 3);
+    }
+
+    #[test]
+    fn the_guard_holds_what_the_loss_does_not_see() {
+        // The loss falls down to boundary 1, but from 2 on the true tokens become unlikely.
+        let losses = [(0, 3.0), (1, 0.8), (2, 0.9), (3, 1.0), (4, 1.0)].map(|(boundary, loss)| (boundary, [loss; 4]));
+        let points: Vec<(usize, &[f64])> = losses.iter().map(|(boundary, losses)| (*boundary, &losses[..])).collect();
+        let mut curve = curve(&[1; 4], &points);
+        for (point, probability) in curve.points.iter_mut().zip([0.1, 0.4, 0.5, 0.6, 0.6]) {
+            point.measurement.scores.iter_mut().for_each(|score| score.probability = probability);
+        }
+        let loss_only = |rule| ChoiceOptions { rule, guard: None, ..ChoiceOptions::default() };
+        for rule in [SMALLEST, BEST] {
+            assert_eq!(choose(&curve, &loss_only(rule), |_| true).boundary(), 1);
+            let guarded = ChoiceOptions { rule, ..ChoiceOptions::default() };
+            let choice = choose(&curve, &guarded, |_| true);
+            assert!(choice.boundary() == 3 && choice.admitted, "{choice:?}");
+            // Within a limit that leaves nothing, the best is named, but it is not admitted.
+            let limited = choose(&curve, &guarded, |boundary| boundary < 3);
+            assert!(limited.boundary() == 1 && !limited.admitted, "{limited:?}");
+        }
     }
 
     #[test]

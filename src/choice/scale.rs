@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Comparison;
+use super::{Comparison, Criterion};
 use crate::measure::Measurement;
 
 /// Scales are multiples of this, so that they can be compared exactly.
@@ -71,9 +71,11 @@ impl Tuning {
 
     /// The scale with the lowest loss if it is better than 1 with confidence, otherwise 1; and all scales that were evaluated,
     /// lowest first.
-    pub fn finish(mut self, confidence: f64) -> (Scaled, Vec<ScalePoint>) {
-        let (lowest, full) = (self.lowest(), &self.measured[0]);
-        let compared = Comparison::new(&lowest.measurement, &full.measurement, confidence);
+    pub fn finish(mut self, confidence: f64, admits: impl Fn(&Measurement) -> bool) -> (Scaled, Vec<ScalePoint>) {
+        let full = &self.measured[0];
+        let admitted = self.measured.iter().filter(|scaled| admits(&scaled.measurement));
+        let lowest = admitted.min_by(|a, b| a.measurement.loss().total_cmp(&b.measurement.loss())).unwrap_or(full);
+        let compared = Comparison::new(Criterion::Loss, &lowest.measurement, &full.measurement, confidence);
         let chosen = if compared.is_surely_better() { lowest } else { full }.clone();
         self.measured.sort_by_key(|scaled| scaled.units);
         let point = |scaled: &Scaled| ScalePoint { scale: scaled.scale(), loss: scaled.measurement.loss() };
@@ -111,10 +113,8 @@ mod tests {
 
     /// Tunes where each sample's loss is a parabola with a bottom of its own.
     fn tuned(bottoms: [f64; 4]) -> (f64, usize) {
-        let measured = |scale: f64| {
-            let losses = bottoms.iter().map(|bottom| 1.0 + (scale - bottom).powi(2)).collect();
-            Measurement { losses, correct: vec![0; 4], tokens: [1; 4].into() }
-        };
+        let measured =
+            |scale: f64| Measurement::of_losses(&bottoms.map(|bottom| 1.0 + (scale - bottom).powi(2)), &[1; 4]);
         let mut tuning = Tuning::new(measured(1.0));
         loop {
             let scales = tuning.next_scales();
@@ -123,7 +123,7 @@ mod tests {
             }
             scales.into_iter().for_each(|scale| tuning.add(scale, measured(scale)));
         }
-        let (chosen, points) = tuning.finish(0.95);
+        let (chosen, points) = tuning.finish(0.95, |_| true);
         (chosen.scale(), points.len())
     }
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Basis, ChoiceOptions, choose};
-use crate::measure::Curve;
+use crate::measure::{Curve, SampleSize};
 
 /// The number of resamplings, and the seed, which is fixed so that the same run gives the same report.
 pub const RESAMPLES: usize = 1000;
@@ -27,21 +27,24 @@ pub struct Share {
 pub fn stability(curve: &Curve, options: &ChoiceOptions, allowed: impl Fn(usize) -> bool) -> Vec<Share> {
     match options.rule.basis() {
         Basis::Losses => {
-            of_resamples(curve.tokens().len(), |drawn| choose(&curve.select(drawn), options, &allowed).boundary())
+            let draws = SampleSize::draws(curve.sizes());
+            let choose = |drawn: &[&Vec<usize>]| choose(&curve.resample(drawn.iter().copied()), options, &allowed);
+            of_resamples(&draws, |drawn| choose(drawn).boundary())
         }
         Basis::Probability | Basis::User => Vec::new(),
     }
 }
 
-/// How often each boundary is chosen on resampled samples, which are indices below `n`.
-pub(super) fn of_resamples(n: usize, choose: impl Fn(&[usize]) -> usize) -> Vec<Share> {
+/// How often each boundary is chosen on resampled draws, each of which has the indices of its samples.
+pub(super) fn of_resamples(draws: &[Vec<usize>], choose: impl Fn(&[&Vec<usize>]) -> usize) -> Vec<Share> {
+    let n = draws.len();
     if n < 2 {
         return Vec::new();
     }
     let mut random = fastrand::Rng::with_seed(SEED);
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     for _ in 0..RESAMPLES {
-        let drawn: Vec<usize> = (0..n).map(|_| random.usize(..n)).collect();
+        let drawn: Vec<&Vec<usize>> = (0..n).map(|_| &draws[random.usize(..n)]).collect();
         *counts.entry(choose(&drawn)).or_default() += 1;
     }
     let share = |(boundary, count)| Share { boundary, share: count as f64 / RESAMPLES as f64 };
@@ -56,10 +59,9 @@ mod tests {
 
     /// Boundaries 0 to 4 on samples of two tokens each; `noise` is what sample `i` adds at boundary 3.
     fn curve(samples: usize, noise: impl Fn(usize) -> f64) -> Curve {
-        let measured = |boundary: usize, mean: f64| Measurement {
-            losses: (0..samples).map(|i| mean + if boundary == 3 { noise(i) } else { 0.0 }).collect(),
-            correct: vec![1; samples],
-            tokens: vec![2; samples].into(),
+        let measured = |boundary: usize, mean: f64| {
+            let losses = (0..samples).map(|i| mean + if boundary == 3 { noise(i) } else { 0.0 });
+            Measurement::of_losses(&losses.collect::<Vec<_>>(), &vec![2; samples])
         };
         let points = [4.0, 3.0, 2.0, 1.0, 1.0].into_iter().enumerate();
         let points = points.map(|(boundary, mean)| Point { boundary, measurement: measured(boundary, mean) });

@@ -6,7 +6,7 @@
 
 use super::rules::Trial;
 use super::{ChoiceOptions, Reference};
-use crate::measure::Measurement;
+use crate::measure::{Measurement, SampleSize};
 
 /// The parts that the search removes: layers or blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +23,13 @@ pub struct Halves {
 }
 
 impl Halves {
-    /// Draws the halves of `samples` samples by a fixed seed.
-    pub fn draw(samples: usize) -> Self {
+    /// Divides the draws among samples into halves by a fixed seed.
+    pub fn draw(sizes: &[SampleSize]) -> Self {
         const SEED: u64 = 0;
-        let mut order: Vec<usize> = (0..samples).collect();
-        fastrand::Rng::with_seed(SEED).shuffle(&mut order);
-        let testing = order.split_off(samples / 2);
-        Self { ranking: order, testing }
+        let mut draws = SampleSize::draws(sizes);
+        fastrand::Rng::with_seed(SEED).shuffle(&mut draws);
+        let testing = draws.split_off(draws.len() / 2);
+        Self { ranking: draws.concat(), testing: testing.concat() }
     }
 
     /// Parts in the order in which to remove them, from the measurements without each: the lowest loss first.
@@ -51,7 +51,8 @@ impl Halves {
         let [candidate, current, base, whole] =
             [candidate, current, reference.base, reference.whole].map(|measured| measured.select(&self.testing));
         let reference = Reference { base: &base, whole: &whole, confidence: options.confidence };
-        options.rule.accepts(&Trial { candidate: &candidate, current: &current, reference }, options)
+        let is_guarded = options.guard.is_none_or(|guard| reference.holds(guard, &candidate, options.margin));
+        is_guarded && options.rule.accepts(&Trial { candidate: &candidate, current: &current, reference }, options)
     }
 }
 
@@ -66,12 +67,13 @@ mod tests {
     use crate::choice::rules::{BEST, Rule, SMALLEST};
 
     fn measured(losses: &[f64]) -> Measurement {
-        Measurement { losses: losses.into(), correct: vec![0; losses.len()], tokens: vec![1; losses.len()].into() }
+        Measurement::of_losses(losses, &vec![1; losses.len()])
     }
 
     #[test]
     fn one_half_ranks_and_the_other_tests() {
-        let halves = Halves::draw(8);
+        let sizes: Vec<_> = (0..8).map(|draw| SampleSize { tokens: 1, ends: 0, draw }).collect();
+        let halves = Halves::draw(&sizes);
         assert_eq!((halves.ranking.len(), halves.testing.len()), (4, 4));
         assert!(halves.ranking.iter().all(|sample| !halves.testing.contains(sample)));
         // Good on the samples that rank, bad on those that test.
@@ -88,6 +90,10 @@ mod tests {
             assert!(!accepts(&lucky, rule));
             assert!(accepts(&measured(&[0.9; 8]), rule));
         }
+        // Samples of one draw stay together.
+        let pairs: Vec<_> = (0..8).map(|sample| SampleSize { tokens: 1, ends: 0, draw: sample / 2 }).collect();
+        let halves = Halves::draw(&pairs);
+        assert!(halves.ranking.iter().all(|sample| halves.ranking.contains(&(sample ^ 1))));
         // Equal is not worse, but not better.
         assert!(accepts(&whole, SMALLEST) && !accepts(&whole, BEST));
     }

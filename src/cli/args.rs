@@ -179,10 +179,15 @@ pub struct EvaluateArgs {
     /// Rule that chooses the boundary
     #[arg(long, value_name = "RULE", default_value = rules::SMALLEST.name(), value_parser = RuleParser)]
     pub choose: &'static dyn Rule,
-    /// Share of the adapter's gain over the base model that `smallest` may give up, for example 0.02 or 2%
+    /// Judge by the loss alone. Otherwise no rule gives up more than the margin of the probability of the true tokens, which
+    /// the loss does not show: an adapter that is less sure can have a lower loss and answer worse
+    #[arg(long)]
+    pub loss_only: bool,
+    /// Share of the adapter's gain over the base model that may be given up, in loss (`smallest`) and in the probability of the
+    /// true tokens (every rule), for example 0.02 or 2%
     #[arg(long, value_name = "SHARE", default_value = "2%", allow_hyphen_values = true)]
     pub margin: String,
-    /// One-sided confidence of `smallest` that no more than the margin is given up, from 0.5, for example 0.99 or 99%
+    /// One-sided confidence that no more than the margin is given up, from 0.5, for example 0.99 or 99%
     #[arg(long, value_name = "SHARE", default_value = "95%", allow_hyphen_values = true)]
     pub confidence: String,
     /// With `--choose best`: take the smallest boundary within one standard error of the lowest loss; all boundaries

@@ -30,9 +30,12 @@ pub fn choice_options(args: &EvaluateArgs) -> Result<ChoiceOptions> {
     if args.one_standard_error && rule.name() != rules::BEST.name() {
         return Err(ChoiceError::OneStandardErrorWithoutBest { rule: rule.name() }.into());
     }
+    let default = ChoiceOptions::default();
     Ok(ChoiceOptions {
         rule,
         boundary: args.boundary,
+        guard: default.guard.filter(|_| !args.loss_only),
+        measure: default.measure,
         margin: share("--margin", &args.margin, 0.0)?,
         confidence: share("--confidence", &args.confidence, 0.5)?,
         one_standard_error: args.one_standard_error,

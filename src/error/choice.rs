@@ -8,6 +8,8 @@ use crate::format::plural;
 pub enum ChoiceError {
     #[error("the adapter does not help on these samples: `{rule}` chooses boundary 0, the base model alone")]
     AdapterDoesNotHelp { rule: &'static str },
+    #[error("within the limit boundary {boundary} is the best, and it cannot be shown to keep {guard}")]
+    LosesTheGuard { boundary: usize, guard: &'static str },
     #[error("boundary {boundary} is not between 1 and {layers}, the number of layers")]
     OutOfRange { boundary: usize, layers: usize },
     #[error("boundary {boundary} keeps no layer: the lowest of the adapter is layer {lowest}")]
@@ -28,6 +30,7 @@ impl ChoiceError {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::AdapterDoesNotHelp { .. } => Kind::No,
+            Self::LosesTheGuard { .. } => Kind::FailedGate,
             _ => Kind::Usage,
         }
     }
@@ -36,6 +39,9 @@ impl ChoiceError {
         let hint = match self {
             Self::AdapterDoesNotHelp { .. } => {
                 "check that the samples fit the adapter's task and format (`--chat`?); `--boundary N` overrides"
+            }
+            Self::LosesTheGuard { .. } => {
+                "nothing was written; raise the limit, give more samples, or judge by the loss alone with `--loss-only`"
             }
             Self::NotAShare { .. } => "write it as a number or in percent: `0.8`, `80%`",
             Self::OneStandardErrorWithoutBest { .. } => {

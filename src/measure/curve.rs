@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::layers::{Keep, Layers};
-use super::measurement::{Curve, Measurement, Point, Work};
+use super::measurement::{Curve, Measurement, Point, SampleScore, SampleSize, Work};
 use super::memory::Budget;
 use super::prefix::KeptPrefix;
 use super::profile::Profile;
@@ -16,7 +16,7 @@ use crate::adapter::Adapter;
 use crate::error::{ComputeError, Result};
 use crate::model::{AdaptedModel, AnswerRows, Pass, TokenScore};
 use crate::samples::Sample;
-use crate::samples::packing::{self, Batch};
+use crate::samples::packing::{self, AnswerToken, Batch};
 
 /// The boundaries at which something changes: 0, and each layer that the adapter has, plus one. The layers of the
 /// model above the adapter's last give no candidates of their own: there is nothing to drop.
@@ -94,8 +94,7 @@ pub struct Sweep<'a> {
 struct SampleGroup {
     /// Their indices among all samples.
     samples: Vec<usize>,
-    /// The answer tokens of each.
-    tokens: Arc<[usize]>,
+    sizes: Arc<[SampleSize]>,
     batches: Vec<Batch>,
     /// By batch and adapter.
     prefixes: Vec<Vec<KeptPrefix>>,
@@ -137,7 +136,7 @@ impl<'a> Sweep<'a> {
                 |adapted: &AdaptedModel| if keeps { candidates(adapted.adapter()) } else { BTreeSet::new() };
             let prefixes = |_| models.iter().map(|adapted| KeptPrefix::new(boundaries(adapted))).collect();
             let prefixes = batches.iter().map(prefixes).collect();
-            SampleGroup { samples: indices, tokens: chosen.iter().map(Sample::answers).collect(), batches, prefixes }
+            SampleGroup { samples: indices, sizes: SampleSize::of_all(&chosen), batches, prefixes }
         };
         let parts = parts.into_iter().map(&mut lay_out).collect();
         // States are kept rather than layers: reading a layer again takes less time than computing its output again.
@@ -174,7 +173,7 @@ impl<'a> Sweep<'a> {
         on_progress: OnProgress,
     ) -> Result<Vec<Vec<Measurement>>> {
         let (models, model, count) = (self.models, self.models[0].model(), self.layers.count());
-        let SampleGroup { samples, tokens, batches, prefixes } = &mut self.parts[part];
+        let SampleGroup { samples, sizes, batches, prefixes } = &mut self.parts[part];
         let members = members(models, profiles);
         let cost = |(batch, prefixes): (&Batch, &Vec<KeptPrefix>)| -> Vec<u64> {
             let passes = |(own, prefix): (&Vec<_>, &KeptPrefix)| stream::layer_passes(prefix.starts(own), count);
@@ -182,7 +181,7 @@ impl<'a> Sweep<'a> {
         };
         let costs: Vec<Vec<u64>> = batches.iter().zip(&*prefixes).map(cost).collect();
         let mut tracker = Tracker::new(batches.len(), costs.iter().flatten().sum(), on_progress);
-        let zero = |profiles: &Vec<_>| vec![Measurement::zero(tokens.clone()); profiles.len()];
+        let zero = |profiles: &Vec<_>| vec![Measurement::zero(sizes.clone()); profiles.len()];
         let mut measured: Vec<Vec<Measurement>> = profiles.iter().map(zero).collect();
         for (index, (batch, prefixes)) in batches.iter().zip(prefixes).enumerate() {
             tracker.start_pass(index);
@@ -192,10 +191,9 @@ impl<'a> Sweep<'a> {
             for (member, scores) in evaluate(&members, models, &pass, prefixes, walk)? {
                 let measurement = &mut measured[member.adapter][member.index];
                 for (sample, answers) in &batch.samples {
-                    let scores = &scores[answers.clone()];
-                    measurement.losses[*sample] = scores.iter().map(|score| score.loss).sum();
-                    measurement.correct[*sample] = scores.iter().filter(|score| score.correct).count();
-                    if !measurement.losses[*sample].is_finite() {
+                    let score = summed(&scores[answers.clone()], &batch.answers[answers.clone()]);
+                    measurement.scores[*sample] = score;
+                    if !score.loss.is_finite() {
                         return Err(ComputeError::NotFinite {
                             base: model.path.clone(),
                             samples: PathBuf::new(),
@@ -268,6 +266,21 @@ fn evaluate<'p>(
     }
     scores.sort_by_key(|(member, _)| (member.adapter, member.index));
     Ok(scores)
+}
+
+/// The score of a sample from those of its answer tokens.
+fn summed(scores: &[TokenScore], answers: &[AnswerToken]) -> SampleScore {
+    let mut sample = SampleScore::default();
+    for (score, answer) in scores.iter().zip(answers) {
+        sample.loss += score.loss;
+        sample.probability += score.probability();
+        sample.correct += usize::from(score.correct);
+        if answer.is_end {
+            sample.end_loss += score.loss;
+            sample.end_correct += usize::from(score.correct);
+        }
+    }
+    sample
 }
 
 #[cfg(test)]

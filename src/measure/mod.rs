@@ -40,7 +40,7 @@ pub use curve::{Sweep, candidates, exhaustive_work, layer_passes, profiles, swee
 pub use effects::effects;
 pub use generation::{Completion, GenerateOptions, generate};
 pub use lens::{Lens, Readout, logit_lens};
-pub use measurement::{Curve, Measurement, Point, Work, mean};
+pub use measurement::{Curve, Measurement, Point, SampleScore, SampleSize, Work};
 pub use profile::{Profile, Strength};
 
 /// Where to compute, and in how much memory.

@@ -19,6 +19,13 @@ pub struct TokenScore {
     pub correct: bool,
 }
 
+impl TokenScore {
+    /// The probability that the model gives the token.
+    pub fn probability(&self) -> f64 {
+        (-self.loss).exp()
+    }
+}
+
 /// Adds the logits (scores, vocabulary) of a chunk of the vocabulary, by vectorised code on the CPU.
 pub fn add_on_cpu(scores: &mut [RunningScore], logits: &Tensor, vocabulary: &Range<usize>) -> TensorResult<()> {
     kernel::with_values(logits, |logits: &[f32]| {

@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn the_next_best_are_scored_beside_the_choice_and_the_ends() {
         let points = [5.0, 4.0, 2.0, 1.0, 3.0, 2.5].into_iter().enumerate();
-        let measured = |loss| Measurement { losses: vec![loss], correct: vec![0], tokens: [1].into() };
+        let measured = |loss| Measurement::of_losses(&[loss], &[1]);
         let points = points.map(|(boundary, loss)| Point { boundary, measurement: measured(loss) });
         let curve = Curve { points: points.collect(), work: Default::default() };
         assert_eq!(boundaries(&curve, 2, 5), BTreeSet::from([0, 2, 3, 4, 5]));

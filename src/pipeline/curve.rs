@@ -5,7 +5,7 @@ use crate::choice::rules::curve as probability_curve;
 use crate::choice::stability::{Share, stability};
 use crate::choice::{self, Basis, Choice, ChoiceOptions};
 use crate::error::Result;
-use crate::measure::{self, Curve, Lens, OnProgress};
+use crate::measure::{self, Curve, Lens, OnProgress, SampleSize};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
 use crate::search::{self, Dropped};
@@ -61,8 +61,11 @@ fn choose_with_lens(
     let reading = probability_curve::read(&lens, &candidates, is_allowed);
     let options = ChoiceOptions { boundary: Some(reading.boundary), ..request.choice.clone() };
     let (curve, dropped) = curves(&[adapted], samples, request, &options, on_progress)?.remove(0);
-    let choice = Choice { reason: reading.reason, ..choice::choose(&curve, &options, is_allowed) };
-    let stability = probability_curve::stability(&lens, &candidates, is_allowed);
+    let mut choice = choice::choose(&curve, &options, is_allowed);
+    if choice.boundary() == reading.boundary {
+        choice.reason = reading.reason;
+    }
+    let stability = probability_curve::stability(&lens, &SampleSize::draws(curve.sizes()), &candidates, is_allowed);
     Ok(BoundaryChoice { curve, dropped, lens: Some(lens), choice, stability })
 }
 

@@ -50,10 +50,17 @@ pub fn base(request: &Request, adapter: &Adapter, model: &Model) -> Result<BaseI
 
 pub fn curve(curve: &Curve, adapter: &Adapter, confidence: f64) -> Vec<CurvePoint> {
     let assessed = choice::assess(curve, confidence).into_iter().zip(&curve.points);
-    let point = |(assessed, point): (AssessedBoundary, &Point)| CurvePoint {
-        assessed,
-        bytes: adapter.bytes_below(point.boundary),
-        per_sample: point.measurement.losses.clone(),
+    let point = |(assessed, point): (AssessedBoundary, &Point)| {
+        let scores = &point.measurement.scores;
+        CurvePoint {
+            assessed,
+            bytes: adapter.bytes_below(point.boundary),
+            per_sample: scores.iter().map(|score| score.loss).collect(),
+            per_sample_probability: scores.iter().map(|score| score.probability).collect(),
+            per_sample_correct: scores.iter().map(|score| score.correct).collect(),
+            per_sample_end_loss: scores.iter().map(|score| score.end_loss).collect(),
+            per_sample_end_correct: scores.iter().map(|score| score.end_correct).collect(),
+        }
     };
     assessed.map(point).collect()
 }
@@ -86,7 +93,8 @@ pub fn changed(prepared: &Prepared, curve: &Curve, written: &Measurement) -> Vec
         answer_tokens: sample.answers(),
         excerpt: excerpt.clone(),
     });
-    changed::most_changed(&scored.collect::<Vec<_>>(), &curve.whole().measurement.losses, &written.losses)
+    let losses = [&curve.whole().measurement, written].map(|one| one.losses().collect::<Vec<_>>());
+    changed::most_changed(&scored.collect::<Vec<_>>(), &losses[0], &losses[1])
 }
 
 pub fn output(adapter: &Adapter, cut: &Cut) -> Output {

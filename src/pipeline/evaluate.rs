@@ -50,6 +50,11 @@ impl Evaluation {
 
     /// Checks that there is something to write and that all gates hold.
     pub fn check(&self) -> Result<()> {
+        let guard = self.report.options.as_ref().and_then(|options| options.guard);
+        if let Some(guard) = guard.filter(|_| !self.choice.admitted) {
+            let (boundary, guard) = (self.choice.boundary(), guard.name());
+            return Err(ChoiceError::LosesTheGuard { boundary, guard }.into());
+        }
         if self.choice.boundary() > 0 {
             return gates::check(&self.report.gates);
         }

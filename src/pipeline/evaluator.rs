@@ -78,6 +78,12 @@ impl Evaluator<'_> {
         choice::reference(self.curve, self.request.choice.confidence)
     }
 
+    /// Whether the guard admits a measurement.
+    pub fn admits(&self, measurement: &Measurement) -> bool {
+        let options = &self.request.choice;
+        options.guard.is_none_or(|guard| self.reference().holds(guard, measurement, options.margin))
+    }
+
     /// Compares a measurement with the whole adapter.
     pub fn assess(&self, measurement: &Measurement) -> Assessment {
         self.reference().assess(measurement)

@@ -1,6 +1,6 @@
 //! From the files of samples to the tokens of those that choose the boundary and of those that are held out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::base::Base;
@@ -105,23 +105,12 @@ fn hold_out(files: &mut Vec<RawFile>, share: f64) -> Result<Vec<RawFile>> {
 /// The places of samples that are equal or of one record, in the order of their contents.
 fn inseparable(raws: &[&RawSample]) -> Vec<Vec<usize>> {
     let contents: Vec<String> = raws.iter().map(|raw| format!("{:?}", raw.content)).collect();
-    let mut group: Vec<usize> = (0..raws.len()).collect();
-    let mut members: Vec<Vec<usize>> = group.iter().map(|&place| vec![place]).collect();
-    let (mut of_content, mut of_record) = (HashMap::new(), HashMap::new());
-    for (place, raw) in raws.iter().enumerate() {
-        let firsts =
-            [*of_content.entry(&contents[place]).or_insert(place), *of_record.entry(raw.record).or_insert(place)];
-        for first in firsts {
-            let (from, into) = (group[place], group[first]);
-            if from != into {
-                let moved = std::mem::take(&mut members[from]);
-                moved.iter().for_each(|&member| group[member] = into);
-                members[into].extend(moved);
-            }
-        }
+    let groups = samples::draws::groups(raws.iter().zip(&contents).map(|(raw, content)| (raw.record, content)));
+    let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (place, &group) in groups.iter().enumerate() {
+        members.entry(group).or_default().push(place);
     }
-    members.retain(|places| !places.is_empty());
-    members.iter_mut().for_each(|places| places.sort_unstable());
+    let mut members: Vec<Vec<usize>> = members.into_values().collect();
     members.sort_by_key(|places| places.iter().map(|&place| &contents[place]).min());
     members
 }
@@ -214,6 +203,8 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         too_long = TooLong { cut: too_long.cut + found.cut, kept: too_long.kept + found.kept };
         samples.extend(encoded);
     }
+    let stops = adapted.model().stops.iter().copied().chain(text.and_then(TextModel::eos_id)).collect();
+    samples::ends::mark(&mut samples, &stops, text)?;
     if too_long.kept > 0 {
         remarks.push(format!(
             "{} longer than the model's context of {} tokens, where it was not trained; `--truncate` cuts there",
@@ -229,6 +220,7 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         tokens: samples.iter().map(|sample| sample.ids.len()).sum(),
         answer_tokens: answers.iter().sum(),
         per_sample: answers,
+        per_sample_ends: samples.iter().map(|sample| sample.ends.len()).collect(),
         truncated: too_long.cut,
         chat: options.chat,
         scored: options.scored,

@@ -14,8 +14,13 @@ pub fn notes(evaluation: &Evaluation) -> Vec<String> {
     let mut notes = report.remarks.clone();
     let chosen = report.curve.iter().find(|point| point.boundary() == evaluation.choice.boundary());
     if let (Some(chosen), Some(options)) = (chosen, &report.options) {
-        let margin = reference(curve, options.confidence).margin(options.margin);
-        let outcome = Outcome { chosen: &chosen.assessed, margin, samples: curve.tokens().len() };
+        let margin = |criterion| reference(curve, options.confidence).margin(criterion, options.margin);
+        let outcome = Outcome {
+            chosen: &chosen.assessed,
+            margin: margin(options.measure),
+            guard_margin: options.guard.map(margin),
+            samples: curve.sizes().len(),
+        };
         notes.extend(rule.warning(&outcome));
     }
     if curve.base().measurement.loss() <= curve.whole().measurement.loss() {
@@ -24,7 +29,9 @@ pub fn notes(evaluation: &Evaluation) -> Vec<String> {
                 .into(),
         );
     }
-    notes.extend(report.written_on_choosing().and_then(|written| fewer_correct(&written)));
+    let written = report.written_on_choosing();
+    notes.extend(written.and_then(|written| fewer_correct(&written)));
+    notes.extend(written.and_then(|written| runs_on(&written)));
     notes.extend(finding(&report.alternatives));
     notes.extend(report.metrics.as_ref().and_then(lower_scores));
     notes
@@ -58,7 +65,7 @@ fn lower_scores(metrics: &TaskMetrics) -> Option<String> {
 const WORTH_A_WORD: f64 = 0.02;
 
 /// Overfitted adapters may have a lower loss and fewer correct answers after the cut: their upper layers make them overconfident,
-/// but not wrong. No rule looks at this, so the user should.
+/// but not wrong.
 fn fewer_correct(written: &Written) -> Option<String> {
     let falls = |of: fn(&Assessment) -> f64| of(&written.whole) - of(&written.assessment) > WORTH_A_WORD;
     (falls(|one| one.token_accuracy) || falls(|one| one.exact_match)).then(|| {
@@ -69,6 +76,21 @@ fn fewer_correct(written: &Written) -> Option<String> {
             percent_text(written.assessment.exact_match),
             percent_text(written.whole.token_accuracy),
             percent_text(written.whole.exact_match)
+        )
+    })
+}
+
+/// A fall in correct ends by less than this share of all is not worth a warning.
+const WORTH_STOPPING: f64 = 0.05;
+
+/// The upper layers hold much of what an adapter has learnt about where to stop.
+fn runs_on(written: &Written) -> Option<String> {
+    let (now, whole) = written.assessment.end_accuracy.zip(written.whole.end_accuracy)?;
+    (whole - now > WORTH_STOPPING).then(|| {
+        format!(
+            "answers may run on: {} of the tokens that end an answer are correct, and {} with the whole adapter",
+            percent_text(now),
+            percent_text(whole)
         )
     })
 }
@@ -108,15 +130,20 @@ mod tests {
     }
 
     #[test]
-    fn correct_answers_that_are_lost_are_pointed_out() {
-        let assessment = |token_accuracy, exact_match| Assessment {
-            loss: 1.0,
-            gain_kept: None,
-            difference: 0.0,
-            difference_at_most: None,
-            token_accuracy,
-            exact_match,
+    fn answers_that_do_not_end_are_pointed_out() {
+        let note = |now: Option<f64>| {
+            let of = |end_accuracy| Assessment { end_accuracy, ..Assessment::default() };
+            runs_on(&Written { on: SampleSet::Choosing, assessment: of(now), whole: of(Some(0.84)) })
         };
+        let told = note(Some(0.14)).unwrap_or_default();
+        assert!(told.contains("14.0 %") && told.contains("84.0 %"), "{told}");
+        assert_eq!((note(Some(0.8)), note(None)), (None, None));
+    }
+
+    #[test]
+    fn correct_answers_that_are_lost_are_pointed_out() {
+        let assessment =
+            |token_accuracy, exact_match| Assessment { token_accuracy, exact_match, ..Assessment::default() };
         let whole = assessment(0.71, 0.365);
         let note = |token_accuracy, exact_match| {
             let assessment = assessment(token_accuracy, exact_match);

@@ -132,7 +132,8 @@ fn tune_both(evaluator: &Evaluator, chosen: &Candidate, on_progress: OnProgress)
         }
     }
     let confidence = evaluator.request.choice.confidence;
-    let mut tuned: Vec<_> = tunings.into_iter().map(|tuning| tuning.finish(confidence)).collect();
+    let mut tuned: Vec<_> =
+        tunings.into_iter().map(|tuning| tuning.finish(confidence, |measured| evaluator.admits(measured))).collect();
     let (whole, tried) = tuned.swap_remove(0);
     let (chosen, tried) = tuned.pop().unwrap_or_else(|| (whole.clone(), tried));
     Ok(Tuned { chosen, tried, whole })

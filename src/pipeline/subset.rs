@@ -1,14 +1,15 @@
 //! The search for parts of the adapter below the boundary that can be dropped, too.
 
 use super::evaluator::{Candidate, Evaluator};
+use crate::choice::comparison::draws;
 use crate::choice::controls::Kept;
 use crate::choice::subset::{Grain, Halves, steps};
 use crate::error::Result;
 use crate::measure::{OnProgress, Profile, Strength};
 use crate::report::subset::{KeptLayer, Removed, SubsetChoice};
 
-/// The fewest samples that can be halved so that each half has a standard error.
-const LEAST_SAMPLES: usize = 4;
+/// The fewest draws that can be halved so that each half has a standard error.
+const LEAST_DRAWS: usize = 4;
 
 /// A part that can be dropped: a layer, or a block of one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,9 +32,10 @@ pub fn find(
     if boundary == 0 {
         return Ok((candidate, None));
     }
-    // With fewer samples, parts can be neither ranked nor tested.
-    let can_test = evaluator.samples.len() >= LEAST_SAMPLES;
-    let halves = Halves::draw(evaluator.samples.len());
+    // With fewer draws, parts can be neither ranked nor tested.
+    let sizes = evaluator.curve.sizes();
+    let can_test = draws(sizes) >= LEAST_DRAWS;
+    let halves = Halves::draw(sizes);
     let mut removed = Vec::new();
     loop {
         let parts = removable(evaluator, &candidate.selection, grain);

@@ -239,6 +239,8 @@ pub struct SamplesInput {
     pub answer_tokens: usize,
     /// The scored tokens of each sample.
     pub per_sample: Vec<usize>,
+    /// Those of them that end an answer.
+    pub per_sample_ends: Vec<usize>,
     /// The samples that were cut at the model's context.
     pub truncated: usize,
     /// Whether prompts went through the chat template.
@@ -270,6 +272,14 @@ pub struct CurvePoint {
     pub bytes: u64,
     /// The negative log-likelihood of each sample's answer tokens, summed, in nats.
     pub per_sample: Vec<f64>,
+    /// The probabilities of each sample's answer tokens, summed.
+    pub per_sample_probability: Vec<f64>,
+    /// How many answer tokens of each sample are correct.
+    pub per_sample_correct: Vec<usize>,
+    /// As `per_sample`, of the tokens that end an answer alone.
+    pub per_sample_end_loss: Vec<f64>,
+    /// How many of the tokens that end an answer are correct, by sample.
+    pub per_sample_end_correct: Vec<usize>,
 }
 
 impl CurvePoint {

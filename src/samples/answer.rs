@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
+use super::ends::own_end;
 use super::{Sample, TextModel};
 use crate::error::{MetricError, Result};
 
@@ -35,7 +36,7 @@ impl GenerationTask {
         }
         let (before, answer) = (&sample.ids[..answer.start], &sample.ids[answer]);
         let mut stops = stops.clone();
-        stops.extend(own_end(answer, text)?);
+        stops.extend(own_end(answer, text)?.map(|place| answer[place]));
         let reference = text.decode(until_stop(answer, &stops))?;
         Ok(Self { prompt: Prompt { ids: before.into(), stops }, reference })
     }
@@ -53,14 +54,6 @@ fn last_answer(sample: &Sample) -> Range<usize> {
     start..end
 }
 
-/// The special token that ends an answer, if there is one. The one of a chat template need not be the model's. White space may
-/// follow it.
-fn own_end(answer: &[u32], text: &TextModel) -> Result<Option<u32>> {
-    let Some(place) = answer.iter().rposition(|&id| text.is_special(id)) else { return Ok(None) };
-    let rest = text.decode(&answer[place + 1..])?;
-    Ok(rest.trim().is_empty().then_some(answer[place]))
-}
-
 fn until_stop<'a>(ids: &'a [u32], stops: &BTreeSet<u32>) -> &'a [u32] {
     let end = ids.iter().position(|id| stops.contains(id)).unwrap_or(ids.len());
     &ids[..end]
@@ -71,7 +64,7 @@ mod tests {
     use super::*;
 
     fn sample(scored: &[bool]) -> Sample {
-        Sample { ids: (0..scored.len() as u32).collect(), scored: scored.into(), line: 7, record: 6 }
+        Sample { ids: (0..scored.len() as u32).collect(), scored: scored.into(), ends: Vec::new(), line: 7, record: 6 }
     }
 
     #[test]

@@ -10,7 +10,9 @@ pub mod answer;
 mod chat_files;
 mod containers;
 mod content;
+pub mod draws;
 pub mod encode;
+pub mod ends;
 pub mod excerpt;
 mod forms;
 mod gguf_tokenizer;
@@ -57,6 +59,8 @@ pub struct Sample {
     pub ids: Vec<u32>,
     /// Which tokens are answer tokens, scored given all tokens before them. The first token never is.
     pub scored: Vec<bool>,
+    /// The places of the answer tokens that end an answer, if it is known which do.
+    pub ends: Vec<usize>,
     /// The line or, in a JSON array, the place in the file, counted from 1.
     pub line: usize,
     /// The number of its record among those of all files: the turns of a conversation that became a sample each, and the parts of

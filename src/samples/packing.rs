@@ -59,6 +59,8 @@ pub struct AnswerToken {
     /// The row of the batch from which the token is predicted, which is the one before its own.
     pub position: usize,
     pub token: u32,
+    /// Whether it ends an answer.
+    pub is_end: bool,
 }
 
 impl Batch {
@@ -113,9 +115,11 @@ impl Batch {
             }
             let first_answer = batch.answers.len();
             let scored = (1..sample.ids.len()).filter(|&place| sample.scored[place]);
-            batch.answers.extend(
-                scored.map(|place| AnswerToken { position: start + place - 1 - prefix, token: sample.ids[place] }),
-            );
+            batch.answers.extend(scored.map(|place| AnswerToken {
+                position: start + place - 1 - prefix,
+                token: sample.ids[place],
+                is_end: sample.ends.contains(&place),
+            }));
             batch.samples.push((index, first_answer..batch.answers.len()));
             let answered = sample.last_answer() + 1 - sample.first_answer();
             let total = sample.ids.len();
@@ -168,12 +172,8 @@ mod tests {
     use super::*;
 
     fn sample(ids: &[u32], scored: &[usize]) -> Sample {
-        Sample {
-            ids: ids.into(),
-            scored: (0..ids.len()).map(|place| scored.contains(&place)).collect(),
-            line: 1,
-            record: 0,
-        }
+        let scored = (0..ids.len()).map(|place| scored.contains(&place)).collect();
+        Sample { ids: ids.into(), scored, ends: Vec::new(), line: 1, record: 0 }
     }
 
     #[test]

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::choice::evidence::Evidence;
+use crate::choice::evidence::{Evidence, Race};
 use crate::choice::{Basis, ChoiceOptions, Rule};
 use crate::error::Result;
-use crate::measure::{self, Curve, Measurement, OnProgress, Point, Sweep, Work};
+use crate::measure::{self, Curve, Measurement, OnProgress, Point, SampleScore, SampleSize, Sweep, Work};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
 
@@ -70,16 +70,13 @@ pub struct Search<'a> {
     options: SearchOptions,
     /// All candidates; the first is the base model, the last the whole adapter.
     candidates: Vec<usize>,
-    /// The answer tokens of each sample.
-    tokens: Arc<[usize]>,
+    sizes: Arc<[SampleSize]>,
     /// Samples in the order in which they are seen.
     order: Vec<usize>,
     /// How many samples have been seen at each look; all of them at the last.
     looks: Vec<usize>,
-    /// Losses by boundary, in that order, of as many samples as it has seen.
-    losses: BTreeMap<usize, Vec<f64>>,
-    /// The correct answer tokens of the same samples; nothing is decided by them.
-    correct: BTreeMap<usize, Vec<usize>>,
+    /// Scores by boundary, in that order, of as many samples as it has seen.
+    scores: BTreeMap<usize, Vec<SampleScore>>,
     /// What may still be chosen, evaluated or not.
     alive: BTreeSet<usize>,
     /// The highest boundary that a descending rule will surely reject; it never goes below that one.
@@ -89,13 +86,14 @@ pub struct Search<'a> {
 impl<'a> Search<'a> {
     pub fn new(
         candidates: &BTreeSet<usize>,
-        tokens: Arc<[usize]>,
+        sizes: Arc<[SampleSize]>,
         choice: &'a ChoiceOptions,
         options: SearchOptions,
     ) -> Self {
-        let n = tokens.len();
-        let mut order: Vec<usize> = (0..n).collect();
-        fastrand::Rng::with_seed(options.seed).shuffle(&mut order);
+        let n = sizes.len();
+        let mut draws = SampleSize::draws(&sizes);
+        fastrand::Rng::with_seed(options.seed).shuffle(&mut draws);
+        let order = draws.concat();
         let candidates: Vec<usize> = candidates.iter().copied().collect();
         let by_losses = choice.rule.basis() == Basis::Losses;
         let races = n >= LEAST_SAMPLES && by_losses && choice.rule.drops_early(choice);
@@ -110,18 +108,7 @@ impl<'a> Search<'a> {
                 [candidates.first(), named, candidates.last()].into_iter().flatten().copied().collect()
             }
         };
-        Self {
-            choice,
-            options,
-            candidates,
-            tokens,
-            order,
-            looks,
-            losses: BTreeMap::new(),
-            correct: BTreeMap::new(),
-            alive,
-            floor: None,
-        }
+        Self { choice, options, candidates, sizes, order, looks, scores: BTreeMap::new(), alive, floor: None }
     }
 
     /// The samples that are added at each look, as indices.
@@ -138,11 +125,10 @@ impl<'a> Search<'a> {
         Some(Round { boundaries, part })
     }
 
-    /// Adds the losses of a round. Judges the boundaries once all that are left have seen the same samples.
+    /// Adds the scores of a round. Judges the boundaries once all that are left have seen the same samples.
     pub fn add(&mut self, points: &[Point]) {
         for point in points {
-            self.losses.entry(point.boundary).or_default().extend(&point.measurement.losses);
-            self.correct.entry(point.boundary).or_default().extend(&point.measurement.correct);
+            self.scores.entry(point.boundary).or_default().extend(&point.measurement.scores);
         }
         if self.choice.rule.basis() == Basis::Losses {
             (self.alive, self.floor) = self.judged();
@@ -154,36 +140,32 @@ impl<'a> Search<'a> {
         let mut points = Vec::new();
         let mut dropped = Vec::new();
         for &boundary in &self.candidates {
-            let losses = self.losses.get(&boundary).map_or(&[][..], Vec::as_slice);
-            if losses.len() == self.order.len() {
-                let correct = self.correct.get(&boundary).map_or(&[][..], Vec::as_slice);
-                let measurement = Measurement {
-                    losses: self.put_back(losses),
-                    correct: self.put_back(correct),
-                    tokens: self.tokens.clone(),
-                };
+            let scores = self.scores.get(&boundary).map_or(&[][..], Vec::as_slice);
+            if scores.len() == self.order.len() {
+                let measurement = Measurement { scores: self.put_back(scores), sizes: self.sizes.clone() };
                 points.push(Point { boundary, measurement });
             } else if self.choice.rule.basis() == Basis::Losses {
-                let difference = (!losses.is_empty()).then(|| {
-                    let tokens: usize = self.order[..losses.len()].iter().map(|&place| self.tokens[place]).sum();
-                    losses.iter().zip(&self.losses[&self.whole()]).map(|(a, b)| a - b).sum::<f64>() / tokens as f64
+                let difference = (!scores.is_empty()).then(|| {
+                    let tokens: usize = self.order[..scores.len()].iter().map(|&place| self.sizes[place].tokens).sum();
+                    let pairs = scores.iter().zip(&self.scores[&self.whole()]);
+                    pairs.map(|(one, whole)| one.loss - whole.loss).sum::<f64>() / tokens as f64
                 });
                 let holds = self.choice.rule.descends() && Some(boundary) > self.floor;
-                dropped.push(Dropped { boundary, samples: losses.len(), difference, holds });
+                dropped.push(Dropped { boundary, samples: scores.len(), difference, holds });
             }
         }
         (Curve { points, work }, dropped)
     }
 
-    /// Values in the order in which samples are seen, in the order of the samples.
-    fn put_back<T: Copy + Default>(&self, seen: &[T]) -> Vec<T> {
-        let mut values = vec![T::default(); seen.len()];
-        self.order.iter().zip(seen).for_each(|(&place, &value)| values[place] = value);
-        values
+    /// Scores in the order in which samples are seen, in the order of the samples.
+    fn put_back(&self, seen: &[SampleScore]) -> Vec<SampleScore> {
+        let mut scores = vec![SampleScore::default(); seen.len()];
+        self.order.iter().zip(seen).for_each(|(&place, &score)| scores[place] = score);
+        scores
     }
 
     fn seen(&self, boundary: usize) -> usize {
-        self.losses.get(&boundary).map_or(0, Vec::len)
+        self.scores.get(&boundary).map_or(0, Vec::len)
     }
 
     fn is_end(&self, boundary: usize) -> bool {
@@ -196,16 +178,16 @@ impl<'a> Search<'a> {
 
     /// The boundaries that still have to be evaluated, with the two ends, which are the reference; and the floor.
     fn judged(&self) -> (BTreeSet<usize>, Option<usize>) {
-        let tokens: Vec<usize> = self.order.iter().map(|&place| self.tokens[place]).collect();
-        let evidence = Evidence {
+        let sizes: Vec<SampleSize> = self.order.iter().map(|&place| self.sizes[place]).collect();
+        let race = Race {
             options: self.choice,
             error: self.options.error,
             looks: self.looks.len(),
             candidates: self.candidates.len(),
-            tokens: &tokens,
-            losses: &self.losses,
+            sizes: &sizes,
             ends: (self.candidates[0], self.whole()),
         };
+        let evidence = Evidence::new(race, &self.scores);
         match self.choice.rule.descends() {
             true => self.descended(&evidence),
             false => (self.raced(&evidence), None),
@@ -286,9 +268,9 @@ pub fn run(
     sweep_options: &measure::ComputeOptions,
     on_progress: OnProgress,
 ) -> Result<Vec<(Curve, Vec<Dropped>)>> {
-    let tokens: Arc<[usize]> = samples.iter().map(Sample::answers).collect();
+    let sizes = SampleSize::of_all(samples);
     let search =
-        |adapted: &&AdaptedModel| Search::new(&measure::candidates(adapted.adapter()), tokens.clone(), choice, options);
+        |adapted: &&AdaptedModel| Search::new(&measure::candidates(adapted.adapter()), sizes.clone(), choice, options);
     let mut searches: Vec<Search> = adapted.iter().map(search).collect();
     let parts = searches.first().map(Search::parts).unwrap_or_default();
     let mut sweep = Sweep::new(adapted, samples, parts, sweep_options)?;

@@ -150,10 +150,10 @@ fn an_adapter_that_does_not_help_is_not_written() {
     // Far too strong, it only does harm.
     let alpha = [8.0, 200.0, -200.0, 4000.0].into_iter().find(|&alpha| !helps(alpha)).expect("some strength harms");
     assert!(!helps(alpha));
-    setup.slim_fails(&["--choose", "best"], GATE, &["does not help", "boundary 0"]);
+    setup.slim_fails(&["--choose", "best", "--loss-only"], GATE, &["does not help", "boundary 0"]);
     // A scan only tells.
     let args = ["scan", "adapter", "--base", "base", "--samples", "samples.jsonl", "--json", "--choose", "best"];
-    let output = lora_slim().current_dir(setup.folder.path()).args(args).assert().success();
+    let output = lora_slim().current_dir(setup.folder.path()).args(args).arg("--loss-only").assert().success();
     let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
     assert_eq!(report["chosen"]["boundary"], 0);
     assert_eq!(report.get("output"), None);

@@ -184,14 +184,7 @@ mod tests {
 
     #[test]
     fn losses_are_compared_as_shares() {
-        let assessment = |loss| Assessment {
-            loss,
-            gain_kept: None,
-            difference: 0.0,
-            difference_at_most: None,
-            token_accuracy: 0.0,
-            exact_match: 0.0,
-        };
+        let assessment = |loss| Assessment { loss, ..Assessment::default() };
         let increase = |written, whole| {
             let (assessment, whole) = (assessment(written), assessment(whole));
             let measured = Some(Written { on: SampleSet::Choosing, assessment, whole });

@@ -37,7 +37,15 @@ impl Rule for ProbabilityCurve {
 
     /// The boundary was [read](read) before any loss was measured; the reason comes from there.
     fn choose<'a>(&self, candidates: &'a Candidates) -> (&'a AssessedBoundary, String) {
-        (candidates.named(), "it was read off the probability curve".into())
+        let named = candidates.named();
+        if candidates.admits(named) {
+            return (named, "it was read off the probability curve".into());
+        }
+        let reason = format!(
+            "boundary {}, read off the probability curve, cannot be shown to be as good as the whole adapter",
+            named.boundary
+        );
+        (candidates.whole(), reason)
     }
 
     /// The rule ignores losses, so the user should look at them.
@@ -147,8 +155,14 @@ pub fn read(lens: &Lens, candidates: &BTreeSet<usize>, allowed: impl Fn(usize) -
 }
 
 /// How often each boundary is read off on resampled samples.
-pub fn stability(lens: &Lens, candidates: &BTreeSet<usize>, allowed: impl Fn(usize) -> bool) -> Vec<Share> {
-    of_resamples(lens.tokens.len(), |drawn| read(&lens.of_samples(drawn), candidates, &allowed).boundary)
+pub fn stability(
+    lens: &Lens,
+    draws: &[Vec<usize>],
+    candidates: &BTreeSet<usize>,
+    allowed: impl Fn(usize) -> bool,
+) -> Vec<Share> {
+    let places = |drawn: &[&Vec<usize>]| drawn.iter().flat_map(|members| members.iter().copied()).collect::<Vec<_>>();
+    of_resamples(draws, |drawn| read(&lens.of_samples(&places(drawn)), candidates, &allowed).boundary)
 }
 
 #[cfg(test)]
@@ -222,16 +236,9 @@ mod tests {
 
     #[test]
     fn losses_that_the_curve_does_not_know_are_pointed_out() {
-        let assessment = crate::choice::Assessment {
-            loss: 1.0,
-            gain_kept: None,
-            difference: 0.4,
-            difference_at_most: None,
-            token_accuracy: 0.71,
-            exact_match: 0.365,
-        };
+        let assessment = crate::choice::Assessment { difference: 0.4, ..Default::default() };
         let chosen = &AssessedBoundary { boundary: 19, assessment };
-        let warning = |margin| CURVE.warning(&Outcome { chosen, margin, samples: 64 });
+        let warning = |margin| CURVE.warning(&Outcome { chosen, margin, guard_margin: None, samples: 64 });
         assert!(warning(0.03).unwrap_or_default().contains("boundary 19 the loss is 0.4000 nats above"));
         assert_eq!(warning(0.4), None);
     }
@@ -240,14 +247,15 @@ mod tests {
     fn equal_samples_are_read_alike_and_different_ones_are_not() {
         let candidates = (0..=6).collect();
         let mut lens = lens(&[0.0; 7], &LATE, 8);
-        assert_eq!(stability(&lens, &candidates, |_| true), [Share { boundary: 4, share: 1.0 }]);
+        let draws: Vec<Vec<usize>> = (0..8).map(|sample| vec![sample]).collect();
+        assert_eq!(stability(&lens, &draws, &candidates, |_| true), [Share { boundary: 4, share: 1.0 }]);
         // Half of the samples rise two layers earlier, and weigh as much.
         for sample in 0..4 {
             lens.adapted[3].probabilities[sample] = 0.8;
             lens.adapted[4].probabilities[sample] = 1.2;
             lens.adapted[5].probabilities[sample] = 1.6;
         }
-        let shares = stability(&lens, &candidates, |_| true);
+        let shares = stability(&lens, &draws, &candidates, |_| true);
         assert!(shares.len() > 1 && shares.iter().any(|share| share.boundary == 2), "{shares:?}");
         assert!((shares.iter().map(|share| share.share).sum::<f64>() - 1.0).abs() < 1e-12);
     }

@@ -64,20 +64,19 @@ pub trait Rule: fmt::Debug + Sync {
         false
     }
 
-    /// Whether the rule will surely not choose a boundary, given its losses on the samples seen so far, even if they are
-    /// `allowance` nats per token too high. It is one of `comparisons` that may be made at this look.
-    fn surely_fails(&self, evidence: &Evidence, seen: &Seen) -> bool {
-        evidence.is_surely_beaten(seen)
+    /// Whether the rule will surely not choose a boundary, given the samples seen so far.
+    fn surely_fails(&self, evidence: &Evidence, boundary: usize) -> bool {
+        evidence.surely_unguarded(boundary) || evidence.is_surely_beaten(boundary)
     }
 
     /// Whether a rule that [descends](Self::descends) will surely continue below a boundary.
-    fn surely_holds(&self, _evidence: &Evidence, _seen: &Seen) -> bool {
+    fn surely_holds(&self, _evidence: &Evidence, _boundary: usize) -> bool {
         false
     }
 
-    /// Whether parts may be removed, given the measurement without them. By default if the loss falls.
-    fn accepts(&self, trial: &Trial, _options: &ChoiceOptions) -> bool {
-        trial.candidate.loss() < trial.current.loss()
+    /// Whether parts that the guard does not need may be removed, given the measurement without them. By default if that is better.
+    fn accepts(&self, trial: &Trial, options: &ChoiceOptions) -> bool {
+        options.measure.mean(trial.candidate) < options.measure.mean(trial.current)
     }
 
     /// Whether to prefer the boundary `chosen` among `scaled` candidates to another one. By default if its loss is lower.
@@ -101,17 +100,6 @@ pub trait Rule: fmt::Debug + Sync {
     }
 }
 
-/// The losses of a boundary on the samples seen so far, measured or estimated.
-#[derive(Debug, Clone, Copy)]
-pub struct Seen<'a> {
-    pub boundary: usize,
-    pub losses: &'a [f64],
-    /// How many nats per token they may be too high.
-    pub allowance: f64,
-    /// How many comparisons may be made at this look.
-    pub comparisons: usize,
-}
-
 /// An adapter without some of its parts, measured on samples that did not pick the parts.
 #[derive(Debug)]
 pub struct Trial<'a> {
@@ -127,6 +115,8 @@ pub struct Outcome<'a> {
     pub chosen: &'a AssessedBoundary,
     /// What `smallest` would allow, in nats per answer token.
     pub margin: f64,
+    /// How much of the probability of an answer token the guard would allow to give up; `None` without a guard.
+    pub guard_margin: Option<f64>,
     pub samples: usize,
 }
 

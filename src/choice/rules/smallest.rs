@@ -1,6 +1,6 @@
 //! `smallest`: the smallest boundary whose loss is, with confidence, not worse than the whole adapter's by more than a margin.
 
-use super::{Outcome, Rule, Seen, Trial};
+use super::{Outcome, Rule, Trial};
 use crate::choice::evidence::Evidence;
 use crate::choice::{AssessedBoundary, Candidates, ChoiceOptions};
 use crate::format::percent;
@@ -26,17 +26,20 @@ impl Rule for Smallest {
     fn choose<'a>(&self, candidates: &'a Candidates) -> (&'a AssessedBoundary, String) {
         match lowest_that_holds(candidates) {
             Some(whole) if whole.boundary == candidates.whole().boundary => {
-                (whole, "no smaller boundary can be shown to be as good".into())
+                (whole, nothing_smaller(candidates.options))
             }
-            Some(candidate) => (candidate, not_worse(candidate, candidates)),
+            Some(candidate) => (candidate, not_worse(candidates.options)),
             None => {
                 // An adapter that helps is kept up to the limit; the rule does not go on to the base model.
-                let helps = candidates.whole().assessment.loss < candidates.base().assessment.loss;
-                let kept = candidates.allowed().filter(|candidate| !helps || candidate.boundary > 0);
-                let lowest = kept.min_by(|a, b| a.assessment.loss.total_cmp(&b.assessment.loss));
+                let helps = candidates.cost(candidates.whole()) < candidates.cost(candidates.base());
+                let is_kept = |candidate: &&AssessedBoundary| !helps || candidate.boundary > 0;
+                let cost =
+                    |a: &&AssessedBoundary, b: &&AssessedBoundary| candidates.cost(a).total_cmp(&candidates.cost(b));
+                let best = candidates.admitted().filter(is_kept).min_by(cost);
+                let best = best.or(candidates.allowed().filter(is_kept).min_by(cost));
                 let reason = "the highest boundary within the limit cannot be shown to be as good as the whole adapter; this one \
-                              has the lowest loss within it";
-                (lowest.unwrap_or(candidates.lowest()), reason.into())
+                              is the best within it";
+                (best.unwrap_or(candidates.best()), reason.into())
             }
         }
     }
@@ -45,19 +48,16 @@ impl Rule for Smallest {
         true
     }
 
-    fn surely_fails(&self, evidence: &Evidence, seen: &Seen) -> bool {
-        // Each boundary that the rule will accept can be ruled out wrongly.
-        evidence.excess_over_margin(seen.boundary, seen.losses, evidence.candidates).least > seen.allowance
+    fn surely_fails(&self, evidence: &Evidence, boundary: usize) -> bool {
+        evidence.surely_fails(boundary)
     }
 
-    fn surely_holds(&self, evidence: &Evidence, seen: &Seen) -> bool {
-        // Only the highest boundary that the rule will reject can be accepted wrongly, because nothing below it matters: this
-        // is one comparison.
-        evidence.excess_over_margin(seen.boundary, seen.losses, 1).most + seen.allowance <= 0.0
+    fn surely_holds(&self, evidence: &Evidence, boundary: usize) -> bool {
+        evidence.surely_holds(boundary)
     }
 
     fn accepts(&self, trial: &Trial, options: &ChoiceOptions) -> bool {
-        trial.reference.assess(trial.candidate).is_surely_within(trial.reference.margin(options.margin))
+        trial.reference.holds(options.measure, trial.candidate, options.margin)
     }
 
     fn prefers_scaled(&self, scaled: &Candidates, chosen: &AssessedBoundary, other: (usize, f64)) -> bool {
@@ -75,20 +75,29 @@ impl Rule for Smallest {
 /// The boundary that the rule chooses: it goes down from the whole adapter and stops above the first boundary that does not hold.
 /// Each test is made only if all before it passed, so that the confidence of one test is that of the choice. The whole adapter
 /// always holds.
+///
+/// The measure and the guard are each tested at the full confidence: a boundary that is worse by either passes only if it passes the
+/// test of that one (an intersection–union test; Berger, Technometrics 24, 1982).
 fn lowest_that_holds<'a>(candidates: &'a Candidates) -> Option<&'a AssessedBoundary> {
-    let (margin, whole) = (candidates.margin(), candidates.whole().boundary);
-    let holds =
-        |candidate: &&AssessedBoundary| candidate.boundary == whole || candidate.assessment.is_surely_within(margin);
-    candidates.allowed().rev().take_while(holds).last()
+    candidates.admitted().rev().take_while(|candidate| candidates.holds(candidate)).last()
 }
 
-fn not_worse(candidate: &AssessedBoundary, candidates: &Candidates) -> String {
+/// Why the whole adapter is kept.
+fn nothing_smaller(options: &ChoiceOptions) -> String {
+    format!("no smaller boundary can be shown to be as good in {}", judged_by(options))
+}
+
+/// The measure and the guard.
+fn judged_by(options: &ChoiceOptions) -> String {
+    let guarded = options.guard.map_or(String::new(), |guard| format!(" and {}", guard.name()));
+    format!("{}{guarded}", options.measure.name())
+}
+
+fn not_worse(options: &ChoiceOptions) -> String {
     format!(
-        "smallest boundary whose loss is with {} % confidence at most {:.4} nats above the whole adapter's ({} % of its gain); \
-         its upper bound is {:+.4}",
-        percent(candidates.options.confidence),
-        candidates.margin(),
-        percent(candidates.options.margin),
-        candidate.assessment.difference_at_most.unwrap_or(f64::NAN),
+        "smallest boundary that gives up, with {} % confidence, at most {} % of the adapter's gain in {}",
+        percent(options.confidence),
+        percent(options.margin),
+        judged_by(options),
     )
 }

@@ -1,0 +1,90 @@
+//! What the samples seen so far say of a boundary, and how surely.
+//!
+//! A boundary is judged by every criterion of the choice; [`costs`] does it by one. `best` drops a boundary as soon as *any* other
+//! one that may be chosen is surely better. That other one need not be the best so far: neighbours are better or worse together on
+//! the same samples, so a step of the curve is certain long before its height is.
+
+mod costs;
+
+use std::collections::BTreeMap;
+
+use super::ChoiceOptions;
+use crate::measure::{SampleScore, SampleSize};
+use costs::CostEvidence;
+
+/// What a search decides, and from what.
+#[derive(Clone, Copy)]
+pub struct Race<'a> {
+    pub options: &'a ChoiceOptions,
+    /// The probability of a wrong verdict that all comparisons may have together.
+    pub error: f64,
+    /// How often boundaries are judged.
+    pub looks: usize,
+    /// How many boundaries there are.
+    pub candidates: usize,
+    /// The sizes of all samples, in the order in which they are seen.
+    pub sizes: &'a [SampleSize],
+    /// The base model and the whole adapter.
+    pub ends: (usize, usize),
+}
+
+/// What has been seen.
+pub struct Evidence<'a> {
+    race: Race<'a>,
+    measure: CostEvidence<'a>,
+    guard: Option<CostEvidence<'a>>,
+}
+
+impl<'a> Evidence<'a> {
+    /// `scores` has the scores of the samples by boundary, in the order in which they are seen.
+    pub fn new(race: Race<'a>, scores: &BTreeMap<usize, Vec<SampleScore>>) -> Self {
+        let by = |criterion: super::Criterion| {
+            let cost = |(score, size): (&SampleScore, &SampleSize)| criterion.cost(score, size);
+            let costs = |seen: &Vec<SampleScore>| seen.iter().zip(race.sizes).map(cost).collect();
+            CostEvidence { race, costs: scores.iter().map(|(&boundary, seen)| (boundary, costs(seen))).collect() }
+        };
+        Self { race, measure: by(race.options.measure), guard: race.options.guard.map(by) }
+    }
+
+    /// Whether the exhaustive sweep will surely not choose a boundary.
+    pub fn rules_out(&self, boundary: usize) -> bool {
+        self.race.options.rule.surely_fails(self, boundary)
+    }
+
+    /// Whether a rule that descends will surely go past a boundary, evaluated or not.
+    pub fn holds(&self, boundary: usize) -> bool {
+        self.race.options.rule.surely_holds(self, boundary)
+    }
+
+    /// Whether a boundary is by any criterion surely worse than the whole adapter by more than the margin. Each boundary that a
+    /// rule will accept can be ruled out wrongly.
+    pub fn surely_fails(&self, boundary: usize) -> bool {
+        self.criteria().any(|one| one.surely_fails(boundary, self.race.candidates * self.criteria().count()))
+    }
+
+    /// Whether a boundary is by every criterion surely worse than the whole adapter by no more than the margin.
+    ///
+    /// Of a rule that descends, only the highest boundary that it will reject can be accepted wrongly, because nothing below it
+    /// matters; and by the one criterion that rejects it. So this is one comparison.
+    pub fn surely_holds(&self, boundary: usize) -> bool {
+        self.criteria().all(|one| one.surely_holds(boundary))
+    }
+
+    /// Whether a boundary surely fails the guard.
+    pub fn surely_unguarded(&self, boundary: usize) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.surely_fails(boundary, 2 * self.race.candidates))
+    }
+
+    /// Whether any other boundary that the guard admits is surely better.
+    pub fn is_surely_beaten(&self, boundary: usize) -> bool {
+        let comparisons = if self.measure.costs.contains_key(&boundary) { 2 * self.measure.costs.len() } else { 1 };
+        let may_win = |rival: usize| {
+            rival == self.race.ends.1 || self.guard.as_ref().is_none_or(|guard| guard.surely_holds(rival))
+        };
+        self.measure.is_surely_beaten(boundary, may_win, comparisons)
+    }
+
+    fn criteria(&self) -> impl Iterator<Item = &CostEvidence<'a>> {
+        std::iter::once(&self.measure).chain(&self.guard)
+    }
+}

@@ -1,0 +1,57 @@
+//! Which answer tokens end an answer: the token that serving stops at.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::{Sample, TextModel};
+use crate::error::Result;
+
+/// Marks the answer tokens of `samples` that end an answer. `stops` are the tokens at which the model stops; the special token at
+/// the end of an answer is one, too, since that of a chat template need not be the model's. Without `text` no token is known to be
+/// special.
+pub fn mark(samples: &mut [Sample], stops: &BTreeSet<u32>, text: Option<&TextModel>) -> Result<()> {
+    for sample in samples {
+        let mut ends = BTreeSet::new();
+        for answer in answers(&sample.scored) {
+            ends.extend(answer.clone().filter(|&place| stops.contains(&sample.ids[place])));
+            if let Some(text) = text {
+                ends.extend(own_end(&sample.ids[answer.clone()], text)?.map(|place| answer.start + place));
+            }
+        }
+        // The first token is never predicted.
+        sample.ends = ends.into_iter().filter(|&place| place > 0).collect();
+    }
+    Ok(())
+}
+
+/// The place of the special token that ends an answer, if there is one. White space may follow it.
+pub(super) fn own_end(answer: &[u32], text: &TextModel) -> Result<Option<usize>> {
+    let Some(place) = answer.iter().rposition(|&id| text.is_special(id)) else { return Ok(None) };
+    let rest = text.decode(&answer[place + 1..])?;
+    Ok(rest.trim().is_empty().then_some(place))
+}
+
+/// The runs of scored tokens.
+fn answers(scored: &[bool]) -> Vec<Range<usize>> {
+    let mut start = 0;
+    let runs = scored.chunk_by(|one, other| one == other).map(|run| {
+        start += run.len();
+        start - run.len()..start
+    });
+    runs.filter(|run| scored[run.start]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stops_are_ends_where_they_are_scored() {
+        let scored = [true, false, true, true, false, true];
+        assert_eq!(answers(&scored), [0..1, 2..4, 5..6]);
+        let mut samples =
+            [Sample { ids: vec![9, 9, 3, 9, 9, 9], scored: scored.into(), ends: Vec::new(), line: 1, record: 0 }];
+        mark(&mut samples, &BTreeSet::from([9]), None).unwrap();
+        assert_eq!(samples[0].ends, [3, 5]);
+    }
+}
