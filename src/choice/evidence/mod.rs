@@ -1,6 +1,6 @@
 //! What the samples seen so far say of a boundary, and how surely.
 //!
-//! A boundary is judged by every criterion of the choice; [`costs`] does it by one. `best` drops a boundary as soon as *any* other
+//! A boundary is judged by every criterion of the choice; `costs` does it by one. `best` drops a boundary as soon as *any* other
 //! one that may be chosen is surely better. That other one need not be the best so far: neighbours are better or worse together on
 //! the same samples, so a step of the curve is certain long before its height is.
 
