@@ -82,7 +82,9 @@ fn what_speaks_for_the_choice_is_that_of_the_json() {
     let points = [&curve[0], chosen, &curve[curve.len() - 1]];
     let mut expected: Vec<f64> = Vec::new();
     for point in points.iter().take(if chosen["boundary"] == points[2]["boundary"] { 2 } else { 3 }) {
-        expected.extend([&point["token_accuracy"], &point["exact_match"]].map(|value| value.as_f64().unwrap()));
+        let shown = ["token_probability", "token_accuracy", "exact_match"];
+        expected.extend(shown.map(|name| point[name].as_f64().unwrap()));
+        expected.extend(point["end_accuracy"].as_f64());
     }
     expected.extend(["chosen", "base", "whole"].map(|which| report["held_out"][which]["loss"].as_f64().unwrap()));
     assert_eq!(numbers(part(&page, "trust")), expected);

@@ -87,7 +87,7 @@ fn gates(report: &Report) -> String {
     report.gates.iter().map(line).collect()
 }
 
-/// How many answer tokens, and how many whole answers, greedy decoding would get correct.
+/// How likely the true tokens are, and how many of them, and of whole answers, greedy decoding would get correct.
 fn correct_answers(report: &Report) -> String {
     let (Some(written), Some(base)) = (report.written_on_choosing(), report.curve.first()) else {
         return String::new();
@@ -96,7 +96,9 @@ fn correct_answers(report: &Report) -> String {
         let [written, base, whole] = [&written.assessment, &base.assessed.assessment, &written.whole].map(of);
         format!("{} (base {}, whole adapter {})", percent_text(written), percent_text(base), percent_text(whole))
     };
-    format!("correct tokens {}, answers {}\n", line(|one| one.token_accuracy), line(|one| one.exact_match))
+    let probability = line(|one| one.token_probability);
+    let correct = format!("correct tokens {}, answers {}", line(|one| one.token_accuracy), line(|one| one.exact_match));
+    format!("probability of a true token {probability}\n{correct}\n")
 }
 
 /// A choice with at least the first share of resamplings needs no histogram; a boundary with less than the second gets no line.
