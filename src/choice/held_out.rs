@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{AssessedBoundary, ChoiceOptions, Reference};
+use super::{AssessedBoundary, ChoiceOptions, Criterion, Reference};
 use crate::measure::Measurement;
 
 /// Which samples figures were measured on.
@@ -33,10 +33,20 @@ pub struct HeldOutVerdict {
     pub difference_at_most: Option<f64>,
     /// The margin in nats per answer token: a share of the adapter's gain on these samples.
     pub margin: f64,
-    /// Whether `difference` is at most the margin.
+    /// As `margin`, of the probability of an answer token; absent with `--loss-only`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard_margin: Option<f64>,
+    /// Whether `difference` is at most the margin, and the probability that is given up at most its own.
     pub within_margin: bool,
-    /// Whether `difference_at_most` is at most the margin: the samples prove what `smallest` promises.
+    /// Whether the upper bounds of both are: the samples prove what `smallest` promises.
     pub confirmed: bool,
+}
+
+impl HeldOutVerdict {
+    /// Whether the probability of the true tokens alone keeps the samples from confirming the choice.
+    pub fn fails_by_guard(&self) -> bool {
+        !self.confirmed && self.chosen.assessment.is_surely_within(self.margin)
+    }
 }
 
 /// Compares `chosen`, a boundary and its measurement, with the whole adapter, whose boundary is `whole`.
@@ -47,8 +57,13 @@ pub fn judge(
     options: &ChoiceOptions,
 ) -> HeldOutVerdict {
     let assess = |boundary, measured| AssessedBoundary { boundary, assessment: reference.assess(measured) };
-    let (chosen, margin) = (assess(chosen.0, chosen.1), reference.margin(options.measure, options.margin));
+    let measured = chosen.1;
+    let (chosen, margin) = (assess(chosen.0, measured), reference.margin(Criterion::Loss, options.margin));
     let assessment = chosen.assessment;
+    let guard_margin = options.guard.map(|guard| reference.margin(guard, options.margin));
+    let lost = |guard: Criterion| guard.mean(measured) - guard.mean(reference.whole);
+    let is_within = options.guard.zip(guard_margin).is_none_or(|(guard, margin)| lost(guard) <= margin);
+    let holds = options.guard.is_none_or(|guard| reference.holds(guard, measured, options.margin));
     HeldOutVerdict {
         base: assess(0, reference.base),
         whole: assess(whole, reference.whole),
@@ -57,8 +72,9 @@ pub fn judge(
         difference: assessment.difference,
         difference_at_most: assessment.difference_at_most,
         margin,
-        within_margin: assessment.difference <= margin,
-        confirmed: assessment.is_surely_within(margin),
+        guard_margin,
+        within_margin: assessment.difference <= margin && is_within,
+        confirmed: assessment.is_surely_within(margin) && holds,
     }
 }
 
@@ -84,6 +100,20 @@ mod tests {
         let worse = judged([1.1; 4]);
         assert!(!worse.within_margin && !worse.confirmed);
         assert!((worse.gain_kept.unwrap() - 0.95).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_lower_loss_with_less_likely_tokens_is_not_confirmed() {
+        let [base, chosen, whole] = [(3.0, 0.1), (0.9, 0.4), (1.0, 0.6)].map(|(loss, probability)| {
+            let mut measured = Measurement::of_losses(&[loss; 4], &[1; 4]);
+            measured.scores.iter_mut().for_each(|score| score.probability = probability);
+            measured
+        });
+        let reference = Reference { base: &base, whole: &whole, confidence: 0.95 };
+        let guarded = judge((2, &chosen), 5, &reference, &ChoiceOptions::default());
+        assert!(!guarded.within_margin && !guarded.confirmed && guarded.fails_by_guard());
+        let loss_only = ChoiceOptions { guard: None, ..ChoiceOptions::default() };
+        assert!(judge((2, &chosen), 5, &reference, &loss_only).confirmed);
     }
 
     #[test]

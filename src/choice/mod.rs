@@ -151,6 +151,11 @@ impl<'a> Candidates<'a> {
             };
             return self.options.guard.is_none_or(|guard| gain(guard) <= 0.0);
         }
+        self.is_guarded(candidate)
+    }
+
+    /// Whether a boundary and all above it hold the guard.
+    fn is_guarded(&self, candidate: &AssessedBoundary) -> bool {
         let above = self.all.iter().zip(&self.guarded).rev();
         above.take_while(|(other, _)| other.boundary >= candidate.boundary).all(|(_, &guarded)| guarded)
     }
@@ -166,11 +171,13 @@ impl<'a> Candidates<'a> {
         self.curve.at(candidate.boundary).map_or(f64::INFINITY, |measured| self.options.measure.mean(measured))
     }
 
-    /// Whether a boundary is, by the measure, as good as the whole adapter, with confidence and within the margin.
+    /// Whether a boundary and all above it are, by the guard and by the measure, as good as the whole adapter, with confidence and
+    /// within the margin.
     pub fn holds(&self, candidate: &AssessedBoundary) -> bool {
         let reference = reference(self.curve, self.options.confidence);
         let holds = |measured| reference.holds(self.options.measure, measured, self.options.margin);
-        candidate.boundary == self.whole().boundary || self.curve.at(candidate.boundary).is_some_and(holds)
+        let is_whole = candidate.boundary == self.whole().boundary;
+        self.is_guarded(candidate) && (is_whole || self.curve.at(candidate.boundary).is_some_and(holds))
     }
 
     /// The boundary of the options. One between two candidates keeps the same layers as the candidate below it.
@@ -313,6 +320,17 @@ mod tests {
         for rule in [SMALLEST, BEST] {
             assert_eq!(chosen(&curve, rule), 0);
         }
+    }
+
+    #[test]
+    fn the_rule_does_not_step_over_what_fails_the_guard() {
+        // The adapter gains nothing: the base model is as good by the loss, and likelier on average. But boundary 1 is worse.
+        let points: [(usize, &[f64]); 3] = [(0, &[1.0; 4]), (1, &[1.0; 4]), (2, &[1.0; 4])];
+        let mut curve = curve(&[1; 4], &points);
+        for (point, probability) in curve.points.iter_mut().zip([0.7, 0.3, 0.6]) {
+            point.measurement.scores.iter_mut().for_each(|score| score.probability = probability);
+        }
+        assert_eq!(chosen(&curve, SMALLEST), 2);
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Rule for Smallest {
 /// The measure and the guard are each tested at the full confidence: a boundary that is worse by either passes only if it passes the
 /// test of that one (an intersection–union test; Berger, Technometrics 24, 1982).
 fn lowest_that_holds<'a>(candidates: &'a Candidates) -> Option<&'a AssessedBoundary> {
-    candidates.admitted().rev().take_while(|candidate| candidates.holds(candidate)).last()
+    candidates.allowed().rev().take_while(|candidate| candidates.holds(candidate)).last()
 }
 
 /// Why the whole adapter is kept.

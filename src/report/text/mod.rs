@@ -158,6 +158,14 @@ pub fn finding(verdict: &HeldOutVerdict, report: &Report) -> String {
     let confidence = percent(report.options.as_ref().map_or(0.95, |options| options.confidence));
     if report.changes_nothing() {
         "the whole adapter is kept, so there is nothing to confirm".into()
+    } else if let Some(margin) = verdict.guard_margin.filter(|_| verdict.fails_by_guard()) {
+        let lost = -verdict.chosen.assessment.probability_difference;
+        let head = if lost > margin { "NOT CONFIRMED" } else { "not confirmed, for want of samples" };
+        format!(
+            "{head}: the loss is, but {} of the probability of a true token is given up; {} are allowed",
+            percent_text(lost),
+            percent_text(margin)
+        )
     } else if verdict.confirmed {
         format!(
             "confirmed: with {confidence} % confidence at most {most} nats from the whole adapter's; {margin:.4} are allowed"
