@@ -68,6 +68,19 @@ fn shape(kind: usize, noise: &Noise, random: &mut fastrand::Rng) -> Vec<f64> {
         .collect()
 }
 
+/// The mean probability of the true tokens of a sample at a boundary, given its mean loss there. Likely tokens have a low loss; but
+/// the adapter's upper layers make some likelier, and others much less likely.
+fn probability(kind: usize, boundary: usize, loss: f64) -> f64 {
+    match (kind, boundary) {
+        (2, _) => ((-loss).exp() + 0.2 * boundary as f64 / LAYERS as f64).min(1.0),
+        // Some boundaries lose what those on both sides keep: nothing below them may be chosen.
+        (5, 0) => 0.1,
+        (5, 18..24) => 0.3,
+        (5, _) => 0.5,
+        _ => (-loss).exp(),
+    }
+}
+
 /// Samples drawn from the real ones, on a simulated curve.
 fn simulate(kind: usize, samples: usize, noise: &Noise, random: &mut fastrand::Rng) -> Curve {
     let drawn: Vec<usize> = (0..samples).map(|_| random.usize(..noise.answers.len())).collect();
@@ -78,10 +91,8 @@ fn simulate(kind: usize, samples: usize, noise: &Noise, random: &mut fastrand::R
         };
         let losses: Vec<f64> = drawn.iter().map(loss).collect();
         let mut measurement = Measurement::of_losses(&losses, &tokens);
-        // Likely tokens have a low loss; but the adapter's upper layers make some likelier, and others much less likely.
-        let rise = if kind == 2 { 0.2 * boundary as f64 / LAYERS as f64 } else { 0.0 };
         for (score, &tokens) in measurement.scores.iter_mut().zip(&tokens) {
-            score.probability = tokens as f64 * ((-score.loss / tokens as f64).exp() + rise).min(1.0);
+            score.probability = tokens as f64 * probability(kind, boundary, score.loss / tokens as f64);
         }
         Point { boundary, measurement }
     });

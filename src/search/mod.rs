@@ -62,6 +62,8 @@ pub struct Dropped {
     pub difference: Option<f64>,
     /// Whether it is surely as good as `smallest` wants, but a lower one is, too; otherwise it was ruled out.
     pub holds: bool,
+    /// Whether no boundary up to this one may be chosen, because it, or one above it, surely fails the guard.
+    pub unguarded: bool,
 }
 
 /// The state of a search.
@@ -79,7 +81,8 @@ pub struct Search<'a> {
     scores: BTreeMap<usize, Vec<SampleScore>>,
     /// What may still be chosen, evaluated or not.
     alive: BTreeSet<usize>,
-    /// The highest boundary that a descending rule will surely reject; it never goes below that one.
+    /// The highest boundary that surely keeps those below it from being chosen: a descending rule will reject it, or it fails the
+    /// guard.
     floor: Option<usize>,
 }
 
@@ -151,7 +154,8 @@ impl<'a> Search<'a> {
                     pairs.map(|(one, whole)| one.loss - whole.loss).sum::<f64>() / tokens as f64
                 });
                 let holds = self.choice.rule.descends() && Some(boundary) > self.floor;
-                dropped.push(Dropped { boundary, samples: scores.len(), difference, holds });
+                let unguarded = !self.choice.rule.descends() && Some(boundary) <= self.floor;
+                dropped.push(Dropped { boundary, samples: scores.len(), difference, holds, unguarded });
             }
         }
         (Curve { points, work }, dropped)
@@ -190,21 +194,28 @@ impl<'a> Search<'a> {
         let evidence = Evidence::new(race, &self.scores);
         match self.choice.rule.descends() {
             true => self.descended(&evidence),
-            false => (self.raced(&evidence), None),
+            false => self.raced(&evidence),
         }
     }
 
-    /// For a rule that may choose any boundary: those that may still be chosen stay, and those between them join once these
-    /// have seen all samples.
-    fn raced(&self, evidence: &Evidence) -> BTreeSet<usize> {
-        let may_win = |boundary: &usize| self.is_end(*boundary) || !evidence.rules_out(*boundary);
+    /// For a rule that may choose any boundary above the highest that fails the guard, the floor: those that may still be chosen
+    /// stay, and those between them join once these have seen all samples.
+    fn raced(&self, evidence: &Evidence) -> (BTreeSet<usize>, Option<usize>) {
+        let fails = |boundary: &usize| !self.is_end(*boundary) && evidence.surely_unguarded(*boundary);
+        let (seen, unseen): (Vec<usize>, Vec<usize>) =
+            self.candidates.iter().copied().partition(|&boundary| self.seen(boundary) > 0);
+        let floor = seen.into_iter().filter(fails).max().max(self.floor);
+        let may_win =
+            |boundary: &usize| self.is_end(*boundary) || Some(*boundary) > floor && !evidence.rules_out(*boundary);
         // What was ruled out stays out, because the error is divided among this number of looks.
         let mut alive: BTreeSet<usize> = self.alive.iter().copied().filter(may_win).collect();
         if self.have_seen_all(&alive) {
-            let unseen = self.candidates.iter().copied().filter(|&boundary| self.seen(boundary) == 0);
-            alive.extend(unseen.filter(may_win));
+            // As for a rule that descends, an interpolated score is no floor.
+            let seems_to_fail = unseen.iter().copied().filter(fails).max().filter(|&boundary| Some(boundary) > floor);
+            alive.extend(unseen.into_iter().filter(|boundary| may_win(boundary) && Some(*boundary) > seems_to_fail));
+            alive.extend(seems_to_fail);
         }
-        alive
+        (alive, floor)
     }
 
     /// For a rule that goes down from the whole adapter to the first boundary that does not hold, the floor. Only boundaries
@@ -234,11 +245,14 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Whether a search that dropped these may have chosen a boundary: a rule that descends does not go past one that does not hold.
+/// Whether a search that dropped these may have chosen a boundary: a rule that descends does not go past one that does not hold, and
+/// no rule past one that fails the guard.
 pub fn may_be_chosen(dropped: &[Dropped], rule: &dyn Rule) -> impl Fn(usize) -> bool + use<> {
-    let fails = dropped.iter().filter(|dropped| !dropped.holds).map(|dropped| dropped.boundary);
-    let floor = fails.max().filter(|_| rule.descends());
-    move |boundary| Some(boundary) > floor
+    let descends = rule.descends();
+    let fails = dropped.iter().filter(|dropped| dropped.unguarded || descends && !dropped.holds);
+    let floor = fails.map(|dropped| dropped.boundary).max();
+    // The base model alone is no cut, and the guard does not judge it.
+    move |boundary| Some(boundary) > floor || boundary == 0 && !descends
 }
 
 /// How many of `n` samples have been seen at each look.

@@ -70,6 +70,11 @@ impl<'a> Evidence<'a> {
         self.criteria().all(|one| one.surely_holds(boundary))
     }
 
+    /// Whether a boundary surely holds the guard.
+    pub fn surely_guarded(&self, boundary: usize) -> bool {
+        self.guard.as_ref().is_none_or(|guard| guard.surely_holds(boundary))
+    }
+
     /// Whether a boundary surely fails the guard.
     pub fn surely_unguarded(&self, boundary: usize) -> bool {
         self.guard.as_ref().is_some_and(|guard| guard.surely_fails(boundary, 2 * self.race.candidates))
@@ -78,9 +83,7 @@ impl<'a> Evidence<'a> {
     /// Whether any other boundary that the guard admits is surely better.
     pub fn is_surely_beaten(&self, boundary: usize) -> bool {
         let comparisons = if self.measure.costs.contains_key(&boundary) { 2 * self.measure.costs.len() } else { 1 };
-        let may_win = |rival: usize| {
-            rival == self.race.ends.1 || self.guard.as_ref().is_none_or(|guard| guard.surely_holds(rival))
-        };
+        let may_win = |rival: usize| rival == self.race.ends.1 || self.surely_guarded(rival);
         self.measure.is_surely_beaten(boundary, may_win, comparisons)
     }
 

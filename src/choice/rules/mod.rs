@@ -64,9 +64,10 @@ pub trait Rule: fmt::Debug + Sync {
         false
     }
 
-    /// Whether the rule will surely not choose a boundary, given the samples seen so far.
+    /// Whether the rule needs no more of a boundary, given the samples seen so far: it will surely not be chosen, nor is it one that
+    /// might keep those below it from being chosen.
     fn surely_fails(&self, evidence: &Evidence, boundary: usize) -> bool {
-        evidence.surely_unguarded(boundary) || evidence.is_surely_beaten(boundary)
+        evidence.surely_unguarded(boundary) || evidence.surely_guarded(boundary) && evidence.is_surely_beaten(boundary)
     }
 
     /// Whether a rule that [descends](Self::descends) will surely continue below a boundary.
