@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use super::answer_args::AnswerArgs;
 pub use super::batch_args::{BatchArgs, JobFlags};
 pub use super::gate_args::GateArgs;
 use super::parse;
@@ -15,7 +16,6 @@ use crate::choice::gates::GATES;
 use crate::choice::rules::{self, Rule};
 use crate::choice::scale::Scaling;
 use crate::export::Format;
-use crate::metrics::Metric;
 use crate::rewrite::{Boundary, parse_boundary, parse_layers};
 use crate::samples;
 
@@ -218,13 +218,8 @@ pub struct EvaluateArgs {
     /// limits and with --one-standard-error]
     #[arg(long, value_enum)]
     pub search: Option<SearchArg>,
-    /// Also generate answers and score them, at the chosen boundary, the two lowest losses, for the base model and the whole
-    /// adapter; on held-out samples if there are any. The scores do not choose
-    #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',')]
-    pub metric: Vec<Metric>,
-    /// With --metric: the most tokens of an answer [default: 128]
-    #[arg(long, value_name = "N", requires = "metric", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub max_new_tokens: Option<u64>,
+    #[command(flatten)]
+    pub answers: AnswerArgs,
     /// Memory for the sweep, for example 700MB [default: 4GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse::bytes)]
     pub memory: Option<u64>,

@@ -2,7 +2,7 @@
 
 use super::parse::share;
 use crate::choice::{ChoiceOptions, Limits, rules};
-use crate::cli::{EvaluateArgs, PrecisionArg, RuntimeArgs, SizeStepArgs, VerifyArgs};
+use crate::cli::{AnswerArgs, EvaluateArgs, PrecisionArg, RuntimeArgs, SizeStepArgs, VerifyArgs};
 use crate::error::{ChoiceError, ComputeError, Result};
 use crate::kernel::{Arithmetic, Precision, Unit};
 use crate::metrics::Metric;
@@ -11,8 +11,8 @@ use crate::pipeline::request::{HeldOutSource, Scoring};
 use crate::rewrite::steps::{self, SharedStep};
 use crate::samples::ScoredPart;
 
-/// The scores of generated answers, if the flags name any.
-pub fn scoring(args: &EvaluateArgs) -> Option<Scoring> {
+/// Which answers are generated and scored, if the flags name any.
+pub fn scoring(args: &AnswerArgs) -> Option<Scoring> {
     let mut metrics: Vec<Metric> = Vec::new();
     for &metric in &args.metric {
         if !metrics.contains(&metric) {
@@ -21,7 +21,8 @@ pub fn scoring(args: &EvaluateArgs) -> Option<Scoring> {
     }
     let max_new_tokens =
         args.max_new_tokens.map_or(Scoring::DEFAULT_MAX_NEW_TOKENS, |most| most.try_into().unwrap_or(usize::MAX));
-    (!metrics.is_empty()).then_some(Scoring { metrics, max_new_tokens })
+    let at = args.answers_at.clone().unwrap_or_default();
+    (!metrics.is_empty()).then_some(Scoring { metrics, max_new_tokens, at, keep_texts: args.with_texts })
 }
 
 /// How to choose the boundary.

@@ -77,7 +77,7 @@ pub fn measure(
     on_progress: OnProgress,
 ) -> Result<TaskMetrics> {
     let request = evaluator.request;
-    let sources = sources(evaluator, choice.boundary(), written);
+    let sources = sources(evaluator, choice.boundary(), written, &tasks.scoring.at);
     let prompts: Vec<Prompt> = tasks.tasks.iter().map(|task| task.prompt.clone()).collect();
     let options =
         measure::GenerateOptions { memory: request.compute.memory, max_new_tokens: tasks.scoring.max_new_tokens };
@@ -100,11 +100,12 @@ pub fn measure(
     })
 }
 
-/// The base model first, the whole adapter last, and between them what is written and the boundaries with the lowest losses.
-fn sources(evaluator: &Evaluator, chosen: usize, written: &Candidate) -> Vec<AnswerSource> {
+/// The base model first, the whole adapter last, and between them what is written, the boundaries with the lowest losses, and `at`.
+fn sources(evaluator: &Evaluator, chosen: usize, written: &Candidate, at: &BTreeSet<usize>) -> Vec<AnswerSource> {
     let whole = evaluator.curve.whole().boundary;
     let is_boundary = written.scale == 1.0 && written.selection == evaluator.below(chosen).selection;
-    let boundaries = boundaries(evaluator.curve, chosen, whole);
+    let mut boundaries = boundaries(evaluator.curve, chosen, whole);
+    boundaries.extend(at.range(..whole));
     let wanted = boundaries.into_iter().filter(|&boundary| is_boundary || boundary != chosen || boundary == whole);
     let mut sources: Vec<AnswerSource> = wanted
         .map(|boundary| AnswerSource {
@@ -155,6 +156,7 @@ impl Tasks<'_> {
         let score = |(place, &metric): (usize, &Metric)| MetricScore {
             metric,
             score: metric.score(&summed(&one.counts[place])),
+            per_sample: one.counts[place].iter().map(|counts| metric.score(counts)).collect(),
             to_whole: Difference::of(metric, &one.counts[place], &whole.counts[place], confidence),
         };
         let scores = self.metrics().iter().enumerate().map(score).collect();
@@ -163,6 +165,7 @@ impl Tasks<'_> {
             written: one.written,
             name: one.name.clone(),
             scores,
+            answers: if self.scoring.keep_texts { one.texts.clone() } else { Vec::new() },
             cut_off: one.cut_off,
         }
     }

@@ -111,8 +111,10 @@ mod tests {
             scores: vec![MetricScore {
                 metric: Metric::F1,
                 score: 44.0 + difference,
+                per_sample: Vec::new(),
                 to_whole: Difference { difference, difference_at_least: Some(-30.0), difference_at_most: Some(most) },
             }],
+            answers: Vec::new(),
             cut_off: 0,
         };
         let boundaries =

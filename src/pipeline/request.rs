@@ -1,5 +1,6 @@
 //! The request for an evaluation: typed values with defaults.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use candle_core::Device;
@@ -85,6 +86,10 @@ pub struct Scoring {
     /// At least one, each once.
     pub metrics: Vec<Metric>,
     pub max_new_tokens: usize,
+    /// Boundaries to be scored whatever their losses are.
+    pub at: BTreeSet<usize>,
+    /// Whether the report has the answers.
+    pub keep_texts: bool,
 }
 
 impl Scoring {

@@ -15,8 +15,8 @@ pub struct TaskMetrics {
     pub max_new_tokens: usize,
     /// The one-sided confidence of each bound of a difference.
     pub confidence: f64,
-    /// The base model first, the whole adapter last, and between them what is written and the boundaries with the lowest
-    /// losses.
+    /// The base model first, the whole adapter last, and between them what is written, the boundaries with the lowest
+    /// losses and those of `--answers-at`.
     pub boundaries: Vec<BoundaryScores>,
     /// Samples whose answer the choice changes: those whose scores fall most first, those whose scores rise most last.
     /// Absent without `--report`, and in the report of an adapter folder.
@@ -33,6 +33,9 @@ pub struct BoundaryScores {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub scores: Vec<MetricScore>,
+    /// The answer to each sample; absent without `--with-texts`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub answers: Vec<String>,
     /// The answers that did not end within `max_new_tokens` and the model's context.
     pub cut_off: usize,
 }
@@ -42,6 +45,8 @@ pub struct MetricScore {
     pub metric: Metric,
     /// Of all answers together, from 0 to 100.
     pub score: f64,
+    /// Of each answer alone, from 0 to 100.
+    pub per_sample: Vec<f64>,
     /// The difference from the whole adapter's score on the same samples.
     #[serde(flatten)]
     pub to_whole: Difference,

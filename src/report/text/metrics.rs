@@ -82,8 +82,8 @@ mod tests {
             let difference = score - 100.0;
             let (least, most) = (Some(difference - 5.0), Some(difference + 5.0));
             let to_whole = Difference { difference, difference_at_least: least, difference_at_most: most };
-            let scores = all.map(|metric| MetricScore { metric, score, to_whole }).into();
-            BoundaryScores { boundary, written: boundary == 19, name: None, scores, cut_off }
+            let scores = all.map(|metric| MetricScore { metric, score, per_sample: Vec::new(), to_whole }).into();
+            BoundaryScores { boundary, written: boundary == 19, name: None, scores, answers: Vec::new(), cut_off }
         };
         let (on, samples, max_new_tokens, confidence) = (SampleSet::HeldOut, 200, 128, 0.95);
         let boundaries = vec![row(0, 0.0, 12), row(19, 65.25, 0), row(30, 100.0, 0)];
