@@ -117,11 +117,6 @@ impl Assessment {
     pub fn is_surely_better(&self) -> bool {
         self.difference_at_most.is_some_and(|most| most < 0.0)
     }
-
-    /// Whether it is at most `margin` nats worse than the reference, with the confidence of the bound.
-    pub fn is_surely_within(&self, margin: f64) -> bool {
-        self.difference_at_most.is_some_and(|most| most <= margin)
-    }
 }
 
 /// How many independent draws there are among samples.

@@ -181,8 +181,11 @@ pub struct EvaluateArgs {
     pub choose: &'static dyn Rule,
     /// Judge by the loss alone. Otherwise no rule gives up more than the margin of the probability of the true tokens, which
     /// the loss does not show: an adapter that is less sure can have a lower loss and answer worse
-    #[arg(long)]
+    #[arg(long, conflicts_with = "by")]
     pub loss_only: bool,
+    /// Let the measure of `--by` decide alone, without the guard of the probability of the true tokens
+    #[arg(long)]
+    pub no_guard: bool,
     /// Share of the adapter's gain over the base model that may be given up, in loss (`smallest`) and in the probability of the
     /// true tokens (every rule), for example 0.02 or 2%
     #[arg(long, value_name = "SHARE", default_value = "2%", allow_hyphen_values = true)]

@@ -50,7 +50,7 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         controls: args.controls,
         probability: args.probability,
         steps: settings::steps(&args.reduce, runtime),
-        scoring: settings::scoring(&args.answers),
+        scoring: settings::scoring(&args.answers)?,
         arithmetic: settings::arithmetic(args.precision, device)?,
         compute: ComputeOptions { memory: args.memory.unwrap_or(DEFAULT_MEMORY), device: device.open()? },
         samples: SampleOptions {
@@ -65,6 +65,7 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
             template: TemplateOptions { file: args.chat_template, date: args.date.unwrap_or_default() },
             most: args.max_samples.map(|count| count as usize),
             truncate: args.truncate,
+            ignore_end: args.answers.ignore_end,
             quote: args.report.is_some(),
         },
         gates: args.gates.gates,

@@ -38,7 +38,7 @@ use candle_core::Device;
 
 pub use curve::{Sweep, candidates, exhaustive_work, layer_passes, profiles, sweep};
 pub use effects::effects;
-pub use generation::{Completion, GenerateOptions, generate};
+pub use generation::{Completion, GenerateOptions, IsEnded, generate};
 pub use lens::{Lens, Readout, logit_lens};
 pub use measurement::{Curve, Measurement, Point, SampleScore, SampleSize, Work};
 pub use profile::{Profile, Strength};

@@ -1,6 +1,7 @@
 //! From the files of samples to the tokens of those that choose the boundary and of those that are held out.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::base::Base;
@@ -205,6 +206,9 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
     }
     let stops = adapted.model().stops.iter().copied().chain(text.and_then(TextModel::eos_id)).collect();
     samples::ends::mark(&mut samples, &stops, text)?;
+    if request.samples.ignore_end {
+        samples::ends::ignore(&mut samples, Path::new(&path))?;
+    }
     if too_long.kept > 0 {
         remarks.push(format!(
             "{} longer than the model's context of {} tokens, where it was not trained; `--truncate` cuts there",
@@ -224,6 +228,7 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         truncated: too_long.cut,
         chat: options.chat,
         scored: options.scored,
+        ignores_ends: request.samples.ignore_end,
         tokenizer: text.map(|text| text.path.display().to_string()),
     };
     Ok(Prepared { samples, excerpts, description, remarks })

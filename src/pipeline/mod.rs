@@ -5,6 +5,7 @@
 mod alternatives;
 mod answers;
 mod base;
+mod by_answers;
 mod chain;
 mod curve;
 mod describe;
@@ -18,6 +19,7 @@ mod notes;
 pub mod output;
 pub mod request;
 mod scale;
+pub mod scorer;
 mod subject;
 mod subset;
 

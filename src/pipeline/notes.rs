@@ -99,7 +99,7 @@ fn runs_on(written: &Written) -> Option<String> {
 mod tests {
     use super::*;
     use crate::choice::held_out::SampleSet;
-    use crate::metrics::{Difference, Metric};
+    use crate::metrics::{Difference, Metric, Score};
     use crate::report::metrics::BoundaryScores;
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
             written: false,
             name: None,
             scores: vec![MetricScore {
-                metric: Metric::F1,
+                metric: Score::Metric(Metric::F1),
                 score: 44.0 + difference,
                 per_sample: Vec::new(),
                 to_whole: Difference { difference, difference_at_least: Some(-30.0), difference_at_most: Some(most) },

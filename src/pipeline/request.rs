@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use candle_core::Device;
 
+use super::scorer::ScorerOptions;
 use crate::choice::ChoiceOptions;
 use crate::choice::gates::Gates;
 use crate::choice::scale::Scaling;
 use crate::choice::subset::Grain;
 use crate::kernel::Arithmetic;
 use crate::measure::ComputeOptions;
-use crate::metrics::Metric;
+use crate::metrics::Score;
 use crate::rewrite::steps::SharedStep;
 use crate::samples::read::ReadOptions;
 use crate::samples::{EncodeOptions, TemplateOptions};
@@ -63,6 +64,8 @@ pub struct SampleOptions {
     pub tokenizer: Option<PathBuf>,
     /// What replaces the model's chat template, and the day that it gives.
     pub template: TemplateOptions,
+    /// Whether the tokens that end answers are left out of what is scored.
+    pub ignore_end: bool,
     /// Only the first samples, this many.
     pub most: Option<usize>,
     /// Whether samples that are longer than the context are truncated; otherwise they are kept, or refused where positions are learned.
@@ -84,12 +87,16 @@ pub enum HeldOutSource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scoring {
     /// At least one, each once.
-    pub metrics: Vec<Metric>,
+    pub scores: Vec<Score>,
     pub max_new_tokens: usize,
     /// Boundaries to be scored whatever their losses are.
     pub at: BTreeSet<usize>,
     /// Whether the report has the answers.
     pub keep_texts: bool,
+    /// Texts that end an answer, beside the model's own tokens.
+    pub stop: Vec<String>,
+    /// The program that gives [`Score::Scorer`].
+    pub scorer: Option<ScorerOptions>,
 }
 
 impl Scoring {

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::answers::{self, AnswerTasks};
 use super::inputs::{self, Inputs};
-use super::{Base, Request, answers, open_adapter};
+use super::{Base, Request, open_adapter};
 use crate::adapter::names::is_of_tower;
 use crate::adapter::{Adapter, Capability, Module};
 use crate::audit::examine::contradictions;
@@ -105,8 +106,8 @@ impl<'a> Subject<'a> {
         Ok(subjects)
     }
 
-    /// The tasks of generating and scoring answers, if the request asks for them.
-    pub fn tasks(&self) -> Result<Option<answers::Tasks<'_>>> {
+    /// The tasks of generating and scoring answers, as far as the request asks for them.
+    pub fn tasks(&self) -> Result<AnswerTasks<'_>> {
         answers::tasks(&self.inputs, &self.adapted, self.request)
     }
 

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::choice::held_out::SampleSet;
-use crate::metrics::{Difference, Metric};
+use crate::choice::held_out::{HeldOutScore, SampleSet};
+use crate::metrics::{Difference, Score};
 
 /// The scores of greedily generated answers.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -42,10 +42,10 @@ pub struct BoundaryScores {
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct MetricScore {
-    pub metric: Metric,
-    /// Of all answers together, from 0 to 100.
+    pub metric: Score,
+    /// Of all answers together, from 0 to 100; of a scorer, the mean of its numbers.
     pub score: f64,
-    /// Of each answer alone, from 0 to 100.
+    /// As `score`, of each answer alone.
     pub per_sample: Vec<f64>,
     /// The difference from the whole adapter's score on the same samples.
     #[serde(flatten)]
@@ -78,6 +78,15 @@ impl BoundaryScores {
 }
 
 impl TaskMetrics {
+    /// How a score of what is written compares with the whole adapter's, whose gain over the base model gives a margin of this share.
+    pub fn written_to_whole(&self, kind: Score, share: f64) -> Option<HeldOutScore> {
+        let of = |row: &BoundaryScores| row.scores.iter().find(|score| score.metric == kind).cloned();
+        let (written, base, whole) =
+            (of(self.written()?)?, of(self.boundaries.first()?)?, of(self.boundaries.last()?)?);
+        let margin = share * (whole.score - base.score).max(0.0);
+        Some(HeldOutScore { name: kind, to_whole: written.to_whole, margin })
+    }
+
     /// The scores of what is written.
     pub fn written(&self) -> Option<&BoundaryScores> {
         self.boundaries.iter().find(|scores| scores.written)

@@ -81,6 +81,9 @@ pub struct Report {
     /// The scores of generated answers; absent without `--metric`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<TaskMetrics>,
+    /// The scores that chose, where `metrics` has those on held-out samples; absent without `--by` and a metric.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choosing_metrics: Option<TaskMetrics>,
     /// What is (or, after `scan`, would be) written; absent at boundary 0, which is never written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
@@ -124,6 +127,7 @@ impl Report {
             alternatives: Vec::new(),
             held_out: None,
             metrics: None,
+            choosing_metrics: None,
             output: None,
             steps: Vec::new(),
             gates: Vec::new(),
@@ -179,7 +183,7 @@ impl Report {
         for sample in &mut report.changed {
             (sample.prompt, sample.answer) = (None, None);
         }
-        if let Some(metrics) = &mut report.metrics {
+        for metrics in [&mut report.metrics, &mut report.choosing_metrics].into_iter().flatten() {
             metrics.examples.clear();
         }
         report
@@ -247,6 +251,8 @@ pub struct SamplesInput {
     pub chat: bool,
     /// Which part of the samples was scored.
     pub scored: ScoredPart,
+    /// Whether the tokens that end answers were left out.
+    pub ignores_ends: bool,
     /// Where the tokenizer was found; absent for samples that were tokens already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,

@@ -6,8 +6,9 @@ use minijinja::value::{Serde, Value};
 use super::filters::plural;
 use super::{curve, layers, probability};
 use crate::report::Report;
+use crate::report::text::alternatives;
+use crate::report::text::held_out::finding;
 use crate::report::text::subset::removed_parts;
-use crate::report::text::{alternatives, finding};
 use crate::search::Dropped;
 
 pub fn of(report: &Report) -> Value {
