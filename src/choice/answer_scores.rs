@@ -11,6 +11,8 @@ pub struct AnswerScores {
     pub score: Score,
     /// The samples of each independent draw.
     draws: Vec<Vec<usize>>,
+    /// As `draws`, of the samples of each slice; empty if they are not sliced.
+    draws_of_slices: Vec<Vec<Vec<usize>>>,
     /// What a score is computed from: by boundary, of each sample. The first is the base model, the last the whole adapter.
     counts: BTreeMap<usize, Vec<Vec<f64>>>,
 }
@@ -18,7 +20,13 @@ pub struct AnswerScores {
 impl AnswerScores {
     /// Scores of samples of these sizes, without any answers.
     pub fn new(score: Score, sizes: &[SampleSize]) -> Self {
-        Self { score, draws: SampleSize::draws(sizes), counts: BTreeMap::new() }
+        let draws = SampleSize::draws(sizes);
+        let of_slice = |samples: Vec<usize>| -> Vec<Vec<usize>> {
+            let inside = |draw: &Vec<usize>| draw.iter().copied().filter(|sample| samples.contains(sample)).collect();
+            draws.iter().map(inside).filter(|draw: &Vec<usize>| !draw.is_empty()).collect()
+        };
+        let draws_of_slices = SampleSize::slices(sizes).into_iter().map(of_slice).collect();
+        Self { score, draws, draws_of_slices, counts: BTreeMap::new() }
     }
 
     /// Adds the counts of the answers at a boundary, one of each sample.
@@ -38,25 +46,28 @@ impl AnswerScores {
 
     /// The score at a boundary, if there are answers.
     pub fn at(&self, boundary: usize) -> Option<f64> {
-        self.counts.get(&boundary).map(|counts| self.score_of(counts))
+        self.counts.get(&boundary).map(|counts| self.score.of_counts(&summed(counts)))
     }
 
     /// A share of what the whole adapter scores above the base model; 0 where it scores no higher.
     pub fn margin(&self, share: f64) -> f64 {
-        let ends = self.counts.values().next().zip(self.whole());
-        ends.map_or(0.0, |(base, whole)| share * (self.score_of(whole) - self.score_of(base)).max(0.0))
+        self.margin_on(&self.draws, share)
     }
 
     /// A boundary against the whole adapter, with bounds of this one-sided confidence.
     pub fn to_whole(&self, boundary: usize, confidence: f64) -> Option<Difference> {
-        Some(self.compare(self.counts.get(&boundary)?, self.whole()?, confidence))
+        Some(self.compare(self.counts.get(&boundary)?, self.whole()?, &self.draws, confidence))
     }
 
     /// Whether answers, given by the counts of each sample, score with confidence no lower than those of the whole adapter, by more
-    /// than a share of its gain.
-    pub fn holds(&self, counts: &Vec<Vec<f64>>, share: f64, confidence: f64) -> bool {
-        let least = self.whole().and_then(|whole| self.compare(counts, whole, confidence).difference_at_least);
-        least.is_some_and(|least| least >= -self.margin(share))
+    /// than a share of its gain: on all samples and, if they are sliced, on those of each slice.
+    pub fn holds(&self, counts: &[Vec<f64>], share: f64, confidence: f64) -> bool {
+        let holds_on = |draws: &Vec<Vec<usize>>| {
+            let least =
+                self.whole().and_then(|whole| self.compare(counts, whole, draws, confidence).difference_at_least);
+            least.is_some_and(|least| least >= -self.margin_on(draws, share))
+        };
+        holds_on(&self.draws) && self.draws_of_slices.iter().all(holds_on)
     }
 
     /// As [`holds`](Self::holds), of a boundary.
@@ -68,11 +79,14 @@ impl AnswerScores {
         self.counts.values().next_back()
     }
 
-    fn score_of(&self, counts: &[Vec<f64>]) -> f64 {
-        self.score.of_counts(&summed(counts))
+    fn margin_on(&self, draws: &[Vec<usize>], share: f64) -> f64 {
+        let score =
+            |counts: &Vec<Vec<f64>>| self.score.of_counts(&summed(draws.iter().flatten().map(|&one| &counts[one])));
+        let ends = self.counts.values().next().zip(self.whole());
+        ends.map_or(0.0, |(base, whole)| share * (score(whole) - score(base)).max(0.0))
     }
 
-    fn compare(&self, one: &[Vec<f64>], other: &[Vec<f64>], confidence: f64) -> Difference {
-        Difference::of(self.score, one, other, &self.draws, confidence)
+    fn compare(&self, one: &[Vec<f64>], other: &[Vec<f64>], draws: &[Vec<usize>], confidence: f64) -> Difference {
+        Difference::of(self.score, one, other, draws, confidence)
     }
 }

@@ -40,6 +40,9 @@ pub struct ChoiceOptions {
     pub score: Option<Score>,
     /// What a rule must not give up for it, at the same margin and confidence; `None` where the measure alone decides.
     pub guard: Option<Criterion>,
+    /// The field of the samples that slices them: what is kept has to hold in each slice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slice_by: Option<String>,
     /// Share of the adapter's gain over the base model that may be given up, of the measure (by `smallest`) and of the guard.
     pub margin: f64,
     /// One-sided confidence of `smallest`, of the guard, and of every upper bound.
@@ -58,6 +61,7 @@ impl Default for ChoiceOptions {
             measure: Criterion::Loss,
             score: None,
             guard: Some(Criterion::TokenProbability),
+            slice_by: None,
             margin: 0.02,
             confidence: 0.95,
             one_standard_error: false,
@@ -93,7 +97,9 @@ impl ChoiceOptions {
             None => self.measure.name().to_string(),
         };
         let guard = self.guard.filter(|&guard| self.score.is_some() || guard != self.measure);
-        measure + &guard.map_or(String::new(), |guard| format!(" and {}", guard.name()))
+        let guard = guard.map_or(String::new(), |guard| format!(" and {}", guard.name()));
+        let slices = self.slice_by.as_ref().map_or(String::new(), |field| format!(", in each slice by `{field}`"));
+        measure + &guard + &slices
     }
 }
 

@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn one_half_ranks_and_the_other_tests() {
-        let sizes: Vec<_> = (0..8).map(|draw| SampleSize { tokens: 1, ends: 0, draw }).collect();
+        let sizes: Vec<_> = (0..8).map(|draw| SampleSize { tokens: 1, ends: 0, draw, slice: 0 }).collect();
         let halves = Halves::draw(&sizes);
         assert_eq!((halves.ranking.len(), halves.testing.len()), (4, 4));
         assert!(halves.ranking.iter().all(|sample| !halves.testing.contains(sample)));
@@ -91,7 +91,8 @@ mod tests {
             assert!(accepts(&measured(&[0.9; 8]), rule));
         }
         // Samples of one draw stay together.
-        let pairs: Vec<_> = (0..8).map(|sample| SampleSize { tokens: 1, ends: 0, draw: sample / 2 }).collect();
+        let pairs: Vec<_> =
+            (0..8).map(|sample| SampleSize { tokens: 1, ends: 0, draw: sample / 2, slice: 0 }).collect();
         let halves = Halves::draw(&pairs);
         assert!(halves.ranking.iter().all(|sample| halves.ranking.contains(&(sample ^ 1))));
         // Equal is not worse, but not better.

@@ -164,6 +164,14 @@ pub struct EvaluateArgs {
     /// Field that holds the completion
     #[arg(long, value_name = "NAME")]
     pub completion_field: Option<String>,
+    /// Score what the whole adapter answers, greedily, in place of the answers of --samples, which may be prompts alone: the choice
+    /// then keeps what the adapter does, right or wrong
+    #[arg(long)]
+    pub own_answers: bool,
+    /// Field by which samples are sliced, for example domain: what is dropped has to keep the margin in each slice; all boundaries
+    /// are evaluated then
+    #[arg(long, value_name = "NAME")]
+    pub slice_by: Option<String>,
     /// Use only the first N of --samples
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_samples: Option<u64>,

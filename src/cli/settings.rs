@@ -75,6 +75,7 @@ pub fn choice_options(args: &EvaluateArgs) -> Result<ChoiceOptions> {
         guard,
         measure,
         score,
+        slice_by: args.slice_by.clone(),
         margin: share("--margin", &args.margin, 0.0)?,
         confidence: share("--confidence", &args.confidence, 0.5)?,
         one_standard_error: args.one_standard_error,

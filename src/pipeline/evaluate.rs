@@ -22,7 +22,7 @@ use crate::error::{AdapterError, ChoiceError, Kind, Result};
 use crate::hub::BasePath;
 use crate::measure::{self, Curve, OnProgress};
 use crate::model::AdaptedModel;
-use crate::report::{Report, SubsetChoice, TaskMetrics, WorkDone};
+use crate::report::{Report, Slice, SubsetChoice, TaskMetrics, WorkDone};
 use crate::rewrite::Cut;
 
 /// The most streams of several adapters that go through a base model side by side: enough to make reading its weights cheap
@@ -90,7 +90,7 @@ pub fn evaluate_on(base: &Base, request: &Request, on_progress: OnProgress) -> R
 }
 
 fn evaluate_opened(opened: &OpenedAdapter, base: &Base, on_progress: OnProgress) -> Result<Evaluation> {
-    let subject = Subject::new(opened, base)?;
+    let subject = Subject::new(opened, base, &mut *on_progress)?;
     let tasks = subject.tasks()?;
     evaluate_alone(&subject, &tasks, on_progress)
 }
@@ -105,7 +105,7 @@ pub fn evaluate_together(
     done: &mut dyn FnMut(usize, Result<Evaluation>) -> Result<()>,
 ) -> Result<()> {
     let adapters = OpenedAdapter::open_all(base, requests, &mut |index, error| done(index, Err(error)))?;
-    let subjects = Subject::all(&adapters, base, &mut |index, error| done(index, Err(error)))?;
+    let subjects = Subject::all(&adapters, base, &mut *on_progress, &mut |index, error| done(index, Err(error)))?;
     let mut with_tasks = Vec::new();
     for subject in &subjects {
         match subject.tasks() {
@@ -320,6 +320,7 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
         subset,
         scale: scaled.report.clone(),
         changed: describe::changed(prepared, &chosen.curve, &scaled.written.measurement),
+        slices: Slice::all(&prepared.slices, &scaled.written.measurement, &evaluator.reference()),
         held_out: held_out.map(|check| check.report),
         ..Report::of(describe::adapter(&request.adapter, adapter)?)
     })

@@ -17,6 +17,7 @@ mod held_out;
 mod inputs;
 mod notes;
 pub mod output;
+mod own_answers;
 pub mod request;
 mod scale;
 pub mod scorer;

@@ -64,6 +64,8 @@ pub struct SampleOptions {
     pub tokenizer: Option<PathBuf>,
     /// What replaces the model's chat template, and the day that it gives.
     pub template: TemplateOptions,
+    /// Whether the whole adapter's greedy answers take the place of those of the samples.
+    pub own_answers: bool,
     /// Whether the tokens that end answers are left out of what is scored.
     pub ignore_end: bool,
     /// Only the first samples, this many.

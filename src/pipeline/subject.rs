@@ -13,7 +13,7 @@ use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::choice::Limits;
 use crate::error::{ChoiceError, Error, Result};
 use crate::hub;
-use crate::measure;
+use crate::measure::{self, OnProgress};
 use crate::model::AdaptedModel;
 
 /// An opened adapter, with the index of its request.
@@ -74,7 +74,7 @@ pub struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub fn new(opened: &'a OpenedAdapter, base: &'a Base) -> Result<Self> {
+    pub fn new(opened: &'a OpenedAdapter, base: &'a Base, on_progress: OnProgress) -> Result<Self> {
         let OpenedAdapter { index, request, adapter } = opened;
         base.model.check_stack(adapter)?;
         base.model.check_fits(adapter)?;
@@ -83,7 +83,7 @@ impl<'a> Subject<'a> {
             return Err(ChoiceError::OutOfRange { boundary, layers }.into());
         }
         let adapted = AdaptedModel::load(&base.model, adapter)?;
-        let inputs = inputs::prepare(request, &adapted, base)?;
+        let inputs = inputs::prepare(request, &adapted, base, on_progress)?;
         let limits = &request.choice.limits;
         let candidates = measure::candidates(adapter);
         let limit = candidates.iter().copied().find(|&boundary| !is_within(limits, adapter, boundary));
@@ -95,10 +95,15 @@ impl<'a> Subject<'a> {
     }
 
     /// The subjects of adapters. Passes the error of one that does not fit the base model, or has no samples, to `on_failure`.
-    pub fn all(adapters: &'a [OpenedAdapter], base: &'a Base, on_failure: OnFailure) -> Result<Vec<Self>> {
+    pub fn all(
+        adapters: &'a [OpenedAdapter],
+        base: &'a Base,
+        on_progress: OnProgress,
+        on_failure: OnFailure,
+    ) -> Result<Vec<Self>> {
         let mut subjects = Vec::new();
         for opened in adapters {
-            match Self::new(opened, base) {
+            match Self::new(opened, base, &mut *on_progress) {
                 Ok(subject) => subjects.push(subject),
                 Err(error) => on_failure(opened.index, error)?,
             }

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod changed;
 pub mod metrics;
 pub mod page;
+pub mod slices;
 mod steps;
 pub mod subset;
 pub mod text;
@@ -18,6 +19,7 @@ use serde::Serialize;
 pub use alternatives::{Alternative, ScaleChoice};
 pub use changed::ChangedSample;
 pub use metrics::TaskMetrics;
+pub use slices::Slice;
 pub use steps::StepDone;
 pub use subset::SubsetChoice;
 
@@ -75,6 +77,9 @@ pub struct Report {
     /// What is written, first, and the alternatives to it; absent without `--scale` and `--controls`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub alternatives: Vec<Alternative>,
+    /// What is written on each slice of the samples; absent without `--slice-by`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub slices: Vec<Slice>,
     /// The check of the choice on samples that had no part in it; absent if none were held out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<HeldOut>,
@@ -125,6 +130,7 @@ impl Report {
             subset: None,
             scale: None,
             alternatives: Vec::new(),
+            slices: Vec::new(),
             held_out: None,
             metrics: None,
             choosing_metrics: None,
@@ -251,6 +257,8 @@ pub struct SamplesInput {
     pub chat: bool,
     /// Which part of the samples was scored.
     pub scored: ScoredPart,
+    /// Whether the answers are those of the whole adapter.
+    pub own_answers: bool,
     /// Whether the tokens that end answers were left out.
     pub ignores_ends: bool,
     /// Where the tokenizer was found; absent for samples that were tokens already.

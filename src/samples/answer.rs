@@ -66,7 +66,14 @@ mod tests {
     use super::*;
 
     fn sample(scored: &[bool]) -> Sample {
-        Sample { ids: (0..scored.len() as u32).collect(), scored: scored.into(), ends: Vec::new(), line: 7, record: 6 }
+        Sample {
+            ids: (0..scored.len() as u32).collect(),
+            scored: scored.into(),
+            ends: Vec::new(),
+            line: 7,
+            record: 6,
+            slice: 0,
+        }
     }
 
     #[test]

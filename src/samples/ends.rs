@@ -67,8 +67,14 @@ mod tests {
     fn stops_are_ends_where_they_are_scored() {
         let scored = [true, false, true, true, false, true];
         assert_eq!(answers(&scored), [0..1, 2..4, 5..6]);
-        let mut samples =
-            [Sample { ids: vec![9, 9, 3, 9, 9, 9], scored: scored.into(), ends: Vec::new(), line: 1, record: 0 }];
+        let mut samples = [Sample {
+            ids: vec![9, 9, 3, 9, 9, 9],
+            scored: scored.into(),
+            ends: Vec::new(),
+            line: 1,
+            record: 0,
+            slice: 0,
+        }];
         mark(&mut samples, &BTreeSet::from([9]), None).unwrap();
         assert_eq!(samples[0].ends, [3, 5]);
         ignore(&mut samples, Path::new("s.jsonl")).unwrap();

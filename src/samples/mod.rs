@@ -18,6 +18,7 @@ mod forms;
 mod gguf_tokenizer;
 pub mod packing;
 pub mod places;
+mod prompts;
 pub mod read;
 mod remarks;
 mod splits;
@@ -66,6 +67,8 @@ pub struct Sample {
     /// The number of its record among those of all files: the turns of a conversation that became a sample each, and the parts of
     /// a packed row, are of one record and no independent draws.
     pub record: usize,
+    /// The number of its slice; 0 if samples are not sliced.
+    pub slice: usize,
 }
 
 impl Sample {

@@ -24,12 +24,13 @@ use crate::error::{PageError, Result};
 pub const BEGINNING: &str = "<!doctype html><!-- lora-slim report -->";
 
 /// The sections in their order on the page: their names and templates.
-const SECTIONS: [(&str, &str); 13] = [
+const SECTIONS: [(&str, &str); 14] = [
     ("summary", include_str!("sections/summary.html")),
     ("gates", include_str!("sections/gates.html")),
     ("curve", include_str!("sections/curve.html")),
     ("probability", include_str!("sections/probability.html")),
     ("trust", include_str!("sections/trust.html")),
+    ("slices", include_str!("sections/slices.html")),
     ("alternatives", include_str!("sections/alternatives.html")),
     ("steps", include_str!("sections/steps.html")),
     ("answers", include_str!("sections/answers.html")),

@@ -8,6 +8,7 @@ pub mod held_out;
 mod metrics;
 mod probability;
 pub mod runtimes;
+mod slices;
 pub mod steps;
 pub mod subset;
 
@@ -21,7 +22,7 @@ use crate::format::percent;
 use crate::format::{bar, bytes, percent_text, plural, ranges};
 
 /// The sections in their order.
-const SECTIONS: [Section; 15] = [
+const SECTIONS: [Section; 16] = [
     samples,
     curve,
     saved_work,
@@ -31,6 +32,7 @@ const SECTIONS: [Section; 15] = [
     alternatives::scale,
     correct_answers,
     stability,
+    slices::table,
     held_out::figures,
     steps::table,
     metrics::scores,
@@ -63,10 +65,12 @@ fn samples(report: &Report) -> String {
     let Some(samples) = &report.samples else { return String::new() };
     let truncated = if samples.truncated == 0 { String::new() } else { format!(", {} cut", samples.truncated) };
     format!(
-        "{}{truncated}, {}, {} of them scored\n\n",
+        "{}{truncated}, {}, {} of them scored{}{}\n\n",
         plural(samples.count, "sample"),
         plural(samples.tokens, "token"),
-        samples.answer_tokens
+        samples.answer_tokens,
+        if samples.own_answers { ", the whole adapter's own answers" } else { "" },
+        if samples.ignores_ends { ", without the tokens that end answers" } else { "" },
     )
 }
 
