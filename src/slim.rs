@@ -261,9 +261,9 @@ impl Slimmed {
         &self.0.report
     }
 
-    /// What the user should know before trusting the result, one sentence each.
+    /// What the user should know before trusting the result, one sentence each. `report().warnings` has their codes and figures, too.
     pub fn notes(&self) -> Vec<String> {
-        pipeline::notes(&self.0)
+        self.0.report.warnings.iter().map(|warning| warning.sentence.clone()).collect()
     }
 
     /// Writes the smaller adapter as a PEFT folder, whole or not at all, and returns its report.

@@ -5,10 +5,10 @@ use std::path::Path;
 use crate::error::{FileError, Result};
 use crate::files::NewFile;
 use crate::report::batch::{KeyFigures, Record};
-use crate::report::page;
+use crate::report::{Warning, page};
 
 /// The columns of `summary.csv`.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "name",
     "status",
     "exit_code",
@@ -21,6 +21,7 @@ const COLUMNS: [&str; 16] = [
     "loss_whole",
     "loss",
     "gain_kept",
+    "warnings",
     "notes",
     "error",
     "adapter",
@@ -67,9 +68,15 @@ fn row(record: &Record) -> [String; COLUMNS.len()] {
         number(|found| found.loss_whole),
         number(|found| found.loss),
         number(|found| found.gain_kept),
-        record.notes.join("; "),
+        joined(record, " ", |warning| &warning.code),
+        joined(record, "; ", |warning| &warning.sentence),
         record.error.clone().unwrap_or_default(),
         record.adapter.clone(),
         record.removed.to_string(),
     ]
+}
+
+/// The codes or sentences of a record's warnings in one cell.
+fn joined(record: &Record, between: &str, part: fn(&Warning) -> &str) -> String {
+    record.warnings.iter().map(part).collect::<Vec<_>>().join(between)
 }

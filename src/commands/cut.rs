@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::output::{announce, print, print_json};
+use super::output::{announce, print, print_json, warn};
 use crate::audit::examine::KnownBase;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::audit::runtimes::planned::PlannedOutput;
@@ -19,19 +19,24 @@ use crate::rewrite::steps::PlannedChanges;
 use crate::rewrite::{Boundary, Cut};
 
 pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
-    let (format, path, json) = (args.runtime.format, args.output.folder.clone(), args.output.json);
+    let (format, path) = (args.runtime.format, args.output.folder.clone());
+    let json = args.output.json;
     let report = write(args)?;
-    for remark in &report.remarks {
-        tracing::warn!("{remark}");
+    let printed = print_report(&report, json, quiet);
+    let announced = printed.and_then(|()| gates::check(&report.gates)).and_then(|()| {
+        let loads = text::runtimes::written(&report.runtimes, format, &path);
+        announce(&format!("written to {}\n{loads}", path.display()), json, quiet)
+    });
+    warn(&report);
+    announced.map(|()| true)
+}
+
+fn print_report(report: &Report, json: bool, quiet: bool) -> Result<()> {
+    match (json, quiet) {
+        (true, _) => print_json(report),
+        (false, false) => print(&text::report_of_cut(report)),
+        (false, true) => Ok(()),
     }
-    if json {
-        print_json(&report)?;
-    } else if !quiet {
-        print(&text::report_of_cut(&report))?;
-    }
-    gates::check(&report.gates)?;
-    let loads = text::runtimes::written(&report.runtimes, format, &path);
-    announce(&format!("written to {}\n{loads}", path.display()), json, quiet).map(|()| true)
 }
 
 /// Cuts an adapter and writes the rest, unless a gate fails. Returns the report, as it was written if it was.

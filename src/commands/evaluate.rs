@@ -1,4 +1,4 @@
-//! What `slim` and `scan` share: from flags to an evaluation, with progress and notes for the user.
+//! What `slim` and `scan` share: from flags to an evaluation, with progress for the user.
 
 use crate::choice::subset::Grain;
 use crate::choice::{Basis, Limits};
@@ -9,21 +9,17 @@ use crate::error::Result;
 use crate::measure::ComputeOptions;
 use crate::model::device::DeviceName;
 use crate::pipeline::request::{DEFAULT_MEMORY, SampleOptions};
-use crate::pipeline::{self, Evaluation, Request, notes};
+use crate::pipeline::{self, Evaluation, Request};
 use crate::samples::read::ReadOptions;
 use crate::samples::{EncodeOptions, FieldNames, TemplateOptions};
 use crate::search::SearchOptions;
 
-/// Evaluates, and shows progress and notes on standard error.
+/// Evaluates, and shows progress on standard error.
 pub fn run(request: &Request, quiet: bool) -> Result<Evaluation> {
     let progress = TerminalProgress::new(quiet);
     let evaluation = pipeline::evaluate(request, &mut |step| progress.step(step));
     progress.finish();
-    let evaluation = evaluation?;
-    for note in notes(&evaluation) {
-        tracing::warn!("{note}");
-    }
-    Ok(evaluation)
+    evaluation
 }
 
 /// The request that the flags make. `search` is the kind of search if the flags name none.

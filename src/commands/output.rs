@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::error::{FileError, Result};
+use crate::report::Report;
 
 /// Writes to standard output.
 pub fn print(text: &str) -> Result<()> {
@@ -29,6 +30,13 @@ pub fn print_json_line(value: &impl Serialize) -> Result<()> {
 pub fn remark(text: &str, quiet: bool) {
     if !quiet {
         let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// Prints the warnings of a report, one a line: last of all, so that nothing scrolls them away.
+pub fn warn(report: &Report) {
+    for warning in &report.warnings {
+        tracing::warn!("{warning}");
     }
 }
 

@@ -1,25 +1,32 @@
 //! `lora-slim scan`: the loss at every boundary.
 
 use super::evaluate;
-use super::output::{print, print_json};
+use super::output::{print, print_json, warn};
 use super::page::Page;
 use crate::choice::gates;
 use crate::cli::{RuntimeArgs, ScanArgs, SearchArg};
 use crate::error::Result;
+use crate::pipeline::Evaluation;
 use crate::report::text;
 
 pub fn run(args: ScanArgs, quiet: bool) -> Result<bool> {
     let page = Page::reserve(&args.evaluate, None, args.force)?;
     let request = evaluate::request(args.evaluate, &RuntimeArgs::default(), SearchArg::Exhaustive)?;
     let evaluation = evaluate::run(&request, quiet)?;
-    let printed = match args.json {
+    let result = show(&evaluation, args.json, page, quiet);
+    warn(&evaluation.report);
+    result.map(|()| true)
+}
+
+/// Prints the curve and writes the page.
+fn show(evaluation: &Evaluation, json: bool, page: Page, quiet: bool) -> Result<()> {
+    let printed = match json {
         true => print_json(&evaluation.report),
         // Warnings say it otherwise.
         false if quiet => print(&(text::report(&evaluation.report) + &text::remarks(&evaluation.report))),
         false => print(&text::report(&evaluation.report)),
     };
-    page.write(&evaluation, quiet)?;
+    page.write(evaluation, quiet)?;
     printed?;
-    gates::check(&evaluation.report.gates)?;
-    Ok(true)
+    gates::check(&evaluation.report.gates)
 }

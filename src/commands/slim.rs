@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::evaluate;
-use super::output::{announce, print, print_json};
+use super::output::{announce, print, print_json, warn};
 use super::page::Page;
 use crate::adapter::Adapter;
 use crate::audit::runtimes::Runtime;
@@ -28,13 +28,29 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     let plan = SlimPlan::new(args)?;
     let staging = if dry_run { None } else { Some(plan.reserve()?) };
     let evaluation = evaluate::run(&plan.request, quiet)?;
+    let result = conclude(&plan, &evaluation, Outputs { page, staging, json }, quiet);
+    warn(&evaluation.report);
+    result.map(|()| true)
+}
+
+/// Where the results of a run go.
+struct Outputs {
+    page: Page,
+    /// `None` on a dry run.
+    staging: Option<Staging>,
+    json: bool,
+}
+
+/// Prints the report, and writes the page and the adapter.
+fn conclude(plan: &SlimPlan, evaluation: &Evaluation, outputs: Outputs, quiet: bool) -> Result<()> {
+    let Outputs { page, staging, json } = outputs;
     // A table that cannot be printed must not cost the result of a long run: that error comes last.
     let printed = if quiet || json { Ok(()) } else { print(&text::report(&evaluation.report)) };
     // The page comes before any refusal, because it says why.
-    page.write(&evaluation, quiet)?;
+    page.write(evaluation, quiet)?;
     let verdict = evaluation.check();
     let staging = staging.filter(|_| verdict.is_ok());
-    let written = staging.map(|staging| plan.write(&evaluation, &staging)).transpose()?;
+    let written = staging.map(|staging| plan.write(evaluation, &staging)).transpose()?;
     if json {
         print_json(written.as_ref().unwrap_or(&evaluation.report.without_texts()))?;
     }
@@ -42,7 +58,7 @@ pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
         let loads = text::runtimes::written(&written.runtimes, plan.exporter.format(), &plan.output);
         announce(&format!("written to {}\n{loads}", plan.output.display()), json, quiet)?;
     }
-    verdict.and(printed).map(|()| true)
+    verdict.and(printed)
 }
 
 /// What `slim` will do, checked before the long run, so that it does not fail at its end.

@@ -1,6 +1,5 @@
 //! The base model, which evaluations share: it is opened once, and its tokenizer read once.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +20,6 @@ pub struct Base {
     gguf: Option<GgufMetadata>,
     /// The tokenizers that were read, by what the user says about the chat template.
     texts: Mutex<Vec<(TemplateOptions, Option<Arc<TextModel>>)>>,
-    warnings: Mutex<HashSet<String>>,
 }
 
 impl Base {
@@ -33,14 +31,7 @@ impl Base {
     /// Opens a base model with the arithmetic and on the device of a request.
     pub fn open_for(path: BasePath, request: &Request) -> Result<Self> {
         let (model, gguf) = Model::open(&path, &request.compute.device, request.arithmetic)?;
-        Ok(Self { path, model, gguf, texts: Mutex::default(), warnings: Mutex::default() })
-    }
-
-    /// Logs a warning, but only once, even if several adapters give it.
-    pub fn warn(&self, text: String) {
-        if self.warnings.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
-            tracing::warn!("{text}");
-        }
+        Ok(Self { path, model, gguf, texts: Mutex::default() })
     }
 
     /// The tokenizer that comes with the model, if one does.

@@ -54,11 +54,7 @@ impl Chain {
             let adapter = add(step.flag().name, &|staging| step.write(before, original, staging))?;
             links.push(Link { step: Some(step.clone()), adapter });
         }
-        let chain = Self { links, _folder: folder };
-        for warning in steps.iter().filter_map(|step| step.warning(chain.last())) {
-            tracing::warn!("{warning}");
-        }
-        Ok(chain)
+        Ok(Self { links, _folder: folder })
     }
 
     /// The adapter after all steps.
@@ -83,6 +79,7 @@ impl Chain {
                 ranks: RankSummary::of(&link.adapter),
                 change,
                 details,
+                caution: link.step.as_ref().and_then(|step| step.caution(self.last())),
                 losses: None,
                 held_out: None,
             })

@@ -244,7 +244,7 @@ fn conclude(
         layers: describe::layers(adapter, &selection.profile)?,
         ..describe_findings(subject, &evaluator, findings)?
     };
-    let report = report.judged_by(&request.gates);
+    let report = report.judged_by(&request.gates).warned();
     // A report about other bytes than those that were read would be worse than none.
     adapter.weights.check_unchanged()?;
     model.check_unchanged()?;
@@ -305,6 +305,7 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
         samples: Some(prepared.description.clone()),
         options: Some(request.choice.clone()),
         remarks: subject.remarks(),
+        unmeasured: subject.unmeasured(),
         curve: describe::curve(&chosen.curve, adapter, request.choice.confidence),
         probability: chosen.lens.as_ref().map(describe::probability).unwrap_or_default(),
         dropped: chosen.dropped.clone(),

@@ -15,7 +15,9 @@ use crate::model::AdaptedModel;
 use crate::report::SamplesInput;
 use crate::samples::excerpt::Excerpt;
 use crate::samples::read::{RawFile, RawFiles, ReadOptions};
-use crate::samples::{self, LongerSamples, RawSample, Sample, SampleContent, SampleLimits, TextModel, TooLong};
+use crate::samples::{
+    self, EncodeOptions, LongerSamples, RawSample, Sample, SampleContent, SampleLimits, TextModel, TooLong,
+};
 
 /// The seed of the draw of held-out samples: the same command holds out the same ones.
 const SEED: u64 = 0;
@@ -63,9 +65,6 @@ pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base, on_progre
     let choosing = encode(request, adapted, text.as_deref(), raws, &mut *on_progress)?;
     let held_out =
         held_out.map(|raws| encode(request, adapted, text.as_deref(), raws, &mut *on_progress)).transpose()?;
-    if let Some(held_out) = &held_out {
-        warn_of_common_samples(&choosing.samples, &held_out.samples, base);
-    }
     Ok(Inputs { choosing, held_out, text })
 }
 
@@ -127,36 +126,11 @@ fn find_text<'a>(
     request: &Request,
     adapted: &AdaptedModel,
     base: &Base,
-    mut raws: impl Iterator<Item = &'a RawSample> + Clone,
+    mut raws: impl Iterator<Item = &'a RawSample>,
 ) -> Result<Option<Arc<TextModel>>> {
     let is_text = |raw: &RawSample| !matches!(raw.content, SampleContent::Tokens { .. });
-    let needs_text = request.scoring.is_some() || request.samples.own_answers || raws.clone().any(is_text);
-    let text = if needs_text { find_text_model(request, adapted.adapter(), base)? } else { None };
-    if let Some(text) = text.as_ref().filter(|text| !request.samples.encode.chat && text.template.is_some())
-        && raws
-            .clone()
-            .any(|raw| matches!(raw.content, SampleContent::Completion { .. } | SampleContent::Instruction { .. }))
-    {
-        base.warn(format!(
-            "prompts are scored as they are, though `{}` comes with a chat template; add `--chat` if the adapter was \
-             trained through it",
-            text.path.display()
-        ));
-    }
-    let gets_end = |raw: &RawSample| match raw.content {
-        SampleContent::Tokens { .. } | SampleContent::Chat { .. } => false,
-        SampleContent::Completion { .. } | SampleContent::Instruction { .. } => !request.samples.encode.chat,
-        SampleContent::Text(_) => true,
-    };
-    if let Some(text) = text.as_ref().filter(|text| text.eos_token.is_none())
-        && raws.any(gets_end)
-    {
-        base.warn(format!(
-            "samples get no token at their end, because `{}` and the files beside it name none",
-            text.path.display()
-        ));
-    }
-    Ok(text)
+    let needs_text = request.scoring.is_some() || request.samples.own_answers || raws.any(is_text);
+    if needs_text { find_text_model(request, adapted.adapter(), base) } else { Ok(None) }
 }
 
 /// The tokenizer that the user names, or the adapter's own (which it was trained with), or the base model's.
@@ -195,7 +169,11 @@ fn encode(
     };
     let (path, sha256) = described(&raws.files);
     let all = raws.files.iter().flat_map(|file| &file.samples);
-    let unread = text.and_then(|text| samples::unread::by_template(all, text));
+    let unread = text.and_then(|text| samples::unread::by_template(all.clone(), text));
+    let chat_template_unused =
+        text.is_some_and(|text| text.template.is_some()) && all.clone().any(|raw| is_plain(raw, options));
+    let end_token_missing =
+        text.is_some_and(|text| text.eos_token.is_none()) && all.clone().any(|raw| gets_end(raw, options));
     let mut remarks: Vec<String> = raws.remarks.into_iter().chain(unread).collect();
     let (mut samples, mut excerpts, mut too_long) = (Vec::new(), Vec::new(), TooLong::default());
     for file in raws.files {
@@ -243,6 +221,8 @@ fn encode(
         per_sample_ends: samples.iter().map(|sample| sample.ends.len()).collect(),
         truncated: too_long.cut,
         chat: options.chat,
+        chat_template_unused,
+        end_token_missing,
         scored: options.scored,
         own_answers: request.samples.own_answers,
         ignores_ends: request.samples.ignore_end,
@@ -263,6 +243,16 @@ fn number_slices(samples: &mut [Sample], of_records: &[String]) -> Vec<String> {
     names
 }
 
+/// Whether a sample has a prompt that is scored as it is, without the chat template.
+fn is_plain(raw: &RawSample, options: EncodeOptions) -> bool {
+    matches!(raw.content, SampleContent::Completion { .. } | SampleContent::Instruction { .. }) && !options.chat
+}
+
+/// Whether the end token belongs behind a sample.
+fn gets_end(raw: &RawSample, options: EncodeOptions) -> bool {
+    is_plain(raw, options) || matches!(raw.content, SampleContent::Text(_))
+}
+
 /// The paths of files as one text, and the hash of their bytes: of several files, that of the list of their hashes.
 fn described(files: &[RawFile]) -> (String, String) {
     let paths: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
@@ -272,18 +262,6 @@ fn described(files: &[RawFile]) -> (String, String) {
         several => files::sha256_of(several.concat().as_bytes()),
     };
     (paths.join(", "), sha256)
-}
-
-/// Held-out samples from their own file may also be among those that choose.
-fn warn_of_common_samples(choosing: &[Sample], held_out: &[Sample], base: &Base) {
-    let seen: HashSet<&[u32]> = choosing.iter().map(|sample| sample.ids.as_slice()).collect();
-    let common = held_out.iter().filter(|sample| seen.contains(sample.ids.as_slice())).count();
-    if common > 0 {
-        base.warn(format!(
-            "{common} of the {} held-out samples are also among those that choose: they confirm too easily",
-            held_out.len()
-        ));
-    }
 }
 
 #[cfg(test)]

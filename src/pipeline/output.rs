@@ -115,7 +115,7 @@ impl UnevaluatedCut<'_> {
     }
 
     fn write_gated(&self, cut: &Cut, report: Report) -> Result<Report> {
-        let report = report.judged_by(self.gates);
+        let report = report.judged_by(self.gates).warned();
         if gates::check(&report.gates).is_ok() { write(cut, &report, self.target) } else { Ok(report) }
     }
 
@@ -136,7 +136,7 @@ impl UnevaluatedCut<'_> {
         let staging = self.target.staging;
         let (report, written) = rayon::join(|| self.report(), || self.cut.write(staging));
         written?;
-        let mut report = report?.judged_by(self.gates);
+        let mut report = report?.judged_by(self.gates).warned();
         if gates::check(&report.gates).is_err() {
             return Ok(report);
         }

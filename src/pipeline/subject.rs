@@ -41,7 +41,6 @@ impl<'a> OpenedAdapter<'a> {
     fn checked(index: usize, request: &'a Request, adapter: Adapter) -> Result<Self> {
         adapter.require(Capability::Evaluate)?;
         request.steps.iter().try_for_each(|step| step.check(&adapter))?;
-        warn_of_towers(&adapter);
         Ok(Self { index, request, adapter: Arc::new(adapter) })
     }
 
@@ -135,18 +134,15 @@ impl<'a> Subject<'a> {
         remarks
     }
 
+    /// A module that the adapter changes, and that text does not pass through.
+    pub fn unmeasured(&self) -> Option<String> {
+        let is_in_tower = |module: &&Module| module.layer.is_none() && is_of_tower(&module.name);
+        self.adapter.modules().values().find(is_in_tower).map(|module| module.name.clone())
+    }
+
     /// Whether the limits admit a boundary.
     pub fn allows(&self, boundary: usize) -> bool {
         boundary < self.limit
-    }
-}
-
-fn warn_of_towers(adapter: &Adapter) {
-    let is_in_tower = |module: &&Module| module.layer.is_none() && is_of_tower(&module.name);
-    if let Some(Module { name, .. }) = adapter.modules().values().find(is_in_tower) {
-        tracing::warn!(
-            "text does not pass through `{name}` and the rest of its stack: it is kept, and no loss reflects it"
-        );
     }
 }
 

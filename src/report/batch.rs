@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CurvePoint, Report};
+use super::{CurvePoint, Report, Warning};
 use crate::choice::Choice;
 use crate::error::{Error, Kind};
 
@@ -44,7 +44,7 @@ pub struct Record {
     pub found: Option<KeyFigures>,
     /// What the user should know before trusting the result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// The page beside the output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
@@ -95,7 +95,7 @@ impl Record {
             error: Some(error.to_string()),
             hint: error.hint(),
             found: None,
-            notes: Vec::new(),
+            warnings: Vec::new(),
             page: None,
             stamp,
             written: None,
@@ -112,7 +112,7 @@ impl Record {
             error: None,
             hint: None,
             found: Some(KeyFigures::of(report)),
-            notes: Vec::new(),
+            warnings: report.warnings.clone(),
             page: None,
             stamp,
             written: None,

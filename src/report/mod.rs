@@ -12,6 +12,7 @@ pub mod slices;
 mod steps;
 pub mod subset;
 pub mod text;
+pub mod warnings;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -32,6 +33,7 @@ use crate::choice::{AssessedBoundary, Choice, ChoiceOptions};
 use crate::export::Format;
 use crate::samples::ScoredPart;
 use crate::search::Dropped;
+pub use warnings::Warning;
 
 /// Raised when a field changes its meaning or is removed; new fields do not raise it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -51,6 +53,12 @@ pub struct Report {
     /// What the inputs hold that was not used, or not as it is written, one sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub remarks: Vec<String>,
+    /// A module that the adapter changes, and that text does not pass through: it is kept, and no figure reflects it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unmeasured: Option<String>,
+    /// What the user should know before trusting the result, the gravest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub warnings: Vec<Warning>,
     /// Lowest boundary first; the last one is the whole adapter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<CurvePoint>,
@@ -121,6 +129,8 @@ impl Report {
             samples: None,
             options: None,
             remarks: Vec::new(),
+            unmeasured: None,
+            warnings: Vec::new(),
             curve: Vec::new(),
             probability: Vec::new(),
             dropped: Vec::new(),
@@ -175,6 +185,11 @@ impl Report {
             samples: self.samples.as_ref().map(|samples| samples.count),
         };
         Self { gates: gates.judge(&figures), ..self }
+    }
+
+    /// The report with its warnings, once all else in it is known.
+    pub fn warned(self) -> Self {
+        Self { warnings: warnings::of(&self), ..self }
     }
 
     /// Whether the adapter is kept unchanged.
@@ -255,6 +270,10 @@ pub struct SamplesInput {
     pub truncated: usize,
     /// Whether prompts went through the chat template.
     pub chat: bool,
+    /// Whether prompts are scored as they are, though the tokenizer comes with a chat template.
+    pub chat_template_unused: bool,
+    /// Whether samples should end with a token that the tokenizer does not name.
+    pub end_token_missing: bool,
     /// Which part of the samples was scored.
     pub scored: ScoredPart,
     /// Whether the answers are those of the whole adapter.
@@ -273,6 +292,8 @@ pub struct HeldOut {
     /// The share of `--samples` that was held out; absent where they are a file of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
+    /// How many of them are also among the samples that choose.
+    pub common: usize,
     #[serde(flatten)]
     pub verdict: HeldOutVerdict,
 }

@@ -26,6 +26,9 @@ pub struct StepDone {
     pub change: Option<DeltaChange>,
     #[serde(flatten)]
     pub details: StepDetails,
+    /// What not every reader of the adapter can deal with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caution: Option<&'static str>,
     /// On the samples that chose the boundary; absent after `cut`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub losses: Option<Assessment>,

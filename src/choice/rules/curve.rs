@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Basis, Outcome, Rule};
+use super::{Basis, Rule};
 use crate::choice::stability::{Share, of_resamples};
 use crate::choice::{AssessedBoundary, Candidates};
 use crate::measure::{Lens, Readout};
@@ -46,18 +46,6 @@ impl Rule for ProbabilityCurve {
             named.boundary
         );
         (candidates.whole(), reason)
-    }
-
-    /// The rule ignores losses, so the user should look at them.
-    fn warning(&self, outcome: &Outcome) -> Option<String> {
-        let (chosen, margin) = (outcome.chosen, outcome.margin);
-        (chosen.assessment.difference > margin).then(|| {
-            format!(
-                "the probability curve does not know the losses: at boundary {} the loss is {:.4} nats above the whole \
-                 adapter's, where `--choose smallest` allows {margin:.4}",
-                chosen.boundary, chosen.assessment.difference
-            )
-        })
     }
 }
 
@@ -232,15 +220,6 @@ mod tests {
         assert_eq!(boundary(&lens, &[0, 5, 6], 5), 5);
         let limited = read(&lens, &(0..=6).collect(), |boundary| boundary <= 3);
         assert!(limited.reason.ends_with("within the limit"), "{}", limited.reason);
-    }
-
-    #[test]
-    fn losses_that_the_curve_does_not_know_are_pointed_out() {
-        let assessment = crate::choice::Assessment { difference: 0.4, ..Default::default() };
-        let chosen = &AssessedBoundary { boundary: 19, assessment };
-        let warning = |margin| CURVE.warning(&Outcome { chosen, margin, guard_margin: None, samples: 64 });
-        assert!(warning(0.03).unwrap_or_default().contains("boundary 19 the loss is 0.4000 nats above"));
-        assert_eq!(warning(0.4), None);
     }
 
     #[test]

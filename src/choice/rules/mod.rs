@@ -94,11 +94,6 @@ pub trait Rule: fmt::Debug + Sync {
     fn caution(&self) -> Option<&'static str> {
         None
     }
-
-    /// What the user should know before trusting the choice.
-    fn warning(&self, _outcome: &Outcome) -> Option<String> {
-        None
-    }
 }
 
 /// An adapter without some of its parts, measured on samples that did not pick the parts.
@@ -108,17 +103,6 @@ pub struct Trial<'a> {
     /// The adapter that the parts are removed from.
     pub current: &'a Measurement,
     pub reference: Reference<'a>,
-}
-
-/// The choice of a rule.
-#[derive(Debug, Clone, Copy)]
-pub struct Outcome<'a> {
-    pub chosen: &'a AssessedBoundary,
-    /// What `smallest` would allow, in nats per answer token.
-    pub margin: f64,
-    /// How much of the probability of an answer token the guard would allow to give up; `None` without a guard.
-    pub guard_margin: Option<f64>,
-    pub samples: usize,
 }
 
 impl PartialEq for dyn Rule {

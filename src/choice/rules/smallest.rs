@@ -1,15 +1,12 @@
 //! `smallest`: the smallest boundary whose loss is, with confidence, not worse than the whole adapter's by more than a margin.
 
-use super::{Outcome, Rule, Trial};
+use super::{Rule, Trial};
 use crate::choice::evidence::Evidence;
 use crate::choice::{AssessedBoundary, Candidates, ChoiceOptions};
 use crate::format::percent;
 
 /// The default rule.
 pub const SMALLEST: &dyn Rule = &Smallest;
-
-/// Fewer samples than this prove little.
-const FEW_SAMPLES: usize = 16;
 
 #[derive(Debug)]
 struct Smallest;
@@ -63,12 +60,6 @@ impl Rule for Smallest {
     fn prefers_scaled(&self, scaled: &Candidates, chosen: &AssessedBoundary, other: (usize, f64)) -> bool {
         let holds = lowest_that_holds(scaled).is_some_and(|lowest| lowest.boundary == chosen.boundary);
         holds && chosen.boundary < other.0
-    }
-
-    fn warning(&self, outcome: &Outcome) -> Option<String> {
-        let samples = outcome.samples;
-        (samples < FEW_SAMPLES)
-            .then(|| format!("{samples} samples are few to prove anything with; 64 or more are better"))
     }
 }
 

@@ -59,6 +59,9 @@ fn record(task: &Task, written: Result<Report>, hashes: &Hashes) -> Record {
             written: stamp::of_output(&task.output),
             ..Record::done(&task.job.name, &task.job.adapter, &report, stamp)
         },
-        Err(error) => Record { found: Some(KeyFigures::of(&report)), ..task.failed(&error, stamp) },
+        Err(error) => {
+            let (found, warnings) = (Some(KeyFigures::of(&report)), report.warnings);
+            Record { found, warnings, ..task.failed(&error, stamp) }
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::commands::output::{print, print_json_line};
 use crate::error::{BatchError, Kind, Result};
 use crate::report::batch::{Record, Status};
 use crate::report::text;
+use crate::report::warnings::{EARLIER_OUTPUT, Finding};
 
 /// A batch under way.
 pub struct RunningBatch<'a> {
@@ -78,7 +79,8 @@ impl JobLog for RunningBatch<'_> {
     fn add(&mut self, mut record: Record) -> Result<()> {
         let output = self.args.output.join(&record.name);
         if record.status != Status::Done && output.exists() {
-            record.notes.push(format!("`{}` is there from an earlier run", output.display()));
+            let finding = Finding::new(format!("`{}` is there from an earlier run", output.display()));
+            record.warnings.push(finding.coded(EARLIER_OUTPUT));
         }
         self.results.add(record.clone())?;
         self.report(&record, false)

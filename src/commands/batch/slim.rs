@@ -14,7 +14,7 @@ use crate::commands::slim::SlimPlan;
 use crate::error::{ComputeError, Result};
 use crate::files::NewFile;
 use crate::hub::BasePath;
-use crate::pipeline::{self, Base, Evaluation, Request, notes};
+use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::batch::{KeyFigures, Record};
 use crate::report::page;
 
@@ -139,7 +139,7 @@ fn record(slim: &PlannedSlim, evaluation: Result<Evaluation>) -> Record {
     };
     Record {
         found: Some(KeyFigures::of(&evaluation.report)),
-        notes: notes(&evaluation),
+        warnings: evaluation.report.warnings.clone(),
         page: has_page.then(|| format!("{}.html", task.job.name)),
         ..record
     }

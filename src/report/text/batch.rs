@@ -8,11 +8,17 @@ use crate::report::batch::{KeyFigures, Record, Status};
 /// How a job ended.
 pub fn line(record: &Record) -> String {
     // Names may contain line breaks.
-    let name = record.name.escape_debug();
+    let (name, codes) = (record.name.escape_debug(), codes(record));
     match (&record.status, &record.found) {
-        (Status::Done, Some(found)) => format!("{name}: {}\n", figures(found)),
-        (status, _) => format!("{name}: {}: {}\n", status.name(), record.error.as_deref().unwrap_or_default()),
+        (Status::Done, Some(found)) => format!("{name}: {}{codes}\n", figures(found)),
+        (status, _) => format!("{name}: {}: {}{codes}\n", status.name(), record.error.as_deref().unwrap_or_default()),
     }
+}
+
+/// The codes of its warnings, in brackets.
+fn codes(record: &Record) -> String {
+    let codes: Vec<&str> = record.warnings.iter().map(|warning| warning.code.as_str()).collect();
+    if codes.is_empty() { String::new() } else { format!(" [{}]", codes.join(", ")) }
 }
 
 fn figures(found: &KeyFigures) -> String {

@@ -50,8 +50,8 @@ pub trait Step: fmt::Debug + Send + Sync {
         Ok(StepDetails::default())
     }
 
-    /// What to warn of when `last` is the adapter after all steps.
-    fn warning(&self, _last: &Adapter) -> Option<&'static str> {
+    /// What not every reader can deal with when `last` is the adapter after all steps.
+    fn caution(&self, _last: &Adapter) -> Option<&'static str> {
         None
     }
 }

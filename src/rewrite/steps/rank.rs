@@ -72,7 +72,7 @@ impl Step for ReduceRank {
         write::write_tensors(staging, &tensors(adapter, &modules)?)
     }
 
-    fn warning(&self, last: &Adapter) -> Option<&'static str> {
+    fn caution(&self, last: &Adapter) -> Option<&'static str> {
         last.config.flag("rank_pattern").then_some(
             "the modules have different ranks now: runtimes that ignore `rank_pattern` (SGLang, LoRAX, older vLLM) would \
              scale them wrongly or refuse them; `--rank N` gives all the same rank",
