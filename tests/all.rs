@@ -50,3 +50,4 @@ mod templates;
 mod together;
 mod tokenizer_files;
 mod trl;
+mod window;

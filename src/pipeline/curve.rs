@@ -31,6 +31,7 @@ pub fn choose(
     is_allowed: IsAllowed,
     on_progress: OnProgress,
 ) -> Result<Vec<BoundaryChoice>> {
+    let request = &request.by_stage();
     if request.choice.rule.basis() == Basis::Probability || request.probability {
         let each = adapted.iter().enumerate();
         let choose = |(index, adapted): (usize, &&AdaptedModel)| {

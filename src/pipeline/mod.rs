@@ -16,10 +16,12 @@ mod held_out;
 mod inputs;
 mod notes;
 pub mod output;
+mod refine;
 pub mod request;
 mod scale;
 mod subject;
 mod subset;
+mod window;
 
 pub use base::{Base, find_base, open_adapter};
 pub use estimate::{Estimate, estimate};

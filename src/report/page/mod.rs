@@ -13,6 +13,7 @@ mod layers;
 mod policy;
 mod probability;
 mod scale;
+mod window;
 
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, Error, context};
@@ -24,10 +25,11 @@ use crate::error::{PageError, Result};
 pub const BEGINNING: &str = "<!doctype html><!-- lora-slim report -->";
 
 /// The sections in their order on the page: their names and templates.
-const SECTIONS: [(&str, &str); 13] = [
+const SECTIONS: [(&str, &str); 14] = [
     ("summary", include_str!("sections/summary.html")),
     ("gates", include_str!("sections/gates.html")),
     ("curve", include_str!("sections/curve.html")),
+    ("window", include_str!("sections/window.html")),
     ("probability", include_str!("sections/probability.html")),
     ("trust", include_str!("sections/trust.html")),
     ("alternatives", include_str!("sections/alternatives.html")),

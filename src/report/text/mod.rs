@@ -9,6 +9,7 @@ mod probability;
 pub mod runtimes;
 pub mod steps;
 pub mod subset;
+mod window;
 
 use std::fmt::Write;
 
@@ -21,12 +22,13 @@ use crate::format::percent;
 use crate::format::{bar, bytes, percent_text, plural, ranges};
 
 /// The sections in their order.
-const SECTIONS: [Section; 15] = [
+const SECTIONS: [Section; 16] = [
     samples,
     curve,
     saved_work,
     probability::table,
     choice,
+    window::line,
     subset::lines,
     alternatives::scale,
     correct_answers,
