@@ -37,6 +37,7 @@ mod portable;
 mod probability;
 mod profiles;
 mod reduce;
+mod refined_errors;
 mod report_page;
 mod runtimes;
 mod sample_files;

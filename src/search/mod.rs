@@ -116,6 +116,18 @@ impl<'a> Search<'a> {
         Self { choice, options, candidates, sizes, order, looks, scores: BTreeMap::new(), alive, floor: None }
     }
 
+    /// Starts near the last candidate instead of evenly: with 1, 2, 4, … candidates between. Where points near the end are the
+    /// expensive ones, and few of them are expected to hold, this evaluates fewer of them.
+    pub fn from_the_end(mut self) -> Self {
+        if self.looks.len() > 1 && self.candidates.len() >= LEAST_FOR_GRID {
+            let last = self.candidates.len() - 1;
+            let distances = std::iter::successors(Some(1), |distance| Some(2 * distance));
+            let near = distances.take_while(|&distance| distance < last).map(|distance| last - distance);
+            self.alive = near.chain([0, last]).map(|place| self.candidates[place]).collect();
+        }
+        self
+    }
+
     /// Adds the measurement of a point on all samples, which is known already.
     pub fn know(&mut self, point: Point) {
         let scores = self.order.iter().map(|&place| point.measurement.scores[place]).collect();
@@ -317,7 +329,7 @@ pub fn go_on(
 ) -> Result<(Curve, Vec<Dropped>)> {
     let Continuation { adapted, samples, nesting, known } = continuation;
     let sizes = SampleSize::of_all(samples);
-    let mut search = Search::new(&nesting.points(adapted.adapter()), sizes, choice, options);
+    let mut search = Search::new(&nesting.points(adapted.adapter()), sizes, choice, options).from_the_end();
     known.into_iter().for_each(|point| search.know(point));
     let models = [adapted];
     let sweep = Sweep::along(nesting, &models, samples, search.parts(), compute)?;

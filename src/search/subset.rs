@@ -9,7 +9,11 @@ use crate::error::Result;
 use crate::measure::{Measurement, Profile, Strength};
 
 /// How many selections of a path are tested together: what the first that fails makes idle is not much.
-const TESTED_TOGETHER: usize = 4;
+const TESTED_TOGETHER: usize = 3;
+
+/// With at least so many parts, and so many samples in half of those that rank, ruling out parts early saves something.
+const MANY_PARTS: usize = 12;
+const LEAST_EARLY: usize = 8;
 
 /// A part that can be dropped: a layer, or a block of one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,6 +40,8 @@ impl Part {
 pub struct Step {
     pub removed: Vec<Part>,
     pub selection: Profile,
+    /// Whether the samples that rank leave little doubt that it holds.
+    is_clear: bool,
 }
 
 /// Measures selections on the samples with these indices.
@@ -54,45 +60,81 @@ pub struct SubsetSearch<'a> {
 }
 
 impl SubsetSearch<'_> {
-    /// The path, found on the samples that rank. In each round every part that is left is taken out once, and then the first 1, 2,
-    /// 3, … of them together, the cheapest first, as far as the rest seems to hold. A part that alone costs more than may still be
-    /// given up is not tried again: with more parts gone it is needed more.
+    /// The path, found on the samples that rank. In each round the parts that are left are taken out once each, and then some of them
+    /// together, the cheapest first, as far as the rest seems to hold. A part that alone costs more than may still be given up is
+    /// not tried again: with more parts gone it is needed more. The last step does not seem to hold; few samples can be wrong about
+    /// that, too.
     pub fn path(&self, ranking: &[usize], measure: Measure) -> Result<Vec<Step>> {
         let judge = Judge::on(ranking, &self.reference, self.options);
         let (mut selection, mut current) = (self.selection.clone(), self.measurement.select(ranking));
         let (mut parts, mut most) = (self.parts.to_vec(), self.parts.len().saturating_sub(1));
-        let mut path = Vec::new();
+        let mut path: Vec<Step> = Vec::new();
         loop {
-            let without: Vec<Profile> = parts.iter().map(|part| part.taken_from(&selection)).collect();
-            let measured = measure(ranking, without)?;
-            let mut dispensable: Vec<(f64, Part, Measurement)> = parts
-                .into_iter()
-                .zip(measured)
-                .filter(|(_, measured)| judge.seems_to_hold(measured, &current))
-                .map(|(part, measured)| (judge.cost(&measured), part, measured))
-                .collect();
-            dispensable.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));
-            let order: Vec<(f64, Part)> = dispensable.iter().map(|(cost, part, _)| (*cost, *part)).collect();
+            let order = self.ranked((&selection, &current), &parts, ranking, measure)?;
             let counts = steps(order.len().min(most));
-            let left = |&count: &usize| {
-                order[..count].iter().fold(selection.clone(), |left, (_, part)| part.taken_from(&left))
-            };
-            let selections: Vec<Profile> = counts.iter().map(left).collect();
-            let together = measure(ranking, selections.get(1..).unwrap_or_default().to_vec())?;
-            let alone = dispensable.into_iter().take(1).map(|(_, _, measured)| measured);
-            let measured: Vec<Measurement> = alone.chain(together).take(counts.len()).collect();
+            let left =
+                |count: usize| order[..count].iter().fold(selection.clone(), |left, one| one.part.taken_from(&left));
+            // Every second step is measured. The tests will tell where between two of them the path ends.
+            let places: Vec<usize> = (0..counts.len()).step_by(2).collect();
+            let together = places.iter().skip(1).map(|&place| left(counts[place])).collect();
+            let together = measure(ranking, together)?;
+            let measured: Vec<Measurement> =
+                order.first().map(|one| one.without.clone()).into_iter().chain(together).take(places.len()).collect();
             let holding = measured.iter().take_while(|measured| judge.seems_to_hold(measured, &current)).count();
-            let Some(last) = holding.checked_sub(1) else { return Ok(path) };
+            let clear = measured[..holding].iter().take_while(|measured| judge.is_clear(measured)).count();
+            let reached = holding.checked_sub(1).map(|last| places[last]);
             let before = std::iter::once(0).chain(counts.iter().copied());
-            for ((from, &to), selection) in before.zip(&counts).zip(&selections).take(holding) {
-                let removed = order[from..to].iter().map(|(_, part)| *part).collect();
-                path.push(Step { removed, selection: selection.clone() });
-            }
-            (selection, current) = (selections[last].clone(), measured[last].clone());
-            most -= counts[last];
-            let leeway = judge.leeway(&current);
-            parts = order[counts[last]..].iter().filter(|(cost, _)| *cost <= leeway).map(|(_, part)| *part).collect();
+            let steps = before.zip(&counts).enumerate().take(reached.map_or(1, |place| place + 1));
+            path.extend(steps.map(|(place, (from, &to))| Step {
+                removed: order[from..to].iter().map(|one| one.part).collect(),
+                selection: left(to),
+                is_clear: places[..clear].contains(&place),
+            }));
+            let Some(place) = reached else { return Ok(without_clear_steps(path)) };
+            (selection, current) = (left(counts[place]), measured[holding - 1].clone());
+            most -= counts[place];
+            let (leeway, rest) = (judge.leeway(&current), &order[counts[place]..]);
+            // They are in order: where none fits, the cheapest makes the last step.
+            let fitting = rest.iter().take_while(|one| one.cost <= leeway).count().max(1);
+            parts = rest.iter().take(fitting).map(|one| one.part).collect();
         }
+    }
+
+    /// The parts that seem dispensable, the cheapest first, each with the measurement of a selection without it; or the cheapest
+    /// part, if none does. Where there are many parts, half of the samples rule out those that surely cost too much.
+    fn ranked(
+        &self,
+        (selection, current): (&Profile, &Measurement),
+        parts: &[Part],
+        ranking: &[usize],
+        measure: Measure,
+    ) -> Result<Vec<RankedPart>> {
+        let judge = Judge::on(ranking, &self.reference, self.options);
+        let without = |parts: &[Part]| parts.iter().map(|part| part.taken_from(selection)).collect();
+        let early = if parts.len() >= MANY_PARTS { ranking.len() / 2 } else { 0 };
+        let (first, second) = ranking.split_at(early);
+        let (mut parts, mut seen) = (parts.to_vec(), vec![Vec::new(); parts.len()]);
+        if early >= LEAST_EARLY {
+            let early_judge = Judge::on(first, &self.reference, self.options);
+            let measured = measure(first, without(&parts))?;
+            let pairs = parts.into_iter().zip(measured).filter(|(_, measured)| !early_judge.surely_fails(measured));
+            (parts, seen) = pairs.map(|(part, measured)| (part, measured.scores)).unzip();
+        }
+        let rest = if early >= LEAST_EARLY { second } else { ranking };
+        let measured = measure(rest, without(&parts))?.into_iter().zip(seen);
+        let sizes = current.sizes.clone();
+        let whole =
+            measured.map(|(rest, first)| Measurement { scores: [first, rest.scores].concat(), sizes: sizes.clone() });
+        let rank = |(part, without)| RankedPart { part, cost: judge.cost(&without), without };
+        let mut all: Vec<RankedPart> = parts.into_iter().zip(whole).map(rank).collect();
+        all.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+        let seems_to_hold = |one: &RankedPart| judge.seems_to_hold(&one.without, current);
+        if all.iter().any(seems_to_hold) {
+            all.retain(seems_to_hold);
+        } else {
+            all.truncate(1);
+        }
+        Ok(all)
     }
 
     /// How many selections of a path, from its start, the rule accepts on the samples that test.
@@ -111,4 +153,20 @@ impl SubsetSearch<'_> {
         }
         Ok(accepted)
     }
+}
+
+/// A part, what a selection without it seems to cost, and what was measured.
+struct RankedPart {
+    part: Part,
+    cost: f64,
+    without: Measurement,
+}
+
+/// Joins the steps up to the last clear one: they need no tests of their own.
+fn without_clear_steps(mut path: Vec<Step>) -> Vec<Step> {
+    if let Some(last) = path.iter().rposition(|step| step.is_clear) {
+        let joined: Vec<Part> = path.drain(..last).flat_map(|step| step.removed).collect();
+        path[0].removed.splice(0..0, joined);
+    }
+    path
 }
