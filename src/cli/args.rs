@@ -269,6 +269,8 @@ pub enum SearchArg {
     Adaptive,
     /// Evaluate every boundary on every sample: the whole curve
     Exhaustive,
+    /// As adaptive; then drop layers from below, too, as long as the rule holds: a window of layers is kept
+    Window,
     /// As adaptive; then drop more layers, anywhere, as long as the rule holds
     Subset,
     /// As subset, with attention and MLP of each layer separately

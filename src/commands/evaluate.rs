@@ -8,7 +8,7 @@ use crate::cli::{EvaluateArgs, RuntimeArgs, SearchArg};
 use crate::error::Result;
 use crate::measure::ComputeOptions;
 use crate::model::device::DeviceName;
-use crate::pipeline::request::{DEFAULT_MEMORY, SampleOptions};
+use crate::pipeline::request::{DEFAULT_MEMORY, Refinement, SampleOptions};
 use crate::pipeline::{self, Evaluation, Request};
 use crate::samples::read::ReadOptions;
 use crate::samples::{EncodeOptions, FieldNames, TemplateOptions};
@@ -31,17 +31,18 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
     // A user who names the boundary wants to see its cost among the others.
     let search = if args.boundary.is_some() { SearchArg::Exhaustive } else { search };
     let search = args.search.unwrap_or(search);
-    let subset = match search {
+    let refinement = match search {
         SearchArg::Adaptive | SearchArg::Exhaustive => None,
-        SearchArg::Subset => Some(Grain::Layers),
-        SearchArg::Blocks => Some(Grain::Blocks),
+        SearchArg::Window => Some(Refinement::Window),
+        SearchArg::Subset => Some(Refinement::Subset(Grain::Layers)),
+        SearchArg::Blocks => Some(Refinement::Subset(Grain::Blocks)),
     };
     let search = (search != SearchArg::Exhaustive && !needs_all).then(SearchOptions::default);
     let device: DeviceName = args.device.parse()?;
     Ok(Request {
         search,
         choice,
-        subset,
+        refinement,
         scaling: args.scale,
         controls: args.controls,
         probability: args.probability,

@@ -143,7 +143,11 @@ fn sources(
         })
         .collect();
     if !is_boundary {
-        let layers = if written.kept == Kept::Subset { "subset".to_string() } else { chosen.to_string() };
+        let layers = match written.kept {
+            Kept::Window => "window".to_string(),
+            Kept::Subset => "subset".to_string(),
+            _ => chosen.to_string(),
+        };
         let scale = if written.scale == 1.0 { String::new() } else { format!(" × {}", format::scale(written.scale)) };
         let own =
             AnswerSource { boundary: chosen, written: true, name: Some(layers + &scale), profile: written.profile() };

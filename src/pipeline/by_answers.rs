@@ -29,7 +29,7 @@ pub fn choose(
     mut screened: BoundaryChoice,
     on_progress: OnProgress,
 ) -> Result<BoundaryChoice> {
-    let (request, lowest) = (subject.request, screened.choice.boundary());
+    let (options, lowest) = (subject.request.by_stage().choice, screened.choice.boundary());
     let candidates: Vec<usize> =
         measure::candidates(&subject.adapter).range(lowest..).copied().filter(|&one| subject.allows(one)).collect();
     fill_in(subject, &mut screened.curve, &candidates, &mut *on_progress)?;
@@ -47,7 +47,6 @@ pub fn choose(
             answers.scores.add(boundary, tasks.counts(score, &completions)?);
             answers.completions.insert(boundary, completions);
         }
-        let options = &request.choice;
         let holds = |&boundary: &usize| answers.scores.holds_at(boundary, options.margin, options.confidence);
         let stops = options.rule.descends() && !next.iter().filter(|&&one| one != base).all(holds);
         next.clear();
@@ -58,7 +57,7 @@ pub fn choose(
     // Below the lowest boundary that answered, nothing was compared.
     let from = answers.completions.keys().copied().find(|&one| one > base || lowest == base).unwrap_or(whole);
     let is_candidate = |boundary: usize| boundary >= from && subject.allows(boundary);
-    let choice: Choice = choose_by(Some(&answers.scores), curve, &request.choice, is_candidate);
+    let choice: Choice = choose_by(Some(&answers.scores), curve, &options, is_candidate);
     screened.dropped.retain(|dropped| curve.at(dropped.boundary).is_none());
     Ok(BoundaryChoice { choice, stability: Vec::new(), answers: Some(answers), ..screened })
 }
@@ -71,7 +70,7 @@ pub fn holds(
     evaluator: &Evaluator,
     on_progress: OnProgress,
 ) -> Result<bool> {
-    let options = &evaluator.request.choice;
+    let options = evaluator.request.by_stage().choice;
     let completions = tasks.generate(evaluator, &[candidate.profile()], on_progress)?.remove(0);
     let counts = tasks.counts(answers.scores.score, &completions)?;
     Ok(answers.scores.holds(&counts, options.margin, options.confidence))

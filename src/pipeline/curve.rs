@@ -34,6 +34,7 @@ pub fn choose(
     is_allowed: IsAllowed,
     on_progress: OnProgress,
 ) -> Result<Vec<BoundaryChoice>> {
+    let request = &request.by_stage();
     // A choice by the scores of answers takes it from there.
     let options = &if request.choice.score.is_some() { request.choice.screening() } else { request.choice.clone() };
     if options.rule.basis() == Basis::Probability || request.probability {

@@ -10,19 +10,19 @@ use super::curve::{self, BoundaryChoice, IsAllowed};
 use super::evaluator::{Candidate, Evaluator};
 use super::held_out::HeldOutCheck;
 use super::output::Selection;
+use super::refine::Refined;
 use super::scale::ScaleSearch;
 use super::subject::{OpenedAdapter, Subject};
-use super::{Base, Request, alternatives, by_answers, describe, find_base, held_out, output, scale, subset};
+use super::{Base, Request, alternatives, by_answers, describe, find_base, held_out, output, scale};
 use crate::adapter::Adapter;
 use crate::audit::examine::KnownBase;
-use crate::choice::controls::Kept;
 use crate::choice::gates;
 use crate::choice::{Basis, Choice};
 use crate::error::{AdapterError, ChoiceError, Kind, Result};
 use crate::hub::BasePath;
 use crate::measure::{self, Curve, OnProgress};
 use crate::model::AdaptedModel;
-use crate::report::{Report, Slice, SubsetChoice, TaskMetrics, WorkDone};
+use crate::report::{Report, Slice, TaskMetrics, WorkDone};
 use crate::rewrite::Cut;
 
 /// The most streams of several adapters that go through a base model side by side: enough to make reading its weights cheap
@@ -179,7 +179,7 @@ fn choose(
     choices.map_err(|error| error.on_samples(Path::new(&subject.inputs.choosing.description.path)))
 }
 
-/// Completes an evaluation whose boundary is chosen: subset, scale, steps, held-out samples, answers and report.
+/// Completes an evaluation whose boundary is chosen: refinement, scale, steps, held-out samples, answers and report.
 fn conclude(
     subject: &Subject,
     tasks: &AnswerTasks,
@@ -194,23 +194,16 @@ fn conclude(
     let (samples, curve) = (&subject.inputs.choosing.samples, &chosen.curve);
     let evaluator = Evaluator { adapted: &subject.adapted, samples, curve, request };
     let boundary = chosen.choice.boundary();
-    let (full, subset) = match request.subset {
-        Some(grain) => subset::find(&evaluator, boundary, grain, &mut *on_progress)?,
-        None => (evaluator.below(boundary), None),
-    };
-    let (full, subset) = match (&chosen.answers, &tasks.choosing) {
-        (Some(answers), Some(tasks)) if full.kept == Kept::Subset => {
-            match by_answers::holds(answers, &full, tasks, &evaluator, &mut *on_progress)? {
-                true => (full, subset),
-                false => {
-                    chosen.choice.reason += "; the answers without other layers of it cannot be shown to score as high";
-                    (evaluator.below(boundary), None)
-                }
-            }
-        }
-        _ => (full, subset),
-    };
+    let mut refined = Refined::find(&evaluator, boundary, &mut *on_progress)?;
+    if let (Some(answers), Some(tasks)) = (&chosen.answers, &tasks.choosing)
+        && refined.candidate.selection != evaluator.below(boundary).selection
+        && !by_answers::holds(answers, &refined.candidate, tasks, &evaluator, &mut *on_progress)?
+    {
+        chosen.choice.reason += "; its answers without other layers cannot be shown to score as high";
+        refined = Refined::none(&evaluator, boundary);
+    }
     let is_allowed = |boundary| subject.allows(boundary);
+    let full = refined.candidate.clone();
     let scaled = scale::find(&evaluator, chosen.choice.clone(), full, &is_allowed, &mut *on_progress)?;
     let candidates = alternatives::find(&evaluator, boundary, &scaled, &mut *on_progress)?;
     let mut held_out = match &subject.inputs.held_out {
@@ -235,7 +228,7 @@ fn conclude(
     }
     let selection = Selection::new(&scaled.written, model);
     let made = output::make(adapter, &selection, model, &sets, request, on_progress)?;
-    let findings = Findings { chosen: &chosen, subset, scaled: &scaled, candidates: &candidates, held_out };
+    let findings = Findings { chosen: &chosen, refined, scaled: &scaled, candidates: &candidates, held_out };
     let report = Report {
         metrics: scores.reported,
         choosing_metrics: scores.choosing,
@@ -285,7 +278,7 @@ fn measure_answers(
 /// The results of all measurements.
 struct Findings<'a> {
     chosen: &'a BoundaryChoice,
-    subset: Option<SubsetChoice>,
+    refined: Refined,
     scaled: &'a ScaleSearch,
     candidates: &'a [Candidate],
     held_out: Option<HeldOutCheck>,
@@ -293,10 +286,11 @@ struct Findings<'a> {
 
 /// The report of the measurements, without the output.
 fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Findings) -> Result<Report> {
-    let Findings { chosen, subset, scaled, candidates, held_out } = findings;
+    let Findings { chosen, refined, scaled, candidates, held_out } = findings;
     let (request, adapter, prepared) = (subject.request, &subject.adapter, &subject.inputs.choosing);
     let on_held_out = held_out.as_ref().map(|check| (&check.measured[..], check.reference()));
     let mut work = chosen.curve.work;
+    work += refined.work;
     work += chosen.lens.as_ref().map(|lens| lens.work).unwrap_or_default();
     let exhaustive = measure::exhaustive_work(&[evaluator.adapted], evaluator.samples, &request.compute)?;
     let may_err = request.search.filter(|_| scaled.choice.rule.basis() == Basis::Losses);
@@ -318,7 +312,8 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
         chosen: Some(scaled.choice.clone()),
         stability: scaled.stability.clone().unwrap_or_else(|| chosen.stability.clone()),
         alternatives: alternatives::describe(candidates, evaluator, on_held_out),
-        subset,
+        subset: refined.subset,
+        window: refined.window,
         scale: scaled.report.clone(),
         changed: describe::changed(prepared, &chosen.curve, &scaled.written.measurement),
         slices: Slice::all(&prepared.slices, &scaled.written.measurement, &evaluator.reference()),

@@ -17,11 +17,13 @@ mod held_out;
 mod inputs;
 pub mod output;
 mod own_answers;
+mod refine;
 pub mod request;
 mod scale;
 pub mod scorer;
 mod subject;
 mod subset;
+mod window;
 
 pub use base::{Base, find_base, open_adapter};
 pub use estimate::{Estimate, estimate};

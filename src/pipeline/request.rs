@@ -36,7 +36,7 @@ pub struct Request {
     /// Adaptive with these options, or exhaustive.
     pub search: Option<SearchOptions>,
     /// Whether parts below the boundary may be dropped, too.
-    pub subset: Option<Grain>,
+    pub refinement: Option<Refinement>,
     /// Whether what is kept is scaled, too.
     pub scaling: Option<Scaling>,
     /// Whether other layers are measured for comparison.
@@ -50,6 +50,15 @@ pub struct Request {
     pub steps: Vec<SharedStep>,
     pub arithmetic: Arithmetic,
     pub compute: ComputeOptions,
+}
+
+/// What may be dropped when a boundary is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refinement {
+    /// The lowest layers: what is kept is a window.
+    Window,
+    /// Any parts.
+    Subset(Grain),
 }
 
 /// Where samples come from, and how they become tokens.
@@ -107,6 +116,17 @@ impl Scoring {
 }
 
 impl Request {
+    /// The request with the error that is left to one search. Where parts are dropped after the boundary is chosen, both searches
+    /// may err, so each has half of the error: together they are wrong no more often than one alone may be.
+    pub fn by_stage(&self) -> Self {
+        let mut one = self.clone();
+        if self.refinement.is_some() {
+            one.choice.confidence = 1.0 - (1.0 - self.choice.confidence) / 2.0;
+            one.search = self.search.map(|search| SearchOptions { error: search.error / 2.0, ..search });
+        }
+        one
+    }
+
     /// A request with the default rule, an adaptive search, and the arithmetic that is fastest on this processor.
     pub fn new(adapter: impl Into<String>, samples: impl Into<PathBuf>) -> Self {
         Self {
@@ -116,7 +136,7 @@ impl Request {
             samples: SampleOptions { paths: vec![samples.into()], ..SampleOptions::default() },
             choice: ChoiceOptions::default(),
             search: Some(SearchOptions::default()),
-            subset: None,
+            refinement: None,
             scaling: None,
             controls: false,
             probability: false,

@@ -13,6 +13,7 @@ mod steps;
 pub mod subset;
 pub mod text;
 pub mod warnings;
+pub mod window;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -23,6 +24,7 @@ pub use metrics::TaskMetrics;
 pub use slices::Slice;
 pub use steps::StepDone;
 pub use subset::SubsetChoice;
+pub use window::WindowChoice;
 
 use crate::audit::runtimes::RuntimeVerdict;
 pub use crate::choice::gates::Written;
@@ -79,6 +81,9 @@ pub struct Report {
     /// What is left of the layers below the boundary; absent without `--search subset` and `--search blocks`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subset: Option<SubsetChoice>,
+    /// What is left when the lowest layers are dropped, too; absent without `--search window`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowChoice>,
     /// The scale of what is kept; absent without `--scale`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleChoice>,
@@ -138,6 +143,7 @@ impl Report {
             chosen: None,
             stability: Vec::new(),
             subset: None,
+            window: None,
             scale: None,
             alternatives: Vec::new(),
             slices: Vec::new(),
@@ -153,8 +159,8 @@ impl Report {
         }
     }
 
-    /// The figures of what is written: after all steps, with its scale, and without the parts that the search for a subset
-    /// removed. They are from held-out samples if there are any. Everything that speaks of the loss of the output takes it from
+    /// The figures of what is written: after all steps, with its scale, and without the parts that a further search
+    /// dropped. They are from held-out samples if there are any. Everything that speaks of the loss of the output takes it from
     /// here.
     pub fn written(&self) -> Option<Written> {
         let last_step = self.steps.last();
@@ -166,8 +172,9 @@ impl Report {
         let after_steps = last_step.and_then(|step| step.losses);
         let scaled = self.scale.as_ref().map(|scale| scale.assessment);
         let subset = self.subset.as_ref().map(|subset| subset.assessment);
+        let window = self.window.as_ref().map(|window| window.assessment);
         let chosen = self.chosen.as_ref().map(|choice| choice.chosen.assessment);
-        let assessment = after_steps.or(scaled).or(subset).or(chosen)?;
+        let assessment = after_steps.or(scaled).or(subset).or(window).or(chosen)?;
         let whole = self.curve.last()?.assessed.assessment;
         Some(Written { on: SampleSet::Choosing, assessment, whole })
     }

@@ -11,6 +11,7 @@ pub mod runtimes;
 mod slices;
 pub mod steps;
 pub mod subset;
+mod window;
 
 use std::fmt::Write;
 
@@ -22,12 +23,13 @@ use crate::format::percent;
 use crate::format::{bar, bytes, percent_text, plural, ranges};
 
 /// The sections in their order.
-const SECTIONS: [Section; 16] = [
+const SECTIONS: &[Section] = &[
     samples,
     curve,
     saved_work,
     probability::table,
     choice,
+    window::line,
     subset::lines,
     alternatives::scale,
     correct_answers,
@@ -42,7 +44,7 @@ const SECTIONS: [Section; 16] = [
 ];
 
 /// What of them is known without samples.
-const SECTIONS_OF_CUT: [Section; 3] = [steps::table, size, gates];
+const SECTIONS_OF_CUT: &[Section] = &[steps::table, size, gates];
 
 type Section = fn(&Report) -> String;
 
