@@ -12,11 +12,15 @@ prints Markdown:
 - the boundaries whose score is surely higher than that of the whole adapter: one-sided bounds of the paired bootstrap,
   for each boundary alone and for all of them together (Bonferroni).
 
+With `--slim FLAGS` it also writes the adapter with these flags (of `lora-slim slim`, for example `"--search subset"`),
+and judges what is written: bytes, loss, token accuracy and score on test.jsonl, with the paired 95 % interval.
+
 The score is the mean of the samples' scores. Needs cargo, and numpy.
 """
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -61,6 +65,11 @@ def settings(adapter: Path, args: argparse.Namespace) -> tuple[str, bool]:
     return args.metric, args.chat
 
 
+def samples(adapter: Path, name: str, args: argparse.Namespace) -> list[str]:
+    """The flags that name the samples."""
+    return ["--samples", str(adapter / f"{name}.jsonl"), *(["--chat"] if settings(adapter, args)[1] else [])]
+
+
 def scan(adapter: Path, args: argparse.Namespace, flags: list[str], out: Path) -> dict:
     """A report of `scan`, from `out` if it is there."""
     if not out.exists():
@@ -74,22 +83,23 @@ def scan(adapter: Path, args: argparse.Namespace, flags: list[str], out: Path) -
     return json.loads(out.read_text())
 
 
+def answers(adapter: Path, whole: int, boundaries: str, args: argparse.Namespace) -> list[str]:
+    """The flags of a scan that answers test.jsonl at these boundaries."""
+    flags = [*samples(adapter, "test", args), "--boundary", str(whole), "--search", "adaptive"]
+    flags += ["--metric", settings(adapter, args)[0], "--answers-at", boundaries]
+    return [*flags, "--max-new-tokens", str(args.max_new_tokens), "--max-samples", str(args.test_samples)]
+
+
 def measure(adapter: Path, args: argparse.Namespace) -> Judged:
     work = args.work / adapter.name
     work.mkdir(parents=True, exist_ok=True)
-    metric, chat = settings(adapter, args)
-    common = ["--chat"] if chat else []
-    val = scan(
-        adapter, args, [*common, "--samples", adapter / "val.jsonl", "--search", "exhaustive"], work / "val.json"
-    )
-    whole = str(max(point["boundary"] for point in val["curve"]))
-    answers = ["--samples", adapter / "test.jsonl", "--boundary", whole, "--search", "adaptive"]
-    answers += ["--metric", metric, "--answers-at", args.answers_at, "--max-new-tokens", str(args.max_new_tokens)]
-    test = scan(adapter, args, [*common, *answers], work / "test.json")
+    val = scan(adapter, args, [*samples(adapter, "val", args), "--search", "exhaustive"], work / "val.json")
+    whole = max(point["boundary"] for point in val["curve"])
+    test = scan(adapter, args, answers(adapter, whole, args.answers_at, args), work / "test.json")
     boundaries = [found for found in test["metrics"]["boundaries"] if "name" not in found]
     judged = Judged(
         adapter.name,
-        metric,
+        settings(adapter, args)[0],
         {point["boundary"]: point for point in val["curve"]},
         {found["boundary"]: numpy.array(found["scores"][0]["per_sample"]) for found in boundaries},
         {found["boundary"]: found["cut_off"] for found in boundaries},
@@ -126,22 +136,32 @@ def overview(judged: list[Judged]) -> None:
         print(f"| {' | '.join(cells)} |")
 
 
+def resampled(values: numpy.ndarray) -> numpy.ndarray:
+    """Means of each column over resamplings of the rows."""
+    samples = len(values)
+    counts = numpy.random.default_rng(0).multinomial(samples, [1 / samples] * samples, RESAMPLINGS)
+    return counts @ values / samples
+
+
+def interval(differences: numpy.ndarray) -> str:
+    """The mean difference with its two-sided interval."""
+    low, high = numpy.quantile(resampled(differences[:, None]), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return f"{differences.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
 def better(judged: list[Judged]) -> None:
     """The boundary with the highest score against the whole adapter, and how many are surely better."""
-    print("| adapter | boundaries | highest at | difference | 95 % | surely better | of all together |")
-    print("|---|---|---|---|---|---|---|")
+    print("| adapter | boundaries | highest at | difference, 95 % | surely better | of all together |")
+    print("|---|---|---|---|---|---|")
     for one in judged:
         differences = {b: one.scores[b] - one.scores[one.whole] for b in one.scores if 0 < b < one.whole}
         order, values = list(differences), numpy.stack(list(differences.values()), axis=1)
-        samples = len(values)
-        counts = numpy.random.default_rng(0).multinomial(samples, [1 / samples] * samples, RESAMPLINGS)
-        means = counts @ values / samples
+        means = resampled(values)
         alone = numpy.quantile(means, 1 - CONFIDENCE, axis=0)
         together = numpy.quantile(means, (1 - CONFIDENCE) / len(order), axis=0)
         best = int(values.mean(axis=0).argmax())
-        low, high = numpy.quantile(means[:, best], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        row = f"{values[:, best].mean():+.1f} | [{low:+.1f}, {high:+.1f}]"
-        print(f"| {one.name} | {len(order)} | {order[best]} | {row} | {(alone > 0).sum()} | {(together > 0).sum()} |")
+        row = f"{len(order)} | {order[best]} | {interval(values[:, best])}"
+        print(f"| {one.name} | {row} | {(alone > 0).sum()} | {(together > 0).sum()} |")
 
 
 def curves(judged: list[Judged]) -> None:
@@ -172,6 +192,38 @@ def choices(judged: list[Judged], work: Path) -> None:
         print("\n".join(f"| {one.name} {row}" for row in rows))
 
 
+def slim(adapter: Path, args: argparse.Namespace, flags: str, out: Path) -> dict:
+    """The report of `slim` with these flags; the adapter is in `out`."""
+    report = out.with_suffix(".json")
+    if not report.exists():
+        command = [BINARY, "slim", adapter, "--base", args.base, *samples(adapter, "val", args), "--output", out]
+        command += ["--force", "--json", "--quiet", "--no-config", *shlex.split(flags)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(done.stderr)
+        report.write_text(done.stdout)
+    return json.loads(report.read_text())
+
+
+def written(judged: list[Judged], args: argparse.Namespace) -> None:
+    """What `slim` writes with the flags of --slim, on test.jsonl."""
+    print("\n| adapter | slim | layers kept | bytes saved | loss | accuracy | score | difference, 95 % |")
+    print("|---" * 8 + "|")
+    for adapter, one in zip(args.adapters, judged):
+        for flags in args.slim:
+            out = args.work / one.name / f"slim {flags}".strip().replace(" ", "_").replace("/", "_")
+            output = slim(adapter, args, flags, out)["output"]
+            scanned = answers(adapter, one.whole, str(one.whole), args)
+            test = scan(out, args, scanned, out.with_suffix(".test.json"))
+            found = next(found for found in test["metrics"]["boundaries"] if found["boundary"] == one.whole)
+            point = next(point for point in test["curve"] if point["boundary"] == one.whole)
+            scores = numpy.array(found["scores"][0]["per_sample"])
+            saved = 1 - output["bytes_after"] / output["bytes_before"]
+            row = [one.name, f"`{flags}`", str(len(output["kept_layers"])), f"{100 * saved:.1f} %"]
+            row += [f"{point['loss']:.3f}", f"{100 * point['token_accuracy']:.1f}", f"{scores.mean():.1f}"]
+            print(f"| {' | '.join(row)} | {interval(scores - one.scores[one.whole])} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -183,6 +235,8 @@ def main() -> None:
     parser.add_argument("--chat", action="store_true", help="prompts go through the chat template")
     parser.add_argument("--answers-at", default="0,8,15,18,20-30", help="boundaries (default: 0,8,15,18,20-30)")
     parser.add_argument("--max-new-tokens", type=int, default=128, help="the most tokens of an answer (default: 128)")
+    parser.add_argument("--test-samples", type=int, default=320, help="the most samples that judge (default: 320)")
+    parser.add_argument("--slim", action="append", default=[], metavar="FLAGS", help="also judge what slim writes")
     parser.add_argument("--measure", action="store_true", help="measure, and print nothing")
     args = parser.parse_args()
     judged = [measure(adapter, args) for adapter in args.adapters]
@@ -194,6 +248,8 @@ def main() -> None:
     print()
     choices(judged, args.work)
     curves(judged)
+    if args.slim:
+        written(judged, args)
 
 
 if __name__ == "__main__":
