@@ -37,7 +37,7 @@ impl Simulated {
     fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let sizes: Arc<[SampleSize]> =
-            (0..SAMPLES).map(|draw| SampleSize { tokens: random.usize(2..16), ends: 1, draw }).collect();
+            (0..SAMPLES).map(|draw| SampleSize { tokens: random.usize(2..16), ends: 1, draw, slice: 0 }).collect();
         let at = |loss: f64, probability: f64| Measurement {
             scores: sizes
                 .iter()
