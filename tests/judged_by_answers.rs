@@ -107,19 +107,19 @@ fn combinations_that_mean_nothing_are_refused() {
 mod scorer {
     use super::*;
 
-    /// Gives an answer with an `e` one point, and others none.
-    const HAS_E: &str =
-        r#"while IFS= read -r line; do case "$line" in *'"answer":"'*e*) echo 1 ;; *) echo 0 ;; esac; done"#;
+    /// Gives an answer with an `i`, which no escape of JSON has, one point, and others none.
+    const HAS_I: &str =
+        r#"while IFS= read -r line; do case "$line" in *'"answer":"'*i*) echo 1 ;; *) echo 0 ;; esac; done"#;
 
     #[test]
     fn a_program_scores_answers() {
         let folder = with_answers_of(3);
-        let flags = ["--scorer", HAS_E, "--boundary", "3", "--with-texts"];
+        let flags = ["--scorer", HAS_I, "--boundary", "3", "--with-texts"];
         let report = scan_with(folder.path(), &flags);
         let mut points = 0.0;
         for row in report["metrics"]["boundaries"].as_array().unwrap() {
             let answers = row["answers"].as_array().unwrap();
-            let point = |answer: &Value| f64::from(u8::from(answer.as_str().unwrap().contains('e')));
+            let point = |answer: &Value| f64::from(u8::from(answer.as_str().unwrap().contains('i')));
             let expected: Vec<f64> = answers.iter().map(point).collect();
             let score = &row["scores"][0];
             assert_eq!((&score["metric"], &score["per_sample"]), (&json!("scorer"), &json!(expected)), "{row}");
@@ -133,7 +133,7 @@ mod scorer {
     #[test]
     fn it_chooses() {
         let folder = with_answers_of(3);
-        let report = scan_with(folder.path(), &["--scorer", HAS_E, "--by", "scorer", "--choose", "best", "--no-guard"]);
+        let report = scan_with(folder.path(), &["--scorer", HAS_I, "--by", "scorer", "--choose", "best", "--no-guard"]);
         assert_eq!(report["options"]["score"], json!("scorer"));
         let scored = scores(&report);
         let whole = scored.last().unwrap().1;
