@@ -213,9 +213,10 @@ impl Slim {
         self
     }
 
-    /// Sets the most tokens of a generated answer. The default is 128.
+    /// Sets the most tokens of a generated answer. The default is 128 or, with [`by`](Self::by), half as many again as the longest
+    /// reference has.
     pub fn max_new_tokens(mut self, count: usize) -> Self {
-        self.request.scoring.get_or_insert_default().max_new_tokens = count;
+        self.request.scoring.get_or_insert_default().max_new_tokens = Some(count);
         self
     }
 

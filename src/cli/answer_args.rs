@@ -38,7 +38,8 @@ pub struct AnswerArgs {
     /// With --metric or --by: also score the answers at these boundaries, for example 0,16-30
     #[arg(long, value_name = "BOUNDARIES", value_parser = parse_layers)]
     pub answers_at: Option<BTreeSet<usize>>,
-    /// With --metric or --by: the most tokens of an answer [default: 128]
+    /// With --metric, --by or --own-answers: the most tokens of an answer [default: 128; with --by half as many again as the longest
+    /// reference has, but no more than that]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub max_new_tokens: Option<u64>,
     /// With --metric or --by: write the generated answers into the JSON report

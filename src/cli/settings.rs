@@ -13,7 +13,7 @@ use crate::rewrite::steps::{self, SharedStep};
 use crate::samples::ScoredPart;
 
 /// Which answers are generated and scored, if the flags name any.
-pub fn scoring(args: &AnswerArgs) -> Result<Option<Scoring>> {
+pub fn scoring(args: &AnswerArgs, own_answers: bool) -> Result<Option<Scoring>> {
     let by = if let By::Answers(score) = args.by { Some(score) } else { None };
     let scorer = args.scorer.as_ref().map(|_| Score::Scorer);
     let mut scores: Vec<Score> = Vec::new();
@@ -22,16 +22,17 @@ pub fn scoring(args: &AnswerArgs) -> Result<Option<Scoring>> {
             scores.push(score);
         }
     }
+    let max_new_tokens = args.max_new_tokens.map(|most| most.try_into().unwrap_or(usize::MAX));
     if scores.is_empty() {
         let flags = [
             ("answers-at", args.answers_at.is_some()),
-            ("max-new-tokens", args.max_new_tokens.is_some()),
+            ("max-new-tokens", max_new_tokens.is_some() && !own_answers),
             ("with-texts", args.with_texts),
             ("stop", !args.stop.is_empty()),
         ];
         return match flags.into_iter().find(|(_, given)| *given) {
             Some((name, _)) => Err(setting(name, "it needs `--metric`, `--scorer`, or `--by` with a score of answers")),
-            None => Ok(None),
+            None => Ok(max_new_tokens.map(|_| Scoring { max_new_tokens, ..Scoring::default() })),
         };
     }
     if by == Some(Score::Scorer) && scorer.is_none() {
@@ -39,8 +40,6 @@ pub fn scoring(args: &AnswerArgs) -> Result<Option<Scoring>> {
     }
     let limit = args.scorer_limit.unwrap_or(ScorerOptions::DEFAULT_LIMIT);
     let scorer = args.scorer.clone().map(|command| ScorerOptions { command, limit });
-    let max_new_tokens =
-        args.max_new_tokens.map_or(Scoring::DEFAULT_MAX_NEW_TOKENS, |most| most.try_into().unwrap_or(usize::MAX));
     let at = args.answers_at.clone().unwrap_or_default();
     Ok(Some(Scoring { scores, max_new_tokens, at, keep_texts: args.with_texts, stop: args.stop.clone(), scorer }))
 }

@@ -49,7 +49,7 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         controls: args.controls,
         probability: args.probability,
         steps: settings::steps(&args.reduce, runtime),
-        scoring: settings::scoring(&args.answers)?,
+        scoring: settings::scoring(&args.answers, args.own_answers)?,
         arithmetic: settings::arithmetic(args.precision, device)?,
         compute: ComputeOptions { memory: args.memory.unwrap_or(DEFAULT_MEMORY), device: device.open()? },
         samples: SampleOptions {

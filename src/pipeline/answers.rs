@@ -32,6 +32,8 @@ pub struct Tasks<'a> {
     prepared: &'a Prepared,
     text: &'a TextModel,
     scorer: Option<Arc<Scorer>>,
+    /// The most tokens of an answer.
+    max_new_tokens: usize,
     tasks: Vec<GenerationTask>,
 }
 
@@ -43,7 +45,7 @@ pub struct AnswerTasks<'a> {
 
 /// The tasks of the held-out samples or, if there are none or answers choose, of those that choose.
 pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Request) -> Result<AnswerTasks<'a>> {
-    let Some(scoring) = request.scoring.as_ref().filter(|scoring| !scoring.scores.is_empty()) else {
+    let Some(scoring) = request.scoring.as_ref().filter(|_| request.scores_answers()) else {
         return Ok(AnswerTasks { choosing: None, held_out: None });
     };
     let path = &adapted.model().path;
@@ -54,14 +56,26 @@ pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Reques
     let on = |on, prepared: &'a Prepared| -> Result<Tasks<'a>> {
         let file = prepared.description.path.as_ref();
         let task = |sample| GenerationTask::new(sample, text, &stops, file);
-        let tasks = prepared.samples.iter().map(task).collect::<Result<_>>()?;
-        Ok(Tasks { scoring, on, prepared, text, scorer: scorer.clone(), tasks })
+        let tasks = prepared.samples.iter().map(task).collect::<Result<Vec<_>>>()?;
+        let max_new_tokens = most_tokens(scoring, request.choice.score.is_some(), &tasks);
+        Ok(Tasks { scoring, on, prepared, text, scorer: scorer.clone(), max_new_tokens, tasks })
     };
     let held_out = inputs.held_out.as_ref().map(|prepared| on(SampleSet::HeldOut, prepared)).transpose()?;
     let choose = held_out.is_none() || request.choice.score.is_some();
     let choosing = choose.then(|| on(SampleSet::Choosing, &inputs.choosing)).transpose()?;
     choosing.iter().chain(&held_out).try_for_each(Tasks::try_scorer)?;
     Ok(AnswerTasks { choosing, held_out })
+}
+
+/// The fewest tokens that an answer may have where references limit it.
+const LEAST_TOKENS: usize = 16;
+
+/// The most tokens of an answer. Those that choose are many, and one that is longer than every reference by half is wrong.
+fn most_tokens(scoring: &Scoring, choose: bool, tasks: &[GenerationTask]) -> usize {
+    let longest = tasks.iter().map(|task| task.reference_tokens).max().unwrap_or(0);
+    let by_references = (longest + longest.div_ceil(2)).clamp(LEAST_TOKENS, Scoring::DEFAULT_MAX_NEW_TOKENS);
+    let default = if choose { by_references } else { Scoring::DEFAULT_MAX_NEW_TOKENS };
+    scoring.max_new_tokens.unwrap_or(default)
 }
 
 /// What answers: a boundary at full strength, or what is written if it differs from that.
@@ -113,7 +127,7 @@ pub fn measure(
     Ok(TaskMetrics {
         on: tasks.on,
         samples: tasks.tasks.len(),
-        max_new_tokens: tasks.scoring.max_new_tokens,
+        max_new_tokens: tasks.max_new_tokens,
         confidence,
         boundaries: answers.iter().map(|one| tasks.scores(one, whole, confidence)).collect(),
         examples: if request.samples.quote { tasks.changed(chosen, other, &answers) } else { Vec::new() },
@@ -185,7 +199,7 @@ impl Tasks<'_> {
         let is_ended = |ids: &[u32]| self.text.decode(ids).is_ok_and(|text| self.first_stop(&text).is_some());
         let options = measure::GenerateOptions {
             memory: evaluator.request.compute.memory,
-            max_new_tokens: self.scoring.max_new_tokens,
+            max_new_tokens: self.max_new_tokens,
             is_ended: if self.scoring.stop.is_empty() { None } else { Some(&is_ended) },
         };
         measure::generate(evaluator.adapted, &prompts, profiles, &options, on_progress)

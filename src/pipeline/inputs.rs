@@ -129,7 +129,7 @@ fn find_text<'a>(
     mut raws: impl Iterator<Item = &'a RawSample>,
 ) -> Result<Option<Arc<TextModel>>> {
     let is_text = |raw: &RawSample| !matches!(raw.content, SampleContent::Tokens { .. });
-    let needs_text = request.scoring.is_some() || request.samples.own_answers || raws.any(is_text);
+    let needs_text = request.scores_answers() || request.samples.own_answers || raws.any(is_text);
     if needs_text { find_text_model(request, adapted.adapter(), base) } else { Ok(None) }
 }
 

@@ -24,8 +24,8 @@ pub fn replace(
     stops.extend(text.eos_id());
     let tasks = samples.iter().map(|sample| GenerationTask::new(sample, text, &stops, path));
     let prompts: Vec<Prompt> = tasks.map(|task| Ok(task?.prompt)).collect::<Result<_>>()?;
-    let max_new_tokens =
-        request.scoring.as_ref().map_or(Scoring::DEFAULT_MAX_NEW_TOKENS, |scoring| scoring.max_new_tokens);
+    let asked = request.scoring.as_ref().and_then(|scoring| scoring.max_new_tokens);
+    let max_new_tokens = asked.unwrap_or(Scoring::DEFAULT_MAX_NEW_TOKENS);
     let options = GenerateOptions { memory: request.compute.memory, max_new_tokens, is_ended: None };
     let whole = Profile::below(model.config.layers, model.config.layers);
     let answers = measure::generate(adapted, &prompts, &[whole], &options, on_progress)?.remove(0);

@@ -99,7 +99,9 @@ pub enum HeldOutSource {
 pub struct Scoring {
     /// At least one, each once.
     pub scores: Vec<Score>,
-    pub max_new_tokens: usize,
+    /// The most tokens of an answer; `None` for [`DEFAULT_MAX_NEW_TOKENS`](Self::DEFAULT_MAX_NEW_TOKENS) or, where answers choose,
+    /// half as many again as the longest reference has.
+    pub max_new_tokens: Option<usize>,
     /// Boundaries to be scored whatever their losses are.
     pub at: BTreeSet<usize>,
     /// Whether the report has the answers.
@@ -114,7 +116,7 @@ impl Default for Scoring {
     fn default() -> Self {
         Self {
             scores: Vec::new(),
-            max_new_tokens: Self::DEFAULT_MAX_NEW_TOKENS,
+            max_new_tokens: None,
             at: BTreeSet::new(),
             keep_texts: false,
             stop: Vec::new(),
@@ -138,6 +140,11 @@ impl Request {
             one.search = self.search.map(|search| SearchOptions { error: search.error / 2.0, ..search });
         }
         one
+    }
+
+    /// Whether answers are generated and scored.
+    pub fn scores_answers(&self) -> bool {
+        self.scoring.as_ref().is_some_and(|scoring| !scoring.scores.is_empty())
     }
 
     /// A request with the default rule, an adaptive search, and the arithmetic that is fastest on this processor.

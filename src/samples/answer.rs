@@ -24,6 +24,8 @@ pub struct GenerationTask {
     pub line: usize,
     pub prompt: Prompt,
     pub reference: String,
+    /// The tokens of the reference, without its end.
+    pub reference_tokens: usize,
 }
 
 impl GenerationTask {
@@ -39,8 +41,9 @@ impl GenerationTask {
         let (before, answer) = (&sample.ids[..answer.start], &sample.ids[answer]);
         let mut stops = stops.clone();
         stops.extend(own_end(answer, text)?.map(|place| answer[place]));
-        let reference = text.decode(until_stop(answer, &stops))?;
-        Ok(Self { line: sample.line, prompt: Prompt { ids: before.into(), stops }, reference })
+        let expected = until_stop(answer, &stops);
+        let (reference, reference_tokens) = (text.decode(expected)?, expected.len());
+        Ok(Self { line: sample.line, prompt: Prompt { ids: before.into(), stops }, reference, reference_tokens })
     }
 
     /// The text of generated tokens.
