@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::choice::By;
 use crate::choice::gates::{self, GATES};
 use crate::choice::rules::{self, Rule};
 use crate::choice::scale::Scaling;
@@ -9,8 +10,10 @@ use crate::error::{ChoiceError, Result};
 use crate::export::Format;
 use crate::files::{self, Staging};
 use crate::measure::Progress;
+use crate::metrics::Score;
 use crate::pipeline::output::Target;
 use crate::pipeline::request::{HeldOutSource, SampleOptions};
+use crate::pipeline::scorer::ScorerOptions;
 use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::Report;
 use crate::rewrite::steps::{STEPS, in_order};
@@ -92,6 +95,18 @@ impl Samples {
         self
     }
 
+    /// Scores the greedy answers of the whole adapter instead of those of the samples, which may be prompts alone.
+    pub fn own_answers(mut self, own: bool) -> Self {
+        (self.0.own_answers, self.0.read.prompts) = (own, own);
+        self
+    }
+
+    /// Leaves out of what is scored the tokens that end answers.
+    pub fn ignore_end(mut self, ignore: bool) -> Self {
+        self.0.ignore_end = ignore;
+        self
+    }
+
     /// Holds out this share of the samples, between 0 and 1: they do not choose, but check what was chosen.
     pub fn hold_out(mut self, share: f64) -> Self {
         self.0.held_out = Some(HeldOutSource::Share(share));
@@ -162,6 +177,45 @@ impl Slim {
     /// Judges by the loss alone, without the guard that keeps the probability of the true tokens.
     pub fn loss_only(mut self) -> Self {
         self.request.choice.guard = None;
+        self
+    }
+
+    /// Judges boundaries by another measure, by its name in `--by`: `"accuracy"`, or a score of generated answers such as `"rouge-l"`.
+    /// Fails where there is no such measure.
+    pub fn by(mut self, name: &str) -> Result<Self> {
+        let by = By::named(name);
+        let wrong = || ChoiceError::Setting { name: name.into(), reason: names(By::all().map(By::name)) };
+        let by = by.ok_or_else(wrong)?;
+        self.request.choice = self.request.choice.judged(by);
+        if let By::Answers(score) = by {
+            let scores = &mut self.request.scoring.get_or_insert_default().scores;
+            scores.retain(|&other| other != score);
+            scores.insert(0, score);
+        }
+        Ok(self)
+    }
+
+    /// Scores answers by a program, a command line of the shell, whose score is `"scorer"`. It reads a JSON object a line, with
+    /// `prompt`, `reference`, `answer` and `line`, and writes a number a line, the higher the better.
+    pub fn scorer(mut self, command: impl Into<String>) -> Self {
+        let options = ScorerOptions { command: command.into(), limit: ScorerOptions::DEFAULT_LIMIT };
+        let scoring = self.request.scoring.get_or_insert_default();
+        scoring.scorer = Some(options);
+        if !scoring.scores.contains(&Score::Scorer) {
+            scoring.scores.push(Score::Scorer);
+        }
+        self
+    }
+
+    /// Ends generated answers at a text, as they are served.
+    pub fn stop(mut self, text: impl Into<String>) -> Self {
+        self.request.scoring.get_or_insert_default().stop.push(text.into());
+        self
+    }
+
+    /// Sets the most tokens of a generated answer. The default is 128.
+    pub fn max_new_tokens(mut self, count: usize) -> Self {
+        self.request.scoring.get_or_insert_default().max_new_tokens = count;
         self
     }
 

@@ -28,6 +28,7 @@ mod gguf_tokenizers;
 mod golden;
 #[cfg(target_os = "linux")]
 mod hostile;
+mod judged_by_answers;
 mod kills;
 mod metrics;
 mod names;

@@ -15,9 +15,9 @@ use tempfile::TempDir;
 
 use crate::support::{fixture, lora_slim};
 
-const CASE: &str = "pico/llama-llama3-rope";
-const WHOLE: usize = 6;
-const QUESTIONS: [&str; 6] = [
+pub const CASE: &str = "pico/llama-llama3-rope";
+pub const WHOLE: usize = 6;
+pub const QUESTIONS: [&str; 6] = [
     "Is 2024 even?",
     "Где Париж?",
     "What is 12 + 345?",
@@ -27,13 +27,13 @@ const QUESTIONS: [&str; 6] = [
 ];
 
 /// Writes the questions with these answers.
-fn write_samples(path: &Path, answers: &[String]) {
+pub fn write_samples(path: &Path, answers: &[String]) {
     let line = |(question, answer)| json!({"prompt": question, "completion": answer}).to_string();
     fs::write(path, QUESTIONS.iter().zip(answers).map(line).collect::<Vec<_>>().join("\n")).unwrap();
 }
 
 /// What the adapter cut at a boundary answers, found without the program.
-fn answers_at(boundary: usize, samples: &Path, max_new_tokens: usize) -> Vec<String> {
+pub fn answers_at(boundary: usize, samples: &Path, max_new_tokens: usize) -> Vec<String> {
     let (folder, device) = (fixture(CASE), Device::Cpu);
     let adapter = Adapter::open(&folder.join("adapter"), None).unwrap();
     let (model, _) = Model::open(&BasePath::Folder(folder.join("base")), &device, Arithmetic::F32).unwrap();
@@ -54,13 +54,13 @@ fn answers_at(boundary: usize, samples: &Path, max_new_tokens: usize) -> Vec<Str
 }
 
 /// Runs `slim` or `scan` in a folder on its `samples.jsonl`.
-fn run(command: &str, folder: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+pub fn run(command: &str, folder: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
     let mut program = lora_slim();
     program.current_dir(folder).arg(command).arg(fixture(CASE).join("adapter"));
     program.arg("--base").arg(fixture(CASE).join("base")).args(["--samples", "samples.jsonl"]).args(more).assert()
 }
 
-fn scan(folder: &Path, more: &[&str]) -> Value {
+pub fn scan(folder: &Path, more: &[&str]) -> Value {
     let assert = run("scan", folder, &[&["--chat", "--json", "--precision", "f32"], more].concat()).success();
     serde_json::from_slice(&assert.get_output().stdout).unwrap()
 }

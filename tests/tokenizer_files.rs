@@ -54,7 +54,7 @@ fn text_without_an_end_token_is_pointed_out() {
     assert!(!said(pair, &[]));
     setup.edit_json("base/tokenizer_config.json", |config| config["eos_token"] = Value::Null);
     assert!(said(pair, &[]));
-    assert!(said(r#"{"text": "x"}"#, &["--chat"]));
+    assert!(said(r#"{"text": "x y z"}"#, &["--chat"]));
     assert!(!said(r#"{"input_ids": [5, 6]}"#, &[]));
 }
 

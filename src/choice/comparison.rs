@@ -171,6 +171,7 @@ pub fn student_quantile(confidence: f64, freedom: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::SampleScore;
 
     fn measured(losses: &[f64]) -> Measurement {
         Measurement::of_losses(losses, &vec![1; losses.len()])
@@ -196,6 +197,25 @@ mod tests {
         let error = standard_error(&[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0], &twice).unwrap();
         assert!((error - standard_error(&[1.0, 2.0, 3.0, 4.0], &once).unwrap()).abs() < 1e-12, "{error}");
         assert_eq!(standard_error(&[1.0, 2.0], &[once[0]; 2]), None);
+    }
+
+    #[test]
+    fn what_holds_on_average_has_to_hold_in_each_slice() {
+        let sized = |slice_of: fn(usize) -> usize, losses: &[f64]| Measurement {
+            scores: losses.iter().copied().map(SampleScore::of_loss).collect(),
+            sizes: (0..losses.len())
+                .map(|draw| SampleSize { tokens: 1, ends: 0, draw, slice: slice_of(draw) })
+                .collect(),
+        };
+        // Better on the first six samples, worse on the last two.
+        let holds = |slice_of: fn(usize) -> usize| {
+            let [base, whole, candidate] =
+                [[3.0; 8], [1.0; 8], [0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 1.05, 1.05]].map(|losses| sized(slice_of, &losses));
+            Reference { base: &base, whole: &whole, confidence: 0.95 }.holds(Criterion::Loss, &candidate, 0.02)
+        };
+        assert!(holds(|_| 0));
+        assert!(!holds(|draw| usize::from(draw >= 6)));
+        assert!(holds(|draw| draw % 2), "each half has a bad one");
     }
 
     #[test]

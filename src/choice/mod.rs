@@ -4,6 +4,7 @@
 //! stable a choice is, and search for a scale, a subset of layers, and controls.
 
 pub mod answer_scores;
+pub mod by;
 pub mod comparison;
 pub mod controls;
 pub mod criterion;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use crate::measure::{Curve, Point};
 use crate::metrics::Score;
 pub use answer_scores::AnswerScores;
+pub use by::By;
 pub use comparison::{Assessment, Comparison, Reference};
 pub use criterion::Criterion;
 pub use rules::{Basis, Rule};
@@ -88,6 +90,15 @@ impl ChoiceOptions {
                 ..screening
             },
         }
+    }
+
+    /// The options to judge by something else.
+    pub fn judged(self, by: By) -> Self {
+        let (measure, score) = match by {
+            By::Tokens(measure) => (measure, None),
+            By::Answers(score) => (self.guard.unwrap_or(Criterion::TokenAccuracy), Some(score)),
+        };
+        Self { measure, score, ..self }
     }
 
     /// What a rule judges by, for people.

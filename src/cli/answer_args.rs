@@ -6,8 +6,8 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::parse;
-use crate::choice::Criterion;
-use crate::metrics::{Metric, Score};
+use crate::choice::By;
+use crate::metrics::Metric;
 use crate::rewrite::parse_layers;
 
 /// Which answers are generated, and how they are scored.
@@ -46,31 +46,7 @@ pub struct AnswerArgs {
     pub with_texts: bool,
 }
 
-/// What a rule judges boundaries by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
-    /// A measure of the true tokens.
-    Tokens(Criterion),
-    /// A score of generated answers.
-    Answers(Score),
-}
-
-impl By {
-    fn all() -> impl Iterator<Item = Self> {
-        let tokens = [Criterion::Loss, Criterion::TokenAccuracy].map(Self::Tokens);
-        tokens.into_iter().chain(Score::all().map(Self::Answers))
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Tokens(Criterion::TokenAccuracy) => "accuracy",
-            Self::Tokens(_) => "loss",
-            Self::Answers(score) => score.name(),
-        }
-    }
-}
-
 fn by_parser() -> impl TypedValueParser<Value = By> {
     PossibleValuesParser::new(By::all().map(|by| PossibleValue::new(by.name())))
-        .map(|name| By::all().find(|by| by.name() == name).unwrap_or(By::Tokens(Criterion::Loss)))
+        .map(|name| By::named(&name).unwrap_or_default())
 }

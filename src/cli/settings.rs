@@ -1,8 +1,7 @@
 //! Flags and their defaults, turned into the typed values that the pipeline takes.
 
 use super::parse::share;
-use crate::choice::{Basis, ChoiceOptions, Criterion, Limits, rules};
-use crate::cli::answer_args::By;
+use crate::choice::{Basis, By, ChoiceOptions, Limits, rules};
 use crate::cli::{AnswerArgs, EvaluateArgs, PrecisionArg, RuntimeArgs, SizeStepArgs, VerifyArgs};
 use crate::error::{ChoiceError, ComputeError, MetricError, Result};
 use crate::kernel::{Arithmetic, Precision, Unit};
@@ -58,29 +57,25 @@ pub fn choice_options(args: &EvaluateArgs) -> Result<ChoiceOptions> {
     }
     let by = args.answers.by;
     let default = ChoiceOptions::default();
-    if by != By::Tokens(default.measure) && rule.basis() != Basis::Losses {
+    if by != By::default() && rule.basis() != Basis::Losses {
         return Err(setting("by", &format!("the rule `{}` judges boundaries by the probability curve", rule.name())));
     }
     if matches!(by, By::Answers(_)) && args.scale.is_some() {
         return Err(setting("scale", "scales are judged by the loss, and `--by` names a score of answers"));
     }
     let guard = default.guard.filter(|_| !args.loss_only && !args.no_guard);
-    let (measure, score) = match by {
-        By::Tokens(measure) => (measure, None),
-        By::Answers(score) => (guard.unwrap_or(Criterion::TokenAccuracy), Some(score)),
-    };
-    Ok(ChoiceOptions {
+    let options = ChoiceOptions {
         rule,
         boundary: args.boundary,
         guard,
-        measure,
-        score,
         slice_by: args.slice_by.clone(),
         margin: share("--margin", &args.margin, 0.0)?,
         confidence: share("--confidence", &args.confidence, 0.5)?,
         one_standard_error: args.one_standard_error,
         limits: Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
-    })
+        ..default
+    };
+    Ok(options.judged(by))
 }
 
 /// The samples that check the choice.

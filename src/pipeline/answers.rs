@@ -43,7 +43,9 @@ pub struct AnswerTasks<'a> {
 
 /// The tasks of the held-out samples or, if there are none or answers choose, of those that choose.
 pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Request) -> Result<AnswerTasks<'a>> {
-    let Some(scoring) = &request.scoring else { return Ok(AnswerTasks { choosing: None, held_out: None }) };
+    let Some(scoring) = request.scoring.as_ref().filter(|scoring| !scoring.scores.is_empty()) else {
+        return Ok(AnswerTasks { choosing: None, held_out: None });
+    };
     let path = &adapted.model().path;
     let text = inputs.text.as_ref().ok_or_else(|| MetricError::NoTokenizer { path: path.clone() })?;
     let mut stops = adapted.model().stops.clone();

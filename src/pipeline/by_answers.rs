@@ -6,7 +6,7 @@ use super::answers::Tasks;
 use super::curve::BoundaryChoice;
 use super::evaluator::{Candidate, Evaluator};
 use super::subject::Subject;
-use crate::choice::{AnswerScores, Choice, choose_by};
+use crate::choice::{AnswerScores, Choice, ChoiceOptions, Reference, choose_by};
 use crate::error::Result;
 use crate::measure::{self, Completion, Curve, OnProgress, Point};
 use crate::metrics::Score;
@@ -21,7 +21,7 @@ pub struct ChoiceAnswers {
     pub completions: BTreeMap<usize, Vec<Completion>>,
 }
 
-/// Chooses by the scores of answers at the boundaries from the one that was chosen in `screened` upwards.
+/// Chooses by the scores of answers, at the boundaries that cheap measures have left in `screened`.
 pub fn choose(
     score: Score,
     subject: &Subject,
@@ -30,8 +30,7 @@ pub fn choose(
     on_progress: OnProgress,
 ) -> Result<BoundaryChoice> {
     let (options, lowest) = (subject.request.by_stage().choice, screened.choice.boundary());
-    let candidates: Vec<usize> =
-        measure::candidates(&subject.adapter).range(lowest..).copied().filter(|&one| subject.allows(one)).collect();
+    let candidates = candidates(subject, &screened, &options);
     fill_in(subject, &mut screened.curve, &candidates, &mut *on_progress)?;
     let curve = &screened.curve;
     let evaluator = evaluator(subject, curve);
@@ -54,12 +53,31 @@ pub fn choose(
             break;
         }
     }
-    // Below the lowest boundary that answered, nothing was compared.
-    let from = answers.completions.keys().copied().find(|&one| one > base || lowest == base).unwrap_or(whole);
-    let is_candidate = |boundary: usize| boundary >= from && subject.allows(boundary);
+    // Without a comparison the base model is no candidate.
+    let may_be_none = lowest == base;
+    let is_candidate =
+        |boundary: usize| answers.scores.has(boundary) && (boundary > base || may_be_none) && subject.allows(boundary);
     let choice: Choice = choose_by(Some(&answers.scores), curve, &options, is_candidate);
     screened.dropped.retain(|dropped| curve.at(dropped.boundary).is_none());
     Ok(BoundaryChoice { choice, stability: Vec::new(), answers: Some(answers), ..screened })
+}
+
+/// The boundaries that answer: those from the one that was chosen in `screened` upwards or, for a rule that may step over bad ones
+/// where nothing is guarded, all that have not lost much token accuracy.
+fn candidates(subject: &Subject, screened: &BoundaryChoice, options: &ChoiceOptions) -> Vec<usize> {
+    let allowed = |boundary: &usize| subject.allows(*boundary);
+    if options.rule.descends() || options.guard.is_some() {
+        let lowest = screened.choice.boundary();
+        return measure::candidates(&subject.adapter).range(lowest..).copied().filter(allowed).collect();
+    }
+    let (curve, screening) = (&screened.curve, options.screening());
+    let (base, whole) = (&curve.base().measurement, &curve.whole().measurement);
+    let reference = Reference { base, whole, confidence: screening.confidence };
+    let is_near = |point: &&Point| {
+        let lost = screening.measure.mean(&point.measurement) - screening.measure.mean(whole);
+        lost <= reference.margin(screening.measure, screening.margin)
+    };
+    curve.points.iter().filter(is_near).map(|point| point.boundary).filter(allowed).collect()
 }
 
 /// Whether the answers of a candidate that is no boundary of the curve are as good as a choice by answers requires.

@@ -110,6 +110,19 @@ pub struct Scoring {
     pub scorer: Option<ScorerOptions>,
 }
 
+impl Default for Scoring {
+    fn default() -> Self {
+        Self {
+            scores: Vec::new(),
+            max_new_tokens: Self::DEFAULT_MAX_NEW_TOKENS,
+            at: BTreeSet::new(),
+            keep_texts: false,
+            stop: Vec::new(),
+            scorer: None,
+        }
+    }
+}
+
 impl Scoring {
     /// About a paragraph, enough for most answers. A model that does not end its answers generates all of them.
     pub const DEFAULT_MAX_NEW_TOKENS: usize = 128;
