@@ -3,6 +3,7 @@
 //! [`rules`] choose a boundary, [`gates`] decide whether the result may be written; the other modules say how good and how
 //! stable a choice is, and search for a scale, a subset of layers, and controls.
 
+pub mod benefit;
 pub mod comparison;
 pub mod controls;
 pub mod criterion;
@@ -13,11 +14,13 @@ pub mod rules;
 pub mod scale;
 pub mod stability;
 pub mod subset;
+pub mod trained_on;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::measure::{Curve, Point};
+pub use benefit::Benefit;
 pub use comparison::{Assessment, Comparison, Reference};
 pub use criterion::Criterion;
 pub use rules::{Basis, Rule};

@@ -77,6 +77,19 @@ pub fn write_config(folder: &Path, more: Value) {
     fs::write(folder.join("adapter_config.json"), config.to_string()).unwrap();
 }
 
+/// Samples for a pico model that none of `pico/samples.tokens.jsonl` repeats: their tokens, each moved on.
+pub fn other_samples(folder: &Path) -> PathBuf {
+    let moved = |line: &str| {
+        let sample: Value = serde_json::from_str(line).unwrap();
+        let ids = sample["input_ids"].as_array().unwrap().iter().map(|id| (id.as_u64().unwrap() * 7 + 31) % 300);
+        json!({"input_ids": ids.collect::<Vec<_>>()}).to_string() + "\n"
+    };
+    let path = folder.join("other.jsonl");
+    let lines = fs::read_to_string(fixture("pico/samples.tokens.jsonl")).unwrap();
+    fs::write(&path, lines.lines().map(moved).collect::<String>()).unwrap();
+    path
+}
+
 /// A pico adapter with six layers.
 pub const ADAPTER: &str = "pico/llama-llama3-rope/adapter";
 
