@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use safetensors::tensor::{Dtype, TensorView, serialize};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde_json::{Value, json};
 
 /// A file or folder of `fixtures/`.
@@ -53,6 +53,17 @@ pub fn write_safetensors(path: &Path, tensors: &Tensors) {
     let views =
         bytes.iter().map(|(name, shape, data)| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
     fs::write(path, serialize(views, None).unwrap()).unwrap();
+}
+
+/// Reads f32 tensors of a safetensors file.
+pub fn read_safetensors(path: &Path) -> Tensors {
+    let bytes = fs::read(path).unwrap();
+    let values = |view: &TensorView| -> Vec<f32> {
+        assert_eq!(view.dtype(), Dtype::F32);
+        view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect()
+    };
+    let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+    tensors.iter().map(|(name, view)| (name.clone(), (view.shape().to_vec(), values(view)))).collect()
 }
 
 /// Writes an adapter folder with one tensor pair of rank 2 for each module.
