@@ -47,7 +47,7 @@ fn main() -> lora_slim::Result<()> {
         .collect();
     let boundaries: BTreeSet<usize> = boundaries.split(',').filter_map(|boundary| boundary.parse().ok()).collect();
     let max_new_tokens = max_new_tokens.parse().unwrap_or(Scoring::DEFAULT_MAX_NEW_TOKENS);
-    let options = GenerateOptions { memory: DEFAULT_MEMORY, max_new_tokens };
+    let options = GenerateOptions { memory: DEFAULT_MEMORY, max_new_tokens, is_ended: None };
     let start = Instant::now();
     let layers = ends.model().config.layers;
     let profiles: Vec<Profile> = boundaries.iter().map(|&boundary| Profile::below(boundary, layers)).collect();

@@ -97,7 +97,7 @@ fn read_bytes(report: &Value) -> Result<BTreeMap<usize, f64>, Failure> {
 fn read_curve(report: &Value) -> Result<Curve, Failure> {
     let tokens = numbers(&report["samples"]["per_sample"])?.into_iter().enumerate();
     let sizes: std::sync::Arc<[SampleSize]> =
-        tokens.map(|(draw, tokens)| SampleSize { tokens: tokens as usize, ends: 0, draw }).collect();
+        tokens.map(|(draw, tokens)| SampleSize { tokens: tokens as usize, ends: 0, draw, slice: 0 }).collect();
     let point = |point: &Value| -> Result<Point, Failure> {
         let (losses, probabilities) = (numbers(&point["per_sample"])?, numbers(&point["per_sample_probability"])?);
         let correct = numbers(&point["per_sample_correct"])?;

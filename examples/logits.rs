@@ -66,7 +66,7 @@ fn continuations(
     let model = ends.model();
     let prompts: Vec<Prompt> = prompts.into_iter().map(|ids| Prompt { ids, stops: model.stops.clone() }).collect();
     let profile = Profile::below(model.config.layers, model.config.layers);
-    let options = GenerateOptions { memory: MEMORY, max_new_tokens };
+    let options = GenerateOptions { memory: MEMORY, max_new_tokens, is_ended: None };
     let answers = measure::generate(ends, &prompts, &[profile], &options, &mut |_| true)?;
     Ok(answers.into_iter().flatten().map(|answer| answer.ids).collect())
 }

@@ -66,8 +66,11 @@ impl Samples {
 
     /// Names the fields that hold the prompt and the completion.
     pub fn fields(mut self, prompt: impl Into<String>, completion: impl Into<String>) -> Self {
-        self.0.read.fields =
-            FieldNames { prompt_field: Some(prompt.into()), completion_field: Some(completion.into()) };
+        self.0.read.fields = FieldNames {
+            prompt_field: Some(prompt.into()),
+            completion_field: Some(completion.into()),
+            ..self.0.read.fields
+        };
         self
     }
 

@@ -47,7 +47,7 @@ fn answers_at(boundary: usize, samples: &Path, max_new_tokens: usize) -> Vec<Str
     let tasks: Vec<GenerationTask> =
         samples.iter().map(|sample| GenerationTask::new(sample, &text, &stops, Path::new("")).unwrap()).collect();
     let prompts: Vec<_> = tasks.iter().map(|task| task.prompt.clone()).collect();
-    let options = GenerateOptions { memory: 1 << 30, max_new_tokens };
+    let options = GenerateOptions { memory: 1 << 30, max_new_tokens, is_ended: None };
     let profiles = [Profile::below(boundary, model.config.layers)];
     let answers = measure::generate(&ends, &prompts, &profiles, &options, &mut |_| true).unwrap().remove(0);
     tasks.iter().zip(answers).map(|(task, answer)| task.text_of(&answer.ids, &text).unwrap()).collect()

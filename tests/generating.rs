@@ -64,7 +64,7 @@ fn try_to_generate(folder: &Path, case: &Case, memory: u64, passes: &mut usize) 
     let (device, adapter) = (Device::Cpu, Adapter::open(&folder.join("adapter"), None)?);
     let (model, _) = Model::open(&BasePath::Folder(folder.join("base")), &device, Arithmetic::F32)?;
     let ends = AdaptedModel::load(&model, &adapter)?;
-    let options = GenerateOptions { memory, max_new_tokens: case.most_tokens() };
+    let options = GenerateOptions { memory, max_new_tokens: case.most_tokens(), is_ended: None };
     let profile = |&boundary: &usize| Profile::below(boundary, model.config.layers);
     let profiles: Vec<Profile> = case.boundaries.iter().map(profile).collect();
     measure::generate(&ends, &case.prompts, &profiles, &options, &mut |step| {

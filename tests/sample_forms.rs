@@ -210,7 +210,7 @@ fn a_record_of_no_known_form_gets_a_hint_that_helps() {
     assert!(dialog.contains("rename it to `messages`"), "{dialog}");
     assert!(hint(json!({"x": 1})).contains("--prompt-field"));
     assert!(hint(json!({"entries": [{"text": "a"}]})).contains("rename it to `data`"));
-    let names = FieldNames { prompt_field: Some("x".into()), completion_field: None };
+    let names = FieldNames { prompt_field: Some("x".into()), ..Default::default() };
     let error = read::parse(br#"{"x": "a", "y": "b"}"#, Path::new("s.jsonl"), &names).unwrap_err();
     assert!(error.hint().unwrap().contains("there is no `completion`"), "{:?}", error.hint());
 }

@@ -95,7 +95,8 @@ fn sentencepiece() -> TextModel {
 
 #[test]
 fn other_field_names_and_message_lists_are_read() {
-    let options = FieldNames { prompt_field: Some("q".into()), completion_field: Some("a".into()) };
+    let options =
+        FieldNames { prompt_field: Some("q".into()), completion_field: Some("a".into()), ..Default::default() };
     let raws = read::parse(br#"{"q": "x", "a": "y"}"#, Path::new("s.jsonl"), &options).unwrap();
     assert_eq!(raws[0].content, SampleContent::Completion { prompt: "x".into(), completion: "y".into() });
 

@@ -187,7 +187,14 @@ fn figures_of_the_search_are_those_of_the_sweep() {
     let mut random = fastrand::Rng::with_seed(5);
     let mut sample = |line: usize| {
         let ids: Vec<u32> = (0..12 + line % 3).map(|_| random.u32(3..300)).collect();
-        Sample { scored: (0..ids.len()).map(|place| place > 4).collect(), ids, ends: Vec::new(), line, record: line }
+        Sample {
+            scored: (0..ids.len()).map(|place| place > 4).collect(),
+            ids,
+            ends: Vec::new(),
+            line,
+            record: line,
+            slice: 0,
+        }
     };
     let samples: Vec<Sample> = (0..24).map(&mut sample).collect();
     let sweep_options = measure::ComputeOptions { memory: 1 << 30, device: Device::Cpu };

@@ -241,6 +241,7 @@ proptest! {
             ids: (0..length).map(|_| rng.random_range(0..VOCABULARY as u32)).collect(),
             scored: (0..length).map(|place| place + 1 == length || rng.random_bool(0.5)).collect(),
             line,
+            slice: 0,
         }).collect();
 
         let (model, _) = Model::open(&BasePath::Folder(pico.folder.path().join("base")), &Device::Cpu, Arithmetic::F32).unwrap();

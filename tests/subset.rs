@@ -36,7 +36,7 @@ fn what_is_left_is_written_and_measured() {
     let mut removed = 0;
     for case in ["mistral", "mixtral", "phi3", "smollm3"] {
         for search in ["subset", "blocks"] {
-            let report = slim(folder.path(), case, &["--search", search, "--margin", "10%", "--confidence", "0.6"]);
+            let report = slim(folder.path(), case, &["--search", search, "--margin", "30%", "--confidence", "0.5"]);
             let subset = &report["subset"];
             let out = folder.path().join("out");
             let measured = loss_of(&out, case);

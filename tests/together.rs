@@ -82,7 +82,7 @@ fn searches_together_choose_what_each_chooses_alone() {
 fn parts_of_a_search_hold_every_sample_once() {
     for count in [1, 7, 16, 17, 160] {
         let choice = choice::ChoiceOptions::default();
-        let sizes = (0..count).map(|draw| SampleSize { tokens: 1, ends: 0, draw }).collect();
+        let sizes = (0..count).map(|draw| SampleSize { tokens: 1, ends: 0, draw, slice: 0 }).collect();
         let search = Search::new(&(0..=12).collect(), sizes, &choice, search::SearchOptions::default());
         let mut places = search.parts().concat();
         places.sort_unstable();

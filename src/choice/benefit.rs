@@ -44,7 +44,8 @@ impl Candidates<'_> {
     /// Where the whole adapter does not surely help: the best of the boundaries that surely do, and are as good as the whole adapter
     /// by what a rule would ask.
     pub fn helpful_prefix(&self) -> Option<&AssessedBoundary> {
-        if self.helps() {
+        // Where generated answers choose, losses do not.
+        if self.options.score.is_some() || self.helps() {
             return None;
         }
         let is_inner = |candidate: &&AssessedBoundary| {

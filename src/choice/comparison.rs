@@ -112,8 +112,17 @@ impl Reference<'_> {
     }
 
     /// Whether a candidate is, by a criterion and with the confidence of the bound, worse than the whole adapter by no more than a
-    /// share of the adapter's gain.
+    /// share of the adapter's gain: on all samples and, if they are sliced, on those of each slice.
     pub fn holds(&self, criterion: Criterion, candidate: &Measurement, share: f64) -> bool {
+        let holds_on = |samples: Vec<usize>| {
+            let [base, whole] = [self.base, self.whole].map(|measured| measured.select(&samples));
+            let reference = Reference { base: &base, whole: &whole, confidence: self.confidence };
+            reference.holds_on_all(criterion, &candidate.select(&samples), share)
+        };
+        self.holds_on_all(criterion, candidate, share) && SampleSize::slices(&candidate.sizes).into_iter().all(holds_on)
+    }
+
+    fn holds_on_all(&self, criterion: Criterion, candidate: &Measurement, share: f64) -> bool {
         let compared = Comparison::new(criterion, candidate, self.whole, self.confidence);
         compared.at_most.is_some_and(|most| most <= self.margin(criterion, share))
     }
@@ -123,11 +132,6 @@ impl Assessment {
     /// Whether it is better than the reference, with the confidence of the bound.
     pub fn is_surely_better(&self) -> bool {
         self.difference_at_most.is_some_and(|most| most < 0.0)
-    }
-
-    /// Whether it is at most `margin` nats worse than the reference, with the confidence of the bound.
-    pub fn is_surely_within(&self, margin: f64) -> bool {
-        self.difference_at_most.is_some_and(|most| most <= margin)
     }
 }
 
@@ -181,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_bound_is_that_of_a_mean_when_weights_are_equal() {
-        let sizes = [0, 1, 2, 3].map(|draw| SampleSize { tokens: 1, ends: 0, draw });
+        let sizes = [0, 1, 2, 3].map(|draw| SampleSize { tokens: 1, ends: 0, draw, slice: 0 });
         // mean 2.5, s = 1.29099, s/√4 = 0.645497; t(0.95, 3) = 2.353363 (scipy.stats.t.ppf)
         let error = standard_error(&[1.0, 2.0, 3.0, 4.0], &sizes).unwrap();
         assert!((error - 0.645_497_224).abs() < 1e-8, "{error}");
@@ -193,7 +197,7 @@ mod tests {
 
     #[test]
     fn copies_of_a_sample_are_one_draw() {
-        let once = [0, 1, 2, 3].map(|draw| SampleSize { tokens: 1, ends: 0, draw });
+        let once = [0, 1, 2, 3].map(|draw| SampleSize { tokens: 1, ends: 0, draw, slice: 0 });
         let twice = once.map(|size| [size; 2]).concat();
         assert_eq!(draws(&twice), 4);
         let error = standard_error(&[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0], &twice).unwrap();

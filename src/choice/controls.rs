@@ -19,6 +19,8 @@ pub enum Kept {
     Everything,
     /// Those below a boundary.
     Lowest,
+    /// Those below a boundary without the lowest ones.
+    Window,
     /// What the search for a subset has kept.
     Subset,
     /// The highest ones.
@@ -34,7 +36,7 @@ pub enum Kept {
 impl Kept {
     /// Whether these are as many layers as were chosen, but other ones.
     pub fn is_other_layers(self) -> bool {
-        !matches!(self, Kept::Everything | Kept::Lowest | Kept::Subset)
+        !matches!(self, Kept::Everything | Kept::Lowest | Kept::Window | Kept::Subset)
     }
 }
 

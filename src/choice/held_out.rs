@@ -6,8 +6,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{AssessedBoundary, ChoiceOptions, Criterion, Reference};
+use super::{AssessedBoundary, ChoiceOptions, Comparison, Criterion, Reference};
 use crate::measure::Measurement;
+use crate::metrics::{Difference, Score};
 
 /// Which samples figures were measured on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -27,25 +28,64 @@ pub struct HeldOutVerdict {
     pub chosen: AssessedBoundary,
     /// The chosen boundary's share of the adapter's gain; absent where the whole adapter gains nothing.
     pub gain_kept: Option<f64>,
-    /// loss(chosen) − loss(whole), in nats per answer token.
+    /// The measure of the chosen boundary less that of the whole adapter, per answer token: of the loss, in nats, unless `--by`
+    /// names another measure.
     pub difference: f64,
     /// The one-sided upper confidence bound of `difference`; absent with fewer than two samples.
     pub difference_at_most: Option<f64>,
-    /// The margin in nats per answer token: a share of the adapter's gain on these samples.
+    /// The margin of the measure, per answer token: a share of the adapter's gain on these samples.
     pub margin: f64,
     /// As `margin`, of the probability of an answer token; absent with `--loss-only`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guard_margin: Option<f64>,
-    /// Whether `difference` is at most the margin, and the probability that is given up at most its own.
+    /// The score of generated answers that the choice was made by; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<HeldOutScore>,
+    /// Whether what is given up is at most the margin, by the measure, the guard and the score.
     pub within_margin: bool,
-    /// Whether the upper bounds of both are: the samples prove what `smallest` promises.
+    /// Whether the bounds of all of them are: the samples prove what `smallest` promises.
     pub confirmed: bool,
+    /// Whether the upper bound of the measure is within its margin.
+    #[serde(skip)]
+    measure_holds: bool,
+}
+
+/// The score of generated answers on held-out samples, compared with the whole adapter's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+pub struct HeldOutScore {
+    pub name: Score,
+    #[serde(flatten)]
+    pub to_whole: Difference,
+    /// A share of what the whole adapter scores above the base model.
+    pub margin: f64,
+}
+
+impl HeldOutScore {
+    /// Whether the score is lower by no more than the margin.
+    pub fn is_within(&self) -> bool {
+        self.to_whole.difference >= -self.margin
+    }
+
+    /// Whether its bound is.
+    pub fn holds(&self) -> bool {
+        self.to_whole.difference_at_least.is_some_and(|least| least >= -self.margin)
+    }
 }
 
 impl HeldOutVerdict {
-    /// Whether the probability of the true tokens alone keeps the samples from confirming the choice.
+    /// Also judges the score that the choice was made by.
+    pub fn with_score(self, score: HeldOutScore) -> Self {
+        Self {
+            within_margin: self.within_margin && score.is_within(),
+            confirmed: self.confirmed && score.holds(),
+            score: Some(score),
+            ..self
+        }
+    }
+
+    /// Whether the guard alone keeps the samples from confirming the choice.
     pub fn fails_by_guard(&self) -> bool {
-        !self.confirmed && self.chosen.assessment.is_surely_within(self.margin)
+        !self.confirmed && self.measure_holds && self.score.is_none_or(|score| score.holds())
     }
 }
 
@@ -58,23 +98,25 @@ pub fn judge(
 ) -> HeldOutVerdict {
     let assess = |boundary, measured| AssessedBoundary { boundary, assessment: reference.assess(measured) };
     let measured = chosen.1;
-    let (chosen, margin) = (assess(chosen.0, measured), reference.margin(Criterion::Loss, options.margin));
-    let assessment = chosen.assessment;
-    let guard_margin = options.guard.map(|guard| reference.margin(guard, options.margin));
-    let lost = |guard: Criterion| guard.mean(measured) - guard.mean(reference.whole);
-    let is_within = options.guard.zip(guard_margin).is_none_or(|(guard, margin)| lost(guard) <= margin);
-    let holds = options.guard.is_none_or(|guard| reference.holds(guard, measured, options.margin));
+    let chosen = assess(chosen.0, measured);
+    let compared = Comparison::new(options.measure, measured, reference.whole, reference.confidence);
+    let margin = |criterion: Criterion| reference.margin(criterion, options.margin);
+    let is_within = |one: Criterion| one.mean(measured) - one.mean(reference.whole) <= margin(one);
+    let holds = |one: Criterion| reference.holds(one, measured, options.margin);
+    let measure_holds = holds(options.measure);
     HeldOutVerdict {
         base: assess(0, reference.base),
         whole: assess(whole, reference.whole),
         chosen,
-        gain_kept: assessment.gain_kept,
-        difference: assessment.difference,
-        difference_at_most: assessment.difference_at_most,
-        margin,
-        guard_margin,
-        within_margin: assessment.difference <= margin && is_within,
-        confirmed: assessment.is_surely_within(margin) && holds,
+        gain_kept: chosen.assessment.gain_kept,
+        difference: compared.difference,
+        difference_at_most: compared.at_most,
+        margin: margin(options.measure),
+        guard_margin: options.guard.map(margin),
+        within_margin: is_within(options.measure) && options.guard.is_none_or(is_within),
+        confirmed: measure_holds && options.guard.is_none_or(holds),
+        score: None,
+        measure_holds,
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`rules`] choose a boundary, [`gates`] decide whether the result may be written; the other modules say how good and how
 //! stable a choice is, and search for a scale, a subset of layers, and controls.
 
+pub mod answer_scores;
 pub mod benefit;
 pub mod comparison;
 pub mod controls;
@@ -20,6 +21,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::measure::{Curve, Point};
+use crate::metrics::Score;
+pub use answer_scores::AnswerScores;
 pub use benefit::Benefit;
 pub use comparison::{Assessment, Comparison, Reference};
 pub use criterion::Criterion;
@@ -35,8 +38,14 @@ pub struct ChoiceOptions {
     pub boundary: Option<usize>,
     /// What the rule judges boundaries by.
     pub measure: Criterion,
+    /// The score of generated answers that the rule judges them by instead; `measure` then only decides which boundaries answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<Score>,
     /// What a rule must not give up for it, at the same margin and confidence; `None` where the measure alone decides.
     pub guard: Option<Criterion>,
+    /// The field of the samples that slices them: what is kept has to hold in each slice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slice_by: Option<String>,
     /// Share of the adapter's gain over the base model that may be given up, of the measure (by `smallest`) and of the guard.
     pub margin: f64,
     /// One-sided confidence of `smallest`, of the guard, and of every upper bound.
@@ -53,12 +62,47 @@ impl Default for ChoiceOptions {
             rule: rules::SMALLEST,
             boundary: None,
             measure: Criterion::Loss,
+            score: None,
             guard: Some(Criterion::TokenProbability),
+            slice_by: None,
             margin: 0.02,
             confidence: 0.95,
             one_standard_error: false,
             limits: Limits::default(),
         }
+    }
+}
+
+/// How much of the adapter's gain in token accuracy a boundary may have lost, in the mean, to answer at all where nothing is guarded.
+const SCREENING_MARGIN: f64 = 0.2;
+
+impl ChoiceOptions {
+    /// The options that choose the lowest boundary which is worth generating answers for: of those that hold the guard or, where
+    /// nothing is guarded, that have not lost much token accuracy.
+    pub fn screening(&self) -> Self {
+        let screening =
+            Self { rule: rules::SMALLEST, guard: None, score: None, one_standard_error: false, ..self.clone() };
+        match self.guard {
+            Some(guard) => Self { measure: guard, ..screening },
+            None => Self {
+                measure: Criterion::TokenAccuracy,
+                margin: self.margin.max(SCREENING_MARGIN),
+                confidence: 0.5,
+                ..screening
+            },
+        }
+    }
+
+    /// What a rule judges by, for people.
+    pub fn judged_by(&self) -> String {
+        let measure = match self.score {
+            Some(score) => format!("{} of the answers", score.name()),
+            None => self.measure.name().to_string(),
+        };
+        let guard = self.guard.filter(|&guard| self.score.is_some() || guard != self.measure);
+        let guard = guard.map_or(String::new(), |guard| format!(" and {}", guard.name()));
+        let slices = self.slice_by.as_ref().map_or(String::new(), |field| format!(", in each slice by `{field}`"));
+        measure + &guard + &slices
     }
 }
 
@@ -115,6 +159,8 @@ pub struct Candidates<'a> {
     pub all: Vec<AssessedBoundary>,
     /// Whether each of them holds the guard.
     guarded: Vec<bool>,
+    /// The scores that the rule judges by, if it judges by scores.
+    pub scores: Option<&'a AnswerScores>,
     is_allowed: &'a dyn Fn(usize) -> bool,
 }
 
@@ -122,7 +168,7 @@ impl<'a> Candidates<'a> {
     /// Assesses every point of a curve. `is_allowed` admits boundaries (limits on layers or bytes).
     pub fn new(curve: &'a Curve, options: &'a ChoiceOptions, is_allowed: &'a dyn Fn(usize) -> bool) -> Self {
         let all = assess(curve, options.confidence);
-        Self { curve, options, guarded: guarded(curve, options), all, is_allowed }
+        Self { curve, options, guarded: guarded(curve, options), all, scores: None, is_allowed }
     }
 
     /// The base model alone.
@@ -169,18 +215,26 @@ impl<'a> Candidates<'a> {
         self.admitted().min_by(cost).or(self.allowed().min_by(cost)).unwrap_or(self.whole())
     }
 
-    /// The measure's cost of a boundary, per answer token.
+    /// What a boundary costs: by the measure, per answer token, or the score that it lacks.
     pub fn cost(&self, candidate: &AssessedBoundary) -> f64 {
+        if let Some(scores) = self.scores {
+            return scores.at(candidate.boundary).map_or(f64::INFINITY, |score| -score);
+        }
         self.curve.at(candidate.boundary).map_or(f64::INFINITY, |measured| self.options.measure.mean(measured))
     }
 
     /// Whether a boundary and all above it are, by the guard and by the measure, as good as the whole adapter, with confidence and
     /// within the margin.
     pub fn holds(&self, candidate: &AssessedBoundary) -> bool {
-        let reference = reference(self.curve, self.options.confidence);
-        let holds = |measured| reference.holds(self.options.measure, measured, self.options.margin);
-        let is_whole = candidate.boundary == self.whole().boundary;
-        self.is_guarded(candidate) && (is_whole || self.curve.at(candidate.boundary).is_some_and(holds))
+        let ChoiceOptions { measure, margin, confidence, .. } = *self.options;
+        let reference = reference(self.curve, confidence);
+        let is_as_good = || match self.scores {
+            Some(scores) => scores.holds_at(candidate.boundary, margin, confidence),
+            None => {
+                self.curve.at(candidate.boundary).is_some_and(|measured| reference.holds(measure, measured, margin))
+            }
+        };
+        self.is_guarded(candidate) && (candidate.boundary == self.whole().boundary || is_as_good())
     }
 
     /// The boundary of the options. One between two candidates keeps the same layers as the candidate below it.
@@ -220,7 +274,17 @@ pub fn assess(curve: &Curve, confidence: f64) -> Vec<AssessedBoundary> {
 ///
 /// A rule may choose boundary 0, an adapter without layers. Then the adapter does not help, and nothing is written.
 pub fn choose(curve: &Curve, options: &ChoiceOptions, is_allowed: impl Fn(usize) -> bool) -> Choice {
-    let candidates = Candidates::new(curve, options, &is_allowed);
+    choose_by(None, curve, options, is_allowed)
+}
+
+/// As [`choose`], by the scores of answers if there are any.
+pub fn choose_by(
+    scores: Option<&AnswerScores>,
+    curve: &Curve,
+    options: &ChoiceOptions,
+    is_allowed: impl Fn(usize) -> bool,
+) -> Choice {
+    let candidates = Candidates { scores, ..Candidates::new(curve, options, &is_allowed) };
     let (&chosen, reason) = options.rule.choose(&candidates);
     let admitted = options.rule.basis() == Basis::User || candidates.admits(&chosen);
     Choice { chosen, rule: options.rule, admitted, reason }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use super::answer_args::AnswerArgs;
 pub use super::batch_args::{BatchArgs, JobFlags};
 pub use super::gate_args::GateArgs;
 use super::parse;
@@ -15,7 +16,6 @@ use crate::choice::gates::GATES;
 use crate::choice::rules::{self, Rule};
 use crate::choice::scale::Scaling;
 use crate::export::Format;
-use crate::metrics::Metric;
 use crate::rewrite::{Boundary, parse_boundary, parse_layers};
 use crate::samples;
 
@@ -164,6 +164,14 @@ pub struct EvaluateArgs {
     /// Field that holds the completion
     #[arg(long, value_name = "NAME")]
     pub completion_field: Option<String>,
+    /// Score what the whole adapter answers, greedily, in place of the answers of --samples, which may be prompts alone: the choice
+    /// then keeps what the adapter does, right or wrong
+    #[arg(long)]
+    pub own_answers: bool,
+    /// Field by which samples are sliced, for example domain: what is dropped has to keep the margin in each slice; all boundaries
+    /// are evaluated then
+    #[arg(long, value_name = "NAME")]
+    pub slice_by: Option<String>,
     /// Use only the first N of --samples
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_samples: Option<u64>,
@@ -181,8 +189,11 @@ pub struct EvaluateArgs {
     pub choose: &'static dyn Rule,
     /// Judge by the loss alone. Otherwise no rule gives up more than the margin of the probability of the true tokens, which
     /// the loss does not show: an adapter that is less sure can have a lower loss and answer worse
-    #[arg(long)]
+    #[arg(long, conflicts_with = "by")]
     pub loss_only: bool,
+    /// Let the measure of `--by` decide alone, without the guard of the probability of the true tokens
+    #[arg(long)]
+    pub no_guard: bool,
     /// Share of the adapter's gain over the base model that may be given up, in loss (`smallest`) and in the probability of the
     /// true tokens (every rule), for example 0.02 or 2%
     #[arg(long, value_name = "SHARE", default_value = "2%", allow_hyphen_values = true)]
@@ -218,13 +229,8 @@ pub struct EvaluateArgs {
     /// limits and with --one-standard-error]
     #[arg(long, value_enum)]
     pub search: Option<SearchArg>,
-    /// Also generate answers and score them, at the chosen boundary, the two lowest losses, for the base model and the whole
-    /// adapter; on held-out samples if there are any. The scores do not choose
-    #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',')]
-    pub metric: Vec<Metric>,
-    /// With --metric: the most tokens of an answer [default: 128]
-    #[arg(long, value_name = "N", requires = "metric", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub max_new_tokens: Option<u64>,
+    #[command(flatten)]
+    pub answers: AnswerArgs,
     /// Memory for the sweep, for example 700MB [default: 4GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse::bytes)]
     pub memory: Option<u64>,
@@ -263,6 +269,8 @@ pub enum SearchArg {
     Adaptive,
     /// Evaluate every boundary on every sample: the whole curve
     Exhaustive,
+    /// As adaptive; then drop layers from below, too, as long as the rule holds: a window of layers is kept
+    Window,
     /// As adaptive; then drop more layers, anywhere, as long as the rule holds
     Subset,
     /// As subset, with attention and MLP of each layer separately

@@ -1,5 +1,6 @@
 //! The command line: its flags, the file that may set them, the values that they become, and progress on the terminal.
 
+pub mod answer_args;
 pub mod args;
 pub mod batch_args;
 pub mod config_file;

@@ -23,6 +23,20 @@ pub fn scale(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| format!("`{text}` is not a number from 0.001 to 1000"))
 }
 
+/// Parses a time in seconds.
+pub fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (0.001..=86400.0).contains(number));
+    number
+        .map(std::time::Duration::from_secs_f64)
+        .ok_or_else(|| format!("`{text}` is not a number of seconds, up to a day"))
+}
+
+/// Parses a text with the escapes `\\n`, `\\t` and `\\\\`.
+pub fn escaped(text: &str) -> Result<String, String> {
+    let text = text.replace("\\\\", "\0").replace("\\n", "\n").replace("\\t", "\t").replace('\0', "\\");
+    if text.is_empty() { Err("it is empty".into()) } else { Ok(text) }
+}
+
 /// Parses an alpha.
 pub fn alpha(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);

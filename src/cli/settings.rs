@@ -1,27 +1,53 @@
 //! Flags and their defaults, turned into the typed values that the pipeline takes.
 
 use super::parse::share;
-use crate::choice::{ChoiceOptions, Limits, rules};
-use crate::cli::{EvaluateArgs, PrecisionArg, RuntimeArgs, SizeStepArgs, VerifyArgs};
-use crate::error::{ChoiceError, ComputeError, Result};
+use crate::choice::{Basis, ChoiceOptions, Criterion, Limits, rules};
+use crate::cli::answer_args::By;
+use crate::cli::{AnswerArgs, EvaluateArgs, PrecisionArg, RuntimeArgs, SizeStepArgs, VerifyArgs};
+use crate::error::{ChoiceError, ComputeError, MetricError, Result};
 use crate::kernel::{Arithmetic, Precision, Unit};
-use crate::metrics::Metric;
+use crate::metrics::Score;
 use crate::model::device::DeviceName;
 use crate::pipeline::request::{HeldOutSource, Scoring};
+use crate::pipeline::scorer::ScorerOptions;
 use crate::rewrite::steps::{self, SharedStep};
 use crate::samples::ScoredPart;
 
-/// The scores of generated answers, if the flags name any.
-pub fn scoring(args: &EvaluateArgs) -> Option<Scoring> {
-    let mut metrics: Vec<Metric> = Vec::new();
-    for &metric in &args.metric {
-        if !metrics.contains(&metric) {
-            metrics.push(metric);
+/// Which answers are generated and scored, if the flags name any.
+pub fn scoring(args: &AnswerArgs) -> Result<Option<Scoring>> {
+    let by = if let By::Answers(score) = args.by { Some(score) } else { None };
+    let scorer = args.scorer.as_ref().map(|_| Score::Scorer);
+    let mut scores: Vec<Score> = Vec::new();
+    for score in by.into_iter().chain(scorer).chain(args.metric.iter().copied().map(Score::Metric)) {
+        if !scores.contains(&score) {
+            scores.push(score);
         }
     }
+    if scores.is_empty() {
+        let flags = [
+            ("answers-at", args.answers_at.is_some()),
+            ("max-new-tokens", args.max_new_tokens.is_some()),
+            ("with-texts", args.with_texts),
+            ("stop", !args.stop.is_empty()),
+        ];
+        return match flags.into_iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(setting(name, "it needs `--metric`, `--scorer`, or `--by` with a score of answers")),
+            None => Ok(None),
+        };
+    }
+    if by == Some(Score::Scorer) && scorer.is_none() {
+        return Err(MetricError::NoScorer.into());
+    }
+    let limit = args.scorer_limit.unwrap_or(ScorerOptions::DEFAULT_LIMIT);
+    let scorer = args.scorer.clone().map(|command| ScorerOptions { command, limit });
     let max_new_tokens =
         args.max_new_tokens.map_or(Scoring::DEFAULT_MAX_NEW_TOKENS, |most| most.try_into().unwrap_or(usize::MAX));
-    (!metrics.is_empty()).then_some(Scoring { metrics, max_new_tokens })
+    let at = args.answers_at.clone().unwrap_or_default();
+    Ok(Some(Scoring { scores, max_new_tokens, at, keep_texts: args.with_texts, stop: args.stop.clone(), scorer }))
+}
+
+fn setting(name: &str, reason: &str) -> crate::Error {
+    ChoiceError::Setting { name: format!("--{name}"), reason: reason.into() }.into()
 }
 
 /// How to choose the boundary.
@@ -30,12 +56,26 @@ pub fn choice_options(args: &EvaluateArgs) -> Result<ChoiceOptions> {
     if args.one_standard_error && rule.name() != rules::BEST.name() {
         return Err(ChoiceError::OneStandardErrorWithoutBest { rule: rule.name() }.into());
     }
+    let by = args.answers.by;
     let default = ChoiceOptions::default();
+    if by != By::Tokens(default.measure) && rule.basis() != Basis::Losses {
+        return Err(setting("by", &format!("the rule `{}` judges boundaries by the probability curve", rule.name())));
+    }
+    if matches!(by, By::Answers(_)) && args.scale.is_some() {
+        return Err(setting("scale", "scales are judged by the loss, and `--by` names a score of answers"));
+    }
+    let guard = default.guard.filter(|_| !args.loss_only && !args.no_guard);
+    let (measure, score) = match by {
+        By::Tokens(measure) => (measure, None),
+        By::Answers(score) => (guard.unwrap_or(Criterion::TokenAccuracy), Some(score)),
+    };
     Ok(ChoiceOptions {
         rule,
         boundary: args.boundary,
-        guard: default.guard.filter(|_| !args.loss_only),
-        measure: default.measure,
+        guard,
+        measure,
+        score,
+        slice_by: args.slice_by.clone(),
         margin: share("--margin", &args.margin, 0.0)?,
         confidence: share("--confidence", &args.confidence, 0.5)?,
         one_standard_error: args.one_standard_error,

@@ -8,7 +8,7 @@ use crate::cli::{EvaluateArgs, RuntimeArgs, SearchArg};
 use crate::error::Result;
 use crate::measure::ComputeOptions;
 use crate::model::device::DeviceName;
-use crate::pipeline::request::{DEFAULT_MEMORY, SampleOptions};
+use crate::pipeline::request::{DEFAULT_MEMORY, Refinement, SampleOptions};
 use crate::pipeline::{self, Evaluation, Request};
 use crate::samples::read::ReadOptions;
 use crate::samples::{EncodeOptions, FieldNames, TemplateOptions};
@@ -25,28 +25,29 @@ pub fn run(request: &Request, quiet: bool) -> Result<Evaluation> {
 /// The request that the flags make. `search` is the kind of search if the flags name none.
 pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> Result<Request> {
     let choice = settings::choice_options(&args)?;
-    // Limits and the standard error of the lowest loss need the losses of all boundaries.
+    // Limits, slices and the standard error of the lowest loss need the losses of all boundaries.
     let has_limits = choice.limits != Limits::default() && choice.rule.basis() == Basis::Losses;
-    let needs_all = has_limits || !choice.rule.drops_early(&choice);
+    let needs_all = has_limits || choice.slice_by.is_some() || !choice.rule.drops_early(&choice);
     // A user who names the boundary wants to see its cost among the others.
     let search = if args.boundary.is_some() { SearchArg::Exhaustive } else { search };
     let search = args.search.unwrap_or(search);
-    let subset = match search {
+    let refinement = match search {
         SearchArg::Adaptive | SearchArg::Exhaustive => None,
-        SearchArg::Subset => Some(Grain::Layers),
-        SearchArg::Blocks => Some(Grain::Blocks),
+        SearchArg::Window => Some(Refinement::Window),
+        SearchArg::Subset => Some(Refinement::Subset(Grain::Layers)),
+        SearchArg::Blocks => Some(Refinement::Subset(Grain::Blocks)),
     };
     let search = (search != SearchArg::Exhaustive && !needs_all).then(SearchOptions::default);
     let device: DeviceName = args.device.parse()?;
     Ok(Request {
         search,
         choice,
-        subset,
+        refinement,
         scaling: args.scale,
         controls: args.controls,
         probability: args.probability,
         steps: settings::steps(&args.reduce, runtime),
-        scoring: settings::scoring(&args),
+        scoring: settings::scoring(&args.answers)?,
         arithmetic: settings::arithmetic(args.precision, device)?,
         compute: ComputeOptions { memory: args.memory.unwrap_or(DEFAULT_MEMORY), device: device.open()? },
         samples: SampleOptions {
@@ -54,13 +55,20 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
             encode: EncodeOptions { chat: args.chat, scored: settings::scored_part(&args) },
             paths: args.samples,
             read: ReadOptions {
-                fields: FieldNames { prompt_field: args.prompt_field, completion_field: args.completion_field },
+                fields: FieldNames {
+                    prompt_field: args.prompt_field,
+                    completion_field: args.completion_field,
+                    slice_field: args.slice_by,
+                },
                 split: args.split,
+                prompts: args.own_answers,
             },
             tokenizer: args.tokenizer,
             template: TemplateOptions { file: args.chat_template, date: args.date.unwrap_or_default() },
             most: args.max_samples.map(|count| count as usize),
             truncate: args.truncate,
+            own_answers: args.own_answers,
+            ignore_end: args.answers.ignore_end,
             quote: args.report.is_some(),
         },
         gates: args.gates.gates,

@@ -11,6 +11,10 @@ pub enum MetricError {
     NoTokenizer { path: PathBuf },
     #[error("{}:{line}: there is no prompt to answer: everything up to the last answer is scored", path.display())]
     NoPrompt { path: PathBuf, line: usize },
+    #[error("the scorer `{command}` failed: {problem}")]
+    Scorer { command: String, problem: String },
+    #[error("there is no program that scores answers")]
+    NoScorer,
     #[error("generating an answer needs at least {needed} bytes of memory, and the budget is {budget}")]
     Memory { needed: u64, budget: u64 },
 }
@@ -18,8 +22,8 @@ pub enum MetricError {
 impl MetricError {
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Memory { .. } => Kind::Usage,
-            Self::NoTokenizer { .. } | Self::NoPrompt { .. } => Kind::BadInput,
+            Self::Memory { .. } | Self::NoScorer => Kind::Usage,
+            Self::NoTokenizer { .. } | Self::NoPrompt { .. } | Self::Scorer { .. } => Kind::BadInput,
         }
     }
 
@@ -27,6 +31,12 @@ impl MetricError {
         Some(match self {
             Self::NoTokenizer { .. } => "name a tokenizer.json with `--tokenizer`".into(),
             Self::NoPrompt { .. } => "give samples with a prompt and a completion, or leave out `--metric`".into(),
+            Self::Scorer { .. } => {
+                "for each line of its input, a JSON object, it has to write a line with a number, and to flush its \
+                output; `--scorer-limit` gives it more time"
+                    .into()
+            }
+            Self::NoScorer => "name one with `--scorer`".into(),
             Self::Memory { needed, .. } => format!("pass `--memory {needed}`, or a smaller `--max-new-tokens`"),
         })
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::layers::{Keep, Layers};
 use super::measurement::{Curve, Measurement, Point, SampleScore, SampleSize, Work};
 use super::memory::Budget;
+use super::nesting::Nesting;
 use super::prefix::KeptPrefix;
 use super::profile::Profile;
 use super::stream::{self, Member, Stream};
@@ -21,7 +22,7 @@ use crate::samples::packing::{self, AnswerToken, Batch};
 /// The boundaries at which something changes: 0, and each layer that the adapter has, plus one. The layers of the
 /// model above the adapter's last give no candidates of their own: there is nothing to drop.
 pub fn candidates(adapter: &Adapter) -> BTreeSet<usize> {
-    std::iter::once(0).chain(adapter.layers().into_iter().map(|layer| layer + 1)).collect()
+    Nesting::FromAbove.points(adapter)
 }
 
 /// Evaluates all candidates of each adapter, of one base model, on `samples`: one curve for each.
@@ -46,13 +47,26 @@ pub fn profiles(
     options: &ComputeOptions,
     on_progress: OnProgress,
 ) -> Result<Vec<Measurement>> {
+    let all: Vec<usize> = (0..samples.len()).collect();
+    Ok(profiles_on(adapted, (samples, &all), profiles, options, on_progress)?.0)
+}
+
+/// As [`profiles`], on the samples with the indices `chosen`, in their order; with what it cost.
+pub fn profiles_on(
+    adapted: &AdaptedModel,
+    (samples, chosen): (&[Sample], &[usize]),
+    profiles: Vec<Profile>,
+    options: &ComputeOptions,
+    on_progress: OnProgress,
+) -> Result<(Vec<Measurement>, Work)> {
     let (models, mut measured) = ([adapted], Vec::with_capacity(profiles.len()));
+    let mut work = Work::default();
     for profiles in profiles.chunks(candidates(adapted.adapter()).len()) {
-        let all = vec![(0..samples.len()).collect()];
-        let mut sweep = Sweep::with_streams(profiles.len(), &models, samples, all, options)?;
+        let mut sweep = Sweep::with_streams(profiles.len(), &models, samples, vec![chosen.to_vec()], options)?;
         measured.append(&mut sweep.run_profiles(0, &[profiles.to_vec()], on_progress)?.remove(0));
+        work += sweep.work[0];
     }
-    Ok(measured)
+    Ok((measured, work))
 }
 
 /// The cost of evaluating all candidates of adapters of one base model.
@@ -80,9 +94,10 @@ fn profiles_below(boundaries: &BTreeSet<usize>, layers: usize) -> Vec<Profile> {
     boundaries.iter().map(|&boundary| Profile::below(boundary, layers)).collect()
 }
 
-/// A sweep in parts: some of the boundaries on some of the samples at a time.
+/// A sweep in parts: some of the points of a curve on some of the samples at a time.
 pub struct Sweep<'a> {
     models: &'a [&'a AdaptedModel<'a>],
+    nesting: Nesting,
     budget: Budget,
     layers: Layers<'a>,
     parts: Vec<SampleGroup>,
@@ -108,13 +123,34 @@ impl<'a> Sweep<'a> {
         parts: Vec<Vec<usize>>,
         options: &ComputeOptions,
     ) -> Result<Self> {
-        let streams = models.iter().map(|adapted| candidates(adapted.adapter()).len()).sum();
-        Self::with_streams(streams, models, samples, parts, options)
+        Self::along(Nesting::FromAbove, models, samples, parts, options)
+    }
+
+    /// As [`Sweep::new`], over the points of other curves.
+    pub fn along(
+        nesting: Nesting,
+        models: &'a [&'a AdaptedModel<'a>],
+        samples: &[Sample],
+        parts: Vec<Vec<usize>>,
+        options: &ComputeOptions,
+    ) -> Result<Self> {
+        let streams = models.iter().map(|adapted| nesting.points(adapted.adapter()).len()).sum();
+        Self::lay_out((nesting, streams), models, samples, parts, options)
     }
 
     /// As [`Sweep::new`], for at most `streams` streams side by side.
     pub fn with_streams(
         streams: usize,
+        models: &'a [&'a AdaptedModel<'a>],
+        samples: &[Sample],
+        parts: Vec<Vec<usize>>,
+        options: &ComputeOptions,
+    ) -> Result<Self> {
+        Self::lay_out((Nesting::FromAbove, streams), models, samples, parts, options)
+    }
+
+    fn lay_out(
+        (nesting, streams): (Nesting, usize),
         models: &'a [&'a AdaptedModel<'a>],
         samples: &[Sample],
         parts: Vec<Vec<usize>>,
@@ -126,36 +162,42 @@ impl<'a> Sweep<'a> {
         }
         let mut budget = Budget::for_samples(model, streams, options.memory, samples)?;
         let tokens_per_pass = budget.tokens_per_pass();
-        // Only with several parts are layers read again, and only then may a boundary come up after its prefix is computed.
+        // Only with several parts are layers read again, and only then may a point come up after its prefix is computed.
         let keeps = parts.len() > 1;
         let mut lay_out = |indices: Vec<usize>| {
             let chosen: Vec<Sample> = indices.iter().map(|&index| samples[index].clone()).collect();
             let batches = packing::plan(&chosen, tokens_per_pass, model.shares_prefixes());
             let keeps = keeps && budget.keep_streams(batches.iter().map(Batch::tokens).sum());
-            let boundaries =
-                |adapted: &AdaptedModel| if keeps { candidates(adapted.adapter()) } else { BTreeSet::new() };
-            let prefixes = |_| models.iter().map(|adapted| KeptPrefix::new(boundaries(adapted))).collect();
-            let prefixes = batches.iter().map(prefixes).collect();
+            let trunk = nesting.trunk(model.config.layers);
+            let fork = |point: usize| nesting.profile(point, model.config.layers).shared_layers(&trunk);
+            let forks = |adapted: &AdaptedModel| match keeps {
+                true => nesting.points(adapted.adapter()).into_iter().map(fork).collect(),
+                false => BTreeSet::new(),
+            };
+            let prefix = |adapted: &&AdaptedModel| KeptPrefix::new(trunk.clone(), forks(adapted));
+            let prefixes = batches.iter().map(|_| models.iter().map(prefix).collect()).collect();
             SampleGroup { samples: indices, sizes: SampleSize::of_all(&chosen), batches, prefixes }
         };
         let parts = parts.into_iter().map(&mut lay_out).collect();
         // States are kept rather than layers: reading a layer again takes less time than computing its output again.
         let keep = if keeps && budget.keep_layers(model) { Keep::Base } else { Keep::Nothing };
-        Ok(Self { models, budget, layers: Layers::new(models, keep), parts, work: vec![Work::default(); models.len()] })
+        let work = vec![Work::default(); models.len()];
+        Ok(Self { models, nesting, budget, layers: Layers::new(models, keep), parts, work })
     }
 
-    /// Evaluates boundaries of each adapter on the samples of a part, whose order the losses have. An adapter without
-    /// boundaries does not take part.
+    /// Evaluates points of each adapter's curve on the samples of a part, whose order the losses have. An adapter without
+    /// points does not take part.
     pub fn run(
         &mut self,
         part: usize,
         boundaries: &[BTreeSet<usize>],
         on_progress: OnProgress,
     ) -> Result<Vec<Vec<Point>>> {
-        let layers = self.layers.count();
-        let profiles: Vec<_> = boundaries.iter().map(|boundaries| profiles_below(boundaries, layers)).collect();
+        let (nesting, layers) = (self.nesting, self.layers.count());
+        let of_points = |points: &BTreeSet<usize>| points.iter().map(|&point| nesting.profile(point, layers)).collect();
+        let profiles: Vec<Vec<Profile>> = boundaries.iter().map(of_points).collect();
         for prefixes in &mut self.parts[part].prefixes {
-            prefixes.iter_mut().zip(boundaries).for_each(|(prefix, boundaries)| prefix.forget(boundaries));
+            prefixes.iter_mut().zip(&profiles).for_each(|(prefix, points)| prefix.forget(points));
         }
         let measured = self.run_profiles(part, &profiles, on_progress)?;
         let points = |(boundaries, measured): (&BTreeSet<usize>, Vec<Measurement>)| {

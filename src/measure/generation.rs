@@ -17,13 +17,18 @@ use crate::model::{AdaptedModel, Cache, HeadCache, Model, Pass};
 use crate::samples::Prompt;
 use crate::samples::packing::Batch;
 
+/// Whether tokens of an answer hold a text that ends it.
+pub type IsEnded<'a> = &'a dyn Fn(&[u32]) -> bool;
+
 /// How to generate.
-#[derive(Debug, Clone)]
-pub struct GenerateOptions {
+#[derive(Clone)]
+pub struct GenerateOptions<'a> {
     /// The bytes that weights, keys, values and intermediate values may take together.
     pub memory: u64,
     /// The most tokens of an answer. The model's context limits it too.
     pub max_new_tokens: usize,
+    /// What ends an answer besides the prompt's stops.
+    pub is_ended: Option<IsEnded<'a>>,
 }
 
 /// An answer to a prompt.
@@ -31,7 +36,7 @@ pub struct GenerateOptions {
 pub struct Completion {
     /// Its tokens, with the one that ends it.
     pub ids: Vec<u32>,
-    /// Whether one of the prompt's stops ended it, and not the limit.
+    /// Whether one of the prompt's stops, or a text, ended it, and not the limit.
     pub stopped: bool,
 }
 
@@ -66,7 +71,7 @@ pub fn generate(
             let mut running: Vec<&mut Decoding> =
                 decodings.iter_mut().filter(|decoding| decoding.is_running()).collect();
             let next = next_tokens(&mut running, adapted, &mut layers, head.as_mut(), &mut tracker)?;
-            running.into_iter().zip(next).for_each(|(decoding, tokens)| decoding.add(&tokens));
+            running.into_iter().zip(next).for_each(|(decoding, tokens)| decoding.add(&tokens, options.is_ended));
         }
         for (answers, decoding) in answers.iter_mut().zip(decodings) {
             answers.extend(decoding.into_completions());
@@ -178,12 +183,14 @@ impl<'a> Decoding<'a> {
     }
 
     /// Adds the next token of each unfinished completion.
-    fn add(&mut self, tokens: &[u32]) {
+    fn add(&mut self, tokens: &[u32], is_ended: Option<IsEnded>) {
         let running = self.completions.iter_mut().filter(|completion| completion.is_running());
         for (completion, &token) in running.zip(tokens) {
             completion.through = completion.ids.len();
             completion.ids.push(token);
-            completion.stopped = completion.prompt.stops.contains(&token);
+            let answer = &completion.ids[completion.prompt.ids.len()..];
+            completion.stopped =
+                completion.prompt.stops.contains(&token) || is_ended.is_some_and(|is_ended| is_ended(answer));
         }
     }
 

@@ -36,13 +36,24 @@ pub struct SampleSize {
     pub ends: usize,
     /// The independent draw that it is a part of, counted from 0.
     pub draw: usize,
+    /// The slice that it is a part of, counted from 0.
+    pub slice: usize,
 }
 
 impl SampleSize {
     /// The sizes of samples.
     pub fn of_all(samples: &[Sample]) -> Arc<[Self]> {
         let sized = samples.iter().zip(draws::of(samples));
-        sized.map(|(sample, draw)| Self { tokens: sample.answers(), ends: sample.ends.len(), draw }).collect()
+        sized
+            .map(|(sample, draw)| Self { tokens: sample.answers(), ends: sample.ends.len(), draw, slice: sample.slice })
+            .collect()
+    }
+
+    /// The samples of each slice, as indices; empty if all are of one.
+    pub fn slices(sizes: &[Self]) -> Vec<Vec<usize>> {
+        let Some(last) = sizes.iter().map(|size| size.slice).max().filter(|&last| last > 0) else { return Vec::new() };
+        let of_slice = |slice| (0..sizes.len()).filter(|&sample| sizes[sample].slice == slice).collect();
+        (0..=last).map(of_slice).filter(|samples: &Vec<usize>| !samples.is_empty()).collect()
     }
 
     /// The samples of each draw, as indices.
@@ -77,7 +88,8 @@ impl Measurement {
 
     /// A measurement of which nothing but the losses is known, on samples with so many answer tokens.
     pub fn of_losses(losses: &[f64], tokens: &[usize]) -> Self {
-        let sizes = tokens.iter().enumerate().map(|(draw, &tokens)| SampleSize { tokens, ends: 0, draw }).collect();
+        let sizes =
+            tokens.iter().enumerate().map(|(draw, &tokens)| SampleSize { tokens, ends: 0, draw, slice: 0 }).collect();
         Self { scores: losses.iter().copied().map(SampleScore::of_loss).collect(), sizes }
     }
 
@@ -215,7 +227,7 @@ mod tests {
 
     #[test]
     fn accuracy_counts_tokens_and_exact_match_samples() {
-        let size = |tokens| SampleSize { tokens, ends: tokens % 2, draw: tokens };
+        let size = |tokens| SampleSize { tokens, ends: tokens % 2, draw: tokens, slice: 0 };
         let score = |correct| SampleScore {
             correct,
             probability: 0.5 * correct as f64,

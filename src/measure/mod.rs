@@ -16,6 +16,9 @@
 //!          └o────────o───────o───────o──▶ b = 0
 //! ```
 //!
+//! A curve from below mirrors this: its points share the stream of the base model, and each forks from it where its adapter
+//! sets in.
+//!
 //! The whole curve costs L + L(L + 1)/2 layer passes, half of what L + 1 full forwards cost. On the CPU each stream has a
 //! processor: what is too small to be divided within a stream, the element-wise work above all, keeps every processor busy
 //! too.
@@ -29,6 +32,7 @@ mod layers;
 mod lens;
 mod measurement;
 mod memory;
+mod nesting;
 mod prefix;
 mod profile;
 mod stream;
@@ -36,11 +40,12 @@ mod walk;
 
 use candle_core::Device;
 
-pub use curve::{Sweep, candidates, exhaustive_work, layer_passes, profiles, sweep};
+pub use curve::{Sweep, candidates, exhaustive_work, layer_passes, profiles, profiles_on, sweep};
 pub use effects::effects;
-pub use generation::{Completion, GenerateOptions, generate};
+pub use generation::{Completion, GenerateOptions, IsEnded, generate};
 pub use lens::{Lens, Readout, logit_lens};
 pub use measurement::{Curve, Measurement, Point, SampleScore, SampleSize, Work};
+pub use nesting::Nesting;
 pub use profile::{Profile, Strength};
 
 /// Where to compute, and in how much memory.

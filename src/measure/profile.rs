@@ -69,9 +69,9 @@ impl Profile {
         self.0[layer]
     }
 
-    /// The layers that the prefix stream goes through: from the first on, those at full strength.
-    pub(super) fn prefix_layers(&self) -> usize {
-        self.0.iter().take_while(|&&strength| strength == Strength::FULL).count()
+    /// How many layers, from the first on, have the same strength as in `trunk`.
+    pub(super) fn shared_layers(&self, trunk: &Self) -> usize {
+        self.0.iter().zip(&trunk.0).take_while(|(own, other)| own == other).count()
     }
 
     /// The lowest boundary that has all layers in which the adapter acts below it.
@@ -86,11 +86,13 @@ mod tests {
 
     #[test]
     fn boundaries_and_prefixes() {
+        let whole = |layers| Profile::below(layers, layers);
         let holes = Profile::of_layers(&BTreeSet::from([0, 1, 4]), 6);
-        assert_eq!((holes.prefix_layers(), holes.boundary()), (2, 5));
+        assert_eq!((holes.shared_layers(&whole(6)), holes.boundary()), (2, 5));
         let half = Profile::new([Strength::FULL, Strength { attention: 1.0, mlp: 0.0 }, Strength::NONE]);
-        assert_eq!((half.prefix_layers(), half.boundary()), (1, 2));
-        assert_eq!(Profile::below(3, 6).scaled(0.5).prefix_layers(), 0);
+        assert_eq!((half.shared_layers(&whole(3)), half.boundary()), (1, 2));
+        assert_eq!(Profile::below(3, 6).scaled(0.5).shared_layers(&whole(6)), 0);
+        assert_eq!(Profile::of_layers(&BTreeSet::from([3, 4]), 6).shared_layers(&Profile::below(0, 6)), 3);
         assert_eq!(Profile::below(0, 6).boundary(), 0);
     }
 }

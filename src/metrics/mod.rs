@@ -7,6 +7,7 @@ mod bleu;
 mod chrf;
 mod difference;
 mod rouge;
+mod score;
 mod squad;
 mod words;
 
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use difference::Difference;
+pub use score::Score;
 
 /// How predictions are compared with references.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -33,6 +35,9 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// All metrics.
+    pub const ALL: [Metric; 5] = [Metric::ExactMatch, Metric::F1, Metric::RougeL, Metric::Bleu, Metric::Chrf];
+
     /// The name in flags and reports.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,18 +1,20 @@
 //! Scoring what the model answers at the boundaries that matter: the choice, its two ends, and the next best.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Request;
 use super::evaluator::{Candidate, Evaluator};
 use super::inputs::{Inputs, Prepared};
 use super::request::Scoring;
+use super::scorer::{Scored, Scorer};
 use crate::choice::Choice;
 use crate::choice::controls::Kept;
 use crate::choice::held_out::SampleSet;
 use crate::error::{MetricError, Result};
 use crate::format;
-use crate::measure::{self, Completion, Curve, OnProgress, Profile};
-use crate::metrics::{Difference, Metric, summed};
+use crate::measure::{self, Completion, Curve, OnProgress, Profile, SampleSize};
+use crate::metrics::{Difference, Score, summed};
 use crate::model::AdaptedModel;
 use crate::report::metrics::{BoundaryAnswer, BoundaryScores, ChangedAnswer, MetricScore, TaskMetrics};
 use crate::samples::{GenerationTask, Prompt, TextModel, excerpt};
@@ -29,24 +31,35 @@ pub struct Tasks<'a> {
     on: SampleSet,
     prepared: &'a Prepared,
     text: &'a TextModel,
+    scorer: Option<Arc<Scorer>>,
     tasks: Vec<GenerationTask>,
 }
 
-/// The tasks of the held-out samples or, if there are none, of those that choose; `None` without a metric.
-pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Request) -> Result<Option<Tasks<'a>>> {
-    let Some(scoring) = &request.scoring else { return Ok(None) };
-    let (on, prepared) = match &inputs.held_out {
-        Some(held_out) => (SampleSet::HeldOut, held_out),
-        None => (SampleSet::Choosing, &inputs.choosing),
-    };
+/// The tasks of both sets of samples, as far as they are answered.
+pub struct AnswerTasks<'a> {
+    pub choosing: Option<Tasks<'a>>,
+    pub held_out: Option<Tasks<'a>>,
+}
+
+/// The tasks of the held-out samples or, if there are none or answers choose, of those that choose.
+pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Request) -> Result<AnswerTasks<'a>> {
+    let Some(scoring) = &request.scoring else { return Ok(AnswerTasks { choosing: None, held_out: None }) };
     let path = &adapted.model().path;
     let text = inputs.text.as_ref().ok_or_else(|| MetricError::NoTokenizer { path: path.clone() })?;
     let mut stops = adapted.model().stops.clone();
     stops.extend(text.eos_id());
-    let file = prepared.description.path.as_ref();
-    let tasks =
-        prepared.samples.iter().map(|sample| GenerationTask::new(sample, text, &stops, file)).collect::<Result<_>>()?;
-    Ok(Some(Tasks { scoring, on, prepared, text, tasks }))
+    let scorer = scoring.scorer.as_ref().map(Scorer::start).transpose()?.map(Arc::new);
+    let on = |on, prepared: &'a Prepared| -> Result<Tasks<'a>> {
+        let file = prepared.description.path.as_ref();
+        let task = |sample| GenerationTask::new(sample, text, &stops, file);
+        let tasks = prepared.samples.iter().map(task).collect::<Result<_>>()?;
+        Ok(Tasks { scoring, on, prepared, text, scorer: scorer.clone(), tasks })
+    };
+    let held_out = inputs.held_out.as_ref().map(|prepared| on(SampleSet::HeldOut, prepared)).transpose()?;
+    let choose = held_out.is_none() || request.choice.score.is_some();
+    let choosing = choose.then(|| on(SampleSet::Choosing, &inputs.choosing)).transpose()?;
+    choosing.iter().chain(&held_out).try_for_each(Tasks::try_scorer)?;
+    Ok(AnswerTasks { choosing, held_out })
 }
 
 /// What answers: a boundary at full strength, or what is written if it differs from that.
@@ -68,22 +81,27 @@ struct Answers {
     cut_off: usize,
 }
 
-/// Generates and scores the answers at the boundaries that matter and of what is written.
+/// Generates and scores the answers at the boundaries that matter and of what is written. Those that `known` has, by boundary, are
+/// not generated again.
 pub fn measure(
     tasks: &Tasks,
     evaluator: &Evaluator,
-    choice: &Choice,
-    written: &Candidate,
+    (choice, written): (&Choice, &Candidate),
+    known: &BTreeMap<usize, Vec<Completion>>,
     on_progress: OnProgress,
 ) -> Result<TaskMetrics> {
     let request = evaluator.request;
-    let sources = sources(evaluator, choice.boundary(), written);
-    let prompts: Vec<Prompt> = tasks.tasks.iter().map(|task| task.prompt.clone()).collect();
-    let options =
-        measure::GenerateOptions { memory: request.compute.memory, max_new_tokens: tasks.scoring.max_new_tokens };
-    let profiles: Vec<Profile> = sources.iter().map(|source| source.profile.clone()).collect();
-    let generated = measure::generate(evaluator.adapted, &prompts, &profiles, &options, on_progress)?;
-    let answers = sources.iter().zip(generated).map(|(source, generated)| tasks.answers(source, &generated));
+    let at: BTreeSet<usize> = tasks.scoring.at.iter().chain(known.keys()).copied().collect();
+    let best = if known.is_empty() { BEST } else { 0 };
+    let sources = sources(evaluator, choice.boundary(), written, &at, best);
+    let is_known = |source: &&AnswerSource| source.name.is_none() && known.contains_key(&source.boundary);
+    let profiles: Vec<Profile> =
+        sources.iter().filter(|source| !is_known(source)).map(|source| source.profile.clone()).collect();
+    let mut generated = tasks.generate(evaluator, &profiles, on_progress)?.into_iter();
+    let answers = sources.iter().map(|source| {
+        let completions = if is_known(&source) { known.get(&source.boundary).cloned() } else { generated.next() };
+        tasks.answers(source, &completions.unwrap_or_default())
+    });
     let answers = answers.collect::<Result<Vec<_>>>()?;
     let (base, whole) = (&answers[0], &answers[answers.len() - 1]);
     let chosen = answers.iter().find(|answers| answers.written).unwrap_or(whole);
@@ -92,20 +110,30 @@ pub fn measure(
     let confidence = request.choice.confidence;
     Ok(TaskMetrics {
         on: tasks.on,
-        samples: prompts.len(),
-        max_new_tokens: options.max_new_tokens,
+        samples: tasks.tasks.len(),
+        max_new_tokens: tasks.scoring.max_new_tokens,
         confidence,
         boundaries: answers.iter().map(|one| tasks.scores(one, whole, confidence)).collect(),
         examples: if request.samples.quote { tasks.changed(chosen, other, &answers) } else { Vec::new() },
     })
 }
 
-/// The base model first, the whole adapter last, and between them what is written and the boundaries with the lowest losses.
-fn sources(evaluator: &Evaluator, chosen: usize, written: &Candidate) -> Vec<AnswerSource> {
+/// The base model first, the whole adapter last, and between them what is written, the `best` boundaries with the lowest losses, and
+/// `at`.
+fn sources(
+    evaluator: &Evaluator,
+    chosen: usize,
+    written: &Candidate,
+    at: &BTreeSet<usize>,
+    best: usize,
+) -> Vec<AnswerSource> {
     let whole = evaluator.curve.whole().boundary;
     let is_boundary = written.scale == 1.0 && written.selection == evaluator.below(chosen).selection;
-    let boundaries = boundaries(evaluator.curve, chosen, whole);
-    let wanted = boundaries.into_iter().filter(|&boundary| is_boundary || boundary != chosen || boundary == whole);
+    let mut boundaries = boundaries(evaluator.curve, chosen, whole, best);
+    boundaries.extend(at.range(..whole));
+    let wanted = boundaries
+        .into_iter()
+        .filter(|&boundary| is_boundary || boundary != chosen || boundary == whole || at.contains(&boundary));
     let mut sources: Vec<AnswerSource> = wanted
         .map(|boundary| AnswerSource {
             boundary,
@@ -115,7 +143,11 @@ fn sources(evaluator: &Evaluator, chosen: usize, written: &Candidate) -> Vec<Ans
         })
         .collect();
     if !is_boundary {
-        let layers = if written.kept == Kept::Subset { "subset".to_string() } else { chosen.to_string() };
+        let layers = match written.kept {
+            Kept::Window => "window".to_string(),
+            Kept::Subset => "subset".to_string(),
+            _ => chosen.to_string(),
+        };
         let scale = if written.scale == 1.0 { String::new() } else { format!(" × {}", format::scale(written.scale)) };
         let own =
             AnswerSource { boundary: chosen, written: true, name: Some(layers + &scale), profile: written.profile() };
@@ -124,45 +156,106 @@ fn sources(evaluator: &Evaluator, chosen: usize, written: &Candidate) -> Vec<Ans
     sources
 }
 
-/// The base model, the choice, the whole adapter, and the other boundaries with the lowest losses.
-fn boundaries(curve: &Curve, chosen: usize, whole: usize) -> BTreeSet<usize> {
+/// The base model, the choice, the whole adapter, and the `best` other boundaries with the lowest losses.
+fn boundaries(curve: &Curve, chosen: usize, whole: usize, best: usize) -> BTreeSet<usize> {
     let ends = BTreeSet::from([0, chosen, whole]);
     let mut others: Vec<_> = curve.points.iter().filter(|point| !ends.contains(&point.boundary)).collect();
     others.sort_by(|a, b| a.measurement.loss().total_cmp(&b.measurement.loss()));
-    ends.into_iter().chain(others.into_iter().take(BEST).map(|point| point.boundary)).collect()
+    ends.into_iter().chain(others.into_iter().take(best).map(|point| point.boundary)).collect()
 }
 
 impl Tasks<'_> {
-    fn metrics(&self) -> &[Metric] {
-        &self.scoring.metrics
+    fn kinds(&self) -> &[Score] {
+        &self.scoring.scores
+    }
+
+    /// The answers of an adapter with some profiles: `[profile][sample]`.
+    pub fn generate(
+        &self,
+        evaluator: &Evaluator,
+        profiles: &[Profile],
+        on_progress: OnProgress,
+    ) -> Result<Vec<Vec<Completion>>> {
+        if profiles.is_empty() {
+            return Ok(Vec::new());
+        }
+        let prompts: Vec<Prompt> = self.tasks.iter().map(|task| task.prompt.clone()).collect();
+        let is_ended = |ids: &[u32]| self.text.decode(ids).is_ok_and(|text| self.first_stop(&text).is_some());
+        let options = measure::GenerateOptions {
+            memory: evaluator.request.compute.memory,
+            max_new_tokens: self.scoring.max_new_tokens,
+            is_ended: if self.scoring.stop.is_empty() { None } else { Some(&is_ended) },
+        };
+        measure::generate(evaluator.adapted, &prompts, profiles, &options, on_progress)
+    }
+
+    /// What the score of answers is computed from, by sample.
+    pub fn counts(&self, kind: Score, completions: &[Completion]) -> Result<Vec<Vec<f64>>> {
+        self.counts_of(kind, &self.texts(completions)?)
+    }
+
+    fn texts(&self, completions: &[Completion]) -> Result<Vec<String>> {
+        let text = |(task, answer): (&GenerationTask, &Completion)| {
+            let mut text = task.text_of(&answer.ids, self.text)?;
+            text.truncate(self.first_stop(&text).unwrap_or(text.len()));
+            Ok(text)
+        };
+        self.tasks.iter().zip(completions).map(text).collect()
+    }
+
+    /// Where the first text that ends an answer begins.
+    fn first_stop(&self, text: &str) -> Option<usize> {
+        self.scoring.stop.iter().filter_map(|stop| text.find(stop)).min()
+    }
+
+    fn counts_of(&self, kind: Score, texts: &[String]) -> Result<Vec<Vec<f64>>> {
+        let pairs = texts.iter().zip(&self.tasks);
+        match (kind, &self.scorer) {
+            (Score::Metric(metric), _) => Ok(pairs.map(|(text, task)| metric.counts(text, &task.reference)).collect()),
+            (Score::Scorer, Some(scorer)) => {
+                pairs.map(|(text, task)| Ok(vec![self.ask(scorer, task, text)?, 1.0])).collect()
+            }
+            (Score::Scorer, None) => Err(MetricError::NoScorer.into()),
+        }
+    }
+
+    /// What the user's program gives an answer.
+    fn ask(&self, scorer: &Scorer, task: &GenerationTask, answer: &str) -> Result<f64> {
+        let prompt = self.text.decode(&task.prompt.ids)?;
+        scorer.score(&Scored { line: task.line, prompt: &prompt, reference: &task.reference, answer })
+    }
+
+    /// Lets the scorer score a reference, so that one that fails does so before the long run.
+    fn try_scorer(&self) -> Result<()> {
+        match (&self.scorer, self.tasks.first()) {
+            (Some(scorer), Some(task)) => self.ask(scorer, task, &task.reference).map(drop),
+            _ => Ok(()),
+        }
     }
 
     fn answers(&self, source: &AnswerSource, generated: &[Completion]) -> Result<Answers> {
-        let pairs = self.tasks.iter().zip(generated);
-        let texts: Vec<String> =
-            pairs.map(|(task, answer)| task.text_of(&answer.ids, self.text)).collect::<Result<_>>()?;
-        let counts = |metric: &Metric| {
-            let pairs = texts.iter().zip(&self.tasks);
-            pairs.map(|(text, task)| metric.counts(text, &task.reference)).collect()
-        };
-        let counts = self.metrics().iter().map(counts).collect();
+        let texts = self.texts(generated)?;
+        let counts = self.kinds().iter().map(|&kind| self.counts_of(kind, &texts)).collect::<Result<_>>()?;
         let cut_off = generated.iter().filter(|answer| !answer.stopped).count();
         let AnswerSource { boundary, written, name, .. } = source;
         Ok(Answers { boundary: *boundary, written: *written, name: name.clone(), texts, counts, cut_off })
     }
 
     fn scores(&self, one: &Answers, whole: &Answers, confidence: f64) -> BoundaryScores {
-        let score = |(place, &metric): (usize, &Metric)| MetricScore {
-            metric,
-            score: metric.score(&summed(&one.counts[place])),
-            to_whole: Difference::of(metric, &one.counts[place], &whole.counts[place], confidence),
+        let draws = SampleSize::draws(&SampleSize::of_all(&self.prepared.samples));
+        let score = |(place, &kind): (usize, &Score)| MetricScore {
+            metric: kind,
+            score: kind.of_counts(&summed(&one.counts[place])),
+            per_sample: one.counts[place].iter().map(|counts| kind.of_counts(counts)).collect(),
+            to_whole: Difference::of(kind, &one.counts[place], &whole.counts[place], &draws, confidence),
         };
-        let scores = self.metrics().iter().enumerate().map(score).collect();
+        let scores = self.kinds().iter().enumerate().map(score).collect();
         BoundaryScores {
             boundary: one.boundary,
             written: one.written,
             name: one.name.clone(),
             scores,
+            answers: if self.scoring.keep_texts { one.texts.clone() } else { Vec::new() },
             cut_off: one.cut_off,
         }
     }
@@ -170,9 +263,9 @@ impl Tasks<'_> {
     /// The samples whose answers the choice changes, ordered by the change of all their scores together.
     fn changed(&self, chosen: &Answers, other: &Answers, all: &[Answers]) -> Vec<ChangedAnswer> {
         let rise = |&place: &usize| -> f64 {
-            let of = |answers: &Answers, which: usize, metric: &Metric| metric.score(&answers.counts[which][place]);
-            let metrics = self.metrics().iter().enumerate();
-            metrics.map(|(which, metric)| of(chosen, which, metric) - of(other, which, metric)).sum()
+            let of = |answers: &Answers, which: usize, kind: &Score| kind.of_counts(&answers.counts[which][place]);
+            let kinds = self.kinds().iter().enumerate();
+            kinds.map(|(which, kind)| of(chosen, which, kind) - of(other, which, kind)).sum()
         };
         let mut places: Vec<usize> =
             (0..self.tasks.len()).filter(|&place| chosen.texts[place] != other.texts[place]).collect();
@@ -211,7 +304,7 @@ mod tests {
         let measured = |loss| Measurement::of_losses(&[loss], &[1]);
         let points = points.map(|(boundary, loss)| Point { boundary, measurement: measured(loss) });
         let curve = Curve { points: points.collect(), work: Default::default() };
-        assert_eq!(boundaries(&curve, 2, 5), BTreeSet::from([0, 2, 3, 4, 5]));
-        assert_eq!(boundaries(&curve, 5, 5), BTreeSet::from([0, 2, 3, 5]));
+        assert_eq!(boundaries(&curve, 2, 5, BEST), BTreeSet::from([0, 2, 3, 4, 5]));
+        assert_eq!(boundaries(&curve, 5, 5, BEST), BTreeSet::from([0, 2, 3, 5]));
     }
 }

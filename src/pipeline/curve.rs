@@ -1,6 +1,7 @@
 //! From samples to a boundary: measures what the rule needs, and lets it choose.
 
 use super::Request;
+use super::by_answers::ChoiceAnswers;
 use crate::choice::rules::curve as probability_curve;
 use crate::choice::stability::{Share, stability};
 use crate::choice::{self, Basis, Candidates, Choice, ChoiceOptions};
@@ -18,6 +19,8 @@ pub struct BoundaryChoice {
     pub lens: Option<Lens>,
     pub choice: Choice,
     pub stability: Vec<Share>,
+    /// The answers that it was made by, if it was made by answers.
+    pub answers: Option<ChoiceAnswers>,
 }
 
 /// Whether the adapter with this index may be cut at a boundary.
@@ -31,15 +34,24 @@ pub fn choose(
     is_allowed: IsAllowed,
     on_progress: OnProgress,
 ) -> Result<Vec<BoundaryChoice>> {
-    if request.choice.rule.basis() == Basis::Probability || request.probability {
+    let request = &request.by_stage();
+    // A choice by the scores of answers takes it from there.
+    let options = &if request.choice.score.is_some() { request.choice.screening() } else { request.choice.clone() };
+    if options.rule.basis() == Basis::Probability || request.probability {
         let each = adapted.iter().enumerate();
         let choose = |(index, adapted): (usize, &&AdaptedModel)| {
-            choose_with_lens(adapted, samples, request, &|boundary| is_allowed(index, boundary), &mut *on_progress)
+            choose_with_lens(
+                adapted,
+                samples,
+                (request, options),
+                &|boundary| is_allowed(index, boundary),
+                &mut *on_progress,
+            )
         };
         return each.map(choose).collect();
     }
-    let curves = curves(adapted, samples, request, &request.choice, on_progress)?.into_iter().enumerate();
-    let choose = |(index, measured)| choose_by_losses(measured, None, request, &|boundary| is_allowed(index, boundary));
+    let curves = curves(adapted, samples, request, options, on_progress)?.into_iter().enumerate();
+    let choose = |(index, measured)| choose_by_losses(measured, None, options, &|boundary| is_allowed(index, boundary));
     Ok(curves.map(choose).collect())
 }
 
@@ -47,40 +59,40 @@ pub fn choose(
 fn choose_with_lens(
     adapted: &AdaptedModel,
     samples: &[Sample],
-    request: &Request,
+    (request, options): (&Request, &ChoiceOptions),
     is_allowed: &dyn Fn(usize) -> bool,
     on_progress: OnProgress,
 ) -> Result<BoundaryChoice> {
     let lens = measure::logit_lens(adapted, samples, &request.compute, &mut *on_progress)?;
-    if request.choice.rule.basis() != Basis::Probability {
-        let measured = curves(&[adapted], samples, request, &request.choice, on_progress)?.remove(0);
-        return Ok(choose_by_losses(measured, Some(lens), request, is_allowed));
+    if options.rule.basis() != Basis::Probability {
+        let measured = curves(&[adapted], samples, request, options, on_progress)?.remove(0);
+        return Ok(choose_by_losses(measured, Some(lens), options, is_allowed));
     }
     // The boundary is known before any loss is measured; the losses only say how good it is.
     let candidates = measure::candidates(adapted.adapter());
     let reading = probability_curve::read(&lens, &candidates, is_allowed);
-    let options = ChoiceOptions { boundary: Some(reading.boundary), ..request.choice.clone() };
+    let options = ChoiceOptions { boundary: Some(reading.boundary), ..options.clone() };
     let (curve, dropped) = curves(&[adapted], samples, request, &options, on_progress)?.remove(0);
     let mut choice = choice::choose(&curve, &options, is_allowed);
     if choice.boundary() == reading.boundary {
         choice.reason = reading.reason;
     }
     let stability = probability_curve::stability(&lens, &SampleSize::draws(curve.sizes()), &candidates, is_allowed);
-    Ok(BoundaryChoice { curve, dropped, lens: Some(lens), choice, stability })
+    Ok(BoundaryChoice { curve, dropped, lens: Some(lens), choice, stability, answers: None })
 }
 
 /// Chooses by the losses, or takes the user's boundary.
 fn choose_by_losses(
     (curve, dropped): (Curve, Vec<Dropped>),
     lens: Option<Lens>,
-    request: &Request,
+    options: &ChoiceOptions,
     is_allowed: &dyn Fn(usize) -> bool,
 ) -> BoundaryChoice {
-    let went_on = search::may_be_chosen(&dropped, request.choice.rule);
+    let went_on = search::may_be_chosen(&dropped, options.rule);
     let is_candidate = |boundary: usize| is_allowed(boundary) && went_on(boundary);
-    let choice = choice::choose(&curve, &request.choice, is_candidate);
-    let stability = stability(&curve, &request.choice, is_candidate);
-    BoundaryChoice { curve, dropped, lens, choice, stability }
+    let choice = choice::choose(&curve, options, is_candidate);
+    let stability = stability(&curve, options, is_candidate);
+    BoundaryChoice { curve, dropped, lens, choice, stability, answers: None }
 }
 
 /// Whether the whole adapter surely helps.

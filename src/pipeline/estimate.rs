@@ -40,7 +40,7 @@ pub fn estimate(
     on_failure: OnFailure,
 ) -> Result<Estimate> {
     let adapters = OpenedAdapter::open_all(base, requests, on_failure)?;
-    let subjects = Subject::all(&adapters, base, on_failure)?;
+    let subjects = Subject::all(&adapters, base, &mut *on_progress, on_failure)?;
     let Some((first, &request)) = subjects.first().zip(requests.first()) else { return Ok(Estimate::default()) };
     let adapted: Vec<&AdaptedModel> = subjects.iter().map(|subject| &subject.adapted).collect();
     let samples = &first.inputs.choosing.samples;

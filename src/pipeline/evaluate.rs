@@ -1,18 +1,20 @@
 //! From requests to evaluations: of one adapter, or of several of one base model. Those with equal samples share a sweep.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::answers::{self, Tasks};
+use super::answers::{self, AnswerTasks};
 use super::chain::{Chain, MeasuredSamples};
 use super::curve::{self, BoundaryChoice, IsAllowed};
 use super::evaluator::{Candidate, Evaluator};
 use super::held_out::HeldOutCheck;
 use super::inputs::Prepared;
 use super::output::Selection;
+use super::refine::Refined;
 use super::scale::ScaleSearch;
 use super::subject::{OpenedAdapter, Subject};
-use super::{Base, Request, alternatives, describe, find_base, held_out, output, scale, subset};
+use super::{Base, Request, alternatives, by_answers, describe, find_base, held_out, output, scale};
 use crate::adapter::Adapter;
 use crate::audit::examine::KnownBase;
 use crate::choice::{Basis, Benefit, Candidates, Choice};
@@ -21,7 +23,7 @@ use crate::error::{AdapterError, ChoiceError, Kind, Result};
 use crate::hub::BasePath;
 use crate::measure::{self, Curve, OnProgress};
 use crate::model::AdaptedModel;
-use crate::report::{Report, SamplesInput, SubsetChoice, WorkDone};
+use crate::report::{Report, SamplesInput, Slice, TaskMetrics, WorkDone};
 use crate::rewrite::Cut;
 
 /// The most streams of several adapters that go through a base model side by side: enough to make reading its weights cheap
@@ -96,9 +98,9 @@ pub fn evaluate_on(base: &Base, request: &Request, on_progress: OnProgress) -> R
 }
 
 fn evaluate_opened(opened: &OpenedAdapter, base: &Base, on_progress: OnProgress) -> Result<Evaluation> {
-    let subject = Subject::new(opened, base)?;
+    let subject = Subject::new(opened, base, &mut *on_progress)?;
     let tasks = subject.tasks()?;
-    evaluate_alone(&subject, tasks.as_ref(), on_progress)
+    evaluate_alone(&subject, &tasks, on_progress)
 }
 
 /// Evaluates adapters of `base`, and passes each to `done`, with the index of its request, as soon as it is evaluated. All
@@ -111,7 +113,7 @@ pub fn evaluate_together(
     done: &mut dyn FnMut(usize, Result<Evaluation>) -> Result<()>,
 ) -> Result<()> {
     let adapters = OpenedAdapter::open_all(base, requests, &mut |index, error| done(index, Err(error)))?;
-    let subjects = Subject::all(&adapters, base, &mut |index, error| done(index, Err(error)))?;
+    let subjects = Subject::all(&adapters, base, &mut *on_progress, &mut |index, error| done(index, Err(error)))?;
     let mut with_tasks = Vec::new();
     for subject in &subjects {
         match subject.tasks() {
@@ -128,8 +130,8 @@ pub fn evaluate_together(
         };
         for (&&(subject, ref tasks), choice) in group.iter().zip(choices) {
             let evaluation = match choice {
-                Some(choice) => conclude(subject, tasks.as_ref(), choice, &mut *on_progress),
-                None => evaluate_alone(subject, tasks.as_ref(), &mut *on_progress),
+                Some(choice) => conclude(subject, tasks, choice, &mut *on_progress),
+                None => evaluate_alone(subject, tasks, &mut *on_progress),
             };
             match evaluation {
                 Err(error) if error.kind() == Kind::Interrupted => return Err(error),
@@ -140,8 +142,8 @@ pub fn evaluate_together(
     Ok(())
 }
 
-/// An adapter with its samples, and its tasks if answers are scored.
-type WithTasks<'a, 'b> = (&'b Subject<'a>, Option<Tasks<'b>>);
+/// An adapter with its samples, and its tasks.
+type WithTasks<'a, 'b> = (&'b Subject<'a>, AnswerTasks<'b>);
 
 /// Groups of adapters whose samples are the same tokens, each small enough to share a sweep.
 fn groups<'a, 'b, 'c>(subjects: &'c [WithTasks<'a, 'b>]) -> Vec<Vec<&'c WithTasks<'a, 'b>>> {
@@ -167,7 +169,7 @@ fn choose_together(group: &[&WithTasks], on_progress: OnProgress) -> Result<Vec<
     choose(subject, &adapted, &is_allowed, on_progress)
 }
 
-fn evaluate_alone(subject: &Subject, tasks: Option<&Tasks>, on_progress: OnProgress) -> Result<Evaluation> {
+fn evaluate_alone(subject: &Subject, tasks: &AnswerTasks, on_progress: OnProgress) -> Result<Evaluation> {
     let is_allowed = |_, boundary| subject.allows(boundary);
     let choice = choose(subject, &[&subject.adapted], &is_allowed, &mut *on_progress)?.remove(0);
     conclude(subject, tasks, choice, on_progress)
@@ -185,25 +187,34 @@ fn choose(
     choices.map_err(|error| error.on_samples(Path::new(&subject.inputs.choosing.description.path)))
 }
 
-/// Completes an evaluation whose boundary is chosen: subset, scale, steps, held-out samples, answers and report.
+/// Completes an evaluation whose boundary is chosen: refinement, scale, steps, held-out samples, answers and report.
 fn conclude(
     subject: &Subject,
-    tasks: Option<&Tasks>,
+    tasks: &AnswerTasks,
     chosen: BoundaryChoice,
     on_progress: OnProgress,
 ) -> Result<Evaluation> {
     let (request, adapter, model) = (subject.request, &subject.adapter, &subject.base.model);
+    let mut chosen = match request.choice.score.zip(tasks.choosing.as_ref()) {
+        Some((score, tasks)) => by_answers::choose(score, subject, tasks, chosen, &mut *on_progress)?,
+        None => chosen,
+    };
     let (samples, curve) = (&subject.inputs.choosing.samples, &chosen.curve);
     let evaluator = Evaluator { adapted: &subject.adapted, samples, curve, request };
     let boundary = chosen.choice.boundary();
-    let (full, subset) = match request.subset {
-        Some(grain) => subset::find(&evaluator, boundary, grain, &mut *on_progress)?,
-        None => (evaluator.below(boundary), None),
-    };
+    let mut refined = Refined::find(&evaluator, boundary, &mut *on_progress)?;
+    if let (Some(answers), Some(tasks)) = (&chosen.answers, &tasks.choosing)
+        && refined.candidate.selection != evaluator.below(boundary).selection
+        && !by_answers::holds(answers, &refined.candidate, tasks, &evaluator, &mut *on_progress)?
+    {
+        chosen.choice.reason += "; its answers without other layers cannot be shown to score as high";
+        refined = Refined::none(&evaluator, boundary);
+    }
     let is_allowed = |boundary| subject.allows(boundary);
+    let full = refined.candidate.clone();
     let scaled = scale::find(&evaluator, chosen.choice.clone(), full, &is_allowed, &mut *on_progress)?;
     let candidates = alternatives::find(&evaluator, boundary, &scaled, &mut *on_progress)?;
-    let held_out = match &subject.inputs.held_out {
+    let mut held_out = match &subject.inputs.held_out {
         Some(samples) => {
             let profiles = candidates.iter().map(Candidate::profile).collect();
             let boundary = scaled.choice.boundary();
@@ -211,10 +222,12 @@ fn conclude(
         }
         None => None,
     };
-    let metrics = match tasks {
-        Some(tasks) => Some(answers::measure(tasks, &evaluator, &scaled.choice, &scaled.written, &mut *on_progress)?),
-        None => None,
-    };
+    let scores = measure_answers(tasks, &chosen, &evaluator, &scaled, &mut *on_progress)?;
+    if let (Some(check), Some(metrics), Some(kind)) = (&mut held_out, &scores.reported, request.choice.score)
+        && let Some(score) = metrics.written_to_whole(kind, request.choice.margin)
+    {
+        check.report.verdict = check.report.verdict.clone().with_score(score);
+    }
     let mut sets =
         vec![MeasuredSamples { samples, cut: &scaled.written.measurement, reference: evaluator.reference() }];
     if let (Some(prepared), Some(check)) = (&subject.inputs.held_out, &held_out) {
@@ -223,9 +236,10 @@ fn conclude(
     }
     let selection = Selection::new(&scaled.written, model);
     let made = output::make(adapter, &selection, model, &sets, request, on_progress)?;
-    let findings = Findings { chosen: &chosen, subset, scaled: &scaled, candidates: &candidates, held_out };
+    let findings = Findings { chosen: &chosen, refined, scaled: &scaled, candidates: &candidates, held_out };
     let report = Report {
-        metrics,
+        metrics: scores.reported,
+        choosing_metrics: scores.choosing,
         output: made.output,
         steps: made.steps,
         layers: describe::layers(adapter, &selection.profile)?,
@@ -240,10 +254,39 @@ fn conclude(
     Ok(Evaluation { adapter, base, curve: chosen.curve, choice, report, selection, chain: made.chain })
 }
 
+/// The scores of answers, on both sets of samples.
+struct AnswersMeasured {
+    reported: Option<TaskMetrics>,
+    /// Those that chose, if others are reported.
+    choosing: Option<TaskMetrics>,
+}
+
+fn measure_answers(
+    tasks: &AnswerTasks,
+    chosen: &BoundaryChoice,
+    evaluator: &Evaluator,
+    scaled: &ScaleSearch,
+    on_progress: OnProgress,
+) -> Result<AnswersMeasured> {
+    let written = (&scaled.choice, &scaled.written);
+    let nothing = BTreeMap::new();
+    let known = chosen.answers.as_ref().map_or(&nothing, |answers| &answers.completions);
+    let choosing = tasks.choosing.as_ref();
+    let choosing =
+        choosing.map(|tasks| answers::measure(tasks, evaluator, written, known, &mut *on_progress)).transpose()?;
+    let held_out = tasks.held_out.as_ref();
+    let held_out =
+        held_out.map(|tasks| answers::measure(tasks, evaluator, written, &nothing, &mut *on_progress)).transpose()?;
+    Ok(match held_out {
+        Some(held_out) => AnswersMeasured { reported: Some(held_out), choosing },
+        None => AnswersMeasured { reported: choosing, choosing: None },
+    })
+}
+
 /// The results of all measurements.
 struct Findings<'a> {
     chosen: &'a BoundaryChoice,
-    subset: Option<SubsetChoice>,
+    refined: Refined,
     scaled: &'a ScaleSearch,
     candidates: &'a [Candidate],
     held_out: Option<HeldOutCheck>,
@@ -251,10 +294,11 @@ struct Findings<'a> {
 
 /// The report of the measurements, without the output.
 fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Findings) -> Result<Report> {
-    let Findings { chosen, subset, scaled, candidates, held_out } = findings;
+    let Findings { chosen, refined, scaled, candidates, held_out } = findings;
     let (request, adapter, prepared) = (subject.request, &subject.adapter, &subject.inputs.choosing);
     let on_held_out = held_out.as_ref().map(|check| (&check.measured[..], check.reference()));
     let mut work = chosen.curve.work;
+    work += refined.work;
     work += chosen.lens.as_ref().map(|lens| lens.work).unwrap_or_default();
     let exhaustive = measure::exhaustive_work(&[evaluator.adapted], evaluator.samples, &request.compute)?;
     let may_err = request.search.filter(|_| scaled.choice.rule.basis() == Basis::Losses);
@@ -280,16 +324,21 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
         benefit: Some(Candidates::new(&chosen.curve, &request.choice, &|_| true).benefit()),
         stability: scaled.stability.clone().unwrap_or_else(|| chosen.stability.clone()),
         alternatives: alternatives::describe(candidates, evaluator, on_held_out),
-        subset,
+        subset: refined.subset,
+        window: refined.window,
         scale: scaled.report.clone(),
         changed: describe::changed(prepared, &chosen.curve, &scaled.written.measurement),
+        slices: Slice::all(&prepared.slices, &scaled.written.measurement, &evaluator.reference()),
         held_out: held_out.map(|check| check.report),
         ..Report::of(describe::adapter(&request.adapter, adapter)?)
     })
 }
 
-/// The lines of samples that the adapter may have been trained on.
+/// The lines of samples that the adapter may have been trained on. Its own answers are sure, whatever it was trained on.
 fn possibly_trained_on(prepared: &Prepared, curve: &Curve) -> Vec<usize> {
+    if prepared.description.own_answers {
+        return Vec::new();
+    }
     let found = trained_on::possibly_trained_on(&curve.base().measurement, &curve.whole().measurement);
     found.into_iter().map(|sample| prepared.samples[sample].line).collect()
 }

@@ -8,7 +8,7 @@ use crate::choice::controls::Kept;
 use crate::choice::scale::Scaled;
 use crate::choice::{self, Assessment, Reference};
 use crate::error::Result;
-use crate::measure::{self, Curve, Measurement, OnProgress, Profile};
+use crate::measure::{self, Curve, Measurement, OnProgress, Profile, Work};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
 
@@ -71,6 +71,16 @@ impl Evaluator<'_> {
 
     pub fn measure(&self, profiles: Vec<Profile>, on_progress: OnProgress) -> Result<Vec<Measurement>> {
         measure::profiles(self.adapted, self.samples, profiles, &self.request.compute, on_progress)
+    }
+
+    /// As [`measure`](Self::measure), on the samples with these indices, in their order; with what it cost.
+    pub fn measure_on(
+        &self,
+        samples: &[usize],
+        profiles: Vec<Profile>,
+        on_progress: OnProgress,
+    ) -> Result<(Vec<Measurement>, Work)> {
+        measure::profiles_on(self.adapted, (self.samples, samples), profiles, &self.request.compute, on_progress)
     }
 
     /// The base model and the whole adapter on the samples.

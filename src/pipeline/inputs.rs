@@ -1,13 +1,16 @@
 //! From the files of samples to the tokens of those that choose the boundary and of those that are held out.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::base::Base;
+use super::own_answers;
 use super::request::{HeldOutSource, Request};
 use crate::adapter::Adapter;
 use crate::error::{ChoiceError, FileError, Result};
 use crate::files;
+use crate::measure::OnProgress;
 use crate::model::AdaptedModel;
 use crate::report::{LeftOut, SamplesInput};
 use crate::samples::checks::{self, Repeats};
@@ -26,6 +29,8 @@ pub struct Prepared {
     /// Excerpts of each sample, if the report quotes samples and these are text.
     pub excerpts: Vec<Option<Excerpt>>,
     pub description: SamplesInput,
+    /// The names of the slices, by their numbers; empty without `--slice-by`.
+    pub slices: Vec<String>,
     /// What the files hold that is not used, or not as it is written, one sentence each.
     pub remarks: Vec<String>,
     /// Held-out samples that were left out.
@@ -81,14 +86,15 @@ pub struct Inputs {
 }
 
 /// Reads and encodes the samples that choose, and those that are held out.
-pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base) -> Result<Inputs> {
+pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base, on_progress: OnProgress) -> Result<Inputs> {
     let options = &request.samples;
     let mut raws = samples::read::read_all(&options.paths, &options.read)?;
     truncate(&mut raws.files, options.most.unwrap_or(usize::MAX));
     let held_out = match &options.held_out {
         None => None,
         Some(HeldOutSource::Share(share)) => {
-            Some(RawFiles { files: hold_out(&mut raws.files, *share)?, remarks: Vec::new() })
+            let files = hold_out(&mut raws.files, *share)?;
+            Some(RawFiles { files, remarks: Vec::new(), slices: raws.slices.clone() })
         }
         Some(HeldOutSource::File(path)) => {
             let read = ReadOptions { split: None, ..options.read.clone() };
@@ -99,9 +105,9 @@ pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base) -> Result
     let text = find_text(request, adapted, base, all.flat_map(|file| &file.samples))?;
     request.gates.check_samples(raws.files.iter().map(|file| file.samples.len()).sum())?;
     raws.remarks.extend(text.as_ref().and_then(|text| text.remark.clone()));
-    let choosing = encode(request, adapted, text.as_deref(), raws)?.checked(text.as_deref())?;
+    let choosing = encode(request, adapted, text.as_deref(), raws, &mut *on_progress)?.checked(text.as_deref())?;
     let held_out = held_out.map(|raws| {
-        let encoded = encode(request, adapted, text.as_deref(), raws)?;
+        let encoded = encode(request, adapted, text.as_deref(), raws, &mut *on_progress)?;
         encoded.apart_from(&choosing.samples)?.checked(text.as_deref())
     });
     let held_out = held_out.transpose()?;
@@ -169,7 +175,7 @@ fn find_text<'a>(
     mut raws: impl Iterator<Item = &'a RawSample>,
 ) -> Result<Option<Arc<TextModel>>> {
     let is_text = |raw: &RawSample| !matches!(raw.content, SampleContent::Tokens { .. });
-    let needs_text = request.scoring.is_some() || raws.any(is_text);
+    let needs_text = request.scoring.is_some() || request.samples.own_answers || raws.any(is_text);
     if needs_text { find_text_model(request, adapted.adapter(), base) } else { Ok(None) }
 }
 
@@ -185,7 +191,13 @@ fn find_text_model(request: &Request, adapter: &Adapter, base: &Base) -> Result<
     }
 }
 
-fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, raws: RawFiles) -> Result<Prepared> {
+fn encode(
+    request: &Request,
+    adapted: &AdaptedModel,
+    text: Option<&TextModel>,
+    raws: RawFiles,
+    on_progress: OnProgress,
+) -> Result<Prepared> {
     let model = adapted.model();
     let options = request.samples.encode;
     // An adapter may bring an embedding or a head of another size.
@@ -228,8 +240,14 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         too_long = TooLong { cut: too_long.cut + found.cut, kept: too_long.kept + found.kept };
         samples.extend(encoded);
     }
+    if request.samples.own_answers {
+        own_answers::replace(&mut samples, adapted, text, (request, Path::new(&path)), on_progress)?;
+    }
     let stops = adapted.model().stops.iter().copied().chain(text.and_then(TextModel::eos_id)).collect();
     samples::ends::mark(&mut samples, &stops, text)?;
+    if request.samples.ignore_end {
+        samples::ends::ignore(&mut samples, Path::new(&path))?;
+    }
     if too_long.kept > 0 {
         remarks.push(format!(
             "{} longer than the model's context of {} tokens, where it was not trained; `--truncate` cuts there",
@@ -237,6 +255,7 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
             limits.context
         ));
     }
+    let slices = number_slices(&mut samples, &raws.slices);
     let description = SamplesInput {
         path,
         sha256,
@@ -245,10 +264,24 @@ fn encode(request: &Request, adapted: &AdaptedModel, text: Option<&TextModel>, r
         chat_template_unused,
         end_token_missing,
         scored: options.scored,
+        own_answers: request.samples.own_answers,
+        ignores_ends: request.samples.ignore_end,
         tokenizer: text.map(|text| text.path.display().to_string()),
         ..SamplesInput::default()
     };
-    Ok(Prepared { samples, excerpts, description, remarks, left_out: LeftOut::default() })
+    Ok(Prepared { samples, excerpts, description, slices, remarks, left_out: LeftOut::default() })
+}
+
+/// Numbers the slices of samples in the order of their names, which it returns. `of_records` has the name of each record's.
+fn number_slices(samples: &mut [Sample], of_records: &[String]) -> Vec<String> {
+    let named = samples.iter().filter_map(|sample| of_records.get(sample.record));
+    let names: BTreeSet<&String> = named.collect();
+    let names: Vec<String> = names.into_iter().cloned().collect();
+    for sample in samples {
+        let name = of_records.get(sample.record);
+        sample.slice = name.and_then(|name| names.binary_search(name).ok()).unwrap_or(0);
+    }
+    names
 }
 
 /// Whether a sample has a prompt that is scored as it is, without the chat template.

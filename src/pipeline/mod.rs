@@ -5,6 +5,7 @@
 mod alternatives;
 mod answers;
 mod base;
+mod by_answers;
 mod chain;
 mod curve;
 mod describe;
@@ -15,10 +16,14 @@ pub mod fix;
 mod held_out;
 mod inputs;
 pub mod output;
+mod own_answers;
+mod refine;
 pub mod request;
 mod scale;
+pub mod scorer;
 mod subject;
 mod subset;
+mod window;
 
 pub use base::{Base, find_base, open_adapter};
 pub use estimate::{Estimate, estimate};

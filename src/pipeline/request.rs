@@ -1,16 +1,18 @@
 //! The request for an evaluation: typed values with defaults.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use candle_core::Device;
 
+use super::scorer::ScorerOptions;
 use crate::choice::ChoiceOptions;
 use crate::choice::gates::Gates;
 use crate::choice::scale::Scaling;
 use crate::choice::subset::Grain;
 use crate::kernel::Arithmetic;
 use crate::measure::ComputeOptions;
-use crate::metrics::Metric;
+use crate::metrics::Score;
 use crate::rewrite::steps::SharedStep;
 use crate::samples::read::ReadOptions;
 use crate::samples::{EncodeOptions, TemplateOptions};
@@ -34,7 +36,7 @@ pub struct Request {
     /// Adaptive with these options, or exhaustive.
     pub search: Option<SearchOptions>,
     /// Whether parts below the boundary may be dropped, too.
-    pub subset: Option<Grain>,
+    pub refinement: Option<Refinement>,
     /// Whether what is kept is scaled, too.
     pub scaling: Option<Scaling>,
     /// Whether other layers are measured for comparison.
@@ -50,6 +52,15 @@ pub struct Request {
     pub compute: ComputeOptions,
 }
 
+/// What may be dropped when a boundary is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refinement {
+    /// The lowest layers: what is kept is a window.
+    Window,
+    /// Any parts.
+    Subset(Grain),
+}
+
 /// Where samples come from, and how they become tokens.
 #[derive(Debug, Clone, Default)]
 pub struct SampleOptions {
@@ -62,6 +73,10 @@ pub struct SampleOptions {
     pub tokenizer: Option<PathBuf>,
     /// What replaces the model's chat template, and the day that it gives.
     pub template: TemplateOptions,
+    /// Whether the whole adapter's greedy answers take the place of those of the samples.
+    pub own_answers: bool,
+    /// Whether the tokens that end answers are left out of what is scored.
+    pub ignore_end: bool,
     /// Only the first samples, this many.
     pub most: Option<usize>,
     /// Whether samples that are longer than the context are truncated; otherwise they are kept, or refused where positions are learned.
@@ -83,8 +98,16 @@ pub enum HeldOutSource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scoring {
     /// At least one, each once.
-    pub metrics: Vec<Metric>,
+    pub scores: Vec<Score>,
     pub max_new_tokens: usize,
+    /// Boundaries to be scored whatever their losses are.
+    pub at: BTreeSet<usize>,
+    /// Whether the report has the answers.
+    pub keep_texts: bool,
+    /// Texts that end an answer, beside the model's own tokens.
+    pub stop: Vec<String>,
+    /// The program that gives [`Score::Scorer`].
+    pub scorer: Option<ScorerOptions>,
 }
 
 impl Scoring {
@@ -93,6 +116,17 @@ impl Scoring {
 }
 
 impl Request {
+    /// The request with the error that is left to one search. Where parts are dropped after the boundary is chosen, both searches
+    /// may err, so each has half of the error: together they are wrong no more often than one alone may be.
+    pub fn by_stage(&self) -> Self {
+        let mut one = self.clone();
+        if self.refinement.is_some() {
+            one.choice.confidence = 1.0 - (1.0 - self.choice.confidence) / 2.0;
+            one.search = self.search.map(|search| SearchOptions { error: search.error / 2.0, ..search });
+        }
+        one
+    }
+
     /// A request with the default rule, an adaptive search, and the arithmetic that is fastest on this processor.
     pub fn new(adapter: impl Into<String>, samples: impl Into<PathBuf>) -> Self {
         Self {
@@ -102,7 +136,7 @@ impl Request {
             samples: SampleOptions { paths: vec![samples.into()], ..SampleOptions::default() },
             choice: ChoiceOptions::default(),
             search: Some(SearchOptions::default()),
-            subset: None,
+            refinement: None,
             scaling: None,
             controls: false,
             probability: false,

@@ -69,7 +69,7 @@ fn choose_tuned(
     let Some(tuned) = &unscaled.tuned else { return Ok(unscaled) };
     let request = evaluator.request;
     // A boundary that was named, read off the probability curve or refined part by part is not chosen again.
-    let is_fixed = request.choice.rule.basis() != Basis::Losses || request.subset.is_some();
+    let is_fixed = request.choice.rule.basis() != Basis::Losses || request.refinement.is_some();
     let joint = if is_fixed { None } else { JointChoice::find(evaluator, tuned, is_allowed, on_progress)? };
     let own = (unscaled.choice.boundary(), tuned.chosen.measurement.loss());
     match joint.filter(|joint| joint.is_preferred_to(own, evaluator, is_allowed)) {

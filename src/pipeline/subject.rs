@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::answers::{self, AnswerTasks};
 use super::inputs::{self, Inputs};
-use super::{Base, Request, answers, open_adapter};
+use super::{Base, Request, open_adapter};
 use crate::adapter::names::is_of_tower;
 use crate::adapter::{Adapter, Capability, Module};
 use crate::audit::examine::contradictions;
@@ -12,7 +13,7 @@ use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::choice::Limits;
 use crate::error::{ChoiceError, Error, Result};
 use crate::hub;
-use crate::measure;
+use crate::measure::{self, OnProgress};
 use crate::model::AdaptedModel;
 
 /// An opened adapter, with the index of its request.
@@ -72,7 +73,7 @@ pub struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub fn new(opened: &'a OpenedAdapter, base: &'a Base) -> Result<Self> {
+    pub fn new(opened: &'a OpenedAdapter, base: &'a Base, on_progress: OnProgress) -> Result<Self> {
         let OpenedAdapter { index, request, adapter } = opened;
         base.model.check_stack(adapter)?;
         base.model.check_fits(adapter)?;
@@ -81,7 +82,7 @@ impl<'a> Subject<'a> {
             return Err(ChoiceError::OutOfRange { boundary, layers }.into());
         }
         let adapted = AdaptedModel::load(&base.model, adapter)?;
-        let inputs = inputs::prepare(request, &adapted, base)?;
+        let inputs = inputs::prepare(request, &adapted, base, on_progress)?;
         let limits = &request.choice.limits;
         let candidates = measure::candidates(adapter);
         let limit = candidates.iter().copied().find(|&boundary| !is_within(limits, adapter, boundary));
@@ -93,10 +94,15 @@ impl<'a> Subject<'a> {
     }
 
     /// The subjects of adapters. Passes the error of one that does not fit the base model, or has no samples, to `on_failure`.
-    pub fn all(adapters: &'a [OpenedAdapter], base: &'a Base, on_failure: OnFailure) -> Result<Vec<Self>> {
+    pub fn all(
+        adapters: &'a [OpenedAdapter],
+        base: &'a Base,
+        on_progress: OnProgress,
+        on_failure: OnFailure,
+    ) -> Result<Vec<Self>> {
         let mut subjects = Vec::new();
         for opened in adapters {
-            match Self::new(opened, base) {
+            match Self::new(opened, base, &mut *on_progress) {
                 Ok(subject) => subjects.push(subject),
                 Err(error) => on_failure(opened.index, error)?,
             }
@@ -104,8 +110,8 @@ impl<'a> Subject<'a> {
         Ok(subjects)
     }
 
-    /// The tasks of generating and scoring answers, if the request asks for them.
-    pub fn tasks(&self) -> Result<Option<answers::Tasks<'_>>> {
+    /// The tasks of generating and scoring answers, as far as the request asks for them.
+    pub fn tasks(&self) -> Result<AnswerTasks<'_>> {
         answers::tasks(&self.inputs, &self.adapted, self.request)
     }
 

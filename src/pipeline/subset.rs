@@ -1,64 +1,27 @@
 //! The search for parts of the adapter below the boundary that can be dropped, too.
 
 use super::evaluator::{Candidate, Evaluator};
-use crate::choice::comparison::draws;
 use crate::choice::controls::Kept;
-use crate::choice::subset::{Grain, Halves, steps};
+use crate::choice::subset::{Grain, Split};
 use crate::error::Result;
-use crate::measure::{OnProgress, Profile, Strength};
+use crate::measure::{OnProgress, Profile, Strength, Work};
 use crate::report::subset::{KeptLayer, Removed, SubsetChoice};
+use crate::search::subset::{Part, Step, SubsetSearch};
 
-/// The fewest draws that can be halved so that each half has a standard error.
-const LEAST_DRAWS: usize = 4;
-
-/// A part that can be dropped: a layer, or a block of one.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Removable {
-    layer: usize,
-    /// `None` for the whole layer.
-    block: Option<&'static str>,
-    /// How the adapter acts in the layer without it.
-    left: Strength,
-}
-
-/// Removes parts of what a boundary keeps as long as the rule accepts the rest.
+/// Removes parts of what a boundary keeps as long as the rule accepts the rest; with what that cost.
 pub fn find(
     evaluator: &Evaluator,
     boundary: usize,
     grain: Grain,
     on_progress: OnProgress,
-) -> Result<(Candidate, Option<SubsetChoice>)> {
+) -> Result<(Candidate, SubsetChoice, Work)> {
     let mut candidate = evaluator.below(boundary);
-    if boundary == 0 {
-        return Ok((candidate, None));
-    }
-    // With fewer draws, parts can be neither ranked nor tested.
-    let sizes = evaluator.curve.sizes();
-    let can_test = draws(sizes) >= LEAST_DRAWS;
-    let halves = Halves::draw(sizes);
-    let mut removed = Vec::new();
-    loop {
-        let parts = removable(evaluator, &candidate.selection, grain);
-        if parts.len() < 2 || !can_test {
-            break;
-        }
-        let without: Vec<Profile> = parts.iter().map(|part| part.taken_from(&candidate.selection)).collect();
-        let order = halves.rank(&evaluator.measure(without, &mut *on_progress)?);
-        let counts = steps(parts.len());
-        let leave = |&count: &usize| {
-            order[..count].iter().fold(candidate.selection.clone(), |left, &part| parts[part].taken_from(&left))
-        };
-        let mut left: Vec<Profile> = counts.iter().map(leave).collect();
-        let mut measured = evaluator.measure(left.clone(), &mut *on_progress)?;
-        let accepts = |measured: &_| {
-            let (reference, options) = (evaluator.reference(), &evaluator.request.choice);
-            halves.accepts(measured, &candidate.measurement, &reference, options)
-        };
-        let accepted = measured.iter().take_while(|measured| accepts(measured)).count();
-        let Some(last) = accepted.checked_sub(1) else { break };
-        let (selection, measurement) = (left.swap_remove(last), measured.swap_remove(last));
+    let mut work = Work::default();
+    let removed = removed(evaluator, &candidate, grain, (&mut work, &mut *on_progress))?;
+    if let Some(last) = removed.last() {
+        let selection = last.selection.clone();
+        let measurement = evaluator.measure(vec![selection.clone()], on_progress)?.remove(0);
         candidate = Candidate { kept: Kept::Subset, selection, measurement, ..candidate };
-        removed.extend(order[..counts[last]].iter().map(|&part| parts[part].describe()));
     }
     let kept = candidate.selection.layers().into_iter().map(|layer| {
         let Strength { attention, mlp } = strength_in(evaluator, &candidate.selection, layer);
@@ -67,20 +30,45 @@ pub fn find(
     let report = SubsetChoice {
         blocks: grain == Grain::Blocks,
         kept: kept.collect(),
-        removed,
+        removed: removed.iter().flat_map(|step| &step.removed).map(describe).collect(),
         assessment: evaluator.assess(&candidate.measurement),
     };
-    Ok((candidate, Some(report)))
+    Ok((candidate, report, work))
+}
+
+/// The steps from `start` that the samples accept; none where they are too few to be split.
+fn removed(
+    evaluator: &Evaluator,
+    start: &Candidate,
+    grain: Grain,
+    (work, on_progress): (&mut Work, OnProgress),
+) -> Result<Vec<Step>> {
+    let Some(split) = Split::draw(evaluator.curve.sizes()) else { return Ok(Vec::new()) };
+    let search = SubsetSearch {
+        selection: &start.selection,
+        measurement: &start.measurement,
+        parts: &parts(evaluator, &start.selection, grain),
+        reference: evaluator.reference(),
+        options: &evaluator.request.by_stage().choice,
+    };
+    let mut measure = |samples: &[usize], profiles: Vec<Profile>| {
+        let (measured, cost) = evaluator.measure_on(samples, profiles, &mut *on_progress)?;
+        *work += cost;
+        Ok(measured)
+    };
+    let mut path = search.path(&split.ranking, &mut measure)?;
+    path.truncate(search.test(&split.testing, &path, &mut measure)?);
+    Ok(path)
 }
 
 /// The parts of a selection that can be dropped.
-fn removable(evaluator: &Evaluator, selection: &Profile, grain: Grain) -> Vec<Removable> {
+fn parts(evaluator: &Evaluator, selection: &Profile, grain: Grain) -> Vec<Part> {
     let in_layer = |layer: usize| {
         let Strength { attention, mlp } = strength_in(evaluator, selection, layer);
         match grain {
-            Grain::Layers => vec![Removable { layer, block: None, left: Strength::NONE }],
+            Grain::Layers => vec![Part { layer, block: None, left: Strength::NONE }],
             Grain::Blocks => {
-                let block = |block, left| Removable { layer, block: Some(block), left };
+                let block = |block, left| Part { layer, block: Some(block), left };
                 let without_attention = block("attention", Strength { attention: 0.0, mlp });
                 let without_mlp = block("mlp", Strength { attention, mlp: 0.0 });
                 let blocks = [(attention, without_attention), (mlp, without_mlp)].into_iter();
@@ -107,15 +95,6 @@ fn strength_in(evaluator: &Evaluator, selection: &Profile, layer: usize) -> Stre
     }
 }
 
-impl Removable {
-    fn taken_from(&self, selection: &Profile) -> Profile {
-        selection.with(self.layer, |strength| Strength {
-            attention: strength.attention.min(self.left.attention),
-            mlp: strength.mlp.min(self.left.mlp),
-        })
-    }
-
-    fn describe(&self) -> Removed {
-        Removed { layer: self.layer, block: self.block.map(String::from) }
-    }
+fn describe(part: &Part) -> Removed {
+    Removed { layer: part.layer, block: part.block.map(String::from) }
 }

@@ -57,6 +57,7 @@ impl Alternative {
         let name = match self.kept {
             Kept::Everything => "whole adapter".to_string(),
             Kept::Lowest => "lowest layers".into(),
+            Kept::Window => "window".into(),
             Kept::Subset => "subset".into(),
             Kept::Highest => "highest layers".into(),
             Kept::Random { seed } => format!("random layers {}", seed + 1),

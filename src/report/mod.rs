@@ -8,10 +8,12 @@ pub mod batch;
 pub mod changed;
 pub mod metrics;
 pub mod page;
+pub mod slices;
 mod steps;
 pub mod subset;
 pub mod text;
 pub mod warnings;
+pub mod window;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -19,8 +21,10 @@ use serde::Serialize;
 pub use alternatives::{Alternative, ScaleChoice};
 pub use changed::ChangedSample;
 pub use metrics::TaskMetrics;
+pub use slices::Slice;
 pub use steps::StepDone;
 pub use subset::SubsetChoice;
+pub use window::WindowChoice;
 
 use crate::audit::runtimes::RuntimeVerdict;
 pub use crate::choice::gates::Written;
@@ -80,18 +84,27 @@ pub struct Report {
     /// What is left of the layers below the boundary; absent without `--search subset` and `--search blocks`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subset: Option<SubsetChoice>,
+    /// What is left when the lowest layers are dropped, too; absent without `--search window`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowChoice>,
     /// The scale of what is kept; absent without `--scale`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleChoice>,
     /// What is written, first, and the alternatives to it; absent without `--scale` and `--controls`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub alternatives: Vec<Alternative>,
+    /// What is written on each slice of the samples; absent without `--slice-by`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub slices: Vec<Slice>,
     /// The check of the choice on samples that had no part in it; absent if none were held out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<HeldOut>,
     /// The scores of generated answers; absent without `--metric`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<TaskMetrics>,
+    /// The scores that chose, where `metrics` has those on held-out samples; absent without `--by` and a metric.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choosing_metrics: Option<TaskMetrics>,
     /// What is (or, after `scan`, would be) written; absent at boundary 0, which is never written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
@@ -134,10 +147,13 @@ impl Report {
             benefit: None,
             stability: Vec::new(),
             subset: None,
+            window: None,
             scale: None,
             alternatives: Vec::new(),
+            slices: Vec::new(),
             held_out: None,
             metrics: None,
+            choosing_metrics: None,
             output: None,
             steps: Vec::new(),
             gates: Vec::new(),
@@ -147,8 +163,8 @@ impl Report {
         }
     }
 
-    /// The figures of what is written: after all steps, with its scale, and without the parts that the search for a subset
-    /// removed. They are from held-out samples if there are any. Everything that speaks of the loss of the output takes it from
+    /// The figures of what is written: after all steps, with its scale, and without the parts that a further search
+    /// dropped. They are from held-out samples if there are any. Everything that speaks of the loss of the output takes it from
     /// here.
     pub fn written(&self) -> Option<Written> {
         let last_step = self.steps.last();
@@ -160,8 +176,9 @@ impl Report {
         let after_steps = last_step.and_then(|step| step.losses);
         let scaled = self.scale.as_ref().map(|scale| scale.assessment);
         let subset = self.subset.as_ref().map(|subset| subset.assessment);
+        let window = self.window.as_ref().map(|window| window.assessment);
         let chosen = self.chosen.as_ref().map(|choice| choice.chosen.assessment);
-        let assessment = after_steps.or(scaled).or(subset).or(chosen)?;
+        let assessment = after_steps.or(scaled).or(subset).or(window).or(chosen)?;
         let whole = self.curve.last()?.assessed.assessment;
         Some(Written { on: SampleSet::Choosing, assessment, whole })
     }
@@ -198,7 +215,7 @@ impl Report {
         for sample in &mut report.changed {
             (sample.prompt, sample.answer) = (None, None);
         }
-        if let Some(metrics) = &mut report.metrics {
+        for metrics in [&mut report.metrics, &mut report.choosing_metrics].into_iter().flatten() {
             metrics.examples.clear();
         }
         report
@@ -285,6 +302,10 @@ pub struct SamplesInput {
     pub end_token_missing: bool,
     /// Which part of the samples was scored.
     pub scored: ScoredPart,
+    /// Whether the answers are those of the whole adapter.
+    pub own_answers: bool,
+    /// Whether the tokens that end answers were left out.
+    pub ignores_ends: bool,
     /// Where the tokenizer was found; absent for samples that were tokens already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,

@@ -20,6 +20,8 @@ pub struct Prompt {
 /// A prompt with the text that answers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GenerationTask {
+    /// The line, or the place, of the sample in its file.
+    pub line: usize,
     pub prompt: Prompt,
     pub reference: String,
 }
@@ -38,7 +40,7 @@ impl GenerationTask {
         let mut stops = stops.clone();
         stops.extend(own_end(answer, text)?.map(|place| answer[place]));
         let reference = text.decode(until_stop(answer, &stops))?;
-        Ok(Self { prompt: Prompt { ids: before.into(), stops }, reference })
+        Ok(Self { line: sample.line, prompt: Prompt { ids: before.into(), stops }, reference })
     }
 
     /// The text of generated tokens.
@@ -64,7 +66,14 @@ mod tests {
     use super::*;
 
     fn sample(scored: &[bool]) -> Sample {
-        Sample { ids: (0..scored.len() as u32).collect(), scored: scored.into(), ends: Vec::new(), line: 7, record: 6 }
+        Sample {
+            ids: (0..scored.len() as u32).collect(),
+            scored: scored.into(),
+            ends: Vec::new(),
+            line: 7,
+            record: 6,
+            slice: 0,
+        }
     }
 
     #[test]

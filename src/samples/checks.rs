@@ -103,7 +103,7 @@ mod tests {
     fn sample(line: usize, prompt: &[u32], answer: &[u32]) -> Sample {
         let ids = [prompt, answer].concat();
         let scored = (0..ids.len()).map(|place| place >= prompt.len()).collect();
-        Sample { ends: vec![ids.len() - 1], ids, scored, line, record: line }
+        Sample { ends: vec![ids.len() - 1], ids, scored, line, record: line, slice: 0 }
     }
 
     #[test]

@@ -48,11 +48,11 @@ pub fn encode(
         .into_iter()
         .map(|RawSample { line, record, content }| {
             if let SampleContent::Tokens { ids, scored } = content {
-                return Ok(Sample { ids, scored, ends: Vec::new(), line, record });
+                return Ok(Sample { ids, scored, ends: Vec::new(), line, record, slice: 0 });
             }
             let text = text.ok_or_else(|| SampleError::NoTokenizer { path: model.into() })?;
             let (ids, scored) = Encoder { text, options, path, line }.encode(content)?;
-            Ok(Sample { ids, scored, ends: Vec::new(), line, record })
+            Ok(Sample { ids, scored, ends: Vec::new(), line, record, slice: 0 })
         })
         .collect()
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::Path;
 
 use super::{Sample, TextModel};
-use crate::error::Result;
+use crate::error::{Result, SampleError};
 
 /// Marks the answer tokens of `samples` that end an answer. `stops` are the tokens at which the model stops; the special token at
 /// the end of an answer is one, too, since that of a chat template need not be the model's. Without `text` no token is known to be
@@ -20,6 +21,23 @@ pub fn mark(samples: &mut [Sample], stops: &BTreeSet<u32>, text: Option<&TextMod
         }
         // The first token is never predicted.
         sample.ends = ends.into_iter().filter(|&place| place > 0).collect();
+    }
+    Ok(())
+}
+
+/// Takes the tokens that end answers, and white space behind them, out of what is scored: for a model that is served with texts
+/// that stop it.
+pub fn ignore(samples: &mut [Sample], path: &Path) -> Result<()> {
+    for sample in samples {
+        let ends = std::mem::take(&mut sample.ends);
+        for answer in answers(&sample.scored) {
+            let Some(&last) = ends.iter().rfind(|place| answer.contains(place)) else { continue };
+            (last..answer.end).for_each(|place| sample.scored[place] = false);
+        }
+        ends.iter().for_each(|&place| sample.scored[place] = false);
+        if sample.answers() == 0 {
+            return Err(SampleError::NoAnswer { path: path.into(), line: sample.line }.into());
+        }
     }
     Ok(())
 }
@@ -49,9 +67,20 @@ mod tests {
     fn stops_are_ends_where_they_are_scored() {
         let scored = [true, false, true, true, false, true];
         assert_eq!(answers(&scored), [0..1, 2..4, 5..6]);
-        let mut samples =
-            [Sample { ids: vec![9, 9, 3, 9, 9, 9], scored: scored.into(), ends: Vec::new(), line: 1, record: 0 }];
+        let mut samples = [Sample {
+            ids: vec![9, 9, 3, 9, 9, 9],
+            scored: scored.into(),
+            ends: Vec::new(),
+            line: 1,
+            record: 0,
+            slice: 0,
+        }];
         mark(&mut samples, &BTreeSet::from([9]), None).unwrap();
         assert_eq!(samples[0].ends, [3, 5]);
+        ignore(&mut samples, Path::new("s.jsonl")).unwrap();
+        assert_eq!(samples[0].scored, [true, false, true, false, false, false]);
+        samples[0].scored = vec![false, false, false, false, false, true];
+        samples[0].ends = vec![5];
+        assert!(ignore(&mut samples, Path::new("s.jsonl")).is_err(), "nothing but an end is scored");
     }
 }

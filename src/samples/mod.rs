@@ -20,6 +20,7 @@ mod gguf_tokenizer;
 mod near;
 pub mod packing;
 pub mod places;
+mod prompts;
 pub mod read;
 mod remarks;
 mod splits;
@@ -68,6 +69,8 @@ pub struct Sample {
     /// The number of its record among those of all files: the turns of a conversation that became a sample each, and the parts of
     /// a packed row, are of one record and no independent draws. [`checks::check`] gives near duplicates the same number.
     pub record: usize,
+    /// The number of its slice; 0 if samples are not sliced.
+    pub slice: usize,
 }
 
 impl Sample {

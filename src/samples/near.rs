@@ -128,6 +128,7 @@ mod tests {
             ends: Vec::new(),
             line: 1,
             record: 0,
+            slice: 0,
         };
         let samples: Vec<Sample> = all.iter().map(sample).collect();
         let mut found = Vec::new();

@@ -173,7 +173,7 @@ mod tests {
 
     fn sample(ids: &[u32], scored: &[usize]) -> Sample {
         let scored = (0..ids.len()).map(|place| scored.contains(&place)).collect();
-        Sample { ids: ids.into(), scored, ends: Vec::new(), line: 1, record: 0 }
+        Sample { ids: ids.into(), scored, ends: Vec::new(), line: 1, record: 0, slice: 0 }
     }
 
     #[test]

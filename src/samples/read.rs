@@ -8,6 +8,7 @@ use super::containers::{self, LARGEST};
 use super::content::SampleContent;
 use super::forms::{self, FieldNames, Problem};
 use super::places;
+use super::prompts;
 use super::remarks::Remarks;
 use crate::error::{Result, SampleError};
 use crate::files;
@@ -32,6 +33,8 @@ pub struct ReadOptions {
     pub fields: FieldNames,
     /// The split of a data set to read.
     pub split: Option<String>,
+    /// Whether records may be prompts without answers.
+    pub prompts: bool,
 }
 
 /// The samples of one file.
@@ -49,16 +52,24 @@ pub struct RawFiles {
     pub files: Vec<RawFile>,
     /// What the files hold that is not used, or not as it is written, one sentence each.
     pub remarks: Vec<String>,
+    /// The slice of each record; empty without a field of slices.
+    pub slices: Vec<String>,
 }
 
 /// Reads the samples of files, of the folders of data sets, or of standard input (`-`).
 pub fn read_all(paths: &[PathBuf], options: &ReadOptions) -> Result<RawFiles> {
     let mut remarks = Remarks::default();
-    let (mut files, mut records) = (Vec::new(), 0);
+    let (mut files, mut records) = (Vec::new(), Records::default());
     for path in paths {
         let found = places::find(path, options.split.as_deref(), &mut remarks)?;
         for path in found.files {
-            let source = Source { path: &places::named(&path), split: found.split.as_deref(), names: &options.fields };
+            let path_text = places::named(&path);
+            let source = Source {
+                path: &path_text,
+                split: found.split.as_deref(),
+                names: &options.fields,
+                prompts: options.prompts,
+            };
             let bytes = places::read(&path, LARGEST)?;
             let sha256 = files::sha256_of(&bytes);
             let samples = source.parse(bytes, &mut records, &mut remarks)?;
@@ -73,7 +84,7 @@ pub fn read_all(paths: &[PathBuf], options: &ReadOptions) -> Result<RawFiles> {
         }
         remarks.say(format!("`{}` holds no samples", empty.path.display()));
     }
-    Ok(RawFiles { files, remarks: remarks.into_sentences() })
+    Ok(RawFiles { files, remarks: remarks.into_sentences(), slices: records.slices })
 }
 
 /// Reads the samples of a file, without the remarks on them.
@@ -83,8 +94,20 @@ pub fn read(path: &Path, names: &FieldNames) -> Result<Vec<RawSample>> {
 
 /// Parses the bytes of a sample file. `path` is for recognising the container and for messages.
 pub fn parse(bytes: &[u8], path: &Path, names: &FieldNames) -> Result<Vec<RawSample>> {
-    let samples = Source { path, split: None, names }.parse(bytes.into(), &mut 0, &mut Remarks::default())?;
+    let samples = Source { path, split: None, names, prompts: false }.parse(
+        bytes.into(),
+        &mut Records::default(),
+        &mut Remarks::default(),
+    )?;
     if samples.is_empty() { Err(SampleError::Empty { path: path.into() }.into()) } else { Ok(samples) }
+}
+
+/// The records of all files.
+#[derive(Default)]
+struct Records {
+    count: usize,
+    /// The slice of each, if they have a field of slices.
+    slices: Vec<String>,
 }
 
 /// A file, and how it is read.
@@ -92,16 +115,20 @@ struct Source<'a> {
     path: &'a Path,
     split: Option<&'a str>,
     names: &'a FieldNames,
+    prompts: bool,
 }
 
 impl Source<'_> {
-    /// The samples of the file. `records` counts the records of all files.
-    fn parse(&self, bytes: Vec<u8>, records: &mut usize, remarks: &mut Remarks) -> Result<Vec<RawSample>> {
+    /// The samples of the file. `records` has the records of all files before.
+    fn parse(&self, bytes: Vec<u8>, records: &mut Records, remarks: &mut Remarks) -> Result<Vec<RawSample>> {
         let (mut samples, mut of_forms) = (Vec::new(), Remarks::default());
         containers::for_each_record(self.path, bytes, self.split, remarks, &mut |line, record| {
+            if let Some(field) = &self.names.slice_field {
+                records.slices.push(self.slice(&record, field, line)?);
+            }
             let contents = self.contents(record, line, &mut of_forms)?;
-            let record = *records;
-            *records += 1;
+            let record = records.count;
+            records.count += 1;
             samples.extend(contents.into_iter().map(|content| RawSample { line, record, content }));
             Ok(())
         })?;
@@ -109,13 +136,28 @@ impl Source<'_> {
         Ok(samples)
     }
 
+    /// The value of the field of slices: a text, a number or a truth value.
+    fn slice(&self, record: &Value, field: &str, line: usize) -> Result<String> {
+        match record.get(field) {
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
+            _ => {
+                let problem = format!("`{field}`, by which samples are sliced, should be a text or a number");
+                Err(SampleError::Malformed { path: self.path.into(), line, problem }.into())
+            }
+        }
+    }
+
     fn contents(&self, record: Value, line: usize, remarks: &mut Remarks) -> Result<Vec<SampleContent>> {
         let path = self.path.into();
-        let Value::Object(fields) = record else {
+        let Value::Object(mut fields) = record else {
             return Err(
                 SampleError::Malformed { path, line, problem: "a sample should be a JSON object".into() }.into()
             );
         };
+        if self.prompts {
+            prompts::complete(&mut fields, self.names);
+        }
         let error = match forms::read(&fields, self.names, remarks) {
             Some(Ok(contents)) => return Ok(contents),
             Some(Err(Problem::Malformed(problem))) => SampleError::Malformed { path, line, problem },

@@ -6,6 +6,8 @@
 //! saving is there. The chosen boundary has been evaluated on every sample, so its figures are those of the exhaustive sweep.
 //! Only a dropped boundary may have been dropped wrongly, with a bounded probability ([`Evidence`]).
 
+pub mod subset;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use serde::Serialize;
 use crate::choice::evidence::{Evidence, Race};
 use crate::choice::{Basis, ChoiceOptions, Rule};
 use crate::error::Result;
-use crate::measure::{self, Curve, Measurement, OnProgress, Point, SampleScore, SampleSize, Sweep, Work};
+use crate::measure::{self, Curve, Measurement, Nesting, OnProgress, Point, SampleScore, SampleSize, Sweep, Work};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
 
@@ -112,6 +114,24 @@ impl<'a> Search<'a> {
             }
         };
         Self { choice, options, candidates, sizes, order, looks, scores: BTreeMap::new(), alive, floor: None }
+    }
+
+    /// Starts near the last candidate instead of evenly: with 1, 2, 4, … candidates between. Where points near the end are the
+    /// expensive ones, and few of them are expected to hold, this evaluates fewer of them.
+    pub fn from_the_end(mut self) -> Self {
+        if self.looks.len() > 1 && self.candidates.len() >= LEAST_FOR_GRID {
+            let last = self.candidates.len() - 1;
+            let distances = std::iter::successors(Some(1), |distance| Some(2 * distance));
+            let near = distances.take_while(|&distance| distance < last).map(|distance| last - distance);
+            self.alive = near.chain([0, last]).map(|place| self.candidates[place]).collect();
+        }
+        self
+    }
+
+    /// Adds the measurement of a point on all samples, which is known already.
+    pub fn know(&mut self, point: Point) {
+        let scores = self.order.iter().map(|&place| point.measurement.scores[place]).collect();
+        self.scores.insert(point.boundary, scores);
     }
 
     /// The samples that are added at each look, as indices.
@@ -285,9 +305,43 @@ pub fn run(
     let sizes = SampleSize::of_all(samples);
     let search =
         |adapted: &&AdaptedModel| Search::new(&measure::candidates(adapted.adapter()), sizes.clone(), choice, options);
-    let mut searches: Vec<Search> = adapted.iter().map(search).collect();
+    let searches: Vec<Search> = adapted.iter().map(search).collect();
     let parts = searches.first().map(Search::parts).unwrap_or_default();
-    let mut sweep = Sweep::new(adapted, samples, parts, sweep_options)?;
+    complete(searches, Sweep::new(adapted, samples, parts, sweep_options)?, on_progress)
+}
+
+/// A curve of one adapter that is searched when some of its points are known.
+pub struct Continuation<'a> {
+    pub adapted: &'a AdaptedModel<'a>,
+    pub samples: &'a [Sample],
+    pub nesting: Nesting,
+    /// The two ends at least, on all samples.
+    pub known: Vec<Point>,
+}
+
+/// Searches the rest of a curve.
+pub fn go_on(
+    continuation: Continuation,
+    choice: &ChoiceOptions,
+    options: SearchOptions,
+    compute: &measure::ComputeOptions,
+    on_progress: OnProgress,
+) -> Result<(Curve, Vec<Dropped>)> {
+    let Continuation { adapted, samples, nesting, known } = continuation;
+    let sizes = SampleSize::of_all(samples);
+    let mut search = Search::new(&nesting.points(adapted.adapter()), sizes, choice, options).from_the_end();
+    known.into_iter().for_each(|point| search.know(point));
+    let models = [adapted];
+    let sweep = Sweep::along(nesting, &models, samples, search.parts(), compute)?;
+    Ok(complete(vec![search], sweep, on_progress)?.remove(0))
+}
+
+/// Evaluates round after round until the choices of all searches can be made.
+fn complete(
+    mut searches: Vec<Search>,
+    mut sweep: Sweep,
+    on_progress: OnProgress,
+) -> Result<Vec<(Curve, Vec<Dropped>)>> {
     loop {
         let rounds: Vec<Option<Round>> = searches.iter().map(Search::next).collect();
         let Some(part) = rounds.iter().flatten().map(|round| round.part).min() else { break };

@@ -1,7 +1,8 @@
 //! `best`: the lowest mean loss, which is the paper's automated boundary search.
 
 use super::Rule;
-use crate::choice::{AssessedBoundary, Candidates, ChoiceOptions, comparison};
+use crate::choice::{AnswerScores, AssessedBoundary, Candidates, ChoiceOptions, comparison};
+use crate::format::percent;
 
 /// The rule of `--choose best`.
 pub const BEST: &dyn Rule = &Best;
@@ -19,9 +20,10 @@ impl Rule for Best {
     }
 
     fn choose<'a>(&self, candidates: &'a Candidates) -> (&'a AssessedBoundary, String) {
-        match candidates.options.one_standard_error {
-            true => within_one_standard_error(candidates),
-            false => (candidates.best(), reason(candidates)),
+        match candidates.scores {
+            Some(scores) => surely_better(candidates, scores),
+            None if candidates.options.one_standard_error => within_one_standard_error(candidates),
+            None => (candidates.best(), reason(candidates)),
         }
     }
 
@@ -39,6 +41,31 @@ impl Rule for Best {
             "This loss was measured on the samples that chose the boundary, so it flatters the choice a little. Check it on \
              samples that had no part in the choice.",
         )
+    }
+}
+
+/// The boundary with the highest score of those that score surely higher than the whole adapter, which is kept if there is none: the
+/// highest of many noisy scores is mostly luck. The error is divided among the boundaries (Bonferroni).
+fn surely_better<'a>(candidates: &'a Candidates, scores: &AnswerScores) -> (&'a AssessedBoundary, String) {
+    let (name, confidence) = (scores.score.name(), candidates.options.confidence);
+    let of_each = 1.0 - (1.0 - confidence) / scores.candidates().max(1) as f64;
+    let is_better = |candidate: &&AssessedBoundary| {
+        let difference = scores.to_whole(candidate.boundary, of_each);
+        difference.and_then(|difference| difference.difference_at_least).is_some_and(|least| least > 0.0)
+    };
+    let cost = |a: &&AssessedBoundary, b: &&AssessedBoundary| candidates.cost(a).total_cmp(&candidates.cost(b));
+    let percent = percent(confidence);
+    match candidates.admitted().filter(is_better).min_by(cost) {
+        Some(best) => (
+            best,
+            format!("its answers have the highest {name}, with {percent} % confidence above the whole adapter's"),
+        ),
+        None => (
+            candidates.admitted().next_back().unwrap_or(candidates.whole()),
+            format!(
+                "at no boundary is the {name} of the answers, with {percent} % confidence, higher than the whole adapter's"
+            ),
+        ),
     }
 }
 

@@ -79,13 +79,7 @@ fn lowest_that_holds<'a>(candidates: &'a Candidates) -> Option<&'a AssessedBound
 
 /// Why the whole adapter is kept.
 fn nothing_smaller(options: &ChoiceOptions) -> String {
-    format!("no smaller boundary can be shown to be as good in {}", judged_by(options))
-}
-
-/// The measure and the guard.
-fn judged_by(options: &ChoiceOptions) -> String {
-    let guarded = options.guard.map_or(String::new(), |guard| format!(" and {}", guard.name()));
-    format!("{}{guarded}", options.measure.name())
+    format!("no smaller boundary can be shown to be as good in {}", options.judged_by())
 }
 
 fn not_worse(options: &ChoiceOptions) -> String {
@@ -93,6 +87,6 @@ fn not_worse(options: &ChoiceOptions) -> String {
         "smallest boundary that gives up, with {} % confidence, at most {} % of the adapter's gain in {}",
         percent(options.confidence),
         percent(options.margin),
-        judged_by(options),
+        options.judged_by(),
     )
 }

@@ -149,7 +149,7 @@ mod tests {
         let samples = [3, 9, 9, 4, 14].map(|length| {
             // The first two tokens are no answers, so that the first one can be shared; some samples have longer prompts.
             let scored = (0..length).map(|place| place > 1 + length / 9).collect();
-            Sample { ids: vec![0; length], scored, ends: Vec::new(), line: 1, record: 0 }
+            Sample { ids: vec![0; length], scored, ends: Vec::new(), line: 1, record: 0, slice: 0 }
         });
         for (shares, prefix) in [(false, 0), (true, 1)] {
             let batch = &packing::plan(&samples, 1000, shares)[0];

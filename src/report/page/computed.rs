@@ -4,10 +4,12 @@ use minijinja::context;
 use minijinja::value::{Serde, Value};
 
 use super::filters::plural;
-use super::{curve, layers, probability};
+use super::{curve, layers, probability, window};
+use crate::format::ranges;
 use crate::report::Report;
+use crate::report::text::alternatives;
+use crate::report::text::held_out::finding;
 use crate::report::text::subset::removed_parts;
-use crate::report::text::{alternatives, finding};
 use crate::search::Dropped;
 
 pub fn of(report: &Report) -> Value {
@@ -24,7 +26,7 @@ pub fn of(report: &Report) -> Value {
         token_accuracy => written.map(|written| written.token_accuracy),
         end_accuracy => written.and_then(|written| written.end_accuracy),
         exact_match => written.map(|written| written.exact_match),
-        removed => report.subset.as_ref().map(|subset| removed_parts(&subset.removed)),
+        removed => dropped_parts(report),
         gates => report.gates.iter().map(|gate| gate.to_string().replace('`', "")).collect::<Vec<_>>(),
         held_out => report.held_out.as_ref().map(|held_out| finding(&held_out.verdict, report)),
         names => others.clone().map(|alternative| alternative.name()).collect::<Vec<_>>(),
@@ -33,9 +35,16 @@ pub fn of(report: &Report) -> Value {
         unseen => Serde(unseen(&report.dropped)),
         curve => Serde(curve::charts(report)),
         probability => Serde(probability::charts(report)),
+        window => Serde(window::charts(report)),
         norms => Serde(layers::norms(report)),
         sizes => Serde(layers::sizes(report)),
     }
+}
+
+/// What was dropped when the boundary was chosen, as text.
+fn dropped_parts(report: &Report) -> Option<String> {
+    let from_below = report.window.as_ref().map(|window| ranges(&window.dropped_layers));
+    report.subset.as_ref().map(|subset| removed_parts(&subset.removed)).or(from_below)
 }
 
 /// The answer in a few words.

@@ -13,6 +13,7 @@ mod layers;
 mod policy;
 mod probability;
 mod scale;
+mod window;
 
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, Error, context};
@@ -24,12 +25,14 @@ use crate::error::{PageError, Result};
 pub const BEGINNING: &str = "<!doctype html><!-- lora-slim report -->";
 
 /// The sections in their order on the page: their names and templates.
-const SECTIONS: [(&str, &str); 13] = [
+const SECTIONS: &[(&str, &str)] = &[
     ("summary", include_str!("sections/summary.html")),
     ("gates", include_str!("sections/gates.html")),
     ("curve", include_str!("sections/curve.html")),
+    ("window", include_str!("sections/window.html")),
     ("probability", include_str!("sections/probability.html")),
     ("trust", include_str!("sections/trust.html")),
+    ("slices", include_str!("sections/slices.html")),
     ("alternatives", include_str!("sections/alternatives.html")),
     ("steps", include_str!("sections/steps.html")),
     ("answers", include_str!("sections/answers.html")),
@@ -67,7 +70,7 @@ fn render(report: &Report) -> std::result::Result<String, Error> {
 /// All templates, compiled.
 fn templates() -> std::result::Result<Environment<'static>, Error> {
     let mut environment = environment::new()?;
-    SHARED.into_iter().chain(SECTIONS).try_for_each(|(name, source)| environment.add_template(name, source))?;
+    SHARED.iter().chain(SECTIONS).try_for_each(|&(name, source)| environment.add_template(name, source))?;
     Ok(environment)
 }
 

@@ -7,9 +7,12 @@ use crate::format::percent;
 use crate::report::Report;
 use crate::report::metrics::{BoundaryScores, TaskMetrics};
 
-/// The table of scores, and the bounds for the chosen boundary; empty without scores.
+/// The tables of scores, each with the bounds for the chosen boundary; empty without scores.
 pub fn scores(report: &Report) -> String {
-    let Some(metrics) = &report.metrics else { return String::new() };
+    report.choosing_metrics.iter().chain(&report.metrics).map(table).collect()
+}
+
+fn table(metrics: &TaskMetrics) -> String {
     let mut text = format!("\n{}:\n{:>9}", headline(metrics), "boundary");
     let whole = metrics.boundaries.last();
     for score in whole.iter().flat_map(|whole| &whole.scores) {
@@ -73,17 +76,17 @@ fn bounds(metrics: &TaskMetrics) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Difference, Metric};
+    use crate::metrics::{Difference, Metric, Score};
     use crate::report::metrics::MetricScore;
 
     fn metrics() -> TaskMetrics {
-        let all = [Metric::ExactMatch, Metric::F1, Metric::RougeL, Metric::Bleu, Metric::Chrf];
+        let all = Metric::ALL.map(Score::Metric);
         let row = |boundary, score: f64, cut_off| {
             let difference = score - 100.0;
             let (least, most) = (Some(difference - 5.0), Some(difference + 5.0));
             let to_whole = Difference { difference, difference_at_least: least, difference_at_most: most };
-            let scores = all.map(|metric| MetricScore { metric, score, to_whole }).into();
-            BoundaryScores { boundary, written: boundary == 19, name: None, scores, cut_off }
+            let scores = all.map(|metric| MetricScore { metric, score, per_sample: Vec::new(), to_whole }).into();
+            BoundaryScores { boundary, written: boundary == 19, name: None, scores, answers: Vec::new(), cut_off }
         };
         let (on, samples, max_new_tokens, confidence) = (SampleSet::HeldOut, 200, 128, 0.95);
         let boundaries = vec![row(0, 0.0, 12), row(19, 65.25, 0), row(30, 100.0, 0)];

@@ -4,34 +4,38 @@
 
 pub mod alternatives;
 pub mod batch;
+pub mod held_out;
 mod metrics;
 mod probability;
 pub mod runtimes;
+mod slices;
 pub mod steps;
 pub mod subset;
+mod window;
 
 use std::fmt::Write;
 
 use super::Report;
 use crate::choice::Assessment;
 use crate::choice::gates::GateVerdict;
-use crate::choice::held_out::HeldOutVerdict;
 use crate::choice::stability::Share;
 use crate::format::percent;
 use crate::format::{bar, bytes, percent_text, plural, ranges};
 
 /// The sections in their order.
-const SECTIONS: [Section; 15] = [
+const SECTIONS: &[Section] = &[
     samples,
     curve,
     saved_work,
     probability::table,
     choice,
+    window::line,
     subset::lines,
     alternatives::scale,
     correct_answers,
     stability,
-    on_held_out,
+    slices::table,
+    held_out::figures,
     steps::table,
     metrics::scores,
     size,
@@ -40,7 +44,7 @@ const SECTIONS: [Section; 15] = [
 ];
 
 /// What of them is known without samples.
-const SECTIONS_OF_CUT: [Section; 3] = [steps::table, size, gates];
+const SECTIONS_OF_CUT: &[Section] = &[steps::table, size, gates];
 
 type Section = fn(&Report) -> String;
 
@@ -63,10 +67,12 @@ fn samples(report: &Report) -> String {
     let Some(samples) = &report.samples else { return String::new() };
     let truncated = if samples.truncated == 0 { String::new() } else { format!(", {} cut", samples.truncated) };
     format!(
-        "{}{truncated}, {}, {} of them scored\n\n",
+        "{}{truncated}, {}, {} of them scored{}{}\n\n",
         plural(samples.count, "sample"),
         plural(samples.tokens, "token"),
-        samples.answer_tokens
+        samples.answer_tokens,
+        if samples.own_answers { ", the whole adapter's own answers" } else { "" },
+        if samples.ignores_ends { ", without the tokens that end answers" } else { "" },
     )
 }
 
@@ -131,53 +137,6 @@ fn resampled(shares: &[Share], chosen: usize, searched: bool) -> String {
         let _ = writeln!(text, "{:>9}  {:>5.1} %", "others", others * 100.0);
     }
     text
-}
-
-/// The figures on held-out samples, and whether they confirm the choice.
-fn on_held_out(report: &Report) -> String {
-    let Some(held_out) = &report.held_out else { return String::new() };
-    let (verdict, samples) = (&held_out.verdict, &held_out.samples);
-    let mut text = format!(
-        "held out: {}, {} scored: loss {:.4} (base {:.4}, whole adapter {:.4})",
-        plural(samples.count, "sample"),
-        plural(samples.answer_tokens, "token"),
-        verdict.chosen.assessment.loss,
-        verdict.base.assessment.loss,
-        verdict.whole.assessment.loss
-    );
-    if let Some(gain) = verdict.gain_kept {
-        let _ = write!(text, ", {:.1} % of the adapter's gain kept", gain * 100.0);
-    }
-    format!("{text}\n          {}\n", finding(verdict, report))
-}
-
-/// Whether held-out samples confirm the choice, in one clause.
-pub fn finding(verdict: &HeldOutVerdict, report: &Report) -> String {
-    let (difference, margin) = (verdict.difference, verdict.margin);
-    let most = verdict.difference_at_most.map_or("unknown".into(), |most| format!("{most:+.4}"));
-    let confidence = percent(report.options.as_ref().map_or(0.95, |options| options.confidence));
-    if report.changes_nothing() {
-        "the whole adapter is kept, so there is nothing to confirm".into()
-    } else if let Some(margin) = verdict.guard_margin.filter(|_| verdict.fails_by_guard()) {
-        let lost = -verdict.chosen.assessment.probability_difference;
-        let head = if lost > margin { "NOT CONFIRMED" } else { "not confirmed, for want of samples" };
-        format!(
-            "{head}: the loss is, but {} of the probability of a true token is given up; {} are allowed",
-            percent_text(lost),
-            percent_text(margin)
-        )
-    } else if verdict.confirmed {
-        format!(
-            "confirmed: with {confidence} % confidence at most {most} nats from the whole adapter's; {margin:.4} are allowed"
-        )
-    } else if verdict.within_margin {
-        format!(
-            "not confirmed, for want of samples: {difference:+.4} nats from the whole adapter's is within the {margin:.4} \
-             allowed, but its upper bound with {confidence} % confidence is {most}"
-        )
-    } else {
-        format!("NOT CONFIRMED: {difference:+.4} nats from the whole adapter's, more than the {margin:.4} allowed")
-    }
 }
 
 /// How many boundaries an adaptive search dropped early, and how much work remained.

@@ -39,7 +39,7 @@ fn finding(metrics: &TaskMetrics) -> Option<Finding> {
 mod tests {
     use super::*;
     use crate::choice::held_out::SampleSet;
-    use crate::metrics::{Difference, Metric};
+    use crate::metrics::{Difference, Metric, Score};
     use crate::report::metrics::BoundaryScores;
 
     #[test]
@@ -49,10 +49,12 @@ mod tests {
             written: false,
             name: None,
             scores: vec![MetricScore {
-                metric: Metric::F1,
+                metric: Score::Metric(Metric::F1),
                 score: 44.0 + difference,
+                per_sample: Vec::new(),
                 to_whole: Difference { difference, difference_at_least: Some(-30.0), difference_at_most: Some(most) },
             }],
+            answers: Vec::new(),
             cut_off: 0,
         };
         let boundaries =

@@ -11,7 +11,7 @@ pub fn hint(fields: &Map<String, Value>, names: &FieldNames) -> String {
         return of_named(fields, names);
     }
     if fields.get("prompt").is_some_and(|prompt| is_conversation(prompt) && !ends_with_answer(prompt)) {
-        return "a prompt alone has nothing to score; add the answers as `completion`".into();
+        return "a prompt alone has nothing to score; add the answers as `completion`, or score the whole adapter's own with `--own-answers`".into();
     }
     if let Some((name, _)) = fields.iter().find(|(_, value)| is_conversation(value)) {
         return format!("`{name}` holds messages: rename it to `messages`");
@@ -23,7 +23,8 @@ pub fn hint(fields: &Map<String, Value>, names: &FieldNames) -> String {
     let has = |name: &str| fields.contains_key(name);
     if let Some(form) = pairs().find(|form| has(form.columns[0])) {
         return format!(
-            "`{}` looks like a prompt; name its completion with `--completion-field`, and the prompt with `--prompt-field {0}`",
+            "`{}` looks like a prompt; name its completion with `--completion-field`, and the prompt with `--prompt-field {0}`; if there \
+             are none, `--own-answers` scores the whole adapter's own",
             form.columns[0]
         );
     }

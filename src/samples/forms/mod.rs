@@ -24,16 +24,17 @@ pub use hint::hint;
 use row::Row;
 pub use row::{Parsed, Problem};
 
-/// The names of the columns of prompt and completion, where they are not the usual ones.
+/// The names of columns: those of prompt and completion, where they are not the usual ones, and that of the slice of a record.
 #[derive(Debug, Clone, Default)]
 pub struct FieldNames {
     pub prompt_field: Option<String>,
     pub completion_field: Option<String>,
+    pub slice_field: Option<String>,
 }
 
 impl FieldNames {
     /// The columns of prompt and completion.
-    fn columns(&self) -> [&str; 2] {
+    pub(super) fn columns(&self) -> [&str; 2] {
         [self.prompt_field.as_deref().unwrap_or("prompt"), self.completion_field.as_deref().unwrap_or("completion")]
     }
 }
@@ -112,6 +113,9 @@ pub fn read(
     remarks: &mut Remarks,
 ) -> Option<Parsed<Vec<SampleContent>>> {
     let row = &mut Row::new(fields, remarks);
+    if let Some(name) = &names.slice_field {
+        row.get(name);
+    }
     if names.prompt_field.is_some() || names.completion_field.is_some() {
         let columns = names.columns();
         return columns.iter().all(|name| row.has(name)).then(|| finish(row, &NAMED, columns));

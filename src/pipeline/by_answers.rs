@@ -1,0 +1,98 @@
+//! Choosing by the scores of generated answers: only the boundaries that cheap measures leave answer.
+
+use std::collections::BTreeMap;
+
+use super::answers::Tasks;
+use super::curve::BoundaryChoice;
+use super::evaluator::{Candidate, Evaluator};
+use super::subject::Subject;
+use crate::choice::{AnswerScores, Choice, choose_by};
+use crate::error::Result;
+use crate::measure::{self, Completion, Curve, OnProgress, Point};
+use crate::metrics::Score;
+
+/// How many boundaries answer side by side before the next ones do: a rule that stops at the first that fails rarely needs more.
+const SIDE_BY_SIDE: usize = 4;
+
+/// The answers that a choice was made by.
+pub struct ChoiceAnswers {
+    pub scores: AnswerScores,
+    /// By boundary.
+    pub completions: BTreeMap<usize, Vec<Completion>>,
+}
+
+/// Chooses by the scores of answers at the boundaries from the one that was chosen in `screened` upwards.
+pub fn choose(
+    score: Score,
+    subject: &Subject,
+    tasks: &Tasks,
+    mut screened: BoundaryChoice,
+    on_progress: OnProgress,
+) -> Result<BoundaryChoice> {
+    let (options, lowest) = (subject.request.by_stage().choice, screened.choice.boundary());
+    let candidates: Vec<usize> =
+        measure::candidates(&subject.adapter).range(lowest..).copied().filter(|&one| subject.allows(one)).collect();
+    fill_in(subject, &mut screened.curve, &candidates, &mut *on_progress)?;
+    let curve = &screened.curve;
+    let evaluator = evaluator(subject, curve);
+    let (base, whole) = (curve.base().boundary, curve.whole().boundary);
+    let mut answers = ChoiceAnswers { scores: AnswerScores::new(score, curve.sizes()), completions: BTreeMap::new() };
+    let mut rest: Vec<usize> = candidates.into_iter().filter(|one| ![base, whole].contains(one)).collect();
+    let mut next = vec![base, whole];
+    loop {
+        next.extend(rest.drain(rest.len().saturating_sub(SIDE_BY_SIDE)..));
+        let profiles: Vec<_> = next.iter().map(|&boundary| evaluator.below(boundary).selection).collect();
+        let generated = tasks.generate(&evaluator, &profiles, &mut *on_progress)?;
+        for (&boundary, completions) in next.iter().zip(generated) {
+            answers.scores.add(boundary, tasks.counts(score, &completions)?);
+            answers.completions.insert(boundary, completions);
+        }
+        let holds = |&boundary: &usize| answers.scores.holds_at(boundary, options.margin, options.confidence);
+        let stops = options.rule.descends() && !next.iter().filter(|&&one| one != base).all(holds);
+        next.clear();
+        if stops || rest.is_empty() {
+            break;
+        }
+    }
+    // Below the lowest boundary that answered, nothing was compared.
+    let from = answers.completions.keys().copied().find(|&one| one > base || lowest == base).unwrap_or(whole);
+    let is_candidate = |boundary: usize| boundary >= from && subject.allows(boundary);
+    let choice: Choice = choose_by(Some(&answers.scores), curve, &options, is_candidate);
+    screened.dropped.retain(|dropped| curve.at(dropped.boundary).is_none());
+    Ok(BoundaryChoice { choice, stability: Vec::new(), answers: Some(answers), ..screened })
+}
+
+/// Whether the answers of a candidate that is no boundary of the curve are as good as a choice by answers requires.
+pub fn holds(
+    answers: &ChoiceAnswers,
+    candidate: &Candidate,
+    tasks: &Tasks,
+    evaluator: &Evaluator,
+    on_progress: OnProgress,
+) -> Result<bool> {
+    let options = evaluator.request.by_stage().choice;
+    let completions = tasks.generate(evaluator, &[candidate.profile()], on_progress)?.remove(0);
+    let counts = tasks.counts(answers.scores.score, &completions)?;
+    Ok(answers.scores.holds(&counts, options.margin, options.confidence))
+}
+
+/// Measures the boundaries that the curve lacks, because a search decided on them early.
+fn fill_in(subject: &Subject, curve: &mut Curve, boundaries: &[usize], on_progress: OnProgress) -> Result<()> {
+    let missing: Vec<usize> = boundaries.iter().copied().filter(|&boundary| curve.at(boundary).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let measured = {
+        let evaluator = evaluator(subject, curve);
+        evaluator.measure(missing.iter().map(|&one| evaluator.below(one).selection).collect(), on_progress)?
+    };
+    let points = missing.into_iter().zip(measured).map(|(boundary, measurement)| Point { boundary, measurement });
+    curve.points.extend(points);
+    curve.points.sort_by_key(|point| point.boundary);
+    Ok(())
+}
+
+fn evaluator<'a>(subject: &'a Subject, curve: &'a Curve) -> Evaluator<'a> {
+    let samples = &subject.inputs.choosing.samples;
+    Evaluator { adapted: &subject.adapted, samples, curve, request: subject.request }
+}
