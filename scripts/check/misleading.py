@@ -3,8 +3,8 @@
     python scripts/check/misleading.py ADAPTER --base BASE --val FILE --train FILE [--other FILE] [--boundary N]
 
 FILE are JSON lines of `prompt` and `completion`: samples that the adapter has not seen, those that it was trained on,
-and those of another task. N is a boundary that is too low. It fails if a set-up is not named. tests/warnings.rs does the
-same with tiny models.
+and those of another task. N is a boundary that is too low. It fails if a set-up is not named. tests/warnings.rs does
+the same with tiny models.
 """
 
 import argparse
