@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{fixture, lora_slim, read_json};
+use crate::support::{fixture, lora_slim, other_samples, read_json};
 
 /// Runs `slim` on a pico adapter with a valley, with a margin that lets parts go.
 fn slim(folder: &Path, case: &str, more: &[&str]) -> Value {
@@ -19,14 +19,13 @@ fn slim(folder: &Path, case: &str, more: &[&str]) -> Value {
 }
 
 fn loss_of(adapter: &Path, case: &str) -> f64 {
+    loss_on(&fixture("pico/samples.tokens.jsonl"), adapter, case)
+}
+
+fn loss_on(samples: &Path, adapter: &Path, case: &str) -> f64 {
     let mut command = lora_slim();
     command.arg("scan").arg(adapter).arg("--base").arg(fixture("pico").join(case).join("base"));
-    command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args([
-        "--precision",
-        "f32",
-        "--json",
-        "--quiet",
-    ]);
+    command.arg("--samples").arg(samples).args(["--precision", "f32", "--json", "--quiet"]);
     let report: Value = serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap();
     report["curve"].as_array().unwrap().last().unwrap()["loss"].as_f64().unwrap()
 }
@@ -58,15 +57,15 @@ fn what_is_left_is_written_and_measured() {
     assert!(removed >= 8, "only {removed} parts were taken out, the test shows little");
 }
 
-/// Each row is what its name, its layers and its scale say, on the samples that choose and on held-out ones, here the same.
+/// Each row is what its name, its layers and its scale say, on the samples that choose and on held-out ones.
 #[test]
 fn alternatives_to_a_subset_are_what_their_rows_say() {
     let folder = TempDir::new().unwrap();
-    let samples = fixture("pico/samples.tokens.jsonl");
+    let (samples, held_out) = (fixture("pico/samples.tokens.jsonl"), other_samples(folder.path()));
     let case = "smollm3";
     let adapter = fixture("pico").join(case).join("adapter");
     for more in [&["--controls"][..], &["--scale", "tune"], &["--controls", "--scale", "tune"], &[]] {
-        let test = ["--search", "subset", "--choose", "best", "--loss-only", "--test", samples.to_str().unwrap()];
+        let test = ["--search", "subset", "--choose", "best", "--loss-only", "--test", held_out.to_str().unwrap()];
         let report = slim(folder.path(), case, &[&test[..], more].concat());
         let rows = report["alternatives"].as_array().unwrap();
         let written = &rows[0];
@@ -79,8 +78,8 @@ fn alternatives_to_a_subset_are_what_their_rows_say() {
             let mut cut = lora_slim();
             cut.arg("cut").arg(&adapter).args(["--keep-layers", &layers.join(","), "--scale", &scale, "--force", "-o"]);
             cut.arg(&out).assert().success();
-            for on in ["samples", "held_out"] {
-                let (said, measured) = (row[on]["loss"].as_f64().unwrap(), loss_of(&out, case));
+            for (on, file) in [("samples", &samples), ("held_out", &held_out)] {
+                let (said, measured) = (row[on]["loss"].as_f64().unwrap(), loss_on(file, &out, case));
                 assert!((said - measured).abs() < 1e-5, "{more:?}, {row}: {measured}");
             }
         }

@@ -42,6 +42,10 @@ pub struct Assessment {
     /// The share of the adapter's gain over the base model that is kept, (loss(base) − loss) / (loss(base) − loss(whole)); absent
     /// where the whole adapter gains nothing.
     pub gain_kept: Option<f64>,
+    /// loss(base) − loss, in nats per answer token.
+    pub gain: f64,
+    /// The one-sided lower confidence bound of `gain`; absent with fewer than two samples.
+    pub gain_at_least: Option<f64>,
     /// loss − loss(reference), in nats per answer token.
     pub difference: f64,
     /// The one-sided upper confidence bound of `difference`; absent with fewer than two samples.
@@ -83,10 +87,13 @@ impl Reference<'_> {
     pub fn assess_against(&self, candidate: &Measurement, other: &Measurement) -> Assessment {
         let compared = Comparison::new(Criterion::Loss, candidate, other, self.confidence);
         let likely = Comparison::new(Criterion::TokenProbability, candidate, other, self.confidence);
+        let to_base = Comparison::new(Criterion::Loss, candidate, self.base, self.confidence);
         let (loss, base, whole) = (candidate.loss(), self.base.loss(), self.whole.loss());
         Assessment {
             loss,
             gain_kept: (base > whole).then(|| (base - loss) / (base - whole)),
+            gain: 0.0 - to_base.difference,
+            gain_at_least: to_base.at_most.map(|most| 0.0 - most),
             difference: compared.difference,
             difference_at_most: compared.at_most,
             token_probability: candidate.token_probability(),

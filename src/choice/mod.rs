@@ -4,6 +4,7 @@
 //! stable a choice is, and search for a scale, a subset of layers, and controls.
 
 pub mod answer_scores;
+pub mod benefit;
 pub mod by;
 pub mod comparison;
 pub mod controls;
@@ -15,6 +16,7 @@ pub mod rules;
 pub mod scale;
 pub mod stability;
 pub mod subset;
+pub mod trained_on;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -22,6 +24,7 @@ use serde::Serialize;
 use crate::measure::{Curve, Point};
 use crate::metrics::Score;
 pub use answer_scores::AnswerScores;
+pub use benefit::Benefit;
 pub use by::By;
 pub use comparison::{Assessment, Comparison, Reference};
 pub use criterion::Criterion;

@@ -18,7 +18,11 @@ impl<const EVALUATED: bool> Args for GateArgs<EVALUATED> {
     fn augment_args(command: Command) -> Command {
         let arg = |gate: &'static dyn Gate| {
             let arg = Arg::new(gate.name()).long(gate.name()).value_name(gate.value_name()).help(gate.help());
-            arg.allow_hyphen_values(true).value_parser(move |text: &str| gate.parse(text))
+            let arg = arg.allow_hyphen_values(true).value_parser(move |text: &str| gate.parse(text));
+            match gate.default_value() {
+                Some(value) => arg.num_args(0..=1).require_equals(true).default_missing_value(value),
+                None => arg,
+            }
         };
         command.args(offered(EVALUATED).map(arg))
     }

@@ -8,6 +8,12 @@ use crate::format::plural;
 pub enum ChoiceError {
     #[error("the adapter does not help on these samples: `{rule}` chooses boundary 0, the base model alone")]
     AdapterDoesNotHelp { rule: &'static str },
+    #[error(
+        "the adapter does not help on these samples: its loss of {whole:.4} is surely above the base model's, {base:.4}"
+    )]
+    WorseThanBase { base: f64, whole: f64 },
+    #[error("the whole adapter does not help on these samples, but boundary {boundary} surely does")]
+    OnlyAPartHelps { boundary: usize },
     #[error("within the limit boundary {boundary} is the best, and it cannot be shown to keep {guard}")]
     LosesTheGuard { boundary: usize, guard: &'static str },
     #[error("boundary {boundary} is not between 1 and {layers}, the number of layers")]
@@ -20,6 +26,8 @@ pub enum ChoiceError {
     OneStandardErrorWithoutBest { rule: &'static str },
     #[error("`--holdout {share}` of {} leaves none to choose by, or none to check with", plural(*samples, "sample"))]
     NothingHeldOut { share: f64, samples: usize },
+    #[error("none of the {} is left to check with: all are, or nearly are, among those that choose", plural(*samples, "held-out sample"))]
+    NothingUnseen { samples: usize },
     #[error("`{name}` cannot be set so: {reason}")]
     Setting { name: String, reason: String },
     #[error("no boundary fits {limit}: the smallest adapter that keeps a layer has {smallest}")]
@@ -29,7 +37,7 @@ pub enum ChoiceError {
 impl ChoiceError {
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::AdapterDoesNotHelp { .. } => Kind::No,
+            Self::AdapterDoesNotHelp { .. } | Self::WorseThanBase { .. } | Self::OnlyAPartHelps { .. } => Kind::No,
             Self::LosesTheGuard { .. } => Kind::FailedGate,
             _ => Kind::Usage,
         }
@@ -40,12 +48,20 @@ impl ChoiceError {
             Self::AdapterDoesNotHelp { .. } => {
                 "check that the samples fit the adapter's task and format (`--chat`?); `--boundary N` overrides"
             }
+            Self::WorseThanBase { .. } => {
+                "check that it is the base model that the adapter was trained on, and the samples' format (`--chat`?); `--boundary N` \
+                 overrides"
+            }
+            Self::OnlyAPartHelps { boundary } => return Some(format!("`--boundary {boundary}` writes it")),
             Self::LosesTheGuard { .. } => {
                 "nothing was written; raise the limit, give more samples, or judge by the loss alone with `--loss-only`"
             }
             Self::NotAShare { .. } => "write it as a number or in percent: `0.8`, `80%`",
             Self::OneStandardErrorWithoutBest { .. } => {
                 "add `--choose best`; `smallest` has `--margin` and `--confidence`"
+            }
+            Self::NothingUnseen { .. } => {
+                "name other samples with `--test`, or hold out a part of `--samples` with `--holdout`"
             }
             Self::NothingHeldOut { .. } => "give more samples, or name a file of test samples with `--test FILE`",
             Self::OutOfRange { .. } | Self::KeepsNothing { .. } | Self::LimitTooSmall { .. } | Self::Setting { .. } => {

@@ -4,7 +4,7 @@ use super::Request;
 use super::by_answers::ChoiceAnswers;
 use crate::choice::rules::curve as probability_curve;
 use crate::choice::stability::{Share, stability};
-use crate::choice::{self, Basis, Choice, ChoiceOptions};
+use crate::choice::{self, Basis, Candidates, Choice, ChoiceOptions};
 use crate::error::Result;
 use crate::measure::{self, Curve, Lens, OnProgress, SampleSize};
 use crate::model::AdaptedModel;
@@ -95,6 +95,11 @@ fn choose_by_losses(
     BoundaryChoice { curve, dropped, lens, choice, stability, answers: None }
 }
 
+/// Whether the whole adapter surely helps.
+fn helps(curve: &Curve, options: &ChoiceOptions) -> bool {
+    Candidates::new(curve, options, &|_| true).helps()
+}
+
 /// The curve of each adapter, and what a search dropped from it.
 fn curves(
     adapted: &[&AdaptedModel],
@@ -104,7 +109,19 @@ fn curves(
     on_progress: OnProgress,
 ) -> Result<Vec<(Curve, Vec<Dropped>)>> {
     match request.search {
-        Some(options) => search::run(adapted, samples, choice, options, &request.compute, on_progress),
+        Some(options) => {
+            let mut found = search::run(adapted, samples, choice, options, &request.compute, &mut *on_progress)?;
+            for (adapted, (curve, dropped)) in adapted.iter().zip(&mut found) {
+                if choice.rule.basis() == Basis::Losses && !dropped.is_empty() && !helps(curve, choice) {
+                    // A part of it may help, and the search did not look for one.
+                    let all = measure::sweep(&[adapted], samples, &request.compute, &mut *on_progress)?.remove(0);
+                    let mut work = all.work;
+                    work += curve.work;
+                    (*curve, *dropped) = (Curve { work, ..all }, Vec::new());
+                }
+            }
+            Ok(found)
+        }
         None => {
             let curves = measure::sweep(adapted, samples, &request.compute, on_progress)?;
             Ok(curves.into_iter().map(|curve| (curve, Vec::new())).collect())

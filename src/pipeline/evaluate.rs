@@ -9,6 +9,7 @@ use super::chain::{Chain, MeasuredSamples};
 use super::curve::{self, BoundaryChoice, IsAllowed};
 use super::evaluator::{Candidate, Evaluator};
 use super::held_out::HeldOutCheck;
+use super::inputs::Prepared;
 use super::output::Selection;
 use super::refine::Refined;
 use super::scale::ScaleSearch;
@@ -16,13 +17,13 @@ use super::subject::{OpenedAdapter, Subject};
 use super::{Base, Request, alternatives, by_answers, describe, find_base, held_out, output, scale};
 use crate::adapter::Adapter;
 use crate::audit::examine::KnownBase;
-use crate::choice::gates;
-use crate::choice::{Basis, Choice};
+use crate::choice::{Basis, Benefit, Candidates, Choice};
+use crate::choice::{gates, trained_on};
 use crate::error::{AdapterError, ChoiceError, Kind, Result};
 use crate::hub::BasePath;
 use crate::measure::{self, Curve, OnProgress};
 use crate::model::AdaptedModel;
-use crate::report::{Report, Slice, TaskMetrics, WorkDone};
+use crate::report::{Report, SamplesInput, Slice, TaskMetrics, WorkDone};
 use crate::rewrite::Cut;
 
 /// The most streams of several adapters that go through a base model side by side: enough to make reading its weights cheap
@@ -68,7 +69,14 @@ impl Evaluation {
             let (path, cause) = (self.adapter.path.clone(), cause.to_string());
             return Err(AdapterError::NoEffect { path, cause }.into());
         }
-        Err(ChoiceError::AdapterDoesNotHelp { rule: self.choice.rule.name() }.into())
+        let (base, whole) = (self.curve.base().measurement.loss(), self.curve.whole().measurement.loss());
+        let rule = self.choice.rule.name();
+        Err(match self.report.benefit {
+            Some(Benefit::WorseThanBase) => ChoiceError::WorseThanBase { base, whole },
+            Some(Benefit::PrefixHelps { boundary }) => ChoiceError::OnlyAPartHelps { boundary },
+            _ => ChoiceError::AdapterDoesNotHelp { rule },
+        }
+        .into())
     }
 
     /// The base model, for the verdicts on what is written.
@@ -296,7 +304,10 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
     let may_err = request.search.filter(|_| scaled.choice.rule.basis() == Basis::Losses);
     Ok(Report {
         base: Some(describe::base(request, adapter, &subject.base.model)?),
-        samples: Some(prepared.description.clone()),
+        samples: Some(SamplesInput {
+            possibly_trained_on: possibly_trained_on(prepared, &chosen.curve),
+            ..prepared.description.clone()
+        }),
         options: Some(request.choice.clone()),
         remarks: subject.remarks(),
         unmeasured: subject.unmeasured(),
@@ -310,6 +321,7 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
             error_probability: may_err.map(|options| options.error),
         }),
         chosen: Some(scaled.choice.clone()),
+        benefit: Some(Candidates::new(&chosen.curve, &request.choice, &|_| true).benefit()),
         stability: scaled.stability.clone().unwrap_or_else(|| chosen.stability.clone()),
         alternatives: alternatives::describe(candidates, evaluator, on_held_out),
         subset: refined.subset,
@@ -320,4 +332,13 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
         held_out: held_out.map(|check| check.report),
         ..Report::of(describe::adapter(&request.adapter, adapter)?)
     })
+}
+
+/// The lines of samples that the adapter may have been trained on. Its own answers are sure, whatever it was trained on.
+fn possibly_trained_on(prepared: &Prepared, curve: &Curve) -> Vec<usize> {
+    if prepared.description.own_answers {
+        return Vec::new();
+    }
+    let found = trained_on::possibly_trained_on(&curve.base().measurement, &curve.whole().measurement);
+    found.into_iter().map(|sample| prepared.samples[sample].line).collect()
 }

@@ -1,7 +1,5 @@
 //! Checking a choice on samples that had no part in it.
 
-use std::collections::HashSet;
-
 use super::evaluator::Evaluator;
 use super::inputs::Prepared;
 use super::request::HeldOutSource;
@@ -10,7 +8,6 @@ use crate::choice::held_out::judge;
 use crate::error::Result;
 use crate::measure::{self, Measurement, OnProgress, Profile};
 use crate::report::HeldOut;
-use crate::samples::Sample;
 
 /// The measurements on held-out samples, and the verdict.
 pub struct HeldOutCheck {
@@ -27,12 +24,6 @@ impl HeldOutCheck {
     pub fn reference(&self) -> Reference<'_> {
         Reference { base: &self.base, whole: &self.whole, confidence: self.confidence }
     }
-}
-
-/// How many held-out samples are also among those that choose.
-fn common(held_out: &[Sample], choosing: &[Sample]) -> usize {
-    let seen: HashSet<&[u32]> = choosing.iter().map(|sample| sample.ids.as_slice()).collect();
-    held_out.iter().filter(|sample| seen.contains(sample.ids.as_slice())).count()
 }
 
 /// Measures `profiles`, the base model and the whole adapter on held-out samples. The first profile is what was chosen at
@@ -58,7 +49,7 @@ pub fn check(
             Some(HeldOutSource::Share(share)) => Some(share),
             _ => None,
         },
-        common: common(&held_out.samples, evaluator.samples),
+        left_out: held_out.left_out,
         verdict: judge((boundary, &measured[0]), whole_boundary, &reference, &request.choice),
     };
     Ok(HeldOutCheck { report, measured, base, whole, confidence })

@@ -12,7 +12,8 @@ use crate::error::{ChoiceError, FileError, Result};
 use crate::files;
 use crate::measure::OnProgress;
 use crate::model::AdaptedModel;
-use crate::report::SamplesInput;
+use crate::report::{LeftOut, SamplesInput};
+use crate::samples::checks::{self, Repeats};
 use crate::samples::excerpt::Excerpt;
 use crate::samples::read::{RawFile, RawFiles, ReadOptions};
 use crate::samples::{
@@ -32,6 +33,48 @@ pub struct Prepared {
     pub slices: Vec<String>,
     /// What the files hold that is not used, or not as it is written, one sentence each.
     pub remarks: Vec<String>,
+    /// Held-out samples that were left out.
+    pub left_out: LeftOut,
+}
+
+impl Prepared {
+    /// Leaves out the samples that are also among those that choose.
+    fn apart_from(mut self, choosing: &[Sample]) -> Result<Self> {
+        let repeated = checks::repeated(&self.samples, choosing);
+        let count = |what: Repeats| repeated.iter().filter(|&&repeats| repeats == what).count();
+        self.left_out = LeftOut { copies: count(Repeats::Exactly), near_duplicates: count(Repeats::Nearly) };
+        if self.left_out == LeftOut::default() {
+            return Ok(self);
+        }
+        if count(Repeats::Nothing) == 0 {
+            return Err(ChoiceError::NothingUnseen { samples: self.samples.len() }.into());
+        }
+        let mut repeats = repeated.iter();
+        self.samples.retain(|_| repeats.next() == Some(&Repeats::Nothing));
+        let mut repeats = repeated.iter();
+        self.excerpts.retain(|_| repeats.next() == Some(&Repeats::Nothing));
+        Ok(self)
+    }
+
+    /// Checks the samples, and describes those that are left.
+    fn checked(mut self, text: Option<&TextModel>) -> Result<Self> {
+        let odd = checks::check(&mut self.samples, text)?;
+        let answers: Vec<usize> = self.samples.iter().map(Sample::answers).collect();
+        self.description = SamplesInput {
+            count: self.samples.len(),
+            tokens: self.samples.iter().map(|sample| sample.ids.len()).sum(),
+            answer_tokens: answers.iter().sum(),
+            per_sample: answers,
+            per_sample_ends: self.samples.iter().map(|sample| sample.ends.len()).collect(),
+            draws: odd.draws,
+            copies: odd.copies,
+            near_duplicates: odd.near_duplicates,
+            contradictory: odd.contradictory,
+            empty: odd.empty,
+            ..self.description
+        };
+        Ok(self)
+    }
 }
 
 /// The samples that choose, those that are held out, and the tokenizer that encoded them.
@@ -62,9 +105,12 @@ pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base, on_progre
     let text = find_text(request, adapted, base, all.flat_map(|file| &file.samples))?;
     request.gates.check_samples(raws.files.iter().map(|file| file.samples.len()).sum())?;
     raws.remarks.extend(text.as_ref().and_then(|text| text.remark.clone()));
-    let choosing = encode(request, adapted, text.as_deref(), raws, &mut *on_progress)?;
-    let held_out =
-        held_out.map(|raws| encode(request, adapted, text.as_deref(), raws, &mut *on_progress)).transpose()?;
+    let choosing = encode(request, adapted, text.as_deref(), raws, &mut *on_progress)?.checked(text.as_deref())?;
+    let held_out = held_out.map(|raws| {
+        let encoded = encode(request, adapted, text.as_deref(), raws, &mut *on_progress)?;
+        encoded.apart_from(&choosing.samples)?.checked(text.as_deref())
+    });
+    let held_out = held_out.transpose()?;
     Ok(Inputs { choosing, held_out, text })
 }
 
@@ -210,15 +256,9 @@ fn encode(
         ));
     }
     let slices = number_slices(&mut samples, &raws.slices);
-    let answers: Vec<usize> = samples.iter().map(Sample::answers).collect();
     let description = SamplesInput {
         path,
         sha256,
-        count: samples.len(),
-        tokens: samples.iter().map(|sample| sample.ids.len()).sum(),
-        answer_tokens: answers.iter().sum(),
-        per_sample: answers,
-        per_sample_ends: samples.iter().map(|sample| sample.ends.len()).collect(),
         truncated: too_long.cut,
         chat: options.chat,
         chat_template_unused,
@@ -227,8 +267,9 @@ fn encode(
         own_answers: request.samples.own_answers,
         ignores_ends: request.samples.ignore_end,
         tokenizer: text.map(|text| text.path.display().to_string()),
+        ..SamplesInput::default()
     };
-    Ok(Prepared { samples, excerpts, description, slices, remarks })
+    Ok(Prepared { samples, excerpts, description, slices, remarks, left_out: LeftOut::default() })
 }
 
 /// Numbers the slices of samples in the order of their names, which it returns. `of_records` has the name of each record's.

@@ -31,7 +31,7 @@ pub use crate::choice::gates::Written;
 use crate::choice::gates::{Figures, GateVerdict, Gates};
 use crate::choice::held_out::{HeldOutVerdict, SampleSet};
 use crate::choice::stability::Share;
-use crate::choice::{AssessedBoundary, Choice, ChoiceOptions};
+use crate::choice::{AssessedBoundary, Benefit, Choice, ChoiceOptions};
 use crate::export::Format;
 use crate::samples::ScoredPart;
 use crate::search::Dropped;
@@ -74,6 +74,9 @@ pub struct Report {
     pub work: Option<WorkDone>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Choice>,
+    /// Whether the adapter is better than the base model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub benefit: Option<Benefit>,
     /// How often each boundary of the curve would be chosen on other samples: on 1000 resamplings of these. Absent where the
     /// boundary was given.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -141,6 +144,7 @@ impl Report {
             dropped: Vec::new(),
             work: None,
             chosen: None,
+            benefit: None,
             stability: Vec::new(),
             subset: None,
             window: None,
@@ -261,7 +265,7 @@ pub struct BaseInput {
     pub arithmetic: String,
 }
 
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct SamplesInput {
     pub path: String,
     pub sha256: String,
@@ -275,6 +279,21 @@ pub struct SamplesInput {
     pub per_sample_ends: Vec<usize>,
     /// The samples that were cut at the model's context.
     pub truncated: usize,
+    /// How many independent draws they are: copies and near duplicates count once.
+    pub draws: usize,
+    /// The samples that are exact copies of others.
+    pub copies: usize,
+    /// How many draws fewer there are because some nearly repeat others.
+    pub near_duplicates: usize,
+    /// The lines of samples that have a prompt in common, and not its answer.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub contradictory: Vec<usize>,
+    /// The lines of samples whose answer is empty.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub empty: Vec<usize>,
+    /// The lines of samples whose loss with the whole adapter is near zero.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub possibly_trained_on: Vec<usize>,
     /// Whether prompts went through the chat template.
     pub chat: bool,
     /// Whether prompts are scored as they are, though the tokenizer comes with a chat template.
@@ -299,10 +318,17 @@ pub struct HeldOut {
     /// The share of `--samples` that was held out; absent where they are a file of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
-    /// How many of them are also among the samples that choose.
-    pub common: usize,
+    /// The samples that were left out because they are also among those that choose, and those that nearly are.
+    pub left_out: LeftOut,
     #[serde(flatten)]
     pub verdict: HeldOutVerdict,
+}
+
+/// Held-out samples that do not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LeftOut {
+    pub copies: usize,
+    pub near_duplicates: usize,
 }
 
 /// One boundary of the curve, compared with the whole adapter.

@@ -8,6 +8,7 @@
 mod added_tokens;
 pub mod answer;
 mod chat_files;
+pub mod checks;
 mod containers;
 mod content;
 pub mod draws;
@@ -16,6 +17,7 @@ pub mod ends;
 pub mod excerpt;
 mod forms;
 mod gguf_tokenizer;
+mod near;
 pub mod packing;
 pub mod places;
 mod prompts;
@@ -65,7 +67,7 @@ pub struct Sample {
     /// The line or, in a JSON array, the place in the file, counted from 1.
     pub line: usize,
     /// The number of its record among those of all files: the turns of a conversation that became a sample each, and the parts of
-    /// a packed row, are of one record and no independent draws.
+    /// a packed row, are of one record and no independent draws. [`checks::check`] gives near duplicates the same number.
     pub record: usize,
     /// The number of its slice; 0 if samples are not sliced.
     pub slice: usize,

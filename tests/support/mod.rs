@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use safetensors::tensor::{Dtype, TensorView, serialize};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde_json::{Value, json};
 
 /// A file or folder of `fixtures/`.
@@ -55,6 +55,17 @@ pub fn write_safetensors(path: &Path, tensors: &Tensors) {
     fs::write(path, serialize(views, None).unwrap()).unwrap();
 }
 
+/// Reads f32 tensors of a safetensors file.
+pub fn read_safetensors(path: &Path) -> Tensors {
+    let bytes = fs::read(path).unwrap();
+    let values = |view: &TensorView| -> Vec<f32> {
+        assert_eq!(view.dtype(), Dtype::F32);
+        view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect()
+    };
+    let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+    tensors.iter().map(|(name, view)| (name.clone(), (view.shape().to_vec(), values(view)))).collect()
+}
+
 /// Writes an adapter folder with one tensor pair of rank 2 for each module.
 pub fn write_adapter(folder: &Path, modules: &[&str], config: Value) {
     fs::create_dir_all(folder).unwrap();
@@ -75,6 +86,19 @@ pub fn write_config(folder: &Path, more: Value) {
         config[key] = value.clone();
     }
     fs::write(folder.join("adapter_config.json"), config.to_string()).unwrap();
+}
+
+/// Samples for a pico model that none of `pico/samples.tokens.jsonl` repeats: their tokens, each moved on.
+pub fn other_samples(folder: &Path) -> PathBuf {
+    let moved = |line: &str| {
+        let sample: Value = serde_json::from_str(line).unwrap();
+        let ids = sample["input_ids"].as_array().unwrap().iter().map(|id| (id.as_u64().unwrap() * 7 + 31) % 300);
+        json!({"input_ids": ids.collect::<Vec<_>>()}).to_string() + "\n"
+    };
+    let path = folder.join("other.jsonl");
+    let lines = fs::read_to_string(fixture("pico/samples.tokens.jsonl")).unwrap();
+    fs::write(&path, lines.lines().map(moved).collect::<String>()).unwrap();
+    path
 }
 
 /// A pico adapter with six layers.

@@ -2,7 +2,9 @@
 //!
 //! Gates judge the figures of the finished report and nothing else, so that a pipeline acts on what the report says.
 
+mod better_than_base;
 mod loss_increase;
+mod min_gain;
 mod samples;
 mod saving;
 
@@ -16,7 +18,13 @@ use super::held_out::SampleSet;
 use crate::error::{GateError, Result};
 
 /// All gates.
-pub const GATES: [&dyn Gate; 3] = [saving::SAVING, loss_increase::LOSS_INCREASE, samples::SAMPLES];
+pub const GATES: [&dyn Gate; 5] = [
+    saving::SAVING,
+    loss_increase::LOSS_INCREASE,
+    samples::SAMPLES,
+    min_gain::MIN_GAIN,
+    better_than_base::BETTER_THAN_BASE,
+];
 
 /// One condition on a result.
 pub trait Gate: fmt::Debug + Sync {
@@ -25,6 +33,11 @@ pub trait Gate: fmt::Debug + Sync {
 
     /// The placeholder of the value in `--help`.
     fn value_name(&self) -> &'static str;
+
+    /// The value where the flag is given without one; `None` if it needs one.
+    fn default_value(&self) -> Option<&'static str> {
+        None
+    }
 
     /// What `--help` says of it.
     fn help(&self) -> &'static str;
@@ -197,6 +210,23 @@ mod tests {
     }
 
     #[test]
+    fn gains_are_compared_with_the_base_model() {
+        let gains = |gain, gain_at_least| {
+            let assessment = Assessment { loss: 1.8, gain, gain_at_least, ..Assessment::default() };
+            let measured = Some(Written { on: SampleSet::Choosing, assessment, whole: assessment });
+            Figures { measured, ..Figures::default() }
+        };
+        let judged = |figures: &Figures| {
+            let gates = Gates(vec![(min_gain::MIN_GAIN, 0.1), (better_than_base::BETTER_THAN_BASE, 0.0)]);
+            gates.judge(figures).iter().map(|verdict| verdict.passed).collect::<Vec<_>>()
+        };
+        assert_eq!(judged(&gains(0.2, Some(0.01))), [true, true]);
+        assert_eq!(judged(&gains(0.19, Some(0.0))), [false, false]);
+        assert_eq!(judged(&gains(0.5, None)), [true, false], "one sample proves nothing");
+        assert_eq!(judged(&Figures::default()), [false, false]);
+    }
+
+    #[test]
     fn samples_are_counted_before_the_sweep() {
         let gates = Gates(vec![(saving::SAVING, 0.5), (samples::SAMPLES, 64.0)]);
         assert!(gates.check_samples(64).is_ok());
@@ -207,7 +237,9 @@ mod tests {
     #[test]
     fn values_are_read_as_written() {
         assert_eq!(saving::SAVING.parse("20%"), Ok(0.2));
-        for (gate, wrong) in [(GATES[0], "100%"), (GATES[1], "NaN"), (GATES[2], "0"), (GATES[2], "1.5")] {
+        for (gate, wrong) in
+            [(GATES[0], "100%"), (GATES[1], "NaN"), (GATES[2], "0"), (GATES[2], "1.5"), (GATES[4], "-1")]
+        {
             assert!(gate.parse(wrong).is_err(), "{gate:?} {wrong}");
         }
     }

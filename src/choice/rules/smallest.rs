@@ -21,6 +21,10 @@ impl Rule for Smallest {
     }
 
     fn choose<'a>(&self, candidates: &'a Candidates) -> (&'a AssessedBoundary, String) {
+        if let Some(prefix) = candidates.helpful_prefix() {
+            let reason = "the whole adapter cannot be shown to help, and this is the best boundary that surely does";
+            return (prefix, reason.into());
+        }
         match lowest_that_holds(candidates) {
             Some(whole) if whole.boundary == candidates.whole().boundary => {
                 (whole, nothing_smaller(candidates.options))

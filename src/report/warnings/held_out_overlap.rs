@@ -1,15 +1,24 @@
-//! `held-out-overlap`: held-out samples that had a part in the choice confirm it too easily.
+//! `held-out-overlap`: samples that had a part in the choice would confirm it too easily, so that they were left out.
 
 use super::Finding;
 use crate::report::{HeldOut, Report};
 
 pub fn find(report: &Report) -> Vec<Finding> {
-    report.held_out.iter().filter(|held_out| held_out.common > 0).map(finding).collect()
+    report.held_out.iter().filter_map(finding).collect()
 }
 
-fn finding(held_out: &HeldOut) -> Finding {
-    let (common, count) = (held_out.common, held_out.samples.count);
-    let sentence =
-        format!("{common} of the {count} held-out samples are also among those that choose: they confirm too easily");
-    Finding::new(sentence).with("common", common as f64).with("held_out", count as f64)
+fn finding(held_out: &HeldOut) -> Option<Finding> {
+    let (copies, near, left) = (held_out.left_out.copies, held_out.left_out.near_duplicates, held_out.samples.count);
+    let all = copies + near + left;
+    (copies + near > 0).then(|| {
+        let sentence = format!(
+            "{} of the {all} held-out samples are, or nearly are, among those that choose: they would confirm the choice too \
+             easily and do not count",
+            copies + near
+        );
+        Finding::new(sentence)
+            .with("copies", copies as f64)
+            .with("near_duplicates", near as f64)
+            .with("held_out", left as f64)
+    })
 }

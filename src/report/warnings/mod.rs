@@ -11,13 +11,16 @@ mod fewer_correct;
 mod gives_up_probability;
 mod held_out_overlap;
 mod lower_scores;
-mod no_better_than_base;
 mod no_end_token;
+mod prefix_helps;
 mod runs_on;
 mod step_caution;
+mod suspect_samples;
 mod unmeasured_module;
+mod unproven_help;
 mod unstable_choice;
 mod unused_input;
+mod worse_than_base;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,14 +34,17 @@ use super::Report;
 pub type Check = fn(&Report) -> Vec<Finding>;
 
 /// All warnings by code, the gravest first.
-pub const WARNINGS: [(&str, Check); 15] = [
-    ("no-better-than-base", no_better_than_base::find),
+pub const WARNINGS: [(&str, Check); 18] = [
+    ("worse-than-base", worse_than_base::find),
+    ("prefix-helps", prefix_helps::find),
+    ("unproven-help", unproven_help::find),
     ("lower-scores", lower_scores::find),
     ("gives-up-probability", gives_up_probability::find),
     ("fewer-correct", fewer_correct::find),
     ("runs-on", runs_on::find),
     ("unstable-choice", unstable_choice::find),
     ("few-samples", few_samples::find),
+    ("suspect-samples", suspect_samples::find),
     ("curve-ignores-losses", curve_ignores_losses::find),
     ("held-out-overlap", held_out_overlap::find),
     ("chat-template-unused", chat_template_unused::find),
