@@ -22,7 +22,7 @@ use lora_slim::measure::{self, ComputeOptions, Curve, Measurement, Point, Profil
 use lora_slim::model::device::DeviceName;
 use lora_slim::model::{AdaptedModel, Model};
 use lora_slim::samples::{EncodeOptions, FieldNames, encode, read};
-use lora_slim::search::subset::{Part, SubsetSearch};
+use lora_slim::search::subset::{Removable, SubsetSearch};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -101,8 +101,8 @@ fn subset(measured: &Measured, options: &ChoiceOptions) -> BTreeSet<usize> {
     let (layers, above) = (measured.alone.len(), boundary(measured, &options));
     let start = measured.without(&above);
     let Some(split) = Split::draw(&start.sizes) else { return above };
-    let parts: Vec<Part> =
-        (0..layers - above.len()).map(|layer| Part { layer, block: None, left: Strength::NONE }).collect();
+    let parts: Vec<Removable> =
+        (0..layers - above.len()).map(|layer| Removable { layer, block: None, left: Strength::NONE }).collect();
     let selection = Profile::below(layers - above.len(), layers);
     let search = SubsetSearch {
         selection: &selection,

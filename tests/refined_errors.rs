@@ -10,7 +10,7 @@ use std::sync::Arc;
 use lora_slim::choice::subset::Split;
 use lora_slim::choice::{ChoiceOptions, Reference, choose};
 use lora_slim::measure::{Curve, Measurement, Point, Profile, SampleScore, SampleSize, Strength, Work};
-use lora_slim::search::subset::{Part, SubsetSearch};
+use lora_slim::search::subset::{Removable, SubsetSearch};
 
 const LAYERS: usize = 8;
 const RUNS: u64 = 1500;
@@ -103,7 +103,8 @@ impl Simulated {
     /// How many layers the search for a subset takes out of all.
     fn subset(&self, options: &ChoiceOptions) -> usize {
         let split = Split::draw(&self.whole.sizes).unwrap();
-        let parts: Vec<Part> = (0..LAYERS).map(|layer| Part { layer, block: None, left: Strength::NONE }).collect();
+        let parts: Vec<Removable> =
+            (0..LAYERS).map(|layer| Removable { layer, block: None, left: Strength::NONE }).collect();
         let search = SubsetSearch {
             selection: &Profile::below(LAYERS, LAYERS),
             measurement: &self.whole,

@@ -102,8 +102,21 @@ fn simulate(kind: usize, samples: usize, noise: &Noise, random: &mut fastrand::R
 /// The choice of the search, and the share of the exhaustive work that it took.
 fn searched(curve: &Curve, options: &choice::ChoiceOptions, seed: u64) -> (usize, f64) {
     let candidates: BTreeSet<usize> = (0..=LAYERS).collect();
-    let mut search =
-        Search::new(&candidates, curve.sizes().clone(), options, SearchOptions { seed, ..SearchOptions::default() });
+    let search_options = SearchOptions { seed, ..SearchOptions::default() };
+    run(Search::new(&candidates, curve.sizes().clone(), options, search_options), curve, options)
+}
+
+/// As [`searched`], where the candidates near the whole adapter come first and the ends are known.
+fn searched_from_the_end(curve: &Curve, options: &choice::ChoiceOptions, seed: u64) -> (usize, f64) {
+    let candidates: BTreeSet<usize> = (0..=LAYERS).collect();
+    let search_options = SearchOptions { seed, ..SearchOptions::default() };
+    let mut search = Search::new(&candidates, curve.sizes().clone(), options, search_options).from_the_end();
+    [curve.base(), curve.whole()].into_iter().for_each(|end| search.know(end.clone()));
+    run(search, curve, options)
+}
+
+fn run(mut search: Search, curve: &Curve, options: &choice::ChoiceOptions) -> (usize, f64) {
+    let candidates: BTreeSet<usize> = (0..=LAYERS).collect();
     let parts = search.parts();
     let mut walked = BTreeSet::new();
     let mut work = 0;
@@ -146,6 +159,23 @@ fn the_search_chooses_as_all_evaluations_would() {
         println!("{rule:?}: agreement {agreement:.3}, work {median:.3} of the exhaustive (median), {worst:.3} (worst)");
         assert!(agreement >= 1.0 - SearchOptions::default().error, "{rule:?}: {agreement}");
         assert!(median < 0.4 && worst < 0.8, "{rule:?}: {median}, {worst}");
+    }
+}
+
+#[test]
+fn the_search_from_the_end_chooses_as_all_evaluations_would() {
+    let noise = Noise::read();
+    for rule in [SMALLEST, BEST] {
+        let options = choice::ChoiceOptions { rule, ..choice::ChoiceOptions::default() };
+        let agrees = |seed: u64| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let samples = [32, 64, 160][seed as usize % 3];
+            let curve = simulate((seed as usize / 3) % KINDS, samples, &noise, &mut random);
+            searched_from_the_end(&curve, &options, seed).0 == choose(&curve, &options, |_| true).boundary()
+        };
+        let agreement = (0..CURVES).filter(|&seed| agrees(seed)).count() as f64 / CURVES as f64;
+        println!("{rule:?}: agreement {agreement:.3}");
+        assert!(agreement >= 1.0 - SearchOptions::default().error, "{rule:?}: {agreement}");
     }
 }
 

@@ -7,7 +7,16 @@ use tempfile::TempDir;
 
 use crate::support::{fixture, lora_slim, other_samples, read_json};
 
-/// Runs `slim` on a pico adapter with a valley, with a margin that lets parts go.
+/// Pico adapters, and flags with which parts can go.
+const CASES: [(&str, &[&str]); 5] = [
+    ("mistral", &["--margin", "30%", "--confidence", "0.5"]),
+    ("mixtral", &["--margin", "30%", "--confidence", "0.5"]),
+    ("phi3", &["--margin", "60%", "--confidence", "0.5", "--loss-only"]),
+    ("smollm3", &["--choose", "best", "--loss-only"]),
+    ("gemma2", &["--margin", "30%", "--confidence", "0.5"]),
+];
+
+/// Runs `slim` on a pico adapter.
 fn slim(folder: &Path, case: &str, more: &[&str]) -> Value {
     let case = fixture("pico").join(case);
     let out = folder.join("out");
@@ -34,9 +43,9 @@ fn loss_on(samples: &Path, adapter: &Path, case: &str) -> f64 {
 fn what_is_left_is_written_and_measured() {
     let folder = TempDir::new().unwrap();
     let mut removed = 0;
-    for case in ["mistral", "mixtral", "phi3", "smollm3"] {
+    for (case, flags) in CASES {
         for search in ["subset", "blocks"] {
-            let report = slim(folder.path(), case, &["--search", search, "--margin", "30%", "--confidence", "0.5"]);
+            let report = slim(folder.path(), case, &[&["--search", search], flags].concat());
             let subset = &report["subset"];
             let out = folder.path().join("out");
             let measured = loss_of(&out, case);

@@ -52,7 +52,7 @@ def row(arguments: argparse.Namespace, adapter: Path, samples: int, search: str)
             layers = ",".join(map(str, kept))
             difference = on_test(arguments, adapter, layers)
         saved = 100 * (1 - output["bytes_after"] / output["bytes_before"])
-        passes = work["layer_tokens"] / report["samples"]["tokens"]
+        passes = (work["layer_tokens"] + work.get("refining_layer_tokens", 0)) / report["samples"]["tokens"]
         return (
             f"| {adapter.name} | {samples} | {search} | {ranges(kept)} | {saved:.0f} % | {difference} "
             f"| {seconds:.0f} s | {passes:.0f} |"

@@ -92,12 +92,6 @@ impl<'a> Judge<'a> {
         self.options.guard.map_or(measure, |guard| measure.max(share(guard)))
     }
 
-    /// Whether a candidate surely gives up too much: two standard errors more than the margin. Other rules than those that accept
-    /// what is not much worse ask more of a candidate than that.
-    pub fn surely_fails(&self, candidate: &Measurement) -> bool {
-        self.options.rule.descends() && self.given_up(candidate, -2.0) > self.options.margin
-    }
-
     /// Whether a candidate gives up so little that a test is hardly in doubt.
     pub fn is_clear(&self, candidate: &Measurement) -> bool {
         self.options.rule.descends() && self.given_up(candidate, 1.0) <= self.options.margin / 2.0

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::layers::{Keep, Layers};
 use super::measurement::{Curve, Measurement, Point, SampleScore, SampleSize, Work};
 use super::memory::Budget;
-use super::nesting::Nesting;
 use super::prefix::KeptPrefix;
 use super::profile::Profile;
+use super::side::DropSide;
 use super::stream::{self, Member, Stream};
 use super::walk::{Tracker, Walk};
 use super::{ComputeOptions, OnProgress};
@@ -22,7 +22,7 @@ use crate::samples::packing::{self, AnswerToken, Batch};
 /// The boundaries at which something changes: 0, and each layer that the adapter has, plus one. The layers of the
 /// model above the adapter's last give no candidates of their own: there is nothing to drop.
 pub fn candidates(adapter: &Adapter) -> BTreeSet<usize> {
-    Nesting::FromAbove.points(adapter)
+    DropSide::Above.points(adapter)
 }
 
 /// Evaluates all candidates of each adapter, of one base model, on `samples`: one curve for each.
@@ -97,7 +97,7 @@ fn profiles_below(boundaries: &BTreeSet<usize>, layers: usize) -> Vec<Profile> {
 /// A sweep in parts: some of the points of a curve on some of the samples at a time.
 pub struct Sweep<'a> {
     models: &'a [&'a AdaptedModel<'a>],
-    nesting: Nesting,
+    side: DropSide,
     budget: Budget,
     layers: Layers<'a>,
     parts: Vec<SampleGroup>,
@@ -123,19 +123,19 @@ impl<'a> Sweep<'a> {
         parts: Vec<Vec<usize>>,
         options: &ComputeOptions,
     ) -> Result<Self> {
-        Self::along(Nesting::FromAbove, models, samples, parts, options)
+        Self::along(DropSide::Above, models, samples, parts, options)
     }
 
     /// As [`Sweep::new`], over the points of other curves.
     pub fn along(
-        nesting: Nesting,
+        side: DropSide,
         models: &'a [&'a AdaptedModel<'a>],
         samples: &[Sample],
         parts: Vec<Vec<usize>>,
         options: &ComputeOptions,
     ) -> Result<Self> {
-        let streams = models.iter().map(|adapted| nesting.points(adapted.adapter()).len()).sum();
-        Self::lay_out((nesting, streams), models, samples, parts, options)
+        let streams = models.iter().map(|adapted| side.points(adapted.adapter()).len()).sum();
+        Self::lay_out((side, streams), models, samples, parts, options)
     }
 
     /// As [`Sweep::new`], for at most `streams` streams side by side.
@@ -146,11 +146,11 @@ impl<'a> Sweep<'a> {
         parts: Vec<Vec<usize>>,
         options: &ComputeOptions,
     ) -> Result<Self> {
-        Self::lay_out((Nesting::FromAbove, streams), models, samples, parts, options)
+        Self::lay_out((DropSide::Above, streams), models, samples, parts, options)
     }
 
     fn lay_out(
-        (nesting, streams): (Nesting, usize),
+        (side, streams): (DropSide, usize),
         models: &'a [&'a AdaptedModel<'a>],
         samples: &[Sample],
         parts: Vec<Vec<usize>>,
@@ -168,10 +168,10 @@ impl<'a> Sweep<'a> {
             let chosen: Vec<Sample> = indices.iter().map(|&index| samples[index].clone()).collect();
             let batches = packing::plan(&chosen, tokens_per_pass, model.shares_prefixes());
             let keeps = keeps && budget.keep_streams(batches.iter().map(Batch::tokens).sum());
-            let trunk = nesting.trunk(model.config.layers);
-            let fork = |point: usize| nesting.profile(point, model.config.layers).shared_layers(&trunk);
+            let trunk = side.trunk(model.config.layers);
+            let fork = |point: usize| side.profile(point, model.config.layers).shared_layers(&trunk);
             let forks = |adapted: &AdaptedModel| match keeps {
-                true => nesting.points(adapted.adapter()).into_iter().map(fork).collect(),
+                true => side.points(adapted.adapter()).into_iter().map(fork).collect(),
                 false => BTreeSet::new(),
             };
             let prefix = |adapted: &&AdaptedModel| KeptPrefix::new(trunk.clone(), forks(adapted));
@@ -182,7 +182,7 @@ impl<'a> Sweep<'a> {
         // States are kept rather than layers: reading a layer again takes less time than computing its output again.
         let keep = if keeps && budget.keep_layers(model) { Keep::Base } else { Keep::Nothing };
         let work = vec![Work::default(); models.len()];
-        Ok(Self { models, nesting, budget, layers: Layers::new(models, keep), parts, work })
+        Ok(Self { models, side, budget, layers: Layers::new(models, keep), parts, work })
     }
 
     /// Evaluates points of each adapter's curve on the samples of a part, whose order the losses have. An adapter without
@@ -193,8 +193,8 @@ impl<'a> Sweep<'a> {
         boundaries: &[BTreeSet<usize>],
         on_progress: OnProgress,
     ) -> Result<Vec<Vec<Point>>> {
-        let (nesting, layers) = (self.nesting, self.layers.count());
-        let of_points = |points: &BTreeSet<usize>| points.iter().map(|&point| nesting.profile(point, layers)).collect();
+        let (side, layers) = (self.side, self.layers.count());
+        let of_points = |points: &BTreeSet<usize>| points.iter().map(|&point| side.profile(point, layers)).collect();
         let profiles: Vec<Vec<Profile>> = boundaries.iter().map(of_points).collect();
         for prefixes in &mut self.parts[part].prefixes {
             prefixes.iter_mut().zip(&profiles).for_each(|(prefix, points)| prefix.forget(points));

@@ -32,9 +32,9 @@ mod layers;
 mod lens;
 mod measurement;
 mod memory;
-mod nesting;
 mod prefix;
 mod profile;
+mod side;
 mod stream;
 mod walk;
 
@@ -45,8 +45,8 @@ pub use effects::effects;
 pub use generation::{Completion, GenerateOptions, IsEnded, generate};
 pub use lens::{Lens, Readout, logit_lens};
 pub use measurement::{Curve, Measurement, Point, SampleScore, SampleSize, Work};
-pub use nesting::Nesting;
 pub use profile::{Profile, Strength};
+pub use side::DropSide;
 
 /// Where to compute, and in how much memory.
 #[derive(Debug, Clone)]

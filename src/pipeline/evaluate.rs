@@ -298,7 +298,6 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
     let (request, adapter, prepared) = (subject.request, &subject.adapter, &subject.inputs.choosing);
     let on_held_out = held_out.as_ref().map(|check| (&check.measured[..], check.reference()));
     let mut work = chosen.curve.work;
-    work += refined.work;
     work += chosen.lens.as_ref().map(|lens| lens.work).unwrap_or_default();
     let exhaustive = measure::exhaustive_work(&[evaluator.adapted], evaluator.samples, &request.compute)?;
     let may_err = request.search.filter(|_| scaled.choice.rule.basis() == Basis::Losses);
@@ -318,6 +317,7 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
             passes: work.passes,
             layer_tokens: work.layer_tokens,
             exhaustive_layer_tokens: exhaustive.layer_tokens,
+            refining_layer_tokens: request.refinement.map(|_| refined.work.layer_tokens),
             error_probability: may_err.map(|options| options.error),
         }),
         chosen: Some(scaled.choice.clone()),

@@ -6,7 +6,7 @@ use crate::choice::subset::{Grain, Split};
 use crate::error::Result;
 use crate::measure::{OnProgress, Profile, Strength, Work};
 use crate::report::subset::{KeptLayer, Removed, SubsetChoice};
-use crate::search::subset::{Part, Step, SubsetSearch};
+use crate::search::subset::{PathStep, Removable, SubsetSearch};
 
 /// Removes parts of what a boundary keeps as long as the rule accepts the rest; with what that cost.
 pub fn find(
@@ -42,7 +42,7 @@ fn removed(
     start: &Candidate,
     grain: Grain,
     (work, on_progress): (&mut Work, OnProgress),
-) -> Result<Vec<Step>> {
+) -> Result<Vec<PathStep>> {
     let Some(split) = Split::draw(evaluator.curve.sizes()) else { return Ok(Vec::new()) };
     let search = SubsetSearch {
         selection: &start.selection,
@@ -62,13 +62,13 @@ fn removed(
 }
 
 /// The parts of a selection that can be dropped.
-fn parts(evaluator: &Evaluator, selection: &Profile, grain: Grain) -> Vec<Part> {
+fn parts(evaluator: &Evaluator, selection: &Profile, grain: Grain) -> Vec<Removable> {
     let in_layer = |layer: usize| {
         let Strength { attention, mlp } = strength_in(evaluator, selection, layer);
         match grain {
-            Grain::Layers => vec![Part { layer, block: None, left: Strength::NONE }],
+            Grain::Layers => vec![Removable { layer, block: None, left: Strength::NONE }],
             Grain::Blocks => {
-                let block = |block, left| Part { layer, block: Some(block), left };
+                let block = |block, left| Removable { layer, block: Some(block), left };
                 let without_attention = block("attention", Strength { attention: 0.0, mlp });
                 let without_mlp = block("mlp", Strength { attention, mlp: 0.0 });
                 let blocks = [(attention, without_attention), (mlp, without_mlp)].into_iter();
@@ -95,6 +95,6 @@ fn strength_in(evaluator: &Evaluator, selection: &Profile, layer: usize) -> Stre
     }
 }
 
-fn describe(part: &Part) -> Removed {
+fn describe(part: &Removable) -> Removed {
     Removed { layer: part.layer, block: part.block.map(String::from) }
 }

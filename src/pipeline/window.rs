@@ -5,7 +5,7 @@ use crate::choice::controls::Kept;
 use crate::choice::rules::BEST;
 use crate::choice::{self, Basis, Choice, ChoiceOptions};
 use crate::error::Result;
-use crate::measure::{Curve, Measurement, Nesting, OnProgress, Point, Work};
+use crate::measure::{Curve, DropSide, Measurement, OnProgress, Point, Work};
 use crate::report::window::{DroppedWindow, WindowChoice, WindowPoint};
 use crate::search::{self, Continuation, Dropped};
 
@@ -17,12 +17,12 @@ pub fn find(
 ) -> Result<(Candidate, WindowChoice, Work)> {
     let request = evaluator.request.by_stage();
     let options = options(&request.choice);
-    let nesting = Nesting::FromBelow { boundary };
+    let side = DropSide::Below { boundary };
     let continuation = Continuation {
         adapted: evaluator.adapted,
         samples: evaluator.samples,
-        nesting,
-        known: known(evaluator, boundary, nesting),
+        side,
+        known: known(evaluator, boundary, side),
     };
     let search = request.search.unwrap_or_default();
     let (curve, dropped) = search::go_on(continuation, &options, search, &request.compute, on_progress)?;
@@ -30,7 +30,7 @@ pub fn find(
     // A point keeps the highest layers below the boundary; one above it is the whole adapter.
     let kept = choice.boundary();
     let all = evaluator.below(boundary);
-    let selection = nesting.profile(kept, evaluator.layers());
+    let selection = side.profile(kept, evaluator.layers());
     let drops_layers = choice.admitted && kept <= boundary && selection.layers().len() < all.selection.layers().len();
     let candidate = match curve.at(kept).cloned().filter(|_| drops_layers) {
         Some(measurement) => Candidate { kept: Kept::Window, selection, measurement, ..all },
@@ -50,8 +50,8 @@ fn options(choice: &ChoiceOptions) -> ChoiceOptions {
 }
 
 /// What the curve of boundaries knows: the base model, the boundary and the whole adapter.
-fn known(evaluator: &Evaluator, boundary: usize, nesting: Nesting) -> Vec<Point> {
-    let points = nesting.points(evaluator.adapter());
+fn known(evaluator: &Evaluator, boundary: usize, side: DropSide) -> Vec<Point> {
+    let points = side.points(evaluator.adapter());
     let (curve, whole) = (evaluator.curve, evaluator.whole().measurement);
     let all = points.range(..=boundary).next_back().copied().zip(curve.at(boundary).cloned());
     let ends = [(0, curve.base().measurement.clone())].into_iter().chain(all);
@@ -72,10 +72,10 @@ fn describe(
     (curve, dropped): (&Curve, &[Dropped]),
     candidate: &Candidate,
 ) -> WindowChoice {
-    let nesting = Nesting::FromBelow { boundary };
+    let side = DropSide::Below { boundary };
     let point = |kept: usize, measured: &Measurement| WindowPoint {
         first_layer: boundary - kept,
-        bytes: evaluator.bytes(&nesting.profile(kept, evaluator.layers())),
+        bytes: evaluator.bytes(&side.profile(kept, evaluator.layers())),
         assessment: evaluator.assess(measured),
         per_sample: measured.losses().collect(),
         per_sample_probability: measured.scores.iter().map(|score| score.probability).collect(),

@@ -390,6 +390,9 @@ pub struct WorkDone {
     pub layer_tokens: u64,
     /// What evaluating every boundary on every sample would have taken.
     pub exhaustive_layer_tokens: u64,
+    /// As `layer_tokens`, of the search that went on after the boundary; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refining_layer_tokens: Option<u64>,
     /// The probability, at most, that this would have led to another choice; absent if it was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_probability: Option<f64>,

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::choice::evidence::{Evidence, Race};
 use crate::choice::{Basis, ChoiceOptions, Rule};
 use crate::error::Result;
-use crate::measure::{self, Curve, Measurement, Nesting, OnProgress, Point, SampleScore, SampleSize, Sweep, Work};
+use crate::measure::{self, Curve, DropSide, Measurement, OnProgress, Point, SampleScore, SampleSize, Sweep, Work};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
 
@@ -314,7 +314,7 @@ pub fn run(
 pub struct Continuation<'a> {
     pub adapted: &'a AdaptedModel<'a>,
     pub samples: &'a [Sample],
-    pub nesting: Nesting,
+    pub side: DropSide,
     /// The two ends at least, on all samples.
     pub known: Vec<Point>,
 }
@@ -327,12 +327,12 @@ pub fn go_on(
     compute: &measure::ComputeOptions,
     on_progress: OnProgress,
 ) -> Result<(Curve, Vec<Dropped>)> {
-    let Continuation { adapted, samples, nesting, known } = continuation;
+    let Continuation { adapted, samples, side, known } = continuation;
     let sizes = SampleSize::of_all(samples);
-    let mut search = Search::new(&nesting.points(adapted.adapter()), sizes, choice, options).from_the_end();
+    let mut search = Search::new(&side.points(adapted.adapter()), sizes, choice, options).from_the_end();
     known.into_iter().for_each(|point| search.know(point));
     let models = [adapted];
-    let sweep = Sweep::along(nesting, &models, samples, search.parts(), compute)?;
+    let sweep = Sweep::along(side, &models, samples, search.parts(), compute)?;
     Ok(complete(vec![search], sweep, on_progress)?.remove(0))
 }
 

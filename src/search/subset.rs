@@ -11,13 +11,13 @@ use crate::measure::{Measurement, Profile, Strength};
 /// How many selections of a path are tested together: what the first that fails makes idle is not much.
 const TESTED_TOGETHER: usize = 3;
 
-/// With at least so many parts, and so many samples in half of those that rank, ruling out parts early saves something.
+/// With at least so many parts, and so many samples in half of those that rank, half of the parts are ruled out early.
 const MANY_PARTS: usize = 12;
 const LEAST_EARLY: usize = 8;
 
 /// A part that can be dropped: a layer, or a block of one.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Part {
+pub struct Removable {
     pub layer: usize,
     /// `None` for the whole layer.
     pub block: Option<&'static str>,
@@ -25,7 +25,7 @@ pub struct Part {
     pub left: Strength,
 }
 
-impl Part {
+impl Removable {
     /// A selection without the part.
     pub fn taken_from(&self, selection: &Profile) -> Profile {
         selection.with(self.layer, |strength| Strength {
@@ -37,8 +37,8 @@ impl Part {
 
 /// A selection on the path, and what it goes without beside the one before it.
 #[derive(Debug, Clone)]
-pub struct Step {
-    pub removed: Vec<Part>,
+pub struct PathStep {
+    pub removed: Vec<Removable>,
     pub selection: Profile,
     /// Whether the samples that rank leave little doubt that it holds.
     is_clear: bool,
@@ -53,7 +53,7 @@ pub struct SubsetSearch<'a> {
     /// The selection on all samples.
     pub measurement: &'a Measurement,
     /// All parts of the selection. Something has to be left of them.
-    pub parts: &'a [Part],
+    pub parts: &'a [Removable],
     /// The base model and the whole adapter on all samples.
     pub reference: Reference<'a>,
     pub options: &'a ChoiceOptions,
@@ -64,11 +64,11 @@ impl SubsetSearch<'_> {
     /// together, the cheapest first, as far as the rest seems to hold. A part that alone costs more than may still be given up is
     /// not tried again: with more parts gone it is needed more. The last step does not seem to hold; few samples can be wrong about
     /// that, too.
-    pub fn path(&self, ranking: &[usize], measure: Measure) -> Result<Vec<Step>> {
+    pub fn path(&self, ranking: &[usize], measure: Measure) -> Result<Vec<PathStep>> {
         let judge = Judge::on(ranking, &self.reference, self.options);
         let (mut selection, mut current) = (self.selection.clone(), self.measurement.select(ranking));
         let (mut parts, mut most) = (self.parts.to_vec(), self.parts.len().saturating_sub(1));
-        let mut path: Vec<Step> = Vec::new();
+        let mut path: Vec<PathStep> = Vec::new();
         loop {
             let order = self.ranked((&selection, &current), &parts, ranking, measure)?;
             let counts = steps(order.len().min(most));
@@ -85,7 +85,7 @@ impl SubsetSearch<'_> {
             let reached = holding.checked_sub(1).map(|last| places[last]);
             let before = std::iter::once(0).chain(counts.iter().copied());
             let steps = before.zip(&counts).enumerate().take(reached.map_or(1, |place| place + 1));
-            path.extend(steps.map(|(place, (from, &to))| Step {
+            path.extend(steps.map(|(place, (from, &to))| PathStep {
                 removed: order[from..to].iter().map(|one| one.part).collect(),
                 selection: left(to),
                 is_clear: places[..clear].contains(&place),
@@ -101,24 +101,26 @@ impl SubsetSearch<'_> {
     }
 
     /// The parts that seem dispensable, the cheapest first, each with the measurement of a selection without it; or the cheapest
-    /// part, if none does. Where there are many parts, half of the samples rule out those that surely cost too much.
+    /// part, if none does. Where there are many parts, half of the samples rule out the more expensive half of them.
     fn ranked(
         &self,
         (selection, current): (&Profile, &Measurement),
-        parts: &[Part],
+        parts: &[Removable],
         ranking: &[usize],
         measure: Measure,
     ) -> Result<Vec<RankedPart>> {
         let judge = Judge::on(ranking, &self.reference, self.options);
-        let without = |parts: &[Part]| parts.iter().map(|part| part.taken_from(selection)).collect();
+        let without = |parts: &[Removable]| parts.iter().map(|part| part.taken_from(selection)).collect();
         let early = if parts.len() >= MANY_PARTS { ranking.len() / 2 } else { 0 };
         let (first, second) = ranking.split_at(early);
         let (mut parts, mut seen) = (parts.to_vec(), vec![Vec::new(); parts.len()]);
         if early >= LEAST_EARLY {
             let early_judge = Judge::on(first, &self.reference, self.options);
             let measured = measure(first, without(&parts))?;
-            let pairs = parts.into_iter().zip(measured).filter(|(_, measured)| !early_judge.surely_fails(measured));
-            (parts, seen) = pairs.map(|(part, measured)| (part, measured.scores)).unzip();
+            let mut all: Vec<(Removable, Measurement)> = parts.into_iter().zip(measured).collect();
+            all.sort_by(|(_, a), (_, b)| early_judge.cost(a).total_cmp(&early_judge.cost(b)));
+            all.truncate(all.len().div_ceil(2));
+            (parts, seen) = all.into_iter().map(|(part, measured)| (part, measured.scores)).unzip();
         }
         let rest = if early >= LEAST_EARLY { second } else { ranking };
         let measured = measure(rest, without(&parts))?.into_iter().zip(seen);
@@ -138,7 +140,7 @@ impl SubsetSearch<'_> {
     }
 
     /// How many selections of a path, from its start, the rule accepts on the samples that test.
-    pub fn test(&self, testing: &[usize], path: &[Step], measure: Measure) -> Result<usize> {
+    pub fn test(&self, testing: &[usize], path: &[PathStep], measure: Measure) -> Result<usize> {
         let judge = Judge::on(testing, &self.reference, self.options);
         let mut current = self.measurement.select(testing);
         let mut accepted = 0;
@@ -157,15 +159,15 @@ impl SubsetSearch<'_> {
 
 /// A part, what a selection without it seems to cost, and what was measured.
 struct RankedPart {
-    part: Part,
+    part: Removable,
     cost: f64,
     without: Measurement,
 }
 
 /// Joins the steps up to the last clear one: they need no tests of their own.
-fn without_clear_steps(mut path: Vec<Step>) -> Vec<Step> {
+fn without_clear_steps(mut path: Vec<PathStep>) -> Vec<PathStep> {
     if let Some(last) = path.iter().rposition(|step| step.is_clear) {
-        let joined: Vec<Part> = path.drain(..last).flat_map(|step| step.removed).collect();
+        let joined: Vec<Removable> = path.drain(..last).flat_map(|step| step.removed).collect();
         path[0].removed.splice(0..0, joined);
     }
     path
