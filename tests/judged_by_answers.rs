@@ -80,7 +80,7 @@ fn accuracy_of_tokens_chooses_without_answers() {
 #[test]
 fn held_out_answers_confirm_or_do_not() {
     let folder = with_answers_of(3);
-    let flags = ["--by", "exact-match", "--choose", "best", "--no-guard", "--test", "samples.jsonl"];
+    let flags = ["--by", "exact-match", "--choose", "best", "--no-guard", "--holdout", "50%"];
     let report = scan_with(folder.path(), &flags);
     let score = &report["held_out"]["score"];
     assert_eq!((&score["name"], &report["held_out"]["within_margin"]), (&json!("exact-match"), &json!(true)));

@@ -99,9 +99,14 @@ fn the_curve_from_below_is_what_full_forwards_give() {
 #[test]
 fn a_scale_a_step_and_controls_come_on_top() {
     let folder = TempDir::new().unwrap();
-    let samples = fixture("pico/samples.tokens.jsonl");
-    let test = ["--choose", "best", "--loss-only", "--scale", "0.75", "--dtype", "bf16", "--controls", "--test"];
-    let report = slim(folder.path(), "smollm3", &[&test[..], &[samples.to_str().unwrap()]].concat());
+    let test = folder.path().join("test.jsonl");
+    let line = |sample: usize| {
+        let ids: Vec<usize> = (0..8).map(|place| 3 + (7 * sample + 13 * place) % 50).collect();
+        serde_json::json!({ "input_ids": ids }).to_string()
+    };
+    std::fs::write(&test, (0..6).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    let more = ["--choose", "best", "--loss-only", "--scale", "0.75", "--dtype", "bf16", "--controls", "--test"];
+    let report = slim(folder.path(), "smollm3", &[&more[..], &[test.to_str().unwrap()]].concat());
     let measured = loss_of(&folder.path().join("out"), "smollm3");
     let written = report["steps"].as_array().unwrap().last().unwrap();
     assert!((measured - written["losses"]["loss"].as_f64().unwrap()).abs() < 1e-5, "{written}");
