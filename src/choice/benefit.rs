@@ -2,7 +2,7 @@
 //!
 //! The whole adapter is compared with the base model, paired over draws, by the measure of the choice and with its one-sided
 //! confidence. Where the whole adapter does not surely help, a part of it still may: each boundary below is compared in the same way,
-//! with the allowed error divided among them.
+//! with the allowed error divided among them, and has to be as good as the whole adapter, too.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -44,6 +44,11 @@ impl Candidates<'_> {
     /// Where the whole adapter does not surely help: the best of the boundaries that surely do, and are as good as the whole adapter
     /// by what a rule would ask.
     pub fn helpful_prefix(&self) -> Option<&AssessedBoundary> {
+        let place = *self.helpful.get_or_init(|| self.find_helpful_prefix());
+        place.map(|place| &self.all[place])
+    }
+
+    fn find_helpful_prefix(&self) -> Option<usize> {
         // Where generated answers choose, losses do not.
         if self.options.score.is_some() || self.helps() {
             return None;
@@ -56,8 +61,17 @@ impl Candidates<'_> {
             let measured = self.curve.at(candidate.boundary);
             measured.is_some_and(|measured| self.is_surely_better(measured, base, comparisons))
         };
-        let helpful = self.allowed().filter(is_inner).filter(helps).filter(|candidate| self.holds(candidate));
-        helpful.min_by(|a, b| self.cost(a).total_cmp(&self.cost(b)))
+        // No other boundary has to hold: what is above may do as much harm as the whole adapter.
+        let is_as_good = |candidate: &&AssessedBoundary| {
+            let criteria = std::iter::once(self.options.measure).chain(self.options.guard);
+            let reference = super::reference(self.curve, 1.0 - (1.0 - self.options.confidence) / comparisons as f64);
+            let holds = |measured, criterion| reference.holds(criterion, measured, self.options.margin);
+            let measured = self.curve.at(candidate.boundary);
+            measured.is_some_and(|measured| criteria.into_iter().all(|criterion| holds(measured, criterion)))
+        };
+        let helpful = self.allowed().filter(is_inner).filter(helps).filter(is_as_good);
+        let best = helpful.min_by(|a, b| self.cost(a).total_cmp(&self.cost(b)))?;
+        self.all.iter().position(|candidate| candidate.boundary == best.boundary)
     }
 
     /// Whether one measurement is surely better than another; one of `comparisons`.

@@ -18,6 +18,8 @@ pub mod stability;
 pub mod subset;
 pub mod trained_on;
 
+use std::cell::OnceCell;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -172,6 +174,8 @@ pub struct Candidates<'a> {
     guarded: Vec<bool>,
     /// The scores that the rule judges by, if it judges by scores.
     pub scores: Option<&'a AnswerScores>,
+    /// The place in `all` of the boundary that helps where the whole adapter does not, once somebody asks.
+    helpful: OnceCell<Option<usize>>,
     is_allowed: &'a dyn Fn(usize) -> bool,
 }
 
@@ -179,7 +183,15 @@ impl<'a> Candidates<'a> {
     /// Assesses every point of a curve. `is_allowed` admits boundaries (limits on layers or bytes).
     pub fn new(curve: &'a Curve, options: &'a ChoiceOptions, is_allowed: &'a dyn Fn(usize) -> bool) -> Self {
         let all = assess(curve, options.confidence);
-        Self { curve, options, guarded: guarded(curve, options), all, scores: None, is_allowed }
+        Self {
+            curve,
+            options,
+            guarded: guarded(curve, options),
+            all,
+            scores: None,
+            helpful: OnceCell::new(),
+            is_allowed,
+        }
     }
 
     /// The base model alone.
@@ -203,7 +215,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// Whether the guard admits a boundary. The base model alone is no cut: it is admitted if the adapter gains nothing that the
-    /// guard could hold.
+    /// guard could hold. Where the whole adapter does not help, the best boundary that does is admitted, whatever lies above it.
     pub fn admits(&self, candidate: &AssessedBoundary) -> bool {
         if candidate.boundary == self.base().boundary {
             let gain = |guard: Criterion| {
@@ -211,7 +223,8 @@ impl<'a> Candidates<'a> {
             };
             return self.options.guard.is_none_or(|guard| gain(guard) <= 0.0);
         }
-        self.is_guarded(candidate)
+        let is_helpful = |prefix: &AssessedBoundary| prefix.boundary == candidate.boundary;
+        self.is_guarded(candidate) || self.helpful_prefix().is_some_and(is_helpful)
     }
 
     /// Whether a boundary and all above it hold the guard.
