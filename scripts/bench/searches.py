@@ -1,12 +1,11 @@
-"""Compare the searches of `slim` for a boundary, a window and a subset: what each drops, what that costs on other samples, and
-how long it takes.
+"""Compare the searches of `slim` for a boundary, a window and a subset: what each drops, costs and takes.
 
     python scripts/bench/searches.py --binary target/release/lora-slim --base BASE --threads 2 ADAPTER …
 
-Each ADAPTER is a folder with `val.jsonl`, which chooses, and `test.jsonl`, which judges, beside the adapter. Layers are counted in
-the output; loss, token accuracy and the probability of a true token are differences from the whole adapter on the test samples;
-the time is that of the processors, which other programs on the machine change little, and the work is that of the search, in
-layer passes per token. It needs nothing but Python.
+Each ADAPTER is a folder with `val.jsonl`, which chooses, and `test.jsonl`, which judges, beside the adapter. Loss,
+correct tokens and the probability of a true token are differences from the whole adapter on the test samples. The time
+is that of the processors, which other programs change little; the work is that of the searches, in layer passes per
+token. It needs nothing but Python.
 """
 
 import argparse
