@@ -92,11 +92,6 @@ impl<'a> Judge<'a> {
         self.options.guard.map_or(measure, |guard| measure.max(share(guard)))
     }
 
-    /// Whether a candidate gives up so little that a test is hardly in doubt.
-    pub fn is_clear(&self, candidate: &Measurement) -> bool {
-        self.options.rule.descends() && self.given_up(candidate, 1.0) <= self.options.margin / 2.0
-    }
-
     /// What more parts may cost beside a candidate. Costs add up, or more than that.
     pub fn leeway(&self, candidate: &Measurement) -> f64 {
         if self.options.rule.descends() { self.options.margin - self.given_up(candidate, 0.0) } else { f64::INFINITY }

@@ -40,8 +40,6 @@ impl Removable {
 pub struct PathStep {
     pub removed: Vec<Removable>,
     pub selection: Profile,
-    /// Whether the samples that rank leave little doubt that it holds.
-    is_clear: bool,
 }
 
 /// Measures selections on the samples with these indices.
@@ -81,16 +79,14 @@ impl SubsetSearch<'_> {
             let measured: Vec<Measurement> =
                 order.first().map(|one| one.without.clone()).into_iter().chain(together).take(places.len()).collect();
             let holding = measured.iter().take_while(|measured| judge.seems_to_hold(measured, &current)).count();
-            let clear = measured[..holding].iter().take_while(|measured| judge.is_clear(measured)).count();
             let reached = holding.checked_sub(1).map(|last| places[last]);
             let before = std::iter::once(0).chain(counts.iter().copied());
-            let steps = before.zip(&counts).enumerate().take(reached.map_or(1, |place| place + 1));
-            path.extend(steps.map(|(place, (from, &to))| PathStep {
+            let steps = before.zip(&counts).take(reached.map_or(1, |place| place + 1));
+            path.extend(steps.map(|(from, &to)| PathStep {
                 removed: order[from..to].iter().map(|one| one.part).collect(),
                 selection: left(to),
-                is_clear: places[..clear].contains(&place),
             }));
-            let Some(place) = reached else { return Ok(without_clear_steps(path)) };
+            let Some(place) = reached else { return Ok(path) };
             (selection, current) = (left(counts[place]), measured[holding - 1].clone());
             most -= counts[place];
             let (leeway, rest) = (judge.leeway(&current), &order[counts[place]..]);
@@ -162,13 +158,4 @@ struct RankedPart {
     part: Removable,
     cost: f64,
     without: Measurement,
-}
-
-/// Joins the steps up to the last clear one: they need no tests of their own.
-fn without_clear_steps(mut path: Vec<PathStep>) -> Vec<PathStep> {
-    if let Some(last) = path.iter().rposition(|step| step.is_clear) {
-        let joined: Vec<Removable> = path.drain(..last).flat_map(|step| step.removed).collect();
-        path[0].removed.splice(0..0, joined);
-    }
-    path
 }
