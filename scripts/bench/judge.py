@@ -215,8 +215,8 @@ def written(judged: list[Judged], args: argparse.Namespace) -> None:
             output = slim(adapter, args, flags, out)["output"]
             scanned = answers(adapter, one.whole, str(one.whole), args)
             test = scan(out, args, scanned, out.with_suffix(".test.json"))
-            found = next(found for found in test["metrics"]["boundaries"] if found["boundary"] == one.whole)
-            point = next(point for point in test["curve"] if point["boundary"] == one.whole)
+            # The highest boundary of what was written is all of it.
+            found, point = test["metrics"]["boundaries"][-1], test["curve"][-1]
             scores = numpy.array(found["scores"][0]["per_sample"])
             saved = 1 - output["bytes_after"] / output["bytes_before"]
             row = [one.name, f"`{flags}`", str(len(output["kept_layers"])), f"{100 * saved:.1f} %"]
@@ -237,10 +237,14 @@ def main() -> None:
     parser.add_argument("--max-new-tokens", type=int, default=128, help="the most tokens of an answer (default: 128)")
     parser.add_argument("--test-samples", type=int, default=320, help="the most samples that judge (default: 320)")
     parser.add_argument("--slim", action="append", default=[], metavar="FLAGS", help="also judge what slim writes")
+    parser.add_argument("--only-slim", action="store_true", help="print what slim writes, and nothing else")
     parser.add_argument("--measure", action="store_true", help="measure, and print nothing")
     args = parser.parse_args()
     judged = [measure(adapter, args) for adapter in args.adapters]
     if args.measure:
+        return
+    if args.only_slim:
+        written(judged, args)
         return
     overview(judged)
     print()
