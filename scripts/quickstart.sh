@@ -7,8 +7,8 @@ cd "$(dirname "$0")/.."
 cargo build --release --locked
 lora_slim=${CARGO_TARGET_DIR:-target}/release/lora-slim
 if base=$(python3 scripts/fixtures/fetch_base.py --out models | tail -n 1) && [ -f "$base" ]; then
-    adapter=fixtures/smol-overfit/adapter samples=fixtures/smol-overfit/val.jsonl
-    options=(--chat --max-samples 32 --search subset)
+    adapter=fixtures/smol-names/adapter samples=fixtures/smol-names/val.jsonl
+    options=(--chat --search subset)
 else
     echo "the base model could not be fetched; using the pico model instead" >&2
     base=fixtures/pico/llama-llama3-rope/base
