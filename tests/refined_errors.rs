@@ -78,7 +78,7 @@ impl Simulated {
     }
 
     /// How many layers a rule drops from above.
-    fn from_above(&self, options: &ChoiceOptions) -> usize {
+    fn dropped_above(&self, options: &ChoiceOptions) -> usize {
         let point = |boundary: usize| match boundary {
             0 => self.base.clone(),
             _ => self.without(boundary..LAYERS),
@@ -87,7 +87,7 @@ impl Simulated {
     }
 
     /// How many it drops from below.
-    fn from_below(&self, options: &ChoiceOptions) -> usize {
+    fn dropped_below(&self, options: &ChoiceOptions) -> usize {
         let point = |kept: usize| match kept {
             0 => self.base.clone(),
             _ => self.without(0..LAYERS - kept),
@@ -133,17 +133,17 @@ fn share(of: impl Fn(&Simulated) -> bool) -> f64 {
 #[test]
 fn a_window_is_wrong_no_more_often_than_a_boundary_may_be() {
     let one = ChoiceOptions::default();
-    let boundary = share(|simulated| simulated.from_above(&one) > 0);
-    let window = share(|simulated| simulated.from_above(&by_stage()) + simulated.from_below(&by_stage()) > 0);
+    let boundary = share(|simulated| simulated.dropped_above(&one) > 0);
+    let window = share(|simulated| simulated.dropped_above(&by_stage()) + simulated.dropped_below(&by_stage()) > 0);
     println!("boundary {boundary:.3}, window {window:.3}");
-    let unshared = share(|simulated| simulated.from_above(&one) + simulated.from_below(&one) > 0);
+    let unshared = share(|simulated| simulated.dropped_above(&one) + simulated.dropped_below(&one) > 0);
     // 5 %, and about two standard errors of this many runs. Without sharing the error it would be twice as large.
     assert!(boundary <= MOST && window <= MOST && unshared > MOST, "{boundary}, {window}, {unshared}");
 }
 
 #[test]
 fn a_subset_is_wrong_no_more_often_than_a_boundary_may_be() {
-    let subset = share(|simulated| simulated.from_above(&by_stage()) + simulated.subset(&by_stage()) > 0);
+    let subset = share(|simulated| simulated.dropped_above(&by_stage()) + simulated.subset(&by_stage()) > 0);
     println!("subset {subset:.3}");
     assert!(subset <= MOST, "{subset}");
 }

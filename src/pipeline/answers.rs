@@ -7,7 +7,7 @@ use super::Request;
 use super::evaluator::{Candidate, Evaluator};
 use super::inputs::{Inputs, Prepared};
 use super::request::Scoring;
-use super::scorer::{Scored, Scorer};
+use super::scorer::{Scorer, ScorerTask};
 use crate::choice::Choice;
 use crate::choice::controls::Kept;
 use crate::choice::held_out::SampleSet;
@@ -238,7 +238,7 @@ impl Tasks<'_> {
     /// What the user's program gives an answer.
     fn ask(&self, scorer: &Scorer, task: &GenerationTask, answer: &str) -> Result<f64> {
         let prompt = self.text.decode(&task.prompt.ids)?;
-        scorer.score(&Scored { line: task.line, prompt: &prompt, reference: &task.reference, answer })
+        scorer.score(&ScorerTask { line: task.line, prompt: &prompt, reference: &task.reference, answer })
     }
 
     /// Lets the scorer score a reference, so that one that fails does so before the long run.

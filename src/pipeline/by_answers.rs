@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::answers::Tasks;
-use super::curve::BoundaryChoice;
+use super::curve::{BoundaryChoice, ChoiceAnswers};
 use super::evaluator::{Candidate, Evaluator};
 use super::subject::Subject;
 use crate::choice::{AnswerScores, Choice, ChoiceOptions, Reference, choose_by};
@@ -13,13 +13,6 @@ use crate::metrics::Score;
 
 /// How many boundaries answer side by side before the next ones do: a rule that stops at the first that fails rarely needs more.
 const SIDE_BY_SIDE: usize = 4;
-
-/// The answers that a choice was made by.
-pub struct ChoiceAnswers {
-    pub scores: AnswerScores,
-    /// By boundary.
-    pub completions: BTreeMap<usize, Vec<Completion>>,
-}
 
 /// Chooses by the scores of answers, at the boundaries that cheap measures have left in `screened`.
 pub fn choose(

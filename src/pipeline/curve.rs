@@ -1,12 +1,13 @@
 //! From samples to a boundary: measures what the rule needs, and lets it choose.
 
+use std::collections::BTreeMap;
+
 use super::Request;
-use super::by_answers::ChoiceAnswers;
 use crate::choice::rules::curve as probability_curve;
 use crate::choice::stability::{Share, stability};
-use crate::choice::{self, Basis, Candidates, Choice, ChoiceOptions};
+use crate::choice::{self, AnswerScores, Basis, Candidates, Choice, ChoiceOptions};
 use crate::error::Result;
-use crate::measure::{self, Curve, Lens, OnProgress, SampleSize};
+use crate::measure::{self, Completion, Curve, Lens, OnProgress, SampleSize};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
 use crate::search::{self, Dropped};
@@ -21,6 +22,13 @@ pub struct BoundaryChoice {
     pub stability: Vec<Share>,
     /// The answers that it was made by, if it was made by answers.
     pub answers: Option<ChoiceAnswers>,
+}
+
+/// The answers that a choice was made by.
+pub struct ChoiceAnswers {
+    pub scores: AnswerScores,
+    /// By boundary.
+    pub completions: BTreeMap<usize, Vec<Completion>>,
 }
 
 /// Whether the adapter with this index may be cut at a boundary.

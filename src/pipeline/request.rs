@@ -95,7 +95,7 @@ pub enum HeldOutSource {
 }
 
 /// How generated answers are scored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scoring {
     /// At least one, each once.
     pub scores: Vec<Score>,
@@ -110,19 +110,6 @@ pub struct Scoring {
     pub stop: Vec<String>,
     /// The program that gives [`Score::Scorer`].
     pub scorer: Option<ScorerOptions>,
-}
-
-impl Default for Scoring {
-    fn default() -> Self {
-        Self {
-            scores: Vec::new(),
-            max_new_tokens: None,
-            at: BTreeSet::new(),
-            keep_texts: false,
-            stop: Vec::new(),
-            scorer: None,
-        }
-    }
 }
 
 impl Scoring {

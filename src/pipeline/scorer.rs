@@ -27,7 +27,7 @@ impl ScorerOptions {
 
 /// An answer to be scored, as the program reads it.
 #[derive(Debug, Serialize)]
-pub struct Scored<'a> {
+pub struct ScorerTask<'a> {
     /// The line, or the place, of the sample in its file.
     pub line: usize,
     pub prompt: &'a str,
@@ -73,7 +73,7 @@ impl Scorer {
     }
 
     /// The score of an answer.
-    pub fn score(&self, answer: &Scored) -> Result<f64> {
+    pub fn score(&self, answer: &ScorerTask) -> Result<f64> {
         let line = serde_json::to_string(answer).map_err(|error| self.failed(error.to_string()))?;
         let mut process = self.process.lock().map_err(|_| self.failed("it is in use".into()))?;
         if let Some(&score) = process.known.get(&line) {

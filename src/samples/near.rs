@@ -148,9 +148,7 @@ mod tests {
         samples[9] = samples[5].clone();
         samples[9][203] = 9999;
         assert_eq!(pairs(&samples), [(5, 9)]);
-        for place in 204..206 {
-            samples[9][place] = 9000 + place as u32;
-        }
+        samples[9][204..206].copy_from_slice(&[9004, 9005]);
         assert_eq!(pairs(&samples), []);
     }
 
