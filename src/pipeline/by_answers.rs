@@ -8,7 +8,7 @@ use super::evaluator::{Candidate, Evaluator};
 use super::subject::Subject;
 use crate::choice::{AnswerScores, Choice, ChoiceOptions, Reference, choose_by};
 use crate::error::Result;
-use crate::measure::{self, Completion, Curve, OnProgress, Point};
+use crate::measure::{self, Curve, OnProgress, Point};
 use crate::metrics::Score;
 
 /// How many boundaries answer side by side before the next ones do: a rule that stops at the first that fails rarely needs more.
