@@ -80,7 +80,7 @@ fn accuracy_of_tokens_chooses_without_answers() {
 #[test]
 fn held_out_answers_confirm_or_do_not() {
     let folder = with_answers_of(3);
-    let flags = ["--by", "exact-match", "--choose", "best", "--no-guard", "--holdout", "50%"];
+    let flags = ["--by", "exact-match", "--choose", "best", "--no-guard", "--holdout", "17%"];
     let report = scan_with(folder.path(), &flags);
     let score = &report["held_out"]["score"];
     assert_eq!((&score["name"], &report["held_out"]["within_margin"]), (&json!("exact-match"), &json!(true)));
@@ -97,6 +97,7 @@ fn combinations_that_mean_nothing_are_refused() {
     assert!(refused(&["--by", "scorer"]).contains("--scorer"));
     assert!(refused(&["--by", "rouge-l", "--boundary", "3"]).contains("--boundary"));
     assert!(refused(&["--by", "rouge-l", "--loss-only"]).contains("--loss-only"));
+    assert!(refused(&["--metric", "f1", "--answers-at", "7"]).contains("boundary 7"));
     for flag in ["--max-new-tokens=3", "--with-texts", "--answers-at=2", "--stop=x"] {
         let message = refused(&[flag]);
         assert!(message.contains("--metric") && message.contains(flag.split('=').next().unwrap()), "{message}");
@@ -151,6 +152,9 @@ mod scorer {
         assert!(failed("exit 7").contains("the scorer `exit 7` failed: it ended early"));
         assert!(failed("sleep 60").contains("it wrote no number within 0.3 s"));
         assert!(failed("read -r line; echo good").contains("`good` is not a number"));
+        assert!(failed("while read -r line; do echo 1; echo 5; done").contains("more lines than it was asked for"));
+        assert!(failed("yes 1").contains("more lines than it was asked for"));
+        assert!(failed("read -r line; echo 1e308").contains("`1e308` is not a number"));
         assert!(failed("read -r line; echo nan").contains("`nan` is not a number"));
     }
 }
@@ -210,6 +214,25 @@ fn prompts_alone_are_answered_by_the_whole_adapter() {
 }
 
 #[test]
+fn what_scores_no_higher_than_the_base_model_chooses_nothing() {
+    let folder = with_answers_of(0);
+    let report = scan_with(folder.path(), &["--by", "exact-match", "--no-guard"]);
+    assert_eq!(report["chosen"]["boundary"], json!(WHOLE));
+    let codes: Vec<&Value> = report["warnings"].as_array().unwrap().iter().map(|warning| &warning["code"]).collect();
+    assert!(codes.contains(&&json!("score-gains-nothing")), "{codes:?}");
+}
+
+#[test]
+fn own_answers_end_where_they_are_served_to_end() {
+    let folder = with_answers_of(WHOLE);
+    let report = scan_with(folder.path(), &["--metric", "exact-match", "--with-texts"]);
+    let answers = report["metrics"]["boundaries"].as_array().unwrap().last().unwrap()["answers"].clone();
+    let stop = answers[0].as_str().unwrap().chars().nth(2).unwrap().to_string();
+    let flags = ["--own-answers", "--metric", "exact-match", "--stop", &stop];
+    assert_eq!(scores(&scan_with(folder.path(), &flags)).last().unwrap().1, 100.0);
+}
+
+#[test]
 fn slices_are_told_apart() {
     let folder = TempDir::new().unwrap();
     let samples = folder.path().join("samples.jsonl");
@@ -226,6 +249,8 @@ fn slices_are_told_apart() {
     let tokens: Vec<f64> = serde_json::from_value(report["samples"]["per_sample"].clone()).unwrap();
     let law = per_sample[..2].iter().sum::<f64>() / tokens[..2].iter().sum::<f64>();
     assert!((report["slices"][1]["loss"].as_f64().unwrap() - law).abs() < 1e-9);
+    let codes: Vec<&Value> = report["warnings"].as_array().unwrap().iter().map(|warning| &warning["code"]).collect();
+    assert!(codes.contains(&&json!("thin-slices")), "{codes:?}");
     let message = failure(folder.path(), 3, &["--chat", "--slice-by", "topic"]);
     assert!(message.contains("samples.jsonl:1") && message.contains("`topic`"), "{message}");
     let text =

@@ -49,6 +49,18 @@ impl AnswerScores {
         self.counts.get(&boundary).map(|counts| self.score.of_counts(&summed(counts)))
     }
 
+    /// Whether the whole adapter scores higher than the base model.
+    pub fn gains(&self) -> bool {
+        self.margin(1.0) > 0.0
+    }
+
+    /// Whether there are draws enough to prove anything with this confidence: as many as a sign test needs in which all agree. The
+    /// bootstrap of fewer would take any few equal answers for proof.
+    pub fn suffice(&self, confidence: f64) -> bool {
+        let enough = |draws: &Vec<Vec<usize>>| 0.5f64.powi(draws.len() as i32) <= 1.0 - confidence;
+        enough(&self.draws) && self.draws_of_slices.iter().all(enough)
+    }
+
     /// A share of what the whole adapter scores above the base model; 0 where it scores no higher.
     pub fn margin(&self, share: f64) -> f64 {
         self.margin_on(&self.draws, share)
@@ -59,7 +71,7 @@ impl AnswerScores {
         Some(self.compare(self.counts.get(&boundary)?, self.whole()?, &self.draws, confidence))
     }
 
-    /// Whether answers, given by the counts of each sample, score with confidence no lower than those of the whole adapter, by more
+    /// Whether answers, given by the counts of each sample, score, with confidence, lower than those of the whole adapter by no more
     /// than a share of its gain: on all samples and, if they are sliced, on those of each slice.
     pub fn holds(&self, counts: &[Vec<f64>], share: f64, confidence: f64) -> bool {
         let holds_on = |draws: &Vec<Vec<usize>>| {
@@ -67,7 +79,7 @@ impl AnswerScores {
                 self.whole().and_then(|whole| self.compare(counts, whole, draws, confidence).difference_at_least);
             least.is_some_and(|least| least >= -self.margin_on(draws, share))
         };
-        holds_on(&self.draws) && self.draws_of_slices.iter().all(holds_on)
+        self.suffice(confidence) && holds_on(&self.draws) && self.draws_of_slices.iter().all(holds_on)
     }
 
     /// As [`holds`](Self::holds), of a boundary.

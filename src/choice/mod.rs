@@ -109,7 +109,8 @@ impl ChoiceOptions {
     /// What a rule judges by, for people.
     pub fn judged_by(&self) -> String {
         let measure = match self.score {
-            Some(score) => format!("{} of the answers", score.name()),
+            Some(Score::Scorer) => "the scorer's numbers for the answers".into(),
+            Some(Score::Metric(metric)) => format!("{} of the answers", metric.name()),
             None => self.measure.name().to_string(),
         };
         let guard = self.guard.filter(|&guard| self.score.is_some() || guard != self.measure);

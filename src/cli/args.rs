@@ -166,7 +166,7 @@ pub struct EvaluateArgs {
     pub completion_field: Option<String>,
     /// Score what the whole adapter answers, greedily, in place of the answers of --samples, which may be prompts alone: the choice
     /// then keeps what the adapter does, right or wrong
-    #[arg(long)]
+    #[arg(long, conflicts_with = "all_turns")]
     pub own_answers: bool,
     /// Field by which samples are sliced, for example domain: what is dropped has to keep the margin in each slice; all boundaries
     /// are evaluated then

@@ -30,7 +30,10 @@ impl MetricError {
     pub(super) fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NoTokenizer { .. } => "name a tokenizer.json with `--tokenizer`".into(),
-            Self::NoPrompt { .. } => "give samples with a prompt and a completion, or leave out `--metric`".into(),
+            Self::NoPrompt { .. } => {
+                "give samples with a prompt and a completion, or leave out `--metric`, `--by` and `--own-answers`"
+                    .into()
+            }
             Self::Scorer { .. } => {
                 "for each line of its input, a JSON object, it has to write a line with a number, and to flush its \
                 output; `--scorer-limit` gives it more time"

@@ -11,7 +11,7 @@ use super::scorer::{Scorer, ScorerTask};
 use crate::choice::Choice;
 use crate::choice::controls::Kept;
 use crate::choice::held_out::SampleSet;
-use crate::error::{MetricError, Result};
+use crate::error::{ChoiceError, MetricError, Result};
 use crate::format;
 use crate::measure::{self, Completion, Curve, OnProgress, Profile, SampleSize};
 use crate::metrics::{Difference, Score, summed};
@@ -48,6 +48,10 @@ pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Reques
     let Some(scoring) = request.scoring.as_ref().filter(|_| request.scores_answers()) else {
         return Ok(AnswerTasks { choosing: None, held_out: None });
     };
+    let layers = adapted.model().config.layers;
+    if let Some(&boundary) = scoring.at.last().filter(|&&boundary| boundary > layers) {
+        return Err(ChoiceError::OutOfRange { boundary, layers }.into());
+    }
     let path = &adapted.model().path;
     let text = inputs.text.as_ref().ok_or_else(|| MetricError::NoTokenizer { path: path.clone() })?;
     let mut stops = adapted.model().stops.clone();
@@ -56,7 +60,12 @@ pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Reques
     let on = |on, prepared: &'a Prepared| -> Result<Tasks<'a>> {
         let file = prepared.description.path.as_ref();
         let task = |sample| GenerationTask::new(sample, text, &stops, file);
-        let tasks = prepared.samples.iter().map(task).collect::<Result<Vec<_>>>()?;
+        let mut tasks = prepared.samples.iter().map(task).collect::<Result<Vec<_>>>()?;
+        if request.samples.own_answers {
+            // They ended where answers are served to end.
+            let end = |text: &str| first_stop(&scoring.stop, text).unwrap_or(text.len());
+            tasks.iter_mut().for_each(|task| task.reference.truncate(end(&task.reference)));
+        }
         let max_new_tokens = most_tokens(scoring, request.choice.score.is_some(), &tasks);
         Ok(Tasks { scoring, on, prepared, text, scorer: scorer.clone(), max_new_tokens, tasks })
     };
@@ -65,6 +74,11 @@ pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Reques
     let choosing = choose.then(|| on(SampleSet::Choosing, &inputs.choosing)).transpose()?;
     choosing.iter().chain(&held_out).try_for_each(Tasks::try_scorer)?;
     Ok(AnswerTasks { choosing, held_out })
+}
+
+/// Where the first text that ends an answer begins.
+fn first_stop(stops: &[String], text: &str) -> Option<usize> {
+    stops.iter().filter_map(|stop| text.find(stop)).min()
 }
 
 /// The fewest tokens that an answer may have where references limit it.
@@ -196,7 +210,8 @@ impl Tasks<'_> {
             return Ok(Vec::new());
         }
         let prompts: Vec<Prompt> = self.tasks.iter().map(|task| task.prompt.clone()).collect();
-        let is_ended = |ids: &[u32]| self.text.decode(ids).is_ok_and(|text| self.first_stop(&text).is_some());
+        let is_ended =
+            |ids: &[u32]| self.text.decode(ids).is_ok_and(|text| first_stop(&self.scoring.stop, &text).is_some());
         let options = measure::GenerateOptions {
             memory: evaluator.request.compute.memory,
             max_new_tokens: self.max_new_tokens,
@@ -213,15 +228,10 @@ impl Tasks<'_> {
     fn texts(&self, completions: &[Completion]) -> Result<Vec<String>> {
         let text = |(task, answer): (&GenerationTask, &Completion)| {
             let mut text = task.text_of(&answer.ids, self.text)?;
-            text.truncate(self.first_stop(&text).unwrap_or(text.len()));
+            text.truncate(first_stop(&self.scoring.stop, &text).unwrap_or(text.len()));
             Ok(text)
         };
         self.tasks.iter().zip(completions).map(text).collect()
-    }
-
-    /// Where the first text that ends an answer begins.
-    fn first_stop(&self, text: &str) -> Option<usize> {
-        self.scoring.stop.iter().filter_map(|stop| text.find(stop)).min()
     }
 
     fn counts_of(&self, kind: Score, texts: &[String]) -> Result<Vec<Vec<f64>>> {

@@ -50,7 +50,14 @@ pub fn choose(
     let may_be_none = lowest == base;
     let is_candidate =
         |boundary: usize| answers.scores.has(boundary) && (boundary > base || may_be_none) && subject.allows(boundary);
-    let choice: Choice = choose_by(Some(&answers.scores), curve, &options, is_candidate);
+    let gains = answers.scores.gains();
+    // Whatever scores as low as the base model would be as good as an adapter that gains nothing.
+    let is_candidate = |boundary: usize| is_candidate(boundary) && (gains || boundary == whole);
+    let mut choice: Choice = choose_by(Some(&answers.scores), curve, &options, is_candidate);
+    if !gains {
+        choice.reason =
+            format!("the whole adapter is kept: its answers score no higher in {} than the base model's", score.name());
+    }
     screened.dropped.retain(|dropped| curve.at(dropped.boundary).is_none());
     Ok(BoundaryChoice { choice, stability: Vec::new(), answers: Some(answers), ..screened })
 }

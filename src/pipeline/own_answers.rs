@@ -20,13 +20,16 @@ pub fn replace(
 ) -> Result<()> {
     let model = adapted.model();
     let text = text.ok_or_else(|| MetricError::NoTokenizer { path: model.path.clone() })?;
-    let mut stops = model.stops.clone();
-    stops.extend(text.eos_id());
-    let tasks = samples.iter().map(|sample| GenerationTask::new(sample, text, &stops, path));
+    let mut stop_tokens = model.stops.clone();
+    stop_tokens.extend(text.eos_id());
+    let tasks = samples.iter().map(|sample| GenerationTask::new(sample, text, &stop_tokens, path));
     let prompts: Vec<Prompt> = tasks.map(|task| Ok(task?.prompt)).collect::<Result<_>>()?;
     let asked = request.scoring.as_ref().and_then(|scoring| scoring.max_new_tokens);
     let max_new_tokens = asked.unwrap_or(Scoring::DEFAULT_MAX_NEW_TOKENS);
     let options = GenerateOptions { memory: request.compute.memory, max_new_tokens, is_ended: None };
+    let stops: &[String] = request.scoring.as_ref().map_or(&[], |scoring| &scoring.stop);
+    let is_ended = |ids: &[u32]| text.decode(ids).is_ok_and(|text| stops.iter().any(|stop| text.contains(stop)));
+    let options = GenerateOptions { is_ended: if stops.is_empty() { None } else { Some(&is_ended) }, ..options };
     let whole = Profile::below(model.config.layers, model.config.layers);
     let answers = measure::generate(adapted, &prompts, &[whole], &options, on_progress)?.remove(0);
     for ((sample, prompt), answer) in samples.iter_mut().zip(prompts).zip(answers) {

@@ -2,10 +2,10 @@
 //! standard input, and writes a number per line.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -35,6 +35,12 @@ pub struct ScorerTask<'a> {
     pub answer: &'a str,
 }
 
+/// The most bytes of a line that hold a number.
+const LONGEST_LINE: u64 = 256;
+
+/// The largest number whose sums are still exact enough.
+const LARGEST: f64 = 1e12;
+
 /// A running scorer.
 pub struct Scorer {
     options: ScorerOptions,
@@ -43,8 +49,9 @@ pub struct Scorer {
 
 struct Process {
     child: Child,
-    stdin: Option<ChildStdin>,
-    /// Lines of its output.
+    /// Lines for its input. A thread writes them, because a program that does not read would block its writer for ever.
+    asked: Option<Sender<String>>,
+    /// Lines of its output. Only one waits: a program that writes more than it is asked for must not fill the memory.
     lines: Receiver<std::io::Result<String>>,
     /// Scores by the line that was asked for: equal answers have equal scores, and each is paid for once.
     known: HashMap<String, f64>,
@@ -58,17 +65,9 @@ impl Scorer {
             problem: format!("it cannot be started ({reason})"),
         };
         let mut child = shell(&options.command).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
-        let (send, lines) = channel();
-        if let Some(stdout) = child.stdout.take() {
-            std::thread::spawn(move || {
-                for line in BufReader::new(stdout).lines() {
-                    if send.send(line).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        let process = Process { stdin: child.stdin.take(), child, lines, known: HashMap::new() };
+        let asked = child.stdin.take().map(writer);
+        let lines = reader(child.stdout.take());
+        let process = Process { asked, child, lines, known: HashMap::new() };
         Ok(Self { options: options.clone(), process: Mutex::new(process) })
     }
 
@@ -85,18 +84,23 @@ impl Scorer {
     }
 
     fn ask(&self, process: &mut Process, line: &str) -> std::result::Result<f64, String> {
-        let stdin = process.stdin.as_mut().ok_or("it has no standard input")?;
-        let written = stdin.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdin.flush());
+        if process.lines.try_recv().is_ok() {
+            return Err("it wrote more lines than it was asked for".into());
+        }
+        let asked = process.asked.as_ref().ok_or("it has no standard input")?;
+        if asked.send(format!("{line}\n")).is_err() {
+            return Err(ended(&mut process.child));
+        }
         let answer = match process.lines.recv_timeout(self.options.limit) {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(format!("its output cannot be read ({error})")),
             Err(RecvTimeoutError::Timeout) => {
                 return Err(format!("it wrote no number within {} s", self.options.limit.as_secs_f64()));
             }
-            Err(RecvTimeoutError::Disconnected) => return Err(ended(&mut process.child, written)),
+            Err(RecvTimeoutError::Disconnected) => return Err(ended(&mut process.child)),
         };
-        let number = answer.trim().parse::<f64>().ok().filter(|number| number.is_finite());
-        number.ok_or_else(|| format!("`{answer}` is not a number"))
+        let number = answer.trim().parse::<f64>().ok().filter(|number| number.abs() <= LARGEST);
+        number.ok_or_else(|| format!("`{}` is not a number up to 1e12", answer.trim_end()))
     }
 
     fn failed(&self, problem: String) -> crate::Error {
@@ -104,18 +108,48 @@ impl Scorer {
     }
 }
 
+/// Starts a thread that writes what it is sent. It ends, and closes the input, once nothing more can be sent.
+fn writer(mut stdin: ChildStdin) -> Sender<String> {
+    let (send, asked) = channel::<String>();
+    std::thread::spawn(move || {
+        let mut write = |line: String| stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush());
+        asked.into_iter().try_for_each(|line| write(line).ok());
+    });
+    send
+}
+
+/// Starts a thread that reads line by line.
+fn reader(stdout: Option<ChildStdout>) -> Receiver<std::io::Result<String>> {
+    let (send, lines) = sync_channel(1);
+    std::thread::spawn(move || {
+        let Some(mut stdout) = stdout.map(BufReader::new) else { return };
+        loop {
+            let mut line = String::new();
+            match stdout.by_ref().take(LONGEST_LINE).read_line(&mut line) {
+                Ok(0) => break,
+                read => {
+                    if send.send(read.map(|_| line)).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+    });
+    lines
+}
+
 /// How a program ended that was to go on.
-fn ended(child: &mut Child, written: std::io::Result<()>) -> String {
-    match (child.wait(), written) {
-        (Ok(status), _) => format!("it ended early ({status})"),
-        (Err(error), Ok(())) | (Err(_), Err(error)) => format!("it ended early ({error})"),
+fn ended(child: &mut Child) -> String {
+    match child.wait() {
+        Ok(status) => format!("it ended early ({status})"),
+        Err(error) => format!("it ended early ({error})"),
     }
 }
 
 impl Drop for Process {
     /// At the end of its input a scorer ends by itself; one that does not must not outlive this process.
     fn drop(&mut self) {
-        drop(self.stdin.take());
+        drop(self.asked.take());
         for _ in 0..20 {
             match self.child.try_wait() {
                 Ok(None) => std::thread::sleep(Duration::from_millis(10)),

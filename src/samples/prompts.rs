@@ -28,11 +28,17 @@ pub fn complete(record: &mut Map<String, Value>, names: &FieldNames) {
     let [prompt, completion] = names.columns();
     let named = names.prompt_field.as_ref().map(|_| (prompt, completion));
     let pairs = named.into_iter().chain(PAIRS);
-    if super::forms::recognises(|name| record.contains_key(name)) && named.is_none() {
+    let is_set = |name: &str| record.get(name).is_some_and(|value| !value.is_null());
+    if super::forms::recognises(is_set) && named.is_none() {
         return;
     }
     let missing = pairs.into_iter().find(|(prompt, _)| record.get(*prompt).is_some_and(|value| !value.is_null()));
-    if let Some((prompt, completion)) = missing
+    // Dolly's records have a context, and another name for the answer.
+    let of_context = |(prompt, completion)| match prompt {
+        "instruction" if record.contains_key("context") => (prompt, "response"),
+        _ => (prompt, completion),
+    };
+    if let Some((prompt, completion)) = missing.map(of_context)
         && record.get(completion).is_none_or(Value::is_null)
     {
         let is_text = record.get(prompt).is_some_and(Value::is_string);
@@ -76,6 +82,11 @@ mod tests {
 
     #[test]
     fn answers_stay() {
+        assert_eq!(
+            completed(json!({"prompt": "a", "completion": null})),
+            json!({"prompt": "a", "completion": ""}),
+            "null is no answer"
+        );
         let known = [
             json!({"prompt": "a", "completion": "b"}),
             json!({"prompt": "a", "response": "b"}),

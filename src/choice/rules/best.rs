@@ -50,7 +50,7 @@ fn surely_better<'a>(candidates: &'a Candidates, scores: &AnswerScores) -> (&'a 
     let (name, confidence) = (scores.score.name(), candidates.options.confidence);
     let of_each = 1.0 - (1.0 - confidence) / scores.candidates().max(1) as f64;
     let is_better = |candidate: &&AssessedBoundary| {
-        let difference = scores.to_whole(candidate.boundary, of_each);
+        let difference = scores.to_whole(candidate.boundary, of_each).filter(|_| scores.suffice(confidence));
         difference.and_then(|difference| difference.difference_at_least).is_some_and(|least| least > 0.0)
     };
     let cost = |a: &&AssessedBoundary, b: &&AssessedBoundary| candidates.cost(a).total_cmp(&candidates.cost(b));
@@ -99,8 +99,9 @@ fn within_one_standard_error<'a>(candidates: &'a Candidates) -> (&'a AssessedBou
     };
     let smallest = candidates.admitted().find(is_within).unwrap_or(lowest);
     let reason = format!(
-        "smallest boundary whose loss is within one standard error of the lowest, {:.4} at boundary {}",
-        lowest.assessment.loss, lowest.boundary
+        "smallest boundary whose {} is within one standard error of the best, at boundary {}",
+        measure.name(),
+        lowest.boundary
     );
     (smallest, reason)
 }

@@ -14,8 +14,10 @@ mod lower_scores;
 mod no_end_token;
 mod prefix_helps;
 mod runs_on;
+mod score_gains_nothing;
 mod step_caution;
 mod suspect_samples;
+mod thin_slices;
 mod unmeasured_module;
 mod unproven_help;
 mod unstable_choice;
@@ -34,7 +36,7 @@ use super::Report;
 pub type Check = fn(&Report) -> Vec<Finding>;
 
 /// All warnings by code, the gravest first.
-pub const WARNINGS: [(&str, Check); 18] = [
+pub const WARNINGS: &[(&str, Check)] = &[
     ("worse-than-base", worse_than_base::find),
     ("prefix-helps", prefix_helps::find),
     ("unproven-help", unproven_help::find),
@@ -45,6 +47,8 @@ pub const WARNINGS: [(&str, Check); 18] = [
     ("unstable-choice", unstable_choice::find),
     ("few-samples", few_samples::find),
     ("suspect-samples", suspect_samples::find),
+    ("thin-slices", thin_slices::find),
+    ("score-gains-nothing", score_gains_nothing::find),
     ("curve-ignores-losses", curve_ignores_losses::find),
     ("held-out-overlap", held_out_overlap::find),
     ("chat-template-unused", chat_template_unused::find),
@@ -105,7 +109,7 @@ impl Finding {
 /// All warnings that a finished report gives rise to.
 pub fn of(report: &Report) -> Vec<Warning> {
     let coded = |(code, find): (&'static str, Check)| find(report).into_iter().map(move |finding| finding.coded(code));
-    WARNINGS.into_iter().flat_map(coded).collect()
+    WARNINGS.iter().copied().flat_map(coded).collect()
 }
 
 #[cfg(test)]
