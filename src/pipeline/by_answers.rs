@@ -51,10 +51,11 @@ pub fn choose(
     let is_candidate =
         |boundary: usize| answers.scores.has(boundary) && (boundary > base || may_be_none) && subject.allows(boundary);
     let gains = answers.scores.gains();
-    // Whatever scores as low as the base model would be as good as an adapter that gains nothing.
-    let is_candidate = |boundary: usize| is_candidate(boundary) && (gains || boundary == whole);
+    // Whatever scores as low as the base model would be as good as an adapter that gains nothing. A part of it may be better.
+    let may_help = |boundary| !options.rule.descends() && answers.scores.at(boundary) > answers.scores.at(base);
+    let is_candidate = |boundary: usize| is_candidate(boundary) && (gains || boundary == whole || may_help(boundary));
     let mut choice: Choice = choose_by(Some(&answers.scores), curve, &options, is_candidate);
-    if !gains {
+    if !gains && choice.boundary() == whole {
         choice.reason =
             format!("the whole adapter is kept: its answers score no higher in {} than the base model's", score.name());
     }

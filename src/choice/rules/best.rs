@@ -1,7 +1,7 @@
 //! `best`: the lowest mean loss, which is the paper's automated boundary search.
 
 use super::Rule;
-use crate::choice::{AnswerScores, AssessedBoundary, Candidates, ChoiceOptions, comparison};
+use crate::choice::{AnswerScores, AssessedBoundary, Candidates, ChoiceOptions, Criterion, comparison};
 use crate::format::percent;
 
 /// The rule of `--choose best`.
@@ -98,9 +98,9 @@ fn within_one_standard_error<'a>(candidates: &'a Candidates) -> (&'a AssessedBou
         candidate.boundary == lowest.boundary || error_to_lowest(candidate).is_some_and(|error| excess <= error)
     };
     let smallest = candidates.admitted().find(is_within).unwrap_or(lowest);
+    let (name, best) = (measure.name(), if measure == Criterion::Loss { "lowest" } else { "best" });
     let reason = format!(
-        "smallest boundary whose {} is within one standard error of the best, at boundary {}",
-        measure.name(),
+        "smallest boundary whose {name} is within one standard error of the {best}, at boundary {}",
         lowest.boundary
     );
     (smallest, reason)
