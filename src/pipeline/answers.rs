@@ -17,7 +17,7 @@ use crate::measure::{self, Completion, Curve, OnProgress, Profile, SampleSize};
 use crate::metrics::{Difference, Score, summed};
 use crate::model::AdaptedModel;
 use crate::report::metrics::{BoundaryAnswer, BoundaryScores, ChangedAnswer, MetricScore, TaskMetrics};
-use crate::samples::{GenerationTask, Prompt, TextModel, excerpt};
+use crate::samples::{GenerationTask, Prompt, TextModel, ends, excerpt};
 
 /// How many other boundaries, those with the lowest losses, are scored.
 const BEST: usize = 2;
@@ -54,8 +54,7 @@ pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Reques
     }
     let path = &adapted.model().path;
     let text = inputs.text.as_ref().ok_or_else(|| MetricError::NoTokenizer { path: path.clone() })?;
-    let mut stops = adapted.model().stops.clone();
-    stops.extend(text.eos_id());
+    let stops = ends::stops(&adapted.model().stops, Some(text));
     let scorer = scoring.scorer.as_ref().map(Scorer::start).transpose()?.map(Arc::new);
     let on = |on, prepared: &'a Prepared| -> Result<Tasks<'a>> {
         let file = prepared.description.path.as_ref();
@@ -77,7 +76,7 @@ pub fn tasks<'a>(inputs: &'a Inputs, adapted: &AdaptedModel, request: &'a Reques
 }
 
 /// Where the first text that ends an answer begins.
-fn first_stop(stops: &[String], text: &str) -> Option<usize> {
+pub fn first_stop(stops: &[String], text: &str) -> Option<usize> {
     stops.iter().filter_map(|stop| text.find(stop)).min()
 }
 

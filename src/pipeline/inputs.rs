@@ -243,7 +243,7 @@ fn encode(
     if request.samples.own_answers {
         own_answers::replace(&mut samples, adapted, text, (request, Path::new(&path)), on_progress)?;
     }
-    let stops = adapted.model().stops.iter().copied().chain(text.and_then(TextModel::eos_id)).collect();
+    let stops = samples::ends::stops(&adapted.model().stops, text);
     samples::ends::mark(&mut samples, &stops, text)?;
     if request.samples.ignore_end {
         samples::ends::ignore(&mut samples, Path::new(&path))?;

@@ -7,6 +7,11 @@ use std::path::Path;
 use super::{Sample, TextModel};
 use crate::error::{Result, SampleError};
 
+/// The tokens at which a model stops: those that its files name, and the one that ends the tokenizer's texts.
+pub fn stops(of_model: &BTreeSet<u32>, text: Option<&TextModel>) -> BTreeSet<u32> {
+    of_model.iter().copied().chain(text.and_then(TextModel::eos_id)).collect()
+}
+
 /// Marks the answer tokens of `samples` that end an answer. `stops` are the tokens at which the model stops; the special token at
 /// the end of an answer is one, too, since that of a chat template need not be the model's. Without `text` no token is known to be
 /// special.
