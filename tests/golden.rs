@@ -73,6 +73,26 @@ mod gguf {
     }
 }
 
+/// The same models as quantisers store them, against the weights that their own code reads (`scripts/fixtures/quantised.py`).
+mod quantised {
+    use super::*;
+
+    fn check(case: &str) {
+        let folder = fixture("quantised").join(case);
+        let pico = read_json(&folder.join("expected.json"))["pico"].as_str().unwrap().to_string();
+        check_curve(&fixture("pico").join(pico).join("adapter"), &folder.join("base"), &folder.join("expected.json"));
+    }
+
+    cases! { check:
+        awq_gemma3 awq_llama fp4_double_gemma3 fp4_double_llama fp4_gemma3 fp4_llama fp8_blocks_gemma3 fp8_blocks_llama fp8_channel_gemma3 fp8_channel_llama fp8_tensor_gemma3 fp8_tensor_llama gptq_3_gemma3 gptq_3_llama gptq_8_gemma3 gptq_8_llama gptq_gemma3 gptq_llama gptq_order_gemma3 gptq_order_llama gptq_v2_gemma3 gptq_v2_llama int4_group_gemma3 int4_group_llama int4_zero_gemma3 int4_zero_llama int8_channel_gemma3 int8_channel_llama int8_gemma3 int8_llama int8_packed_gemma3 int8_packed_llama mlx_4_gemma3 mlx_4_llama mlx_8_gemma3 mlx_8_llama mxfp4_gemma3 mxfp4_llama nf4_double_gemma3 nf4_double_llama nf4_gemma3 nf4_llama nvfp4_gemma3 nvfp4_llama
+    }
+
+    #[test]
+    fn no_case_is_forgotten() {
+        assert_eq!(names_of(NAMES), folders_with_expectations("quantised"));
+    }
+}
+
 /// transformers ignores keys of `config.json` that the family does not have.
 #[test]
 fn keys_of_other_families_change_nothing() {
