@@ -325,12 +325,12 @@ fn unsupported_ggml_types_are_named() {
     let place = bytes.windows(name.len()).position(|window| window == name).unwrap();
     // The number of dimensions, two of them, the type.
     let kind = place + name.len() + 4 + 16;
-    bytes[kind..kind + 4].copy_from_slice(&23u32.to_le_bytes());
+    bytes[kind..kind + 4].copy_from_slice(&25u32.to_le_bytes());
     let work = TempDir::new().unwrap();
     let path = work.path().join("base.gguf");
     fs::write(&path, bytes).unwrap();
     let error = open(&BasePath::Gguf(path)).unwrap_err().to_string();
-    assert!(error.contains("`blk.0.ffn_up.weight`") && error.contains("IQ4_XS"), "{error}");
+    assert!(error.contains("`blk.0.ffn_up.weight`") && error.contains("I16"), "{error}");
 }
 
 /// Norms of Gemma have 1 added in GGUF files, but not in adapters.

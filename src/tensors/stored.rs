@@ -9,6 +9,7 @@ use candle_core::quantized::GgmlDType;
 use safetensors::Dtype;
 use serde_json::{Map, Value};
 
+use super::encodings::block_types::BlockType;
 use super::map::WeightFile;
 use crate::error::TensorError;
 
@@ -17,8 +18,21 @@ use crate::error::TensorError;
 pub enum StoredType {
     /// One number after the other.
     Plain(Dtype),
-    /// GGML blocks of quantised values.
+    /// GGML blocks of quantised values that candle knows.
     Ggml(GgmlDType),
+    /// Those that it does not know.
+    Blocks(&'static BlockType),
+}
+
+impl StoredType {
+    /// The values of a block, and the bytes that they take.
+    pub fn block(self) -> (usize, usize) {
+        match self {
+            Self::Plain(dtype) => (1, dtype.bitsize() / 8),
+            Self::Ggml(dtype) => (dtype.block_size(), dtype.type_size()),
+            Self::Blocks(kind) => (kind.values, kind.bytes),
+        }
+    }
 }
 
 impl fmt::Display for StoredType {
@@ -26,6 +40,7 @@ impl fmt::Display for StoredType {
         match self {
             StoredType::Plain(dtype) => write!(f, "{dtype:?}"),
             StoredType::Ggml(dtype) => write!(f, "{dtype:?}"),
+            StoredType::Blocks(kind) => f.write_str(kind.name),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod awq;
 mod bits;
 mod bitsandbytes;
+pub(in crate::tensors) mod block_types;
 mod fp4;
 mod ggml;
 mod gptq;
@@ -22,7 +23,6 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::quantized::GgmlDType;
 use candle_core::{Result as TensorResult, Tensor};
 use safetensors::Dtype;
 
@@ -95,8 +95,7 @@ impl Entry {
 
     /// Whether it stands for numbers that its codes cannot hold one by one.
     pub fn is_quantised(&self) -> bool {
-        const PLAIN: [GgmlDType; 3] = [GgmlDType::F32, GgmlDType::F16, GgmlDType::BF16];
-        self.is_composite() || matches!(self.parts[0].dtype, StoredType::Ggml(dtype) if !PLAIN.contains(&dtype))
+        self.is_composite() || !matches!(self.parts[0].dtype, StoredType::Plain(_))
     }
 
     /// The type of the numbers, where one tensor holds them one after the other.
@@ -156,7 +155,7 @@ pub fn entries(stored: StoredTensors) -> Result<BTreeMap<String, Entry>, TensorE
 pub fn single(stored: Stored) -> Entry {
     let encoding: Arc<dyn Encoding> = match stored.dtype {
         StoredType::Plain(_) => Arc::new(plain::Plain),
-        StoredType::Ggml(_) => Arc::new(ggml::Ggml),
+        StoredType::Ggml(_) | StoredType::Blocks(_) => Arc::new(ggml::Ggml),
     };
     Entry { shape: stored.shape.clone(), encoding, parts: vec![stored] }
 }
