@@ -107,6 +107,16 @@ impl StoredTensors<'_> {
         self.quantisation()?.get(key)?.as_str()
     }
 
+    /// PyTorch's name for the type of the model's numbers.
+    pub fn dtype(&self) -> Option<&str> {
+        let text = self.config.get("text_config").and_then(Value::as_object);
+        let keys = ["dtype", "torch_dtype"];
+        [Some(self.config), text]
+            .into_iter()
+            .flatten()
+            .find_map(|config| keys.iter().find_map(|key| config.get(*key)?.as_str()))
+    }
+
     /// The rows and the columns of FP8 blocks.
     pub fn block_size(&self) -> Option<(usize, usize)> {
         let sides = self.quantisation()?.get("weight_block_size")?.as_array()?;

@@ -1,8 +1,8 @@
 //! Codes of eight bits with scales for the whole matrix, each row, or each block: FP8 (DeepSeek, Qwen, compressed-tensors, FBGEMM,
-//! ModelOpt) and int8 (compressed-tensors).
+//! ModelOpt, torchao) and int8 (compressed-tensors, torchao).
 //!
-//! A value is a code times its scale, in spite of the name `weight_scale_inv`, rounded to the type of the scales; an asymmetric int8
-//! code loses its zero point before (transformers' `Fp8Dequantize`, compressed-tensors' `dequantize`).
+//! A value is a code times its scale, in spite of the name `weight_scale_inv`, rounded to the type of the scales or, by torchao, to that
+//! of the model; an asymmetric int8 code loses its zero point before (transformers' `Fp8Dequantize`, compressed-tensors' `dequantize`).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,7 +28,24 @@ struct ScaledCodes {
     columns: usize,
     scales: BlockScales,
     zeros: Option<BlockScales>,
+    numbers: Numbers,
 }
+
+/// What the tensors of a weight are called, after the name of the module.
+struct Naming {
+    codes: &'static str,
+    scales: &'static str,
+    zeros: &'static str,
+    /// Whether values are rounded to the type of the model instead of that of the scales.
+    rounds_to_model: bool,
+}
+
+const NAMINGS: [Naming; 3] = [
+    Naming { codes: ".weight", scales: ".weight_scale_inv", zeros: ".weight_zero_point", rounds_to_model: false },
+    Naming { codes: ".weight", scales: ".weight_scale", zeros: ".weight_zero_point", rounds_to_model: false },
+    // torchao
+    Naming { codes: "._weight_qdata", scales: "._weight_scale", zeros: "._weight_zero_point", rounds_to_model: true },
+];
 
 /// A type of codes: what people call it, and what each code stands for.
 type CodeType = (Dtype, &'static str, fn(u8) -> f32);
@@ -41,13 +58,16 @@ const CODES: [CodeType; 3] = [
 
 impl Scheme for EightBit {
     fn quant_methods(&self) -> &'static [&'static str] {
-        &["fp8", "fbgemm_fp8", "compressed-tensors", "modelopt"]
+        &["fp8", "fbgemm_fp8", "compressed-tensors", "modelopt", "torchao"]
     }
 
     fn recognise(&self, name: &str, stored: &StoredTensors) -> Result<Option<RecognisedWeight>, TensorError> {
-        let module = name.strip_suffix(".weight_scale_inv").or_else(|| name.strip_suffix(".weight_scale"));
-        let Some(module) = module else { return Ok(None) };
-        let weight = format!("{module}.weight");
+        let Some((module, naming)) =
+            NAMINGS.iter().find_map(|naming| Some((name.strip_suffix(naming.scales)?, naming)))
+        else {
+            return Ok(None);
+        };
+        let weight = format!("{module}{}", naming.codes);
         let Some(codes) = stored.tensors.get(&weight) else { return Ok(None) };
         let of_type = |(dtype, ..): &&CodeType| codes.dtype == StoredType::Plain(*dtype);
         let Some((_, described, value)) = CODES.iter().find(of_type) else { return Ok(None) };
@@ -55,7 +75,7 @@ impl Scheme for EightBit {
         let block = stored.block_size();
         let scales = BlockScales::of(stored, (name, 1), (rows, columns), block)?;
         let mut parts = vec![weight.clone(), name.to_string()];
-        let zero_point = format!("{module}.weight_zero_point");
+        let zero_point = format!("{module}{}", naming.zeros);
         let zeros = match stored.tensors.contains_key(&zero_point) {
             true => {
                 parts.push(zero_point.clone());
@@ -64,8 +84,11 @@ impl Scheme for EightBit {
             false => None,
         };
         let values = Box::new(std::array::from_fn(|code| value(code as u8)));
-        let encoding = Arc::new(ScaledCodes { name: described, values, columns, scales, zeros });
-        Ok(Some(RecognisedWeight { name: weight, shape: vec![rows, columns], encoding, parts }))
+        let told = stored.dtype().filter(|_| naming.rounds_to_model);
+        let numbers = told.and_then(Numbers::named).unwrap_or(scales.numbers());
+        let encoding = Arc::new(ScaledCodes { name: described, values, columns, scales, zeros, numbers });
+        let name = format!("{module}.weight");
+        Ok(Some(RecognisedWeight { name, shape: vec![rows, columns], encoding, parts }))
     }
 }
 
@@ -75,7 +98,7 @@ impl Matrix for ScaledCodes {
     }
 
     fn numbers(&self) -> Numbers {
-        self.scales.numbers()
+        self.numbers
     }
 
     fn dequantise(&self, parts: &[&[u8]], rows: Range<usize>, values: &mut [f32]) {
