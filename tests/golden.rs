@@ -61,7 +61,7 @@ mod gguf {
     }
 
     cases! { check:
-        bloom cohere cohere_qknorm cohere2 gemma gemma2 gemma3 glm glm4 gpt_neox gpt_neox_sequential gpt_oss gpt2 granite granitemoe llama_linear llama_odd_heads llama_yarn mistral mixtral olmo2 phi phi3 phi3_longrope qwen2 qwen2_moe qwen3 qwen3_moe smollm3 stablelm stablelm_parallel starcoder2
+        bloom cohere cohere_qknorm cohere2 gemma gemma2 gemma3 glm glm4 gpt_neox gpt_neox_sequential gpt_oss gpt2 granite granitemoe llama_linear llama_odd_heads llama_yarn mistral mixtral olmo2 phi phi3 phi3_longrope qwen2 qwen2_moe qwen3 qwen2_vl qwen25_vl qwen3_vl qwen3_moe smollm3 stablelm stablelm_parallel starcoder2
     }
 
     #[test]

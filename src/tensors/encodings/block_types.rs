@@ -52,20 +52,20 @@ pub fn of_number(number: u32) -> Option<&'static BlockType> {
 static TABLES: &[u8; 33_792] = include_bytes!("ggml_grids.bin");
 
 /// A part of [`TABLES`].
-struct Table {
+struct Codebook {
     start: usize,
     /// The values of an entry.
     width: usize,
 }
 
-const IQ1: Table = Table { start: 0, width: 8 };
-const IQ2_XXS: Table = Table { start: IQ1.start + 2048 * 8, width: 8 };
-const IQ2_XS: Table = Table { start: IQ2_XXS.start + 256 * 8, width: 8 };
-const IQ2_S: Table = Table { start: IQ2_XS.start + 512 * 8, width: 8 };
-const IQ3_XXS: Table = Table { start: IQ2_S.start + 1024 * 8, width: 4 };
-const IQ3_S: Table = Table { start: IQ3_XXS.start + 256 * 4, width: 4 };
+const IQ1: Codebook = Codebook { start: 0, width: 8 };
+const IQ2_XXS: Codebook = Codebook { start: IQ1.start + 2048 * 8, width: 8 };
+const IQ2_XS: Codebook = Codebook { start: IQ2_XXS.start + 256 * 8, width: 8 };
+const IQ2_S: Codebook = Codebook { start: IQ2_XS.start + 512 * 8, width: 8 };
+const IQ3_XXS: Codebook = Codebook { start: IQ2_S.start + 1024 * 8, width: 4 };
+const IQ3_S: Codebook = Codebook { start: IQ3_XXS.start + 256 * 4, width: 4 };
 
-impl Table {
+impl Codebook {
     fn entry(&self, index: usize) -> impl Iterator<Item = f32> {
         let start = self.start + index * self.width;
         TABLES[start..start + self.width].iter().map(|&value| f32::from(value as i8))

@@ -32,7 +32,7 @@ struct ScaledCodes {
 }
 
 /// What the tensors of a weight are called, after the name of the module.
-struct Naming {
+struct WeightNaming {
     codes: &'static str,
     scales: &'static str,
     zeros: &'static str,
@@ -40,11 +40,16 @@ struct Naming {
     rounds_to_model: bool,
 }
 
-const NAMINGS: [Naming; 3] = [
-    Naming { codes: ".weight", scales: ".weight_scale_inv", zeros: ".weight_zero_point", rounds_to_model: false },
-    Naming { codes: ".weight", scales: ".weight_scale", zeros: ".weight_zero_point", rounds_to_model: false },
+const NAMINGS: [WeightNaming; 3] = [
+    WeightNaming { codes: ".weight", scales: ".weight_scale_inv", zeros: ".weight_zero_point", rounds_to_model: false },
+    WeightNaming { codes: ".weight", scales: ".weight_scale", zeros: ".weight_zero_point", rounds_to_model: false },
     // torchao
-    Naming { codes: "._weight_qdata", scales: "._weight_scale", zeros: "._weight_zero_point", rounds_to_model: true },
+    WeightNaming {
+        codes: "._weight_qdata",
+        scales: "._weight_scale",
+        zeros: "._weight_zero_point",
+        rounds_to_model: true,
+    },
 ];
 
 /// A type of codes: what people call it, and what each code stands for.
