@@ -65,6 +65,9 @@ fn find_jobs(args: &BatchArgs) -> Result<Vec<Job>> {
     };
     files::check_apart(&args.output, &[folder])?;
     let found = jobs::below(folder)?;
+    for remark in &found.remarks {
+        tracing::warn!("{remark}");
+    }
     if let Some(first) = found.nested.first() {
         tracing::warn!(
             "{} inside of others left out, first `{}`; a manifest can name them",
