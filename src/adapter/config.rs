@@ -114,8 +114,16 @@ impl AdapterConfig {
             rank: method.rank_key().map(rank_of).transpose()?,
             alpha: method.alpha_key().map(alpha_of).transpose()?,
             targets: Targets::from_config(&account).map_err(wrong)?,
-            ranks: patterns_of("rank_pattern", "an object of module patterns and positive integers", is_rank)?,
-            alphas: patterns_of("alpha_pattern", "an object of module patterns and numbers", Value::is_number)?,
+            ranks: patterns_of(
+                "rank_pattern",
+                "an object of module patterns, at most 1000 of them more than names, and positive integers",
+                is_rank,
+            )?,
+            alphas: patterns_of(
+                "alpha_pattern",
+                "an object of module patterns, at most 1000 of them more than names, and numbers",
+                Value::is_number,
+            )?,
             remarks: keys::remarks(&account, method)
                 .into_iter()
                 .chain(

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::account::Account;
 use crate::adapter::names::{MOST_LAYERS, stack_and_layer};
+use crate::adapter::patterns;
 
 /// A key of the configuration that cannot be read, and what it should hold.
 pub type WrongKey = (&'static str, &'static str);
@@ -58,7 +59,7 @@ impl Selector {
             TargetModules::List(names) => Self::List(names.iter().cloned().collect()),
             // Python's `re.fullmatch`.
             TargetModules::Pattern(pattern) => {
-                Self::Pattern(Regex::new(&format!("^(?:{pattern})$")).ok().map(Box::new))
+                Self::Pattern(patterns::compiled(&format!("^(?:{pattern})$"), 1).map(Box::new))
             }
             TargetModules::OfModelType => Self::Pattern(None),
         }
@@ -109,7 +110,11 @@ impl Targets {
             None | Some(Value::Null) => Vec::new(),
             Some(names) => strings(names).ok_or(("target_parameters", "a list of strings"))?,
         };
-        let layer_of = |pattern: &String| Regex::new(&format!(r"^.*?\.{pattern}\.(\d+)\.")).ok();
+        if layers_pattern.len() > patterns::MOST_EXPRESSIONS {
+            return Err(("layers_pattern", "a string or a list of at most 1000 strings"));
+        }
+        let count = layers_pattern.len();
+        let layer_of = |pattern: &String| patterns::compiled(&format!(r"^.*?\.{pattern}\.(\d+)\."), count);
         Ok(Self {
             selector: Selector::new(&modules),
             modules,
