@@ -32,7 +32,7 @@ fn run() -> Result<ExitCode> {
     let cli = match cli {
         Ok(cli) => cli,
         Err(error) => {
-            output::print_help(&error)?;
+            output::print_help(&error, &line.words)?;
             return Ok(u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from));
         }
     };

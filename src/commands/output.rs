@@ -4,7 +4,10 @@
 //! Remarks are lost in silence, because there is nowhere left to complain. Whatever text came from a file is shown by
 //! [`printable`]: a terminal obeys nothing of it.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
+use std::thread;
+use std::time::Duration;
 
 use serde::Serialize;
 use tracing_subscriber::fmt::MakeWriter;
@@ -31,7 +34,30 @@ pub fn print_json_line(value: &impl Serialize) -> Result<()> {
 /// Writes a text to standard output that is the program's own, as it is.
 pub fn print_program(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+    let mut rest = text.as_bytes();
+    let printed = patient(|| {
+        while !rest.is_empty() {
+            match out.write(rest)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => rest = &rest[count..],
+            }
+        }
+        out.flush()
+    });
+    written(printed)
+}
+
+/// Writes again where a pipe takes no more at the moment. Programs that read pipes without waiting, such as Node, make the writing end
+/// so that it does not wait either.
+fn patient(mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(1);
+    loop {
+        match write() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
 
 /// Writes lines to standard error, beside what a program may read on standard output.
@@ -47,12 +73,13 @@ pub fn complain(error: &Error) {
     remark(&format!("error: {}\n{hint}", printable::message(&error.to_string())), false);
 }
 
-/// Prints what clap has instead of a command: an error on standard error, or the help or version that the user asked for.
-pub fn print_help(help: &clap::Error) -> Result<()> {
-    let text = help.render().to_string();
-    // clap quotes words, which may come from a config file. It may colour what quotes nothing.
-    if help.use_stderr() && text != printable::lines(&text) {
-        remark(&text, false);
+/// Prints what clap has instead of a command for these words: an error on standard error, or the help or version that the user asked
+/// for.
+pub fn print_help(help: &clap::Error, words: &[OsString]) -> Result<()> {
+    // clap quotes words, which may come from a config file, and colours its text on a terminal: not with such words in it.
+    let is_plain = |word: &OsString| word.to_string_lossy().chars().all(printable::is_printable);
+    if help.use_stderr() && !words.iter().all(is_plain) {
+        remark(&help.render().to_string(), false);
         return Ok(());
     }
     let printed = help.print();

@@ -1,7 +1,6 @@
 //! Standard output and standard error that take nothing.
 
 use std::fs::File;
-use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::Sandbox;
@@ -74,7 +73,6 @@ fn a_batch_that_cannot_print_goes_on() {
     }
 }
 
-/// A terminal that shows a bar: the program keeps working where its other end goes away.
 #[test]
 fn both_streams_full() {
     let sandbox = Sandbox::new();
@@ -83,5 +81,25 @@ fn both_streams_full() {
     let output = run(&sandbox, &["cut", "adapter", "--boundary", "2", "-o", "out"], full(), full());
     assert_eq!(output.status.code(), Some(4));
     assert!(sandbox.exists("out/adapter_model.safetensors"));
-    std::io::stdout().flush().unwrap();
+}
+
+/// A pipe whose writing end does not wait, as Node makes them: everything arrives all the same.
+#[test]
+fn a_pipe_that_does_not_wait() {
+    use std::io::Read;
+    let sandbox = Sandbox::new();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("lora-slim"));
+    command.current_dir(sandbox.0.folder.path()).arg("schema").stdout(writer);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    // The pipe is full before anything is read.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(text.len() > 65_536, "more than a pipe holds: {}", text.len());
+    assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
 }

@@ -31,6 +31,11 @@ fn pipes_in_the_place_of_files() {
     }
 }
 
+/// Samples that have to be tokenised.
+fn text(sandbox: &Sandbox) {
+    sandbox.write("text.jsonl", std::fs::read(crate::support::fixture("pico/text/messages.jsonl")).unwrap());
+}
+
 fn remove_weights(sandbox: &Sandbox) {
     sandbox.remove("adapter/adapter_model.safetensors");
 }
@@ -109,23 +114,19 @@ fn pipes_and_devices_elsewhere() {
         .code(&[3], "error: "),
         Attack::new(
             "a tokenizer",
-            |sandbox| sandbox.pipe("tokenizer.json"),
-            &[
-                "slim",
-                "adapter",
-                "--base",
-                "base",
-                "--tokenizer",
-                "tokenizer.json",
-                "--samples",
-                "samples.jsonl",
-                "-oout",
-            ],
+            |sandbox| {
+                text(sandbox);
+                sandbox.pipe("tokenizer.json");
+            },
+            &["slim", "adapter", "--base", "base", "--tokenizer", "tokenizer.json", "--samples", "text.jsonl", "-oout"],
         )
         .code(&[3], "error: "),
         Attack::new(
             "a template",
-            |sandbox| sandbox.pipe("template.jinja"),
+            |sandbox| {
+                text(sandbox);
+                sandbox.pipe("template.jinja");
+            },
             &[
                 "slim",
                 "adapter",
@@ -135,7 +136,7 @@ fn pipes_and_devices_elsewhere() {
                 "--chat-template",
                 "template.jinja",
                 "--samples",
-                "samples.jsonl",
+                "text.jsonl",
                 "-o",
                 "out",
             ],
