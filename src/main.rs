@@ -10,10 +10,34 @@ use lora_slim::commands::{self, output};
 use lora_slim::printable::Line;
 use lora_slim::{Kind, Result};
 
+/// A look at standard output before the standard library puts /dev/null in the place of one that is closed (`>&-`): what is written
+/// there would be lost without an error.
+#[cfg(target_os = "linux")]
+mod start {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    pub static HAS_NO_STDOUT: AtomicBool = AtomicBool::new(false);
+
+    #[used]
+    // SAFETY: the loader calls the functions of this section, of this type, before anything else runs.
+    #[unsafe(link_section = ".init_array")]
+    static LOOK: extern "C" fn() = look;
+
+    extern "C" fn look() {
+        // SAFETY: asks for the flags of a descriptor, which may be closed.
+        let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) };
+        HAS_NO_STDOUT.store(flags == -1, Ordering::Relaxed);
+    }
+}
+
 fn main() -> ExitCode {
     // SAFETY: the first line of the program, so that this is the only thread.
     unsafe { lora_slim::kernel::machine::prepare_alone() };
     lora_slim::tensors::install_sigbus_handler();
+    #[cfg(target_os = "linux")]
+    if start::HAS_NO_STDOUT.load(std::sync::atomic::Ordering::Relaxed) {
+        output::have_no_stdout();
+    }
     match run() {
         Ok(code) => code,
         Err(error) => {

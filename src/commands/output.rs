@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +16,14 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::error::{Error, FileError, Result};
 use crate::printable;
 use crate::report::Report;
+
+/// Whether there is no standard output.
+static IS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Makes all printing fail: the program was started without a standard output.
+pub fn have_no_stdout() {
+    IS_CLOSED.store(true, Ordering::Relaxed);
+}
 
 /// Writes lines to standard output.
 pub fn print(text: &str) -> Result<()> {
@@ -33,6 +42,7 @@ pub fn print_json_line(value: &impl Serialize) -> Result<()> {
 
 /// Writes a text to standard output that is the program's own, as it is.
 pub fn print_program(text: &str) -> Result<()> {
+    check_open()?;
     let mut out = io::stdout().lock();
     let mut rest = text.as_bytes();
     let printed = patient(|| {
@@ -45,6 +55,13 @@ pub fn print_program(text: &str) -> Result<()> {
         out.flush()
     });
     written(printed)
+}
+
+fn check_open() -> Result<()> {
+    match IS_CLOSED.load(Ordering::Relaxed) {
+        true => Err(FileError::Stdout { source: io::Error::other("it is closed") }.into()),
+        false => Ok(()),
+    }
 }
 
 /// Writes again where a pipe takes no more at the moment. Programs that read pipes without waiting, such as Node, make the writing end
@@ -81,6 +98,9 @@ pub fn print_help(help: &clap::Error, words: &[OsString]) -> Result<()> {
     if help.use_stderr() && !words.iter().all(is_plain) {
         remark(&help.render().to_string(), false);
         return Ok(());
+    }
+    if !help.use_stderr() {
+        check_open()?;
     }
     let printed = help.print();
     if help.use_stderr() { Ok(()) } else { written(printed.and_then(|()| io::stdout().flush())) }

@@ -103,3 +103,33 @@ fn a_pipe_that_does_not_wait() {
     assert!(text.len() > 65_536, "more than a pipe holds: {}", text.len());
     assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
 }
+
+/// `>&-`: results have nowhere to go, which is an error, and nothing is lost that lies on disk.
+#[test]
+fn no_standard_output_at_all() {
+    let sandbox = Sandbox::new();
+    for (args, code) in [
+        ("inspect adapter", 4),
+        ("inspect adapter --json", 4),
+        ("--help", 4),
+        ("--version", 4),
+        ("schema", 4),
+        ("cut adapter --boundary 2 -o out", 4),
+        ("cut adapter --boundary 2 -o quiet -q", 0),
+        ("inspect nothing", 3),
+    ] {
+        let program = assert_cmd::cargo::cargo_bin("lora-slim");
+        let script = format!("exec \"$0\" {args} >&-");
+        let mut command = Command::new("sh");
+        command.current_dir(sandbox.0.folder.path()).args(["-c", &script]).arg(program);
+        let output = command.stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(sandbox.exists("out/adapter_model.safetensors") && sandbox.exists("quiet/adapter_model.safetensors"));
+    // And without a standard error.
+    let script = "exec \"$0\" cut adapter --boundary 2 -o silent >/dev/null 2>&-";
+    let mut command = Command::new("sh");
+    command.current_dir(sandbox.0.folder.path()).args(["-c", script]);
+    assert!(command.arg(assert_cmd::cargo::cargo_bin("lora-slim")).status().unwrap().success());
+    assert!(sandbox.exists("silent/adapter_model.safetensors"));
+}
