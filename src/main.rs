@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use lora_slim::cli::{Cli, config_file};
 use lora_slim::commands::{self, output};
-use lora_slim::printable::Line;
+use lora_slim::printable::OneLine;
 use lora_slim::{Kind, Result};
 
 /// A look at standard output before the standard library puts /dev/null in the place of one that is closed (`>&-`): what is written
@@ -51,7 +51,7 @@ fn run() -> Result<ExitCode> {
     let line = config_file::expand(std::env::args_os().collect())?;
     let cli = Cli::try_parse_from(&line.words);
     if let Some(file) = line.file.filter(|_| !cli.as_ref().is_ok_and(|cli| cli.quiet)) {
-        output::remark(&format!("using the flags of `{}`\n", Line(file.display())), false);
+        output::remark(&format!("using the flags of `{}`\n", OneLine(file.display())), false);
     }
     let cli = match cli {
         Ok(cli) => cli,
@@ -61,7 +61,7 @@ fn run() -> Result<ExitCode> {
         }
     };
     tracing_subscriber::fmt()
-        .with_writer(output::Log)
+        .with_writer(|| output::Log)
         .with_max_level(if cli.quiet { tracing::Level::ERROR } else { tracing::Level::WARN })
         .without_time()
         .with_target(false)

@@ -43,9 +43,9 @@ pub fn is_printable(character: char) -> bool {
 }
 
 /// Anything as part of one line.
-pub struct Line<T>(pub T);
+pub struct OneLine<T>(pub T);
 
-impl<T: Display> Display for Line<T> {
+impl<T: Display> Display for OneLine<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(Shown { to: f, keeps: |_| false }, "{}", self.0)
     }
@@ -92,11 +92,11 @@ pub fn lines(text: &str) -> Cow<'_, str> {
 /// A message, which is one line of bounded length: its beginning and its end.
 pub fn message(text: &str) -> String {
     if text.len() <= LONGEST {
-        return Line(text).to_string();
+        return OneLine(text).to_string();
     }
     let end = (text.len() - END..).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
     let beginning: String = text.chars().take(LONGEST - END).collect();
-    format!("{}…{}", Line(beginning), Line(&text[end..]))
+    format!("{}…{}", OneLine(beginning), OneLine(&text[end..]))
 }
 
 /// JSON with the same value, in which no character stands for itself that is not printable: all of them are in strings.
@@ -122,7 +122,7 @@ pub fn json(text: &str) -> Cow<'_, str> {
 pub fn cell(text: &str) -> String {
     const FORMULA: [char; 10] = ['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠'];
     let begins = text.trim_start_matches(' ').starts_with(FORMULA);
-    format!("{}{}", if begins { "'" } else { "" }, Line(text))
+    format!("{}{}", if begins { "'" } else { "" }, OneLine(text))
 }
 
 #[cfg(test)]
@@ -134,12 +134,12 @@ mod tests {
 
     #[test]
     fn nothing_passes_raw() {
-        assert_eq!(Line(HOSTILE).to_string(), SHOWN);
+        assert_eq!(OneLine(HOSTILE).to_string(), SHOWN);
         assert_eq!(message(HOSTILE), SHOWN);
         assert_eq!(lines(HOSTILE), SHOWN.replace("[U+000A]", "\n"));
         assert_eq!(lines("plain é 漢字 🎉\n"), "plain é 漢字 🎉\n");
         for character in (0..=0x10ffff).filter_map(char::from_u32).filter(|&one| !is_printable(one)) {
-            assert_eq!(Line(character).to_string(), number(character));
+            assert_eq!(OneLine(character).to_string(), number(character));
         }
     }
 

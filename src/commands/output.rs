@@ -11,7 +11,6 @@ use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::error::{Error, FileError, Result};
 use crate::printable;
@@ -125,14 +124,6 @@ pub fn announce(text: &str, json: bool, quiet: bool) -> Result<()> {
 
 /// Where the log goes: to standard error, each message on one line, whatever becomes of it there.
 pub struct Log;
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        Self
-    }
-}
 
 impl Write for Log {
     /// Takes a whole message, as the log passes it.

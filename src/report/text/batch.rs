@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use crate::format::{bytes, plural};
-use crate::printable::{self, Line};
+use crate::printable::{self, OneLine};
 use crate::report::batch::{KeyFigures, Record, Status};
 
 /// How a job ended.
 pub fn line(record: &Record) -> String {
     // Any of it may contain line breaks.
-    let (name, codes) = (Line(&record.name), Line(codes(record)));
+    let (name, codes) = (OneLine(&record.name), OneLine(codes(record)));
     match (&record.status, &record.found) {
         (Status::Done, Some(found)) => format!("{name}: {}{codes}\n", figures(found)),
         (status, _) => {
@@ -50,6 +50,6 @@ pub fn end(jobs: usize, unchanged: usize, records: &[Record], output: &Path) -> 
         plural(jobs, "adapter"),
         bytes(before),
         bytes(after),
-        Line(output.join("index.html").display())
+        OneLine(output.join("index.html").display())
     )
 }

@@ -332,7 +332,7 @@ fn a_batch_goes_on() {
 #[test]
 fn a_closed_folder_in_a_batch() {
     let probe = tempfile::tempdir().unwrap();
-    fs::set_permissions(probe.path(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(probe.path(), fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read_dir(probe.path()).is_ok() {
         println!("skipped: this user may read everything");
         return;
@@ -342,7 +342,7 @@ fn a_closed_folder_in_a_batch() {
         |sandbox| {
             sandbox.adapter("in/a");
             fs::create_dir(sandbox.path("in/closed")).unwrap();
-            fs::set_permissions(sandbox.path("in/closed"), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(sandbox.path("in/closed"), fs::Permissions::from_mode(0o000)).unwrap();
         },
         BATCH,
     )

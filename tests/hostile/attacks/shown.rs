@@ -134,9 +134,9 @@ fn texts_elsewhere() {
             "slices",
             |sandbox| {
                 let lines = sandbox.read("samples.jsonl");
-                let sliced = lines.lines().map(|line| {
+                let sliced = lines.lines().enumerate().map(|(at, line)| {
                     let mut sample: serde_json::Value = serde_json::from_str(line).unwrap();
-                    sample["domain"] = json!(EVIL);
+                    sample["domain"] = json!(format!("{EVIL}{}", at % 2));
                     format!("{sample}\n")
                 });
                 sandbox.write("sliced.jsonl", sliced.collect::<String>());
@@ -155,7 +155,7 @@ fn texts_elsewhere() {
             |sandbox| sandbox.write(&format!("adapter/{}", EVIL.replace('/', "")), "x"),
             &["cut", "adapter", "--boundary", "2", "-o", "out"],
         )
-        .code(&[0], "[U+001B]"),
+        .code(&[0], "[U+202E]"),
         Attack::new(
             "an index of shards",
             |sandbox| {
@@ -168,7 +168,7 @@ fn texts_elsewhere() {
         .code(&[3], "[U+001B]"),
         Attack::new("the command line itself", |_| {}, &["inspect", "no\u{1b}[31m\u{202e}adapter"])
             .code(&[3], "[U+001B]"),
-        Attack::new("a flag", |_| {}, &["inspect", "adapter", "--no\u{1b}[31m\u{202e}flag"]).code(&[2], "[U+001B]"),
+        Attack::new("a flag", |_| {}, &["inspect", "adapter", "--no\u{1b}[31m\u{202e}flag"]).code(&[2], "[U+202E]"),
         Attack::new(
             "the name of an output",
             |_| {},
@@ -177,7 +177,7 @@ fn texts_elsewhere() {
         .code(&[0], "[U+001B]"),
         Attack::new(
             "a page",
-            |sandbox| evil_modules(sandbox),
+            evil_modules,
             &["scan", "adapter", "--base", "base", "--samples", "samples.jsonl", "--report", "page.html"],
         )
         .code(&[0, 3], "")
