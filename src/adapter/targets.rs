@@ -321,3 +321,49 @@ pub fn module_types<'a>(modules: impl IntoIterator<Item = &'a str>) -> BTreeMap<
     }
     types
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// By comparing each name with each module, which takes too long for many.
+    #[test]
+    fn parameters_are_found_as_by_comparison() {
+        let names = [
+            "experts.down_proj",
+            "gate_up_proj",
+            "mlp.experts.down_proj",
+            "layers.1.mlp.experts.down_proj",
+            ".x",
+            "x.",
+        ];
+        let config = json!({"target_modules": [], "target_parameters": names});
+        let targets = Targets::from_config(&Account::of(config.as_object().unwrap())).unwrap();
+        let is_suffix =
+            |target: &str, module: &str| module.strip_suffix(target).is_some_and(|rest| rest.ends_with('.'));
+        let is_of = |target: &str, owner: &str| match target.rsplit_once('.') {
+            Some((module, _)) => module == owner || is_suffix(module, owner),
+            None => last_segment(owner) == "experts",
+        };
+        for owner in
+            ["", "x", ".", "a.", "experts", "model.layers.1.mlp.experts", "model.layers.0.mlp.experts", "myexperts"]
+        {
+            let expected: Vec<&str> = names.into_iter().filter(|name| is_of(name, owner)).map(last_segment).collect();
+            assert_eq!(targets.parameters_of(owner), expected, "{owner}");
+        }
+        // `w1` of an expert became a part of `gate_up_proj`.
+        let modules = ["model.layers.0.mlp.experts.3.w1", "model.layers.1.mlp.experts"];
+        assert_eq!(targets.unused_parameters(modules.into_iter()), [".x", "x."]);
+    }
+
+    #[test]
+    fn long_lists_are_refused() {
+        for key in ["target_modules", "exclude_modules", "target_parameters"] {
+            let config = json!({key: vec!["x"; MOST_NAMES + 1]});
+            let wrong = Targets::from_config(&Account::of(config.as_object().unwrap())).unwrap_err();
+            assert_eq!(wrong.0, key);
+        }
+    }
+}
