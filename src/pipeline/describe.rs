@@ -45,6 +45,7 @@ pub fn base(request: &Request, adapter: &Adapter, model: &Model) -> Result<BaseI
         path: named.unwrap_or_default().into(),
         files: model.files().map(|file| input_file(file, false)).collect::<Result<_>>()?,
         family: model.config.family.model_types[0].into(),
+        quantisation: model.quantisation(),
         layers: model.config.layers,
         arithmetic: request.arithmetic.to_string(),
     })

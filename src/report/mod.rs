@@ -187,7 +187,7 @@ impl Report {
     /// The figure of a boundary by the measure of the choice, for people.
     fn figure(&self, point: &CurvePoint) -> String {
         let measure = self.options.as_ref().map_or(Criterion::Loss, |options| options.measure);
-        measure.text(&point.assessed.assessment)
+        point.assessed.assessment.figure_text(measure)
     }
 
     /// As [`written`](Self::written), on the samples that choose.
@@ -271,6 +271,9 @@ pub struct BaseInput {
     pub path: String,
     pub files: Vec<InputFile>,
     pub family: String,
+    /// How its weights are quantised: `NF4 (210 of 272 tensors)`; absent where they are plain numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantisation: Option<String>,
     pub layers: usize,
     /// The arithmetic of the sweep.
     pub arithmetic: String,

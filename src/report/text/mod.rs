@@ -25,6 +25,7 @@ use crate::printable::OneLine;
 
 /// The sections in their order.
 const SECTIONS: &[Section] = &[
+    quantisation,
     samples,
     curve,
     saved_work,
@@ -75,6 +76,12 @@ fn samples(report: &Report) -> String {
         if samples.own_answers { ", the whole adapter's own answers" } else { "" },
         if samples.ignores_ends { ", without the tokens that end answers" } else { "" },
     )
+}
+
+/// The numbers that count are those that the codes stand for.
+fn quantisation(report: &Report) -> String {
+    let quantisation = report.base.as_ref().and_then(|base| base.quantisation.as_ref());
+    quantisation.map(|how| format!("quantised base: {how}\n")).unwrap_or_default()
 }
 
 fn choice(report: &Report) -> String {
