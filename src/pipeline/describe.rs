@@ -16,6 +16,7 @@ use crate::report::{
     changed,
 };
 use crate::rewrite::Cut;
+use crate::rewrite::sidecars::Sidecars;
 
 fn input_file(path: &Path, hash: bool) -> Result<InputFile> {
     Ok(InputFile {
@@ -34,6 +35,7 @@ pub fn adapter(name: &str, adapter: &Adapter) -> Result<AdapterInput> {
         rank: adapter.config.rank,
         alpha: adapter.config.alpha,
         layers: adapter.layers().into_iter().collect(),
+        not_copied: Sidecars::find(&adapter.path)?.not_copied(),
     })
 }
 

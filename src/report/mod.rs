@@ -33,6 +33,7 @@ use crate::choice::held_out::{HeldOutVerdict, SampleSet};
 use crate::choice::stability::Share;
 use crate::choice::{AssessedBoundary, Benefit, Choice, ChoiceOptions, Criterion};
 use crate::export::Format;
+use crate::rewrite::sidecars::NotCopied;
 use crate::samples::ScoredPart;
 use crate::search::Dropped;
 pub use warnings::Warning;
@@ -259,6 +260,10 @@ pub struct AdapterInput {
     pub alpha: Option<f64>,
     /// The decoder layers with tensors.
     pub layers: Vec<usize>,
+    /// What else is in the folder and is not copied into an output. Weights in other forms, the state of a training, hidden files and
+    /// further adapters never are, and are not listed.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub not_copied: Vec<NotCopied>,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
