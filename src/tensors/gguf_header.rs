@@ -10,7 +10,7 @@ use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
 use safetensors::Dtype;
 
-use super::encodings::block_types;
+use super::block_types;
 use super::stored::StoredType;
 
 /// The most values in all arrays together. The largest vocabularies have a few hundred thousand tokens with as many merges,

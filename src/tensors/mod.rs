@@ -8,8 +8,10 @@
 //! - `encodings/`: how the values of a weight are stored in them
 //! - `map.rs`, `fault.rs`: the files in memory; all `unsafe` code is here
 
+mod block_types;
 mod encodings;
 mod fault;
+mod float8;
 mod gguf;
 mod gguf_header;
 mod map;

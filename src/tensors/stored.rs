@@ -9,7 +9,7 @@ use candle_core::quantized::GgmlDType;
 use safetensors::Dtype;
 use serde_json::{Map, Value};
 
-use super::encodings::block_types::BlockType;
+use super::block_types::BlockType;
 use super::map::WeightFile;
 use crate::error::TensorError;
 

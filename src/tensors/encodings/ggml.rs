@@ -1,4 +1,4 @@
-//! GGML's blocks of quantised values: those that candle dequantises, and those of [`block_types`](super::block_types).
+//! GGML's blocks of quantised values: those that candle dequantises, and those of [`block_types`](crate::tensors::block_types).
 
 use std::borrow::Cow;
 
@@ -6,9 +6,9 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Result as TensorResult, Tensor};
 use rayon::prelude::*;
 
-use super::block_types::BlockType;
 use super::plain::CHUNK;
 use super::{Encoding, Rows};
+use crate::tensors::block_types::BlockType;
 use crate::tensors::stored::StoredType;
 
 #[derive(Debug)]

@@ -6,7 +6,6 @@
 mod awq;
 mod bits;
 mod bitsandbytes;
-pub(in crate::tensors) mod block_types;
 mod fp4;
 mod ggml;
 mod gptq;
@@ -250,5 +249,21 @@ mod tests {
             }
         }
         assert!(compared > 1000);
+    }
+
+    /// `scripts/fixtures/ggml_blocks.py`
+    #[test]
+    fn every_type_is_read_as_the_gguf_package_reads_it() {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/ggml-blocks");
+        let expected: Value = serde_json::from_slice(&std::fs::read(folder.join("values.json")).unwrap()).unwrap();
+        let (store, _) = TensorStore::open_gguf(&folder.join("blocks.gguf")).unwrap();
+        for kind in &crate::tensors::block_types::TYPES {
+            let values = store.load(kind.name, &Device::Cpu).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let expected = expected[kind.name].as_array().unwrap();
+            assert_eq!(values.len(), expected.len());
+            for (place, (value, expected)) in values.iter().zip(expected).enumerate() {
+                assert_eq!(*value, expected.as_f64().unwrap() as f32, "{}, value {place}", kind.name);
+            }
+        }
     }
 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use safetensors::Dtype;
 
 use super::matrix::{Matrix, Numbers};
-use super::plain::{e4m3_to_f32, e5m2_to_f32};
 use super::scales::BlockScales;
 use super::{RecognisedWeight, Scheme};
 use crate::error::TensorError;
+use crate::tensors::float8::{e4m3_to_f32, e5m2_to_f32};
 use crate::tensors::stored::{StoredTensors, StoredType};
 
 pub struct EightBit;

@@ -4,8 +4,8 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 
 use super::matrix::Numbers;
-use super::plain::e4m3_to_f32;
 use crate::error::TensorError;
+use crate::tensors::float8::e4m3_to_f32;
 use crate::tensors::stored::{StoredTensors, StoredType};
 
 /// The types that scales and zero points have.
