@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::claim::Claim;
-use super::paths::is_taken;
+use super::folder::{Access, Folder, is_mount_point};
+use super::inputs;
+use super::output::not_published;
+use super::paths::resolve;
 use crate::error::{Error, FileError, Result};
 
 /// How often and how long one run waits for another. No file takes that long to write.
@@ -29,11 +32,12 @@ impl NewFile {
     /// With `force`, a file at `target` is replaced if it is empty or begins with `mark`, by which this program recognises
     /// its own.
     pub fn beside(target: &Path, mark: &[u8], force: bool) -> Result<Self> {
+        inputs::check(target)?;
         Claim::clear_up(target)?;
         check_replaceable(target, mark, force)?;
         let claim = Claim::of(target)?;
         check_replaceable(target, mark, force)?;
-        let file = File::create_new(claim.draft()).map_err(FileError::write(target))?;
+        let file = claim.draft_file().map_err(FileError::write(target))?;
         Ok(Self { shown: target.into(), file, claim, mark: mark.into(), force })
     }
 
@@ -56,25 +60,43 @@ impl NewFile {
     pub fn publish(mut self, content: &[u8]) -> Result<()> {
         let written = self.file.write_all(content).and_then(|()| self.file.sync_all());
         written.map_err(FileError::write(&self.shown))?;
+        // Some inputs are known only now.
+        inputs::check(self.claim.target())?;
         check_replaceable(&self.shown, &self.mark, self.force)?;
         self.claim.publish(self.force).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => FileError::ReportExists { path: self.shown }.into(),
-            _ => FileError::Write { path: self.shown, source }.into(),
+            _ => not_published(&self.shown, source).into(),
         })
     }
 }
 
-fn check_replaceable(path: &Path, mark: &[u8], force: bool) -> Result<()> {
-    if !is_taken(path) {
+/// Checks that nothing has the name of a file or, with `force`, that it is empty or begins with `mark`. Call it before any work.
+pub fn check_replaceable(path: &Path, mark: &[u8], force: bool) -> Result<()> {
+    let target = resolve(path)?;
+    let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+        return Err(FileError::MountPoint { path: path.into() }.into());
+    };
+    let Ok(folder) = Folder::open(parent) else { return Ok(()) };
+    if !folder.has(name) {
         return Ok(());
     }
     if !force {
         return Err(FileError::ReportExists { path: path.into() }.into());
     }
     let mut beginning = Vec::new();
-    let read = path.is_file().then(|| File::open(path)?.take(mark.len() as u64).read_to_end(&mut beginning));
-    match read.transpose().map_err(FileError::read(path))? {
-        Some(_) if beginning.is_empty() || beginning == mark => Ok(()),
-        _ => Err(FileError::NotAReport { path: path.into() }.into()),
+    match folder.open_file(name, Access::Read) {
+        Ok(file) => file.take(mark.len() as u64).read_to_end(&mut beginning).map_err(FileError::read(path))?,
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            return Err(FileError::NotAReport { path: path.into() }.into());
+        }
+        Err(error) => return Err(FileError::read(path)(error).into()),
+    };
+    if is_mount_point(&target) {
+        return Err(FileError::MountPoint { path: path.into() }.into());
+    }
+    if beginning.is_empty() || beginning == mark {
+        Ok(())
+    } else {
+        Err(FileError::NotAReport { path: path.into() }.into())
     }
 }
