@@ -65,7 +65,7 @@ fn what_slim_reads_is_kept() {
     fs::write(setup.path("mine/chat.jinja"), "").unwrap();
     fs::write(setup.path("mine/lora-slim.toml"), "quiet = true").unwrap();
     let slim = ["slim", "adapter", "--base", "base", "--samples", "samples.jsonl", "--force", "-o"];
-    let cases: [&[&str]; 11] = [
+    let cases: [&[&str]; 10] = [
         &["base/sub"],
         &["tk", "--tokenizer", "tk"],
         &["tk/sub", "--tokenizer", "tk"],
@@ -76,7 +76,6 @@ fn what_slim_reads_is_kept() {
         &["mine", "--chat-template", "mine/chat.jinja"],
         &["mine", "--scorer", "python 'mine/score.py' --fast"],
         &["mine", "--config", "mine/lora-slim.toml"],
-        &["data/val.jsonl/sub", "--samples", "data"],
     ];
     for case in cases {
         let out = case[0];

@@ -34,9 +34,10 @@ impl Results {
         fs::create_dir_all(folder).map_err(FileError::write(folder))?;
         let opened = open_folder(folder).map_err(FileError::write(folder))?;
         // Parts may run side by side, but not beside the undivided batch.
+        let take = |suffix: &str, mode| lock(&opened, &format!(".lora-slim{suffix}.lock"), folder, mode);
         let locks = match partition {
-            WHOLE => vec![lock(&opened, "", LockMode::Exclusive)?],
-            _ => vec![lock(&opened, "", LockMode::Shared)?, lock(&opened, &partition.suffix(), LockMode::Exclusive)?],
+            WHOLE => vec![take("", LockMode::Exclusive)?],
+            _ => vec![take("", LockMode::Shared)?, take(&partition.suffix(), LockMode::Exclusive)?],
         };
         let name = format!("results{}.jsonl", partition.suffix());
         let path = folder.join(&name);
@@ -112,15 +113,13 @@ fn open_folder(folder: &Path) -> io::Result<Folder> {
     Folder::open(&folder.canonicalize()?)
 }
 
-/// Takes a lock in an output folder; `None` on file systems without locks.
-fn lock(folder: &Folder, suffix: &str, mode: LockMode) -> Result<Option<FileLock>> {
-    let name = format!(".lora-slim{suffix}.lock");
-    let path = folder.path().join(&name);
-    match FileLock::lasting(folder, name.as_ref(), mode).map_err(FileError::write(&path))? {
+/// Takes a lock in an output folder, which the user calls `shown`; `None` on file systems without locks.
+fn lock(folder: &Folder, name: &str, shown: &Path, mode: LockMode) -> Result<Option<FileLock>> {
+    match FileLock::lasting(folder, name.as_ref(), mode).map_err(FileError::write(&shown.join(name)))? {
         LockAttempt::Acquired(lock) => Ok(Some(lock)),
         LockAttempt::Unsupported => Ok(None),
         LockAttempt::Taken | LockAttempt::Gone | LockAttempt::NotOurs => {
-            Err(FileError::Busy { path: folder.path().into() }.into())
+            Err(FileError::Busy { path: shown.into() }.into())
         }
     }
 }

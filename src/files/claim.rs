@@ -85,7 +85,10 @@ impl Claim {
         };
         let parents = Parents::make(parent).map_err(FileError::write(parent))?;
         let opened = Folder::open(parent).map_err(FileError::write(parent))?;
-        let mut claim = Self::inside(opened, name)?;
+        let mut claim = Self::inside(opened, name).map_err(|error| match error {
+            Error::File(FileError::Busy { .. }) => FileError::Busy { path: shown.into() }.into(),
+            error => error,
+        })?;
         claim.parents = parents;
         claim.clear().map_err(FileError::write(shown))?;
         Ok(claim)
@@ -206,9 +209,12 @@ fn is_part_of(one: &Folder, whole: &Folder) -> io::Result<bool> {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let _ = self.clear();
+        let cleared = self.clear();
         inputs::forget_draft(self.folder.path());
-        self.lock = None;
+        match self.lock.take() {
+            Some(lock) if cleared.is_err() => lock.leave_file(),
+            lock => drop(lock),
+        }
         if let Some(name) = self.folder.path().file_name() {
             let _ = self.parent.remove_empty(name);
         }

@@ -76,6 +76,11 @@ impl FileLock {
         Ok(LockAttempt::NotOurs)
     }
 
+    /// Releases the lock of a folder that could not be cleared up. The lock file stays, so that the next run knows whose it is.
+    pub fn leave_file(mut self) {
+        self.folder = None;
+    }
+
     /// Locks a file that stays where it is when the lock is released.
     pub fn lasting(folder: &Folder, name: &OsStr, mode: LockMode) -> io::Result<LockAttempt> {
         let file = folder.open_file(name, Access::Append)?;

@@ -71,8 +71,11 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         inputs::forget_draft(self.folder.path());
-        let _ = self.folder.remove(OsStr::new(WORK));
-        self.lock = None;
+        let removed = self.folder.remove(OsStr::new(WORK));
+        match self.lock.take() {
+            Some(lock) if removed.is_err() => lock.leave_file(),
+            lock => drop(lock),
+        }
         let _ = self.parent.remove_empty(&self.name);
     }
 }
@@ -99,7 +102,10 @@ fn clear_up_one(parent: &Folder, name: &OsStr) -> io::Result<()> {
     }
     match FileLock::folder(folder.try_clone()?, false)? {
         LockAttempt::Acquired(lock) => {
-            folder.remove(OsStr::new(WORK))?;
+            if let Err(error) = folder.remove(OsStr::new(WORK)) {
+                lock.leave_file();
+                return Err(error);
+            }
             drop(lock);
             parent.remove_empty(name)
         }
