@@ -102,7 +102,8 @@ impl Claim {
             None => {
                 let failed = || FileError::write(parent.path());
                 let own = make_private(parent.path(), PREFIX).map_err(failed())?;
-                (Folder::open(&own).map_err(failed())?, None)
+                let opened = Folder::open(&own).inspect_err(|_| _ = std::fs::remove_dir(&own));
+                (opened.map_err(failed())?, None)
             }
         };
         inputs::declare_draft(folder.path());
@@ -249,7 +250,8 @@ fn lock(parent: &Folder, target: &Path) -> Result<Option<(Folder, FileLock)>> {
             Ok(folder) => folder,
             // Its last holder has just removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(_) => return Ok(None),
+            Err(error) if is_refused(&error) => return Ok(None),
+            Err(error) => return Err(failed()(error).into()),
         };
         if !folder.is_own() {
             return Ok(None);
@@ -267,6 +269,12 @@ fn lock(parent: &Folder, target: &Path) -> Result<Option<(Folder, FileLock)>> {
         }
     }
     Err(FileError::Busy { path: target.into() }.into())
+}
+
+/// Whether something is a link, a file, or a folder that this user may not look into.
+fn is_refused(error: &io::Error) -> bool {
+    let is_other = matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied);
+    is_other || error.raw_os_error() == Some(libc::ELOOP)
 }
 
 /// `.lora-slim-NAME`, or a hash of the name where that would be too long.

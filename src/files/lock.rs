@@ -54,7 +54,10 @@ impl FileLock {
                 Err(error) => return not_created(error),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LockAttempt::Gone),
-            Err(_) => return Ok(LockAttempt::NotOurs),
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied) => {
+                return Ok(LockAttempt::NotOurs);
+            }
+            Err(error) => return Err(error),
         };
         match file.try_lock() {
             Ok(()) if folder.is_at(name, &file) => {}

@@ -41,20 +41,39 @@ impl Scratch {
         loop {
             let path = make_private(parent.path(), PREFIX)?;
             let name = path.file_name().unwrap_or_default().to_os_string();
-            let folder = match parent.subfolder(&name) {
-                Ok(folder) => folder,
-                // Another run has cleared it up: it was not locked yet.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            let lock = match FileLock::folder(folder.try_clone()?, true)? {
-                LockAttempt::Acquired(lock) => Some(lock),
-                LockAttempt::Unsupported => None,
-                LockAttempt::Taken | LockAttempt::Gone | LockAttempt::NotOurs => continue,
-            };
-            folder.make(OsStr::new(WORK))?;
-            inputs::declare_draft(folder.path());
-            return Ok(Self { work: folder.subfolder(OsStr::new(WORK))?, parent, name, folder, lock });
+            match Self::prepare(&parent, &name) {
+                Ok(Some((folder, work, lock))) => {
+                    inputs::declare_draft(folder.path());
+                    return Ok(Self { work, parent, name, folder, lock });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let _ = parent.remove_empty(&name);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// The new folder, the subfolder for the work, and the lock; `None` if another run has cleared it up, because it was not locked yet.
+    fn prepare(parent: &Folder, name: &OsStr) -> io::Result<Option<(Folder, Folder, Option<FileLock>)>> {
+        let folder = match parent.subfolder(name) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let lock = match FileLock::folder(folder.try_clone()?, true)? {
+            LockAttempt::Acquired(lock) => Some(lock),
+            LockAttempt::Unsupported => None,
+            LockAttempt::Taken | LockAttempt::Gone | LockAttempt::NotOurs => return Ok(None),
+        };
+        folder.make(OsStr::new(WORK))?;
+        match folder.subfolder(OsStr::new(WORK)) {
+            Ok(work) => Ok(Some((folder, work, lock))),
+            Err(error) => {
+                let _ = folder.remove_empty(OsStr::new(WORK));
+                Err(error)
+            }
         }
     }
 
