@@ -1,4 +1,5 @@
-//! Outputs among mounts: layered file systems, bind mounts, mount points. Each test runs where this user may mount something.
+//! Outputs among mounts: layered file systems, bind mounts, mount points. Each test runs where this user may mount
+//! something.
 
 use std::fs;
 use std::process::{Command, Output};

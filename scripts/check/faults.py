@@ -2,10 +2,11 @@
 
     python scripts/check/faults.py [--calls rename,fsync,…] [--errors ENOSPC,EIO,EINTR] [--batch]
 
-It needs strace and Linux. For each system call and each N, strace kills a run at its Nth call, or makes that call fail. A run
-that was killed must leave the output as before or as after the command, byte for byte, and the inputs unchanged. The same command
-must then finish, come to the same bytes, and leave no folder of its own behind. A run whose call fails must end with exit code 0
-or 4 and leave none itself. `--batch` does the same with a batch of three adapters.
+It needs strace and Linux. For each system call and each N, strace kills a run at its Nth call, or makes that call fail.
+A run that was killed must leave the output as before or as after the command, byte for byte, and the inputs unchanged.
+The same command must then finish, come to the same bytes, and leave no folder of its own behind. A run whose call fails
+must end with exit code 0 or 4 and leave the output as before or as after. strace counts the calls of each thread by
+itself, so a run has one worker thread. `--batch` does the same with a batch of three adapters.
 """
 
 import argparse
@@ -73,7 +74,11 @@ class Case:
             shutil.copytree(FIXTURE, folder / "in")
             self.inputs = folder / "in"
             self.line = ["cut", "in", "--boundary", "2", "--rank", "1", "-o", "out", "--force", "-q"]
-        self.environment = os.environ | {"TMPDIR": str(self.temporary), "RAYON_NUM_THREADS": "1", "HF_HUB_CACHE": "/nowhere"}
+        self.environment = os.environ | {
+            "TMPDIR": str(self.temporary),
+            "RAYON_NUM_THREADS": "1",
+            "HF_HUB_CACHE": "/nowhere",
+        }
         before = self.line[:]
         before[before.index("2")] = "4"
         self.run(before)
@@ -97,7 +102,12 @@ class Case:
         call = fault.partition(":")[0]
         trace = ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={fault}"]
         done = subprocess.run(
-            [*trace, program(), *self.line], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=60
+            [*trace, program(), *self.line],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         text = log.read_text()
         log.unlink()
@@ -107,7 +117,10 @@ class Case:
         """Whether each output is as before or as after the command."""
         if not self.is_batch:
             return found in (self.before, self.after)
-        return all(self.part(found, name) in (self.part(self.before, name), self.part(self.after, name)) for name in self.names())
+        return all(
+            self.part(found, name) in (self.part(self.before, name), self.part(self.after, name))
+            for name in self.names()
+        )
 
     def names(self):
         return ["a0/", "a1/", "a2/"]
@@ -154,7 +167,7 @@ def fail_all(case, call, error):
         if call == "openat" and code == 127:
             continue
         codes[code] += 1
-        assert code in (0, 4) or call == "openat" and code in (3, 5), f"{said}: exit code {code}: {stderr}"
+        assert code in (0, 4) or (call == "openat" and code in (3, 5)), f"{said}: exit code {code}: {stderr}"
         case.check(said)
         case.check_finished(said)
     raise AssertionError(f"{call} is called too often")

@@ -2,13 +2,14 @@
 
     sudo python scripts/check/races.py [--rounds 1000] [--only NAME …]
 
-It needs root and Linux, and makes its own mount namespace; without root it is skipped. One user runs lora-slim, again and again. Another
-one changes, as fast as it can, what has the names that lora-slim uses in a folder that both may write to: links to folders of the first user in
-place of folders, pipes in place of lock files. After every run, all files of the first user must be as they were, and the run must have ended
-within its time, without a crash.
+It needs root and Linux, and makes its own mount namespace; without root it is skipped. One user runs lora-slim, over
+and over. Another one changes, as fast as it can, what has the names that lora-slim uses in a folder that both may
+write to: links to folders of the first user in place of folders, pipes in place of lock files. After every run, all
+files of the first user must be as they were, and the run must have ended within its time, without a crash.
 """
 
 import argparse
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -34,10 +35,8 @@ def program():
 
 
 def attempt(act, *paths):
-    try:
+    with contextlib.suppress(OSError):
         act(*paths)
-    except OSError:
-        pass
 
 
 def remove(path):
@@ -62,7 +61,7 @@ def links_for_scratch(shared, home):
 
 
 def swaps_of_scratch(shared, home):
-    """The temporary folder of the run itself, moved away and replaced by a link: the shared folder has no sticky bit."""
+    """The temporary folder of the run itself, moved away and replaced by a link: there is no sticky bit."""
     for path in list(shared.iterdir()):
         if path.name.startswith("lora-slim-") and not path.is_symlink():
             away = shared / f"away-{time.monotonic_ns()}"
@@ -160,10 +159,8 @@ def start_attacker(attack, shared, home):
         return child
     become(ATTACKER)
     while True:
-        try:
+        with contextlib.suppress(OSError):
             attack(shared, home)
-        except OSError:
-            pass
 
 
 def race(name, rounds, folder):
@@ -177,7 +174,12 @@ def race(name, rounds, folder):
         path.chmod(0o1777 if is_sticky else 0o777)
     command = [part.format(home=home, shared=shared) for part in line]
     expected, codes, slowest = state(home / "project"), Counter(), 0.0
-    environment = {"TMPDIR": str(shared), "HF_HUB_CACHE": "/nowhere", "RAYON_NUM_THREADS": "1", "PATH": os.environ["PATH"]}
+    environment = {
+        "TMPDIR": str(shared),
+        "HF_HUB_CACHE": "/nowhere",
+        "RAYON_NUM_THREADS": "1",
+        "PATH": os.environ["PATH"],
+    }
     attacker = start_attacker(attack, shared, home)
     problems = Counter()
     try:

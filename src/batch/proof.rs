@@ -1,8 +1,9 @@
 //! Whether what a job wrote is still there as it was written.
 //!
-//! Two hashes are recorded of the files that a job wrote. One is cheap enough to be compared in every run: it covers the names, the sizes, all
-//! bytes of small files and samples of large ones. It does not see a change of the same length between the samples; the other hash, over
-//! all bytes, does. What others have put beside the files is not looked at.
+//! Two hashes are recorded of the files that a job wrote. One is cheap enough to be compared in every run: it covers
+//! the names, the sizes, all bytes of small files and samples of large ones. It does not see a change of the same
+//! length between the samples; the other hash, over all bytes, does. What others have put beside the files is not
+//! looked at.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

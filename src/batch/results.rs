@@ -124,7 +124,8 @@ fn lock(folder: &Folder, name: &str, shown: &Path, mode: LockMode) -> Result<Opt
     }
 }
 
-/// Checks that the file of results, if there is one, is a batch's, and drops a last line without an end, which a killed run left.
+/// Checks that the file of results, if there is one, is a batch's, and drops a last line without an end, which a killed
+/// run left.
 fn make_ready(folder: &Folder, name: &str, path: &Path) -> Result<()> {
     let Some(file) = open(folder, name, path, Access::Write)? else { return Ok(()) };
     let links = Folder::links(&file);

@@ -27,8 +27,8 @@ pub fn run(request: &Request, quiet: bool) -> Result<Evaluation> {
     evaluation
 }
 
-/// Puts what the flags name on the list of inputs before anything is read, so that an output in one of them ends the command before
-/// the long run and not after it. Returns the adapter's place.
+/// Puts what the flags name on the list of inputs before anything is read, so that an output in one of them ends the
+/// command before the long run and not after it. Returns the adapter's place.
 pub fn declare_inputs(args: &EvaluateArgs) -> Result<PathBuf> {
     let adapter = hub::find(&args.adapter, None)?;
     inputs::declare(&adapter);

@@ -6,9 +6,9 @@
 //! .lora-slim-NAME/old     the replaced target, between the two renames where the system cannot exchange names
 //! .lora-slim-NAME/copy    a copy of it, where it cannot be renamed either; `half-copy` until it is complete
 //! ```
-//! The folder's name follows from the target's, so that the next run finds what a killed one left: it removes `new`, and
-//! puts `old` or `copy` back if the new target is not there yet, or else removes them. It does so in a folder that is the user's own and has
-//! our mark in it, and relative to the open folder; nothing else is ever touched.
+//! The folder's name follows from the target's, so that the next run finds what a killed one left: it removes `new`,
+//! and puts `old` or `copy` back if the new target is not there yet, or else removes them. It does so in a folder that
+//! is the user's own and has our mark in it, and relative to the open folder; nothing else is ever touched.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -42,7 +42,8 @@ pub struct Claim {
     name: OsString,
     parent: Folder,
     folder: Folder,
-    /// Absent where the file system has no locks, or the folder's name is somebody else's; the folder then has a random name.
+    /// Absent where the file system has no locks, or the folder's name is somebody else's; the folder then has a random
+    /// name.
     lock: Option<FileLock>,
     parents: Parents,
 }
@@ -236,8 +237,8 @@ impl Drop for Parents {
     }
 }
 
-/// Creates and locks the folder beside a target; `None` where the file system has no locks, or where what has the folder's name is not ours: a
-/// link, another user's, or a folder without our mark.
+/// Creates and locks the folder beside a target; `None` where the file system has no locks, or where what has the
+/// folder's name is not ours: a link, another user's, or a folder without our mark.
 fn lock(parent: &Folder, target: &Path) -> Result<Option<(Folder, FileLock)>> {
     let name = name_beside(target);
     let failed = || FileError::write(parent.path());

@@ -2,7 +2,8 @@
 
 use std::fs::Metadata;
 
-/// A file's or folder's identity on this machine: links, bind mounts and other spellings of its name lead to the same one.
+/// A file's or folder's identity on this machine: links, bind mounts and other spellings of its name lead to the same
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId {
     pub device: u64,

@@ -1,12 +1,12 @@
 //! The one list of what this process reads, with which every output is compared.
 //!
 //! Whatever [`open`](super::open) opens is on it, and every folder or file that a user names or that is found by a name
-//! ([`declare`]). No command keeps a list of its own, so no input can be missing from one. An output is no input, lies in no folder that is one,
-//! and contains none. Paths are compared, and the identities of all existing folders above an output, so that links, bind mounts and
-//! other spellings of a name are seen.
+//! ([`declare`]). No command keeps a list of its own, so no input can be missing from one. An output is no input, lies
+//! in no folder that is one, and contains none. Paths are compared, and the identities of all existing folders above an
+//! output, so that links, bind mounts and other spellings of a name are seen.
 //!
-//! The list is the process's and not a command's: what one call has read, the next must not write into either. Entries whose files are
-//! gone do not count.
+//! The list is the process's and not a command's: what one call has read, the next must not write into either. Entries
+//! whose files are gone do not count.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};

@@ -12,7 +12,8 @@ use super::folder::{Access, Folder};
 /// The lock file of a folder that one process holds. It is the last file that is removed from the folder.
 const FOLDER_LOCK: &str = "lock";
 
-/// What the lock file of a folder holds. A folder whose lock file holds something else belongs to somebody else, whatever its name is.
+/// What the lock file of a folder holds. A folder whose lock file holds something else belongs to somebody else,
+/// whatever its name is.
 const MARK: &[u8] = b"lora-slim works in this folder, and removes it\n";
 
 /// A lock, held until it is dropped.
@@ -79,7 +80,8 @@ impl FileLock {
         Ok(LockAttempt::NotOurs)
     }
 
-    /// Releases the lock of a folder that could not be cleared up. The lock file stays, so that the next run knows whose it is.
+    /// Releases the lock of a folder that could not be cleared up. The lock file stays, so that the next run knows
+    /// whose it is.
     pub fn leave_file(mut self) {
         self.folder = None;
     }
@@ -108,8 +110,8 @@ fn not_created(error: io::Error) -> io::Result<LockAttempt> {
     }
 }
 
-/// Whether the locked file of a folder has the mark. One that is empty gets it, if nothing else lies in the folder: it is new, or its
-/// process was killed at once.
+/// Whether the locked file of a folder has the mark. One that is empty gets it, if nothing else lies in the folder: it
+/// is new, or its process was killed at once.
 fn is_marked(folder: &Folder, mut file: &File) -> io::Result<bool> {
     let mut beginning = Vec::new();
     file.take(MARK.len() as u64 + 1).read_to_end(&mut beginning)?;

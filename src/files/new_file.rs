@@ -70,7 +70,8 @@ impl NewFile {
     }
 }
 
-/// Checks that nothing has the name of a file or, with `force`, that it is empty or begins with `mark`. Call it before any work.
+/// Checks that nothing has the name of a file or, with `force`, that it is empty or begins with `mark`. Call it before
+/// any work.
 pub fn check_replaceable(path: &Path, mark: &[u8], force: bool) -> Result<()> {
     let target = resolve(path)?;
     let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {

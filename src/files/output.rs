@@ -39,8 +39,8 @@ pub(super) fn check_free(output: &Path, force: bool) -> Result<()> {
     check_not_mounted(output)
 }
 
-/// Checks that nothing is mounted at a folder that is to be replaced, or below: it could not be renamed, or its files would be removed with
-/// the folder.
+/// Checks that nothing is mounted at a folder that is to be replaced, or below: it could not be renamed, or its files
+/// would be removed with the folder.
 fn check_not_mounted(output: &Path) -> Result<()> {
     let mount = Folder::open(&resolve(output)?).and_then(|folder| folder.mount_below());
     match mount.map_err(FileError::read(output))? {
@@ -66,7 +66,8 @@ pub fn has_own_report(folder: &Path) -> bool {
     read.is_ok() && text.starts_with("{\n  \"schema_version\": ") && text.contains(REPORT_MARK)
 }
 
-/// Checks that `output` is no input, lies in none and contains none: neither of these, nor of those that are known already.
+/// Checks that `output` is no input, lies in none and contains none: neither of these, nor of those that are known
+/// already.
 pub fn check_apart(output: &Path, inputs: &[&Path]) -> Result<()> {
     for input in inputs {
         input.canonicalize().map_err(FileError::read(input))?;
@@ -75,7 +76,8 @@ pub fn check_apart(output: &Path, inputs: &[&Path]) -> Result<()> {
     inputs::check(output)
 }
 
-/// Checks a folder in which outputs are made, and which may hold other things: it lies in no input, and none of these lies in it.
+/// Checks a folder in which outputs are made, and which may hold other things: it lies in no input, and none of these
+/// lies in it.
 pub fn check_folder(folder: &Path, inputs: &[&Path]) -> Result<()> {
     let resolved = resolve(folder)?;
     for input in inputs {

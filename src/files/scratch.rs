@@ -1,7 +1,8 @@
 //! A temporary folder for intermediate results.
 //!
-//! The folder for such things is shared with other users. What is made there has a random name, is created exclusively and can be used by its
-//! owner alone. What a killed run left is recognised by its owner, its mode and the mark in its lock file, and not by its name.
+//! The folder for such things is shared with other users. What is made there has a random name, is created exclusively
+//! and can be used by its owner alone. What a killed run left is recognised by its owner, its mode and the mark in its
+//! lock file, and not by its name.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -55,7 +56,8 @@ impl Scratch {
         }
     }
 
-    /// The new folder, the subfolder for the work, and the lock; `None` if another run has cleared it up, because it was not locked yet.
+    /// The new folder, the subfolder for the work, and the lock; `None` if another run has cleared it up, because it
+    /// was not locked yet.
     fn prepare(parent: &Folder, name: &OsStr) -> io::Result<Option<(Folder, Folder, Option<FileLock>)>> {
         let folder = match parent.subfolder(name) {
             Ok(folder) => folder,

@@ -64,8 +64,8 @@ fn base_of_config(config: &AdapterConfig, adapter: &Path) -> Result<BasePath> {
     BasePath::find(name, config.text("revision"))
 }
 
-/// The base model that the user names, or else the adapter, if it is there. It is an input from then on, even of a command that does not
-/// open it.
+/// The base model that the user names, or else the adapter, if it is there. It is an input from then on, even of a
+/// command that does not open it.
 pub fn base_of(adapter: &Path, name: Option<&str>) -> Option<BasePath> {
     match name {
         Some(name) => BasePath::find(name, None).ok(),

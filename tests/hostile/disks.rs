@@ -134,7 +134,8 @@ fn a_model_that_shrinks_while_it_is_read() {
     }
 }
 
-/// Other bytes of the same length, with the old time of the file. Only the time of the change tells, which nobody can set.
+/// Other bytes of the same length, with the old time of the file. Only the time of the change tells, which nobody can
+/// set.
 #[cfg(unix)]
 #[test]
 fn weights_that_change_and_look_as_before() {

@@ -13,8 +13,8 @@ use rustix::io::Errno;
 
 use super::{Access, Folder};
 
-/// The mode of folders that only their owner may use. The bit that means "only owners delete" for shared folders has no use there, so it
-/// marks the folders that this program made.
+/// The mode of folders that only their owner may use. The bit that means "only owners delete" for shared folders has no
+/// use there, so it marks the folders that this program made.
 pub const MARKED: RawMode = 0o1700;
 
 impl Folder {
@@ -124,8 +124,8 @@ impl Folder {
         Ok(names)
     }
 
-    /// Removes whatever has this name, if anything does, with all that lies in it. Links are removed and not followed, and what is mounted
-    /// there stays.
+    /// Removes whatever has this name, if anything does, with all that lies in it. Links are removed and not followed,
+    /// and what is mounted there stays.
     pub fn remove(&self, name: &OsStr) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
@@ -225,7 +225,8 @@ impl Folder {
         }
     }
 
-    /// Exchanges two names in one call, so that neither is ever free; `None` where the system or the file system has no such call.
+    /// Exchanges two names in one call, so that neither is ever free; `None` where the system or the file system has no
+    /// such call.
     pub fn exchange(&self, name: &OsStr, other: &Folder, with: &OsStr) -> Option<io::Result<()>> {
         #[cfg(any(target_os = "linux", target_vendor = "apple"))]
         return self.rename_with(name, other, with, rustix::fs::RenameFlags::EXCHANGE);
@@ -273,7 +274,8 @@ pub fn is_mount_point(path: &Path) -> bool {
     is_mount_root(rustix::fs::CWD, path.as_os_str())
 }
 
-/// Whether something is mounted at a name of a folder or, without a name, at the folder. `false` where the system does not tell.
+/// Whether something is mounted at a name of a folder or, without a name, at the folder. `false` where the system does
+/// not tell.
 fn is_mount_root(folder: impl AsFd, name: &OsStr) -> bool {
     #[cfg(target_os = "linux")]
     {
