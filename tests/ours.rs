@@ -8,16 +8,17 @@ use crate::support::kill::{contents, strays};
 use crate::support::lora_slim;
 
 const USAGE: i32 = 2;
+const BAD_INPUT: i32 = 3;
 
 fn said(assert: &assert_cmd::assert::Assert) -> String {
     String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
 }
 
 /// Runs a batch into `out`, which must be refused before any work and leave everything as it was.
-fn refused(folder: &std::path::Path, word: &str) {
+fn refused(folder: &std::path::Path, code: i32, word: &str) {
     let before = contents(folder);
     for more in [&["--boundary", "2"][..], &["--boundary", "2", "--force"]] {
-        let assert = batch(folder, "out", more).code(USAGE);
+        let assert = batch(folder, "out", more).code(code);
         assert!(said(&assert).contains(word), "{}", said(&assert));
         let after: Vec<_> =
             contents(folder).into_iter().filter(|(path, _)| !path.ends_with(".lora-slim.lock")).collect();
@@ -42,20 +43,20 @@ fn results_of_somebody_else_are_left_alone() {
         "{\"name\":}\n",
     ] {
         fs::write(&path, text).unwrap();
-        refused(folder.path(), "first line is no record");
+        refused(folder.path(), BAD_INPUT, "first line is no record");
     }
     fs::remove_file(&path).unwrap();
     for (name, text) in [("summary.csv", "name,status,comment\na,ok,\n"), ("index.html", "<!doctype html><p>mine")] {
         let path = folder.path().join("out").join(name);
         fs::write(&path, text).unwrap();
-        refused(folder.path(), "is not a report of lora-slim");
+        refused(folder.path(), USAGE, "is not a report of lora-slim");
         fs::remove_file(path).unwrap();
     }
     batch(folder.path(), "out", &["--boundary", "2"]).success();
     // A damaged first line is told at once, and costs nothing that was done.
     let whole = fs::read(&path).unwrap();
     fs::write(&path, [b"hello\n", &whole[..]].concat()).unwrap();
-    refused(folder.path(), "first line is no record");
+    refused(folder.path(), BAD_INPUT, "first line is no record");
     // A line that a kill tore off is ours.
     for torn in [1, 5, 8, 60, whole.len() - 2, whole.len() - 1] {
         fs::write(&path, &whole[..torn]).unwrap();
@@ -73,18 +74,18 @@ fn nothing_is_written_through_links_or_into_pipes() {
     let path = |name: &str| folder.path().join(name);
     batch(folder.path(), "out", &["--boundary", "2"]).success();
     let whole = fs::read(path("out/results.jsonl")).unwrap();
-    for name in ["results.jsonl", "summary.csv", "index.html"] {
+    for (name, code) in [("results.jsonl", BAD_INPUT), ("summary.csv", USAGE), ("index.html", USAGE)] {
         let (own, aside) = (path("out").join(name), path("aside"));
         fs::rename(&own, &aside).unwrap();
         symlink("../aside", &own).unwrap();
-        refused(folder.path(), "is no");
+        refused(folder.path(), code, "is no");
         fs::remove_file(&own).unwrap();
         symlink("nowhere", &own).unwrap();
-        let assert = batch(folder.path(), "out", &["--boundary", "2"]).code(USAGE);
+        let assert = batch(folder.path(), "out", &["--boundary", "2"]).code(code);
         assert!(said(&assert).contains("is no"), "{}", said(&assert));
         fs::remove_file(&own).unwrap();
         assert!(std::process::Command::new("mkfifo").arg(&own).status().unwrap().success());
-        let assert = batch(folder.path(), "out", &["--boundary", "2"]).code(USAGE);
+        let assert = batch(folder.path(), "out", &["--boundary", "2"]).code(code);
         assert!(said(&assert).contains("is no"), "{}", said(&assert));
         fs::remove_file(&own).unwrap();
         fs::rename(aside, own).unwrap();

@@ -20,6 +20,7 @@ const MARK: &[u8] = b"{\"name\":";
 /// The results of one part of a batch, which no other process has open.
 pub struct Results {
     folder: PathBuf,
+    opened: Folder,
     path: PathBuf,
     file: File,
     /// Of all parts, by name.
@@ -47,6 +48,7 @@ impl Results {
         let file = opened.open_file(name.as_ref(), Access::Append).map_err(FileError::write(&path))?;
         Ok(Self {
             folder: folder.into(),
+            opened,
             path,
             file,
             records,
@@ -81,11 +83,11 @@ impl Results {
     pub fn finish(&mut self, names: &BTreeSet<&str>) -> Result<()> {
         mark_removed(&mut self.records, names);
         // A part may have a manifest of its own; it does not repeat the records of others.
-        let own: BTreeSet<String> = own_records(&self.folder, &self.path)?;
+        let own: BTreeSet<String> = own_records(&self.opened, &self.path)?;
         let is_own = |name: &str| names.contains(name) || own.contains(name);
         let mine = self.records.values().filter(|record| self.partition.has(&record.name) && is_own(&record.name));
         let lines: Vec<u8> = mine.flat_map(line).collect();
-        NewFile::beside(&self.path, MARK, true)?.publish(&lines)
+        NewFile::inside(&self.opened, &self.path, MARK)?.publish(&lines)
     }
 
     /// The records of all parts as they are now: others may have progressed since this one began.
@@ -135,7 +137,7 @@ fn make_ready(folder: &Folder, name: &str, path: &Path) -> Result<()> {
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
     if links > 1 {
         // Lines are added to the file itself, and it is a backup's, too.
-        return NewFile::beside(path, MARK, true)?.publish(&bytes[..whole]);
+        return NewFile::inside(folder, path, MARK)?.publish(&bytes[..whole]);
     }
     if whole < bytes.len() {
         file.set_len(whole as u64).and_then(|()| file.sync_data()).map_err(FileError::write(path))?;
@@ -212,10 +214,9 @@ pub fn read(folder: &Path, partition: Partition) -> Result<BTreeMap<String, Reco
 }
 
 /// The names of the jobs that the file at `path`, in `folder`, has records of.
-fn own_records(folder: &Path, path: &Path) -> Result<BTreeSet<String>> {
-    let opened = open_folder(folder).map_err(FileError::read(folder))?;
+fn own_records(folder: &Folder, path: &Path) -> Result<BTreeSet<String>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(read_file(&opened, &name, path)?.into_iter().map(|record| record.name).collect())
+    Ok(read_file(folder, &name, path)?.into_iter().map(|record| record.name).collect())
 }
 
 /// The records of a file. The job of an unreadable line is done again. Another process may be writing the last line.

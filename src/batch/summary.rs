@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::{FileError, Result};
-use crate::files::{self, NewFile};
+use crate::files::{self, Folder, NewFile};
 use crate::report::batch::{KeyFigures, Record};
 use crate::report::{Warning, page};
 
@@ -48,11 +48,12 @@ pub fn check(folder: &Path) -> Result<()> {
 /// Writes `summary.csv` and `index.html` of the records that `read` returns. It reads them when it is this process's turn: of
 /// several parts that end together, the last one must see the results of the others.
 pub fn write(folder: &Path, read: impl FnOnce() -> Result<Vec<Record>>) -> Result<Vec<Record>> {
-    let page = NewFile::in_turn(&folder.join("index.html"), page::BEGINNING.as_bytes())?;
+    let opened = folder.canonicalize().and_then(|path| Folder::open(&path)).map_err(FileError::write(folder))?;
+    let page = NewFile::in_turn(&opened, &folder.join("index.html"), page::BEGINNING.as_bytes())?;
     let records = read()?;
     let path = folder.join("summary.csv");
     let table = table(&records).map_err(|error| FileError::Write { path: path.clone(), source: error.into() })?;
-    NewFile::in_turn(&path, MARK)?.publish(&table)?;
+    NewFile::in_turn(&opened, &path, MARK)?.publish(&table)?;
     page.publish(page::index::page(&records)?.as_bytes())?;
     Ok(records)
 }

@@ -79,6 +79,7 @@ impl FileError {
             | Self::Encoding { .. }
             | Self::LfsPointer { .. }
             | Self::TooLarge { .. }
+            | Self::NotResults { .. }
             | Self::NotAFile { .. } => Kind::BadInput,
             Self::OutputIsFolder { .. }
             | Self::OutputExists { .. }
@@ -87,7 +88,6 @@ impl FileError {
             | Self::OutputsOverlap { .. }
             | Self::ReportExists { .. }
             | Self::MountPoint { .. }
-            | Self::NotResults { .. }
             | Self::NotAReport { .. } => Kind::Usage,
         }
     }

@@ -91,7 +91,6 @@ impl Claim {
             error => error,
         })?;
         claim.parents = parents;
-        claim.clear().map_err(FileError::write(shown))?;
         Ok(claim)
     }
 
@@ -108,7 +107,14 @@ impl Claim {
             }
         };
         inputs::declare_draft(folder.path());
-        Ok(Self { folder, parent, name: name.into(), target, lock, parents: Parents(Vec::new()) })
+        let claim = Self { folder, parent, name: name.into(), target, lock, parents: Parents(Vec::new()) };
+        claim.clear().map_err(FileError::write(&claim.target))?;
+        Ok(claim)
+    }
+
+    /// The folder that the target lies in.
+    pub fn parent(&self) -> &Folder {
+        &self.parent
     }
 
     /// The target's absolute path.

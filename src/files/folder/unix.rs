@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode, Stat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::{Access, Folder};
 
@@ -28,7 +28,7 @@ impl Folder {
     /// Opens a folder in this one.
     pub fn subfolder(&self, name: &OsStr) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty())?;
+        let handle = retry_on_intr(|| rustix::fs::openat(&self.handle, name, flags, Mode::empty()))?;
         Ok(Self { handle: handle.into(), path: self.path.join(name) })
     }
 
@@ -50,7 +50,7 @@ impl Folder {
     /// Creates a file that nothing may stand in the place of.
     pub fn create(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&self.handle, name, flags, Mode::from_raw_mode(0o666))?.into())
+        Ok(retry_on_intr(|| rustix::fs::openat(&self.handle, name, flags, Mode::from_raw_mode(0o666)))?.into())
     }
 
     /// Opens a regular file. An error of the kind `InvalidInput` is for whatever else has this name.
@@ -61,7 +61,8 @@ impl Folder {
             Access::Append => OFlags::RDWR | OFlags::APPEND | OFlags::CREATE,
         };
         let flags = kind | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file: File = match rustix::fs::openat(&self.handle, name, flags, Mode::from_raw_mode(0o666)) {
+        let opened = retry_on_intr(|| rustix::fs::openat(&self.handle, name, flags, Mode::from_raw_mode(0o666)));
+        let file: File = match opened {
             Ok(file) => file.into(),
             // A link; a pipe that nobody reads; a folder.
             Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => return Err(not_regular()),
@@ -265,7 +266,7 @@ fn not_regular() -> io::Error {
 
 /// Makes a temporary folder that only the user may use, with the mode [`MARKED`].
 pub fn make_private(parent: &Path, prefix: &str) -> io::Result<PathBuf> {
-    let mode = Permissions::from_mode(MARKED.into());
+    let mode = Permissions::from_mode(MARKED);
     Ok(tempfile::Builder::new().prefix(prefix).permissions(mode).tempdir_in(parent)?.keep())
 }
 
