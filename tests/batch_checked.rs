@@ -42,6 +42,19 @@ fn an_output_that_was_changed_is_made_again() {
     assert!(text.contains("2 adapters, 2 of them unchanged"), "{text}");
 }
 
+/// What a run left that could not remove what it had replaced, beside an output that is not made again.
+#[test]
+fn what_is_left_beside_a_finished_output_goes() {
+    let folder = TempDir::new().unwrap();
+    adapters(folder.path(), 2);
+    batch(folder.path(), "out", &["--boundary", "2"]).success();
+    let place = folder.path().join("out/team0/.lora-slim-a0");
+    fs::create_dir_all(place.join("new")).unwrap();
+    fs::write(place.join("lock"), "lora-slim works in this folder, and removes it\n").unwrap();
+    let text = stdout(batch(folder.path(), "out", &["--boundary", "2"]).success());
+    assert!(text.contains("2 adapters, 2 of them unchanged") && !place.exists(), "{text}");
+}
+
 /// Only `--check` sees a change of the same length between the samples of a large file.
 #[test]
 fn check_reads_all_bytes() {

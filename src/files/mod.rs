@@ -25,7 +25,7 @@ pub use folder::{Access, Folder};
 pub use identity::FileState;
 pub use lock::{FileLock, LockAttempt, LockMode};
 pub use new_file::{NewFile, check_replaceable};
-pub use output::{check_apart, check_folder, check_output, check_outputs_apart, has_own_report};
+pub use output::{check_apart, check_folder, check_output, check_outputs_apart, clear_up, has_own_report};
 pub use scratch::Scratch;
 pub use staging::Staging;
 

@@ -23,6 +23,11 @@ pub fn check_output(output: &Path, inputs: &[&Path], force: bool) -> Result<()> 
     check_free(output, force)
 }
 
+/// Clears up what a run left beside an output that is not to be written now. What another run is working on stays.
+pub fn clear_up(output: &Path) {
+    let _ = Claim::clear_up(output);
+}
+
 /// Checks that nothing exists at `output` or, with `force`, that it may be replaced.
 pub(super) fn check_free(output: &Path, force: bool) -> Result<()> {
     if !is_taken(output) {

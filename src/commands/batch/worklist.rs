@@ -7,6 +7,7 @@ use crate::batch::stamp::Hashes;
 use crate::cli::progress;
 use crate::cli::{BatchArgs, CutArgs, SlimArgs};
 use crate::error::{ComputeError, Result};
+use crate::files;
 use crate::report::batch::Record;
 
 /// What a batch does with the records of its jobs. An error stops the batch.
@@ -45,7 +46,12 @@ impl<'a> Worklist<'a> {
                 }
             };
             match log.earlier(&job.name).filter(|record| is_final(record, &task, hashes, depth)).cloned() {
-                Some(record) => log.keep(record)?,
+                Some(record) => {
+                    if !args.dry_run {
+                        files::clear_up(&task.output);
+                    }
+                    log.keep(record)?;
+                }
                 None => match flags {
                     TaskFlags::Slim(args) => work.slims.push((task, args)),
                     TaskFlags::Cut(args) => work.cuts.push((task, args)),
