@@ -249,7 +249,7 @@ fn lock(parent: &Folder, target: &Path) -> Result<Option<(Folder, FileLock)>> {
     let name = name_beside(target);
     let failed = || FileError::write(parent.path());
     for _ in 0..ATTEMPTS {
-        match parent.make(&name) {
+        match parent.make_own(&name) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed()(error).into()),
             _ => {}
         }

@@ -37,6 +37,11 @@ impl Folder {
         fs::create_dir(self.path.join(name))
     }
 
+    /// Makes a folder in this one that only the user may use, as far as the folders above say so.
+    pub fn make_own(&self, name: &OsStr) -> io::Result<()> {
+        self.make(name)
+    }
+
     /// Creates a file that nothing may stand in the place of.
     pub fn create(&self, name: &OsStr) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create_new(true).open(self.path.join(name))

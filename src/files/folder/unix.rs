@@ -42,8 +42,13 @@ impl Folder {
         &self.path
     }
 
-    /// Makes a folder in this one that only the user may use.
+    /// Makes a folder in this one, for whom the umask says.
     pub fn make(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::mkdirat(&self.handle, name, Mode::from_raw_mode(0o777))?)
+    }
+
+    /// Makes a folder in this one that only the user may use.
+    pub fn make_own(&self, name: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::mkdirat(&self.handle, name, Mode::RWXU)?)
     }
 
