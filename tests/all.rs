@@ -9,6 +9,7 @@ mod applied;
 mod bad_input;
 mod bases;
 mod batch;
+mod batch_checked;
 mod batch_jobs;
 mod broken;
 mod choosing;
@@ -28,10 +29,14 @@ mod gguf_tokenizers;
 mod golden;
 #[cfg(target_os = "linux")]
 mod hostile;
+mod inputs_kept;
 mod judged_by_answers;
 mod kills;
 mod metrics;
+#[cfg(target_os = "linux")]
+mod mounts;
 mod names;
+mod ours;
 mod pipelines;
 mod places;
 mod portable;

@@ -13,6 +13,7 @@ use super::targets::MovedModule;
 use super::training_state;
 use super::{Adapter, AdapterConfig, AdapterTensor, Method, WrappedName, config, weights, wrappers};
 use crate::error::{AdapterError, Result};
+use crate::files;
 use crate::format::first_names;
 use crate::tensors::TensorStore;
 
@@ -26,6 +27,7 @@ impl Adapter {
     /// As [`open`](Self::open); where neither the adapter nor `stack` tells the decoder's layers among several stacks,
     /// `is_decoder` does, by their names.
     pub fn open_with(path: &Path, stack: Option<&str>, is_decoder: &dyn Fn(&str) -> bool) -> Result<Self> {
+        files::inputs::declare(path);
         Self::open_peft(path, stack, is_decoder).map_err(|error| foreign::explain(path, error))
     }
 

@@ -19,8 +19,8 @@ const MOST_JOBS: usize = 300_000;
 const MOST_OPTIONS: usize = 1_000_000;
 
 /// Flags that apply to the whole batch, or that make no sense for one of its jobs.
-const OF_THE_BATCH: [&str; 10] =
-    ["output", "force", "json", "dry-run", "report", "quiet", "help", "config", "no-config", "print-config"];
+const OF_THE_BATCH: [&str; 11] =
+    ["output", "check", "force", "json", "dry-run", "report", "quiet", "help", "config", "no-config", "print-config"];
 
 /// A line of a manifest.
 #[derive(Debug, Deserialize)]
@@ -76,6 +76,9 @@ impl Line {
         let parts: Option<Vec<&str>> = Path::new(&name).components().map(plain).collect();
         let name = parts.filter(|parts| !parts.is_empty()).map(|parts| parts.join("/"));
         let name = name.ok_or("`output` should be a path below the output folder, without `..`")?;
+        if [&name, &self.adapter].iter().any(|path| path.contains('\0')) {
+            return Err("a path has a NUL character, which no file system takes".into());
+        }
         let mut options = self.options;
         if let Some(flag) = options.keys().find(|flag| OF_THE_BATCH.contains(&flag.as_str())) {
             return Err(format!("`{flag}` applies to the whole batch, not to one of its jobs"));
@@ -135,6 +138,9 @@ mod tests {
             "{\"adapter\": \"a\", \"output\": \"/a\"}",
             "{\"adapter\": \"a\", \"output\": \".a\"}",
             "{\"adapter\": \"/\"}",
+            "{\"adapter\": \"a\", \"output\": \"a\\u0000b\"}",
+            "{\"adapter\": \"a\\u0000b\"}",
+            "{\"adapter\": \"a\", \"samples\": \"a\\u0000b\"}",
             "{\"adapter\": \"a\", \"options\": {\"chat\": null}}",
             "{\"adapter\": \"a\"}\n{\"adapter\": \"b/a\"}",
             "{\"adapter\": \"a\", \"options\": {\"dry-run\": true}}",

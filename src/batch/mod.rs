@@ -8,6 +8,7 @@ pub mod jobs;
 pub mod manifest;
 pub mod options;
 pub mod partition;
+pub mod proof;
 pub mod results;
 pub mod stamp;
 pub mod summary;

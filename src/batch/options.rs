@@ -34,6 +34,8 @@ pub fn to_words(table: &Map<String, Value>) -> Result<Vec<OsString>, String> {
 
 fn scalar(name: &str, value: &Value) -> Result<String, String> {
     match value {
+        // Words of a command line have none.
+        Value::String(text) if text.contains('\0') => Err(format!("`{name}` has a NUL character")),
         Value::String(text) => Ok(text.clone()),
         Value::Number(number) => Ok(number.to_string()),
         _ => Err(format!("`{name}` is not true, false, a number, a text, or a list of these")),

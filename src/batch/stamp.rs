@@ -9,12 +9,10 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use crate::adapter::config;
 use crate::files;
-use crate::files::REPORT_NAME;
 
 /// Flags that name an input, of which the bytes count and not the path.
-const INPUTS: [&str; 5] = ["--base=", "--samples=", "--test=", "--tokenizer=", "--chat-template="];
+pub const INPUTS: [&str; 5] = ["--base=", "--samples=", "--test=", "--tokenizer=", "--chat-template="];
 
 /// The hashes of files, each read once in a run.
 #[derive(Default)]
@@ -77,13 +75,6 @@ impl Hashes {
         }
         files::hex(&hasher.finalize())
     }
-}
-
-/// The hash of the files that identify an output: its report and, if it has one, its configuration.
-pub fn of_output(folder: &Path) -> Option<String> {
-    let report = files::sha256(&folder.join(REPORT_NAME)).ok()?;
-    let config = files::sha256(&folder.join(config::FILE_NAME)).unwrap_or_default();
-    Some(files::hex(&Sha256::digest(report + &config)))
 }
 
 /// Whether a file of a folder is read. Training state, weights in other formats and hidden files are not.

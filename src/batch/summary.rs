@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::{FileError, Result};
-use crate::files::NewFile;
+use crate::files::{self, Folder, NewFile};
 use crate::printable;
 use crate::report::batch::{KeyFigures, Record};
 use crate::report::{Warning, page};
@@ -29,14 +29,32 @@ const COLUMNS: [&str; 17] = [
     "removed",
 ];
 
+/// How `summary.csv` begins.
+const MARK: &[u8] = b"name,status,exit_code,boundary,layers,kept_layers,";
+
+/// Checks, before any work, that what has the names of the summary's files was written by a batch.
+pub fn check(folder: &Path) -> Result<()> {
+    for (name, mark) in [("summary.csv", MARK), ("index.html", page::BEGINNING.as_bytes())] {
+        let path = folder.join(name);
+        // What a link leads to is not replaced.
+        if path.is_symlink() {
+            return Err(FileError::NotAReport { path }.into());
+        }
+        files::check_apart(&path, &[])?;
+        files::check_replaceable(&path, mark, true)?;
+    }
+    Ok(())
+}
+
 /// Writes `summary.csv` and `index.html` of the records that `read` returns. It reads them when it is this process's turn: of
 /// several parts that end together, the last one must see the results of the others.
 pub fn write(folder: &Path, read: impl FnOnce() -> Result<Vec<Record>>) -> Result<Vec<Record>> {
-    let page = NewFile::in_turn(&folder.join("index.html"), page::BEGINNING.as_bytes())?;
+    let opened = folder.canonicalize().and_then(|path| Folder::open(&path)).map_err(FileError::write(folder))?;
+    let page = NewFile::in_turn(&opened, &folder.join("index.html"), page::BEGINNING.as_bytes())?;
     let records = read()?;
     let path = folder.join("summary.csv");
     let table = table(&records).map_err(|error| FileError::Write { path: path.clone(), source: error.into() })?;
-    NewFile::in_turn(&path, b"name,status,")?.publish(&table)?;
+    NewFile::in_turn(&opened, &path, MARK)?.publish(&table)?;
     page.publish(page::index::page(&records)?.as_bytes())?;
     Ok(records)
 }

@@ -43,6 +43,10 @@ pub struct BatchArgs {
     /// Print what would be done and what it would take, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Read all bytes of finished outputs to see whether they are as they were written, and not only their sizes and
+    /// samples of their bytes
+    #[arg(long)]
+    pub check: bool,
     /// Replace adapter folders in OUT that lora-slim did not write
     #[arg(long)]
     pub force: bool,

@@ -45,6 +45,7 @@ pub fn write(args: CutArgs) -> Result<Report> {
     let path = hub::find(&args.adapter, None)?;
     let format = args.runtime.format;
     format.check_folder_name(&args.output.folder)?;
+    pipeline::base_of(&path, args.base.as_deref());
     let staging = Staging::reserve(&args.output.folder, &[&path], args.output.force)?;
     let gates = args.gates.gates;
     let adapter = pipeline::open_adapter(&path, args.stack.as_deref(), args.base.as_deref())?;

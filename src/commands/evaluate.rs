@@ -1,15 +1,20 @@
 //! What `slim` and `scan` share: from flags to an evaluation, with progress for the user.
 
+use std::path::{Path, PathBuf};
+
 use crate::choice::subset::Grain;
 use crate::choice::{Basis, Limits};
 use crate::cli::progress::TerminalProgress;
 use crate::cli::settings;
 use crate::cli::{EvaluateArgs, RuntimeArgs, SearchArg};
-use crate::error::Result;
+use crate::error::{FileError, Result};
+use crate::files::inputs;
+use crate::hub;
 use crate::measure::ComputeOptions;
 use crate::model::device::DeviceName;
 use crate::pipeline::request::{DEFAULT_MEMORY, Refinement, SampleOptions};
 use crate::pipeline::{self, Evaluation, Request};
+use crate::samples::places;
 use crate::samples::read::ReadOptions;
 use crate::samples::{EncodeOptions, FieldNames, TemplateOptions};
 use crate::search::SearchOptions;
@@ -20,6 +25,23 @@ pub fn run(request: &Request, quiet: bool) -> Result<Evaluation> {
     let evaluation = pipeline::evaluate(request, &mut |step| progress.step(step));
     progress.finish();
     evaluation
+}
+
+/// Puts what the flags name on the list of inputs before anything is read, so that an output in one of them ends the
+/// command before the long run and not after it. Returns the adapter's place.
+pub fn declare_inputs(args: &EvaluateArgs) -> Result<PathBuf> {
+    let adapter = hub::find(&args.adapter, None)?;
+    inputs::declare(&adapter);
+    pipeline::base_of(&adapter, args.base.as_deref());
+    let samples = places::on_disk(&args.samples).chain(args.test.as_deref());
+    for path in samples.chain(args.tokenizer.as_deref()).chain(args.chat_template.as_deref()) {
+        path.metadata().map_err(FileError::read(path))?;
+        inputs::declare(path);
+    }
+    // A command line of the shell; the words that are files are the program and what it reads.
+    let words = args.answers.scorer.iter().flat_map(|command| command.split_whitespace());
+    words.for_each(|word| inputs::declare(Path::new(word.trim_matches(['"', '\'']))));
+    Ok(adapter)
 }
 
 /// The request that the flags make. `search` is the kind of search if the flags name none.

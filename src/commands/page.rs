@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
+use super::evaluate;
 use super::output::remark;
 use crate::cli::EvaluateArgs;
 use crate::error::Result;
 use crate::files::{self, NewFile};
-use crate::hub;
 use crate::pipeline::Evaluation;
 use crate::printable::OneLine;
 use crate::report::page;
-use crate::samples::places;
 
 /// The reserved page; `None` without `--report`.
 pub struct Page(Option<NewFile>);
@@ -19,13 +18,7 @@ impl Page {
     /// Refuses a place that is in an input or in the `output` of `slim`, is taken, or cannot be written.
     pub fn reserve(args: &EvaluateArgs, output: Option<&Path>, force: bool) -> Result<Self> {
         let Some(path) = &args.report else { return Ok(Self(None)) };
-        let adapter = hub::find(&args.adapter, None)?;
-        let mut inputs = vec![adapter.as_path()];
-        inputs.extend(places::on_disk(&args.samples));
-        inputs.extend(args.base.as_deref().map(Path::new).filter(|path| path.exists()));
-        inputs.extend(args.tokenizer.as_deref());
-        inputs.extend(args.chat_template.as_deref());
-        files::check_apart(path, &inputs)?;
+        evaluate::declare_inputs(args)?;
         if let Some(output) = output {
             files::check_outputs_apart(path, output)?;
         }
@@ -35,8 +28,6 @@ impl Page {
     /// Writes the page of an evaluation.
     pub fn write(self, evaluation: &Evaluation, quiet: bool) -> Result<()> {
         let Some(file) = self.0 else { return Ok(()) };
-        // If the adapter names its base model, the model's place is known only now.
-        files::check_apart(file.target(), &[evaluation.base.path()])?;
         let place = format!("report in {}\n", OneLine(file.target().display()));
         file.publish(page::page(&evaluation.report)?.as_bytes())?;
         remark(&place, quiet);

@@ -14,14 +14,13 @@ use crate::cli::{SearchArg, SlimArgs};
 use crate::error::Result;
 use crate::export::{Exporter, Format};
 use crate::files::{self, Staging};
-use crate::hub::{self, BasePath};
+use crate::hub::BasePath;
 use crate::pipeline;
 use crate::pipeline::output::{self, Target};
 use crate::pipeline::{Evaluation, Request};
 use crate::printable::OneLine;
 use crate::report::{Report, text};
 use crate::rewrite::steps::PlannedChanges;
-use crate::samples::places;
 
 pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
     let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
@@ -76,12 +75,8 @@ impl SlimPlan {
     /// Checks the flags and the places that they name.
     pub fn new(args: SlimArgs) -> Result<Self> {
         args.runtime.format.check_folder_name(&args.output)?;
-        let adapter = hub::find(&args.evaluate.adapter, None)?;
-        let mut inputs = vec![adapter.as_path()];
-        inputs.extend(places::on_disk(&args.evaluate.samples));
-        inputs.extend(args.evaluate.test.as_deref());
-        inputs.extend(args.evaluate.base.as_deref().map(Path::new).filter(|path| path.exists()));
-        files::check_output(&args.output, &inputs, args.force)?;
+        let adapter = evaluate::declare_inputs(&args.evaluate)?;
+        files::check_output(&args.output, &[], args.force)?;
         let exporter = exporter(&args, &adapter)?;
         let runtimes = args.runtime.runtimes.clone();
         let request = evaluate::request(args.evaluate, &args.runtime, SearchArg::Adaptive)?;

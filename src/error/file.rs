@@ -36,6 +36,10 @@ pub enum FileError {
     OutputNotAnAdapter { path: PathBuf },
     #[error("output `{}` and input `{}` overlap", output.display(), input.display())]
     OutputOverlapsInput { output: PathBuf, input: PathBuf },
+    #[error("`{}` is a mount point, which cannot be replaced", path.display())]
+    MountPoint { path: PathBuf },
+    #[error("`{}` is not a file of results: {reason}", path.display())]
+    NotResults { path: PathBuf, reason: String },
     #[error("the outputs `{}` and `{}` overlap", one.display(), other.display())]
     OutputsOverlap { one: PathBuf, other: PathBuf },
     #[error("`{}` already exists", path.display())]
@@ -58,17 +62,24 @@ impl FileError {
     pub(super) fn kind(&self) -> Kind {
         use io::ErrorKind as E;
         match self {
+            Self::Read { source, .. } if is_loop(source) => Kind::BadInput,
             Self::Read { source, .. } => match source.kind() {
                 E::NotFound | E::IsADirectory | E::NotADirectory | E::InvalidData | E::InvalidInput => Kind::BadInput,
+                E::InvalidFilename => Kind::BadInput,
                 _ => Kind::Io,
             },
-            // A name that is too long, or has characters that the file system refuses.
-            Self::Write { source, .. } if source.kind() == E::InvalidFilename => Kind::Usage,
-            Self::Write { .. } | Self::Stdout { .. } | Self::Busy { .. } | Self::Changed { .. } => Kind::Io,
+            Self::Write { source, .. } if is_loop(source) => Kind::Usage,
+            // A name that is too long, has characters that the file system refuses, or lies below a file.
+            Self::Write { source, .. } => match source.kind() {
+                E::InvalidFilename | E::InvalidInput | E::NotADirectory | E::IsADirectory => Kind::Usage,
+                _ => Kind::Io,
+            },
+            Self::Stdout { .. } | Self::Busy { .. } | Self::Changed { .. } => Kind::Io,
             Self::Json { .. }
             | Self::Encoding { .. }
             | Self::LfsPointer { .. }
             | Self::TooLarge { .. }
+            | Self::NotResults { .. }
             | Self::NotAFile { .. } => Kind::BadInput,
             Self::OutputIsFolder { .. }
             | Self::OutputExists { .. }
@@ -76,6 +87,7 @@ impl FileError {
             | Self::OutputOverlapsInput { .. }
             | Self::OutputsOverlap { .. }
             | Self::ReportExists { .. }
+            | Self::MountPoint { .. }
             | Self::NotAReport { .. } => Kind::Usage,
         }
     }
@@ -93,6 +105,8 @@ impl FileError {
             Self::OutputsOverlap { .. } => {
                 "the adapter folder holds only the adapter; choose a report file outside of it"
             }
+            Self::MountPoint { .. } => "choose a place below or beside it",
+            Self::NotResults { .. } => "choose another output folder, or move that file away",
             Self::ReportExists { .. } => "choose another report file, or replace this one with `--force`",
             Self::NotAReport { .. } => {
                 "`--force` replaces only reports that lora-slim wrote; choose another report file"
@@ -108,4 +122,9 @@ impl FileError {
         };
         Some(hint.into())
     }
+}
+
+/// Whether a link leads back to itself. Another try does not change that.
+fn is_loop(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ELOOP)
 }

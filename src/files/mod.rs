@@ -1,10 +1,12 @@
 //! Files: bounded reading with the path in every error, hashes, and outputs that appear complete or not at all.
 
 mod claim;
+mod folder;
+mod identity;
+pub mod inputs;
 pub mod json;
 pub mod json_stream;
 mod lock;
-mod moves;
 mod new_file;
 mod output;
 mod paths;
@@ -19,9 +21,11 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::error::{FileError, Result};
+pub use folder::{Access, Folder};
+pub use identity::FileState;
 pub use lock::{FileLock, LockAttempt, LockMode};
-pub use new_file::NewFile;
-pub use output::{check_apart, check_output, check_outputs_apart};
+pub use new_file::{NewFile, check_replaceable};
+pub use output::{check_apart, check_folder, check_output, check_outputs_apart, clear_up, has_own_report};
 pub use scratch::Scratch;
 pub use staging::Staging;
 
@@ -44,6 +48,7 @@ pub fn open(path: &Path) -> Result<File> {
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let file = options.open(path).map_err(FileError::read(path))?;
     refuse_other_kinds(path, &file.metadata().map_err(FileError::read(path))?)?;
+    inputs::declare(path);
     Ok(file)
 }
 
@@ -95,10 +100,12 @@ pub fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
 /// The bytes of a file, or of a pipe or device, which is waited for, that has at most `most` of them.
 pub fn read_stream_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).open(path).map_err(FileError::read(path))?;
+    inputs::declare(path);
     read_opened(file, path, most)
 }
 
-fn read_opened(file: File, path: &Path, most: u64) -> Result<Vec<u8>> {
+/// The bytes of an open file that has at most `most` of them. An error if it is written to meanwhile.
+pub fn read_opened(mut file: File, path: &Path, most: u64) -> Result<Vec<u8>> {
     let too_large = || FileError::TooLarge { path: path.into(), most };
     let metadata = file.metadata().map_err(FileError::read(path))?;
     if metadata.len() > most {
@@ -108,8 +115,15 @@ fn read_opened(file: File, path: &Path, most: u64) -> Result<Vec<u8>> {
     let length = if metadata.is_file() { metadata.len() } else { most };
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(length as usize + 1).map_err(|error| FileError::read(path)(error.into()))?;
-    file.take(most + 1).read_to_end(&mut bytes).map_err(FileError::read(path))?;
-    if bytes.len() as u64 > most { Err(too_large().into()) } else { Ok(bytes) }
+    (&mut file).take(most + 1).read_to_end(&mut bytes).map_err(FileError::read(path))?;
+    if bytes.len() as u64 > most {
+        return Err(too_large().into());
+    }
+    let now = file.metadata().map_err(FileError::read(path))?;
+    if metadata.is_file() && FileState::of(&metadata) != FileState::of(&now) {
+        return Err(FileError::Changed { path: path.into() }.into());
+    }
+    Ok(bytes)
 }
 
 /// The bytes that a pipe gives, at most `most` of them. `name` is for messages.

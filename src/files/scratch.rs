@@ -1,12 +1,16 @@
 //! A temporary folder for intermediate results.
+//!
+//! The folder for such things is shared with other users. What is made there has a random name, is created exclusively
+//! and can be used by its owner alone. What a killed run left is recognised by its owner, its mode and the mark in its
+//! lock file, and not by its name.
 
 use std::env;
-use std::fs;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use tempfile::TempDir;
-
+use super::folder::{Folder, make_private};
+use super::inputs;
 use super::lock::{FileLock, LockAttempt};
 use crate::error::{FileError, Result};
 
@@ -18,8 +22,10 @@ const WORK: &str = "work";
 /// A temporary folder that is removed with this value. The next run removes that of a killed one.
 #[derive(Debug)]
 pub struct Scratch {
-    folder: PathBuf,
-    work: PathBuf,
+    parent: Folder,
+    name: OsString,
+    folder: Folder,
+    work: Folder,
     /// Absent where the file system has no locks.
     lock: Option<FileLock>,
 }
@@ -31,78 +37,139 @@ impl Scratch {
     }
 
     fn inside(parent: &Path) -> io::Result<Self> {
-        clear_up_in(parent);
+        let parent = Folder::open(&parent.canonicalize()?)?;
+        clear_up_in(&parent);
         loop {
-            let folder = TempDir::with_prefix_in(PREFIX, parent)?;
-            let lock = match FileLock::folder(folder.path(), true)? {
-                LockAttempt::Acquired(lock) => Some(lock),
-                LockAttempt::Unsupported => None,
-                // Another run is clearing it up: it was not locked yet.
-                LockAttempt::Taken | LockAttempt::Gone => continue,
-            };
-            let scratch = Self { work: folder.path().join(WORK), folder: folder.keep(), lock };
-            fs::create_dir(&scratch.work)?;
-            return Ok(scratch);
+            let path = make_private(parent.path(), PREFIX)?;
+            let name = path.file_name().unwrap_or_default().to_os_string();
+            match Self::prepare(&parent, &name) {
+                Ok(Some((folder, work, lock))) => {
+                    inputs::declare_draft(folder.path());
+                    return Ok(Self { work, parent, name, folder, lock });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let _ = parent.remove_empty(&name);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// The new folder, the subfolder for the work, and the lock; `None` if another run has cleared it up, because it
+    /// was not locked yet.
+    fn prepare(parent: &Folder, name: &OsStr) -> io::Result<Option<(Folder, Folder, Option<FileLock>)>> {
+        let folder = match parent.subfolder(name) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let lock = match FileLock::folder(folder.try_clone()?, true)? {
+            LockAttempt::Acquired(lock) => Some(lock),
+            LockAttempt::Unsupported => None,
+            LockAttempt::Taken | LockAttempt::Gone | LockAttempt::NotOurs => return Ok(None),
+        };
+        folder.make(OsStr::new(WORK))?;
+        match folder.subfolder(OsStr::new(WORK)) {
+            Ok(work) => Ok(Some((folder, work, lock))),
+            Err(error) => {
+                let _ = folder.remove_empty(OsStr::new(WORK));
+                Err(error)
+            }
         }
     }
 
     pub fn path(&self) -> &Path {
-        &self.work
+        self.work.path()
+    }
+
+    /// The folder itself, whatever happens to its name.
+    pub(super) fn folder(&self) -> io::Result<Folder> {
+        self.work.try_clone()
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        remove(&self.folder, self.lock.take());
+        inputs::forget_draft(self.folder.path());
+        let removed = self.folder.remove(OsStr::new(WORK));
+        match self.lock.take() {
+            Some(lock) if removed.is_err() => lock.leave_file(),
+            lock => drop(lock),
+        }
+        let _ = self.parent.remove_empty(&self.name);
     }
-}
-
-fn remove(folder: &Path, lock: Option<FileLock>) {
-    let _ = fs::remove_dir_all(folder.join(WORK));
-    drop(lock);
-    let _ = fs::remove_dir(folder);
 }
 
 /// Removes the temporary folders that killed runs left.
 pub fn clear_up() {
-    clear_up_in(&env::temp_dir());
+    let parent = env::temp_dir().canonicalize().and_then(|path| Folder::open(&path));
+    if let Ok(parent) = parent {
+        clear_up_in(&parent);
+    }
 }
 
-/// Folders that cannot be removed belong to somebody else.
-fn clear_up_in(parent: &Path) {
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
+fn clear_up_in(parent: &Folder) {
+    let names = parent.names().unwrap_or_default();
+    for name in names.iter().filter(|name| name.to_string_lossy().starts_with(PREFIX)) {
+        let _ = clear_up_one(parent, name);
+    }
+}
+
+fn clear_up_one(parent: &Folder, name: &OsStr) -> io::Result<()> {
+    let folder = parent.subfolder(name)?;
+    if !folder.is_own() || !folder.is_marked() {
+        return Ok(());
+    }
+    match FileLock::folder(folder.try_clone()?, false)? {
+        LockAttempt::Acquired(lock) => {
+            if let Err(error) = folder.remove(OsStr::new(WORK)) {
+                lock.leave_file();
+                return Err(error);
+            }
+            drop(lock);
+            parent.remove_empty(name)
         }
-        match FileLock::folder(&entry.path(), false) {
-            Ok(LockAttempt::Acquired(lock)) => remove(&entry.path(), Some(lock)),
-            // The run was killed before it locked the folder, or at its very end: the folder is empty, or this fails.
-            Ok(LockAttempt::Gone) => _ = fs::remove_dir(entry.path()),
-            _ => {}
-        }
+        // The run was killed before it locked the folder, or at its very end: the folder is empty, or this fails.
+        LockAttempt::Gone => parent.remove_empty(name),
+        LockAttempt::Taken | LockAttempt::Unsupported | LockAttempt::NotOurs => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn what_a_killed_run_left_is_removed_and_what_another_holds_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let living = Scratch::inside(folder.path()).unwrap();
-        let dead = folder.path().join("lora-slim-dead");
-        fs::create_dir_all(dead.join("work/layers")).unwrap();
-        fs::write(dead.join("lock"), "").unwrap();
-        fs::create_dir(folder.path().join("lora-slim-empty")).unwrap();
-        fs::create_dir_all(folder.path().join("lora-slim-mine/thesis")).unwrap();
+        let mut dead = Scratch::inside(folder.path()).unwrap();
+        fs::create_dir(dead.path().join("layers")).unwrap();
+        let (dead_folder, lock) = (dead.folder.path().to_path_buf(), dead.lock.take());
+        let lock_text = fs::read(dead_folder.join("lock")).unwrap();
+        std::mem::forget(dead);
+        drop(lock);
+        fs::write(dead_folder.join("lock"), lock_text).unwrap();
+        // Killed before it was locked, and just after.
+        make_private(folder.path(), PREFIX).unwrap();
+        fs::write(make_private(folder.path(), PREFIX).unwrap().join("lock"), "").unwrap();
+        // Somebody else's, by owner, mode or mark.
+        for mine in ["lora-slim-project/work", "lora-slim-empty", "lora-slim-AbCdEf/work/thesis"] {
+            fs::create_dir_all(folder.path().join(mine)).unwrap();
+        }
+        fs::write(folder.path().join("lora-slim-project/lock"), "").unwrap();
+        let marked = make_private(folder.path(), PREFIX).unwrap();
+        fs::create_dir(marked.join("work")).unwrap();
+        fs::write(marked.join("lock"), "my lock").unwrap();
         let scratch = Scratch::inside(folder.path()).unwrap();
         let left = || fs::read_dir(folder.path()).unwrap().count();
-        assert!(living.path().exists() && scratch.path().exists());
-        assert!(folder.path().join("lora-slim-mine/thesis").exists());
-        assert_eq!(left(), 3);
+        assert!(living.path().exists() && scratch.path().exists() && marked.join("work").exists());
+        assert!(folder.path().join("lora-slim-AbCdEf/work/thesis").exists());
+        assert_eq!(left(), 6);
         drop((living, scratch));
-        assert_eq!(left(), 1);
+        assert_eq!(left(), 4);
     }
 }

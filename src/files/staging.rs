@@ -1,14 +1,16 @@
 //! A folder that appears at its place complete or not at all.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use super::claim::Claim;
-use super::output::{check_free, check_output};
-use super::sync_folder;
+use super::folder::{Access, Folder};
+use super::inputs;
+use super::output::{check_free, check_output, not_published};
+use super::scratch::Scratch;
 use crate::error::{FileError, Result};
 
 /// A folder in preparation, beside its place, which no other run can write meanwhile. Dropped, it leaves nothing behind but
@@ -17,7 +19,7 @@ use crate::error::{FileError, Result};
 pub struct Staging {
     /// The target as the user wrote it.
     shown: PathBuf,
-    path: PathBuf,
+    folder: Folder,
     claim: Claim,
     force: bool,
 }
@@ -35,15 +37,24 @@ impl Staging {
 
     /// The same without inputs to keep apart from and without replacing anything.
     pub fn beside(target: &Path) -> Result<Self> {
-        let claim = Claim::of(target)?;
-        let path = claim.draft();
-        fs::create_dir(&path).map_err(FileError::write(target))?;
-        Ok(Self { shown: target.into(), path, claim, force: false })
+        Self::of(Claim::of(target)?, target)
+    }
+
+    /// The same for a name in a temporary folder.
+    pub fn in_scratch(scratch: &Scratch, name: &str) -> Result<Self> {
+        let target = scratch.path().join(name);
+        let folder = scratch.folder().map_err(FileError::write(&target))?;
+        Self::of(Claim::inside(folder, name.as_ref())?, &target)
+    }
+
+    fn of(claim: Claim, target: &Path) -> Result<Self> {
+        let folder = claim.draft_folder().map_err(FileError::write(target))?;
+        Ok(Self { shown: target.into(), folder, claim, force: false })
     }
 
     /// Where the folder is until it is published.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.folder.path()
     }
 
     /// Where the folder will be, as the user wrote it.
@@ -53,8 +64,8 @@ impl Staging {
 
     /// Creates a file of the folder, lets `fill` write it and syncs it to disk.
     pub fn file(&self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-        let path = self.path.join(name);
-        File::create_new(&path)
+        self.folder
+            .create(name.as_ref())
             .and_then(|mut file| {
                 fill(&mut file)?;
                 file.sync_all()
@@ -88,24 +99,26 @@ impl Staging {
         let failed = |item: &T, source| FileError::Write { path: self.shown.join(name(item)), source };
         for item in items {
             let mut from = open(item)?;
-            let to = File::create_new(self.path.join(name(item)));
+            let to = self.folder.create(name(item).as_ref());
             to.and_then(|mut to| io::copy(&mut from, &mut to)).map_err(|error| failed(item, error))?;
         }
         items.par_iter().try_for_each(|item| {
-            let written = File::options().write(true).open(self.path.join(name(item)));
+            let written = self.folder.open_file(name(item).as_ref(), Access::Write);
             Ok(written.and_then(|file| file.sync_all()).map_err(|error| failed(item, error))?)
         })
     }
 
     /// Moves the finished folder to its place.
     pub fn publish(&self) -> Result<()> {
-        sync_folder(&self.path).map_err(FileError::write(&self.shown))?;
+        self.folder.sync().map_err(FileError::write(&self.shown))?;
+        // Some inputs are known only now.
+        inputs::check(self.claim.target())?;
         check_free(&self.shown, self.force)?;
         self.claim.publish(self.force).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => {
                 FileError::OutputExists { path: self.shown.clone() }.into()
             }
-            _ => FileError::Write { path: self.shown.clone(), source }.into(),
+            _ => not_published(&self.shown, source).into(),
         })
     }
 }

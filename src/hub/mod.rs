@@ -28,6 +28,12 @@ impl BasePath {
     /// Finds a base model by a path or a name.
     pub fn find(name: &str, revision: Option<&str>) -> Result<Self> {
         let path = find(name, revision)?;
+        let base = Self::at(path.clone())?;
+        files::inputs::declare(&path);
+        Ok(base)
+    }
+
+    fn at(path: PathBuf) -> Result<Self> {
         if path.is_file() {
             return Ok(Self::Gguf(first_part(path)));
         }

@@ -64,6 +64,15 @@ fn base_of_config(config: &AdapterConfig, adapter: &Path) -> Result<BasePath> {
     BasePath::find(name, config.text("revision"))
 }
 
+/// The base model that the user names, or else the adapter, if it is there. It is an input from then on, even of a
+/// command that does not open it.
+pub fn base_of(adapter: &Path, name: Option<&str>) -> Option<BasePath> {
+    match name {
+        Some(name) => BasePath::find(name, None).ok(),
+        None => base_of_config(&AdapterConfig::read(adapter).ok()?, adapter).ok(),
+    }
+}
+
 /// Opens an adapter. Where it has several stacks of layers and `stack` names none, the base model, which the user or else the
 /// adapter names, tells which one is the decoder's, if it can be read.
 pub fn open_adapter(path: &Path, stack: Option<&str>, base: Option<&str>) -> Result<Adapter> {

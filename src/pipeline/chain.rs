@@ -43,7 +43,7 @@ impl Chain {
         let folder = Scratch::new()?;
         let add = |name: &str, write: &dyn Fn(&Staging) -> Result<()>| -> Result<Adapter> {
             let path = folder.path().join(name);
-            let staging = Staging::beside(&path)?;
+            let staging = Staging::in_scratch(&folder, name)?;
             write(&staging).map_err(|error| error.about(&original.path))?;
             staging.publish()?;
             Adapter::open(&path, Some(&original.stack))

@@ -7,6 +7,7 @@ use candle_core::Device;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::base_of;
 use crate::adapter::foreign::{self, BaseShapes, Given, Layout, MappedConfig, MappedTensor, Mapping, StoredAdapter};
 use crate::adapter::names::stack_and_layer;
 use crate::adapter::{Adapter, AdapterConfig};
@@ -14,7 +15,7 @@ use crate::audit::examine::misfits;
 use crate::audit::fixed::compare;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::error::{AdapterError, FixError, Result};
-use crate::files::{self, Staging};
+use crate::files::Staging;
 use crate::format::{first_names, plural};
 use crate::hub::{self, BasePath};
 use crate::kernel::Arithmetic;
@@ -162,11 +163,9 @@ fn find_base(stored: &StoredAdapter, request: &FixRequest) -> Result<Option<FixB
 /// Writes an adapter as PEFT saves it, and compares what was written with the files.
 pub fn fix(request: &FixRequest, output: &Path, force: bool) -> Result<FixReport> {
     let path = hub::find(&request.adapter, None)?;
+    base_of(&path, request.base.as_deref());
     let staging = Staging::reserve(output, &[&path], force)?;
     let source = FixSource::read(&path, request)?;
-    if let Some(base) = &source.base {
-        files::check_apart(output, &[base.path.path()])?;
-    }
     let fix = source.fix()?;
     check_config(&fix)?;
     fix.write(&staging)?;

@@ -182,6 +182,7 @@ fn find_text<'a>(
 /// The tokenizer that the user names, or the adapter's own (which it was trained with), or the base model's.
 fn find_text_model(request: &Request, adapter: &Adapter, base: &Base) -> Result<Option<Arc<TextModel>>> {
     if let Some(path) = &request.samples.tokenizer {
+        files::inputs::declare(path);
         let missing = || FileError::read(path)(std::io::ErrorKind::NotFound.into());
         return Ok(Some(Arc::new(TextModel::read(path)?.ok_or_else(missing)?.with(&request.samples.template)?)));
     }

@@ -25,7 +25,7 @@ mod subject;
 mod subset;
 mod window;
 
-pub use base::{Base, find_base, open_adapter};
+pub use base::{Base, base_of, find_base, open_adapter};
 pub use estimate::{Estimate, estimate};
 pub use evaluate::{Evaluation, evaluate, evaluate_on, evaluate_together};
 pub use request::Request;

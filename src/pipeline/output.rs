@@ -9,7 +9,7 @@ use crate::audit::runtimes::{self, RUNTIMES, Runtime, RuntimeVerdict, planned};
 use crate::choice::gates::{self, Gates};
 use crate::error::Result;
 use crate::export::{Exporter, Format};
-use crate::files::{self, Scratch, Staging};
+use crate::files::{Scratch, Staging};
 use crate::measure::{OnProgress, Profile};
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
@@ -79,8 +79,6 @@ pub struct Target<'a> {
 
 /// Writes what was chosen for an adapter, and its report, which it returns as it was written.
 pub fn write_evaluation(evaluation: &Evaluation, target: &Target) -> Result<Report> {
-    // If the adapter names its base model, the model's place is known only now.
-    files::check_apart(target.staging.target(), &[evaluation.base.path()])?;
     let written = write(&evaluation.cut()?, &evaluation.report, target);
     written.map_err(|error| error.about(&evaluation.adapter.path))
 }
@@ -177,7 +175,7 @@ fn write(cut: &Cut, report: &Report, target: &Target) -> Result<Report> {
 /// requested format is published.
 fn export(cut: &Cut, exporter: &dyn Exporter, staging: &Staging) -> Result<()> {
     let folder = Scratch::new()?;
-    let peft = Staging::beside(&folder.path().join("peft"))?;
+    let peft = Staging::in_scratch(&folder, "peft")?;
     cut.write(&peft)?;
     exporter.write(&Adapter::open(peft.path(), Some(cut.stack()))?, staging)
 }

@@ -50,9 +50,15 @@ pub struct Record {
     pub page: Option<String>,
     /// The hash of the job's inputs; if it changes, the job is done again.
     pub stamp: String,
-    /// The hash of the job's output; if it changes, the job is done again.
+    /// The files that were written, relative to the folder that the output lies in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// The hash of their names, sizes and samples of their bytes; if it changes, the job is done again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<String>,
+    /// The hash of all their bytes, for `--check`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
     /// Whether its adapter is no longer among the inputs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
@@ -98,7 +104,9 @@ impl Record {
             warnings: Vec::new(),
             page: None,
             stamp,
+            files: Vec::new(),
             written: None,
+            content: None,
             removed: false,
         }
     }
@@ -115,7 +123,9 @@ impl Record {
             warnings: report.warnings.clone(),
             page: None,
             stamp,
+            files: Vec::new(),
             written: None,
+            content: None,
             removed: false,
         }
     }

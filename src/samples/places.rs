@@ -38,6 +38,7 @@ pub fn find(path: &Path, split: Option<&str>, remarks: &mut Remarks) -> Result<F
     if !path.is_dir() {
         return Ok(Found { files: vec![path.into()], split: split.map(String::from) });
     }
+    files::inputs::declare(path);
     let files = if path.join("dataset_dict.json").is_file() {
         let saved = field(&path.join("dataset_dict.json"), "splits")?;
         let names: Vec<&str> = saved.iter().filter_map(Value::as_str).collect();

@@ -7,15 +7,14 @@
 //! numbers: headers are copied before they are parsed, sizes are taken from them once, a file that shrinks ends the program
 //! with a message (`fault.rs`), and nothing is published before all files were checked to be unchanged.
 
-use std::fs::Metadata;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use memmap2::Mmap;
 
 use super::fault::MapGuard;
 use crate::error::{FileError, Result};
+use crate::files::FileState;
 
 /// The bytes of a whole file.
 #[derive(Debug)]
@@ -23,26 +22,6 @@ pub struct WeightFile {
     path: PathBuf,
     content: Content,
     opened: FileState,
-}
-
-/// Tells a file from another one, and from itself after it was written to.
-#[derive(Debug, PartialEq)]
-struct FileState {
-    length: u64,
-    modified: Option<SystemTime>,
-    #[cfg(unix)]
-    inode: u64,
-}
-
-impl FileState {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            length: metadata.len(),
-            modified: metadata.modified().ok(),
-            #[cfg(unix)]
-            inode: std::os::unix::fs::MetadataExt::ino(metadata),
-        }
-    }
 }
 
 #[derive(Debug)]

@@ -93,36 +93,65 @@ fn what_may_not_be_read_or_written() {
     forbid("closed", 0o700);
 }
 
-/// The samples come through a pipe, so that the model is open, and shrinks, before it is used.
+/// Runs `slim` with samples that come through a pipe, so that the model is open and not yet used when `change` is called.
 #[cfg(unix)]
-#[test]
-fn a_model_that_shrinks_while_it_is_read() {
+fn slim_while(setup: &Setup, change: impl Fn()) -> std::process::Output {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     use std::process::Stdio;
+    let samples = setup.path("samples.jsonl");
+    let content = fs::read(&samples).unwrap();
+    fs::remove_file(&samples).unwrap();
+    assert!(Command::new("mkfifo").arg(&samples).status().unwrap().success());
+    let mut slim = Command::new(assert_cmd::cargo::cargo_bin("lora-slim"));
+    slim.current_dir(setup.folder.path()).args(super::SLIM).stderr(Stdio::piped()).stdout(Stdio::null());
+    let mut run = slim.spawn().unwrap();
+    while run.try_wait().unwrap().is_none() {
+        // Fails as long as nobody reads. Samples are read, then hashed.
+        let pipe = fs::File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&samples);
+        if let Ok(mut pipe) = pipe {
+            change();
+            pipe.write_all(&content).unwrap();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    run.wait_with_output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_model_that_shrinks_while_it_is_read() {
     for file in ["base/model.safetensors", "adapter/adapter_model.safetensors"] {
         let setup = Setup::new();
-        let samples = setup.path("samples.jsonl");
-        let content = fs::read(&samples).unwrap();
-        fs::remove_file(&samples).unwrap();
-        assert!(Command::new("mkfifo").arg(&samples).status().unwrap().success());
-        let mut slim = Command::new(assert_cmd::cargo::cargo_bin("lora-slim"));
-        slim.current_dir(setup.folder.path()).args(super::SLIM).stderr(Stdio::piped()).stdout(Stdio::null());
-        let mut run = slim.spawn().unwrap();
-        while run.try_wait().unwrap().is_none() {
-            // Fails as long as nobody reads. Samples are read, then hashed.
-            let pipe = fs::File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&samples);
-            if let Ok(mut pipe) = pipe {
-                let weights = fs::File::options().write(true).open(setup.path(file)).unwrap();
-                weights.set_len(4096).unwrap();
-                pipe.write_all(&content).unwrap();
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        let output = run.wait_with_output().unwrap();
+        let output = slim_while(&setup, || {
+            let weights = fs::File::options().write(true).open(setup.path(file)).unwrap();
+            weights.set_len(4096).unwrap();
+        });
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(IO), "{file}: {} {text}", output.status);
         assert!(text.contains(&format!("cannot read `{file}`: it became shorter meanwhile")), "{text}");
+        assert!(!setup.path("out").exists());
+    }
+}
+
+/// Other bytes of the same length, with the old time of the file. Only the time of the change tells, which nobody can
+/// set.
+#[cfg(unix)]
+#[test]
+fn weights_that_change_and_look_as_before() {
+    use std::os::unix::fs::FileExt;
+    for file in ["base/model.safetensors", "adapter/adapter_model.safetensors"] {
+        let setup = Setup::new();
+        let output = slim_while(&setup, || {
+            let weights = fs::File::options().read(true).write(true).open(setup.path(file)).unwrap();
+            let (metadata, mut last) = (weights.metadata().unwrap(), [0]);
+            weights.read_exact_at(&mut last, metadata.len() - 4).unwrap();
+            weights.write_all_at(&[last[0] ^ 1], metadata.len() - 4).unwrap();
+            weights.set_modified(metadata.modified().unwrap()).unwrap();
+        });
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(IO), "{file}: {} {text}", output.status);
+        assert!(text.contains(&format!("`{file}` changed while it was being read")), "{text}");
         assert!(!setup.path("out").exists());
     }
 }

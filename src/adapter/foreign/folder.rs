@@ -54,6 +54,7 @@ pub struct StoredAdapter {
 impl StoredAdapter {
     /// Opens a folder, or one file of tensors. `None` if no file there has a name that adapters have.
     pub fn open(path: &Path) -> Result<Option<Self>> {
+        files::inputs::declare(path);
         let (folder, paths) = match path.parent() {
             _ if path.is_dir() => (path, weight_files(path)?),
             Some(folder) if is_weights(path) => (folder, vec![path.to_path_buf()]),

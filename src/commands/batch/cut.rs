@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::progress::RunningBatch;
 use super::task::Task;
 use super::worklist::JobLog;
-use crate::batch::stamp::{self, Hashes};
+use crate::batch::stamp::Hashes;
 use crate::choice::gates;
 use crate::cli::CutArgs;
 use crate::cli::progress;
@@ -55,10 +55,7 @@ fn record(task: &Task, written: Result<Report>, hashes: &Hashes) -> Record {
     }
     let stamp = task.stamp(hashes);
     match gates::check(&report.gates) {
-        Ok(()) => Record {
-            written: stamp::of_output(&task.output),
-            ..Record::done(&task.job.name, &task.job.adapter, &report, stamp)
-        },
+        Ok(()) => task.proved(Record::done(&task.job.name, &task.job.adapter, &report, stamp)),
         Err(error) => {
             let (found, warnings) = (Some(KeyFigures::of(&report)), report.warnings);
             Record { found, warnings, ..task.failed(&error, stamp) }

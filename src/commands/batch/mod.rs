@@ -31,6 +31,8 @@ use worklist::Worklist;
 pub fn run(args: BatchArgs, quiet: bool) -> Result<bool> {
     let jobs = find_jobs(&args)?;
     jobs::check_names(&jobs)?;
+    jobs.iter().for_each(|job| task::declare_inputs(job, &args));
+    files::check_folder(&args.output, &[])?;
     let partition = args.partition.unwrap_or(WHOLE);
     let mine: Vec<&Job> = jobs.iter().filter(|job| partition.has(&job.name)).collect();
     if args.manifest.is_none() {
@@ -61,10 +63,10 @@ fn find_jobs(args: &BatchArgs) -> Result<Vec<Job>> {
         let jobs = manifest::read(args.manifest.as_deref().unwrap_or(Path::new("")))?;
         // The output of one job must not be the input of another.
         let adapters = jobs.iter().map(|job| Path::new(&job.adapter)).filter(|adapter| adapter.exists());
-        files::check_apart(&args.output, &adapters.collect::<Vec<_>>())?;
+        files::check_folder(&args.output, &adapters.collect::<Vec<_>>())?;
         return Ok(jobs);
     };
-    files::check_apart(&args.output, &[folder])?;
+    files::check_folder(&args.output, &[folder])?;
     let found = jobs::below(folder)?;
     for remark in &found.remarks {
         tracing::warn!("{remark}");

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::worklist::JobLog;
 use crate::batch::partition::Partition;
 use crate::batch::results::Results;
+use crate::batch::summary;
 use crate::cli::BatchArgs;
 use crate::cli::progress::{BatchProgress, TerminalProgress};
 use crate::commands::output::{print, print_json_line};
@@ -31,6 +32,7 @@ pub struct RunningBatch<'a> {
 impl<'a> RunningBatch<'a> {
     /// Opens the results in the output folder.
     pub fn start(args: &'a BatchArgs, partition: Partition, jobs: usize, quiet: bool) -> Result<Self> {
+        summary::check(&args.output)?;
         let results = Results::open(&args.output, partition)?;
         let bars = BatchProgress::new(quiet || args.json, jobs);
         Ok(Self { args, jobs, quiet, results, bars, outcomes: Outcomes::default(), printed: Ok(()) })

@@ -8,7 +8,7 @@ use std::thread;
 use super::progress::RunningBatch;
 use super::task::Task;
 use super::worklist::JobLog;
-use crate::batch::stamp::{self, Hashes};
+use crate::batch::stamp::Hashes;
 use crate::cli::SlimArgs;
 use crate::commands::slim::SlimPlan;
 use crate::error::{ComputeError, Result};
@@ -131,18 +131,15 @@ fn record(slim: &PlannedSlim, evaluation: Result<Evaluation>) -> Record {
     let has_page = page.is_ok();
     let verdict = page.and_then(|()| evaluation.check());
     let record = match verdict.and_then(|()| plan.write(&evaluation, &plan.reserve()?)) {
-        Ok(report) => Record {
-            written: stamp::of_output(&task.output),
-            ..Record::done(&task.job.name, &task.job.adapter, &report, stamp.clone())
-        },
+        Ok(report) => Record::done(&task.job.name, &task.job.adapter, &report, stamp.clone()),
         Err(error) => task.failed(&error, stamp.clone()),
     };
-    Record {
+    task.proved(Record {
         found: Some(KeyFigures::of(&evaluation.report)),
         warnings: evaluation.report.warnings.clone(),
         page: has_page.then(|| format!("{}.html", task.job.name)),
         ..record
-    }
+    })
 }
 
 fn page(task: &Task, evaluation: &Evaluation) -> Result<()> {

@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
+use serde_json::Value;
 
-use crate::adapter::AdapterConfig;
 use crate::batch::jobs::Job;
+use crate::batch::options;
+use crate::batch::proof::{self, Depth};
 use crate::batch::stamp::{self, Hashes};
 use crate::cli::flags;
 use crate::cli::{BatchArgs, Cli, Command, CutArgs, SlimArgs};
 use crate::error::{BatchError, Error, Result};
 use crate::export::Format;
-use crate::files::REPORT_NAME;
+use crate::files::{self, inputs};
 use crate::hub::{self, BasePath};
-use crate::report::batch::Record;
+use crate::pipeline;
+use crate::report::batch::{Record, Status};
 use crate::samples::places;
 
 /// What is done with a job's adapter.
@@ -48,7 +51,7 @@ impl<'a> Task<'a> {
         };
         let output = args.output.join(&job.name);
         // lora-slim may replace what it wrote itself.
-        let force = args.force || output.join(REPORT_NAME).is_file();
+        let force = args.force || files::has_own_report(&output);
         let mut line: Vec<OsString> = vec!["lora-slim".into(), name.into()];
         line.extend(words.iter().cloned());
         line.extend(["--output".into(), output.clone().into()]);
@@ -73,9 +76,36 @@ impl<'a> Task<'a> {
         hashes.stamp(&self.words, &self.inputs)
     }
 
-    /// Whether the output that a record describes exists and has not been written by another run since.
-    pub fn is_written(&self, record: &Record) -> bool {
-        record.written == stamp::of_output(&self.output) && (record.page.is_none() || self.page().is_file())
+    /// A record with the hashes of what was written: the output of a job that is done, and the page.
+    pub fn proved(&self, record: Record) -> Record {
+        let output =
+            if record.status == Status::Done { proof::names(&self.output).unwrap_or_default() } else { Vec::new() };
+        let own = self.output.file_name().unwrap_or_default().to_string_lossy();
+        let files: Vec<String> = output.into_iter().map(|name| format!("{own}/{name}")).collect();
+        let page = record.page.iter().map(|_| format!("{own}.html"));
+        let files: Vec<String> = files.into_iter().chain(page).collect();
+        if files.is_empty() {
+            return record;
+        }
+        let hash = |depth| proof::hash(self.folder(), &files, depth);
+        Record { written: hash(Depth::Samples), content: hash(Depth::AllBytes), files, ..record }
+    }
+
+    /// Whether what a record says was written is there, and nothing has changed it since.
+    pub fn is_written(&self, record: &Record, depth: Depth) -> bool {
+        let expected = match depth {
+            Depth::Samples => &record.written,
+            Depth::AllBytes => &record.content,
+        };
+        match expected {
+            Some(_) => proof::hash(self.folder(), &record.files, depth) == *expected,
+            None => record.status != Status::Done && record.page.is_none(),
+        }
+    }
+
+    /// The folder that holds the output's folder and the page.
+    fn folder(&self) -> &Path {
+        self.output.parent().unwrap_or(Path::new(""))
     }
 
     /// The record of a failure.
@@ -100,7 +130,8 @@ impl TaskFlags {
                 let mut inputs = vec![path_of(&args.adapter)];
                 let split = args.split.as_deref();
                 inputs.extend(args.samples.iter().flat_map(|path| places::inputs(path, split)));
-                inputs.extend(base_of(&args.adapter, args.base.as_deref()).map(|base| base.path().into()));
+                let base = pipeline::base_of(&path_of(&args.adapter), args.base.as_deref());
+                inputs.extend(base.map(|base| base.path().into()));
                 inputs.extend(args.test.iter().flat_map(|path| places::inputs(path, None)));
                 inputs.extend(args.tokenizer.iter().flat_map(|path| tokenizer_files(path)));
                 inputs.extend(args.chat_template.clone());
@@ -108,7 +139,7 @@ impl TaskFlags {
             }
             Self::Cut(args) => {
                 // Of the base model only the configuration is read, which GGUF keeps in the same file.
-                let base = match base_of(&args.adapter, args.base.as_deref()) {
+                let base = match pipeline::base_of(&path_of(&args.adapter), args.base.as_deref()) {
                     Some(BasePath::Folder(folder)) => Some(folder.join("config.json")),
                     Some(BasePath::Gguf(file)) => Some(file).filter(|_| args.runtime.format != Format::Peft),
                     None => None,
@@ -141,13 +172,16 @@ fn path_of(name: &str) -> PathBuf {
     hub::find(name, None).unwrap_or_else(|_| name.into())
 }
 
-/// The base model that the flags name, or else the adapter.
-fn base_of(adapter: &str, base: Option<&str>) -> Option<BasePath> {
-    if let Some(name) = base {
-        return BasePath::find(name, None).ok();
+/// Puts what a job reads on the list of inputs. No output of any job may be in one.
+pub fn declare_inputs(job: &Job, args: &BatchArgs) {
+    let adapter = path_of(&job.adapter);
+    inputs::declare(&adapter);
+    pipeline::base_of(&adapter, job.options.get("base").and_then(Value::as_str));
+    let of_job = options::to_words(&job.options).unwrap_or_default();
+    for word in args.flags.words.iter().chain(&of_job) {
+        let path = stamp::INPUTS.iter().find_map(|flag| word.to_str()?.strip_prefix(flag));
+        path.into_iter().for_each(|path| inputs::declare(&path_of(path)));
     }
-    let config = AdapterConfig::read(&path_of(adapter)).ok()?;
-    BasePath::find(config.text("base_model_name_or_path")?, config.text("revision")).ok()
 }
 
 /// The first line of clap's message. The rest is the usage of a command that the user did not type.

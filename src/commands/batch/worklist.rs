@@ -2,11 +2,13 @@
 
 use super::task::{Task, TaskFlags};
 use crate::batch::jobs::Job;
+use crate::batch::proof::Depth;
 use crate::batch::stamp::Hashes;
 use crate::cli::progress;
 use crate::cli::{BatchArgs, CutArgs, SlimArgs};
 use crate::error::{ComputeError, Result};
-use crate::report::batch::{Record, Status};
+use crate::files;
+use crate::report::batch::Record;
 
 /// What a batch does with the records of its jobs. An error stops the batch.
 pub trait JobLog {
@@ -31,6 +33,7 @@ impl<'a> Worklist<'a> {
     /// Sorts jobs into those that are left, and those that end here, whose records go to the log.
     pub fn new(jobs: &[&'a Job], args: &BatchArgs, hashes: &Hashes, log: &mut impl JobLog) -> Result<Self> {
         let mut work = Self::default();
+        let depth = if args.check { Depth::AllBytes } else { Depth::Samples };
         for &job in jobs {
             if progress::interrupted() {
                 return Err(ComputeError::Interrupted.into());
@@ -42,8 +45,13 @@ impl<'a> Worklist<'a> {
                     continue;
                 }
             };
-            match log.earlier(&job.name).filter(|record| is_final(record, &task, hashes)).cloned() {
-                Some(record) => log.keep(record)?,
+            match log.earlier(&job.name).filter(|record| is_final(record, &task, hashes, depth)).cloned() {
+                Some(record) => {
+                    if !args.dry_run {
+                        files::clear_up(&task.output);
+                    }
+                    log.keep(record)?;
+                }
                 None => match flags {
                     TaskFlags::Slim(args) => work.slims.push((task, args)),
                     TaskFlags::Cut(args) => work.cuts.push((task, args)),
@@ -55,7 +63,6 @@ impl<'a> Worklist<'a> {
 }
 
 /// Whether an earlier run ended a task, with the same inputs and options, in a way that another attempt would not change.
-fn is_final(record: &Record, task: &Task, hashes: &Hashes) -> bool {
-    let is_complete = record.status != Status::Done || task.is_written(record);
-    record.is_final() && is_complete && record.stamp == task.stamp(hashes)
+fn is_final(record: &Record, task: &Task, hashes: &Hashes, depth: Depth) -> bool {
+    record.is_final() && task.is_written(record, depth) && record.stamp == task.stamp(hashes)
 }
