@@ -1,27 +1,30 @@
 //! Parses, runs, and turns the result into an exit code. Everything else is in the library.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lora_slim::cli::{Cli, config_file};
+use lora_slim::cli::{Cli, config_file, panics};
 use lora_slim::commands::{self, output};
+use lora_slim::samples::tokenizer;
 use lora_slim::{Error, Kind, Result};
 
 fn main() -> ExitCode {
-    // SAFETY: the first line of the program, so that this is the only thread.
+    if std::env::args_os().skip(1).eq([tokenizer::COMMAND]) {
+        return if tokenizer::serve() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    // SAFETY: nothing has started a thread yet, so that this is the only one.
     unsafe { lora_slim::kernel::machine::prepare_alone() };
     lora_slim::tensors::install_sigbus_handler();
-    match run() {
-        Ok(code) => code,
-        Err(error) => fail(&error),
-    }
+    tokenizer::isolate_in_this_program();
+    panics::guarded(|| run().unwrap_or_else(|error| fail(&error)))
 }
 
 fn run() -> Result<ExitCode> {
     let line = config_file::expand(std::env::args_os().collect())?;
     let cli = Cli::try_parse_from(&line.words);
     if let Some(file) = line.file.filter(|_| !cli.as_ref().is_ok_and(|cli| cli.quiet)) {
-        eprintln!("using the flags of `{}`", file.display());
+        output::remark(&format!("using the flags of `{}`\n", file.display()), false);
     }
     let cli = match cli {
         Ok(cli) => cli,
@@ -32,6 +35,8 @@ fn run() -> Result<ExitCode> {
         .with_max_level(if cli.quiet { tracing::Level::ERROR } else { tracing::Level::WARN })
         .without_time()
         .with_target(false)
+        // Without a place to say something, there is none to say that, either.
+        .log_internal_errors(false)
         .init();
     let answer = if cli.print_config { commands::print_config(&line.words)? } else { commands::run(cli)? };
     Ok(if answer { ExitCode::SUCCESS } else { ExitCode::from(Kind::No.exit_code()) })
@@ -59,9 +64,11 @@ fn one_line(message: &str) -> String {
 }
 
 fn fail(error: &Error) -> ExitCode {
-    eprintln!("error: {}", one_line(&error.to_string()));
+    // Standard error may be full or closed; the exit code still tells.
+    let mut out = std::io::stderr().lock();
+    let _ = writeln!(out, "error: {}", one_line(&error.to_string()));
     if let Some(hint) = error.hint() {
-        eprintln!("hint: {hint}");
+        let _ = writeln!(out, "hint: {hint}");
     }
     ExitCode::from(error.kind().exit_code())
 }

@@ -37,6 +37,7 @@ impl Base {
     /// The tokenizer that comes with the model, if one does.
     pub fn text(&self, options: &TemplateOptions) -> Result<Option<Arc<TextModel>>> {
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.retain(|(_, text)| text.as_ref().is_none_or(|text| text.tokenizer.is_running()));
         if let Some((_, text)) = texts.iter().find(|(known, _)| known == options) {
             return Ok(text.clone());
         }

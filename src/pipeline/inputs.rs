@@ -104,7 +104,7 @@ pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base, on_progre
     let all = raws.files.iter().chain(held_out.iter().flat_map(|raws| &raws.files));
     let text = find_text(request, adapted, base, all.flat_map(|file| &file.samples))?;
     request.gates.check_samples(raws.files.iter().map(|file| file.samples.len()).sum())?;
-    raws.remarks.extend(text.as_ref().and_then(|text| text.remark.clone()));
+    raws.remarks.extend(text.iter().flat_map(|text| text.remark.iter().chain(&text.randomness)).cloned());
     let choosing = encode(request, adapted, text.as_deref(), raws, &mut *on_progress)?.checked(text.as_deref())?;
     let held_out = held_out.map(|raws| {
         let encoded = encode(request, adapted, text.as_deref(), raws, &mut *on_progress)?;
@@ -199,7 +199,6 @@ fn encode(
     on_progress: OnProgress,
 ) -> Result<Prepared> {
     let model = adapted.model();
-    let options = request.samples.encode;
     // An adapter may bring an embedding or a head of another size.
     let limits = SampleLimits {
         context: model.longest_sequence(),
@@ -213,6 +212,9 @@ fn encode(
         vocabulary: adapted.vocab_size()?,
         scored_vocabulary: adapted.head_size()?,
     };
+    // One token more tells that a sample is cut.
+    let most_tokens = request.samples.truncate.then(|| limits.context.saturating_add(1));
+    let options = EncodeOptions { most_tokens, ..request.samples.encode };
     let (path, sha256) = described(&raws.files);
     let all = raws.files.iter().flat_map(|file| &file.samples);
     let unread = text.and_then(|text| samples::unread::by_template(all.clone(), text));

@@ -10,6 +10,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::tokenizer::{LONGEST_TEXT, Tokens, Wanted};
 use super::turns::{Conversation, Edge, TurnSpan};
 use super::{Message, RawSample, Sample, SampleContent, TemplateContext, TextModel};
 use crate::error::{Result, SampleError};
@@ -20,6 +21,8 @@ pub struct EncodeOptions {
     /// Whether prompts and completions go through the chat template.
     pub chat: bool,
     pub scored: ScoredPart,
+    /// The number of tokens at which samples are cut later. Of a text that has more, more need not be made.
+    pub most_tokens: Option<usize>,
 }
 
 /// Which part of a sample is scored. Turns and tokens that the data itself marks as not trained are scored in none.
@@ -176,14 +179,13 @@ impl Encoder<'_> {
         let rendered = self.rendered(chat)?;
         let failed = |reason| self.template_error(reason);
         let whole = rendered.whole().map_err(failed)?;
-        let tokens = self.text.tokenizer.encode_char_offsets(whole.text.as_str(), false);
-        let tokens = tokens.map_err(|error| self.tokenizer_error(error))?;
+        let tokens = self.tokens(&whole.text, Wanted::Offsets)?;
         let (turns, are_scored) = match chat.turns(self.options.scored) {
             Turns::Only(turns) => (rendered.find(&turns, &whole), true),
             Turns::AllBut(turns) => (rendered.find_whole(&turns, &whole), false),
         };
         let lost = || self.template_error("it renders earlier turns differently once later ones follow".into());
-        let mut scored = vec![!are_scored; tokens.len()];
+        let mut scored = vec![!are_scored; tokens.ids.len()];
         for part in turns.map_err(failed)?.ok_or_else(lost)? {
             for place in self.tokens_of(&part, &whole.text, &tokens)? {
                 scored[place] = are_scored;
@@ -191,10 +193,10 @@ impl Encoder<'_> {
         }
         if chat.scored_from > 0 && self.options.scored != ScoredPart::Everything {
             let prompt = rendered.prompt(chat.scored_from).map_err(failed)?;
-            let masked = common_prefix(&self.tokenise(&prompt, false)?, tokens.get_ids());
+            let masked = common_prefix(&self.tokenise(&prompt, false)?, &tokens.ids);
             scored[..masked].fill(false);
         }
-        Ok((tokens.get_ids().into(), scored))
+        Ok((tokens.ids, scored))
     }
 
     /// The scored turns of a conversation whose text does not have them all as the model reads them. `None` if it has.
@@ -217,21 +219,21 @@ impl Encoder<'_> {
     }
 
     /// The places of the tokens that overlap a turn.
-    fn tokens_of(&self, part: &TurnSpan, text: &str, tokens: &tokenizers::Encoding) -> Result<Vec<usize>> {
+    fn tokens_of(&self, part: &TurnSpan, text: &str, tokens: &Tokens) -> Result<Vec<usize>> {
         let characters = |bytes: usize| text[..bytes].chars().count();
         let common =
-            |other: &str| Ok::<_, crate::Error>(common_prefix(&self.tokenise(other, false)?, tokens.get_ids()));
+            |other: &str| Ok::<_, crate::Error>(common_prefix(&self.tokenise(other, false)?, &tokens.ids));
         let (first, start) = match &part.start {
             Edge::Byte(start) => (0, characters(*start)),
             Edge::Common(other) => (common(other)?, 0),
         };
         let (last, end) = match &part.end {
-            Edge::Byte(end) => (tokens.len(), characters(*end)),
+            Edge::Byte(end) => (tokens.ids.len(), characters(*end)),
             Edge::Common(other) => (common(other)?, usize::MAX),
         };
         let overlaps = |&place: &usize| {
-            let (from, to) = tokens.get_offsets()[place];
-            from < end && to > start
+            let (from, to) = tokens.offsets[place];
+            (from as usize) < end && to as usize > start
         };
         Ok((first..last).filter(overlaps).collect())
     }
@@ -243,8 +245,22 @@ impl Encoder<'_> {
     }
 
     fn tokenise(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
-        let encoding = self.text.tokenizer.encode_fast(text, add_special_tokens);
-        Ok(encoding.map_err(|error| self.tokenizer_error(error))?.get_ids().into())
+        Ok(self.tokens(text, if add_special_tokens { Wanted::WithSpecial } else { Wanted::Plain })?.ids)
+    }
+
+    /// The tokens of a text, up to the first that the samples are cut at.
+    fn tokens(&self, text: &str, wanted: Wanted) -> Result<Tokens> {
+        let tokenizer = &self.text.tokenizer;
+        if let Some(most) = self.options.most_tokens
+            && let Some(tokens) = tokenizer.encode_beginning(text, wanted, most)?
+        {
+            return Ok(tokens);
+        }
+        if text.len() > LONGEST_TEXT {
+            let (length, most) = (text.len() as u64, LONGEST_TEXT as u64);
+            return Err(SampleError::LongText { path: self.path.into(), line: self.line, length, most }.into());
+        }
+        tokenizer.encode(text, wanted)
     }
 
     fn with_end(&self, mut text: String) -> String {
@@ -266,10 +282,6 @@ impl Encoder<'_> {
 
     fn template_error(&self, reason: String) -> crate::Error {
         SampleError::ChatTemplate { path: self.path.into(), line: self.line, reason }.into()
-    }
-
-    fn tokenizer_error(&self, error: tokenizers::Error) -> crate::Error {
-        SampleError::Tokenizer { path: self.text.path.clone(), reason: error.to_string() }.into()
     }
 }
 

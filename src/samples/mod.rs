@@ -26,6 +26,7 @@ mod remarks;
 mod splits;
 mod template;
 mod text_model;
+pub mod tokenizer;
 mod tokenizer_class;
 mod turns;
 pub mod unread;

@@ -1,0 +1,197 @@
+//! The tokenizer of a model: text to tokens and back.
+//!
+//! The `tokenizers` library does the work, and nothing bounds what it takes: a file of a few lines can make it double a text sixty
+//! times. So the program asks it in a process of its own, whose memory, stack and time are limited (`process.rs`). In other programs,
+//! which use this crate as a library, it runs in their process, unless they name the program
+//! ([`isolate_tokenizers`](crate::isolate_tokenizers)).
+
+mod beginning;
+mod engine;
+mod limits;
+mod process;
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use tokenizers::AddedToken;
+
+pub use engine::{Facts, Tokens};
+pub use process::{COMMAND, isolate_in_this_program, isolate_tokenizers, serve};
+
+use crate::error::{Result, SampleError};
+use engine::{Answer, EncodeHow, Engine, Question};
+use process::{Process, Silence};
+
+/// The longest text that is tokenised at once, and that tokens are decoded to, in bytes.
+pub const LONGEST_TEXT: usize = 4 << 20;
+
+/// A tokenizer.
+#[derive(Debug)]
+pub struct Tokenizer {
+    /// The file that it was read from, for messages.
+    path: PathBuf,
+    facts: Facts,
+    place: Place,
+}
+
+/// What is wanted of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Its tokens.
+    Plain,
+    /// Its tokens, with those that belong before and behind each text.
+    WithSpecial,
+    /// Its tokens, with the characters that each stands for.
+    Offsets,
+}
+
+/// Where the library runs.
+#[derive(Debug)]
+enum Place {
+    Here(Mutex<Engine>),
+    InAProcess(Mutex<Process>),
+}
+
+impl Question<'_> {
+    /// The bytes that are to be worked on.
+    fn size(&self) -> usize {
+        match self {
+            Self::Load(json) => json.len(),
+            Self::Add { tokens, .. } => tokens.iter().map(|token| token.content.len() + 100).sum(),
+            Self::Encode { text, .. } => text.len(),
+            Self::Decode { ids, .. } => 8 * ids.len(),
+            Self::Id { token } => token.len(),
+        }
+    }
+}
+
+impl Tokenizer {
+    /// Reads a tokenizer.json, whose text is `json`. Padding, truncation and dropout, which would change samples, are off.
+    pub fn read(json: &[u8], path: &Path) -> Result<Self> {
+        let place = match process::program() {
+            None => Place::Here(Mutex::default()),
+            Some(program) => {
+                let process = Process::start(program).map_err(|silence| silent(path, silence))?;
+                Place::InAProcess(Mutex::new(process))
+            }
+        };
+        let mut tokenizer = Self { path: path.into(), facts: Facts::default(), place };
+        tokenizer.facts = tokenizer.ask_facts(&Question::Load(json))?;
+        if tokenizer.facts.program == env!("CARGO_PKG_VERSION") {
+            return Ok(tokenizer);
+        }
+        let reason = format!("the program that runs it is of version {:?}", tokenizer.facts.program);
+        Err(SampleError::Tokenizer { path: path.into(), reason }.into())
+    }
+
+    /// Adds tokens. With `splits_special`, special tokens in a text are split like other text.
+    pub fn add(&mut self, tokens: Vec<AddedToken>, splits_special: bool) -> Result<()> {
+        self.facts = self.ask_facts(&Question::Add { tokens, splits_special })?;
+        Ok(())
+    }
+
+    /// What the file says.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The tokens of a text of up to [`LONGEST_TEXT`] bytes.
+    pub fn encode(&self, text: &str, wanted: Wanted) -> Result<Tokens> {
+        self.encode_first(text, wanted, usize::MAX)
+    }
+
+    /// The first `most` tokens of a text whose beginning tells them; `None` where all of the text has to be tokenised.
+    pub fn encode_beginning(&self, text: &str, wanted: Wanted, most: usize) -> Result<Option<Tokens>> {
+        if !beginning::tells(&self.facts) {
+            return Ok(None);
+        }
+        let enough = most.saturating_add(beginning::MORE_TOKENS);
+        for part in beginning::longer_and_longer(text, enough) {
+            let tokens = self.encode_first(part, wanted, most)?;
+            if tokens.total >= enough {
+                return Ok(Some(tokens));
+            }
+        }
+        Ok(None)
+    }
+
+    fn encode_first(&self, text: &str, wanted: Wanted, most: usize) -> Result<Tokens> {
+        let how = EncodeHow { adds_special: wanted == Wanted::WithSpecial, offsets: wanted == Wanted::Offsets, most };
+        match self.ask(&Question::Encode { text, how })? {
+            Answer::Tokens(tokens) => Ok(tokens),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// The text of tokens.
+    pub fn decode(&self, ids: &[u32], skips_special: bool) -> Result<String> {
+        if ids.is_empty() {
+            return Ok(String::new());
+        }
+        match self.ask(&Question::Decode { ids, skips_special })? {
+            Answer::Text(text) if text.len() > LONGEST_TEXT => {
+                let longest = crate::format::bytes(LONGEST_TEXT as u64);
+                Err(self.refused(format!("it makes more than {longest} of {} tokens", ids.len())))
+            }
+            Answer::Text(text) => Ok(text),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// Whether it may still answer. A process that took too much has ended.
+    pub fn is_running(&self) -> bool {
+        match &self.place {
+            Place::Here(_) => true,
+            Place::InAProcess(process) => process.lock().unwrap_or_else(PoisonError::into_inner).is_running(),
+        }
+    }
+
+    /// The id of a token.
+    pub fn id(&self, token: &str) -> Result<Option<u32>> {
+        match self.ask(&Question::Id { token })? {
+            Answer::Id(id) => Ok(id),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    fn ask_facts(&self, question: &Question) -> Result<Facts> {
+        match self.ask(question)? {
+            Answer::Facts(facts) => Ok(*facts),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    fn ask(&self, question: &Question) -> Result<Answer> {
+        match &self.place {
+            Place::Here(engine) => {
+                Ok(engine.lock().unwrap_or_else(PoisonError::into_inner).answer(question.clone()))
+            }
+            Place::InAProcess(process) => {
+                let mut process = process.lock().unwrap_or_else(PoisonError::into_inner);
+                process.ask(question).map_err(|silence| silent(&self.path, silence))
+            }
+        }
+    }
+
+    /// The error for an answer that is no answer to its question.
+    fn unexpected(&self, answer: Answer) -> crate::Error {
+        self.refused(match answer {
+            Answer::Failed(reason) => reason,
+            _ => "its process gives another answer than was asked for".into(),
+        })
+    }
+
+    fn refused(&self, reason: String) -> crate::Error {
+        SampleError::Tokenizer { path: self.path.clone(), reason }.into()
+    }
+}
+
+/// The error for a process that gives no answer.
+fn silent(path: &Path, silence: Silence) -> crate::Error {
+    let path = path.into();
+    match silence {
+        Silence::TookTooMuch(reason) => SampleError::Tokenizer { path, reason }.into(),
+        Silence::Broken(source) => SampleError::TokenizerProcess { path, source }.into(),
+    }
+}
