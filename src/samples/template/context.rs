@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::super::{Message, TemplateContext};
 use super::SpecialTokens;
 use super::calls::BUILTINS;
-use super::value::{Dict, Evaluated, Value};
+use super::value::{Dict, Evaluated, Items, Value};
 
 /// The names of a message's reasoning. The first that is set is copied into `thinking`, unless it is set, and into
 /// `reasoning_content` (transformers 5: `_alias_reasoning_fields`).
@@ -50,7 +50,7 @@ pub fn variables(
     }
     let listed = |list: &Option<Json>| list.as_ref().map_or(Ok(Value::None), plain);
     let messages = messages.iter().map(message).collect::<Evaluated<Vec<_>>>()?;
-    variables.insert("messages".into(), Value::list(messages)?);
+    variables.insert("messages".into(), given_list(messages)?);
     variables.insert("tools".into(), listed(&context.tools)?);
     variables.insert("documents".into(), listed(&context.documents)?);
     variables.insert("add_generation_prompt".into(), Value::Bool(prompt));
@@ -67,17 +67,27 @@ fn message(message: &Message) -> Evaluated<Value> {
         .collect();
     let find = |name: &str| fields.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     let reasoning = REASONING.into_iter().find_map(find);
-    let mut dict = Dict::default();
+    let mut entries = Vec::with_capacity(fields.len() + 2);
     if let Some(reasoning) = reasoning {
-        dict.insert(Value::str("thinking"), plain(find("thinking").unwrap_or(reasoning))?)?;
+        entries.push((Value::str("thinking"), plain(find("thinking").unwrap_or(reasoning))?));
     }
     for (name, value) in &fields {
-        dict.insert(Value::str(*name), plain(value)?)?;
+        // With reasoning, these two have their places and values already, or get them below.
+        let value = match (reasoning, *name) {
+            (Some(_), "thinking") => continue,
+            (Some(reasoning), "reasoning_content") => reasoning,
+            _ => value,
+        };
+        entries.push((Value::str(*name), plain(value)?));
     }
-    if let Some(reasoning) = reasoning {
-        dict.insert(Value::str("reasoning_content"), plain(reasoning)?)?;
+    if let Some(reasoning) = reasoning.filter(|_| find("reasoning_content").is_none()) {
+        entries.push((Value::str("reasoning_content"), plain(reasoning)?));
     }
-    Ok(Value::Dict(Rc::new(dict)))
+    Ok(Value::Dict(Rc::new(Dict::given(entries)?)))
+}
+
+fn given_list(values: Vec<Value>) -> Evaluated<Value> {
+    Ok(Value::List(Rc::new(Items::given(values)?)))
 }
 
 /// JSON as Python reads it.
@@ -95,11 +105,11 @@ fn plain(json: &Json) -> Evaluated<Value> {
             }
             (None, None, value) => value.map(Value::Float).ok_or_else(|| "a number is no number".into()),
         },
-        Json::Array(items) => Value::list(items.iter().map(plain).collect::<Evaluated<_>>()?),
+        Json::Array(items) => given_list(items.iter().map(plain).collect::<Evaluated<_>>()?),
         Json::Object(fields) => {
             let entry = |(name, value): (&String, &Json)| Ok((Value::str(name.as_str()), plain(value)?));
             let entries = fields.iter().map(entry).collect::<Evaluated<_>>()?;
-            Ok(Value::Dict(Rc::new(Dict::of_distinct(entries)?)))
+            Ok(Value::Dict(Rc::new(Dict::given(entries)?)))
         }
     }
 }

@@ -38,8 +38,7 @@ mod syntax;
 mod texts;
 mod value;
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
 use super::{Message, TemplateContext};
@@ -83,7 +82,8 @@ impl ChatTemplate {
             _ => Err(format!("it is longer than {LONGEST_SOURCE} bytes")),
         };
         let marks_answers = program.as_ref().is_ok_and(|program| program.body.iter().any(survey::generates));
-        let words = source.split(|one: char| !one.is_alphanumeric() && one != '_').map(String::from).collect();
+        let read = if source.len() > LONGEST_SOURCE { "" } else { source };
+        let words = read.split(|one: char| !one.is_alphanumeric() && one != '_').map(String::from).collect();
         Self { program, tokens: tokens.clone(), date: Date::default(), marks_answers, words }
     }
 
@@ -114,15 +114,23 @@ impl ChatTemplate {
         let program = self.program.as_ref().map_err(Clone::clone)?;
         let given = context::variables(messages, context, &self.tokens, prompt)?;
         let (text, spans) = renderer::run(program, &given, self.date)?;
-        let generation = spans.into_iter().map(|(start, end)| bytes(&text, start, end)).collect();
+        let generation = in_bytes(&text, &spans);
         Ok(Rendered { text, generation })
     }
 }
 
-/// A span in bytes that was counted in characters.
-fn bytes(text: &str, start: usize, end: usize) -> Range<usize> {
-    let place = |character: usize| text.char_indices().nth(character).map_or(text.len(), |(at, _)| at);
-    place(start)..place(end)
+/// The spans of a text in bytes that were counted in characters.
+fn in_bytes(text: &str, spans: &[(usize, usize)]) -> Vec<Range<usize>> {
+    let wanted: BTreeSet<usize> = spans.iter().flat_map(|&(start, end)| [start, end]).collect();
+    let mut places = BTreeMap::new();
+    let (mut bytes, mut characters) = (0, 0);
+    for character in wanted {
+        let rest = &text[bytes..];
+        bytes += rest.char_indices().nth(character - characters).map_or(rest.len(), |(at, _)| at);
+        characters = character;
+        places.insert(character, bytes);
+    }
+    spans.iter().map(|(start, end)| places[start]..places[end]).collect()
 }
 
 #[cfg(test)]
