@@ -226,18 +226,18 @@ fn encode(
     let (mut samples, mut excerpts, mut too_long) = (Vec::new(), Vec::new(), TooLong::default());
     for file in raws.files {
         let records = file.samples.len();
-        let file_samples = samples::encode::separate(file.samples, text, options, &file.path)?;
-        if file_samples.len() > records {
+        let quote = request.samples.quote;
+        let mut see = |raw: &RawSample| excerpts.push(if quote { Excerpt::of(&raw.content) } else { None });
+        let paths = (file.path.as_path(), model.path.as_path());
+        let mut encoded = samples::encode::encode_with(file.samples, text, options, paths, &mut see)?;
+        if encoded.len() > records {
             remarks.push(format!(
                 "conversations of `{}` became a sample per scored turn, {} samples in all: the chat template renders earlier \
                  turns differently once later ones follow",
                 file.path.display(),
-                file_samples.len()
+                encoded.len()
             ));
         }
-        let quoted = file_samples.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.samples.quote));
-        excerpts.extend(quoted);
-        let mut encoded = samples::encode::encode(file_samples, text, options, &file.path, &model.path)?;
         let found = samples::check(&mut encoded, limits, &file.path)?;
         too_long = TooLong { cut: too_long.cut + found.cut, kept: too_long.kept + found.kept };
         samples.extend(encoded);

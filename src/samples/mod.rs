@@ -18,6 +18,7 @@ pub mod excerpt;
 mod forms;
 mod gguf_tokenizer;
 mod near;
+mod overlaps;
 pub mod packing;
 pub mod places;
 mod prompts;

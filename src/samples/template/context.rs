@@ -1,4 +1,4 @@
-//! The variables that a template is given, prepared as transformers prepares them.
+//! The variables that a template is given, prepared as transformers prepares them, once for all renderings of a conversation.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -28,15 +28,28 @@ const TAKEN: [&str; 9] = [
     "continue_final_message",
 ];
 
-type GlobalValues = HashMap<Arc<str>, Value>;
+pub type GlobalValues = HashMap<Arc<str>, Value>;
 
-/// All variables of one rendering.
-pub fn variables(
-    messages: &[Message],
-    context: &TemplateContext,
-    tokens: &SpecialTokens,
-    prompt: bool,
-) -> Evaluated<GlobalValues> {
+/// What all renderings of a conversation are given: the variables that do not change, and the messages, of which each rendering has
+/// the first.
+#[derive(Debug)]
+pub struct Given {
+    fixed: GlobalValues,
+    messages: Vec<Value>,
+}
+
+impl Given {
+    /// The variables of a rendering of the first `count` messages, with `prompt` followed by the opening of the assistant's turn.
+    pub fn variables(&self, count: usize, prompt: bool) -> Evaluated<GlobalValues> {
+        let mut variables = self.fixed.clone();
+        variables.insert("messages".into(), given_list(self.messages[..count].to_vec())?);
+        variables.insert("add_generation_prompt".into(), Value::Bool(prompt));
+        Ok(variables)
+    }
+}
+
+/// Prepares a conversation for its renderings.
+pub fn given(messages: &[Message], context: &TemplateContext, tokens: &SpecialTokens) -> Evaluated<Given> {
     let mut variables: GlobalValues =
         BUILTINS.iter().map(|(name, builtin)| ((*name).into(), Value::Builtin(*builtin))).collect();
     for (name, token) in tokens {
@@ -49,12 +62,10 @@ pub fn variables(
         variables.insert(name.as_str().into(), plain(value)?);
     }
     let listed = |list: &Option<Json>| list.as_ref().map_or(Ok(Value::None), plain);
-    let messages = messages.iter().map(message).collect::<Evaluated<Vec<_>>>()?;
-    variables.insert("messages".into(), given_list(messages)?);
+    let messages = messages.iter().map(message).collect::<Evaluated<_>>()?;
     variables.insert("tools".into(), listed(&context.tools)?);
     variables.insert("documents".into(), listed(&context.documents)?);
-    variables.insert("add_generation_prompt".into(), Value::Bool(prompt));
-    Ok(variables)
+    Ok(Given { fixed: variables, messages })
 }
 
 /// A message without fields that are null, and with its reasoning under each of its names.

@@ -42,6 +42,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
 use super::{Message, TemplateContext};
+pub(super) use context::Given;
 pub use dates::Date;
 use syntax::Program;
 
@@ -111,11 +112,21 @@ impl ChatTemplate {
 
     /// The text of `messages`, followed, with `prompt`, by the opening of the assistant's turn.
     pub fn render(&self, messages: &[Message], context: &TemplateContext, prompt: bool) -> Result<Rendered, String> {
+        let given = self.given(messages, context)?;
+        Ok(self.render_first(&given, messages.len(), prompt)?.0)
+    }
+
+    /// Prepares a conversation for several renderings.
+    pub(super) fn given(&self, messages: &[Message], context: &TemplateContext) -> Result<Given, String> {
+        context::given(messages, context, &self.tokens)
+    }
+
+    /// The text of the first `count` messages as [`render`](Self::render) gives it, and the steps that it took.
+    pub(super) fn render_first(&self, given: &Given, count: usize, prompt: bool) -> Result<(Rendered, usize), String> {
         let program = self.program.as_ref().map_err(Clone::clone)?;
-        let given = context::variables(messages, context, &self.tokens, prompt)?;
-        let (text, spans) = renderer::run(program, &given, self.date)?;
-        let generation = in_bytes(&text, &spans);
-        Ok(Rendered { text, generation })
+        let output = renderer::run(program, &given.variables(count, prompt)?, self.date)?;
+        let generation = in_bytes(&output.text, &output.spans);
+        Ok((Rendered { text: output.text, generation }, output.steps))
     }
 }
 

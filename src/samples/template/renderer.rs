@@ -43,8 +43,14 @@ pub struct Renderer<'a> {
     depth: usize,
 }
 
-/// The text of a template, and the spans of its `{% generation %}` blocks in characters.
-pub type Output = (String, Vec<(usize, usize)>);
+/// What a template made.
+pub struct Output {
+    pub text: String,
+    /// The spans of `{% generation %}` blocks, in characters.
+    pub spans: Vec<(usize, usize)>,
+    /// What it spent.
+    pub steps: usize,
+}
 
 /// Runs a template.
 pub fn run(program: &Program, given: &HashMap<Arc<str>, Value>, date: Date) -> Evaluated<Output> {
@@ -63,7 +69,8 @@ pub fn run(program: &Program, given: &HashMap<Arc<str>, Value>, date: Date) -> E
     renderer.nodes(&program.body)?;
     // Macros refer to the variables, and variables hold macros.
     renderer.leave(&program.scope);
-    Ok((renderer.buffers.swap_remove(0), renderer.spans))
+    let text = renderer.buffers.swap_remove(0);
+    Ok(Output { text, spans: renderer.spans, steps: renderer.fuel.spent() })
 }
 
 impl Renderer<'_> {

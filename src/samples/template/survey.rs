@@ -138,7 +138,7 @@ impl Survey<'_> {
 
     fn branch(&self, visit: impl FnOnce(&mut Survey)) -> Symbols {
         // The names are copied here, and their copies are merged later.
-        self.looks.add(2 * (self.symbols.loads.len() + self.symbols.stores.len()));
+        self.looks.add(6 * (self.symbols.loads.len() + self.symbols.stores.len()));
         let mut survey = Survey { outer: self.outer, symbols: self.symbols.clone(), looks: self.looks };
         visit(&mut survey);
         survey.symbols
@@ -146,6 +146,9 @@ impl Survey<'_> {
 
     /// A name that only some branches assign keeps its outer value in the others.
     fn merge<const N: usize>(&mut self, branches: [Symbols; N]) {
+        if self.looks.are_spent() {
+            return;
+        }
         let stores: BTreeSet<Arc<str>> = branches.iter().flat_map(|branch| branch.stores.clone()).collect();
         let new: Vec<Arc<str>> = stores.difference(&self.symbols.stores).cloned().collect();
         for branch in branches {

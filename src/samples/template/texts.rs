@@ -99,6 +99,11 @@ pub fn call(renderer: &mut Renderer, text: &str, method: &str, args: Args) -> Ev
         }
         _ => {
             let [] = args.bind(method, [], 0)?;
+            // Most look at each character, and letters may become three.
+            fuel.spend(text.len() / 8)?;
+            if method == "isprintable" {
+                fuel.spend(text.len())?;
+            }
             return without_arguments(text, method);
         }
     };

@@ -55,6 +55,8 @@ pub fn capitalize(renderer: &mut Renderer, value: Value, args: Args) -> Evaluate
 pub fn title(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("title", [], 0)?;
     let text = text(renderer, &value)?;
+    // Each word is copied, and letters may become three.
+    renderer.fuel.spend(text.len() / 4)?;
     let mut out = String::with_capacity(text.len());
     let mut word = String::new();
     let flush = |word: &mut String, out: &mut String| {
