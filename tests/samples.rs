@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::{self, Value};
-use lora_slim::samples::{EncodeOptions, FieldNames, Sample, SampleContent, TextModel, encode, read};
 use lora_slim::samples::tokenizer::Wanted;
+use lora_slim::samples::{EncodeOptions, FieldNames, Sample, SampleContent, TextModel, encode, read};
 use lora_slim::tensors::TensorStore;
 use serde_json::Value as Json;
 use tempfile::TempDir;

@@ -27,7 +27,8 @@ fn tell(panic: &PanicHookInfo) {
     }
     let payload = panic.payload();
     let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
-    let text: String = text.unwrap_or("no message").chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text: String =
+        text.unwrap_or("no message").chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let place = panic.location().map_or(String::new(), |place| format!(" ({}:{})", place.file(), place.line()));
     let _ = writeln!(
         std::io::stderr(),

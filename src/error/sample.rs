@@ -85,7 +85,9 @@ impl SampleError {
                 "completions, turns whose role is `assistant`, and tokens whose label is not -100 are scored, unless the data says \
                  otherwise"
             }
-            Self::TooLong { .. } | Self::LongText { .. } => "shorten the sample, or cut all that are too long with `--truncate`",
+            Self::TooLong { .. } | Self::LongText { .. } => {
+                "shorten the sample, or cut all that are too long with `--truncate`"
+            }
             Self::NoTokenizer { .. } => {
                 "name a tokenizer.json with `--tokenizer`, or give samples with `input_ids` and `labels`"
             }

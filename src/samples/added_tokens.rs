@@ -25,7 +25,8 @@ pub fn complete(
     file: &Path,
 ) -> Result<()> {
     let folder = file.parent().unwrap_or(Path::new(""));
-    let known: HashMap<&str, &AddedToken> = tokenizer.facts().added.values().map(|token| (token.content.as_str(), token)).collect();
+    let known: HashMap<&str, &AddedToken> =
+        tokenizer.facts().added.values().map(|token| (token.content.as_str(), token)).collect();
     let is_unknown = |token: &AddedToken| known.get(token.content.as_str()).is_none_or(|known| !is_same(known, token));
     let mut special: Vec<String> = chat_files::in_order(named).cloned().collect();
     special.extend(unnamed(config));

@@ -132,11 +132,7 @@ impl<'a> Conversation<'a> {
 
     /// The conversation up to a turn.
     fn before(&self, turn: usize) -> Rendering<Rendered> {
-        if turn == 0 {
-            Ok(Rendered::default())
-        } else {
-            self.render(turn, false)
-        }
+        if turn == 0 { Ok(Rendered::default()) } else { self.render(turn, false) }
     }
 
     /// The spans that the template marks in one turn: those that this turn adds to the ones before. `None` if the template marks

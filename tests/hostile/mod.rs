@@ -3,7 +3,9 @@
 mod adapters;
 mod disks;
 mod models;
+mod templates;
 mod text;
+mod tokenizers;
 
 use std::fs::{self, File};
 use std::path::Path;

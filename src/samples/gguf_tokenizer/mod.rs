@@ -12,6 +12,7 @@ mod byte_level;
 mod keys;
 mod pre_tokenizers;
 mod sentencepiece;
+mod splits;
 mod vocabulary;
 
 use serde_json::{Map, Value, json};

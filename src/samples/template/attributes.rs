@@ -92,9 +92,7 @@ impl Renderer<'_> {
             return Ok(value);
         }
         match value {
-            Value::Dict(dict) => {
-                Ok(dict.get_str(name, &self.fuel)?.unwrap_or_else(|| missing(value, name)))
-            }
+            Value::Dict(dict) => Ok(dict.get_str(name, &self.fuel)?.unwrap_or_else(|| missing(value, name))),
             _ => Ok(missing(value, name)),
         }
     }
@@ -103,7 +101,11 @@ impl Renderer<'_> {
         let found = match (value, key) {
             (Value::Undefined(message), _) => return Err(message.to_string()),
             (Value::Dict(dict), _) => {
-                if key.is_hashable() { dict.get(key, &self.fuel)? } else { None }
+                if key.is_hashable() {
+                    dict.get(key, &self.fuel)?
+                } else {
+                    None
+                }
             }
             (Value::List(items) | Value::Tuple(items) | Value::Range(items), _) => {
                 let place = key.as_int().and_then(|place| index(place, items.values.len()));
@@ -141,7 +143,9 @@ impl Renderer<'_> {
                 let value = self.loop_attribute(state, name)?;
                 return Ok(if value.is_undefined() && name.starts_with('_') { None } else { Some(value) });
             }
-            Value::Cycler(cycler) if name == "current" => return Ok(cycler.items.values.get(cycler.position.get()).cloned()),
+            Value::Cycler(cycler) if name == "current" => {
+                return Ok(cycler.items.values.get(cycler.position.get()).cloned());
+            }
             Value::Tuple(items) if items.names.contains(&name) => {
                 let place = items.names.iter().position(|known| *known == name);
                 return Ok(place.map(|place| items.values[place].clone()));

@@ -139,7 +139,9 @@ impl Renderer<'_> {
             rest.push(item);
         }
         let length = rest.len() + state.taken.get() + usize::from(after);
-        state.items.replace(Rc::new(Iterator { items: Rc::new(Items::new(rest, &self.fuel)?), position: Cell::new(0) }));
+        state
+            .items
+            .replace(Rc::new(Iterator { items: Rc::new(Items::new(rest, &self.fuel)?), position: Cell::new(0) }));
         state.accepted.set(true);
         state.length.set(Some(length));
         Ok(length)

@@ -18,7 +18,8 @@ pub type Resolved<T> = Result<T, String>;
 
 /// Resolves all names of a template.
 pub fn resolve(mut body: Vec<Statement>) -> Resolved<Program> {
-    let mut resolver = Resolver { frames: Vec::new(), functions: vec![Function::default()], soft: false, looks: Looks::default() };
+    let mut resolver =
+        Resolver { frames: Vec::new(), functions: vec![Function::default()], soft: false, looks: Looks::default() };
     resolver.enter(|survey| survey.nodes(&body), &[]);
     resolver.nodes(&mut body)?;
     let scope = resolver.leave();

@@ -71,8 +71,7 @@ fn is_local(step: &Value) -> bool {
 fn spans_no_words(pattern: &str) -> bool {
     let without = |pattern: String, part: &&str| pattern.replace(part, "");
     let rest = [r"(?!\S)", " ?", "(?i:", "(?:"].iter().fold(pattern.to_string(), without);
-    const FAR: [&str; 13] =
-        ["(?", "$", ".", " ", r"\z", r"\Z", r"\P", r"\S", r"\D", r"\W", ")+", ")*", "){"];
+    const FAR: [&str; 13] = ["(?", "$", ".", " ", r"\z", r"\Z", r"\P", r"\S", r"\D", r"\W", ")+", ")*", "){"];
     let repeats = |class: &str| {
         // A class without the characters in brackets has space, unless that is among them.
         let (inside, behind) = class.split_once(']').unwrap_or((class, "+"));

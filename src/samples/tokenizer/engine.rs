@@ -17,10 +17,21 @@ pub enum Question<'a> {
     /// Loads a tokenizer.json.
     Load(&'a [u8]),
     /// Adds tokens, and says whether special tokens in a text are split like other text.
-    Add { tokens: Vec<AddedToken>, splits_special: bool },
-    Encode { text: &'a str, how: EncodeHow },
-    Decode { ids: &'a [u32], skips_special: bool },
-    Id { token: &'a str },
+    Add {
+        tokens: Vec<AddedToken>,
+        splits_special: bool,
+    },
+    Encode {
+        text: &'a str,
+        how: EncodeHow,
+    },
+    Decode {
+        ids: &'a [u32],
+        skips_special: bool,
+    },
+    Id {
+        token: &'a str,
+    },
 }
 
 /// How a text is encoded.

@@ -164,9 +164,7 @@ impl Tokenizer {
 
     fn ask(&self, question: &Question) -> Result<Answer> {
         match &self.place {
-            Place::Here(engine) => {
-                Ok(engine.lock().unwrap_or_else(PoisonError::into_inner).answer(question.clone()))
-            }
+            Place::Here(engine) => Ok(engine.lock().unwrap_or_else(PoisonError::into_inner).answer(question.clone())),
             Place::InAProcess(process) => {
                 let mut process = process.lock().unwrap_or_else(PoisonError::into_inner);
                 process.ask(question).map_err(|silence| silent(&self.path, silence))

@@ -199,7 +199,9 @@ mod tests {
         let told = |signal, words| took_too_much(signal, words, 20);
         assert_eq!(told(signal(libc::SIGXCPU), "").unwrap(), "it takes more than 20 s of processor time");
         assert!(told(signal(libc::SIGABRT), "memory allocation of 99 bytes failed\n").unwrap().ends_with("of memory"));
-        assert!(told(signal(libc::SIGABRT), "\nthread '<unnamed>' has overflowed its stack").unwrap().contains("stack"));
+        assert!(
+            told(signal(libc::SIGABRT), "\nthread '<unnamed>' has overflowed its stack").unwrap().contains("stack")
+        );
         assert_eq!(told(signal(libc::SIGKILL), ""), None);
     }
 }

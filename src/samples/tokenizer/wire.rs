@@ -110,9 +110,7 @@ impl Question<'_> {
     pub fn send(&self, to: &mut impl Write) -> io::Result<()> {
         match self {
             Self::Load(json) => send(to, LOAD, &[json]),
-            Self::Add { tokens, splits_special } => {
-                send(to, ADD, &[&serde_json::to_vec(&(tokens, splits_special))?])
-            }
+            Self::Add { tokens, splits_special } => send(to, ADD, &[&serde_json::to_vec(&(tokens, splits_special))?]),
             Self::Encode { text, how } => {
                 let flags = [u8::from(how.adds_special), u8::from(how.offsets)];
                 send(to, ENCODE, &[&flags, &(how.most as u64).to_le_bytes(), text.as_bytes()])

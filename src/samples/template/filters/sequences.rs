@@ -163,14 +163,19 @@ pub fn group(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Val
     let mut tuples = Vec::new();
     for (key, items) in groups {
         let key = if case_sensitive { key } else { path.get(renderer, &items[0], default.as_ref())? };
-        tuples.push(Value::named_tuple(vec![key, Value::list(items, &renderer.fuel)?], &["grouper", "list"], &renderer.fuel)?);
+        tuples.push(Value::named_tuple(
+            vec![key, Value::list(items, &renderer.fuel)?],
+            &["grouper", "list"],
+            &renderer.fuel,
+        )?);
     }
     Value::list(tuples, &renderer.fuel)
 }
 
 pub fn unique(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [case_sensitive, attribute] = args.bind("unique", ["case_sensitive", "attribute"], 0)?;
-    let (case_sensitive, path) = (is_true(case_sensitive), Path::of(&attribute.unwrap_or(Value::None), &renderer.fuel)?);
+    let (case_sensitive, path) =
+        (is_true(case_sensitive), Path::of(&attribute.unwrap_or(Value::None), &renderer.fuel)?);
     let (mut seen, mut kept) = (Vec::new(), Vec::new());
     for item in collect(&value, &renderer.fuel)? {
         let key = sort_key(path.get(renderer, &item, None)?, case_sensitive, &renderer.fuel)?;
@@ -203,7 +208,8 @@ pub fn maximum(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<V
 /// The first item that no other is better than.
 fn extreme(renderer: &mut Renderer, value: &Value, args: Args, is_better: fn(Ordering) -> bool) -> Evaluated<Value> {
     let [case_sensitive, attribute] = args.bind("min", ["case_sensitive", "attribute"], 0)?;
-    let (case_sensitive, path) = (is_true(case_sensitive), Path::of(&attribute.unwrap_or(Value::None), &renderer.fuel)?);
+    let (case_sensitive, path) =
+        (is_true(case_sensitive), Path::of(&attribute.unwrap_or(Value::None), &renderer.fuel)?);
     let mut best: Option<(Value, Value)> = None;
     for item in collect(value, &renderer.fuel)? {
         let key = sort_key(path.get(renderer, &item, None)?, case_sensitive, &renderer.fuel)?;
