@@ -3,7 +3,7 @@
 use std::fs;
 
 use lora_slim::samples::TextModel;
-use lora_slim::samples::tokenizer::{Tokenizer, Wanted};
+use lora_slim::samples::tokenizer::{EncodeAs, Tokenizer};
 use lora_slim::tensors::TensorStore;
 use lora_slim::{Samples, Slim};
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ fn beginnings_have_the_tokens_of_the_whole() {
         let tokenizer = &text_model.tokenizer;
         for round in 0..30 {
             let text = random_text(&mut random, 2000 + 100 * round);
-            for wanted in [Wanted::Plain, Wanted::WithSpecial, Wanted::Offsets] {
+            for wanted in [EncodeAs::Plain, EncodeAs::WithSpecial, EncodeAs::Offsets] {
                 let most = random.usize(1..400);
                 let whole = tokenizer.encode(&text, wanted).unwrap();
                 let Some(start) = tokenizer.encode_beginning(&text, wanted, most).unwrap() else { continue };
@@ -110,9 +110,11 @@ fn texts_without_a_place_to_cut_are_tokenised_whole() {
         Tokenizer::read(json.to_string().as_bytes(), "tokenizer.json".as_ref()).unwrap()
     };
     let words = "one two ".repeat(10_000);
-    assert!(read(r" ?\p{L}+|\s+(?!\S)|\s+").encode_beginning(&words, Wanted::Plain, 9).unwrap().is_some());
-    assert!(read(r" ?\p{L}+|\s+(?!\S)|\s+").encode_beginning(&"a".repeat(80_000), Wanted::Plain, 9).unwrap().is_none());
-    assert!(read("(?s).*END|.").encode_beginning(&words, Wanted::Plain, 9).unwrap().is_none());
+    assert!(read(r" ?\p{L}+|\s+(?!\S)|\s+").encode_beginning(&words, EncodeAs::Plain, 9).unwrap().is_some());
+    assert!(
+        read(r" ?\p{L}+|\s+(?!\S)|\s+").encode_beginning(&"a".repeat(80_000), EncodeAs::Plain, 9).unwrap().is_none()
+    );
+    assert!(read("(?s).*END|.").encode_beginning(&words, EncodeAs::Plain, 9).unwrap().is_none());
 }
 
 /// What the library panics on is an error in the process of a caller, too.
@@ -121,6 +123,6 @@ fn panics_of_the_library_are_errors() {
     let mut json: Value = serde_json::from_slice(&fs::read(fixture("trl/bytes/tokenizer.json")).unwrap()).unwrap();
     json["normalizer"] = json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "b"});
     let tokenizer = Tokenizer::read(json.to_string().as_bytes(), "tokenizer.json".as_ref()).unwrap();
-    let error = tokenizer.encode("hello", Wanted::Plain).unwrap_err().to_string();
+    let error = tokenizer.encode("hello", EncodeAs::Plain).unwrap_err().to_string();
     assert!(error.contains("`tokenizer.json`") && error.contains("library fails on it"), "{error}");
 }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::overlaps::Overlaps;
-use super::tokenizer::{LONGEST_TEXT, Tokens, Wanted};
+use super::tokenizer::{EncodeAs, LONGEST_TEXT, TokenizedText};
 use super::turns::{Conversation, Edge};
 use super::{Message, RawSample, Sample, SampleContent, TemplateContext, TextModel};
 use crate::error::{Result, SampleError};
@@ -183,7 +183,7 @@ impl Encoder<'_> {
             Turns::AllBut(turns) => (rendered.find_whole(&turns, &whole), false),
         };
         let Some(parts) = turns.map_err(failed)? else { return Ok(None) };
-        let tokens = self.tokens(&whole.text, Wanted::Offsets)?;
+        let tokens = self.tokens(&whole.text, EncodeAs::Offsets)?;
         let overlaps = Overlaps::new(&whole.text, &tokens);
         let mut scored = vec![!are_scored; tokens.ids.len()];
         for part in parts {
@@ -249,11 +249,11 @@ impl Encoder<'_> {
     }
 
     fn tokenise(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
-        Ok(self.tokens(text, if add_special_tokens { Wanted::WithSpecial } else { Wanted::Plain })?.ids)
+        Ok(self.tokens(text, if add_special_tokens { EncodeAs::WithSpecial } else { EncodeAs::Plain })?.ids)
     }
 
     /// The tokens of a text, up to the first that the samples are cut at.
-    fn tokens(&self, text: &str, wanted: Wanted) -> Result<Tokens> {
+    fn tokens(&self, text: &str, wanted: EncodeAs) -> Result<TokenizedText> {
         let tokenizer = &self.text.tokenizer;
         if let Some(most) = self.options.most_tokens
             && let Some(tokens) = tokenizer.encode_beginning(text, wanted, most)?

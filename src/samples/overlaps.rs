@@ -1,6 +1,6 @@
 //! Which tokens stand for a part of a text.
 
-use super::tokenizer::Tokens;
+use super::tokenizer::TokenizedText;
 
 /// Bytes between two places whose characters are counted in advance.
 const STEP: usize = 4096;
@@ -8,7 +8,7 @@ const STEP: usize = 4096;
 /// The tokens of a text, by the characters that they stand for. Looking at a part takes as long as the part is, not as the text.
 pub struct Overlaps<'a> {
     text: &'a str,
-    tokens: &'a Tokens,
+    tokens: &'a TokenizedText,
     /// The number of characters before the first boundary of characters at or behind each step, with that boundary.
     counted: Vec<(usize, usize)>,
     /// Whether tokens stand for characters in their order, as they do unless a tokenizer moves them.
@@ -16,7 +16,7 @@ pub struct Overlaps<'a> {
 }
 
 impl<'a> Overlaps<'a> {
-    pub fn new(text: &'a str, tokens: &'a Tokens) -> Self {
+    pub fn new(text: &'a str, tokens: &'a TokenizedText) -> Self {
         let (mut counted, mut before, mut characters) = (vec![(0, 0)], 0, 0);
         while let Some(next) = (before + STEP..text.len()).find(|&at| text.is_char_boundary(at)) {
             characters += text[before..next].chars().count();
@@ -59,7 +59,7 @@ mod tests {
         let ordered: Vec<(u32, u32)> = (0..characters as u32 / 3).map(|place| (3 * place, 3 * place + 3)).collect();
         let reversed = ordered.iter().rev().copied().collect();
         for offsets in [ordered, reversed] {
-            let tokens = Tokens { ids: vec![0; offsets.len()], total: offsets.len(), offsets };
+            let tokens = TokenizedText { ids: vec![0; offsets.len()], total: offsets.len(), offsets };
             let overlaps = Overlaps::new(&text, &tokens);
             for (at, (byte, _)) in text.char_indices().enumerate().step_by(97) {
                 assert_eq!(overlaps.characters(byte), at);

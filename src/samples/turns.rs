@@ -7,13 +7,13 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::template::Given;
+use super::template::GivenConversation;
 use super::{ChatTemplate, Message, Rendered, TemplateContext};
 
 /// What a template failed with.
 pub(super) type Rendering<T> = Result<T, String>;
 
-/// The work that all renderings of a conversation may take together, in steps of its template and bytes of text: half a minute.
+/// The work that all renderings of a conversation may take together, in steps of its template: about half a minute.
 /// Without marks each turn is rendered with all turns before it, so that twice the turns take four times the work.
 const MOST_WORK: usize = 1 << 28;
 
@@ -21,7 +21,7 @@ const MOST_WORK: usize = 1 << 28;
 pub(super) struct Conversation<'a> {
     template: &'a ChatTemplate,
     messages: &'a [Message],
-    given: Given,
+    given: GivenConversation,
     work: Cell<usize>,
 }
 
@@ -65,7 +65,7 @@ impl<'a> Conversation<'a> {
 
     fn render(&self, turns: usize, prompt: bool) -> Rendering<Rendered> {
         let (rendered, steps) = self.template.render_first(&self.given, turns, prompt)?;
-        self.work(turns + steps + rendered.text.len())?;
+        self.work(turns + steps + rendered.text.len() / 16)?;
         Ok(rendered)
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::keys::TokenizerKeys;
-use super::splits::Splits;
+use super::splits::TokenSplits;
 use super::vocabulary::{self, Vocabulary};
 use super::{TokenizerParts, missing};
 
@@ -45,7 +45,7 @@ fn decoder(prefix: bool) -> Value {
 /// GGUF holds scores instead of merges. As in the converters of transformers, every split of a token into two tokens is a merge,
 /// and better scores come first.
 fn merges<'a>(vocabulary: &'a Vocabulary, scores: &[f32]) -> Result<Vec<(&'a str, &'a str)>, String> {
-    let mut splits = Splits::of(vocabulary.ids());
+    let mut splits = TokenSplits::of(vocabulary.ids());
     let mut merges = Vec::new();
     for (score, token) in scores.iter().zip(&vocabulary.tokens) {
         for [(first, left), (second, right)] in splits.of_token(token)? {

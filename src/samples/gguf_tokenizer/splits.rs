@@ -15,7 +15,7 @@ const BASE: u64 = 0x0123_4567_89ab_cdef;
 const MOST_BYTES: usize = 64 << 20;
 
 /// Finds splits among the tokens of a vocabulary.
-pub struct Splits<'a> {
+pub struct TokenSplits<'a> {
     ids: HashMap<&'a str, usize>,
     /// The length and the hash of each token.
     hashes: HashSet<(usize, u64)>,
@@ -39,7 +39,7 @@ fn longer(hash: u64, byte: u8) -> u64 {
     add(multiply(hash, BASE), u64::from(byte) + 1)
 }
 
-impl<'a> Splits<'a> {
+impl<'a> TokenSplits<'a> {
     pub fn of(ids: HashMap<&'a str, usize>) -> Self {
         let hash = |token: &&str| (token.len(), token.bytes().fold(0, longer));
         let hashes = ids.keys().map(hash).collect();
@@ -92,7 +92,7 @@ mod tests {
         };
         let words: Vec<String> = (0..2000).map(|_| word(&mut random)).collect();
         let ids: HashMap<&str, usize> = words.iter().enumerate().map(|(id, word)| (word.as_str(), id)).collect();
-        let mut splits = Splits::of(ids.clone());
+        let mut splits = TokenSplits::of(ids.clone());
         let found: usize = words
             .iter()
             .map(|word| {
@@ -108,9 +108,9 @@ mod tests {
     fn long_tokens_take_linear_time_and_too_many_splits_are_refused() {
         let long = "a".repeat(2_000_000);
         let ids = HashMap::from([("a", 0), ("aa", 1), (long.as_str(), 2)]);
-        assert!(Splits::of(ids).of_token(&long).unwrap().is_empty());
+        assert!(TokenSplits::of(ids).of_token(&long).unwrap().is_empty());
         let words: Vec<String> = (1..2000).map(|length| "a".repeat(length)).collect();
-        let mut splits = Splits::of(words.iter().enumerate().map(|(id, word)| (word.as_str(), id)).collect());
+        let mut splits = TokenSplits::of(words.iter().enumerate().map(|(id, word)| (word.as_str(), id)).collect());
         let all: Result<Vec<_>, String> = words.iter().map(|word| splits.of_token(word)).collect();
         assert!(all.unwrap_err().contains("too many ways"));
     }

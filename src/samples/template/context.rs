@@ -33,12 +33,12 @@ pub type GlobalValues = HashMap<Arc<str>, Value>;
 /// What all renderings of a conversation are given: the variables that do not change, and the messages, of which each rendering has
 /// the first.
 #[derive(Debug)]
-pub struct Given {
+pub struct GivenConversation {
     fixed: GlobalValues,
     messages: Vec<Value>,
 }
 
-impl Given {
+impl GivenConversation {
     /// The variables of a rendering of the first `count` messages, with `prompt` followed by the opening of the assistant's turn.
     pub fn variables(&self, count: usize, prompt: bool) -> Evaluated<GlobalValues> {
         let mut variables = self.fixed.clone();
@@ -49,7 +49,7 @@ impl Given {
 }
 
 /// Prepares a conversation for its renderings.
-pub fn given(messages: &[Message], context: &TemplateContext, tokens: &SpecialTokens) -> Evaluated<Given> {
+pub fn given(messages: &[Message], context: &TemplateContext, tokens: &SpecialTokens) -> Evaluated<GivenConversation> {
     let mut variables: GlobalValues =
         BUILTINS.iter().map(|(name, builtin)| ((*name).into(), Value::Builtin(*builtin))).collect();
     for (name, token) in tokens {
@@ -65,7 +65,7 @@ pub fn given(messages: &[Message], context: &TemplateContext, tokens: &SpecialTo
     let messages = messages.iter().map(message).collect::<Evaluated<_>>()?;
     variables.insert("tools".into(), listed(&context.tools)?);
     variables.insert("documents".into(), listed(&context.documents)?);
-    Ok(Given { fixed: variables, messages })
+    Ok(GivenConversation { fixed: variables, messages })
 }
 
 /// A message without fields that are null, and with its reasoning under each of its names.

@@ -42,7 +42,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
 use super::{Message, TemplateContext};
-pub(super) use context::Given;
+pub(super) use context::GivenConversation;
 pub use dates::Date;
 use syntax::Program;
 
@@ -117,12 +117,17 @@ impl ChatTemplate {
     }
 
     /// Prepares a conversation for several renderings.
-    pub(super) fn given(&self, messages: &[Message], context: &TemplateContext) -> Result<Given, String> {
+    pub(super) fn given(&self, messages: &[Message], context: &TemplateContext) -> Result<GivenConversation, String> {
         context::given(messages, context, &self.tokens)
     }
 
     /// The text of the first `count` messages as [`render`](Self::render) gives it, and the steps that it took.
-    pub(super) fn render_first(&self, given: &Given, count: usize, prompt: bool) -> Result<(Rendered, usize), String> {
+    pub(super) fn render_first(
+        &self,
+        given: &GivenConversation,
+        count: usize,
+        prompt: bool,
+    ) -> Result<(Rendered, usize), String> {
         let program = self.program.as_ref().map_err(Clone::clone)?;
         let output = renderer::run(program, &given.variables(count, prompt)?, self.date)?;
         let generation = in_bytes(&output.text, &output.spans);

@@ -9,7 +9,7 @@
 use serde_json::Value;
 
 use super::LONGEST_TEXT;
-use super::engine::Facts;
+use super::engine::TokenizerFacts;
 
 /// The number of tokens that are made beyond those that are used.
 pub const MORE_TOKENS: usize = 256;
@@ -49,7 +49,7 @@ const LOCAL: [&str; 21] = [
 const WITH_PATTERN: [&str; 2] = ["Replace", "Split"];
 
 /// Whether the beginning of a text tells its first tokens.
-pub fn tells(facts: &Facts) -> bool {
+pub fn tells(facts: &TokenizerFacts) -> bool {
     is_local(&facts.normalizer) && is_local(&facts.pre_tokenizer)
 }
 

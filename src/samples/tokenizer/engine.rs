@@ -48,8 +48,8 @@ pub struct EncodeHow {
 /// The answer to a [`Question`].
 #[derive(Debug, PartialEq)]
 pub enum Answer {
-    Facts(Box<Facts>),
-    Tokens(Tokens),
+    Facts(Box<TokenizerFacts>),
+    Tokens(TokenizedText),
     Text(String),
     Id(Option<u32>),
     /// Why there is no other answer.
@@ -58,7 +58,7 @@ pub enum Answer {
 
 /// What a tokenizer.json says.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
+pub struct TokenizerFacts {
     /// The version of the program that read it.
     pub program: String,
     pub normalizer: Value,
@@ -72,7 +72,7 @@ pub struct Facts {
 
 /// The tokens of a text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tokens {
+pub struct TokenizedText {
     pub ids: Vec<u32>,
     /// The characters of the text that each token stands for, from and to, if they were asked for.
     pub offsets: Vec<(u32, u32)>,
@@ -134,9 +134,9 @@ impl Engine {
         Ok(())
     }
 
-    fn facts(&self) -> serde_json::Result<Facts> {
-        let Some(tokenizer) = &self.tokenizer else { return Ok(Facts::default()) };
-        Ok(Facts {
+    fn facts(&self) -> serde_json::Result<TokenizerFacts> {
+        let Some(tokenizer) = &self.tokenizer else { return Ok(TokenizerFacts::default()) };
+        Ok(TokenizerFacts {
             program: env!("CARGO_PKG_VERSION").into(),
             normalizer: serde_json::to_value(tokenizer.get_normalizer())?,
             pre_tokenizer: serde_json::to_value(tokenizer.get_pre_tokenizer())?,
@@ -147,7 +147,7 @@ impl Engine {
     }
 }
 
-fn encode(tokenizer: &Tokenizer, text: &str, how: EncodeHow) -> tokenizers::Result<Tokens> {
+fn encode(tokenizer: &Tokenizer, text: &str, how: EncodeHow) -> tokenizers::Result<TokenizedText> {
     let encoding = match how.offsets {
         true => tokenizer.encode_char_offsets(text, how.adds_special)?,
         false => tokenizer.encode_fast(text, how.adds_special)?,
@@ -155,7 +155,7 @@ fn encode(tokenizer: &Tokenizer, text: &str, how: EncodeHow) -> tokenizers::Resu
     let (ids, kept) = (encoding.get_ids(), encoding.len().min(how.most));
     let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
     let offsets = if how.offsets { encoding.get_offsets() } else { &[] };
-    Ok(Tokens {
+    Ok(TokenizedText {
         ids: ids[..kept].into(),
         offsets: offsets.iter().take(kept).map(|&(from, to)| (place(from), place(to))).collect(),
         total: ids.len(),

@@ -9,11 +9,32 @@ pub const STACK: usize = 64 << 20;
 /// Seconds of processor time that a tokenizer has from the start, for all of its life.
 const FLOOR: f64 = 10.0;
 
-/// Further seconds for each byte of a tokenizer.json, and of text: several times as much as the slowest tokenizer takes.
+/// Further seconds for each byte of text, and of a tokenizer.json: several times as much as slow tokenizers take.
 const PER_BYTE: f64 = 10.0 / (1 << 20) as f64;
+const PER_BYTE_OF_FILE: f64 = 2.0 / (1 << 20) as f64;
 
 /// Further seconds for each question.
 const PER_QUESTION: f64 = 0.005;
+
+/// How much a question has a tokenizer work on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Bytes of a tokenizer.json.
+    File(usize),
+    /// Bytes of text, or as many as tokens may become.
+    Text(usize),
+}
+
+impl Size {
+    /// The seconds that are granted for it.
+    fn seconds(self) -> f64 {
+        PER_QUESTION
+            + match self {
+                Self::File(bytes) => PER_BYTE_OF_FILE * bytes as f64,
+                Self::Text(bytes) => PER_BYTE * bytes as f64,
+            }
+    }
+}
 
 /// The processor time that was granted so far. It is one account for all questions, so that many small texts do not have the floor
 /// each.
@@ -31,15 +52,15 @@ impl Default for Time {
 }
 
 impl Time {
-    /// Grants time for a question of a length in bytes, and gives the seconds granted in all.
-    pub fn grant(&mut self, bytes: usize) -> u64 {
-        self.seconds += PER_QUESTION + PER_BYTE * bytes as f64;
+    /// Grants time for a question, and gives the seconds granted in all.
+    pub fn grant(&mut self, size: Size) -> u64 {
+        self.seconds += size.seconds();
         self.seconds.ceil() as u64
     }
 
     /// As [`grant`](Self::grant), and has the system end this process when it is spent.
-    pub fn enforce(&mut self, bytes: usize) {
-        let seconds = self.grant(bytes);
+    pub fn enforce(&mut self, size: Size) {
+        let seconds = self.grant(size);
         if seconds > self.set {
             self.set = seconds;
             system::limit_time(seconds);
@@ -51,6 +72,10 @@ pub use system::{limit_memory, memory, was_time};
 
 #[cfg(unix)]
 mod system {
+    #[cfg(target_env = "gnu")]
+    use libc::__rlimit_resource_t as Resource;
+    #[cfg(not(target_env = "gnu"))]
+    use libc::c_int as Resource;
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
 
@@ -74,11 +99,6 @@ mod system {
     pub fn was_time(status: ExitStatus) -> bool {
         status.signal() == Some(libc::SIGXCPU)
     }
-
-    #[cfg(target_env = "gnu")]
-    type Resource = libc::__rlimit_resource_t;
-    #[cfg(not(target_env = "gnu"))]
-    type Resource = libc::c_int;
 
     fn current(resource: Resource) -> Option<libc::rlimit> {
         // SAFETY: a plain call of the C library with a structure that lives long enough; all-zero is a valid `rlimit`.
@@ -119,9 +139,10 @@ mod tests {
     #[test]
     fn time_is_one_account() {
         let mut time = Time::default();
-        assert_eq!(time.grant(0), 11);
-        assert_eq!(time.grant(10 << 20), 111);
-        let many = (0..1000).map(|_| time.grant(10)).last();
-        assert_eq!(many, Some(116));
+        assert_eq!(time.grant(Size::Text(0)), 11);
+        assert_eq!(time.grant(Size::File(10 << 20)), 31);
+        assert_eq!(time.grant(Size::Text(1 << 20)), 41);
+        let many = (0..1000).map(|_| time.grant(Size::Text(10))).last();
+        assert_eq!(many, Some(46));
     }
 }

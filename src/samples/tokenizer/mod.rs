@@ -16,12 +16,13 @@ use std::sync::{Mutex, PoisonError};
 
 use tokenizers::AddedToken;
 
-pub use engine::{Facts, Tokens};
+pub use engine::{TokenizedText, TokenizerFacts};
 pub use process::{COMMAND, isolate_in_this_program, isolate_tokenizers, serve};
 
 use crate::error::{Result, SampleError};
 use engine::{Answer, EncodeHow, Engine, Question};
-use process::{Process, Silence};
+use limits::Size;
+use process::{Silence, TokenizerProcess};
 
 /// The longest text that is tokenised at once, and that tokens are decoded to, in bytes.
 pub const LONGEST_TEXT: usize = 4 << 20;
@@ -31,13 +32,13 @@ pub const LONGEST_TEXT: usize = 4 << 20;
 pub struct Tokenizer {
     /// The file that it was read from, for messages.
     path: PathBuf,
-    facts: Facts,
-    place: Place,
+    facts: TokenizerFacts,
+    place: Host,
 }
 
 /// What is wanted of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum EncodeAs {
     /// Its tokens.
     Plain,
     /// Its tokens, with those that belong before and behind each text.
@@ -48,20 +49,20 @@ pub enum Wanted {
 
 /// Where the library runs.
 #[derive(Debug)]
-enum Place {
+enum Host {
     Here(Mutex<Engine>),
-    InAProcess(Mutex<Process>),
+    InAProcess(Mutex<TokenizerProcess>),
 }
 
 impl Question<'_> {
-    /// The bytes that are to be worked on.
-    fn size(&self) -> usize {
+    /// What is to be worked on.
+    fn size(&self) -> Size {
         match self {
-            Self::Load(json) => json.len(),
-            Self::Add { tokens, .. } => tokens.iter().map(|token| token.content.len() + 100).sum(),
-            Self::Encode { text, .. } => text.len(),
-            Self::Decode { ids, .. } => 8 * ids.len(),
-            Self::Id { token } => token.len(),
+            Self::Load(json) => Size::File(json.len()),
+            Self::Add { tokens, .. } => Size::File(tokens.iter().map(|token| token.content.len() + 100).sum()),
+            Self::Encode { text, .. } => Size::Text(text.len()),
+            Self::Decode { ids, .. } => Size::Text(8 * ids.len()),
+            Self::Id { token } => Size::Text(token.len()),
         }
     }
 }
@@ -69,14 +70,18 @@ impl Question<'_> {
 impl Tokenizer {
     /// Reads a tokenizer.json, whose text is `json`. Padding, truncation and dropout, which would change samples, are off.
     pub fn read(json: &[u8], path: &Path) -> Result<Self> {
+        if json.len() as u64 > process::LONGEST_QUESTION {
+            let reason = format!("it would be a tokenizer.json of {}", crate::format::bytes(json.len() as u64));
+            return Err(SampleError::Tokenizer { path: path.into(), reason }.into());
+        }
         let place = match process::program() {
-            None => Place::Here(Mutex::default()),
+            None => Host::Here(Mutex::default()),
             Some(program) => {
-                let process = Process::start(program).map_err(|silence| silent(path, silence))?;
-                Place::InAProcess(Mutex::new(process))
+                let process = TokenizerProcess::start(program).map_err(|silence| silent(path, silence))?;
+                Host::InAProcess(Mutex::new(process))
             }
         };
-        let mut tokenizer = Self { path: path.into(), facts: Facts::default(), place };
+        let mut tokenizer = Self { path: path.into(), facts: TokenizerFacts::default(), place };
         tokenizer.facts = tokenizer.ask_facts(&Question::Load(json))?;
         if tokenizer.facts.program == env!("CARGO_PKG_VERSION") {
             return Ok(tokenizer);
@@ -92,17 +97,17 @@ impl Tokenizer {
     }
 
     /// What the file says.
-    pub fn facts(&self) -> &Facts {
+    pub fn facts(&self) -> &TokenizerFacts {
         &self.facts
     }
 
     /// The tokens of a text of up to [`LONGEST_TEXT`] bytes.
-    pub fn encode(&self, text: &str, wanted: Wanted) -> Result<Tokens> {
+    pub fn encode(&self, text: &str, wanted: EncodeAs) -> Result<TokenizedText> {
         self.encode_first(text, wanted, usize::MAX)
     }
 
     /// The first `most` tokens of a text whose beginning tells them; `None` where all of the text has to be tokenised.
-    pub fn encode_beginning(&self, text: &str, wanted: Wanted, most: usize) -> Result<Option<Tokens>> {
+    pub fn encode_beginning(&self, text: &str, wanted: EncodeAs, most: usize) -> Result<Option<TokenizedText>> {
         if !beginning::tells(&self.facts) {
             return Ok(None);
         }
@@ -116,8 +121,9 @@ impl Tokenizer {
         Ok(None)
     }
 
-    fn encode_first(&self, text: &str, wanted: Wanted, most: usize) -> Result<Tokens> {
-        let how = EncodeHow { adds_special: wanted == Wanted::WithSpecial, offsets: wanted == Wanted::Offsets, most };
+    fn encode_first(&self, text: &str, wanted: EncodeAs, most: usize) -> Result<TokenizedText> {
+        let how =
+            EncodeHow { adds_special: wanted == EncodeAs::WithSpecial, offsets: wanted == EncodeAs::Offsets, most };
         match self.ask(&Question::Encode { text, how })? {
             Answer::Tokens(tokens) => Ok(tokens),
             other => Err(self.unexpected(other)),
@@ -142,8 +148,8 @@ impl Tokenizer {
     /// Whether it may still answer. A process that took too much has ended.
     pub fn is_running(&self) -> bool {
         match &self.place {
-            Place::Here(_) => true,
-            Place::InAProcess(process) => process.lock().unwrap_or_else(PoisonError::into_inner).is_running(),
+            Host::Here(_) => true,
+            Host::InAProcess(process) => process.lock().unwrap_or_else(PoisonError::into_inner).is_running(),
         }
     }
 
@@ -155,7 +161,7 @@ impl Tokenizer {
         }
     }
 
-    fn ask_facts(&self, question: &Question) -> Result<Facts> {
+    fn ask_facts(&self, question: &Question) -> Result<TokenizerFacts> {
         match self.ask(question)? {
             Answer::Facts(facts) => Ok(*facts),
             other => Err(self.unexpected(other)),
@@ -164,8 +170,8 @@ impl Tokenizer {
 
     fn ask(&self, question: &Question) -> Result<Answer> {
         match &self.place {
-            Place::Here(engine) => Ok(engine.lock().unwrap_or_else(PoisonError::into_inner).answer(question.clone())),
-            Place::InAProcess(process) => {
+            Host::Here(engine) => Ok(engine.lock().unwrap_or_else(PoisonError::into_inner).answer(question.clone())),
+            Host::InAProcess(process) => {
                 let mut process = process.lock().unwrap_or_else(PoisonError::into_inner);
                 process.ask(question).map_err(|silence| silent(&self.path, silence))
             }

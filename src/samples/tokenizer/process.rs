@@ -14,14 +14,14 @@ use std::sync::OnceLock;
 
 use super::engine::{Answer, Engine, Question};
 use super::limits::{self, Time};
-use super::wire::Message;
+use super::wire::PipeMessage;
 use crate::format;
 
 /// The command of the program that runs a tokenizer.
 pub const COMMAND: &str = "tokenizer-process";
 
 /// The longest question, in bytes: a tokenizer.json that a GGUF file became.
-const LONGEST_QUESTION: u64 = 256 << 20;
+pub const LONGEST_QUESTION: u64 = 256 << 20;
 
 /// The longest answer, in bytes. A tokenizer decides how many tokens a text has, and how long a token is.
 const LONGEST_ANSWER: u64 = 128 << 20;
@@ -69,7 +69,7 @@ impl From<io::Error> for Silence {
 
 /// A running process, which ends with this value.
 #[derive(Debug)]
-pub struct Process {
+pub struct TokenizerProcess {
     child: Child,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
@@ -79,7 +79,7 @@ pub struct Process {
     excess: Option<String>,
 }
 
-impl Process {
+impl TokenizerProcess {
     pub fn start(program: &Path) -> Result<Self, Silence> {
         let mut command = Command::new(program);
         command.arg(COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -110,7 +110,7 @@ impl Process {
 
     fn try_ask(&mut self, question: &Question) -> Result<Answer, Silence> {
         let granted = self.time.grant(question.size());
-        let answer = question.send(&mut self.to).and_then(|()| Message::read(&mut self.from, LONGEST_ANSWER));
+        let answer = question.send(&mut self.to).and_then(|()| PipeMessage::read(&mut self.from, LONGEST_ANSWER));
         match answer {
             Ok(Some(message)) => Ok(message.answer()?),
             Err(error) if error.kind() == ErrorKind::FileTooLarge => {
@@ -145,7 +145,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for TokenizerProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -178,7 +178,7 @@ pub fn serve() -> bool {
 fn answer_all() -> io::Result<()> {
     let (mut from, mut to) = (io::stdin().lock(), io::BufWriter::new(io::stdout().lock()));
     let (mut engine, mut time, mut ids) = (Engine::default(), Time::default(), Vec::new());
-    while let Some(message) = Message::read(&mut from, LONGEST_QUESTION)? {
+    while let Some(message) = PipeMessage::read(&mut from, LONGEST_QUESTION)? {
         let question = message.question(&mut ids)?;
         time.enforce(question.size());
         engine.answer(question).send(&mut to)?;

@@ -7,11 +7,11 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use tokenizers::AddedToken;
 
-use super::engine::{Answer, EncodeHow, Question, Tokens};
+use super::engine::{Answer, EncodeHow, Question, TokenizedText};
 
 /// A message as it is sent.
 #[derive(Debug)]
-pub struct Message {
+pub struct PipeMessage {
     kind: u8,
     pub bytes: Vec<u8>,
 }
@@ -40,7 +40,7 @@ fn send(to: &mut impl Write, kind: u8, parts: &[&[u8]]) -> io::Result<()> {
     to.flush()
 }
 
-impl Message {
+impl PipeMessage {
     /// Reads a message of at most `longest` bytes; `None` at the end.
     pub fn read(from: &mut impl Read, longest: u64) -> io::Result<Option<Self>> {
         let mut head = [0; 9];
@@ -96,7 +96,7 @@ impl Message {
                 let ([total, count], rest) = numbers.split_first_chunk().ok_or_else(malformed)?;
                 let (ids, offsets) = rest.split_at_checked(*count as usize).ok_or_else(malformed)?;
                 let offsets = offsets.as_chunks().0.iter().map(|&[from, to]| (from, to)).collect();
-                Ok(Answer::Tokens(Tokens { ids: ids.into(), offsets, total: *total as usize }))
+                Ok(Answer::Tokens(TokenizedText { ids: ids.into(), offsets, total: *total as usize }))
             }
             TEXT => Ok(Answer::Text(text(self.bytes)?)),
             ID => Ok(Answer::Id(numbers(&self.bytes).first().copied())),
@@ -155,10 +155,10 @@ mod tests {
     fn there_and_back(answer: Answer) {
         let mut sent = Vec::new();
         answer.send(&mut sent).unwrap();
-        let message = Message::read(&mut &*sent, 1 << 20).unwrap().unwrap();
+        let message = PipeMessage::read(&mut &*sent, 1 << 20).unwrap().unwrap();
         assert_eq!(message.answer().unwrap(), answer);
-        assert!(Message::read(&mut &sent[..sent.len() - 1], 1 << 20).is_err(), "cut short");
-        assert!(Message::read(&mut &*sent, 0).is_err() || sent.len() == 9, "longer than allowed");
+        assert!(PipeMessage::read(&mut &sent[..sent.len() - 1], 1 << 20).is_err(), "cut short");
+        assert!(PipeMessage::read(&mut &*sent, 0).is_err() || sent.len() == 9, "longer than allowed");
     }
 
     #[test]
@@ -168,9 +168,9 @@ mod tests {
         there_and_back(Answer::Id(Some(7)));
         there_and_back(Answer::Failed("why".into()));
         there_and_back(Answer::Facts(Box::default()));
-        let tokens = Tokens { ids: vec![1, 2, u32::MAX], offsets: vec![(0, 1), (1, 2), (2, 9)], total: 5 };
+        let tokens = TokenizedText { ids: vec![1, 2, u32::MAX], offsets: vec![(0, 1), (1, 2), (2, 9)], total: 5 };
         there_and_back(Answer::Tokens(tokens.clone()));
-        there_and_back(Answer::Tokens(Tokens { offsets: Vec::new(), ..tokens }));
+        there_and_back(Answer::Tokens(TokenizedText { offsets: Vec::new(), ..tokens }));
     }
 
     #[test]
@@ -184,10 +184,10 @@ mod tests {
         ] {
             let (mut sent, mut ids) = (Vec::new(), Vec::new());
             question.send(&mut sent).unwrap();
-            let message = Message::read(&mut &*sent, 1 << 20).unwrap().unwrap();
+            let message = PipeMessage::read(&mut &*sent, 1 << 20).unwrap().unwrap();
             assert_eq!(format!("{:?}", message.question(&mut ids).unwrap()), format!("{question:?}"));
         }
-        assert!(Message { kind: b'?', bytes: Vec::new() }.question(&mut Vec::new()).is_err());
-        assert!(Message { kind: b'?', bytes: Vec::new() }.answer().is_err());
+        assert!(PipeMessage { kind: b'?', bytes: Vec::new() }.question(&mut Vec::new()).is_err());
+        assert!(PipeMessage { kind: b'?', bytes: Vec::new() }.answer().is_err());
     }
 }
