@@ -10,7 +10,7 @@ use crate::files;
 use crate::hub::BasePath;
 use crate::model::family::OUTER;
 use crate::model::{BaseNames, Model};
-use crate::samples::{TemplateOptions, TextModel};
+use crate::samples::{TemplateOptions, TextModel, tokenizer};
 use crate::tensors::GgufMetadata;
 
 /// A base model that adapters are evaluated on.
@@ -30,6 +30,7 @@ impl Base {
 
     /// Opens a base model with the arithmetic and on the device of a request.
     pub fn open_for(path: BasePath, request: &Request) -> Result<Self> {
+        tokenizer::prepare();
         let (model, gguf) = Model::open(&path, &request.compute.device, request.arithmetic)?;
         Ok(Self { path, model, gguf, texts: Mutex::default() })
     }

@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use tokenizers::AddedToken;
 
 pub use engine::{TokenizedText, TokenizerFacts};
-pub use process::{COMMAND, isolate_in_this_program, isolate_tokenizers, serve};
+pub use process::{COMMAND, isolate_in_this_program, isolate_tokenizers, prepare, serve};
 
 use crate::error::{Result, SampleError};
 use engine::{Answer, EncodeHow, Engine, Question};
@@ -77,7 +77,7 @@ impl Tokenizer {
         let place = match process::program() {
             None => Host::Here(Mutex::default()),
             Some(program) => {
-                let process = TokenizerProcess::start(program).map_err(|silence| silent(path, silence))?;
+                let process = TokenizerProcess::prepared_or_new(program).map_err(|silence| silent(path, silence))?;
                 Host::InAProcess(Mutex::new(process))
             }
         };

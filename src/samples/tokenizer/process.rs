@@ -10,7 +10,8 @@
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 
 use super::engine::{Answer, Engine, Question};
 use super::limits::{self, Time};
@@ -52,6 +53,24 @@ pub fn program() -> Option<&'static Path> {
     PROGRAM.get().map(PathBuf::as_path)
 }
 
+/// What [`prepare`] starts.
+type Starting = JoinHandle<Result<TokenizerProcess, Silence>>;
+
+/// A process that is started, or about to be, for the next tokenizer.
+static PREPARED: Mutex<Option<Starting>> = Mutex::new(None);
+
+/// Processes that were told to end, and may not have.
+static ENDING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+
+/// Starts a process for the next tokenizer, beside other work. If none comes, it ends with this one.
+pub fn prepare() {
+    let Some(program) = program() else { return };
+    let mut prepared = PREPARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if prepared.is_none() {
+        *prepared = std::thread::Builder::new().spawn(|| TokenizerProcess::start(program)).ok();
+    }
+}
+
 /// Why a process gave no answer.
 #[derive(Debug)]
 pub enum Silence {
@@ -70,7 +89,7 @@ impl From<io::Error> for Silence {
 /// A running process, which ends with this value.
 #[derive(Debug)]
 pub struct TokenizerProcess {
-    child: Child,
+    child: EndingChild,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
     /// The time that the other process grants itself.
@@ -80,7 +99,20 @@ pub struct TokenizerProcess {
 }
 
 impl TokenizerProcess {
-    pub fn start(program: &Path) -> Result<Self, Silence> {
+    /// The process that was prepared, or another.
+    pub fn prepared_or_new(program: &Path) -> Result<Self, Silence> {
+        let prepared = PREPARED.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match prepared.map(JoinHandle::join) {
+            Some(Ok(Ok(process))) => Ok(process),
+            _ => Self::start(program),
+        }
+    }
+
+    fn start(program: &Path) -> Result<Self, Silence> {
+        // Those that have ended are remembered by the system until they are asked.
+        let mut ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
+        ending.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        drop(ending);
         let mut command = Command::new(program);
         command.arg(COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C goes to all of a group; this process decides what it means.
@@ -90,6 +122,7 @@ impl TokenizerProcess {
         match (child.stdin.take(), child.stdout.take()) {
             (Some(to), Some(from)) => {
                 let from = BufReader::with_capacity(1 << 16, from);
+                let child = EndingChild(Some(child));
                 Ok(Self { child, to, from, time: Time::default(), excess: None })
             }
             _ => Err(io::Error::from(ErrorKind::BrokenPipe).into()),
@@ -115,7 +148,7 @@ impl TokenizerProcess {
             Ok(Some(message)) => Ok(message.answer()?),
             Err(error) if error.kind() == ErrorKind::FileTooLarge => {
                 // Nobody reads the rest of the answer.
-                let _ = self.child.kill();
+                self.child.kill();
                 let longest = format::bytes(LONGEST_ANSWER);
                 Err(Silence::TookTooMuch(format!("it makes more than {longest} of one text")))
             }
@@ -125,16 +158,17 @@ impl TokenizerProcess {
 
     /// Whether it may still answer.
     pub fn is_running(&mut self) -> bool {
-        self.excess.is_none() && matches!(self.child.try_wait(), Ok(None))
+        self.excess.is_none() && self.child.0.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// Why a process that no longer answers has ended.
     fn why_silent(&mut self, granted: u64) -> Silence {
+        let Some(child) = &mut self.child.0 else { return io::Error::from(ErrorKind::BrokenPipe).into() };
         let mut words = Vec::new();
-        if let Some(said) = self.child.stderr.take() {
+        if let Some(said) = child.stderr.take() {
             let _ = said.take(LAST_WORDS).read_to_end(&mut words);
         }
-        let status = match self.child.wait() {
+        let status = match child.wait() {
             Ok(status) => status,
             Err(error) => return error.into(),
         };
@@ -145,10 +179,25 @@ impl TokenizerProcess {
     }
 }
 
-impl Drop for TokenizerProcess {
+/// A child process, which is told to end with this value.
+#[derive(Debug)]
+struct EndingChild(Option<Child>);
+
+impl EndingChild {
+    fn kill(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+        }
+    }
+}
+
+impl Drop for EndingChild {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
+        // Nobody waits for it here: that would take as long as its start.
+        if let Some(child) = self.0.take() {
+            ENDING.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+        }
     }
 }
 
