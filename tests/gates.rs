@@ -90,7 +90,7 @@ fn the_loss_is_that_of_what_is_written() {
 fn too_few_samples_are_found_out_before_the_sweep() {
     let folder = TempDir::new().unwrap();
     let assert = slim(folder.path(), &["--max-samples", "8", "--min-samples", "9", "--json"]).code(FAILED_GATE);
-    assert!(stderr(&assert).contains("`--min-samples 9`, 8 choose"), "{}", stderr(&assert));
+    assert!(stderr(&assert).contains("`--min-samples 9`, 8 different ones choose"), "{}", stderr(&assert));
     assert_eq!(stdout(assert), "");
     scan(&["--holdout", "0.5", "--min-samples", "7"]).code(FAILED_GATE);
 }

@@ -181,6 +181,23 @@ fn a_text_ends_answers() {
 }
 
 #[test]
+fn a_stop_that_no_answer_holds_is_pointed_out() {
+    let folder = with_answers_of(3);
+    let warned = |stop: &str| {
+        let flags = ["--metric", "f1", "--boundary", "3", "--with-texts", "--stop", stop];
+        let report = scan_with(folder.path(), &flags);
+        let warnings = report["warnings"].as_array().cloned().unwrap_or_default();
+        (warnings.iter().any(|warning| warning["code"] == "unused-stop"), report["metrics"]["boundaries"].clone())
+    };
+    let (is_unused, rows) = warned("no answer says this");
+    assert!(is_unused);
+    let answer = rows.as_array().unwrap().last().unwrap()["answers"][0].as_str().unwrap().to_string();
+    let (is_unused, rows) = warned(&answer.chars().nth(2).unwrap().to_string());
+    assert!(!is_unused);
+    assert!(rows.as_array().unwrap().last().unwrap()["stopped_by_text"].as_u64() > Some(0));
+}
+
+#[test]
 fn ends_are_left_out_of_what_is_scored() {
     let folder = with_answers_of(3);
     let samples = |flags: &[&str]| scan(folder.path(), &[&["--boundary", "3"], flags].concat())["samples"].clone();

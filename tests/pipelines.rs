@@ -36,7 +36,7 @@ fn every_kind_of_failure_has_its_code() {
         (read(io::ErrorKind::TimedOut).into(), 4),
         (write.into(), 4),
         (ChoiceError::AdapterDoesNotHelp { rule: "best" }.into(), 5),
-        (GateError::Failed { failed: vec!["`--min-samples 9`, 8 choose".into()] }.into(), 6),
+        (GateError::Failed { failed: vec!["`--min-samples 9`, 8 different ones choose".into()] }.into(), 6),
         (ComputeError::NoCommonBase.into(), 70),
         (ComputeError::Interrupted.into(), 130),
     ];

@@ -175,6 +175,27 @@ fn ten_misleading_setups_are_named() {
 }
 
 #[test]
+fn the_figure_of_a_comparison_is_that_of_the_measure() {
+    let sentence = |measure| {
+        let said = ruined_above().flag("--by").flag(measure).scan();
+        said.warning("prefix-helps")["sentence"].as_str().unwrap().to_string()
+    };
+    assert!(sentence("loss").contains(" nats per token, base model "));
+    assert!(sentence("accuracy").contains(" % of the tokens correct, base model "));
+}
+
+#[test]
+fn samples_that_repeat_others_do_not_pass_a_gate() {
+    let unseen = records("memorised/unseen.jsonl");
+    let setup = Setup::memorised("").lines(&[unseen.clone(), unseen].concat());
+    let mut command = lora_slim();
+    command.current_dir(setup.folder.path()).arg("scan").arg(&setup.adapter).arg("--base").arg(&setup.base);
+    let assert = command.arg("--samples").arg(&setup.samples).args(["--min-samples", "17"]).assert().code(6);
+    let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(told.contains("`--min-samples 17`, 16 different ones choose"), "{told}");
+}
+
+#[test]
 fn clean_samples_give_no_warning() {
     let unseen = records("memorised/unseen.jsonl");
     let said = Setup::memorised("").lines(&unseen).scan();

@@ -108,6 +108,8 @@ struct Answers {
     /// The counts that a score is computed from: `[metric][sample]`.
     counts: Vec<Vec<Vec<f64>>>,
     cut_off: usize,
+    /// How many answers a text of `--stop` ended.
+    stopped_by_text: usize,
 }
 
 /// Generates and scores the answers at the boundaries that matter and of what is written. Those that `known` has, by boundary, are
@@ -221,16 +223,26 @@ impl Tasks<'_> {
 
     /// What the score of answers is computed from, by sample.
     pub fn counts(&self, kind: Score, completions: &[Completion]) -> Result<Vec<Vec<f64>>> {
-        self.counts_of(kind, &self.texts(completions)?)
+        let mut texts = self.texts(completions)?;
+        self.cut_at_stops(&mut texts);
+        self.counts_of(kind, &texts)
     }
 
     fn texts(&self, completions: &[Completion]) -> Result<Vec<String>> {
-        let text = |(task, answer): (&GenerationTask, &Completion)| {
-            let mut text = task.text_of(&answer.ids, self.text)?;
-            text.truncate(first_stop(&self.scoring.stop, &text).unwrap_or(text.len()));
-            Ok(text)
-        };
-        self.tasks.iter().zip(completions).map(text).collect()
+        let pairs = self.tasks.iter().zip(completions);
+        pairs.map(|(task, answer)| task.text_of(&answer.ids, self.text)).collect()
+    }
+
+    /// Cuts answers off where a text of `--stop` begins. Returns how many it ended.
+    fn cut_at_stops(&self, texts: &mut [String]) -> usize {
+        let mut cut = 0;
+        for text in texts {
+            if let Some(end) = first_stop(&self.scoring.stop, text) {
+                text.truncate(end);
+                cut += 1;
+            }
+        }
+        cut
     }
 
     fn counts_of(&self, kind: Score, texts: &[String]) -> Result<Vec<Vec<f64>>> {
@@ -259,11 +271,13 @@ impl Tasks<'_> {
     }
 
     fn answers(&self, source: &AnswerSource, generated: &[Completion]) -> Result<Answers> {
-        let texts = self.texts(generated)?;
+        let mut texts = self.texts(generated)?;
+        let stopped_by_text = self.cut_at_stops(&mut texts);
         let counts = self.kinds().iter().map(|&kind| self.counts_of(kind, &texts)).collect::<Result<_>>()?;
         let cut_off = generated.iter().filter(|answer| !answer.stopped).count();
         let AnswerSource { boundary, written, name, .. } = source;
-        Ok(Answers { boundary: *boundary, written: *written, name: name.clone(), texts, counts, cut_off })
+        let (boundary, written, name) = (*boundary, *written, name.clone());
+        Ok(Answers { boundary, written, name, texts, counts, cut_off, stopped_by_text })
     }
 
     fn scores(&self, one: &Answers, whole: &Answers, confidence: f64) -> BoundaryScores {
@@ -282,6 +296,7 @@ impl Tasks<'_> {
             scores,
             answers: if self.scoring.keep_texts { one.texts.clone() } else { Vec::new() },
             cut_off: one.cut_off,
+            stopped_by_text: (!self.scoring.stop.is_empty()).then_some(one.stopped_by_text),
         }
     }
 

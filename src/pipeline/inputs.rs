@@ -103,9 +103,9 @@ pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base, on_progre
     };
     let all = raws.files.iter().chain(held_out.iter().flat_map(|raws| &raws.files));
     let text = find_text(request, adapted, base, all.flat_map(|file| &file.samples))?;
-    request.gates.check_samples(raws.files.iter().map(|file| file.samples.len()).sum())?;
     raws.remarks.extend(text.iter().flat_map(|text| text.remark.iter().chain(&text.randomness)).cloned());
     let choosing = encode(request, adapted, text.as_deref(), raws, &mut *on_progress)?.checked(text.as_deref())?;
+    request.gates.check_samples(choosing.description.draws)?;
     let held_out = held_out.map(|raws| {
         let encoded = encode(request, adapted, text.as_deref(), raws, &mut *on_progress)?;
         encoded.apart_from(&choosing.samples)?.checked(text.as_deref())

@@ -38,6 +38,9 @@ pub struct BoundaryScores {
     pub answers: Vec<String>,
     /// The answers that did not end within `max_new_tokens` and the model's context.
     pub cut_off: usize,
+    /// The answers that a text of `--stop` ended; absent without it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stopped_by_text: Option<usize>,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]

@@ -31,7 +31,7 @@ pub use crate::choice::gates::Written;
 use crate::choice::gates::{Figures, GateVerdict, Gates};
 use crate::choice::held_out::{HeldOutVerdict, SampleSet};
 use crate::choice::stability::Share;
-use crate::choice::{AssessedBoundary, Benefit, Choice, ChoiceOptions};
+use crate::choice::{AssessedBoundary, Benefit, Choice, ChoiceOptions, Criterion};
 use crate::export::Format;
 use crate::samples::ScoredPart;
 use crate::search::Dropped;
@@ -183,6 +183,12 @@ impl Report {
         Some(Written { on: SampleSet::Choosing, assessment, whole })
     }
 
+    /// The figure of a boundary by the measure of the choice, for people.
+    fn figure(&self, point: &CurvePoint) -> String {
+        let measure = self.options.as_ref().map_or(Criterion::Loss, |options| options.measure);
+        measure.text(&point.assessed.assessment)
+    }
+
     /// As [`written`](Self::written), on the samples that choose.
     pub fn written_on_choosing(&self) -> Option<Written> {
         Self { held_out: None, ..self.clone() }.written()
@@ -193,7 +199,7 @@ impl Report {
         let figures = Figures {
             bytes: self.output.as_ref().map(|output| (output.bytes_before, output.bytes_after)),
             measured: self.written(),
-            samples: self.samples.as_ref().map(|samples| samples.count),
+            samples: self.samples.as_ref().map(|samples| samples.draws),
         };
         Self { gates: gates.judge(&figures), ..self }
     }

@@ -15,7 +15,7 @@ const LEAST_COMMON: f64 = 0.7;
 /// common, if each token fell where it does independently. Numbers, for example, share their few digits all the time.
 const MOST_CHANCE: f64 = 0.01;
 
-/// A token of more samples than this is not looked up, so that the work does not grow with the square of the samples.
+/// A token finds the first samples that have it, and no more than this, so that the work does not grow with the square of the samples.
 const MOST_LOOKED_UP: usize = 1000;
 
 /// Calls `found` for each pair of near duplicates, as indices of `samples`, the lower one first.

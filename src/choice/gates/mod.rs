@@ -75,7 +75,7 @@ pub struct Figures {
     pub bytes: Option<(u64, u64)>,
     /// The figures of what is written and of the whole adapter.
     pub measured: Option<Written>,
-    /// How many samples choose, if any.
+    /// How many different samples choose, if any: copies and near duplicates count once.
     pub samples: Option<usize>,
 }
 
@@ -231,7 +231,7 @@ mod tests {
         let gates = Gates(vec![(saving::SAVING, 0.5), (samples::SAMPLES, 64.0)]);
         assert!(gates.check_samples(64).is_ok());
         let failed = gates.check_samples(63).unwrap_err().to_string();
-        assert_eq!(failed, "a gate failed: `--min-samples 64`, 63 choose");
+        assert_eq!(failed, "a gate failed: `--min-samples 64`, 63 different ones choose");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `--min-samples`: the least number of samples that choose.
+//! `--min-samples`: the least number of different samples that choose.
 
 use super::{Figures, Gate, GateVerdict};
 
@@ -17,7 +17,7 @@ impl Gate for SampleCount {
     }
 
     fn help(&self) -> &'static str {
-        "Gate: at least N samples choose; held-out ones are not counted"
+        "Gate: at least N different samples choose; held-out ones are not counted, and those that repeat others count once"
     }
 
     fn parse(&self, text: &str) -> Result<f64, String> {
@@ -38,6 +38,6 @@ impl Gate for SampleCount {
     }
 
     fn finding(&self, _: &GateVerdict, measured: f64) -> String {
-        format!("{measured} choose")
+        format!("{measured} different ones choose")
     }
 }

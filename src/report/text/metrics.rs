@@ -86,7 +86,15 @@ mod tests {
             let (least, most) = (Some(difference - 5.0), Some(difference + 5.0));
             let to_whole = Difference { difference, difference_at_least: least, difference_at_most: most };
             let scores = all.map(|metric| MetricScore { metric, score, per_sample: Vec::new(), to_whole }).into();
-            BoundaryScores { boundary, written: boundary == 19, name: None, scores, answers: Vec::new(), cut_off }
+            BoundaryScores {
+                boundary,
+                written: boundary == 19,
+                name: None,
+                scores,
+                answers: Vec::new(),
+                cut_off,
+                stopped_by_text: None,
+            }
         };
         let (on, samples, max_new_tokens, confidence) = (SampleSet::HeldOut, 200, 128, 0.95);
         let boundaries = vec![row(0, 0.0, 12), row(19, 65.25, 0), row(30, 100.0, 0)];

@@ -167,7 +167,8 @@ fn size(report: &Report) -> String {
         format!("{}: nothing is dropped\n", bytes(output.bytes_before))
     } else {
         format!(
-            "{kept} ({:.0} % {}), {tensors}, layers {}\n",
+            "{kept} ({:.*} % {}), {tensors}, layers {}\n",
+            if saved.abs() < 10.0 { 1 } else { 0 },
             saved.abs(),
             if saved < 0.0 { "more" } else { "less" },
             ranges(&output.kept_layers)

@@ -56,6 +56,7 @@ mod tests {
             }],
             answers: Vec::new(),
             cut_off: 0,
+            stopped_by_text: None,
         };
         let boundaries =
             vec![scores(0, -40.0, -30.0), scores(19, -22.1, -17.7), scores(24, -9.0, 0.5), scores(30, 0.0, 0.0)];

@@ -22,6 +22,7 @@ mod unmeasured_module;
 mod unproven_help;
 mod unstable_choice;
 mod unused_input;
+mod unused_stop;
 mod worse_than_base;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ pub const WARNINGS: &[(&str, Check)] = &[
     ("suspect-samples", suspect_samples::find),
     ("thin-slices", thin_slices::find),
     ("score-gains-nothing", score_gains_nothing::find),
+    ("unused-stop", unused_stop::find),
     ("curve-ignores-losses", curve_ignores_losses::find),
     ("held-out-overlap", held_out_overlap::find),
     ("chat-template-unused", chat_template_unused::find),

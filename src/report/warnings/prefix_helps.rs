@@ -11,13 +11,14 @@ pub fn find(report: &Report) -> Vec<Finding> {
 fn finding(report: &Report) -> Option<Finding> {
     let Some(Benefit::PrefixHelps { boundary }) = report.benefit else { return None };
     let point = report.curve.iter().find(|point| point.boundary() == boundary)?;
-    let [base, prefix, whole] = [report.curve.first()?, point, report.curve.last()?].map(CurvePoint::loss);
+    let points = [report.curve.first()?, point, report.curve.last()?];
+    let [base, prefix, whole] = points.map(|point| report.figure(point));
     let chosen = report.chosen.as_ref().is_some_and(|chosen| chosen.boundary() == boundary);
     let advice = if chosen { String::new() } else { format!("; `--boundary {boundary}` takes it") };
     let sentence = format!(
-        "the whole adapter cannot be shown to help ({whole:.4} nats per token, base model {base:.4}), but boundary {boundary} surely \
-         helps ({prefix:.4}){advice}"
+        "the whole adapter cannot be shown to help ({whole}, base model {base}), but boundary {boundary} surely helps ({prefix}){advice}"
     );
+    let [base, prefix, whole] = points.map(CurvePoint::loss);
     let finding = Finding::new(sentence).with("boundary", boundary as f64).with("loss", prefix);
     Some(finding.with("loss_base", base).with("loss_whole", whole))
 }

@@ -9,12 +9,14 @@ pub fn find(report: &Report) -> Vec<Finding> {
 }
 
 fn finding(report: &Report) -> Option<Finding> {
-    let (base, whole) = (report.curve.first()?.loss(), report.curve.last()?.loss());
+    let (base, whole) = (report.curve.first()?, report.curve.last()?);
     (report.benefit == Some(Benefit::Unproven)).then(|| {
         let sentence = format!(
-            "these samples do not show that the adapter helps: {whole:.4} nats per token, and {base:.4} without it; do they fit its \
-             task and format (`--chat`), and are they enough?"
+            "these samples do not show that the adapter helps: {}, and {} without it; do they fit its task and format (`--chat`), and \
+             are they enough?",
+            report.figure(whole),
+            report.figure(base)
         );
-        Finding::new(sentence).with("loss_base", base).with("loss_whole", whole)
+        Finding::new(sentence).with("loss_base", base.loss()).with("loss_whole", whole.loss())
     })
 }

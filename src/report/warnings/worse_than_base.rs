@@ -9,12 +9,14 @@ pub fn find(report: &Report) -> Vec<Finding> {
 }
 
 fn finding(report: &Report) -> Option<Finding> {
-    let (base, whole) = (report.curve.first()?.loss(), report.curve.last()?.loss());
+    let (base, whole) = (report.curve.first()?, report.curve.last()?);
     (report.benefit == Some(Benefit::WorseThanBase)).then(|| {
         let sentence = format!(
-            "the whole adapter is surely worse than the base model on these samples, {whole:.4} instead of {base:.4} nats per token; is \
-             that the base model and the format (`--chat`) of its training?"
+            "the whole adapter is surely worse than the base model on these samples, {} instead of {}; is that the base model and the \
+             format (`--chat`) of its training?",
+            report.figure(whole),
+            report.figure(base)
         );
-        Finding::new(sentence).with("loss_base", base).with("loss_whole", whole)
+        Finding::new(sentence).with("loss_base", base.loss()).with("loss_whole", whole.loss())
     })
 }
