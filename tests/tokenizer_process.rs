@@ -27,6 +27,7 @@ fn the_program_and_the_library_see_the_same_tokens() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let name = |path: &str| setup.path(path).display().to_string();
     let slim = Slim::new(name("adapter"), Samples::file(setup.path("samples.jsonl"))).base(name("base")).boundary(2);
+    let slim = slim.exhaustive();
     let own = serde_json::to_value(slim.evaluate().unwrap().report()).unwrap();
     assert_eq!(own["curve"], report["curve"]);
     assert_eq!(own["samples"]["per_sample"], report["samples"]["per_sample"]);

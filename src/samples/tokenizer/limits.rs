@@ -81,12 +81,13 @@ mod system {
 
     /// The bytes of memory that a tokenizer's process may have: [`MEMORY`](super::MEMORY), or what this one may have.
     pub fn memory() -> u64 {
-        current(libc::RLIMIT_AS).map_or(super::MEMORY, |limit| super::MEMORY.min(limit.rlim_cur as u64))
+        current(libc::RLIMIT_AS).map_or(super::MEMORY, |limit| super::MEMORY.min(limit.rlim_cur))
     }
 
     /// Lowers this process's limit of memory, and has it leave no core file. macOS does not enforce the limit.
     pub fn limit_memory() {
-        set(libc::RLIMIT_AS, memory());
+        let most = current(libc::RLIMIT_AS).map_or(u64::MAX, |limit| limit.rlim_cur);
+        set(libc::RLIMIT_AS, most.min(super::MEMORY + taken()));
         set(libc::RLIMIT_CORE, 0);
     }
 
@@ -98,6 +99,14 @@ mod system {
     /// Whether a process was ended because its time was spent.
     pub fn was_time(status: ExitStatus) -> bool {
         status.signal() == Some(libc::SIGXCPU)
+    }
+
+    /// The bytes that the program and its libraries take before it does anything: with those of a GPU, more than a gigabyte.
+    fn taken() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+        let kibibytes = size.and_then(|size| size.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+        kibibytes.unwrap_or(0) * 1024
     }
 
     fn current(resource: Resource) -> Option<libc::rlimit> {

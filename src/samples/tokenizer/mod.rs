@@ -50,7 +50,7 @@ pub enum EncodeAs {
 /// Where the library runs.
 #[derive(Debug)]
 enum Host {
-    Here(Mutex<Engine>),
+    Here(Box<Mutex<Engine>>),
     InAProcess(Mutex<TokenizerProcess>),
 }
 
@@ -75,7 +75,7 @@ impl Tokenizer {
             return Err(SampleError::Tokenizer { path: path.into(), reason }.into());
         }
         let place = match process::program() {
-            None => Host::Here(Mutex::default()),
+            None => Host::Here(Box::default()),
             Some(program) => {
                 let process = TokenizerProcess::prepared_or_new(program).map_err(|silence| silent(path, silence))?;
                 Host::InAProcess(Mutex::new(process))
