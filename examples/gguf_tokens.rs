@@ -9,6 +9,7 @@ use std::error::Error;
 use std::path::Path;
 
 use lora_slim::samples::TextModel;
+use lora_slim::samples::tokenizer::EncodeAs;
 use lora_slim::tensors::TensorStore;
 use serde_json::Value;
 
@@ -26,7 +27,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn ids(file: &Path, texts: &[String]) -> Result<Value, Box<dyn Error>> {
     let (_, metadata) = TensorStore::open_gguf(file)?;
     let model = TextModel::from_gguf(&metadata, file)?;
-    let encode = |text: &String| Ok(model.tokenizer.encode(text.as_str(), true)?.get_ids().into());
-    let encoded: Result<Vec<Value>, Box<dyn Error + Send + Sync>> = texts.iter().map(encode).collect();
-    encoded.map(Value::from).map_err(|error| error.to_string().into())
+    let encode = |text: &String| Ok(model.tokenizer.encode(text, EncodeAs::WithSpecial)?.ids.into());
+    texts.iter().map(encode).collect::<Result<Vec<Value>, _>>().map(Value::from)
 }

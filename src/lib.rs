@@ -90,4 +90,5 @@ pub use error::{Error, Kind, Result};
 pub use measure::Progress;
 pub use pipeline::Base;
 pub use report::Report;
+pub use samples::tokenizer::isolate_tokenizers;
 pub use slim::{Samples, Slim, Slimmed};

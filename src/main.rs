@@ -5,9 +5,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use lora_slim::cli::{Cli, config_file};
+use lora_slim::cli::{Cli, config_file, panics};
 use lora_slim::commands::{self, output};
 use lora_slim::printable::OneLine;
+use lora_slim::samples::tokenizer;
 use lora_slim::{Kind, Result};
 
 /// A look at standard output before the standard library puts /dev/null in the place of one that is closed (`>&-`): what is written
@@ -31,20 +32,23 @@ mod start {
 }
 
 fn main() -> ExitCode {
-    // SAFETY: the first line of the program, so that this is the only thread.
+    if std::env::args_os().skip(1).eq([tokenizer::COMMAND]) {
+        return if tokenizer::serve() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    // SAFETY: nothing has started a thread yet, so that this is the only one.
     unsafe { lora_slim::kernel::machine::prepare_alone() };
     lora_slim::tensors::install_sigbus_handler();
     #[cfg(target_os = "linux")]
     if start::HAS_NO_STDOUT.load(std::sync::atomic::Ordering::Relaxed) {
         output::have_no_stdout();
     }
-    match run() {
-        Ok(code) => code,
-        Err(error) => {
+    tokenizer::isolate_in_this_program();
+    panics::guarded(|| {
+        run().unwrap_or_else(|error| {
             output::complain(&error);
             ExitCode::from(error.kind().exit_code())
-        }
-    }
+        })
+    })
 }
 
 fn run() -> Result<ExitCode> {

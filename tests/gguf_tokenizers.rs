@@ -5,6 +5,7 @@ use std::fs;
 use candle_core::quantized::gguf_file::{self, Value};
 use lora_slim::Result;
 use lora_slim::samples::TextModel;
+use lora_slim::samples::tokenizer::EncodeAs;
 use lora_slim::tensors::TensorStore;
 use serde_json::{Map, Value as Json, json};
 use tempfile::TempDir;
@@ -45,8 +46,8 @@ fn item(value: &Json) -> Value {
 }
 
 fn check(model: &TextModel, text: &str, ids: &Json, about: &str) {
-    let encoded = model.tokenizer.encode(text, true).unwrap();
-    assert_eq!(&json!(encoded.get_ids()), ids, "{about}: {text:?}");
+    let encoded = model.tokenizer.encode(text, EncodeAs::WithSpecial).unwrap();
+    assert_eq!(&json!(encoded.ids), ids, "{about}: {text:?}");
 }
 
 fn fixture_of_llama_cpp() -> Json {

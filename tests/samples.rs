@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::{self, Value};
+use lora_slim::samples::tokenizer::EncodeAs;
 use lora_slim::samples::{EncodeOptions, FieldNames, Sample, SampleContent, TextModel, encode, read};
 use lora_slim::tensors::TensorStore;
 use serde_json::Value as Json;
@@ -59,8 +60,8 @@ fn tokens_become_the_text_that_they_were_made_of() {
     ];
     for text in texts {
         for words in ["hi", " hi  hi", "hié\n👍🏽hi "] {
-            let ids = text.tokenizer.encode(words, true).unwrap();
-            assert_eq!(text.decode(ids.get_ids()).unwrap(), words, "{}", text.path.display());
+            let ids = text.tokenizer.encode(words, EncodeAs::WithSpecial).unwrap();
+            assert_eq!(text.decode(&ids.ids).unwrap(), words, "{}", text.path.display());
         }
         let end = text.eos_id().unwrap();
         assert!(text.is_special(end) && !text.is_special(40));

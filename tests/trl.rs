@@ -31,7 +31,7 @@ fn records(json: &str) -> Vec<RawSample> {
 
 fn encoded(records: Vec<RawSample>, text: &TextModel, scored: ScoredPart) -> Vec<Sample> {
     let path = Path::new("s.jsonl");
-    encode::encode(records, Some(text), EncodeOptions { chat: false, scored }, path, path).unwrap()
+    encode::encode(records, Some(text), EncodeOptions { scored, ..EncodeOptions::default() }, path, path).unwrap()
 }
 
 fn marks(sample: &Sample) -> String {

@@ -6,6 +6,7 @@ pub mod batch_args;
 pub mod config_file;
 pub mod flags;
 mod gate_args;
+pub mod panics;
 pub mod parse;
 pub mod progress;
 mod rule_args;

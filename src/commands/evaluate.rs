@@ -76,7 +76,7 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         compute: ComputeOptions { memory: args.memory.unwrap_or(DEFAULT_MEMORY), device: device.open()? },
         samples: SampleOptions {
             held_out: settings::held_out(&args)?,
-            encode: EncodeOptions { chat: args.chat, scored: settings::scored_part(&args) },
+            encode: EncodeOptions { chat: args.chat, scored: settings::scored_part(&args), ..Default::default() },
             paths: args.samples,
             read: ReadOptions {
                 fields: FieldNames {

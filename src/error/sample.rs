@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Kind;
+use crate::format::bytes;
 
 /// Reading samples and turning them into tokens.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,13 @@ pub enum SampleError {
     NoTokenizer { path: PathBuf },
     #[error("cannot use the tokenizer `{}`: {reason}", path.display())]
     Tokenizer { path: PathBuf, reason: String },
+    #[error("cannot run the tokenizer `{}` in a process of its own: {source}", path.display())]
+    TokenizerProcess { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{}:{line}: the sample has {} of text, more than the {} that are tokenised at once",
+        path.display(), bytes(*length), bytes(*most)
+    )]
+    LongText { path: PathBuf, line: usize, length: u64, most: u64 },
     #[error("`{}` has no chat template", path.display())]
     NoChatTemplate { path: PathBuf },
     #[error("{}:{line}: the sample is no conversation, so it has no turns of the assistant", path.display())]
@@ -55,7 +63,10 @@ pub enum SampleError {
 
 impl SampleError {
     pub(super) fn kind(&self) -> Kind {
-        Kind::BadInput
+        match self {
+            Self::TokenizerProcess { .. } => Kind::Io,
+            _ => Kind::BadInput,
+        }
     }
 
     pub(super) fn hint(&self) -> Option<String> {
@@ -74,7 +85,9 @@ impl SampleError {
                 "completions, turns whose role is `assistant`, and tokens whose label is not -100 are scored, unless the data says \
                  otherwise"
             }
-            Self::TooLong { .. } => "shorten the sample, or cut all that are too long with `--truncate`",
+            Self::TooLong { .. } | Self::LongText { .. } => {
+                "shorten the sample, or cut all that are too long with `--truncate`"
+            }
             Self::NoTokenizer { .. } => {
                 "name a tokenizer.json with `--tokenizer`, or give samples with `input_ids` and `labels`"
             }

@@ -10,7 +10,7 @@ use crate::files;
 use crate::hub::BasePath;
 use crate::model::family::OUTER;
 use crate::model::{BaseNames, Model};
-use crate::samples::{TemplateOptions, TextModel};
+use crate::samples::{TemplateOptions, TextModel, tokenizer};
 use crate::tensors::GgufMetadata;
 
 /// A base model that adapters are evaluated on.
@@ -30,6 +30,7 @@ impl Base {
 
     /// Opens a base model with the arithmetic and on the device of a request.
     pub fn open_for(path: BasePath, request: &Request) -> Result<Self> {
+        tokenizer::prepare();
         let (model, gguf) = Model::open(&path, &request.compute.device, request.arithmetic)?;
         Ok(Self { path, model, gguf, texts: Mutex::default() })
     }
@@ -37,6 +38,7 @@ impl Base {
     /// The tokenizer that comes with the model, if one does.
     pub fn text(&self, options: &TemplateOptions) -> Result<Option<Arc<TextModel>>> {
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.retain(|(_, text)| text.as_ref().is_none_or(|text| text.tokenizer.is_running()));
         if let Some((_, text)) = texts.iter().find(|(known, _)| known == options) {
             return Ok(text.clone());
         }

@@ -103,7 +103,7 @@ pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base, on_progre
     };
     let all = raws.files.iter().chain(held_out.iter().flat_map(|raws| &raws.files));
     let text = find_text(request, adapted, base, all.flat_map(|file| &file.samples))?;
-    raws.remarks.extend(text.as_ref().and_then(|text| text.remark.clone()));
+    raws.remarks.extend(text.iter().flat_map(|text| text.remark.iter().chain(&text.randomness)).cloned());
     let choosing = encode(request, adapted, text.as_deref(), raws, &mut *on_progress)?.checked(text.as_deref())?;
     request.gates.check_samples(choosing.description.draws)?;
     let held_out = held_out.map(|raws| {
@@ -200,7 +200,6 @@ fn encode(
     on_progress: OnProgress,
 ) -> Result<Prepared> {
     let model = adapted.model();
-    let options = request.samples.encode;
     // An adapter may bring an embedding or a head of another size.
     let limits = SampleLimits {
         context: model.longest_sequence(),
@@ -214,6 +213,9 @@ fn encode(
         vocabulary: adapted.vocab_size()?,
         scored_vocabulary: adapted.head_size()?,
     };
+    // One token more tells that a sample is cut.
+    let most_tokens = request.samples.truncate.then(|| limits.context.saturating_add(1));
+    let options = EncodeOptions { most_tokens, ..request.samples.encode };
     let (path, sha256) = described(&raws.files);
     let all = raws.files.iter().flat_map(|file| &file.samples);
     let unread = text.and_then(|text| samples::unread::by_template(all.clone(), text));
@@ -225,18 +227,18 @@ fn encode(
     let (mut samples, mut excerpts, mut too_long) = (Vec::new(), Vec::new(), TooLong::default());
     for file in raws.files {
         let records = file.samples.len();
-        let file_samples = samples::encode::separate(file.samples, text, options, &file.path)?;
-        if file_samples.len() > records {
+        let quote = request.samples.quote;
+        let mut see = |raw: &RawSample| excerpts.push(if quote { Excerpt::of(&raw.content) } else { None });
+        let paths = (file.path.as_path(), model.path.as_path());
+        let mut encoded = samples::encode::encode_with(file.samples, text, options, paths, &mut see)?;
+        if encoded.len() > records {
             remarks.push(format!(
                 "conversations of `{}` became a sample per scored turn, {} samples in all: the chat template renders earlier \
                  turns differently once later ones follow",
                 file.path.display(),
-                file_samples.len()
+                encoded.len()
             ));
         }
-        let quoted = file_samples.iter().map(|raw| Excerpt::of(&raw.content).filter(|_| request.samples.quote));
-        excerpts.extend(quoted);
-        let mut encoded = samples::encode::encode(file_samples, text, options, &file.path, &model.path)?;
         let found = samples::check(&mut encoded, limits, &file.path)?;
         too_long = TooLong { cut: too_long.cut + found.cut, kept: too_long.kept + found.kept };
         samples.extend(encoded);

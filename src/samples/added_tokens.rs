@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::AddedToken;
 
 use super::chat_files;
 use super::template::SpecialTokens;
-use crate::error::{Result, SampleError};
+use super::tokenizer::Tokenizer;
+use crate::error::Result;
 use crate::files;
 
 /// Keys of lists of special tokens without a name.
@@ -24,8 +25,8 @@ pub fn complete(
     file: &Path,
 ) -> Result<()> {
     let folder = file.parent().unwrap_or(Path::new(""));
-    let decoder = tokenizer.get_added_tokens_decoder();
-    let known: HashMap<&str, &AddedToken> = decoder.values().map(|token| (token.content.as_str(), token)).collect();
+    let known: HashMap<&str, &AddedToken> =
+        tokenizer.facts().added.values().map(|token| (token.content.as_str(), token)).collect();
     let is_unknown = |token: &AddedToken| known.get(token.content.as_str()).is_none_or(|known| !is_same(known, token));
     let mut special: Vec<String> = chat_files::in_order(named).cloned().collect();
     special.extend(unnamed(config));
@@ -42,10 +43,7 @@ pub fn complete(
             added.push(AddedToken::from(text, true));
         }
     }
-    let wrong = |error: tokenizers::Error| SampleError::Tokenizer { path: file.into(), reason: error.to_string() };
-    tokenizer.add_tokens(added).map_err(wrong)?;
-    tokenizer.set_encode_special_tokens(config.get("split_special_tokens") == Some(&Value::Bool(true)));
-    Ok(())
+    tokenizer.add(added, config.get("split_special_tokens") == Some(&Value::Bool(true)))
 }
 
 /// The special tokens without a name.

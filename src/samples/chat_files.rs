@@ -15,6 +15,9 @@ use crate::tensors::GgufMetadata;
 /// Chat templates by name. A model with a single one calls it `default`.
 pub type Templates = BTreeMap<String, String>;
 
+/// The names of the templates that are used.
+const USED: [&str; 2] = ["default", "tool_use"];
+
 /// The largest number of templates beside the default one.
 const MOST: usize = 64;
 
@@ -79,8 +82,10 @@ pub fn templates(config: &TokenizerConfig, folder: &Path) -> Result<Templates> {
         found.insert("default".into(), source(&default)?);
     }
     for file in additional(&folder.join("additional_chat_templates"))? {
-        let name = file.file_stem().map(|name| name.to_string_lossy().into_owned());
-        found.insert(name.unwrap_or_default(), source(&file)?);
+        let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // Those of other names count as templates of the folder, but none is ever rendered.
+        let text = if USED.contains(&name.as_str()) { source(&file)? } else { String::new() };
+        found.insert(name, text);
     }
     if found.is_empty() {
         found = config.get("chat_template").map(listed).unwrap_or_default();

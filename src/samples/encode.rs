@@ -10,7 +10,9 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::turns::{Conversation, Edge, TurnSpan};
+use super::overlaps::Overlaps;
+use super::tokenizer::{EncodeAs, LONGEST_TEXT, TokenizedText};
+use super::turns::{Conversation, Edge};
 use super::{Message, RawSample, Sample, SampleContent, TemplateContext, TextModel};
 use crate::error::{Result, SampleError};
 
@@ -20,6 +22,8 @@ pub struct EncodeOptions {
     /// Whether prompts and completions go through the chat template.
     pub chat: bool,
     pub scored: ScoredPart,
+    /// The number of tokens at which samples are cut later. Of a text that has more, more need not be made.
+    pub most_tokens: Option<usize>,
 }
 
 /// Which part of a sample is scored. Turns and tokens that the data itself marks as not trained are scored in none.
@@ -35,6 +39,9 @@ pub enum ScoredPart {
     Everything,
 }
 
+/// The most samples that the turns of one conversation become. Each has all turns before its own.
+const MOST_SEPARATED: usize = 1000;
+
 /// Turns samples into tokens. `text` may be absent if every sample already has its tokens. A conversation whose turns each need a
 /// sample of their own becomes several. The paths of the samples and of the model are for messages.
 pub fn encode(
@@ -44,51 +51,44 @@ pub fn encode(
     path: &Path,
     model: &Path,
 ) -> Result<Vec<Sample>> {
-    separate(raws, text, options, path)?
-        .into_iter()
-        .map(|RawSample { line, record, content }| {
-            if let SampleContent::Tokens { ids, scored } = content {
-                return Ok(Sample { ids, scored, ends: Vec::new(), line, record, slice: 0 });
-            }
-            let text = text.ok_or_else(|| SampleError::NoTokenizer { path: model.into() })?;
-            let (ids, scored) = Encoder { text, options, path, line }.encode(content)?;
-            Ok(Sample { ids, scored, ends: Vec::new(), line, record, slice: 0 })
-        })
-        .collect()
+    encode_with(raws, text, options, (path, model), &mut |_| {})
 }
 
-/// Makes samples of their own of the turns of those conversations whose template renders earlier turns differently once later
-/// ones follow. Such a sample ends with its turn, and the turns before are its prompt.
-pub fn separate(
+/// As [`encode`], which shows `see` each raw sample that becomes one, in order. `paths` are those of the samples and of the model.
+pub fn encode_with(
     raws: Vec<RawSample>,
     text: Option<&TextModel>,
     options: EncodeOptions,
-    path: &Path,
-) -> Result<Vec<RawSample>> {
-    let Some(text) = text else { return Ok(raws) };
-    let mut separated = Vec::with_capacity(raws.len());
+    (path, model): (&Path, &Path),
+    see: &mut dyn FnMut(&RawSample),
+) -> Result<Vec<Sample>> {
+    let mut samples = Vec::with_capacity(raws.len());
+    let mut add = |raw: &RawSample, (ids, scored): Encoded| {
+        see(raw);
+        samples.push(Sample { ids, scored, ends: Vec::new(), line: raw.line, record: raw.record, slice: 0 });
+    };
     for raw in raws {
+        if let SampleContent::Tokens { ids, scored } = &raw.content {
+            add(&raw, (ids.clone(), scored.clone()));
+            continue;
+        }
+        let text = text.ok_or_else(|| SampleError::NoTokenizer { path: model.into() })?;
         let encoder = Encoder { text, options, path, line: raw.line };
-        match &raw.content {
-            SampleContent::Chat { messages, scored_from, context } => {
-                let chat = Chat { messages, scored_from: *scored_from, context };
-                match encoder.turns_without_common_text(&chat)? {
-                    None => separated.push(raw),
-                    Some(turns) => separated.extend(turns.into_iter().map(|turn| RawSample {
-                        line: raw.line,
-                        record: raw.record,
-                        content: SampleContent::Chat {
-                            messages: messages[..=turn].into(),
-                            scored_from: turn,
-                            context: context.clone(),
-                        },
-                    })),
+        let SampleContent::Chat { messages, scored_from, context } = &raw.content else {
+            add(&raw, encoder.encode(&raw.content)?);
+            continue;
+        };
+        let chat = Chat { messages, scored_from: *scored_from, context };
+        match encoder.conversation(&chat)? {
+            Some(encoded) => add(&raw, encoded),
+            None => {
+                for turn in encoder.separated(&raw, &chat)? {
+                    add(&turn, encoder.encode(&turn.content)?);
                 }
             }
-            _ => separated.push(raw),
         }
     }
-    Ok(separated)
+    Ok(samples)
 }
 
 struct Encoder<'a> {
@@ -130,10 +130,10 @@ impl Chat<'_> {
 }
 
 impl Encoder<'_> {
-    fn encode(&self, content: SampleContent) -> Result<Encoded> {
+    fn encode(&self, content: &SampleContent) -> Result<Encoded> {
         let chat = self.options.chat;
         match content {
-            SampleContent::Tokens { ids, scored } => Ok((ids, scored)),
+            SampleContent::Tokens { ids, scored } => Ok((ids.clone(), scored.clone())),
             SampleContent::Text(text) => {
                 self.refuse_assistant_turns()?;
                 let ids = self.tokenise(&self.with_end(text), true)?;
@@ -141,21 +141,21 @@ impl Encoder<'_> {
                 Ok((ids, scored))
             }
             SampleContent::Completion { prompt, completion } if chat => self.exchange(prompt, completion),
-            SampleContent::Completion { prompt, completion } => self.completion(&prompt, completion),
-            SampleContent::Instruction { instruction, input, output } if chat => {
-                let request = if input.is_empty() { instruction } else { format!("{instruction}\n\n{input}") };
-                self.exchange(request, output)
-            }
+            SampleContent::Completion { prompt, completion } => self.completion(prompt, completion),
+            SampleContent::Instruction { instruction, input, output } if chat => match input.is_empty() {
+                true => self.exchange(instruction, output),
+                false => self.exchange(&format!("{instruction}\n\n{input}"), output),
+            },
             SampleContent::Instruction { instruction, input, output } => {
-                self.completion(&alpaca_prompt(&instruction, &input), output)
+                self.completion(&alpaca_prompt(instruction, input), output)
             }
             SampleContent::Chat { messages, scored_from, context } => {
-                self.conversation(&Chat { messages: &messages, scored_from, context: &context })
+                self.conversation(&Chat { messages, scored_from: *scored_from, context })?.ok_or_else(|| self.lost())
             }
         }
     }
 
-    fn completion(&self, prompt: &str, completion: String) -> Result<Encoded> {
+    fn completion(&self, prompt: &str, completion: &str) -> Result<Encoded> {
         self.refuse_assistant_turns()?;
         let ids = self.tokenise(&format!("{prompt}{}", self.with_end(completion)), true)?;
         let masked = match self.options.scored {
@@ -167,91 +167,110 @@ impl Encoder<'_> {
     }
 
     /// A prompt and a completion as one exchange of the chat.
-    fn exchange(&self, prompt: String, completion: String) -> Result<Encoded> {
-        let messages = [Message::new("user", &prompt), Message::new("assistant", &completion)];
-        self.conversation(&Chat { messages: &messages, scored_from: 1, context: &TemplateContext::default() })
+    fn exchange(&self, prompt: &str, completion: &str) -> Result<Encoded> {
+        let messages = [Message::new("user", prompt), Message::new("assistant", completion)];
+        let chat = Chat { messages: &messages, scored_from: 1, context: &TemplateContext::default() };
+        self.conversation(&chat)?.ok_or_else(|| self.lost())
     }
 
-    fn conversation(&self, chat: &Chat) -> Result<Encoded> {
-        let rendered = self.rendered(chat)?;
+    /// The tokens of a conversation, and which of them are scored. `None` where no single text has all of the turns that are scored.
+    fn conversation(&self, chat: &Chat) -> Result<Option<Encoded>> {
         let failed = |reason| self.template_error(reason);
+        let rendered = self.rendered(chat)?;
         let whole = rendered.whole().map_err(failed)?;
-        let tokens = self.text.tokenizer.encode_char_offsets(whole.text.as_str(), false);
-        let tokens = tokens.map_err(|error| self.tokenizer_error(error))?;
         let (turns, are_scored) = match chat.turns(self.options.scored) {
             Turns::Only(turns) => (rendered.find(&turns, &whole), true),
             Turns::AllBut(turns) => (rendered.find_whole(&turns, &whole), false),
         };
-        let lost = || self.template_error("it renders earlier turns differently once later ones follow".into());
-        let mut scored = vec![!are_scored; tokens.len()];
-        for part in turns.map_err(failed)?.ok_or_else(lost)? {
-            for place in self.tokens_of(&part, &whole.text, &tokens)? {
-                scored[place] = are_scored;
-            }
+        let Some(parts) = turns.map_err(failed)? else { return Ok(None) };
+        let tokens = self.tokens(&whole.text, EncodeAs::Offsets)?;
+        let overlaps = Overlaps::new(&whole.text, &tokens);
+        let mut scored = vec![!are_scored; tokens.ids.len()];
+        for part in parts {
+            let common = |other: &str| {
+                // A tokenizer takes some steps for each byte.
+                rendered.work(4 * other.len()).map_err(failed)?;
+                Ok::<_, crate::Error>(common_prefix(&self.tokenise(other, false)?, &tokens.ids))
+            };
+            let (first, start) = match &part.start {
+                Edge::Byte(start) => (0, overlaps.characters(*start)),
+                Edge::Common(other) => (common(other)?, 0),
+            };
+            let (last, end) = match &part.end {
+                Edge::Byte(end) => (tokens.ids.len(), overlaps.characters(*end)),
+                Edge::Common(other) => (common(other)?, usize::MAX),
+            };
+            overlaps.of((first, last), (start, end)).for_each(|place| scored[place] = are_scored);
         }
         if chat.scored_from > 0 && self.options.scored != ScoredPart::Everything {
             let prompt = rendered.prompt(chat.scored_from).map_err(failed)?;
-            let masked = common_prefix(&self.tokenise(&prompt, false)?, tokens.get_ids());
+            let masked = common_prefix(&self.tokenise(&prompt, false)?, &tokens.ids);
             scored[..masked].fill(false);
         }
-        Ok((tokens.get_ids().into(), scored))
+        Ok(Some((tokens.ids, scored)))
     }
 
-    /// The scored turns of a conversation whose text does not have them all as the model reads them. `None` if it has.
-    fn turns_without_common_text(&self, chat: &Chat) -> Result<Option<Vec<usize>>> {
-        let (Some(_), false) = (&self.text.template, self.options.scored == ScoredPart::Everything) else {
-            return Ok(None);
-        };
-        let rendered = self.rendered(chat)?;
-        let failed = |reason| self.template_error(reason);
-        let whole = rendered.whole().map_err(failed)?;
-        let found = match chat.turns(self.options.scored) {
-            Turns::Only(turns) => rendered.find(&turns, &whole),
-            Turns::AllBut(turns) => rendered.find_whole(&turns, &whole),
-        };
+    /// The error for a conversation whose turns have no common text.
+    fn lost(&self) -> crate::Error {
+        self.template_error("it renders earlier turns differently once later ones follow".into())
+    }
+
+    /// Samples of their own for the turns of a conversation whose template renders earlier turns differently once later ones follow.
+    /// Such a sample ends with its turn, and the turns before are its prompt.
+    fn separated(&self, raw: &RawSample, chat: &Chat) -> Result<Vec<RawSample>> {
+        if self.text.template.is_none() || self.options.scored == ScoredPart::Everything {
+            return Err(self.lost());
+        }
         let is_scored = |turn: &usize| chat.messages[*turn].is_scored();
-        Ok(found
-            .map_err(failed)?
-            .is_none()
-            .then(|| (chat.scored_from..chat.messages.len()).filter(is_scored).collect()))
-    }
-
-    /// The places of the tokens that overlap a turn.
-    fn tokens_of(&self, part: &TurnSpan, text: &str, tokens: &tokenizers::Encoding) -> Result<Vec<usize>> {
-        let characters = |bytes: usize| text[..bytes].chars().count();
-        let common =
-            |other: &str| Ok::<_, crate::Error>(common_prefix(&self.tokenise(other, false)?, tokens.get_ids()));
-        let (first, start) = match &part.start {
-            Edge::Byte(start) => (0, characters(*start)),
-            Edge::Common(other) => (common(other)?, 0),
+        let turns: Vec<usize> = (chat.scored_from..chat.messages.len()).filter(is_scored).collect();
+        if turns.len() > MOST_SEPARATED {
+            return Err(self.template_error(format!(
+                "it renders earlier turns differently once later ones follow, so that each of {} turns would be a sample with all \
+                 turns before it; {MOST_SEPARATED} are the most",
+                turns.len()
+            )));
+        }
+        let of_turn = |turn| RawSample {
+            line: raw.line,
+            record: raw.record,
+            content: SampleContent::Chat {
+                messages: chat.messages[..=turn].into(),
+                scored_from: turn,
+                context: chat.context.clone(),
+            },
         };
-        let (last, end) = match &part.end {
-            Edge::Byte(end) => (tokens.len(), characters(*end)),
-            Edge::Common(other) => (common(other)?, usize::MAX),
-        };
-        let overlaps = |&place: &usize| {
-            let (from, to) = tokens.get_offsets()[place];
-            from < end && to > start
-        };
-        Ok((first..last).filter(overlaps).collect())
+        Ok(turns.into_iter().map(of_turn).collect())
     }
 
     fn rendered<'a>(&'a self, chat: &Chat<'a>) -> Result<Conversation<'a>> {
         let template = self.text.template_for(chat.context);
         let template = template.ok_or_else(|| SampleError::NoChatTemplate { path: self.text.path.clone() })?;
-        Ok(Conversation { template, messages: chat.messages, context: chat.context })
+        Conversation::new(template, chat.messages, chat.context).map_err(|reason| self.template_error(reason))
     }
 
     fn tokenise(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
-        let encoding = self.text.tokenizer.encode_fast(text, add_special_tokens);
-        Ok(encoding.map_err(|error| self.tokenizer_error(error))?.get_ids().into())
+        Ok(self.tokens(text, if add_special_tokens { EncodeAs::WithSpecial } else { EncodeAs::Plain })?.ids)
     }
 
-    fn with_end(&self, mut text: String) -> String {
-        if let Some(end) = self.text.eos_token.as_deref().filter(|end| !text.ends_with(end)) {
-            text.push_str(end);
+    /// The tokens of a text, up to the first that the samples are cut at.
+    fn tokens(&self, text: &str, wanted: EncodeAs) -> Result<TokenizedText> {
+        let tokenizer = &self.text.tokenizer;
+        if let Some(most) = self.options.most_tokens
+            && let Some(tokens) = tokenizer.encode_beginning(text, wanted, most)?
+        {
+            return Ok(tokens);
         }
-        text
+        if text.len() > LONGEST_TEXT {
+            let (length, most) = (text.len() as u64, LONGEST_TEXT as u64);
+            return Err(SampleError::LongText { path: self.path.into(), line: self.line, length, most }.into());
+        }
+        tokenizer.encode(text, wanted)
+    }
+
+    /// A text with the end token, unless it ends with it.
+    fn with_end(&self, text: &str) -> String {
+        let end = self.text.eos_token.as_deref().filter(|end| !text.ends_with(end));
+        [text, end.unwrap_or_default()].concat()
     }
 
     /// Text without turns has none of the assistant.
@@ -266,10 +285,6 @@ impl Encoder<'_> {
 
     fn template_error(&self, reason: String) -> crate::Error {
         SampleError::ChatTemplate { path: self.path.into(), line: self.line, reason }.into()
-    }
-
-    fn tokenizer_error(&self, error: tokenizers::Error) -> crate::Error {
-        SampleError::Tokenizer { path: self.text.path.clone(), reason: error.to_string() }.into()
     }
 }
 

@@ -51,25 +51,28 @@ fn text_of(message: &Message) -> String {
     }
 }
 
-/// The text on one line.
-fn on_one_line(text: &str) -> Vec<char> {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().collect()
+/// Separates words by one space, so that they stand on one line. A text may have megabytes, of which some words are read.
+fn spaced<'a, C: Iterator<Item = char>>(
+    words: impl Iterator<Item = &'a str>,
+    characters: impl Fn(&'a str) -> C,
+) -> impl Iterator<Item = char> {
+    words.enumerate().flat_map(move |(place, word)| (place > 0).then_some(' ').into_iter().chain(characters(word)))
 }
 
 /// The beginning of an answer, on one line.
 pub fn head(text: &str) -> String {
-    let characters = on_one_line(text);
-    match characters.get(..ANSWER) {
-        Some(start) if characters.len() > ANSWER => start.iter().collect::<String>().trim_end().to_string() + "…",
-        _ => characters.into_iter().collect(),
+    let start: Vec<char> = spaced(text.split_whitespace(), str::chars).take(ANSWER + 1).collect();
+    match start.get(..ANSWER) {
+        Some(kept) if start.len() > ANSWER => kept.iter().collect::<String>().trim_end().to_string() + "…",
+        _ => start.into_iter().collect(),
     }
 }
 
+/// The end of a prompt, on one line.
 fn tail(text: &str) -> String {
-    let characters = on_one_line(text);
-    let hidden = characters.len().saturating_sub(PROMPT);
-    let end: String = characters[hidden..].iter().collect();
-    if hidden == 0 { end } else { format!("…{}", end.trim_start()) }
+    let end: Vec<char> = spaced(text.split_whitespace().rev(), |word| word.chars().rev()).take(PROMPT + 1).collect();
+    let kept: String = end.iter().take(PROMPT).rev().collect();
+    if end.len() > PROMPT { format!("…{}", kept.trim_start()) } else { kept }
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use tokenizers::Tokenizer;
 
 use super::chat_files::{self, Templates};
 use super::template::{ChatTemplate, Date, SpecialTokens};
+use super::tokenizer::Tokenizer;
 use super::{TemplateContext, added_tokens, gguf_tokenizer, tokenizer_class};
-use crate::error::{Result, SampleError};
+use crate::error::{Error, Result, SampleError};
 use crate::files;
 use crate::tensors::GgufMetadata;
 
@@ -35,8 +35,11 @@ pub struct TextModel {
     tool_template: Option<ChatTemplate>,
     tokens: SpecialTokens,
     pub eos_token: Option<String>,
+    eos_id: Option<u32>,
     /// What the tokenizer's files hold that is not used, or how tokens differ from those of transformers.
     pub remark: Option<String>,
+    /// What the tokenizer would do at random, and does not do here.
+    pub randomness: Option<String>,
 }
 
 impl TextModel {
@@ -48,35 +51,44 @@ impl TextModel {
         }
         let bytes = files::read_up_to(&file, LARGEST_TOKENIZER)?;
         files::refuse_lfs_pointer(&file, &bytes)?;
-        let mut tokenizer = Tokenizer::from_bytes(&bytes)
-            .map_err(|error| SampleError::Tokenizer { path: file.clone(), reason: error.to_string() })?;
+        let mut tokenizer = Tokenizer::read(&bytes, &file)?;
+        drop(bytes);
         let config_file = file.with_file_name("tokenizer_config.json");
         let config: Map<String, Value> =
             if config_file.is_file() { files::read_json(&config_file)? } else { Map::new() };
         let folder = file.parent().unwrap_or(Path::new(""));
-        let class = tokenizer_class::of(&config, folder, &tokenizer)?;
+        let class = tokenizer_class::of(&config, folder, tokenizer.facts())?;
         let tokens = chat_files::special_tokens(&config, folder, class)?;
-        let remark = class.and_then(|class| class.remark(&config, &tokenizer));
+        let remark = class.and_then(|class| class.remark(&config, tokenizer.facts()));
         added_tokens::complete(&mut tokenizer, &config, &tokens, &file)?;
         let templates = chat_files::templates(&config, folder)?;
-        Ok(Some(Self { remark, ..Self::new(file, tokenizer, &tokens, &templates) }))
+        Ok(Some(Self { remark, ..Self::new(file, tokenizer, &tokens, &templates)? }))
     }
 
     /// Reads the tokenizer and the chat template out of a GGUF file's metadata.
     pub fn from_gguf(metadata: &GgufMetadata, path: &Path) -> Result<Self> {
-        let built =
-            gguf_tokenizer::build(metadata).map_err(|reason| SampleError::Tokenizer { path: path.into(), reason })?;
+        let wrong = |reason| SampleError::Tokenizer { path: path.into(), reason };
+        let built = gguf_tokenizer::build(metadata).map_err(wrong)?;
+        let tokenizer = Tokenizer::read(&built.json, path).map_err(without_place)?;
         let (tokens, templates) = (chat_files::gguf_special_tokens(metadata), chat_files::gguf_templates(metadata));
         let remark = built.remark.map(|remark| format!("`{}`: {remark}", path.display()));
-        Ok(Self { remark, ..Self::new(path.into(), built.tokenizer, &tokens, &templates) })
+        Ok(Self { remark, ..Self::new(path.into(), tokenizer, &tokens, &templates)? })
     }
 
-    fn new(path: PathBuf, tokenizer: Tokenizer, tokens: &SpecialTokens, templates: &Templates) -> Self {
+    fn new(path: PathBuf, tokenizer: Tokenizer, tokens: &SpecialTokens, templates: &Templates) -> Result<Self> {
         let template = |name: &str| templates.get(name).map(|source| ChatTemplate::new(source, tokens));
         let (template, tool_template) = (template("default"), template("tool_use"));
         let eos_token = tokens.get("eos_token").cloned();
-        Self { path, tokenizer, template, tool_template, tokens: tokens.clone(), eos_token, remark: None }
-            .without_limits()
+        let eos_id = eos_token.as_deref().map_or(Ok(None), |token| tokenizer.id(token))?;
+        let randomness = tokenizer.facts().dropout.map(|share| {
+            format!(
+                "`{}` leaves out merges at random (a BPE dropout of {share}); here it leaves out none, so that equal texts have \
+                 equal tokens",
+                path.display()
+            )
+        });
+        let tokens = tokens.clone();
+        Ok(Self { path, tokenizer, template, tool_template, tokens, eos_token, eos_id, remark: None, randomness })
     }
 
     /// Follows the user's choice of template and day.
@@ -99,25 +111,27 @@ impl TextModel {
 
     /// The text of tokens, without the special ones.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        let text = self.tokenizer.decode(ids, true);
-        text.map_err(|error| SampleError::Tokenizer { path: self.path.clone(), reason: error.to_string() }.into())
+        self.tokenizer.decode(ids, true)
     }
 
     /// Whether a token is special: a mark between texts and part of none.
     pub fn is_special(&self, id: u32) -> bool {
-        let added = self.tokenizer.get_added_vocabulary().get_added_tokens_decoder();
-        added.get(&id).is_some_and(|token| token.special)
+        self.tokenizer.facts().added.get(&id).is_some_and(|token| token.special)
     }
 
     /// The id of the token that ends texts.
     pub fn eos_id(&self) -> Option<u32> {
-        self.tokenizer.token_to_id(self.eos_token.as_deref()?)
+        self.eos_id
     }
+}
 
-    /// Removes the truncation and padding that a tokenizer.json may ask for: they would silently change samples.
-    fn without_limits(mut self) -> Self {
-        self.tokenizer.with_padding(None);
-        let _ = self.tokenizer.with_truncation(None);
-        self
+/// An error without the place in a tokenizer.json, which nobody has of the tokenizer of a GGUF file.
+fn without_place(error: Error) -> Error {
+    match error {
+        Error::Sample(SampleError::Tokenizer { path, reason }) => {
+            let reason = reason.split(" at line ").next().unwrap_or_default().to_string();
+            SampleError::Tokenizer { path, reason }.into()
+        }
+        other => other,
     }
 }

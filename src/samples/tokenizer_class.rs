@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tokenizers::Tokenizer;
 
+use super::tokenizer::TokenizerFacts;
 use crate::error::Result;
 use crate::files;
 
@@ -106,10 +106,10 @@ const WITHOUT_CLASS: [&str; 12] = [
 impl Class {
     /// What is to be said of a tokenizer whose file normalizes or splits text in another way than the class, which replaces both by
     /// its own in transformers 5.
-    pub fn remark(&self, config: &Map<String, Value>, tokenizer: &Tokenizer) -> Option<String> {
+    pub fn remark(&self, config: &Map<String, Value>, facts: &TokenizerFacts) -> Option<String> {
         let (normalizer, splitter) = self.splits.parts(config);
-        let is_same = canonical(tokenizer.get_normalizer()) == canonical(normalizer)
-            && canonical(tokenizer.get_pre_tokenizer()) == canonical(splitter);
+        let is_same = canonical(&facts.normalizer) == canonical(normalizer)
+            && canonical(&facts.pre_tokenizer) == canonical(splitter);
         (!is_same).then(|| {
             format!(
                 "text is split as tokenizer.json says, but transformers 5 splits that of a `{}` in the way of this class: an adapter \
@@ -192,13 +192,13 @@ fn canonical(part: impl Serialize) -> Value {
 }
 
 /// The class of a tokenizer that has one. `config` is its tokenizer_config.json, beside which there may be a config.json.
-pub fn of(config: &Map<String, Value>, folder: &Path, tokenizer: &Tokenizer) -> Result<Option<&'static Class>> {
+pub fn of(config: &Map<String, Value>, folder: &Path, facts: &TokenizerFacts) -> Result<Option<&'static Class>> {
     let model = folder.join("config.json");
     let model: Map<String, Value> = if model.is_file() { files::read_json(&model)? } else { Map::new() };
-    Ok(choose(config, &model, tokenizer))
+    Ok(choose(config, &model, facts))
 }
 
-fn choose(config: &Map<String, Value>, model: &Map<String, Value>, tokenizer: &Tokenizer) -> Option<&'static Class> {
+fn choose(config: &Map<String, Value>, model: &Map<String, Value>, facts: &TokenizerFacts) -> Option<&'static Class> {
     let text = |fields: &Map<String, Value>, key: &str| fields.get(key).and_then(Value::as_str).map(String::from);
     let named = text(config, "tokenizer_class").or_else(|| text(model, "tokenizer_class"));
     let named = named.as_deref().map(|name| name.strip_suffix("Fast").unwrap_or(name));
@@ -208,14 +208,14 @@ fn choose(config: &Map<String, Value>, model: &Map<String, Value>, tokenizer: &T
         _ if WITHOUT_CLASS.contains(&model_type.as_str()) => None,
         Some(_) if model_type == QWEN_2 => of_model,
         // The class would split text in another way than the file does.
-        Some("LlamaTokenizer") if is_byte_level(tokenizer) => None,
+        Some("LlamaTokenizer") if is_byte_level(facts) => None,
         Some(name) => CLASSES.iter().find(|class| class.name == name),
         None => of_model,
     }
 }
 
 /// Whether a tokenizer works on bytes, as GPT-2's does.
-fn is_byte_level(tokenizer: &Tokenizer) -> bool {
-    let parts = serde_json::to_string(&(tokenizer.get_pre_tokenizer(), tokenizer.get_decoder()));
+fn is_byte_level(facts: &TokenizerFacts) -> bool {
+    let parts = serde_json::to_string(&(&facts.pre_tokenizer, &facts.decoder));
     parts.unwrap_or_default().contains("\"ByteLevel\"")
 }

@@ -4,18 +4,25 @@
 //! the turn and with it, and what the second rendering adds is the turn. A template that renders earlier turns differently once
 //! later ones follow has no single text with all of them; then each turn has to be a sample of its own.
 
+use std::cell::Cell;
 use std::ops::Range;
 
+use super::template::GivenConversation;
 use super::{ChatTemplate, Message, Rendered, TemplateContext};
 
 /// What a template failed with.
-type Rendering<T> = Result<T, String>;
+pub(super) type Rendering<T> = Result<T, String>;
+
+/// The work that all renderings of a conversation may take together, in steps of its template: about half a minute.
+/// Without marks each turn is rendered with all turns before it, so that twice the turns take four times the work.
+const MOST_WORK: usize = 1 << 28;
 
 /// A conversation with the template that renders it.
 pub(super) struct Conversation<'a> {
-    pub template: &'a ChatTemplate,
-    pub messages: &'a [Message],
-    pub context: &'a TemplateContext,
+    template: &'a ChatTemplate,
+    messages: &'a [Message],
+    given: GivenConversation,
+    work: Cell<usize>,
 }
 
 /// A part of a conversation's text.
@@ -41,15 +48,38 @@ impl From<&Range<usize>> for TurnSpan {
     }
 }
 
-impl Conversation<'_> {
+impl<'a> Conversation<'a> {
+    pub fn new(template: &'a ChatTemplate, messages: &'a [Message], context: &TemplateContext) -> Rendering<Self> {
+        Ok(Self { template, messages, given: template.given(messages, context)?, work: Cell::new(0) })
+    }
+
     /// All of the conversation.
     pub fn whole(&self) -> Rendering<Rendered> {
-        self.template.render(self.messages, self.context, false)
+        self.render(self.messages.len(), false)
     }
 
     /// What the model reads before it answers with turn `turn`.
     pub fn prompt(&self, turn: usize) -> Rendering<String> {
-        Ok(self.template.render(&self.messages[..turn], self.context, true)?.text)
+        Ok(self.render(turn, true)?.text)
+    }
+
+    fn render(&self, turns: usize, prompt: bool) -> Rendering<Rendered> {
+        let (rendered, steps) = self.template.render_first(&self.given, turns, prompt)?;
+        self.work(turns + steps + rendered.text.len() / 16)?;
+        Ok(rendered)
+    }
+
+    /// Accounts for work on one of the texts that the conversation becomes.
+    pub fn work(&self, steps: usize) -> Rendering<()> {
+        self.work.set(self.work.get().saturating_add(steps));
+        if self.work.get() <= MOST_WORK {
+            return Ok(());
+        }
+        Err(format!(
+            "rendering {} turns one after the other takes too much work; a template that marks answers with `{{% generation %}}` is \
+             rendered once",
+            self.messages.len()
+        ))
     }
 
     /// What turns add to the text: the assistant's from behind their opening, the others as a whole. `None` if the text of a turn
@@ -102,11 +132,7 @@ impl Conversation<'_> {
 
     /// The conversation up to a turn.
     fn before(&self, turn: usize) -> Rendering<Rendered> {
-        if turn == 0 {
-            Ok(Rendered::default())
-        } else {
-            self.template.render(&self.messages[..turn], self.context, false)
-        }
+        if turn == 0 { Ok(Rendered::default()) } else { self.render(turn, false) }
     }
 
     /// The spans that the template marks in one turn: those that this turn adds to the ones before. `None` if the template marks

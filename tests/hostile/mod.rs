@@ -4,7 +4,9 @@ mod adapters;
 mod attacks;
 mod disks;
 mod models;
+mod templates;
 mod text;
+mod tokenizers;
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -9,10 +9,10 @@ use crate::bad_input::Setup;
 use crate::support::limits::bounded;
 use crate::support::read_json;
 
-const CHAT: [&str; 10] =
+pub const CHAT: [&str; 10] =
     ["slim", "adapter", "--base", "base", "--samples", "samples.jsonl", "--boundary", "2", "-oout", "--chat"];
 
-fn with_prompts() -> Setup {
+pub fn with_prompts() -> Setup {
     let setup = Setup::new();
     let sample = json!({"prompt": "x", "completion": "y"}).to_string();
     fs::write(setup.path("samples.jsonl"), [sample.as_str(); 4].join("\n")).unwrap();

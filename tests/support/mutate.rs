@@ -126,6 +126,9 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             b"{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] | trim + ' [/INST]' }}{% elif loop.last %}{{ message.content }}{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}".to_vec(),
             b"{%- set ns = namespace(found=false) %}{%- macro f(a, b=1) %}{{ a ~ b }}{%- endmacro %}{{ messages | tojson(indent=2) }}{{ f(messages[0].content.strip().split(',')[0]) }}{{ raise_exception('no') if messages | length > 5 }}".to_vec(),
         ],
+        "template_grammar" => vec![(0..200).map(|at| (at * 37 % 251) as u8).collect(), (0..80).map(|at| at * 3).collect()],
+        "tokenizer" => vec![read("pico/tokenizer/tokenizer.json"), read("trl/bytes/tokenizer.json")],
+        "encoding" => vec!["Hi there,\r\n  né 12,345 — 中文。 👍🏽 don't ".repeat(3).into_bytes(), b"<|im_start|>user\n".to_vec()],
         other => panic!("no seeds for {other}"),
     }
 }

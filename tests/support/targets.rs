@@ -1,5 +1,8 @@
 //! What is done with bytes that may be anything: each returns, whatever they are. Shared by the tests and by `fuzz/`.
 
+#[path = "grammar.rs"]
+mod grammar;
+
 use std::path::Path;
 
 use lora_slim::adapter::names::{self, Key};
@@ -9,13 +12,14 @@ use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::model::{Model, ModelConfig};
 use lora_slim::rewrite::Cut;
+use lora_slim::samples::tokenizer::{EncodeAs, Tokenizer};
 use lora_slim::samples::{ChatTemplate, FieldNames, Message, SpecialTokens, TemplateContext, TextModel, read};
 use lora_slim::tensors::{pickle_program, safetensors_header};
 
 /// A function of bytes, and what it is called.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 12] = [
     ("safetensors", safetensors),
     ("gguf", gguf),
     ("pickle", pickle),
@@ -25,6 +29,9 @@ pub const TARGETS: [Target; 9] = [
     ("model_config", model_config),
     ("samples", samples),
     ("template", template),
+    ("template_grammar", template_grammar),
+    ("tokenizer", tokenizer),
+    ("encoding", encoding),
 ];
 
 pub fn safetensors(bytes: &[u8]) {
@@ -107,6 +114,45 @@ pub fn model_config(bytes: &[u8]) {
 
 pub fn samples(bytes: &[u8]) {
     let _ = read::parse(bytes, Path::new("x"), &FieldNames::default());
+}
+
+/// A tokenizer.json. Its steps are not limited in this process, so that files that grow a text again and again are left out.
+pub fn tokenizer(bytes: &[u8]) {
+    let steps = ["Replace", "Sequence", "Precompiled", "SpecialToken"];
+    let text = String::from_utf8_lossy(bytes);
+    if bytes.len() > 100_000 || steps.iter().any(|step| text.matches(step).count() > 4) {
+        return;
+    }
+    if let Ok(tokenizer) = Tokenizer::read(bytes, Path::new("x")) {
+        for wanted in [EncodeAs::WithSpecial, EncodeAs::Offsets] {
+            if let Ok(tokens) = tokenizer.encode("Hi there, né 12", wanted) {
+                let _ = tokenizer.decode(&tokens.ids, true);
+            }
+        }
+    }
+}
+
+/// A text, with the tokenizer of the tests: it comes back from its tokens, and its beginning has the same ones.
+pub fn encoding(bytes: &[u8]) {
+    const TOKENIZER: &[u8] = include_bytes!("../../fixtures/pico/tokenizer/tokenizer.json");
+    thread_local!(static READ: Option<Tokenizer> = Tokenizer::read(TOKENIZER, Path::new("x")).ok());
+    READ.with(|tokenizer| {
+        let Some(tokenizer) = tokenizer else { return };
+        let text = String::from_utf8_lossy(bytes);
+        let Ok(tokens) = tokenizer.encode(&text, EncodeAs::Plain) else { return };
+        let _ = tokenizer.decode(&tokens.ids, true);
+        let long = text.repeat(4000 / text.len().max(1) + 1);
+        if let (Ok(whole), Ok(Some(start))) =
+            (tokenizer.encode(&long, EncodeAs::Plain), tokenizer.encode_beginning(&long, EncodeAs::Plain, 16))
+        {
+            assert_eq!(start.ids, whole.ids[..start.ids.len()]);
+        }
+    });
+}
+
+/// A template that bytes choose by the grammar.
+pub fn template_grammar(bytes: &[u8]) {
+    template(grammar::template(&bytes[..bytes.len().min(2000)]).as_bytes());
 }
 
 pub fn template(bytes: &[u8]) {

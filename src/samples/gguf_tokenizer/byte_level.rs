@@ -5,14 +5,16 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::keys::TokenizerKeys;
-use super::vocabulary::Vocabulary;
+use super::vocabulary::{self, Vocabulary};
 use super::{TokenizerParts, missing, pre_tokenizers};
 
 pub fn read(keys: &TokenizerKeys, vocabulary: &Vocabulary) -> Result<TokenizerParts, String> {
     let name = keys.string("pre")?;
     let pre = pre_tokenizers::named(name)
         .ok_or_else(|| format!("the GGUF pre-tokenizer `{}` is not supported", name.unwrap_or_default()))?;
-    let merges = merges(&keys.strings("merges")?.ok_or_else(|| missing("merges"))?)?;
+    let listed = keys.strings("merges")?.ok_or_else(|| missing("merges"))?;
+    vocabulary::within_limits(&listed, "merges")?;
+    let merges = merges(&listed)?;
     let split = |pattern: &&str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
     let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false});
     let steps: Vec<Value> = pre.splits.iter().map(split).chain([bytes]).collect();

@@ -12,18 +12,18 @@ mod byte_level;
 mod keys;
 mod pre_tokenizers;
 mod sentencepiece;
+mod splits;
 mod vocabulary;
 
 use serde_json::{Map, Value, json};
-use tokenizers::Tokenizer;
 
 use crate::tensors::GgufMetadata;
 use keys::TokenizerKeys;
 use vocabulary::Vocabulary;
 
-/// A tokenizer, and the keys of the file that may matter to it and are not used, in a sentence.
+/// A tokenizer as tokenizer.json, and the keys of the file that may matter to it and are not used, in a sentence.
 pub struct GgufTokenizer {
-    pub tokenizer: Tokenizer,
+    pub json: Vec<u8>,
     pub remark: Option<String>,
 }
 
@@ -49,12 +49,7 @@ pub fn build(metadata: &GgufMetadata) -> Result<GgufTokenizer, String> {
     tokenizer.insert("version".into(), "1.0".into());
     tokenizer.insert("added_tokens".into(), added::tokens(&keys, &vocabulary, metadata.string("general.name"))?);
     tokenizer.insert("post_processor".into(), post_processor(&keys, &vocabulary, begins)?);
-    let tokenizer = Tokenizer::from_bytes(Value::from(tokenizer).to_string()).map_err(|error| {
-        let error = error.to_string();
-        // The place would be one in a text that the user does not have.
-        error.split(" at line ").next().unwrap_or_default().to_string()
-    })?;
-    Ok(GgufTokenizer { tokenizer, remark: keys.unread() })
+    Ok(GgufTokenizer { json: Value::from(tokenizer).to_string().into_bytes(), remark: keys.unread() })
 }
 
 fn missing(name: &str) -> String {

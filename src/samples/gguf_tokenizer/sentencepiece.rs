@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::keys::TokenizerKeys;
+use super::splits::TokenSplits;
 use super::vocabulary::{self, Vocabulary};
 use super::{TokenizerParts, missing};
 
@@ -23,7 +24,7 @@ pub fn read(keys: &TokenizerKeys, vocabulary: &Vocabulary) -> Result<TokenizerPa
         (
             "model".into(),
             json!({"type": "BPE", "unk_token": unknown, "fuse_unk": true, "byte_fallback": true,
-                   "vocab": vocabulary.to_json(), "merges": merges(vocabulary, &scores)}),
+                   "vocab": vocabulary.to_json(), "merges": merges(vocabulary, &scores)?}),
         ),
     ]);
     Ok(TokenizerParts { json, begins: true })
@@ -43,17 +44,14 @@ fn decoder(prefix: bool) -> Value {
 
 /// GGUF holds scores instead of merges. As in the converters of transformers, every split of a token into two tokens is a merge,
 /// and better scores come first.
-fn merges<'a>(vocabulary: &'a Vocabulary, scores: &[f32]) -> Vec<(&'a str, &'a str)> {
-    let ids = vocabulary.ids();
+fn merges<'a>(vocabulary: &'a Vocabulary, scores: &[f32]) -> Result<Vec<(&'a str, &'a str)>, String> {
+    let mut splits = TokenSplits::of(vocabulary.ids());
     let mut merges = Vec::new();
     for (score, token) in scores.iter().zip(&vocabulary.tokens) {
-        for (middle, _) in token.char_indices().skip(1) {
-            let (left, right) = token.split_at(middle);
-            if let (Some(&a), Some(&b)) = (ids.get(left), ids.get(right)) {
-                merges.push((score, (a, b), (left, right)));
-            }
+        for [(first, left), (second, right)] in splits.of_token(token)? {
+            merges.push((score, (first, second), (left, right)));
         }
     }
     merges.sort_by(|x, y| y.0.total_cmp(x.0).then(x.1.cmp(&y.1)));
-    merges.into_iter().map(|(_, _, pair)| pair).collect()
+    Ok(merges.into_iter().map(|(_, _, pair)| pair).collect())
 }

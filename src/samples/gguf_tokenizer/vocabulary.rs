@@ -18,6 +18,12 @@ pub const USER_DEFINED: i64 = 4;
 /// The type of every other token, unless the file says otherwise.
 const NORMAL: i64 = 1;
 
+/// The most tokens, and the most merges, that a file may have: several times those of the largest vocabularies.
+const MOST: usize = 1 << 20;
+
+/// The most bytes of text that each list may have, as long as a tokenizer.json may be.
+const MOST_BYTES: usize = 64 << 20;
+
 /// The tokens of a file by id.
 pub struct Vocabulary<'a> {
     pub tokens: Vec<Cow<'a, str>>,
@@ -29,6 +35,7 @@ pub struct Vocabulary<'a> {
 impl<'a> Vocabulary<'a> {
     pub fn read(keys: &TokenizerKeys<'a>) -> Result<Self, String> {
         let tokens = keys.strings("tokens")?.ok_or_else(|| super::missing("tokens"))?;
+        within_limits(&tokens, "tokens")?;
         let types = keys.integers("token_type")?.unwrap_or_else(|| vec![NORMAL; tokens.len()]);
         at_least(&types, "token_type", tokens.len())?;
         // llama.cpp gives an empty token this name, so that no text has it.
@@ -75,6 +82,19 @@ pub fn usual_id(role: &str) -> Option<u64> {
         "bos" => Some(1),
         "eos" => Some(2),
         _ => None,
+    }
+}
+
+/// Refuses a list that is too large to become a tokenizer.
+pub fn within_limits(texts: &[&str], name: &str) -> Result<(), String> {
+    let bytes: usize = texts.iter().map(|text| text.len()).sum();
+    match texts.len() <= MOST && bytes <= MOST_BYTES {
+        true => Ok(()),
+        false => Err(format!(
+            "`{}` has {} values of {bytes} bytes; {MOST} values of 64 MiB are the most",
+            keys::full(name),
+            texts.len()
+        )),
     }
 }
 

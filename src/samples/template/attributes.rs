@@ -9,7 +9,7 @@ use super::operators;
 use super::renderer::Renderer;
 use super::texts;
 use super::value::Builtin;
-use super::value::{Dict, Evaluated, Value, View};
+use super::value::{Dict, Evaluated, Value, View, shortened};
 
 /// The attributes of one of Python's types.
 struct Attributes {
@@ -92,10 +92,7 @@ impl Renderer<'_> {
             return Ok(value);
         }
         match value {
-            Value::Dict(dict) => {
-                self.fuel.spend(dict.entries.len() / 16)?;
-                Ok(dict.get_str(name).unwrap_or_else(|| missing(value, name)))
-            }
+            Value::Dict(dict) => Ok(dict.get_str(name, &self.fuel)?.unwrap_or_else(|| missing(value, name))),
             _ => Ok(missing(value, name)),
         }
     }
@@ -104,8 +101,11 @@ impl Renderer<'_> {
         let found = match (value, key) {
             (Value::Undefined(message), _) => return Err(message.to_string()),
             (Value::Dict(dict), _) => {
-                self.fuel.spend(dict.entries.len() / 16)?;
-                if key.is_hashable() { dict.get(key)? } else { None }
+                if key.is_hashable() {
+                    dict.get(key, &self.fuel)?
+                } else {
+                    None
+                }
             }
             (Value::List(items) | Value::Tuple(items) | Value::Range(items), _) => {
                 let place = key.as_int().and_then(|place| index(place, items.values.len()));
@@ -138,12 +138,14 @@ impl Renderer<'_> {
     fn python_attribute(&mut self, value: &Value, name: &str) -> Evaluated<Option<Value>> {
         let attributes = match value {
             Value::Undefined(message) => return Err(message.to_string()),
-            Value::Namespace(namespace) => return Ok(namespace.borrow().get_str(name)),
+            Value::Namespace(namespace) => return namespace.borrow().get_str(name, &self.fuel),
             Value::Loop(state) => {
                 let value = self.loop_attribute(state, name)?;
                 return Ok(if value.is_undefined() && name.starts_with('_') { None } else { Some(value) });
             }
-            Value::Cycler(cycler) if name == "current" => return Ok(Some(cycler.0[cycler.1.get()].clone())),
+            Value::Cycler(cycler) if name == "current" => {
+                return Ok(cycler.items.values.get(cycler.position.get()).cloned());
+            }
             Value::Tuple(items) if items.names.contains(&name) => {
                 let place = items.names.iter().position(|known| *known == name);
                 return Ok(place.map(|place| items.values[place].clone()));
@@ -153,12 +155,13 @@ impl Renderer<'_> {
             | Value::Macro(_)
             | Value::Method(_)
             | Value::Joiner(_) => {
-                return Err(format!("the attribute `{name}` of a {} is not supported", value.type_name()));
+                let (name, kind) = (shortened(name), value.type_name());
+                return Err(format!("the attribute `{name}` of a {kind} is not supported"));
             }
             other => attributes_of(other),
         };
         if name.starts_with("__") {
-            return Ok(Some(Value::undefined(format!("access to `{name}` is unsafe"))));
+            return Ok(Some(Value::undefined(format!("access to `{}` is unsafe", shortened(name)))));
         }
         if let Some(method) = attributes.methods.iter().find(|method| **method == name) {
             if *method == "is_integer" && !matches!(value, Value::Float(_)) {
@@ -184,12 +187,12 @@ impl Renderer<'_> {
             Value::Cycler(cycler) => {
                 let [] = args.bind(method, [], 0)?;
                 if method == "reset" {
-                    cycler.1.set(0);
+                    cycler.position.set(0);
                     return Ok(Value::None);
                 }
-                let place = cycler.1.get();
-                cycler.1.set((place + 1) % cycler.0.len());
-                Ok(cycler.0[place].clone())
+                let place = cycler.position.get();
+                cycler.position.set((place + 1) % cycler.items.values.len().max(1));
+                Ok(cycler.items.values.get(place).cloned().unwrap_or(Value::None))
             }
             Value::Float(number) => {
                 let [] = args.bind(method, [], 0)?;
@@ -203,8 +206,7 @@ impl Renderer<'_> {
         let view = match method {
             "get" => {
                 let [key, default] = positional(args, method, ["key", "default"], 1)?;
-                self.fuel.spend(dict.entries.len() / 16)?;
-                let found = dict.get(&key.unwrap_or(Value::None))?;
+                let found = dict.get(&key.unwrap_or(Value::None), &self.fuel)?;
                 return Ok(found.or(default).unwrap_or(Value::None));
             }
             "keys" => Some(View::Keys),
@@ -250,5 +252,5 @@ pub fn positional<const N: usize>(
 }
 
 fn missing(value: &Value, name: &str) -> Value {
-    Value::undefined(format!("a {} has no `{name}`", value.type_name()))
+    Value::undefined(format!("a {} has no `{}`", value.type_name(), shortened(name)))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::iteration::collect;
 use super::python;
 use super::renderer::Renderer;
-use super::value::{Builtin, Closure, Dict, Evaluated, Items, Value};
+use super::value::{Builtin, Closure, Cycler, Dict, Evaluated, Items, Joiner, Value, shortened};
 
 /// The largest number of items that a range may have, as in Jinja's sandbox.
 const LARGEST_RANGE: i128 = 100_000;
@@ -52,8 +52,8 @@ impl Args {
         for (name, value) in self.named {
             match names.iter().position(|known| *known == &*name) {
                 Some(place) if bound[place].is_none() => bound[place] = Some(value),
-                Some(_) => return Err(format!("`{function}` was given `{name}` twice")),
-                None => return Err(format!("`{function}` has no argument `{name}`")),
+                Some(_) => return Err(format!("`{function}` was given `{}` twice", shortened(&name))),
+                None => return Err(format!("`{function}` has no argument `{}`", shortened(&name))),
             }
         }
         match bound.iter().take(required).position(Option::is_none) {
@@ -80,7 +80,8 @@ impl Renderer<'_> {
             Value::Loop(state) => self.recurse(state, args),
             Value::Joiner(joiner) => {
                 let [] = args.bind("joiner", [], 0)?;
-                Ok(if joiner.1.replace(true) { joiner.0.clone() } else { Value::str("") })
+                let separator = joiner.separator.values.first().filter(|_| joiner.used.replace(true));
+                Ok(separator.cloned().unwrap_or_else(|| Value::str("")))
             }
             Value::Undefined(message) => Err(message.to_string()),
             other => Err(format!("a {} cannot be called", other.type_name())),
@@ -103,11 +104,13 @@ impl Renderer<'_> {
                 if items.is_empty() {
                     return Err("`cycler` needs at least one item".into());
                 }
-                Ok(Value::Cycler(Rc::new((items, Cell::new(0)))))
+                let items = Items::new(items, &self.fuel)?;
+                Ok(Value::Cycler(Rc::new(Cycler { items, position: Cell::new(0) })))
             }
             Builtin::Joiner => {
                 let [separator] = args.bind("joiner", ["sep"], 0)?;
-                Ok(Value::Joiner(Rc::new((separator.unwrap_or_else(|| Value::str(", ")), Cell::new(false)))))
+                let separator = Items::new(vec![separator.unwrap_or_else(|| Value::str(", "))], &self.fuel)?;
+                Ok(Value::Joiner(Rc::new(Joiner { separator, used: Cell::new(false) })))
             }
             Builtin::Lipsum => Err("`lipsum` makes random text, which no two renderings share".into()),
             Builtin::RaiseException => {
@@ -148,7 +151,7 @@ impl Renderer<'_> {
         }
         self.fuel.spend(usize::try_from(count).unwrap_or_default())?;
         let values = (0..count).map(|place| Value::Int(start + place * step)).collect();
-        Ok(Value::Range(Rc::new(Items::new(values)?)))
+        Ok(Value::Range(Rc::new(Items::new(values, &self.fuel)?)))
     }
 
     /// Python's `dict`.
@@ -159,13 +162,13 @@ impl Renderer<'_> {
         match &positional[..] {
             [] => {}
             [Value::Dict(entries)] => {
-                self.fuel.spend(entries.entries.len())?;
+                self.fuel.spend(entries.entries.len().saturating_mul(2))?;
                 dict = (**entries).clone();
             }
             [pairs] => {
                 for pair in collect(pairs, &self.fuel)? {
                     match &collect(&pair, &self.fuel)?[..] {
-                        [key, value] => dict.insert(key.clone(), value.clone())?,
+                        [key, value] => dict.insert(key.clone(), value.clone(), &self.fuel)?,
                         _ => return Err(format!("`{function}` takes pairs")),
                     }
                 }
@@ -173,7 +176,7 @@ impl Renderer<'_> {
             _ => return Err(format!("`{function}` takes at most one argument without a name")),
         }
         for (name, value) in named {
-            dict.insert(Value::Str(name), value)?;
+            dict.insert(Value::Str(name), value, &self.fuel)?;
         }
         Ok(dict)
     }
@@ -184,7 +187,9 @@ impl Renderer<'_> {
         let outer = closure.outer.upgrade().ok_or_else(|| {
             format!("the macro `{}` is called outside the place where it is defined", definition.name)
         })?;
+        self.fuel.spend(definition.slots)?;
         let variables = super::frames::Variables::new(definition.slots, Some(outer));
+        self.fuel.spend(definition.parameters.len() * (1 + args.named.len()) / 16)?;
         let Args { positional, mut named } = args;
         let mut take = |name: &str| {
             let place = named.iter().position(|(known, _)| &**known == name)?;
@@ -203,17 +208,17 @@ impl Renderer<'_> {
         match &definition.kwargs {
             Some(kwargs) => {
                 let entries = named.into_iter().map(|(name, value)| (Value::Str(name), value)).collect();
-                variables.set(kwargs.place, Some(Value::Dict(Rc::new(Dict::new(entries)?))));
+                variables.set(kwargs.place, Some(Value::Dict(Rc::new(Dict::new(entries, &self.fuel)?))));
             }
             None => {
                 if let Some((name, _)) = named.first() {
-                    return Err(format!("the macro `{}` has no argument `{name}`", definition.name));
+                    return Err(format!("the macro `{}` has no argument `{}`", definition.name, shortened(name)));
                 }
             }
         }
         let rest: Vec<Value> = positional.collect();
         match &definition.varargs {
-            Some(varargs) => variables.set(varargs.place, Some(Value::tuple(rest)?)),
+            Some(varargs) => variables.set(varargs.place, Some(Value::tuple(rest, &self.fuel)?)),
             None if !rest.is_empty() => {
                 let most = definition.parameters.len();
                 return Err(format!("the macro `{}` takes at most {most} arguments", definition.name));
@@ -227,7 +232,7 @@ impl Renderer<'_> {
 /// Whether a namespace may store a value under a name.
 pub fn check_attribute(name: &str, value: &Value) -> Evaluated<()> {
     if name.starts_with('_') {
-        return Err(format!("a namespace cannot store `{name}`, which begins with an underscore"));
+        return Err(format!("a namespace cannot store `{}`, which begins with an underscore", shortened(name)));
     }
     if value.has_state() {
         return Err("a namespace cannot store a value that can change".into());

@@ -1,4 +1,4 @@
-//! The variables that a template is given, prepared as transformers prepares them.
+//! The variables that a template is given, prepared as transformers prepares them, once for all renderings of a conversation.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::super::{Message, TemplateContext};
 use super::SpecialTokens;
 use super::calls::BUILTINS;
-use super::value::{Dict, Evaluated, Value};
+use super::value::{Dict, Evaluated, Items, Value};
 
 /// The names of a message's reasoning. The first that is set is copied into `thinking`, unless it is set, and into
 /// `reasoning_content` (transformers 5: `_alias_reasoning_fields`).
@@ -28,15 +28,28 @@ const TAKEN: [&str; 9] = [
     "continue_final_message",
 ];
 
-type GlobalValues = HashMap<Arc<str>, Value>;
+pub type GlobalValues = HashMap<Arc<str>, Value>;
 
-/// All variables of one rendering.
-pub fn variables(
-    messages: &[Message],
-    context: &TemplateContext,
-    tokens: &SpecialTokens,
-    prompt: bool,
-) -> Evaluated<GlobalValues> {
+/// What all renderings of a conversation are given: the variables that do not change, and the messages, of which each rendering has
+/// the first.
+#[derive(Debug)]
+pub struct GivenConversation {
+    fixed: GlobalValues,
+    messages: Vec<Value>,
+}
+
+impl GivenConversation {
+    /// The variables of a rendering of the first `count` messages, with `prompt` followed by the opening of the assistant's turn.
+    pub fn variables(&self, count: usize, prompt: bool) -> Evaluated<GlobalValues> {
+        let mut variables = self.fixed.clone();
+        variables.insert("messages".into(), given_list(self.messages[..count].to_vec())?);
+        variables.insert("add_generation_prompt".into(), Value::Bool(prompt));
+        Ok(variables)
+    }
+}
+
+/// Prepares a conversation for its renderings.
+pub fn given(messages: &[Message], context: &TemplateContext, tokens: &SpecialTokens) -> Evaluated<GivenConversation> {
     let mut variables: GlobalValues =
         BUILTINS.iter().map(|(name, builtin)| ((*name).into(), Value::Builtin(*builtin))).collect();
     for (name, token) in tokens {
@@ -49,12 +62,10 @@ pub fn variables(
         variables.insert(name.as_str().into(), plain(value)?);
     }
     let listed = |list: &Option<Json>| list.as_ref().map_or(Ok(Value::None), plain);
-    let messages = messages.iter().map(message).collect::<Evaluated<Vec<_>>>()?;
-    variables.insert("messages".into(), Value::list(messages)?);
+    let messages = messages.iter().map(message).collect::<Evaluated<_>>()?;
     variables.insert("tools".into(), listed(&context.tools)?);
     variables.insert("documents".into(), listed(&context.documents)?);
-    variables.insert("add_generation_prompt".into(), Value::Bool(prompt));
-    Ok(variables)
+    Ok(GivenConversation { fixed: variables, messages })
 }
 
 /// A message without fields that are null, and with its reasoning under each of its names.
@@ -67,17 +78,27 @@ fn message(message: &Message) -> Evaluated<Value> {
         .collect();
     let find = |name: &str| fields.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     let reasoning = REASONING.into_iter().find_map(find);
-    let mut dict = Dict::default();
+    let mut entries = Vec::with_capacity(fields.len() + 2);
     if let Some(reasoning) = reasoning {
-        dict.insert(Value::str("thinking"), plain(find("thinking").unwrap_or(reasoning))?)?;
+        entries.push((Value::str("thinking"), plain(find("thinking").unwrap_or(reasoning))?));
     }
     for (name, value) in &fields {
-        dict.insert(Value::str(*name), plain(value)?)?;
+        // With reasoning, these two have their places and values already, or get them below.
+        let value = match (reasoning, *name) {
+            (Some(_), "thinking") => continue,
+            (Some(reasoning), "reasoning_content") => reasoning,
+            _ => value,
+        };
+        entries.push((Value::str(*name), plain(value)?));
     }
-    if let Some(reasoning) = reasoning {
-        dict.insert(Value::str("reasoning_content"), plain(reasoning)?)?;
+    if let Some(reasoning) = reasoning.filter(|_| find("reasoning_content").is_none()) {
+        entries.push((Value::str("reasoning_content"), plain(reasoning)?));
     }
-    Ok(Value::Dict(Rc::new(dict)))
+    Ok(Value::Dict(Rc::new(Dict::given(entries)?)))
+}
+
+fn given_list(values: Vec<Value>) -> Evaluated<Value> {
+    Ok(Value::List(Rc::new(Items::given(values)?)))
 }
 
 /// JSON as Python reads it.
@@ -95,11 +116,11 @@ fn plain(json: &Json) -> Evaluated<Value> {
             }
             (None, None, value) => value.map(Value::Float).ok_or_else(|| "a number is no number".into()),
         },
-        Json::Array(items) => Value::list(items.iter().map(plain).collect::<Evaluated<_>>()?),
+        Json::Array(items) => given_list(items.iter().map(plain).collect::<Evaluated<_>>()?),
         Json::Object(fields) => {
             let entry = |(name, value): (&String, &Json)| Ok((Value::str(name.as_str()), plain(value)?));
             let entries = fields.iter().map(entry).collect::<Evaluated<_>>()?;
-            Ok(Value::Dict(Rc::new(Dict::of_distinct(entries)?)))
+            Ok(Value::Dict(Rc::new(Dict::given(entries)?)))
         }
     }
 }

@@ -11,7 +11,7 @@ use super::predicates;
 use super::python;
 use super::renderer::Renderer;
 use super::syntax::{Arguments, Comparator, Expr, Name};
-use super::value::{Dict, Evaluated, Value};
+use super::value::{Dict, Evaluated, Value, shortened};
 
 impl Renderer<'_> {
     pub fn eval(&mut self, expr: &Expr) -> Evaluated<Value> {
@@ -33,8 +33,8 @@ impl Renderer<'_> {
     fn eval_compound(&mut self, expr: &Expr) -> Evaluated<Value> {
         match expr {
             Expr::Literal(_) | Expr::Name(_) | Expr::Captured => self.eval(expr),
-            Expr::Tuple(items) => Value::tuple(self.eval_all(items)?),
-            Expr::List(items) => Value::list(self.eval_all(items)?),
+            Expr::Tuple(items) => Value::tuple(self.eval_all(items)?, &self.fuel),
+            Expr::List(items) => Value::list(self.eval_all(items)?, &self.fuel),
             Expr::Dict(pairs) => self.eval_dict(pairs),
             Expr::Attribute(value, name) => {
                 let value = self.eval(value)?;
@@ -90,6 +90,7 @@ impl Renderer<'_> {
     }
 
     fn eval_all(&mut self, items: &[Expr]) -> Evaluated<Vec<Value>> {
+        self.fuel.spend(items.len())?;
         items.iter().map(|item| self.eval(item)).collect()
     }
 
@@ -97,7 +98,7 @@ impl Renderer<'_> {
         let mut dict = Dict::default();
         for (key, value) in pairs {
             let (key, value) = (self.eval(key)?, self.eval(value)?);
-            dict.insert(key, value)?;
+            dict.insert(key, value, &self.fuel)?;
         }
         Ok(Value::Dict(Rc::new(dict)))
     }
@@ -134,6 +135,7 @@ impl Renderer<'_> {
 
     pub fn args(&mut self, arguments: &Arguments) -> Evaluated<Args> {
         let mut args = Args { positional: self.eval_all(&arguments.positional)?, named: Vec::new() };
+        self.fuel.spend(arguments.named.len())?;
         for (name, value) in &arguments.named {
             let value = self.eval(value)?;
             args.named.push((name.clone(), value));
@@ -144,10 +146,13 @@ impl Renderer<'_> {
         }
         if let Some(double_star) = &arguments.double_star {
             let Value::Dict(dict) = self.eval(double_star)? else { return Err("`**` takes a dictionary".into()) };
+            // The names in a dictionary are different ones.
+            let named = args.named.len();
+            self.fuel.spend(dict.entries.len().saturating_mul(1 + named))?;
             for (name, value) in &dict.entries {
                 let name: Arc<str> = name.as_str().ok_or("`**` takes a dictionary whose keys are strings")?.into();
-                if args.named.iter().any(|(known, _)| *known == name) {
-                    return Err(format!("a call was given `{name}` twice"));
+                if args.named[..named].iter().any(|(known, _)| *known == name) {
+                    return Err(format!("a call was given `{}` twice", shortened(&name)));
                 }
                 args.named.push((name, value.clone()));
             }

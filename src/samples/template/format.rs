@@ -8,7 +8,7 @@ use super::numbers::{self, Style};
 use super::python;
 use super::renderer::Renderer;
 use super::value::unsupported;
-use super::value::{Evaluated, Value};
+use super::value::{Evaluated, Value, shortened};
 
 /// The number of digits in a width or a precision.
 const LONGEST_WIDTH: usize = 4;
@@ -43,7 +43,8 @@ pub fn percent(template: &str, argument: &Value, fuel: &Fuel) -> Evaluated<Value
             if name.contains('(') {
                 return Err("a format's name holds a parenthesis".into());
             }
-            named = Some(dict.get_str(name).ok_or_else(|| format!("a format has no value for `{name}`"))?);
+            let value = dict.get_str(name, fuel)?;
+            named = Some(value.ok_or_else(|| format!("a format has no value for `{}`", shortened(name)))?);
             named_only = true;
             rest = after;
         }
@@ -94,6 +95,7 @@ pub fn percent(template: &str, argument: &Value, fuel: &Fuel) -> Evaluated<Value
 }
 
 fn percent_part(kind: char, value: &Value, mut style: Style, fuel: &Fuel) -> Evaluated<String> {
+    pay_for_part(value, style, fuel)?;
     let text = match kind {
         's' => python::text(value, fuel)?.into_owned(),
         'r' => python::repr(value, fuel)?,
@@ -126,6 +128,13 @@ fn percent_part(kind: char, value: &Value, mut style: Style, fuel: &Fuel) -> Eva
     };
     style.fill = ' ';
     Ok(numbers::padded(&text, style, '>'))
+}
+
+/// Pays for a part before it is made: for a copy of a text, and for its width.
+fn pay_for_part(value: &Value, style: Style, fuel: &Fuel) -> Evaluated<()> {
+    let text = if let Value::Str(text) | Value::Markup(text) = value { text.len() } else { 0 };
+    let digits = style.precision.unwrap_or(0);
+    fuel.spend_text(text.saturating_mul(2) + style.width.saturating_mul(4) + digits.saturating_mul(4))
 }
 
 /// `template.format(…)`.
@@ -187,6 +196,9 @@ impl FormatFields<'_, '_> {
         let value = self.value(name)?;
         let specification = self.fill(specification, depth - 1)?;
         let fuel = &self.renderer.fuel;
+        if let (Some(_), Value::Str(text)) = (conversion, &value) {
+            fuel.spend_text(text.len())?;
+        }
         let value = match conversion {
             None => value,
             Some('s') => Value::str(python::text(&value, fuel)?.into_owned()),
@@ -215,10 +227,14 @@ impl FormatFields<'_, '_> {
         };
         let value = match place {
             Some(place) => self.args.positional.get(place).cloned(),
-            None => self.args.named.iter().find(|(known, _)| &**known == first).map(|(_, value)| value.clone()),
+            None => {
+                self.renderer.fuel.spend(self.args.named.len())?;
+                self.args.named.iter().find(|(known, _)| &**known == first).map(|(_, value)| value.clone())
+            }
         };
-        let mut value = value.ok_or_else(|| format!("a format has no value for `{first}`"))?;
+        let mut value = value.ok_or_else(|| format!("a format has no value for `{}`", shortened(first)))?;
         while !rest.is_empty() {
+            self.renderer.fuel.spend(1)?;
             if let Some(after) = rest.strip_prefix('.') {
                 let end = after.find(['.', '[']).unwrap_or(after.len());
                 value = self.renderer.attribute(&value, &after[..end])?;
@@ -268,6 +284,7 @@ fn formatted<'a>(value: &'a Value, specification: &str, fuel: &Fuel) -> Evaluate
         return python::text(value, fuel);
     }
     let (style, kind) = parse_specification(specification)?;
+    pay_for_part(value, style, fuel)?;
     let text = match (value, kind) {
         (Value::Str(text), None | Some('s')) => {
             if style.sign != '\0' || style.alternate || style.grouping != '\0' || style.align == '=' {
@@ -287,7 +304,10 @@ fn formatted<'a>(value: &'a Value, specification: &str, fuel: &Fuel) -> Evaluate
         (Value::Float(number), None) if style.precision.is_none() && style.grouping == '\0' => {
             numbers::signed(&python::float(number.abs()), number.is_sign_negative() && !number.is_nan(), style)
         }
-        _ => return Err(format!("the format `{specification}` of a {} is not supported", value.type_name())),
+        _ => {
+            let specification = shortened(specification);
+            return Err(format!("the format `{specification}` of a {} is not supported", value.type_name()));
+        }
     };
     Ok(Cow::Owned(text))
 }
@@ -330,6 +350,6 @@ fn parse_specification(specification: &str) -> Evaluated<(Style, Option<char>)> 
     let mut kinds = rest.chars();
     match (kinds.next(), kinds.next()) {
         (kind, None) => Ok((style, kind)),
-        _ => Err(format!("the format `{specification}` is not supported")),
+        _ => Err(format!("the format `{}` is not supported", shortened(specification))),
     }
 }

@@ -27,13 +27,13 @@ pub fn iterate(value: &Value, fuel: &Fuel) -> Evaluated<Rc<Iterator>> {
     let items = match value {
         Value::Iterator(iterator) => return Ok(iterator.clone()),
         Value::List(items) | Value::Tuple(items) | Value::Range(items) => items.clone(),
-        Value::Dict(dict) => Rc::new(Items::new(dict.view(View::Keys)?)?),
-        Value::View(view, dict) => Rc::new(Items::new(dict.view(*view)?)?),
+        Value::Dict(dict) => Rc::new(Items::new(dict.view(View::Keys, fuel)?, fuel)?),
+        Value::View(view, dict) => Rc::new(Items::new(dict.view(*view, fuel)?, fuel)?),
         Value::Undefined(_) => Rc::new(Items::default()),
         Value::Str(text) => {
-            fuel.spend(text.len())?;
+            fuel.spend(text.len().saturating_mul(2))?;
             let characters = text.chars().map(|character| Value::str(character.encode_utf8(&mut [0; 4]) as &str));
-            Rc::new(Items::new(characters.collect())?)
+            Rc::new(Items::new(characters.collect(), fuel)?)
         }
         other => return Err(format!("a {} cannot be walked over", other.type_name())),
     };
@@ -43,9 +43,9 @@ pub fn iterate(value: &Value, fuel: &Fuel) -> Evaluated<Rc<Iterator>> {
 
 /// All items of a value, as Python's `list` makes them.
 pub fn collect(value: &Value, fuel: &Fuel) -> Evaluated<Vec<Value>> {
-    let items = iterate(value, fuel)?.rest();
-    fuel.spend(items.len())?;
-    Ok(items)
+    let iterator = iterate(value, fuel)?;
+    fuel.spend(iterator.items.values.len() - iterator.position.get())?;
+    Ok(iterator.rest())
 }
 
 /// Whether Python's `iter` takes a value.
@@ -66,14 +66,32 @@ pub fn is_iterable(value: &Value) -> bool {
 }
 
 /// Python's `len`; `None` for what has none.
-pub fn length(value: &Value) -> Option<usize> {
-    match value {
-        Value::Str(text) | Value::Markup(text) => Some(text.chars().count()),
+pub fn length(value: &Value, fuel: &Fuel) -> Evaluated<Option<usize>> {
+    Ok(match value {
+        Value::Str(text) | Value::Markup(text) => {
+            fuel.spend_reading(text.len())?;
+            Some(text.chars().count())
+        }
         Value::List(items) | Value::Tuple(items) | Value::Range(items) => Some(items.values.len()),
         Value::Dict(dict) | Value::View(_, dict) => Some(dict.entries.len()),
         Value::Undefined(_) => Some(0),
         _ => None,
-    }
+    })
+}
+
+/// Whether a value has a length.
+pub fn has_length(value: &Value) -> bool {
+    matches!(
+        value,
+        Value::Str(_)
+            | Value::Markup(_)
+            | Value::List(_)
+            | Value::Tuple(_)
+            | Value::Range(_)
+            | Value::Dict(_)
+            | Value::View(..)
+            | Value::Undefined(_)
+    )
 }
 
 /// The place of a Python index among `length` items.
@@ -95,18 +113,19 @@ pub fn slice(value: &Value, bounds: [Option<Value>; 3], fuel: &Fuel) -> Evaluate
     let pick = |length: usize| places(numbers, length);
     match value {
         Value::Str(text) | Value::Markup(text) => {
-            fuel.spend_text(text.len())?;
+            // The characters, four bytes each, and their places, eight bytes each.
+            fuel.spend_text(text.len().saturating_mul(12))?;
             let characters: Vec<char> = text.chars().collect();
             let picked: String = pick(characters.len())?.into_iter().map(|place| characters[place]).collect();
             Ok(value.with_text(picked))
         }
         Value::List(items) | Value::Tuple(items) | Value::Range(items) => {
+            fuel.spend(items.values.len() / 4)?;
             let picked: Vec<Value> = pick(items.values.len())?.into_iter().map(|at| items.values[at].clone()).collect();
-            fuel.spend(picked.len())?;
             match value {
-                Value::Tuple(_) => Value::tuple(picked),
-                Value::Range(_) => Ok(Value::Range(Rc::new(Items::new(picked)?))),
-                _ => Value::list(picked),
+                Value::Tuple(_) => Value::tuple(picked, fuel),
+                Value::Range(_) => Ok(Value::Range(Rc::new(Items::new(picked, fuel)?))),
+                _ => Value::list(picked, fuel),
             }
         }
         other => Err(unsupported("[:]", &[other])),

@@ -69,6 +69,7 @@ impl Writer<'_> {
                 self.items('{', '}', entries.into_iter(), |writer, (key, value)| {
                     writer.key(key)?;
                     let separator = writer.layout.key_separator.clone();
+                    writer.fuel.spend_text(separator.len())?;
                     writer.out.push_str(&separator);
                     writer.value(value)
                 })?;
@@ -81,11 +82,16 @@ impl Writer<'_> {
 
     fn sort(&self, entries: &mut [&(Value, Value)]) -> Evaluated<()> {
         let mut failed = None;
-        entries.sort_by(|one, two| match operators::order(&one.0, &two.0, self.fuel) {
-            Ok(order) => order.unwrap_or(std::cmp::Ordering::Equal),
-            Err(reason) => {
-                failed = Some(reason);
-                std::cmp::Ordering::Equal
+        entries.sort_by(|one, two| {
+            if failed.is_some() {
+                return std::cmp::Ordering::Equal;
+            }
+            match operators::order(&one.0, &two.0, self.fuel) {
+                Ok(order) => order.unwrap_or(std::cmp::Ordering::Equal),
+                Err(reason) => {
+                    failed = Some(reason);
+                    std::cmp::Ordering::Equal
+                }
             }
         });
         failed.map_or(Ok(()), Err)
@@ -137,9 +143,13 @@ impl Writer<'_> {
     }
 
     fn string(&mut self, text: &str) -> Evaluated<()> {
-        self.fuel.spend_text(text.len())?;
         self.out.push('"');
+        let mut paid = self.out.len();
         for character in text.chars() {
+            if self.out.len() - paid >= PIECE {
+                self.fuel.spend_text(self.out.len() - paid)?;
+                paid = self.out.len();
+            }
             match character {
                 '"' => self.out.push_str("\\\""),
                 '\\' => self.out.push_str("\\\\"),
@@ -157,9 +167,12 @@ impl Writer<'_> {
             }
         }
         self.out.push('"');
-        Ok(())
+        self.fuel.spend_text(self.out.len() - paid)
     }
 }
+
+/// How much of a string is written before it is paid for, in bytes: its escapes are longer than its characters.
+const PIECE: usize = 4096;
 
 fn is_escaped(character: char, ensure_ascii: bool) -> bool {
     character < ' ' || (ensure_ascii && !(' '..='~').contains(&character))

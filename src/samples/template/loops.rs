@@ -11,7 +11,7 @@ use super::loop_state::Loop;
 use super::operators;
 use super::renderer::{Flow, Renderer};
 use super::syntax::For;
-use super::value::{Evaluated, Items, Iterator, Value};
+use super::value::{Evaluated, Items, Iterator, Value, shortened};
 
 /// The methods of `loop`.
 const METHODS: [&str; 2] = ["cycle", "changed"];
@@ -36,6 +36,7 @@ impl Renderer<'_> {
         outer: Rc<Variables>,
         depth: usize,
     ) -> Evaluated<String> {
+        self.fuel.spend(node.slots)?;
         let inner = Variables::new(node.slots, Some(outer.clone()));
         self.within(inner, |renderer| {
             renderer.captured_text(|renderer| renderer.run_loop(node, iterable, outer, depth)).map(|(text, _)| text)
@@ -49,7 +50,7 @@ impl Renderer<'_> {
             node: node.clone(),
             items: RefCell::new(iterate(iterable, &self.fuel)?),
             accepted: Cell::new(node.test.is_none()),
-            length: Cell::new(if is_lazy { None } else { length(iterable) }),
+            length: Cell::new(if is_lazy { None } else { length(iterable, &self.fuel)? }),
             outer: Rc::downgrade(&outer),
             depth,
             taken: Cell::new(0),
@@ -66,7 +67,7 @@ impl Renderer<'_> {
             if let Some(name) = &node.variable {
                 self.variables.set(name.place, Some(Value::Loop(state.clone())));
             }
-            self.enter(&node.scope);
+            self.enter(&node.scope)?;
             match self.nodes(&node.body)? {
                 Flow::Next => finished = true,
                 Flow::Continue => {}
@@ -77,7 +78,7 @@ impl Renderer<'_> {
         if finished || node.otherwise.is_empty() {
             return Ok(Flow::Next);
         }
-        self.enter(&node.otherwise_scope);
+        self.enter(&node.otherwise_scope)?;
         let flow = self.nodes(&node.otherwise)?;
         self.leave(&node.otherwise_scope);
         Ok(flow)
@@ -107,7 +108,7 @@ impl Renderer<'_> {
             self.fuel.spend(1)?;
             let accepted = self.within(outer.clone(), |renderer| {
                 renderer.assign(&test.target, item.clone())?;
-                renderer.enter(&test.scope);
+                renderer.enter(&test.scope)?;
                 let accepted = renderer.eval(&test.condition)?.is_true();
                 renderer.leave(&test.scope);
                 Ok(accepted)
@@ -134,10 +135,13 @@ impl Renderer<'_> {
         let mut rest = Vec::new();
         let after = state.after.borrow().is_some();
         while let Some(item) = self.pull(state)? {
+            self.fuel.spend(1)?;
             rest.push(item);
         }
         let length = rest.len() + state.taken.get() + usize::from(after);
-        state.items.replace(Rc::new(Iterator { items: Rc::new(Items::new(rest)?), position: Cell::new(0) }));
+        state
+            .items
+            .replace(Rc::new(Iterator { items: Rc::new(Items::new(rest, &self.fuel)?), position: Cell::new(0) }));
         state.accepted.set(true);
         state.length.set(Some(length));
         Ok(length)
@@ -162,7 +166,7 @@ impl Renderer<'_> {
             "nextitem" => self.peek(state)?.unwrap_or_else(|| Value::undefined("there is no next item")),
             _ => match METHODS.into_iter().find(|method| *method == name) {
                 Some(method) => Value::Method(Rc::new((Value::Loop(state.clone()), method))),
-                None => Value::undefined(format!("a loop has no attribute `{name}`")),
+                None => Value::undefined(format!("a loop has no attribute `{}`", shortened(name))),
             },
         })
     }
@@ -173,7 +177,11 @@ impl Renderer<'_> {
             let place = state.taken.get().saturating_sub(1).checked_rem(values.len());
             return place.map(|place| values[place].clone()).ok_or_else(|| "no items for cycling given".into());
         }
-        let values = Value::tuple(values)?;
+        let values = Value::tuple(values, &self.fuel)?;
+        // A loop that held itself would never be freed.
+        if values.has_state() {
+            return Err("`loop.changed` of a value that can change is not supported".into());
+        }
         let known = state.changed.borrow().clone();
         let is_changed = match known {
             Some(known) => !operators::equal(&known, &values, &self.fuel)?,

@@ -38,11 +38,11 @@ mod syntax;
 mod texts;
 mod value;
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
 use super::{Message, TemplateContext};
+pub(super) use context::GivenConversation;
 pub use dates::Date;
 use syntax::Program;
 
@@ -83,7 +83,8 @@ impl ChatTemplate {
             _ => Err(format!("it is longer than {LONGEST_SOURCE} bytes")),
         };
         let marks_answers = program.as_ref().is_ok_and(|program| program.body.iter().any(survey::generates));
-        let words = source.split(|one: char| !one.is_alphanumeric() && one != '_').map(String::from).collect();
+        let read = if source.len() > LONGEST_SOURCE { "" } else { source };
+        let words = read.split(|one: char| !one.is_alphanumeric() && one != '_').map(String::from).collect();
         Self { program, tokens: tokens.clone(), date: Date::default(), marks_answers, words }
     }
 
@@ -111,18 +112,41 @@ impl ChatTemplate {
 
     /// The text of `messages`, followed, with `prompt`, by the opening of the assistant's turn.
     pub fn render(&self, messages: &[Message], context: &TemplateContext, prompt: bool) -> Result<Rendered, String> {
+        let given = self.given(messages, context)?;
+        Ok(self.render_first(&given, messages.len(), prompt)?.0)
+    }
+
+    /// Prepares a conversation for several renderings.
+    pub(super) fn given(&self, messages: &[Message], context: &TemplateContext) -> Result<GivenConversation, String> {
+        context::given(messages, context, &self.tokens)
+    }
+
+    /// The text of the first `count` messages as [`render`](Self::render) gives it, and the steps that it took.
+    pub(super) fn render_first(
+        &self,
+        given: &GivenConversation,
+        count: usize,
+        prompt: bool,
+    ) -> Result<(Rendered, usize), String> {
         let program = self.program.as_ref().map_err(Clone::clone)?;
-        let given = context::variables(messages, context, &self.tokens, prompt)?;
-        let (text, spans) = renderer::run(program, &given, self.date)?;
-        let generation = spans.into_iter().map(|(start, end)| bytes(&text, start, end)).collect();
-        Ok(Rendered { text, generation })
+        let output = renderer::run(program, &given.variables(count, prompt)?, self.date)?;
+        let generation = in_bytes(&output.text, &output.spans);
+        Ok((Rendered { text: output.text, generation }, output.steps))
     }
 }
 
-/// A span in bytes that was counted in characters.
-fn bytes(text: &str, start: usize, end: usize) -> Range<usize> {
-    let place = |character: usize| text.char_indices().nth(character).map_or(text.len(), |(at, _)| at);
-    place(start)..place(end)
+/// The spans of a text in bytes that were counted in characters.
+fn in_bytes(text: &str, spans: &[(usize, usize)]) -> Vec<Range<usize>> {
+    let wanted: BTreeSet<usize> = spans.iter().flat_map(|&(start, end)| [start, end]).collect();
+    let mut places = BTreeMap::new();
+    let (mut bytes, mut characters) = (0, 0);
+    for character in wanted {
+        let rest = &text[bytes..];
+        bytes += rest.char_indices().nth(character - characters).map_or(rest.len(), |(at, _)| at);
+        characters = character;
+        places.insert(character, bytes);
+    }
+    spans.iter().map(|(start, end)| places[start]..places[end]).collect()
 }
 
 #[cfg(test)]

@@ -55,10 +55,11 @@ pub fn binary(operator: Operator, left: &Value, right: &Value, fuel: &Fuel) -> E
             fuel.spend_text(left.len() + right.len())?;
             Ok(Value::str(format!("{left}{right}")))
         }
-        (Operator::Add, Value::List(left), Value::List(right)) => Value::list(joined(left, right, fuel)?),
-        (Operator::Add, Value::Tuple(left), Value::Tuple(right)) => Value::tuple(joined(left, right, fuel)?),
+        (Operator::Add, Value::List(left), Value::List(right)) => Value::list(joined(left, right, fuel)?, fuel),
+        (Operator::Add, Value::Tuple(left), Value::Tuple(right)) => Value::tuple(joined(left, right, fuel)?, fuel),
         (Operator::Add, Value::Str(_) | Value::Markup(_), Value::Str(_) | Value::Markup(_)) => {
             let (left, right) = (html(left, fuel)?, html(right, fuel)?);
+            fuel.spend_text(left.len() + right.len())?;
             Ok(Value::Markup(format!("{left}{right}").into()))
         }
         (Operator::Multiply, count, sequence) | (Operator::Multiply, sequence, count)
@@ -77,6 +78,8 @@ pub fn html(value: &Value, fuel: &Fuel) -> Evaluated<String> {
         Value::Markup(text) => text.to_string(),
         other => {
             let text = super::python::text(other, fuel)?;
+            // Each character may become five or six, and there are two copies on the way.
+            fuel.spend_text(text.len().saturating_mul(8))?;
             let text = text.replace('&', "&amp;").replace('>', "&gt;").replace('<', "&lt;");
             text.replace('\'', "&#39;").replace('"', "&#34;")
         }
@@ -105,8 +108,8 @@ fn repeated(sequence: &Value, count: i128, fuel: &Fuel) -> Evaluated<Value> {
             fuel.spend_text(text.len().saturating_mul(count))?;
             Ok(sequence.with_text(text.repeat(count)))
         }
-        Value::List(list) => Value::list(items(list)?),
-        Value::Tuple(tuple) => Value::tuple(items(tuple)?),
+        Value::List(list) => Value::list(items(list)?, fuel),
+        Value::Tuple(tuple) => Value::tuple(items(tuple)?, fuel),
         other => Err(unsupported("*", &[other])),
     }
 }
@@ -200,20 +203,23 @@ pub fn positive(value: &Value) -> Evaluated<Value> {
 }
 
 /// Whether two values that hold no others are equal; `None` for those that do.
-pub fn scalars_equal(left: &Value, right: &Value) -> Option<bool> {
+pub fn scalars_equal(left: &Value, right: &Value, fuel: &Fuel) -> Evaluated<Option<bool>> {
     if let (Some(left), Some(right)) = (Number::of(left), Number::of(right)) {
-        return Some(compare_numbers(left, right) == Some(Ordering::Equal));
+        return Ok(Some(compare_numbers(left, right) == Some(Ordering::Equal)));
     }
-    match (left, right) {
+    Ok(match (left, right) {
         (Value::Undefined(_), Value::Undefined(_)) | (Value::None, Value::None) => Some(true),
-        (Value::Str(left) | Value::Markup(left), Value::Str(right) | Value::Markup(right)) => Some(left == right),
+        (Value::Str(left) | Value::Markup(left), Value::Str(right) | Value::Markup(right)) => {
+            fuel.spend_reading(left.len().min(right.len()))?;
+            Some(left == right)
+        }
         (Value::List(_), Value::List(_))
         | (Value::Tuple(_), Value::Tuple(_))
         | (Value::Range(_), Value::Range(_))
         | (Value::Dict(_), Value::Dict(_))
         | (Value::View(..), Value::View(..)) => None,
         _ => Some(is_same_object(left, right)),
-    }
+    })
 }
 
 /// Python's `is` for values that are compared by identity.
@@ -232,7 +238,7 @@ pub fn is_same_object(left: &Value, right: &Value) -> bool {
 
 pub fn equal(left: &Value, right: &Value, fuel: &Fuel) -> Evaluated<bool> {
     fuel.spend(1)?;
-    if let Some(equal) = scalars_equal(left, right) {
+    if let Some(equal) = scalars_equal(left, right, fuel)? {
         return Ok(equal);
     }
     match (left, right) {
@@ -249,7 +255,7 @@ pub fn equal(left: &Value, right: &Value, fuel: &Fuel) -> Evaluated<bool> {
             if left.entries.len() != right.entries.len() {
                 return Ok(false);
             }
-            all(left.entries.iter(), |(key, value)| match right.get(key)? {
+            all(left.entries.iter(), |(key, value)| match right.get(key, fuel)? {
                 Some(other) => equal(value, &other, fuel),
                 None => Ok(false),
             })
@@ -296,7 +302,10 @@ pub fn order(left: &Value, right: &Value, fuel: &Fuel) -> Evaluated<Option<Order
         return Ok(compare_numbers(left, right));
     }
     match (left, right) {
-        (Value::Str(left), Value::Str(right)) => Ok(Some(left.cmp(right))),
+        (Value::Str(left), Value::Str(right)) => {
+            fuel.spend_reading(left.len().min(right.len()))?;
+            Ok(Some(left.cmp(right)))
+        }
         (Value::List(left), Value::List(right)) | (Value::Tuple(left), Value::Tuple(right)) => {
             for (left, right) in left.values.iter().zip(&right.values) {
                 if !equal(left, right, fuel)? {
@@ -332,17 +341,17 @@ pub fn contains(container: &Value, item: &Value, fuel: &Fuel) -> Evaluated<bool>
     match container {
         Value::Str(text) | Value::Markup(text) => match item {
             Value::Str(part) | Value::Markup(part) => {
-                fuel.spend_text(text.len())?;
+                fuel.spend_text(text.len() + part.len())?;
                 Ok(text.contains(&**part))
             }
             other => Err(unsupported("in", &[other, container])),
         },
         Value::List(items) | Value::Tuple(items) | Value::Range(items) => among(&items.values),
         Value::Dict(dict) | Value::View(View::Keys, dict) => {
-            fuel.spend(1 + dict.entries.len() / 16)?;
-            Ok(dict.get(item)?.is_some())
+            fuel.spend(1)?;
+            Ok(dict.get(item, fuel)?.is_some())
         }
-        Value::View(view, dict) => among(&dict.view(*view)?),
+        Value::View(view, dict) => among(&dict.view(*view, fuel)?),
         Value::Undefined(_) => Ok(false),
         Value::Iterator(iterator) => {
             while let Some(value) = iterator.items.values.get(iterator.position.get()) {

@@ -2,7 +2,7 @@
 
 use super::calls::Args;
 use super::filters;
-use super::iteration::{is_iterable, length};
+use super::iteration::{has_length, is_iterable};
 use super::operators;
 use super::python;
 use super::renderer::Renderer;
@@ -26,7 +26,7 @@ const UNARY: [(&str, Test); 15] = [
     ("number", |value| matches!(value, Value::Int(_) | Value::Float(_) | Value::Bool(_))),
     ("string", |value| matches!(value, Value::Str(_) | Value::Markup(_))),
     ("mapping", |value| matches!(value, Value::Dict(_))),
-    ("sequence", |value| length(value).is_some() && !matches!(value, Value::View(..))),
+    ("sequence", |value| has_length(value) && !matches!(value, Value::View(..))),
     ("iterable", is_iterable),
     ("escaped", |value| matches!(value, Value::Markup(_))),
     ("callable", is_callable),
@@ -108,6 +108,7 @@ pub fn apply(renderer: &mut Renderer, name: &str, value: &Value, args: Args) -> 
         "lower" | "upper" => {
             let [] = args.bind(name, [], 0)?;
             let text = python::text(value, &renderer.fuel)?;
+            renderer.fuel.spend_text(text.len())?;
             let (lower, upper) = (char::is_lowercase as fn(char) -> bool, char::is_uppercase as fn(char) -> bool);
             Ok(if name == "lower" { has_case(&text, lower, upper) } else { has_case(&text, upper, lower) })
         }

@@ -35,8 +35,7 @@ fn write(out: &mut String, value: &Value, fuel: &Fuel) -> Evaluated<()> {
     fuel.spend(1)?;
     match value {
         Value::Str(text) => {
-            fuel.spend_text(text.len())?;
-            quote(out, text);
+            quote(out, text, fuel)?;
         }
         Value::Undefined(_) => out.push_str("Undefined"),
         Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => out.push_str(&text(value, fuel)?),
@@ -59,7 +58,7 @@ fn write(out: &mut String, value: &Value, fuel: &Fuel) -> Evaluated<()> {
                 View::Values => "dict_values([",
                 View::Items => "dict_items([",
             };
-            write_items(out, name, "])", &dict.view(*view)?, fuel)?;
+            write_items(out, name, "])", &dict.view(*view, fuel)?, fuel)?;
         }
         other => return Err(format!("a {} cannot be printed", other.type_name())),
     }
@@ -77,10 +76,17 @@ fn write_items(out: &mut String, open: &str, close: &str, items: &[Value], fuel:
 }
 
 /// A string in quotes: single ones unless only those are in it.
-fn quote(out: &mut String, text: &str) {
+fn quote(out: &mut String, text: &str, fuel: &Fuel) -> Evaluated<()> {
+    fuel.spend_reading(text.len())?;
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     out.push(quote);
+    let mut paid = out.len();
     for character in text.chars() {
+        // The escapes are longer than the characters.
+        if out.len() - paid >= PIECE {
+            fuel.spend_text(out.len() - paid)?;
+            paid = out.len();
+        }
         match character {
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),
@@ -95,7 +101,11 @@ fn quote(out: &mut String, text: &str) {
         }
     }
     out.push(quote);
+    fuel.spend_text(out.len() - paid)
 }
+
+/// How much of a string is written before it is paid for, in bytes.
+const PIECE: usize = 4096;
 
 fn escaped(character: char) -> String {
     match u32::from(character) {
@@ -117,7 +127,9 @@ pub fn is_printable(character: char) -> bool {
 /// Python's `ascii`.
 pub fn ascii(value: &Value, fuel: &Fuel) -> Evaluated<String> {
     let escape = |character: char| if character.is_ascii() { character.to_string() } else { escaped(character) };
-    Ok(repr(value, fuel)?.chars().map(escape).collect())
+    let text = repr(value, fuel)?;
+    fuel.spend_text(text.len().saturating_mul(4))?;
+    Ok(text.chars().map(escape).collect())
 }
 
 /// The shortest digits that read back as the same float, with an exponent below 1e-4 and from 1e16 on.

@@ -43,8 +43,14 @@ pub struct Renderer<'a> {
     depth: usize,
 }
 
-/// The text of a template, and the spans of its `{% generation %}` blocks in characters.
-pub type Output = (String, Vec<(usize, usize)>);
+/// What a template made.
+pub struct Output {
+    pub text: String,
+    /// The spans of `{% generation %}` blocks, in characters.
+    pub spans: Vec<(usize, usize)>,
+    /// What it spent.
+    pub steps: usize,
+}
 
 /// Runs a template.
 pub fn run(program: &Program, given: &HashMap<Arc<str>, Value>, date: Date) -> Evaluated<Output> {
@@ -59,11 +65,12 @@ pub fn run(program: &Program, given: &HashMap<Arc<str>, Value>, date: Date) -> E
         counted: (0, 0),
         depth: 0,
     };
-    renderer.enter(&program.scope);
+    renderer.enter(&program.scope)?;
     renderer.nodes(&program.body)?;
     // Macros refer to the variables, and variables hold macros.
     renderer.leave(&program.scope);
-    Ok((renderer.buffers.swap_remove(0), renderer.spans))
+    let text = renderer.buffers.swap_remove(0);
+    Ok(Output { text, spans: renderer.spans, steps: renderer.fuel.spent() })
 }
 
 impl Renderer<'_> {
@@ -102,7 +109,8 @@ impl Renderer<'_> {
     }
 
     /// Gives the names of a scope what they hold at its beginning.
-    pub fn enter(&mut self, scope: &Scope) {
+    pub fn enter(&mut self, scope: &Scope) -> Evaluated<()> {
+        self.fuel.spend(scope.loads.len() / 4)?;
         for (name, load) in &scope.loads {
             let value = match load {
                 Load::Parameter => continue,
@@ -112,6 +120,7 @@ impl Renderer<'_> {
             };
             self.variables.set(name.place, value);
         }
+        Ok(())
     }
 
     pub fn leave(&mut self, scope: &Scope) {
@@ -198,7 +207,7 @@ impl Renderer<'_> {
     }
 
     fn scoped(&mut self, body: &[Statement], scope: &Scope) -> Evaluated<Flow> {
-        self.enter(scope);
+        self.enter(scope)?;
         let flow = self.nodes(body)?;
         self.leave(scope);
         Ok(flow)
@@ -211,7 +220,7 @@ impl Renderer<'_> {
         body: &[Statement],
         scope: &Scope,
     ) -> Evaluated<(Option<Value>, Flow)> {
-        self.enter(scope);
+        self.enter(scope)?;
         let (text, flow) = self.captured_text(|renderer| renderer.nodes(body))?;
         let value = Value::str(text);
         let value = match filter {
@@ -247,7 +256,7 @@ impl Renderer<'_> {
 
     /// The text of a macro whose parameters are set.
     pub fn macro_text(&mut self, definition: &Macro) -> Evaluated<Value> {
-        self.enter(&definition.scope);
+        self.enter(&definition.scope)?;
         let (text, _) = self.captured_text(|renderer| {
             let first = definition.parameters.len() - definition.defaults.len();
             for (place, parameter) in definition.parameters.iter().enumerate() {
@@ -289,7 +298,7 @@ impl Renderer<'_> {
             Target::Attribute(name, attribute) => match self.variables.get(name.place) {
                 Some(Value::Namespace(namespace)) => {
                     check_attribute(attribute, &value)?;
-                    namespace.borrow_mut().insert(Value::Str(attribute.clone()), value)?;
+                    namespace.borrow_mut().insert(Value::Str(attribute.clone()), value, &self.fuel)?;
                 }
                 _ => return Err(format!("`{}` is no namespace: its attributes cannot be set", name.text)),
             },

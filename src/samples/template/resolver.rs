@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::filters;
 use super::predicates;
-use super::survey::{Survey, Symbols};
+use super::survey::{Looks, Survey, Symbols};
 use super::syntax::{
     Arguments, Expr, For, Load, LoopTest, Macro, Name, Program, Scope, Statement, Target, VariablePlace,
 };
@@ -18,7 +18,8 @@ pub type Resolved<T> = Result<T, String>;
 
 /// Resolves all names of a template.
 pub fn resolve(mut body: Vec<Statement>) -> Resolved<Program> {
-    let mut resolver = Resolver { frames: Vec::new(), functions: vec![Function::default()], soft: false };
+    let mut resolver =
+        Resolver { frames: Vec::new(), functions: vec![Function::default()], soft: false, looks: Looks::default() };
     resolver.enter(|survey| survey.nodes(&body), &[]);
     resolver.nodes(&mut body)?;
     let scope = resolver.leave();
@@ -44,12 +45,13 @@ struct Resolver {
     functions: Vec<Function>,
     /// Whether a condition surrounds the current expression: then an unknown filter fails only when it is reached.
     soft: bool,
+    looks: Looks,
 }
 
 impl Resolver {
     /// Opens a scope: declares `parameters`, and surveys what `visit` shows it.
     fn enter(&mut self, visit: impl FnOnce(&mut Survey), parameters: &[&str]) {
-        let mut survey = Survey { outer: &self.frames, symbols: Symbols::default() };
+        let mut survey = Survey { outer: &self.frames, symbols: Symbols::default(), looks: &self.looks };
         for parameter in parameters {
             survey.symbols.parameter(&Arc::from(*parameter));
         }
@@ -85,12 +87,19 @@ impl Resolver {
     }
 
     fn name(&self, name: &mut Name) -> Resolved<()> {
+        self.refuse_many_looks()?;
         let place = self.place(&name.text);
         name.place = place.ok_or_else(|| format!("the name `{}` cannot be resolved at its place", name.text))?;
         Ok(())
     }
 
+    /// Refuses a template with too many names in too many branches.
+    fn refuse_many_looks(&self) -> Resolved<()> {
+        if self.looks.are_spent() { Err("it assigns too many names in too many branches".into()) } else { Ok(()) }
+    }
+
     fn nodes(&mut self, nodes: &mut [Statement]) -> Resolved<()> {
+        self.refuse_many_looks()?;
         nodes.iter_mut().try_for_each(|node| self.node(node))
     }
 

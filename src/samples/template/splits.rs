@@ -30,33 +30,37 @@ pub fn split(text: &str, from_right: bool, args: Args, fuel: &Fuel) -> Evaluated
         }
     };
     let pieces = most.saturating_add(1);
-    let mut parts: Vec<&str> = match &separator {
-        None | Some(Value::None) => split_at_spaces(text, from_right, most),
+    let mut parts = match &separator {
+        None | Some(Value::None) => split_at_spaces(text, from_right, most, fuel)?,
         Some(Value::Str(separator)) if separator.is_empty() => return Err("`split` with an empty separator".into()),
-        Some(Value::Str(separator)) if from_right => text.rsplitn(pieces, &**separator).collect(),
-        Some(Value::Str(separator)) => text.splitn(pieces, &**separator).collect(),
+        Some(Value::Str(separator)) if from_right => Value::strs(text.rsplitn(pieces, &**separator), fuel)?,
+        Some(Value::Str(separator)) => Value::strs(text.splitn(pieces, &**separator), fuel)?,
         Some(other) => return Err(unsupported("split", &[other])),
     };
     if from_right {
         parts.reverse();
     }
-    fuel.spend(parts.len())?;
-    Value::list(parts.into_iter().map(Value::str).collect())
+    Value::list(parts, fuel)
 }
 
 /// Splits at runs of white space; from the right, the parts come in reverse.
-fn split_at_spaces(text: &str, from_right: bool, most: usize) -> Vec<&str> {
+fn split_at_spaces(text: &str, from_right: bool, most: usize, fuel: &Fuel) -> Evaluated<Vec<Value>> {
     let mut parts = Vec::new();
+    let mut push = |part| {
+        parts.extend(Value::strs(std::iter::once(part), fuel)?);
+        Ok::<usize, String>(parts.len())
+    };
+    let mut count = 0;
     let mut rest = text;
     loop {
         rest = if from_right { rest.trim_end_matches(is_space) } else { rest.trim_start_matches(is_space) };
         if rest.is_empty() {
-            return parts;
+            return Ok(parts);
         }
-        if parts.len() == most {
+        if count == most {
             // White space at the other end stays in the last part.
-            parts.push(rest);
-            return parts;
+            push(rest)?;
+            return Ok(parts);
         }
         let (part, others) = if from_right {
             let start = rest.rfind(is_space).map_or(0, |at| at + rest[at..].chars().next().map_or(1, char::len_utf8));
@@ -65,25 +69,24 @@ fn split_at_spaces(text: &str, from_right: bool, most: usize) -> Vec<&str> {
             let end = rest.find(is_space).unwrap_or(rest.len());
             (&rest[..end], &rest[end..])
         };
-        parts.push(part);
+        count = push(part)?;
         rest = others;
     }
 }
 
 /// Python's `str.splitlines`.
-pub fn lines(text: &str, keep_ends: bool) -> Vec<&str> {
+pub fn lines(text: &str, keep_ends: bool) -> impl Iterator<Item = &str> {
     let is_break =
         |character: char| matches!(character, '\n'..='\r' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
-    let mut lines = Vec::new();
     let mut rest = text;
-    while let Some(at) = rest.find(is_break) {
+    std::iter::from_fn(move || {
+        let Some(at) = rest.find(is_break) else {
+            return Some(std::mem::take(&mut rest)).filter(|last| !last.is_empty());
+        };
         let length =
             if rest[at..].starts_with("\r\n") { 2 } else { rest[at..].chars().next().map_or(1, char::len_utf8) };
-        lines.push(&rest[..if keep_ends { at + length } else { at }]);
+        let line = &rest[..if keep_ends { at + length } else { at }];
         rest = &rest[at + length..];
-    }
-    if !rest.is_empty() {
-        lines.push(rest);
-    }
-    lines
+        Some(line)
+    })
 }

@@ -1,5 +1,6 @@
 //! The first look at a scope: which names it defines, and what they hold when it is entered.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -25,14 +26,35 @@ impl Symbols {
     }
 }
 
+/// How much a template's names may be looked at, in names. Every branch starts with a copy of all names so far, so that a megabyte of
+/// branches would take hours.
+const MOST_LOOKS: usize = 5_000_000;
+
+/// How much the names of a template were looked at so far.
+#[derive(Debug, Default)]
+pub struct Looks(Cell<usize>);
+
+impl Looks {
+    fn add(&self, names: usize) {
+        self.0.set(self.0.get().saturating_add(names));
+    }
+
+    /// Whether there were too many, so that no more is found out.
+    pub fn are_spent(&self) -> bool {
+        self.0.get() > MOST_LOOKS
+    }
+}
+
 /// Collects the names of one scope. `outer` are the scopes around it.
 pub struct Survey<'a> {
     pub outer: &'a [ScopeFrame],
     pub symbols: Symbols,
+    pub looks: &'a Looks,
 }
 
 impl Survey<'_> {
     fn is_outer(&self, name: &str) -> bool {
+        self.looks.add(1 + self.outer.len());
         self.outer.iter().any(|frame| frame.symbols.loads.contains_key(name))
     }
 
@@ -68,7 +90,12 @@ impl Survey<'_> {
     }
 
     pub fn nodes(&mut self, nodes: &[Statement]) {
-        nodes.iter().for_each(|node| self.node(node));
+        for node in nodes {
+            if self.looks.are_spent() {
+                return;
+            }
+            self.node(node);
+        }
     }
 
     fn node(&mut self, node: &Statement) {
@@ -97,6 +124,9 @@ impl Survey<'_> {
         let body = self.branch(|survey| survey.nodes(body));
         let others = self.branch(|survey| {
             for (test, body) in others {
+                if survey.looks.are_spent() {
+                    return;
+                }
                 survey.expr(test);
                 let body = survey.branch(|survey| survey.nodes(body));
                 survey.merge([body]);
@@ -107,13 +137,18 @@ impl Survey<'_> {
     }
 
     fn branch(&self, visit: impl FnOnce(&mut Survey)) -> Symbols {
-        let mut survey = Survey { outer: self.outer, symbols: self.symbols.clone() };
+        // The names are copied here, and their copies are merged later.
+        self.looks.add(6 * (self.symbols.loads.len() + self.symbols.stores.len()));
+        let mut survey = Survey { outer: self.outer, symbols: self.symbols.clone(), looks: self.looks };
         visit(&mut survey);
         survey.symbols
     }
 
     /// A name that only some branches assign keeps its outer value in the others.
     fn merge<const N: usize>(&mut self, branches: [Symbols; N]) {
+        if self.looks.are_spent() {
+            return;
+        }
         let stores: BTreeSet<Arc<str>> = branches.iter().flat_map(|branch| branch.stores.clone()).collect();
         let new: Vec<Arc<str>> = stores.difference(&self.symbols.stores).cloned().collect();
         for branch in branches {

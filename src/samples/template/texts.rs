@@ -66,21 +66,20 @@ pub fn call(renderer: &mut Renderer, text: &str, method: &str, args: Args) -> Ev
         "split" | "rsplit" => return split(text, method == "rsplit", args, fuel),
         "splitlines" => {
             let [keep] = args.bind(method, ["keepends"], 0)?;
-            let lines = lines(text, keep.is_some_and(|keep| keep.is_true()));
-            fuel.spend(lines.len())?;
-            return Value::list(lines.into_iter().map(Value::str).collect());
+            let lines = Value::strs(lines(text, keep.is_some_and(|keep| keep.is_true())), fuel)?;
+            return Value::list(lines, fuel);
         }
-        "partition" | "rpartition" => return partition(text, method == "rpartition", args),
+        "partition" | "rpartition" => return partition(text, method == "rpartition", args, fuel),
         "replace" => {
             let [old, new, count] = positional(args, method, ["old", "new", "count"], 2)?;
             let (old, new) = (string(&old, method)?, string(&new, method)?);
             return replace(text, old, new, count.as_ref(), fuel);
         }
-        "startswith" | "endswith" => return Ok(Value::Bool(affix(text, method == "startswith", args)?)),
+        "startswith" | "endswith" => return Ok(Value::Bool(affix(text, method == "startswith", args, fuel)?)),
         "count" | "find" | "rfind" | "index" | "rindex" => return search(text, method, args),
         "strip" | "lstrip" | "rstrip" => {
             let [characters] = positional(args, method, ["chars"], 0)?;
-            Value::str(strip(text, method, characters.as_ref())?)
+            Value::str(strip(text, method, characters.as_ref(), fuel)?)
         }
         "removeprefix" | "removesuffix" => {
             let [affix] = positional(args, method, ["affix"], 1)?;
@@ -100,6 +99,11 @@ pub fn call(renderer: &mut Renderer, text: &str, method: &str, args: Args) -> Ev
         }
         _ => {
             let [] = args.bind(method, [], 0)?;
+            // Most look at each character, and letters may become three.
+            fuel.spend(text.len() / 8)?;
+            if method == "isprintable" {
+                fuel.spend(text.len())?;
+            }
             return without_arguments(text, method);
         }
     };
@@ -204,7 +208,7 @@ fn titled(text: &str) -> Evaluated<String> {
     Ok(out)
 }
 
-fn partition(text: &str, from_right: bool, args: Args) -> Evaluated<Value> {
+fn partition(text: &str, from_right: bool, args: Args, fuel: &Fuel) -> Evaluated<Value> {
     let [separator] = positional(args, "partition", ["sep"], 1)?;
     let separator = string(&separator, "partition")?;
     if separator.is_empty() {
@@ -216,7 +220,7 @@ fn partition(text: &str, from_right: bool, args: Args) -> Evaluated<Value> {
         None if from_right => ["", "", text],
         None => [text, "", ""],
     };
-    Value::tuple(parts.into_iter().map(Value::str).collect())
+    Value::tuple(Value::strs(parts.into_iter(), fuel)?, fuel)
 }
 
 /// Python's `str.replace`.
@@ -234,7 +238,7 @@ pub fn replace(text: &str, old: &str, new: &str, count: Option<&Value>, fuel: &F
 }
 
 /// `startswith` and `endswith`, of one string or any of several.
-fn affix(text: &str, at_start: bool, args: Args) -> Evaluated<bool> {
+fn affix(text: &str, at_start: bool, args: Args, fuel: &Fuel) -> Evaluated<bool> {
     let method = if at_start { "startswith" } else { "endswith" };
     let [affix, start, stop] = positional(args, method, ["affix", "start", "end"], 1)?;
     let text = match (start, stop) {
@@ -250,6 +254,7 @@ fn affix(text: &str, at_start: bool, args: Args) -> Evaluated<bool> {
         Some(Value::Tuple(affixes)) => {
             for affix in &affixes.values {
                 let Value::Str(affix) = affix else { return Err(unsupported(method, &[affix])) };
+                fuel.spend(1 + affix.len().min(text.len()) / 1024)?;
                 if has(affix) {
                     return Ok(true);
                 }
@@ -290,10 +295,13 @@ fn search(text: &str, method: &str, args: Args) -> Evaluated<Value> {
 }
 
 /// `strip`, `lstrip` and `rstrip`.
-pub fn strip<'a>(text: &'a str, method: &str, characters: Option<&Value>) -> Evaluated<&'a str> {
+pub fn strip<'a>(text: &'a str, method: &str, characters: Option<&Value>, fuel: &Fuel) -> Evaluated<&'a str> {
     let characters = match characters {
         None | Some(Value::None) => None,
-        Some(Value::Str(characters)) => Some(characters),
+        Some(Value::Str(characters)) => {
+            fuel.spend_reading(text.len().saturating_mul(characters.len()))?;
+            Some(characters)
+        }
         Some(other) => return Err(unsupported(method, &[other])),
     };
     let is_stripped = |character: char| match characters {

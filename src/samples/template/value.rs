@@ -1,13 +1,21 @@
 //! The values that a template works with: Python's, as far as the sandbox of chat templates lets them be reached.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::frames::Variables;
 pub use super::fuel::Evaluated;
+use super::fuel::Fuel;
 use super::loop_state::Loop;
 use super::syntax::{Literal, Macro};
+
+/// Units for what holds values, beside the values themselves.
+const CONTAINER: usize = 2;
+
+/// Bytes that a string takes beside its text.
+const SHARED: usize = 48;
 
 /// How deep values may nest: they are walked, and freed, by recursion.
 const DEEPEST: usize = 250;
@@ -35,8 +43,8 @@ pub enum Value {
     Method(Rc<(Value, &'static str)>),
     Macro(Rc<Closure>),
     Loop(Rc<Loop>),
-    Cycler(Rc<(Vec<Value>, Cell<usize>)>),
-    Joiner(Rc<(Value, Cell<bool>)>),
+    Cycler(Rc<Cycler>),
+    Joiner(Rc<Joiner>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,17 +70,33 @@ pub struct Dict {
     nesting: Nesting,
 }
 
-/// How deep a value nests, and whether it holds something whose content can change.
+/// How deep a value nests, and what it holds somewhere inside: something whose content can change, or something that is no key of a
+/// dictionary. A value may hold another many times, so none of this is looked for.
 #[derive(Debug, Clone, Copy, Default)]
 struct Nesting {
     depth: usize,
     has_state: bool,
+    holds_unhashable: bool,
 }
 
 #[derive(Debug)]
 pub struct Iterator {
     pub items: Rc<Items>,
     pub position: Cell<usize>,
+}
+
+/// What `cycler` makes: it gives its items in turn.
+#[derive(Debug)]
+pub struct Cycler {
+    pub items: Items,
+    pub position: Cell<usize>,
+}
+
+/// What `joiner` makes: it gives its one item, except the first time.
+#[derive(Debug)]
+pub struct Joiner {
+    pub separator: Items,
+    pub used: Cell<bool>,
 }
 
 /// A macro with the variables of the place where it is defined.
@@ -87,6 +111,7 @@ impl Nesting {
         let all = values.fold(Self::default(), |all, one| Self {
             depth: all.depth.max(one.depth),
             has_state: all.has_state || one.has_state,
+            holds_unhashable: all.holds_unhashable || one.holds_unhashable,
         });
         if all.depth >= DEEPEST {
             return Err("a value nests too deep".into());
@@ -96,29 +121,37 @@ impl Nesting {
 }
 
 impl Items {
-    pub fn new(values: Vec<Value>) -> Evaluated<Self> {
-        let nesting = Nesting::of(values.iter().map(Value::nesting))?;
+    pub fn new(values: Vec<Value>, fuel: &Fuel) -> Evaluated<Self> {
+        fuel.spend(values.len() + CONTAINER)?;
+        Self::given(values)
+    }
+
+    /// Items of what the template was given, which it does not pay for.
+    pub fn given(values: Vec<Value>) -> Evaluated<Self> {
+        let inside = |value: &Value| Nesting { holds_unhashable: !value.is_hashable(), ..value.nesting() };
+        let nesting = Nesting::of(values.iter().map(inside))?;
         Ok(Self { values, names: &[], nesting })
     }
 }
 
 impl Dict {
-    pub fn new(entries: Vec<(Value, Value)>) -> Evaluated<Self> {
+    pub fn new(entries: Vec<(Value, Value)>, fuel: &Fuel) -> Evaluated<Self> {
         let mut dict = Self::default();
         for (key, value) in entries {
-            dict.insert(key, value)?;
+            dict.insert(key, value, fuel)?;
         }
         Ok(dict)
     }
 
-    /// A dictionary whose keys are known to be different strings.
-    pub fn of_distinct(entries: Vec<(Value, Value)>) -> Evaluated<Self> {
+    /// A dictionary of what the template was given, whose keys are known to be different strings.
+    pub fn given(entries: Vec<(Value, Value)>) -> Evaluated<Self> {
         let nesting = Nesting::of(entries.iter().map(|(_, value)| value.nesting()))?;
         Ok(Self { entries, nesting })
     }
 
-    pub fn insert(&mut self, key: Value, value: Value) -> Evaluated<()> {
-        let place = self.find(&key)?;
+    pub fn insert(&mut self, key: Value, value: Value, fuel: &Fuel) -> Evaluated<()> {
+        let place = self.find(&key, fuel)?;
+        fuel.spend(CONTAINER)?;
         self.nesting = Nesting::of([self.shallower(), value.nesting(), key.nesting()].into_iter())?;
         match place {
             Some(place) => self.entries[place].1 = value,
@@ -131,29 +164,44 @@ impl Dict {
         Nesting { depth: self.nesting.depth.saturating_sub(1), ..self.nesting }
     }
 
-    fn find(&self, key: &Value) -> Evaluated<Option<usize>> {
+    fn find(&self, key: &Value, fuel: &Fuel) -> Evaluated<Option<usize>> {
         if !key.is_hashable() {
             return Err(format!("a {} cannot be a key", key.type_name()));
         }
-        Ok(self.entries.iter().position(|(known, _)| known.is_same_key(key)))
+        if let Value::Str(key) = key {
+            return self.find_str(key, fuel);
+        }
+        fuel.spend(self.entries.len() / 16)?;
+        for (place, (known, _)) in self.entries.iter().enumerate() {
+            if known.is_same_key(key, fuel)? {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
     }
 
-    pub fn get(&self, key: &Value) -> Evaluated<Option<Value>> {
-        Ok(self.find(key)?.map(|place| self.entries[place].1.clone()))
+    fn find_str(&self, key: &str, fuel: &Fuel) -> Evaluated<Option<usize>> {
+        fuel.spend(self.entries.len() / 16)?;
+        fuel.spend_reading(self.entries.len().saturating_mul(key.len()))?;
+        Ok(self.entries.iter().position(|(known, _)| known.as_text() == Some(key)))
     }
 
-    pub fn get_str(&self, key: &str) -> Option<Value> {
-        let found = self.entries.iter().find(|(known, _)| known.as_str() == Some(key));
-        found.map(|(_, value)| value.clone())
+    pub fn get(&self, key: &Value, fuel: &Fuel) -> Evaluated<Option<Value>> {
+        Ok(self.find(key, fuel)?.map(|place| self.entries[place].1.clone()))
     }
 
-    pub fn view(&self, view: View) -> Evaluated<Vec<Value>> {
+    pub fn get_str(&self, key: &str, fuel: &Fuel) -> Evaluated<Option<Value>> {
+        Ok(self.find_str(key, fuel)?.map(|place| self.entries[place].1.clone()))
+    }
+
+    pub fn view(&self, view: View, fuel: &Fuel) -> Evaluated<Vec<Value>> {
+        fuel.spend(self.entries.len())?;
         self.entries
             .iter()
             .map(|(key, value)| match view {
                 View::Keys => Ok(key.clone()),
                 View::Values => Ok(value.clone()),
-                View::Items => Value::tuple(vec![key.clone(), value.clone()]),
+                View::Items => Value::tuple(vec![key.clone(), value.clone()], fuel),
             })
             .collect()
     }
@@ -166,11 +214,17 @@ impl Value {
 
     /// The value of a name that has none.
     pub fn unknown_name(name: &str) -> Self {
-        Self::undefined(format!("`{name}` is undefined"))
+        Self::undefined(format!("`{}` is undefined", shortened(name)))
     }
 
+    /// A string. Whoever makes one of more than some bytes pays for it ([`Fuel::spend_text`]).
     pub fn str(text: impl Into<Arc<str>>) -> Self {
         Self::Str(text.into())
+    }
+
+    /// Strings of parts of a text, each of which is paid for.
+    pub fn strs<'a>(parts: impl std::iter::Iterator<Item = &'a str>, fuel: &Fuel) -> Evaluated<Vec<Self>> {
+        parts.map(|part| fuel.spend_text(part.len() + SHARED).map(|()| Self::str(part))).collect()
     }
 
     /// Another text of the same kind: safe if this one is.
@@ -182,20 +236,20 @@ impl Value {
         Self::Int(value.try_into().unwrap_or_default())
     }
 
-    pub fn list(values: Vec<Value>) -> Evaluated<Self> {
-        Ok(Self::List(Rc::new(Items::new(values)?)))
+    pub fn list(values: Vec<Value>, fuel: &Fuel) -> Evaluated<Self> {
+        Ok(Self::List(Rc::new(Items::new(values, fuel)?)))
     }
 
-    pub fn tuple(values: Vec<Value>) -> Evaluated<Self> {
-        Ok(Self::Tuple(Rc::new(Items::new(values)?)))
+    pub fn tuple(values: Vec<Value>, fuel: &Fuel) -> Evaluated<Self> {
+        Ok(Self::Tuple(Rc::new(Items::new(values, fuel)?)))
     }
 
-    pub fn named_tuple(values: Vec<Value>, names: &'static [&'static str]) -> Evaluated<Self> {
-        Ok(Self::Tuple(Rc::new(Items { names, ..Items::new(values)? })))
+    pub fn named_tuple(values: Vec<Value>, names: &'static [&'static str], fuel: &Fuel) -> Evaluated<Self> {
+        Ok(Self::Tuple(Rc::new(Items { names, ..Items::new(values, fuel)? })))
     }
 
-    pub fn iterator(values: Vec<Value>) -> Evaluated<Self> {
-        let items = Rc::new(Items::new(values)?);
+    pub fn iterator(values: Vec<Value>, fuel: &Fuel) -> Evaluated<Self> {
+        let items = Rc::new(Items::new(values, fuel)?);
         Ok(Self::Iterator(Rc::new(Iterator { items, position: Cell::new(0) })))
     }
 
@@ -212,6 +266,14 @@ impl Value {
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The characters of a string, safe or not.
+    fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Str(text) | Self::Markup(text) => Some(text),
             _ => None,
         }
     }
@@ -259,9 +321,9 @@ impl Value {
             Self::Iterator(iterator) => iterator.items.nesting,
             Self::Dict(dict) | Self::View(_, dict) => dict.nesting,
             Self::Method(method) => method.0.nesting(),
-            Self::Namespace(_) | Self::Loop(_) | Self::Cycler(_) | Self::Joiner(_) => {
-                Nesting { depth: 0, has_state: true }
-            }
+            Self::Cycler(cycler) => Nesting { has_state: true, ..cycler.items.nesting },
+            Self::Joiner(joiner) => Nesting { has_state: true, ..joiner.separator.nesting },
+            Self::Namespace(_) | Self::Loop(_) => Nesting { has_state: true, ..Nesting::default() },
             _ => Nesting::default(),
         }
     }
@@ -274,20 +336,16 @@ impl Value {
     pub fn is_hashable(&self) -> bool {
         match self {
             Self::List(_) | Self::Dict(_) | Self::View(..) => false,
-            Self::Tuple(items) => items.values.iter().all(Self::is_hashable),
+            Self::Tuple(items) => !items.nesting.holds_unhashable,
             _ => true,
         }
     }
 
     /// Whether two values are the same key of a dictionary.
-    fn is_same_key(&self, other: &Self) -> bool {
+    fn is_same_key(&self, other: &Self, fuel: &Fuel) -> Evaluated<bool> {
         match (self, other) {
-            (Self::Str(one), Self::Str(two)) => one == two,
-            (Self::Tuple(one), Self::Tuple(two)) => {
-                one.values.len() == two.values.len()
-                    && one.values.iter().zip(&two.values).all(|(one, two)| one.is_same_key(two))
-            }
-            _ => super::operators::scalars_equal(self, other).unwrap_or(false),
+            (Self::Tuple(_), Self::Tuple(_)) => super::operators::equal(self, other, fuel),
+            _ => Ok(super::operators::scalars_equal(self, other, fuel)?.unwrap_or(false)),
         }
     }
 
@@ -317,6 +375,15 @@ pub enum Builtin {
     Lipsum,
     RaiseException,
     StrftimeNow,
+}
+
+/// A name for a message; it may be a text of megabytes.
+pub fn shortened(name: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 100;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
+        None => Cow::Borrowed(name),
+    }
 }
 
 /// Why an operation on undefined values fails, or why one on these types does.

@@ -98,7 +98,7 @@ fn count(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> 
     if let Value::Loop(state) = &value {
         return Ok(Value::int(renderer.loop_length(state)?));
     }
-    length(&value).map(Value::int).ok_or_else(|| unsupported("length", &[&value]))
+    length(&value, &renderer.fuel)?.map(Value::int).ok_or_else(|| unsupported("length", &[&value]))
 }
 
 fn default(_: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
@@ -119,9 +119,10 @@ fn string(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value>
 }
 
 /// Python's `int`, or a default for what is no number.
-fn int(_: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+fn int(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [default, base] = args.bind("int", ["default", "base"], 0)?;
     let default = default.unwrap_or(Value::Int(0));
+    pay_for_digits(renderer, &value)?;
     let base = base.map_or(Some(10), |base| base.as_int()).filter(|base| [2, 8, 10, 16].contains(base));
     let base = base.ok_or("the base of `int` should be 2, 8, 10 or 16")? as u32;
     let whole = |number: f64| match numbers::truncated(number) {
@@ -145,9 +146,15 @@ fn int(_: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     }
 }
 
-fn float(_: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+/// Pays for reading a number out of a text, which copies it some times.
+fn pay_for_digits(renderer: &Renderer, value: &Value) -> Evaluated<()> {
+    value.as_str().map_or(Ok(()), |text| renderer.fuel.spend_text(text.len().saturating_mul(4)))
+}
+
+fn float(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [default] = args.bind("float", ["default"], 0)?;
     let default = default.unwrap_or(Value::Float(0.0));
+    pay_for_digits(renderer, &value)?;
     match &value {
         Value::Undefined(message) => Err(message.to_string()),
         Value::Markup(_) => Err(unsupported("float", &[&value])),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::calls::Args;
+use super::super::fuel::Fuel;
 use super::super::iteration::collect;
 use super::super::predicates;
 use super::super::renderer::Renderer;
@@ -13,20 +14,23 @@ use super::super::value::{Evaluated, Value};
 pub struct Path(Vec<Value>);
 
 impl Path {
-    pub fn of(attribute: &Value) -> Self {
+    pub fn of(attribute: &Value, fuel: &Fuel) -> Evaluated<Self> {
         let Value::Str(text) = attribute else {
-            return Self(if matches!(attribute, Value::None) { Vec::new() } else { vec![attribute.clone()] });
+            return Ok(Self(if matches!(attribute, Value::None) { Vec::new() } else { vec![attribute.clone()] }));
         };
         let part = |part: &str| {
+            fuel.spend_text(part.len())?;
+            fuel.spend(2)?;
             let is_place = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
             let place = if is_place { part.parse().ok().map(Value::Int) } else { None };
-            place.unwrap_or_else(|| Value::str(part))
+            Ok(place.unwrap_or_else(|| Value::str(part)))
         };
-        Self(text.split('.').map(part).collect())
+        Ok(Self(text.split('.').map(part).collect::<Evaluated<_>>()?))
     }
 
     pub fn get(&self, renderer: &mut Renderer, item: &Value, default: Option<&Value>) -> Evaluated<Value> {
         let mut item = item.clone();
+        renderer.fuel.spend(self.0.len())?;
         for part in &self.0 {
             item = renderer.item(&item, part)?;
             if let Some(default) = default.filter(|_| item.is_undefined()) {
@@ -47,29 +51,33 @@ pub fn attribute(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated
     let Some(Value::Str(name)) = name else { return Err("`attr` takes a string".into()) };
     match &value {
         // Only attributes of Python count here, not the items of a dictionary.
-        Value::Dict(dict) if dict.get_str(&name).is_some() => Err("`attr` of a dictionary is not supported".into()),
+        Value::Dict(dict) if dict.get_str(&name, &renderer.fuel)?.is_some() => {
+            Err("`attr` of a dictionary is not supported".into())
+        }
         value => renderer.attribute(value, &name),
     }
 }
 
 pub fn map(renderer: &mut Renderer, value: Value, mut args: Args) -> Evaluated<Value> {
     if !value.is_true() {
-        return Value::iterator(Vec::new());
+        return Value::iterator(Vec::new(), &renderer.fuel);
     }
     let items = collect(&value, &renderer.fuel)?;
     let is_attribute = args.positional.is_empty() && args.named.iter().any(|(name, _)| &**name == "attribute");
     if is_attribute {
         let [attribute, default] = args.bind("map", ["attribute", "default"], 1)?;
-        let (path, default) = (Path::of(&attribute.unwrap_or(Value::None)), no_none(default));
+        let (path, default) = (Path::of(&attribute.unwrap_or(Value::None), &renderer.fuel)?, no_none(default));
         let values = items.iter().map(|item| path.get(renderer, item, default.as_ref())).collect::<Evaluated<_>>()?;
-        return Value::iterator(values);
+        return Value::iterator(values, &renderer.fuel);
     }
     let filter = take_name(&mut args, "map")?.ok_or("`map` needs a filter or an attribute")?;
     let mut values = Vec::new();
     for item in items {
-        values.push(super::apply(renderer, &filter, item, copied(&args))?);
+        // The filter may be `map` again.
+        let args = copied(&args, renderer)?;
+        values.push(renderer.deeper(|renderer| super::apply(renderer, &filter, item, args))?);
     }
-    Value::iterator(values)
+    Value::iterator(values, &renderer.fuel)
 }
 
 pub fn select(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
@@ -98,12 +106,12 @@ struct Wanted {
 
 fn filter_items(renderer: &mut Renderer, value: Value, mut args: Args, wanted: Wanted) -> Evaluated<Value> {
     if !value.is_true() {
-        return Value::iterator(Vec::new());
+        return Value::iterator(Vec::new(), &renderer.fuel);
     }
     let path = match wanted.by_attribute {
         false => None,
         true if args.positional.is_empty() => return Err("the name of an attribute is missing".into()),
-        true => Some(Path::of(&args.positional.remove(0))),
+        true => Some(Path::of(&args.positional.remove(0), &renderer.fuel)?),
     };
     let test = take_name(&mut args, "select")?;
     let mut kept = Vec::new();
@@ -113,14 +121,14 @@ fn filter_items(renderer: &mut Renderer, value: Value, mut args: Args, wanted: W
             None => item.clone(),
         };
         let accepted = match &test {
-            Some(test) => predicates::apply(renderer, test, &tested, copied(&args))?,
+            Some(test) => predicates::apply(renderer, test, &tested, copied(&args, renderer)?)?,
             None => tested.is_true(),
         };
         if accepted == wanted.result {
             kept.push(item);
         }
     }
-    Value::iterator(kept)
+    Value::iterator(kept, &renderer.fuel)
 }
 
 fn take_name(args: &mut Args, function: &str) -> Evaluated<Option<Arc<str>>> {
@@ -133,6 +141,7 @@ fn take_name(args: &mut Args, function: &str) -> Evaluated<Option<Arc<str>>> {
     }
 }
 
-fn copied(args: &Args) -> Args {
-    Args { positional: args.positional.clone(), named: args.named.clone() }
+fn copied(args: &Args, renderer: &Renderer) -> Evaluated<Args> {
+    renderer.fuel.spend(args.positional.len() + args.named.len())?;
+    Ok(Args { positional: args.positional.clone(), named: args.named.clone() })
 }

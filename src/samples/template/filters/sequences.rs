@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::super::calls::Args;
+use super::super::fuel::Fuel;
 use super::super::iteration::collect;
 use super::super::operators;
 use super::super::renderer::Renderer;
@@ -16,21 +17,29 @@ fn is_true(value: Option<Value>) -> bool {
 }
 
 /// What values are sorted by: strings without regard to case, unless it matters.
-fn sort_key(value: Value, case_sensitive: bool) -> Value {
+fn sort_key(value: Value, case_sensitive: bool, fuel: &Fuel) -> Evaluated<Value> {
     match value {
-        Value::Str(text) if !case_sensitive => Value::str(text.to_lowercase()),
-        other => other,
+        Value::Str(text) if !case_sensitive => {
+            fuel.spend_text(text.len().saturating_mul(3))?;
+            Ok(Value::str(text.to_lowercase()))
+        }
+        other => Ok(other),
     }
 }
 
 /// Sorts pairs of key and value, as Python's stable sort does.
 fn sort_by_key(renderer: &Renderer, pairs: &mut [(Value, Value)], reverse: bool) -> Evaluated<()> {
     let mut failed = None;
-    let mut order = |one: &Value, two: &Value| match operators::order(one, two, &renderer.fuel) {
-        Ok(order) => order.unwrap_or(Ordering::Equal),
-        Err(reason) => {
-            failed.get_or_insert(reason);
-            Ordering::Equal
+    let mut order = |one: &Value, two: &Value| {
+        if failed.is_some() {
+            return Ordering::Equal;
+        }
+        match operators::order(one, two, &renderer.fuel) {
+            Ok(order) => order.unwrap_or(Ordering::Equal),
+            Err(reason) => {
+                failed = Some(reason);
+                Ordering::Equal
+            }
         }
     };
     if reverse {
@@ -47,14 +56,14 @@ fn values(pairs: Vec<(Value, Value)>) -> Vec<Value> {
 
 pub fn list(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("list", [], 0)?;
-    Value::list(collect(&value, &renderer.fuel)?)
+    Value::list(collect(&value, &renderer.fuel)?, &renderer.fuel)
 }
 
-pub fn items(_: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
+pub fn items(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("items", [], 0)?;
     match &value {
-        Value::Undefined(_) => Value::iterator(Vec::new()),
-        Value::Dict(dict) => Value::iterator(dict.view(View::Items)?),
+        Value::Undefined(_) => Value::iterator(Vec::new(), &renderer.fuel),
+        Value::Dict(dict) => Value::iterator(dict.view(View::Items, &renderer.fuel)?, &renderer.fuel),
         other => Err(unsupported("items", &[other])),
     }
 }
@@ -84,26 +93,34 @@ pub fn reverse(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<V
     }
     let mut items = collect(&value, &renderer.fuel)?;
     items.reverse();
-    if matches!(value, Value::Iterator(_) | Value::Undefined(_)) { Value::list(items) } else { Value::iterator(items) }
+    if matches!(value, Value::Iterator(_) | Value::Undefined(_)) {
+        Value::list(items, &renderer.fuel)
+    } else {
+        Value::iterator(items, &renderer.fuel)
+    }
 }
 
 pub fn sort(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [reverse, case_sensitive, attribute] = args.bind("sort", ["reverse", "case_sensitive", "attribute"], 0)?;
     let case_sensitive = is_true(case_sensitive);
     let paths: Vec<Path> = match &attribute {
-        Some(Value::Str(names)) => names.split(',').map(|name| Path::of(&Value::str(name))).collect(),
-        other => vec![Path::of(other.as_ref().unwrap_or(&Value::None))],
+        Some(Value::Str(names)) => {
+            let names = Value::strs(names.split(','), &renderer.fuel)?;
+            names.iter().map(|name| Path::of(name, &renderer.fuel)).collect::<Evaluated<_>>()?
+        }
+        other => vec![Path::of(other.as_ref().unwrap_or(&Value::None), &renderer.fuel)?],
     };
     let mut pairs = Vec::new();
     for item in collect(&value, &renderer.fuel)? {
+        renderer.fuel.spend(paths.len())?;
         let mut keys = Vec::new();
         for path in &paths {
-            keys.push(sort_key(path.get(renderer, &item, None)?, case_sensitive));
+            keys.push(sort_key(path.get(renderer, &item, None)?, case_sensitive, &renderer.fuel)?);
         }
-        pairs.push((Value::list(keys)?, item));
+        pairs.push((Value::list(keys, &renderer.fuel)?, item));
     }
     sort_by_key(renderer, &mut pairs, is_true(reverse))?;
-    Value::list(values(pairs))
+    Value::list(values(pairs), &renderer.fuel)
 }
 
 pub fn sort_dict(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
@@ -119,21 +136,21 @@ pub fn sort_dict(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated
     let mut pairs = Vec::new();
     for (key, value) in &dict.entries {
         let sorted_by = if by_value { value } else { key };
-        let pair = Value::tuple(vec![key.clone(), value.clone()])?;
-        pairs.push((sort_key(sorted_by.clone(), case_sensitive), pair));
+        let pair = Value::tuple(vec![key.clone(), value.clone()], &renderer.fuel)?;
+        pairs.push((sort_key(sorted_by.clone(), case_sensitive, &renderer.fuel)?, pair));
     }
     sort_by_key(renderer, &mut pairs, is_true(reverse))?;
-    Value::list(values(pairs))
+    Value::list(values(pairs), &renderer.fuel)
 }
 
 pub fn group(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [attribute, default, case_sensitive] = args.bind("groupby", ["attribute", "default", "case_sensitive"], 1)?;
-    let (path, default) = (Path::of(&attribute.unwrap_or(Value::None)), no_none(default));
+    let (path, default) = (Path::of(&attribute.unwrap_or(Value::None), &renderer.fuel)?, no_none(default));
     let case_sensitive = is_true(case_sensitive);
     let mut pairs = Vec::new();
     for item in collect(&value, &renderer.fuel)? {
         let key = path.get(renderer, &item, default.as_ref())?;
-        pairs.push((sort_key(key, case_sensitive), item));
+        pairs.push((sort_key(key, case_sensitive, &renderer.fuel)?, item));
     }
     sort_by_key(renderer, &mut pairs, false)?;
     let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
@@ -146,30 +163,38 @@ pub fn group(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Val
     let mut tuples = Vec::new();
     for (key, items) in groups {
         let key = if case_sensitive { key } else { path.get(renderer, &items[0], default.as_ref())? };
-        tuples.push(Value::named_tuple(vec![key, Value::list(items)?], &["grouper", "list"])?);
+        tuples.push(Value::named_tuple(
+            vec![key, Value::list(items, &renderer.fuel)?],
+            &["grouper", "list"],
+            &renderer.fuel,
+        )?);
     }
-    Value::list(tuples)
+    Value::list(tuples, &renderer.fuel)
 }
 
 pub fn unique(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [case_sensitive, attribute] = args.bind("unique", ["case_sensitive", "attribute"], 0)?;
-    let (case_sensitive, path) = (is_true(case_sensitive), Path::of(&attribute.unwrap_or(Value::None)));
+    let (case_sensitive, path) =
+        (is_true(case_sensitive), Path::of(&attribute.unwrap_or(Value::None), &renderer.fuel)?);
     let (mut seen, mut kept) = (Vec::new(), Vec::new());
     for item in collect(&value, &renderer.fuel)? {
-        let key = sort_key(path.get(renderer, &item, None)?, case_sensitive);
+        let key = sort_key(path.get(renderer, &item, None)?, case_sensitive, &renderer.fuel)?;
         if !key.is_hashable() {
             return Err(unsupported("unique", &[&key]));
         }
         let mut is_new = true;
         for known in &seen {
-            is_new = is_new && !operators::equal(known, &key, &renderer.fuel)?;
+            if operators::equal(known, &key, &renderer.fuel)? {
+                is_new = false;
+                break;
+            }
         }
         if is_new {
             seen.push(key);
             kept.push(item);
         }
     }
-    Value::iterator(kept)
+    Value::iterator(kept, &renderer.fuel)
 }
 
 pub fn minimum(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
@@ -183,10 +208,11 @@ pub fn maximum(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<V
 /// The first item that no other is better than.
 fn extreme(renderer: &mut Renderer, value: &Value, args: Args, is_better: fn(Ordering) -> bool) -> Evaluated<Value> {
     let [case_sensitive, attribute] = args.bind("min", ["case_sensitive", "attribute"], 0)?;
-    let (case_sensitive, path) = (is_true(case_sensitive), Path::of(&attribute.unwrap_or(Value::None)));
+    let (case_sensitive, path) =
+        (is_true(case_sensitive), Path::of(&attribute.unwrap_or(Value::None), &renderer.fuel)?);
     let mut best: Option<(Value, Value)> = None;
     for item in collect(value, &renderer.fuel)? {
-        let key = sort_key(path.get(renderer, &item, None)?, case_sensitive);
+        let key = sort_key(path.get(renderer, &item, None)?, case_sensitive, &renderer.fuel)?;
         let replaces = match &best {
             Some((known, _)) => operators::order(&key, known, &renderer.fuel)?.is_some_and(is_better),
             None => true,
@@ -200,7 +226,7 @@ fn extreme(renderer: &mut Renderer, value: &Value, args: Args, is_better: fn(Ord
 
 pub fn sum(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [attribute, start] = args.bind("sum", ["attribute", "start"], 0)?;
-    let path = Path::of(&attribute.unwrap_or(Value::None));
+    let path = Path::of(&attribute.unwrap_or(Value::None), &renderer.fuel)?;
     let mut total = start.unwrap_or(Value::Int(0));
     if matches!(total, Value::Str(_)) {
         return Err("`sum` cannot add strings".into());
@@ -228,9 +254,9 @@ pub fn batch(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Val
             renderer.fuel.spend(count - batch.len())?;
             batch.resize(count, fill.clone());
         }
-        batches.push(Value::list(batch)?);
+        batches.push(Value::list(batch, &renderer.fuel)?);
     }
-    Value::iterator(batches)
+    Value::iterator(batches, &renderer.fuel)
 }
 
 pub fn slices(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
@@ -244,8 +270,8 @@ pub fn slices(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Va
         let (slice, others) = rest.split_at(each + usize::from(place < longer));
         let mut slice = slice.to_vec();
         slice.extend(fill.clone().filter(|_| place >= longer));
-        slices.push(Value::list(slice)?);
+        slices.push(Value::list(slice, &renderer.fuel)?);
         rest = others;
     }
-    Value::iterator(slices)
+    Value::iterator(slices, &renderer.fuel)
 }

@@ -34,12 +34,16 @@ fn string(value: &Value, filter: &str) -> Evaluated<String> {
 
 pub fn upper(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("upper", [], 0)?;
-    Ok(value.with_text(text(renderer, &value)?.to_uppercase()))
+    let text = text(renderer, &value)?;
+    renderer.fuel.spend_text(text.len().saturating_mul(3))?;
+    Ok(value.with_text(text.to_uppercase()))
 }
 
 pub fn lower(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("lower", [], 0)?;
-    Ok(value.with_text(text(renderer, &value)?.to_lowercase()))
+    let text = text(renderer, &value)?;
+    renderer.fuel.spend_text(text.len().saturating_mul(3))?;
+    Ok(value.with_text(text.to_lowercase()))
 }
 
 pub fn capitalize(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
@@ -51,6 +55,8 @@ pub fn capitalize(renderer: &mut Renderer, value: Value, args: Args) -> Evaluate
 pub fn title(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("title", [], 0)?;
     let text = text(renderer, &value)?;
+    // Each word is copied, and letters may become three.
+    renderer.fuel.spend(text.len() / 4)?;
     let mut out = String::with_capacity(text.len());
     let mut word = String::new();
     let flush = |word: &mut String, out: &mut String| {
@@ -76,7 +82,7 @@ pub fn title(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Val
 pub fn trim(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [characters] = args.bind("trim", ["chars"], 0)?;
     let text = text(renderer, &value)?;
-    Ok(value.with_text(texts::strip(&text, "strip", characters.as_ref())?))
+    Ok(value.with_text(texts::strip(&text, "strip", characters.as_ref(), &renderer.fuel)?))
 }
 
 pub fn center(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
@@ -99,7 +105,7 @@ pub fn join(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Valu
     let [separator, attribute] = args.bind("join", ["d", "attribute"], 0)?;
     let separator = separator.unwrap_or_else(|| Value::str(""));
     let separator = python::text(&separator, &renderer.fuel)?.into_owned();
-    let path = Path::of(&attribute.unwrap_or(Value::None));
+    let path = Path::of(&attribute.unwrap_or(Value::None), &renderer.fuel)?;
     let mut out = String::new();
     for (place, item) in collect(&value, &renderer.fuel)?.iter().enumerate() {
         let item = path.get(renderer, item, None)?;
@@ -118,9 +124,9 @@ pub fn format(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Va
         (false, false) => return Err("`format` takes arguments with names or without, not both".into()),
         (true, false) => {
             let entries = named.into_iter().map(|(name, value)| (Value::Str(name), value)).collect();
-            Value::Dict(std::rc::Rc::new(super::super::value::Dict::new(entries)?))
+            Value::Dict(std::rc::Rc::new(super::super::value::Dict::new(entries, &renderer.fuel)?))
         }
-        _ => Value::tuple(positional)?,
+        _ => Value::tuple(positional, &renderer.fuel)?,
     };
     percent(&template, &argument, &renderer.fuel)
 }
@@ -129,6 +135,7 @@ pub fn indent(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Va
     let [width, first, blank] = args.bind("indent", ["width", "first", "blank"], 0)?;
     let fuel = &renderer.fuel;
     let text = string(&value, "indent")?;
+    fuel.spend_text(text.len().saturating_mul(2))?;
     let indentation = match width.unwrap_or(Value::Int(4)) {
         Value::Str(indentation) => indentation.to_string(),
         width => {
@@ -142,7 +149,7 @@ pub fn indent(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Va
     let (first, blank) = (is_true(first), is_true(blank));
     let text = format!("{text}\n");
     let mut out = if first { indentation.clone() } else { String::new() };
-    for (place, line) in splits::lines(&text, false).into_iter().enumerate() {
+    for (place, line) in splits::lines(&text, false).enumerate() {
         if place > 0 {
             out.push('\n');
             if blank || !line.is_empty() {
@@ -191,19 +198,27 @@ pub fn wordcount(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated
 pub fn urlencode(renderer: &mut Renderer, value: Value, args: Args) -> Evaluated<Value> {
     let [] = args.bind("urlencode", [], 0)?;
     let pairs = match &value {
-        Value::Dict(dict) => dict.view(super::super::value::View::Items)?,
+        Value::Dict(dict) => dict.view(super::super::value::View::Items, &renderer.fuel)?,
         Value::List(_)
         | Value::Tuple(_)
         | Value::View(..)
         | Value::Iterator(_)
         | Value::Undefined(_)
         | Value::Range(_) => collect(&value, &renderer.fuel)?,
-        other => return Ok(Value::str(quoted(&text(renderer, other)?, true))),
+        other => {
+            let text = text(renderer, other)?;
+            renderer.fuel.spend_text(text.len().saturating_mul(3))?;
+            return Ok(Value::str(quoted(&text, true)));
+        }
     };
     let mut parts = Vec::new();
     for pair in pairs {
         let [key, value] = &collect(&pair, &renderer.fuel)?[..] else { return Err("`urlencode` takes pairs".into()) };
-        let quote = |value: &Value| Ok::<_, String>(quoted(&text(renderer, value)?, false).replace("%20", "+"));
+        let quote = |value: &Value| {
+            let text = text(renderer, value)?;
+            renderer.fuel.spend_text(text.len().saturating_mul(12))?;
+            Ok::<_, String>(quoted(&text, false).replace("%20", "+"))
+        };
         parts.push(format!("{}={}", quote(key)?, quote(value)?));
     }
     Ok(Value::str(parts.join("&")))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::lexer::Token;
 use super::super::syntax::{Arguments, Comparator, Conditional, Expr, Literal, Operator};
-use super::{Parser, Syntax, name, no_arguments};
+use super::{MOST_NAMES, Parser, Syntax, name, no_arguments};
 
 const COMPARISONS: [(&str, Comparator); 6] = [
     ("==", Comparator::Equal),
@@ -306,6 +306,9 @@ impl Parser {
             }
             let key = self.expect_name()?;
             self.position += 1;
+            if arguments.named.len() >= MOST_NAMES {
+                return self.fail(format!("a call has more than {MOST_NAMES} named arguments"));
+            }
             if arguments.named.iter().any(|(name, _)| *name == key) {
                 return self.fail(format!("the argument `{key}` is repeated"));
             }
@@ -345,7 +348,8 @@ impl Parser {
     fn dotted_name(&mut self) -> Syntax<Arc<str>> {
         let mut name = self.expect_name()?.to_string();
         while self.skip_operator(".") {
-            name = format!("{name}.{}", self.expect_name()?);
+            name.push('.');
+            name.push_str(&self.expect_name()?);
         }
         Ok(name.into())
     }

@@ -12,6 +12,9 @@ type Syntax<T> = Result<T, String>;
 /// How deep the syntax tree may be. Jinja itself gives up earlier, at Python's limit of recursion.
 const DEEPEST: usize = 200;
 
+/// The most named arguments of a call, and parameters of a macro: each is looked up among the others.
+const MOST_NAMES: usize = 1000;
+
 /// Parses a template. Its names are not resolved yet.
 pub fn parse(source: &str) -> Syntax<Vec<Statement>> {
     let mut parser = Parser { tokens: lexer::tokens(source)?, position: 0, depth: 0 };
@@ -301,6 +304,9 @@ impl Parser {
         while !self.is_operator(")") {
             if !parameters.is_empty() {
                 self.expect_operator(",")?;
+            }
+            if parameters.len() >= MOST_NAMES {
+                return self.fail(format!("a macro has more than {MOST_NAMES} parameters"));
             }
             parameters.push(name(self.assignable()?));
             if self.skip_operator("=") {
