@@ -24,9 +24,11 @@
 //! | `model`, `kernel` | the decoder, driven by data, and its products |
 //! | `adapter`, `rewrite`, `export`, `audit` | PEFT folders: reading, changing, writing, judging |
 //! | `samples`, `metrics` | from files to tokens, and scores of answers |
-//! | `tensors`, `hub`, `account`, `files`, `format`, `error` | what everything stands on |
+//! | `tensors`, `hub`, `account`, `files`, `format`, `printable`, `error` | what everything stands on |
 
 #![deny(missing_docs)]
+// Files are opened by `files::open`, which waits for no pipe; clippy.toml lists the rest. Only `commands::output` prints.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr))]
 
 #[doc(hidden)]
 pub mod account;
@@ -64,6 +66,8 @@ pub mod metrics;
 pub mod model;
 #[doc(hidden)]
 pub mod pipeline;
+#[doc(hidden)]
+pub mod printable;
 #[doc(hidden)]
 pub mod report;
 #[doc(hidden)]

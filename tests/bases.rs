@@ -235,7 +235,59 @@ fn plain_weights_are_read_whatever_the_configuration_says() {
 
     add_tensor(base.path(), "model.layers.0.self_attn.q_proj.qweight", Dtype::I32, &[4, 4]);
     let error = open(&folder(base.path())).unwrap_err().to_string();
-    assert!(error.contains("quantised (bitsandbytes)"), "{error}");
+    assert!(error.contains("has no tensor `model.layers.0.self_attn.q_proj.scales`"), "{error}");
+}
+
+/// Codes whose meaning nobody tells are named, never read as numbers.
+#[test]
+fn codes_that_nobody_explains_are_refused() {
+    let refused = |case: &str, edit: &dyn Fn(&Path)| {
+        let base = copy_of(&fixture("quantised").join(case));
+        edit(base.path());
+        let error = open(&folder(base.path())).unwrap_err();
+        assert_eq!(error.kind(), lora_slim::Kind::BadInput);
+        error.to_string()
+    };
+    let without_config = |base: &Path| {
+        write_config(base, |config| {
+            config.as_object_mut().unwrap().remove("quantization_config");
+        });
+    };
+    for (case, how) in
+        [("nf4-llama", "NF4"), ("gptq-llama", "GPTQ, 4 bits"), ("fp8-blocks-llama", "FP8"), ("awq-llama", "AWQ")]
+    {
+        let error = refused(case, &without_config);
+        assert!(error.contains("has no `quantization_config`") && error.contains(how), "{error}");
+    }
+    let without =
+        |part: &'static str| move |base: &Path| leave_out(&base.join("model.safetensors"), |name| name.ends_with(part));
+    let error = refused("fp8-blocks-llama", &without(".weight_scale_inv"));
+    assert!(error.contains("holds codes (F8_E4M3) without the tensors that say what they stand for"), "{error}");
+    assert!(refused("int8-llama", &without(".SCB")).contains("holds codes (I8) without"));
+    assert!(refused("nf4-llama", &without("bitsandbytes__nf4")).contains("holds codes (U8) without"));
+    assert!(refused("nf4-double-llama", &without(".nested_absmax")).contains("has no tensor"));
+    assert!(refused("gptq-llama", &without(".qzeros")).contains("has no tensor"));
+    assert!(refused("mlx-4-llama", &without(".biases")).contains("only MLX's mode `affine` is read"));
+    let error = refused("nf4-llama", &|base: &Path| {
+        write_config(base, |config| config["quantization_config"]["quant_method"] = json!("hqq"));
+        without("bitsandbytes__nf4")(base);
+    });
+    assert!(error.contains("quantised (hqq)"), "{error}");
+}
+
+fn leave_out(path: &Path, is_unwanted: impl Fn(&str) -> bool) {
+    let bytes = fs::read(path).unwrap();
+    let mut tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+    tensors.retain(|(name, _)| !is_unwanted(name));
+    fs::write(path, serialize(tensors, None).unwrap()).unwrap();
+}
+
+#[test]
+fn a_report_says_how_the_base_is_quantised() {
+    let folder = fixture("quantised/nf4-double-llama");
+    let report =
+        scan_with(&fixture("pico/llama-llama3-rope/adapter"), &folder.join("base"), ["--precision", "f32"], "none");
+    assert_eq!(report["base"]["quantisation"], "NF4, double quantised (42 of 56 tensors)");
 }
 
 /// A decoder that transformers saves under the name of its vision tower's layers.
@@ -273,12 +325,12 @@ fn unsupported_ggml_types_are_named() {
     let place = bytes.windows(name.len()).position(|window| window == name).unwrap();
     // The number of dimensions, two of them, the type.
     let kind = place + name.len() + 4 + 16;
-    bytes[kind..kind + 4].copy_from_slice(&23u32.to_le_bytes());
+    bytes[kind..kind + 4].copy_from_slice(&25u32.to_le_bytes());
     let work = TempDir::new().unwrap();
     let path = work.path().join("base.gguf");
     fs::write(&path, bytes).unwrap();
     let error = open(&BasePath::Gguf(path)).unwrap_err().to_string();
-    assert!(error.contains("`blk.0.ffn_up.weight`") && error.contains("IQ4_XS"), "{error}");
+    assert!(error.contains("`blk.0.ffn_up.weight`") && error.contains("I16"), "{error}");
 }
 
 /// Norms of Gemma have 1 added in GGUF files, but not in adapters.

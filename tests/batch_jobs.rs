@@ -157,7 +157,8 @@ fn any_name_is_told_and_linked_to() {
     assert!(page.contains("href=\"./line%0Abreak/slim_report.json\"") && !page.contains("<b>"), "{page}");
     let mut table = csv::Reader::from_path(folder.path().join("out/summary.csv")).unwrap();
     let rows: Vec<String> = table.records().map(|row| row.unwrap()[0].to_string()).collect();
-    assert_eq!(rows, sorted);
+    // A line break would make one row look like two.
+    assert_eq!(rows, sorted.map(|name| name.replace('\n', "[U+000A]")));
 }
 
 #[test]

@@ -61,7 +61,7 @@ mod gguf {
     }
 
     cases! { check:
-        bloom cohere cohere_qknorm cohere2 gemma gemma2 gemma3 glm glm4 gpt_neox gpt_neox_sequential gpt_oss gpt2 granite granitemoe llama_linear llama_odd_heads llama_yarn mistral mixtral olmo2 phi phi3 phi3_longrope qwen2 qwen2_moe qwen3 qwen3_moe smollm3 stablelm stablelm_parallel starcoder2
+        bloom cohere cohere_qknorm cohere2 gemma gemma2 gemma3 glm glm4 gpt_neox gpt_neox_sequential gpt_oss gpt2 granite granitemoe llama_linear llama_odd_heads llama_yarn mistral mixtral olmo2 phi phi3 phi3_longrope qwen2 qwen2_moe qwen3 qwen2_vl qwen25_vl qwen3_vl qwen3_moe smollm3 stablelm stablelm_parallel starcoder2
     }
 
     #[test]
@@ -70,6 +70,26 @@ mod gguf {
         let with_gguf = folders.filter(|folder| folder.join("gguf").exists());
         let names = with_gguf.map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned());
         assert_eq!(names_of(NAMES), names.collect());
+    }
+}
+
+/// The same models as quantisers store them, against the weights that their own code reads (`scripts/fixtures/quantised.py`).
+mod quantised {
+    use super::*;
+
+    fn check(case: &str) {
+        let folder = fixture("quantised").join(case);
+        let pico = read_json(&folder.join("expected.json"))["pico"].as_str().unwrap().to_string();
+        check_curve(&fixture("pico").join(pico).join("adapter"), &folder.join("base"), &folder.join("expected.json"));
+    }
+
+    cases! { check:
+        awq_gemma3 awq_llama fp4_double_gemma3 fp4_double_llama fp4_gemma3 fp4_llama fp8_blocks_gemma3 fp8_blocks_llama fp8_channel_gemma3 fp8_channel_llama fp8_tensor_gemma3 fp8_tensor_llama gptq_3_gemma3 gptq_3_llama gptq_8_gemma3 gptq_8_llama gptq_gemma3 gptq_llama gptq_order_gemma3 gptq_order_llama gptq_v2_gemma3 gptq_v2_llama int4_group_gemma3 int4_group_llama int4_zero_gemma3 int4_zero_llama int8_channel_gemma3 int8_channel_llama int8_gemma3 int8_llama int8_packed_gemma3 int8_packed_llama torchao_fp8_gemma3 torchao_fp8_llama torchao_int8_gemma3 torchao_int8_llama mlx_4_gemma3 mlx_4_llama mlx_8_gemma3 mlx_8_llama mxfp4_gemma3 mxfp4_llama nf4_double_gemma3 nf4_double_llama nf4_gemma3 nf4_llama nvfp4_gemma3 nvfp4_llama
+    }
+
+    #[test]
+    fn no_case_is_forgotten() {
+        assert_eq!(names_of(NAMES), folders_with_expectations("quantised"));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `adapter_config.json`: what PEFT needs to rebuild the modules. It is kept whole, with typed readers for what is used.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -37,7 +37,12 @@ pub struct AdapterConfig {
     pub stored_targets: Option<Targets>,
     ranks: ModulePatterns,
     alphas: ModulePatterns,
+    /// `modules_to_save`.
+    saved: HashSet<String>,
 }
+
+/// The most names in `modules_to_save`.
+const MOST_SAVED: usize = 10_000;
 
 impl PartialEq for AdapterConfig {
     fn eq(&self, other: &Self) -> bool {
@@ -103,7 +108,11 @@ impl AdapterConfig {
             _ if !method.has_patterns() => Ok(ModulePatterns::default()),
             _ => ModulePatterns::of(account.get(key), is_value).ok_or_else(|| wrong((key, expected))),
         };
-        account.get("modules_to_save");
+        let saved = account.get("modules_to_save").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        if saved.len() > MOST_SAVED {
+            return Err(wrong(("modules_to_save", "a list of at most 10000 strings")).into());
+        }
+        let saved = saved.iter().filter_map(Value::as_str).map(String::from).collect();
         if method.is_low_rank() {
             let keys = EXTENSIONS.iter().chain(&VARIANTS).map(|(key, _)| *key).chain(["use_rslora"]);
             keys.for_each(|key| {
@@ -114,8 +123,16 @@ impl AdapterConfig {
             rank: method.rank_key().map(rank_of).transpose()?,
             alpha: method.alpha_key().map(alpha_of).transpose()?,
             targets: Targets::from_config(&account).map_err(wrong)?,
-            ranks: patterns_of("rank_pattern", "an object of module patterns and positive integers", is_rank)?,
-            alphas: patterns_of("alpha_pattern", "an object of module patterns and numbers", Value::is_number)?,
+            ranks: patterns_of(
+                "rank_pattern",
+                "an object of module patterns, at most 1000 of them more than names, and positive integers",
+                is_rank,
+            )?,
+            alphas: patterns_of(
+                "alpha_pattern",
+                "an object of module patterns, at most 1000 of them more than names, and numbers",
+                Value::is_number,
+            )?,
             remarks: keys::remarks(&account, method)
                 .into_iter()
                 .chain(
@@ -128,6 +145,7 @@ impl AdapterConfig {
             assumed,
             wrapped: Vec::new(),
             stored_targets: None,
+            saved,
             method,
             raw,
         })
@@ -202,11 +220,13 @@ impl AdapterConfig {
 
     /// The outermost module that `modules_to_save` names and that is `module` or contains it. PEFT takes the names as endings.
     pub fn saved_ancestor<'a>(&self, module: &'a str) -> Option<&'a str> {
-        let endings = self.raw.get("modules_to_save").and_then(Value::as_array)?;
-        let endings: Vec<&str> = endings.iter().filter_map(Value::as_str).collect();
+        if self.saved.is_empty() {
+            return None;
+        }
         let ends = module.match_indices('.').map(|(at, _)| at).chain([module.len()]);
         let mut names = ends.map(|end| &module[..end]);
-        names.find(|name| endings.iter().any(|ending| name.ends_with(ending)))
+        let endings = |name: &'a str| name.char_indices().map(|(at, _)| &name[at..]).chain([""]);
+        names.find(|name| endings(name).any(|ending| self.saved.contains(ending)))
     }
 
     /// Whether `layers_to_transform` lists layers, so that the model may have others.

@@ -175,9 +175,7 @@ impl Adapter {
             self.modules.values().map(Module::configured_name).chain(self.modules.keys().map(String::as_str));
         let names: Vec<&str> = configured.chain(parameters.iter().map(String::as_str)).collect();
         let mut remarks = self.config.unmatched_patterns(&names);
-        let targets = &self.config.targets;
-        let is_unused = |target: &&String| !self.modules.keys().any(|module| targets.takes_parameter(target, module));
-        let unused: Vec<&String> = targets.parameters.iter().filter(is_unused).collect();
+        let unused = self.config.targets.unused_parameters(self.modules.keys().map(String::as_str));
         if !unused.is_empty() {
             remarks.push(format!("no tensors belong to {} in `target_parameters`", first_names(&unused, 3)));
         }

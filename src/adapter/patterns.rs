@@ -5,9 +5,32 @@
 //! that are plain names therefore share a tree that a module's name is looked up in once; only the others are compiled.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use fancy_regex::Regex;
+use fancy_regex::{Regex, RegexBuilder};
 use serde_json::Value;
+
+/// The most patterns of one key that are more than names. Each takes time and memory to compile, and is tried on each module.
+pub const MOST_EXPRESSIONS: usize = 1000;
+
+/// The most characters in all names of one key: those of some 90,000 modules.
+const MOST_CHARACTERS: usize = 4 << 20;
+
+/// What the expressions of one key may take together: bytes when they are compiled, and steps of backtracking for a module. The least
+/// for each of them is enough for what people write.
+const BYTES: usize = 64 << 20;
+const LEAST_BYTES: usize = 128 << 10;
+const STEPS: usize = 200_000;
+const LEAST_STEPS: usize = 1000;
+
+/// Compiles one of `count` expressions of a key; `None` if this engine does not take it.
+pub(super) fn compiled(expression: &str, count: usize) -> Option<Regex> {
+    let bytes = (BYTES / count.max(1)).clamp(LEAST_BYTES, 10 << 20);
+    let mut builder = RegexBuilder::new(expression);
+    builder.backtrack_limit((STEPS / count.max(1)).max(LEAST_STEPS));
+    builder.delegate_size_limit(bytes).delegate_dfa_size_limit(bytes);
+    builder.build().ok()
+}
 
 /// The patterns of one key of the configuration, compiled.
 #[derive(Debug, Clone, Default)]
@@ -19,27 +42,60 @@ pub struct ModulePatterns {
     expressions: Vec<(usize, Regex)>,
     /// The places of the patterns that this regex engine does not take.
     unread: Vec<usize>,
+    /// The first pattern that matches, by module: each is asked for its rank and alpha again and again.
+    first: Arc<Mutex<HashMap<String, Option<usize>>>>,
 }
 
-/// Plain names from their ends: each node has the places of the names that begin there. A dot in a name is any character to PEFT,
-/// and to this tree.
+/// Plain names from their ends: each node has the places of the names that begin there.
 #[derive(Debug, Clone, Default)]
 struct NameTree {
-    children: HashMap<(usize, char), usize>,
-    /// The nodes where names begin.
+    /// A dot in a name, which is any character to PEFT, is `None`.
+    children: HashMap<(usize, Option<char>), usize>,
+    /// The nodes where names begin, and those where whole names do, before which nothing may stand.
     places: HashMap<usize, Vec<usize>>,
+    whole: HashMap<usize, Vec<usize>>,
     nodes: usize,
 }
 
+/// A pattern that a name is compared with, and no more.
+#[derive(Debug)]
+struct PlainName {
+    /// `None` is any character.
+    characters: Vec<Option<char>>,
+    /// Whether it is the name from its beginning, behind `^`.
+    is_whole: bool,
+}
+
+impl PlainName {
+    /// Reads names as trainers write them: `layers.1.q_proj`, `layers\\.1\\.q_proj`, `^model.layers.1.q_proj$`. `None` for anything that
+    /// is more than that to a regex engine.
+    fn parse(pattern: &str) -> Option<Self> {
+        let is_whole = pattern.starts_with('^');
+        let rest = pattern.strip_prefix('^').unwrap_or(pattern);
+        let mut rest = rest.strip_suffix('$').filter(|rest| !rest.ends_with('\\')).unwrap_or(rest).chars();
+        let mut characters = Vec::new();
+        while let Some(character) = rest.next() {
+            characters.push(match character {
+                '.' => None,
+                '\\' => Some(rest.next().filter(|escaped| ['.', '-', '_'].contains(escaped))?),
+                '^' | '$' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '\n' => return None,
+                character => Some(character),
+            });
+        }
+        (!characters.is_empty()).then_some(Self { characters, is_whole })
+    }
+}
+
 impl NameTree {
-    fn insert(&mut self, name: &str, place: usize) {
+    fn insert(&mut self, name: &PlainName, place: usize) {
         let mut node = 0;
-        for character in name.chars().rev() {
+        for &character in name.characters.iter().rev() {
             let next = self.nodes + 1;
             node = *self.children.entry((node, character)).or_insert(next);
             self.nodes = self.nodes.max(node);
         }
-        self.places.entry(node).or_default().push(place);
+        let places = if name.is_whole { &mut self.whole } else { &mut self.places };
+        places.entry(node).or_default().push(place);
     }
 
     /// The places of the names that `module` is, or ends with behind a dot.
@@ -47,13 +103,16 @@ impl NameTree {
         let (mut nodes, mut places) = (vec![0], Vec::new());
         for (at, character) in module.char_indices().rev() {
             let child = |node: usize, character| self.children.get(&(node, character)).copied();
-            let any = |node| child(node, '.').filter(|_| character != '.' && character != '\n');
-            nodes = nodes.into_iter().flat_map(|node| [child(node, character), any(node)]).flatten().collect();
+            let any = |node| child(node, None).filter(|_| character != '\n');
+            nodes = nodes.into_iter().flat_map(|node| [child(node, Some(character)), any(node)]).flatten().collect();
             if nodes.is_empty() {
                 break;
             }
             if at == 0 || module[..at].ends_with('.') {
                 places.extend(nodes.iter().filter_map(|node| self.places.get(node)).flatten());
+            }
+            if at == 0 {
+                places.extend(nodes.iter().filter_map(|node| self.whole.get(node)).flatten());
             }
         }
         places
@@ -73,28 +132,48 @@ impl ModulePatterns {
         is_whole.then(|| Self { values: patterns.values().map(Value::as_f64).collect(), ..compiled })
     }
 
-    /// Patterns without values. A pattern that this regex engine does not take matches nothing.
+    /// Patterns without values. A pattern that this regex engine does not take matches nothing, and so do those that are too many.
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut compiled = Self::default();
+        let mut read = Self::default();
+        let (mut expressions, mut characters) = (Vec::new(), 0);
         for (place, pattern) in patterns.into_iter().enumerate() {
-            if is_name(pattern) {
-                compiled.names.insert(pattern, place);
-                continue;
-            }
-            match Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")) {
-                Ok(regex) => compiled.expressions.push((place, regex)),
-                Err(_) => compiled.unread.push(place),
+            characters += pattern.len();
+            match PlainName::parse(pattern) {
+                _ if characters > MOST_CHARACTERS => read.unread.push(place),
+                Some(name) => read.names.insert(&name, place),
+                None => expressions.push((place, pattern)),
             }
         }
-        compiled
+        let count = expressions.len();
+        for (place, pattern) in expressions {
+            let is_one_of_few = read.expressions.len() < MOST_EXPRESSIONS;
+            let regex = is_one_of_few.then(|| compiled(&format!(r"^(?:.*\.)?(?:{pattern})$"), count)).flatten();
+            match regex {
+                Some(regex) => read.expressions.push((place, regex)),
+                None => read.unread.push(place),
+            }
+        }
+        read
     }
 
     /// The value of the first pattern that matches.
     pub fn value(&self, module: &str) -> Option<f64> {
+        if self.values.is_empty() {
+            return None;
+        }
+        let mut known = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = match known.get(module) {
+            Some(place) => *place,
+            None => *known.entry(module.into()).or_insert(self.first_match(module)),
+        };
+        *self.values.get(place?)?
+    }
+
+    fn first_match(&self, module: &str) -> Option<usize> {
         let name = self.names.matching(module).into_iter().min();
         let earlier = self.expressions.iter().take_while(|(place, _)| name.is_none_or(|name| *place < name));
         let expression = earlier.filter(|(_, regex)| is_match(regex, module)).map(|(place, _)| *place).next();
-        *self.values.get(expression.or(name)?)?
+        expression.or(name)
     }
 
     /// The places of the patterns that match none of `modules`.
@@ -117,11 +196,6 @@ impl ModulePatterns {
 
 fn is_match(regex: &Regex, module: &str) -> bool {
     regex.is_match(module).unwrap_or(false)
-}
-
-/// Whether a pattern is a name to a regex engine too, but for its dots.
-fn is_name(pattern: &str) -> bool {
-    !pattern.is_empty() && !pattern.contains(['\\', '^', '$', '*', '+', '?', '(', ')', '[', ']', '{', '}', '|', '\n'])
 }
 
 #[cfg(test)]
@@ -157,11 +231,31 @@ mod tests {
 
     #[test]
     fn names_match_as_regular_expressions_do() {
-        let names = ["h.1.q", "q", "h.1", "1.q", "a.b.c", "é.q", "x", ".", "..", "q_proj", "h-1"];
+        let names = [
+            "h.1.q",
+            "q",
+            "h.1",
+            "1.q",
+            "a.b.c",
+            "é.q",
+            "x",
+            ".",
+            "..",
+            "q_proj",
+            "h-1",
+            r"h\.1\.q",
+            "^h.1.q$",
+            "^q",
+            "q$",
+            r"^a\.h\.1\.q",
+            r"h\-1",
+            "^.",
+            r"1\.q$",
+        ];
         let modules =
             ["h.1.q", "hx1.q", "h.11q", "a.h.1.q", "ah.1.q", "é.q", "ö.q", "x", "a.x", "ax", ".x", "x.", "", "."];
         let plain = ModulePatterns::new(names);
-        assert!(plain.expressions.is_empty());
+        assert!(plain.expressions.is_empty() && plain.unread.is_empty());
         for module in modules {
             let regex = |name: &str| Regex::new(&format!(r"^(?:.*\.)?(?:{name})$")).unwrap();
             let expected: Vec<usize> = (0..names.len()).filter(|&at| is_match(&regex(names[at]), module)).collect();

@@ -1,12 +1,13 @@
 //! Which modules an adapter configuration wraps, by PEFT's own rules (`check_target_module_exists`).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use fancy_regex::Regex;
 use serde_json::Value;
 
 use crate::account::Account;
 use crate::adapter::names::{MOST_LAYERS, stack_and_layer};
+use crate::adapter::patterns;
 
 /// A key of the configuration that cannot be read, and what it should hold.
 pub type WrongKey = (&'static str, &'static str);
@@ -24,8 +25,14 @@ pub struct Targets {
     excluded: Option<Exclusion>,
     /// `target_parameters`.
     pub(crate) parameters: Vec<String>,
+    /// Their places, by what is before the last dot, and the places of those without a dot.
+    by_owner: HashMap<String, Vec<usize>>,
+    without_owner: Vec<usize>,
     selector: Selector,
 }
+
+/// The most names in a list of the configuration: those of the modules of a large mixture of experts.
+const MOST_NAMES: usize = 100_000;
 
 /// `target_modules`.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +65,7 @@ impl Selector {
             TargetModules::List(names) => Self::List(names.iter().cloned().collect()),
             // Python's `re.fullmatch`.
             TargetModules::Pattern(pattern) => {
-                Self::Pattern(Regex::new(&format!("^(?:{pattern})$")).ok().map(Box::new))
+                Self::Pattern(patterns::compiled(&format!("^(?:{pattern})$"), 1).map(Box::new))
             }
             TargetModules::OfModelType => Self::Pattern(None),
         }
@@ -107,9 +114,24 @@ impl Targets {
         };
         let parameters = match config.get("target_parameters") {
             None | Some(Value::Null) => Vec::new(),
-            Some(names) => strings(names).ok_or(("target_parameters", "a list of strings"))?,
+            Some(names) => {
+                let names = strings(names).filter(|names| names.len() <= MOST_NAMES);
+                names.ok_or(("target_parameters", "a list of at most 100000 strings"))?
+            }
         };
-        let layer_of = |pattern: &String| Regex::new(&format!(r"^.*?\.{pattern}\.(\d+)\.")).ok();
+        let mut by_owner: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut without_owner = Vec::new();
+        for (place, name) in parameters.iter().enumerate() {
+            match name.rsplit_once('.') {
+                Some((owner, _)) => by_owner.entry(owner.into()).or_default().push(place),
+                None => without_owner.push(place),
+            }
+        }
+        if layers_pattern.len() > patterns::MOST_EXPRESSIONS {
+            return Err(("layers_pattern", "a string or a list of at most 1000 strings"));
+        }
+        let count = layers_pattern.len();
+        let layer_of = |pattern: &String| patterns::compiled(&format!(r"^.*?\.{pattern}\.(\d+)\."), count);
         Ok(Self {
             selector: Selector::new(&modules),
             modules,
@@ -118,6 +140,8 @@ impl Targets {
             layers_pattern: layers_pattern.iter().filter_map(layer_of).collect(),
             excluded: names(config, "exclude_modules")?.map(Exclusion::new),
             parameters,
+            by_owner,
+            without_owner,
         })
     }
 
@@ -162,11 +186,10 @@ impl Targets {
     /// What `exclude_modules` has that matches none of these modules: names, or its expression.
     pub fn unused_exclusions<'a>(&'a self, modules: &[&str]) -> Vec<&'a str> {
         let Some(excluded) = &self.excluded else { return Vec::new() };
-        let ends_with = |module: &str, name: &str| module == name || is_suffix(name, module);
         match &excluded.modules {
             TargetModules::List(names) => {
-                let is_unused = |name: &&str| !modules.iter().any(|module| ends_with(module, name));
-                names.iter().map(String::as_str).filter(is_unused).collect()
+                let endings: HashSet<&str> = modules.iter().flat_map(|module| endings(module)).collect();
+                names.iter().map(String::as_str).filter(|name| !endings.contains(name)).collect()
             }
             TargetModules::Pattern(pattern) => {
                 let is_unused = modules.iter().all(|module| excluded.selector.matches(module) == Some(false));
@@ -188,26 +211,41 @@ impl Targets {
         !self.parameters_of(owner).is_empty() || stacked.is_some_and(holds)
     }
 
-    /// The parameters of module `owner` that `target_parameters` names. A name without a module means the usual owner of
-    /// such parameters.
+    /// The parameters of module `owner` that `target_parameters` names.
     pub fn parameters_of(&self, owner: &str) -> Vec<&str> {
-        self.parameters.iter().filter(|target| is_of_owner(target, owner)).map(|target| last_segment(target)).collect()
+        self.places_of(owner).into_iter().map(|place| last_segment(&self.parameters[place])).collect()
     }
 
-    /// Whether an entry of `target_parameters` is a parameter of a module that has tensors, or one that the module became a part of.
-    pub(super) fn takes_parameter(&self, target: &str, module: &str) -> bool {
-        let owner = module.trim_end_matches(".base_layer");
-        let is_part = |parameter: String| parameter == target || is_suffix(target, &parameter);
-        is_of_owner(target, owner) || MovedModule::parse(owner).is_some_and(|moved| is_part(moved.parameter()))
+    /// The places of the entries of `target_parameters` that module `owner` owns, in their order.
+    fn places_of(&self, owner: &str) -> Vec<usize> {
+        if self.parameters.is_empty() {
+            return Vec::new();
+        }
+        // A name without a module means the usual owner of such parameters.
+        let usual = Some(&self.without_owner).filter(|_| last_segment(owner) == "experts");
+        let named = endings(owner).filter_map(|ending| self.by_owner.get(ending));
+        let mut places: Vec<usize> = named.chain(usual).flatten().copied().collect();
+        places.sort_unstable();
+        places
+    }
+
+    /// The entries of `target_parameters` that are no parameter of any of these modules, and none that a module became a part of.
+    pub(super) fn unused_parameters<'a>(&self, modules: impl Iterator<Item = &'a str>) -> Vec<&str> {
+        let (mut used, mut moved): (HashSet<usize>, HashSet<String>) = Default::default();
+        for owner in modules.map(|module| module.trim_end_matches(".base_layer")) {
+            used.extend(self.places_of(owner));
+            let parameter = MovedModule::parse(owner).map(|module| module.parameter());
+            moved.extend(parameter.iter().flat_map(|name| endings(name)).map(String::from));
+        }
+        let names = self.parameters.iter().enumerate();
+        let unused = names.filter(|(place, name)| !used.contains(place) && !moved.contains(name.as_str()));
+        unused.map(|(_, name)| name.as_str()).collect()
     }
 }
 
-/// Whether a module owns the parameter that an entry of `target_parameters` names.
-fn is_of_owner(target: &str, owner: &str) -> bool {
-    match target.rsplit_once('.') {
-        Some((module, _)) => module == owner || is_suffix(module, owner),
-        None => last_segment(owner) == "experts",
-    }
+/// A name, and what is behind each of its dots.
+fn endings(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::once(name).chain(name.match_indices('.').map(|(dot, _)| &name[dot + 1..]))
 }
 
 /// A module that no longer exists in transformers 5: a single expert, whose matrices are in one parameter for all experts of a
@@ -249,15 +287,12 @@ fn names(config: &Account, key: &'static str) -> Result<Option<TargetModules>, W
     match config.get(key) {
         Some(Value::String(pattern)) => Ok(Some(TargetModules::Pattern(pattern.clone()))),
         Some(value @ Value::Array(_)) => {
-            Ok(Some(TargetModules::List(strings(value).ok_or((key, "a list of strings"))?)))
+            let names = strings(value).filter(|names| names.len() <= MOST_NAMES);
+            Ok(Some(TargetModules::List(names.ok_or((key, "a list of at most 100000 strings"))?)))
         }
         None | Some(Value::Null) => Ok(None),
         Some(_) => Err((key, "a list of strings or one string")),
     }
-}
-
-pub(crate) fn is_suffix(target: &str, module: &str) -> bool {
-    module.strip_suffix(target).is_some_and(|rest| rest.ends_with('.'))
 }
 
 pub fn last_segment(module: &str) -> &str {
@@ -285,4 +320,50 @@ pub fn module_types<'a>(modules: impl IntoIterator<Item = &'a str>) -> BTreeMap<
         *types.entry(last_segment(module)).or_insert(0) += 1;
     }
     types
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// By comparing each name with each module, which takes too long for many.
+    #[test]
+    fn parameters_are_found_as_by_comparison() {
+        let names = [
+            "experts.down_proj",
+            "gate_up_proj",
+            "mlp.experts.down_proj",
+            "layers.1.mlp.experts.down_proj",
+            ".x",
+            "x.",
+        ];
+        let config = json!({"target_modules": [], "target_parameters": names});
+        let targets = Targets::from_config(&Account::of(config.as_object().unwrap())).unwrap();
+        let is_suffix =
+            |target: &str, module: &str| module.strip_suffix(target).is_some_and(|rest| rest.ends_with('.'));
+        let is_of = |target: &str, owner: &str| match target.rsplit_once('.') {
+            Some((module, _)) => module == owner || is_suffix(module, owner),
+            None => last_segment(owner) == "experts",
+        };
+        for owner in
+            ["", "x", ".", "a.", "experts", "model.layers.1.mlp.experts", "model.layers.0.mlp.experts", "myexperts"]
+        {
+            let expected: Vec<&str> = names.into_iter().filter(|name| is_of(name, owner)).map(last_segment).collect();
+            assert_eq!(targets.parameters_of(owner), expected, "{owner}");
+        }
+        // `w1` of an expert became a part of `gate_up_proj`.
+        let modules = ["model.layers.0.mlp.experts.3.w1", "model.layers.1.mlp.experts"];
+        assert_eq!(targets.unused_parameters(modules.into_iter()), [".x", "x."]);
+    }
+
+    #[test]
+    fn long_lists_are_refused() {
+        for key in ["target_modules", "exclude_modules", "target_parameters"] {
+            let config = json!({key: vec!["x"; MOST_NAMES + 1]});
+            let wrong = Targets::from_config(&Account::of(config.as_object().unwrap())).unwrap_err();
+            assert_eq!(wrong.0, key);
+        }
+    }
 }

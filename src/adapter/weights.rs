@@ -36,7 +36,8 @@ pub(super) fn open(folder: &Path) -> Result<(TensorStore, Vec<String>)> {
     let mut remarks = Vec::new();
     let store = match &read {
         WeightFiles::One(path) => {
-            if path.metadata().map_err(FileError::read(path))?.len() == 0 {
+            let found = path.metadata().map_err(FileError::read(path))?;
+            if found.is_file() && found.len() == 0 {
                 return Err(empty(folder, NoTensors::NoBytes(name_of(path))).into());
             }
             match path.extension() {

@@ -9,6 +9,10 @@ use walkdir::{DirEntry, WalkDir};
 use super::results;
 use crate::adapter::config;
 use crate::error::{BatchError, FileError, Result};
+use crate::format::{first_names, plural};
+
+/// The most names in a remark.
+const MOST_NAMES: usize = 3;
 
 /// An adapter to slim or to cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,20 +32,38 @@ pub struct FolderJobs {
     pub jobs: Vec<Job>,
     /// Checkpoints inside of finished adapters, which are not jobs: training leaves them in the folder of its result.
     pub nested: Vec<PathBuf>,
+    /// What is not searched, and why, one sentence each.
+    pub remarks: Vec<String>,
 }
 
-/// Finds the adapter folders below `folder`. Follows links, and skips hidden folders.
+/// Finds the adapter folders below `folder`. Follows links to folders below it, and skips hidden folders. What cannot be read, and
+/// links out of the folder, are left out with a remark: one of them must not keep the others from being done.
 pub fn below(folder: &Path) -> Result<FolderJobs> {
     let mut found = FolderJobs::default();
     let mut outer: Option<PathBuf> = None;
-    let is_visible = |entry: &DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
+    let root = folder.canonicalize().map_err(FileError::read(folder))?;
+    let (mut leading_out, mut unreadable) = (Vec::new(), Vec::new());
+    let is_searched = |entry: &DirEntry| {
+        let is_visible = entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
+        let leads_out = is_visible && entry.depth() > 0 && entry.path_is_symlink() && entry.file_type().is_dir() && {
+            !entry.path().canonicalize().is_ok_and(|target| target.starts_with(&root))
+        };
+        if leads_out {
+            leading_out.push(entry.path().display().to_string());
+        }
+        is_visible && !leads_out
+    };
     let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name();
-    for entry in walk.into_iter().filter_entry(is_visible) {
+    for entry in walk.into_iter().filter_entry(is_searched) {
         let entry = match entry {
             Ok(entry) => entry,
-            // A link that leads nowhere is no adapter, and one that leads back is found at its target.
-            Err(error) if error.loop_ancestor().is_some() || is_dangling(&error) => continue,
-            Err(error) => return Err(unreadable(folder, error).into()),
+            Err(error) if error.depth() == 0 => return Err(read_error(folder, error).into()),
+            // What a link leads back to is found there.
+            Err(error) if error.loop_ancestor().is_some() => continue,
+            Err(error) => {
+                unreadable.push(read_error(folder, error).to_string());
+                continue;
+            }
         };
         if !entry.file_type().is_dir() || !entry.path().join(config::FILE_NAME).is_file() {
             continue;
@@ -53,10 +75,27 @@ pub fn below(folder: &Path) -> Result<FolderJobs> {
         }
         // PEFT saves one of several adapters in the folder itself, and the others in folders of their names below.
         let is_another = inside.is_some();
-        found.jobs.push(job(folder, entry.path())?);
+        match job(folder, entry.path()) {
+            Ok(job) => found.jobs.push(job),
+            Err(error) if entry.depth() == 0 => return Err(error),
+            Err(error) => {
+                unreadable.push(error.to_string());
+                continue;
+            }
+        }
         if !is_another {
             outer = Some(entry.into_path());
         }
+    }
+    if !leading_out.is_empty() {
+        let links = first_names(&leading_out, MOST_NAMES);
+        found
+            .remarks
+            .push(format!("links out of `{}` are not followed: {links}; a manifest can name them", folder.display()));
+    }
+    if let Some(first) = unreadable.first() {
+        let places = plural(unreadable.len(), "place");
+        found.remarks.push(format!("{places} below `{}` left out: {first}", folder.display()));
     }
     name_defaults(&mut found.jobs)?;
     if found.jobs.is_empty() {
@@ -130,11 +169,7 @@ pub fn check_names(jobs: &[Job]) -> Result<()> {
     Ok(())
 }
 
-fn is_dangling(error: &walkdir::Error) -> bool {
-    error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) && error.depth() > 0
-}
-
-fn unreadable(folder: &Path, error: walkdir::Error) -> FileError {
+fn read_error(folder: &Path, error: walkdir::Error) -> FileError {
     let path = error.path().unwrap_or(folder).to_path_buf();
     let source = error.into_io_error().unwrap_or_else(|| std::io::ErrorKind::Other.into());
     FileError::Read { path, source }

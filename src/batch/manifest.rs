@@ -11,8 +11,12 @@ use super::options;
 use crate::error::{BatchError, Result};
 use crate::files;
 
-/// The largest manifest that is read, in bytes.
+/// The largest manifest that is read, and its longest line, in bytes.
 const LARGEST: u64 = 64 << 20;
+const LONGEST_LINE: usize = 1 << 20;
+/// The most jobs, which is as many as a file of results holds, and the most options of all jobs together.
+const MOST_JOBS: usize = 300_000;
+const MOST_OPTIONS: usize = 1_000_000;
 
 /// Flags that apply to the whole batch, or that make no sense for one of its jobs.
 const OF_THE_BATCH: [&str; 10] =
@@ -37,12 +41,21 @@ pub fn read(path: &Path) -> Result<Vec<Job>> {
     let text = files::read_text(path, LARGEST)?;
     let mut jobs = Vec::new();
     let mut names = HashSet::new();
+    let mut options = 0;
     for (place, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let wrong = |reason: String| BatchError::Manifest { path: path.into(), line: place + 1, reason };
+        if line.len() > LONGEST_LINE {
+            return Err(wrong(format!("it is longer than {LONGEST_LINE} bytes")).into());
+        }
         let line: Line = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
         let job = line.job().map_err(wrong)?;
         if !names.insert(job.name.clone()) {
             let reason = format!("`{}` is also the name of another job; set its `output`", job.name);
+            return Err(wrong(reason).into());
+        }
+        options += job.options.values().map(|value| 1 + value.as_array().map_or(0, Vec::len)).sum::<usize>();
+        if jobs.len() == MOST_JOBS || options > MOST_OPTIONS {
+            let reason = format!("a manifest has at most {MOST_JOBS} jobs, with {MOST_OPTIONS} options in all");
             return Err(wrong(reason).into());
         }
         jobs.push(job);

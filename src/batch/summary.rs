@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::error::{FileError, Result};
 use crate::files::NewFile;
+use crate::printable;
 use crate::report::batch::{KeyFigures, Record};
 use crate::report::{Warning, page};
 
@@ -56,7 +57,7 @@ fn row(record: &Record) -> [String; COLUMNS.len()] {
     let number =
         |of: fn(&KeyFigures) -> Option<f64>| found.and_then(of).map(|number| number.to_string()).unwrap_or_default();
     [
-        record.name.clone(),
+        printable::cell(&record.name),
         record.status.name().into(),
         record.exit_code.to_string(),
         count(|found| found.boundary.map(|boundary| boundary as u64)),
@@ -68,10 +69,10 @@ fn row(record: &Record) -> [String; COLUMNS.len()] {
         number(|found| found.loss_whole),
         number(|found| found.loss),
         number(|found| found.gain_kept),
-        joined(record, " ", |warning| &warning.code),
-        joined(record, "; ", |warning| &warning.sentence),
-        record.error.clone().unwrap_or_default(),
-        record.adapter.clone(),
+        printable::cell(&joined(record, " ", |warning| &warning.code)),
+        printable::cell(&joined(record, "; ", |warning| &warning.sentence)),
+        printable::cell(record.error.as_deref().unwrap_or_default()),
+        printable::cell(&record.adapter),
         record.removed.to_string(),
     ]
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::criterion::Criterion;
+use crate::format::percent_text;
 use crate::measure::{Measurement, SampleSize};
 
 /// The difference of two costs per answer token, one − other, paired over samples.
@@ -66,6 +67,17 @@ pub struct Assessment {
     /// The share of the tokens that end an answer that are the likeliest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_accuracy: Option<f64>,
+}
+
+impl Assessment {
+    /// The figure of a criterion, as people read it.
+    pub fn figure_text(&self, criterion: Criterion) -> String {
+        match criterion {
+            Criterion::Loss => format!("{:.4} nats per token", self.loss),
+            Criterion::TokenProbability => format!("a token probability of {:.4}", self.token_probability),
+            Criterion::TokenAccuracy => format!("{} of the tokens correct", percent_text(self.token_accuracy)),
+        }
+    }
 }
 
 /// What candidates are compared with: the base model and the whole adapter on the same samples.

@@ -6,8 +6,6 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Assessment;
-use crate::format::percent_text;
 use crate::measure::{Measurement, SampleScore, SampleSize};
 
 /// A measure of quality, per answer token.
@@ -39,15 +37,6 @@ impl Criterion {
             Self::Loss => "loss",
             Self::TokenProbability => "the probability of the true tokens",
             Self::TokenAccuracy => "token accuracy",
-        }
-    }
-
-    /// The figure of a candidate, as people read it.
-    pub fn text(self, assessment: &Assessment) -> String {
-        match self {
-            Self::Loss => format!("{:.4} nats per token", assessment.loss),
-            Self::TokenProbability => format!("a token probability of {:.4}", assessment.token_probability),
-            Self::TokenAccuracy => format!("{} of the tokens correct", percent_text(assessment.token_accuracy)),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::files::Staging;
 use crate::hub;
 use crate::pipeline;
 use crate::pipeline::output::{Target, UnevaluatedCut};
+use crate::printable::OneLine;
 use crate::report::{Report, text};
 use crate::rewrite::steps::PlannedChanges;
 use crate::rewrite::{Boundary, Cut};
@@ -25,7 +26,7 @@ pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
     let printed = print_report(&report, json, quiet);
     let announced = printed.and_then(|()| gates::check(&report.gates)).and_then(|()| {
         let loads = text::runtimes::written(&report.runtimes, format, &path);
-        announce(&format!("written to {}\n{loads}", path.display()), json, quiet)
+        announce(&format!("written to {}\n{loads}", OneLine(path.display())), json, quiet)
     });
     warn(&report);
     announced.map(|()| true)

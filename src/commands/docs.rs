@@ -2,7 +2,7 @@
 
 use clap::CommandFactory;
 
-use super::output::{print, print_json};
+use super::output::{print_json, print_program};
 use crate::cli::{Cli, CompletionsArgs};
 use crate::error::{FileError, Result};
 use crate::report;
@@ -10,7 +10,7 @@ use crate::report;
 pub fn completions(args: CompletionsArgs) -> Result<bool> {
     let mut out = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "lora-slim", &mut out);
-    print(&String::from_utf8_lossy(&out)).map(|()| true)
+    print_program(&String::from_utf8_lossy(&out)).map(|()| true)
 }
 
 /// The main page, followed by a page for each command.
@@ -22,7 +22,7 @@ pub fn man() -> Result<bool> {
     for page in pages {
         clap_mangen::Man::new(page).render(&mut out).map_err(|source| FileError::Stdout { source })?;
     }
-    print(&String::from_utf8_lossy(&out)).map(|()| true)
+    print_program(&String::from_utf8_lossy(&out)).map(|()| true)
 }
 
 pub fn schema() -> Result<bool> {

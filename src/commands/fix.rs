@@ -4,6 +4,7 @@ use super::output::{announce, print, print_json};
 use crate::cli::FixArgs;
 use crate::error::Result;
 use crate::pipeline::fix::{FixReport, FixRequest, fix};
+use crate::printable::OneLine;
 
 pub fn run(args: FixArgs, quiet: bool) -> Result<bool> {
     let output = args.output;
@@ -17,13 +18,13 @@ pub fn run(args: FixArgs, quiet: bool) -> Result<bool> {
     } else if !quiet {
         print(&render(&report))?;
     }
-    announce(&format!("written to {}\n", output.folder.display()), output.json, quiet).map(|()| true)
+    announce(&format!("written to {}\n", OneLine(output.folder.display())), output.json, quiet).map(|()| true)
 }
 
 fn render(report: &FixReport) -> String {
     let changes = match report.changes.as_slice() {
         [] => "  nothing: it is as PEFT saves adapters\n".into(),
-        changes => changes.iter().map(|change| format!("  {change}\n")).collect::<String>(),
+        changes => changes.iter().map(|change| format!("  {}\n", OneLine(change))).collect::<String>(),
     };
     let (tensors, modules) = (report.tensors, report.modules);
     format!("layout      {}\nwritten     {tensors} tensors of {modules} modules\nchanges\n{changes}", report.layout)

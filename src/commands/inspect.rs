@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::format::{bar, bytes, ranges};
 use crate::hub;
 use crate::pipeline;
+use crate::printable::OneLine;
 
 pub fn run(args: InspectArgs) -> Result<bool> {
     let path = hub::find(&args.adapter, None)?;
@@ -38,13 +39,13 @@ fn render(inspection: &Inspection) -> String {
         ("size", format!("{}, {} tensors, {}", bytes(inspection.bytes), inspection.tensors, dtypes.join(", "))),
     ];
     for (name, value) in rows {
-        let _ = writeln!(text, "{name:<11} {value}");
+        let _ = writeln!(text, "{name:<11} {}", OneLine(value));
     }
     for reason in &inspection.wrong {
-        let _ = writeln!(text, "{:<11} {reason}", "wrong");
+        let _ = writeln!(text, "{:<11} {}", "wrong", OneLine(reason));
     }
     for limit in inspection.limits.iter().chain(&inspection.remarks) {
-        let _ = writeln!(text, "{:<11} {limit}", "note");
+        let _ = writeln!(text, "{:<11} {}", "note", OneLine(limit));
     }
     let _ = writeln!(text, "\n{:>5}  {:>10}  {:>9}", "layer", "size", "‖ΔW‖");
     let largest = inspection.layers.iter().filter_map(|layer| layer.norm).fold(0.0, f64::max);

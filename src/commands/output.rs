@@ -1,36 +1,108 @@
-//! Where commands write: data to standard output, remarks to standard error.
+//! Where the program writes: data to standard output, remarks and errors to standard error. Nothing else in it writes to either.
 //!
 //! A reader of standard output that went away (`| head`) is not an error; everything else that keeps data from being written is.
-//! Remarks are lost in silence, because there is nowhere left to complain.
+//! Remarks are lost in silence, because there is nowhere left to complain. Whatever text came from a file is shown by
+//! [`printable`]: a terminal obeys nothing of it.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::error::{FileError, Result};
+use crate::error::{Error, FileError, Result};
+use crate::printable;
 use crate::report::Report;
 
-/// Writes to standard output.
+/// Whether there is no standard output.
+static IS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Makes all printing fail: the program was started without a standard output.
+pub fn have_no_stdout() {
+    IS_CLOSED.store(true, Ordering::Relaxed);
+}
+
+/// Writes lines to standard output.
 pub fn print(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+    print_program(&printable::lines(text))
 }
 
 /// Writes a JSON object to standard output, indented.
 pub fn print_json(value: &impl Serialize) -> Result<()> {
-    print(&(json(serde_json::to_string_pretty(value))? + "\n"))
+    print_program(&(printable::json(&json(serde_json::to_string_pretty(value))?) + "\n"))
 }
 
 /// Writes a JSON object to standard output, on one line.
 pub fn print_json_line(value: &impl Serialize) -> Result<()> {
-    print(&(json(serde_json::to_string(value))? + "\n"))
+    print_program(&(printable::json(&json(serde_json::to_string(value))?) + "\n"))
 }
 
-/// Writes to standard error, beside what a program may read on standard output.
+/// Writes a text to standard output that is the program's own, as it is.
+pub fn print_program(text: &str) -> Result<()> {
+    check_open()?;
+    let mut out = io::stdout().lock();
+    let mut rest = text.as_bytes();
+    let printed = patient(|| {
+        while !rest.is_empty() {
+            match out.write(rest)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => rest = &rest[count..],
+            }
+        }
+        out.flush()
+    });
+    written(printed)
+}
+
+fn check_open() -> Result<()> {
+    match IS_CLOSED.load(Ordering::Relaxed) {
+        true => Err(FileError::Stdout { source: io::Error::other("it is closed") }.into()),
+        false => Ok(()),
+    }
+}
+
+/// Writes again where a pipe takes no more at the moment. Programs that read pipes without waiting, such as Node, make the writing end
+/// so that it does not wait either.
+fn patient(mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(1);
+    loop {
+        match write() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// Writes lines to standard error, beside what a program may read on standard output.
 pub fn remark(text: &str, quiet: bool) {
     if !quiet {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        let _ = io::stderr().lock().write_all(printable::lines(text).as_bytes());
     }
+}
+
+/// Writes an error and its hint to standard error, a line each.
+pub fn complain(error: &Error) {
+    let hint = error.hint().map_or(String::new(), |hint| format!("hint: {}\n", printable::message(&hint)));
+    remark(&format!("error: {}\n{hint}", printable::message(&error.to_string())), false);
+}
+
+/// Prints what clap has instead of a command for these words: an error on standard error, or the help or version that the user asked
+/// for.
+pub fn print_help(help: &clap::Error, words: &[OsString]) -> Result<()> {
+    // clap quotes words, which may come from a config file, and colours its text on a terminal: not with such words in it.
+    let is_plain = |word: &OsString| word.to_string_lossy().chars().all(printable::is_printable);
+    if help.use_stderr() && !words.iter().all(is_plain) {
+        remark(&help.render().to_string(), false);
+        return Ok(());
+    }
+    if !help.use_stderr() {
+        check_open()?;
+    }
+    let printed = help.print();
+    if help.use_stderr() { Ok(()) } else { written(printed.and_then(|()| io::stdout().flush())) }
 }
 
 /// Prints the warnings of a report, one a line: last of all, so that nothing scrolls them away.
@@ -50,8 +122,24 @@ pub fn announce(text: &str, json: bool, quiet: bool) -> Result<()> {
     Ok(())
 }
 
+/// Where the log goes: to standard error, each message on one line, whatever becomes of it there.
+pub struct Log;
+
+impl Write for Log {
+    /// Takes a whole message, as the log passes it.
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(message);
+        remark(&(printable::message(text.trim_end_matches('\n')) + "\n"), false);
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The error of writing to standard output, unless its reader went away.
-pub fn written(result: io::Result<()>) -> Result<()> {
+fn written(result: io::Result<()>) -> Result<()> {
     match result {
         Err(source) if source.kind() != io::ErrorKind::BrokenPipe => Err(FileError::Stdout { source }.into()),
         _ => Ok(()),

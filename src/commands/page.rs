@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::files::{self, NewFile};
 use crate::hub;
 use crate::pipeline::Evaluation;
+use crate::printable::OneLine;
 use crate::report::page;
 use crate::samples::places;
 
@@ -36,7 +37,7 @@ impl Page {
         let Some(file) = self.0 else { return Ok(()) };
         // If the adapter names its base model, the model's place is known only now.
         files::check_apart(file.target(), &[evaluation.base.path()])?;
-        let place = format!("report in {}\n", file.target().display());
+        let place = format!("report in {}\n", OneLine(file.target().display()));
         file.publish(page::page(&evaluation.report)?.as_bytes())?;
         remark(&place, quiet);
         Ok(())

@@ -18,6 +18,7 @@ use crate::hub::{self, BasePath};
 use crate::pipeline;
 use crate::pipeline::output::{self, Target};
 use crate::pipeline::{Evaluation, Request};
+use crate::printable::OneLine;
 use crate::report::{Report, text};
 use crate::rewrite::steps::PlannedChanges;
 use crate::samples::places;
@@ -56,7 +57,7 @@ fn conclude(plan: &SlimPlan, evaluation: &Evaluation, outputs: Outputs, quiet: b
     }
     if let Some(written) = &written {
         let loads = text::runtimes::written(&written.runtimes, plan.exporter.format(), &plan.output);
-        announce(&format!("written to {}\n{loads}", plan.output.display()), json, quiet)?;
+        announce(&format!("written to {}\n{loads}", OneLine(plan.output.display())), json, quiet)?;
     }
     verdict.and(printed)
 }

@@ -12,6 +12,7 @@ use crate::error::{AdapterError, Error, Result};
 use crate::format;
 use crate::pipeline;
 use crate::pipeline::fix::{FixRequest, FixSource};
+use crate::printable::OneLine;
 use crate::report::text;
 use crate::rewrite::DeltaChange;
 
@@ -55,7 +56,7 @@ pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
         let differences = differences.iter().map(ToString::to_string).collect();
         print_json(&describe(&original, &slimmed, differences, allowed)?)?;
     } else if !verified {
-        differences.iter().try_for_each(|difference| print(&format!("{difference}\n")))?;
+        differences.iter().try_for_each(|difference| print(&format!("{}\n", OneLine(difference))))?;
     } else if !quiet {
         print(&render(&describe(&original, &slimmed, Vec::new(), allowed)?, allowed))?;
     }
@@ -89,7 +90,7 @@ fn verify_fixed(args: &VerifyArgs, quiet: bool) -> Result<bool> {
     if args.json {
         print_json(&verification)?;
     } else if !verified {
-        verification.differences.iter().try_for_each(|difference| print(&format!("{difference}\n")))?;
+        verification.differences.iter().try_for_each(|difference| print(&format!("{}\n", OneLine(difference))))?;
     } else if !quiet {
         print(&render_fixed(&verification, source.layout()))?;
     }
@@ -137,7 +138,7 @@ fn render(verification: &Verification, allowed: AllowedDifferences) -> String {
             "ΔW changed by {} of its norm in total and by at most {} in one module (`{}`)",
             text::steps::percent(change.relative),
             text::steps::percent(change.largest),
-            change.largest_module
+            OneLine(&change.largest_module)
         ),
     };
     format!(

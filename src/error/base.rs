@@ -24,6 +24,8 @@ pub enum BaseError {
     UnsupportedFamily { path: PathBuf, model_type: String, supported: String },
     #[error("`{}` is quantised ({method}): its weights cannot be read as numbers", path.display())]
     Quantised { path: PathBuf, method: String },
+    #[error("`{}` has no `quantization_config`, and the weights beside it are quantised ({encoding})", path.display())]
+    NoQuantisation { path: PathBuf, encoding: String },
     #[error("`{}` uses {feature}, which is not supported yet", path.display())]
     UnsupportedFeature { path: PathBuf, feature: String },
     #[error("`{key}` in the configuration of `{}` {problem}", path.display())]
@@ -60,8 +62,8 @@ impl BaseError {
             Self::NotFound { name, .. } if full_precision(name).is_some() => {
                 let full = full_precision(name).unwrap_or_default();
                 format!(
-                    "`{name}` is quantised, and lora-slim needs the model in full precision: download that one \
-                     (`hf download {full}`) and name it with `--base`"
+                    "download it (`hf download {name}`); it is quantised, and `hf download {full}` with `--base {full}`, the model in \
+                     full precision that it was probably made of, leads to other losses, but to about the same boundary"
                 )
             }
             Self::NotFound { name, .. } if name.contains('/') && !name.starts_with(['/', '.']) => {
@@ -80,6 +82,10 @@ impl BaseError {
                 format!("use one of {supported}; `lora-slim cut --boundary N` works for any family")
             }
             Self::Quantised { .. } => "point `--base` at the full-precision model, or at a GGUF file of it".into(),
+            Self::NoQuantisation { .. } => {
+                "copy the key from the model that the folder was made of; GPTQ's is all of `quantize_config.json`"
+                    .into()
+            }
             Self::UnsupportedFeature { .. } => "use `lora-slim cut --boundary N`, which does not evaluate".into(),
             Self::NoSuchModule { .. } | Self::ModuleShape { .. } | Self::TooFewLayers { .. } => {
                 "check that the adapter was trained on this base model".into()

@@ -12,6 +12,8 @@ pub enum FileError {
     OutputIsFolder { path: PathBuf, file: &'static str },
     #[error("cannot read `{}`: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("`{}` is {kind}, and not a file", path.display())]
+    NotAFile { path: PathBuf, kind: &'static str },
     #[error("cannot write `{}`: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("cannot write to standard output: {source}")]
@@ -63,9 +65,11 @@ impl FileError {
             // A name that is too long, or has characters that the file system refuses.
             Self::Write { source, .. } if source.kind() == E::InvalidFilename => Kind::Usage,
             Self::Write { .. } | Self::Stdout { .. } | Self::Busy { .. } | Self::Changed { .. } => Kind::Io,
-            Self::Json { .. } | Self::Encoding { .. } | Self::LfsPointer { .. } | Self::TooLarge { .. } => {
-                Kind::BadInput
-            }
+            Self::Json { .. }
+            | Self::Encoding { .. }
+            | Self::LfsPointer { .. }
+            | Self::TooLarge { .. }
+            | Self::NotAFile { .. } => Kind::BadInput,
             Self::OutputIsFolder { .. }
             | Self::OutputExists { .. }
             | Self::OutputNotAnAdapter { .. }
@@ -94,6 +98,7 @@ impl FileError {
                 "`--force` replaces only reports that lora-slim wrote; choose another report file"
             }
             Self::Read { .. }
+            | Self::NotAFile { .. }
             | Self::Write { .. }
             | Self::Stdout { .. }
             | Self::Json { .. }

@@ -25,6 +25,8 @@ pub enum TensorError {
     Shape { path: PathBuf, name: String, expected: Vec<usize>, actual: Vec<usize> },
     #[error("tensor `{name}` in `{}` has the unsupported type {dtype}", path.display())]
     Dtype { path: PathBuf, name: String, dtype: String },
+    #[error("tensor `{name}` in `{}` {problem}", path.display())]
+    Quantised { path: PathBuf, name: String, problem: String },
     #[error("tensor `{name}` in `{}` holds NaN or infinite values", path.display())]
     NotFinite { path: PathBuf, name: String },
 }
@@ -39,6 +41,10 @@ impl TensorError {
             Self::Truncated { .. } => Some("the file is incomplete; download or copy it again".into()),
             Self::Pickle { .. } => Some(
                 "load it where you trust it and save it with PEFT's `save_pretrained`, which writes safetensors".into(),
+            ),
+            Self::Quantised { .. } => Some(
+                "`lora-slim` reads what docs/families.md lists; point `--base` at the model in full precision, or at a GGUF file of it"
+                    .into(),
             ),
             _ => None,
         }

@@ -11,7 +11,7 @@ mod paths;
 mod scratch;
 mod staging;
 
-use std::fs::File;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -31,9 +31,74 @@ pub const REPORT_NAME: &str = "slim_report.json";
 /// The largest JSON file that is read. Configurations have some kilobytes, lists of shards some megabytes.
 pub const LARGEST_JSON: u64 = 64 << 20;
 
-/// The bytes of a file, or of a pipe or device, that has at most `most` of them.
+/// Opens a regular file for reading; links to one are followed. Whatever else has this name is refused: opening a pipe waits for its
+/// other end, and a device may never come to an end. Only samples may be such ([`read_stream_up_to`]).
+pub fn open(path: &Path) -> Result<File> {
+    // Before it is opened, because opening a device may do something to it.
+    let there = path.metadata().map_err(FileError::read(path))?;
+    refuse_other_kinds(path, &there)?;
+    let mut options = OpenOptions::new();
+    options.read(true);
+    // A pipe may have come into its place since. For a regular file the flag means nothing.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    let file = options.open(path).map_err(FileError::read(path))?;
+    refuse_other_kinds(path, &file.metadata().map_err(FileError::read(path))?)?;
+    Ok(file)
+}
+
+fn refuse_other_kinds(path: &Path, metadata: &Metadata) -> Result<()> {
+    match kind_of(metadata) {
+        None => Ok(()),
+        Some(kind) => Err(FileError::NotAFile { path: path.into(), kind }.into()),
+    }
+}
+
+/// What something is that is no regular file, for messages.
+pub fn kind_of(metadata: &Metadata) -> Option<&'static str> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = metadata.file_type();
+        if kind.is_fifo() {
+            return Some("a pipe");
+        }
+        if kind.is_socket() {
+            return Some("a socket");
+        }
+    }
+    match metadata.is_dir() {
+        true => Some("a folder"),
+        false if metadata.is_file() => None,
+        false => Some("a device"),
+    }
+}
+
+/// Whether two looks at a file found the same one.
+pub fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        (one.dev(), one.ino()) == (other.dev(), other.ino())
+    }
+    #[cfg(not(unix))]
+    {
+        one.len() == other.len() && one.modified().ok() == other.modified().ok()
+    }
+}
+
+/// The bytes of a regular file that has at most `most` of them.
 pub fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(FileError::read(path))?;
+    read_opened(open(path)?, path, most)
+}
+
+/// The bytes of a file, or of a pipe or device, which is waited for, that has at most `most` of them.
+pub fn read_stream_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).open(path).map_err(FileError::read(path))?;
+    read_opened(file, path, most)
+}
+
+fn read_opened(file: File, path: &Path, most: u64) -> Result<Vec<u8>> {
     let too_large = || FileError::TooLarge { path: path.into(), most };
     let metadata = file.metadata().map_err(FileError::read(path))?;
     if metadata.len() > most {
@@ -91,7 +156,7 @@ fn read_json_text(path: &Path) -> Result<Vec<u8>> {
 
 /// The SHA-256 of a file, in hexadecimal. It is what Git LFS and the Hugging Face Hub call the file's oid.
 pub fn sha256(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(FileError::read(path))?;
+    let mut file = open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -110,7 +175,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Makes the names in a folder durable. Only on Unix, because other systems cannot sync folders.
 fn sync_folder(path: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) { OpenOptions::new().read(true).open(path)?.sync_all() } else { Ok(()) }
 }
 
 /// Refuses a Git LFS pointer, the most common kind of "broken" weight file or config.

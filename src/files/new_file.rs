@@ -72,7 +72,9 @@ fn check_replaceable(path: &Path, mark: &[u8], force: bool) -> Result<()> {
         return Err(FileError::ReportExists { path: path.into() }.into());
     }
     let mut beginning = Vec::new();
-    let read = path.is_file().then(|| File::open(path)?.take(mark.len() as u64).read_to_end(&mut beginning));
+    let read = path
+        .is_file()
+        .then(|| File::options().read(true).open(path)?.take(mark.len() as u64).read_to_end(&mut beginning));
     match read.transpose().map_err(FileError::read(path))? {
         Some(_) if beginning.is_empty() || beginning == mark => Ok(()),
         _ => Err(FileError::NotAReport { path: path.into() }.into()),

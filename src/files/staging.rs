@@ -1,8 +1,10 @@
 //! A folder that appears at its place complete or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
 
 use super::claim::Claim;
 use super::output::{check_free, check_output};
@@ -71,8 +73,28 @@ impl Staging {
 
     /// Copies a file into the folder.
     pub fn copy(&self, source: &Path, name: &str) -> Result<()> {
-        let mut from = File::open(source).map_err(FileError::read(source))?;
+        let mut from = super::open(source)?;
         self.file(name, |file| io::copy(&mut from, file).map(drop))
+    }
+
+    /// Copies what `open` gives for each item into a file of its name. All are written before the first is synced, and they are synced
+    /// side by side: one after the other, each would wait for the disk.
+    pub fn copy_all<T: Sync, R: Read>(
+        &self,
+        items: &[T],
+        name: impl Fn(&T) -> &str + Sync,
+        open: impl Fn(&T) -> Result<R>,
+    ) -> Result<()> {
+        let failed = |item: &T, source| FileError::Write { path: self.shown.join(name(item)), source };
+        for item in items {
+            let mut from = open(item)?;
+            let to = File::create_new(self.path.join(name(item)));
+            to.and_then(|mut to| io::copy(&mut from, &mut to)).map_err(|error| failed(item, error))?;
+        }
+        items.par_iter().try_for_each(|item| {
+            let written = File::options().write(true).open(self.path.join(name(item)));
+            Ok(written.and_then(|file| file.sync_all()).map_err(|error| failed(item, error))?)
+        })
     }
 
     /// Moves the finished folder to its place.

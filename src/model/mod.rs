@@ -31,7 +31,7 @@ mod score;
 mod stops;
 mod weights;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Result as TensorResult};
@@ -124,8 +124,8 @@ impl Model {
                 path: folder.into(),
                 reason: "it has neither model.safetensors nor model.safetensors.index.json".into(),
             })?;
-        let store = TensorStore::open_base(&file)?;
-        remarks.extend(config::left_over_quantisation(&json, &store, &path)?);
+        let store = TensorStore::open_base(&file, &json)?;
+        remarks.extend(config::check_quantisation(&json, &store, &path)?);
         let weights = Weights::hugging_face(store, config.family, backend)?;
         // The embedding may have been resized after training, so its rows are the vocabulary, not the configuration's number.
         config.vocab_size = weights.vocab_size()?;
@@ -137,6 +137,17 @@ impl Model {
     /// The weight files, for the report.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.weights.store.files()
+    }
+
+    /// How its weights are quantised, with the number of tensors: `NF4 (210 of 272 tensors)`; `None` where they are plain numbers.
+    pub fn quantisation(&self) -> Option<String> {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let store = &self.weights.store;
+        let quantised = store.iter().filter(|(_, entry)| entry.is_quantised());
+        quantised.for_each(|(_, entry)| *counts.entry(entry.encoding()).or_default() += 1);
+        let all = store.iter().count();
+        let described = counts.into_iter().map(|(encoding, count)| format!("{encoding} ({count} of {all} tensors)"));
+        Some(described.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
     }
 
     /// Checks that the weight files are still as they were when they were opened.

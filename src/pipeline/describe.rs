@@ -16,6 +16,7 @@ use crate::report::{
     changed,
 };
 use crate::rewrite::Cut;
+use crate::rewrite::sidecars::Sidecars;
 
 fn input_file(path: &Path, hash: bool) -> Result<InputFile> {
     Ok(InputFile {
@@ -34,6 +35,7 @@ pub fn adapter(name: &str, adapter: &Adapter) -> Result<AdapterInput> {
         rank: adapter.config.rank,
         alpha: adapter.config.alpha,
         layers: adapter.layers().into_iter().collect(),
+        not_copied: Sidecars::find(&adapter.path)?.not_copied(),
     })
 }
 
@@ -43,6 +45,7 @@ pub fn base(request: &Request, adapter: &Adapter, model: &Model) -> Result<BaseI
         path: named.unwrap_or_default().into(),
         files: model.files().map(|file| input_file(file, false)).collect::<Result<_>>()?,
         family: model.config.family.model_types[0].into(),
+        quantisation: model.quantisation(),
         layers: model.config.layers,
         arithmetic: request.arithmetic.to_string(),
     })

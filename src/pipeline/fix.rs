@@ -19,6 +19,7 @@ use crate::format::{first_names, plural};
 use crate::hub::{self, BasePath};
 use crate::kernel::Arithmetic;
 use crate::model::Model;
+use crate::rewrite::sidecars::{NotCopied, Sidecars};
 use crate::rewrite::{Fix, FixTarget, FixedModule};
 
 /// What to mend, and what the user says of it.
@@ -192,6 +193,9 @@ pub fn fix(request: &FixRequest, output: &Path, force: bool) -> Result<FixReport
     let others = source.stored.other_weights()?;
     if !others.is_empty() {
         remarks.push(format!("nothing is read from {}", first_names(&others, 3)));
+    }
+    if let Some(folder) = source.stored.folder() {
+        remarks.extend(Sidecars::find(folder)?.not_copied().iter().map(NotCopied::sentence));
     }
     let report = FixReport {
         adapter: request.adapter.clone(),

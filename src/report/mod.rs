@@ -33,6 +33,7 @@ use crate::choice::held_out::{HeldOutVerdict, SampleSet};
 use crate::choice::stability::Share;
 use crate::choice::{AssessedBoundary, Benefit, Choice, ChoiceOptions, Criterion};
 use crate::export::Format;
+use crate::rewrite::sidecars::NotCopied;
 use crate::samples::ScoredPart;
 use crate::search::Dropped;
 pub use warnings::Warning;
@@ -186,7 +187,7 @@ impl Report {
     /// The figure of a boundary by the measure of the choice, for people.
     fn figure(&self, point: &CurvePoint) -> String {
         let measure = self.options.as_ref().map_or(Criterion::Loss, |options| options.measure);
-        measure.text(&point.assessed.assessment)
+        point.assessed.assessment.figure_text(measure)
     }
 
     /// As [`written`](Self::written), on the samples that choose.
@@ -259,6 +260,10 @@ pub struct AdapterInput {
     pub alpha: Option<f64>,
     /// The decoder layers with tensors.
     pub layers: Vec<usize>,
+    /// What else is in the folder and is not copied into an output. Weights in other forms, the state of a training, hidden files and
+    /// further adapters never are, and are not listed.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub not_copied: Vec<NotCopied>,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -266,6 +271,9 @@ pub struct BaseInput {
     pub path: String,
     pub files: Vec<InputFile>,
     pub family: String,
+    /// How its weights are quantised: `NF4 (210 of 272 tensors)`; absent where they are plain numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantisation: Option<String>,
     pub layers: usize,
     /// The arithmetic of the sweep.
     pub arithmetic: String,

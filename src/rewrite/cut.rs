@@ -4,7 +4,6 @@
 //! a large adapter takes the time of a copy and the memory of one buffer.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
@@ -12,8 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::adapter::names::MOST_LAYERS;
 use crate::adapter::{Adapter, AdapterTensor, Capability, Method, Module, WEIGHTS_NAME, config};
-use crate::error::{AdapterError, FileError, Result};
-use crate::files::Staging;
+use crate::error::{AdapterError, Result};
+use crate::files::{self, Staging};
 use crate::rewrite::{restrict, scale, write};
 
 /// The modules of an adapter that stay, before anything is written.
@@ -181,7 +180,7 @@ impl<'a> Cut<'a> {
                 bytes.into_iter().try_for_each(|bytes| file.write_all(bytes))
             });
         };
-        let mut from = File::open(file).map_err(FileError::read(file))?;
+        let mut from = files::open(file)?;
         staging.file(WEIGHTS_NAME, |file| {
             file.write_all(&header)?;
             for range in coalesce(kept.iter().map(|tensor| tensor.entry.range())) {

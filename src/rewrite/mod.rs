@@ -8,7 +8,7 @@ pub mod fold;
 mod pair;
 mod restrict;
 mod scale;
-mod sidecars;
+pub mod sidecars;
 pub mod steps;
 pub mod write;
 

@@ -3,19 +3,17 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use crate::adapter::{Adapter, AdapterTensor, WEIGHTS_NAME, config};
-use crate::error::{AdapterError, FileError, Result, TensorError};
+use crate::adapter::{Adapter, AdapterTensor, WEIGHTS_NAME};
+use crate::error::{AdapterError, Result, TensorError};
 use crate::files::Staging;
-use crate::format::first_names;
-use crate::rewrite::sidecars::{self, Sidecar};
+use crate::rewrite::sidecars::Sidecars;
 use crate::tensors::{Dtype, Entry};
 
 /// A tensor to write.
@@ -118,31 +116,8 @@ pub fn encode(adapter: &Adapter, tensor: &str, values: &[f32], dtype: Dtype) -> 
     Ok(bytes.ok_or(AdapterError::Overflow { path, tensor: tensor.into(), dtype })?)
 }
 
-/// Copies the files beside the adapter that belong to it: tokenizer, chat template, README, licence. Nothing else is copied; a warning
-/// names what nobody would expect to be left.
+/// Copies the files beside the adapter that belong to it: tokenizer, chat template, README, licence. Nothing else is copied; the
+/// report names what is not.
 pub fn copy_sidecars(folder: &Path, staging: &Staging) -> Result<()> {
-    let (mut sidecars, mut left): (Vec<(String, PathBuf)>, Vec<String>) = Default::default();
-    for entry in fs::read_dir(folder).map_err(FileError::read(folder))? {
-        let path = entry.map_err(FileError::read(folder))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.join(config::FILE_NAME).is_file() {
-            // An adapter of its own.
-            continue;
-        }
-        match sidecars::of(&name, path.is_dir()) {
-            Sidecar::Copied => sidecars.push((name, path)),
-            Sidecar::Left => left.push(name),
-            Sidecar::NotOfTheAdapter => {}
-        }
-    }
-    if !left.is_empty() {
-        left.sort();
-        tracing::warn!(
-            "{} of `{}` left: only tokenizer, chat template, README, licence and model configuration are copied",
-            first_names(&left, 3),
-            folder.display()
-        );
-    }
-    sidecars.sort();
-    sidecars.iter().try_for_each(|(name, path)| staging.copy(path, name))
+    Sidecars::find(folder)?.copy(staging)
 }

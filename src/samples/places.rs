@@ -177,12 +177,12 @@ pub fn on_disk(paths: &[PathBuf]) -> impl Iterator<Item = &Path> {
     paths.iter().map(PathBuf::as_path).filter(|path| *path != Path::new(STANDARD_INPUT))
 }
 
-/// The bytes of a file, or of standard input, within a bound.
+/// The bytes of a file, of a pipe, or of standard input, within a bound.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     if path == Path::new(STANDARD_INPUT) {
         return files::read_pipe(std::io::stdin().lock(), Path::new("standard input"), most);
     }
-    files::read_up_to(path, most)
+    files::read_stream_up_to(path, most)
 }
 
 /// The path as messages and the report name it.

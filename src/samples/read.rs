@@ -60,8 +60,8 @@ pub struct RawFiles {
 pub fn read_all(paths: &[PathBuf], options: &ReadOptions) -> Result<RawFiles> {
     let mut remarks = Remarks::default();
     let (mut files, mut records) = (Vec::new(), Records::default());
-    for path in paths {
-        let found = places::find(path, options.split.as_deref(), &mut remarks)?;
+    for given in paths {
+        let found = places::find(given, options.split.as_deref(), &mut remarks)?;
         for path in found.files {
             let path_text = places::named(&path);
             let source = Source {
@@ -70,7 +70,9 @@ pub fn read_all(paths: &[PathBuf], options: &ReadOptions) -> Result<RawFiles> {
                 names: &options.fields,
                 prompts: options.prompts,
             };
-            let bytes = places::read(&path, LARGEST)?;
+            // Only what the user named may be a pipe: in a folder nobody is at its other end.
+            let is_named = path == *given;
+            let bytes = if is_named { places::read(&path, LARGEST)? } else { files::read_up_to(&path, LARGEST)? };
             let sha256 = files::sha256_of(&bytes);
             let samples = source.parse(bytes, &mut records, &mut remarks)?;
             files.push(RawFile { path: source.path.into(), sha256, samples });

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use crate::printable::OneLine;
+
 /// The most maps at once whose files the message can name.
 const SLOTS: usize = 1024;
 
@@ -28,7 +30,7 @@ pub struct MapGuard(Option<usize>);
 impl MapGuard {
     pub fn new(map: &[u8], path: &Path) -> Self {
         let start = map.as_ptr() as usize;
-        let message = format!("error: cannot read `{}`: it became shorter meanwhile\n", path.display());
+        let message = format!("error: cannot read `{}`: it became shorter meanwhile\n", OneLine(path.display()));
         let watched = WatchedMap { start, end: start + map.len(), message: message.into_bytes().into() };
         // Leaked: the handler may be reading it when the map goes away.
         let watched: *mut WatchedMap = Box::into_raw(Box::new(watched));

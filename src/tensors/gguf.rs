@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
-use safetensors::Dtype;
 
 use super::gguf_header::{self, TensorInfo};
 use super::map::WeightFile;
@@ -96,7 +94,7 @@ pub fn read(path: &Path, file: &WeightFile, number: usize) -> Result<(BTreeMap<S
     let header = gguf_header::read(file.bytes()).map_err(invalid)?;
     let mut tensors = BTreeMap::new();
     for TensorInfo { name, shape, kind, offset } in header.tensors {
-        let Some(dtype) = gguf_header::dtype(kind) else {
+        let Some(dtype) = gguf_header::stored_type(kind) else {
             let dtype = gguf_header::name_of_other(kind);
             return Err(TensorError::Dtype { path: path.into(), name, dtype }.into());
         };
@@ -106,26 +104,18 @@ pub fn read(path: &Path, file: &WeightFile, number: usize) -> Result<(BTreeMap<S
             let (expected, actual) = (range.end as u64, file.bytes().len() as u64);
             return Err(TensorError::Truncated { path: path.into(), expected, actual }.into());
         }
-        tensors.insert(name, Stored { file: number, dtype: stored_type(dtype), shape, range });
+        tensors.insert(name, Stored { file: number, dtype, shape, range });
     }
     Ok((tensors, Metadata(header.metadata)))
 }
 
 /// The bytes of a tensor; `None` if the size overflows, rows are not whole blocks, or blocks are not aligned.
-fn byte_range(shape: &[usize], dtype: GgmlDType, offset: u64) -> Option<std::ops::Range<usize>> {
+fn byte_range(shape: &[usize], dtype: StoredType, offset: u64) -> Option<std::ops::Range<usize>> {
     let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size))?;
     let row = shape.last().copied().unwrap_or(1);
     let start = usize::try_from(offset).ok()?;
-    let size = (elements / dtype.block_size()).checked_mul(dtype.type_size())?;
-    let aligned = row % dtype.block_size() == 0 && start % align_of::<f32>() == 0;
+    let (values, bytes) = dtype.block();
+    let size = (elements / values).checked_mul(bytes)?;
+    let aligned = row.is_multiple_of(values) && start.is_multiple_of(align_of::<f32>());
     aligned.then_some(start..start.checked_add(size)?)
-}
-
-fn stored_type(dtype: GgmlDType) -> StoredType {
-    match dtype {
-        GgmlDType::F32 => StoredType::Plain(Dtype::F32),
-        GgmlDType::F16 => StoredType::Plain(Dtype::F16),
-        GgmlDType::BF16 => StoredType::Plain(Dtype::BF16),
-        blocks => StoredType::Ggml(blocks),
-    }
 }

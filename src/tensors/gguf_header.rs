@@ -8,6 +8,10 @@ use std::collections::HashMap;
 
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
+use safetensors::Dtype;
+
+use super::block_types;
+use super::stored::StoredType;
 
 /// The most values in all arrays together. The largest vocabularies have a few hundred thousand tokens with as many merges,
 /// scores and types; each value takes 32 bytes here, whatever it takes in the file.
@@ -78,27 +82,8 @@ fn data_start(end: u64, metadata: &HashMap<String, Value>) -> Result<u64, String
     start.ok_or_else(|| "`general.alignment` is not an alignment".into())
 }
 
-/// The names of the types that candle cannot dequantise, by their numbers in the file (`ggml.h`).
-const OTHER_TYPES: [(u32, &str); 18] = [
-    (16, "IQ2_XXS"),
-    (17, "IQ2_XS"),
-    (18, "IQ3_XXS"),
-    (19, "IQ1_S"),
-    (20, "IQ4_NL"),
-    (21, "IQ3_S"),
-    (22, "IQ2_S"),
-    (23, "IQ4_XS"),
-    (24, "I8"),
-    (25, "I16"),
-    (26, "I32"),
-    (27, "I64"),
-    (28, "F64"),
-    (29, "IQ1_M"),
-    (34, "TQ1_0"),
-    (35, "TQ2_0"),
-    (39, "MXFP4"),
-    (40, "NVFP4"),
-];
+/// The names of the types of whole numbers, which no weights have, by their numbers in the file (`ggml.h`).
+const OTHER_TYPES: [(u32, &str); 6] = [(24, "I8"), (25, "I16"), (26, "I32"), (27, "I64"), (28, "F64"), (41, "Q1_0")];
 
 /// What ggml calls a type that is not read.
 pub fn name_of_other(kind: u32) -> String {
@@ -106,26 +91,26 @@ pub fn name_of_other(kind: u32) -> String {
     known.map_or_else(|| format!("number {kind}"), |(_, name)| (*name).into())
 }
 
-/// The types that candle can dequantise, by their numbers in the file.
-pub fn dtype(kind: u32) -> Option<GgmlDType> {
+/// The type of a tensor, by its number in the file.
+pub fn stored_type(kind: u32) -> Option<StoredType> {
     use GgmlDType as T;
     Some(match kind {
-        0 => T::F32,
-        1 => T::F16,
-        2 => T::Q4_0,
-        3 => T::Q4_1,
-        6 => T::Q5_0,
-        7 => T::Q5_1,
-        8 => T::Q8_0,
-        9 => T::Q8_1,
-        10 => T::Q2K,
-        11 => T::Q3K,
-        12 => T::Q4K,
-        13 => T::Q5K,
-        14 => T::Q6K,
-        15 => T::Q8K,
-        30 => T::BF16,
-        _ => return None,
+        0 => StoredType::Plain(Dtype::F32),
+        1 => StoredType::Plain(Dtype::F16),
+        2 => StoredType::Ggml(T::Q4_0),
+        3 => StoredType::Ggml(T::Q4_1),
+        6 => StoredType::Ggml(T::Q5_0),
+        7 => StoredType::Ggml(T::Q5_1),
+        8 => StoredType::Ggml(T::Q8_0),
+        9 => StoredType::Ggml(T::Q8_1),
+        10 => StoredType::Ggml(T::Q2K),
+        11 => StoredType::Ggml(T::Q3K),
+        12 => StoredType::Ggml(T::Q4K),
+        13 => StoredType::Ggml(T::Q5K),
+        14 => StoredType::Ggml(T::Q6K),
+        15 => StoredType::Ggml(T::Q8K),
+        30 => StoredType::Plain(Dtype::BF16),
+        _ => return block_types::of_number(kind).map(StoredType::Blocks),
     })
 }
 

@@ -7,7 +7,7 @@
 //! numbers: headers are copied before they are parsed, sizes are taken from them once, a file that shrinks ends the program
 //! with a message (`fault.rs`), and nothing is published before all files were checked to be unchanged.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -55,7 +55,7 @@ enum Content {
 impl WeightFile {
     /// Maps a file read-only.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(FileError::read(path))?;
+        let file = crate::files::open(path)?;
         let opened = FileState::of(&file.metadata().map_err(FileError::read(path))?);
         // SAFETY: the module's contract, above: the file is not changed while it is mapped.
         let map = unsafe { Mmap::map(&file) }.map_err(FileError::read(path))?;

@@ -8,8 +8,10 @@
 //! - `encodings/`: how the values of a weight are stored in them
 //! - `map.rs`, `fault.rs`: the files in memory; all `unsafe` code is here
 
+mod block_types;
 mod encodings;
 mod fault;
+mod float8;
 mod gguf;
 mod gguf_header;
 mod map;
@@ -23,11 +25,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use serde_json::{Map, Value};
 
 use crate::error::{Result, TensorError};
 use encodings::Rows;
 use map::WeightFile;
-use stored::Stored;
+use stored::{Stored, StoredTensors};
 
 pub use ::safetensors::Dtype;
 pub use encodings::Entry;
@@ -67,10 +70,11 @@ impl TensorStore {
     }
 
     /// Opens the safetensors of a base model, as [`open_safetensors`](Self::open_safetensors). A weight that several stored
-    /// tensors encode is one entry, and they are none.
-    pub fn open_base(path: &Path) -> Result<Self> {
+    /// tensors encode is one entry, and they are none. `config` is the model's `config.json`.
+    pub fn open_base(path: &Path, config: &Map<String, Value>) -> Result<Self> {
         let (files, stored) = map_shards(path, safetensors::shards(path)?)?;
-        Ok(Self { path: path.into(), files, entries: encodings::entries(path, stored)? })
+        let entries = encodings::entries(StoredTensors { path, files: &files, tensors: stored, config })?;
+        Ok(Self { path: path.into(), files, entries })
     }
 
     /// Opens a PyTorch file (`adapter_model.bin`), which is read into memory as a whole.
@@ -117,7 +121,9 @@ impl TensorStore {
             }
             files.push(file);
         }
-        Ok((Self { entries: encodings::entries(&first, stored)?, path: first, files }, metadata))
+        let entries =
+            encodings::entries(StoredTensors { path: &first, files: &files, tensors: stored, config: &Map::new() })?;
+        Ok((Self { entries, path: first, files }, metadata))
     }
 
     /// Checks that the files are still those that were opened: what is read of a file in two states is neither.

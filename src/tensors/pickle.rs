@@ -13,7 +13,8 @@ use safetensors::tensor::TensorView;
 use zip::ZipArchive;
 
 use super::pickle_program::{self, Id, Node};
-use crate::error::{FileError, Result, TensorError};
+use crate::error::{Result, TensorError};
+use crate::files;
 
 /// The longest pickle that is read; those of adapters have some hundred bytes for each tensor.
 const LONGEST: u64 = 64 << 20;
@@ -30,8 +31,7 @@ struct TensorRecord {
 
 /// The tensors of a file as the bytes of a safetensors file.
 pub fn to_safetensors(path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(FileError::read(path))?;
-    translate(file).map_err(|reason| TensorError::Pickle { path: path.into(), reason }.into())
+    translate(files::open(path)?).map_err(|reason| TensorError::Pickle { path: path.into(), reason }.into())
 }
 
 fn translate(file: File) -> std::result::Result<Vec<u8>, String> {

@@ -140,6 +140,7 @@ fn the_full_precision_model_of_a_quantised_base_is_named() {
     command.current_dir(setup.folder.path()).args(["scan", "adapter", "--samples", "samples.jsonl"]);
     let output = command.assert().code(BAD_INPUT);
     let stderr = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+    assert!(stderr.contains("`hf download unsloth/tiny-bnb-4bit`"), "{stderr}");
     assert!(stderr.contains("`hf download unsloth/tiny`") && stderr.contains("quantised"), "{stderr}");
 }
 

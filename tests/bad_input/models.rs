@@ -149,3 +149,13 @@ fn broken_gguf() {
         assert!(stderr.contains(words) && stderr.contains("base/broken.gguf"), "{stderr}");
     }
 }
+
+#[test]
+fn folders_in_the_place_of_files() {
+    for name in ["base/model.safetensors", "adapter/adapter_model.safetensors"] {
+        let setup = Setup::new();
+        fs::remove_file(setup.path(name)).unwrap();
+        fs::create_dir(setup.path(name)).unwrap();
+        setup.slim_fails(&[], BAD_INPUT, &[&format!("`{name}` is a folder, and not a file")]);
+    }
+}

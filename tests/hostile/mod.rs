@@ -1,6 +1,7 @@
 //! Files made to do harm: whatever they claim, the program ends with a sentence that names them, in bounded memory.
 
 mod adapters;
+mod attacks;
 mod disks;
 mod models;
 mod templates;

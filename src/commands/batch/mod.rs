@@ -24,7 +24,7 @@ use crate::files;
 use crate::format::plural;
 use crate::report::batch::Record;
 use crate::report::text;
-use progress::RunningBatch;
+use progress::{EndedBatch, RunningBatch};
 use task::Task;
 use worklist::Worklist;
 
@@ -46,9 +46,10 @@ pub fn run(args: BatchArgs, quiet: bool) -> Result<bool> {
     slim::run(work.slims, &hashes, &mut batch)?;
     cut::run(work.cuts, &hashes, &mut batch)?;
     let names: BTreeSet<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
-    let (results, outcomes) = batch.finish(&names)?;
+    let EndedBatch { results, outcomes, printed } = batch.finish(&names)?;
     let records = summary::write(&args.output, || results.of_all_parts(&names))?;
     warn_of_removed(&records);
+    printed?;
     if !quiet && !args.json {
         print(&text::batch::end(mine.len(), outcomes.unchanged, &records, &args.output))?;
     }
@@ -65,6 +66,9 @@ fn find_jobs(args: &BatchArgs) -> Result<Vec<Job>> {
     };
     files::check_apart(&args.output, &[folder])?;
     let found = jobs::below(folder)?;
+    for remark in &found.remarks {
+        tracing::warn!("{remark}");
+    }
     if let Some(first) = found.nested.first() {
         tracing::warn!(
             "{} inside of others left out, first `{}`; a manifest can name them",

@@ -17,6 +17,7 @@ use crate::error::{BatchError, Error, Result};
 use crate::format::{bytes, duration, plural};
 use crate::hub;
 use crate::pipeline::{self, Base, Estimate, Request};
+use crate::printable::OneLine;
 use crate::report::batch::Record;
 use crate::report::text;
 
@@ -103,7 +104,7 @@ fn price_of(group: &BaseGroup, log: &mut impl JobLog) -> Result<(Estimate, usize
 fn line(group: &BaseGroup, adapters: usize, price: &Estimate) -> String {
     format!(
         "{}: {}, at most {} × {} of weights, {}, about {}\n",
-        group.base.path().display(),
+        OneLine(group.base.path().display()),
         plural(adapters, "adapter"),
         price.work.passes,
         bytes(price.bytes),

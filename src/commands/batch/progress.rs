@@ -24,6 +24,8 @@ pub struct RunningBatch<'a> {
     results: Results,
     bars: BatchProgress,
     outcomes: Outcomes,
+    /// The first error of standard output. It ends the batch only after its last job: what is printed is on disk, too.
+    printed: Result<()>,
 }
 
 impl<'a> RunningBatch<'a> {
@@ -31,7 +33,7 @@ impl<'a> RunningBatch<'a> {
     pub fn start(args: &'a BatchArgs, partition: Partition, jobs: usize, quiet: bool) -> Result<Self> {
         let results = Results::open(&args.output, partition)?;
         let bars = BatchProgress::new(quiet || args.json, jobs);
-        Ok(Self { args, jobs, quiet, results, bars, outcomes: Outcomes::default() })
+        Ok(Self { args, jobs, quiet, results, bars, outcomes: Outcomes::default(), printed: Ok(()) })
     }
 
     /// How many adapters may be cut at the same time, if the user says so.
@@ -45,25 +47,38 @@ impl<'a> RunningBatch<'a> {
     }
 
     /// Sorts the results on disk, once all jobs have ended.
-    pub fn finish(mut self, names: &BTreeSet<&str>) -> Result<(Results, Outcomes)> {
+    pub fn finish(mut self, names: &BTreeSet<&str>) -> Result<EndedBatch> {
         self.bars.finish();
         self.results.finish(names)?;
-        Ok((self.results, self.outcomes))
+        Ok(EndedBatch { results: self.results, outcomes: self.outcomes, printed: self.printed })
     }
 
     fn report(&mut self, record: &Record, unchanged: bool) -> Result<()> {
         self.outcomes.add(record);
-        self.bars.done(|| match (self.args.json, self.quiet || unchanged) {
+        let lost = self.printed.is_err();
+        let printed = self.bars.done(|| match (self.args.json, self.quiet || unchanged) {
+            _ if lost => Ok(()),
             (true, _) => print_json_line(&PrintedRecord { record, unchanged }),
             (false, true) => Ok(()),
             (false, false) => print(&text::batch::line(record)),
-        })?;
+        });
+        if !lost {
+            self.printed = printed;
+        }
         if record.status == Status::Failed && self.args.fail_fast {
             self.bars.finish();
             self.outcomes.check(self.jobs, self.results.path())?;
         }
         Ok(())
     }
+}
+
+/// A batch after its last job.
+pub struct EndedBatch {
+    pub results: Results,
+    pub outcomes: Outcomes,
+    /// Whether all records could be printed.
+    pub printed: Result<()>,
 }
 
 impl JobLog for RunningBatch<'_> {

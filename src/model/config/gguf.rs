@@ -84,7 +84,7 @@ impl ModelConfig {
 
 /// Keys that change nothing in an evaluation: sizes that the tensors have, and settings of images and of training.
 const HARMLESS: &str = "vocab_size attention.value_length rope.dimension_sections rope.scaling.finetuned \
-    tensor_data_layout";
+    tensor_data_layout n_deepstack_layers";
 
 /// The number of a router that takes the sigmoid of its scores.
 const SIGMOID_ROUTER: usize = 2;

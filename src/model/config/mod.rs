@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 pub use hf::HfConfig;
-pub use quantised::left_over_quantisation;
+pub use quantised::check_quantisation;
 
 use super::activation::Gating;
 use super::family::{self, EmbeddingScale, Family, FusedOrder, HeadNorms, PromptAttention, Residual, Role};

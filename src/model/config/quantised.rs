@@ -4,30 +4,49 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::error::{BaseError, Result};
+use crate::error::{BaseError, Result, TensorError};
 use crate::tensors::{self, Dtype, TensorStore};
 
-/// Refuses weights in an encoding that is not read. Plain weights beside a `quantization_config`, as merged models have it,
-/// are read; the sentence for the user is returned.
-pub fn left_over_quantisation(config: &Map<String, Value>, store: &TensorStore, path: &Path) -> Result<Option<String>> {
-    let text = config.get("text_config").and_then(|text| text.get("quantization_config"));
-    let Some(quantised) = config.get("quantization_config").or(text).and_then(Value::as_object) else {
-        return Ok(None);
-    };
-    let method = quantised.get("quant_method").and_then(Value::as_str).unwrap_or("unknown");
-    if tensors::reads_method(method) {
-        return Ok(None);
+/// The keys of `config.json` that say how weights are quantised; the second is MLX's.
+const KEYS: [&str; 2] = ["quantization_config", "quantization"];
+
+/// Refuses quantised weights that the configuration says nothing about, and those in an encoding that is not read. Plain weights
+/// beside a `quantization_config`, as merged models have it, are read; the sentence for the user is returned.
+pub fn check_quantisation(config: &Map<String, Value>, store: &TensorStore, path: &Path) -> Result<Option<String>> {
+    let text = config.get("text_config").and_then(Value::as_object);
+    let told =
+        [Some(config), text].into_iter().flatten().find_map(|config| KEYS.iter().find_map(|key| config.get(*key)));
+    let method = told.map(|told| told.get("quant_method").and_then(Value::as_str).unwrap_or("unknown"));
+    if let Some((name, entry)) =
+        store.iter().find(|(name, entry)| entry.dtype().is_some_and(|dtype| are_codes(name, dtype)))
+    {
+        let of_other_method = method.filter(|method| !tensors::reads_method(method) && *method != "unknown");
+        return Err(match of_other_method {
+            Some(method) => BaseError::Quantised { path: path.into(), method: method.into() }.into(),
+            None => TensorError::Quantised {
+                path: store.path().into(),
+                name: name.into(),
+                problem: format!("holds codes ({}) without the tensors that say what they stand for", entry.encoding()),
+            }
+            .into(),
+        });
     }
-    let is_plain = |dtype: Option<Dtype>| {
-        matches!(dtype, Some(Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)) || matches!(dtype, Some(Dtype::BOOL))
-    };
-    // Every method stores codes of integers or bytes. Masks and positions, which old files hold, are no weights.
-    let is_buffer = |name: &str| name.ends_with(".bias") || name.ends_with("position_ids");
-    if store.iter().all(|(name, entry)| is_plain(entry.dtype()) || is_buffer(name)) {
-        let path = path.display();
-        return Ok(Some(format!(
-            "`{path}` says that the weights are quantised ({method}), but they are plain numbers"
-        )));
+    let quantised = store.iter().find(|(_, entry)| entry.is_composite());
+    match (quantised, method) {
+        (Some((_, entry)), None) => {
+            Err(BaseError::NoQuantisation { path: path.into(), encoding: entry.encoding() }.into())
+        }
+        (None, Some(method)) => Ok(Some(format!(
+            "`{}` says that the weights are quantised ({method}), but they are plain numbers",
+            path.display()
+        ))),
+        _ => Ok(None),
     }
-    Err(BaseError::Quantised { path: path.into(), method: method.into() }.into())
+}
+
+/// Whether a tensor holds codes of numbers. Masks and positions, which old files hold, are no weights.
+fn are_codes(name: &str, dtype: Dtype) -> bool {
+    let is_plain = matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::BOOL | Dtype::I64);
+    let is_buffer = name.ends_with(".bias") || name.ends_with("position_ids") || name.ends_with("_scale");
+    !is_plain && !is_buffer
 }

@@ -1,12 +1,11 @@
 //! How templates are rendered: everything is escaped, and a missing field is an error.
 
-use std::fmt::Write;
-
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
 use minijinja::{AutoEscape, Environment, Error, Output, State, UndefinedBehavior, Value};
 
 use super::filters;
+use crate::printable;
 
 /// An environment without templates.
 pub fn new() -> Result<Environment<'static>, Error> {
@@ -41,8 +40,8 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
-/// Text that is safe between tags and in a quoted attribute. Characters that HTML does not allow are replaced, and
-/// characters that change the direction of what follows are shown by their number: in a path they would hide what it is.
+/// Text that is safe between tags and in a quoted attribute. Characters that HTML does not allow are replaced, and those that are not
+/// seen are shown by their number: in a path they would hide what it is. The joiners stay, because samples need them in many scripts.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -53,11 +52,10 @@ pub fn escape(text: &str) -> String {
             '"' => escaped += "&quot;",
             '\'' => escaped += "&#39;",
             '\n' | '\t' => escaped.push(character),
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                let _ = write!(escaped, "[U+{:04X}]", character as u32);
-            }
+            '\u{200c}' | '\u{200d}' => escaped.push(character),
             _ if character.is_control() => escaped.push('\u{fffd}'),
-            _ => escaped.push(character),
+            _ if printable::is_printable(character) => escaped.push(character),
+            _ => escaped += &printable::number(character),
         }
     }
     escaped

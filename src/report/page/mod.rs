@@ -100,7 +100,14 @@ mod tests {
 
     #[test]
     fn no_section_needs_more_than_the_adapter() {
-        let adapter = AdapterInput { path: "a".into(), files: vec![], rank: None, alpha: None, layers: vec![0, 1] };
+        let adapter = AdapterInput {
+            path: "a".into(),
+            files: vec![],
+            rank: None,
+            alpha: None,
+            layers: vec![0, 1],
+            not_copied: vec![],
+        };
         let page = page(&Report::of(adapter)).unwrap();
         assert!(page.starts_with(BEGINNING) && page.ends_with("</html>\n"), "{page}");
         let sections: Vec<_> = page.split("<section id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();

@@ -3,15 +3,19 @@
 use std::path::Path;
 
 use crate::format::{bytes, plural};
+use crate::printable::{self, OneLine};
 use crate::report::batch::{KeyFigures, Record, Status};
 
 /// How a job ended.
 pub fn line(record: &Record) -> String {
-    // Names may contain line breaks.
-    let (name, codes) = (record.name.escape_debug(), codes(record));
+    // Any of it may contain line breaks.
+    let (name, codes) = (OneLine(&record.name), OneLine(codes(record)));
     match (&record.status, &record.found) {
         (Status::Done, Some(found)) => format!("{name}: {}{codes}\n", figures(found)),
-        (status, _) => format!("{name}: {}: {}{codes}\n", status.name(), record.error.as_deref().unwrap_or_default()),
+        (status, _) => {
+            let error = printable::message(record.error.as_deref().unwrap_or_default());
+            format!("{name}: {}: {error}{codes}\n", status.name())
+        }
     }
 }
 
@@ -46,6 +50,6 @@ pub fn end(jobs: usize, unchanged: usize, records: &[Record], output: &Path) -> 
         plural(jobs, "adapter"),
         bytes(before),
         bytes(after),
-        output.join("index.html").display()
+        OneLine(output.join("index.html").display())
     )
 }

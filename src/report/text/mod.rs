@@ -21,9 +21,11 @@ use crate::choice::gates::GateVerdict;
 use crate::choice::stability::Share;
 use crate::format::percent;
 use crate::format::{bar, bytes, percent_text, plural, ranges};
+use crate::printable::OneLine;
 
 /// The sections in their order.
 const SECTIONS: &[Section] = &[
+    quantisation,
     samples,
     curve,
     saved_work,
@@ -60,7 +62,7 @@ pub fn report_of_cut(report: &Report) -> String {
 
 /// What the inputs hold that was not used, or not as it is written: part of the result where no warnings are printed.
 pub fn remarks(report: &Report) -> String {
-    report.remarks.iter().map(|remark| format!("note: {remark}\n")).collect()
+    report.remarks.iter().map(|remark| format!("note: {}\n", OneLine(remark))).collect()
 }
 
 fn samples(report: &Report) -> String {
@@ -76,9 +78,15 @@ fn samples(report: &Report) -> String {
     )
 }
 
+/// The numbers that count are those that the codes stand for.
+fn quantisation(report: &Report) -> String {
+    let quantisation = report.base.as_ref().and_then(|base| base.quantisation.as_ref());
+    quantisation.map(|how| format!("quantised base: {how}\n")).unwrap_or_default()
+}
+
 fn choice(report: &Report) -> String {
     let Some(choice) = &report.chosen else { return String::new() };
-    let mut text = format!("\nboundary {} ({}): {}\n", choice.boundary(), choice.rule.name(), choice.reason);
+    let mut text = format!("\nboundary {} ({}): {}\n", choice.boundary(), choice.rule.name(), OneLine(&choice.reason));
     let (Some(base), Some(whole)) = (report.curve.first(), report.curve.last()) else { return text };
     let _ = write!(text, "loss {:.4} (base {:.4}, whole adapter {:.4})", choice.loss(), base.loss(), whole.loss());
     if let Some(gain) = choice.gain_kept() {
@@ -89,7 +97,8 @@ fn choice(report: &Report) -> String {
 
 /// A line for each gate.
 fn gates(report: &Report) -> String {
-    let line = |gate: &GateVerdict| format!("gate {}: {gate}\n", if gate.passed { "passed" } else { "FAILED" });
+    let line =
+        |gate: &GateVerdict| format!("gate {}: {}\n", if gate.passed { "passed" } else { "FAILED" }, OneLine(gate));
     report.gates.iter().map(line).collect()
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::audit::runtimes::list::flaws::FLAW_RULES;
 use crate::audit::runtimes::{LoadOutcome, Maintenance, RUNTIMES, Runtime, RuntimeVerdict};
 use crate::export::Format;
+use crate::printable::OneLine;
 
 /// The widest line.
 const WIDTH: usize = 100;
@@ -83,7 +84,7 @@ pub fn written(runtimes: &[RuntimeVerdict], format: Format, output: &Path) -> St
     let more = if differs.len() + refuses.len() == 0 {
         String::new()
     } else {
-        format!("`lora-slim check {}` says why\n", output.display())
+        format!("`lora-slim check {}` says why\n", OneLine(output.display()))
     };
     line("loads in ", loads) + &line("computes something else in ", differs) + &line("is refused by ", refuses) + &more
 }

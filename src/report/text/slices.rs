@@ -1,6 +1,7 @@
 //! The figures of what is written on each slice of the samples, for the terminal.
 
 use crate::format::percent_text;
+use crate::printable::OneLine;
 use crate::report::Report;
 
 /// A table with a line for each slice; empty without slices.
@@ -13,7 +14,7 @@ pub fn table(report: &Report) -> String {
         let most = assessment.difference_at_most.map_or("unknown".into(), |most| format!("{most:+.4}"));
         format!(
             "{:>20} {:>8}  {:.4} {:+.4} (at most {most})  {}\n",
-            slice.name,
+            OneLine(&slice.name).to_string(),
             slice.samples,
             assessment.loss,
             assessment.difference,
@@ -24,6 +25,7 @@ pub fn table(report: &Report) -> String {
     if lines.is_empty() {
         return String::new();
     }
+    let field = OneLine(field).to_string();
     format!(
         "\n{field:>20} {:>8}  loss and difference from the whole adapter's, probability of a true token\n{lines}",
         "samples"

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::choice::Assessment;
 use crate::format::bytes;
+use crate::printable::OneLine;
 use crate::report::{Report, StepDone};
 use crate::rewrite::RankSummary;
 
@@ -18,7 +19,7 @@ pub fn table(report: &Report) -> String {
         let _ = write!(text, "on held-out samples:\n{}", rows(steps, |step| step.held_out.as_ref()));
     }
     for step in steps.iter().filter(|step| step.step == "rank" && differ(&step.ranks)) {
-        let _ = writeln!(text, "ranks: {}", step.ranks.iter().map(ranks).collect::<Vec<_>>().join(", "));
+        let _ = writeln!(text, "ranks: {}", OneLine(step.ranks.iter().map(ranks).collect::<Vec<_>>().join(", ")));
     }
     text.extend(steps.iter().map(|step| step.details.to_string()));
     text + "\n"

@@ -12,6 +12,7 @@ mod gives_up_probability;
 mod held_out_overlap;
 mod lower_scores;
 mod no_end_token;
+mod not_copied;
 mod prefix_helps;
 mod runs_on;
 mod score_gains_nothing;
@@ -58,6 +59,7 @@ pub const WARNINGS: &[(&str, Check)] = &[
     ("unmeasured-module", unmeasured_module::find),
     ("better-alternative", better_alternative::find),
     ("step-caution", step_caution::find),
+    ("not-copied", not_copied::find),
     ("unused-input", unused_input::find),
 ];
 

@@ -1,4 +1,4 @@
-//! GGML's blocks of quantised values, in all types that candle dequantises.
+//! GGML's blocks of quantised values: those that candle dequantises, and those of [`block_types`](crate::tensors::block_types).
 
 use std::borrow::Cow;
 
@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::plain::CHUNK;
 use super::{Encoding, Rows};
+use crate::tensors::block_types::BlockType;
 use crate::tensors::stored::StoredType;
 
 #[derive(Debug)]
@@ -15,14 +16,17 @@ pub struct Ggml;
 
 impl Encoding for Ggml {
     fn decode(&self, rows: &Rows) -> TensorResult<Option<Tensor>> {
-        let StoredType::Ggml(dtype) = rows.dtype(0) else { return Ok(None) };
-        let values = rows.bytes(0, |bytes| dequantise(bytes, dtype))?;
+        let values = match rows.dtype(0) {
+            StoredType::Plain(_) => return Ok(None),
+            StoredType::Ggml(dtype) => rows.bytes(0, |bytes| by_candle(bytes, dtype))?,
+            StoredType::Blocks(kind) => rows.bytes(0, |bytes| by_block(bytes, kind)),
+        };
         Tensor::from_vec(values, rows.shape.as_slice(), &Device::Cpu).map(Some)
     }
 }
 
 /// candle dequantises on one processor, so the blocks go to it in chunks.
-fn dequantise(bytes: &[u8], dtype: GgmlDType) -> TensorResult<Vec<f32>> {
+fn by_candle(bytes: &[u8], dtype: GgmlDType) -> TensorResult<Vec<f32>> {
     let blocks_per_chunk = CHUNK / dtype.block_size();
     let mut values = vec![0f32; bytes.len() / dtype.type_size() * dtype.block_size()];
     values
@@ -35,4 +39,14 @@ fn dequantise(bytes: &[u8], dtype: GgmlDType) -> TensorResult<Vec<f32>> {
             Ok(())
         })
         .map(|()| values)
+}
+
+fn by_block(bytes: &[u8], kind: &BlockType) -> Vec<f32> {
+    let mut values = vec![0f32; bytes.len() / kind.bytes * kind.values];
+    values
+        .par_chunks_exact_mut(kind.values)
+        .with_min_len(CHUNK / kind.values)
+        .zip(bytes.par_chunks_exact(kind.bytes))
+        .for_each(|(values, block)| (kind.dequantise)(block, values));
+    values
 }

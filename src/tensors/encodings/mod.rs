@@ -1,16 +1,26 @@
-//! How weights are stored, and how they become numbers: an encoding is one file and one line of [`ENCODINGS`].
+//! How weights are stored, and how they become numbers: a scheme of quantisation is one file and one line of [`SCHEMES`].
 //!
 //! A weight is an encoding of one or more stored tensors. Plain numbers are one tensor; a quantised matrix may be one
 //! tensor of codes beside one of scales. Whoever reads weights sees one tensor of numbers in either case.
 
+mod awq;
+mod bits;
+mod bitsandbytes;
+mod fp4;
 mod ggml;
+mod gptq;
+mod matrix;
+mod mlx;
 mod mxfp4;
+mod packed_ints;
 mod plain;
+mod scaled;
+mod scales;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::Range;
-use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{Result as TensorResult, Tensor};
 use safetensors::Dtype;
@@ -19,22 +29,31 @@ use super::map::WeightFile;
 use super::stored::{Stored, StoredTensors, StoredType};
 use crate::error::TensorError;
 
-/// The encodings of several stored tensors. What none of them recognises is one tensor of plain numbers or GGML blocks.
-static ENCODINGS: [&dyn Encoding; 1] = [&mxfp4::Mxfp4];
+/// The schemes of several stored tensors for a weight. What none of them recognises is one tensor of plain numbers or GGML blocks.
+static SCHEMES: [&dyn Scheme; 9] = [
+    &awq::Awq,
+    &bitsandbytes::FourBit,
+    &bitsandbytes::Int8,
+    &fp4::Fp4,
+    &gptq::Gptq,
+    &mlx::Mlx,
+    &mxfp4::Mxfp4,
+    &packed_ints::PackedInts,
+    &scaled::EightBit,
+];
 
-/// A way of storing weights.
-pub trait Encoding: Debug + Sync {
+/// A way of storing a weight as several tensors.
+pub trait Scheme: Sync {
     /// The weight whose leading part is the stored tensor `name`, or `None` if that tensor is stored in another way. An
     /// error says that the tensor is meant to be stored like this but its parts do not fit each other.
-    fn recognise(&self, _name: &str, _stored: &StoredTensors) -> Result<Option<RecognisedWeight>, TensorError> {
-        Ok(None)
-    }
+    fn recognise(&self, name: &str, stored: &StoredTensors) -> Result<Option<RecognisedWeight>, TensorError>;
 
-    /// Its `quant_method` in the `quantization_config` of Hugging Face, if it has one.
-    fn quant_method(&self) -> Option<&'static str> {
-        None
-    }
+    /// What the `quantization_config` of Hugging Face calls it.
+    fn quant_methods(&self) -> &'static [&'static str];
+}
 
+/// How the numbers of a weight are stored.
+pub trait Encoding: Debug + Send + Sync {
     /// What people call it: `BF16`, `Q4K`, `MXFP4`.
     fn describe(&self, parts: &[Stored]) -> String {
         parts[0].dtype.to_string()
@@ -53,7 +72,7 @@ pub trait Encoding: Debug + Sync {
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub shape: Vec<usize>,
-    pub(in crate::tensors) encoding: &'static dyn Encoding,
+    pub(in crate::tensors) encoding: Arc<dyn Encoding>,
     pub(in crate::tensors) parts: Vec<Stored>,
 }
 
@@ -66,6 +85,16 @@ impl Entry {
     /// What the weight is stored as: `BF16`, `Q4K`, `MXFP4`.
     pub fn encoding(&self) -> String {
         self.encoding.describe(&self.parts)
+    }
+
+    /// Whether several stored tensors encode it.
+    pub fn is_composite(&self) -> bool {
+        self.parts.len() > 1
+    }
+
+    /// Whether it stands for numbers that its codes cannot hold one by one.
+    pub fn is_quantised(&self) -> bool {
+        self.is_composite() || !matches!(self.parts[0].dtype, StoredType::Plain(_))
     }
 
     /// The type of the numbers, where one tensor holds them one after the other.
@@ -88,31 +117,32 @@ impl Entry {
     }
 }
 
-/// A weight that an encoding has recognised.
+/// A weight that a scheme has recognised.
 pub struct RecognisedWeight {
     pub name: String,
     pub shape: Vec<usize>,
+    pub encoding: Arc<dyn Encoding>,
     /// The names of its stored tensors, in the order in which the encoding reads them.
     pub parts: Vec<String>,
 }
 
 /// Whether weights of a `quant_method` of Hugging Face are read.
 pub fn reads_method(quant_method: &str) -> bool {
-    ENCODINGS.iter().any(|encoding| encoding.quant_method() == Some(quant_method))
+    SCHEMES.iter().any(|scheme| scheme.quant_methods().contains(&quant_method))
 }
 
 /// The weights that stored tensors encode. The parts of a weight of several tensors are no entries of their own.
-pub fn entries(path: &Path, mut tensors: BTreeMap<String, Stored>) -> Result<BTreeMap<String, Entry>, TensorError> {
-    let stored = StoredTensors { path, tensors: &tensors };
+pub fn entries(stored: StoredTensors) -> Result<BTreeMap<String, Entry>, TensorError> {
     let mut recognised = Vec::new();
-    for encoding in ENCODINGS {
-        for name in tensors.keys() {
-            recognised.extend(encoding.recognise(name, &stored)?.map(|weight| (encoding, weight)));
+    for scheme in SCHEMES {
+        for name in stored.tensors.keys() {
+            recognised.extend(scheme.recognise(name, &stored)?);
         }
     }
+    let mut tensors = stored.tensors;
     let composites: Vec<(String, Entry)> = recognised
         .into_iter()
-        .map(|(encoding, RecognisedWeight { name, shape, parts })| {
+        .map(|RecognisedWeight { name, shape, encoding, parts }| {
             let parts = parts.iter().filter_map(|part| tensors.remove(part)).collect();
             (name, Entry { shape, encoding, parts })
         })
@@ -122,9 +152,9 @@ pub fn entries(path: &Path, mut tensors: BTreeMap<String, Stored>) -> Result<BTr
 
 /// The entry of a stored tensor by itself.
 pub fn single(stored: Stored) -> Entry {
-    let encoding: &dyn Encoding = match stored.dtype {
-        StoredType::Plain(_) => &plain::Plain,
-        StoredType::Ggml(_) => &ggml::Ggml,
+    let encoding: Arc<dyn Encoding> = match stored.dtype {
+        StoredType::Plain(_) => Arc::new(plain::Plain),
+        StoredType::Ggml(_) | StoredType::Blocks(_) => Arc::new(ggml::Ggml),
     };
     Entry { shape: stored.shape.clone(), encoding, parts: vec![stored] }
 }
@@ -134,6 +164,8 @@ pub struct Rows<'a> {
     files: &'a [WeightFile],
     parts: &'a [Stored],
     rows: Range<usize>,
+    /// The rows of the whole weight.
+    height: usize,
     /// The shape of the rows together.
     pub shape: Vec<usize>,
 }
@@ -141,14 +173,33 @@ pub struct Rows<'a> {
 impl<'a> Rows<'a> {
     pub fn new(files: &'a [WeightFile], entry: &'a Entry, rows: Range<usize>) -> Self {
         let mut shape = entry.shape.clone();
-        if let Some(height) = shape.first_mut() {
-            *height = rows.len();
+        let height = shape.first().copied().unwrap_or(1);
+        if let Some(first) = shape.first_mut() {
+            *first = rows.len();
         }
-        Self { files, parts: &entry.parts, rows, shape }
+        Self { files, parts: &entry.parts, rows, height, shape }
     }
 
     pub fn dtype(&self, part: usize) -> StoredType {
         self.parts[part].dtype
+    }
+
+    /// The rows, counted from the first one of the weight.
+    pub fn range(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Shows all bytes of all parts, and gives the pages that belong to the rows back to the operating system.
+    pub fn whole<T>(&self, read: impl FnOnce(&[&[u8]]) -> T) -> T {
+        let bytes = |part: &Stored| &self.files[part.file].bytes()[part.range.clone()];
+        let result = read(&self.parts.iter().map(bytes).collect::<Vec<_>>());
+        for part in self.parts {
+            let place = |row: usize| {
+                part.range.start + (part.range.len() as u128 * row as u128 / self.height.max(1) as u128) as usize
+            };
+            self.files[part.file].release(place(self.rows.start)..place(self.rows.end));
+        }
+        result
     }
 
     /// Shows the bytes that a part has for the rows, and gives their pages back to the operating system.
@@ -160,5 +211,59 @@ impl<'a> Rows<'a> {
         let result = read(&file.bytes()[range.clone()]);
         file.release(range);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use candle_core::Device;
+    use serde_json::Value;
+
+    use crate::tensors::TensorStore;
+
+    /// What the quantisers' own code makes of the fixtures, to the bit (`scripts/fixtures/quantised.py`).
+    #[test]
+    fn every_scheme_reads_what_its_library_reads() {
+        let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/quantised");
+        let json = |path: PathBuf| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+        let mut compared = 0;
+        for case in fs::read_dir(fixtures).unwrap().map(|entry| entry.unwrap().path()) {
+            let config = json(case.join("base/config.json"));
+            let store =
+                TensorStore::open_base(&case.join("base/model.safetensors"), config.as_object().unwrap()).unwrap();
+            for (name, expected) in json(case.join("values.json")).as_object().unwrap() {
+                let whole = store.load(name, &Device::Cpu).unwrap();
+                let values = whole.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                let narrow = store.load_narrow(name, None).unwrap().to_dtype(candle_core::DType::F32).unwrap();
+                assert_eq!(narrow.flatten_all().unwrap().to_vec1::<f32>().unwrap(), values);
+                let second = store.load_rows(name, 1..2, &Device::Cpu).unwrap().get(0).unwrap();
+                assert_eq!(second.to_vec1::<f32>().unwrap(), whole.get(1).unwrap().to_vec1::<f32>().unwrap());
+                for (place, (value, expected)) in values.iter().zip(expected.as_array().unwrap()).enumerate() {
+                    let expected = expected.as_f64().unwrap() as f32;
+                    assert_eq!(*value, expected, "{}: {name}, value {place}", case.display());
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared > 1000);
+    }
+
+    /// `scripts/fixtures/ggml_blocks.py`
+    #[test]
+    fn every_type_is_read_as_the_gguf_package_reads_it() {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/ggml-blocks");
+        let expected: Value = serde_json::from_slice(&std::fs::read(folder.join("values.json")).unwrap()).unwrap();
+        let (store, _) = TensorStore::open_gguf(&folder.join("blocks.gguf")).unwrap();
+        for kind in &crate::tensors::block_types::TYPES {
+            let values = store.load(kind.name, &Device::Cpu).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let expected = expected[kind.name].as_array().unwrap();
+            assert_eq!(values.len(), expected.len());
+            for (place, (value, expected)) in values.iter().zip(expected).enumerate() {
+                assert_eq!(*value, expected.as_f64().unwrap() as f32, "{}, value {place}", kind.name);
+            }
+        }
     }
 }

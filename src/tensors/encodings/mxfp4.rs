@@ -5,15 +5,17 @@
 //! exponents, where 127 stands for 2⁰. transformers transposes the matrices as it unpacks them, so the weight `NAME` has
 //! the shape (matrices, columns, rows).
 
+use std::sync::Arc;
+
 use candle_core::{Device, Result as TensorResult, Tensor};
 use safetensors::Dtype;
 
-use super::{Encoding, RecognisedWeight, Rows};
+use super::{Encoding, RecognisedWeight, Rows, Scheme};
 use crate::error::TensorError;
 use crate::tensors::stored::{Stored, StoredTensors, StoredType};
 
 /// The numbers that four bits stand for.
-const VALUES: [f32; 16] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
+pub const VALUES: [f32; 16] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
 
 /// Numbers of a block, and the bytes that they take.
 const BLOCK: usize = 32;
@@ -22,7 +24,7 @@ const BLOCK_BYTES: usize = BLOCK / 2;
 #[derive(Debug)]
 pub struct Mxfp4;
 
-impl Encoding for Mxfp4 {
+impl Scheme for Mxfp4 {
     fn recognise(&self, name: &str, stored: &StoredTensors) -> Result<Option<RecognisedWeight>, TensorError> {
         let Some(weight) = name.strip_suffix("_blocks") else { return Ok(None) };
         let scales = format!("{weight}_scales");
@@ -38,13 +40,16 @@ impl Encoding for Mxfp4 {
         stored.expect(name, Dtype::U8, &[matrices, rows, count, BLOCK_BYTES])?;
         stored.expect(&scales, Dtype::U8, &[matrices, rows, count])?;
         let shape = vec![matrices, count * BLOCK, rows];
-        Ok(Some(RecognisedWeight { name: weight.into(), shape, parts: vec![name.into(), scales] }))
+        let parts = vec![name.into(), scales];
+        Ok(Some(RecognisedWeight { name: weight.into(), shape, encoding: Arc::new(Mxfp4), parts }))
     }
 
-    fn quant_method(&self) -> Option<&'static str> {
-        Some("mxfp4")
+    fn quant_methods(&self) -> &'static [&'static str] {
+        &["mxfp4"]
     }
+}
 
+impl Encoding for Mxfp4 {
     fn describe(&self, _: &[Stored]) -> String {
         "MXFP4".into()
     }
@@ -98,7 +103,7 @@ mod tests {
         let tensors = beside.iter().map(|(name, dtype, shape)| (*name, view(*dtype, shape)));
         let tensors = tensors.chain([("w_blocks", view(blocks, &[2, 3, 1, BLOCK_BYTES]))]);
         serialize_to_file(tensors, None, &path).unwrap();
-        TensorStore::open_base(&path)
+        TensorStore::open_base(&path, &serde_json::Map::new())
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub static FAMILIES: [Family; 4] = [
     QWEN2,
     Family {
         model_types: &["qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"],
-        gguf_architectures: &[],
+        gguf_architectures: &["qwen2vl"],
         norm_eps: 1e-5,
         reads: &["intermediate_size layer_types"],
         numbers: &[
@@ -49,7 +49,7 @@ pub static FAMILIES: [Family; 4] = [
     QWEN3,
     Family {
         model_types: &["qwen3_vl_text"],
-        gguf_architectures: &[],
+        gguf_architectures: &["qwen3vl"],
         sliding: Sliding::Never,
         reads: &[USUAL],
         numbers: &[("head_dim", 128.0), ("rope_theta", 500_000.0), ("max_position_embeddings", 128_000.0)],

@@ -1,7 +1,10 @@
-//! Which of the files beside an adapter are copied with it.
+//! Which of the files beside an adapter are copied with it: by their names here, by what they are in `folder.rs`.
+
+mod folder;
 
 use crate::adapter::config;
 use crate::files::REPORT_NAME;
+pub use folder::{NotCopied, NotCopiedReason, Sidecars};
 
 /// What becomes of a file or folder beside the adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,124 @@
+//! GPTQ: whole numbers of two to eight bits, packed along the columns of the transposed weight.
+//!
+//! `X.qweight`, I32 of shape (inputs · bits / 32, outputs), holds the codes of an output one after the other; `X.scales` (groups,
+//! outputs) and `X.qzeros` (groups, outputs · bits / 32) belong to groups of inputs, which `X.g_idx` names for each input. A value is
+//! (code − zero point) · scale, rounded to the type of the scales. Version 1 of the format, which most folders have, stores the zero
+//! points less one (GPTQModel's `convert_gptq_v1_to_v2_format`).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use safetensors::Dtype;
+
+use super::bits::{number, word, words};
+use super::matrix::{Matrix, Numbers};
+use super::scales::{numbers_of, scale};
+use super::{RecognisedWeight, Scheme};
+use crate::error::TensorError;
+use crate::tensors::stored::{StoredTensors, StoredType};
+
+pub struct Gptq;
+
+#[derive(Debug)]
+struct GptqColumns {
+    bits: usize,
+    inputs: usize,
+    outputs: usize,
+    /// The words of a row of zero points.
+    zero_words: usize,
+    /// What is added to each word of zero points.
+    ones: [u32; 8],
+    scales: Dtype,
+    /// The group of each input.
+    group_of: Vec<u32>,
+    groups: usize,
+}
+
+impl Scheme for Gptq {
+    fn quant_methods(&self) -> &'static [&'static str] {
+        &["gptq", "auto-round"]
+    }
+
+    fn recognise(&self, name: &str, stored: &StoredTensors) -> Result<Option<RecognisedWeight>, TensorError> {
+        let Some(module) = name.strip_suffix(".qweight") else { return Ok(None) };
+        let part = |suffix: &str| format!("{module}.{suffix}");
+        let (codes, scales) = (stored.find(name)?, stored.find(&part("scales"))?);
+        let (&[packed, outputs], &[groups, width]) = (codes.shape.as_slice(), scales.shape.as_slice()) else {
+            return Err(stored.shape_error(name, &[0, 0]));
+        };
+        if outputs != width {
+            return Ok(None); // AWQ
+        }
+        let wrong = |problem: String| TensorError::Quantised { path: stored.path.into(), name: name.into(), problem };
+        let order = part("g_idx");
+        let told = stored.setting("bits").filter(|bits| (2..=8).contains(bits));
+        let inputs = match (stored.tensors.get(&order), told) {
+            (Some(order), _) => order.shape.iter().product(),
+            (None, Some(bits)) => packed * 32 / bits,
+            (None, None) => {
+                return Err(wrong("has neither `g_idx` nor `bits` in the configuration to tell its width".into()));
+            }
+        };
+        let bits = (2..=8).find(|&bits| inputs > 0 && words(inputs, bits) == packed && inputs * bits == packed * 32);
+        let bits = bits.ok_or_else(|| wrong(format!("has {packed} words for {inputs} inputs")))?;
+        stored.expect(name, Dtype::I32, &[packed, outputs])?;
+        stored.expect(&part("qzeros"), Dtype::I32, &[groups, words(outputs, bits)])?;
+        let StoredType::Plain(dtype) = scales.dtype else { return Ok(None) };
+        let mut parts = vec![name.to_string(), part("qzeros"), part("scales")];
+        let group_of: Vec<u32> = match stored.tensors.contains_key(&order) {
+            true => {
+                let bytes = stored.numbers(&order, Dtype::I32, inputs)?;
+                parts.push(order);
+                (0..inputs).map(|input| word(bytes, input)).collect()
+            }
+            false => (0..inputs).map(|input| (input / inputs.div_ceil(groups.max(1))) as u32).collect(),
+        };
+        if group_of.iter().any(|&group| group as usize >= groups) {
+            return Err(wrong("has inputs of groups that it does not have".into()));
+        }
+        let (zero_words, ones) =
+            (words(outputs, bits), ones(bits, stored.text("checkpoint_format").or(stored.text("format"))));
+        let encoding = GptqColumns { bits, inputs, outputs, zero_words, ones, scales: dtype, group_of, groups };
+        let shape = vec![outputs, inputs];
+        Ok(Some(RecognisedWeight { name: part("weight"), shape, encoding: Arc::new(encoding), parts }))
+    }
+}
+
+/// A one in the place of each zero point of eight words, after which the places repeat, or nothing for version 2.
+fn ones(bits: usize, version: Option<&str>) -> [u32; 8] {
+    let mut ones = [0; 8];
+    if version != Some("gptq_v2") {
+        for place in (0..ones.len() * 32).step_by(bits) {
+            ones[place / 32] |= 1 << (place % 32);
+        }
+    }
+    ones
+}
+
+impl Matrix for GptqColumns {
+    fn name(&self) -> String {
+        format!("GPTQ, {} bits", self.bits)
+    }
+
+    fn numbers(&self) -> Numbers {
+        numbers_of(self.scales)
+    }
+
+    fn dequantise(&self, parts: &[&[u8]], rows: Range<usize>, values: &mut [f32]) {
+        let zero_word = |group: usize, place: usize| {
+            let stored = word(parts[1], group * self.zero_words + place);
+            stored.wrapping_add(self.ones[place % self.bits.min(8)])
+        };
+        for (row, values) in rows.zip(values.chunks_mut(self.inputs.max(1))) {
+            let zero = |group| number(self.bits, row, |place| zero_word(group, place)) as i32;
+            let of_group: Vec<(i32, f32)> = (0..self.groups)
+                .map(|group| (zero(group), scale(self.scales, parts[2], group * self.outputs + row)))
+                .collect();
+            for (input, value) in values.iter_mut().enumerate() {
+                let (zero, scale) = of_group[self.group_of[input] as usize];
+                let code = number(self.bits, input, |place| word(parts[0], place * self.outputs + row)) as i32;
+                *value = (code - zero) as f32 * scale;
+            }
+        }
+    }
+}
