@@ -103,7 +103,7 @@ mod system {
 
     /// The bytes that the program and its libraries take before it does anything: with those of a GPU, more than a gigabyte.
     fn taken() -> u64 {
-        let status = crate::files::read_text(std::path::Path::new("/proc/self/status"), 1 << 16).unwrap_or_default();
+        let status = crate::files::read_text("/proc/self/status".as_ref(), 1 << 20).unwrap_or_default();
         let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
         let kibibytes = size.and_then(|size| size.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
         kibibytes.unwrap_or(0) * 1024
