@@ -39,7 +39,7 @@ fn run(place: &str, redirection: &str) -> Output {
 
 #[test]
 fn a_panic_is_a_sentence_and_a_code() {
-    for (place, said) in [("main", "main 7"), ("thread", "one two"), ("pool", "bug")] {
+    for (place, said) in [("main", "main 7"), ("thread", "one[U+000A]two"), ("pool", "bug")] {
         let output = run(place, "");
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(BUG), "{place}: {text}");
