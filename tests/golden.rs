@@ -84,7 +84,7 @@ mod quantised {
     }
 
     cases! { check:
-        awq_gemma3 awq_llama fp4_double_gemma3 fp4_double_llama fp4_gemma3 fp4_llama fp8_blocks_gemma3 fp8_blocks_llama fp8_channel_gemma3 fp8_channel_llama fp8_tensor_gemma3 fp8_tensor_llama gptq_3_gemma3 gptq_3_llama gptq_8_gemma3 gptq_8_llama gptq_gemma3 gptq_llama gptq_order_gemma3 gptq_order_llama gptq_v2_gemma3 gptq_v2_llama int4_group_gemma3 int4_group_llama int4_zero_gemma3 int4_zero_llama int8_channel_gemma3 int8_channel_llama int8_gemma3 int8_llama int8_packed_gemma3 int8_packed_llama torchao_fp8_gemma3 torchao_fp8_llama torchao_int8_gemma3 torchao_int8_llama mlx_4_gemma3 mlx_4_llama mlx_8_gemma3 mlx_8_llama mxfp4_gemma3 mxfp4_llama nf4_double_gemma3 nf4_double_llama nf4_gemma3 nf4_llama nvfp4_gemma3 nvfp4_llama
+        fp8_channel_moe int4_group_moe nf4_double_moe awq_gemma3 awq_llama fp4_double_gemma3 fp4_double_llama fp4_gemma3 fp4_llama fp8_blocks_gemma3 fp8_blocks_llama fp8_channel_gemma3 fp8_channel_llama fp8_tensor_gemma3 fp8_tensor_llama gptq_3_gemma3 gptq_3_llama gptq_8_gemma3 gptq_8_llama gptq_gemma3 gptq_llama gptq_order_gemma3 gptq_order_llama gptq_v2_gemma3 gptq_v2_llama int4_group_gemma3 int4_group_llama int4_zero_gemma3 int4_zero_llama int8_channel_gemma3 int8_channel_llama int8_gemma3 int8_llama int8_packed_gemma3 int8_packed_llama torchao_fp8_gemma3 torchao_fp8_llama torchao_int8_gemma3 torchao_int8_llama mlx_4_gemma3 mlx_4_llama mlx_8_gemma3 mlx_8_llama mxfp4_gemma3 mxfp4_llama nf4_double_gemma3 nf4_double_llama nf4_gemma3 nf4_llama nvfp4_gemma3 nvfp4_llama
     }
 
     #[test]
