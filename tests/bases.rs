@@ -275,6 +275,50 @@ fn codes_that_nobody_explains_are_refused() {
     assert!(error.contains("quantised (hqq)"), "{error}");
 }
 
+/// What the parts of a weight claim is compared with each other before anything is made of it.
+#[test]
+fn parts_that_contradict_each_other_are_refused() {
+    let refused = |case: &str, name: &str, dtype: Dtype, shape: &[usize]| {
+        let base = copy_of(&fixture("quantised").join(case));
+        leave_out(&base.path().join("model.safetensors"), |other| other == name);
+        add_raw_tensor(base.path(), name, dtype, shape);
+        let error = open(&folder(base.path())).expect_err(name);
+        assert_eq!(error.kind(), lora_slim::Kind::BadInput, "{error}");
+    };
+    let module = |part: &str| format!("model.layers.0.self_attn.q_proj.{part}");
+    refused("mlx-4-llama", &module("scales"), Dtype::BF16, &[16, 1]);
+    refused("mlx-4-llama", &module("biases"), Dtype::BF16, &[32, 2]);
+    refused("int4-group-llama", &module("weight_scale"), Dtype::BF16, &[16, 2]);
+    refused("nvfp4-llama", &module("weight_scale"), Dtype::F8_E4M3, &[16, 2]);
+    refused("int8-channel-llama", &module("weight_scale"), Dtype::BF16, &[16, 1]);
+    refused("int8-channel-llama", &module("weight_zero_point"), Dtype::I8, &[32, 2]);
+    refused("gptq-llama", &module("g_idx"), Dtype::I32, &[31]);
+    refused("awq-llama", &module("qzeros"), Dtype::I32, &[1, 4]);
+    refused("nf4-llama", &module("weight.absmax"), Dtype::F32, &[15]);
+}
+
+/// A matrix without numbers has as many rows as it likes.
+#[test]
+fn huge_matrices_without_numbers_take_no_memory() {
+    let base = copy_of(&fixture("quantised/gptq-llama"));
+    for (part, dtype, shape) in
+        [("qweight", Dtype::I32, [1 << 57, 0]), ("scales", Dtype::F16, [1, 0]), ("qzeros", Dtype::I32, [1, 0])]
+    {
+        add_raw_tensor(base.path(), &format!("evil.{part}"), dtype, &shape);
+    }
+    assert_eq!(open(&folder(base.path())).unwrap_err().kind(), lora_slim::Kind::BadInput);
+}
+
+/// Adds a tensor of zeros.
+fn add_raw_tensor(base: &Path, name: &str, dtype: Dtype, shape: &[usize]) {
+    let path = base.join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let mut tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+    let data = vec![0; shape.iter().product::<usize>() * dtype.bitsize() / 8];
+    tensors.push((name.into(), TensorView::new(dtype, shape.into(), &data).unwrap()));
+    fs::write(&path, serialize(tensors, None).unwrap()).unwrap();
+}
+
 fn leave_out(path: &Path, is_unwanted: impl Fn(&str) -> bool) {
     let bytes = fs::read(path).unwrap();
     let mut tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();

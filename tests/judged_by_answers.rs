@@ -180,6 +180,18 @@ fn a_text_ends_answers() {
     assert_eq!(answers(&["--stop", &stop]), expected);
 }
 
+/// One draw gives no bounds.
+#[test]
+fn a_page_of_one_draw_is_written() {
+    let folder = with_answers_of(3);
+    let line = r#"{"prompt": "a", "completion": "bcd"}"#;
+    let path = folder.path().join("samples.jsonl");
+    fs::write(&path, format!("{line}\n{line}\n{line}\n")).unwrap();
+    let page = folder.path().join("page.html").display().to_string();
+    scan_with(folder.path(), &["--metric", "f1", "--boundary", "3", "--report", &page]);
+    assert!(fs::read_to_string(page).unwrap().contains("Generated answers"));
+}
+
 #[test]
 fn a_stop_that_no_answer_holds_is_pointed_out() {
     let folder = with_answers_of(3);

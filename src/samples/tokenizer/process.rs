@@ -218,6 +218,7 @@ fn took_too_much(status: ExitStatus, words: &str, granted: u64) -> Option<String
 /// The other process: answers the questions on standard input until it ends, and gives whether it could.
 pub fn serve() -> bool {
     limits::limit_memory();
+    limits::end_with_parent();
     // A panic is an answer. Nobody reads more than the last words of this process.
     std::panic::set_hook(Box::new(|_| {}));
     let thread = std::thread::Builder::new().stack_size(limits::STACK).spawn(answer_all);

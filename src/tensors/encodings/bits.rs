@@ -10,6 +10,30 @@ pub fn number(bits: usize, place: usize, word: impl Fn(usize) -> u32) -> u32 {
     (value >> shift) as u32 & ((1 << bits) - 1)
 }
 
+/// The group of each column.
+#[derive(Debug)]
+pub enum Groups {
+    /// This many neighbours share a group.
+    Neighbours(usize),
+    /// One after the other.
+    Listed(Vec<u32>),
+}
+
+impl Groups {
+    /// The groups that a tensor of I32 names for its columns; `None` if one of them is not among the first `count`.
+    pub fn listed(bytes: &[u8], count: usize) -> Option<Self> {
+        let groups: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|&bytes| u32::from_le_bytes(bytes)).collect();
+        groups.iter().all(|&group| (group as usize) < count).then_some(Self::Listed(groups))
+    }
+
+    pub fn of(&self, column: usize) -> usize {
+        match self {
+            Self::Neighbours(width) => column / width,
+            Self::Listed(groups) => groups[column] as usize,
+        }
+    }
+}
+
 /// Word `place` of bytes.
 pub fn word(bytes: &[u8], place: usize) -> u32 {
     bytes.as_chunks::<4>().0.get(place).map_or(0, |&bytes| u32::from_le_bytes(bytes))
@@ -17,7 +41,7 @@ pub fn word(bytes: &[u8], place: usize) -> u32 {
 
 /// How many words `count` numbers of `bits` bits take.
 pub fn words(count: usize, bits: usize) -> usize {
-    (count * bits).div_ceil(32)
+    count.saturating_mul(bits).div_ceil(32)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use safetensors::Dtype;
 
 use super::matrix::{Matrix, Numbers};
 use super::mxfp4::VALUES;
-use super::scales::{BlockScales, scale};
+use super::scales::{BlockScales, Layout, scale};
 use super::{RecognisedWeight, Scheme};
 use crate::error::TensorError;
 use crate::tensors::stored::StoredTensors;
@@ -55,7 +55,7 @@ impl Scheme for Fp4 {
         };
         let columns = half.checked_mul(2).ok_or_else(|| stored.shape_error(&codes, &[rows, 0]))?;
         let local = part("weight_scale");
-        let scales = BlockScales::of(stored, (&local, 1), (rows, columns), None)?;
+        let scales = BlockScales::of(stored, (&local, 1), (rows, columns), Layout::Groups)?;
         let mut parts = vec![codes.clone(), local.clone()];
         let number =
             |name: &str| -> Result<f32, TensorError> { Ok(scale(Dtype::F32, stored.numbers(name, Dtype::F32, 1)?, 0)) };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use safetensors::Dtype;
 
-use super::bits::{number, word, words};
+use super::bits::{Groups, number, word, words};
 use super::matrix::{Matrix, Numbers};
 use super::scales::{numbers_of, scale};
 use super::{RecognisedWeight, Scheme};
@@ -29,8 +29,7 @@ struct GptqColumns {
     /// What is added to each word of zero points.
     ones: [u32; 8],
     scales: Dtype,
-    /// The group of each input.
-    group_of: Vec<u32>,
+    group_of: Groups,
     groups: usize,
 }
 
@@ -54,28 +53,27 @@ impl Scheme for Gptq {
         let told = stored.setting("bits").filter(|bits| (2..=8).contains(bits));
         let inputs = match (stored.tensors.get(&order), told) {
             (Some(order), _) => order.shape.iter().product(),
-            (None, Some(bits)) => packed * 32 / bits,
+            (None, Some(bits)) => packed.saturating_mul(32) / bits,
             (None, None) => {
                 return Err(wrong("has neither `g_idx` nor `bits` in the configuration to tell its width".into()));
             }
         };
-        let bits = (2..=8).find(|&bits| inputs > 0 && words(inputs, bits) == packed && inputs * bits == packed * 32);
+        let bits = (2..=8).find(|&bits| {
+            inputs > 0 && inputs.checked_mul(bits).is_some_and(|all| Some(all) == packed.checked_mul(32))
+        });
         let bits = bits.ok_or_else(|| wrong(format!("has {packed} words for {inputs} inputs")))?;
         stored.expect(name, Dtype::I32, &[packed, outputs])?;
         stored.expect(&part("qzeros"), Dtype::I32, &[groups, words(outputs, bits)])?;
         let StoredType::Plain(dtype) = scales.dtype else { return Ok(None) };
         let mut parts = vec![name.to_string(), part("qzeros"), part("scales")];
-        let group_of: Vec<u32> = match stored.tensors.contains_key(&order) {
+        let group_of = match stored.tensors.contains_key(&order) {
             true => {
-                let bytes = stored.numbers(&order, Dtype::I32, inputs)?;
+                let listed = Groups::listed(stored.numbers(&order, Dtype::I32, inputs)?, groups);
                 parts.push(order);
-                (0..inputs).map(|input| word(bytes, input)).collect()
+                listed.ok_or_else(|| wrong("has inputs of groups that it does not have".into()))?
             }
-            false => (0..inputs).map(|input| (input / inputs.div_ceil(groups.max(1))) as u32).collect(),
+            false => Groups::Neighbours(inputs.div_ceil(groups.max(1))),
         };
-        if group_of.iter().any(|&group| group as usize >= groups) {
-            return Err(wrong("has inputs of groups that it does not have".into()));
-        }
         let (zero_words, ones) =
             (words(outputs, bits), ones(bits, stored.text("checkpoint_format").or(stored.text("format"))));
         let encoding = GptqColumns { bits, inputs, outputs, zero_words, ones, scales: dtype, group_of, groups };
@@ -115,7 +113,7 @@ impl Matrix for GptqColumns {
                 .map(|group| (zero(group), scale(self.scales, parts[2], group * self.outputs + row)))
                 .collect();
             for (input, value) in values.iter_mut().enumerate() {
-                let (zero, scale) = of_group[self.group_of[input] as usize];
+                let (zero, scale) = of_group[self.group_of.of(input)];
                 let code = number(self.bits, input, |place| word(parts[0], place * self.outputs + row)) as i32;
                 *value = (code - zero) as f32 * scale;
             }

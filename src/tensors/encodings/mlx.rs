@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use safetensors::Dtype;
 
-use super::bits::{number, word, words};
+use super::bits::{number, word};
 use super::matrix::{Matrix, Numbers};
-use super::scales::BlockScales;
+use super::scales::{BlockScales, Layout};
 use super::{RecognisedWeight, Scheme};
 use crate::error::TensorError;
 use crate::tensors::stored::StoredTensors;
@@ -51,16 +51,16 @@ impl Scheme for Mlx {
         let (bits, group) = stored.mlx_widths(module).ok_or_else(|| {
             wrong("is in words, and `quantization` in `config.json` does not tell their bits and groups")
         })?;
-        let columns = across * group;
-        if !(2..=8).contains(&bits) || words(columns, bits) != packed {
+        let columns = across.saturating_mul(group);
+        if !(2..=8).contains(&bits) || columns.checked_mul(bits).map(|all| all.div_ceil(32)) != Some(packed) {
             return Err(wrong("has another width than `quantization` in `config.json` says"));
         }
         // transformers' name for what MLX calls biases.
         let biases = [part("biases"), part("qbiases")].into_iter().find(|name| stored.tensors.contains_key(name));
         let biases =
             biases.ok_or_else(|| wrong("has no `biases` beside its scales; only MLX's mode `affine` is read"))?;
-        let scales = BlockScales::of(stored, (name, 1), (rows, columns), Some((1, group)))?;
-        let offsets = BlockScales::of(stored, (&biases, 2), (rows, columns), Some((1, group)))?;
+        let scales = BlockScales::of(stored, (name, 1), (rows, columns), Layout::GroupsOf(group))?;
+        let offsets = BlockScales::of(stored, (&biases, 2), (rows, columns), Layout::GroupsOf(group))?;
         let encoding = Arc::new(Affine { bits, words: packed, columns, scales, offsets });
         let parts = vec![weight.clone(), name.to_string(), biases];
         Ok(Some(RecognisedWeight { name: weight, shape: vec![rows, columns], encoding, parts }))

@@ -139,6 +139,9 @@ pub fn entries(stored: StoredTensors) -> Result<BTreeMap<String, Entry>, TensorE
             recognised.extend(scheme.recognise(name, &stored)?);
         }
     }
+    if let Some(weight) = recognised.iter().find(|weight: &&RecognisedWeight| weight.shape.contains(&0)) {
+        return Err(stored.shape_error(&weight.parts[0], &weight.shape));
+    }
     let mut tensors = stored.tensors;
     let composites: Vec<(String, Entry)> = recognised
         .into_iter()

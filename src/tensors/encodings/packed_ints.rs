@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use safetensors::Dtype;
 
-use super::bits::{number, word, words};
+use super::bits::{Groups, number, word, words};
 use super::matrix::{Matrix, Numbers};
-use super::scales::BlockScales;
+use super::scales::{BlockScales, Layout};
 use super::{RecognisedWeight, Scheme};
 use crate::error::TensorError;
 use crate::tensors::stored::StoredTensors;
@@ -29,8 +29,7 @@ struct PackedRows {
     /// scales.
     zeros: Option<usize>,
     groups: usize,
-    /// The group of each column.
-    group_of: Vec<u32>,
+    group_of: Groups,
 }
 
 impl Scheme for PackedInts {
@@ -63,7 +62,7 @@ impl Scheme for PackedInts {
         let fits = |&bits: &usize| columns.checked_mul(bits).is_some() && words(columns, bits) == packed;
         let told = stored.setting("num_bits").filter(fits);
         let bits = told.or_else(|| (1..=8).find(fits)).ok_or_else(|| wrong("has no width that its shape explains"))?;
-        let scales = BlockScales::of(stored, (&part("weight_scale"), 1), (rows, columns), None)?;
+        let scales = BlockScales::of(stored, (&part("weight_scale"), 1), (rows, columns), Layout::Groups)?;
         let groups = columns.div_ceil(scales.width().max(1));
         let mut parts = vec![name.to_string(), part("weight_scale"), part("weight_shape")];
         let zeros = part("weight_zero_point");
@@ -78,16 +77,12 @@ impl Scheme for PackedInts {
         let order = part("weight_g_idx");
         let group_of = match stored.tensors.contains_key(&order) {
             true => {
-                let order_bytes = stored.numbers(&order, Dtype::I32, columns)?;
-                let group_of: Vec<u32> = (0..columns).map(|column| word(order_bytes, column)).collect();
+                let listed = Groups::listed(stored.numbers(&order, Dtype::I32, columns)?, groups);
                 parts.push(order);
-                group_of
+                listed.ok_or_else(|| wrong("has columns of groups that it does not have"))?
             }
-            false => (0..columns).map(|column| (column / scales.width().max(1)) as u32).collect(),
+            false => Groups::Neighbours(scales.width()),
         };
-        if group_of.iter().any(|&group| group as usize >= groups) {
-            return Err(wrong("has columns of groups that it does not have"));
-        }
         let encoding = Arc::new(PackedRows { bits, words: packed, columns, scales, zeros, groups, group_of });
         Ok(Some(RecognisedWeight { name: part("weight"), shape: vec![rows, columns], encoding, parts }))
     }
@@ -112,7 +107,7 @@ impl Matrix for PackedRows {
             let zeros: Vec<i32> = (0..scales.len()).map(|group| zero(group) as i32).collect();
             let codes = &parts[0][row * self.words * 4..];
             for (column, value) in values.iter_mut().enumerate() {
-                let group = self.group_of[column] as usize;
+                let group = self.group_of.of(column);
                 let code = number(self.bits, column, |place| word(codes, place)) as i32;
                 *value = (code - zeros[group]) as f32 * scales[group];
             }

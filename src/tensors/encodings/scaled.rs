@@ -10,7 +10,7 @@ use std::sync::Arc;
 use safetensors::Dtype;
 
 use super::matrix::{Matrix, Numbers};
-use super::scales::BlockScales;
+use super::scales::{BlockScales, Layout};
 use super::{RecognisedWeight, Scheme};
 use crate::error::TensorError;
 use crate::tensors::float8::{e4m3_to_f32, e5m2_to_f32};
@@ -36,18 +36,33 @@ struct WeightNaming {
     codes: &'static str,
     scales: &'static str,
     zeros: &'static str,
+    /// Whether there may be blocks of several rows, whatever the configuration says.
+    has_blocks: bool,
     /// Whether values are rounded to the type of the model instead of that of the scales.
     rounds_to_model: bool,
 }
 
 const NAMINGS: [WeightNaming; 3] = [
-    WeightNaming { codes: ".weight", scales: ".weight_scale_inv", zeros: ".weight_zero_point", rounds_to_model: false },
-    WeightNaming { codes: ".weight", scales: ".weight_scale", zeros: ".weight_zero_point", rounds_to_model: false },
+    WeightNaming {
+        codes: ".weight",
+        scales: ".weight_scale_inv",
+        zeros: ".weight_zero_point",
+        has_blocks: true,
+        rounds_to_model: false,
+    },
+    WeightNaming {
+        codes: ".weight",
+        scales: ".weight_scale",
+        zeros: ".weight_zero_point",
+        has_blocks: false,
+        rounds_to_model: false,
+    },
     // torchao
     WeightNaming {
         codes: "._weight_qdata",
         scales: "._weight_scale",
         zeros: "._weight_zero_point",
+        has_blocks: true,
         rounds_to_model: true,
     },
 ];
@@ -77,14 +92,20 @@ impl Scheme for EightBit {
         let of_type = |(dtype, ..): &&CodeType| codes.dtype == StoredType::Plain(*dtype);
         let Some((_, described, value)) = CODES.iter().find(of_type) else { return Ok(None) };
         let &[rows, columns] = codes.shape.as_slice() else { return Err(stored.shape_error(&weight, &[0, 0])) };
+        // Only FP8 has blocks of several rows, and says so by the name of the scales or by their size.
         let block = stored.block_size();
-        let scales = BlockScales::of(stored, (name, 1), (rows, columns), block)?;
+        let layout = if block.is_some() || naming.has_blocks { Layout::Blocks(block) } else { Layout::Groups };
+        let scales = BlockScales::of(stored, (name, 1), (rows, columns), layout)?;
         let mut parts = vec![weight.clone(), name.to_string()];
         let zero_point = format!("{module}{}", naming.zeros);
         let zeros = match stored.tensors.contains_key(&zero_point) {
             true => {
                 parts.push(zero_point.clone());
-                Some(BlockScales::of(stored, (&zero_point, 2), (rows, columns), block)?)
+                let zeros = BlockScales::of(stored, (&zero_point, 2), (rows, columns), layout)?;
+                if !zeros.has_blocks_of(&scales) {
+                    return Err(stored.shape_error(&zero_point, &stored.find(name)?.shape));
+                }
+                Some(zeros)
             }
             false => None,
         };
@@ -114,7 +135,7 @@ impl Matrix for ScaledCodes {
             let zeros = self.zeros.map(|zeros| zeros.of_row(parts, row));
             let blocks = values.chunks_mut(self.scales.width()).zip(codes.chunks(self.scales.width())).enumerate();
             for (block, (values, codes)) in blocks {
-                let zero = zeros.as_ref().map_or(0.0, |zeros| zeros[block.min(zeros.len() - 1)]);
+                let zero = zeros.as_ref().map_or(0.0, |zeros| zeros[block]);
                 for (value, &code) in values.iter_mut().zip(codes) {
                     *value = (self.values[usize::from(code)] - zero) * scales[block];
                 }

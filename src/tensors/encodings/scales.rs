@@ -11,6 +11,34 @@ use crate::tensors::stored::{StoredTensors, StoredType};
 /// The types that scales and zero points have.
 const TYPES: [Dtype; 7] = [Dtype::F32, Dtype::BF16, Dtype::F16, Dtype::F8_E4M3, Dtype::F8_E8M0, Dtype::U8, Dtype::I8];
 
+/// How the blocks lie that share a scale.
+#[derive(Debug, Clone, Copy)]
+pub enum Layout {
+    /// All of the matrix, each row, or equal groups of the columns of a row.
+    Groups,
+    /// Groups of this many columns of a row.
+    GroupsOf(usize),
+    /// As `Groups`, or blocks of rows and columns; of the given size, where the matrix is not a multiple of it, else of equal size.
+    Blocks(Option<(usize, usize)>),
+}
+
+impl Layout {
+    /// The size of a block of a matrix of `(rows, columns)` that has so many blocks down and across.
+    fn block(self, (rows, columns): (usize, usize), (down, across): (usize, usize)) -> Option<(usize, usize)> {
+        let equal = |size: usize, count: usize| (count > 0 && size.is_multiple_of(count)).then(|| size / count);
+        match self {
+            Self::GroupsOf(width) => Some((1, width)),
+            Self::Groups if down != rows && (down, across) != (1, 1) => None,
+            Self::Blocks(Some(told))
+                if (rows.div_ceil(told.0.max(1)), columns.div_ceil(told.1.max(1))) == (down, across) =>
+            {
+                Some(told)
+            }
+            Self::Groups | Self::Blocks(_) => Some((equal(rows, down)?, equal(columns, across)?)),
+        }
+    }
+}
+
 /// One part of a matrix, which holds a scale (or a zero point) for each block.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockScales {
@@ -24,13 +52,12 @@ pub struct BlockScales {
 }
 
 impl BlockScales {
-    /// The scales `name` of a matrix of this shape, one for all of it, for each row, or for each block. `block` tells the size of
-    /// blocks that do not divide the matrix.
+    /// The scales `name` of a matrix of this shape, which is part `part` of it.
     pub fn of(
         stored: &StoredTensors,
         (name, part): (&str, usize),
         (rows, columns): (usize, usize),
-        block: Option<(usize, usize)>,
+        layout: Layout,
     ) -> Result<Self, TensorError> {
         let scales = stored.find(name)?;
         let dtype = match scales.dtype {
@@ -46,16 +73,17 @@ impl BlockScales {
             &[down, across] => (down, across),
             _ => return Err(stored.shape_error(name, &[rows, 1])),
         };
-        let fits = |(height, width): (usize, usize)| {
+        let block = layout.block((rows, columns), (down, across));
+        let fits = |&(height, width): &(usize, usize)| {
             height > 0 && width > 0 && rows.div_ceil(height) == down && columns.div_ceil(width) == across
         };
-        let divides = down > 0 && across > 0 && rows.is_multiple_of(down) && columns.is_multiple_of(across);
-        let equal = divides.then(|| (rows / down, columns / across));
-        let block = block.filter(|&block| fits(block)).or(equal.filter(|&block| fits(block)));
-        match block {
-            Some(block) => Ok(Self { part, dtype, block, across }),
-            None => Err(stored.shape_error(name, &[rows, 1])),
-        }
+        let block = block.filter(fits).ok_or_else(|| stored.shape_error(name, &[rows, 1]))?;
+        Ok(Self { part, dtype, block, across })
+    }
+
+    /// Whether another part has a number for each of the same blocks.
+    pub fn has_blocks_of(&self, other: &Self) -> bool {
+        (self.block, self.across) == (other.block, other.across)
     }
 
     /// The type that products with these scales are rounded to.
