@@ -41,6 +41,7 @@ fn results_of_somebody_else_are_left_alone() {
         "{\"name\":\"bob\",\"acc\":0.5}",
         "\n",
         "{\"name\":}\n",
+        "{\"name\": \"notes that end in the middle",
     ] {
         fs::write(&path, text).unwrap();
         refused(folder.path(), BAD_INPUT, "first line is no record");

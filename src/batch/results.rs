@@ -15,7 +15,7 @@ use crate::report::batch::Record;
 const LARGEST: u64 = 256 << 20;
 
 /// The beginning of every line, which identifies a file of results.
-const MARK: &[u8] = b"{\"name\":";
+const MARK: &[u8] = b"{\"name\":\"";
 
 /// The results of one part of a batch, which no other process has open.
 pub struct Results {

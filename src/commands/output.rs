@@ -95,7 +95,11 @@ pub fn print_help(help: &clap::Error, words: &[OsString]) -> Result<()> {
     // clap quotes words, which may come from a config file, and colours its text on a terminal: not with such words in it.
     let is_plain = |word: &OsString| word.to_string_lossy().chars().all(printable::is_printable);
     if help.use_stderr() && !words.iter().all(is_plain) {
-        remark(&help.render().to_string(), false);
+        let breaks = |text: &&str| text.contains('\n');
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        let values = words.iter().flat_map(|word| [&**word, word.split_once('=').map_or("", |(_, value)| value)]);
+        let show = |text: String, value: &str| text.replace(value, &printable::message(value));
+        remark(&values.filter(breaks).fold(help.render().to_string(), show), false);
         return Ok(());
     }
     if !help.use_stderr() {

@@ -125,6 +125,12 @@ fn texts_elsewhere() {
         // clap takes escapes of colour out.
         .code(&[2], "[U+202E]"),
         Attack::new(
+            "line breaks of a config file",
+            |sandbox| sandbox.write("flags.toml", "boundary = \"x\\nerror: forged\""),
+            &["cut", "adapter", "-o", "out", "--config", "flags.toml"],
+        )
+        .code(&[2], "x[U+000A]error: forged"),
+        Attack::new(
             "keys of a config file",
             |sandbox| sandbox.write("flags.toml", "\"\\u001b[31m\\u202e\" = 1"),
             &["cut", "adapter", "-o", "out", "--config", "flags.toml"],
