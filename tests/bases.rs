@@ -275,6 +275,22 @@ fn codes_that_nobody_explains_are_refused() {
     assert!(error.contains("quantised (hqq)"), "{error}");
 }
 
+/// The same names of tensors have other meanings in other versions.
+#[test]
+fn versions_that_are_not_read_are_refused() {
+    for (case, key, value) in [
+        ("gptq-llama", "checkpoint_format", json!("gptq_p")),
+        ("gptq-llama", "quant_method", json!("auto-round")),
+        ("awq-llama", "version", json!("gemv")),
+        ("int4-group-llama", "transform_config", json!({"config_groups": {"R1": {}}})),
+    ] {
+        let base = copy_of(&fixture("quantised").join(case));
+        write_config(base.path(), |config| config["quantization_config"][key] = value);
+        let error = open(&folder(base.path())).expect_err(key);
+        assert_eq!(error.kind(), lora_slim::Kind::BadInput, "{error}");
+    }
+}
+
 /// What the parts of a weight claim is compared with each other before anything is made of it.
 #[test]
 fn parts_that_contradict_each_other_are_refused() {
@@ -293,6 +309,7 @@ fn parts_that_contradict_each_other_are_refused() {
     refused("int8-channel-llama", &module("weight_scale"), Dtype::BF16, &[16, 1]);
     refused("int8-channel-llama", &module("weight_zero_point"), Dtype::I8, &[32, 2]);
     refused("gptq-llama", &module("g_idx"), Dtype::I32, &[31]);
+    refused("gptq-llama", &module("scales"), Dtype::F16, &[0, 32]);
     refused("awq-llama", &module("qzeros"), Dtype::I32, &[1, 4]);
     refused("nf4-llama", &module("weight.absmax"), Dtype::F32, &[15]);
 }

@@ -144,6 +144,11 @@ impl StoredTensors<'_> {
         &self.files[stored.file].bytes()[stored.range.clone()]
     }
 
+    /// Says what is wrong with how the weight of the tensor `name` is stored.
+    pub fn quantised_error(&self, name: &str, problem: impl Into<String>) -> TensorError {
+        TensorError::Quantised { path: self.path.into(), name: name.into(), problem: problem.into() }
+    }
+
     /// Says that the tensor `name` does not have the shape that it should have.
     pub fn shape_error(&self, name: &str, expected: &[usize]) -> TensorError {
         let actual = self.tensors.get(name).map(|stored| stored.shape.clone()).unwrap_or_default();

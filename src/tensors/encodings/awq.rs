@@ -18,6 +18,9 @@ use crate::tensors::stored::{StoredTensors, StoredType};
 
 pub struct Awq;
 
+/// The layout that is read, as the configuration calls it.
+const LAYOUT: &str = "gemm";
+
 /// The four bits of a word where each of eight outputs lies.
 const ORDER: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 
@@ -45,9 +48,11 @@ impl Scheme for Awq {
         if packed == outputs {
             return Ok(None); // GPTQ
         }
-        if packed.checked_mul(8) != Some(outputs) || groups == 0 || !inputs.is_multiple_of(groups) {
-            let problem = "is stored in a layout of AWQ that is not read (only `gemm` with four bits is)".into();
-            return Err(TensorError::Quantised { path: stored.path.into(), name: name.into(), problem });
+        let layout = stored.text("version").or(stored.text("format")).unwrap_or(LAYOUT);
+        let fits = packed.checked_mul(8) == Some(outputs) && groups > 0 && inputs.is_multiple_of(groups);
+        if !fits || !layout.eq_ignore_ascii_case(LAYOUT) {
+            let problem = "is stored in a layout of AWQ that is not read (only `gemm` with four bits is)";
+            return Err(stored.quantised_error(name, problem));
         }
         stored.expect(name, Dtype::I32, &[inputs, packed])?;
         stored.expect(&part("qzeros"), Dtype::I32, &[groups, packed])?;

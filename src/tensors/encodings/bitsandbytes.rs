@@ -13,6 +13,7 @@ use safetensors::Dtype;
 use serde::Deserialize;
 
 use super::matrix::{Matrix, Numbers};
+use super::scales::scale;
 use super::{RecognisedWeight, Scheme};
 use crate::error::TensorError;
 use crate::tensors::stored::{StoredTensors, StoredType};
@@ -69,7 +70,7 @@ impl Scheme for FourBit {
 
     fn recognise(&self, name: &str, stored: &StoredTensors) -> Result<Option<RecognisedWeight>, TensorError> {
         let Some((weight, _)) = name.split_once(QUANT_STATE) else { return Ok(None) };
-        let wrong = |problem: String| TensorError::Quantised { path: stored.path.into(), name: name.into(), problem };
+        let wrong = |problem: String| stored.quantised_error(name, problem);
         let state: QuantState = serde_json::from_slice(stored.bytes(stored.find(name)?))
             .map_err(|error| wrong(format!("does not describe a weight ({error})")))?;
         let numbers =
@@ -140,9 +141,9 @@ impl Matrix for BlockCodes {
 impl Maxima {
     fn of(&self, parts: &[&[u8]], block: usize) -> f32 {
         match self {
-            Self::Plain => float(parts[1], block),
+            Self::Plain => scale(Dtype::F32, parts[1], block),
             Self::Nested { map, block: size, offset } => {
-                map[usize::from(parts[1][block])] * float(parts[2], block / size) + offset
+                map[usize::from(parts[1][block])] * scale(Dtype::F32, parts[2], block / size) + offset
             }
         }
     }
@@ -179,9 +180,8 @@ impl Scheme for Int8 {
         if let Some(found) = stored.tensors.get(&format) {
             // Other layouts interleave the rows for one kind of GPU.
             if found.dtype != StoredType::Plain(Dtype::U8) || stored.bytes(found) != [0] {
-                let problem =
-                    "names a layout that is not read; save the model again with bitsandbytes 0.45 or newer".into();
-                return Err(TensorError::Quantised { path: stored.path.into(), name: format, problem });
+                let problem = "names a layout that is not read; save the model again with bitsandbytes 0.45 or newer";
+                return Err(stored.quantised_error(&format, problem));
             }
             parts.push(format);
         }
@@ -204,16 +204,12 @@ impl Matrix for RowCodes {
         for ((row, values), codes) in
             rows.zip(values.chunks_mut(self.columns.max(1))).zip(codes.chunks(self.columns.max(1)))
         {
-            let maximum = float(parts[1], row);
+            let maximum = scale(Dtype::F32, parts[1], row);
             for (value, &code) in values.iter_mut().zip(codes) {
                 *value = f32::from(code as i8) * maximum * OF_127;
             }
         }
     }
-}
-
-fn float(bytes: &[u8], place: usize) -> f32 {
-    bytes.as_chunks::<4>().0.get(place).map_or(f32::NAN, |&bytes| f32::from_le_bytes(bytes))
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {

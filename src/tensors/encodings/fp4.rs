@@ -98,11 +98,9 @@ impl Matrix for Fp4Rows {
                     Whole::Divisor(divisor) => *scale /= divisor,
                 }
             }
-            for (pair, (values, &code)) in values.chunks_mut(2).zip(codes).enumerate() {
-                let scale = scales[2 * pair / self.scales.width()];
-                for (value, code) in values.iter_mut().zip([code & 15, code >> 4]) {
-                    *value = VALUES[usize::from(code)] * scale;
-                }
+            for (column, value) in values.iter_mut().enumerate() {
+                let code = codes[column / 2] >> (4 * (column % 2)) & 15;
+                *value = VALUES[usize::from(code)] * scales[column / self.scales.width()];
             }
         }
     }

@@ -19,6 +19,9 @@ use crate::tensors::stored::{StoredTensors, StoredType};
 
 pub struct Gptq;
 
+/// The versions that are read, as the configuration calls them. The second stores the zero points as they are.
+const VERSIONS: [&str; 2] = ["gptq", "gptq_v2"];
+
 #[derive(Debug)]
 struct GptqColumns {
     bits: usize,
@@ -35,7 +38,7 @@ struct GptqColumns {
 
 impl Scheme for Gptq {
     fn quant_methods(&self) -> &'static [&'static str] {
-        &["gptq", "auto-round"]
+        &["gptq"]
     }
 
     fn recognise(&self, name: &str, stored: &StoredTensors) -> Result<Option<RecognisedWeight>, TensorError> {
@@ -48,20 +51,27 @@ impl Scheme for Gptq {
         if outputs != width {
             return Ok(None); // AWQ
         }
-        let wrong = |problem: String| TensorError::Quantised { path: stored.path.into(), name: name.into(), problem };
+        let wrong = |problem: &str| stored.quantised_error(name, problem);
+        let version = stored.text("checkpoint_format").or(stored.text("format"));
+        if version.is_some_and(|version| !VERSIONS.contains(&version)) {
+            return Err(wrong("is stored in a version of GPTQ that is not read (only `gptq` and `gptq_v2` are)"));
+        }
+        if groups == 0 {
+            return Err(wrong("has no groups"));
+        }
         let order = part("g_idx");
         let told = stored.setting("bits").filter(|bits| (2..=8).contains(bits));
         let inputs = match (stored.tensors.get(&order), told) {
             (Some(order), _) => order.shape.iter().product(),
             (None, Some(bits)) => packed.saturating_mul(32) / bits,
             (None, None) => {
-                return Err(wrong("has neither `g_idx` nor `bits` in the configuration to tell its width".into()));
+                return Err(wrong("has neither `g_idx` nor `bits` in the configuration to tell its width"));
             }
         };
         let bits = (2..=8).find(|&bits| {
             inputs > 0 && inputs.checked_mul(bits).is_some_and(|all| Some(all) == packed.checked_mul(32))
         });
-        let bits = bits.ok_or_else(|| wrong(format!("has {packed} words for {inputs} inputs")))?;
+        let bits = bits.ok_or_else(|| wrong(&format!("has {packed} words for {inputs} inputs")))?;
         stored.expect(name, Dtype::I32, &[packed, outputs])?;
         stored.expect(&part("qzeros"), Dtype::I32, &[groups, words(outputs, bits)])?;
         let StoredType::Plain(dtype) = scales.dtype else { return Ok(None) };
@@ -70,12 +80,11 @@ impl Scheme for Gptq {
             true => {
                 let listed = Groups::listed(stored.numbers(&order, Dtype::I32, inputs)?, groups);
                 parts.push(order);
-                listed.ok_or_else(|| wrong("has inputs of groups that it does not have".into()))?
+                listed.ok_or_else(|| wrong("has inputs of groups that it does not have"))?
             }
-            false => Groups::Neighbours(inputs.div_ceil(groups.max(1))),
+            false => Groups::Neighbours(inputs.div_ceil(groups)),
         };
-        let (zero_words, ones) =
-            (words(outputs, bits), ones(bits, stored.text("checkpoint_format").or(stored.text("format"))));
+        let (zero_words, ones) = (words(outputs, bits), ones(bits, version));
         let encoding = GptqColumns { bits, inputs, outputs, zero_words, ones, scales: dtype, group_of, groups };
         let shape = vec![outputs, inputs];
         Ok(Some(RecognisedWeight { name: part("weight"), shape, encoding: Arc::new(encoding), parts }))
@@ -85,7 +94,7 @@ impl Scheme for Gptq {
 /// A one in the place of each zero point of eight words, after which the places repeat, or nothing for version 2.
 fn ones(bits: usize, version: Option<&str>) -> [u32; 8] {
     let mut ones = [0; 8];
-    if version != Some("gptq_v2") {
+    if version != Some(VERSIONS[1]) {
         for place in (0..ones.len() * 32).step_by(bits) {
             ones[place / 32] |= 1 << (place % 32);
         }

@@ -38,11 +38,7 @@ impl Scheme for Mlx {
         if !stored.has_type(&weight, Dtype::U32) {
             return Ok(None);
         }
-        let wrong = |problem: &str| TensorError::Quantised {
-            path: stored.path.into(),
-            name: weight.clone(),
-            problem: problem.into(),
-        };
+        let wrong = |problem: &str| stored.quantised_error(&weight, problem);
         let (&[rows, packed], Some(&across)) =
             (stored.find(&weight)?.shape.as_slice(), stored.find(name)?.shape.last())
         else {

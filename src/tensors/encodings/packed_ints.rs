@@ -49,11 +49,7 @@ impl Scheme for PackedInts {
             usize::try_from(i64::from_le_bytes(bytes)).unwrap_or(0)
         };
         let (rows, columns) = (side(0), side(1));
-        let wrong = |problem: &str| TensorError::Quantised {
-            path: stored.path.into(),
-            name: name.into(),
-            problem: problem.into(),
-        };
+        let wrong = |problem: &str| stored.quantised_error(name, problem);
         let packed = match stored.find(name)?.shape.as_slice() {
             &[height, packed] if height == rows => packed,
             _ => return Err(stored.shape_error(name, &[rows, columns.div_ceil(8)])),
