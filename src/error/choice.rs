@@ -30,7 +30,7 @@ pub enum ChoiceError {
     NothingUnseen { samples: usize },
     #[error("`{name}` cannot be set so: {reason}")]
     Setting { name: String, reason: String },
-    #[error("no boundary fits {limit}: the smallest adapter that keeps a layer has {smallest}")]
+    #[error("nothing fits {limit}: the smallest adapter that keeps something has {smallest}")]
     LimitTooSmall { limit: String, smallest: String },
     #[error("{samples} samples are too few for `--minimize`: some of them find what to keep, and others test it")]
     TooFewToSplit { samples: usize },

@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(allocate(&modules, 5, Ranks::ByModule), [1, 1, 0]);
         assert_eq!(allocate(&modules, 5, Ranks::Same), [1, 1, 0]);
         assert_eq!(allocate(&modules, 0, Ranks::Same), [0, 0, 0]);
-        let grouped = [module(&[8.0, 1.0], 4, 0), module(&[3.0, 2.0], 1, 0), module(&[7.0, 0.0], 3, 2)];
+        let grouped = [module(&[8.0, 1.0], 4, 0), module(&[3.0, 2.0], 1, 0), module(&[5.0, 0.0], 3, 2)];
         assert_eq!(allocate(&grouped, 4, Ranks::Same), [0, 0, 1]);
         assert_eq!(allocate(&grouped, 5, Ranks::Same), [1, 1, 0]);
     }
