@@ -7,9 +7,9 @@ use super::filters::plural;
 use super::{curve, frontier, layers, probability, window};
 use crate::format::{bytes, ranges};
 use crate::report::Report;
-use crate::report::text::alternatives;
 use crate::report::text::held_out::finding;
 use crate::report::text::subset::removed_parts;
+use crate::report::text::{alternatives, minimized};
 use crate::search::Dropped;
 
 pub fn of(report: &Report) -> Value {
@@ -27,6 +27,7 @@ pub fn of(report: &Report) -> Value {
         end_accuracy => written.and_then(|written| written.end_accuracy),
         exact_match => written.map(|written| written.exact_match),
         removed => dropped_parts(report),
+        why_so_small => minimized::reason(report),
         gates => report.gates.iter().map(|gate| gate.to_string().replace('`', "")).collect::<Vec<_>>(),
         held_out => report.held_out.as_ref().map(|held_out| finding(&held_out.verdict, report)),
         names => others.clone().map(|alternative| alternative.name()).collect::<Vec<_>>(),

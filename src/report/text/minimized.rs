@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::format::{bytes, percent_text};
+use crate::format::{bytes, percent};
 use crate::report::Report;
 use crate::report::minimized::{FrontierPoint, KeptType, Minimized, SampleRole};
 
@@ -13,11 +13,28 @@ pub fn table(report: &Report) -> String {
         "\n     bytes  modules  ranks  measured on    costs more than the whole adapter (95 % at most; allowed)\n",
     );
     let confidence = report.options.as_ref().map_or(0.95, |options| options.confidence);
-    text = text.replace("95 %", &percent_text(confidence));
+    text = text.replace("95 %", &format!("{} %", percent(confidence)));
     for point in &minimized.frontier {
         let _ = writeln!(text, "{}", line(point));
     }
-    text + &finding(minimized)
+    let reason = reason(report).map(|reason| format!("written: {reason}\n")).unwrap_or_default();
+    text + &reason + &finding(minimized)
+}
+
+/// Why this size is written.
+pub fn reason(report: &Report) -> Option<String> {
+    let (minimized, options) = (report.minimized.as_ref()?, report.options.as_ref()?);
+    let (confidence, margin) = (percent(options.confidence), percent(options.margin));
+    Some(match minimized.objective {
+        _ if minimized.kept.is_empty() => "nothing smaller can be shown to be as good".into(),
+        "loss" => "what matters most to the loss fits into this size".into(),
+        _ => format!(
+            "the smallest size that gives up, with {confidence} % confidence, at most {margin} % of the adapter's gain in {}, on {} samples \
+             that had no part in the search",
+            options.judged_by(),
+            minimized.testing_samples
+        ),
+    })
 }
 
 fn line(point: &FrontierPoint) -> String {
@@ -44,7 +61,7 @@ fn line(point: &FrontierPoint) -> String {
 /// What is kept, in one sentence.
 fn finding(minimized: &Minimized) -> String {
     if minimized.kept.is_empty() {
-        return "nothing smaller can be shown to be as good: everything is kept as it is\n".into();
+        return "everything is kept as it is\n".into();
     }
     let kept = minimized.kept.iter().filter(|kept| kept.kept > 0).map(of_type).collect::<Vec<_>>().join(", ");
     let dropped: Vec<&str> =

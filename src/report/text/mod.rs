@@ -6,7 +6,7 @@ pub mod alternatives;
 pub mod batch;
 pub mod held_out;
 mod metrics;
-mod minimized;
+pub mod minimized;
 mod probability;
 pub mod runtimes;
 mod slices;
