@@ -254,15 +254,16 @@ fn one_file_of_a_repository_of_gguf_files() {
     let folder = fixture("gguf-split");
     hub.add("org/gguf", &folder);
     hub.add_file("org/gguf", "config.json", b"{}");
-    run(&hub, 0, &["check", "user/adapter", "--base", "org/gguf"]);
+    // Another model, but a model.
+    run(&hub, 5, &["check", "user/adapter", "--base", "org/gguf"]);
     hub.add_file("org/gguf", "other.gguf", b"GGUF");
     fs::remove_dir_all(hub.cache()).unwrap();
     let stderr = run(&hub, 3, &["check", "user/adapter", "--base", "org/gguf"]);
     assert!(stderr.contains("several GGUF models") && stderr.contains("`org/gguf/other.gguf`"), "{stderr}");
     let named = ["check", "user/adapter", "--base", "org/gguf/pico-00001-of-00002.gguf"];
-    run(&hub, 0, &named);
+    run(&hub, 5, &named);
     hub.requests();
-    run(&hub, 0, &named);
+    run(&hub, 5, &named);
     assert!(hub.requests().is_empty());
 }
 

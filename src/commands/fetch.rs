@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::{Cli, CutArgs};
 use crate::error::Result;
 use crate::export::Format;
-use crate::hub::{self, Wanted};
+use crate::hub::{self, Need};
 #[cfg(feature = "hub")]
 use {
     super::output::remark,
@@ -58,7 +58,7 @@ impl Finder {
     pub fn fetch_adapter(self, name: &str) -> Result<Option<PathBuf>> {
         #[cfg(feature = "hub")]
         if self.may_fetch {
-            fetch(name, None, Wanted::Adapter, &mut Terminal::new(self.quiet))?;
+            fetch(name, None, Need::Adapter, &mut Terminal::new(self.quiet))?;
         }
         Ok(hub::find(name, None).ok())
     }
@@ -66,7 +66,7 @@ impl Finder {
     /// Sees to it that the base model is there which the user names, or else the adapter in a folder. One that is not is found missing
     /// when it is opened.
     pub fn base(self, name: Option<&str>, adapter: &Path) -> Result<()> {
-        self.fetch_base(name, adapter, Wanted::Base)
+        self.fetch_base(name, adapter, Need::Base)
     }
 
     /// Sees to it that a base model is there, if the user names one.
@@ -78,21 +78,21 @@ impl Finder {
     pub fn base_of_cut(self, args: &CutArgs, adapter: &Path) -> Result<()> {
         match &args.base {
             None if args.runtime.format == Format::Peft => Ok(()),
-            None => self.fetch_base(None, adapter, Wanted::BaseConfig),
+            None => self.fetch_base(None, adapter, Need::BaseConfig),
             name => self.named_base(name.as_deref()),
         }
     }
 
     #[cfg(feature = "hub")]
-    fn fetch_base(self, name: Option<&str>, adapter: &Path, wanted: Wanted) -> Result<()> {
+    fn fetch_base(self, name: Option<&str>, adapter: &Path, need: Need) -> Result<()> {
         match self.may_fetch {
-            true => fetch_base(name, adapter, wanted, &mut Terminal::new(self.quiet)),
+            true => fetch_base(name, adapter, need, &mut Terminal::new(self.quiet)),
             false => Ok(()),
         }
     }
 
     #[cfg(not(feature = "hub"))]
-    fn fetch_base(self, _name: Option<&str>, _adapter: &Path, _wanted: Wanted) -> Result<()> {
+    fn fetch_base(self, _name: Option<&str>, _adapter: &Path, _wanted: Need) -> Result<()> {
         Ok(())
     }
 }

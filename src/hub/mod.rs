@@ -23,7 +23,7 @@ pub const MAIN: &str = "main";
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Need {
     Adapter,
     /// A base model with its weights.
     Base,

@@ -9,10 +9,10 @@ use super::Request;
 use crate::adapter::{AdapterConfig, config};
 use crate::error::{HubError, Result};
 use crate::files::{self, LARGEST_JSON};
-use crate::hub::fetch::listing::{ListedFile, Listing};
+use crate::hub::fetch::listing::{ListedFile, RepositoryFiles};
 use crate::hub::fetch::{Remote, Watch, is_offline};
 use crate::hub::name::{HubName, is_inner_path};
-use crate::hub::{self, MAIN, Wanted};
+use crate::hub::{self, MAIN, Need};
 use crate::rewrite::sidecars::{LARGEST_SIDECAR, Sidecar, of};
 use crate::tensors::gguf_parts;
 
@@ -33,12 +33,12 @@ const TEMPLATES: &str = "additional_chat_templates/";
 
 /// Fetches what a name stands for into the Hugging Face cache, unless it is on this machine, can only be a path, or the environment
 /// forbids connections. `revision` counts where the name has none.
-pub fn fetch(name: &str, revision: Option<&str>, wanted: Wanted, watch: &mut dyn Watch) -> Result<()> {
+pub fn fetch(name: &str, revision: Option<&str>, need: Need, watch: &mut dyn Watch) -> Result<()> {
     let Some(hub_name) = HubName::parse(name).filter(|_| !Path::new(name).exists() && !is_offline()) else {
         return Ok(());
     };
     // Adapters always have an owner. A word alone is a folder that is not there.
-    if wanted == Wanted::Adapter && !hub_name.has_organisation() || is_here(name, revision, wanted) {
+    if need == Need::Adapter && !hub_name.has_organisation() || is_here(name, revision, need) {
         return Ok(());
     }
     let revision = hub_name.revision.as_deref().or(revision).unwrap_or(MAIN);
@@ -46,8 +46,8 @@ pub fn fetch(name: &str, revision: Option<&str>, wanted: Wanted, watch: &mut dyn
         return Ok(());
     }
     let mut remote = Remote::open(&hub_name, revision, watch)?;
-    let selection = Selection { name: &hub_name, wanted, listing: remote.listing(), hub: remote.hub() };
-    let chosen = selection.choose()?;
+    let choice = FileChoice { name: &hub_name, need, listing: remote.listing(), hub: remote.hub() };
+    let chosen = choice.choose()?;
     remote.fetch(&chosen, watch)?;
     for index in chosen.iter().filter(|name| name.ends_with(".index.json")) {
         let shards = shards(&remote.read(index, LARGEST_JSON)?);
@@ -58,22 +58,22 @@ pub fn fetch(name: &str, revision: Option<&str>, wanted: Wanted, watch: &mut dyn
 }
 
 /// As [`fetch`], for the base model that the user names, or else the adapter in a folder.
-pub fn fetch_base(name: Option<&str>, adapter: &Path, wanted: Wanted, watch: &mut dyn Watch) -> Result<()> {
+pub fn fetch_base(name: Option<&str>, adapter: &Path, need: Need, watch: &mut dyn Watch) -> Result<()> {
     if let Some(name) = name {
-        return fetch(name, None, wanted, watch);
+        return fetch(name, None, need, watch);
     }
     // What is wrong with the configuration is said when the adapter is opened.
     let Ok(config) = AdapterConfig::read(adapter) else { return Ok(()) };
     match config.text("base_model_name_or_path") {
-        Some(name) => fetch(name, config.text("revision"), wanted, watch),
+        Some(name) => fetch(name, config.text("revision"), need, watch),
         None => Ok(()),
     }
 }
 
 /// Fetches the adapter and the base model of a request, unseen.
 pub fn fetch_all(request: &Request) -> Result<()> {
-    fetch(&request.adapter, None, Wanted::Adapter, &mut Unwatched)?;
-    fetch_base(request.base.as_deref(), &hub::find(&request.adapter, None)?, Wanted::Base, &mut Unwatched)
+    fetch(&request.adapter, None, Need::Adapter, &mut Unwatched)?;
+    fetch_base(request.base.as_deref(), &hub::find(&request.adapter, None)?, Need::Base, &mut Unwatched)
 }
 
 /// Nobody looks on.
@@ -106,7 +106,7 @@ fn shards(index: &[u8]) -> Vec<String> {
 }
 
 /// Whether all of it is on this machine. Other programs leave snapshots with the files that they needed.
-fn is_here(name: &str, revision: Option<&str>, wanted: Wanted) -> bool {
+fn is_here(name: &str, revision: Option<&str>, need: Need) -> bool {
     let Ok(path) = hub::find(name, revision) else { return false };
     if path.is_file() {
         return gguf_parts(&path).iter().all(|part| part.is_file());
@@ -119,13 +119,13 @@ fn is_here(name: &str, revision: Option<&str>, wanted: Wanted) -> bool {
         index.is_ok_and(|index| shards(&index).iter().all(|shard| names.contains(shard)))
     };
     let has_gguf = || names.iter().any(|name| name.ends_with(".gguf"));
-    match wanted {
-        Wanted::BaseConfig => names.contains(CONFIG) || has_gguf(),
-        Wanted::Base if names.contains(CONFIG) && names.contains(SAFETENSORS) => true,
-        Wanted::Base if names.contains(CONFIG) && names.contains(SHARDS) => has_shards(SHARDS),
-        Wanted::Base => has_gguf(),
-        Wanted::Adapter if names.contains(ADAPTER_SHARDS) => has_shards(ADAPTER_SHARDS),
-        Wanted::Adapter => names.iter().any(|name| is_weights(name)),
+    match need {
+        Need::BaseConfig => names.contains(CONFIG) || has_gguf(),
+        Need::Base if names.contains(CONFIG) && names.contains(SAFETENSORS) => true,
+        Need::Base if names.contains(CONFIG) && names.contains(SHARDS) => has_shards(SHARDS),
+        Need::Base => has_gguf(),
+        Need::Adapter if names.contains(ADAPTER_SHARDS) => has_shards(ADAPTER_SHARDS),
+        Need::Adapter => names.iter().any(|name| is_weights(name)),
     }
 }
 
@@ -136,21 +136,21 @@ fn is_weights(name: &str) -> bool {
 }
 
 /// The choice among the files of a repository.
-struct Selection<'a> {
+struct FileChoice<'a> {
     name: &'a HubName,
-    wanted: Wanted,
-    listing: &'a Listing,
+    need: Need,
+    listing: &'a RepositoryFiles,
     hub: String,
 }
 
-impl Selection<'_> {
+impl FileChoice<'_> {
     /// The files to fetch, with those last without which nothing is complete.
     fn choose(&self) -> Result<Vec<String>> {
-        match (&self.name.file, self.wanted) {
+        match (&self.name.file, self.need) {
             (Some(file), _) => self.parts(file),
-            (None, Wanted::Adapter) => self.adapter(),
-            (None, Wanted::BaseConfig) if self.listing.has(CONFIG) => Ok(vec![CONFIG.into()]),
-            (None, Wanted::BaseConfig | Wanted::Base) => self.base(),
+            (None, Need::Adapter) => self.adapter(),
+            (None, Need::BaseConfig) if self.listing.has(CONFIG) => Ok(vec![CONFIG.into()]),
+            (None, Need::BaseConfig | Need::Base) => self.base(),
         }
     }
 
@@ -253,11 +253,10 @@ impl Selection<'_> {
 mod tests {
     use super::*;
 
-    fn choose(name: &str, wanted: Wanted, files: &[(&str, u64)]) -> Result<Vec<String>> {
+    fn choose(name: &str, need: Need, files: &[(&str, u64)]) -> Result<Vec<String>> {
         let files = files.iter().map(|&(name, size)| ListedFile { name: name.into(), size: Some(size) }).collect();
-        let listing = Listing { commit: String::new(), files };
-        Selection { name: &HubName::parse(name).unwrap(), wanted, listing: &listing, hub: "https://hub".into() }
-            .choose()
+        let listing = RepositoryFiles { commit: String::new(), files };
+        FileChoice { name: &HubName::parse(name).unwrap(), need, listing: &listing, hub: "https://hub".into() }.choose()
     }
 
     #[test]
@@ -275,11 +274,11 @@ mod tests {
             ("tokenizer.model", 1 << 40),
             ("training_args.bin", 1),
         ];
-        let chosen = choose("user/adapter", Wanted::Adapter, &files).unwrap();
+        let chosen = choose("user/adapter", Need::Adapter, &files).unwrap();
         assert_eq!(chosen, ["README.md", "tokenizer.json", "adapter_model.safetensors", "adapter_config.json"]);
         let one = |names: &[&str]| {
             let files: Vec<(&str, u64)> = names.iter().map(|name| (*name, 1)).collect();
-            choose("user/adapter", Wanted::Adapter, &files)
+            choose("user/adapter", Need::Adapter, &files)
         };
         for (names, expected) in [
             (vec!["adapter_config.json", "adapter_model.bin"], "adapter_model.bin"),
@@ -308,17 +307,17 @@ mod tests {
             ("pytorch_model.bin", 9),
             ("tokenizer.json", 1),
         ];
-        let chosen = choose("org/model", Wanted::Base, &files).unwrap();
+        let chosen = choose("org/model", Need::Base, &files).unwrap();
         let expected = ["generation_config.json", "tokenizer.json", "model.safetensors.index.json", "config.json"];
         assert_eq!(chosen, expected);
-        assert_eq!(choose("org/model", Wanted::BaseConfig, &files).unwrap(), ["config.json"]);
+        assert_eq!(choose("org/model", Need::BaseConfig, &files).unwrap(), ["config.json"]);
         let quantised =
             [("a-q4.gguf", 9), ("a-q8-00001-of-00002.gguf", 9), ("a-q8-00002-of-00002.gguf", 9), ("config.json", 1)];
-        assert!(choose("org/model", Wanted::Base, &quantised).is_err());
-        assert_eq!(choose("org/model/a-q4.gguf", Wanted::Base, &quantised).unwrap(), ["a-q4.gguf"]);
-        assert_eq!(choose("org/model/a-q8-00001-of-00002.gguf", Wanted::Base, &quantised).unwrap().len(), 2);
-        assert!(choose("org/model/b.gguf", Wanted::Base, &quantised).is_err());
-        assert_eq!(choose("org/model", Wanted::Base, &quantised[1..]).unwrap().len(), 2);
-        assert!(choose("org/model", Wanted::Base, &[("config.json", 1), ("pytorch_model.bin", 9)]).is_err());
+        assert!(choose("org/model", Need::Base, &quantised).is_err());
+        assert_eq!(choose("org/model/a-q4.gguf", Need::Base, &quantised).unwrap(), ["a-q4.gguf"]);
+        assert_eq!(choose("org/model/a-q8-00001-of-00002.gguf", Need::Base, &quantised).unwrap().len(), 2);
+        assert!(choose("org/model/b.gguf", Need::Base, &quantised).is_err());
+        assert_eq!(choose("org/model", Need::Base, &quantised[1..]).unwrap().len(), 2);
+        assert!(choose("org/model", Need::Base, &[("config.json", 1), ("pytorch_model.bin", 9)]).is_err());
     }
 }

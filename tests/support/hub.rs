@@ -266,7 +266,7 @@ impl State {
             return Response::of(401);
         }
         let Some(repository) = self.repositories.get(&name) else { return Response::error(401, "RepoNotFound") };
-        if repository.access == Access::Private && !has_token {
+        if repository.access == Access::Private && !has_token && !request.is_large {
             return Response::error(if request.token.is_some() { 404 } else { 401 }, "RepoNotFound");
         }
         match rest.as_slice() {

@@ -8,7 +8,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Error};
 
 use super::Watch;
-use super::environment::{Endpoint, Origin, Token};
+use super::environment::{AccessToken, Endpoint, Origin};
 use crate::error::{ComputeError, HubError, Result};
 use crate::files;
 use crate::hub::cache;
@@ -39,7 +39,7 @@ pub enum Fault {
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
-pub enum Question {
+pub enum HubQuestion {
     /// For the headers. The answer may be a redirect to another host.
     Headers,
     /// For the bytes from here to the end.
@@ -50,7 +50,7 @@ pub enum Question {
 pub struct Client {
     agent: Agent,
     endpoint: Endpoint,
-    token: Option<Token>,
+    token: Option<AccessToken>,
 }
 
 impl Client {
@@ -69,7 +69,7 @@ impl Client {
             .tls_config(tls)
             .build()
             .into();
-        Ok(Self { agent, endpoint: Endpoint::from_environment()?, token: Token::from_environment()? })
+        Ok(Self { agent, endpoint: Endpoint::from_environment()?, token: AccessToken::from_environment()? })
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -83,7 +83,7 @@ impl Client {
     /// Asks the hub at a path, which begins with a slash, again where that may help. `fail` makes an error of the last fault.
     pub fn ask_patiently(
         &self,
-        question: Question,
+        question: HubQuestion,
         path: &str,
         watch: &mut dyn Watch,
         fail: &dyn Fn(Fault) -> HubError,
@@ -103,7 +103,7 @@ impl Client {
     }
 
     /// Asks the hub at a path, which begins with a slash, and follows its redirects.
-    pub fn ask(&self, question: Question, path: &str) -> std::result::Result<Response<Body>, Fault> {
+    pub fn ask(&self, question: HubQuestion, path: &str) -> std::result::Result<Response<Body>, Fault> {
         let mut address = format!("{}{path}", self.endpoint);
         for _ in 0..MOST_REDIRECTS {
             let uri: Uri = address.parse().map_err(|_| Fault::Nonsense("an address that is none"))?;
@@ -116,7 +116,7 @@ impl Client {
             let Some(next) = redirect(&answer, &uri)? else { return Ok(answer) };
             let stays = |next: &Uri| Origin::of(next).as_ref() == Some(&origin);
             let describes_file = answer.headers().contains_key("x-linked-etag");
-            if matches!(question, Question::Headers) && !stays(&next) && describes_file {
+            if matches!(question, HubQuestion::Headers) && !stays(&next) && describes_file {
                 return Ok(answer);
             }
             address = next.to_string();
@@ -124,13 +124,13 @@ impl Client {
         Err(Fault::Nonsense("redirects without an end"))
     }
 
-    fn send(&self, question: Question, uri: &Uri, is_hub: bool) -> std::result::Result<Response<Body>, Fault> {
+    fn send(&self, question: HubQuestion, uri: &Uri, is_hub: bool) -> std::result::Result<Response<Body>, Fault> {
         let mut request = match question {
-            Question::Headers => self.agent.head(uri),
-            Question::BytesFrom(_) => self.agent.get(uri),
+            HubQuestion::Headers => self.agent.head(uri),
+            HubQuestion::BytesFrom(_) => self.agent.get(uri),
         };
         request = request.header(header::ACCEPT_ENCODING, "identity");
-        if let Question::BytesFrom(start @ 1..) = question {
+        if let HubQuestion::BytesFrom(start @ 1..) = question {
             request = request.header(header::RANGE, format!("bytes={start}-"));
         }
         if let Some(token) = self.token.as_ref().filter(|_| is_hub) {
@@ -160,7 +160,7 @@ fn redirect(answer: &Response<Body>, from: &Uri) -> std::result::Result<Option<U
 }
 
 /// Whether a status says that another try may help.
-pub fn is_passing(status: u16) -> bool {
+fn is_passing(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..)
 }
 

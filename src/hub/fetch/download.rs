@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use ureq::Body;
 use ureq::http::{HeaderMap, Response, header};
 
-use super::client::{Fault, Question, is_passing, pause, read_fault};
+use super::client::{Fault, HubQuestion, pause, read_fault};
 use super::{Remote, Watch};
 use crate::error::{ComputeError, FileError, Result};
 use crate::files::{self, FileLock, Folder, LockAttempt, LockMode};
@@ -91,10 +91,16 @@ impl Download<'_> {
         let name = format!("{}.lock", self.described.etag);
         fs::create_dir_all(&folder).map_err(FileError::write(&folder))?;
         let open = Folder::open(&folder).map_err(FileError::write(&folder))?;
+        let is_new = !folder.join(&name).exists();
         loop {
             let attempt = FileLock::lasting(&open, OsStr::new(&name), LockMode::Exclusive);
             match attempt.map_err(FileError::write(&folder.join(&name)))? {
-                LockAttempt::Acquired(lock) => return Ok(Some(lock)),
+                LockAttempt::Acquired(lock) => {
+                    if is_new {
+                        share(&folder.join(&name));
+                    }
+                    return Ok(Some(lock));
+                }
                 LockAttempt::Unsupported => return Ok(None),
                 LockAttempt::Taken | LockAttempt::Gone | LockAttempt::NotOurs => {}
             }
@@ -136,7 +142,7 @@ impl Download<'_> {
 
     /// Appends what one connection gives. Returns how many bytes the file has then.
     fn receive(&mut self, file: &mut File, have: u64, partial: &Path) -> Result<(u64, End)> {
-        let answer = match self.remote.client.ask(Question::BytesFrom(have), &self.remote.path_of(self.file)) {
+        let answer = match self.remote.client.ask(HubQuestion::BytesFrom(have), &self.remote.path_of(self.file)) {
             Ok(answer) => answer,
             Err(Fault::Passing(reason)) => return Ok((have, End::Passing(reason))),
             Err(Fault::Lasting(reason)) => return Ok((have, End::Lasting(reason))),
@@ -148,8 +154,8 @@ impl Download<'_> {
             206 => return Err(self.remote.answer("a part of a file that was not asked for").into()),
             // What was left is no beginning of this file.
             416 if have > 0 => return Ok((0, End::Passing("it has no such part".into()))),
-            status if is_passing(status) => return Ok((have, End::Passing(format!("status {status}")))),
-            _ => return Err(self.remote.refusal(&answer, Some(self.file)).into()),
+            // The hub has just described the file: what refuses it is where the hub sends us, whose addresses expire.
+            status => return Ok((have, End::Passing(format!("status {status}")))),
         };
         let length = answer.body().content_length();
         if length.is_some_and(|length| length != self.described.size - start) {
@@ -231,6 +237,17 @@ impl Download<'_> {
     fn cut(&self, reason: String) -> crate::Error {
         self.remote.cut(self.file, reason).into()
     }
+}
+
+/// Lets the group lock a file, too, as the hub's own client does.
+fn share(lock: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let _ = fs::set_permissions(lock, fs::Permissions::from_mode(0o664));
+    }
+    #[cfg(not(unix))]
+    let _ = lock;
 }
 
 /// How a connection ended.

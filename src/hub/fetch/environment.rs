@@ -87,9 +87,9 @@ impl fmt::Display for Endpoint {
 
 /// What proves to the hub who asks. It is shown nowhere.
 #[derive(Clone)]
-pub struct Token(String);
+pub struct AccessToken(String);
 
-impl Token {
+impl AccessToken {
     /// `HF_TOKEN`, else the file in which `hf auth login` leaves it.
     pub fn from_environment() -> Result<Option<Self>> {
         if is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
@@ -121,9 +121,9 @@ impl Token {
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for AccessToken {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("Token")
+        formatter.write_str("AccessToken")
     }
 }
 
@@ -150,6 +150,6 @@ mod tests {
 
     #[test]
     fn a_token_is_not_shown() {
-        assert_eq!(format!("{:?}", Token("hf_secret".into())), "Token");
+        assert_eq!(format!("{:?}", AccessToken("hf_secret".into())), "AccessToken");
     }
 }

@@ -9,7 +9,7 @@ const MOST_FILES: usize = 100_000;
 
 /// The state of a repository at a revision.
 #[derive(Debug, Clone, Default)]
-pub struct Listing {
+pub struct RepositoryFiles {
     pub commit: String,
     /// Sorted by name.
     pub files: Vec<ListedFile>,
@@ -25,7 +25,7 @@ pub struct ListedFile {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct ListingAnswer {
     sha: String,
     #[serde(default)]
     siblings: Vec<Sibling>,
@@ -37,10 +37,10 @@ struct Sibling {
     size: Option<u64>,
 }
 
-impl Listing {
+impl RepositoryFiles {
     /// Reads the hub's answer. The error says what is wrong with it.
     pub fn parse(answer: &[u8]) -> Result<Self, String> {
-        let answer: Answer = serde_json::from_slice(answer).map_err(|error| error.to_string())?;
+        let answer: ListingAnswer = serde_json::from_slice(answer).map_err(|error| error.to_string())?;
         if !is_commit(&answer.sha) {
             return Err("its commit is no hash".into());
         }
@@ -85,14 +85,14 @@ mod tests {
     fn file_names_stay_in_the_repository() {
         let listing = |name: &str| {
             let answer = serde_json::json!({"sha": "a".repeat(40), "siblings": [{"rfilename": name}]});
-            Listing::parse(answer.to_string().as_bytes())
+            RepositoryFiles::parse(answer.to_string().as_bytes())
         };
         assert!(listing("config.json").is_ok() && listing("a/b.jinja").is_ok());
         for wrong in ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./x", "a\\..\\x", "a\nb", "x\0"] {
             assert!(listing(wrong).is_err(), "{wrong:?}");
         }
         assert!(listing("C:x").unwrap().files.is_empty());
-        assert!(Listing::parse(br#"{"sha": "../../x", "siblings": []}"#).is_err());
-        assert!(Listing::parse(b"<html>").is_err());
+        assert!(RepositoryFiles::parse(br#"{"sha": "../../x", "siblings": []}"#).is_err());
+        assert!(RepositoryFiles::parse(b"<html>").is_err());
     }
 }

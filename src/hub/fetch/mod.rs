@@ -19,10 +19,10 @@ use super::cache::{self, CachedRepository};
 use super::name::HubName;
 use crate::error::{FileError, HubError, Result};
 use crate::files;
-use client::{Client, Fault, Question, read_fault};
+use client::{Client, Fault, HubQuestion, read_fault};
 use download::{Described, Download};
 pub use environment::is_offline;
-use listing::{Listing, is_commit};
+use listing::{RepositoryFiles, is_commit};
 
 /// The longest answer to a question about a repository, in bytes.
 const LONGEST_ANSWER: u64 = 64 << 20;
@@ -47,7 +47,7 @@ pub struct Remote {
     name: String,
     revision: String,
     repository: CachedRepository,
-    listing: Listing,
+    listing: RepositoryFiles,
     /// The files that are among the blobs, with the names of these, in the order in which they were fetched.
     fetched: Vec<(String, String)>,
 }
@@ -62,17 +62,17 @@ impl Remote {
             name: name.repository.clone(),
             revision: revision.into(),
             repository: CachedRepository::new(cache::folder(), &name.repository),
-            listing: Listing::default(),
+            listing: RepositoryFiles::default(),
             fetched: Vec::new(),
         };
         remote.listing = remote.list(watch)?;
         Ok(remote)
     }
 
-    fn list(&self, watch: &mut dyn Watch) -> Result<Listing> {
+    fn list(&self, watch: &mut dyn Watch) -> Result<RepositoryFiles> {
         let path = format!("/api/models/{}/revision/{}?blobs=true", self.name, encoded(&self.revision, ""));
         let answer =
-            self.client.ask_patiently(Question::BytesFrom(0), &path, watch, &|fault| self.unreachable(fault))?;
+            self.client.ask_patiently(HubQuestion::BytesFrom(0), &path, watch, &|fault| self.unreachable(fault))?;
         if answer.status().as_u16() != 200 {
             return Err(self.refusal(&answer, None).into());
         }
@@ -82,14 +82,14 @@ impl Remote {
         if bytes.len() as u64 > LONGEST_ANSWER {
             return Err(self.answer("it is too long").into());
         }
-        let listing = Listing::parse(&bytes).map_err(|reason| self.answer(&reason))?;
+        let listing = RepositoryFiles::parse(&bytes).map_err(|reason| self.answer(&reason))?;
         match is_commit(&self.revision) && listing.commit != self.revision {
             true => Err(self.answer("it names another commit").into()),
             false => Ok(listing),
         }
     }
 
-    pub fn listing(&self) -> &Listing {
+    pub fn listing(&self) -> &RepositoryFiles {
         &self.listing
     }
 
@@ -115,7 +115,7 @@ impl Remote {
             Fault::Passing(reason) | Fault::Lasting(reason) => self.cut(name, reason),
             Fault::Nonsense(reason) => self.answer(reason),
         };
-        let answer = self.client.ask_patiently(Question::Headers, &self.path_of(name), watch, &fail)?;
+        let answer = self.client.ask_patiently(HubQuestion::Headers, &self.path_of(name), watch, &fail)?;
         if !answer.status().is_success() && !answer.status().is_redirection() {
             return Err(self.refusal(&answer, Some(name)).into());
         }
