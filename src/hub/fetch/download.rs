@@ -120,7 +120,6 @@ impl Download<'_> {
         if have > self.described.size {
             have = 0;
         }
-        self.check_space(self.described.size - have)?;
         self.watch.moves(have);
         let mut fruitless = 0;
         loop {
@@ -153,7 +152,10 @@ impl Download<'_> {
             206 if starts_at(&answer, have) => have,
             206 => return Err(self.remote.answer("a part of a file that was not asked for").into()),
             // What was left is no beginning of this file.
-            416 if have > 0 => return Ok((0, End::Passing("it has no such part".into()))),
+            416 if have > 0 => {
+                self.watch.moves_back(have);
+                return Ok((0, End::Passing("it has no such part".into())));
+            }
             // The hub has just described the file: what refuses it is where the hub sends us, whose addresses expire.
             status => return Ok((have, End::Passing(format!("status {status}")))),
         };
@@ -215,14 +217,6 @@ impl Download<'_> {
         Err(self.remote.damaged(self.file, "SHA-256").into())
     }
 
-    /// Refuses to begin what the disk has no room for.
-    fn check_space(&self, needed: u64) -> Result<()> {
-        match free_space(&self.remote.repository.path()) {
-            Some(free) if free < needed => Err(self.remote.no_space(needed, free).into()),
-            _ => Ok(()),
-        }
-    }
-
     fn written(&self, error: io::Error, partial: &Path) -> crate::Error {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -264,7 +258,7 @@ fn starts_at(answer: &Response<Body>, start: u64) -> bool {
 }
 
 /// The bytes that are free for this user where a folder is.
-fn free_space(folder: &Path) -> Option<u64> {
+pub fn free_space(folder: &Path) -> Option<u64> {
     #[cfg(unix)]
     {
         let there: PathBuf = folder.ancestors().find(|path| path.is_dir())?.into();

@@ -20,7 +20,7 @@ use super::name::HubName;
 use crate::error::{FileError, HubError, Result};
 use crate::files;
 use client::{Client, Fault, HubQuestion, read_fault};
-use download::{Described, Download};
+use download::{Described, Download, free_space};
 pub use environment::is_offline;
 use listing::{RepositoryFiles, is_commit};
 
@@ -103,11 +103,28 @@ impl Remote {
             watch.needs(file.size);
             described.push(file);
         }
+        self.check_space(&described)?;
         for (name, described) in names.iter().zip(&described) {
             Download { remote: self, file: name, described, watch: &mut *watch }.run()?;
         }
         self.fetched.extend(names.iter().cloned().zip(described.into_iter().map(|file| file.etag)));
         Ok(())
+    }
+
+    /// Refuses to begin what the disk has no room for.
+    fn check_space(&self, files: &[Described]) -> Result<()> {
+        let missing = files.iter().filter(|file| !self.blob(&file.etag).is_file());
+        let needed = missing.fold(0u64, |sum, file| sum.saturating_add(file.size - self.arrived(file)));
+        match free_space(&self.repository.path()) {
+            Some(free) if free < needed => Err(self.no_space(needed, free).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// How much of a file an earlier run left.
+    fn arrived(&self, file: &Described) -> u64 {
+        let partial = self.blob(&format!("{}.incomplete", file.etag)).metadata();
+        partial.map_or(0, |partial| partial.len()).min(file.size)
     }
 
     fn describe(&self, name: &str, watch: &mut dyn Watch) -> Result<Described> {
@@ -211,24 +228,30 @@ fn encoded(text: &str, kept: &str) -> String {
     text.bytes().map(|byte| if is_kept(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-/// Puts a link to a blob in the place of a file, unless one is there.
+/// Puts a link to a blob in the place of a file. Other runs may do the same at the same time.
 fn place(blob: &Path, relative: &Path, link: &Path) -> io::Result<()> {
-    if link.canonicalize().is_ok_and(|there| blob.canonicalize().is_ok_and(|blob| blob == there)) {
-        return Ok(());
+    let leads_to_blob = || link.canonicalize().is_ok_and(|there| blob.canonicalize().is_ok_and(|blob| blob == there));
+    match make_link(blob, relative, link) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Err(_) if !leads_to_blob() => {
+            let mut draft = link.as_os_str().to_owned();
+            draft.push(format!(".{}", std::process::id()));
+            make_link(blob, relative, Path::new(&draft))?;
+            fs::rename(&draft, link)
+        }
+        _ => Ok(()),
     }
-    match fs::remove_file(link) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    #[cfg(unix)]
-    {
-        std::os::unix::fs::symlink(relative, link)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = relative;
-        fs::hard_link(blob, link)
-    }
+}
+
+#[cfg(unix)]
+fn make_link(_blob: &Path, relative: &Path, link: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(relative, link)
+}
+
+/// Links to files need rights that Windows gives to few.
+#[cfg(not(unix))]
+fn make_link(blob: &Path, _relative: &Path, link: &Path) -> io::Result<()> {
+    fs::hard_link(blob, link)
 }
 
 /// Writes a file that appears whole.
