@@ -11,7 +11,7 @@ use crate::choice::gates;
 use crate::cli::CutArgs;
 use crate::cli::settings;
 use crate::error::{AdapterError, Result};
-use crate::files::{self, Staging};
+use crate::files::Staging;
 use crate::pipeline;
 use crate::pipeline::output::{Target, UnevaluatedCut};
 use crate::printable::OneLine;
@@ -42,13 +42,13 @@ fn print_report(report: &Report, json: bool, quiet: bool) -> Result<()> {
 
 /// Cuts an adapter and writes the rest, unless a gate fails. Returns the report, as it was written if it was.
 pub fn write(args: CutArgs, finder: Finder) -> Result<Report> {
-    files::check_output(&args.output.folder, &[], args.output.force)?;
     let path = finder.adapter(&args.adapter)?;
     let format = args.runtime.format;
     format.check_folder_name(&args.output.folder)?;
-    finder.base_of_cut(&args, &path)?;
     pipeline::base_of(&path, args.base.as_deref());
     let staging = Staging::reserve(&args.output.folder, &[&path], args.output.force)?;
+    finder.base_of_cut(&args, &path)?;
+    pipeline::base_of(&path, args.base.as_deref());
     let gates = args.gates.gates;
     let adapter = pipeline::open_adapter(&path, args.stack.as_deref(), args.base.as_deref())?;
     let layers: BTreeSet<usize> = match (args.boundary, args.keep_layers) {

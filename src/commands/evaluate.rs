@@ -28,8 +28,8 @@ pub fn run(request: &Request, quiet: bool) -> Result<Evaluation> {
 }
 
 /// Puts what the flags name on the list of inputs before anything is read, so that an output in one of them ends the
-/// command before the long run and not after it. What is not on this machine is fetched, the base model last of all. Returns the
-/// adapter's place.
+/// command before the long run and not after it. An adapter that is not on this machine is fetched. Returns its
+/// place.
 pub fn declare_inputs(args: &EvaluateArgs, finder: Finder) -> Result<PathBuf> {
     let adapter = finder.adapter(&args.adapter)?;
     inputs::declare(&adapter);
@@ -41,19 +41,21 @@ pub fn declare_inputs(args: &EvaluateArgs, finder: Finder) -> Result<PathBuf> {
     // A command line of the shell; the words that are files are the program and what it reads.
     let words = args.answers.scorer.iter().flat_map(|command| command.split_whitespace());
     words.for_each(|word| inputs::declare(Path::new(word.trim_matches(['"', '\'']))));
-    check_flags(args)?;
-    finder.base(args.base.as_deref(), &adapter)?;
     pipeline::base_of(&adapter, args.base.as_deref());
     Ok(adapter)
 }
 
-/// Refuses flags that make no request, before a base model is fetched for it.
-fn check_flags(args: &EvaluateArgs) -> Result<()> {
+/// Fetches the base model if it is not on this machine, after a look at the flags that make the request.
+pub fn fetch_base(args: &EvaluateArgs, adapter: &Path, finder: Finder) -> Result<()> {
     settings::choice_options(args)?;
     settings::held_out(args)?;
+    settings::minimize(args)?;
     settings::scoring(&args.answers, args.own_answers)?;
     let device: DeviceName = args.device.parse()?;
-    settings::arithmetic(args.precision, device).map(drop)
+    settings::arithmetic(args.precision, device)?;
+    finder.base(args.base.as_deref(), adapter)?;
+    pipeline::base_of(adapter, args.base.as_deref());
+    Ok(())
 }
 
 /// The request that the flags make. `search` is the kind of search if the flags name none.
@@ -63,11 +65,14 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
     let has_limits = choice.limits != Limits::default() && choice.rule.basis() == Basis::Losses;
     // So does a rule that may step over what fails, and looks for answers everywhere.
     let looks_everywhere = choice.score.is_some() && choice.guard.is_none() && !choice.rule.descends();
-    let needs_all = has_limits || choice.slice_by.is_some() || looks_everywhere || !choice.rule.drops_early(&choice);
+    let needs_all = args.minimize.is_none()
+        && (has_limits || choice.slice_by.is_some() || looks_everywhere || !choice.rule.drops_early(&choice));
     // A user who names the boundary wants to see its cost among the others.
     let search = if args.boundary.is_some() { SearchArg::Exhaustive } else { search };
-    let search = args.search.unwrap_or(search);
+    let search = if args.minimize.is_some() { SearchArg::Adaptive } else { args.search.unwrap_or(search) };
+    let minimize = settings::minimize(&args)?.map(Refinement::Minimize);
     let refinement = match search {
+        _ if minimize.is_some() => minimize,
         SearchArg::Adaptive | SearchArg::Exhaustive => None,
         SearchArg::Window => Some(Refinement::Window),
         SearchArg::Subset => Some(Refinement::Subset(Grain::Layers)),

@@ -4,13 +4,11 @@ use super::fetch::Finder;
 use super::output::{announce, print, print_json};
 use crate::cli::FixArgs;
 use crate::error::Result;
-use crate::files;
 use crate::pipeline::fix::{FixReport, FixRequest, fix};
 use crate::printable::OneLine;
 
 pub fn run(args: FixArgs, finder: Finder, quiet: bool) -> Result<bool> {
     let output = args.output;
-    files::check_output(&output.folder, &[], output.force)?;
     finder.adapter(&args.adapter)?;
     finder.named_base(args.base.as_deref())?;
     let request = FixRequest { adapter: args.adapter, base: args.base, alpha: args.alpha };

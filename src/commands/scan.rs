@@ -12,7 +12,8 @@ use crate::report::text;
 
 pub fn run(args: ScanArgs, finder: Finder, quiet: bool) -> Result<bool> {
     let page = Page::reserve(&args.evaluate, finder, None, args.force)?;
-    evaluate::declare_inputs(&args.evaluate, finder)?;
+    let adapter = evaluate::declare_inputs(&args.evaluate, finder)?;
+    evaluate::fetch_base(&args.evaluate, &adapter, finder)?;
     let request = evaluate::request(args.evaluate, &RuntimeArgs::default(), SearchArg::Exhaustive)?;
     let evaluation = evaluate::run(&request, quiet)?;
     let result = show(&evaluation, args.json, page, quiet);
