@@ -134,19 +134,34 @@ impl Samples {
 #[derive(Debug, Clone)]
 pub struct Slim {
     request: Request,
+    #[cfg(feature = "hub")]
+    fetch: bool,
 }
 
 impl Slim {
-    /// Slims an adapter, a PEFT folder or its name in the Hugging Face cache, by these samples.
+    /// Slims an adapter, a PEFT folder or its name on the Hugging Face Hub, by these samples.
     pub fn new(adapter: impl Into<String>, samples: Samples) -> Self {
         let request = Request::new(adapter, PathBuf::new());
-        Self { request: Request { samples: samples.0, ..request } }
+        Self {
+            request: Request { samples: samples.0, ..request },
+            #[cfg(feature = "hub")]
+            fetch: false,
+        }
     }
 
-    /// Names the base model: a folder, a GGUF file, or a name in the Hugging Face cache. By default it is the one that the adapter
+    /// Names the base model: a folder, a GGUF file, or a name on the Hugging Face Hub. By default it is the one that the adapter
     /// names.
     pub fn base(mut self, name: impl Into<String>) -> Self {
         self.request.base = Some(name.into());
+        self
+    }
+
+    /// Fetches the adapter and the base model from the Hugging Face Hub into its cache if they are not on this machine, with the settings
+    /// of the environment (`HF_TOKEN`, `HF_ENDPOINT`, `HF_HOME` …), unless it says `HF_HUB_OFFLINE`. By default, and in
+    /// [`evaluate_on`](Self::evaluate_on), no connection is opened.
+    #[cfg(feature = "hub")]
+    pub fn fetch(mut self, fetch: bool) -> Self {
+        self.fetch = fetch;
         self
     }
 
@@ -314,6 +329,10 @@ impl Slim {
 
     /// As [`evaluate`](Self::evaluate), with `on_progress` told of each step. It stops the evaluation by returning `false`.
     pub fn evaluate_with(&self, on_progress: &mut dyn FnMut(Progress) -> bool) -> Result<Slimmed> {
+        #[cfg(feature = "hub")]
+        if self.fetch {
+            pipeline::fetch::fetch_all(&self.request)?;
+        }
         pipeline::evaluate(&self.request, on_progress).map(Slimmed)
     }
 

@@ -29,6 +29,8 @@ mod gguf_tokenizers;
 mod golden;
 #[cfg(target_os = "linux")]
 mod hostile;
+#[cfg(feature = "hub")]
+mod hub;
 mod inputs_kept;
 mod judged_by_answers;
 mod kills;

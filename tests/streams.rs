@@ -17,7 +17,11 @@ fn a_full_stdout_is_an_error() {
     let folder = TempDir::new().unwrap();
     let run = |words: &[&str], stdout: Stdio| {
         let mut command = Process::new(assert_cmd::cargo::cargo_bin("lora-slim"));
-        command.current_dir(folder.path()).env("HF_HUB_CACHE", fixture("no-such-cache")).args(words);
+        command
+            .current_dir(folder.path())
+            .env("HF_HUB_CACHE", fixture("no-such-cache"))
+            .env("HF_HUB_OFFLINE", "1")
+            .args(words);
         command.stdout(stdout).stderr(Stdio::piped()).output().unwrap()
     };
     let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());

@@ -177,6 +177,7 @@ def race(name, rounds, folder):
     environment = {
         "TMPDIR": str(shared),
         "HF_HUB_CACHE": "/nowhere",
+        "HF_HUB_OFFLINE": "1",
         "RAYON_NUM_THREADS": "1",
         "PATH": os.environ["PATH"],
     }

@@ -32,6 +32,10 @@ pub struct Cli {
     /// Print nothing but results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Open no connection: take adapters and base models from this machine alone, as with HF_HUB_OFFLINE=1
+    #[cfg(feature = "hub")]
+    #[arg(long, global = true)]
+    pub offline: bool,
     /// Take further flags from this file [default: lora-slim.toml in the working directory, if it is there]
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "no_config")]
     pub config: Option<PathBuf>,
@@ -124,10 +128,10 @@ pub struct ScanArgs {
 /// The flags that `slim` and `scan` share.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// PEFT adapter folder, or its name in the Hugging Face cache
+    /// PEFT adapter folder, or its name on the Hugging Face Hub, ORG/NAME or ORG/NAME@REVISION
     pub adapter: String,
-    /// Base model: a Hugging Face folder, a GGUF file, or a name in the Hugging Face cache [default: the adapter's
-    /// base_model_name_or_path]
+    /// Base model: a Hugging Face folder, a GGUF file, or a name on the Hugging Face Hub, ORG/NAME or ORG/NAME/FILE.gguf [default: the
+    /// adapter's base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
     /// Layer stack of the text decoder if the adapter has several, for example model.text_model.layers
@@ -312,7 +316,7 @@ pub enum PrecisionArg {
   lora-slim cut my-adapter --rank 8 --dtype bf16 -o my-adapter-8
   lora-slim cut my-adapter --boundary all --format gguf --base my-base-model -o my-adapter-gguf")]
 pub struct CutArgs {
-    /// PEFT adapter folder, or its name in the Hugging Face cache
+    /// PEFT adapter folder, or its name on the Hugging Face Hub
     pub adapter: String,
     /// Keep the layers below N, or all [default: all, if another flag asks for a change]
     #[arg(long, value_name = "N|all", conflicts_with = "keep_layers", value_parser = parse_boundary,
@@ -364,7 +368,7 @@ pub struct OutputArgs {
   lora-slim fix epoch_2/adapter_model.pt --base my-base-model --alpha 16 -o my-adapter
   lora-slim verify mlx-adapter my-adapter")]
 pub struct FixArgs {
-    /// Folder or file of the adapter, or its name in the Hugging Face cache
+    /// Folder or file of the adapter, or its name on the Hugging Face Hub
     pub adapter: String,
     /// Base model, whose names the adapter gets; torchtune and NeMo also need the sizes of its attention [default: the one that
     /// the adapter names, if it is on this machine]
@@ -382,7 +386,7 @@ pub struct FixArgs {
 #[command(after_help = "Example:
   lora-slim inspect my-adapter")]
 pub struct InspectArgs {
-    /// PEFT adapter folder, or its name in the Hugging Face cache
+    /// PEFT adapter folder, or its name on the Hugging Face Hub
     pub adapter: String,
     /// Layer stack to show if the adapter has several
     #[arg(long)]
@@ -397,7 +401,7 @@ pub struct InspectArgs {
 #[command(after_help = "Example:
   lora-slim verify my-adapter my-adapter-slim && rsync my-adapter-slim …")]
 pub struct VerifyArgs {
-    /// The adapter that was cut or mended
+    /// The adapter that was cut or mended, a folder or a name
     pub original: PathBuf,
     /// The adapter that was written
     pub slimmed: PathBuf,
@@ -435,14 +439,14 @@ pub struct VerifyArgs {
   lora-slim check my-adapter
   lora-slim check my-adapter --runtime vllm,llama.cpp && deploy …")]
 pub struct CheckArgs {
-    /// PEFT adapter folder, or its name in the Hugging Face cache; or the output of `--format gguf` or `mlx`
+    /// PEFT adapter folder, or its name on the Hugging Face Hub; or the output of `--format gguf` or `mlx`
     #[arg(required_unless_present = "list")]
     pub adapter: Option<String>,
     /// Runtimes to check, for example vllm,llama.cpp [default: all, without effect on the exit code]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
     pub runtime: Vec<&'static Runtime>,
-    /// Base model to compare layers and shapes with: a Hugging Face folder, a GGUF file, or a name in the Hugging Face
-    /// cache
+    /// Base model to compare layers and shapes with: a Hugging Face folder, a GGUF file, or a name on the Hugging Face
+    /// Hub
     #[arg(long)]
     pub base: Option<String>,
     /// Layer stack to check if the adapter has several

@@ -53,6 +53,40 @@ impl TerminalProgress {
     }
 }
 
+/// Progress of files that arrive.
+#[cfg(feature = "hub")]
+pub struct ByteProgress {
+    bar: ProgressBar,
+}
+
+#[cfg(feature = "hub")]
+impl ByteProgress {
+    /// Starts the bar, and catches signals.
+    pub fn new(quiet: bool) -> Self {
+        catch_interrupts();
+        Self { bar: styled(ProgressBar::with_draw_target(Some(0), target(quiet)), "{bytes} of {total_bytes}") }
+    }
+
+    pub fn needs(&self, bytes: u64) {
+        self.bar.inc_length(bytes);
+    }
+
+    pub fn moves(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    pub fn moves_back(&self, bytes: u64) {
+        self.bar.dec(bytes);
+    }
+}
+
+#[cfg(feature = "hub")]
+impl Drop for ByteProgress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 /// Progress over the adapters of a batch, and within the sweep that is running.
 pub struct BatchProgress {
     bars: MultiProgress,

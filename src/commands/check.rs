@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::fetch::Finder;
 use super::output::{print, print_json};
 use crate::audit::examine::{Examination, KnownBase, examine};
 use crate::audit::flaws::Flaw;
@@ -13,7 +14,7 @@ use crate::audit::runtimes::{self, LoadOutcome, RUNTIMES, Remedy, Runtime, Runti
 use crate::cli::CheckArgs;
 use crate::error::Result;
 use crate::export::Format;
-use crate::hub::{self, BasePath};
+use crate::hub::BasePath;
 use crate::pipeline;
 use crate::report::text::runtimes as text;
 
@@ -34,12 +35,13 @@ struct ReportedFlaw {
     certain: bool,
 }
 
-pub fn run(args: CheckArgs) -> Result<bool> {
+pub fn run(args: CheckArgs, finder: Finder) -> Result<bool> {
     let Some(name) = &args.adapter else {
         let listed = if args.json { print_json(&Listing::new()) } else { print(&text::list()) };
         return listed.map(|()| true);
     };
-    let path = hub::find(name, None)?;
+    let path = finder.adapter(name)?;
+    finder.named_base(args.base.as_deref())?;
     let asked: &[&'static Runtime] = if args.runtime.is_empty() { &RUNTIMES } else { &args.runtime };
     let format = Format::of_path(&path);
     let Examination { flaws, runtimes } = match format {

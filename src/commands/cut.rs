@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::fetch::Finder;
 use super::output::{announce, print, print_json, warn};
 use crate::audit::examine::KnownBase;
 use crate::audit::runtimes::base_facts::BaseFacts;
@@ -11,7 +12,6 @@ use crate::cli::CutArgs;
 use crate::cli::settings;
 use crate::error::{AdapterError, Result};
 use crate::files::Staging;
-use crate::hub;
 use crate::pipeline;
 use crate::pipeline::output::{Target, UnevaluatedCut};
 use crate::printable::OneLine;
@@ -19,10 +19,10 @@ use crate::report::{Report, text};
 use crate::rewrite::steps::PlannedChanges;
 use crate::rewrite::{Boundary, Cut};
 
-pub fn run(args: CutArgs, quiet: bool) -> Result<bool> {
+pub fn run(args: CutArgs, finder: Finder, quiet: bool) -> Result<bool> {
     let (format, path) = (args.runtime.format, args.output.folder.clone());
     let json = args.output.json;
-    let report = write(args)?;
+    let report = write(args, finder)?;
     let printed = print_report(&report, json, quiet);
     let announced = printed.and_then(|()| gates::check(&report.gates)).and_then(|()| {
         let loads = text::runtimes::written(&report.runtimes, format, &path);
@@ -41,12 +41,14 @@ fn print_report(report: &Report, json: bool, quiet: bool) -> Result<()> {
 }
 
 /// Cuts an adapter and writes the rest, unless a gate fails. Returns the report, as it was written if it was.
-pub fn write(args: CutArgs) -> Result<Report> {
-    let path = hub::find(&args.adapter, None)?;
+pub fn write(args: CutArgs, finder: Finder) -> Result<Report> {
+    let path = finder.adapter(&args.adapter)?;
     let format = args.runtime.format;
     format.check_folder_name(&args.output.folder)?;
     pipeline::base_of(&path, args.base.as_deref());
     let staging = Staging::reserve(&args.output.folder, &[&path], args.output.force)?;
+    finder.base_of_cut(&args, &path)?;
+    pipeline::base_of(&path, args.base.as_deref());
     let gates = args.gates.gates;
     let adapter = pipeline::open_adapter(&path, args.stack.as_deref(), args.base.as_deref())?;
     let layers: BTreeSet<usize> = match (args.boundary, args.keep_layers) {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::fetch::Finder;
 use crate::choice::subset::Grain;
 use crate::choice::{Basis, Limits};
 use crate::cli::progress::TerminalProgress;
@@ -9,7 +10,6 @@ use crate::cli::settings;
 use crate::cli::{EvaluateArgs, RuntimeArgs, SearchArg};
 use crate::error::{FileError, Result};
 use crate::files::inputs;
-use crate::hub;
 use crate::measure::ComputeOptions;
 use crate::model::device::DeviceName;
 use crate::pipeline::request::{DEFAULT_MEMORY, Refinement, SampleOptions};
@@ -28,11 +28,11 @@ pub fn run(request: &Request, quiet: bool) -> Result<Evaluation> {
 }
 
 /// Puts what the flags name on the list of inputs before anything is read, so that an output in one of them ends the
-/// command before the long run and not after it. Returns the adapter's place.
-pub fn declare_inputs(args: &EvaluateArgs) -> Result<PathBuf> {
-    let adapter = hub::find(&args.adapter, None)?;
+/// command before the long run and not after it. An adapter that is not on this machine is fetched. Returns its
+/// place.
+pub fn declare_inputs(args: &EvaluateArgs, finder: Finder) -> Result<PathBuf> {
+    let adapter = finder.adapter(&args.adapter)?;
     inputs::declare(&adapter);
-    pipeline::base_of(&adapter, args.base.as_deref());
     let samples = places::on_disk(&args.samples).chain(args.test.as_deref());
     for path in samples.chain(args.tokenizer.as_deref()).chain(args.chat_template.as_deref()) {
         path.metadata().map_err(FileError::read(path))?;
@@ -41,7 +41,21 @@ pub fn declare_inputs(args: &EvaluateArgs) -> Result<PathBuf> {
     // A command line of the shell; the words that are files are the program and what it reads.
     let words = args.answers.scorer.iter().flat_map(|command| command.split_whitespace());
     words.for_each(|word| inputs::declare(Path::new(word.trim_matches(['"', '\'']))));
+    pipeline::base_of(&adapter, args.base.as_deref());
     Ok(adapter)
+}
+
+/// Fetches the base model if it is not on this machine, after a look at the flags that make the request.
+pub fn fetch_base(args: &EvaluateArgs, adapter: &Path, finder: Finder) -> Result<()> {
+    settings::choice_options(args)?;
+    settings::held_out(args)?;
+    settings::minimize(args)?;
+    settings::scoring(&args.answers, args.own_answers)?;
+    let device: DeviceName = args.device.parse()?;
+    settings::arithmetic(args.precision, device)?;
+    finder.base(args.base.as_deref(), adapter)?;
+    pipeline::base_of(adapter, args.base.as_deref());
+    Ok(())
 }
 
 /// The request that the flags make. `search` is the kind of search if the flags name none.

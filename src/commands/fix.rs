@@ -1,13 +1,16 @@
 //! `lora-slim fix`: write an adapter of another layout as PEFT saves it.
 
+use super::fetch::Finder;
 use super::output::{announce, print, print_json};
 use crate::cli::FixArgs;
 use crate::error::Result;
 use crate::pipeline::fix::{FixReport, FixRequest, fix};
 use crate::printable::OneLine;
 
-pub fn run(args: FixArgs, quiet: bool) -> Result<bool> {
+pub fn run(args: FixArgs, finder: Finder, quiet: bool) -> Result<bool> {
     let output = args.output;
+    finder.adapter(&args.adapter)?;
+    finder.named_base(args.base.as_deref())?;
     let request = FixRequest { adapter: args.adapter, base: args.base, alpha: args.alpha };
     let report = fix(&request, &output.folder, output.force)?;
     for remark in &report.remarks {

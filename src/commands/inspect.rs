@@ -2,17 +2,17 @@
 
 use std::fmt::Write;
 
+use super::fetch::Finder;
 use super::output::{print, print_json};
 use crate::audit::inspect::{Inspection, inspect};
 use crate::cli::InspectArgs;
 use crate::error::Result;
 use crate::format::{bar, bytes, ranges};
-use crate::hub;
 use crate::pipeline;
 use crate::printable::OneLine;
 
-pub fn run(args: InspectArgs) -> Result<bool> {
-    let path = hub::find(&args.adapter, None)?;
+pub fn run(args: InspectArgs, finder: Finder) -> Result<bool> {
+    let path = finder.adapter(&args.adapter)?;
     let adapter = pipeline::open_adapter(&path, args.stack.as_deref(), None)?;
     let inspection = inspect(&args.adapter, &adapter)?;
     if args.json {

@@ -5,6 +5,7 @@ mod check;
 mod cut;
 mod docs;
 mod evaluate;
+mod fetch;
 mod fix;
 mod inspect;
 pub mod output;
@@ -18,19 +19,20 @@ use std::ffi::OsString;
 use crate::cli::config_file;
 use crate::cli::{Cli, Command};
 use crate::error::Result;
+use fetch::Finder;
 
 /// Runs a command. `Ok(false)` is an answer of "no", which has its own exit code.
 pub fn run(cli: Cli) -> Result<bool> {
-    let quiet = cli.quiet;
+    let (quiet, finder) = (cli.quiet, Finder::of(&cli));
     match cli.command {
-        Command::Slim(args) => slim::run(args, quiet),
-        Command::Scan(args) => scan::run(args, quiet),
-        Command::Cut(args) => cut::run(args, quiet),
-        Command::Fix(args) => fix::run(args, quiet),
-        Command::Batch(args) => batch::run(args, quiet),
-        Command::Inspect(args) => inspect::run(args),
-        Command::Check(args) => check::run(args),
-        Command::Verify(args) => verify::run(args, quiet),
+        Command::Slim(args) => slim::run(args, finder, quiet),
+        Command::Scan(args) => scan::run(args, finder, quiet),
+        Command::Cut(args) => cut::run(args, finder, quiet),
+        Command::Fix(args) => fix::run(args, finder, quiet),
+        Command::Batch(args) => batch::run(args, finder, quiet),
+        Command::Inspect(args) => inspect::run(args, finder),
+        Command::Check(args) => check::run(args, finder),
+        Command::Verify(args) => verify::run(args, finder, quiet),
         Command::Completions(args) => docs::completions(args),
         Command::Man => docs::man(),
         Command::Schema => docs::schema(),

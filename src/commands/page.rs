@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::evaluate;
+use super::fetch::Finder;
 use super::output::remark;
 use crate::cli::EvaluateArgs;
 use crate::error::Result;
@@ -16,9 +17,9 @@ pub struct Page(Option<NewFile>);
 
 impl Page {
     /// Refuses a place that is in an input or in the `output` of `slim`, is taken, or cannot be written.
-    pub fn reserve(args: &EvaluateArgs, output: Option<&Path>, force: bool) -> Result<Self> {
+    pub fn reserve(args: &EvaluateArgs, finder: Finder, output: Option<&Path>, force: bool) -> Result<Self> {
         let Some(path) = &args.report else { return Ok(Self(None)) };
-        evaluate::declare_inputs(args)?;
+        evaluate::declare_inputs(args, finder)?;
         if let Some(output) = output {
             files::check_outputs_apart(path, output)?;
         }

@@ -1,6 +1,7 @@
 //! `lora-slim scan`: the loss at every boundary.
 
 use super::evaluate;
+use super::fetch::Finder;
 use super::output::{print, print_json, warn};
 use super::page::Page;
 use crate::choice::gates;
@@ -9,8 +10,10 @@ use crate::error::Result;
 use crate::pipeline::Evaluation;
 use crate::report::text;
 
-pub fn run(args: ScanArgs, quiet: bool) -> Result<bool> {
-    let page = Page::reserve(&args.evaluate, None, args.force)?;
+pub fn run(args: ScanArgs, finder: Finder, quiet: bool) -> Result<bool> {
+    let page = Page::reserve(&args.evaluate, finder, None, args.force)?;
+    let adapter = evaluate::declare_inputs(&args.evaluate, finder)?;
+    evaluate::fetch_base(&args.evaluate, &adapter, finder)?;
     let request = evaluate::request(args.evaluate, &RuntimeArgs::default(), SearchArg::Exhaustive)?;
     let evaluation = evaluate::run(&request, quiet)?;
     let result = show(&evaluation, args.json, page, quiet);

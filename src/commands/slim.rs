@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::evaluate;
+use super::fetch::Finder;
 use super::output::{announce, print, print_json, warn};
 use super::page::Page;
 use crate::adapter::{Adapter, Capability};
@@ -22,10 +23,10 @@ use crate::printable::OneLine;
 use crate::report::{Report, text};
 use crate::rewrite::steps::PlannedChanges;
 
-pub fn run(args: SlimArgs, quiet: bool) -> Result<bool> {
-    let page = Page::reserve(&args.evaluate, Some(&args.output), args.force)?;
+pub fn run(args: SlimArgs, finder: Finder, quiet: bool) -> Result<bool> {
+    let page = Page::reserve(&args.evaluate, finder, Some(&args.output), args.force)?;
     let (dry_run, json) = (args.dry_run, args.json);
-    let plan = SlimPlan::new(args)?;
+    let plan = SlimPlan::new(args, finder)?;
     let staging = if dry_run { None } else { Some(plan.reserve()?) };
     let evaluation = evaluate::run(&plan.request, quiet)?;
     let result = conclude(&plan, &evaluation, Outputs { page, staging, json }, quiet);
@@ -73,11 +74,12 @@ pub struct SlimPlan {
 
 impl SlimPlan {
     /// Checks the flags and the places that they name.
-    pub fn new(mut args: SlimArgs) -> Result<Self> {
+    pub fn new(mut args: SlimArgs, finder: Finder) -> Result<Self> {
         args.runtime.format.check_folder_name(&args.output)?;
-        let adapter = evaluate::declare_inputs(&args.evaluate)?;
-        args.evaluate.same_rank |= needs_same_rank(&args, &adapter)?;
+        let adapter = evaluate::declare_inputs(&args.evaluate, finder)?;
         files::check_output(&args.output, &[], args.force)?;
+        evaluate::fetch_base(&args.evaluate, &adapter, finder)?;
+        args.evaluate.same_rank |= needs_same_rank(&args, &adapter)?;
         let exporter = exporter(&args, &adapter)?;
         let runtimes = args.runtime.runtimes.clone();
         let request = evaluate::request(args.evaluate, &args.runtime, SearchArg::Adaptive)?;

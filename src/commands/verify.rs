@@ -1,7 +1,10 @@
 //! `lora-slim verify`: proof that a slimmed adapter is its original without some layers, and nothing else.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
+use super::fetch::Finder;
 use super::output::{print, print_json};
 use crate::adapter::Adapter;
 use crate::audit::fixed;
@@ -10,6 +13,7 @@ use crate::cli::VerifyArgs;
 use crate::cli::settings;
 use crate::error::{AdapterError, Error, Result};
 use crate::format;
+use crate::hub::name::HubName;
 use crate::pipeline;
 use crate::pipeline::fix::{FixRequest, FixSource};
 use crate::printable::OneLine;
@@ -36,7 +40,9 @@ struct Verification {
     change: Option<DeltaChange>,
 }
 
-pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
+pub fn run(args: VerifyArgs, finder: Finder, quiet: bool) -> Result<bool> {
+    let args = VerifyArgs { original: original(&args, finder)?, ..args };
+    finder.named_base(args.base.as_deref())?;
     let allowed = AllowedDifferences { any_layers: args.any_layers, tolerance: settings::tolerance(&args)? };
     if is_plain(&args) && (args.base.is_some() || args.alpha.is_some()) {
         return verify_fixed(&args, quiet);
@@ -61,6 +67,14 @@ pub fn run(args: VerifyArgs, quiet: bool) -> Result<bool> {
         print(&render(&describe(&original, &slimmed, Vec::new(), allowed)?, allowed))?;
     }
     Ok(verified)
+}
+
+/// The place of the original, which may be a name. A path that is not there is found missing when it is opened.
+fn original(args: &VerifyArgs, finder: Finder) -> Result<PathBuf> {
+    match args.original.to_str().filter(|name| HubName::parse(name).is_some_and(|name| name.has_organisation())) {
+        Some(name) => finder.adapter(name),
+        None => Ok(args.original.clone()),
+    }
 }
 
 /// Whether nothing but the original itself may be in the other adapter.

@@ -67,7 +67,14 @@ impl BaseError {
                 )
             }
             Self::NotFound { name, .. } if name.contains('/') && !name.starts_with(['/', '.']) => {
-                format!("download it first (`hf download {name}`), or point `--base` at a local folder or GGUF file")
+                let online = if cfg!(feature = "hub") {
+                    " (lora-slim does without `--offline` and `HF_HUB_OFFLINE`)"
+                } else {
+                    ""
+                };
+                format!(
+                    "download it first (`hf download {name}`){online}, or point `--base` at a local folder or GGUF file"
+                )
             }
             Self::NotFound { .. } => {
                 "check the path; an adapter is a folder, and a base model is a folder or a GGUF file".into()

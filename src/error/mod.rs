@@ -16,6 +16,7 @@ mod config;
 mod file;
 mod fix;
 mod gate;
+mod hub;
 mod kind;
 mod metric;
 mod page;
@@ -31,6 +32,7 @@ pub use config::ConfigError;
 pub use file::FileError;
 pub use fix::FixError;
 pub use gate::GateError;
+pub use hub::HubError;
 pub use kind::Kind;
 pub use metric::MetricError;
 pub use page::PageError;
@@ -73,6 +75,7 @@ phases! {
     Adapter(AdapterError),
     Fix(FixError),
     Base(BaseError),
+    Hub(HubError),
     Sample(SampleError),
     Compute(ComputeError),
     Choice(ChoiceError),

@@ -1,19 +1,35 @@
 //! Finding adapters and base models: a local path, or a name in the Hugging Face cache.
 //!
-//! The cache is read as the hub's own client leaves it, `models--ORG--NAME/refs/REVISION` naming a folder below
-//! `snapshots`. Nothing is ever downloaded.
+//! [`find`] and [`BasePath::find`] look at this machine alone. `fetch` is the only module that opens connections: it brings what a name
+//! stands for into the cache, before anything looks for it.
+
+pub mod cache;
+#[cfg(feature = "hub")]
+pub mod fetch;
+pub mod name;
 
 use std::collections::BTreeSet;
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{BaseError, Result};
 use crate::files;
 use crate::tensors::gguf_parts;
+use cache::CachedRepository;
+use name::HubName;
 
-/// The longest file in `refs` that is read, in bytes. It holds the hash of a commit.
-const LONGEST_REF: u64 = 1 << 10;
+/// The revision that a name without one means.
+pub const MAIN: &str = "main";
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    Adapter,
+    /// A base model with its weights.
+    Base,
+    /// The configuration of a base model.
+    BaseConfig,
+}
 
 /// A base model on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,42 +87,27 @@ fn gguf_files(folder: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "gguf")).collect()
 }
 
-/// The path of a name: itself if it exists, else the snapshot of that name in the Hugging Face cache.
+/// The path of a name: itself if it exists, else the snapshot of that name, or the file in it, in the Hugging Face cache. `revision`
+/// counts where the name has none.
 pub fn find(name: &str, revision: Option<&str>) -> Result<PathBuf> {
     let path = Path::new(name);
     if path.exists() {
         return Ok(path.into());
     }
-    let cache = hub_cache();
-    let repository = cache.join(format!("models--{}", name.replace('/', "--")));
-    if !is_repository_name(name) || !repository.is_dir() {
-        return Err(BaseError::NotFound { name: name.into(), cache }.into());
+    let cache = cache::folder();
+    let not_found = || BaseError::NotFound { name: name.into(), cache: cache.clone() };
+    let hub_name = HubName::parse(name).ok_or_else(not_found)?;
+    let repository = CachedRepository::new(cache.clone(), &hub_name.repository);
+    if !repository.path().is_dir() {
+        return Err(not_found().into());
     }
-    let revision = revision.unwrap_or("main");
-    // A revision is a branch or tag, whose file in `refs` holds a commit, or a commit itself.
-    let commit = files::read_text(&repository.join("refs").join(revision), LONGEST_REF).unwrap_or(revision.into());
-    let snapshot = repository.join("snapshots").join(commit.trim());
-    if is_plain(revision) && is_plain(commit.trim()) && snapshot.is_dir() {
-        return Ok(snapshot);
+    let revision = hub_name.revision.as_deref().or(revision).unwrap_or(MAIN);
+    let snapshot = repository.snapshot(revision);
+    let snapshot =
+        snapshot.ok_or_else(|| BaseError::NoRevision { name: hub_name.repository, revision: revision.into() })?;
+    match hub_name.file.map(|file| snapshot.join(file)) {
+        None => Ok(snapshot),
+        Some(file) if file.is_file() => Ok(file),
+        Some(_) => Err(not_found().into()),
     }
-    Err(BaseError::NoRevision { name: name.into(), revision: revision.into() }.into())
-}
-
-/// Whether this is `NAME` or `ORG/NAME`, without parts that could lead out of the cache.
-fn is_repository_name(name: &str) -> bool {
-    let parts: Vec<&str> = name.split('/').collect();
-    parts.len() <= 2 && parts.iter().all(|part| !part.is_empty() && is_plain(part))
-}
-
-fn is_plain(name: &str) -> bool {
-    !name.split('/').any(|part| part == "..") && !name.starts_with('/')
-}
-
-/// `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`.
-fn hub_cache() -> PathBuf {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    variable("HF_HUB_CACHE")
-        .or_else(|| Some(variable("HF_HOME")?.join("hub")))
-        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("huggingface/hub")))
-        .unwrap_or_else(|| env::home_dir().unwrap_or_default().join(".cache/huggingface/hub"))
 }

@@ -12,6 +12,8 @@ mod describe;
 mod estimate;
 mod evaluate;
 mod evaluator;
+#[cfg(feature = "hub")]
+pub mod fetch;
 pub mod fix;
 mod held_out;
 mod inputs;

@@ -1,6 +1,8 @@
 //! Bad input: one sentence with the path, an exit code of its own, nothing written, never a panic.
 
 pub mod adapters;
+#[cfg(feature = "hub")]
+mod hub;
 mod layouts;
 mod models;
 mod runs;

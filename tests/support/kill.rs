@@ -71,7 +71,10 @@ impl Case {
     fn command(&self) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin("lora-slim"));
         command.current_dir(self.folder.path()).args(&self.args).stdout(Stdio::null()).stderr(Stdio::null());
-        command.env("HF_HUB_CACHE", fixture("no-such-cache")).env("TMPDIR", self.temporary());
+        command
+            .env("HF_HUB_CACHE", fixture("no-such-cache"))
+            .env("HF_HUB_OFFLINE", "1")
+            .env("TMPDIR", self.temporary());
         command
     }
 

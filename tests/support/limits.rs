@@ -17,7 +17,11 @@ pub fn lora_slim_under(limits: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")]).arg(assert_cmd::cargo::cargo_bin("lora-slim"));
     // Each thread has address space of its own.
-    command.env("RAYON_NUM_THREADS", "2").env("HF_HUB_CACHE", fixture("no-such-cache")).timeout(PATIENCE);
+    command
+        .env("RAYON_NUM_THREADS", "2")
+        .env("HF_HUB_CACHE", fixture("no-such-cache"))
+        .env("HF_HUB_OFFLINE", "1")
+        .timeout(PATIENCE);
     command
 }
 

@@ -1,5 +1,7 @@
 //! What the tests share: the fixtures, folders to work in, adapters made and broken by hand.
 
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod kill;
 #[cfg(target_os = "linux")]
 pub mod limits;
@@ -19,10 +21,10 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
-/// The program, with an empty Hugging Face cache.
+/// The program, with an empty Hugging Face cache, and offline.
 pub fn lora_slim() -> Command {
     let mut command = Command::cargo_bin("lora-slim").expect("the program is built with its tests");
-    command.env("HF_HUB_CACHE", fixture("no-such-cache"));
+    command.env("HF_HUB_CACHE", fixture("no-such-cache")).env("HF_HUB_OFFLINE", "1");
     command
 }
 

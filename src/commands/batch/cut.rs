@@ -14,6 +14,7 @@ use crate::choice::gates;
 use crate::cli::CutArgs;
 use crate::cli::progress;
 use crate::commands::cut;
+use crate::commands::fetch::Finder;
 use crate::error::{ComputeError, Result};
 use crate::hub;
 use crate::report::Report;
@@ -31,7 +32,7 @@ pub fn run(tasks: Vec<(Task, Box<CutArgs>)>, hashes: &Hashes, batch: &mut Runnin
             if progress::interrupted() {
                 return Err(ComputeError::Interrupted.into());
             }
-            let record = record(&task, cut::write(*args), hashes);
+            let record = record(&task, cut::write(*args, Finder::offline()), hashes);
             batch.lock().unwrap_or_else(PoisonError::into_inner).add(record)
         })
     };

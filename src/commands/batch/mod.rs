@@ -13,6 +13,7 @@ mod worklist;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::fetch::Finder;
 use super::output::print;
 use crate::batch::jobs::{self, Job};
 use crate::batch::partition::WHOLE;
@@ -26,9 +27,9 @@ use crate::report::batch::Record;
 use crate::report::text;
 use progress::{EndedBatch, RunningBatch};
 use task::Task;
-use worklist::Worklist;
+use worklist::{Sources, Worklist};
 
-pub fn run(args: BatchArgs, quiet: bool) -> Result<bool> {
+pub fn run(args: BatchArgs, finder: Finder, quiet: bool) -> Result<bool> {
     let jobs = find_jobs(&args)?;
     jobs::check_names(&jobs)?;
     jobs.iter().for_each(|job| task::declare_inputs(job, &args));
@@ -37,14 +38,14 @@ pub fn run(args: BatchArgs, quiet: bool) -> Result<bool> {
     let mine: Vec<&Job> = jobs.iter().filter(|job| partition.has(&job.name)).collect();
     if args.manifest.is_none() {
         // A mistake on the command line is the same for every job, and is reported once.
-        jobs.first().map(|job| Task::read(job, &args)).transpose()?;
+        jobs.first().map(|job| Task::read(job, &args, Finder::offline())).transpose()?;
     }
     if args.dry_run {
-        return price::dry_run(&mine, &args, partition, quiet);
+        return price::dry_run(&mine, &args, partition, finder, quiet);
     }
     let hashes = Hashes::default();
     let mut batch = RunningBatch::start(&args, partition, mine.len(), quiet)?;
-    let work = Worklist::new(&mine, &args, &hashes, &mut batch)?;
+    let work = Worklist::new(&mine, &args, Sources { finder, hashes: &hashes }, &mut batch)?;
     slim::run(work.slims, &hashes, &mut batch)?;
     cut::run(work.cuts, &hashes, &mut batch)?;
     let names: BTreeSet<&str> = jobs.iter().map(|job| job.name.as_str()).collect();

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::progress::Outcomes;
 use super::slim::{self, BaseGroup, MOST_TOGETHER};
-use super::worklist::{JobLog, Worklist};
+use super::worklist::{JobLog, Sources, Worklist};
 use crate::batch::jobs::Job;
 use crate::batch::partition::Partition;
 use crate::batch::results;
 use crate::batch::stamp::Hashes;
 use crate::cli::progress;
 use crate::cli::{BatchArgs, CutArgs};
+use crate::commands::fetch::Finder;
 use crate::commands::output::print;
 use crate::error::{BatchError, Error, Result};
 use crate::format::{bytes, duration, plural};
@@ -21,11 +22,11 @@ use crate::printable::OneLine;
 use crate::report::batch::Record;
 use crate::report::text;
 
-pub fn dry_run(jobs: &[&Job], args: &BatchArgs, partition: Partition, quiet: bool) -> Result<bool> {
+pub fn dry_run(jobs: &[&Job], args: &BatchArgs, partition: Partition, finder: Finder, quiet: bool) -> Result<bool> {
     progress::catch_interrupts();
     let hashes = Hashes::default();
     let mut log = DryRun { records: results::read(&args.output, partition)?, outcomes: Outcomes::default() };
-    let work = Worklist::new(jobs, args, &hashes, &mut log)?;
+    let work = Worklist::new(jobs, args, Sources { finder, hashes: &hashes }, &mut log)?;
     let mut cuts = 0;
     for (task, args) in &work.cuts {
         match check_cut(args) {

@@ -10,6 +10,7 @@ use super::task::Task;
 use super::worklist::JobLog;
 use crate::batch::stamp::Hashes;
 use crate::cli::SlimArgs;
+use crate::commands::fetch::Finder;
 use crate::commands::slim::SlimPlan;
 use crate::error::{ComputeError, Result};
 use crate::files::NewFile;
@@ -59,7 +60,7 @@ pub fn groups<'a>(
 ) -> Result<Vec<BaseGroup<'a>>> {
     let mut groups: Vec<BaseGroup> = Vec::new();
     for (task, args) in tasks {
-        let planned = SlimPlan::new(*args).and_then(|plan| Ok((plan.base()?, plan)));
+        let planned = SlimPlan::new(*args, Finder::offline()).and_then(|plan| Ok((plan.base()?, plan)));
         let stamp = task.stamp(hashes);
         let (base, plan) = match planned {
             Ok(planned) => planned,

@@ -13,6 +13,7 @@ use crate::batch::proof::{self, Depth};
 use crate::batch::stamp::{self, Hashes};
 use crate::cli::flags;
 use crate::cli::{BatchArgs, Cli, Command, CutArgs, SlimArgs};
+use crate::commands::fetch::Finder;
 use crate::error::{BatchError, Error, Result};
 use crate::export::Format;
 use crate::files::{self, inputs};
@@ -38,8 +39,8 @@ pub struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    /// Parses the flags of a job.
-    pub fn read(job: &'a Job, args: &BatchArgs) -> Result<(Self, TaskFlags)> {
+    /// Parses the flags of a job, and finds its inputs.
+    pub fn read(job: &'a Job, args: &BatchArgs, finder: Finder) -> Result<(Self, TaskFlags)> {
         let wrong = |reason: String| BatchError::Options { name: job.name.clone(), reason };
         let has_samples = args.flags.words.iter().any(|word| word.as_encoded_bytes().starts_with(b"--samples="));
         let name = if has_samples || job.options.contains_key("samples") { "slim" } else { "cut" };
@@ -67,6 +68,7 @@ impl<'a> Task<'a> {
             Err(error) => return Err(wrong(first_line(&error)).into()),
             Ok(_) => return Err(wrong(format!("they are not flags of `{name}`")).into()),
         };
+        flags.fetch(finder)?;
         let inputs = flags.inputs();
         Ok((Self { job, words, output, inputs }, flags))
     }
@@ -122,6 +124,20 @@ impl<'a> Task<'a> {
 }
 
 impl TaskFlags {
+    /// Sees to it that the adapter and the base model are there. What is missing is found missing when it is opened.
+    fn fetch(&self, finder: Finder) -> Result<()> {
+        match self {
+            Self::Slim(args) => match finder.fetch_adapter(&args.evaluate.adapter)? {
+                Some(adapter) => finder.base(args.evaluate.base.as_deref(), &adapter),
+                None => Ok(()),
+            },
+            Self::Cut(args) => match finder.fetch_adapter(&args.adapter)? {
+                Some(adapter) => finder.base_of_cut(args, &adapter),
+                None => Ok(()),
+            },
+        }
+    }
+
     /// The inputs that exist.
     fn inputs(&self) -> Vec<PathBuf> {
         match self {

@@ -6,7 +6,8 @@ use crate::batch::proof::Depth;
 use crate::batch::stamp::Hashes;
 use crate::cli::progress;
 use crate::cli::{BatchArgs, CutArgs, SlimArgs};
-use crate::error::{ComputeError, Result};
+use crate::commands::fetch::Finder;
+use crate::error::{ComputeError, Kind, Result};
 use crate::files;
 use crate::report::batch::Record;
 
@@ -22,6 +23,13 @@ pub trait JobLog {
     fn add(&mut self, record: Record) -> Result<()>;
 }
 
+/// How the inputs of jobs are found, and their hashes.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    pub finder: Finder,
+    pub hashes: &'a Hashes,
+}
+
 /// The tasks that are left, with the flags of their commands.
 #[derive(Default)]
 pub struct Worklist<'a> {
@@ -31,15 +39,17 @@ pub struct Worklist<'a> {
 
 impl<'a> Worklist<'a> {
     /// Sorts jobs into those that are left, and those that end here, whose records go to the log.
-    pub fn new(jobs: &[&'a Job], args: &BatchArgs, hashes: &Hashes, log: &mut impl JobLog) -> Result<Self> {
+    pub fn new(jobs: &[&'a Job], args: &BatchArgs, sources: Sources, log: &mut impl JobLog) -> Result<Self> {
+        let Sources { finder, hashes } = sources;
         let mut work = Self::default();
         let depth = if args.check { Depth::AllBytes } else { Depth::Samples };
         for &job in jobs {
             if progress::interrupted() {
                 return Err(ComputeError::Interrupted.into());
             }
-            let (task, flags) = match Task::read(job, args) {
+            let (task, flags) = match Task::read(job, args, finder) {
                 Ok(read) => read,
+                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
                 Err(error) => {
                     log.add(Record::failed(&job.name, &job.adapter, &error, String::new()))?;
                     continue;

@@ -4,7 +4,7 @@ mod folder;
 
 use crate::adapter::config;
 use crate::files::REPORT_NAME;
-pub use folder::{NotCopied, NotCopiedReason, Sidecars};
+pub use folder::{LARGEST as LARGEST_SIDECAR, NotCopied, NotCopiedReason, Sidecars};
 
 /// What becomes of a file or folder beside the adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -158,7 +158,7 @@ fn run_all(attacks: &[Attack]) {
         let before = sandbox.listing();
         let mut command = lora_slim_under(&format!("ulimit -v {MEMORY}"));
         command.current_dir(sandbox.0.folder.path()).env("TMPDIR", sandbox.path("tmp")).timeout(TIME);
-        command.env("HF_HUB_CACHE", fixture("no-such-cache"));
+        command.env("HF_HUB_CACHE", fixture("no-such-cache")).env("HF_HUB_OFFLINE", "1");
         let output = command.args(attack.args).output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let context = format!("{}: {}\n{out}\n{err}", attack.name, output.status);

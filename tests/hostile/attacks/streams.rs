@@ -16,7 +16,11 @@ fn closed() -> Stdio {
 
 fn run(sandbox: &Sandbox, args: &[&str], stdout: Stdio, stderr: Stdio) -> std::process::Output {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("lora-slim"));
-    command.current_dir(sandbox.0.folder.path()).env("HF_HUB_CACHE", fixture("no-such-cache")).args(args);
+    command
+        .current_dir(sandbox.0.folder.path())
+        .env("HF_HUB_CACHE", fixture("no-such-cache"))
+        .env("HF_HUB_OFFLINE", "1")
+        .args(args);
     command.env("TMPDIR", sandbox.path("tmp")).stdout(stdout).stderr(stderr).output().unwrap()
 }
 
