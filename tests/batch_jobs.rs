@@ -136,6 +136,32 @@ fn several_adapters_of_peft_are_jobs_and_checkpoints_are_not() {
     assert!(stderr.contains("`multi/default`") && stderr.contains("another adapter"), "{stderr}");
 }
 
+/// Reports are shown by `cat`: their JSON has escapes for characters that a terminal or a reader would obey.
+#[test]
+fn files_of_json_hold_nothing_raw() {
+    let (folder, name) = (TempDir::new().unwrap(), "a\u{202e}\u{200b}é\u{7f}");
+    let place = folder.path().join("in").join(name);
+    copy_folder(&fixture(ADAPTER), &place);
+    let mut config = read_json(&place.join("adapter_config.json"));
+    config["revision"] = json!(name);
+    fs::write(place.join("adapter_config.json"), config.to_string()).unwrap();
+    batch(folder.path(), "out", &["--boundary", "2"]).success();
+    let out = folder.path().join("out");
+    let files = [
+        out.join("results.jsonl"),
+        out.join(name).join("slim_report.json"),
+        out.join(name).join("adapter_config.json"),
+    ];
+    for (file, field) in files.iter().zip([&["name"][..], &["adapter", "path"], &["revision"]]) {
+        let text = fs::read_to_string(file).unwrap();
+        let is_shown = |character| character == '\n' || lora_slim::printable::is_printable(character);
+        assert!(text.chars().all(is_shown) && text.contains("\\u202e") && text.contains('é'), "{text}");
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let told = field.iter().fold(&value, |value, field| &value[field]);
+        assert!(told.as_str().unwrap().contains(name), "{field:?}: {told}");
+    }
+}
+
 #[test]
 fn any_name_is_told_and_linked_to() {
     let folder = TempDir::new().unwrap();

@@ -106,9 +106,7 @@ fn mark_removed(records: &mut BTreeMap<String, Record>, names: &BTreeSet<&str>) 
 
 fn line(record: &Record) -> Vec<u8> {
     // A record holds nothing that JSON cannot express.
-    let mut line = serde_json::to_vec(record).unwrap_or_default();
-    line.push(b'\n');
-    line
+    (files::json::to_line(record).unwrap_or_default() + "\n").into_bytes()
 }
 
 fn open_folder(folder: &Path) -> io::Result<Folder> {
