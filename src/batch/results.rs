@@ -9,7 +9,7 @@ use super::partition::{Partition, WHOLE};
 use crate::error::{FileError, Result};
 use crate::files::{self, Access, FileLock, Folder, LockAttempt, LockMode, NewFile};
 use crate::format::plural;
-use crate::report::batch::Record;
+use crate::report::batch::{Record, Status};
 
 /// The largest file of results that is read, in bytes: those of some 300,000 adapters.
 const LARGEST: u64 = 256 << 20;
@@ -99,6 +99,8 @@ impl Results {
 }
 
 fn mark_removed(records: &mut BTreeMap<String, Record>, names: &BTreeSet<&str>) {
+    // A place that was left out is searched now, or gone.
+    records.retain(|name, record| record.status != Status::LeftOut || names.contains(name.as_str()));
     for record in records.values_mut() {
         record.removed = !names.contains(record.name.as_str());
     }

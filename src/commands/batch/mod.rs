@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::output::print;
-use crate::batch::jobs::{self, Job};
+use crate::batch::jobs::{self, FolderJobs, Job, LeftOut};
 use crate::batch::partition::WHOLE;
 use crate::batch::stamp::Hashes;
 use crate::batch::{manifest, summary};
@@ -26,28 +26,32 @@ use crate::report::batch::Record;
 use crate::report::text;
 use progress::{EndedBatch, RunningBatch};
 use task::Task;
-use worklist::Worklist;
+use worklist::{JobLog, Worklist};
 
 pub fn run(args: BatchArgs, quiet: bool) -> Result<bool> {
-    let jobs = find_jobs(&args)?;
+    let FolderJobs { jobs, left_out, .. } = find_jobs(&args)?;
     jobs::check_names(&jobs)?;
     jobs.iter().for_each(|job| task::declare_inputs(job, &args));
     files::check_folder(&args.output, &[])?;
     let partition = args.partition.unwrap_or(WHOLE);
     let mine: Vec<&Job> = jobs.iter().filter(|job| partition.has(&job.name)).collect();
+    let left_out: Vec<Record> = left_out.iter().map(LeftOut::record).collect();
+    let mine_left_out: Vec<&Record> = left_out.iter().filter(|record| partition.has(&record.name)).collect();
     if args.manifest.is_none() {
         // A mistake on the command line is the same for every job, and is reported once.
         jobs.first().map(|job| Task::read(job, &args)).transpose()?;
     }
     if args.dry_run {
-        return price::dry_run(&mine, &args, partition, quiet);
+        return price::dry_run(&mine, &mine_left_out, &args, partition, quiet);
     }
     let hashes = Hashes::default();
-    let mut batch = RunningBatch::start(&args, partition, mine.len(), quiet)?;
+    let mut batch = RunningBatch::start(&args, partition, mine.len() + mine_left_out.len(), quiet)?;
+    mine_left_out.iter().try_for_each(|&record| batch.add(record.clone()))?;
     let work = Worklist::new(&mine, &args, &hashes, &mut batch)?;
     slim::run(work.slims, &hashes, &mut batch)?;
     cut::run(work.cuts, &hashes, &mut batch)?;
-    let names: BTreeSet<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+    let names = jobs.iter().map(|job| job.name.as_str()).chain(left_out.iter().map(|record| record.name.as_str()));
+    let names: BTreeSet<&str> = names.collect();
     let EndedBatch { results, outcomes, printed } = batch.finish(&names)?;
     let records = summary::write(&args.output, || results.of_all_parts(&names))?;
     warn_of_removed(&records);
@@ -55,20 +59,20 @@ pub fn run(args: BatchArgs, quiet: bool) -> Result<bool> {
     if !quiet && !args.json {
         print(&text::batch::end(mine.len(), outcomes.unchanged, &records, &args.output))?;
     }
-    outcomes.check(mine.len(), results.path())
+    outcomes.check(mine.len() + mine_left_out.len(), results.path())
 }
 
-fn find_jobs(args: &BatchArgs) -> Result<Vec<Job>> {
+fn find_jobs(args: &BatchArgs) -> Result<FolderJobs> {
     let Some(folder) = &args.flags.input else {
         let jobs = manifest::read(args.manifest.as_deref().unwrap_or(Path::new("")))?;
         // The output of one job must not be the input of another.
         let adapters = jobs.iter().map(|job| Path::new(&job.adapter)).filter(|adapter| adapter.exists());
         files::check_folder(&args.output, &adapters.collect::<Vec<_>>())?;
-        return Ok(jobs);
+        return Ok(FolderJobs { jobs, ..Default::default() });
     };
     files::check_folder(&args.output, &[folder])?;
     let found = jobs::below(folder)?;
-    for remark in &found.remarks {
+    for remark in jobs::remarks(folder, &found.left_out) {
         tracing::warn!("{remark}");
     }
     if let Some(first) = found.nested.first() {
@@ -78,7 +82,7 @@ fn find_jobs(args: &BatchArgs) -> Result<Vec<Job>> {
             first.display()
         );
     }
-    Ok(found.jobs)
+    Ok(found)
 }
 
 fn warn_of_removed(records: &[Record]) {

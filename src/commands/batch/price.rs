@@ -21,10 +21,17 @@ use crate::printable::OneLine;
 use crate::report::batch::Record;
 use crate::report::text;
 
-pub fn dry_run(jobs: &[&Job], args: &BatchArgs, partition: Partition, quiet: bool) -> Result<bool> {
+pub fn dry_run(
+    jobs: &[&Job],
+    left_out: &[&Record],
+    args: &BatchArgs,
+    partition: Partition,
+    quiet: bool,
+) -> Result<bool> {
     progress::catch_interrupts();
     let hashes = Hashes::default();
     let mut log = DryRun { records: results::read(&args.output, partition)?, outcomes: Outcomes::default() };
+    left_out.iter().for_each(|record| log.outcomes.add(record));
     let work = Worklist::new(jobs, args, &hashes, &mut log)?;
     let mut cuts = 0;
     for (task, args) in &work.cuts {
@@ -48,7 +55,10 @@ pub fn dry_run(jobs: &[&Job], args: &BatchArgs, partition: Partition, quiet: boo
         duration(time)
     ))?;
     match log.outcomes.worst {
-        Some(kind) => Err(BatchError::CannotBeDone { failed: log.outcomes.not_done, jobs: jobs.len(), kind }.into()),
+        Some(kind) => {
+            Err(BatchError::CannotBeDone { failed: log.outcomes.not_done, jobs: jobs.len() + left_out.len(), kind }
+                .into())
+        }
         None => Ok(true),
     }
 }
