@@ -9,7 +9,13 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use lora_slim::hub::BasePath;
+use lora_slim::kernel::Arithmetic;
+use lora_slim::model::Model;
+use lora_slim::samples::TextModel;
+
 use crate::support::mutate::{mutate, seeds};
+use crate::support::small_gguf::small_gguf;
 use crate::support::targets::{TARGETS, Target};
 
 proptest! {
@@ -49,6 +55,18 @@ fn corpora() {
             run_named(target, &std::fs::read(&input).unwrap(), || input.display().to_string());
         }
     }
+}
+
+/// Otherwise its changes would all be refused at the same place.
+#[test]
+fn the_small_model_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("base.gguf");
+    std::fs::write(&path, small_gguf()).unwrap();
+    let (model, metadata) =
+        Model::open(&BasePath::Gguf(path.clone()), &candle_core::Device::Cpu, Arithmetic::F32).unwrap();
+    assert!(model.layer(0).is_ok());
+    assert!(TextModel::from_gguf(&metadata.unwrap(), &path).is_ok());
 }
 
 fn corpus(target: &str) -> std::path::PathBuf {

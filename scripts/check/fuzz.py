@@ -21,7 +21,14 @@ ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "fuzz/corpus"
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "fuzz/target")
 # The longest input in bytes, where the target has need of more than 4 KiB, or of less.
-LONGEST = {"gguf": 110_000, "adapter": 40_000, "safetensors": 40_000, "tokenizer": 20_000, "template_grammar": 2000}
+LONGEST = {
+    "gguf": 110_000,
+    "adapter": 40_000,
+    "safetensors": 40_000,
+    "tokenizer": 20_000,
+    "template_grammar": 2000,
+    "encoding": 500,
+}
 BYTES, LIMIT = 20_000, 4000  # of the kept inputs of a target, and of one of them
 LIMITS = ["-timeout=25", "-rss_limit_mb=2048"]
 ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}

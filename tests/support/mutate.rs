@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::fixture;
+use super::small_gguf::small_gguf;
 
 /// Pieces that mean something in one of the formats.
 const WORDS: [&[u8]; 24] = [
@@ -125,7 +126,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             };
             kinds.iter().flat_map(|kind| [weights(kind), header(weights(kind))]).chain([br#"{"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}"#.to_vec()]).collect()
         }
-        "gguf" => vec![read("pico/llama-gguf/base/base.gguf")],
+        "gguf" => vec![small_gguf(), read("pico/llama-gguf/base/base.gguf")],
         "pickle" => vec![
             b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01(X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\nq\x02((X\x07\x00\x00\x00storageq\x03ctorch\nFloatStorage\nq\x04X\x01\x00\x00\x000q\x05X\x03\x00\x00\x00cpuq\x06K\x08tq\x07QK\x00K\x04K\x02\x86K\x02K\x01\x86\x89h\x00)RtRu.".to_vec(),
         ],

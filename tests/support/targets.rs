@@ -153,7 +153,7 @@ pub fn encoding(bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
         let Ok(tokens) = tokenizer.encode(&text, EncodeAs::Plain) else { return };
         let _ = tokenizer.decode(&tokens.ids, true);
-        let long = text.repeat(4000 / text.len().max(1) + 1);
+        let long = text.repeat(2400 / text.len().max(1) + 1);
         if let (Ok(whole), Ok(Some(start))) =
             (tokenizer.encode(&long, EncodeAs::Plain), tokenizer.encode_beginning(&long, EncodeAs::Plain, 16))
         {
