@@ -73,14 +73,15 @@ fn corpus(target: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
 }
 
-/// Adds the valid files that the tests begin with to the corpora, from which cargo-fuzz begins.
+/// Writes the valid files that the tests begin with, from which cargo-fuzz begins, too.
 #[test]
-#[ignore = "writes to fuzz/corpus"]
-fn add_seeds_to_corpora() {
+#[ignore = "writes to fuzz/seeds"]
+fn write_seeds() {
     for (name, _) in TARGETS {
-        std::fs::create_dir_all(corpus(name)).unwrap();
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
+        std::fs::create_dir_all(&folder).unwrap();
         for (place, seed) in seeds(name).iter().enumerate() {
-            std::fs::write(corpus(name).join(format!("seed-{place}")), seed).unwrap();
+            std::fs::write(folder.join(place.to_string()), seed).unwrap();
         }
     }
 }

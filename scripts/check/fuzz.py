@@ -2,7 +2,8 @@
 
     python scripts/check/fuzz.py [TARGET …] [--seconds 600] [--at-once 2]
 
-Each target begins with fuzz/corpus and with what earlier runs kept below the target directory. Afterwards the corpus is
+Each target begins with fuzz/corpus, with what earlier runs kept below the target directory, and with the valid files
+that `cargo test --release --locked --test all -- write_seeds --ignored` writes to fuzz/seeds. Afterwards the corpus is
 minimised, and its smallest inputs go to fuzz/corpus, which `cargo test` runs. Prints the executions, the branches that
 were reached (`cov`), the features (`ft`), and what was found; fails if anything was. Needs a nightly Rust and
 `cargo install cargo-fuzz`; no package.
@@ -18,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = ROOT / "fuzz/corpus"
+KEPT, SEEDS = ROOT / "fuzz/corpus", ROOT / "fuzz/seeds"
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "fuzz/target")
 # The longest input in bytes, where the target has need of more than 4 KiB, or of less.
 LONGEST = {
@@ -42,13 +43,13 @@ def run(target: str, seconds: int) -> tuple[str, bool]:
     """A row of the table, and whether anything was found."""
     work, found = TARGET / "corpora" / target, TARGET / "found" / target
     temporary = Path("/dev/shm") / f"fuzz-{target}"
-    for folder in (work, found, temporary):
+    for folder in (work, found, temporary, KEPT / target, SEEDS / target):
         folder.mkdir(parents=True, exist_ok=True)
     binary = TARGET / "x86_64-unknown-linux-gnu/release" / target
     more = [f"-max_len={LONGEST.get(target, 4096)}", f"-artifact_prefix={found}/", *LIMITS]
     # The folder that inputs are written to while one of them runs is on no disk.
     environment = {**ENVIRONMENT, "TMPDIR": str(temporary)}
-    line = [binary, work, KEPT / target, f"-max_total_time={seconds}", "-print_final_stats=1", *more]
+    line = [binary, work, KEPT / target, SEEDS / target, f"-max_total_time={seconds}", "-print_final_stats=1", *more]
     with open(TARGET / "found" / f"{target}.log", "w+") as log:
         code = subprocess.run(line, env=environment, stdout=log, stderr=log).returncode
         log.seek(0)
@@ -68,7 +69,7 @@ def minimise(binary: Path, target: str, more: list[str], environment: dict[str, 
     least = work.with_name(f"{target}-least")
     shutil.rmtree(least, ignore_errors=True)
     least.mkdir()
-    merge = [binary, "-merge=1", least, KEPT / target, work, *more]
+    merge = [binary, "-merge=1", least, KEPT / target, SEEDS / target, work, *more]
     if subprocess.run(merge, env=environment, capture_output=True).returncode:
         return
     shutil.rmtree(work)
