@@ -31,7 +31,7 @@ LONGEST = {
     "encoding": 500,
 }
 BYTES, LIMIT = 20_000, 4000  # of the kept inputs of a target, and of one of them
-LIMITS = ["-timeout=25", "-rss_limit_mb=2048"]
+LIMITS = ["-timeout=120", "-rss_limit_mb=2048"]
 ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
 
 
