@@ -12,12 +12,13 @@ use crate::files::{self, Staging};
 use crate::measure::Progress;
 use crate::metrics::Score;
 use crate::pipeline::output::Target;
-use crate::pipeline::request::{HeldOutSource, SampleOptions};
+use crate::pipeline::request::{HeldOutSource, Minimize, Objective, Refinement, SampleOptions};
 use crate::pipeline::scorer::ScorerOptions;
 use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::Report;
 use crate::rewrite::steps::{STEPS, in_order};
 use crate::samples::{Date, FieldNames, ScoredPart};
+use crate::search::allocation::Ranks;
 
 /// Validation samples: a file, and how it is read.
 ///
@@ -235,6 +236,31 @@ impl Slim {
     /// Keeps at most `bytes` bytes of tensors.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.request.choice.limits.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Looks for the fewest bytes that are surely as good as the whole adapter, instead of a boundary: drops any modules, and reduces
+    /// the rank of each to what the samples need.
+    pub fn minimize_bytes(self) -> Self {
+        self.minimize(Objective::Bytes)
+    }
+
+    /// Looks for the lowest loss within so many bytes of tensors, as [`minimize_bytes`](Self::minimize_bytes) does for the fewest bytes.
+    pub fn minimize_loss(self, max_bytes: u64) -> Self {
+        self.minimize(Objective::Loss { max_bytes })
+    }
+
+    fn minimize(mut self, objective: Objective) -> Self {
+        self.request.choice.rule = rules::WHOLE;
+        self.request.refinement = Some(Refinement::Minimize(Minimize { objective, ranks: Ranks::ByModule }));
+        self
+    }
+
+    /// Gives all modules that are minimised one rank, for runtimes that know no other.
+    pub fn same_rank(mut self) -> Self {
+        if let Some(Refinement::Minimize(minimize)) = &mut self.request.refinement {
+            minimize.ranks = Ranks::Same;
+        }
         self
     }
 

@@ -33,6 +33,7 @@ mod inputs_kept;
 mod judged_by_answers;
 mod kills;
 mod metrics;
+mod minimized;
 #[cfg(target_os = "linux")]
 mod mounts;
 mod names;
@@ -51,6 +52,7 @@ mod sample_files;
 mod sample_forms;
 mod samples;
 mod search;
+mod sensitivities;
 mod streamed;
 mod streams;
 mod subset;

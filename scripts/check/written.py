@@ -1,5 +1,4 @@
-"""Check in PEFT that what `slim` writes with --scale, --search subset and --search blocks has the loss that its report
-says.
+"""Check in PEFT that what `slim` writes with --scale, --search and --minimize has the loss that its report says.
 
     python scripts/check/written.py
 
@@ -24,6 +23,8 @@ WAYS = [
     ["--choose", "best", "--search", "blocks", "--scale", "tune"],
     ["--choose", "best", "--search", "subset", "--scale", "0.6"],
     ["--boundary", "3", "--scale", "1.7"],
+    ["--minimize", "bytes", "--margin", "60%", "--confidence", "0.5", "--loss-only"],
+    ["--minimize", "loss", "--max-bytes", "6KB", "--same-rank", "--confidence", "0.5", "--loss-only"],
 ]
 TOLERANCE = 2e-5  # nats per answer token
 
@@ -42,7 +43,8 @@ def check(case: Path, way: list[str]) -> bool:
         faults = tensor_faults(loaded.model, out)
     loss = mean_loss(loaded.model, read_token_samples(SAMPLES))
     tensors = sum("lora_" in name for name, _ in loaded.model.named_parameters())
-    reported, written = report["scale"]["loss"], report["output"]["tensors_after"]
+    reported = (report.get("scale") or report["minimized"])["loss"]
+    written = report["output"]["tensors_after"]
     if not abs(loss - reported) < TOLERANCE:
         faults.append("the losses differ")
     if tensors != written:

@@ -1,6 +1,10 @@
 //! ΔW of a linear module for each method, as a formula over its factors.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor};
+
+use crate::kernel::gradient::Probe;
 
 /// What an adapter changes in one linear module.
 #[derive(Debug, Clone)]
@@ -10,6 +14,8 @@ pub struct Delta {
     bias: Option<Tensor>,
     /// DoRA's magnitude vector: (outputs).
     magnitude: Option<Tensor>,
+    /// What sees A·x on the way, (rows, rank), and its gradient.
+    probe: Option<Arc<Probe>>,
 }
 
 #[derive(Debug, Clone)]
@@ -28,7 +34,7 @@ enum Change {
 impl Delta {
     /// LoRA: scaling · B·A, for `a` (rank, inputs) and `b` (outputs, rank).
     pub fn low_rank(a: Tensor, b: Tensor, scaling: f64) -> Self {
-        Self { change: Change::LowRank { a, b, scaling }, bias: None, magnitude: None }
+        Self { change: Change::LowRank { a, b, scaling }, bias: None, magnitude: None, probe: None }
     }
 
     /// LoHa (PEFT, `loha/layer.py`): scaling · (w1_a·w1_b) ∘ (w2_a·w2_b).
@@ -45,7 +51,7 @@ impl Delta {
     }
 
     fn dense(matrix: Tensor) -> Result<Self> {
-        Ok(Self { change: Change::Dense(matrix), bias: None, magnitude: None })
+        Ok(Self { change: Change::Dense(matrix), bias: None, magnitude: None, probe: None })
     }
 
     pub fn with_bias(mut self, bias: Option<Tensor>) -> Self {
@@ -56,6 +62,11 @@ impl Delta {
     pub fn with_magnitude(mut self, magnitude: Option<Tensor>) -> Self {
         self.magnitude = magnitude;
         self
+    }
+
+    /// Lets a probe see the values between the two factors.
+    pub fn observe(&mut self, probe: Arc<Probe>) {
+        self.probe = Some(probe);
     }
 
     /// Multiplies the scaling, of the bias too, as a larger `lora_alpha` would.
@@ -79,7 +90,11 @@ impl Delta {
     /// changes of 1e-5 would be rounded away.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.change {
-            Change::LowRank { a, b, scaling } => x.matmul(&a.t()?)?.matmul(&b.t()?)? * *scaling,
+            Change::LowRank { a, b, scaling } => {
+                let inner = x.matmul(&a.t()?)?;
+                let inner = self.probe.as_ref().map_or(Ok(inner.clone()), |probe| probe.observe(&inner))?;
+                inner.matmul(&b.t()?)? * *scaling
+            }
             Change::Dense(matrix) => x.matmul(&matrix.t()?),
         }
     }
@@ -149,7 +164,7 @@ impl Delta {
             Change::Dense(matrix) => Change::Dense(choose(matrix)?),
         };
         let part = |tensor: &Option<Tensor>| tensor.as_ref().map(&choose).transpose();
-        Ok(Self { change, bias: part(&self.bias)?, magnitude: part(&self.magnitude)? })
+        Ok(Self { change, bias: part(&self.bias)?, magnitude: part(&self.magnitude)?, probe: self.probe.clone() })
     }
 }
 

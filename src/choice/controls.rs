@@ -23,6 +23,8 @@ pub enum Kept {
     Window,
     /// What the search for a subset has kept.
     Subset,
+    /// Parts of the ranks of any modules.
+    Minimized,
     /// The highest ones.
     Highest,
     /// Drawn at random with this seed.
@@ -36,7 +38,7 @@ pub enum Kept {
 impl Kept {
     /// Whether these are as many layers as were chosen, but other ones.
     pub fn is_other_layers(self) -> bool {
-        !matches!(self, Kept::Everything | Kept::Lowest | Kept::Window | Kept::Subset)
+        !matches!(self, Kept::Everything | Kept::Lowest | Kept::Window | Kept::Subset | Kept::Minimized)
     }
 }
 

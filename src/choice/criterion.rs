@@ -40,6 +40,15 @@ impl Criterion {
         }
     }
 
+    /// A short name for tables.
+    pub fn short(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::TokenProbability => "probability",
+            Self::TokenAccuracy => "accuracy",
+        }
+    }
+
     /// What each sample costs.
     pub fn costs(self, measurement: &Measurement) -> Vec<f64> {
         let pairs = measurement.scores.iter().zip(&*measurement.sizes);

@@ -231,6 +231,13 @@ pub struct EvaluateArgs {
     pub search: Option<SearchArg>,
     #[command(flatten)]
     pub answers: AnswerArgs,
+    /// Look for the fewest bytes that are surely as good (`bytes`), or for the lowest loss within --max-bytes (`loss`): drop any
+    /// modules, and reduce the rank of each to what the samples need. In bf16, unless --dtype says otherwise
+    #[arg(long, value_enum, conflicts_with_all = ["boundary", "choose", "search", "scale", "controls", "by", "max_layers", "one_standard_error", "probability"])]
+    pub minimize: Option<MinimizeArg>,
+    /// Keep all modules at one rank with --minimize, for runtimes that know no other
+    #[arg(long, requires = "minimize")]
+    pub same_rank: bool,
     /// Memory for the sweep, for example 700MB [default: 4GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse::bytes)]
     pub memory: Option<u64>,
@@ -261,6 +268,15 @@ pub struct RuntimeArgs {
     /// example vllm,llama.cpp (`lora-slim check` names them all)
     #[arg(long = "for", value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
     pub runtimes: Vec<&'static Runtime>,
+}
+
+/// What `--minimize` minimises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MinimizeArg {
+    /// The bytes that are written, as long as they are surely as good as the whole adapter
+    Bytes,
+    /// The loss, within --max-bytes
+    Loss,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -2,15 +2,16 @@
 
 use super::parse::share;
 use crate::choice::{Basis, By, ChoiceOptions, Limits, rules};
-use crate::cli::{AnswerArgs, EvaluateArgs, PrecisionArg, RuntimeArgs, SizeStepArgs, VerifyArgs};
+use crate::cli::{AnswerArgs, EvaluateArgs, MinimizeArg, PrecisionArg, RuntimeArgs, SizeStepArgs, VerifyArgs};
 use crate::error::{ChoiceError, ComputeError, MetricError, Result};
 use crate::kernel::{Arithmetic, Precision, Unit};
 use crate::metrics::Score;
 use crate::model::device::DeviceName;
-use crate::pipeline::request::{HeldOutSource, Scoring};
+use crate::pipeline::request::{HeldOutSource, Minimize, Objective, Scoring};
 use crate::pipeline::scorer::ScorerOptions;
-use crate::rewrite::steps::{self, SharedStep};
+use crate::rewrite::steps::{self, Order, SharedStep};
 use crate::samples::ScoredPart;
+use crate::search::allocation::Ranks;
 
 /// Which answers are generated and scored, if the flags name any.
 pub fn scoring(args: &AnswerArgs, own_answers: bool) -> Result<Option<Scoring>> {
@@ -50,7 +51,13 @@ fn setting(name: &str, reason: &str) -> crate::Error {
 
 /// How to choose the boundary.
 pub fn choice_options(args: &EvaluateArgs) -> Result<ChoiceOptions> {
-    let rule = if args.boundary.is_some() { rules::BOUNDARY } else { args.choose };
+    let rule = match (args.boundary, args.minimize) {
+        (Some(_), _) => rules::BOUNDARY,
+        (None, Some(_)) => rules::WHOLE,
+        (None, None) => args.choose,
+    };
+    // With `--minimize`, the limit is that of the ranks and not of a boundary.
+    let max_bytes = args.max_bytes.filter(|_| args.minimize.is_none());
     if args.one_standard_error && rule.name() != rules::BEST.name() {
         return Err(ChoiceError::OneStandardErrorWithoutBest { rule: rule.name() }.into());
     }
@@ -71,10 +78,30 @@ pub fn choice_options(args: &EvaluateArgs) -> Result<ChoiceOptions> {
         margin: share("--margin", &args.margin, 0.0)?,
         confidence: share("--confidence", &args.confidence, 0.5)?,
         one_standard_error: args.one_standard_error,
-        limits: Limits { max_layers: args.max_layers, max_bytes: args.max_bytes },
+        limits: Limits { max_layers: args.max_layers, max_bytes },
         ..default
     };
     Ok(options.judged(by))
+}
+
+/// What is minimised, if anything is.
+pub fn minimize(args: &EvaluateArgs) -> Result<Option<Minimize>> {
+    let Some(goal) = args.minimize else { return Ok(None) };
+    if args.reduce.steps.iter().any(|step| step.order() == Order::ReduceRanks) {
+        return Err(setting("rank", "`--minimize` finds the ranks"));
+    }
+    if args.device != "cpu" {
+        return Err(setting("minimize", "its backward pass runs on the CPU: leave out `--device`"));
+    }
+    let objective = match (goal, args.max_bytes) {
+        (MinimizeArg::Bytes, None) => Objective::Bytes,
+        (MinimizeArg::Loss, Some(max_bytes)) => Objective::Loss { max_bytes },
+        (MinimizeArg::Bytes, Some(_)) => {
+            return Err(setting("max-bytes", "with a limit, `--minimize loss` finds the best"));
+        }
+        (MinimizeArg::Loss, None) => return Err(setting("minimize", "`loss` needs a limit: `--max-bytes 2MB`")),
+    };
+    Ok(Some(Minimize { objective, ranks: if args.same_rank { Ranks::Same } else { Ranks::ByModule } }))
 }
 
 /// The samples that check the choice.

@@ -51,11 +51,14 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
     let has_limits = choice.limits != Limits::default() && choice.rule.basis() == Basis::Losses;
     // So does a rule that may step over what fails, and looks for answers everywhere.
     let looks_everywhere = choice.score.is_some() && choice.guard.is_none() && !choice.rule.descends();
-    let needs_all = has_limits || choice.slice_by.is_some() || looks_everywhere || !choice.rule.drops_early(&choice);
+    let needs_all = args.minimize.is_none()
+        && (has_limits || choice.slice_by.is_some() || looks_everywhere || !choice.rule.drops_early(&choice));
     // A user who names the boundary wants to see its cost among the others.
     let search = if args.boundary.is_some() { SearchArg::Exhaustive } else { search };
-    let search = args.search.unwrap_or(search);
+    let search = if args.minimize.is_some() { SearchArg::Adaptive } else { args.search.unwrap_or(search) };
+    let minimize = settings::minimize(&args)?.map(Refinement::Minimize);
     let refinement = match search {
+        _ if minimize.is_some() => minimize,
         SearchArg::Adaptive | SearchArg::Exhaustive => None,
         SearchArg::Window => Some(Refinement::Window),
         SearchArg::Subset => Some(Refinement::Subset(Grain::Layers)),

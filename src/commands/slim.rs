@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::evaluate;
 use super::output::{announce, print, print_json, warn};
 use super::page::Page;
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, Capability};
 use crate::audit::runtimes::Runtime;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::audit::runtimes::planned::PlannedOutput;
@@ -73,9 +73,10 @@ pub struct SlimPlan {
 
 impl SlimPlan {
     /// Checks the flags and the places that they name.
-    pub fn new(args: SlimArgs) -> Result<Self> {
+    pub fn new(mut args: SlimArgs) -> Result<Self> {
         args.runtime.format.check_folder_name(&args.output)?;
         let adapter = evaluate::declare_inputs(&args.evaluate)?;
+        args.evaluate.same_rank |= needs_same_rank(&args, &adapter)?;
         files::check_output(&args.output, &[], args.force)?;
         let exporter = exporter(&args, &adapter)?;
         let runtimes = args.runtime.runtimes.clone();
@@ -109,12 +110,29 @@ fn exporter(args: &SlimArgs, path: &Path) -> Result<Box<dyn Exporter>> {
         return format.exporter(|| pipeline::find_base(args.evaluate.base.as_deref(), &Adapter::open(path, None)?));
     }
     let adapter = Adapter::open(path, None)?;
-    let steps = settings::steps(&args.evaluate.reduce, &args.runtime);
-    let drops_layers = args.evaluate.boundary.is_none_or(|boundary| boundary < adapter.layer_count());
-    let changes = PlannedChanges { drops_layers, ..PlannedChanges::by(&steps) };
-    let base = || pipeline::find_base(args.evaluate.base.as_deref(), &adapter);
-    PlannedOutput { changes, format, base: BaseFacts::if_readable(base().ok()) }.require(&adapter, runtimes)?;
-    let exporter = format.exporter(base)?;
-    exporter.check(&adapter, changes.unifies)?;
+    let planned = planned_output(args, &adapter);
+    planned.require(&adapter, runtimes)?;
+    let exporter = format.exporter(|| pipeline::find_base(args.evaluate.base.as_deref(), &adapter))?;
+    exporter.check(&adapter, planned.changes.unifies)?;
     Ok(exporter)
+}
+
+fn planned_output(args: &SlimArgs, adapter: &Adapter) -> PlannedOutput {
+    let steps = settings::steps(&args.evaluate.reduce, &args.runtime);
+    let mut changes = PlannedChanges::by(&steps);
+    changes.drops_layers = args.evaluate.boundary.is_none_or(|boundary| boundary < adapter.layer_count());
+    changes.varies_ranks |= args.evaluate.minimize.is_some() && !args.evaluate.same_rank && !changes.unifies;
+    let base = pipeline::find_base(args.evaluate.base.as_deref(), adapter);
+    PlannedOutput { changes, format: args.runtime.format, base: BaseFacts::if_readable(base.ok()) }
+}
+
+/// Whether a runtime of `--for` reads what `--minimize` makes only if all modules have one rank. Refuses an adapter whose ranks
+/// cannot be reduced.
+fn needs_same_rank(args: &SlimArgs, path: &Path) -> Result<bool> {
+    if args.evaluate.minimize.is_none() {
+        return Ok(false);
+    }
+    let adapter = Adapter::open(path, None)?;
+    adapter.require(Capability::ReduceRank)?;
+    Ok(planned_output(args, &adapter).require(&adapter, &args.runtime.runtimes).is_err())
 }

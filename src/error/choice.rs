@@ -30,8 +30,10 @@ pub enum ChoiceError {
     NothingUnseen { samples: usize },
     #[error("`{name}` cannot be set so: {reason}")]
     Setting { name: String, reason: String },
-    #[error("no boundary fits {limit}: the smallest adapter that keeps a layer has {smallest}")]
+    #[error("nothing fits {limit}: the smallest adapter that keeps something has {smallest}")]
     LimitTooSmall { limit: String, smallest: String },
+    #[error("{samples} samples are too few for `--minimize`: some of them find what to keep, and others test it")]
+    TooFewToSplit { samples: usize },
 }
 
 impl ChoiceError {
@@ -63,6 +65,7 @@ impl ChoiceError {
             Self::NothingUnseen { .. } => {
                 "name other samples with `--test`, or hold out a part of `--samples` with `--holdout`"
             }
+            Self::TooFewToSplit { .. } => "give 4 samples or more, better 64",
             Self::NothingHeldOut { .. } => "give more samples, or name a file of test samples with `--test FILE`",
             Self::OutOfRange { .. } | Self::KeepsNothing { .. } | Self::LimitTooSmall { .. } | Self::Setting { .. } => {
                 return None;

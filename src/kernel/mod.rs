@@ -16,6 +16,7 @@ pub mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod elementwise;
+pub mod gradient;
 pub mod machine;
 mod pack;
 

@@ -20,6 +20,9 @@ const KEPT_SHARE: u64 = 12;
 /// Hidden states that each token of a prompt takes, beside the values inside a layer.
 const PROMPT_STATES: u64 = 4;
 
+/// How much more the values inside a layer take where each is kept, beside its gradient.
+const GRADIENT_SHARE: u64 = 3;
+
 pub struct Budget {
     /// All bytes that may be taken.
     memory: u64,
@@ -63,6 +66,17 @@ impl Budget {
     pub fn for_samples(model: &Model, streams: usize, memory: u64, samples: &[Sample]) -> Result<Self> {
         let longest = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
         let budget = Self { longest, ..Self::new(model, streams, memory) };
+        match budget.least() {
+            needed if needed > memory => Err(ComputeError::Memory { needed, budget: memory }.into()),
+            _ => Ok(budget),
+        }
+    }
+
+    /// A budget for passes of samples there and back: the inputs of all layers are kept, and so are all values inside one of them, with
+    /// their gradients.
+    pub fn for_gradients(model: &Model, memory: u64, samples: &[Sample]) -> Result<Self> {
+        let kept = Self::for_samples(model, model.config.layers + 2, memory, samples)?;
+        let budget = Self { inner_bytes: GRADIENT_SHARE * kept.inner_bytes, ..kept };
         match budget.least() {
             needed if needed > memory => Err(ComputeError::Memory { needed, budget: memory }.into()),
             _ => Ok(budget),

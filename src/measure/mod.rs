@@ -34,6 +34,7 @@ mod measurement;
 mod memory;
 mod prefix;
 mod profile;
+mod sensitivity;
 mod side;
 mod stream;
 mod walk;
@@ -46,6 +47,7 @@ pub use generation::{Completion, GenerateOptions, IsEnded, generate};
 pub use lens::{Lens, Readout, logit_lens};
 pub use measurement::{Curve, Measurement, Point, SampleScore, SampleSize, Work};
 pub use profile::{Profile, Strength};
+pub use sensitivity::{Sensitivity, sensitivities};
 pub use side::DropSide;
 
 /// Where to compute, and in how much memory.

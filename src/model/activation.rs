@@ -54,7 +54,9 @@ pub enum Gating {
 impl Gating {
     pub fn apply(self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         match self {
-            Self::By(Activation::Silu) if gate.device().is_cpu() => gate.apply_op2_no_bwd(up, &SiluTimes),
+            Self::By(Activation::Silu) if gate.device().is_cpu() && !gate.track_op() => {
+                gate.apply_op2_no_bwd(up, &SiluTimes)
+            }
             Self::By(activation) => activation.apply(gate)? * up,
             Self::Clamped { alpha, limit } => {
                 let gate = gate.minimum(limit)?;

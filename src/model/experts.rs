@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Result as TensorResult, Tensor};
-use candle_nn::ops::softmax_last_dim;
 
 use super::family::{ExpertNames, Role, StackLayout};
 use super::layer::Layer;
@@ -15,6 +14,7 @@ use super::scaling::scaled;
 use super::weights::numbered;
 use crate::adapter::{Delta, ExpertStack, LayerAdapter};
 use crate::error::Result;
+use crate::kernel::gradient::softmax;
 
 /// Which experts of a layer the tokens of one stream go to.
 pub struct Routed {
@@ -22,6 +22,8 @@ pub struct Routed {
     x: Tensor,
     /// For each expert the tokens that go to it, and the weight of its output for each of them.
     choices: Vec<(Vec<u32>, Vec<f32>)>,
+    /// The same weights where they have derivatives: (tokens, experts), 0 for experts that a token does not go to.
+    shares: Option<Tensor>,
     /// Outputs that are not yet in the hidden states: the tokens, and rows of (tokens, hidden). An addition copies all
     /// hidden states, and many experts have few tokens.
     pending: Vec<(Vec<u32>, Tensor)>,
@@ -79,7 +81,8 @@ impl Layer<'_> {
     /// scores.
     pub(super) fn route(&self, x: Tensor) -> TensorResult<Routed> {
         let Some(sizes) = &self.weights.config.experts else { unreachable!("only layers with experts route") };
-        let weights = softmax_last_dim(&self.mlp.linear(Role::Router, &x)?)?.to_vec2::<f32>()?;
+        let probabilities = softmax(&self.mlp.linear(Role::Router, &x)?)?;
+        let weights = probabilities.to_vec2::<f32>()?;
         let mut choices = vec![(Vec::new(), Vec::new()); sizes.count];
         for (token, weights) in weights.iter().enumerate() {
             let mut order: Vec<usize> = (0..sizes.count).collect();
@@ -92,7 +95,11 @@ impl Layer<'_> {
                 choices[expert].1.push(weight);
             }
         }
-        Ok(Routed { x, choices, pending: Vec::new() })
+        let shares = match probabilities.track_op() {
+            true => Some(shares(&probabilities, &choices, sizes.weights_sum_to_one)?),
+            false => None,
+        };
+        Ok(Routed { x, choices, shares, pending: Vec::new() })
     }
 
     /// Reads expert `expert` of the base model.
@@ -137,7 +144,10 @@ impl Layer<'_> {
         let (config, device) = (self.weights.config, hidden.device());
         let (tokens, weights) = &routed.choices[number];
         let index = Tensor::from_slice(tokens, tokens.len(), device)?;
-        let weights = Tensor::from_slice(weights, (weights.len(), 1), device)?;
+        let weights = match &routed.shares {
+            Some(shares) => shares.index_select(&index, 0)?.narrow(1, number, 1)?,
+            None => Tensor::from_slice(weights, (weights.len(), 1), device)?,
+        };
         let x = routed.x.index_select(&index, 0)?;
         let activated = config.gating.apply(&expert.gate.forward(&x)?, &expert.up.forward(&x)?)?;
         let added = expert.down.forward(&activated)?.broadcast_mul(&weights)?;
@@ -145,6 +155,17 @@ impl Layer<'_> {
         let rows: usize = routed.pending.iter().map(|(tokens, _)| tokens.len()).sum();
         if rows >= hidden.dim(0)? { routed.add_pending(hidden) } else { Ok(hidden.clone()) }
     }
+}
+
+/// The weights of chosen experts from the probabilities of all, (tokens, experts): the choice is fixed, the weights are not.
+fn shares(probabilities: &Tensor, choices: &[(Vec<u32>, Vec<f32>)], sum_to_one: bool) -> TensorResult<Tensor> {
+    let (tokens, experts) = probabilities.dims2()?;
+    let mut chosen = vec![0f32; tokens * experts];
+    for (expert, (own, _)) in choices.iter().enumerate() {
+        own.iter().for_each(|&token| chosen[token as usize * experts + expert] = 1.0);
+    }
+    let shares = (probabilities * Tensor::from_vec(chosen, (tokens, experts), probabilities.device())?)?;
+    if sum_to_one { shares.broadcast_div(&shares.sum_keepdim(1)?) } else { Ok(shares) }
 }
 
 impl ExpertNames {

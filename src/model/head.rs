@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use candle_core::{Result as TensorResult, Tensor};
+use candle_core::{Result as TensorResult, Tensor, Var};
 
 use super::adapted::{AdaptedModel, TrainedRows};
 use super::linear::Linear;
@@ -100,6 +100,36 @@ impl AdaptedModel<'_> {
         })?;
         let mut tokens = largest.into_iter().map(|(_, token)| token);
         streams.iter().map(|AnswerRows(rows)| Ok(tokens.by_ref().take(rows.dim(0)?).collect())).collect()
+    }
+
+    /// The gradient of the batch's loss, summed over its answer tokens, in nats, by a stream's hidden states (rows, hidden) behind all
+    /// layers.
+    pub fn loss_gradient(&self, hidden: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let hidden = Var::from_tensor(hidden)?;
+        let AnswerRows(rows) = self.answer_rows(&hidden, pass, self.model().config.layers)?;
+        let mut scores: Vec<RunningScore> =
+            pass.batch.answers.iter().map(|answer| RunningScore::new(answer.token as usize)).collect();
+        self.for_each_chunk(
+            &rows.detach(),
+            |vocabulary| self.head(vocabulary),
+            |chunk, logits| score::add_on_cpu(&mut scores[chunk.positions], logits, &chunk.vocabulary),
+        )?;
+        let inputs = Var::from_tensor(&rows)?;
+        let mut gradient = inputs.zeros_like()?;
+        self.for_each_chunk(
+            &inputs,
+            |vocabulary| self.head(vocabulary),
+            |chunk, logits| {
+                let by_logits = score::gradient(&scores[chunk.positions], &logits.detach(), &chunk.vocabulary)?;
+                let gradients = (logits * by_logits)?.sum_all()?.backward()?;
+                if let Some(part) = gradients.get(&inputs) {
+                    gradient = (&gradient + part)?;
+                }
+                Ok(())
+            },
+        )?;
+        let gradients = (&rows * gradient)?.sum_all().and_then(|sum| sum.backward())?;
+        Ok(gradients.get(&hidden).cloned().unwrap_or(hidden.zeros_like()?))
     }
 
     /// Shows the logits of normalised hidden states (rows, hidden) in chunks (positions, vocabulary).

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use candle_core::{D, DType, Result, Tensor};
-use candle_nn::ops::rms_norm;
 
 use super::family::Norms;
 use crate::adapter::Delta;
+use crate::kernel::gradient::{self, rms_norm};
 use crate::kernel::{self, Arithmetic, Packed, Precision, Unit};
 
 /// x·Wᵀ + bias, with what an adapter adds.
@@ -41,12 +41,14 @@ impl Weight {
         Ok(Self::Plain(weight.to_dtype(DType::F32)?))
     }
 
-    /// x·Wᵀ: (rows, inputs) → (rows, outputs)
+    /// x·Wᵀ: (rows, inputs) → (rows, outputs). It is differentiated by x alone: the weight is as large as all the rest.
     fn product(&self, x: &Tensor) -> Result<Tensor> {
-        match self {
+        let (weight, transposed) = (self.clone(), self.clone());
+        let forward = move |x: &Tensor| match &weight {
             Self::Plain(weight) => x.matmul(&weight.t()?),
             Self::Packed(weight, precision, unit) => kernel::product(&x.contiguous()?, weight, *precision, *unit),
-        }
+        };
+        gradient::apply(x, forward, move |_, _, gradient| gradient.matmul(&transposed.matrix()?))
     }
 
     fn matrix(&self) -> Result<Tensor> {

@@ -58,6 +58,12 @@ impl<'a> Pass<'a> {
         Ok(Self { batch, ropes, packed, cached: None, narrowing, answers })
     }
 
+    /// A pass whose operations have derivatives, which packed attention has not; all rows go through all layers.
+    pub fn differentiable(model: &Model, batch: &'a Batch) -> Result<Self> {
+        let answers = Tensor::from_iter(answer_places(batch, false), model.device())?;
+        Ok(Self { batch, ropes: model.rope_tables(batch)?, packed: None, cached: None, narrowing: None, answers })
+    }
+
     /// A pass of sequences that grow ([`Batch::growing`]). `places` are those of each sequence's tokens in the caches, its
     /// new rows being the last. The token after each sequence is to be predicted.
     pub fn through_caches(model: &Model, batch: &'a Batch, places: Vec<Range<usize>>) -> Result<Self> {

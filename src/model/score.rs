@@ -54,6 +54,19 @@ pub fn add_on_device(scores: &mut [RunningScore], logits: &Tensor, vocabulary: &
     Ok(())
 }
 
+/// The gradient of the losses of answers by their logits, of a chunk of the vocabulary: the probabilities, less 1 at the answers.
+pub fn gradient(scores: &[RunningScore], logits: &Tensor, vocabulary: &Range<usize>) -> TensorResult<Tensor> {
+    let sums: Vec<f32> = scores.iter().map(|score| score.sum.value() as f32).collect();
+    let sums = Tensor::from_vec(sums, (scores.len(), 1), logits.device())?;
+    let mut gradient = logits.broadcast_sub(&sums)?.exp()?.flatten_all()?.to_vec1::<f32>()?;
+    for (score, row) in scores.iter().zip(gradient.chunks_mut(vocabulary.len())) {
+        if let Some(place) = score.place_in(vocabulary) {
+            row[place] -= 1.0;
+        }
+    }
+    Tensor::from_vec(gradient, logits.shape(), logits.device())
+}
+
 /// What is kept of the logits of one answer position.
 #[derive(Clone)]
 pub struct RunningScore {
@@ -74,6 +87,11 @@ impl RunningScore {
         TokenScore { loss: self.sum.value() - self.logit, correct: self.logit >= self.largest }
     }
 
+    /// The place of the answer in a chunk of the vocabulary, if it is there.
+    fn place_in(&self, vocabulary: &Range<usize>) -> Option<usize> {
+        vocabulary.contains(&self.target).then(|| self.target - vocabulary.start)
+    }
+
     /// Adds the logits of a chunk of the vocabulary.
     fn add(&mut self, logits: &[f32], vocabulary: &Range<usize>) {
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -83,11 +101,6 @@ impl RunningScore {
         if let Some(place) = self.place_in(vocabulary) {
             self.logit = f64::from(logits[place]);
         }
-    }
-
-    /// The place of the answer in a chunk of the vocabulary, if it is there.
-    fn place_in(&self, vocabulary: &Range<usize>) -> Option<usize> {
-        vocabulary.contains(&self.target).then(|| self.target - vocabulary.start)
     }
 }
 

@@ -18,7 +18,7 @@ pub fn find(
 ) -> Result<Vec<Candidate>> {
     let mut all = vec![scaled.written.clone()];
     let (full, below, whole) = (&scaled.full, evaluator.below(boundary), evaluator.whole());
-    let is_boundary = scaled.report.is_none() && full.selection == below.selection;
+    let is_boundary = scaled.report.is_none() && full.is_same(&below);
     if boundary == 0 || is_boundary && !evaluator.request.controls {
         return Ok(all);
     }
@@ -32,8 +32,7 @@ pub fn find(
     // Two searches may find the same candidate.
     let mut unique: Vec<Candidate> = Vec::new();
     for candidate in all {
-        let is_same = |other: &Candidate| (&other.selection, other.scale) == (&candidate.selection, candidate.scale);
-        if !unique.iter().any(is_same) {
+        if !unique.iter().any(|other| other.is_same(&candidate)) {
             unique.push(candidate);
         }
     }
@@ -55,6 +54,7 @@ fn measure_controls(evaluator: &Evaluator, written: &Candidate, on_progress: OnP
             kept,
             selection: Profile::of_layers(&layers, evaluator.layers()),
             scale: written.scale,
+            rewritten: None,
             measurement: Measurement::default(),
         })
         .collect();
@@ -79,7 +79,7 @@ pub fn describe(
         kept: candidate.kept,
         layers: candidate.selection.layers().into_iter().collect(),
         scale: candidate.scale,
-        bytes: evaluator.bytes(&candidate.selection),
+        bytes: evaluator.bytes_of(candidate),
         written: index == 0,
         samples: evaluator.reference().assess_against(&candidate.measurement, &written.measurement),
         held_out: on_held_out(index),

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Request;
+use super::chain::Chain;
 use super::evaluator::{Candidate, Evaluator};
 use super::inputs::{Inputs, Prepared};
 use super::request::Scoring;
 use super::scorer::{Scorer, ScorerTask};
+use crate::adapter::Adapter;
 use crate::choice::Choice;
 use crate::choice::controls::Kept;
 use crate::choice::held_out::SampleSet;
@@ -97,6 +99,8 @@ struct AnswerSource {
     written: bool,
     name: Option<String>,
     profile: Profile,
+    /// The adapter that answers, if that is another one than the original.
+    rewritten: Option<Arc<Chain>>,
 }
 
 /// The answers of one source.
@@ -126,11 +130,15 @@ pub fn measure(
     let best = if known.is_empty() { BEST } else { 0 };
     let sources = sources(evaluator, choice.boundary(), written, &at, best);
     let is_known = |source: &&AnswerSource| source.name.is_none() && known.contains_key(&source.boundary);
-    let profiles: Vec<Profile> =
-        sources.iter().filter(|source| !is_known(source)).map(|source| source.profile.clone()).collect();
-    let mut generated = tasks.generate(evaluator, &profiles, on_progress)?.into_iter();
+    let own = sources.iter().filter(|source| !is_known(source) && source.rewritten.is_none());
+    let profiles: Vec<Profile> = own.map(|source| source.profile.clone()).collect();
+    let mut generated = tasks.generate(evaluator, &profiles, &mut *on_progress)?.into_iter();
     let answers = sources.iter().map(|source| {
-        let completions = if is_known(&source) { known.get(&source.boundary).cloned() } else { generated.next() };
+        let completions = match &source.rewritten {
+            Some(chain) => Some(tasks.generate_whole(evaluator, chain.last(), &mut *on_progress)?),
+            None if is_known(&source) => known.get(&source.boundary).cloned(),
+            None => generated.next(),
+        };
         tasks.answers(source, &completions.unwrap_or_default())
     });
     let answers = answers.collect::<Result<Vec<_>>>()?;
@@ -159,7 +167,7 @@ fn sources(
     best: usize,
 ) -> Vec<AnswerSource> {
     let whole = evaluator.curve.whole().boundary;
-    let is_boundary = written.scale == 1.0 && written.selection == evaluator.below(chosen).selection;
+    let is_boundary = written.is_same(&evaluator.below(chosen));
     let mut boundaries = boundaries(evaluator.curve, chosen, whole, best);
     boundaries.extend(at.range(..whole));
     let wanted = boundaries
@@ -171,17 +179,24 @@ fn sources(
             written: is_boundary && boundary == chosen,
             name: None,
             profile: evaluator.below(boundary).selection,
+            rewritten: None,
         })
         .collect();
     if !is_boundary {
         let layers = match written.kept {
             Kept::Window => "window".to_string(),
             Kept::Subset => "subset".to_string(),
+            Kept::Minimized => "minimized".to_string(),
             _ => chosen.to_string(),
         };
         let scale = if written.scale == 1.0 { String::new() } else { format!(" × {}", format::scale(written.scale)) };
-        let own =
-            AnswerSource { boundary: chosen, written: true, name: Some(layers + &scale), profile: written.profile() };
+        let own = AnswerSource {
+            boundary: chosen,
+            written: true,
+            name: Some(layers + &scale),
+            profile: written.profile(),
+            rewritten: written.rewritten.clone(),
+        };
         sources.insert(sources.len() - 1, own);
     }
     sources
@@ -207,6 +222,28 @@ impl Tasks<'_> {
         profiles: &[Profile],
         on_progress: OnProgress,
     ) -> Result<Vec<Vec<Completion>>> {
+        self.generate_with(evaluator.adapted, evaluator, profiles, on_progress)
+    }
+
+    /// The answers of another adapter of the base model with all of its layers.
+    fn generate_whole(
+        &self,
+        evaluator: &Evaluator,
+        adapter: &Adapter,
+        on_progress: OnProgress,
+    ) -> Result<Vec<Completion>> {
+        let adapted = AdaptedModel::load(evaluator.adapted.model(), adapter)?;
+        let whole = [Profile::below(evaluator.layers(), evaluator.layers())];
+        Ok(self.generate_with(&adapted, evaluator, &whole, on_progress)?.remove(0))
+    }
+
+    fn generate_with(
+        &self,
+        adapted: &AdaptedModel,
+        evaluator: &Evaluator,
+        profiles: &[Profile],
+        on_progress: OnProgress,
+    ) -> Result<Vec<Vec<Completion>>> {
         if profiles.is_empty() {
             return Ok(Vec::new());
         }
@@ -218,7 +255,7 @@ impl Tasks<'_> {
             max_new_tokens: self.max_new_tokens,
             is_ended: if self.scoring.stop.is_empty() { None } else { Some(&is_ended) },
         };
-        measure::generate(evaluator.adapted, &prompts, profiles, &options, on_progress)
+        measure::generate(adapted, &prompts, profiles, &options, on_progress)
     }
 
     /// What the score of answers is computed from, by sample.

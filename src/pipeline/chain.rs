@@ -9,7 +9,7 @@ use crate::adapter::Adapter;
 use crate::choice::{Assessment, Reference};
 use crate::error::Result;
 use crate::files::{Scratch, Staging};
-use crate::measure::{self, Measurement, OnProgress, Sweep};
+use crate::measure::{self, ComputeOptions, Measurement, OnProgress, Sweep, Work};
 use crate::model::{AdaptedModel, Model};
 use crate::report::StepDone;
 use crate::rewrite::steps::{SharedStep, StepDetails};
@@ -32,7 +32,7 @@ struct Link {
 /// Samples that were measured with the original adapter and after the cut.
 pub struct MeasuredSamples<'a> {
     pub samples: &'a [Sample],
-    /// With the adapter after the cut.
+    /// With the adapter after the cut, or as it is written where the cut was not measured by itself.
     pub cut: &'a Measurement,
     pub reference: Reference<'a>,
 }
@@ -87,6 +87,16 @@ impl Chain {
         self.links.iter().enumerate().map(describe).collect()
     }
 
+    /// As [`describe`](Self::describe), where only what the last step wrote was measured, as the `cut` of each set.
+    pub fn describe_last(&self, sets: &[MeasuredSamples]) -> Result<Vec<StepDone>> {
+        let mut described = self.describe()?;
+        let assess = |set: &MeasuredSamples| set.reference.assess(set.cut);
+        if let Some(last) = described.last_mut() {
+            (last.losses, last.held_out) = (sets.first().map(assess), sets.get(1).map(assess));
+        }
+        Ok(described)
+    }
+
     /// As [`describe`](Self::describe), with the losses on the samples that chose, the first of `sets`, and on held-out
     /// samples, the second, if there are any.
     pub fn evaluate(
@@ -111,6 +121,27 @@ impl Chain {
     }
 }
 
+/// Measures adapters of one base model with all their layers on, on the samples with these indices; with what it cost.
+pub fn measure_whole(
+    adapted: &[AdaptedModel],
+    (samples, chosen): (&[Sample], &[usize]),
+    compute: &ComputeOptions,
+    on_progress: OnProgress,
+) -> Result<(Vec<Measurement>, Work)> {
+    if adapted.is_empty() {
+        return Ok((Vec::new(), Work::default()));
+    }
+    let whole_of = |one: &AdaptedModel| BTreeSet::from_iter(measure::candidates(one.adapter()).pop_last());
+    let boundaries: Vec<BTreeSet<usize>> = adapted.iter().map(whole_of).collect();
+    let together: Vec<&AdaptedModel> = adapted.iter().collect();
+    let mut sweep = Sweep::with_streams(adapted.len(), &together, samples, vec![chosen.to_vec()], compute)?;
+    let points = sweep.run(0, &boundaries, on_progress)?.into_iter().flatten();
+    let measured = points.map(|point| point.measurement).collect();
+    let mut work = Work::default();
+    sweep.work.iter().for_each(|&one| work += one);
+    Ok((measured, work))
+}
+
 /// Assesses the adapter after the cut and after each step, with all its layers on.
 fn assess(
     steps: &[AdaptedModel],
@@ -118,12 +149,8 @@ fn assess(
     request: &Request,
     on_progress: OnProgress,
 ) -> Result<Vec<Assessment>> {
-    let whole_of = |step: &AdaptedModel| BTreeSet::from_iter(measure::candidates(step.adapter()).pop_last());
-    let boundaries: Vec<BTreeSet<usize>> = steps.iter().map(whole_of).collect();
-    let all = vec![(0..set.samples.len()).collect()];
-    let together: Vec<&AdaptedModel> = steps.iter().collect();
-    let mut sweep = Sweep::with_streams(steps.len(), &together, set.samples, all, &request.compute)?;
-    let points = sweep.run(0, &boundaries, on_progress)?.into_iter().flatten();
-    let measured = std::iter::once(set.cut.clone()).chain(points.map(|point| point.measurement));
+    let all: Vec<usize> = (0..set.samples.len()).collect();
+    let measured = measure_whole(steps, (set.samples, &all), &request.compute, on_progress)?.0;
+    let measured = std::iter::once(set.cut.clone()).chain(measured);
     Ok(measured.map(|measured| set.reference.assess(&measured)).collect())
 }

@@ -39,7 +39,7 @@ pub struct Evaluation {
     pub report: Report,
     selection: Selection,
     /// The adapters after each step, if there are steps.
-    chain: Option<Chain>,
+    chain: Option<Arc<Chain>>,
 }
 
 impl Evaluation {
@@ -216,9 +216,8 @@ fn conclude(
     let candidates = alternatives::find(&evaluator, boundary, &scaled, &mut *on_progress)?;
     let mut held_out = match &subject.inputs.held_out {
         Some(samples) => {
-            let profiles = candidates.iter().map(Candidate::profile).collect();
             let boundary = scaled.choice.boundary();
-            Some(held_out::check(&evaluator, samples, boundary, profiles, &mut *on_progress)?)
+            Some(held_out::check(&evaluator, samples, boundary, &candidates, &mut *on_progress)?)
         }
         None => None,
     };
@@ -326,6 +325,7 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
         alternatives: alternatives::describe(candidates, evaluator, on_held_out),
         subset: refined.subset,
         window: refined.window,
+        minimized: refined.minimized,
         scale: scaled.report.clone(),
         changed: describe::changed(prepared, &chosen.curve, &scaled.written.measurement),
         slices: Slice::all(&prepared.slices, &scaled.written.measurement, &evaluator.reference()),

@@ -1,8 +1,10 @@
 //! One adapter on one set of samples: the measurements that the stages after the curve ask for, and the reference for them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Request;
+use super::chain::{self, Chain};
 use crate::adapter::Adapter;
 use crate::choice::controls::Kept;
 use crate::choice::scale::Scaled;
@@ -21,16 +23,24 @@ pub struct Evaluator<'a> {
 }
 
 /// A measured selection of layers at a scale: what is written, or an alternative to it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Candidate {
     pub kept: Kept,
     /// In each layer of the adapter, full strength or nothing.
     pub selection: Profile,
     pub scale: f64,
+    /// The adapter as it will be written, if more than layers and scale differ: the profile is only where it acts.
+    pub rewritten: Option<Arc<Chain>>,
     pub measurement: Measurement,
 }
 
 impl Candidate {
+    /// Whether both would be written alike.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let rewritten = |one: &Self| one.rewritten.as_ref().map(Arc::as_ptr);
+        (&self.selection, self.scale, rewritten(self)) == (&other.selection, other.scale, rewritten(other))
+    }
+
     /// The strength in each layer.
     pub fn profile(&self) -> Profile {
         self.selection.scaled(self.scale)
@@ -65,12 +75,33 @@ impl Evaluator<'_> {
             kept: if layers == all { Kept::Everything } else { Kept::Lowest },
             selection: Profile::of_layers(&layers, self.layers()),
             scale: 1.0,
+            rewritten: None,
             measurement: self.curve.at(boundary).cloned().unwrap_or_default(),
         }
     }
 
     pub fn measure(&self, profiles: Vec<Profile>, on_progress: OnProgress) -> Result<Vec<Measurement>> {
         measure::profiles(self.adapted, self.samples, profiles, &self.request.compute, on_progress)
+    }
+
+    /// Measures candidates on samples of their own.
+    pub fn measure_candidates(
+        &self,
+        candidates: &[Candidate],
+        samples: &[Sample],
+        on_progress: OnProgress,
+    ) -> Result<Vec<Measurement>> {
+        let compute = &self.request.compute;
+        let profiles = candidates.iter().filter(|one| one.rewritten.is_none()).map(Candidate::profile).collect();
+        let measured = measure::profiles(self.adapted, samples, profiles, compute, &mut *on_progress)?;
+        let chains = candidates.iter().filter_map(|one| one.rewritten.as_ref());
+        let adapted = chains.map(|chain| AdaptedModel::load(self.adapted.model(), chain.last()));
+        let adapted = adapted.collect::<Result<Vec<_>>>()?;
+        let all: Vec<usize> = (0..samples.len()).collect();
+        let rewritten = chain::measure_whole(&adapted, (samples, &all), compute, on_progress)?.0;
+        let (mut measured, mut rewritten) = (measured.into_iter(), rewritten.into_iter());
+        let next = |one: &Candidate| if one.rewritten.is_some() { rewritten.next() } else { measured.next() };
+        Ok(candidates.iter().filter_map(next).collect())
     }
 
     /// As [`measure`](Self::measure), on the samples with these indices, in their order; with what it cost.
@@ -97,6 +128,14 @@ impl Evaluator<'_> {
     /// Compares a measurement with the whole adapter.
     pub fn assess(&self, measurement: &Measurement) -> Assessment {
         self.reference().assess(measurement)
+    }
+
+    /// The bytes of the tensors that are written of a candidate.
+    pub fn bytes_of(&self, candidate: &Candidate) -> u64 {
+        match &candidate.rewritten {
+            Some(chain) => chain.last().bytes_below(usize::MAX),
+            None => self.bytes(&candidate.selection),
+        }
     }
 
     /// The bytes of the tensors that a selection keeps.

@@ -1,18 +1,18 @@
 //! Checking a choice on samples that had no part in it.
 
-use super::evaluator::Evaluator;
+use super::evaluator::{Candidate, Evaluator};
 use super::inputs::Prepared;
 use super::request::HeldOutSource;
 use crate::choice::Reference;
 use crate::choice::held_out::judge;
 use crate::error::Result;
-use crate::measure::{self, Measurement, OnProgress, Profile};
+use crate::measure::{Measurement, OnProgress};
 use crate::report::HeldOut;
 
 /// The measurements on held-out samples, and the verdict.
 pub struct HeldOutCheck {
     pub report: HeldOut,
-    /// One for each profile; the first is what was chosen.
+    /// One for each candidate; the first is what was chosen.
     pub measured: Vec<Measurement>,
     base: Measurement,
     whole: Measurement,
@@ -26,19 +26,20 @@ impl HeldOutCheck {
     }
 }
 
-/// Measures `profiles`, the base model and the whole adapter on held-out samples. The first profile is what was chosen at
+/// Measures `candidates`, the base model and the whole adapter on held-out samples. The first candidate is what was chosen at
 /// `boundary`.
 pub fn check(
     evaluator: &Evaluator,
     held_out: &Prepared,
     boundary: usize,
-    mut profiles: Vec<Profile>,
+    candidates: &[Candidate],
     on_progress: OnProgress,
 ) -> Result<HeldOutCheck> {
-    let (adapted, request) = (evaluator.adapted, evaluator.request);
+    let request = evaluator.request;
     let whole_boundary = evaluator.curve.whole().boundary;
-    profiles.extend([0, whole_boundary].map(|boundary| Profile::below(boundary, evaluator.layers())));
-    let mut measured = measure::profiles(adapted, &held_out.samples, profiles, &request.compute, on_progress)?;
+    let ends = [0, whole_boundary].map(|boundary| evaluator.below(boundary));
+    let all = [candidates, &ends].concat();
+    let mut measured = evaluator.measure_candidates(&all, &held_out.samples, on_progress)?;
     let whole = measured.pop().unwrap_or_default();
     let base = measured.pop().unwrap_or_default();
     let confidence = request.choice.confidence;

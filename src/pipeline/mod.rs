@@ -15,6 +15,7 @@ mod evaluator;
 pub mod fix;
 mod held_out;
 mod inputs;
+mod minimize;
 pub mod output;
 mod own_answers;
 mod refine;

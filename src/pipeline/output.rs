@@ -1,5 +1,7 @@
 //! From the choice to the output: the cut, the steps after it, and the folder with its report.
 
+use std::sync::Arc;
+
 use super::chain::{Chain, MeasuredSamples};
 use super::evaluator::Candidate;
 use super::{Evaluation, Request, describe};
@@ -20,12 +22,15 @@ use crate::rewrite::steps::SharedStep;
 pub struct Selection {
     pub profile: Profile,
     scale: f64,
+    /// The adapter as it was measured, if more than layers and scale differ.
+    rewritten: Option<Arc<Chain>>,
     family: &'static Family,
 }
 
 impl Selection {
     pub fn new(candidate: &Candidate, model: &Model) -> Self {
-        Self { profile: candidate.selection.clone(), scale: candidate.scale, family: model.config.family }
+        let (profile, scale) = (candidate.selection.clone(), candidate.scale);
+        Self { profile, scale, rewritten: candidate.rewritten.clone(), family: model.config.family }
     }
 
     pub fn cut<'a>(&self, adapter: &'a Adapter) -> Result<Cut<'a>> {
@@ -39,7 +44,7 @@ impl Selection {
 pub struct Rewritten {
     pub output: Option<Output>,
     /// The adapters after the cut and each step, if there are steps.
-    pub chain: Option<Chain>,
+    pub chain: Option<Arc<Chain>>,
     pub steps: Vec<StepDone>,
 }
 
@@ -55,6 +60,13 @@ pub fn make(
     if selection.profile.layers().is_empty() {
         return Ok(Rewritten::default());
     }
+    if let Some(chain) = &selection.rewritten {
+        let steps = chain.describe_last(sets)?;
+        let last = Cut::whole(chain.last())?;
+        let (tensors_after, bytes_after) = last.kept_size();
+        let output = Output { tensors_after, bytes_after, ..describe::output(adapter, &selection.cut(adapter)?) };
+        return Ok(Rewritten { output: Some(output), chain: Some(chain.clone()), steps });
+    }
     let cut = selection.cut(adapter)?;
     let mut output = describe::output(adapter, &cut);
     if request.steps.is_empty() {
@@ -63,7 +75,7 @@ pub fn make(
     let chain = Chain::make(adapter, &cut, &request.steps)?;
     let steps = chain.evaluate(model, sets, request, on_progress)?;
     (output.tensors_after, output.bytes_after) = Cut::whole(chain.last())?.kept_size();
-    Ok(Rewritten { output: Some(output), chain: Some(chain), steps })
+    Ok(Rewritten { output: Some(output), chain: Some(Arc::new(chain)), steps })
 }
 
 /// Where an adapter is written, in which format, and for which runtimes.

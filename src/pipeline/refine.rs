@@ -2,16 +2,17 @@
 
 use super::evaluator::{Candidate, Evaluator};
 use super::request::Refinement;
-use super::{subset, window};
+use super::{minimize, subset, window};
 use crate::error::Result;
 use crate::measure::{OnProgress, Work};
-use crate::report::{SubsetChoice, WindowChoice};
+use crate::report::{Minimized, SubsetChoice, WindowChoice};
 
 /// What is kept at full strength, and how it was found.
 pub struct Refined {
     pub candidate: Candidate,
     pub subset: Option<SubsetChoice>,
     pub window: Option<WindowChoice>,
+    pub minimized: Option<Minimized>,
     /// What searching cost.
     pub work: Work,
 }
@@ -19,7 +20,8 @@ pub struct Refined {
 impl Refined {
     /// The boundary as it is.
     pub fn none(evaluator: &Evaluator, boundary: usize) -> Self {
-        Self { candidate: evaluator.below(boundary), subset: None, window: None, work: Work::default() }
+        let candidate = evaluator.below(boundary);
+        Self { candidate, subset: None, window: None, minimized: None, work: Work::default() }
     }
 
     /// Drops what the request allows of the layers that `boundary` keeps.
@@ -37,6 +39,10 @@ impl Refined {
             Some(Refinement::Subset(grain)) => {
                 let (candidate, report, work) = subset::find(evaluator, boundary, grain, on_progress)?;
                 Ok(Self { candidate, subset: Some(report), work, ..unrefined })
+            }
+            Some(Refinement::Minimize(goal)) => {
+                let (candidate, report, work) = minimize::find(evaluator, boundary, goal, on_progress)?;
+                Ok(Self { candidate, minimized: Some(report), work, ..unrefined })
             }
         }
     }

@@ -17,6 +17,7 @@ use crate::rewrite::steps::SharedStep;
 use crate::samples::read::ReadOptions;
 use crate::samples::{EncodeOptions, TemplateOptions};
 use crate::search::SearchOptions;
+use crate::search::allocation::Ranks;
 
 /// The default memory of an evaluation. A fixed number rather than a share of the machine's, so that the same request takes the
 /// same passes everywhere.
@@ -59,6 +60,34 @@ pub enum Refinement {
     Window,
     /// Any parts.
     Subset(Grain),
+    /// Any ranks of any modules, for the smallest adapter.
+    Minimize(Minimize),
+}
+
+/// What is minimised, and which ranks may come of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Minimize {
+    pub objective: Objective,
+    pub ranks: Ranks,
+}
+
+/// What is minimised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objective {
+    /// The bytes, as long as the samples show that the result is as good as the whole adapter.
+    Bytes,
+    /// The loss, within so many bytes of tensors.
+    Loss { max_bytes: u64 },
+}
+
+impl Objective {
+    /// The value of `--minimize`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Loss { .. } => "loss",
+        }
+    }
 }
 
 /// Where samples come from, and how they become tokens.
@@ -122,7 +151,9 @@ impl Request {
     /// may err, so each has half of the error: together they are wrong no more often than one alone may be.
     pub fn by_stage(&self) -> Self {
         let mut one = self.clone();
-        if self.refinement.is_some() {
+        // What is minimised is the whole adapter, which no search has chosen.
+        let is_second = matches!(self.refinement, Some(Refinement::Window | Refinement::Subset(_)));
+        if is_second {
             one.choice.confidence = 1.0 - (1.0 - self.choice.confidence) / 2.0;
             one.search = self.search.map(|search| SearchOptions { error: search.error / 2.0, ..search });
         }

@@ -59,6 +59,7 @@ impl Alternative {
             Kept::Lowest => "lowest layers".into(),
             Kept::Window => "window".into(),
             Kept::Subset => "subset".into(),
+            Kept::Minimized => "minimized".into(),
             Kept::Highest => "highest layers".into(),
             Kept::Random { seed } => format!("random layers {}", seed + 1),
             Kept::LargestNorm => "largest ‖ΔW‖".into(),

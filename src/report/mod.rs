@@ -7,6 +7,7 @@ pub mod alternatives;
 pub mod batch;
 pub mod changed;
 pub mod metrics;
+pub mod minimized;
 pub mod page;
 pub mod slices;
 mod steps;
@@ -21,6 +22,7 @@ use serde::Serialize;
 pub use alternatives::{Alternative, ScaleChoice};
 pub use changed::ChangedSample;
 pub use metrics::TaskMetrics;
+pub use minimized::Minimized;
 pub use slices::Slice;
 pub use steps::StepDone;
 pub use subset::SubsetChoice;
@@ -88,6 +90,9 @@ pub struct Report {
     /// What is left when the lowest layers are dropped, too; absent without `--search window`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowChoice>,
+    /// The smallest adapter, and the sizes that were measured; absent without `--minimize`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimized: Option<Minimized>,
     /// The scale of what is kept; absent without `--scale`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleChoice>,
@@ -149,6 +154,7 @@ impl Report {
             stability: Vec::new(),
             subset: None,
             window: None,
+            minimized: None,
             scale: None,
             alternatives: Vec::new(),
             slices: Vec::new(),
@@ -179,7 +185,8 @@ impl Report {
         let subset = self.subset.as_ref().map(|subset| subset.assessment);
         let window = self.window.as_ref().map(|window| window.assessment);
         let chosen = self.chosen.as_ref().map(|choice| choice.chosen.assessment);
-        let assessment = after_steps.or(scaled).or(subset).or(window).or(chosen)?;
+        let minimized = self.minimized.as_ref().map(|minimized| minimized.assessment);
+        let assessment = after_steps.or(minimized).or(scaled).or(subset).or(window).or(chosen)?;
         let whole = self.curve.last()?.assessed.assessment;
         Some(Written { on: SampleSet::Choosing, assessment, whole })
     }

@@ -1,6 +1,7 @@
 //! Making an adapter smaller or fitter for runtimes: the cut, and the steps that follow it. Everything here reads one adapter and
 //! writes another.
 
+mod basis;
 mod change;
 mod cut;
 mod fix;
@@ -12,6 +13,7 @@ pub mod sidecars;
 pub mod steps;
 pub mod write;
 
+pub use basis::Basis;
 pub use change::{DeltaChange, ModuleChange, RankSummary, changes};
 pub use cut::{Boundary, Cut, parse_boundary, parse_layers};
 pub use fix::{Fix, FixTarget, FixedModule};

@@ -5,6 +5,7 @@
 
 use nalgebra::DMatrix;
 
+use super::Basis;
 use crate::adapter::names::Part;
 use crate::adapter::{Adapter, Module};
 use crate::error::Result;
@@ -21,11 +22,11 @@ pub struct Pair {
     outputs: DMatrix<f64>,
 }
 
-/// The thin singular value decomposition of a [`Pair`]: ΔW = left · diag(values) · rightᵀ.
+/// A [`Pair`] as a sum of products of two vectors, ΔW = left · diag(values) · rightᵀ, the most important first: its thin singular
+/// value decomposition, or what another [`Basis`] makes of it.
 pub struct Decomposition {
     /// (outputs, values)
     pub left: DMatrix<f64>,
-    /// The largest first.
     pub values: Vec<f64>,
     /// (inputs, values)
     pub right: DMatrix<f64>,
@@ -81,6 +82,24 @@ impl Pair {
         Some(Decomposition { left: outputs.q() * left, values, right: inputs.q() * right })
     }
 
+    /// The pair in another basis of its rank. The columns of both factors have length 1, and `values` the rest.
+    pub fn in_basis(&self, basis: &Basis) -> Decomposition {
+        let (mut left, mut right) = (&self.outputs * &basis.outputs, &self.inputs * basis.inputs.transpose());
+        let mut normalise = |place: usize| {
+            let lengths = [&mut left, &mut right].map(|factor| {
+                let mut column = factor.column_mut(place);
+                let length = column.norm();
+                if length > 0.0 {
+                    column /= length;
+                }
+                length
+            });
+            lengths[0] * lengths[1]
+        };
+        let values = (0..self.rank()).map(&mut normalise).collect();
+        Decomposition { left, values, right }
+    }
+
     /// ‖ΔW‖, the Frobenius norm.
     pub fn norm(&self) -> f64 {
         (self.outputs.clone().qr().r() * self.inputs.clone().qr().r().transpose()).norm()
@@ -120,7 +139,8 @@ fn singular_values(core: &DMatrix<f64>) -> Option<(DMatrix<f64>, Vec<f64>, DMatr
 }
 
 impl Decomposition {
-    /// The first factor of the best approximation of rank `rank` (Eckart and Young), times `scale`: (rank, inputs), by rows.
+    /// The first factor of the first `rank` products, times `scale`: (rank, inputs), by rows. For singular values they are the best
+    /// approximation of that rank (Eckart and Young).
     /// Each factor takes the square root of a singular value: were one large and the other small, narrow types would lose more.
     pub fn first(&self, rank: usize, scale: f64) -> Vec<f32> {
         let columns = self.right.column_iter().zip(self.roots(rank, scale));

@@ -6,6 +6,8 @@
 //! saving is there. The chosen boundary has been evaluated on every sample, so its figures are those of the exhaustive sweep.
 //! Only a dropped boundary may have been dropped wrongly, with a bounded probability ([`Evidence`]).
 
+pub mod allocation;
+pub mod minimize;
 pub mod subset;
 
 use std::collections::{BTreeMap, BTreeSet};

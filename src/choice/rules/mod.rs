@@ -5,6 +5,7 @@ mod best;
 mod boundary;
 pub mod curve;
 mod smallest;
+mod whole;
 
 use std::fmt;
 
@@ -18,9 +19,10 @@ pub use best::BEST;
 pub use boundary::BOUNDARY;
 pub use curve::CURVE;
 pub use smallest::SMALLEST;
+pub use whole::WHOLE;
 
 /// All rules, the default first.
-pub const RULES: [&dyn Rule; 4] = [SMALLEST, BEST, CURVE, BOUNDARY];
+pub const RULES: [&dyn Rule; 5] = [SMALLEST, BEST, CURVE, BOUNDARY, WHOLE];
 
 /// The rule with this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Rule> {

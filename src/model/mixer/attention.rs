@@ -7,13 +7,12 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Result as TensorResult, Tensor};
-use candle_nn::rotary_emb::rope_thd;
 
 use super::scores::{ScoreRules, alibi_slopes, attend_by_length, attend_each};
 use super::{LayerCache, Mixer};
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
-use crate::kernel::{self, attention::Projections};
+use crate::kernel::{self, attention::Projections, gradient};
 use crate::model::family::{FusedOrder, Positions, Role};
 use crate::model::modules::Modules;
 use crate::model::weights::LayerWeights;
@@ -133,7 +132,7 @@ fn rotate(x: &Tensor, rope: &RopeTable, positions: Positions) -> TensorResult<Te
     if positions == Positions::RotaryNeighbours {
         rotating = rotating.reshape((tokens, heads, dim / 2, 2))?.transpose(2, 3)?.reshape((tokens, heads, dim))?;
     }
-    let rotated = rope_thd(&rotating.contiguous()?.unsqueeze(0)?, &rope.cos, &rope.sin)?.squeeze(0)?;
+    let rotated = gradient::rope(&rotating.contiguous()?.unsqueeze(0)?, &rope.cos, &rope.sin)?.squeeze(0)?;
     if dim == head_dim { Ok(rotated) } else { Tensor::cat(&[rotated, x.narrow(2, dim, head_dim - dim)?], 2) }
 }
 

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use candle_core::{D, Device, Result, Tensor};
-use candle_nn::ops::softmax_last_dim;
 
 use crate::kernel::attention::{Projections, Span};
+use crate::kernel::gradient::softmax;
 use crate::model::family::PromptAttention;
 use crate::model::scaling::softcapped;
 use crate::samples::packing::{Batch, LengthGroup};
@@ -131,9 +131,9 @@ fn weights_of(mut scores: Tensor, rules: &ScoreRules) -> Result<Tensor> {
         let positions = Tensor::arange(0, keys as u32, scores.device())?.to_dtype(scores.dtype())?;
         scores = scores.broadcast_add(&slopes.reshape((heads, 1, 1))?.broadcast_mul(&positions)?)?;
     }
-    let Some(sinks) = rules.sinks else { return softmax_last_dim(&scores) };
+    let Some(sinks) = rules.sinks else { return softmax(&scores) };
     let sinks = sinks.reshape((1, heads, 1, 1))?.broadcast_as((n, heads, rows, 1))?;
-    softmax_last_dim(&Tensor::cat(&[&scores, &sinks.contiguous()?], 3)?)?.narrow(3, 0, keys)?.contiguous()
+    softmax(&Tensor::cat(&[&scores, &sinks.contiguous()?], 3)?)?.narrow(3, 0, keys)?.contiguous()
 }
 
 /// 0 where a query sees a key, −∞ elsewhere: (1, 1, queries, keys), or with prompts of several sequences (sequences, 1,

@@ -4,12 +4,12 @@ use minijinja::context;
 use minijinja::value::{Serde, Value};
 
 use super::filters::plural;
-use super::{curve, layers, probability, window};
-use crate::format::ranges;
+use super::{curve, frontier, layers, probability, window};
+use crate::format::{bytes, ranges};
 use crate::report::Report;
-use crate::report::text::alternatives;
 use crate::report::text::held_out::finding;
 use crate::report::text::subset::removed_parts;
+use crate::report::text::{alternatives, minimized};
 use crate::search::Dropped;
 
 pub fn of(report: &Report) -> Value {
@@ -27,6 +27,7 @@ pub fn of(report: &Report) -> Value {
         end_accuracy => written.and_then(|written| written.end_accuracy),
         exact_match => written.map(|written| written.exact_match),
         removed => dropped_parts(report),
+        why_so_small => minimized::reason(report),
         gates => report.gates.iter().map(|gate| gate.to_string().replace('`', "")).collect::<Vec<_>>(),
         held_out => report.held_out.as_ref().map(|held_out| finding(&held_out.verdict, report)),
         names => others.clone().map(|alternative| alternative.name()).collect::<Vec<_>>(),
@@ -36,6 +37,7 @@ pub fn of(report: &Report) -> Value {
         curve => Serde(curve::charts(report)),
         probability => Serde(probability::charts(report)),
         window => Serde(window::charts(report)),
+        frontier => Serde(frontier::charts(report)),
         norms => Serde(layers::norms(report)),
         sizes => Serde(layers::sizes(report)),
     }
@@ -52,6 +54,9 @@ pub fn headline(report: &Report) -> String {
     let all = report.adapter.layers.len();
     match (&report.chosen, &report.output) {
         (Some(choice), _) if choice.boundary() == 0 => "The adapter does not help on these samples".into(),
+        (_, Some(output)) if report.minimized.as_ref().is_some_and(|minimized| !minimized.kept.is_empty()) => {
+            format!("{} of {} are kept", bytes(output.bytes_after), bytes(output.bytes_before))
+        }
         (_, Some(output)) => match output.kept_layers.len() {
             1 if all == 1 => "The only layer is kept".into(),
             kept if kept == all => format!("All {all} layers are kept"),

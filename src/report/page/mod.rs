@@ -8,6 +8,7 @@ mod computed;
 mod curve;
 mod environment;
 mod filters;
+mod frontier;
 pub mod index;
 mod layers;
 mod policy;
@@ -30,6 +31,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("gates", include_str!("sections/gates.html")),
     ("curve", include_str!("sections/curve.html")),
     ("window", include_str!("sections/window.html")),
+    ("frontier", include_str!("sections/frontier.html")),
     ("probability", include_str!("sections/probability.html")),
     ("trust", include_str!("sections/trust.html")),
     ("slices", include_str!("sections/slices.html")),

@@ -6,6 +6,7 @@ pub mod alternatives;
 pub mod batch;
 pub mod held_out;
 mod metrics;
+pub mod minimized;
 mod probability;
 pub mod runtimes;
 mod slices;
@@ -33,6 +34,7 @@ const SECTIONS: &[Section] = &[
     choice,
     window::line,
     subset::lines,
+    minimized::table,
     alternatives::scale,
     correct_answers,
     stability,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FlagValue, Order, Purpose, Step, StepFlag};
+use super::{FlagValue, Order, Purpose, SharedStep, Step, StepFlag};
 use crate::adapter::{Adapter, AdapterTensor, config};
 use crate::error::Result;
 use crate::files::Staging;
@@ -28,6 +28,11 @@ pub static FLAG: StepFlag = StepFlag {
         other => Err(format!("`{}` is not a type of numbers", other.unwrap_or_default())),
     },
 };
+
+/// The step to bf16.
+pub fn to_bf16() -> SharedStep {
+    Arc::new(Cast(Dtype::BF16))
+}
 
 /// Stores floating tensors in this type.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! file, with a [`Step`] and a [`StepFlag`], and add the flag to [`STEPS`]: the command line, config files and reports follow.
 
 mod dtype;
+pub mod fit_ranks;
 mod pad_zeros;
 mod portable;
 mod rank;
@@ -74,6 +75,11 @@ pub enum Order {
 pub fn in_order(mut steps: Vec<SharedStep>) -> Vec<SharedStep> {
     steps.sort_by_key(|step| step.order());
     steps
+}
+
+/// The step of `--dtype bf16`.
+pub fn to_bf16() -> SharedStep {
+    dtype::to_bf16()
 }
 
 /// The flag of a step.

@@ -62,14 +62,7 @@ impl Step for ReduceRank {
         let modules: Vec<&Module> = adapter.modules().values().filter(|module| module.pair().is_some()).collect();
         let reduce = |module: &&Module| Ok((module.name.clone(), self.reduce(adapter, module)?));
         let modules: BTreeMap<String, Reduced> = modules.par_iter().map(reduce).collect::<Result<_>>()?;
-        if modules.values().all(|module| module.rank == module.rank_before) {
-            return Cut::whole(adapter)?.write(staging);
-        }
-        let ranks: BTreeMap<&str, usize> = modules.iter().map(|(name, module)| (name.as_str(), module.rank)).collect();
-        check_names(adapter, &ranks)?;
-        staging.json(config::FILE_NAME, &reduced_config(&adapter.config.raw, &ranks))?;
-        write::copy_sidecars(&adapter.path, staging)?;
-        write::write_tensors(staging, &tensors(adapter, &modules)?)
+        write_reduced(adapter, &modules, staging)
     }
 
     fn caution(&self, last: &Adapter) -> Option<&'static str> {
@@ -81,19 +74,34 @@ impl Step for ReduceRank {
 }
 
 /// The decomposition of a module's ΔW, and how much of it stays.
-struct Reduced {
-    decomposition: Decomposition,
-    rank_before: usize,
-    rank: usize,
+pub struct Reduced {
+    pub decomposition: Decomposition,
+    pub rank_before: usize,
+    pub rank: usize,
+}
+
+/// Writes the adapter with its modules, by name, at these ranks; a copy, where they are as before.
+pub fn write_reduced(adapter: &Adapter, modules: &BTreeMap<String, Reduced>, staging: &Staging) -> Result<()> {
+    if modules.values().all(|module| module.rank == module.rank_before) {
+        return Cut::whole(adapter)?.write(staging);
+    }
+    let ranks: BTreeMap<&str, usize> = modules.iter().map(|(name, module)| (name.as_str(), module.rank)).collect();
+    check_names(adapter, &ranks)?;
+    staging.json(config::FILE_NAME, &reduced_config(&adapter.config.raw, &ranks))?;
+    write::copy_sidecars(&adapter.path, staging)?;
+    write::write_tensors(staging, &tensors(adapter, modules)?)
+}
+
+/// The error of a decomposition that does not converge.
+pub fn diverges(adapter: &Adapter, module: &Module) -> crate::Error {
+    AdapterError::Decomposition { path: adapter.path.clone(), module: module.name.clone() }.into()
 }
 
 impl ReduceRank {
     fn reduce(&self, adapter: &Adapter, module: &Module) -> Result<Reduced> {
         let no_pair = || adapter.refusal(Capability::ReduceRank, format!("the pair of `{}`", module.name));
         let pair = Pair::load(adapter, module)?.ok_or_else(no_pair)?;
-        let (path, name) = (|| adapter.path.clone(), || module.name.clone());
-        let diverges = || AdapterError::Decomposition { path: path(), module: name() };
-        let decomposition = pair.decompose().ok_or_else(diverges)?;
+        let decomposition = pair.decompose().ok_or_else(|| diverges(adapter, module))?;
         Ok(Reduced { rank_before: pair.rank(), rank: self.rules.rank(&decomposition.values), decomposition })
     }
 }
