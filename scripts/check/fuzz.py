@@ -4,12 +4,13 @@
 
 Each target begins with fuzz/corpus, with what earlier runs kept below the target directory, and with the valid files
 that `cargo test --release --locked --test all -- write_seeds --ignored` writes to fuzz/seeds. Afterwards the corpus is
-minimised, and its smallest inputs go to fuzz/corpus, which `cargo test` runs. Prints the executions, the branches that
-were reached (`cov`), the features (`ft`), and what was found; fails if anything was. Needs a nightly Rust and
-`cargo install cargo-fuzz`; no package.
+minimised, and a spread of its small inputs goes to fuzz/corpus, which `cargo test` runs. Prints the executions, the
+branches that were reached (`cov`), the features (`ft`), and what was found; fails if anything was. Needs a nightly Rust
+and `cargo install cargo-fuzz`; no package.
 """
 
 import argparse
+import itertools
 import os
 import re
 import shutil
@@ -30,7 +31,7 @@ LONGEST = {
     "template_grammar": 2000,
     "encoding": 500,
 }
-BYTES, LIMIT = 20_000, 4000  # of the kept inputs of a target, and of one of them
+BYTES, LIMIT = 16_000, 4000  # of the kept inputs of a target, and of one of them
 LIMITS = ["-timeout=120", "-rss_limit_mb=2048"]
 ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
 
@@ -64,7 +65,7 @@ def run(target: str, seconds: int) -> tuple[str, bool]:
 
 
 def minimise(binary: Path, target: str, more: list[str], environment: dict[str, str]) -> None:
-    """Leaves the inputs that reach everything, and copies the smallest ones to those that are kept."""
+    """Leaves the inputs that reach everything, and keeps a spread of them."""
     work = TARGET / "corpora" / target
     least = work.with_name(f"{target}-least")
     shutil.rmtree(least, ignore_errors=True)
@@ -74,14 +75,20 @@ def minimise(binary: Path, target: str, more: list[str], environment: dict[str, 
         return
     shutil.rmtree(work)
     least.rename(work)
-    left = BYTES
-    for old in (path for path in KEPT.joinpath(target).iterdir() if not path.name.startswith("found-")):
+    for old in (KEPT / target).iterdir():
         old.unlink()
-    for path in sorted(work.iterdir(), key=lambda path: (path.stat().st_size, path.name)):
-        left -= path.stat().st_size
-        if left < 0 or path.stat().st_size > LIMIT:
-            break
+    for path in spread(work):
         shutil.copy(path, KEPT / target / path.name[:16])
+
+
+def spread(work: Path) -> list[Path]:
+    """Inputs of all sizes that are kept, one of so many that they are few bytes together."""
+    sizes = sorted((path.stat().st_size, path) for path in work.iterdir())
+    short = [(size, path) for size, path in sizes if size <= LIMIT]
+    for step in itertools.count(1):
+        chosen = short[::step]
+        if sum(size for size, _ in chosen) <= BYTES:
+            return [path for _, path in chosen]
 
 
 def main() -> None:
