@@ -153,7 +153,9 @@ impl AdapterError {
                 "save one adapter per folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)"
             }
             Self::SeveralStacks { .. } => "name the one of the text decoder with `--stack`",
-            Self::CannotReduce { .. } => "leave out `--rank`; `--dtype` makes adapters of any kind smaller",
+            Self::CannotReduce { .. } => {
+                "leave out `--rank` and `--minimize`; `--dtype` makes adapters of any kind smaller"
+            }
             Self::NotPortable { .. } => {
                 "leave out `--portable`; `lora-slim check` says which runtimes load it as it is"
             }
