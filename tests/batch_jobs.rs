@@ -136,6 +136,76 @@ fn several_adapters_of_peft_are_jobs_and_checkpoints_are_not() {
     assert!(stderr.contains("`multi/default`") && stderr.contains("another adapter"), "{stderr}");
 }
 
+/// What is not searched is in the results, whoever looks at them; an adapter that may be missing is in the exit code.
+#[cfg(unix)]
+#[test]
+fn places_that_are_left_out_are_on_record() {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    let folder = TempDir::new().unwrap();
+    let place = |name: &str| folder.path().join("in").join(name);
+    copy_folder(&fixture(ADAPTER), &place("a"));
+    copy_folder(&fixture(ADAPTER), &folder.path().join("elsewhere"));
+    symlink("../elsewhere", place("out-of-here")).unwrap();
+    symlink("nowhere", place("gone")).unwrap();
+    let run = |more: &[&str]| batch(folder.path(), "out", &[&["--boundary", "2", "-q", "--json"], more].concat());
+    let printed = stdout(run(&[]).success());
+    let kept = records(&folder.path().join("out/results.jsonl"));
+    assert_eq!(names(&kept), ["a", "gone", "out-of-here"]);
+    assert!(["gone", "out-of-here"].iter().all(|name| printed.contains(&format!("\"name\":\"{name}\""))), "{printed}");
+    for (record, reason) in kept[1..].iter().zip(["cannot read `in/gone`", "`in/out-of-here` is not followed"]) {
+        assert_eq!((&record["status"], &record["exit_code"]), (&json!("left-out"), &json!(0)));
+        assert!(record["error"].as_str().unwrap().contains(reason), "{record}");
+    }
+    let (table, page) = ("out/summary.csv", "out/index.html");
+    for file in [table, page] {
+        assert!(fs::read_to_string(folder.path().join(file)).unwrap().contains("left-out"), "{file}");
+    }
+    assert!(fs::read_to_string(folder.path().join(page)).unwrap().contains("1 of 1 adapter done"));
+
+    // An adapter whose name no record can hold.
+    let nameless = place("").join(std::ffi::OsStr::from_bytes(b"b\xff"));
+    copy_folder(&fixture(ADAPTER), &nameless);
+    run(&["--dry-run"]).code(3);
+    run(&[]).code(3);
+    let kept = records(&folder.path().join("out/results.jsonl"));
+    assert_eq!(names(&kept), ["a", "b\u{fffd}", "gone", "out-of-here"]);
+    assert_eq!(kept[1]["exit_code"], json!(3));
+
+    // What is no longer left out is no longer on record.
+    fs::remove_dir_all(nameless).unwrap();
+    fs::remove_file(place("gone")).unwrap();
+    run(&[]).success();
+    assert_eq!(names(&records(&folder.path().join("out/results.jsonl"))), ["a", "out-of-here"]);
+}
+
+/// Reports are shown by `cat`: their JSON has escapes for characters that a terminal or a reader would obey.
+#[test]
+fn files_of_json_hold_nothing_raw() {
+    let (folder, name) = (TempDir::new().unwrap(), "a\u{202e}\u{200b}é\u{7f}");
+    let place = folder.path().join("in").join(name);
+    copy_folder(&fixture(ADAPTER), &place);
+    let mut config = read_json(&place.join("adapter_config.json"));
+    config["revision"] = json!(name);
+    fs::write(place.join("adapter_config.json"), config.to_string()).unwrap();
+    batch(folder.path(), "out", &["--boundary", "2"]).success();
+    let out = folder.path().join("out");
+    let files = [
+        out.join("results.jsonl"),
+        out.join(name).join("slim_report.json"),
+        out.join(name).join("adapter_config.json"),
+    ];
+    for (file, field) in files.iter().zip([&["name"][..], &["adapter", "path"], &["revision"]]) {
+        let text = fs::read_to_string(file).unwrap();
+        let is_shown = |character| character == '\n' || lora_slim::printable::is_printable(character);
+        assert!(text.chars().all(is_shown) && text.contains("\\u202e") && text.contains('é'), "{text}");
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let told = field.iter().fold(&value, |value, field| &value[field]);
+        assert!(told.as_str().unwrap().contains(name), "{field:?}: {told}");
+    }
+}
+
 #[test]
 fn any_name_is_told_and_linked_to() {
     let folder = TempDir::new().unwrap();

@@ -1,6 +1,10 @@
 //! The process that runs a tokenizer, against the same tokenizer in this one; and the beginnings of texts against the whole.
 
 use std::fs;
+#[cfg(unix)]
+use std::process::{Command, Stdio};
+#[cfg(unix)]
+use std::time::{Duration, Instant};
 
 use lora_slim::samples::TextModel;
 use lora_slim::samples::tokenizer::{EncodeAs, Tokenizer};
@@ -126,4 +130,32 @@ fn panics_of_the_library_are_errors() {
     let tokenizer = Tokenizer::read(json.to_string().as_bytes(), "tokenizer.json".as_ref()).unwrap();
     let error = tokenizer.encode("hello", EncodeAs::Plain).unwrap_err().to_string();
     assert!(error.contains("`tokenizer.json`") && error.contains("library fails on it"), "{error}");
+}
+
+/// The first signal ends a run at once, whatever its tokenizer works on: here a text for half a minute.
+#[cfg(unix)]
+#[test]
+fn a_signal_does_not_wait_for_a_long_text() {
+    const TOKENISING: Duration = Duration::from_secs(3);
+    let setup = Setup::new();
+    setup.edit_json("base/tokenizer.json", |tokenizer| {
+        tokenizer["normalizer"] = json!({"type": "Sequence", "normalizers": vec![json!({"type": "NFKD"}); 1000]});
+    });
+    let sample = json!({"prompt": "banana", "completion": "né ".repeat(1 << 19)});
+    fs::write(setup.path("samples.jsonl"), sample.to_string()).unwrap();
+    for signal in ["INT", "TERM"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lora-slim"));
+        let line = ["slim", "adapter", "--base", "base", "--samples", "samples.jsonl", "-o", "out"];
+        command.current_dir(setup.folder.path()).args(line).stdout(Stdio::null()).stderr(Stdio::piped());
+        let run = command.spawn().unwrap();
+        std::thread::sleep(TOKENISING);
+        let signalled = Instant::now();
+        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", run.id())]).status().unwrap();
+        let output = run.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(sent.success(), "it ended before: {text}");
+        assert_eq!(output.status.code(), Some(130), "{text}");
+        assert!(signalled.elapsed() < TOKENISING, "{:?}", signalled.elapsed());
+        assert!(!setup.path("out").exists());
+    }
 }

@@ -26,6 +26,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
@@ -81,15 +82,19 @@ class Worker:
         command = [self.binary, "batch", "--manifest", "/dev/stdin", "--partition", part, "--json"]
         # It must not outlive this worker: it would hold the lock of a chunk that another worker has by then.
         prctl = ctypes.CDLL(None).prctl
-        done = subprocess.run(
-            [*command, "-o", output, *flags],
-            input="\n".join(chunk.jobs.values()),
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env=self.environment,
-            preexec_fn=lambda: prctl(1, signal.SIGKILL),  # PR_SET_PDEATHSIG
-        )
+        # A file, because `lora-slim` takes no manifest from a pipe; without a name, so that a kill leaves none behind.
+        with tempfile.TemporaryFile("w+") as manifest:
+            manifest.write("\n".join(chunk.jobs.values()))
+            manifest.seek(0)
+            done = subprocess.run(
+                [*command, "-o", output, *flags],
+                stdin=manifest,
+                capture_output=True,
+                text=True,
+                cwd=self.folder,
+                env=self.environment,
+                preexec_fn=lambda: prctl(1, signal.SIGKILL),  # PR_SET_PDEATHSIG
+            )
         records = list(chunk.records(Path(self.folder, output)).values())
         return (
             done.returncode,

@@ -51,10 +51,8 @@ def is_first(role):
 def start(stdout):
     prctl = ctypes.CDLL(None).prctl
     die_with_parent = lambda: prctl(1, signal.SIGKILL)
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stdout, preexec_fn=die_with_parent)
-    child.stdin.write(jobs)
-    child.stdin.close()
-    return child
+    # Standard input is a file, which it opens anew.
+    return subprocess.Popen(command, stdout=stdout, preexec_fn=die_with_parent)
 
 role = None if b"broken" in jobs else next(filter(is_first, ["held", "killed"]), None)
 if role is None:

@@ -1,6 +1,7 @@
 //! The jobs of a batch: one for each adapter below a folder.
 
 use std::collections::HashSet;
+use std::io::ErrorKind::PermissionDenied;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -8,8 +9,9 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::results;
 use crate::adapter::config;
-use crate::error::{BatchError, FileError, Result};
+use crate::error::{BatchError, Error, FileError, Result};
 use crate::format::{first_names, plural};
+use crate::report::batch::Record;
 
 /// The most names in a remark.
 const MOST_NAMES: usize = 3;
@@ -32,24 +34,45 @@ pub struct FolderJobs {
     pub jobs: Vec<Job>,
     /// Checkpoints inside of finished adapters, which are not jobs: training leaves them in the folder of its result.
     pub nested: Vec<PathBuf>,
-    /// What is not searched, and why, one sentence each.
-    pub remarks: Vec<String>,
+    /// What is not searched, sorted by name.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A place below the folder in which adapters may be that are no jobs.
+#[derive(Debug)]
+pub struct LeftOut {
+    /// Its path below the folder, with `/` between folders.
+    pub name: String,
+    pub path: PathBuf,
+    pub reason: WhyLeftOut,
+}
+
+/// Why a place is not searched.
+#[derive(Debug)]
+pub enum WhyLeftOut {
+    /// A link to a folder elsewhere, which is not followed.
+    LeadsOut,
+    /// A link that leads nowhere, or to itself: nothing can be there.
+    LeadsNowhere(Error),
+    /// A folder that cannot be read, or an adapter whose name is not text.
+    Unreadable(Error),
 }
 
 /// Finds the adapter folders below `folder`. Follows links to folders below it, and skips hidden folders. What cannot be read, and
-/// links out of the folder, are left out with a remark: one of them must not keep the others from being done.
+/// links out of the folder, are left out: one of them must not keep the others from being done.
 pub fn below(folder: &Path) -> Result<FolderJobs> {
     let mut found = FolderJobs::default();
     let mut outer: Option<PathBuf> = None;
     let root = folder.canonicalize().map_err(FileError::read(folder))?;
-    let (mut leading_out, mut unreadable) = (Vec::new(), Vec::new());
+    let mut left_out: Vec<(PathBuf, WhyLeftOut)> = Vec::new();
+    let mut leading_out = Vec::new();
     let is_searched = |entry: &DirEntry| {
         let is_visible = entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
         let leads_out = is_visible && entry.depth() > 0 && entry.path_is_symlink() && entry.file_type().is_dir() && {
             !entry.path().canonicalize().is_ok_and(|target| target.starts_with(&root))
         };
         if leads_out {
-            leading_out.push(entry.path().display().to_string());
+            leading_out.push((entry.path().to_path_buf(), WhyLeftOut::LeadsOut));
         }
         is_visible && !leads_out
     };
@@ -61,7 +84,7 @@ pub fn below(folder: &Path) -> Result<FolderJobs> {
             // What a link leads back to is found there.
             Err(error) if error.loop_ancestor().is_some() => continue,
             Err(error) => {
-                unreadable.push(read_error(folder, error).to_string());
+                left_out.push(unsearched(folder, error));
                 continue;
             }
         };
@@ -79,7 +102,7 @@ pub fn below(folder: &Path) -> Result<FolderJobs> {
             Ok(job) => found.jobs.push(job),
             Err(error) if entry.depth() == 0 => return Err(error),
             Err(error) => {
-                unreadable.push(error.to_string());
+                left_out.push((entry.into_path(), WhyLeftOut::Unreadable(error)));
                 continue;
             }
         }
@@ -87,22 +110,70 @@ pub fn below(folder: &Path) -> Result<FolderJobs> {
             outer = Some(entry.into_path());
         }
     }
-    if !leading_out.is_empty() {
-        let links = first_names(&leading_out, MOST_NAMES);
-        found
-            .remarks
-            .push(format!("links out of `{}` are not followed: {links}; a manifest can name them", folder.display()));
-    }
-    if let Some(first) = unreadable.first() {
-        let places = plural(unreadable.len(), "place");
-        found.remarks.push(format!("{places} below `{}` left out: {first}", folder.display()));
-    }
+    left_out.extend(leading_out);
     name_defaults(&mut found.jobs)?;
     if found.jobs.is_empty() {
         return Err(BatchError::NoAdapters { path: folder.into() }.into());
     }
     found.jobs.sort_by(|one, other| one.name.cmp(&other.name));
+    let taken: HashSet<&str> = found.jobs.iter().map(|job| job.name.as_str()).collect();
+    let named = left_out.into_iter().map(|(path, reason)| LeftOut::new(folder, path, reason, &taken));
+    found.left_out = named.collect();
+    found.left_out.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(found)
+}
+
+/// A place that the walk met with an error.
+fn unsearched(folder: &Path, error: walkdir::Error) -> (PathBuf, WhyLeftOut) {
+    let path = error.path().unwrap_or(folder).to_path_buf();
+    let leads_nowhere = path.is_symlink() && path.metadata().is_err_and(|error| error.kind() != PermissionDenied);
+    let error = read_error(folder, error).into();
+    (path, if leads_nowhere { WhyLeftOut::LeadsNowhere(error) } else { WhyLeftOut::Unreadable(error) })
+}
+
+impl LeftOut {
+    /// A place whose name is none of those `taken`: an adapter may lie in a folder that cannot be listed.
+    fn new(folder: &Path, path: PathBuf, reason: WhyLeftOut, taken: &HashSet<&str>) -> Self {
+        let parts = path.strip_prefix(folder).unwrap_or(&path).iter().map(|part| part.to_string_lossy());
+        let mut name = parts.collect::<Vec<_>>().join("/");
+        if taken.contains(name.as_str()) {
+            name += "/*";
+        }
+        Self { name, path, reason }
+    }
+
+    /// What a batch records of it.
+    pub fn record(&self) -> Record {
+        let adapter = self.path.to_string_lossy();
+        match &self.reason {
+            WhyLeftOut::LeadsOut => {
+                Record::left_out(&self.name, &adapter, &BatchError::LeadsOut { path: self.path.clone() }.into())
+            }
+            WhyLeftOut::LeadsNowhere(error) => Record::left_out(&self.name, &adapter, error),
+            // An adapter may be missing from the results.
+            WhyLeftOut::Unreadable(error) => {
+                Record { exit_code: error.kind().exit_code(), ..Record::left_out(&self.name, &adapter, error) }
+            }
+        }
+    }
+}
+
+/// One sentence for all links out of a folder, and one for all other places that are left out.
+pub fn remarks(folder: &Path, left_out: &[LeftOut]) -> Vec<String> {
+    let (mut leading_out, mut others) = (Vec::new(), Vec::new());
+    for place in left_out {
+        match &place.reason {
+            WhyLeftOut::LeadsOut => leading_out.push(place.path.display().to_string()),
+            WhyLeftOut::LeadsNowhere(error) | WhyLeftOut::Unreadable(error) => others.push(error),
+        }
+    }
+    let links = first_names(&leading_out, MOST_NAMES);
+    let links = (!leading_out.is_empty())
+        .then(|| format!("links out of `{}` are not followed: {links}; a manifest can name them", folder.display()));
+    let others = others
+        .first()
+        .map(|first| format!("{} below `{}` left out: {first}", plural(others.len(), "place"), folder.display()));
+    links.into_iter().chain(others).collect()
 }
 
 /// Whether the adapter at `path` is a checkpoint of the one that it lies in, at `inside`: it, or a folder around it, is called so, or

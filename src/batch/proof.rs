@@ -61,7 +61,7 @@ pub fn hash(folder: &Path, names: &[String], depth: Depth) -> Option<String> {
         hasher.update(length.to_le_bytes());
         match depth {
             Depth::Samples if length > SMALL => add_samples(&mut hasher, file, length),
-            _ => add(&mut hasher, file).map(drop),
+            _ => files::hash_rest(file, &mut hasher).map(drop),
         }
         .ok()?;
     }
@@ -82,26 +82,11 @@ fn add_samples(hasher: &mut Sha256, mut file: File, length: u64) -> io::Result<(
     let blocks = (0..BLOCKS).map(|block| (END + between * block / (BLOCKS - 1), BLOCK));
     for (start, count) in [(0, END)].into_iter().chain(blocks).chain([(length - END, END)]) {
         file.seek(SeekFrom::Start(start))?;
-        if add(hasher, (&file).take(count))? != count {
+        if files::hash_rest((&file).take(count), hasher)? != count {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
     Ok(())
-}
-
-fn add(hasher: &mut Sha256, mut from: impl Read) -> io::Result<u64> {
-    let (mut buffer, mut all) = (vec![0; 64 << 10], 0);
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(all),
-            Ok(count) => {
-                hasher.update(&buffer[..count]);
-                all += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 #[cfg(test)]

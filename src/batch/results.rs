@@ -9,7 +9,7 @@ use super::partition::{Partition, WHOLE};
 use crate::error::{FileError, Result};
 use crate::files::{self, Access, FileLock, Folder, LockAttempt, LockMode, NewFile};
 use crate::format::plural;
-use crate::report::batch::Record;
+use crate::report::batch::{Record, Status};
 
 /// The largest file of results that is read, in bytes: those of some 300,000 adapters.
 const LARGEST: u64 = 256 << 20;
@@ -99,6 +99,8 @@ impl Results {
 }
 
 fn mark_removed(records: &mut BTreeMap<String, Record>, names: &BTreeSet<&str>) {
+    // A place that was left out is searched now, or gone.
+    records.retain(|name, record| record.status != Status::LeftOut || names.contains(name.as_str()));
     for record in records.values_mut() {
         record.removed = !names.contains(record.name.as_str());
     }
@@ -106,9 +108,7 @@ fn mark_removed(records: &mut BTreeMap<String, Record>, names: &BTreeSet<&str>) 
 
 fn line(record: &Record) -> Vec<u8> {
     // A record holds nothing that JSON cannot express.
-    let mut line = serde_json::to_vec(record).unwrap_or_default();
-    line.push(b'\n');
-    line
+    (files::json::to_line(record).unwrap_or_default() + "\n").into_bytes()
 }
 
 fn open_folder(folder: &Path) -> io::Result<Folder> {

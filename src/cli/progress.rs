@@ -7,6 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::format::plural;
 use crate::measure::Progress;
+use crate::samples::tokenizer;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -16,6 +17,8 @@ pub fn catch_interrupts() {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
             std::process::exit(i32::from(crate::Kind::Interrupted.exit_code()));
         }
+        // One long text may take it minutes.
+        tokenizer::interrupt();
     });
     if let Err(error) = caught {
         tracing::debug!("cannot catch signals: {error}");

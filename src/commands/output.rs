@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::{Error, FileError, Result};
+use crate::files::json;
 use crate::printable;
 use crate::report::Report;
 
@@ -31,12 +32,12 @@ pub fn print(text: &str) -> Result<()> {
 
 /// Writes a JSON object to standard output, indented.
 pub fn print_json(value: &impl Serialize) -> Result<()> {
-    print_program(&(printable::json(&json(serde_json::to_string_pretty(value))?) + "\n"))
+    print_program(&(written_as_json(json::to_indented(value))? + "\n"))
 }
 
 /// Writes a JSON object to standard output, on one line.
 pub fn print_json_line(value: &impl Serialize) -> Result<()> {
-    print_program(&(printable::json(&json(serde_json::to_string(value))?) + "\n"))
+    print_program(&(written_as_json(json::to_line(value))? + "\n"))
 }
 
 /// Writes a text to standard output that is the program's own, as it is.
@@ -150,6 +151,6 @@ fn written(result: io::Result<()>) -> Result<()> {
     }
 }
 
-fn json(text: serde_json::Result<String>) -> std::result::Result<String, FileError> {
+fn written_as_json(text: serde_json::Result<String>) -> std::result::Result<String, FileError> {
     text.map_err(|error| FileError::Stdout { source: error.into() })
 }

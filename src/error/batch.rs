@@ -16,6 +16,8 @@ pub enum BatchError {
     NameTaken { name: String, taken_by: String },
     #[error("the path `{}` is not Unicode, so no result could name it", path.display())]
     Name { path: PathBuf },
+    #[error("the link `{}` is not followed: it leads out of the folder", path.display())]
+    LeadsOut { path: PathBuf },
     #[error("`{given}` is not a part of a batch: {reason}")]
     Partition { given: String, reason: String },
     #[error("the options of `{name}` do not work: {reason}")]
@@ -32,7 +34,9 @@ impl BatchError {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::NotAllDone { kind, .. } | Self::CannotBeDone { kind, .. } => *kind,
-            Self::NoAdapters { .. } | Self::Manifest { .. } | Self::Name { .. } => Kind::BadInput,
+            Self::NoAdapters { .. } | Self::Manifest { .. } | Self::Name { .. } | Self::LeadsOut { .. } => {
+                Kind::BadInput
+            }
             Self::NameTaken { .. } | Self::Partition { .. } | Self::Options { .. } | Self::NothingToDo => Kind::Usage,
         }
     }
@@ -50,6 +54,7 @@ impl BatchError {
             Self::Options { .. } => {
                 "with samples they are the flags of `lora-slim slim`, without samples those of `lora-slim cut`"
             }
+            Self::LeadsOut { .. } => "a manifest can name what it leads to",
             Self::NothingToDo => "give `--samples FILE`, `--boundary N`, or another flag of `lora-slim cut`",
             Self::Partition { .. } | Self::NotAllDone { .. } | Self::CannotBeDone { .. } => return None,
         };

@@ -1,4 +1,4 @@
-//! JSON within bounds.
+//! JSON: read within bounds, and written so that it can be shown.
 //!
 //! A value takes 72 bytes in memory, however few it takes in its file (two, in a list of digits). So values are counted while
 //! they are read. serde_json bounds their nesting.
@@ -7,9 +7,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::{Error, Map, Value};
+
+use crate::printable;
 
 /// The most values in one text: those of a sample with a million tokens and their labels.
 pub const MOST_VALUES: usize = 2_000_000;
@@ -25,6 +27,17 @@ pub fn parse(text: &[u8]) -> Result<Value, Error> {
 /// Parses a record of samples, in which no object may have a key more than once: `datasets` refuses it, too.
 pub fn parse_record(text: &[u8]) -> Result<Value, Error> {
     parse_counted(text, &mut Count::of_record())
+}
+
+/// A value as indented text for a file or a terminal, without a last line break. No character stands for itself that is not
+/// printable: reports are shown by `cat`, and hold text of files.
+pub fn to_indented(value: &impl Serialize) -> Result<String, Error> {
+    Ok(printable::json(&serde_json::to_string_pretty(value)?).into_owned())
+}
+
+/// As [`to_indented`], on one line.
+pub fn to_line(value: &impl Serialize) -> Result<String, Error> {
+    Ok(printable::json(&serde_json::to_string(value)?).into_owned())
 }
 
 fn parse_counted(text: &[u8], count: &mut Count) -> Result<Value, Error> {

@@ -170,16 +170,25 @@ fn read_json_text(path: &Path) -> Result<Vec<u8>> {
 
 /// The SHA-256 of a file, in hexadecimal. It is what Git LFS and the Hugging Face Hub call the file's oid.
 pub fn sha256(path: &Path) -> Result<String> {
-    let mut file = open(path)?;
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
+    hash_rest(open(path)?, &mut hasher).map_err(FileError::read(path))?;
+    Ok(hex(&hasher.finalize()))
+}
+
+/// Adds what is left to read to a hash, and gives the number of bytes.
+pub fn hash_rest(mut from: impl Read, hasher: &mut Sha256) -> io::Result<u64> {
+    let (mut buffer, mut all) = (vec![0; 1 << 20], 0);
     loop {
-        match file.read(&mut buffer).map_err(FileError::read(path))? {
-            0 => break,
-            count => hasher.update(&buffer[..count]),
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(all),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                all += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-    Ok(hex(&hasher.finalize()))
 }
 
 /// Bytes in hexadecimal.

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::claim::Claim;
 use super::folder::{Access, Folder};
 use super::inputs;
+use super::json;
 use super::output::{check_free, check_output, not_published};
 use super::scratch::Scratch;
 use crate::error::{FileError, Result};
@@ -76,10 +77,7 @@ impl Staging {
 
     /// Writes a JSON file, indented by two spaces and without a final newline, as PEFT does.
     pub fn json(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
-        self.file(name, |file| {
-            let text = serde_json::to_string_pretty(value)?;
-            file.write_all(text.as_bytes())
-        })
+        self.file(name, |file| file.write_all(json::to_indented(value)?.as_bytes()))
     }
 
     /// Copies a file into the folder.

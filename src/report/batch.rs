@@ -1,4 +1,4 @@
-//! The result of one adapter of a batch: a line of `results.jsonl`, and a row of the summary.
+//! The result of one adapter of a batch, or of a place where one may be: a line of `results.jsonl`, and a row of the summary.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,9 @@ pub enum Status {
     /// The answer is no: the adapter does not help, or a gate was not passed.
     Refused,
     Failed,
+    /// No adapter, but a place that was not searched for adapters.
+    #[serde(rename = "left-out")]
+    LeftOut,
 }
 
 impl Status {
@@ -23,6 +26,7 @@ impl Status {
             Status::Done => "done",
             Status::Refused => "refused",
             Status::Failed => "failed",
+            Status::LeftOut => "left-out",
         }
     }
 }
@@ -109,6 +113,12 @@ impl Record {
             content: None,
             removed: false,
         }
+    }
+
+    /// The record of a place that was not searched for adapters, with the reason. It has exit code 0.
+    pub fn left_out(name: &str, path: &str, reason: &Error) -> Self {
+        let record = Self::failed(name, path, reason, String::new());
+        Self { status: Status::LeftOut, exit_code: 0, ..record }
     }
 
     pub fn done(name: &str, adapter: &str, report: &Report, stamp: String) -> Self {

@@ -6,6 +6,7 @@ pub mod kill;
 #[cfg(target_os = "linux")]
 pub mod limits;
 pub mod mutate;
+pub mod small_gguf;
 pub mod targets;
 
 use std::collections::BTreeMap;

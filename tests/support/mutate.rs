@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::fixture;
+use super::small_gguf::small_gguf;
 
 /// Pieces that mean something in one of the formats.
 const WORDS: [&[u8]; 24] = [
@@ -78,6 +79,38 @@ pub fn mutate(mut bytes: Vec<u8>, seeds: &[Vec<u8>], random: &mut fastrand::Rng)
     bytes
 }
 
+const MANIFEST: &str = r#"{"adapter": "in/b", "samples": "s.jsonl", "options": {"chat": true, "margin": "2%", "metric": ["f1", "rouge-l"], "max-layers": 20}}
+{"adapter": "in/a", "output": "team/a", "base": "org/base", "options": {"rank": "auto", "controls": false}}
+{"adapter": "in/c", "options": {"boundary": 7, "dtype": "bf16", "test": ["a.jsonl", "b.jsonl"]}}
+"#;
+
+const RESULTS: &str = r#"{"name":"a","adapter":"in/a","status":"done","exit_code":0,"boundary":3,"layers":6,"kept_layers":3,"bytes_before":2000,"bytes_after":1000,"loss_base":2.5,"loss_whole":0.1,"loss":0.25,"gain_kept":0.98,"warnings":[{"code":"few-samples","sentence":"Only 3 samples"}],"page":"a.html","stamp":"12ab","files":["a/adapter_config.json","a.html"],"written":"34cd","content":"56ef"}
+{"name":"team/b","adapter":"in/b","status":"failed","exit_code":3,"error":"`in/b` has no \u202e weights","hint":"save it again","stamp":"78"}
+{"name":"c","adapter":"in/c","status":"refused","exit_code":5,"layers":6,"stamp":"90","removed":true}
+"#;
+
+const CONFIG_FILES: [&str; 2] = [
+    r#"chat = true
+margin = "2%"
+
+[slim]
+base = "../base"
+max-layers = 20
+metric = ["f1", "rouge-l"]
+samples = ["a.jsonl", 'b.jsonl']
+"#,
+    r#"force = true
+[batch]
+rank = "auto" # a remark
+controls = false
+boundary = 0x7
+test = """
+x"""
+[cut]
+dtype = "bf16"
+"#,
+];
+
 /// Valid inputs of a target.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let read = |name: &str| fs::read(fixture(name)).unwrap();
@@ -93,7 +126,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             };
             kinds.iter().flat_map(|kind| [weights(kind), header(weights(kind))]).chain([br#"{"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}"#.to_vec()]).collect()
         }
-        "gguf" => vec![read("pico/llama-gguf/base/base.gguf")],
+        "gguf" => vec![small_gguf(), read("pico/llama-gguf/base/base.gguf")],
         "pickle" => vec![
             b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01(X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\nq\x02((X\x07\x00\x00\x00storageq\x03ctorch\nFloatStorage\nq\x04X\x01\x00\x00\x000q\x05X\x03\x00\x00\x00cpuq\x06K\x08tq\x07QK\x00K\x04K\x02\x86K\x02K\x01\x86\x89h\x00)RtRu.".to_vec(),
         ],
@@ -129,6 +162,12 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "template_grammar" => vec![(0..200).map(|at| (at * 37 % 251) as u8).collect(), (0..80).map(|at| at * 3).collect()],
         "tokenizer" => vec![read("pico/tokenizer/tokenizer.json"), read("trl/bytes/tokenizer.json")],
         "encoding" => vec!["Hi there,\r\n  né 12,345 — 中文。 👍🏽 don't ".repeat(3).into_bytes(), b"<|im_start|>user\n".to_vec()],
+        "manifest" => vec![MANIFEST.as_bytes().to_vec()],
+        "results" => {
+            let lines: Vec<&str> = RESULTS.split_inclusive('\n').collect();
+            [RESULTS, lines[1], &lines[2][..60]].map(|text| text.as_bytes().to_vec()).to_vec()
+        }
+        "config_file" => CONFIG_FILES.iter().map(|text| text.as_bytes().to_vec()).collect(),
         other => panic!("no seeds for {other}"),
     }
 }

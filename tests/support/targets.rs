@@ -3,14 +3,23 @@
 #[path = "grammar.rs"]
 mod grammar;
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
 use std::path::Path;
 
+use clap::CommandFactory;
 use lora_slim::adapter::names::{self, Key};
 use lora_slim::adapter::{Adapter, AdapterConfig, Capability};
+use lora_slim::batch::partition::WHOLE;
+use lora_slim::batch::results::{self, Results};
+use lora_slim::batch::{jobs, manifest as manifests, summary};
+use lora_slim::cli::{Cli, config_file as config_files, flags};
 use lora_slim::files::{Scratch, json};
 use lora_slim::hub::BasePath;
 use lora_slim::kernel::Arithmetic;
 use lora_slim::model::{Model, ModelConfig};
+use lora_slim::report::batch::Record;
 use lora_slim::rewrite::Cut;
 use lora_slim::samples::tokenizer::{EncodeAs, Tokenizer};
 use lora_slim::samples::{ChatTemplate, FieldNames, Message, SpecialTokens, TemplateContext, TextModel, read};
@@ -19,7 +28,7 @@ use lora_slim::tensors::{pickle_program, safetensors_header};
 /// A function of bytes, and what it is called.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 15] = [
     ("safetensors", safetensors),
     ("gguf", gguf),
     ("pickle", pickle),
@@ -32,6 +41,9 @@ pub const TARGETS: [Target; 12] = [
     ("template_grammar", template_grammar),
     ("tokenizer", tokenizer),
     ("encoding", encoding),
+    ("manifest", manifest),
+    ("results", results),
+    ("config_file", config_file),
 ];
 
 pub fn safetensors(bytes: &[u8]) {
@@ -45,7 +57,7 @@ pub fn safetensors(bytes: &[u8]) {
 pub fn gguf(bytes: &[u8]) {
     let Ok(folder) = Scratch::new() else { return };
     let path = folder.path().join("base.gguf");
-    if std::fs::write(&path, bytes).is_err() {
+    if fs::write(&path, bytes).is_err() {
         return;
     }
     let base = BasePath::Gguf(path.clone());
@@ -76,7 +88,7 @@ pub fn adapter(bytes: &[u8]) {
     let Some((&length, rest)) = bytes.split_first_chunk() else { return };
     let length = usize::from(u16::from_le_bytes(length)).min(rest.len());
     let Ok(folder) = Scratch::new() else { return };
-    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes);
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes);
     if write("adapter_config.json", &rest[..length]).is_err()
         || write("adapter_model.safetensors", &rest[length..]).is_err()
     {
@@ -141,7 +153,7 @@ pub fn encoding(bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
         let Ok(tokens) = tokenizer.encode(&text, EncodeAs::Plain) else { return };
         let _ = tokenizer.decode(&tokens.ids, true);
-        let long = text.repeat(4000 / text.len().max(1) + 1);
+        let long = text.repeat(2400 / text.len().max(1) + 1);
         if let (Ok(whole), Ok(Some(start))) =
             (tokenizer.encode(&long, EncodeAs::Plain), tokenizer.encode_beginning(&long, EncodeAs::Plain, 16))
         {
@@ -161,4 +173,58 @@ pub fn template(bytes: &[u8]) {
     let template = ChatTemplate::new(&String::from_utf8_lossy(bytes), &SpecialTokens::from(tokens));
     let messages = [Message::new("system", "s"), Message::new("user", "u"), Message::new("assistant", "a")];
     let _ = template.render(&messages, &TemplateContext::default(), true);
+}
+
+/// The jobs of a batch, and the flags that they become.
+pub fn manifest(bytes: &[u8]) {
+    let Ok(folder) = Scratch::new() else { return };
+    let path = folder.path().join("jobs.jsonl");
+    if fs::write(&path, bytes).is_err() {
+        return;
+    }
+    let Ok(jobs) = manifests::read(&path) else { return };
+    let _ = jobs::check_names(&jobs);
+    let (mut cli, words) = (Cli::command(), ["--chat", "--margin=2%", "--samples=s.jsonl"].map(Into::into));
+    cli.build();
+    for (job, command) in jobs.iter().take(3).zip(["slim", "cut", "slim"]) {
+        let Some(command) = cli.find_subcommand(command) else { continue };
+        if let Ok(words) = flags::overridden(command, &words, &job.options) {
+            let _ = command.clone().no_binary_name(true).try_get_matches_from(words);
+        }
+    }
+}
+
+/// `results.jsonl` of an earlier run: it is repaired, and read as the same records again, which the summary shows.
+pub fn results(bytes: &[u8]) {
+    let Ok(folder) = Scratch::new() else { return };
+    if fs::write(folder.path().join("results.jsonl"), bytes).is_err() {
+        return;
+    }
+    let Ok(mut results) = Results::open(folder.path(), WHOLE) else { return };
+    let Ok(before) = results::read(folder.path(), WHOLE) else { return };
+    let names: BTreeSet<&str> = before.keys().map(String::as_str).collect();
+    results.finish(&names).expect("a file that was read is written again");
+    let records = summary::write(folder.path(), || results.of_all_parts(&names)).expect("its summary is written");
+    assert_eq!(records.len(), before.len());
+    for record in records {
+        // Whether a job is gone is told by the names of this run.
+        let earlier = Record { removed: false, ..before[&record.name].clone() };
+        assert_eq!(record, earlier);
+    }
+}
+
+/// A config file, and the command line that it and some flags become.
+pub fn config_file(bytes: &[u8]) {
+    let Ok(folder) = Scratch::new() else { return };
+    let path = folder.path().join("lora-slim.toml");
+    if fs::write(&path, bytes).is_err() {
+        return;
+    }
+    for line in [&["slim", "adapter", "--chat", "--output=out"][..], &["batch", "--in=in", "--output=out"]] {
+        let words: [OsString; 3] = ["lora-slim".into(), "--config".into(), path.clone().into()];
+        let words = words.into_iter().chain(line.iter().map(Into::into)).collect();
+        if let Ok(expanded) = config_files::expand(words) {
+            let _ = Cli::command().try_get_matches_from(expanded.words);
+        }
+    }
 }

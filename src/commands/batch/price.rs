@@ -22,10 +22,20 @@ use crate::printable::OneLine;
 use crate::report::batch::Record;
 use crate::report::text;
 
-pub fn dry_run(jobs: &[&Job], args: &BatchArgs, partition: Partition, finder: Finder, quiet: bool) -> Result<bool> {
+/// The part of a batch that one machine takes.
+pub struct Part<'a> {
+    pub jobs: &'a [&'a Job],
+    /// The places that are no jobs, and say why.
+    pub left_out: &'a [&'a Record],
+    pub partition: Partition,
+}
+
+pub fn dry_run(part: Part, args: &BatchArgs, finder: Finder, quiet: bool) -> Result<bool> {
+    let Part { jobs, left_out, partition } = part;
     progress::catch_interrupts();
     let hashes = Hashes::default();
     let mut log = DryRun { records: results::read(&args.output, partition)?, outcomes: Outcomes::default() };
+    left_out.iter().for_each(|record| log.outcomes.add(record));
     let work = Worklist::new(jobs, args, Sources { finder, hashes: &hashes }, &mut log)?;
     let mut cuts = 0;
     for (task, args) in &work.cuts {
@@ -49,7 +59,10 @@ pub fn dry_run(jobs: &[&Job], args: &BatchArgs, partition: Partition, finder: Fi
         duration(time)
     ))?;
     match log.outcomes.worst {
-        Some(kind) => Err(BatchError::CannotBeDone { failed: log.outcomes.not_done, jobs: jobs.len(), kind }.into()),
+        Some(kind) => {
+            Err(BatchError::CannotBeDone { failed: log.outcomes.not_done, jobs: jobs.len() + left_out.len(), kind }
+                .into())
+        }
         None => Ok(true),
     }
 }

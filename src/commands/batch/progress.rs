@@ -58,7 +58,9 @@ impl<'a> RunningBatch<'a> {
     fn report(&mut self, record: &Record, unchanged: bool) -> Result<()> {
         self.outcomes.add(record);
         let lost = self.printed.is_err();
-        let printed = self.bars.done(|| match (self.args.json, self.quiet || unchanged) {
+        // Places that are left out were named before the first job.
+        let is_known = unchanged || record.status == Status::LeftOut;
+        let printed = self.bars.done(|| match (self.args.json, self.quiet || is_known) {
             _ if lost => Ok(()),
             (true, _) => print_json_line(&PrintedRecord { record, unchanged }),
             (false, true) => Ok(()),

@@ -17,7 +17,8 @@ fn render(records: &[Record]) -> std::result::Result<String, Error> {
     let environment = super::templates()?;
     let done = || records.iter().filter(|record| record.status == Status::Done);
     let sum = |of: fn(&KeyFigures) -> Option<u64>| done().filter_map(|record| of(record.found.as_ref()?)).sum::<u64>();
-    let headline = format!("{} of {} done", done().count(), plural(records.len(), "adapter", None));
+    let adapters = records.iter().filter(|record| record.status != Status::LeftOut).count();
+    let headline = format!("{} of {} done", done().count(), plural(adapters, "adapter", None));
     let (before, after) = (sum(|found| found.bytes_before), sum(|found| found.bytes_after));
     let saved = (before > 0).then(|| 1.0 - after as f64 / before as f64);
     let links: Vec<_> = records.iter().map(link).collect();

@@ -17,9 +17,9 @@ use std::sync::{Mutex, PoisonError};
 use tokenizers::AddedToken;
 
 pub use engine::{TokenizedText, TokenizerFacts};
-pub use process::{COMMAND, isolate_in_this_program, isolate_tokenizers, prepare, serve};
+pub use process::{COMMAND, interrupt, isolate_in_this_program, isolate_tokenizers, prepare, serve};
 
-use crate::error::{Result, SampleError};
+use crate::error::{ComputeError, Result, SampleError};
 use engine::{Answer, EncodeHow, Engine, Question};
 use limits::Size;
 use process::{Silence, TokenizerProcess};
@@ -196,6 +196,7 @@ fn silent(path: &Path, silence: Silence) -> crate::Error {
     let path = path.into();
     match silence {
         Silence::TookTooMuch(reason) => SampleError::Tokenizer { path, reason }.into(),
+        Silence::Interrupted => ComputeError::Interrupted.into(),
         Silence::Broken(source) => SampleError::TokenizerProcess { path, source }.into(),
     }
 }

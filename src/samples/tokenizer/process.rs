@@ -10,7 +10,8 @@
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use super::engine::{Answer, Engine, Question};
@@ -60,12 +61,34 @@ type Starting = JoinHandle<Result<TokenizerProcess, Silence>>;
 static PREPARED: Mutex<Option<Starting>> = Mutex::new(None);
 
 /// Processes that were told to end, and may not have.
-static ENDING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+static ENDING: Mutex<Vec<SharedChild>> = Mutex::new(Vec::new());
+
+/// All processes that may be working.
+static WORKING: Mutex<Vec<Weak<Mutex<Child>>>> = Mutex::new(Vec::new());
+
+/// Whether [`interrupt`] was called.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Ends the processes of all tokenizers, whatever they work on. From then on every question is answered by
+/// [`Silence::Interrupted`].
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::SeqCst);
+    for child in lock(&WORKING).iter().filter_map(Weak::upgrade) {
+        let _ = lock(&child).kill();
+    }
+}
+
+/// A child process that one thread asks and another one may end.
+type SharedChild = Arc<Mutex<Child>>;
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Starts a process for the next tokenizer, beside other work. If none comes, it ends with this one.
 pub fn prepare() {
     let Some(program) = program() else { return };
-    let mut prepared = PREPARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut prepared = lock(&PREPARED);
     if prepared.is_none() {
         *prepared = std::thread::Builder::new().spawn(|| TokenizerProcess::start(program)).ok();
     }
@@ -76,6 +99,8 @@ pub fn prepare() {
 pub enum Silence {
     /// It was ended because it took too much, in words.
     TookTooMuch(String),
+    /// The user ended it.
+    Interrupted,
     /// It could not be started or spoken to, or something else ended it.
     Broken(io::Error),
 }
@@ -101,7 +126,7 @@ pub struct TokenizerProcess {
 impl TokenizerProcess {
     /// The process that was prepared, or another.
     pub fn prepared_or_new(program: &Path) -> Result<Self, Silence> {
-        let prepared = PREPARED.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let prepared = lock(&PREPARED).take();
         match prepared.map(JoinHandle::join) {
             Some(Ok(Ok(process))) => Ok(process),
             _ => Self::start(program),
@@ -110,9 +135,7 @@ impl TokenizerProcess {
 
     fn start(program: &Path) -> Result<Self, Silence> {
         // Those that have ended are remembered by the system until they are asked.
-        let mut ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
-        ending.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-        drop(ending);
+        lock(&ENDING).retain(|child| matches!(lock(child).try_wait(), Ok(None)));
         let mut command = Command::new(program);
         command.arg(COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C goes to all of a group; this process decides what it means.
@@ -122,7 +145,11 @@ impl TokenizerProcess {
         match (child.stdin.take(), child.stdout.take()) {
             (Some(to), Some(from)) => {
                 let from = BufReader::with_capacity(1 << 16, from);
-                let child = EndingChild(Some(child));
+                let child = EndingChild(Arc::new(Mutex::new(child)));
+                let mut working = lock(&WORKING);
+                working.retain(|child| child.strong_count() > 0);
+                working.push(Arc::downgrade(&child.0));
+                drop(working);
                 Ok(Self { child, to, from, time: Time::default(), excess: None })
             }
             _ => Err(io::Error::from(ErrorKind::BrokenPipe).into()),
@@ -142,6 +169,10 @@ impl TokenizerProcess {
     }
 
     fn try_ask(&mut self, question: &Question) -> Result<Answer, Silence> {
+        // A process that starts after this look is not asked, and one that has started is ended.
+        if INTERRUPTED.load(Ordering::SeqCst) {
+            return Err(Silence::Interrupted);
+        }
         let granted = self.time.grant(question.size());
         let answer = question.send(&mut self.to).and_then(|()| PipeMessage::read(&mut self.from, LONGEST_ANSWER));
         match answer {
@@ -152,18 +183,19 @@ impl TokenizerProcess {
                 let longest = format::bytes(LONGEST_ANSWER);
                 Err(Silence::TookTooMuch(format!("it makes more than {longest} of one text")))
             }
+            Ok(None) | Err(_) if INTERRUPTED.load(Ordering::SeqCst) => Err(Silence::Interrupted),
             Ok(None) | Err(_) => Err(self.why_silent(granted)),
         }
     }
 
     /// Whether it may still answer.
     pub fn is_running(&mut self) -> bool {
-        self.excess.is_none() && self.child.0.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.excess.is_none() && matches!(lock(&self.child.0).try_wait(), Ok(None))
     }
 
     /// Why a process that no longer answers has ended.
     fn why_silent(&mut self, granted: u64) -> Silence {
-        let Some(child) = &mut self.child.0 else { return io::Error::from(ErrorKind::BrokenPipe).into() };
+        let mut child = lock(&self.child.0);
         let mut words = Vec::new();
         if let Some(said) = child.stderr.take() {
             let _ = said.take(LAST_WORDS).read_to_end(&mut words);
@@ -181,13 +213,11 @@ impl TokenizerProcess {
 
 /// A child process, which is told to end with this value.
 #[derive(Debug)]
-struct EndingChild(Option<Child>);
+struct EndingChild(SharedChild);
 
 impl EndingChild {
-    fn kill(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-        }
+    fn kill(&self) {
+        let _ = lock(&self.0).kill();
     }
 }
 
@@ -195,9 +225,7 @@ impl Drop for EndingChild {
     fn drop(&mut self) {
         self.kill();
         // Nobody waits for it here: that would take as long as its start.
-        if let Some(child) = self.0.take() {
-            ENDING.lock().unwrap_or_else(PoisonError::into_inner).push(child);
-        }
+        lock(&ENDING).push(Arc::clone(&self.0));
     }
 }
 

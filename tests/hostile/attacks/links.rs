@@ -314,7 +314,7 @@ fn a_batch_goes_on() {
             },
             BATCH,
         )
-        .code(&[0], "is not Unicode")
+        .code(&[3], "is not Unicode")
         .then(done),
         Attack::new(
             "a link inside",
@@ -346,5 +346,5 @@ fn a_closed_folder_in_a_batch() {
         },
         BATCH,
     )
-    .code(&[0], "1 place below `in` left out: cannot read `in/closed`")]);
+    .code(&[4], "1 place below `in` left out: cannot read `in/closed`")]);
 }
