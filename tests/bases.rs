@@ -441,3 +441,15 @@ fn windows_without_a_size_are_refused() {
         assert!(error.contains("`sliding_window`") && error.contains("some layers have a window"), "{case}: {error}");
     }
 }
+
+/// A base model in PyTorch's own files is told apart from a folder without weights, with what helps.
+#[test]
+fn weights_in_pytorch_files_are_named() {
+    for (file, words) in [("pytorch_model.bin", "`save_pretrained`"), ("other.bin", "neither model.safetensors")] {
+        let base = copy_of(&fixture("pico/qwen2"));
+        fs::rename(base.path().join("model.safetensors"), base.path().join(file)).unwrap();
+        let found = Model::open(&BasePath::Folder(base.path().into()), &Device::Cpu, Arithmetic::F32);
+        let said = found.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.contains(words), "{file}: {said}");
+    }
+}

@@ -59,6 +59,17 @@ pub use rope::RopeTable;
 pub use score::TokenScore;
 use weights::{LayerWeights, Weights};
 
+/// Why a folder has no weights that are read.
+fn missing_weights(folder: &Path) -> &'static str {
+    match ["pytorch_model.bin", "pytorch_model.bin.index.json"].iter().any(|name| folder.join(name).exists()) {
+        true => {
+            "its weights are pytorch_model.bin, which is read into memory as a whole: load it in transformers once, and \
+             `save_pretrained` writes model.safetensors"
+        }
+        false => "it has neither model.safetensors nor model.safetensors.index.json",
+    }
+}
+
 /// Where a model computes, and how its products are computed.
 #[derive(Debug, Clone)]
 pub struct Backend {
@@ -120,10 +131,7 @@ impl Model {
             .into_iter()
             .map(|name| folder.join(name))
             .find(|file| file.exists())
-            .ok_or_else(|| BaseError::NotAModel {
-                path: folder.into(),
-                reason: "it has neither model.safetensors nor model.safetensors.index.json".into(),
-            })?;
+            .ok_or_else(|| BaseError::NotAModel { path: folder.into(), reason: missing_weights(folder).into() })?;
         let store = TensorStore::open_base(&file, &json)?;
         remarks.extend(config::check_quantisation(&json, &store, &path)?);
         let weights = Weights::hugging_face(store, config.family, backend)?;
