@@ -1,6 +1,6 @@
 //! The smallest adapter that is surely as good: which sizes to measure, and which of them to test, without I/O.
 //!
-//! The sizes form a ladder, each √½ of the one before it. The samples that rank look for the smallest size that seems to hold: a
+//! The sizes form a ladder, each 16 % smaller than the one before it. The samples that rank look for the smallest size that seems to hold: a
 //! few sizes far apart first, then those between. The samples that test go down the ladder towards it and stop at the first size that
 //! fails. They had no part in choosing the order, so that the confidence of one test is that of the result (a fixed sequence of
 //! tests, as that of the boundaries).
@@ -13,15 +13,15 @@ use crate::choice::{ChoiceOptions, Reference};
 use crate::error::Result;
 use crate::measure::{Measurement, SampleSize};
 
-/// How much smaller each size is than the one before it.
-const STEP: f64 = std::f64::consts::FRAC_1_SQRT_2;
+/// Each size, as a share of the one before it: four steps are a half.
+const STEP: f64 = 0.840_896_415_253_714_6;
 
 /// The distance between the sizes that are looked at first.
-const FIRST_STRIDE: usize = 4;
+const FIRST_STRIDE: usize = 8;
 
 /// How far above the smallest size that seems to hold the tests begin, and how far below it they end. The sizes between are tested
 /// from the largest down.
-const ABOVE: [usize; 3] = [4, 2, 1];
+const ABOVE: [usize; 4] = [8, 4, 2, 1];
 const BELOW: usize = 1;
 
 /// How many sizes are tested together: what the first that fails makes idle is not much.
@@ -167,14 +167,14 @@ mod tests {
     fn what_the_tests_refuse_is_not_chosen_however_it_seemed() {
         // The samples that rank like everything, those that test only the first rungs.
         let (chosen, tested, _) = search(12, |rung, ranks| if ranks || rung <= 7 { 1.0 } else { 1.5 });
-        assert_eq!((chosen, tested), (Some(7), vec![7, 9]));
+        assert_eq!((chosen, tested), (Some(7), vec![3, 7, 9]));
         let (chosen, ..) = search(12, |_, ranks| if ranks { 1.0 } else { 1.5 });
         assert_eq!(chosen, None);
     }
 
     #[test]
     fn a_ladder_ends_at_the_smallest() {
-        assert_eq!(ladder(0.5).len(), 3);
+        assert_eq!(ladder(0.499).len(), 5);
         assert_eq!(ladder(1.0).len(), 1);
     }
 }
