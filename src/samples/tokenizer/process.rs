@@ -70,7 +70,7 @@ static WORKING: Mutex<Vec<Weak<Mutex<Child>>>> = Mutex::new(Vec::new());
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Ends the processes of all tokenizers, whatever they work on. From then on every question is answered by
-/// [`Silence::Interrupted`].
+/// `Silence::Interrupted`.
 pub fn interrupt() {
     INTERRUPTED.store(true, Ordering::SeqCst);
     for child in lock(&WORKING).iter().filter_map(Weak::upgrade) {
