@@ -6,7 +6,7 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{fixture, lora_slim, read_json, read_safetensors};
+use crate::support::{fixture, lora_slim, pico_loss, read_json, read_safetensors};
 
 /// Pico adapters that help. A random adapter is far from what training makes: wide margins let it shrink.
 const CASES: [&str; 6] = ["mistral", "mixtral", "paligemma", "granite", "phi3", "qwen2-moe"];
@@ -44,12 +44,7 @@ fn bytes_of(adapter: &Path) -> u64 {
 
 /// The loss of a whole adapter, by `scan`.
 fn loss_of(adapter: &Path, case: &str) -> f64 {
-    let mut command = lora_slim();
-    command.arg("scan").arg(adapter).arg("--base").arg(fixture("pico").join(case).join("base"));
-    command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl"));
-    command.args(["--precision", "f32", "--json", "--quiet"]);
-    let report: Value = serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap();
-    report["curve"].as_array().unwrap().last().unwrap()["loss"].as_f64().unwrap()
+    pico_loss(&fixture("pico/samples.tokens.jsonl"), adapter, case)
 }
 
 #[test]
@@ -124,6 +119,19 @@ fn runtimes_that_need_it_get_one_rank() {
         let config = read_json(&out.join("adapter_config.json"));
         assert!(config["rank_pattern"].as_object().is_none_or(|pattern| pattern.is_empty()), "{flags:?}");
     }
+}
+
+/// Where nothing may be given up, nothing is a share of it.
+#[test]
+fn a_page_without_a_margin_has_numbers() {
+    let folder = TempDir::new().unwrap();
+    let page = folder.path().join("page.html");
+    let strict = ["--minimize", "bytes", "--confidence", "0.5", "--loss-only", "--margin", "0", "--report"];
+    let adapter = fixture("pico/mistral/adapter");
+    let mut command = slim(&adapter, "mistral", &folder.path().join("out"), &strict);
+    command.arg(&page).assert().success();
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("What each size costs") && !page.contains("NaN"), "{page}");
 }
 
 #[test]

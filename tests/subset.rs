@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{fixture, lora_slim, other_samples, read_json};
+use crate::support::{fixture, lora_slim, other_samples, pico_loss, read_json};
 
 /// Pico adapters, and flags with which parts can go.
 const CASES: [(&str, &[&str]); 5] = [
@@ -28,15 +28,7 @@ fn slim(folder: &Path, case: &str, more: &[&str]) -> Value {
 }
 
 fn loss_of(adapter: &Path, case: &str) -> f64 {
-    loss_on(&fixture("pico/samples.tokens.jsonl"), adapter, case)
-}
-
-fn loss_on(samples: &Path, adapter: &Path, case: &str) -> f64 {
-    let mut command = lora_slim();
-    command.arg("scan").arg(adapter).arg("--base").arg(fixture("pico").join(case).join("base"));
-    command.arg("--samples").arg(samples).args(["--precision", "f32", "--json", "--quiet"]);
-    let report: Value = serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap();
-    report["curve"].as_array().unwrap().last().unwrap()["loss"].as_f64().unwrap()
+    pico_loss(&fixture("pico/samples.tokens.jsonl"), adapter, case)
 }
 
 #[test]
@@ -88,7 +80,7 @@ fn alternatives_to_a_subset_are_what_their_rows_say() {
             cut.arg("cut").arg(&adapter).args(["--keep-layers", &layers.join(","), "--scale", &scale, "--force", "-o"]);
             cut.arg(&out).assert().success();
             for (on, file) in [("samples", &samples), ("held_out", &held_out)] {
-                let (said, measured) = (row[on]["loss"].as_f64().unwrap(), loss_on(file, &out, case));
+                let (said, measured) = (row[on]["loss"].as_f64().unwrap(), pico_loss(file, &out, case));
                 assert!((said - measured).abs() < 1e-5, "{more:?}, {row}: {measured}");
             }
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{fixture, lora_slim, read_json};
+use crate::support::{fixture, lora_slim, pico_loss, read_json};
 
 /// Pico adapters, and flags with which a layer can go from below.
 const CASES: [(&str, &[&str]); 5] = [
@@ -30,12 +30,7 @@ fn slim(folder: &Path, case: &str, more: &[&str]) -> Value {
 
 /// The loss of a written adapter, all of which is on in each layer: nothing forks, so this is an independent full forward.
 fn loss_of(adapter: &Path, case: &str) -> f64 {
-    let mut command = lora_slim();
-    command.arg("scan").arg(adapter).arg("--base").arg(fixture("pico").join(case).join("base"));
-    command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl"));
-    command.args(["--precision", "f32", "--json", "--quiet"]);
-    let report: Value = serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap();
-    report["curve"].as_array().unwrap().last().unwrap()["loss"].as_f64().unwrap()
+    pico_loss(&fixture("pico/samples.tokens.jsonl"), adapter, case)
 }
 
 /// The loss of an adapter that was cut to these layers.

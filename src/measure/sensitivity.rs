@@ -2,9 +2,8 @@
 //!
 //! A pair adds B·A·x to the outputs of a module. For a token let h = A·x, the *inner values*, and d the gradient of the loss by them,
 //! which is Bᵀ times that by the outputs. If the pair's B·A becomes B·M·A for a rank × rank matrix M, then to first order the loss of
-//! a token changes by dᵀ·(M − 1)·h. The sums of h·hᵀ and d·dᵀ over tokens, two small matrices for each module, are enough for the expected square of
-//! that for any M, under the assumption that h and d are independent (as in K-FAC, arXiv 1503.05671); the sum of d·hᵀ gives
-//! its mean.
+//! a token changes by dᵀ·(M − 1)·h. The sums of h·hᵀ and d·dᵀ over tokens, two small matrices for each module, give the expected
+//! square of that for any M where h and d are independent (as in K-FAC, arXiv 1503.05671); the sum of d·hᵀ gives its mean.
 //!
 //! Layers are read twice: on the way forward their inputs are kept, and on the way back each computes its outputs again, with their
 //! derivatives (gradient checkpointing, arXiv 1604.06174).

@@ -28,12 +28,6 @@ pub struct Basis {
 }
 
 impl Basis {
-    /// The directions of a module of which nothing is known: as they are, and worth nothing.
-    pub fn unknown(rank: usize) -> Self {
-        let identity = DMatrix::identity(rank, rank);
-        Self { outputs: identity.clone(), inputs: identity, importance: vec![0.0; rank] }
-    }
-
     /// The directions by what was measured; `None` if an iteration does not converge.
     pub fn new(sensitivity: &Sensitivity) -> Option<Self> {
         let rank = sensitivity.values.nrows();

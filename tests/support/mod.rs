@@ -33,6 +33,15 @@ pub fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("readable")).expect("JSON")
 }
 
+/// The loss of a whole adapter on the base model of a pico case, by `scan`: nothing forks, so this is an independent full forward.
+pub fn pico_loss(samples: &Path, adapter: &Path, case: &str) -> f64 {
+    let mut command = lora_slim();
+    command.arg("scan").arg(adapter).arg("--base").arg(fixture("pico").join(case).join("base"));
+    command.arg("--samples").arg(samples).args(["--precision", "f32", "--json", "--quiet"]);
+    let report: Value = serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap();
+    report["curve"].as_array().unwrap().last().unwrap()["loss"].as_f64().unwrap()
+}
+
 /// A copy of a folder of fixtures that a test may break.
 pub fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();

@@ -60,11 +60,10 @@ impl<'a> Ladder<'a> {
         for module in adapter.modules().values() {
             let Some((layer, rank)) = module.layer.zip(Pair::rank_of(adapter, module)) else { continue };
             let inside = adapter.inside_layer(&module.name, layer);
-            // A module that text does not pass through, or that has no input, is worth nothing.
-            let basis = match found[layer].get(inside).filter(|found| found.values.nrows() == rank) {
-                Some(sensitivity) => Basis::new(sensitivity).ok_or_else(|| diverges(adapter, module))?,
-                None => Basis::unknown(rank),
-            };
+            let measured = found.get(layer).and_then(|modules| modules.get(inside));
+            // What text does not pass through may matter to images: it stays as it is.
+            let Some(measured) = measured.filter(|measured| measured.values.nrows() == rank) else { continue };
+            let basis = Basis::new(measured).ok_or_else(|| diverges(adapter, module))?;
             let group = (layer, Group::of(family, inside));
             let place = groups.iter().position(|other| *other == group).unwrap_or_else(|| {
                 groups.push(group);

@@ -93,10 +93,10 @@ fn describe(
             (None, Some(ranking)) => (SampleRole::Ranking, &split.ranking, ranking),
             (None, None) => continue,
         };
+        let options = &evaluator.request.choice;
+        let reference = evaluator.reference();
+        let [base, whole] = [reference.base, reference.whole].map(|one| one.select(samples));
         let against = |criterion: Criterion| {
-            let options = &evaluator.request.choice;
-            let reference = evaluator.reference();
-            let [base, whole] = [reference.base, reference.whole].map(|one| one.select(samples));
             let compared = Comparison::new(criterion, measured, &whole, options.confidence);
             let gain = criterion.mean(&base) - criterion.mean(&whole);
             Against {
@@ -106,7 +106,6 @@ fn describe(
                 margin: gain.max(0.0) * options.margin,
             }
         };
-        let options = &evaluator.request.choice;
         let guard = options.guard.filter(|&guard| guard != options.measure);
         frontier.push(FrontierPoint {
             bytes,

@@ -22,7 +22,12 @@ fn draw(report: &Report, minimized: &Minimized, frame: Frame) -> Option<Chart> {
     let x = Scale::new(span, (frame.left + 8.0, frame.right - 8.0));
     let most = MOST.max(2.0 * margin) * 100.0;
     let y = Scale::round((0.0, most), frame.rows, (frame.bottom, frame.top));
-    let given_up = |one: &Against| (100.0 * margin * one.difference / one.margin).clamp(0.0, most);
+    // Where nothing may be given up, there is no share of it.
+    let given_up = |one: &Against| match one.margin > 0.0 {
+        true => (100.0 * margin * one.difference / one.margin).clamp(0.0, most),
+        false if one.difference > 0.0 => most,
+        false => 0.0,
+    };
     let place = |point: &FrontierPoint, one: &Against| (x.place(size(point)), y.place(given_up(one)));
     let strip = |point: &&FrontierPoint| {
         let worst = point.against.iter().max_by(|a, b| given_up(a).total_cmp(&given_up(b)))?;
