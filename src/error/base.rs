@@ -120,7 +120,7 @@ const QUANTISED: [&str; 12] = [
 ];
 
 /// The repository that a quantised model was made of, by the names that most publishers give: the same without the ending.
-fn full_precision(name: &str) -> Option<&str> {
+pub(super) fn full_precision(name: &str) -> Option<&str> {
     let lower = name.to_lowercase();
     let is_name = name.split('/').count() == 2 && !name.starts_with(['/', '.']);
     let ending = QUANTISED.iter().find(|ending| is_name && name.is_ascii() && lower.ends_with(*ending))?;

@@ -95,6 +95,23 @@ impl HubError {
             Self::NoSpace { .. } => "make space, or let `HF_HUB_CACHE` name a folder on another disk".into(),
             Self::Answer { .. } => "check `HF_ENDPOINT`, and whether a proxy answers in its place".into(),
         };
-        Some(hint)
+        Some(match self.full_precision() {
+            Some(full) => format!(
+                "{hint}; `--base {full}`, the model in full precision that it was probably made of, leads to other losses, but to \
+                 about the same boundary"
+            ),
+            None => hint,
+        })
+    }
+
+    /// The model that a quantised one was made of, where the quantised one cannot be had.
+    fn full_precision(&self) -> Option<&str> {
+        match self {
+            Self::NotThere { name, .. }
+            | Self::Gated { name, .. }
+            | Self::NotABase { name, .. }
+            | Self::Unreachable { name, .. } => super::base::full_precision(name),
+            _ => None,
+        }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::BAD_INPUT;
 use crate::hub::{hub, run, set_base};
+use crate::support::fixture;
 use crate::support::hub::{Access, COMMIT, TOKEN, Trouble};
 
 const IO: i32 = 4;
@@ -41,6 +42,16 @@ fn a_name_that_is_neither_a_path_nor_a_repository() {
         says(&run(&hub, BAD_INPUT, &["inspect", path]), &["neither a local path nor in the Hugging Face cache"]);
         assert!(hub.requests().is_empty(), "{path}");
     }
+}
+
+/// A quantised base model that cannot be had has a sibling that can stand in for it.
+#[test]
+fn a_quantised_model_that_is_not_there_has_a_sibling() {
+    let hub = hub();
+    let samples = fixture("pico/samples.tokens.jsonl").display().to_string();
+    let scan = ["scan", "user/adapter", "--base", "org/model-bnb-4bit", "--samples", &samples];
+    let stderr = run(&hub, BAD_INPUT, &scan);
+    says(&stderr, &["check the path", "`--base org/model`, the model in full precision"]);
 }
 
 #[test]
