@@ -69,6 +69,16 @@ pub enum Refinement {
 pub struct Minimize {
     pub objective: Objective,
     pub ranks: Ranks,
+    pub sizes: Sizes,
+}
+
+/// Which sizes of the ladder are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sizes {
+    /// Those that the search needs.
+    Needed,
+    /// Also some far from the smallest that holds, to show what each size costs.
+    All,
 }
 
 /// What is minimised.

@@ -59,6 +59,8 @@ pub struct FrontierPoint {
     pub samples: usize,
     /// By the measure and by the guard.
     pub against: Vec<Against>,
+    /// The one-sided confidence of its bounds.
+    pub confidence: f64,
     /// Whether it passed the test; absent where it was not tested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holds: Option<bool>,

@@ -1,9 +1,10 @@
 //! The smallest adapter that is surely as good: which sizes to measure, and which of them to test, without I/O.
 //!
-//! The sizes form a ladder, each 16 % smaller than the one before it. The samples that rank look for the smallest size that seems to hold: a
-//! few sizes far apart first, then those between. The samples that test go down the ladder towards it and stop at the first size that
-//! fails. They had no part in choosing the order, so that the confidence of one test is that of the result (a fixed sequence of
-//! tests, as that of the boundaries).
+//! The sizes form a ladder, each 16 % smaller than the one before it. The samples that rank look for the smallest size that seems to
+//! hold. The other samples test, and had no part in finding it: from that size down, to the first that fails. If it fails itself,
+//! sizes above it are tested from the largest down, again to the first that fails. In each of the two sequences a test is made only
+//! if all before it passed, so that the error of one test is that of the sequence (a fixed sequence of tests, as that of the
+//! boundaries), and the two share the error that is allowed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,29 +17,30 @@ use crate::measure::{Measurement, SampleSize};
 /// Each size, as a share of the one before it: four steps are a half.
 const STEP: f64 = 0.840_896_415_253_714_6;
 
-/// The distance between the sizes that are looked at first.
-const FIRST_STRIDE: usize = 8;
+/// The size that is looked at first: a quarter.
+const FIRST: usize = 8;
 
-/// How far above the smallest size that seems to hold the tests begin, and how far below it they end. The sizes between are tested
-/// from the largest down.
+/// How many sizes are looked at where the margin seems to lie, before halving takes over.
+const GUESSES: usize = 4;
+
+/// The sizes above the smallest that seems to hold, by their distance to it, that are tested if it fails.
 const ABOVE: [usize; 5] = [8, 6, 4, 2, 1];
-const BELOW: usize = 1;
 
-/// How many sizes are tested together: what the first that fails makes idle is not much.
-const TESTED_TOGETHER: usize = 2;
+/// The share of the error that is allowed which goes to the tests downwards. Those above are rarely needed, and rarely close.
+const DOWNWARDS: f64 = 0.8;
 
 /// The sizes of a ladder, as shares of what there is: the whole first, down to `smallest`.
 pub fn ladder(smallest: f64) -> Vec<f64> {
     std::iter::successors(Some(1.0), |share| Some(share * STEP)).take_while(|&share| share >= smallest).collect()
 }
 
-/// Measures rungs of the ladder on the samples with these indices.
-pub type MeasureRungs<'a> = &'a mut dyn FnMut(&[usize], &[usize]) -> Result<Vec<Measurement>>;
+/// Measures a rung of the ladder on the samples with these indices.
+pub type MeasureRung<'a> = &'a mut dyn FnMut(&[usize], usize) -> Result<Measurement>;
 
 /// The search over a ladder.
 pub struct LadderSearch<'a> {
-    /// How many rungs there are; the first is the largest.
-    pub rungs: usize,
+    /// The share of all importance that each rung gives up; the first is the largest.
+    pub given_up: &'a [f64],
     /// The base model and the whole adapter on all samples.
     pub reference: Reference<'a>,
     pub options: &'a ChoiceOptions,
@@ -49,8 +51,14 @@ pub struct LadderSearch<'a> {
 pub struct Rung {
     pub ranking: Option<Measurement>,
     pub testing: Option<Measurement>,
-    /// Whether the test passed, if there was one.
-    pub holds: Option<bool>,
+    pub verdict: Option<Verdict>,
+}
+
+/// What a test of a rung said.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Verdict {
+    pub confidence: f64,
+    pub holds: bool,
 }
 
 /// The result of a search.
@@ -63,62 +71,102 @@ pub struct Found {
 
 impl LadderSearch<'_> {
     /// Looks for the smallest rung that seems to hold, and tests from above down to it.
-    pub fn run(&self, split: &Split, measure: MeasureRungs) -> Result<Found> {
+    pub fn run(&self, split: &Split, measure: MeasureRung) -> Result<Found> {
         let mut rungs: BTreeMap<usize, Rung> = BTreeMap::new();
         let seeming = self.smallest_that_seems_to_hold(&split.ranking, &mut rungs, measure)?;
-        let judge = Judge::on(&split.testing, &self.reference, self.options);
-        let whole = self.reference.whole.select(&split.testing);
-        let mut chosen = None;
-        'tests: for order in self.order(seeming).chunks(TESTED_TOGETHER) {
-            for (&rung, measured) in order.iter().zip(measure(&split.testing, order)?) {
-                let holds = judge.accepts(&measured, &whole);
-                let known = rungs.entry(rung).or_default();
-                (known.testing, known.holds) = (Some(measured), Some(holds));
-                if !holds {
-                    break 'tests;
-                }
-                chosen = Some(rung);
-            }
+        let downwards: Vec<usize> = (seeming..self.given_up.len()).collect();
+        let mut chosen = self.test((&downwards, DOWNWARDS), &split.testing, &mut rungs, &mut *measure)?;
+        if chosen.is_none() {
+            let above: Vec<usize> = ABOVE.iter().filter_map(|&distance| seeming.checked_sub(distance)).collect();
+            chosen = self.test((&above, 1.0 - DOWNWARDS), &split.testing, &mut rungs, measure)?;
         }
         Ok(Found { chosen, rungs })
     }
 
-    /// The rungs to test, in this order.
-    fn order(&self, seeming: usize) -> Vec<usize> {
-        let above = ABOVE.iter().map(|distance| seeming.saturating_sub(*distance));
-        let mut order: Vec<usize> = above.chain(seeming..=seeming + BELOW).collect();
-        order.retain(|&rung| rung < self.rungs);
-        order.dedup();
-        order
+    /// The last rung of a sequence that passes with all before it, at this share of the error that is allowed.
+    fn test(
+        &self,
+        (order, share): (&[usize], f64),
+        testing: &[usize],
+        rungs: &mut BTreeMap<usize, Rung>,
+        measure: MeasureRung,
+    ) -> Result<Option<usize>> {
+        let confidence = 1.0 - share * (1.0 - self.options.confidence);
+        let options = ChoiceOptions { confidence, ..self.options.clone() };
+        let judge = Judge::on(testing, &self.reference, &options);
+        let whole = self.reference.whole.select(testing);
+        let mut chosen = None;
+        for &rung in order {
+            let measured = measure(testing, rung)?;
+            let holds = judge.accepts(&measured, &whole);
+            let known = rungs.entry(rung).or_default();
+            (known.testing, known.verdict) = (Some(measured), Some(Verdict { confidence, holds }));
+            if !holds {
+                break;
+            }
+            chosen = Some(rung);
+        }
+        Ok(chosen)
     }
 
-    /// The smallest rung that seems to hold with all that were looked at above it; the first if none does.
+    /// The smallest rung that seems to hold; the first if none does. What a rung costs grows about as a power of the importance that it
+    /// gives up, so that two rungs show where the margin lies.
     fn smallest_that_seems_to_hold(
         &self,
         ranking: &[usize],
         rungs: &mut BTreeMap<usize, Rung>,
-        measure: MeasureRungs,
+        measure: MeasureRung,
     ) -> Result<usize> {
         let judge = Judge::on(ranking, &self.reference, self.options);
         let whole = self.reference.whole.select(ranking);
-        let (mut low, mut high, mut stride) = (0, self.rungs, FIRST_STRIDE);
-        while stride > 0 {
-            let looked_at: Vec<usize> = (low + stride..high).step_by(stride).collect();
-            let measured = if looked_at.is_empty() { Vec::new() } else { measure(ranking, &looked_at)? };
-            for (&rung, measured) in looked_at.iter().zip(measured) {
-                // With one standard error on top: a size that the tests refuse has cost a test.
-                let holds = judge.seems_to_hold(&measured, &whole) && judge.cost(&measured) <= self.options.margin;
-                rungs.entry(rung).or_default().ranking = Some(measured);
-                match holds {
-                    true if rung < high => low = rung,
-                    false => high = high.min(rung),
-                    true => {}
-                }
-            }
-            stride /= 2;
+        let (mut low, mut high) = (0, self.given_up.len());
+        let mut known: Vec<Known> = Vec::new();
+        while low + 1 < high {
+            let guess = if known.len() < GUESSES { self.guess(&known) } else { None };
+            let rung = match guess {
+                // The tests find out whether the next one holds, too.
+                Some(rung) if rung <= low => break,
+                Some(rung) => rung,
+                None if known.is_empty() => FIRST,
+                None => low.midpoint(high),
+            };
+            let rung = rung.clamp(low + 1, high - 1);
+            let measured = measure(ranking, rung)?;
+            // With one standard error on top: a size that the tests refuse has cost a test.
+            let cost = judge.cost(&measured);
+            let holds = judge.seems_to_hold(&measured, &whole) && cost <= self.options.margin;
+            rungs.entry(rung).or_default().ranking = Some(measured);
+            known.push(Known { given_up: self.given_up[rung], cost });
+            if holds { low = rung } else { high = rung }
         }
         Ok(low)
     }
+
+    /// The last rung whose cost, by those that are known, is within the margin; `None` where they say nothing about it.
+    fn guess(&self, known: &[Known]) -> Option<usize> {
+        let usable = known.iter().filter(|known| known.given_up > 0.0 && known.cost > 0.0);
+        let mut near: Vec<&Known> = usable.collect();
+        let distance = |known: &Known| (known.cost / self.options.margin).ln().abs();
+        near.sort_by(|one, other| distance(one).total_cmp(&distance(other)));
+        let limit = match near[..] {
+            [] => return None,
+            [one] => one.given_up * (self.options.margin / one.cost),
+            [one, other, ..] => {
+                let slope = (one.given_up / other.given_up).ln() / (one.cost / other.cost).ln();
+                let slope = if slope.is_finite() { slope.clamp(0.5, 2.0) } else { 1.0 };
+                one.given_up * (self.options.margin / one.cost).powf(slope)
+            }
+        };
+        self.given_up.iter().rposition(|&given_up| given_up <= limit)
+    }
+}
+
+/// A rung that was measured on the samples that rank.
+struct Known {
+    /// The share of the importance that it gives up.
+    given_up: f64,
+    /// The share of the gain that it seems to give up.
+    cost: f64,
 }
 
 /// A measurement on all samples from those on the two parts of a split.
@@ -143,14 +191,14 @@ mod tests {
         let options = ChoiceOptions { guard: None, ..ChoiceOptions::default() };
         let split = Split::draw(&whole.sizes).unwrap();
         let mut count = 0;
-        let found = LadderSearch { rungs, reference, options: &options }
-            .run(&split, &mut |samples, rungs| {
-                count += rungs.len() * samples.len();
-                let ranks = samples == split.ranking;
-                Ok(rungs.iter().map(|&rung| measured(loss(rung, ranks), samples.len())).collect())
+        let given_up: Vec<f64> = ladder(1e-3).into_iter().take(rungs).map(|kept| (1.0 - kept).powi(2)).collect();
+        let found = LadderSearch { given_up: &given_up, reference, options: &options }
+            .run(&split, &mut |samples, rung| {
+                count += samples.len();
+                Ok(measured(loss(rung, samples == split.ranking), samples.len()))
             })
             .unwrap();
-        let tested = found.rungs.iter().filter(|(_, rung)| rung.holds.is_some()).map(|(&rung, _)| rung).collect();
+        let tested = found.rungs.iter().filter(|(_, rung)| rung.verdict.is_some()).map(|(&rung, _)| rung).collect();
         (found.chosen, tested, count / 32)
     }
 
@@ -167,7 +215,7 @@ mod tests {
     fn what_the_tests_refuse_is_not_chosen_however_it_seemed() {
         // The samples that rank like everything, those that test only the first rungs.
         let (chosen, tested, _) = search(12, |rung, ranks| if ranks || rung <= 7 { 1.0 } else { 1.5 });
-        assert_eq!((chosen, tested), (Some(7), vec![3, 5, 7, 9]));
+        assert_eq!((chosen, tested), (Some(7), vec![3, 5, 7, 9, 11]));
         let (chosen, ..) = search(12, |_, ranks| if ranks { 1.0 } else { 1.5 });
         assert_eq!(chosen, None);
     }

@@ -87,6 +87,16 @@ impl<'a> Ladder<'a> {
         self.rungs.len()
     }
 
+    /// The share of all importance that each rung gives up.
+    pub fn given_up(&self) -> Vec<f64> {
+        let modules: Vec<&RankedModule> = self.modules.iter().map(|module| &module.ranked).collect();
+        let all: f64 = modules.iter().flat_map(|module| &module.importance).sum();
+        let lost = |(module, &rank): (&&RankedModule, &usize)| module.importance[rank..].iter().sum::<f64>();
+        let lost_by =
+            |ranks: &Vec<usize>| modules.iter().zip(ranks).map(lost).sum::<f64>() / all.max(f64::MIN_POSITIVE);
+        self.rungs.iter().map(lost_by).collect()
+    }
+
     /// The ranks of each size, without those that are as another one. With a given size there is this one alone.
     fn allocations(&self, minimize: Minimize) -> Result<Vec<Vec<usize>>> {
         let modules: Vec<RankedModule> = self.modules.iter().map(|module| module.ranked.clone()).collect();
@@ -164,17 +174,14 @@ impl<'a> Ladder<'a> {
         Ok(chain)
     }
 
-    /// Measures rungs on the samples with these indices; with what it cost.
-    pub fn measure(
-        &mut self,
-        samples: &[usize],
-        rungs: &[usize],
-        on_progress: OnProgress,
-    ) -> Result<(Vec<Measurement>, Work)> {
-        let chains = rungs.iter().map(|&rung| self.chain(rung)).collect::<Result<Vec<_>>>()?;
+    /// Measures a rung on the samples with these indices; with what it cost.
+    pub fn measure(&mut self, samples: &[usize], rung: usize, on_progress: OnProgress) -> Result<(Measurement, Work)> {
+        let chain = self.chain(rung)?;
         let (model, request) = (self.evaluator.adapted.model(), self.evaluator.request);
-        let adapted = chains.iter().map(|chain| AdaptedModel::load(model, chain.last())).collect::<Result<Vec<_>>>()?;
-        chain::measure_whole(&adapted, (self.evaluator.samples, samples), &request.compute, on_progress)
+        let adapted = AdaptedModel::load(model, chain.last())?;
+        let samples = (self.evaluator.samples, samples);
+        let (mut measured, work) = chain::measure_whole(&[adapted], samples, &request.compute, on_progress)?;
+        Ok((measured.remove(0), work))
     }
 }
 

@@ -10,7 +10,7 @@ mod ladder;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::evaluator::{Candidate, Evaluator};
-use super::request::{Minimize, Objective};
+use super::request::{Minimize, Objective, Sizes};
 use crate::adapter::targets::last_segment;
 use crate::choice::controls::Kept;
 use crate::choice::rules::SMALLEST;
@@ -24,6 +24,9 @@ use crate::search::allocation::Ranks;
 use crate::search::minimize::{Found, LadderSearch, Rung, joined};
 use ladder::Ladder;
 
+/// Of all sizes, every so many are measured: those a factor of √2 apart.
+const SHOWN_EVERY: usize = 2;
+
 /// Minimises what `boundary` keeps; with what that cost. Where nothing smaller can be shown to hold, everything is kept as it is.
 pub fn find(
     evaluator: &Evaluator,
@@ -35,30 +38,38 @@ pub fn find(
     let split = Split::draw(sizes).ok_or(ChoiceError::TooFewToSplit { samples: sizes.len() })?;
     let ranking: Vec<Sample> = split.ranking.iter().map(|&place| evaluator.samples[place].clone()).collect();
     let (mut ladder, mut work) = Ladder::new(evaluator, minimize, &ranking, &mut *on_progress)?;
-    let mut measure = |ladder: &mut Ladder, samples: &[usize], rungs: &[usize]| {
-        let (measured, cost) = ladder.measure(samples, rungs, &mut *on_progress)?;
+    let mut measure = |ladder: &mut Ladder, samples: &[usize], rung: usize| {
+        let (measured, cost) = ladder.measure(samples, rung, &mut *on_progress)?;
         work += cost;
         Ok(measured)
     };
-    let found = match minimize.objective {
+    let mut found = match minimize.objective {
         Objective::Bytes => {
             let options = ChoiceOptions { rule: SMALLEST, ..evaluator.request.choice.clone() };
-            let (rungs, reference) = (ladder.count(), evaluator.reference());
-            let search = LadderSearch { rungs, reference, options: &options };
-            search.run(&split, &mut |samples, rungs| measure(&mut ladder, samples, rungs))?
+            let given_up = ladder.given_up();
+            let search = LadderSearch { given_up: &given_up, reference: evaluator.reference(), options: &options };
+            search.run(&split, &mut |samples, rung| measure(&mut ladder, samples, rung))?
         }
         // What fits best is known. What it costs is measured on samples that had no part in it.
         Objective::Loss { .. } => {
-            let testing = measure(&mut ladder, &split.testing, &[0])?.pop();
+            let testing = Some(measure(&mut ladder, &split.testing, 0)?);
             Found { chosen: Some(0), rungs: BTreeMap::from([(0, Rung { testing, ..Rung::default() })]) }
         }
     };
+    if minimize.sizes == Sizes::All {
+        for rung in (0..ladder.count()).step_by(SHOWN_EVERY) {
+            let known = found.rungs.entry(rung).or_default();
+            if known.testing.is_none() {
+                known.testing = Some(measure(&mut ladder, &split.testing, rung)?);
+            }
+        }
+    }
     let mut candidate = evaluator.below(boundary);
     if let Some(rung) = found.chosen {
         let known = &found.rungs[&rung];
         let ranking = match known.ranking.clone() {
             Some(ranking) => ranking,
-            None => measure(&mut ladder, &split.ranking, &[rung])?.remove(0),
+            None => measure(&mut ladder, &split.ranking, rung)?,
         };
         let testing = known.testing.clone().unwrap_or_default();
         candidate = minimized(evaluator, &mut ladder, rung, joined(&split, &ranking, &testing, sizes))?;
@@ -96,8 +107,9 @@ fn describe(
         let options = &evaluator.request.choice;
         let reference = evaluator.reference();
         let [base, whole] = [reference.base, reference.whole].map(|one| one.select(samples));
+        let confidence = known.verdict.map_or(options.confidence, |verdict| verdict.confidence);
         let against = |criterion: Criterion| {
-            let compared = Comparison::new(criterion, measured, &whole, options.confidence);
+            let compared = Comparison::new(criterion, measured, &whole, confidence);
             let gain = criterion.mean(&base) - criterion.mean(&whole);
             Against {
                 measure: criterion,
@@ -114,7 +126,8 @@ fn describe(
             role,
             samples: samples.len(),
             against: std::iter::once(options.measure).chain(guard).map(against).collect(),
-            holds: known.holds,
+            confidence,
+            holds: known.verdict.map(|verdict| verdict.holds),
             chosen: found.chosen == Some(rung),
         });
     }
