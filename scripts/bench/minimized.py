@@ -1,6 +1,6 @@
 """What each way to make an adapter smaller costs, at the same proven margin, judged on test samples.
 
-    python scripts/bench/minimized.py LORA_SLIM ADAPTER BASE VAL TEST [--samples N] [--metric NAME] [--chat] [--out FILE]
+    python scripts/bench/minimized.py LORA_SLIM ADAPTER BASE VAL TEST [--samples N] [--metric NAME] [--chat] [--out F]
 
 Four ways, all written in bf16, each chosen on the same validation samples with the default margin and confidence:
 
@@ -115,7 +115,10 @@ def main() -> None:
         over = "over" if max(loss, probability) > MARGIN else ""
         name = Path(args.adapter).name
         size = f"{share:6.1%} of {output['bytes_before']:>9}"
-        print(f"{name:24} {way:10} {size} {loss:7.2%} {probability:7.2%} {seconds:6.1f} s  {score(report)} {over}", flush=True)
+        print(
+            f"{name:24} {way:10} {size} {loss:7.2%} {probability:7.2%} {seconds:6.1f} s  {score(report)} {over}",
+            flush=True,
+        )
         if args.out:
             row = {
                 "adapter": name,
