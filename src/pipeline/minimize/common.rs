@@ -19,6 +19,9 @@ use crate::model::Family;
 use crate::search::allocation::{RankedModule, Ranks};
 use crate::search::minimize::{Judged, LadderSearch, Stage};
 
+/// The ranks that servers have buffers of (vLLM's `--max-lora-rank`).
+const SERVED: &[usize] = &[1, 8, 16, 32, 64, 128, 256, 320, 512];
+
 /// The ranks that all adapters of a fleet keep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Common {
@@ -81,7 +84,7 @@ fn search(mut members: Vec<Trials>, family: &Family, on_progress: OnProgress) ->
         return Ok(None);
     }
     let (places, modules): (Vec<Place>, Vec<RankedModule>) = fleet(&members, family).into_iter().unzip();
-    let rungs = allocations(&modules, Ranks::Same);
+    let rungs = allocations(&modules, Ranks::Served(SERVED));
     let given_up = given_up(&modules, &rungs);
     let ranks_of = |ranks: &Vec<usize>| places.iter().cloned().zip(ranks.iter().copied()).collect();
     let rungs: Vec<BTreeMap<Place, usize>> = rungs.iter().map(ranks_of).collect();

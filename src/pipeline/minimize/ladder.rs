@@ -188,7 +188,7 @@ impl<'a> Ladder<'a> {
 
 /// The ranks of each size of a ladder, without those that are as another one.
 pub fn allocations(modules: &[RankedModule], ranks: Ranks) -> Vec<Vec<usize>> {
-    let all: usize = modules.iter().map(|module| module.importance.len() * module.numbers).sum();
+    let all = ranks.all_numbers(modules);
     let mut rungs: Vec<Vec<usize>> = Vec::new();
     for share in ladder(SMALLEST_SHARE) {
         let ranks = allocate(modules, (all as f64 * share) as usize, ranks);
