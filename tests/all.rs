@@ -16,6 +16,7 @@ mod choosing;
 mod commands;
 mod config_file;
 mod contradicted;
+mod dead_weight;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
 mod export;

@@ -115,7 +115,7 @@ fn exporter(args: &SlimArgs, path: &Path) -> Result<Box<dyn Exporter>> {
     let planned = planned_output(args, &adapter);
     planned.require(&adapter, runtimes)?;
     let exporter = format.exporter(|| pipeline::find_base(args.evaluate.base.as_deref(), &adapter))?;
-    exporter.check(&adapter, planned.changes.unifies)?;
+    exporter.check(&adapter, planned.changes)?;
     Ok(exporter)
 }
 

@@ -17,6 +17,7 @@ use crate::adapter::Adapter;
 use crate::adapter::names;
 use crate::error::{AdapterError, ComputeError, Result};
 use crate::files::Staging;
+use crate::rewrite::steps::PlannedChanges;
 use crate::rewrite::{fold, write};
 use crate::tensors::Dtype;
 
@@ -49,9 +50,13 @@ impl Exporter for GgufFile {
     }
 
     /// Refuses modules that llama.cpp does not have, and those that do not fit the heads of the base model.
-    fn check(&self, adapter: &Adapter, portable: bool) -> Result<()> {
+    fn check(&self, adapter: &Adapter, planned: PlannedChanges) -> Result<()> {
+        // What it cannot hold may be dead.
+        if planned.drops_dead_weight {
+            return Ok(());
+        }
         self.base.check_layers(adapter)?;
-        plain_pairs(adapter, Format::Gguf, portable)?.iter().try_for_each(|pair| {
+        plain_pairs(adapter, Format::Gguf, planned.unifies)?.iter().try_for_each(|pair| {
             let (_, order) = self.tensor_of(adapter, pair)?;
             let fits = order.places(pair.outputs, &self.base).is_some();
             if fits { Ok(()) } else { Err(self.other_heads(adapter, pair).into()) }

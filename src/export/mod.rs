@@ -16,6 +16,7 @@ use crate::adapter::Adapter;
 use crate::error::{FileError, Result};
 use crate::files::Staging;
 use crate::hub::BasePath;
+use crate::rewrite::steps::PlannedChanges;
 use base::BaseShape;
 
 /// A format in which an adapter is written.
@@ -50,9 +51,8 @@ type FindBase<'a> = &'a dyn Fn() -> Result<BasePath>;
 pub trait Exporter: fmt::Debug + Send + Sync {
     fn format(&self) -> Format;
 
-    /// Refuses an adapter that the format cannot hold, as far as can be told before the cut. `portable` if it is made so before:
-    /// then AdaLoRA's values and all differences between modules are gone.
-    fn check(&self, adapter: &Adapter, portable: bool) -> Result<()>;
+    /// Refuses an adapter that the format cannot hold after the planned changes, as far as can be told before the cut.
+    fn check(&self, adapter: &Adapter, planned: PlannedChanges) -> Result<()>;
 
     /// Writes the adapter into a folder.
     fn write(&self, adapter: &Adapter, staging: &Staging) -> Result<()>;

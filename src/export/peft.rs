@@ -5,6 +5,7 @@ use crate::adapter::{Adapter, WEIGHTS_NAME};
 use crate::error::Result;
 use crate::files::Staging;
 use crate::rewrite::Cut;
+use crate::rewrite::steps::PlannedChanges;
 
 pub const ENTRY: FormatEntry = FormatEntry {
     name: "peft",
@@ -22,7 +23,7 @@ impl Exporter for PeftFolder {
         Format::Peft
     }
 
-    fn check(&self, _adapter: &Adapter, _portable: bool) -> Result<()> {
+    fn check(&self, _adapter: &Adapter, _planned: PlannedChanges) -> Result<()> {
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use crate::measure::{OnProgress, Profile};
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
 use crate::rewrite::Cut;
+use crate::rewrite::dead_weight::BaseWeights;
 use crate::rewrite::steps::SharedStep;
 
 /// The part of an adapter that is written.
@@ -72,7 +73,7 @@ pub fn make(
     if request.steps.is_empty() {
         return Ok(Rewritten { output: Some(output), ..Rewritten::default() });
     }
-    let chain = Chain::make(adapter, &cut, &request.steps)?;
+    let chain = Chain::make(adapter, &cut, &request.steps, BaseWeights::Known(model))?;
     let steps = chain.evaluate(model, sets, request, on_progress)?;
     (output.tensors_after, output.bytes_after) = Cut::whole(chain.last())?.kept_size();
     Ok(Rewritten { output: Some(output), chain: Some(Arc::new(chain)), steps })
@@ -130,7 +131,7 @@ impl UnevaluatedCut<'_> {
     }
 
     fn write_steps(&self) -> Result<Report> {
-        let chain = Chain::make(self.adapter, self.cut, self.steps)?;
+        let chain = Chain::make(self.adapter, self.cut, self.steps, self.target.base.weights())?;
         let last = Cut::whole(chain.last())?;
         let mut report = self.report()?;
         report.steps = chain.describe()?;

@@ -4,6 +4,8 @@
 mod basis;
 mod change;
 mod cut;
+pub mod dead_weight;
+pub mod exact_types;
 mod fix;
 pub mod fold;
 mod pair;

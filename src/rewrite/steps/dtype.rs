@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FlagValue, Order, Purpose, SharedStep, Step, StepFlag};
+use super::{FlagValue, Order, Purpose, SharedStep, Step, StepDetails, StepFlag, StepInput};
 use crate::adapter::{Adapter, AdapterTensor, config};
 use crate::error::Result;
 use crate::files::Staging;
@@ -55,12 +55,14 @@ impl Step for Cast {
         Ok(())
     }
 
-    fn write(&self, adapter: &Adapter, _original: &Adapter, staging: &Staging) -> Result<()> {
+    fn write(&self, input: &StepInput, staging: &Staging) -> Result<StepDetails> {
+        let adapter = input.adapter;
         staging.copy(&adapter.path.join(config::FILE_NAME), config::FILE_NAME)?;
         write::copy_sidecars(&adapter.path, staging)?;
         let tensors = write::in_file_order(adapter);
         let tensors = tensors.iter().map(|tensor| self.cast(adapter, tensor)).collect::<Result<Vec<_>>>()?;
-        write::write_tensors(staging, &tensors)
+        write::write_tensors(staging, &tensors)?;
+        Ok(StepDetails::default())
     }
 }
 
