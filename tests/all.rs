@@ -20,6 +20,7 @@ mod dead_weight;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
 mod export;
+mod export_blocks;
 mod export_refused;
 mod facade;
 mod foreign;

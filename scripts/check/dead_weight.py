@@ -4,11 +4,11 @@
 
 PEFT saves adapters whose embeddings, heads, norms and biases are those of the base model, all of them or all rows but
 some, beside modules that were never trained. `lora-slim cut --dead-weight` writes each without them. PEFT loads both,
-in f32 and in bf16, at once and with `low_cpu_mem_usage`, without a complaint that the original does not cause, and the
-logits of all tokens must be equal. Exit status 1 if anything differs.
+in f32 and in bf16, in bf16 with `low_cpu_mem_usage` too, without a complaint that the original does not cause, and the
+logits of all tokens must be equal. In f32, `low_cpu_mem_usage` would compute with the saved weights in bf16, which is
+their type. Exit status 1 if anything differs.
 """
 
-import itertools
 import json
 import sys
 import tempfile
@@ -28,6 +28,9 @@ from peft_loading import SAMPLES, WAYS, logits, lora_slim, recorded_keys, record
 
 ADDED = 3  # tokens that a training adds
 KINDS = FIXTURES / "kinds"
+LOADS = [(torch.float32, "from_pretrained"), (torch.bfloat16, "from_pretrained"), (torch.bfloat16, "low_cpu_mem_usage")]
+# PEFT does not find the rows of a tied head, which are those of the embedding.
+HARMLESS = {"missing base_model.model.lm_head.token_adapter.trainable_tokens_delta.default"}
 Edit = Callable[[PeftModel], None]
 
 
@@ -57,31 +60,33 @@ def rows(*names: str) -> Edit:
 
 
 def cases() -> list[Case]:
-    saved = dict(modules_to_save=["embed_tokens", "lm_head"])
+    def saved(**more) -> dict:  # PEFT changes the list
+        return dict(modules_to_save=["embed_tokens", "lm_head"]) | more
+
     same, some, copy = "equal-to-base", "most-rows-equal-to-base", "copy-of-embedding"
     return [
-        Case("saved", "base", same, saved),
-        Case("saved-tied", "base-tied", same, saved),
+        Case("saved", "base", same, saved()),
+        Case("saved-tied", "base-tied", same, saved()),
         Case("saved-embedding-tied", "base-tied", same, dict(modules_to_save=["embed_tokens"])),
-        Case("saved-tying-tied", "base-tied", same, saved | dict(ensure_weight_tying=True)),
+        Case("saved-tying-tied", "base-tied", same, saved(ensure_weight_tying=True)),
         Case("saved-norms", "base", same, dict(modules_to_save=["embed_tokens", "norm"])),
         Case("saved-gpt2", "base-gpt2", same, dict(modules_to_save=["wte"], target_modules=["c_attn"])),
         Case("copies", "base", same, copies=True),
         Case("copies-tied", "base-tied", same, copies=True),
         Case("biases", "base", same, dict(bias="all")),
         Case("lora-embedding", "base", same, dict(target_modules=["q_proj", "embed_tokens"]), copies=True),
-        Case("rows", "base", some, saved, rows("embed_tokens", "lm_head")),
-        Case("rows-of-head", "base", some, saved, rows("lm_head")),
+        Case("rows", "base", some, saved(), rows("embed_tokens", "lm_head")),
+        Case("rows-of-head", "base", some, saved(), rows("lm_head")),
         Case("rows-copies", "base", some, {}, rows("embed_tokens", "lm_head"), copies=True),
         Case("rows-copies-tied", "base-tied", copy, {}, rows("embed_tokens"), copies=True),
-        Case("rows-tying-tied", "base-tied", some, saved | dict(ensure_weight_tying=True), rows("embed_tokens")),
-        Case("added", "base", some, saved, added=ADDED),
+        Case("rows-tying-tied", "base-tied", some, saved(ensure_weight_tying=True), rows("embed_tokens")),
+        Case("added", "base", some, saved(), added=ADDED),
         Case("added-copies", "base", some, {}, copies=True, added=ADDED),
         Case("added-copies-tied", "base-tied", copy, {}, copies=True, added=ADDED),
         Case("idle-modules", "base", "zero-change"),
         Case("idle-modules-all-linear", "base", "zero-change", dict(target_modules="all-linear")),
         Case("narrow", "base", "exact-types", narrow=True),
-        Case("narrow-saved", "base", "exact-types", saved, rows("embed_tokens", "lm_head"), narrow=True),
+        Case("narrow-saved", "base", "exact-types", saved(), rows("embed_tokens", "lm_head"), narrow=True),
     ]
 
 
@@ -151,13 +156,11 @@ def check(case: Case) -> bool:
         _, difference = lora_slim("verify", adapter, out, "--base", KINDS / case.base)
         if difference is not None:
             faults.append(f"verify: {lora_slim('verify', adapter, out, '--base', KINDS / case.base)[0]}")
-        for dtype, way in itertools.product((torch.float32, torch.bfloat16), WAYS):
+        for dtype, way in LOADS:
             (before, known), (after, complaints) = (load(case, one, dtype, way) for one in (adapter, out))
             where = f"{dtype}, {way}"
-            if before is None:
-                continue
-            faults += [f"{where}: {complaint}" for complaint in complaints - known]
-            if after is None or not all(torch.equal(one, other) for one, other in zip(before, after)):
+            faults += [f"{where}: {complaint}" for complaint in complaints - known - HARMLESS]
+            if before is None or after is None or not all(torch.equal(one, other) for one, other in zip(before, after)):
                 faults.append(f"{where}: the logits differ")
         figures = f"{size(adapter):,} → {size(out):,} bytes"
     return show(case.name, figures, faults)

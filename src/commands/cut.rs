@@ -72,7 +72,7 @@ pub fn write(args: CutArgs, finder: Finder) -> Result<Report> {
     };
     PlannedOutput { changes, format, base: base.facts.clone() }.require(&adapter, runtimes)?;
     let cut = Cut::new(&adapter, &layers)?.scaled(args.scale)?;
-    let exporter = format.exporter(find_base)?;
+    let exporter = format.exporter(find_base, changes)?;
     exporter.check(&adapter, changes)?;
     base.facts.layers = base.facts.layers_for(&adapter);
     let target = Target { staging: &staging, exporter: &*exporter, base, runtimes };

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::pairs::{PlainPair, plain_pairs, refusal, transposed};
+use super::pairs::{PlainPair, plain_pairs, refusal};
 use super::{BaseShape, Exporter, Format, FormatEntry};
 use crate::adapter::targets::last_segment;
 use crate::adapter::{Adapter, config};
@@ -16,14 +16,14 @@ use crate::error::Result;
 use crate::files::Staging;
 use crate::rewrite::fold;
 use crate::rewrite::steps::PlannedChanges;
-use crate::rewrite::write::{self, NewTensor};
+use crate::rewrite::write::{self, NewTensor, transposed};
 
 pub const ENTRY: FormatEntry = FormatEntry {
     name: "mlx",
     help: "An MLX-LM folder: adapter_config.json and adapters.safetensors",
     description: "an MLX-LM folder",
     file_name: "adapters.safetensors",
-    exporter: |base| Ok(Box::new(MlxFolder { base: BaseShape::read(&base()?)? })),
+    exporter: |base, _| Ok(Box::new(MlxFolder { base: BaseShape::read(&base()?)? })),
 };
 
 /// The names of the layers in transformers and in MLX-LM: modules inside a layer have the same names in both.

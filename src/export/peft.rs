@@ -12,7 +12,7 @@ pub const ENTRY: FormatEntry = FormatEntry {
     help: "A PEFT folder: adapter_config.json and adapter_model.safetensors",
     description: "a PEFT folder",
     file_name: WEIGHTS_NAME,
-    exporter: |_| Ok(Box::new(PeftFolder)),
+    exporter: |_, _| Ok(Box::new(PeftFolder)),
 };
 
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::measure::{self, ComputeOptions, Measurement, OnProgress, Sweep, Work}
 use crate::model::{AdaptedModel, Model};
 use crate::report::StepDone;
 use crate::rewrite::dead_weight::BaseWeights;
-use crate::rewrite::steps::{SharedStep, StepDetails, StepInput};
+use crate::rewrite::steps::{PlannedChanges, SharedStep, StepDetails, StepInput};
 use crate::rewrite::{Cut, DeltaChange, RankSummary};
 use crate::samples::Sample;
 
@@ -29,6 +29,14 @@ struct Link {
     step: Option<SharedStep>,
     adapter: Adapter,
     details: StepDetails,
+}
+
+impl Link {
+    /// In blocks of 8 bits the numbers take less than here.
+    fn bytes(&self) -> u64 {
+        let in_blocks = self.details.blocks.as_ref().map(|types| types.bytes);
+        in_blocks.unwrap_or_else(|| self.adapter.bytes_below(usize::MAX))
+    }
 }
 
 /// Samples that were measured with the original adapter and after the cut.
@@ -65,6 +73,16 @@ impl Chain {
         &self.links[self.links.len() - 1].adapter
     }
 
+    /// What the steps do.
+    pub fn changes(&self) -> PlannedChanges {
+        PlannedChanges::by(&self.links.iter().filter_map(|link| link.step.clone()).collect::<Vec<_>>())
+    }
+
+    /// The bytes of the tensors after all steps, as they will be written.
+    pub fn bytes(&self) -> u64 {
+        self.links[self.links.len() - 1].bytes()
+    }
+
     /// What each step wrote, without losses.
     pub fn describe(&self) -> Result<Vec<StepDone>> {
         let cut = &self.links[0].adapter;
@@ -77,7 +95,7 @@ impl Chain {
                 step: link.step.as_ref().map_or("layers", |step| step.flag().name).into(),
                 setting: link.step.as_ref().and_then(|step| step.setting()),
                 tensors: link.adapter.tensors().count(),
-                bytes: link.adapter.bytes_below(usize::MAX),
+                bytes: link.bytes(),
                 ranks: RankSummary::of(&link.adapter),
                 change,
                 details: link.details.clone(),

@@ -64,7 +64,7 @@ pub fn make(
     if let Some(chain) = &selection.rewritten {
         let steps = chain.describe_last(sets)?;
         let last = Cut::whole(chain.last())?;
-        let (tensors_after, bytes_after) = last.kept_size();
+        let (tensors_after, bytes_after) = (last.kept_size().0, chain.bytes());
         let output = Output { tensors_after, bytes_after, ..describe::output(adapter, &selection.cut(adapter)?) };
         return Ok(Rewritten { output: Some(output), chain: Some(chain.clone()), steps });
     }
@@ -75,7 +75,7 @@ pub fn make(
     }
     let chain = Chain::make(adapter, &cut, &request.steps, BaseWeights::Known(model))?;
     let steps = chain.evaluate(model, sets, request, on_progress)?;
-    (output.tensors_after, output.bytes_after) = Cut::whole(chain.last())?.kept_size();
+    (output.tensors_after, output.bytes_after) = (Cut::whole(chain.last())?.kept_size().0, chain.bytes());
     Ok(Rewritten { output: Some(output), chain: Some(Arc::new(chain)), steps })
 }
 
@@ -136,7 +136,7 @@ impl UnevaluatedCut<'_> {
         let mut report = self.report()?;
         report.steps = chain.describe()?;
         if let Some(output) = &mut report.output {
-            (output.tensors_after, output.bytes_after) = last.kept_size();
+            (output.tensors_after, output.bytes_after) = (last.kept_size().0, chain.bytes());
         }
         self.adapter.weights.check_unchanged()?;
         self.write_gated(&last, report)

@@ -2,6 +2,7 @@
 //! writes another.
 
 mod basis;
+pub mod blocks;
 mod change;
 mod cut;
 pub mod dead_weight;

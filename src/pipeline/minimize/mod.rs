@@ -87,7 +87,7 @@ fn describe(
 ) -> Result<Minimized> {
     let mut frontier = Vec::new();
     for (&rung, known) in &found.rungs {
-        let bytes = ladder.chain(rung)?.last().bytes_below(usize::MAX);
+        let bytes = ladder.chain(rung)?.bytes();
         let (role, samples, measured) = match (&known.testing, &known.ranking) {
             (Some(testing), _) => (SampleRole::Testing, &split.testing, testing),
             (None, Some(ranking)) => (SampleRole::Ranking, &split.ranking, ranking),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::blocks::{self, RoundToBlocks};
 use super::{FlagValue, Order, Purpose, SharedStep, Step, StepDetails, StepFlag, StepInput};
 use crate::adapter::{Adapter, AdapterTensor, config};
 use crate::error::Result;
@@ -17,6 +18,7 @@ pub static FLAG: StepFlag = StepFlag {
             ("bf16", Some("8 bits of precision, the range of f32")),
             ("f16", Some("11 bits of precision, up to 65504")),
             ("f32", None),
+            (blocks::NAME, Some("8 bits in blocks of 32, with --format gguf")),
         ],
     ),
     help: "Then store all floating tensors in this type",
@@ -25,6 +27,7 @@ pub static FLAG: StepFlag = StepFlag {
         Some("bf16") => Ok(Arc::new(Cast(Dtype::BF16))),
         Some("f16") => Ok(Arc::new(Cast(Dtype::F16))),
         Some("f32") => Ok(Arc::new(Cast(Dtype::F32))),
+        Some(blocks::NAME) => Ok(Arc::new(RoundToBlocks)),
         other => Err(format!("`{}` is not a type of numbers", other.unwrap_or_default())),
     },
 };

@@ -3,6 +3,7 @@
 //! A step does not know the steps before and after it, so that its cost can be measured on what it wrote. To add one, write its
 //! file, with a [`Step`] and a [`StepFlag`], and add the flag to [`STEPS`]: the command line, config files and reports follow.
 
+mod blocks;
 mod dead_weight;
 mod dtype;
 mod exact_types;
@@ -24,6 +25,7 @@ use crate::error::Result;
 use crate::files::Staging;
 use crate::rewrite::dead_weight::{BaseWeights, DeadWeightSummary};
 use crate::rewrite::exact_types::ExactTypes;
+pub use blocks::BlockTypes;
 pub use pad_zeros::Zeros;
 pub use portable::{ADALORA_KEYS, PortableSummary};
 
@@ -146,6 +148,8 @@ pub struct PlannedChanges {
     pub varies_ranks: bool,
     /// Ranks above this one will be reduced to it.
     pub most_rank: Option<usize>,
+    /// Factors will be rounded to blocks of 8 bits, which only a GGUF file has.
+    pub rounds_to_blocks: bool,
     /// Weights will be dropped that change nothing; which ones is unknown.
     pub drops_dead_weight: bool,
 }
@@ -167,6 +171,9 @@ pub struct StepDetails {
     /// What `exact-types` narrowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact_types: Option<ExactTypes>,
+    /// What the GGUF file holds in blocks of 8 bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<BlockTypes>,
     /// What `portable` did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub portable: Option<PortableSummary>,
@@ -180,6 +187,7 @@ impl fmt::Display for StepDetails {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.dead_weight.iter().try_for_each(|summary| write!(f, "{summary}"))?;
         self.exact_types.iter().try_for_each(|types| writeln!(f, "dead weight: {types}"))?;
+        self.blocks.iter().try_for_each(|types| writeln!(f, "{types}"))?;
         self.portable.iter().try_for_each(|summary| writeln!(f, "{summary}"))?;
         self.zeros.iter().try_for_each(|zeros| writeln!(f, "{zeros}"))
     }
