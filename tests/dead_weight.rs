@@ -327,13 +327,12 @@ fn what_might_change_something_stays() {
     case.empty("model.layers.0.self_attn.q_proj");
     case.cut(&[]).success();
     assert_eq!(case.written().0.len(), case.tensors.len());
-    // Zero times infinity is not zero: such an adapter is refused as always.
+    // Zero times infinity is not zero.
     let mut case = Case::new("saved-head", "base");
     case.empty("model.layers.0.self_attn.q_proj");
     case.tensors.get_mut("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight").unwrap().1[0] =
         f32::INFINITY;
-    case.cut(&[]).success();
-    assert!(case.written().0.iter().any(|name| name.contains("layers.0.self_attn.q_proj")));
+    case.cut(&[]).code(3);
 }
 
 #[test]
@@ -351,7 +350,7 @@ fn numbers_take_no_more_bits_than_they_need() {
     case.tensors.get_mut(name).unwrap().1[0] = 1.0 + f32::EPSILON;
     assert_eq!(case.check(&[])["steps"][2]["exact_types"], Value::Null);
     // Eleven bits fit f16.
-    let mut case = Case::new("f16", "base");
+    let mut case = Case::new("exclude", "base");
     case.tensors
         .values_mut()
         .for_each(|(_, values)| values.iter_mut().for_each(|value| *value = (*value * 512.0).round() / 512.0));

@@ -12,7 +12,7 @@ use crate::rewrite::exact_types::{StoredValues, rows_of};
 
 /// What an original has that changes nothing and that another adapter lacks.
 #[derive(Debug, Default)]
-pub struct LeftOut {
+pub struct ProvenDead {
     /// The tensors of the original, by name.
     tensors: BTreeSet<String>,
     /// The tensors of the other adapter that hold the rows that are left, by name.
@@ -22,7 +22,7 @@ pub struct LeftOut {
     pub summary: DeadWeightSummary,
 }
 
-impl LeftOut {
+impl ProvenDead {
     /// Of the tensors that `is_missing` says `slimmed` lacks, those that are dead in `original`.
     pub fn find(
         original: &Adapter,

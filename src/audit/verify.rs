@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::dead::{self, LeftOut};
+use super::dead::{self, ProvenDead};
 use super::flaws::{Flaw, one_flaw};
 use super::runtimes::base_facts::BaseFacts;
 use crate::adapter::names::Part;
@@ -87,7 +87,7 @@ struct MatchedAdapters<'a> {
     /// Modules that hold only zeros, or no values at all, in both.
     nothing: BTreeSet<&'a str>,
     /// What `slimmed` lacks and what changes nothing.
-    left_out: LeftOut,
+    left_out: ProvenDead,
 }
 
 impl<'a> MatchedAdapters<'a> {
@@ -97,14 +97,14 @@ impl<'a> MatchedAdapters<'a> {
         let (before, mut zeros) = (zeros(original)?, zeros(slimmed)?);
         let nothing = before.intersection(&zeros).copied().collect();
         zeros.retain(|module| !before.contains(module));
-        Ok(Self { original, slimmed, names, zeros, nothing, left_out: LeftOut::default() })
+        Ok(Self { original, slimmed, names, zeros, nothing, left_out: ProvenDead::default() })
     }
 
     /// As [`new`](Self::new), with what changes nothing beside a base model.
     fn with_base(original: &'a Adapter, slimmed: &'a Adapter, base: BaseWeights) -> Result<Self> {
         let mut matched = Self::new(original, slimmed)?;
         let is_missing = |tensor: &AdapterTensor| matched.name_of(tensor).is_none();
-        matched.left_out = LeftOut::find(original, slimmed, base, is_missing)?;
+        matched.left_out = ProvenDead::find(original, slimmed, base, is_missing)?;
         Ok(matched)
     }
 

@@ -55,7 +55,7 @@ pub use head::{AnswerRows, HeadCache};
 pub use layer::Layer;
 pub use mixer::Cache;
 pub use pass::Pass;
-pub use replaced::{Tie, Vocabulary};
+pub use replaced::{EmbeddingOrHead, Tie};
 use rope::Rope;
 pub use rope::RopeTable;
 pub use score::TokenScore;

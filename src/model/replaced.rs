@@ -17,7 +17,7 @@ pub enum Tie {
 
 /// The embedding and the head: the weights with a row for each token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Vocabulary {
+pub enum EmbeddingOrHead {
     Embedding,
     Head,
 }
@@ -49,10 +49,10 @@ impl Model {
     }
 
     /// Whether a module of an adapter is the embedding or the head of this model.
-    pub fn vocabulary(&self, adapter: &Adapter, module: &str) -> Option<Vocabulary> {
+    pub fn vocabulary(&self, adapter: &Adapter, module: &str) -> Option<EmbeddingOrHead> {
         match self.place(adapter, module) {
-            Place::Outside(Outside::Embedding) => Some(Vocabulary::Embedding),
-            Place::Outside(Outside::Head) => Some(Vocabulary::Head),
+            Place::Outside(Outside::Embedding) => Some(EmbeddingOrHead::Embedding),
+            Place::Outside(Outside::Head) => Some(EmbeddingOrHead::Head),
             _ => None,
         }
     }

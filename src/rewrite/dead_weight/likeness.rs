@@ -24,12 +24,12 @@ pub enum Likeness {
 
 /// A tensor of a store.
 #[derive(Debug, Clone, Copy)]
-pub struct Weight<'a> {
+pub struct ComparedWeight<'a> {
     pub store: &'a TensorStore,
     pub name: &'a str,
 }
 
-impl Weight<'_> {
+impl ComparedWeight<'_> {
     pub fn shape(&self) -> Result<&[usize]> {
         Ok(&self.store.entry(self.name)?.shape)
     }

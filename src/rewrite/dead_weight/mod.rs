@@ -17,7 +17,7 @@ use crate::adapter::{Adapter, AdapterTensor, Module};
 use crate::error::Result;
 use crate::model::Model;
 use crate::rewrite::Cut;
-pub use likeness::{Likeness, Weight};
+pub use likeness::{ComparedWeight, Likeness};
 pub use summary::{DeadKind, DeadPart, DeadWeightSummary};
 
 /// The base model to compare with.

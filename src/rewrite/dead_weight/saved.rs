@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{BaseWeights, DeadKind, DeadWeight, Likeness, Weight, is_whole};
+use super::{BaseWeights, ComparedWeight, DeadKind, DeadWeight, Likeness, is_whole};
 use crate::adapter::names::Part;
 use crate::adapter::{AdapterTensor, Method};
 use crate::error::Result;
-use crate::model::{Model, Tie, Vocabulary};
+use crate::model::{EmbeddingOrHead, Model, Tie};
 
 /// The largest share of the rows that may differ: PEFT copies trained rows into the weight at each pass.
 const MOST_ROWS: f64 = 0.5;
@@ -19,7 +19,7 @@ const MOST_ROWS: f64 = 0.5;
 struct Saved<'a> {
     tensor: AdapterTensor<'a>,
     likeness: Likeness,
-    table: Option<Vocabulary>,
+    table: Option<EmbeddingOrHead>,
     /// The module of `modules_to_save` that it is in.
     group: Option<&'a str>,
 }
@@ -81,7 +81,7 @@ impl<'a> DeadWeight<'a> {
             let mut found = tables.iter().filter(move |one| one.table == Some(table));
             found.next().filter(|_| found.next().is_none()).copied()
         };
-        let (embedding, head) = (of(Vocabulary::Embedding), of(Vocabulary::Head));
+        let (embedding, head) = (of(EmbeddingOrHead::Embedding), of(EmbeddingOrHead::Head));
         match (model.tie(), embedding, head) {
             (Tie::Untied, ..) => {
                 for table in [embedding, head].into_iter().flatten() {
@@ -115,7 +115,7 @@ impl<'a> DeadWeight<'a> {
     /// Reduces both weights of a tied model.
     fn reduce_both(&mut self, model: &Model, embedding: &Saved<'a>, head: &Saved<'a>) -> Result<()> {
         let [one, other] =
-            [embedding, head].map(|saved| Weight { store: &self.adapter.weights, name: saved.tensor.name });
+            [embedding, head].map(|saved| ComparedWeight { store: &self.adapter.weights, name: saved.tensor.name });
         if one.likeness(&other)? == Likeness::Same {
             self.reduce(model, embedding);
             let kind = if embedding.is_same() { DeadKind::EqualToBase } else { DeadKind::CopyOfEmbedding };
@@ -135,7 +135,7 @@ impl<'a> DeadWeight<'a> {
         let height = saved.tensor.entry.shape.first().copied().unwrap_or(0);
         let is_few = tokens.len() as f64 <= MOST_ROWS * height as f64;
         // PEFT leaves out the bias of a head whose rows are trained.
-        let has_bias = saved.table == Some(Vocabulary::Head) && model.has_head_bias();
+        let has_bias = saved.table == Some(EmbeddingOrHead::Head) && model.has_head_bias();
         let is_alone = !adapter.modules().contains_key(module) && !adapter.config.flag("trainable_token_indices");
         let is_named = model.name_outside(adapter, module).as_ref() == Some(module);
         let is_matrix = saved.tensor.entry.shape.len() == 2;
@@ -146,8 +146,8 @@ impl<'a> DeadWeight<'a> {
 fn likeness(dead: &DeadWeight, model: &Model, tensor: &AdapterTensor) -> Result<Likeness> {
     match model.replaced(dead.adapter, tensor) {
         Some(name) => {
-            let base = Weight { store: model.store(), name: &name };
-            Weight { store: &dead.adapter.weights, name: tensor.name }.likeness(&base)
+            let base = ComparedWeight { store: model.store(), name: &name };
+            ComparedWeight { store: &dead.adapter.weights, name: tensor.name }.likeness(&base)
         }
         None => Ok(Likeness::OtherSizes),
     }

@@ -8,7 +8,6 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Order, PlannedChanges, Step, StepDetails, StepFlag, StepInput, dtype};
 use crate::adapter::names::Part;
 use crate::adapter::{Adapter, AdapterTensor, config};
 use crate::error::{AdapterError, Result};
@@ -20,10 +19,6 @@ use crate::tensors::Dtype;
 
 /// The value of `--dtype`.
 pub const NAME: &str = "q8_0";
-
-/// Rounds factors to blocks, and the others to 16 bits.
-#[derive(Debug)]
-pub struct RoundToBlocks;
 
 /// What a GGUF file holds in blocks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -47,46 +42,24 @@ impl fmt::Display for BlockTypes {
     }
 }
 
-impl Step for RoundToBlocks {
-    fn flag(&self) -> &'static StepFlag {
-        &dtype::FLAG
-    }
-
-    fn setting(&self) -> Option<String> {
-        Some(NAME.into())
-    }
-
-    fn order(&self) -> Order {
-        Order::NarrowTypes
-    }
-
-    fn check(&self, _adapter: &Adapter) -> Result<()> {
-        Ok(())
-    }
-
-    fn plan(&self, planned: &mut PlannedChanges) {
-        planned.rounds_to_blocks = true;
-    }
-
-    fn write(&self, input: &StepInput, staging: &Staging) -> Result<StepDetails> {
-        let adapter = input.adapter;
-        staging.copy(&adapter.path.join(config::FILE_NAME), config::FILE_NAME)?;
-        write::copy_sidecars(&adapter.path, staging)?;
-        let mut types = BlockTypes { tensors: 0, other_tensors: 0, bytes: 0 };
-        let mut tensors = Vec::new();
-        for tensor in write::in_file_order(adapter) {
-            let new = rounded(adapter, &tensor)?;
-            let numbers = new.shape.iter().product::<usize>();
-            match has_blocks(&tensor) {
-                true => types.tensors += 1,
-                false => types.other_tensors += 1,
-            }
-            types.bytes += if has_blocks(&tensor) { numbers / BLOCK * BLOCK_BYTES } else { new.bytes.len() } as u64;
-            tensors.push(new);
+/// Writes an adapter with its factors rounded.
+pub fn write(adapter: &Adapter, staging: &Staging) -> Result<BlockTypes> {
+    staging.copy(&adapter.path.join(config::FILE_NAME), config::FILE_NAME)?;
+    write::copy_sidecars(&adapter.path, staging)?;
+    let mut types = BlockTypes { tensors: 0, other_tensors: 0, bytes: 0 };
+    let mut tensors = Vec::new();
+    for tensor in write::in_file_order(adapter) {
+        let new = rounded(adapter, &tensor)?;
+        let numbers = new.shape.iter().product::<usize>();
+        match has_blocks(&tensor) {
+            true => types.tensors += 1,
+            false => types.other_tensors += 1,
         }
-        write::write_tensors(staging, &tensors)?;
-        Ok(StepDetails { blocks: Some(types), ..StepDetails::default() })
+        types.bytes += if has_blocks(&tensor) { numbers / BLOCK * BLOCK_BYTES } else { new.bytes.len() } as u64;
+        tensors.push(new);
     }
+    write::write_tensors(staging, &tensors)?;
+    Ok(types)
 }
 
 /// Whether a GGUF file holds a tensor in blocks. The second factor of an embedding and the first, which is transposed there, have rows as

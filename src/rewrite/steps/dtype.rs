@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::blocks::{self, RoundToBlocks};
-use super::{FlagValue, Order, Purpose, SharedStep, Step, StepDetails, StepFlag, StepInput};
+use super::blocks;
+use super::{FlagValue, Order, PlannedChanges, Purpose, SharedStep, Step, StepDetails, StepFlag, StepInput};
 use crate::adapter::{Adapter, AdapterTensor, config};
 use crate::error::Result;
 use crate::files::Staging;
@@ -79,5 +79,35 @@ impl Cast {
             new.dtype = self.0;
         }
         Ok(new)
+    }
+}
+
+/// Rounds factors to blocks of 8 bits, and those whose rows are not whole blocks to 16 bits.
+#[derive(Debug)]
+struct RoundToBlocks;
+
+impl Step for RoundToBlocks {
+    fn flag(&self) -> &'static StepFlag {
+        &FLAG
+    }
+
+    fn setting(&self) -> Option<String> {
+        Some(blocks::NAME.into())
+    }
+
+    fn order(&self) -> Order {
+        Order::NarrowTypes
+    }
+
+    fn check(&self, _adapter: &Adapter) -> Result<()> {
+        Ok(())
+    }
+
+    fn plan(&self, planned: &mut PlannedChanges) {
+        planned.rounds_to_blocks = true;
+    }
+
+    fn write(&self, input: &StepInput, staging: &Staging) -> Result<StepDetails> {
+        Ok(StepDetails { blocks: Some(blocks::write(input.adapter, staging)?), ..StepDetails::default() })
     }
 }
