@@ -76,7 +76,7 @@ impl<'a> DeadWeight<'a> {
             zeros.retain(|module| module.name != smallest);
         }
         let zeros: BTreeSet<&str> = zeros.into_iter().map(|module| module.name.as_str()).collect();
-        if zeros.is_empty() || !self.can_leave_out(&zeros)? {
+        if zeros.is_empty() || !self.can_leave_out(&zeros) {
             return Ok(());
         }
         for tensor in adapter.tensors().filter(|tensor| zeros.contains(tensor.key.module.as_str())) {
@@ -101,11 +101,11 @@ impl<'a> DeadWeight<'a> {
     }
 
     /// Whether a configuration can select the modules of an adapter without these.
-    fn can_leave_out(&self, modules: &BTreeSet<&'a str>) -> Result<bool> {
-        let Ok(cut) = Cut::without(self.adapter, modules.clone()) else { return Ok(false) };
+    fn can_leave_out(&self, modules: &BTreeSet<&'a str>) -> bool {
+        let Ok(cut) = Cut::without(self.adapter, modules.clone()) else { return false };
         let raw = cut.config();
-        let Ok(targets) = Targets::from_config(&Account::of(&raw)) else { return Ok(false) };
-        Ok(modules.iter().all(|module| targets.matches(module) == Some(false)))
+        let targets = Targets::from_config(&Account::of(&raw));
+        targets.is_ok_and(|targets| modules.iter().all(|module| targets.matches(module) == Some(false)))
     }
 
     /// Whether there is nothing to take out.
