@@ -17,9 +17,11 @@ mod commands;
 mod common;
 mod config_file;
 mod contradicted;
+mod dead_weight;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
 mod export;
+mod export_blocks;
 mod export_refused;
 mod facade;
 mod foreign;

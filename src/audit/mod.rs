@@ -1,6 +1,7 @@
 //! Judging adapters without running them: what an adapter is made of, what is wrong with it, whether it is a cut of another, and
 //! which runtimes load it.
 
+pub mod dead;
 pub mod examine;
 pub mod fixed;
 pub mod flaws;

@@ -389,6 +389,9 @@ pub struct FixArgs {
 pub struct InspectArgs {
     /// PEFT adapter folder, or its name on the Hugging Face Hub
     pub adapter: String,
+    /// Base model to compare saved embeddings and heads with [default: the adapter's base_model_name_or_path, if it is on this machine]
+    #[arg(long)]
+    pub base: Option<String>,
     /// Layer stack to show if the adapter has several
     #[arg(long)]
     pub stack: Option<String>,
@@ -419,7 +422,8 @@ pub struct VerifyArgs {
     /// Allow other ranks and types if each module's ΔW differs by at most this share of its norm, for example 0.05 or 5%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub tolerance: Option<String>,
-    /// After `fix`: the base model, if `fix` was given one
+    /// After `fix`: the base model, if `fix` was given one. After `--dead-weight`: the base model that whole weights are compared with
+    /// [default then: the adapter's base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
     /// After `fix`: the alpha that `fix` was given

@@ -108,14 +108,16 @@ impl SlimPlan {
 /// wherever the boundary will be.
 fn exporter(args: &SlimArgs, path: &Path) -> Result<Box<dyn Exporter>> {
     let (format, runtimes) = (args.runtime.format, &args.runtime.runtimes);
+    let find_base = |adapter: &Adapter| pipeline::find_base(args.evaluate.base.as_deref(), adapter);
     if runtimes.is_empty() && format == Format::Peft {
-        return format.exporter(|| pipeline::find_base(args.evaluate.base.as_deref(), &Adapter::open(path, None)?));
+        let planned = PlannedChanges::by(&settings::steps(&args.evaluate.reduce, &args.runtime));
+        return format.exporter(|| find_base(&Adapter::open(path, None)?), planned);
     }
     let adapter = Adapter::open(path, None)?;
     let planned = planned_output(args, &adapter);
     planned.require(&adapter, runtimes)?;
-    let exporter = format.exporter(|| pipeline::find_base(args.evaluate.base.as_deref(), &adapter))?;
-    exporter.check(&adapter, planned.changes.unifies)?;
+    let exporter = format.exporter(|| find_base(&adapter), planned.changes)?;
+    exporter.check(&adapter, planned.changes)?;
     Ok(exporter)
 }
 

@@ -16,6 +16,7 @@ use crate::measure::{OnProgress, Profile};
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
 use crate::rewrite::Cut;
+use crate::rewrite::dead_weight::BaseWeights;
 use crate::rewrite::steps::SharedStep;
 
 /// The part of an adapter that is written.
@@ -63,7 +64,7 @@ pub fn make(
     if let Some(chain) = &selection.rewritten {
         let steps = chain.describe_last(sets)?;
         let last = Cut::whole(chain.last())?;
-        let (tensors_after, bytes_after) = last.kept_size();
+        let (tensors_after, bytes_after) = (last.kept_size().0, chain.bytes());
         let output = Output { tensors_after, bytes_after, ..describe::output(adapter, &selection.cut(adapter)?) };
         return Ok(Rewritten { output: Some(output), chain: Some(chain.clone()), steps });
     }
@@ -72,9 +73,9 @@ pub fn make(
     if request.steps.is_empty() {
         return Ok(Rewritten { output: Some(output), ..Rewritten::default() });
     }
-    let chain = Chain::make(adapter, &cut, &request.steps)?;
+    let chain = Chain::make(adapter, &cut, &request.steps, BaseWeights::Known(model))?;
     let steps = chain.evaluate(model, sets, request, on_progress)?;
-    (output.tensors_after, output.bytes_after) = Cut::whole(chain.last())?.kept_size();
+    (output.tensors_after, output.bytes_after) = (Cut::whole(chain.last())?.kept_size().0, chain.bytes());
     Ok(Rewritten { output: Some(output), chain: Some(Arc::new(chain)), steps })
 }
 
@@ -130,12 +131,12 @@ impl UnevaluatedCut<'_> {
     }
 
     fn write_steps(&self) -> Result<Report> {
-        let chain = Chain::make(self.adapter, self.cut, self.steps)?;
+        let chain = Chain::make(self.adapter, self.cut, self.steps, self.target.base.weights())?;
         let last = Cut::whole(chain.last())?;
         let mut report = self.report()?;
         report.steps = chain.describe()?;
         if let Some(output) = &mut report.output {
-            (output.tensors_after, output.bytes_after) = last.kept_size();
+            (output.tensors_after, output.bytes_after) = (last.kept_size().0, chain.bytes());
         }
         self.adapter.weights.check_unchanged()?;
         self.write_gated(&last, report)

@@ -56,6 +56,18 @@ impl<'a> Cut<'a> {
                 dropped.insert(module);
             }
         }
+        Self::dropping(adapter, kept_layers, dropped)
+    }
+
+    /// Keeps everything but these modules, wherever they are.
+    pub fn without(adapter: &'a Adapter, dropped: BTreeSet<&'a str>) -> Result<Self> {
+        adapter.require(Capability::Cut)?;
+        let kept = adapter.tensors().filter(|tensor| !dropped.contains(tensor.key.module.as_str()));
+        let kept_layers = kept.filter_map(|tensor| tensor.layer).collect();
+        Self::dropping(adapter, kept_layers, dropped)
+    }
+
+    fn dropping(adapter: &'a Adapter, kept_layers: BTreeSet<usize>, dropped: BTreeSet<&'a str>) -> Result<Self> {
         if kept_layers.is_empty() {
             return Err(AdapterError::NothingLeft { path: adapter.path.clone() }.into());
         }
@@ -131,8 +143,10 @@ impl<'a> Cut<'a> {
         let mut raw = config.raw.clone();
         if !self.dropped.is_empty() {
             let all: BTreeSet<&str> = self.adapter.modules().keys().map(String::as_str).collect();
-            let kept = all.iter().copied().filter(|module| self.keeps(module)).collect();
-            restrict::restrict(&mut raw, &all, &kept, config.method);
+            let kept: BTreeSet<&str> = all.iter().copied().filter(|module| self.keeps(module)).collect();
+            if kept != all || self.kept_layers != self.adapter.layers() {
+                restrict::restrict(&mut raw, &all, &kept, config.method);
+            }
             let kept = self.saved_modules();
             if kept != self.adapter.saved_modules() {
                 restrict::restrict_saved(&mut raw, &kept);

@@ -13,6 +13,7 @@ use crate::measure::{self, Measurement, OnProgress, Work};
 use crate::model::AdaptedModel;
 use crate::model::Family;
 use crate::model::family::Role;
+use crate::rewrite::dead_weight::BaseWeights;
 use crate::rewrite::steps::fit_ranks::FitRanks;
 use crate::rewrite::steps::{SharedStep, in_order, to_bf16};
 use crate::rewrite::write;
@@ -170,7 +171,8 @@ impl<'a> Ladder<'a> {
         let fitted = kept.map(|module| (module.name.clone(), (module.basis.clone(), ranks[module.name.as_str()])));
         let mut steps = vec![FitRanks::step(fitted.collect())];
         steps.extend(self.steps.iter().cloned());
-        let chain = Arc::new(Chain::make(adapter, &cut, &in_order(steps))?);
+        let base = BaseWeights::Known(self.evaluator.adapted.model());
+        let chain = Arc::new(Chain::make(adapter, &cut, &in_order(steps), base)?);
         self.made.insert(rung, chain.clone());
         Ok(chain)
     }

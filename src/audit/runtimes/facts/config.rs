@@ -17,8 +17,11 @@ pub fn method(adapter: &Adapter, methods: &[Method]) -> Option<String> {
     other_method(adapter).filter(|_| methods.contains(&adapter.config.method))
 }
 
-pub fn key(adapter: &Adapter, keys: &[&str]) -> Option<String> {
-    keys.iter().find(|key| adapter.config.flag(key)).map(|key| format!("`{key}` is set"))
+pub fn key(facts: &AdapterFacts, keys: &[&str]) -> Option<String> {
+    // What is saved may be dead.
+    let may_go = |key: &str| key == "modules_to_save" && facts.planned.drops_dead_weight;
+    let set = keys.iter().find(|key| facts.adapter.config.flag(key) && !may_go(key));
+    set.map(|key| format!("`{key}` is set"))
 }
 
 pub fn bias(adapter: &Adapter) -> Option<String> {
