@@ -1,7 +1,8 @@
 //! Servers for many requests at a time.
 
-use super::{VARIANTS, differs, loads, refuses};
+use super::{VARIANTS, buffers, differs, loads, refuses};
 use crate::audit::runtimes::facts::AdapterFact as F;
+use crate::audit::runtimes::memory::AdapterMemory;
 use crate::audit::runtimes::{LoadRule, Maintenance, Remedy as R, Runtime};
 use crate::export::Format;
 
@@ -24,6 +25,7 @@ pub static VLLM: Runtime = Runtime {
     folder: "vllm/lora/",
     reads: &[Format::Peft],
     source: LORA_MODEL,
+    memory: AdapterMemory::Buffers(&buffers::VLLM),
     rules: &[
         refuses(&[F::OtherMethod], "only LoRA is read", PEFT_HELPER),
         refuses(&[F::Key(&["use_dora"])], "DoRA is not supported", PEFT_HELPER),
@@ -67,6 +69,7 @@ pub static SGLANG: Runtime = Runtime {
     folder: "python/sglang/srt/lora/",
     reads: &[Format::Peft],
     source: SGLANG_LORA,
+    memory: AdapterMemory::Buffers(&buffers::SGLANG),
     rules: &[
         refuses(&[F::OtherMethod], "only LoRA is read", SGLANG_LORA),
         refuses(&[F::Key(&["use_dora"])], "DoRA is not supported", SGLANG_MANAGER),
@@ -141,6 +144,7 @@ pub static LORAX: Runtime = Runtime {
     folder: "server/lorax_server/adapters/",
     reads: &[Format::Peft],
     source: LORA,
+    memory: AdapterMemory::Unknown,
     rules: lorax_rules![refuses(&[F::Pickle], "a local folder needs safetensors", "../utils/sources/local.py")
         .unless(R::Rewrite)],
 };
@@ -154,6 +158,7 @@ pub static TGI: Runtime = Runtime {
     folder: "server/text_generation_server/adapters/",
     reads: &[Format::Peft],
     source: LORA,
+    memory: AdapterMemory::Unknown,
     rules: lorax_rules![
         differs(&[F::HeadLora], "it is ignored", "../models/__init__.py"),
         refuses(&[F::Pickle], "a local folder needs safetensors", "../utils/adapter.py").unless(R::Rewrite),
@@ -175,6 +180,7 @@ pub static S_LORA: Runtime = Runtime {
     folder: "slora/models/peft/",
     reads: &[Format::Peft],
     source: LAYER_WEIGHT,
+    memory: AdapterMemory::Unknown,
     rules: &[
         refuses(&[F::OtherMethod], "only LoRA is read", ADAPTER),
         refuses(&[F::LacksType(ATTENTION)], "each layer needs query, key, value and output", LAYER_WEIGHT),
@@ -214,6 +220,7 @@ pub static TENSORRT_LLM: Runtime = Runtime {
     folder: "tensorrt_llm/",
     reads: &[Format::Peft],
     source: MANAGER,
+    memory: AdapterMemory::Tensors,
     rules: &[
         refuses(&[F::OtherMethod], "only LoRA is read", MANAGER),
         refuses(&[F::TypeOtherThan(TRT_MODULES)], "such modules are not in its list", MANAGER),
