@@ -22,12 +22,12 @@ impl AdapterMemory {
         if let AdapterMemory::Buffers(rules) = self { Some(*rules) } else { None }
     }
 
-    /// The end of the sentence "For adapters, the runtime allocates …".
-    pub fn words(&self) -> &'static str {
+    /// The end of the sentence "For adapters it allocates …"; `None` if nobody has looked it up.
+    pub fn words(&self) -> Option<&'static str> {
         match self {
-            AdapterMemory::Tensors => "the tensors that they have",
-            AdapterMemory::Buffers(rules) => rules.grain.words(),
-            AdapterMemory::Unknown => "what has not been looked up",
+            AdapterMemory::Tensors => Some("the tensors that they have"),
+            AdapterMemory::Buffers(rules) => Some(rules.grain.words()),
+            AdapterMemory::Unknown => None,
         }
     }
 }

@@ -45,11 +45,17 @@ pub fn end(jobs: usize, unchanged: usize, records: &[Record], output: &Path) -> 
     let found: Vec<&KeyFigures> = done.filter_map(|record| record.found.as_ref()).collect();
     let before: u64 = found.iter().filter_map(|found| found.bytes_before).sum();
     let after: u64 = found.iter().filter_map(|found| found.bytes_after).sum();
-    format!(
+    let text = format!(
         "{}, {unchanged} of them unchanged; {} → {} in all, see {}\n",
         plural(jobs, "adapter"),
         bytes(before),
         bytes(after),
         OneLine(output.join("index.html").display())
-    )
+    );
+    if found.len() < 2 {
+        return text;
+    }
+    // What they have in common is known to nobody but the plan, which reads them all.
+    let folder = OneLine(output.display());
+    format!("{text}`lora-slim plan {folder}` prints the flags of a server that has them all\n")
 }

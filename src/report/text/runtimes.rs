@@ -129,6 +129,10 @@ pub fn list() -> String {
             runtime.folder,
             runtime.source
         );
+        if let Some(memory) = runtime.memory.words() {
+            let file = runtime.memory.buffers().map_or(String::new(), |rules| format!(" (`{}`)", rules.source));
+            let _ = writeln!(text, "For adapters it allocates {memory}{file}.\n");
+        }
         if runtime.maintenance != Maintenance::Active {
             let _ = writeln!(text, "It {}.\n", runtime.maintenance.sentence());
         }

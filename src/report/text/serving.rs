@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::audit::runtimes::Runtime;
+use crate::audit::runtimes::memory::BufferRules;
 use crate::audit::serving::{PlannedAdapter, ServingPlan, SlotMemory, SlotPlan};
 use crate::format::{bytes, first_names, plural};
 use crate::printable::OneLine;
@@ -16,26 +17,32 @@ pub fn plans(plans: &[ServingPlan]) -> String {
 fn plan(plan: &ServingPlan) -> String {
     let head = format!("{} {}", plan.runtime, plan.version);
     let mut text = match (&plan.slot, &plan.problem, plan.tensor_bytes) {
-        (Some(slot), ..) => format!("{head}: {}", sizes(slot)),
+        (Some(slot), ..) => format!("{head}: {}", sizes(slot, rules(plan).and_then(|rules| rules.everything))),
         (_, Some(problem), _) => format!("{head}: {}\n", OneLine(problem)),
         (_, _, Some(size)) => format!("{head} allocates the tensors that adapters have: {}\n", bytes(size)),
         _ => format!("{head}: what it allocates for adapters has not been looked up\n"),
     };
     text += &adapters(&plan.adapters, plan.slot.as_ref().is_some_and(|slot| slot.are_given));
     if let Some(slot) = plan.slot.as_ref().filter(|slot| !slot.are_given) {
-        let rules = Runtime::by_name(plan.runtime).and_then(|runtime| runtime.memory.buffers());
-        let excess = rules.map_or("", |rules| rules.excess);
+        let excess = rules(plan).map_or("", |rules| rules.excess);
+        let name = plan.runtime.to_lowercase();
         let _ = writeln!(text, "\n{}\n\nWith these flags the server {excess}.", slot.flags);
-        let _ = writeln!(text, "`lora-slim plan ADAPTER --given FLAGS` says whether another adapter fits.");
+        let _ =
+            writeln!(text, "`lora-slim plan ADAPTER --runtime {name} --given FLAGS` says whether another one fits.");
     }
     text
 }
 
-/// The bytes of a slot, with the flags and without.
-fn sizes(slot: &SlotPlan) -> String {
+fn rules(plan: &ServingPlan) -> Option<&'static BufferRules> {
+    Runtime::by_name(plan.runtime)?.memory.buffers()
+}
+
+/// The bytes of a slot, with the flags and without limits, for which some servers have a value of their own.
+fn sizes(slot: &SlotPlan, everything: Option<&str>) -> String {
+    let unlimited = everything.map_or("without flags".into(), |value| format!("with `{value}` modules"));
     let saved = 100.0 * (1.0 - slot.slot_bytes as f64 / slot.unlimited_slot_bytes.max(1) as f64);
     format!(
-        "{} per slot instead of {} ({saved:.0} % less): buffers for {} of {}, rank {}{}\n",
+        "{} per slot, {} {unlimited} ({saved:.0} % less): buffers for {} of {}, rank {}{}\n",
         bytes(slot.slot_bytes),
         bytes(slot.unlimited_slot_bytes),
         slot.buffers,

@@ -16,6 +16,12 @@ pub const VLLM_MAPPED: &[(&str, &[&str])] = &[
     ("model.language_model.layers.", &["gemma4_text", "qwen3_5_moe_text", "qwen3_5_text"]),
 ];
 
+/// The decoders whose classes have no `embedding_modules`, and one that has no head among them.
+const VLLM_NO_EMBEDDING: &[&str] = &["gemma", "gemma2", "gemma3_text", "mistral", "qwen2", "qwen2_5_vl", "qwen2_5_vl_text",
+    "qwen2_vl", "qwen2_vl_text"];
+const VLLM_NO_HEAD: &[&str] = &["cohere", "cohere2", "gemma", "gemma2", "gemma3_text", "mistral", "qwen2", "qwen2_5_vl",
+    "qwen2_5_vl_text", "qwen2_vl", "qwen2_vl_text"];
+
 pub static VLLM: Runtime = Runtime {
     name: "vLLM",
     aliases: &["vllm"],
@@ -28,6 +34,10 @@ pub static VLLM: Runtime = Runtime {
     memory: AdapterMemory::Buffers(&buffers::VLLM),
     rules: &[
         refuses(&[F::OtherMethod], "only LoRA is read", PEFT_HELPER),
+        refuses(&[F::FamilyOf(&["bloom", "gpt2", "stablelm"])], "its class for these models takes no LoRA",
+            "../model_executor/models/interfaces.py"),
+        refuses(&[F::EmbeddingLoraOf(VLLM_NO_EMBEDDING), F::HeadLoraOf(VLLM_NO_HEAD)],
+            "its class for these models takes LoRA in the layers only", LORA_MODEL),
         refuses(&[F::Key(&["use_dora"])], "DoRA is not supported", PEFT_HELPER),
         refuses(&[F::Key(&["lora_bias"])], "biases of lora_B are not supported", PEFT_HELPER),
         refuses(&[F::Bias], "trained biases are not supported", PEFT_HELPER),
