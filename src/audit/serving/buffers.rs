@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ServedAdapter;
-use super::plan::ServerPlan;
+use super::served::{ModulePlace, ServedAdapter};
 use crate::adapter::targets::last_segment;
 use crate::audit::runtimes::base_facts::{BaseFacts, DecoderShape};
 use crate::audit::runtimes::memory::{BufferGrain, BufferRules};
@@ -11,17 +10,17 @@ use crate::model::family::Outside;
 
 /// All modules of a base model that can have buffers in a runtime.
 #[derive(Debug)]
-pub struct Buffers {
+pub struct ServerBuffers {
     pub rules: &'static BufferRules,
-    pub all: Vec<Buffer>,
-    /// Their places by layer and name inside it.
-    places: BTreeMap<(Option<usize>, String), usize>,
+    pub all: Vec<ModuleBuffer>,
+    /// Their indices by the module.
+    places: BTreeMap<ModulePlace, usize>,
     layers: usize,
 }
 
 /// The buffer of a module, as the runtime has merged it.
 #[derive(Debug)]
-pub struct Buffer {
+pub struct ModuleBuffer {
     /// The name of the module in the runtime: `model.layers.0.self_attn.qkv_proj`.
     pub name: String,
     layer: Option<usize>,
@@ -29,14 +28,14 @@ pub struct Buffer {
     values: u64,
 }
 
-impl Buffer {
+impl ModuleBuffer {
     /// The last segment of its name.
     pub fn module_type(&self) -> &str {
         last_segment(&self.name)
     }
 }
 
-impl Buffers {
+impl ServerBuffers {
     /// Those of a base model; `None` if it is not known which the runtime has for it.
     pub fn of(rules: &'static BufferRules, base: &BaseFacts) -> Option<Self> {
         let (decoder, layers) = (base.decoder.as_ref()?, base.layers?);
@@ -46,10 +45,10 @@ impl Buffers {
             *merged.entry(merged_name(rules, inside)).or_default() += (inputs + outputs) as u64;
         }
         let in_layer = |layer: usize| {
-            let buffer = move |(inside, &values): (&String, &u64)| ((Some(layer), inside.clone()), values);
+            let buffer = move |(inside, &values): (&String, &u64)| (ModulePlace::in_layer(layer, inside), values);
             merged.iter().map(buffer)
         };
-        let mut modules: Vec<((Option<usize>, String), u64)> = (0..layers).flat_map(in_layer).collect();
+        let mut modules: Vec<(ModulePlace, u64)> = (0..layers).flat_map(in_layer).collect();
         let outside = rules.vocabulary.iter().filter(|(_, decoders)| decoders.contains(&&*decoder.model_type));
         modules.extend(outside.filter_map(|(outside, _)| {
             let name = match outside {
@@ -57,25 +56,29 @@ impl Buffers {
                 Outside::Head => decoder.head,
                 _ => return None,
             };
-            Some(((None, name.to_string()), (decoder.vocabulary + decoder.hidden_size) as u64))
+            Some((ModulePlace::outside(name), (decoder.vocabulary + decoder.hidden_size) as u64))
         }));
         let places = modules.iter().enumerate().map(|(place, (module, _))| (module.clone(), place)).collect();
-        let buffer = |((layer, inside), values): ((Option<usize>, String), u64)| match layer {
-            Some(number) => Buffer { name: format!("{stack}.{number}.{inside}"), layer, values },
-            None => Buffer { name: inside, layer, values },
+        let buffer = |(module, values): (ModulePlace, u64)| ModuleBuffer {
+            name: module.layer.map_or(module.name.clone(), |layer| format!("{stack}.{layer}.{}", module.name)),
+            layer: module.layer,
+            values,
         };
         Some(Self { rules, all: modules.into_iter().map(buffer).collect(), places, layers })
     }
 
     /// The buffer of a module of an adapter.
-    pub fn place_of(&self, (layer, inside): &(Option<usize>, String)) -> Option<usize> {
-        let inside = if layer.is_some() { merged_name(self.rules, inside) } else { last_segment(inside).to_string() };
-        self.places.get(&(*layer, inside)).copied()
+    pub fn place_of(&self, module: &ModulePlace) -> Option<usize> {
+        let name = match module.layer {
+            Some(_) => merged_name(self.rules, &module.name),
+            None => last_segment(&module.name).to_string(),
+        };
+        self.places.get(&ModulePlace { layer: module.layer, name }).copied()
     }
 
     /// The types of modules that an adapter has, or that its configuration names, as the runtime calls them.
     pub fn types_of<'a>(&self, adapter: &'a ServedAdapter) -> BTreeSet<&'a str> {
-        let own = adapter.modules.iter().map(|(_, name)| last_segment(name));
+        let own = adapter.modules.iter().map(|module| last_segment(&module.name));
         own.chain(adapter.types.iter().map(String::as_str)).map(|name| self.rules.merged_name(name)).collect()
     }
 
@@ -89,12 +92,6 @@ impl Buffers {
         Some(needed)
     }
 
-    /// What a server allocates for an adapter of this rank if no option limits it; `None` if it takes no such rank.
-    pub fn unlimited(&self, rank: usize) -> Option<ServerPlan> {
-        let least = self.rules.default_rank.unwrap_or(0);
-        Some(ServerPlan { buffers: (0..self.all.len()).collect(), rank: self.rules.rank_for(rank)?.max(least) })
-    }
-
     /// The values of a slot of some of the buffers, for each rank.
     pub fn values(&self, chosen: &BTreeSet<usize>) -> u64 {
         chosen.iter().map(|&place| self.all[place].values).sum()
@@ -106,7 +103,7 @@ impl Buffers {
         for &place in chosen {
             *layers_of.entry(self.all[place].module_type()).or_default() += 1;
         }
-        let is_whole = |buffer: &Buffer| buffer.layer.is_none() || layers_of[buffer.module_type()] == self.layers;
+        let is_whole = |buffer: &ModuleBuffer| buffer.layer.is_none() || layers_of[buffer.module_type()] == self.layers;
         let mut names: Vec<String> = Vec::new();
         for buffer in chosen.iter().map(|&place| &self.all[place]) {
             let name = if is_whole(buffer) { buffer.module_type() } else { &buffer.name };

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Buffers, GivenOptions, ServedAdapter, ServerPlan};
+use super::{GivenOptions, ServedAdapter, ServerBuffers, ServerPlan};
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::audit::runtimes::memory::{AdapterMemory, BufferRules};
 use crate::audit::runtimes::verdict::LoadReason;
@@ -106,13 +106,13 @@ impl ServingPlan {
             adapters: Vec::new(),
         };
         let Some(rules) = runtime.memory.buffers() else { return empty };
-        match Buffers::of(rules, base) {
+        match ServerBuffers::of(rules, base) {
             Some(buffers) => Self { ..empty }.planned(&buffers, fleet, setup),
             None => Self { problem: Some(unknown_base(rules, base)), ..empty },
         }
     }
 
-    fn planned(self, buffers: &Buffers, fleet: &[FleetMember], setup: ServerSetup) -> Self {
+    fn planned(self, buffers: &ServerBuffers, fleet: &[FleetMember], setup: ServerSetup) -> Self {
         let adapters: Vec<PlannedAdapter> =
             fleet.iter().map(|member| PlannedAdapter::new(member, buffers, setup.value_bytes)).collect();
         let served: Vec<&ServedAdapter> = fleet
@@ -127,7 +127,7 @@ impl ServingPlan {
             None => ServerPlan::for_adapters(buffers, &served),
         };
         let highest = served.iter().map(|adapter| adapter.rank).max().unwrap_or(1);
-        let (Some(plan), Some(unlimited)) = (plan, buffers.unlimited(highest)) else {
+        let (Some(plan), Some(unlimited)) = (plan, ServerPlan::unlimited(buffers, highest)) else {
             return Self { problem: Some("none of the adapters can be planned".into()), adapters, ..self };
         };
         let check = |(planned, member): (PlannedAdapter, &FleetMember)| match (&given, &member.served) {
@@ -154,7 +154,7 @@ impl ServingPlan {
 }
 
 impl PlannedAdapter {
-    fn new(member: &FleetMember, buffers: &Buffers, value_bytes: u64) -> Self {
+    fn new(member: &FleetMember, buffers: &ServerBuffers, value_bytes: u64) -> Self {
         let reason = member.unmet.as_ref();
         let refused = reason.is_some_and(|reason| reason.outcome == LoadOutcome::Refuses);
         let problem = reason.map(|reason| format!("{}: {}", reason.outcome, reason.what));
@@ -165,7 +165,7 @@ impl PlannedAdapter {
         };
         let Some(alone) = ServerPlan::for_adapters(buffers, &[served]) else {
             let first = served.modules.iter().find(|module| buffers.place_of(module).is_none());
-            let why = match first.map(ServedAdapter::name) {
+            let why = match first {
                 Some(module) => format!("there is no buffer for `{module}`"),
                 None => format!("there are no buffers of the rank {}", served.rank),
             };
@@ -181,7 +181,7 @@ impl PlannedAdapter {
     }
 
     /// The same with what does not fit into a plan.
-    fn checked(self, buffers: &Buffers, plan: &ServerPlan, served: &ServedAdapter) -> Self {
+    fn checked(self, buffers: &ServerBuffers, plan: &ServerPlan, served: &ServedAdapter) -> Self {
         let misfit = plan.misfit(buffers, served);
         Self { fits: misfit.is_none(), left_out: misfit.left_out, rank_is_higher: misfit.rank_is_higher, ..self }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::plan::ServerPlan;
-use super::{Buffers, ServedAdapter};
+use super::{ModulePlace, ServedAdapter, ServerBuffers};
 use crate::adapter::targets::last_segment;
 use crate::audit::runtimes::memory::{BufferGrain, BufferRules};
 
@@ -48,7 +48,7 @@ impl GivenOptions {
     }
 
     /// What the server allocates. A rank that is not given is the runtime's, or else that of the adapters.
-    pub fn plan(&self, buffers: &Buffers, adapters: &[&ServedAdapter]) -> ServerPlan {
+    pub fn plan(&self, buffers: &ServerBuffers, adapters: &[&ServedAdapter]) -> ServerPlan {
         let highest = adapters.iter().map(|adapter| adapter.rank).max().unwrap_or(0);
         let rank = self.rank.or(buffers.rules.default_rank).unwrap_or(highest);
         let has_buffer = |place: &usize| self.modules.as_ref().is_none_or(|names| named(buffers, *place, names));
@@ -57,7 +57,7 @@ impl GivenOptions {
 }
 
 /// Whether an option that has these names gives a module a buffer: by its whole name, its type, or a type that was merged into it.
-fn named(buffers: &Buffers, place: usize, names: &BTreeSet<String>) -> bool {
+fn named(buffers: &ServerBuffers, place: usize, names: &BTreeSet<String>) -> bool {
     let (buffer, rules) = (&buffers.all[place], buffers.rules);
     let parts = rules.merged.iter().find(|(name, _)| *name == buffer.module_type()).map_or(&[][..], |(_, parts)| parts);
     names.contains(&buffer.name)
@@ -67,14 +67,13 @@ fn named(buffers: &Buffers, place: usize, names: &BTreeSet<String>) -> bool {
 
 impl ServerPlan {
     /// What of an adapter does not fit into these buffers.
-    pub fn misfit(&self, buffers: &Buffers, adapter: &ServedAdapter) -> Misfit {
+    pub fn misfit(&self, buffers: &ServerBuffers, adapter: &ServedAdapter) -> Misfit {
         let has_type = |name: &&str| self.buffers.iter().any(|&place| buffers.all[place].module_type() == *name);
-        let has_module = |module: &&(Option<usize>, String)| {
-            buffers.place_of(module).is_some_and(|place| self.buffers.contains(&place))
-        };
+        let has_module =
+            |module: &&ModulePlace| buffers.place_of(module).is_some_and(|place| self.buffers.contains(&place));
         let left_out = match buffers.rules.grain {
             BufferGrain::Modules => {
-                adapter.modules.iter().filter(|module| !has_module(module)).map(ServedAdapter::name).collect()
+                adapter.modules.iter().filter(|module| !has_module(module)).map(ToString::to_string).collect()
             }
             BufferGrain::ModuleTypes => {
                 buffers.types_of(adapter).into_iter().filter(|name| !has_type(name)).map(String::from).collect()

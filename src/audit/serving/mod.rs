@@ -16,11 +16,11 @@ use serde::Serialize;
 
 use super::runtimes::base_facts::BaseFacts;
 use super::runtimes::{RUNTIMES, Runtime};
-pub use buffers::Buffers;
+pub use buffers::ServerBuffers;
 pub use fleet::{FleetMember, PlannedAdapter, ServerSetup, ServingPlan, SlotPlan};
 pub use given::GivenOptions;
 pub use plan::ServerPlan;
-pub use served::ServedAdapter;
+pub use served::{ModulePlace, ServedAdapter};
 
 /// The bytes of a value in buffers: servers run models in 16 bits unless they are told otherwise.
 pub const VALUE_BYTES: u64 = 2;
@@ -44,11 +44,11 @@ impl SlotMemory {
     /// What an adapter costs a runtime with buffers; `None` if the runtime has none, or the base model or a module of the
     /// adapter is not known there.
     pub fn of(runtime: &Runtime, base: &BaseFacts, adapter: &ServedAdapter) -> Option<Self> {
-        let buffers = Buffers::of(runtime.memory.buffers()?, base)?;
+        let buffers = ServerBuffers::of(runtime.memory.buffers()?, base)?;
         let plan = ServerPlan::for_adapters(&buffers, &[adapter])?;
         Some(Self {
             runtime: runtime.name,
-            unlimited_bytes: buffers.unlimited(adapter.rank)?.bytes(&buffers, VALUE_BYTES),
+            unlimited_bytes: ServerPlan::unlimited(&buffers, adapter.rank)?.bytes(&buffers, VALUE_BYTES),
             whole_bytes: None,
             bytes: plan.bytes(&buffers, VALUE_BYTES),
             flags: plan.flags(&buffers),

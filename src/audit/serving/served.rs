@@ -1,6 +1,7 @@
 //! What a server looks at in an adapter: its modules, and the rank that it needs.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde_json::{Map, Value};
 
@@ -8,11 +9,38 @@ use crate::adapter::targets::{TargetModules, last_segment};
 use crate::adapter::{Adapter, Method, Module};
 use crate::rewrite::{Cut, Pair};
 
+/// Where a module of an adapter is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ModulePlace {
+    pub layer: Option<usize>,
+    /// Its name inside the layer, or its whole name outside.
+    pub name: String,
+}
+
+impl ModulePlace {
+    pub fn in_layer(layer: usize, name: &str) -> Self {
+        Self { layer: Some(layer), name: name.into() }
+    }
+
+    pub fn outside(name: &str) -> Self {
+        Self { layer: None, name: name.into() }
+    }
+}
+
+/// Its name for people.
+impl fmt::Display for ModulePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.layer {
+            Some(layer) => write!(f, "{layer}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
 /// An adapter as a server sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServedAdapter {
-    /// The layers of its modules, if they are in one, and their names inside it, or else whole.
-    pub modules: BTreeSet<(Option<usize>, String)>,
+    pub modules: BTreeSet<ModulePlace>,
     /// The types that its configuration names.
     pub types: BTreeSet<String>,
     /// The rank that its buffers need. Servers take it from the configuration, whose `r` counts even where no module has it.
@@ -40,8 +68,8 @@ impl ServedAdapter {
         let patterns = config.get("rank_pattern").and_then(Value::as_object).into_iter().flat_map(Map::values);
         let configured = config.get("r").into_iter().chain(patterns).filter_map(number);
         let place = |module: &&Module| match module.layer {
-            Some(layer) => (Some(layer), adapter.inside_layer(&module.name, layer).to_string()),
-            None => (None, module.name.clone()),
+            Some(layer) => ModulePlace::in_layer(layer, adapter.inside_layer(&module.name, layer)),
+            None => ModulePlace::outside(&module.name),
         };
         let types = match &adapter.config.targets.modules {
             TargetModules::List(_) => config.get("target_modules").and_then(Value::as_array),
@@ -53,13 +81,5 @@ impl ServedAdapter {
             types: types.map(String::from).collect(),
             rank: ranks.into_iter().chain(configured).max()?,
         })
-    }
-
-    /// A module's name for people.
-    pub fn name(module: &(Option<usize>, String)) -> String {
-        match module {
-            (Some(layer), inside) => format!("{layer}.{inside}"),
-            (None, name) => name.clone(),
-        }
     }
 }
