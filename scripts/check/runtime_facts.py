@@ -167,7 +167,8 @@ def attribute_of(models: Path, module: str, name: str, attribute: str):
     """The value of an attribute that is written in a class, or in one that it is made of."""
     for _, one in kin_of(models, module, name):
         for statement in one.body:
-            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == attribute:
+            targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+            if isinstance(statement, ast.Assign | ast.AnnAssign) and ast.unparse(targets[0]) == attribute:
                 return ast.literal_eval(statement.value)
     return {}
 
