@@ -45,17 +45,16 @@ pub fn end(jobs: usize, unchanged: usize, records: &[Record], output: &Path) -> 
     let found: Vec<&KeyFigures> = done.filter_map(|record| record.found.as_ref()).collect();
     let before: u64 = found.iter().filter_map(|found| found.bytes_before).sum();
     let after: u64 = found.iter().filter_map(|found| found.bytes_after).sum();
-    let text = format!(
-        "{}, {unchanged} of them unchanged; {} → {} in all, see {}\n",
+    // What they have in common is known to nobody but the plan, which reads them all.
+    let plan = match found.len() {
+        0 | 1 => String::new(),
+        _ => format!("; `lora-slim plan {}` has the flags of a server of them all", OneLine(output.display())),
+    };
+    format!(
+        "{}, {unchanged} of them unchanged; {} → {} in all, see {}{plan}\n",
         plural(jobs, "adapter"),
         bytes(before),
         bytes(after),
         OneLine(output.join("index.html").display())
-    );
-    if found.len() < 2 {
-        return text;
-    }
-    // What they have in common is known to nobody but the plan, which reads them all.
-    let folder = OneLine(output.display());
-    format!("{text}`lora-slim plan {folder}` prints the flags of a server that has them all\n")
+    )
 }
