@@ -58,6 +58,7 @@ mod sample_forms;
 mod samples;
 mod search;
 mod sensitivities;
+mod serving;
 mod streamed;
 mod streams;
 mod subset;

@@ -74,6 +74,11 @@ impl Finder {
         name.map_or(Ok(()), |_| self.base(name, Path::new("")))
     }
 
+    /// The same for commands that read no more than its configuration.
+    pub fn base_config(self, name: Option<&str>, adapter: &Path) -> Result<()> {
+        self.fetch_base(name, adapter, Need::BaseConfig)
+    }
+
     /// The same for `cut`, which reads the configuration alone of a base model that the user does not name, and only for other formats.
     pub fn base_of_cut(self, args: &CutArgs, adapter: &Path) -> Result<()> {
         match &args.base {

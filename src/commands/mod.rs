@@ -10,6 +10,7 @@ mod fix;
 mod inspect;
 pub mod output;
 mod page;
+mod plan;
 mod scan;
 mod slim;
 mod verify;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> Result<bool> {
         Command::Batch(args) => batch::run(args, finder, quiet),
         Command::Inspect(args) => inspect::run(args, finder),
         Command::Check(args) => check::run(args, finder),
+        Command::Plan(args) => plan::run(args, finder),
         Command::Verify(args) => verify::run(args, finder, quiet),
         Command::Completions(args) => docs::completions(args),
         Command::Man => docs::man(),

@@ -243,6 +243,7 @@ fn conclude(
     let made = output::make(adapter, &selection, model, &sets, request, on_progress)?;
     let findings = Findings { chosen: &chosen, refined, scaled: &scaled, candidates: &candidates, held_out };
     let report = Report {
+        serving: made.serving(adapter, &selection, &subject.base.path)?,
         metrics: scores.reported,
         choosing_metrics: scores.choosing,
         output: made.output,

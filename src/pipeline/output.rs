@@ -7,11 +7,14 @@ use super::evaluator::Candidate;
 use super::{Evaluation, Request, describe};
 use crate::adapter::Adapter;
 use crate::audit::examine::{KnownBase, examine};
+use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::audit::runtimes::{self, RUNTIMES, Runtime, RuntimeVerdict, planned};
+use crate::audit::serving::SlotMemory;
 use crate::choice::gates::{self, Gates};
 use crate::error::Result;
 use crate::export::{Exporter, Format};
 use crate::files::{Scratch, Staging};
+use crate::hub::BasePath;
 use crate::measure::{OnProgress, Profile};
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
@@ -47,6 +50,20 @@ pub struct Rewritten {
     /// The adapters after the cut and each step, if there are steps.
     pub chain: Option<Arc<Chain>>,
     pub steps: Vec<StepDone>,
+}
+
+impl Rewritten {
+    /// What servers with buffers allocate for it.
+    pub fn serving(&self, adapter: &Adapter, selection: &Selection, base: &BasePath) -> Result<Vec<SlotMemory>> {
+        if self.output.is_none() {
+            return Ok(Vec::new());
+        }
+        let cut = match &self.chain {
+            Some(chain) => Cut::whole(chain.last())?,
+            None => selection.cut(adapter)?,
+        };
+        Ok(describe::serving(&BaseFacts::if_readable(Some(base.clone())), adapter, &cut))
+    }
 }
 
 /// Cuts an adapter and applies the requested steps, each evaluated on all `sets` of samples.
@@ -122,7 +139,8 @@ impl UnevaluatedCut<'_> {
     fn report(&self) -> Result<Report> {
         let output = Some(describe::output(self.adapter, self.cut));
         let remarks = self.adapter.remarks.clone();
-        Ok(Report { output, remarks, ..Report::of(describe::adapter(self.name, self.adapter)?) })
+        let serving = describe::serving(&self.target.base.facts, self.adapter, self.cut);
+        Ok(Report { output, remarks, serving, ..Report::of(describe::adapter(self.name, self.adapter)?) })
     }
 
     fn write_gated(&self, cut: &Cut, report: Report) -> Result<Report> {
@@ -138,6 +156,7 @@ impl UnevaluatedCut<'_> {
         if let Some(output) = &mut report.output {
             (output.tensors_after, output.bytes_after) = (last.kept_size().0, chain.bytes());
         }
+        report.serving = describe::serving(&self.target.base.facts, self.adapter, &last);
         self.adapter.weights.check_unchanged()?;
         self.write_gated(&last, report)
     }
@@ -174,6 +193,7 @@ fn write(cut: &Cut, report: &Report, target: &Target) -> Result<Report> {
         }
         _ => {
             export(cut, target.exporter, staging)?;
+            report.serving.clear();
             runtimes::check_format(format, &RUNTIMES)
         }
     };

@@ -109,6 +109,11 @@ impl<'a> Cut<'a> {
         self.adapter.weights.check_unchanged()
     }
 
+    /// The adapter that is cut.
+    pub fn adapter(&self) -> &'a Adapter {
+        self.adapter
+    }
+
     /// The layer stack of the adapter.
     pub fn stack(&self) -> &str {
         &self.adapter.stack
@@ -120,7 +125,8 @@ impl<'a> Cut<'a> {
         self.dropped.is_empty() && self.scale == 1.0 && config.wrapped.is_empty() && config.assumed.is_empty()
     }
 
-    fn keeps(&self, module: &str) -> bool {
+    /// Whether a module stays.
+    pub fn keeps(&self, module: &str) -> bool {
         !self.dropped.contains(module)
     }
 

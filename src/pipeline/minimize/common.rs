@@ -12,15 +12,13 @@ use super::super::subject::{OpenedAdapter, Subject};
 use super::super::{Base, Request};
 use super::ladder::{Group, Place, allocations, given_up};
 use super::trials::Trials;
+use crate::audit::runtimes::list::buffers::VLLM;
 use crate::error::{Error, Kind, Result};
 use crate::format::plural;
 use crate::measure::OnProgress;
 use crate::model::Family;
 use crate::search::allocation::{RankedModule, Ranks};
 use crate::search::minimize::{Judged, LadderSearch, Stage};
-
-/// The ranks that servers have buffers of (vLLM's `--max-lora-rank`).
-const SERVED: &[usize] = &[1, 8, 16, 32, 64, 128, 256, 320, 512];
 
 /// The ranks that all adapters of a fleet keep.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,7 +82,7 @@ fn search(mut members: Vec<Trials>, family: &Family, on_progress: OnProgress) ->
         return Ok(None);
     }
     let (places, modules): (Vec<Place>, Vec<RankedModule>) = fleet(&members, family).into_iter().unzip();
-    let rungs = allocations(&modules, Ranks::Served(SERVED));
+    let rungs = allocations(&modules, Ranks::Served(VLLM.ranks));
     let given_up = given_up(&modules, &rungs);
     let ranks_of = |ranks: &Vec<usize>| places.iter().cloned().zip(ranks.iter().copied()).collect();
     let rungs: Vec<BTreeMap<Place, usize>> = rungs.iter().map(ranks_of).collect();

@@ -80,6 +80,16 @@ pub fn family_other_than(facts: &AdapterFacts, families: &[&str]) -> Option<Stri
     Some(format!("the base model is of the family {family}"))
 }
 
+pub fn family_of(facts: &AdapterFacts, families: &[&str]) -> Option<String> {
+    let family = facts.base.family.as_deref().filter(|family| families.contains(family))?;
+    Some(format!("the base model is of the family {family}"))
+}
+
+/// Whether the decoder of the base model, which may be a part of it, is known and of one of these families.
+pub fn is_decoder_of(facts: &AdapterFacts, families: &[&str]) -> bool {
+    facts.base.decoder.as_ref().is_some_and(|decoder| families.contains(&&*decoder.model_type))
+}
+
 pub fn family_unknown(facts: &AdapterFacts) -> Option<String> {
     facts.base.family.is_none().then(|| "the base model is not known here".into())
 }

@@ -97,6 +97,7 @@ facts! { facts:
     "`use_rslora`", RankStabilised => config::rank_stabilised(facts.adapter);
     "configured modules without tensors, with `init_lora_weights: false`", RandomWithoutTensors => config::random_without_tensors(facts);
     "a base other than {families}", FamilyOtherThan(families: NameList) => config::family_other_than(facts, families);
+    "a base of the family {families}", FamilyOf(families: NameList) => config::family_of(facts, families);
     "a base that is not known", FamilyUnknown => config::family_unknown(facts);
 
     // What the modules have: ranks, scalings, types, layers.
@@ -133,6 +134,10 @@ facts! { facts:
     "trained tokens", Tokens => tensors::tokens(facts.adapter);
     "LoRA on the embedding", EmbeddingLora => tensors::embedding_lora(facts.adapter);
     "LoRA on the head", HeadLora => tensors::head_lora(facts.adapter);
+    "LoRA on the embedding of {families}", EmbeddingLoraOf(families: NameList) =>
+        tensors::embedding_lora(facts.adapter).filter(|_| config::is_decoder_of(facts, families));
+    "LoRA on the head of {families}", HeadLoraOf(families: NameList) =>
+        tensors::head_lora(facts.adapter).filter(|_| config::is_decoder_of(facts, families));
     "a whole embedding or head", SavedVocabulary => tensors::saved_vocabulary(facts.adapter).filter(|_| !facts.planned.drops_dead_weight);
     "whole norms", SavedNorms => tensors::saved_norms(facts.adapter).filter(|_| !facts.planned.drops_dead_weight);
     "other whole modules", SavedOther => tensors::saved_other(facts.adapter).filter(|_| !facts.planned.drops_dead_weight);
