@@ -73,6 +73,12 @@ pub struct SlimPlan {
 }
 
 impl SlimPlan {
+    /// The ranks that the first runtime of `--for` has buffers of, if it has buffers of some ranks alone.
+    pub fn buffer_ranks(&self) -> Option<&'static [usize]> {
+        let ranks = self.runtimes.iter().filter_map(|runtime| Some(runtime.memory.buffers()?.ranks));
+        ranks.into_iter().find(|ranks| !ranks.is_empty())
+    }
+
     /// Checks the flags and the places that they name.
     pub fn new(mut args: SlimArgs, finder: Finder) -> Result<Self> {
         args.runtime.format.check_folder_name(&args.output)?;

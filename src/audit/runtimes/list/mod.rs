@@ -3,7 +3,7 @@
 
 // Tables with one rule a line.
 #[rustfmt::skip]
-pub mod buffers;
+mod buffers;
 #[rustfmt::skip]
 pub mod flaws;
 #[rustfmt::skip]
