@@ -12,15 +12,19 @@ use crate::pipeline;
 use crate::printable::OneLine;
 
 pub fn run(args: InspectArgs, finder: Finder) -> Result<bool> {
-    let path = finder.adapter(&args.adapter)?;
-    let adapter = pipeline::open_adapter(&path, args.stack.as_deref(), None)?;
-    let inspection = inspect(&args.adapter, &adapter)?;
+    let inspection = inspection(&args, finder)?;
     if args.json {
         print_json(&inspection)?
     } else {
         print(&render(&inspection))?
     }
     Ok(true)
+}
+
+/// Opens and inspects an adapter.
+pub fn inspection(args: &InspectArgs, finder: Finder) -> Result<Inspection> {
+    let path = finder.adapter(&args.adapter)?;
+    inspect(&args.adapter, &pipeline::open_adapter(&path, args.stack.as_deref(), None)?)
 }
 
 fn render(inspection: &Inspection) -> String {

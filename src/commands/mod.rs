@@ -1,6 +1,7 @@
 //! One file per command: settings → pipeline → what is printed.
 
 mod batch;
+pub mod call;
 mod check;
 mod cut;
 mod docs;
@@ -10,6 +11,7 @@ mod fix;
 mod inspect;
 pub mod output;
 mod page;
+pub mod program;
 mod scan;
 mod slim;
 mod verify;
