@@ -12,7 +12,7 @@ use crate::files::{self, Staging};
 use crate::measure::Progress;
 use crate::metrics::Score;
 use crate::pipeline::output::Target;
-use crate::pipeline::request::{HeldOutSource, Minimize, Objective, Refinement, SampleOptions};
+use crate::pipeline::request::{HeldOutSource, Minimize, Objective, Refinement, SampleOptions, Sizes};
 use crate::pipeline::scorer::ScorerOptions;
 use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::Report;
@@ -267,7 +267,8 @@ impl Slim {
 
     fn minimize(mut self, objective: Objective) -> Self {
         self.request.choice.rule = rules::WHOLE;
-        self.request.refinement = Some(Refinement::Minimize(Minimize { objective, ranks: Ranks::ByModule }));
+        self.request.refinement =
+            Some(Refinement::Minimize(Minimize { objective, ranks: Ranks::ByModule, sizes: Sizes::Needed }));
         self
     }
 
@@ -280,9 +281,12 @@ impl Slim {
     }
 
     /// Evaluates every boundary on every sample, for the whole curve. By default a search drops boundaries as soon as the samples
-    /// rule them out.
+    /// rule them out. Where something is minimised, it measures all sizes.
     pub fn exhaustive(mut self) -> Self {
-        self.request.search = None;
+        match &mut self.request.refinement {
+            Some(Refinement::Minimize(minimize)) => minimize.sizes = Sizes::All,
+            _ => self.request.search = None,
+        }
         self
     }
 

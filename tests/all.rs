@@ -14,6 +14,7 @@ mod batch_jobs;
 mod broken;
 mod choosing;
 mod commands;
+mod common;
 mod config_file;
 mod contradicted;
 #[cfg(any(feature = "cuda", feature = "metal"))]

@@ -109,6 +109,29 @@ fn a_limit_is_kept_and_the_lowest_loss_is_looked_for_within_it() {
     assert!(said.contains("nothing fits `--max-bytes 10`"), "{said}");
 }
 
+/// All sizes are shown without a part in the choice, and any of them can be written by its bytes.
+#[test]
+fn every_size_of_the_frontier_can_be_written() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("out");
+    let needed = minimize("phi3", &out, &["--minimize", "bytes"]);
+    let all = minimize("phi3", &out, &["--minimize", "bytes", "--search", "exhaustive"]);
+    assert_eq!(needed["output"]["bytes_after"], all["output"]["bytes_after"]);
+    let points = |report: &Value| report["minimized"]["frontier"].as_array().unwrap().clone();
+    assert!(points(&all).len() > points(&needed).len());
+    for point in points(&all) {
+        let size = point["bytes"].to_string();
+        let written = minimize("phi3", &out, &["--minimize", "loss", "--max-bytes", &size]);
+        assert_eq!(written["output"]["bytes_after"], point["bytes"], "{size}");
+        let again = &points(&written)[0];
+        assert_eq!((&again["ranks"], &again["modules"]), (&point["ranks"], &point["modules"]), "{size}");
+        if point["role"] == "testing" {
+            let difference = |point: &Value| point["against"][0]["difference"].as_f64().unwrap();
+            assert!((difference(again) - difference(&point)).abs() < 1e-9, "{size}");
+        }
+    }
+}
+
 #[test]
 fn runtimes_that_need_it_get_one_rank() {
     let folder = TempDir::new().unwrap();
@@ -141,7 +164,7 @@ fn what_cannot_be_minimised_is_refused() {
         (&["--minimize", "bytes", "--rank", "2"][..], "finds the ranks"),
         (&["--minimize", "loss"], "needs a limit"),
         (&["--minimize", "bytes", "--max-bytes", "1MB"], "`--minimize loss`"),
-        (&["--minimize", "bytes", "--search", "subset"], "cannot be used with"),
+        (&["--minimize", "bytes", "--search", "subset"], "`exhaustive` for all sizes"),
         (&["--same-rank"], "--minimize"),
         (&["--minimize", "bytes", "--max-samples", "3"], "too few"),
     ] {

@@ -1,6 +1,6 @@
 """What each way to make an adapter smaller costs, at the same proven margin, judged on test samples.
 
-    python scripts/bench/minimized.py LORA_SLIM ADAPTER BASE VAL TEST [--samples N] [--tests N] [--chat] [--out FILE]
+    python scripts/bench/minimized.py LORA_SLIM ADAPTER BASE VAL TEST [--samples N] [--metric NAME] [--chat] [--out F]
 
 Four ways, all written in bf16, each chosen on the same validation samples with the default margin and confidence:
 
@@ -11,22 +11,23 @@ Four ways, all written in bf16, each chosen on the same validation samples with 
 - `--minimize bytes`.
 
 The test samples, which had no part in any choice, say what was given up: the share of the adapter's gain by the loss,
-and by the probability of the true tokens. A row ends with `over` where more than the margin was given up.
+and by the probability of the true tokens; with a metric also the score of the greedy answers, and the difference from
+the whole adapter's with its bounds. A row ends with `over` where more than the margin was given up.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 MARGIN = 0.02
 
 
 def slim(args: argparse.Namespace, *flags: str) -> tuple[dict, float]:
-    """The report of `slim` with these flags, and the seconds that it took."""
+    """The report of `slim` with these flags, and the seconds of processor time that it took."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [args.program, "slim", args.adapter, "--base", args.base, "--samples", args.val, "--test", args.test]
         command += ["-o", str(Path(scratch) / "out"), "--quiet", "--json", *flags]
@@ -34,12 +35,14 @@ def slim(args: argparse.Namespace, *flags: str) -> tuple[dict, float]:
             command += ["--max-samples", str(args.samples)]
         if args.chat:
             command.append("--chat")
-        start = time.monotonic()
+        if args.metric:
+            command += ["--metric", args.metric]
+        before = os.times()
         done = subprocess.run(command, capture_output=True, text=True)
-        seconds = time.monotonic() - start
+        after = os.times()
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
-    return json.loads(done.stdout), seconds
+    return json.loads(done.stdout), after.children_user - before.children_user
 
 
 def given_up(report: dict) -> tuple[float, float]:
@@ -51,6 +54,17 @@ def given_up(report: dict) -> tuple[float, float]:
     name = "token_probability"
     probability = (whole[name] - written[name]) / (whole[name] - base[name])
     return loss, probability
+
+
+def score(report: dict) -> str:
+    """The score of what is written on the test samples, the difference from the whole adapter's, and its bounds."""
+    # Answers are those before `--rank`.
+    if "metrics" not in report or any(step["step"] == "rank" for step in report["steps"]):
+        return ""
+    scores = report["metrics"]["boundaries"]
+    written = next((one for one in scores if one["written"]), scores[-1])["scores"][0]
+    low, high = written["difference_at_least"], written["difference_at_most"]
+    return f"{written['score']:5.1f} ({written['difference']:+.1f} [{low:+.1f}, {high:+.1f}])"
 
 
 def holds(report: dict) -> bool:
@@ -82,6 +96,7 @@ def main() -> None:
     for name in ["program", "adapter", "base", "val", "test"]:
         parser.add_argument(name)
     parser.add_argument("--samples", type=int)
+    parser.add_argument("--metric")
     parser.add_argument("--chat", action="store_true")
     parser.add_argument("--out", type=Path, help="also append the rows to this file, as JSON lines")
     args = parser.parse_args()
@@ -100,7 +115,10 @@ def main() -> None:
         over = "over" if max(loss, probability) > MARGIN else ""
         name = Path(args.adapter).name
         size = f"{share:6.1%} of {output['bytes_before']:>9}"
-        print(f"{name:24} {way:10} {size} {loss:7.2%} {probability:7.2%} {seconds:6.1f} s {over}")
+        print(
+            f"{name:24} {way:10} {size} {loss:7.2%} {probability:7.2%} {seconds:6.1f} s  {score(report)} {over}",
+            flush=True,
+        )
         if args.out:
             row = {
                 "adapter": name,
@@ -109,6 +127,7 @@ def main() -> None:
                 "loss": loss,
                 "probability": probability,
                 "seconds": seconds,
+                "score": score(report),
             }
             with args.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")

@@ -86,14 +86,14 @@ impl Delta {
 
     /// The change of the outputs, without the bias, for inputs `x` (rows, inputs): (rows, outputs).
     ///
-    /// The order is PEFT's, `lora_B(lora_A(x)) * scaling`. The product B·A is neither formed nor merged into a weight, where
-    /// changes of 1e-5 would be rounded away.
+    /// The order is PEFT's, `lora_B(lora_A(x)) * scaling`, but for the scaling, which costs least between the two. The product B·A is
+    /// neither formed nor merged into a weight, where changes of 1e-5 would be rounded away.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.change {
             Change::LowRank { a, b, scaling } => {
                 let inner = x.matmul(&a.t()?)?;
                 let inner = self.probe.as_ref().map_or(Ok(inner.clone()), |probe| probe.observe(&inner))?;
-                inner.matmul(&b.t()?)? * *scaling
+                if *scaling == 1.0 { inner } else { (inner * *scaling)? }.matmul(&b.t()?)
             }
             Change::Dense(matrix) => x.matmul(&matrix.t()?),
         }

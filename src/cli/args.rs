@@ -236,8 +236,9 @@ pub struct EvaluateArgs {
     #[command(flatten)]
     pub answers: AnswerArgs,
     /// Look for the fewest bytes that are surely as good (`bytes`), or for the lowest loss within --max-bytes (`loss`): drop any
-    /// modules, and reduce the rank of each to what the samples need. In bf16, unless --dtype says otherwise
-    #[arg(long, value_enum, conflicts_with_all = ["boundary", "choose", "search", "scale", "controls", "by", "max_layers", "one_standard_error", "probability"])]
+    /// modules, and reduce the rank of each to what the samples need. In bf16, unless --dtype says otherwise. With --search
+    /// exhaustive, sizes far from the smallest are measured too
+    #[arg(long, value_enum, conflicts_with_all = ["boundary", "choose", "scale", "controls", "by", "max_layers", "one_standard_error", "probability"])]
     pub minimize: Option<MinimizeArg>,
     /// Keep all modules at one rank with --minimize, for runtimes that know no other
     #[arg(long, requires = "minimize")]

@@ -37,6 +37,10 @@ pub struct BatchArgs {
     /// Adapters to cut at the same time, without samples [default: the number of processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub jobs: Option<u64>,
+    /// With --minimize bytes: keep the same modules at the same rank in all adapters of a base model, the fewest that are surely as
+    /// good for each of them. A server that holds one buffer for all needs the least memory so
+    #[arg(long, requires = "minimize", conflicts_with = "partition")]
+    pub common: bool,
     /// Stop at the first adapter that fails
     #[arg(long)]
     pub fail_fast: bool,

@@ -2,12 +2,14 @@
 
 use super::parse::share;
 use crate::choice::{Basis, By, ChoiceOptions, Limits, rules};
-use crate::cli::{AnswerArgs, EvaluateArgs, MinimizeArg, PrecisionArg, RuntimeArgs, SizeStepArgs, VerifyArgs};
+use crate::cli::{
+    AnswerArgs, EvaluateArgs, MinimizeArg, PrecisionArg, RuntimeArgs, SearchArg, SizeStepArgs, VerifyArgs,
+};
 use crate::error::{ChoiceError, ComputeError, MetricError, Result};
 use crate::kernel::{Arithmetic, Precision, Unit};
 use crate::metrics::Score;
 use crate::model::device::DeviceName;
-use crate::pipeline::request::{HeldOutSource, Minimize, Objective, Scoring};
+use crate::pipeline::request::{HeldOutSource, Minimize, Objective, Scoring, Sizes};
 use crate::pipeline::scorer::ScorerOptions;
 use crate::rewrite::steps::{self, Order, SharedStep};
 use crate::samples::ScoredPart;
@@ -84,8 +86,8 @@ pub fn choice_options(args: &EvaluateArgs) -> Result<ChoiceOptions> {
     Ok(options.judged(by))
 }
 
-/// What is minimised, if anything is.
-pub fn minimize(args: &EvaluateArgs) -> Result<Option<Minimize>> {
+/// What is minimised, if anything is, by this search.
+pub fn minimize(args: &EvaluateArgs, search: SearchArg) -> Result<Option<Minimize>> {
     let Some(goal) = args.minimize else { return Ok(None) };
     if args.reduce.steps.iter().any(|step| step.order() == Order::ReduceRanks) {
         return Err(setting("rank", "`--minimize` finds the ranks"));
@@ -101,7 +103,14 @@ pub fn minimize(args: &EvaluateArgs) -> Result<Option<Minimize>> {
         }
         (MinimizeArg::Loss, None) => return Err(setting("minimize", "`loss` needs a limit: `--max-bytes 2MB`")),
     };
-    Ok(Some(Minimize { objective, ranks: if args.same_rank { Ranks::Same } else { Ranks::ByModule } }))
+    let sizes = match search {
+        SearchArg::Adaptive => Sizes::Needed,
+        SearchArg::Exhaustive => Sizes::All,
+        SearchArg::Window | SearchArg::Subset | SearchArg::Blocks => {
+            return Err(setting("search", "with `--minimize` there is `adaptive`, and `exhaustive` for all sizes"));
+        }
+    };
+    Ok(Some(Minimize { objective, ranks: if args.same_rank { Ranks::Same } else { Ranks::ByModule }, sizes }))
 }
 
 /// The samples that check the choice.

@@ -50,7 +50,7 @@ pub fn declare_inputs(args: &EvaluateArgs, finder: Finder) -> Result<PathBuf> {
 pub fn fetch_base(args: &EvaluateArgs, adapter: &Path, finder: Finder) -> Result<()> {
     settings::choice_options(args)?;
     settings::held_out(args)?;
-    settings::minimize(args)?;
+    settings::minimize(args, args.search.unwrap_or(SearchArg::Adaptive))?;
     settings::scoring(&args.answers, args.own_answers)?;
     let device: DeviceName = args.device.parse()?;
     settings::arithmetic(args.precision, device)?;
@@ -70,8 +70,10 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         && (has_limits || choice.slice_by.is_some() || looks_everywhere || !choice.rule.drops_early(&choice));
     // A user who names the boundary wants to see its cost among the others.
     let search = if args.boundary.is_some() { SearchArg::Exhaustive } else { search };
-    let search = if args.minimize.is_some() { SearchArg::Adaptive } else { args.search.unwrap_or(search) };
-    let minimize = settings::minimize(&args)?.map(Refinement::Minimize);
+    let search = args.search.unwrap_or(search);
+    let minimize = settings::minimize(&args, search)?.map(Refinement::Minimize);
+    // The sizes take the place of the boundaries, of which two are enough: none and all.
+    let search = if minimize.is_some() { SearchArg::Adaptive } else { search };
     let refinement = match search {
         _ if minimize.is_some() => minimize,
         SearchArg::Adaptive | SearchArg::Exhaustive => None,

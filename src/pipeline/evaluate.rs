@@ -316,7 +316,7 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
             passes: work.passes,
             layer_tokens: work.layer_tokens,
             exhaustive_layer_tokens: exhaustive.layer_tokens,
-            refining_layer_tokens: request.refinement.map(|_| refined.work.layer_tokens),
+            refining_layer_tokens: request.refinement.as_ref().map(|_| refined.work.layer_tokens),
             error_probability: may_err.map(|options| options.error),
         }),
         chosen: Some(scaled.choice.clone()),

@@ -17,7 +17,7 @@ pub mod fetch;
 pub mod fix;
 mod held_out;
 mod inputs;
-mod minimize;
+pub mod minimize;
 pub mod output;
 mod own_answers;
 mod refine;

@@ -30,14 +30,14 @@ impl Refined {
         if boundary == 0 {
             return Ok(unrefined);
         }
-        match evaluator.request.refinement {
+        match &evaluator.request.refinement {
             None => Ok(unrefined),
             Some(Refinement::Window) => {
                 let (candidate, report, work) = window::find(evaluator, boundary, on_progress)?;
                 Ok(Self { candidate, window: Some(report), work, ..unrefined })
             }
             Some(Refinement::Subset(grain)) => {
-                let (candidate, report, work) = subset::find(evaluator, boundary, grain, on_progress)?;
+                let (candidate, report, work) = subset::find(evaluator, boundary, *grain, on_progress)?;
                 Ok(Self { candidate, subset: Some(report), work, ..unrefined })
             }
             Some(Refinement::Minimize(goal)) => {

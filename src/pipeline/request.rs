@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use candle_core::Device;
 
+use super::minimize::Common;
 use super::scorer::ScorerOptions;
 use crate::choice::ChoiceOptions;
 use crate::choice::gates::Gates;
@@ -54,7 +56,7 @@ pub struct Request {
 }
 
 /// What may be dropped when a boundary is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Refinement {
     /// The lowest layers: what is kept is a window.
     Window,
@@ -65,27 +67,40 @@ pub enum Refinement {
 }
 
 /// What is minimised, and which ranks may come of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Minimize {
     pub objective: Objective,
     pub ranks: Ranks,
+    pub sizes: Sizes,
+}
+
+/// Which sizes of the ladder are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sizes {
+    /// Those that the search needs.
+    Needed,
+    /// Also some far from the smallest that holds, to show what each size costs.
+    All,
 }
 
 /// What is minimised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Objective {
     /// The bytes, as long as the samples show that the result is as good as the whole adapter.
     Bytes,
     /// The loss, within so many bytes of tensors.
     Loss { max_bytes: u64 },
+    /// The buffers of a runtime that serves several adapters: what is kept was chosen for all of them.
+    Common(Arc<Common>),
 }
 
 impl Objective {
     /// The value of `--minimize`.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Bytes => "bytes",
             Self::Loss { .. } => "loss",
+            Self::Common(_) => "common",
         }
     }
 }

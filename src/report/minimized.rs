@@ -8,8 +8,11 @@ use crate::choice::{Assessment, Criterion};
 /// What `--minimize` found.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Minimized {
-    /// `bytes` or `loss`.
+    /// `bytes`, `loss` or `common`.
     pub objective: &'static str,
+    /// The adapters that it was chosen for, if those are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<usize>,
     /// Whether all modules that are kept have the same rank.
     pub same_rank: bool,
     /// What is kept, by type of module; empty where nothing smaller could be shown to hold, and everything is kept as it is.
@@ -59,6 +62,8 @@ pub struct FrontierPoint {
     pub samples: usize,
     /// By the measure and by the guard.
     pub against: Vec<Against>,
+    /// The one-sided confidence of its bounds.
+    pub confidence: f64,
     /// Whether it passed the test; absent where it was not tested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holds: Option<bool>,

@@ -43,6 +43,16 @@ impl<'a> RunningBatch<'a> {
         self.args.jobs.map(|jobs| jobs as usize)
     }
 
+    /// Whether all adapters of a base model keep the same.
+    pub fn is_common(&self) -> bool {
+        self.args.common
+    }
+
+    /// Says something above the bars.
+    pub fn announce(&mut self, line: &str) -> Result<()> {
+        self.bars.done(|| if self.quiet || self.args.json { Ok(()) } else { print(line) })
+    }
+
     /// The progress of the sweep that is running.
     pub fn sweep_progress(&self) -> TerminalProgress {
         self.bars.within.clone()

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use super::progress::RunningBatch;
@@ -15,9 +15,12 @@ use crate::commands::slim::SlimPlan;
 use crate::error::{ComputeError, Result};
 use crate::files::NewFile;
 use crate::hub::BasePath;
+use crate::pipeline::minimize::common;
+use crate::pipeline::request::{Minimize, Objective, Refinement};
 use crate::pipeline::{self, Base, Evaluation, Request};
 use crate::report::batch::{KeyFigures, Record};
 use crate::report::page;
+use crate::search::allocation::Ranks;
 
 /// How many adapters are open at the same time.
 pub const MOST_TOGETHER: usize = 32;
@@ -41,7 +44,16 @@ pub struct BaseGroup<'a> {
 }
 
 pub fn run(tasks: Vec<(Task, Box<SlimArgs>)>, hashes: &Hashes, batch: &mut RunningBatch) -> Result<()> {
-    for group in groups(tasks, hashes, batch)? {
+    let mut groups = groups(tasks, hashes, batch)?;
+    if batch.is_common() {
+        let bases: Vec<BasePath> = groups.iter().map(|group| group.base.clone()).collect();
+        for (place, base) in bases.iter().enumerate().filter(|(place, base)| !bases[..*place].contains(base)) {
+            let slims =
+                groups[place..].iter_mut().filter(|group| group.base == *base).flat_map(|group| &mut group.slims);
+            choose_for_all(base, slims.collect(), batch)?;
+        }
+    }
+    for group in groups {
         match Base::open_for(group.base, &group.slims[0].plan.request) {
             Ok(base) => group.slims.chunks(MOST_TOGETHER).try_for_each(|together| evaluate(&base, together, batch))?,
             Err(error) => {
@@ -77,6 +89,29 @@ pub fn groups<'a>(
         }
     }
     Ok(groups)
+}
+
+/// Chooses what all adapters of a base model keep. Where nothing smaller can be shown to hold for all, each is minimised by itself.
+fn choose_for_all(base: &BasePath, slims: Vec<&mut PlannedSlim>, batch: &mut RunningBatch) -> Result<()> {
+    let requests: Vec<&Request> = slims.iter().map(|slim| &slim.plan.request).collect();
+    // The record of each adapter says what is wrong with the base model.
+    let Ok(base) = Base::open_for(base.clone(), requests[0]) else { return Ok(()) };
+    let progress = batch.sweep_progress();
+    let Some(common) = common::choose(&base, &requests, &mut |step| progress.step(step))? else {
+        tracing::warn!(
+            "nothing smaller can be shown to be as good for all {} adapters: each keeps its own",
+            slims.len()
+        );
+        return Ok(());
+    };
+    batch.announce(&format!("{common}\n"))?;
+    let common = Arc::new(common);
+    for slim in slims {
+        if let Some(Refinement::Minimize(minimize)) = &mut slim.plan.request.refinement {
+            *minimize = Minimize { objective: Objective::Common(common.clone()), ranks: Ranks::Same, ..*minimize };
+        }
+    }
+    Ok(())
 }
 
 /// Evaluates adapters together, and writes each while the next ones are evaluated.

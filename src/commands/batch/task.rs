@@ -11,7 +11,7 @@ use crate::batch::jobs::Job;
 use crate::batch::options;
 use crate::batch::proof::{self, Depth};
 use crate::batch::stamp::{self, Hashes};
-use crate::cli::{BatchArgs, Cli, Command, CutArgs, SlimArgs, flags, parse};
+use crate::cli::{BatchArgs, Cli, Command, CutArgs, MinimizeArg, SlimArgs, flags, parse};
 use crate::commands::fetch::Finder;
 use crate::error::{BatchError, Error, Result};
 use crate::export::Format;
@@ -69,6 +69,9 @@ impl<'a> Task<'a> {
             Err(error) => return Err(wrong(parse::first_line(&error)).into()),
             Ok(_) => return Err(wrong(format!("they are not flags of `{name}`")).into()),
         };
+        if args.common && !flags.minimizes_bytes() {
+            return Err(wrong("`--common` looks for the fewest bytes: `--minimize bytes`".into()).into());
+        }
         flags.fetch(finder)?;
         let inputs = flags.inputs();
         Ok((Self { job, words, output, force, inputs }, flags))
@@ -125,6 +128,10 @@ impl<'a> Task<'a> {
 }
 
 impl TaskFlags {
+    fn minimizes_bytes(&self) -> bool {
+        matches!(self, Self::Slim(args) if matches!(args.evaluate.minimize, Some(MinimizeArg::Bytes)))
+    }
+
     /// Sees to it that the adapter and the base model are there. What is missing is found missing when it is opened.
     fn fetch(&self, finder: Finder) -> Result<()> {
         match self {

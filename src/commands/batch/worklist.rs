@@ -1,5 +1,7 @@
 //! What is left to do of a batch: each job's flags are read, and jobs that an earlier run finished are left out.
 
+use std::ffi::OsString;
+
 use super::task::{Task, TaskFlags};
 use crate::batch::jobs::Job;
 use crate::batch::proof::Depth;
@@ -30,6 +32,9 @@ pub struct Sources<'a> {
     pub hashes: &'a Hashes,
 }
 
+/// A job whose flags are read.
+type ReadTask<'a> = (Task<'a>, TaskFlags);
+
 /// The tasks that are left, with the flags of their commands.
 #[derive(Default)]
 pub struct Worklist<'a> {
@@ -43,19 +48,28 @@ impl<'a> Worklist<'a> {
         let Sources { finder, hashes } = sources;
         let mut work = Self::default();
         let depth = if args.check { Depth::AllBytes } else { Depth::Samples };
+        let mut tasks: Vec<ReadTask> = Vec::new();
         for &job in jobs {
             if progress::interrupted() {
                 return Err(ComputeError::Interrupted.into());
             }
-            let (task, flags) = match Task::read(job, args, finder) {
-                Ok(read) => read,
+            match Task::read(job, args, finder) {
+                Ok(read) => tasks.push(read),
                 Err(error) if error.kind() == Kind::Interrupted => return Err(error),
-                Err(error) => {
-                    log.add(Record::failed(&job.name, &job.adapter, &error, String::new()))?;
-                    continue;
-                }
-            };
-            match log.earlier(&job.name).filter(|record| is_final(record, &task, hashes, depth)).cloned() {
+                Err(error) => log.add(Record::failed(&job.name, &job.adapter, &error, String::new()))?,
+            }
+        }
+        let finished = |log: &dyn JobLog, task: &Task| {
+            log.earlier(&task.job.name).filter(|record| is_final(record, task, hashes, depth)).cloned()
+        };
+        // What is chosen for all takes all of them.
+        let mut again = false;
+        if args.common {
+            join(&mut tasks, hashes);
+            again = tasks.iter().any(|(task, _)| finished(log, task).is_none());
+        }
+        for (task, flags) in tasks {
+            match finished(log, &task).filter(|_| !again) {
                 Some(record) => {
                     if !args.dry_run {
                         files::clear_up(&task.output);
@@ -70,6 +84,13 @@ impl<'a> Worklist<'a> {
         }
         Ok(work)
     }
+}
+
+/// Makes the stamp of each task depend on all of them.
+fn join(tasks: &mut [ReadTask], hashes: &Hashes) {
+    let stamps: Vec<OsString> = tasks.iter().map(|(task, _)| task.stamp(hashes).into()).collect();
+    let all = hashes.stamp(&stamps, &[]);
+    tasks.iter_mut().for_each(|(task, _)| task.words.push(format!("--common={all}").into()));
 }
 
 /// Whether an earlier run ended a task, with the same inputs and options, in a way that another attempt would not change.

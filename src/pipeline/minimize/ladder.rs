@@ -18,7 +18,7 @@ use crate::rewrite::steps::{SharedStep, in_order, to_bf16};
 use crate::rewrite::write;
 use crate::rewrite::{Basis, Cut, Pair};
 use crate::samples::Sample;
-use crate::search::allocation::{RankedModule, allocate};
+use crate::search::allocation::{RankedModule, Ranks, allocate};
 use crate::search::minimize::ladder;
 use crate::tensors::Dtype;
 
@@ -28,9 +28,13 @@ const SMALLEST_SHARE: f64 = 1.0 / 128.0;
 /// A module whose rank may be reduced.
 struct Reducible {
     name: String,
+    place: Place,
     basis: Arc<Basis>,
     ranked: RankedModule,
 }
+
+/// A layer, and the name of a module inside it: the same in all adapters of a base model.
+pub type Place = (usize, String);
 
 /// The sizes, the largest first, and the adapters that were made so far.
 pub struct Ladder<'a> {
@@ -44,13 +48,8 @@ pub struct Ladder<'a> {
 }
 
 impl<'a> Ladder<'a> {
-    /// Finds out on these samples what each rank is worth; with what that cost.
-    pub fn new(
-        evaluator: &'a Evaluator<'a>,
-        minimize: Minimize,
-        samples: &[Sample],
-        on_progress: OnProgress,
-    ) -> Result<(Self, Work)> {
+    /// Finds out on these samples what each rank is worth; with what that cost. There are no rungs yet.
+    pub fn new(evaluator: &'a Evaluator<'a>, samples: &[Sample], on_progress: OnProgress) -> Result<(Self, Work)> {
         let adapter = evaluator.adapter();
         adapter.require(Capability::ReduceRank)?;
         let compute = &evaluator.request.compute;
@@ -64,53 +63,65 @@ impl<'a> Ladder<'a> {
             // What text does not pass through may matter to images: it stays as it is.
             let Some(measured) = measured.filter(|measured| measured.values.nrows() == rank) else { continue };
             let basis = Basis::new(measured).ok_or_else(|| diverges(adapter, module))?;
-            let group = (layer, Group::of(family, inside));
-            let place = groups.iter().position(|other| *other == group).unwrap_or_else(|| {
-                groups.push(group);
-                groups.len() - 1
-            });
-            let (importance, numbers) = (basis.importance.clone(), numbers(adapter, module));
-            let ranked = RankedModule { importance, numbers, group: place };
-            modules.push(Reducible { name: module.name.clone(), basis: Arc::new(basis), ranked });
+            let place = (layer, inside.to_owned());
+            let ranked = RankedModule {
+                importance: basis.importance.clone(),
+                numbers: numbers(adapter, module),
+                group: Group::number(&mut groups, family, &place),
+            };
+            modules.push(Reducible { name: module.name.clone(), place, basis: Arc::new(basis), ranked });
         }
         let mut steps = evaluator.request.steps.clone();
         let has_type = steps.iter().any(|step| step.flag().name == to_bf16().flag().name);
         if !has_type && is_wide(adapter) {
             steps.push(to_bf16());
         }
-        let mut ladder = Self { evaluator, modules, rungs: Vec::new(), steps, made: BTreeMap::new() };
-        ladder.rungs = ladder.allocations(minimize)?;
-        Ok((ladder, work))
+        Ok((Self { evaluator, modules, rungs: Vec::new(), steps, made: BTreeMap::new() }, work))
+    }
+
+    /// The modules that may be reduced, by their places.
+    pub fn modules(&self) -> impl Iterator<Item = (&Place, &RankedModule)> {
+        self.modules.iter().map(|module| (&module.place, &module.ranked))
+    }
+
+    /// Takes the rungs of a fleet: the rank at each place, 0 where there is none. No module gets more ranks than it has.
+    pub fn take_rungs(&mut self, rungs: &[BTreeMap<Place, usize>]) {
+        let rank = |ranks: &BTreeMap<Place, usize>, module: &Reducible| {
+            ranks.get(&module.place).map_or(0, |&rank| rank.min(module.ranked.importance.len()))
+        };
+        let of_modules = |ranks| self.modules.iter().map(|module| rank(ranks, module)).collect();
+        self.rungs = rungs.iter().map(of_modules).collect();
     }
 
     pub fn count(&self) -> usize {
         self.rungs.len()
     }
 
-    /// The ranks of each size, without those that are as another one. With a given size there is this one alone.
-    fn allocations(&self, minimize: Minimize) -> Result<Vec<Vec<usize>>> {
+    /// The share of all importance that each rung gives up.
+    pub fn given_up(&self) -> Vec<f64> {
         let modules: Vec<RankedModule> = self.modules.iter().map(|module| module.ranked.clone()).collect();
-        let all: usize = modules.iter().map(|module| module.importance.len() * module.numbers).sum();
-        let sizes = match minimize.objective {
-            Objective::Bytes => ladder(SMALLEST_SHARE).into_iter().map(|share| (all as f64 * share) as usize).collect(),
-            Objective::Loss { max_bytes } => vec![self.numbers_within(max_bytes)],
-        };
-        let mut rungs: Vec<Vec<usize>> = Vec::new();
-        for size in sizes {
-            let ranks = allocate(&modules, size, minimize.ranks);
-            let keeps_some = ranks.iter().any(|&rank| rank > 0);
-            if keeps_some && rungs.last() != Some(&ranks) {
-                rungs.push(ranks);
+        given_up(&modules, &self.rungs)
+    }
+
+    /// Makes the rungs of an objective. With a given size, or given ranks, there is one alone.
+    pub fn make_rungs(&mut self, minimize: &Minimize) -> Result<()> {
+        let modules: Vec<RankedModule> = self.modules.iter().map(|module| module.ranked.clone()).collect();
+        match &minimize.objective {
+            Objective::Bytes => self.rungs = allocations(&modules, minimize.ranks),
+            Objective::Loss { max_bytes } => {
+                let ranks = allocate(&modules, self.numbers_within(*max_bytes), minimize.ranks);
+                if ranks.iter().all(|&rank| rank == 0) {
+                    let smallest = modules.iter().map(|module| module.numbers).min().unwrap_or(0) as u64 * self.width();
+                    let smallest = format!("{} bytes", self.fixed_bytes() + smallest);
+                    return Err(
+                        ChoiceError::LimitTooSmall { limit: format!("`--max-bytes {max_bytes}`"), smallest }.into()
+                    );
+                }
+                self.rungs = vec![ranks];
             }
+            Objective::Common(common) => self.take_rungs(std::slice::from_ref(&common.ranks)),
         }
-        match (rungs.is_empty(), minimize.objective) {
-            (true, Objective::Loss { max_bytes }) => {
-                let smallest = modules.iter().map(|module| module.numbers).min().unwrap_or(0) as u64 * self.width();
-                let smallest = format!("{} bytes", self.fixed_bytes() + smallest);
-                Err(ChoiceError::LimitTooSmall { limit: format!("`--max-bytes {max_bytes}`"), smallest }.into())
-            }
-            _ => Ok(rungs),
-        }
+        Ok(())
     }
 
     /// How many numbers of reducible modules fit into so many bytes.
@@ -164,35 +175,60 @@ impl<'a> Ladder<'a> {
         Ok(chain)
     }
 
-    /// Measures rungs on the samples with these indices; with what it cost.
-    pub fn measure(
-        &mut self,
-        samples: &[usize],
-        rungs: &[usize],
-        on_progress: OnProgress,
-    ) -> Result<(Vec<Measurement>, Work)> {
-        let chains = rungs.iter().map(|&rung| self.chain(rung)).collect::<Result<Vec<_>>>()?;
+    /// Measures a rung on the samples with these indices; with what it cost.
+    pub fn measure(&mut self, samples: &[usize], rung: usize, on_progress: OnProgress) -> Result<(Measurement, Work)> {
+        let chain = self.chain(rung)?;
         let (model, request) = (self.evaluator.adapted.model(), self.evaluator.request);
-        let adapted = chains.iter().map(|chain| AdaptedModel::load(model, chain.last())).collect::<Result<Vec<_>>>()?;
-        chain::measure_whole(&adapted, (self.evaluator.samples, samples), &request.compute, on_progress)
+        let adapted = AdaptedModel::load(model, chain.last())?;
+        let samples = (self.evaluator.samples, samples);
+        let (mut measured, work) = chain::measure_whole(&[adapted], samples, &request.compute, on_progress)?;
+        Ok((measured.remove(0), work))
     }
+}
+
+/// The ranks of each size of a ladder, without those that are as another one.
+pub fn allocations(modules: &[RankedModule], ranks: Ranks) -> Vec<Vec<usize>> {
+    let all: usize = modules.iter().map(|module| module.importance.len() * module.numbers).sum();
+    let mut rungs: Vec<Vec<usize>> = Vec::new();
+    for share in ladder(SMALLEST_SHARE) {
+        let ranks = allocate(modules, (all as f64 * share) as usize, ranks);
+        let keeps_some = ranks.iter().any(|&rank| rank > 0);
+        if keeps_some && rungs.last() != Some(&ranks) {
+            rungs.push(ranks);
+        }
+    }
+    rungs
+}
+
+/// The share of all importance that each rung gives up.
+pub fn given_up(modules: &[RankedModule], rungs: &[Vec<usize>]) -> Vec<f64> {
+    let all: f64 = modules.iter().flat_map(|module| &module.importance).sum();
+    let lost = |(module, &rank): (&RankedModule, &usize)| module.importance[rank..].iter().sum::<f64>();
+    let lost_by = |ranks: &Vec<usize>| modules.iter().zip(ranks).map(lost).sum::<f64>() / all.max(f64::MIN_POSITIVE);
+    rungs.iter().map(lost_by).collect()
 }
 
 /// Modules of a layer that some runtimes merge into one matrix, which has either all of them or none.
 #[derive(Debug, PartialEq, Eq)]
-enum Group {
+pub enum Group {
     QueryKeyValue,
     GateUp,
     Alone(String),
 }
 
 impl Group {
-    fn of(family: &Family, inside: &str) -> Self {
-        match family.role_of(inside) {
+    /// The number of a module's group among those that are known, to which it is added if it is new.
+    pub fn number(known: &mut Vec<(usize, Self)>, family: &Family, (layer, inside): &Place) -> usize {
+        let group = match family.role_of(inside) {
             Some(Role::Query | Role::Key | Role::Value) => Self::QueryKeyValue,
             Some(Role::Gate | Role::Up) => Self::GateUp,
-            _ => Self::Alone(inside.into()),
-        }
+            _ => Self::Alone(inside.clone()),
+        };
+        let group = (*layer, group);
+        known.iter().position(|other| *other == group).unwrap_or_else(|| {
+            known.push(group);
+            known.len() - 1
+        })
     }
 }
 

@@ -5,70 +5,73 @@
 //! ranks that are worth most per byte make one adapter. A module without ranks is gone, and so may be a block, a layer or a type. Each
 //! adapter is written as the result would be, and what was written is measured and tested.
 
+pub mod common;
 mod ladder;
+mod trials;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::evaluator::{Candidate, Evaluator};
-use super::request::{Minimize, Objective};
+use super::request::{Minimize, Objective, Sizes};
 use crate::adapter::targets::last_segment;
 use crate::choice::controls::Kept;
-use crate::choice::rules::SMALLEST;
-use crate::choice::subset::Split;
-use crate::choice::{ChoiceOptions, Comparison, Criterion};
-use crate::error::{ChoiceError, Result};
-use crate::measure::{Measurement, OnProgress, Profile, Work};
+use crate::choice::{Comparison, Criterion};
+use crate::error::Result;
+use crate::measure::{OnProgress, Profile, Work};
 use crate::report::minimized::{Against, FrontierPoint, KeptType, Minimized, SampleRole};
-use crate::samples::Sample;
 use crate::search::allocation::Ranks;
-use crate::search::minimize::{Found, LadderSearch, Rung, joined};
+use crate::search::minimize::{LadderSearch, Stage};
+pub use common::Common;
 use ladder::Ladder;
+use trials::Trials;
+
+/// Of all sizes, every so many are measured: those a factor of √2 apart.
+const SHOWN_EVERY: usize = 2;
 
 /// Minimises what `boundary` keeps; with what that cost. Where nothing smaller can be shown to hold, everything is kept as it is.
 pub fn find(
     evaluator: &Evaluator,
     boundary: usize,
-    minimize: Minimize,
+    minimize: &Minimize,
     on_progress: OnProgress,
 ) -> Result<(Candidate, Minimized, Work)> {
-    let sizes = evaluator.curve.sizes();
-    let split = Split::draw(sizes).ok_or(ChoiceError::TooFewToSplit { samples: sizes.len() })?;
-    let ranking: Vec<Sample> = split.ranking.iter().map(|&place| evaluator.samples[place].clone()).collect();
-    let (mut ladder, mut work) = Ladder::new(evaluator, minimize, &ranking, &mut *on_progress)?;
-    let mut measure = |ladder: &mut Ladder, samples: &[usize], rungs: &[usize]| {
-        let (measured, cost) = ladder.measure(samples, rungs, &mut *on_progress)?;
-        work += cost;
-        Ok(measured)
-    };
-    let found = match minimize.objective {
+    let options = &evaluator.request.choice;
+    let (margin, confidence) = (options.margin, options.confidence);
+    let mut trials = Trials::new(evaluator, &mut *on_progress)?;
+    trials.ladder.make_rungs(minimize)?;
+    let chosen = match &minimize.objective {
         Objective::Bytes => {
-            let options = ChoiceOptions { rule: SMALLEST, ..evaluator.request.choice.clone() };
-            let (rungs, reference) = (ladder.count(), evaluator.reference());
-            let search = LadderSearch { rungs, reference, options: &options };
-            search.run(&split, &mut |samples, rungs| measure(&mut ladder, samples, rungs))?
+            let given_up = trials.ladder.given_up();
+            let search = LadderSearch { given_up: &given_up, margin, confidence };
+            search.run(&mut |stage, rung| trials.judge(stage, rung, &mut *on_progress))?
         }
         // What fits best is known. What it costs is measured on samples that had no part in it.
         Objective::Loss { .. } => {
-            let testing = measure(&mut ladder, &split.testing, &[0])?.pop();
-            Found { chosen: Some(0), rungs: BTreeMap::from([(0, Rung { testing, ..Rung::default() })]) }
+            trials.measured(Stage::Testing { confidence }, 0, &mut *on_progress)?;
+            Some(0)
+        }
+        Objective::Common(common) => {
+            let stage = Stage::Testing { confidence: common.confidence };
+            trials.judge(stage, 0, &mut *on_progress)?.holds.then_some(0)
         }
     };
-    let mut candidate = evaluator.below(boundary);
-    if let Some(rung) = found.chosen {
-        let known = &found.rungs[&rung];
-        let ranking = match known.ranking.clone() {
-            Some(ranking) => ranking,
-            None => measure(&mut ladder, &split.ranking, &[rung])?.remove(0),
-        };
-        let testing = known.testing.clone().unwrap_or_default();
-        candidate = minimized(evaluator, &mut ladder, rung, joined(&split, &ranking, &testing, sizes))?;
+    if minimize.sizes == Sizes::All {
+        for rung in (0..trials.ladder.count()).step_by(SHOWN_EVERY) {
+            trials.measured(Stage::Testing { confidence }, rung, &mut *on_progress)?;
+        }
     }
-    let report = describe(evaluator, &mut ladder, (&found, &split), &candidate, minimize)?;
-    Ok((candidate, report, work))
+    let candidate = match chosen {
+        Some(rung) => minimized(&mut trials, rung, &mut *on_progress)?,
+        None => evaluator.below(boundary),
+    };
+    let report = describe(&mut trials, chosen, &candidate, minimize)?;
+    Ok((candidate, report, trials.work))
 }
 
 /// A rung as what is to be written.
-fn minimized(evaluator: &Evaluator, ladder: &mut Ladder, rung: usize, measurement: Measurement) -> Result<Candidate> {
+fn minimized(trials: &mut Trials, rung: usize, on_progress: OnProgress) -> Result<Candidate> {
+    let measurement = trials.measured_on_all(rung, on_progress)?;
+    let Trials { evaluator, ladder, .. } = trials;
     let adapter = evaluator.adapter();
     let dropped: BTreeSet<&str> = ladder.ranks(rung).filter(|(_, rank, _)| *rank == 0).map(|(name, ..)| name).collect();
     let kept = adapter.tensors().filter(|tensor| !dropped.contains(&*tensor.key.module));
@@ -79,14 +82,14 @@ fn minimized(evaluator: &Evaluator, ladder: &mut Ladder, rung: usize, measuremen
 }
 
 fn describe(
-    evaluator: &Evaluator,
-    ladder: &mut Ladder,
-    (found, split): (&Found, &Split),
+    trials: &mut Trials,
+    chosen: Option<usize>,
     candidate: &Candidate,
-    minimize: Minimize,
+    minimize: &Minimize,
 ) -> Result<Minimized> {
+    let Trials { evaluator, ladder, split, rungs, .. } = trials;
     let mut frontier = Vec::new();
-    for (&rung, known) in &found.rungs {
+    for (&rung, known) in rungs.iter() {
         let bytes = ladder.chain(rung)?.last().bytes_below(usize::MAX);
         let (role, samples, measured) = match (&known.testing, &known.ranking) {
             (Some(testing), _) => (SampleRole::Testing, &split.testing, testing),
@@ -96,8 +99,9 @@ fn describe(
         let options = &evaluator.request.choice;
         let reference = evaluator.reference();
         let [base, whole] = [reference.base, reference.whole].map(|one| one.select(samples));
+        let confidence = known.verdict.map_or(options.confidence, |verdict| verdict.confidence);
         let against = |criterion: Criterion| {
-            let compared = Comparison::new(criterion, measured, &whole, options.confidence);
+            let compared = Comparison::new(criterion, measured, &whole, confidence);
             let gain = criterion.mean(&base) - criterion.mean(&whole);
             Against {
                 measure: criterion,
@@ -114,15 +118,18 @@ fn describe(
             role,
             samples: samples.len(),
             against: std::iter::once(options.measure).chain(guard).map(against).collect(),
-            holds: known.holds,
-            chosen: found.chosen == Some(rung),
+            confidence,
+            holds: known.verdict.map(|verdict| verdict.holds),
+            chosen: chosen == Some(rung),
         });
     }
-    let rung = found.chosen.unwrap_or(0);
+    let rung = chosen.unwrap_or(0);
+    let common = if let Objective::Common(common) = &minimize.objective { Some(common.adapters) } else { None };
     Ok(Minimized {
         objective: minimize.objective.name(),
+        adapters: common,
         same_rank: minimize.ranks == Ranks::Same,
-        kept: if found.chosen.is_some() { kept_types(ladder, rung) } else { Vec::new() },
+        kept: if chosen.is_some() { kept_types(ladder, rung) } else { Vec::new() },
         frontier,
         ranking_samples: split.ranking.len(),
         testing_samples: split.testing.len(),
