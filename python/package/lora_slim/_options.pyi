@@ -87,7 +87,7 @@ class SlimOptions(TypedDict, total=False):
     with_texts: bool | None
     """With --metric or --by: write the generated answers into the JSON report"""
     minimize: Literal["bytes", "loss"] | None
-    """Look for the fewest bytes that are surely as good (`bytes`), or for the lowest loss within --max-bytes (`loss`): drop any modules, and reduce the rank of each to what the samples need. In bf16, unless --dtype says otherwise"""
+    """Look for the fewest bytes that are surely as good (`bytes`), or for the lowest loss within --max-bytes (`loss`): drop any modules, and reduce the rank of each to what the samples need. In bf16, unless --dtype says otherwise. With --search exhaustive, sizes far from the smallest are measured too"""
     same_rank: bool | None
     """Keep all modules at one rank with --minimize, for runtimes that know no other"""
     memory: Value | None
@@ -203,7 +203,7 @@ class ScanOptions(TypedDict, total=False):
     with_texts: bool | None
     """With --metric or --by: write the generated answers into the JSON report"""
     minimize: Literal["bytes", "loss"] | None
-    """Look for the fewest bytes that are surely as good (`bytes`), or for the lowest loss within --max-bytes (`loss`): drop any modules, and reduce the rank of each to what the samples need. In bf16, unless --dtype says otherwise"""
+    """Look for the fewest bytes that are surely as good (`bytes`), or for the lowest loss within --max-bytes (`loss`): drop any modules, and reduce the rank of each to what the samples need. In bf16, unless --dtype says otherwise. With --search exhaustive, sizes far from the smallest are measured too"""
     same_rank: bool | None
     """Keep all modules at one rank with --minimize, for runtimes that know no other"""
     memory: Value | None
