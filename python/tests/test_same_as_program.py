@@ -22,7 +22,7 @@ def flags(options):
     for name, value in options.items():
         if value is True:
             yield f"--{name.replace('_', '-')}"
-        elif value is not None:
+        elif value is not None and value is not False:
             yield f"--{name.replace('_', '-')}={value}"
 
 
