@@ -380,7 +380,7 @@ impl Slimmed {
         let adapter = evaluation.adapter.path.as_path();
         files::check_output(output, &[adapter, evaluation.base.path()], false)?;
         let staging = Staging::reserve(output, &[adapter], false)?;
-        let exporter = Format::Peft.exporter(|| Ok(evaluation.base.clone()))?;
+        let exporter = Format::Peft.exporter(|| Ok(evaluation.base.clone()), evaluation.changes())?;
         let base = evaluation.known_base()?;
         pipeline::output::write_evaluation(
             evaluation,

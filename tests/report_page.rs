@@ -101,8 +101,8 @@ fn every_section_has_its_place() {
     let (page, report) = scan(folder.path(), &fixture("pico/text/prompt_completion.jsonl"), &more);
     let sections: Vec<&str> =
         page.split("<section id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-    let first = ["summary", "gates", "curve", "probability", "trust", "alternatives", "steps", "answers", "layers"];
-    assert_eq!(sections, [&first[..], &["samples", "boundaries", "search", "inputs"]].concat());
+    let first = ["summary", "gates", "curve", "probability", "trust", "alternatives", "steps", "serving", "answers"];
+    assert_eq!(sections, [&first[..], &["layers", "samples", "boundaries", "search", "inputs"]].concat());
     let fields =
         |value: &Value, names: &[&str]| -> Vec<f64> { names.iter().filter_map(|name| value[*name].as_f64()).collect() };
     let alternatives = report["alternatives"].as_array().unwrap().iter();

@@ -21,6 +21,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 MARGIN = 0.02
@@ -58,8 +59,7 @@ def given_up(report: dict) -> tuple[float, float]:
 
 def score(report: dict) -> str:
     """The score of what is written on the test samples, the difference from the whole adapter's, and its bounds."""
-    # Answers are those before `--rank`.
-    if "metrics" not in report or any(step["step"] == "rank" for step in report["steps"]):
+    if "metrics" not in report:
         return ""
     scores = report["metrics"]["boundaries"]
     written = next((one for one in scores if one["written"]), scores[-1])["scores"][0]
@@ -91,6 +91,18 @@ def uniform(args: argparse.Namespace, layers: int, rank: int) -> tuple[dict, flo
     return best, total, name
 
 
+def ways(args: argparse.Namespace, rank: int) -> Iterator[tuple[str, dict, float]]:
+    """Each way's name, its report, and the seconds that it took, with those of generating answers."""
+    yield "minimize", *slim(args, "--minimize", "bytes")
+    report, seconds = slim(args, "--dtype", "bf16")
+    yield "boundary", report, seconds
+    yield "subset", *slim(args, "--search", "subset", "--dtype", "bf16")
+    # Answers are those before `--rank`: they would say nothing about it.
+    without_metric = argparse.Namespace(**{**vars(args), "metric": None})
+    report, seconds, name = uniform(without_metric, report["curve"][-1]["boundary"], rank)
+    yield name, report, seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ["program", "adapter", "base", "val", "test"]:
@@ -101,14 +113,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="also append the rows to this file, as JSON lines")
     args = parser.parse_args()
     config = json.loads((Path(args.adapter) / "adapter_config.json").read_text())
-    rows = [
-        ("boundary", *slim(args, "--dtype", "bf16")),
-        ("subset", *slim(args, "--search", "subset", "--dtype", "bf16")),
-    ]
-    layers = rows[0][1]["curve"][-1]["boundary"]
-    report, seconds, name = uniform(args, layers, config["r"])
-    rows += [(name, report, seconds), ("minimize", *slim(args, "--minimize", "bytes"))]
-    for way, report, seconds in rows:
+    for way, report, seconds in ways(args, config["r"]):
         output = report["output"]
         share = output["bytes_after"] / output["bytes_before"]
         loss, probability = given_up(report)

@@ -53,6 +53,7 @@ class Listed:
     name: str
     version: str
     rules: list[dict] = field(default_factory=list)
+    buffers: dict = field(default_factory=dict)
 
     def rule(self, fact: str, outcome: str | None = None) -> dict | None:
         """The rule on a fact that contains these words."""
@@ -101,6 +102,11 @@ def vllm(folder: Path, listed: Listed) -> Iterator[Fact]:
             f"`{name}` is mapped for {sorted(families)} (rules: {sorted(said ^ families) or 'the same'})",
             said == families,
         )
+    buffers = listed.buffers
+    known = (buffers["default_rank"], buffers["ranks"])
+    yield "the ranks of buffers", known == (16, literal(config, "MaxLoRARanks"))
+    yield "whole names and types have buffers", "module_suffix in target_module_set or module_name in" in names
+    yield from vllm_buffers(folder, buffers)
 
 
 @dataclass
@@ -129,8 +135,8 @@ class Mapper:
         return name
 
 
-def mapper_of(models: Path, module: str, name: str) -> Mapper | None:
-    """The `hf_to_vllm_mapper` of a class, its own or that of a class it is made of."""
+def class_of(models: Path, module: str, name: str) -> tuple[str, ast.ClassDef] | None:
+    """A class of vLLM's models, and the module that defines it."""
     path = models / f"{module}.py"
     if not path.exists():
         return None
@@ -143,7 +149,36 @@ def mapper_of(models: Path, module: str, name: str) -> Mapper | None:
     }
     found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
     if found is None:
-        return mapper_of(models, imported[name], name) if name in imported else None
+        return class_of(models, imported[name], name) if name in imported else None
+    return module, found
+
+
+def kin_of(models: Path, module: str, name: str) -> Iterator[tuple[str, ast.ClassDef]]:
+    """A class, and those that it is made of."""
+    found = class_of(models, module, name)
+    if found:
+        yield found
+        for base in found[1].bases:
+            if isinstance(base, ast.Name):
+                yield from kin_of(models, found[0], base.id)
+
+
+def attribute_of(models: Path, module: str, name: str, attribute: str):
+    """The value of an attribute that is written in a class, or in one that it is made of."""
+    for _, one in kin_of(models, module, name):
+        for statement in one.body:
+            targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+            if isinstance(statement, ast.Assign | ast.AnnAssign) and ast.unparse(targets[0]) == attribute:
+                return ast.literal_eval(statement.value)
+    return {}
+
+
+def mapper_of(models: Path, module: str, name: str) -> Mapper | None:
+    """The `hf_to_vllm_mapper` of a class, its own or that of a class it is made of."""
+    defined = class_of(models, module, name)
+    if defined is None:
+        return None
+    module, found = defined
     for statement in found.body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "hf_to_vllm_mapper":
             known = {"WeightsMapper": Mapper, "re": re, "WeightRenaming": lambda *_, **__: None}
@@ -158,14 +193,10 @@ def mapper_of(models: Path, module: str, name: str) -> Mapper | None:
     return next((base for base in bases if base), None)
 
 
-def vllm_mapped(folder: Path) -> dict[str, set[str]]:
-    """By the beginning of a name: the model types that have other names, and whose mappers take it for one of these."""
-    from transformers.models.auto import modeling_auto as auto
-
-    models = folder / "model_executor/models"
-    registry = (models / "registry.py").read_text()
+def vllm_classes(models: Path) -> dict[str, tuple[str, str]]:
+    """The modules and classes of vLLM that run the architectures of transformers."""
     classes: dict[str, tuple[str, str]] = {}
-    for node in ast.parse(registry).body:
+    for node in ast.parse((models / "registry.py").read_text()).body:
         if (
             isinstance(node, ast.Assign)
             and isinstance(node.value, ast.Dict)
@@ -174,6 +205,43 @@ def vllm_mapped(folder: Path) -> dict[str, set[str]]:
             for key, value in zip(node.value.keys, node.value.values, strict=True):
                 if isinstance(key, ast.Constant) and isinstance(value, ast.Tuple):
                     classes[key.value] = tuple(element.value for element in value.elts[:2])
+    return classes
+
+
+def vllm_buffers(folder: Path, listed: dict) -> Iterator[Fact]:
+    """What vLLM's classes of the models of which buffers are known say of LoRA."""
+    from transformers.models.auto import modeling_auto as auto
+
+    models = folder / "model_executor/models"
+    classes = vllm_classes(models)
+    text, multimodal = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    for family in listed["decoders"]:
+        if family not in text:
+            continue  # the text part of a multimodal model has no architecture of its own
+        module, name = classes[text[family]]
+        bases = {ast.unparse(base) for _, one in kin_of(models, module, name) for base in one.bases}
+        packed = attribute_of(models, module, name, "packed_modules_mapping")
+        names = attribute_of(models, module, name, "embedding_modules")
+        merged = all(packed.get(whole) in (parts, [whole]) for whole, parts in listed["merged"].items())
+        vocabulary = (family in listed["embedding"], family in listed["head"]) == (
+            "embed_tokens" in names,
+            "lm_head" in names,
+        )
+        yield f"buffers of {family}: {name}", "SupportsLoRA" in bases and merged and vocabulary
+    for family in listed["multimodal"]:
+        architecture = multimodal.get(family) or text[family]
+        module, name = classes[architecture if isinstance(architecture, str) else architecture[0]]
+        mapper = mapper_of(models, module, name)
+        stack = mapper.map("model.language_model.layers.") if mapper else ""
+        yield f"layers of {family} are `{stack}`", stack == listed["multimodal_stack"] + "."
+
+
+def vllm_mapped(folder: Path) -> dict[str, set[str]]:
+    """By the beginning of a name: the model types that have other names, and whose mappers take it for one of these."""
+    from transformers.models.auto import modeling_auto as auto
+
+    models = folder / "model_executor/models"
+    classes = vllm_classes(models)
 
     def taken(types: dict[str, str], own: str, other: str) -> set[str]:
         found = set()
@@ -208,6 +276,11 @@ def sglang(folder: Path, listed: Listed) -> Iterator[Fact]:
     yield "a pattern is refused", strings and listed.rule("regular expression", "refuses") is not None
     yield "the scaling is alpha / r", "self.config.lora_alpha / self.config.r" in own["lora"]
     yield "`unembed_tokens` is the head", 'name.replace("unembed_tokens", "lm_head")' in own["lora"]
+    merged = {part: whole for whole, parts in listed.buffers["merged"].items() for part in parts}
+    yield (
+        "modules are merged as buffers are",
+        all(f'"{part}": "{whole}"' in own["utils"] for part, whole in merged.items()),
+    )
     layer = (folder / "srt/layers/utils/common.py").read_text()
     yield "the number of the layer counts", r'r"layers\.(\d+)\."' in layer
     yield "w1, w2 and w3 are renamed", '".w1."' in own["lora"] and listed.rule("modules of `w1`", "refuses") is not None
@@ -269,7 +342,8 @@ def main() -> int:
         folder = packages or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         for name, check in CHECKS.items():
-            rules = Listed(name, listed[name]["version"].split()[0], listed[name]["rules"])
+            entry = listed[name]
+            rules = Listed(name, entry["version"].split()[0], entry["rules"], entry.get("buffers", {}))
             source = download(PACKAGES[name], rules.version, folder)
             for fact, agrees in check(source, rules):
                 wrong += not agrees

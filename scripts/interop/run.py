@@ -236,13 +236,17 @@ def main() -> None:
     parser.add_argument("--boundary", type=int, default=19)
     parser.add_argument("--prompts", type=int, default=20, help="for the cut adapter")
     parser.add_argument("--few", type=int, default=5, help="prompts for the others")
+    parser.add_argument(
+        "--also", action="append", default=[], metavar="NAME=PATH", help="another PEFT adapter, as `slim` writes them"
+    )
     arguments = parser.parse_args()
+    also = {name: Path(path) for name, path in (given.split("=", 1) for given in arguments.also)}
     pythons = {name.lower(): path for name, path in (given.split("=", 1) for given in arguments.python)}
     wanted = arguments.only.lower().split(",") if arguments.only else [name.lower() for name in SCRIPTS]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         reference = Reference(arguments, Path(folder))
-        adapters = variants.make(arguments.binary, arguments.adapter, arguments.boundary, Path(folder))
+        adapters = variants.make(arguments.binary, arguments.adapter, arguments.boundary, Path(folder)) | also
         for runtime in SCRIPTS:
             if runtime.lower() in wanted:
                 rows += run(runtime, pythons.get(runtime.lower(), sys.executable), arguments, adapters, reference)

@@ -1,6 +1,7 @@
 //! Why an adapter changes nothing of what the base model makes of text.
 
 use super::names::Part;
+use super::targets::MovedModule;
 use super::{Adapter, Method, Module};
 use crate::error::Result;
 use crate::format::first_names;
@@ -65,6 +66,24 @@ impl Adapter {
             let names = first_names(&idle, 2);
             format!("the adapter changes nothing in {} of its {all} modules, where a factor is all zeros or alpha is 0: {names}", idle.len())
         }))
+    }
+
+    /// The modules without which PEFT computes the same to the last digit: the adapter adds zeros to their outputs.
+    pub fn zero_modules(&self) -> Result<Vec<&Module>> {
+        let config = &self.config;
+        let is_sum = config.method.is_low_rank() || matches!(config.method, Method::LoHa | Method::LoKr);
+        // These change the base weights of each module that is wrapped, or more than its outputs.
+        let does_more =
+            config.flag("use_dora") || config.changes_base().is_some() || config.variants().next().is_some();
+        if !is_sum || does_more {
+            return Ok(Vec::new());
+        }
+        // PEFT puts the modules of experts together, so that none can be missing.
+        let is_alone = |module: &&Module| module.parameter.is_none() && MovedModule::parse(&module.name).is_none();
+        // Zero times infinity is not zero.
+        let is_finite = |module: &&Module| module.tensors.values().all(|name| self.weights.load_finite(name).is_ok());
+        let idle = self.idle_modules()?.into_iter().map(|name| &self.modules()[name]);
+        Ok(idle.filter(is_alone).filter(is_finite).collect())
     }
 
     /// The modules in which the adapter changes nothing.

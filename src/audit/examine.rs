@@ -18,6 +18,7 @@ use crate::hub::BasePath;
 use crate::kernel::Arithmetic;
 use crate::model::Model;
 use crate::model::applied::{DropCause, DroppedModule};
+use crate::rewrite::dead_weight::BaseWeights;
 use crate::rewrite::steps::PlannedChanges;
 
 /// What was found in a PEFT folder.
@@ -33,6 +34,8 @@ pub struct KnownBase {
     pub facts: BaseFacts,
     /// Absent where it cannot be run, or was not opened.
     model: Option<Model>,
+    /// Why it is absent, as the end of a sentence.
+    absent: Option<String>,
 }
 
 impl KnownBase {
@@ -44,14 +47,32 @@ impl KnownBase {
                 facts.layers = Some(model.config.layers);
                 facts.vocabulary = Some(model.config.vocab_size);
                 facts.family.get_or_insert(model.config.family.model_types[0].into());
-                Ok(Self { facts, model: Some(model) })
+                Ok(Self { facts, model: Some(model), absent: None })
             }
-            Err(Error::Base(
-                BaseError::UnsupportedFamily { .. }
-                | BaseError::UnsupportedFeature { .. }
-                | BaseError::Quantised { .. },
-            )) => Ok(Self { facts, model: None }),
+            Err(
+                error @ Error::Base(
+                    BaseError::UnsupportedFamily { .. }
+                    | BaseError::UnsupportedFeature { .. }
+                    | BaseError::Quantised { .. },
+                ),
+            ) => Ok(Self { facts, model: None, absent: Some(error.to_string()) }),
             Err(error) => Err(error),
+        }
+    }
+
+    /// As [`open`](Self::open) for one that may be missing.
+    pub fn open_if_there(base: Result<BasePath>) -> Self {
+        let opened = base.and_then(|base| Self::open(&base));
+        let absent = |error: Error| Self { absent: Some(format!("{error} (`--base` names it)")), ..Self::default() };
+        opened.unwrap_or_else(absent)
+    }
+
+    /// Its weights.
+    pub fn weights(&self) -> BaseWeights<'_> {
+        match (&self.model, &self.absent) {
+            (Some(model), _) => BaseWeights::Known(model),
+            (None, Some(reason)) => BaseWeights::Unknown(reason),
+            (None, None) => BaseWeights::Unknown("`--base` names it"),
         }
     }
 
@@ -142,7 +163,7 @@ fn needed(module: &str, name: Option<&str>) -> Needed {
 
 impl From<BaseFacts> for KnownBase {
     fn from(facts: BaseFacts) -> Self {
-        Self { facts, model: None }
+        Self { facts, ..Self::default() }
     }
 }
 

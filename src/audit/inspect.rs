@@ -14,6 +14,8 @@ use crate::adapter::targets::module_types;
 use crate::adapter::{Adapter, Capability};
 use crate::error::Result;
 use crate::format::bytes;
+use crate::rewrite::dead_weight::{BaseWeights, DeadWeight, DeadWeightSummary};
+use crate::rewrite::exact_types::{ExactTypes, StoredValues, narrower};
 use crate::rewrite::steps::PlannedChanges;
 
 /// The parts of an adapter.
@@ -34,12 +36,28 @@ pub struct Inspection {
     pub layers: Vec<LayerInspection>,
     /// Bytes of tensors outside the layers, which are kept at every boundary.
     pub other_bytes: u64,
+    pub dead_weight: InspectedDeadWeight,
     /// What limits how far this adapter can be slimmed.
     pub limits: Vec<String>,
     /// Why PEFT does not load it as it was trained; empty if it does, as far as the adapter alone tells.
     pub wrong: Vec<String>,
     /// What else its files hold that is not used, or not as it is written.
     pub remarks: Vec<String>,
+}
+
+/// What could be left out without a change of what the adapter does.
+#[derive(Debug, Serialize)]
+pub struct InspectedDeadWeight {
+    /// What the adapter would be smaller by.
+    pub bytes: u64,
+    #[serde(flatten)]
+    pub summary: DeadWeightSummary,
+    /// Tensors with wider types than their values need.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact_types: Option<ExactTypes>,
+    /// What takes it out, if there is any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,8 +68,15 @@ pub struct LayerInspection {
     pub norm: Option<f64>,
 }
 
-/// Inspects an adapter that the user calls `name`.
-pub fn inspect(name: &str, adapter: &Adapter) -> Result<Inspection> {
+/// What the user calls an adapter and its base model, if they name one.
+#[derive(Debug, Clone, Copy)]
+pub struct InspectedNames<'a> {
+    pub adapter: &'a str,
+    pub base: Option<&'a str>,
+}
+
+/// Inspects an adapter beside its base model, as far as that is known.
+pub fn inspect(names: InspectedNames, adapter: &Adapter, base: BaseWeights) -> Result<Inspection> {
     let (config, norms) = (&adapter.config, adapter.layer_norms()?);
     let examined = examine(adapter, &KnownBase::default(), &[&PEFT])?;
     let reasons = examined.runtimes.into_iter().flat_map(|verdict| verdict.reasons);
@@ -59,7 +84,7 @@ pub fn inspect(name: &str, adapter: &Adapter) -> Result<Inspection> {
     let layer = |(layer, bytes)| LayerInspection { layer, bytes, norm: norms.get(&layer).copied() };
     let types = module_types(adapter.modules().keys().map(String::as_str));
     Ok(Inspection {
-        path: name.into(),
+        path: names.adapter.into(),
         method: if config.flag("use_dora") { "DoRA" } else { config.method.name() },
         base_model: config.text("base_model_name_or_path").map(String::from),
         rank: config.rank,
@@ -72,10 +97,31 @@ pub fn inspect(name: &str, adapter: &Adapter) -> Result<Inspection> {
         bytes: adapter.bytes_below(usize::MAX),
         layers: adapter.layer_bytes().into_iter().map(layer).collect(),
         other_bytes: adapter.bytes_below(0),
+        dead_weight: dead_weight(names, adapter, base)?,
         limits: limits(adapter),
         wrong: reasons.filter(|reason| reason.outcome != LoadOutcome::Loads).map(|reason| reason.what).collect(),
         remarks: examined.flaws.into_iter().filter_map(remark).collect(),
     })
+}
+
+fn dead_weight(names: InspectedNames, adapter: &Adapter, base: BaseWeights) -> Result<InspectedDeadWeight> {
+    let dead = DeadWeight::find(adapter, base)?;
+    let left = adapter.tensors().filter(|tensor| !dead.drops(tensor.name) || dead.rows_of(tensor.name).is_some());
+    let left = left.map(|tensor| StoredValues::new(adapter, &tensor, dead.rows_of(tensor.name)));
+    let left = left.collect::<Result<Vec<_>>>()?;
+    let exact_types = ExactTypes::of(&left, &narrower(&left));
+    let summary = dead.summary();
+    let bytes = summary.bytes() + exact_types.as_ref().map_or(0, |types| types.bytes);
+    let base = names.base.map_or(String::new(), |base| format!(" --base {}", quoted(base)));
+    let command = (bytes > 0 && adapter.obstacle(Capability::Cut).is_none())
+        .then(|| format!("lora-slim cut {}{base} --boundary all --dead-weight -o OUT", quoted(names.adapter)));
+    Ok(InspectedDeadWeight { bytes, summary, exact_types, command })
+}
+
+/// A word of a command line.
+fn quoted(word: &str) -> String {
+    let is_plain = word.chars().all(|char| char.is_ascii_alphanumeric() || "/._-+@:=,~".contains(char));
+    if is_plain { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 fn limits(adapter: &Adapter) -> Vec<String> {

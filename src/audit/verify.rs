@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::dead::{self, ProvenDead};
 use super::flaws::{Flaw, one_flaw};
 use super::runtimes::base_facts::BaseFacts;
 use crate::adapter::names::Part;
 use crate::adapter::{Adapter, AdapterTensor, Method};
 use crate::error::Result;
 use crate::rewrite::changes;
+use crate::rewrite::dead_weight::{BaseWeights, DeadWeightSummary};
 use crate::rewrite::steps::ADALORA_KEYS;
 
 /// A difference that a cut does not make.
@@ -84,6 +86,8 @@ struct MatchedAdapters<'a> {
     zeros: BTreeSet<&'a str>,
     /// Modules that hold only zeros, or no values at all, in both.
     nothing: BTreeSet<&'a str>,
+    /// What `slimmed` lacks and what changes nothing.
+    left_out: ProvenDead,
 }
 
 impl<'a> MatchedAdapters<'a> {
@@ -93,7 +97,15 @@ impl<'a> MatchedAdapters<'a> {
         let (before, mut zeros) = (zeros(original)?, zeros(slimmed)?);
         let nothing = before.intersection(&zeros).copied().collect();
         zeros.retain(|module| !before.contains(module));
-        Ok(Self { original, slimmed, names, zeros, nothing })
+        Ok(Self { original, slimmed, names, zeros, nothing, left_out: ProvenDead::default() })
+    }
+
+    /// As [`new`](Self::new), with what changes nothing beside a base model.
+    fn with_base(original: &'a Adapter, slimmed: &'a Adapter, base: BaseWeights) -> Result<Self> {
+        let mut matched = Self::new(original, slimmed)?;
+        let is_missing = |tensor: &AdapterTensor| matched.name_of(tensor).is_none();
+        matched.left_out = ProvenDead::find(original, slimmed, base, is_missing)?;
+        Ok(matched)
     }
 
     /// The name in `slimmed` of a tensor of `original`.
@@ -151,20 +163,37 @@ pub fn kept_layers(original: &Adapter, slimmed: &Adapter) -> Result<BTreeSet<usi
     Ok(MatchedAdapters::new(original, slimmed)?.kept_layers())
 }
 
+/// What `verify` found.
+#[derive(Debug)]
+pub struct CutProof {
+    /// None if it is proven.
+    pub differences: Vec<CutDifference>,
+    /// What is missing and changes nothing.
+    pub left_out: DeadWeightSummary,
+    /// The tensors that have their values in a narrower type.
+    pub narrowed: usize,
+}
+
 /// Every difference between `slimmed` and a cut of `original` to the layers that `slimmed` has, except those
-/// that are `allowed`.
-pub fn compare(original: &Adapter, slimmed: &Adapter, allowed: AllowedDifferences) -> Result<Vec<CutDifference>> {
-    let matched = MatchedAdapters::new(original, slimmed)?;
+/// that are `allowed` and what changes nothing, which `base` may show.
+pub fn compare(
+    original: &Adapter,
+    slimmed: &Adapter,
+    allowed: AllowedDifferences,
+    base: BaseWeights,
+) -> Result<CutProof> {
+    let matched = MatchedAdapters::with_base(original, slimmed, base)?;
     let kept = matched.kept_layers();
     let mut differences = compare_names(&matched, &kept, allowed);
-    let values = match allowed.tolerance {
-        Some(tolerance) => compare_values(&matched, tolerance)?,
+    let (values, narrowed) = match allowed.tolerance {
+        Some(tolerance) => (compare_values(&matched, tolerance)?, 0),
         None => compare_bytes(&matched)?,
     };
     let is_reduced =
         allowed.tolerance.is_some() || values.iter().any(|value| matches!(value, CutDifference::Reduced { .. }));
     differences.extend(values);
-    let dropped = original.layers().difference(&kept).next().copied();
+    let dropped = original.tensors().filter(|tensor| !matched.left_out.has(tensor.name)).filter_map(|one| one.layer);
+    let dropped = dropped.filter(|layer| !kept.contains(layer)).min();
     if let (Some(dropped), Some(&layer)) = (dropped, kept.last())
         && layer > dropped
         && !allowed.any_layers
@@ -172,19 +201,19 @@ pub fn compare(original: &Adapter, slimmed: &Adapter, allowed: AllowedDifference
         differences.push(CutDifference::NotABoundary { layer, dropped });
     }
     differences.extend(compare_configs(&matched, is_reduced));
-    Ok(differences)
+    Ok(CutProof { differences, left_out: matched.left_out.summary, narrowed })
 }
 
 /// Tensors that only one of the two has, though both or neither should.
 fn compare_names(matched: &MatchedAdapters, kept: &BTreeSet<usize>, allowed: AllowedDifferences) -> Vec<CutDifference> {
-    let MatchedAdapters { original, slimmed, zeros, .. } = matched;
+    let MatchedAdapters { original, slimmed, zeros, left_out, .. } = matched;
     let mut differences = Vec::new();
     let modules: BTreeSet<&str> = slimmed.tensors().map(|tensor| tensor.key.module.as_str()).collect();
     let is_folded = |tensor: &AdapterTensor| {
         allowed.tolerance.is_some() && matched.is_made_plain() && tensor.key.part == Part::LoraE
     };
     let missing = original.tensors().filter(|tensor| matched.name_of(tensor).is_none() && !is_folded(tensor));
-    for tensor in missing {
+    for tensor in missing.filter(|tensor| !left_out.has(tensor.name)) {
         let name = tensor.name.to_string();
         // Where any layers may be missing, any modules may be too, but only as a whole.
         let is_allowed = allowed.any_layers && !modules.contains(tensor.key.module.as_str());
@@ -202,22 +231,25 @@ fn compare_names(matched: &MatchedAdapters, kept: &BTreeSet<usize>, allowed: All
     let known: BTreeSet<String> =
         original.tensors().map(|tensor| tensor.key.plain_name(tensor.name).into_owned()).collect();
     let is_added = |tensor: &AdapterTensor| {
-        !known.contains(&*tensor.key.plain_name(tensor.name)) && !zeros.contains(tensor.key.module.as_str())
+        let is_known = known.contains(&*tensor.key.plain_name(tensor.name)) || left_out.explains(tensor.name);
+        !is_known && !zeros.contains(tensor.key.module.as_str())
     };
     let added = slimmed.tensors().filter(is_added);
     differences.extend(added.map(|tensor| CutDifference::Added(tensor.name.into())));
     differences
 }
 
-/// Tensors of both whose bytes differ.
-fn compare_bytes(matched: &MatchedAdapters) -> Result<Vec<CutDifference>> {
+/// Tensors of both whose bytes differ, and how many have their values in a narrower type.
+fn compare_bytes(matched: &MatchedAdapters) -> Result<(Vec<CutDifference>, usize)> {
     let MatchedAdapters { original, slimmed, .. } = matched;
-    let (mut differences, mut reduced) = (Vec::new(), Vec::new());
+    let (mut differences, mut reduced, mut narrowed) = (Vec::new(), Vec::new(), 0);
     for (tensor, name_in_slimmed) in matched.pairs() {
         let entry = slimmed.weights.entry(name_in_slimmed)?;
         let name = tensor.name.to_string();
         let is_same_form = (&entry.shape, entry.dtype()) == (&tensor.entry.shape, tensor.entry.dtype());
-        if !is_same_form && without_rank(&tensor, &entry.shape) == without_rank(&tensor, &tensor.entry.shape) {
+        if !is_same_form && dead::is_narrowed(original, &tensor, (slimmed, name_in_slimmed))? {
+            narrowed += 1;
+        } else if !is_same_form && without_rank(&tensor, &entry.shape) == without_rank(&tensor, &tensor.entry.shape) {
             reduced.push(name);
         } else if !is_same_form {
             differences.push(CutDifference::Shape(name));
@@ -231,7 +263,7 @@ fn compare_bytes(matched: &MatchedAdapters) -> Result<Vec<CutDifference>> {
     }
     let tensors = reduced.len();
     differences.extend(reduced.into_iter().next().map(|first| CutDifference::Reduced { tensors, first }));
-    Ok(differences)
+    Ok((differences, narrowed))
 }
 
 /// The sizes of a tensor that no step changes.
@@ -310,7 +342,10 @@ fn compare_configs(matched: &MatchedAdapters, is_reduced: bool) -> Vec<CutDiffer
     }
     let (before, after) = (&original.config.raw, &slimmed.config.raw);
     let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let changed = |key: &&String| before.get(*key).unwrap_or(&Value::Null) != after.get(*key).unwrap_or(&Value::Null);
+    let changed = |key: &&String| {
+        let value = after.get(*key).unwrap_or(&Value::Null);
+        before.get(*key).unwrap_or(&Value::Null) != value && !matched.left_out.explains_key(key, value)
+    };
     let may_change = |key: &str| {
         let of_method = matched.is_made_plain() && (key == "peft_type" || ADALORA_KEYS.contains(&key));
         SELECTION_KEYS.contains(&key) || is_reduced && (RANK_KEYS.contains(&key) || of_method)

@@ -75,6 +75,7 @@ pub enum Command {
     Inspect(InspectArgs),
     Verify(VerifyArgs),
     Check(CheckArgs),
+    Plan(PlanArgs),
     Completions(CompletionsArgs),
     /// Write the man page to stdout
     ///
@@ -392,6 +393,9 @@ pub struct FixArgs {
 pub struct InspectArgs {
     /// PEFT adapter folder, or its name on the Hugging Face Hub
     pub adapter: String,
+    /// Base model to compare saved embeddings and heads with [default: the adapter's base_model_name_or_path, if it is on this machine]
+    #[arg(long)]
+    pub base: Option<String>,
     /// Layer stack to show if the adapter has several
     #[arg(long)]
     pub stack: Option<String>,
@@ -422,7 +426,8 @@ pub struct VerifyArgs {
     /// Allow other ranks and types if each module's ΔW differs by at most this share of its norm, for example 0.05 or 5%
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub tolerance: Option<String>,
-    /// After `fix`: the base model, if `fix` was given one
+    /// After `fix`: the base model, if `fix` was given one. After `--dead-weight`: the base model that whole weights are compared with
+    /// [default then: the adapter's base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
     /// After `fix`: the alpha that `fix` was given
@@ -462,6 +467,51 @@ pub struct CheckArgs {
     /// Print everything known about runtimes as Markdown, or with --json as one object, and check nothing
     #[arg(long, conflicts_with_all = ["adapter", "runtime", "base", "stack"])]
     pub list: bool,
+}
+
+/// Find out what servers allocate for adapters, and the options that make them allocate no more
+///
+/// vLLM and SGLang allocate buffers for adapters when they start, for all modules and for a rank, whatever their adapters have. The
+/// options that this prints limit the buffers to what the given adapters have together. The bytes are those of one slot, which one
+/// adapter at a time is in, on one device.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim plan my-adapter --runtime vllm
+  lora-slim plan adapters/ --base my-base-model --runtime vllm,sglang
+  lora-slim plan new-adapter --runtime vllm --given '--max-lora-rank 8 --lora-target-modules …' && deploy …")]
+pub struct PlanArgs {
+    /// PEFT adapter folders, folders that hold several, or names on the Hugging Face Hub, that one server will have
+    #[arg(required = true, value_name = "ADAPTER")]
+    pub adapters: Vec<String>,
+    /// Runtimes, for example vllm [default: all that allocate buffers]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
+    pub runtime: Vec<&'static Runtime>,
+    /// Base model, of which only the configuration is read [default: the first adapter's base_model_name_or_path]
+    #[arg(long)]
+    pub base: Option<String>,
+    /// Type of the server's buffers, which is that of its model
+    #[arg(long, value_enum, default_value_t = BufferTypeArg::Bf16)]
+    pub dtype: BufferTypeArg,
+    /// Options of a server: check that the adapters fit into its buffers, and exit with 5 if one does not
+    #[arg(long, value_name = "FLAGS", allow_hyphen_values = true)]
+    pub given: Option<String>,
+    /// Write one JSON object to stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The type of a server's buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BufferTypeArg {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl BufferTypeArg {
+    pub fn bytes(self) -> u64 {
+        if self == BufferTypeArg::F32 { 4 } else { 2 }
+    }
 }
 
 /// Write shell completions to stdout

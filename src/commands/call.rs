@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::fetch::Finder;
 use super::page::Page;
 use super::slim::ReservedSlim;
+use super::watcher::Watcher;
 use super::{check, cut, evaluate, fix, inspect, verify};
 use crate::batch::options;
 use crate::choice::gates;
@@ -23,16 +24,6 @@ use crate::error::{ConfigError, Error, FileError, Result};
 use crate::files::{inputs, json};
 use crate::measure::Progress;
 use crate::pipeline;
-
-/// Who is told how far a call has come, and may stop it. The thread that runs the call calls it.
-pub trait Watcher {
-    /// Called behind each layer.
-    fn measures(&self, progress: Progress);
-    /// Called while files arrive from the hub: the bytes that are there, and those that are needed so far.
-    fn fetches(&self, done: u64, total: u64);
-    /// Whether to stop.
-    fn is_stopped(&self) -> bool;
-}
 
 /// A command with its flags, ready to run.
 pub struct Call {

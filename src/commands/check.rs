@@ -11,6 +11,7 @@ use crate::audit::flaws::Flaw;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::audit::runtimes::listing::Listing;
 use crate::audit::runtimes::{self, LoadOutcome, RUNTIMES, Remedy, Runtime, RuntimeVerdict};
+use crate::audit::serving::{ServedAdapter, SlotMemory};
 use crate::cli::CheckArgs;
 use crate::error::Result;
 use crate::export::Format;
@@ -26,6 +27,9 @@ pub struct CheckResult {
     /// What is wrong with the adapter itself.
     flaws: Vec<ReportedFlaw>,
     runtimes: Vec<RuntimeVerdict>,
+    /// What servers with buffers allocate for it, of those that load it; absent where it is not known for its base model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    serving: Vec<SlotMemory>,
     #[serde(skip)]
     form: Format,
     /// Whether it is complete, and all runtimes load it that were asked for.
@@ -50,7 +54,7 @@ pub fn run(args: CheckArgs, finder: Finder) -> Result<bool> {
         print_json(&checked)?;
     } else {
         let flaws: Vec<(bool, &str)> = checked.flaws.iter().map(|flaw| (flaw.certain, flaw.what.as_str())).collect();
-        print(&text::checked(checked.form, &flaws, &checked.runtimes))?;
+        print(&text::checked(checked.form, &flaws, &checked.runtimes, &checked.serving))?;
     }
     Ok(checked.passes)
 }
@@ -61,9 +65,9 @@ pub fn check(args: &CheckArgs, name: &str, finder: Finder) -> Result<CheckResult
     finder.named_base(args.base.as_deref())?;
     let asked: &[&'static Runtime] = if args.runtime.is_empty() { &RUNTIMES } else { &args.runtime };
     let format = Format::of_path(&path);
-    let Examination { flaws, runtimes } = match format {
+    let (Examination { flaws, runtimes }, serving) = match format {
         Format::Peft => check_folder(args, &path, asked)?,
-        format => Examination { flaws: Vec::new(), runtimes: check_form(format, asked) },
+        format => (Examination { flaws: Vec::new(), runtimes: check_form(format, asked) }, Vec::new()),
     };
     let is_complete = flaws.iter().all(Flaw::may_be_meant);
     let is_loaded = args.runtime.is_empty() || runtimes.iter().all(|runtime| runtime.verdict == LoadOutcome::Loads);
@@ -73,6 +77,7 @@ pub fn check(args: &CheckArgs, name: &str, finder: Finder) -> Result<CheckResult
         format: format.to_string(),
         flaws: flaws.collect(),
         runtimes,
+        serving,
         form: format,
         passes: is_complete && is_loaded,
     })
@@ -88,12 +93,19 @@ fn check_form(format: Format, asked: &[&'static Runtime]) -> Vec<RuntimeVerdict>
     verdicts
 }
 
-fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Result<Examination> {
+fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Result<(Examination, Vec<SlotMemory>)> {
     let adapter = pipeline::open_adapter(path, args.stack.as_deref(), args.base.as_deref())?;
     let base = match &args.base {
         Some(name) => KnownBase::open(&BasePath::find(name, None)?)?,
         // The base model that the adapter names, if it is on this machine.
         None => BaseFacts::if_readable(pipeline::find_base(None, &adapter).ok()).into(),
     };
-    examine(&adapter, &base, asked)
+    let examination = examine(&adapter, &base, asked)?;
+    let served = ServedAdapter::of(&adapter);
+    let slot = |verdict: &RuntimeVerdict| {
+        let runtime = Runtime::by_name(verdict.name).filter(|_| verdict.verdict == LoadOutcome::Loads)?;
+        SlotMemory::of(runtime, &base.facts, served.as_ref()?)
+    };
+    let serving = examination.runtimes.iter().filter_map(slot).collect();
+    Ok((examination, serving))
 }

@@ -67,12 +67,13 @@ pub fn write(args: CutArgs, finder: Finder) -> Result<Report> {
     let find_base = || pipeline::find_base(args.base.as_deref(), &adapter);
     let mut base = match args.base {
         Some(_) => KnownBase::open(&find_base()?)?,
+        None if steps.iter().any(|step| step.needs_base(&adapter)) => KnownBase::open_if_there(find_base()),
         None => BaseFacts::if_readable(find_base().ok()).into(),
     };
     PlannedOutput { changes, format, base: base.facts.clone() }.require(&adapter, runtimes)?;
     let cut = Cut::new(&adapter, &layers)?.scaled(args.scale)?;
-    let exporter = format.exporter(find_base)?;
-    exporter.check(&adapter, changes.unifies)?;
+    let exporter = format.exporter(find_base, changes)?;
+    exporter.check(&adapter, changes)?;
     base.facts.layers = base.facts.layers_for(&adapter);
     let target = Target { staging: &staging, exporter: &*exporter, base, runtimes };
     let name = &args.adapter;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::call::Watcher;
+use super::watcher::Watcher;
 use crate::cli::{Cli, CutArgs};
 use crate::error::Result;
 use crate::export::Format;
@@ -93,6 +93,11 @@ impl<'a> Finder<'a> {
     /// Sees to it that a base model is there, if the user names one.
     pub fn named_base(self, name: Option<&str>) -> Result<()> {
         name.map_or(Ok(()), |_| self.base(name, Path::new("")))
+    }
+
+    /// The same for commands that read no more than its configuration.
+    pub fn base_config(self, name: Option<&str>, adapter: &Path) -> Result<()> {
+        self.fetch_base(name, adapter, Need::BaseConfig)
     }
 
     /// The same for `cut`, which reads the configuration alone of a base model that the user does not name, and only for other formats.

@@ -4,12 +4,14 @@ use std::fmt::Write;
 
 use super::fetch::Finder;
 use super::output::{print, print_json};
-use crate::audit::inspect::{Inspection, inspect};
+use crate::audit::examine::KnownBase;
+use crate::audit::inspect::{InspectedDeadWeight, InspectedNames, Inspection, inspect};
 use crate::cli::InspectArgs;
 use crate::error::Result;
 use crate::format::{bar, bytes, ranges};
 use crate::pipeline;
 use crate::printable::OneLine;
+use crate::rewrite::dead_weight::DeadWeight;
 
 pub fn run(args: InspectArgs, finder: Finder) -> Result<bool> {
     let inspection = inspection(&args, finder)?;
@@ -24,7 +26,34 @@ pub fn run(args: InspectArgs, finder: Finder) -> Result<bool> {
 /// Opens and inspects an adapter.
 pub fn inspection(args: &InspectArgs, finder: Finder) -> Result<Inspection> {
     let path = finder.adapter(&args.adapter)?;
-    inspect(&args.adapter, &pipeline::open_adapter(&path, args.stack.as_deref(), None)?)
+    finder.named_base(args.base.as_deref())?;
+    let adapter = pipeline::open_adapter(&path, args.stack.as_deref(), args.base.as_deref())?;
+    let base = pipeline::find_base(args.base.as_deref(), &adapter);
+    let base = match args.base {
+        Some(_) => KnownBase::open(&base?)?,
+        None if DeadWeight::needs_base(&adapter) => KnownBase::open_if_there(base),
+        None => KnownBase::default(),
+    };
+    let names = InspectedNames { adapter: &args.adapter, base: args.base.as_deref() };
+    inspect(names, &adapter, base.weights())
+}
+
+fn dead_weight(text: &mut String, dead: &InspectedDeadWeight) {
+    let parts = dead.summary.parts.iter().map(ToString::to_string);
+    for part in parts.chain(dead.exact_types.iter().map(ToString::to_string)) {
+        let _ = writeln!(text, "{:<11} {}", "dead weight", OneLine(part));
+    }
+    if let Some(reason) = &dead.summary.not_compared {
+        let _ = writeln!(
+            text,
+            "{:<11} whole weights were not compared with the base model's: {}",
+            "dead weight",
+            OneLine(reason)
+        );
+    }
+    if let Some(command) = &dead.command {
+        let _ = writeln!(text, "{:<11} {} go with {}", "", bytes(dead.bytes), OneLine(command));
+    }
 }
 
 fn render(inspection: &Inspection) -> String {
@@ -48,6 +77,7 @@ fn render(inspection: &Inspection) -> String {
     for reason in &inspection.wrong {
         let _ = writeln!(text, "{:<11} {}", "wrong", OneLine(reason));
     }
+    dead_weight(&mut text, &inspection.dead_weight);
     for limit in inspection.limits.iter().chain(&inspection.remarks) {
         let _ = writeln!(text, "{:<11} {}", "note", OneLine(limit));
     }

@@ -11,10 +11,12 @@ mod fix;
 mod inspect;
 pub mod output;
 mod page;
+mod plan;
 pub mod program;
 mod scan;
 mod slim;
 mod verify;
+pub mod watcher;
 
 use std::ffi::OsString;
 
@@ -34,6 +36,7 @@ pub fn run(cli: Cli) -> Result<bool> {
         Command::Batch(args) => batch::run(args, finder, quiet),
         Command::Inspect(args) => inspect::run(args, finder),
         Command::Check(args) => check::run(args, finder),
+        Command::Plan(args) => plan::run(args, finder),
         Command::Verify(args) => verify::run(args, finder, quiet),
         Command::Completions(args) => docs::completions(args),
         Command::Man => docs::man(),

@@ -91,6 +91,12 @@ pub struct SlimPlan {
 }
 
 impl SlimPlan {
+    /// The ranks that the first runtime of `--for` has buffers of, if it has buffers of some ranks alone.
+    pub fn buffer_ranks(&self) -> Option<&'static [usize]> {
+        let ranks = self.runtimes.iter().filter_map(|runtime| Some(runtime.memory.buffers()?.ranks));
+        ranks.into_iter().find(|ranks| !ranks.is_empty())
+    }
+
     /// Checks the flags and the places that they name.
     pub fn new(mut args: SlimArgs, finder: Finder) -> Result<Self> {
         if let Some(output) = &args.output {
@@ -130,14 +136,16 @@ impl SlimPlan {
 /// wherever the boundary will be.
 fn exporter(args: &SlimArgs, path: &Path) -> Result<Box<dyn Exporter>> {
     let (format, runtimes) = (args.runtime.format, &args.runtime.runtimes);
+    let find_base = |adapter: &Adapter| pipeline::find_base(args.evaluate.base.as_deref(), adapter);
     if runtimes.is_empty() && format == Format::Peft {
-        return format.exporter(|| pipeline::find_base(args.evaluate.base.as_deref(), &Adapter::open(path, None)?));
+        let planned = PlannedChanges::by(&settings::steps(&args.evaluate.reduce, &args.runtime));
+        return format.exporter(|| find_base(&Adapter::open(path, None)?), planned);
     }
     let adapter = Adapter::open(path, None)?;
     let planned = planned_output(args, &adapter);
     planned.require(&adapter, runtimes)?;
-    let exporter = format.exporter(|| pipeline::find_base(args.evaluate.base.as_deref(), &adapter))?;
-    exporter.check(&adapter, planned.changes.unifies)?;
+    let exporter = format.exporter(|| find_base(&adapter), planned.changes)?;
+    exporter.check(&adapter, planned.changes)?;
     Ok(exporter)
 }
 

@@ -7,18 +7,20 @@ use serde::Serialize;
 use super::fetch::Finder;
 use super::output::{print, print_json};
 use crate::adapter::Adapter;
+use crate::audit::examine::KnownBase;
 use crate::audit::fixed;
-use crate::audit::verify::{AllowedDifferences, compare, kept_layers};
+use crate::audit::verify::{AllowedDifferences, CutProof, compare, kept_layers};
 use crate::cli::VerifyArgs;
 use crate::cli::settings;
 use crate::error::{AdapterError, Error, Result};
-use crate::format;
+use crate::format::{self, plural};
 use crate::hub::name::HubName;
 use crate::pipeline;
 use crate::pipeline::fix::{FixRequest, FixSource};
 use crate::printable::OneLine;
 use crate::report::text;
 use crate::rewrite::DeltaChange;
+use crate::rewrite::dead_weight::{DeadWeight, DeadWeightSummary};
 
 /// What `--json` writes.
 #[derive(Serialize)]
@@ -35,9 +37,19 @@ pub struct Verification {
     zero_layers: Vec<usize>,
     tensors_before: usize,
     tensors_after: usize,
+    /// What is missing and changes nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_weight: Option<DeadWeightSummary>,
+    /// The tensors that have their values in a narrower type.
+    #[serde(skip_serializing_if = "is_zero")]
+    narrowed_tensors: usize,
     /// With `--tolerance`: the distance of ΔW from the original's.
     #[serde(skip_serializing_if = "Option::is_none")]
     change: Option<DeltaChange>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 pub fn run(args: VerifyArgs, finder: Finder, quiet: bool) -> Result<bool> {
@@ -61,10 +73,12 @@ fn allowed(args: &VerifyArgs) -> Result<AllowedDifferences> {
 pub fn verify(args: VerifyArgs, finder: Finder) -> Result<Verification> {
     let args = VerifyArgs { original: original(&args, finder)?, ..args };
     finder.named_base(args.base.as_deref())?;
-    if is_plain(&args) && (args.base.is_some() || args.alpha.is_some()) {
+    let allowed = allowed(&args)?;
+    if is_plain(&args) && args.alpha.is_some() {
         return verify_fixed(&args);
     }
     let original = match pipeline::open_adapter(&args.original, args.stack.as_deref(), None) {
+        Err(_) if is_plain(&args) && args.base.is_some() => return verify_fixed(&args),
         Err(Error::Adapter(AdapterError::Foreign { .. })) if is_plain(&args) => return verify_fixed(&args),
         original => original?.scaled(args.scale)?,
     };
@@ -73,9 +87,26 @@ pub fn verify(args: VerifyArgs, finder: Finder) -> Result<Verification> {
         Err(Error::Adapter(AdapterError::UnknownStack { .. })) if is_plain(&args) => return verify_fixed(&args),
         slimmed => slimmed?,
     };
-    let allowed = allowed(&args)?;
-    let differences = compare(&original, &slimmed, allowed)?.iter().map(ToString::to_string).collect();
-    describe(&original, &slimmed, differences, allowed)
+    let base = base_of(&args, (&original, &slimmed))?;
+    let proof = compare(&original, &slimmed, allowed, base.weights())?;
+    if !proof.differences.is_empty() && is_plain(&args) && args.base.is_some() {
+        return verify_fixed(&args);
+    }
+    describe(&original, &slimmed, &proof, allowed)
+}
+
+/// The base model, where one of the two adapters has fewer whole weights: these may be the base model's.
+fn base_of(args: &VerifyArgs, (original, slimmed): (&Adapter, &Adapter)) -> Result<KnownBase> {
+    let find = || pipeline::find_base(args.base.as_deref(), original);
+    match args.base {
+        // `fix` reads no weights of it.
+        Some(_) if is_plain(args) => Ok(KnownBase::open_if_there(find())),
+        Some(_) => KnownBase::open(&find()?),
+        None if DeadWeight::whole(original).count() > DeadWeight::whole(slimmed).count() => {
+            Ok(KnownBase::open_if_there(find()))
+        }
+        None => Ok(KnownBase::default()),
+    }
 }
 
 /// The place of the original, which may be a name. A path that is not there is found missing when it is opened.
@@ -106,6 +137,8 @@ fn verify_fixed(args: &VerifyArgs) -> Result<Verification> {
         zero_layers: Vec::new(),
         tensors_before: source.stored.names().count(),
         tensors_after: fixed.tensors().count(),
+        dead_weight: None,
+        narrowed_tensors: 0,
         change: None,
         differences,
     })
@@ -122,16 +155,18 @@ fn render_fixed(verification: &Verification, layout: &str) -> String {
 fn describe(
     original: &Adapter,
     slimmed: &Adapter,
-    differences: Vec<String>,
+    proof: &CutProof,
     allowed: AllowedDifferences,
 ) -> Result<Verification> {
     let kept = kept_layers(original, slimmed)?;
-    let verified = differences.is_empty();
+    let verified = proof.differences.is_empty();
     let change = if verified && allowed.tolerance.is_some() { DeltaChange::between(original, slimmed)? } else { None };
     Ok(Verification {
         verified,
         layout: None,
-        differences,
+        differences: proof.differences.iter().map(ToString::to_string).collect(),
+        dead_weight: Some(proof.left_out.clone()).filter(|left_out| !left_out.parts.is_empty()),
+        narrowed_tensors: proof.narrowed,
         zero_layers: slimmed.layers().difference(&kept).copied().collect(),
         kept_layers: kept.into_iter().collect(),
         tensors_before: original.tensors().count(),
@@ -149,7 +184,11 @@ fn render(verification: &Verification, allowed: AllowedDifferences) -> String {
         zeros => format!(", zeros in {}", format::ranges(zeros)),
     };
     let how = match (&verification.change, allowed.tolerance) {
-        (_, None) => "byte for byte as in the original".into(),
+        (_, None) if verification.narrowed_tensors == 0 => "byte for byte as in the original".into(),
+        (_, None) => format!(
+            "value for value as in the original, {} of them in a narrower type that holds them all",
+            plural(verification.narrowed_tensors, "tensor")
+        ),
         (None, Some(_)) => "within the tolerance".into(),
         (Some(change), Some(_)) => format!(
             "ΔW changed by {} of its norm in total and by at most {} in one module (`{}`)",
@@ -159,9 +198,10 @@ fn render(verification: &Verification, allowed: AllowedDifferences) -> String {
         ),
     };
     format!(
-        "verified: {} of {} tensors, layers {}{zeros}, {how}; the configuration names exactly their modules\n",
+        "verified: {} of {} tensors, layers {}{zeros}, {how}; the configuration names exactly their modules\n{}",
         verification.tensors_after,
         verification.tensors_before,
-        format::ranges(&verification.kept_layers)
+        format::ranges(&verification.kept_layers),
+        verification.dead_weight.iter().map(ToString::to_string).collect::<String>()
     )
 }

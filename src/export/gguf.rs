@@ -11,13 +11,14 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::gguf_names::{GgufNames, RowOrder};
-use super::pairs::{PlainPair, plain_pairs, refusal, transposed};
+use super::pairs::{PlainPair, plain_pairs, refusal};
 use super::{BaseShape, Exporter, Format, FormatEntry};
 use crate::adapter::Adapter;
 use crate::adapter::names;
 use crate::error::{AdapterError, ComputeError, Result};
 use crate::files::Staging;
-use crate::rewrite::{fold, write};
+use crate::rewrite::steps::PlannedChanges;
+use crate::rewrite::{blocks, fold, write};
 use crate::tensors::Dtype;
 
 pub const ENTRY: FormatEntry = FormatEntry {
@@ -25,9 +26,9 @@ pub const ENTRY: FormatEntry = FormatEntry {
     help: "A LoRA GGUF file, for llama.cpp and Ollama",
     description: "a LoRA GGUF file",
     file_name: "adapter.gguf",
-    exporter: |base| {
+    exporter: |base, planned| {
         let base = BaseShape::read(&base()?)?;
-        Ok(Box::new(GgufFile { names: GgufNames::of(&base)?, base }))
+        Ok(Box::new(GgufFile { names: GgufNames::of(&base)?, base, has_blocks: planned.rounds_to_blocks }))
     },
 };
 
@@ -41,6 +42,8 @@ const VOCABULARIES: [&str; 2] = ["token_embd", "output"];
 struct GgufFile {
     base: BaseShape,
     names: GgufNames,
+    /// Whether factors are stored in blocks of 8 bits, where their rows are whole blocks.
+    has_blocks: bool,
 }
 
 impl Exporter for GgufFile {
@@ -49,9 +52,13 @@ impl Exporter for GgufFile {
     }
 
     /// Refuses modules that llama.cpp does not have, and those that do not fit the heads of the base model.
-    fn check(&self, adapter: &Adapter, portable: bool) -> Result<()> {
+    fn check(&self, adapter: &Adapter, planned: PlannedChanges) -> Result<()> {
+        // What it cannot hold may be dead.
+        if planned.drops_dead_weight {
+            return Ok(());
+        }
         self.base.check_layers(adapter)?;
-        plain_pairs(adapter, Format::Gguf, portable)?.iter().try_for_each(|pair| {
+        plain_pairs(adapter, Format::Gguf, planned.unifies)?.iter().try_for_each(|pair| {
             let (_, order) = self.tensor_of(adapter, pair)?;
             let fits = order.places(pair.outputs, &self.base).is_some();
             if fits { Ok(()) } else { Err(self.other_heads(adapter, pair).into()) }
@@ -116,11 +123,17 @@ impl GgufFile {
     fn tensors(&self, adapter: &Adapter, pair: &PlainPair, alpha: f32) -> Result<[(String, QTensor); 2]> {
         let (name, order) = self.tensor_of(adapter, pair)?;
         let mut values = pair.load()?;
-        fold::fold(&mut values.b, fold::factor(pair.scaling * pair.rank as f64, alpha.into()));
+        let factor = fold::factor(pair.scaling * pair.rank as f64, alpha.into());
+        if self.has_blocks && factor != 1.0 {
+            // What was measured would be rounded once more.
+            let feature = "scalings that differ (`--portable` makes them one) with numbers of 8 bits".into();
+            return Err(refusal(adapter, Format::Gguf, feature).into());
+        }
+        fold::fold(&mut values.b, factor);
         let b = order.apply(values.b, pair.rank, &self.base).ok_or_else(|| self.other_heads(adapter, pair))?;
         // llama.cpp looks tokens up in the rows of this one (`llm_build_inp_embd`).
         let (a, shape_a) = match pair.is_embedding() {
-            true => (transposed(&values.a, values.inputs), [values.inputs, pair.rank]),
+            true => (write::transposed(&values.a, values.inputs), [values.inputs, pair.rank]),
             false => (values.a, [pair.rank, values.inputs]),
         };
         let tensor = |values: &[f32], dtype: Dtype, shape: [usize; 2]| -> Result<QTensor> {
@@ -128,9 +141,9 @@ impl GgufFile {
             // An error for values that the type cannot hold; candle would write infinities.
             write::encode(adapter, &pair.module.name, values, dtype)?;
             let tensor = Tensor::from_slice(values, &shape, &Device::Cpu);
-            Ok(tensor
-                .and_then(|tensor| QTensor::quantize(&tensor, ggml_type(dtype)))
-                .map_err(ComputeError::TensorOperation)?)
+            let in_blocks = self.has_blocks && shape[1].is_multiple_of(blocks::BLOCK);
+            let to = if in_blocks { GgmlDType::Q8_0 } else { ggml_type(dtype) };
+            Ok(tensor.and_then(|tensor| QTensor::quantize(&tensor, to)).map_err(ComputeError::TensorOperation)?)
         };
         Ok([
             (format!("{name}.lora_a"), tensor(&a, values.dtypes.0, shape_a)?),
@@ -151,6 +164,7 @@ fn ggml_type(dtype: Dtype) -> GgmlDType {
 fn file_type(tensors: &[(String, QTensor)]) -> u32 {
     match tensors.first().map(|(_, tensor)| tensor.dtype()) {
         Some(GgmlDType::F16) => 1,
+        Some(GgmlDType::Q8_0) => 7,
         Some(GgmlDType::BF16) => 32,
         _ => 0,
     }

@@ -8,21 +8,22 @@ use std::collections::BTreeSet;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::pairs::{PlainPair, plain_pairs, refusal, transposed};
+use super::pairs::{PlainPair, plain_pairs, refusal};
 use super::{BaseShape, Exporter, Format, FormatEntry};
 use crate::adapter::targets::last_segment;
 use crate::adapter::{Adapter, config};
 use crate::error::Result;
 use crate::files::Staging;
 use crate::rewrite::fold;
-use crate::rewrite::write::{self, NewTensor};
+use crate::rewrite::steps::PlannedChanges;
+use crate::rewrite::write::{self, NewTensor, transposed};
 
 pub const ENTRY: FormatEntry = FormatEntry {
     name: "mlx",
     help: "An MLX-LM folder: adapter_config.json and adapters.safetensors",
     description: "an MLX-LM folder",
     file_name: "adapters.safetensors",
-    exporter: |base| Ok(Box::new(MlxFolder { base: BaseShape::read(&base()?)? })),
+    exporter: |base, _| Ok(Box::new(MlxFolder { base: BaseShape::read(&base()?)? })),
 };
 
 /// The names of the layers in transformers and in MLX-LM: modules inside a layer have the same names in both.
@@ -51,10 +52,14 @@ impl Exporter for MlxFolder {
     }
 
     /// Refuses names that MLX-LM does not share, tensors that are one in MLX-LM and two in PEFT, and ranks that differ.
-    fn check(&self, adapter: &Adapter, portable: bool) -> Result<()> {
+    fn check(&self, adapter: &Adapter, planned: PlannedChanges) -> Result<()> {
+        // What it cannot hold may be dead.
+        if planned.drops_dead_weight {
+            return Ok(());
+        }
         self.base.check_layers(adapter)?;
         let refuse = |feature: String| Err(refusal(adapter, Format::Mlx, feature).into());
-        let pairs = plain_pairs(adapter, Format::Mlx, portable)?;
+        let pairs = plain_pairs(adapter, Format::Mlx, planned.unifies)?;
         if let Some(other) = pairs.iter().find(|pair| name(adapter, pair).is_none()) {
             return refuse(format!("LoRA on `{}`, which MLX-LM names otherwise", other.module.name));
         }
@@ -63,11 +68,11 @@ impl Exporter for MlxFolder {
             return refuse(format!("LoRA on `{}`, {why}", pair.module.name));
         }
         let ranks: BTreeSet<usize> = pairs.iter().map(|pair| pair.rank).collect();
-        if ranks.len() > 1 && !portable { refuse("ranks that differ".into()) } else { Ok(()) }
+        if ranks.len() > 1 && !planned.unifies { refuse("ranks that differ".into()) } else { Ok(()) }
     }
 
     fn write(&self, adapter: &Adapter, staging: &Staging) -> Result<()> {
-        self.check(adapter, false)?;
+        self.check(adapter, PlannedChanges::default())?;
         let pairs = plain_pairs(adapter, Format::Mlx, false)?;
         // Nothing can be divided by a scaling of 0.
         let scale = fold::most_common(pairs.iter().map(|pair| pair.scaling).filter(|&scaling| scaling != 0.0));

@@ -13,9 +13,10 @@ use std::fmt;
 use std::path::Path;
 
 use crate::adapter::Adapter;
-use crate::error::{FileError, Result};
+use crate::error::{ChoiceError, FileError, Result};
 use crate::files::Staging;
 use crate::hub::BasePath;
+use crate::rewrite::steps::PlannedChanges;
 use base::BaseShape;
 
 /// A format in which an adapter is written.
@@ -40,7 +41,7 @@ struct FormatEntry {
     /// The file that holds the tensors.
     file_name: &'static str,
     /// Reads what the format takes from the base model: its configuration, no weights.
-    exporter: fn(FindBase) -> Result<Box<dyn Exporter>>,
+    exporter: fn(FindBase, PlannedChanges) -> Result<Box<dyn Exporter>>,
 }
 
 /// Finds the base model, if a format needs it.
@@ -50,9 +51,8 @@ type FindBase<'a> = &'a dyn Fn() -> Result<BasePath>;
 pub trait Exporter: fmt::Debug + Send + Sync {
     fn format(&self) -> Format;
 
-    /// Refuses an adapter that the format cannot hold, as far as can be told before the cut. `portable` if it is made so before:
-    /// then AdaLoRA's values and all differences between modules are gone.
-    fn check(&self, adapter: &Adapter, portable: bool) -> Result<()>;
+    /// Refuses an adapter that the format cannot hold after the planned changes, as far as can be told before the cut.
+    fn check(&self, adapter: &Adapter, planned: PlannedChanges) -> Result<()>;
 
     /// Writes the adapter into a folder.
     fn write(&self, adapter: &Adapter, staging: &Staging) -> Result<()>;
@@ -103,9 +103,13 @@ impl Format {
         }
     }
 
-    /// What writes adapters in this format. `base` is asked for the base model only if the format needs it.
-    pub fn exporter(self, base: impl Fn() -> Result<BasePath>) -> Result<Box<dyn Exporter>> {
-        (self.entry().exporter)(&base)
+    /// What writes adapters in this format after the planned changes. `base` is asked for the base model only if the format needs it.
+    pub fn exporter(self, base: impl Fn() -> Result<BasePath>, planned: PlannedChanges) -> Result<Box<dyn Exporter>> {
+        if planned.rounds_to_blocks && self != Self::Gguf {
+            let reason = "`q8_0` is a type of GGUF files: add `--format gguf`".into();
+            return Err(ChoiceError::Setting { name: "--dtype".into(), reason }.into());
+        }
+        (self.entry().exporter)(&base, planned)
     }
 
     /// Refuses the name of a file for the folder to write.

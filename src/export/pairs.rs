@@ -69,18 +69,3 @@ impl<'a> PlainPair<'a> {
         self.module.layer.map_or(name, |layer| self.adapter.inside_layer(name, layer))
     }
 }
-
-/// The columns of a matrix, given by rows, one after the other.
-pub fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
-    (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns.max(1)).copied()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_become_rows() {
-        assert_eq!(transposed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
-    }
-}

@@ -5,13 +5,14 @@ use crate::adapter::{Adapter, WEIGHTS_NAME};
 use crate::error::Result;
 use crate::files::Staging;
 use crate::rewrite::Cut;
+use crate::rewrite::steps::PlannedChanges;
 
 pub const ENTRY: FormatEntry = FormatEntry {
     name: "peft",
     help: "A PEFT folder: adapter_config.json and adapter_model.safetensors",
     description: "a PEFT folder",
     file_name: WEIGHTS_NAME,
-    exporter: |_| Ok(Box::new(PeftFolder)),
+    exporter: |_, _| Ok(Box::new(PeftFolder)),
 };
 
 #[derive(Debug)]
@@ -22,7 +23,7 @@ impl Exporter for PeftFolder {
         Format::Peft
     }
 
-    fn check(&self, _adapter: &Adapter, _portable: bool) -> Result<()> {
+    fn check(&self, _adapter: &Adapter, _planned: PlannedChanges) -> Result<()> {
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! These parts belong to no layer, so they are kept and active at every boundary. `embedding.rs` and `head.rs` use them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use candle_core::Tensor;
 
@@ -40,12 +40,29 @@ pub(super) struct TokenTable<'a> {
     pub rows: Option<TrainedRows>,
 }
 
-/// Rows that replace those of the weight.
+/// Rows that replace those of the weight, or follow its last.
 #[derive(Clone)]
 pub(super) struct TrainedRows {
     pub tokens: Vec<usize>,
     /// (tokens, hidden)
     pub rows: Tensor,
+}
+
+impl TrainedRows {
+    /// The rows of a weight of so many rows, with these in it.
+    pub fn height(&self, weight: usize) -> usize {
+        self.tokens.iter().map(|token| token + 1).fold(weight, usize::max)
+    }
+
+    /// The rows of `ids`: the trained ones, and for the others those at their places in `rows`, (ids or fewer, hidden).
+    pub fn replace(&self, ids: impl Iterator<Item = usize>, rows: &Tensor) -> Result<Tensor> {
+        let places: HashMap<usize, usize> =
+            self.tokens.iter().enumerate().map(|(place, &token)| (token, place)).collect();
+        let untrained = rows.dim(0)?;
+        let place = |(at, id): (usize, usize)| places.get(&id).map_or(at, |place| untrained + place) as u32;
+        let index = Tensor::from_iter(ids.enumerate().map(place), rows.device())?;
+        Ok(Tensor::cat(&[&rows.to_dtype(self.rows.dtype())?, &self.rows], 0)?.index_select(&index, 0)?)
+    }
 }
 
 impl<'a> AdaptedModel<'a> {
@@ -170,10 +187,13 @@ impl<'a> AdaptedModel<'a> {
         for name in [self.embedding.saved, self.head.saved].into_iter().flatten() {
             weights.entry_of_shape(name, &[weights.height(name)?, hidden])?;
         }
-        for TrainedRows { tokens, rows } in [&self.embedding.rows, &self.head.rows].into_iter().flatten() {
-            let unique: BTreeSet<&usize> = tokens.iter().collect();
-            let is_known = unique.last().is_none_or(|&&last| last < self.model.config.vocab_size);
-            if rows.dims() != [tokens.len(), hidden] || unique.len() != tokens.len() || !is_known {
+        let heights = [self.model.config.vocab_size, self.model.weights.head_size()?];
+        for (trained, height) in [&self.embedding.rows, &self.head.rows].into_iter().zip(heights) {
+            let Some(TrainedRows { tokens, rows }) = trained else { continue };
+            let unique: BTreeSet<usize> = tokens.iter().copied().collect();
+            // PEFT loads tokens that were added for the training on a model that was resized: each new one has to have its row.
+            let has_gap = unique.range(height..).zip(height..).any(|(&token, expected)| token != expected);
+            if rows.dims() != [tokens.len(), hidden] || unique.len() != tokens.len() || has_gap {
                 let feature = "`trainable_token_indices` that do not fit its tensor or the vocabulary";
                 return Err(unsupported(self.adapter, feature));
             }

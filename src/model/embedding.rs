@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::adapted::{AdaptedModel, TrainedRows};
+use super::adapted::AdaptedModel;
 use super::scaling::scaled;
 use crate::adapter::Delta;
 use crate::error::Result;
@@ -11,25 +11,28 @@ use crate::samples::packing::Batch;
 impl AdaptedModel<'_> {
     /// The tokens that have an embedding.
     pub fn vocab_size(&self) -> Result<usize> {
-        match self.embedding.saved {
-            Some(name) => self.adapter().weights.height(name),
-            None => Ok(self.model().config.vocab_size),
+        match (self.embedding.saved, &self.embedding.rows) {
+            (Some(name), _) => self.adapter().weights.height(name),
+            (None, Some(rows)) => Ok(rows.height(self.model().config.vocab_size)),
+            (None, None) => Ok(self.model().config.vocab_size),
         }
     }
 
     /// The embeddings of `ids`, not yet scaled: (ids, hidden).
     pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
-        let mut embedded = match self.embedding.saved {
-            Some(name) => self.adapter().weights.rows_of(name, ids, self.model().device())?,
-            None => self.model().weights.embed(ids)?,
+        let read = |ids: &[u32]| match self.embedding.saved {
+            Some(name) => self.adapter().weights.rows_of(name, ids, self.model().device()),
+            None => self.model().weights.embed(ids),
         };
-        if let Some(TrainedRows { tokens, rows }) = &self.embedding.rows {
-            for (place, id) in ids.iter().enumerate() {
-                if let Some(row) = tokens.iter().position(|&token| token == *id as usize) {
-                    embedded = embedded.slice_assign(&[place..place + 1, 0..rows.dim(1)?], &rows.narrow(0, row, 1)?)?;
-                }
+        let mut embedded = match &self.embedding.rows {
+            Some(rows) => {
+                let known = self.model().config.vocab_size as u32;
+                // Tokens beyond the weight have trained rows.
+                let within: Vec<u32> = ids.iter().map(|&id| if id < known { id } else { 0 }).collect();
+                rows.replace(ids.iter().map(|&id| id as usize), &read(&within)?)?
             }
-        }
+            None => read(ids)?,
+        };
         if let Some(delta) = &self.embedding.delta {
             embedded = (embedded + delta.of_inputs(ids)?)?;
         }

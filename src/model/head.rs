@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use candle_core::{Result as TensorResult, Tensor, Var};
 
-use super::adapted::{AdaptedModel, TrainedRows};
+use super::adapted::AdaptedModel;
 use super::linear::Linear;
 use super::pass::Pass;
 use super::scaling::{scaled, softcapped};
@@ -26,6 +26,12 @@ pub struct AnswerRows(Tensor);
 impl AdaptedModel<'_> {
     /// The tokens that have logits.
     pub fn head_size(&self) -> Result<usize> {
+        let height = self.weight_height()?;
+        Ok(self.head.rows.as_ref().map_or(height, |rows| rows.height(height)))
+    }
+
+    /// The rows of the head's weight.
+    fn weight_height(&self) -> Result<usize> {
         match self.head.saved {
             Some(name) => self.adapter().weights.height(name),
             None => self.model().weights.head_size(),
@@ -35,17 +41,18 @@ impl AdaptedModel<'_> {
     /// The rows of the head for a part of the vocabulary.
     pub fn head(&self, vocabulary: Range<usize>) -> Result<Linear> {
         let model = self.model();
-        let mut weight = match self.head.saved {
-            Some(name) => self.adapter().weights.load_rows(name, vocabulary.clone(), model.device())?,
-            None => model.weights.head(vocabulary.clone())?,
+        let read = |rows: Range<usize>| match self.head.saved {
+            Some(name) => self.adapter().weights.load_rows(name, rows, model.device()),
+            None => model.weights.head(rows),
         };
-        if let Some(TrainedRows { tokens, rows }) = &self.head.rows {
-            weight = weight.to_dtype(rows.dtype())?;
-            for (row, &token) in tokens.iter().enumerate().filter(|(_, token)| vocabulary.contains(token)) {
-                let place = token - vocabulary.start;
-                weight = weight.slice_assign(&[place..place + 1, 0..rows.dim(1)?], &rows.narrow(0, row, 1)?)?;
+        let weight = match &self.head.rows {
+            Some(rows) if rows.tokens.iter().any(|token| vocabulary.contains(token)) => {
+                // Tokens beyond the weight have trained rows.
+                let last = self.weight_height()?.clamp(1, vocabulary.end);
+                rows.replace(vocabulary.clone(), &read(vocabulary.start.min(last - 1)..last)?)?
             }
-        }
+            _ => read(vocabulary.clone())?,
+        };
         let part = |tensor: &Tensor| tensor.narrow(0, vocabulary.start, vocabulary.len());
         let bias = self.head_bias.as_ref().map(part).transpose()?;
         let head = Linear::new(weight, bias, model.weights.backend.arithmetic)?;

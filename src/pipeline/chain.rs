@@ -12,7 +12,8 @@ use crate::files::{Scratch, Staging};
 use crate::measure::{self, ComputeOptions, Measurement, OnProgress, Sweep, Work};
 use crate::model::{AdaptedModel, Model};
 use crate::report::StepDone;
-use crate::rewrite::steps::{SharedStep, StepDetails};
+use crate::rewrite::dead_weight::BaseWeights;
+use crate::rewrite::steps::{PlannedChanges, SharedStep, StepDetails, StepInput};
 use crate::rewrite::{Cut, DeltaChange, RankSummary};
 use crate::samples::Sample;
 
@@ -27,6 +28,15 @@ struct Link {
     /// `None` for the cut.
     step: Option<SharedStep>,
     adapter: Adapter,
+    details: StepDetails,
+}
+
+impl Link {
+    /// In blocks of 8 bits the numbers take less than here.
+    fn bytes(&self) -> u64 {
+        let in_blocks = self.details.blocks.as_ref().map(|types| types.bytes);
+        in_blocks.unwrap_or_else(|| self.adapter.bytes_below(usize::MAX))
+    }
 }
 
 /// Samples that were measured with the original adapter and after the cut.
@@ -38,21 +48,22 @@ pub struct MeasuredSamples<'a> {
 }
 
 impl Chain {
-    /// Cuts `original` and applies the steps.
-    pub fn make(original: &Adapter, cut: &Cut, steps: &[SharedStep]) -> Result<Self> {
+    /// Cuts `original` and applies the steps, which may compare with the base model.
+    pub fn make(original: &Adapter, cut: &Cut, steps: &[SharedStep], base: BaseWeights) -> Result<Self> {
         let folder = Scratch::new()?;
-        let add = |name: &str, write: &dyn Fn(&Staging) -> Result<()>| -> Result<Adapter> {
+        let add = |step: Option<SharedStep>, write: &dyn Fn(&Staging) -> Result<StepDetails>| -> Result<Link> {
+            let name = step.as_ref().map_or("layers", |step| step.flag().name);
             let path = folder.path().join(name);
             let staging = Staging::in_scratch(&folder, name)?;
-            write(&staging).map_err(|error| error.about(&original.path))?;
+            let details = write(&staging).map_err(|error| error.about(&original.path))?;
             staging.publish()?;
-            Adapter::open(&path, Some(&original.stack))
+            Ok(Link { step, adapter: Adapter::open(&path, Some(&original.stack))?, details })
         };
-        let mut links = vec![Link { step: None, adapter: add("layers", &|staging| cut.write(staging))? }];
+        let mut links = vec![add(None, &|staging| cut.write(staging).map(|()| StepDetails::default()))?];
         for step in steps {
-            let before = &links[links.len() - 1].adapter;
-            let adapter = add(step.flag().name, &|staging| step.write(before, original, staging))?;
-            links.push(Link { step: Some(step.clone()), adapter });
+            let input = StepInput { adapter: &links[links.len() - 1].adapter, original, base };
+            let link = add(Some(step.clone()), &|staging| step.write(&input, staging))?;
+            links.push(link);
         }
         Ok(Self { links, _folder: folder })
     }
@@ -62,29 +73,38 @@ impl Chain {
         &self.links[self.links.len() - 1].adapter
     }
 
+    /// What the steps do.
+    pub fn changes(&self) -> PlannedChanges {
+        PlannedChanges::by(&self.links.iter().filter_map(|link| link.step.clone()).collect::<Vec<_>>())
+    }
+
+    /// The bytes of the tensors after all steps, as they will be written.
+    pub fn bytes(&self) -> u64 {
+        self.links[self.links.len() - 1].bytes()
+    }
+
     /// What each step wrote, without losses.
     pub fn describe(&self) -> Result<Vec<StepDone>> {
         let cut = &self.links[0].adapter;
-        let describe = |(index, link): (usize, &Link)| -> Result<StepDone> {
-            let before = &self.links[index.saturating_sub(1)].adapter;
-            let (change, details) = match &link.step {
-                Some(step) => (DeltaChange::between(cut, &link.adapter)?, step.details(before, &link.adapter)?),
-                None => (None, StepDetails::default()),
+        let describe = |link: &Link| -> Result<StepDone> {
+            let change = match &link.step {
+                Some(_) => DeltaChange::between(cut, &link.adapter)?,
+                None => None,
             };
             Ok(StepDone {
                 step: link.step.as_ref().map_or("layers", |step| step.flag().name).into(),
                 setting: link.step.as_ref().and_then(|step| step.setting()),
                 tensors: link.adapter.tensors().count(),
-                bytes: link.adapter.bytes_below(usize::MAX),
+                bytes: link.bytes(),
                 ranks: RankSummary::of(&link.adapter),
                 change,
-                details,
+                details: link.details.clone(),
                 caution: link.step.as_ref().and_then(|step| step.caution(self.last())),
                 losses: None,
                 held_out: None,
             })
         };
-        self.links.iter().enumerate().map(describe).collect()
+        self.links.iter().map(describe).collect()
     }
 
     /// As [`describe`](Self::describe), where only what the last step wrote was measured, as the `cut` of each set.

@@ -5,6 +5,8 @@ use std::path::Path;
 use super::Request;
 use super::inputs::Prepared;
 use crate::adapter::{Adapter, config};
+use crate::audit::runtimes::base_facts::BaseFacts;
+use crate::audit::serving::{ServedAdapter, SlotMemory};
 use crate::choice::{self, AssessedBoundary};
 use crate::error::{FileError, Result};
 use crate::files;
@@ -110,4 +112,10 @@ pub fn output(adapter: &Adapter, cut: &Cut) -> Output {
         bytes_after,
         format: None,
     }
+}
+
+/// What servers allocate for what a cut keeps of an adapter, and for the whole of it.
+pub fn serving(base: &BaseFacts, whole: &Adapter, cut: &Cut) -> Vec<SlotMemory> {
+    let served = ServedAdapter::of(whole).zip(ServedAdapter::of_cut(cut));
+    served.map(|(whole, kept)| SlotMemory::of_smaller(base, &whole, &kept)).unwrap_or_default()
 }

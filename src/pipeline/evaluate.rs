@@ -25,6 +25,7 @@ use crate::measure::{self, Curve, OnProgress};
 use crate::model::AdaptedModel;
 use crate::report::{Report, SamplesInput, Slice, TaskMetrics, WorkDone};
 use crate::rewrite::Cut;
+use crate::rewrite::steps::PlannedChanges;
 
 /// The most streams of several adapters that go through a base model side by side: enough to make reading its weights cheap
 /// compared with using them, few enough to leave memory for many tokens per pass.
@@ -49,6 +50,11 @@ impl Evaluation {
             Some(chain) => Cut::whole(chain.last()),
             None => self.selection.cut(&self.adapter),
         }
+    }
+
+    /// What the steps after the cut do.
+    pub fn changes(&self) -> PlannedChanges {
+        self.chain.as_ref().map(|chain| chain.changes()).unwrap_or_default()
     }
 
     /// Checks that there is something to write and that all gates hold.
@@ -237,6 +243,7 @@ fn conclude(
     let made = output::make(adapter, &selection, model, &sets, request, on_progress)?;
     let findings = Findings { chosen: &chosen, refined, scaled: &scaled, candidates: &candidates, held_out };
     let report = Report {
+        serving: made.serving(adapter, &selection, &subject.base.path)?,
         metrics: scores.reported,
         choosing_metrics: scores.choosing,
         output: made.output,

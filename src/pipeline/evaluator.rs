@@ -133,7 +133,7 @@ impl Evaluator<'_> {
     /// The bytes of the tensors that are written of a candidate.
     pub fn bytes_of(&self, candidate: &Candidate) -> u64 {
         match &candidate.rewritten {
-            Some(chain) => chain.last().bytes_below(usize::MAX),
+            Some(chain) => chain.bytes(),
             None => self.bytes(&candidate.selection),
         }
     }

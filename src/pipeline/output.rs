@@ -7,15 +7,19 @@ use super::evaluator::Candidate;
 use super::{Evaluation, Request, describe};
 use crate::adapter::Adapter;
 use crate::audit::examine::{KnownBase, examine};
+use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::audit::runtimes::{self, RUNTIMES, Runtime, RuntimeVerdict, planned};
+use crate::audit::serving::SlotMemory;
 use crate::choice::gates::{self, Gates};
 use crate::error::Result;
 use crate::export::{Exporter, Format};
 use crate::files::{Scratch, Staging};
+use crate::hub::BasePath;
 use crate::measure::{OnProgress, Profile};
 use crate::model::{Family, Model};
 use crate::report::{Output, Report, StepDone};
 use crate::rewrite::Cut;
+use crate::rewrite::dead_weight::BaseWeights;
 use crate::rewrite::steps::SharedStep;
 
 /// The part of an adapter that is written.
@@ -48,6 +52,20 @@ pub struct Rewritten {
     pub steps: Vec<StepDone>,
 }
 
+impl Rewritten {
+    /// What servers with buffers allocate for it.
+    pub fn serving(&self, adapter: &Adapter, selection: &Selection, base: &BasePath) -> Result<Vec<SlotMemory>> {
+        if self.output.is_none() {
+            return Ok(Vec::new());
+        }
+        let cut = match &self.chain {
+            Some(chain) => Cut::whole(chain.last())?,
+            None => selection.cut(adapter)?,
+        };
+        Ok(describe::serving(&BaseFacts::if_readable(Some(base.clone())), adapter, &cut))
+    }
+}
+
 /// Cuts an adapter and applies the requested steps, each evaluated on all `sets` of samples.
 pub fn make(
     adapter: &Adapter,
@@ -63,7 +81,7 @@ pub fn make(
     if let Some(chain) = &selection.rewritten {
         let steps = chain.describe_last(sets)?;
         let last = Cut::whole(chain.last())?;
-        let (tensors_after, bytes_after) = last.kept_size();
+        let (tensors_after, bytes_after) = (last.kept_size().0, chain.bytes());
         let output = Output { tensors_after, bytes_after, ..describe::output(adapter, &selection.cut(adapter)?) };
         return Ok(Rewritten { output: Some(output), chain: Some(chain.clone()), steps });
     }
@@ -72,9 +90,9 @@ pub fn make(
     if request.steps.is_empty() {
         return Ok(Rewritten { output: Some(output), ..Rewritten::default() });
     }
-    let chain = Chain::make(adapter, &cut, &request.steps)?;
+    let chain = Chain::make(adapter, &cut, &request.steps, BaseWeights::Known(model))?;
     let steps = chain.evaluate(model, sets, request, on_progress)?;
-    (output.tensors_after, output.bytes_after) = Cut::whole(chain.last())?.kept_size();
+    (output.tensors_after, output.bytes_after) = (Cut::whole(chain.last())?.kept_size().0, chain.bytes());
     Ok(Rewritten { output: Some(output), chain: Some(Arc::new(chain)), steps })
 }
 
@@ -121,7 +139,8 @@ impl UnevaluatedCut<'_> {
     fn report(&self) -> Result<Report> {
         let output = Some(describe::output(self.adapter, self.cut));
         let remarks = self.adapter.remarks.clone();
-        Ok(Report { output, remarks, ..Report::of(describe::adapter(self.name, self.adapter)?) })
+        let serving = describe::serving(&self.target.base.facts, self.adapter, self.cut);
+        Ok(Report { output, remarks, serving, ..Report::of(describe::adapter(self.name, self.adapter)?) })
     }
 
     fn write_gated(&self, cut: &Cut, report: Report) -> Result<Report> {
@@ -130,13 +149,14 @@ impl UnevaluatedCut<'_> {
     }
 
     fn write_steps(&self) -> Result<Report> {
-        let chain = Chain::make(self.adapter, self.cut, self.steps)?;
+        let chain = Chain::make(self.adapter, self.cut, self.steps, self.target.base.weights())?;
         let last = Cut::whole(chain.last())?;
         let mut report = self.report()?;
         report.steps = chain.describe()?;
         if let Some(output) = &mut report.output {
-            (output.tensors_after, output.bytes_after) = last.kept_size();
+            (output.tensors_after, output.bytes_after) = (last.kept_size().0, chain.bytes());
         }
+        report.serving = describe::serving(&self.target.base.facts, self.adapter, &last);
         self.adapter.weights.check_unchanged()?;
         self.write_gated(&last, report)
     }
@@ -173,6 +193,7 @@ fn write(cut: &Cut, report: &Report, target: &Target) -> Result<Report> {
         }
         _ => {
             export(cut, target.exporter, staging)?;
+            report.serving.clear();
             runtimes::check_format(format, &RUNTIMES)
         }
     };

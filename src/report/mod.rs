@@ -29,6 +29,7 @@ pub use subset::SubsetChoice;
 pub use window::WindowChoice;
 
 use crate::audit::runtimes::RuntimeVerdict;
+use crate::audit::serving::SlotMemory;
 pub use crate::choice::gates::Written;
 use crate::choice::gates::{Figures, GateVerdict, Gates};
 use crate::choice::held_out::{HeldOutVerdict, SampleSet};
@@ -123,6 +124,9 @@ pub struct Report {
     /// What runtimes do with the adapter that was written; absent if none was.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub runtimes: Vec<RuntimeVerdict>,
+    /// What servers with buffers allocate for the output; absent where it is not known for its base model, or for a GGUF file.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub serving: Vec<SlotMemory>,
     /// The layers that the adapter has, lowest first; after `slim` and `scan`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub layers: Vec<LayerShare>,
@@ -165,6 +169,7 @@ impl Report {
             steps: Vec::new(),
             gates: Vec::new(),
             runtimes: Vec::new(),
+            serving: Vec::new(),
             layers: Vec::new(),
             changed: Vec::new(),
         }

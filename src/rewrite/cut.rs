@@ -56,6 +56,18 @@ impl<'a> Cut<'a> {
                 dropped.insert(module);
             }
         }
+        Self::dropping(adapter, kept_layers, dropped)
+    }
+
+    /// Keeps everything but these modules, wherever they are.
+    pub fn without(adapter: &'a Adapter, dropped: BTreeSet<&'a str>) -> Result<Self> {
+        adapter.require(Capability::Cut)?;
+        let kept = adapter.tensors().filter(|tensor| !dropped.contains(tensor.key.module.as_str()));
+        let kept_layers = kept.filter_map(|tensor| tensor.layer).collect();
+        Self::dropping(adapter, kept_layers, dropped)
+    }
+
+    fn dropping(adapter: &'a Adapter, kept_layers: BTreeSet<usize>, dropped: BTreeSet<&'a str>) -> Result<Self> {
         if kept_layers.is_empty() {
             return Err(AdapterError::NothingLeft { path: adapter.path.clone() }.into());
         }
@@ -97,6 +109,11 @@ impl<'a> Cut<'a> {
         self.adapter.weights.check_unchanged()
     }
 
+    /// The adapter that is cut.
+    pub fn adapter(&self) -> &'a Adapter {
+        self.adapter
+    }
+
     /// The layer stack of the adapter.
     pub fn stack(&self) -> &str {
         &self.adapter.stack
@@ -108,7 +125,8 @@ impl<'a> Cut<'a> {
         self.dropped.is_empty() && self.scale == 1.0 && config.wrapped.is_empty() && config.assumed.is_empty()
     }
 
-    fn keeps(&self, module: &str) -> bool {
+    /// Whether a module stays.
+    pub fn keeps(&self, module: &str) -> bool {
         !self.dropped.contains(module)
     }
 
@@ -131,8 +149,10 @@ impl<'a> Cut<'a> {
         let mut raw = config.raw.clone();
         if !self.dropped.is_empty() {
             let all: BTreeSet<&str> = self.adapter.modules().keys().map(String::as_str).collect();
-            let kept = all.iter().copied().filter(|module| self.keeps(module)).collect();
-            restrict::restrict(&mut raw, &all, &kept, config.method);
+            let kept: BTreeSet<&str> = all.iter().copied().filter(|module| self.keeps(module)).collect();
+            if kept != all || self.kept_layers != self.adapter.layers() {
+                restrict::restrict(&mut raw, &all, &kept, config.method);
+            }
             let kept = self.saved_modules();
             if kept != self.adapter.saved_modules() {
                 restrict::restrict_saved(&mut raw, &kept);

@@ -2,8 +2,11 @@
 //! writes another.
 
 mod basis;
+pub mod blocks;
 mod change;
 mod cut;
+pub mod dead_weight;
+pub mod exact_types;
 mod fix;
 pub mod fold;
 mod pair;

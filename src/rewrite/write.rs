@@ -116,8 +116,23 @@ pub fn encode(adapter: &Adapter, tensor: &str, values: &[f32], dtype: Dtype) -> 
     Ok(bytes.ok_or(AdapterError::Overflow { path, tensor: tensor.into(), dtype })?)
 }
 
+/// The columns of a matrix, given by rows, one after the other.
+pub fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns.max(1)).copied()).collect()
+}
+
 /// Copies the files beside the adapter that belong to it: tokenizer, chat template, README, licence. Nothing else is copied; the
 /// report names what is not.
 pub fn copy_sidecars(folder: &Path, staging: &Staging) -> Result<()> {
     Sidecars::find(folder)?.copy(staging)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_become_rows() {
+        assert_eq!(transposed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
 }

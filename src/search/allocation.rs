@@ -20,6 +20,31 @@ pub enum Ranks {
     ByModule,
     /// All modules that are kept have the same, as runtimes need that read no `rank_pattern`; and groups stay together.
     Same,
+    /// As `Same`, for a server that has buffers of these ranks alone, in ascending order, and of one rank for all modules: what is
+    /// counted are its numbers.
+    Served(&'static [usize]),
+}
+
+impl Ranks {
+    /// The numbers that modules take with these ranks.
+    pub fn numbers(self, modules: &[RankedModule], ranks: &[usize]) -> usize {
+        let most = ranks.iter().copied().max().unwrap_or(0);
+        let held = |rank: usize| if rank > 0 { self.held(rank, most) } else { 0 };
+        modules.iter().zip(ranks).map(|(module, &rank)| held(rank) * module.numbers).sum()
+    }
+
+    /// The rank that counts for a module of `rank` where the highest is `most`.
+    fn held(self, rank: usize, most: usize) -> usize {
+        match self {
+            Self::ByModule | Self::Same => rank,
+            Self::Served(buffers) => buffers.iter().copied().find(|&buffer| buffer >= most).unwrap_or(most),
+        }
+    }
+
+    /// The numbers of all ranks of all modules.
+    pub fn all_numbers(self, modules: &[RankedModule]) -> usize {
+        self.numbers(modules, &modules.iter().map(|module| module.importance.len()).collect::<Vec<_>>())
+    }
 }
 
 /// The ranks of the modules, 0 for one that is dropped, that keep most of the importance in at most `numbers` numbers.
@@ -27,13 +52,30 @@ pub fn allocate(modules: &[RankedModule], numbers: usize, ranks: Ranks) -> Vec<u
     match ranks {
         Ranks::ByModule => by_module(modules, numbers),
         Ranks::Same => {
-            let most = modules.iter().map(|module| module.importance.len()).max().unwrap_or(0);
-            let halved = std::iter::successors(Some(most), |&rank| (rank > 1).then_some(rank / 2));
-            let allocations = halved.map(|rank| same_rank(modules, numbers, rank));
-            let worth = |ranks: &Vec<usize>| kept(modules, ranks);
-            allocations.max_by(|one, other| worth(one).total_cmp(&worth(other))).unwrap_or_default()
+            let halved = |&rank: &usize| (rank > 1).then_some(rank / 2);
+            best_of(std::iter::successors(Some(highest(modules)), halved), modules, numbers, ranks)
+        }
+        Ranks::Served(held) => {
+            let lower = held.iter().copied().filter(|&rank| rank < highest(modules));
+            best_of(lower.chain([highest(modules)]), modules, numbers, ranks)
         }
     }
+}
+
+fn highest(modules: &[RankedModule]) -> usize {
+    modules.iter().map(|module| module.importance.len()).max().unwrap_or(0)
+}
+
+/// The allocation that keeps most, of those at one rank.
+fn best_of(
+    candidates: impl Iterator<Item = usize>,
+    modules: &[RankedModule],
+    numbers: usize,
+    ranks: Ranks,
+) -> Vec<usize> {
+    let allocations = candidates.map(|rank| same_rank(modules, numbers, rank, ranks));
+    let worth = |ranks: &Vec<usize>| kept(modules, ranks);
+    allocations.max_by(|one, other| worth(one).total_cmp(&worth(other))).unwrap_or_default()
 }
 
 /// The importance that is kept.
@@ -61,13 +103,14 @@ fn by_module(modules: &[RankedModule], numbers: usize) -> Vec<usize> {
 }
 
 /// As many groups of modules at one rank as fit, those first that are worth most per number.
-fn same_rank(modules: &[RankedModule], numbers: usize, rank: usize) -> Vec<usize> {
+fn same_rank(modules: &[RankedModule], numbers: usize, rank: usize, ranks: Ranks) -> Vec<usize> {
     let rank_of = |place: usize| rank.min(modules[place].importance.len());
     let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (place, module) in modules.iter().enumerate() {
         groups.entry(module.group).or_default().push(place);
     }
-    let size = |group: &[usize]| group.iter().map(|&place| rank_of(place) * modules[place].numbers).sum::<usize>();
+    let numbers_of = |place: usize| ranks.held(rank_of(place), rank) * modules[place].numbers;
+    let size = |group: &[usize]| group.iter().map(|&place| numbers_of(place)).sum::<usize>();
     let worth = |group: &[usize]| {
         let importance = group.iter().map(|&place| modules[place].importance[..rank_of(place)].iter().sum::<f64>());
         importance.sum::<f64>() / size(group).max(1) as f64
@@ -101,18 +144,14 @@ mod tests {
         })
     }
 
-    fn size(modules: &[RankedModule], ranks: &[usize]) -> usize {
-        modules.iter().zip(ranks).map(|(module, rank)| module.numbers * rank).sum()
-    }
-
     proptest! {
         #[test]
         fn allocations_fit_and_more_room_keeps_no_less(modules in modules(), numbers in 0usize..300, more in 0usize..100) {
-            for ranks in [Ranks::ByModule, Ranks::Same] {
+            for ranks in [Ranks::ByModule, Ranks::Same, Ranks::Served(&[1, 3, 8])] {
                 let (one, other) = (allocate(&modules, numbers, ranks), allocate(&modules, numbers + more, ranks));
-                prop_assert!(size(&modules, &one) <= numbers);
+                prop_assert!(ranks.numbers(&modules, &one) <= numbers);
                 prop_assert!(one.iter().zip(&modules).all(|(&rank, module)| rank <= module.importance.len()));
-                let all = allocate(&modules, size(&modules, &modules.iter().map(|m| m.importance.len()).collect::<Vec<_>>()), ranks);
+                let all = allocate(&modules, ranks.all_numbers(&modules), ranks);
                 prop_assert!(all.iter().zip(&modules).all(|(&rank, module)| rank == module.importance.len()));
                 prop_assert!(kept(&modules, &other) <= kept(&modules, &all) + 1e-9);
             }
@@ -128,6 +167,9 @@ mod tests {
         assert_eq!(allocate(&modules, 5, Ranks::ByModule), [1, 1, 0]);
         assert_eq!(allocate(&modules, 5, Ranks::Same), [1, 1, 0]);
         assert_eq!(allocate(&modules, 0, Ranks::Same), [0, 0, 0]);
+        // A buffer of rank 2 takes as much as one of rank 8.
+        assert_eq!(allocate(&modules, 8, Ranks::Served(&[1, 8])), [1, 1, 1]);
+        assert_eq!(allocate(&modules, 40, Ranks::Served(&[1, 8])), [2, 2, 0]);
         let grouped = [module(&[8.0, 1.0], 4, 0), module(&[3.0, 2.0], 1, 0), module(&[5.0, 0.0], 3, 2)];
         assert_eq!(allocate(&grouped, 4, Ranks::Same), [0, 0, 1]);
         assert_eq!(allocate(&grouped, 5, Ranks::Same), [1, 1, 0]);

@@ -67,10 +67,14 @@ pub fn write_safetensors(path: &Path, tensors: &Tensors) {
     fs::write(path, serialize(views, None).unwrap()).unwrap();
 }
 
-/// Reads f32 tensors of a safetensors file.
+/// Reads the tensors of a safetensors file, which are f32 or bf16.
 pub fn read_safetensors(path: &Path) -> Tensors {
     let bytes = fs::read(path).unwrap();
     let values = |view: &TensorView| -> Vec<f32> {
+        if view.dtype() == Dtype::BF16 {
+            let numbers = view.data().chunks_exact(2).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]));
+            return numbers.map(|bits| f32::from_bits(u32::from(bits) << 16)).collect();
+        }
         assert_eq!(view.dtype(), Dtype::F32);
         view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect()
     };

@@ -1,12 +1,13 @@
 //! What the configuration of a base model tells, even of a family that this program cannot run.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::adapter::Adapter;
 use crate::adapter::names::MOST_LAYERS;
 use crate::error::Result;
 use crate::files;
 use crate::hub::BasePath;
+use crate::model::ModelConfig;
 
 /// What is known of a base model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,18 +18,57 @@ pub struct BaseFacts {
     pub family: Option<String>,
     /// Tokens of its embedding and its head.
     pub vocabulary: Option<usize>,
+    /// Its decoder, if that is of a supported family.
+    pub decoder: Option<DecoderShape>,
+}
+
+/// The modules of a decoder, which LoRA can adapt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecoderShape {
+    /// `model_type` of the decoder, which a multimodal model has beside its own.
+    pub model_type: String,
+    /// The name of its layers in transformers: `model.layers`.
+    pub stack: String,
+    /// The linear modules of each layer, by their names inside it, with their sizes (inputs, outputs).
+    pub linears: Vec<(&'static str, (usize, usize))>,
+    pub hidden_size: usize,
+    pub vocabulary: usize,
+    /// The names of its embedding and its head.
+    pub embedding: &'static str,
+    pub head: &'static str,
+}
+
+impl DecoderShape {
+    /// `None` where layers differ: with experts, or where text skips some.
+    pub fn of(config: &ModelConfig, model_type: &str) -> Option<Self> {
+        let outer = config.family.outer;
+        (config.experts.is_none() && config.skipped.is_empty()).then(|| Self {
+            model_type: model_type.into(),
+            stack: format!("{}.{}", outer.decoder, outer.stack),
+            linears: config.linear_modules(),
+            hidden_size: config.hidden_size,
+            vocabulary: config.vocab_size,
+            embedding: outer.embedding,
+            head: outer.head,
+        })
+    }
 }
 
 impl BaseFacts {
     pub fn of(base: &BasePath) -> Result<Self> {
         let BasePath::Folder(folder) = base else { return Ok(Self::default()) };
-        let config: Value = files::read_json(&folder.join("config.json"))?;
-        let text = config.get("text_config").unwrap_or(&config);
+        let path = folder.join("config.json");
+        let config: Map<String, Value> = files::read_json(&path)?;
+        let text = config.get("text_config").and_then(Value::as_object).unwrap_or(&config);
         let layers = ["num_hidden_layers", "n_layer", "num_layers"].iter().find_map(|key| text.get(*key)?.as_u64());
-        let family = config.get("model_type").and_then(Value::as_str).map(String::from);
+        let model_type =
+            |config: &Map<String, Value>| config.get("model_type").and_then(Value::as_str).map(String::from);
         let layers = layers.map(|layers| layers as usize).filter(|&layers| layers <= MOST_LAYERS);
         let vocabulary = text.get("vocab_size").or(config.get("vocab_size")).and_then(Value::as_u64);
-        Ok(Self { layers, family, vocabulary: vocabulary.map(|tokens| tokens as usize) })
+        let known = ModelConfig::from_hf(&config, &path).ok();
+        let decoder = known.and_then(|known| DecoderShape::of(&known.model, &model_type(text)?));
+        let vocabulary = vocabulary.map(|tokens| tokens as usize);
+        Ok(Self { layers, family: model_type(&config), vocabulary, decoder })
     }
 
     /// Nothing, where there is no base model or it cannot be read.

@@ -1,10 +1,14 @@
 //! All rules as one value, for programs that compare them with the runtimes themselves.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::flawed::FlawRule;
 use super::list::flaws::FLAW_RULES;
+use super::memory::BufferRules;
 use super::{LoadOutcome, RUNTIMES, Remedy, Runtime};
+use crate::model::family::Outside;
 
 /// What `check --list --json` writes.
 #[derive(Debug, Serialize)]
@@ -33,7 +37,23 @@ struct ListedRuntime {
     version: &'static str,
     repository: &'static str,
     maintenance: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    buffers: Option<ListedBuffers>,
     rules: Vec<ListedRule>,
+}
+
+/// How a runtime allocates buffers, as far as its source can be compared with it.
+#[derive(Debug, Serialize)]
+struct ListedBuffers {
+    decoders: &'static [&'static str],
+    merged: BTreeMap<&'static str, &'static [&'static str]>,
+    /// The decoders whose embedding, or whose head, can have a buffer.
+    embedding: &'static [&'static str],
+    head: &'static [&'static str],
+    multimodal_stack: &'static str,
+    multimodal: &'static [&'static str],
+    ranks: &'static [usize],
+    default_rank: Option<usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -92,7 +112,27 @@ impl ListedRuntime {
             version: runtime.version,
             repository: runtime.repository,
             maintenance: runtime.maintenance.words(),
+            buffers: runtime.memory.buffers().map(ListedBuffers::of),
             rules: rules.collect(),
+        }
+    }
+}
+
+impl ListedBuffers {
+    fn of(rules: &'static BufferRules) -> Self {
+        let vocabulary = |wanted: Outside| {
+            let found = rules.vocabulary.iter().find(|(outside, _)| *outside == wanted);
+            found.map_or(&[][..], |(_, decoders)| decoders)
+        };
+        Self {
+            decoders: rules.decoders,
+            merged: rules.merged.iter().copied().collect(),
+            embedding: vocabulary(Outside::Embedding),
+            head: vocabulary(Outside::Head),
+            multimodal_stack: rules.multimodal.0,
+            multimodal: rules.multimodal.1,
+            ranks: rules.ranks,
+            default_rank: rules.default_rank,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod facts;
 pub mod flawed;
 pub mod list;
 pub mod listing;
+pub mod memory;
 pub mod planned;
 pub mod verdict;
 
@@ -20,6 +21,7 @@ use serde::Serialize;
 use crate::export::Format;
 use facts::AdapterFact;
 pub use list::RUNTIMES;
+use memory::AdapterMemory;
 pub use verdict::{LoadReason, RuntimeVerdict, check_format};
 
 /// A program that serves adapters.
@@ -38,6 +40,8 @@ pub struct Runtime {
     pub reads: &'static [Format],
     /// The file that shows which formats those are.
     pub source: &'static str,
+    /// What it allocates for adapters.
+    pub memory: AdapterMemory,
     pub rules: &'static [LoadRule],
 }
 

@@ -39,21 +39,23 @@ impl PlannedOutput {
         if runtimes.is_empty() {
             return Ok(());
         }
+        let unmet = self.unmet(adapter, runtimes).into_iter().next();
+        unmet.map_or(Ok(()), |(runtime, reason)| Err(error(&adapter.path, runtime, &reason)))
+    }
+
+    /// The runtimes that will not load what is written of an adapter, or compute something else, with the gravest reason; as far as
+    /// configuration and headers tell.
+    pub fn unmet(&self, adapter: &Adapter, runtimes: &[&'static Runtime]) -> Vec<(&'static Runtime, LoadReason)> {
         let base = BaseFacts { layers: self.base.layers_for(adapter), ..self.base.clone() };
         let facts = AdapterFacts::new(adapter, &base, self.changes, adapter.header_flaws(&base));
-        for runtime in runtimes {
-            let unmet = match self.format {
-                Format::Peft => {
-                    let reasons = reasons(&facts, runtime, |remedy| self.applies(remedy));
-                    reasons.into_iter().find(|reason| reason.outcome != LoadOutcome::Loads)
-                }
-                format => unread(format, runtime),
-            };
-            if let Some(reason) = unmet {
-                return Err(error(&adapter.path, runtime, &reason));
+        let reason = |runtime: &'static Runtime| match self.format {
+            Format::Peft => {
+                let reasons = reasons(&facts, runtime, |remedy| self.applies(remedy));
+                reasons.into_iter().find(|reason| reason.outcome != LoadOutcome::Loads)
             }
-        }
-        Ok(())
+            format => unread(format, runtime),
+        };
+        runtimes.iter().filter_map(|&runtime| Some((runtime, reason(runtime)?))).collect()
     }
 }
 

@@ -97,7 +97,8 @@ fn choose_for_all(base: &BasePath, slims: Vec<&mut PlannedSlim>, batch: &mut Run
     // The record of each adapter says what is wrong with the base model.
     let Ok(base) = Base::open_for(base.clone(), requests[0]) else { return Ok(()) };
     let progress = batch.sweep_progress();
-    let Some(common) = common::choose(&base, &requests, &mut |step| progress.step(step))? else {
+    let ranks = slims[0].plan.buffer_ranks().map_or(Ranks::Same, Ranks::Served);
+    let Some(common) = common::choose(&base, &requests, ranks, &mut |step| progress.step(step))? else {
         tracing::warn!(
             "nothing smaller can be shown to be as good for all {} adapters: each keeps its own",
             slims.len()

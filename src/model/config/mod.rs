@@ -92,6 +92,16 @@ impl ModelConfig {
         }
     }
 
+    /// The linear modules of a layer without experts, by their names inside it, with their sizes (inputs, outputs).
+    pub fn linear_modules(&self) -> Vec<(&'static str, (usize, usize))> {
+        let is_dense = |role: &Role| role.is_linear() && role.needs_experts() != Some(true);
+        let named = |role: Role| {
+            let [outputs, inputs] = self.shape_of(role)[..] else { return None };
+            Some((self.family.modules(role).next()?, (inputs, outputs)))
+        };
+        self.family.roles().filter(is_dense).filter_map(named).collect()
+    }
+
     /// The sizes (inputs, outputs) of one expert's matrix, by the name of its module or of the parameter of all.
     pub fn expert_shape(&self, name: &str) -> Option<(usize, usize)> {
         let (names, sizes) = (self.family.experts?, self.experts.as_ref()?);

@@ -99,7 +99,7 @@ impl Weights {
     }
 
     /// What precedes the names inside layer `layer`.
-    fn layer_prefix(&self, layer: usize) -> String {
+    pub fn layer_prefix(&self, layer: usize) -> String {
         format!("{}{}.{layer}.", self.decoder, self.stack)
     }
 
@@ -110,13 +110,13 @@ impl Weights {
     }
 
     /// The name of a tensor outside the layers, if the files have it.
-    fn outside(&self, outside: Outside, part: &str) -> Option<String> {
+    pub fn outside(&self, outside: Outside, part: &str) -> Option<String> {
         let name = format!("{}.{part}", self.outside_module(outside)?);
         self.store.has(&name).then_some(name)
     }
 
     /// The name of the bias of a module outside the layers, if it has one.
-    fn outside_bias(&self, outside: Outside) -> Option<String> {
+    pub fn outside_bias(&self, outside: Outside) -> Option<String> {
         let has_bias = self.outer_biases.is_none_or(|biases| biases.contains(&outside));
         self.outside(outside, "bias").filter(|_| has_bias)
     }
@@ -127,7 +127,7 @@ impl Weights {
 
     /// The head is a tensor of its own, or the embedding if the files have none. As in transformers 5, a head in the files
     /// counts even if the configuration ties it.
-    fn head_name(&self) -> String {
+    pub fn head_name(&self) -> String {
         self.outside(Outside::Head, "weight").unwrap_or_else(|| self.outside_weight(Outside::Embedding))
     }
 

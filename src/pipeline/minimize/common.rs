@@ -41,7 +41,7 @@ impl fmt::Display for Common {
 
 /// Chooses for the adapters of requests that differ in the adapters and samples. Those that cannot be evaluated, or do not help, have no part
 /// in it: their own evaluation says why. `None` where nothing smaller can be shown to hold for all of them.
-pub fn choose(base: &Base, requests: &[&Request], on_progress: OnProgress) -> Result<Option<Common>> {
+pub fn choose(base: &Base, requests: &[&Request], ranks: Ranks, on_progress: OnProgress) -> Result<Option<Common>> {
     let skip = &mut |_: usize, error: Error| unless_interrupted(error);
     let opened = OpenedAdapter::open_all(base, requests, skip)?;
     let subjects = Subject::all(&opened, base, &mut *on_progress, skip)?;
@@ -70,10 +70,10 @@ pub fn choose(base: &Base, requests: &[&Request], on_progress: OnProgress) -> Re
             Err(error) => unless_interrupted(error)?,
         }
     }
-    search(members, base.model.config.family, on_progress)
+    search(members, base.model.config.family, ranks, on_progress)
 }
 
-fn search(mut members: Vec<Trials>, family: &Family, on_progress: OnProgress) -> Result<Option<Common>> {
+fn search(mut members: Vec<Trials>, family: &Family, ranks: Ranks, on_progress: OnProgress) -> Result<Option<Common>> {
     let choices = || members.iter().map(|member| &member.evaluator.request.choice);
     let (margin, confidence) =
         choices().fold((1.0, 0.0), |(m, c): (f64, f64), one| (m.min(one.margin), c.max(one.confidence)));
@@ -81,7 +81,7 @@ fn search(mut members: Vec<Trials>, family: &Family, on_progress: OnProgress) ->
         return Ok(None);
     }
     let (places, modules): (Vec<Place>, Vec<RankedModule>) = fleet(&members, family).into_iter().unzip();
-    let rungs = allocations(&modules, Ranks::Same);
+    let rungs = allocations(&modules, ranks);
     let given_up = given_up(&modules, &rungs);
     let ranks_of = |ranks: &Vec<usize>| places.iter().cloned().zip(ranks.iter().copied()).collect();
     let rungs: Vec<BTreeMap<Place, usize>> = rungs.iter().map(ranks_of).collect();

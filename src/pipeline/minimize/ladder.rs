@@ -13,6 +13,7 @@ use crate::measure::{self, Measurement, OnProgress, Work};
 use crate::model::AdaptedModel;
 use crate::model::Family;
 use crate::model::family::Role;
+use crate::rewrite::dead_weight::BaseWeights;
 use crate::rewrite::steps::fit_ranks::FitRanks;
 use crate::rewrite::steps::{SharedStep, in_order, to_bf16};
 use crate::rewrite::write;
@@ -170,7 +171,8 @@ impl<'a> Ladder<'a> {
         let fitted = kept.map(|module| (module.name.clone(), (module.basis.clone(), ranks[module.name.as_str()])));
         let mut steps = vec![FitRanks::step(fitted.collect())];
         steps.extend(self.steps.iter().cloned());
-        let chain = Arc::new(Chain::make(adapter, &cut, &in_order(steps))?);
+        let base = BaseWeights::Known(self.evaluator.adapted.model());
+        let chain = Arc::new(Chain::make(adapter, &cut, &in_order(steps), base)?);
         self.made.insert(rung, chain.clone());
         Ok(chain)
     }
@@ -188,7 +190,7 @@ impl<'a> Ladder<'a> {
 
 /// The ranks of each size of a ladder, without those that are as another one.
 pub fn allocations(modules: &[RankedModule], ranks: Ranks) -> Vec<Vec<usize>> {
-    let all: usize = modules.iter().map(|module| module.importance.len() * module.numbers).sum();
+    let all = ranks.all_numbers(modules);
     let mut rungs: Vec<Vec<usize>> = Vec::new();
     for share in ladder(SMALLEST_SHARE) {
         let ranks = allocate(modules, (all as f64 * share) as usize, ranks);

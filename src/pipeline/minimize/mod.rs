@@ -90,7 +90,7 @@ fn describe(
     let Trials { evaluator, ladder, split, rungs, .. } = trials;
     let mut frontier = Vec::new();
     for (&rung, known) in rungs.iter() {
-        let bytes = ladder.chain(rung)?.last().bytes_below(usize::MAX);
+        let bytes = ladder.chain(rung)?.bytes();
         let (role, samples, measured) = match (&known.testing, &known.ranking) {
             (Some(testing), _) => (SampleRole::Testing, &split.testing, testing),
             (None, Some(ranking)) => (SampleRole::Ranking, &split.ranking, ranking),

@@ -37,6 +37,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("slices", include_str!("sections/slices.html")),
     ("alternatives", include_str!("sections/alternatives.html")),
     ("steps", include_str!("sections/steps.html")),
+    ("serving", include_str!("sections/serving.html")),
     ("answers", include_str!("sections/answers.html")),
     ("layers", include_str!("sections/layers.html")),
     ("samples", include_str!("sections/samples.html")),

@@ -45,8 +45,13 @@ pub fn end(jobs: usize, unchanged: usize, records: &[Record], output: &Path) -> 
     let found: Vec<&KeyFigures> = done.filter_map(|record| record.found.as_ref()).collect();
     let before: u64 = found.iter().filter_map(|found| found.bytes_before).sum();
     let after: u64 = found.iter().filter_map(|found| found.bytes_after).sum();
+    // What they have in common is known to nobody but the plan, which reads them all.
+    let plan = match found.len() {
+        0 | 1 => String::new(),
+        _ => format!("; `lora-slim plan {}` has the flags of a server of them all", OneLine(output.display())),
+    };
     format!(
-        "{}, {unchanged} of them unchanged; {} → {} in all, see {}\n",
+        "{}, {unchanged} of them unchanged; {} → {} in all, see {}{plan}\n",
         plural(jobs, "adapter"),
         bytes(before),
         bytes(after),

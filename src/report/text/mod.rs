@@ -9,6 +9,7 @@ mod metrics;
 pub mod minimized;
 mod probability;
 pub mod runtimes;
+pub mod serving;
 mod slices;
 pub mod steps;
 pub mod subset;
@@ -43,12 +44,13 @@ const SECTIONS: &[Section] = &[
     steps::table,
     metrics::scores,
     size,
+    serving::saved,
     gates,
     alternatives::table,
 ];
 
 /// What of them is known without samples.
-const SECTIONS_OF_CUT: &[Section] = &[steps::table, size, gates];
+const SECTIONS_OF_CUT: &[Section] = &[steps::table, size, serving::saved, gates];
 
 type Section = fn(&Report) -> String;
 

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use crate::audit::runtimes::list::flaws::FLAW_RULES;
 use crate::audit::runtimes::{LoadOutcome, Maintenance, RUNTIMES, Runtime, RuntimeVerdict};
+use crate::audit::serving::SlotMemory;
 use crate::export::Format;
+use crate::format::bytes;
 use crate::printable::OneLine;
 
 /// The widest line.
@@ -14,7 +16,7 @@ const WIDTH: usize = 100;
 const INDENT: usize = 26;
 
 /// The answer of `check`: what is wrong with the adapter itself, then a row for each runtime.
-pub fn checked(format: Format, flaws: &[(bool, &str)], runtimes: &[RuntimeVerdict]) -> String {
+pub fn checked(format: Format, flaws: &[(bool, &str)], runtimes: &[RuntimeVerdict], serving: &[SlotMemory]) -> String {
     let mut text = String::new();
     for (is_certain, flaw) in flaws {
         let head = if *is_certain { "wrong  " } else { "unusual  " };
@@ -27,12 +29,13 @@ pub fn checked(format: Format, flaws: &[(bool, &str)], runtimes: &[RuntimeVerdic
         text.push('\n');
     }
     for runtime in runtimes {
-        text += &row(runtime);
+        text += &row(runtime, serving.iter().find(|slot| slot.runtime == runtime.name));
     }
     text
 }
 
-fn row(runtime: &RuntimeVerdict) -> String {
+/// The verdict of a runtime, with its reasons and, where it has buffers, what it can be told to save.
+fn row(runtime: &RuntimeVerdict, slot: Option<&SlotMemory>) -> String {
     let head = format!("{:<16}{:<10}", runtime.name, runtime.verdict.to_string());
     let mut text = String::new();
     for (place, reason) in runtime.reasons.iter().enumerate() {
@@ -45,6 +48,15 @@ fn row(runtime: &RuntimeVerdict) -> String {
     if let Some(maintenance) = stopped {
         let head = if text.is_empty() { head.clone() } else { " ".repeat(INDENT) };
         text += &hanging(&head, INDENT, &format!("({} {})", runtime.name, maintenance.sentence()));
+    }
+    if let Some(slot) = slot.filter(|slot| slot.bytes < slot.unlimited_bytes) {
+        let head = if text.is_empty() { head.clone() } else { " ".repeat(INDENT) };
+        let (unlimited, needed) = (bytes(slot.unlimited_bytes), bytes(slot.bytes));
+        text += &hanging(
+            &head,
+            INDENT,
+            &format!("buffers of {unlimited} per slot, of which it needs {needed} → `lora-slim plan`"),
+        );
     }
     if text.is_empty() { format!("{}\n", head.trim_end()) } else { text }
 }
@@ -117,6 +129,10 @@ pub fn list() -> String {
             runtime.folder,
             runtime.source
         );
+        if let Some(memory) = runtime.memory.words() {
+            let file = runtime.memory.buffers().map_or(String::new(), |rules| format!(" (`{}`)", rules.source));
+            let _ = writeln!(text, "For adapters it allocates {memory}{file}.\n");
+        }
         if runtime.maintenance != Maintenance::Active {
             let _ = writeln!(text, "It {}.\n", runtime.maintenance.sentence());
         }

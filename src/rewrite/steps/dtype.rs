@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{FlagValue, Order, Purpose, SharedStep, Step, StepFlag};
+use super::blocks;
+use super::{FlagValue, Order, PlannedChanges, Purpose, SharedStep, Step, StepDetails, StepFlag, StepInput};
 use crate::adapter::{Adapter, AdapterTensor, config};
 use crate::error::Result;
 use crate::files::Staging;
@@ -17,6 +18,7 @@ pub static FLAG: StepFlag = StepFlag {
             ("bf16", Some("8 bits of precision, the range of f32")),
             ("f16", Some("11 bits of precision, up to 65504")),
             ("f32", None),
+            (blocks::NAME, Some("8 bits in blocks of 32, with --format gguf")),
         ],
     ),
     help: "Then store all floating tensors in this type",
@@ -25,6 +27,7 @@ pub static FLAG: StepFlag = StepFlag {
         Some("bf16") => Ok(Arc::new(Cast(Dtype::BF16))),
         Some("f16") => Ok(Arc::new(Cast(Dtype::F16))),
         Some("f32") => Ok(Arc::new(Cast(Dtype::F32))),
+        Some(blocks::NAME) => Ok(Arc::new(RoundToBlocks)),
         other => Err(format!("`{}` is not a type of numbers", other.unwrap_or_default())),
     },
 };
@@ -55,12 +58,14 @@ impl Step for Cast {
         Ok(())
     }
 
-    fn write(&self, adapter: &Adapter, _original: &Adapter, staging: &Staging) -> Result<()> {
+    fn write(&self, input: &StepInput, staging: &Staging) -> Result<StepDetails> {
+        let adapter = input.adapter;
         staging.copy(&adapter.path.join(config::FILE_NAME), config::FILE_NAME)?;
         write::copy_sidecars(&adapter.path, staging)?;
         let tensors = write::in_file_order(adapter);
         let tensors = tensors.iter().map(|tensor| self.cast(adapter, tensor)).collect::<Result<Vec<_>>>()?;
-        write::write_tensors(staging, &tensors)
+        write::write_tensors(staging, &tensors)?;
+        Ok(StepDetails::default())
     }
 }
 
@@ -74,5 +79,35 @@ impl Cast {
             new.dtype = self.0;
         }
         Ok(new)
+    }
+}
+
+/// Rounds factors to blocks of 8 bits, and those whose rows are not whole blocks to 16 bits.
+#[derive(Debug)]
+struct RoundToBlocks;
+
+impl Step for RoundToBlocks {
+    fn flag(&self) -> &'static StepFlag {
+        &FLAG
+    }
+
+    fn setting(&self) -> Option<String> {
+        Some(blocks::NAME.into())
+    }
+
+    fn order(&self) -> Order {
+        Order::NarrowTypes
+    }
+
+    fn check(&self, _adapter: &Adapter) -> Result<()> {
+        Ok(())
+    }
+
+    fn plan(&self, planned: &mut PlannedChanges) {
+        planned.rounds_to_blocks = true;
+    }
+
+    fn write(&self, input: &StepInput, staging: &Staging) -> Result<StepDetails> {
+        Ok(StepDetails { blocks: Some(blocks::write(input.adapter, staging)?), ..StepDetails::default() })
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::rank::{self, Reduced};
-use super::{FlagValue, Order, PlannedChanges, Purpose, SharedStep, Step, StepFlag};
+use super::{FlagValue, Order, PlannedChanges, Purpose, SharedStep, Step, StepDetails, StepFlag, StepInput};
 use crate::adapter::{Adapter, Capability, Module};
 use crate::error::Result;
 use crate::files::Staging;
@@ -68,10 +68,12 @@ impl Step for FitRanks {
         planned.varies_ranks = true;
     }
 
-    fn write(&self, adapter: &Adapter, _original: &Adapter, staging: &Staging) -> Result<()> {
+    fn write(&self, input: &StepInput, staging: &Staging) -> Result<StepDetails> {
+        let adapter = input.adapter;
         let modules: Vec<&Module> = adapter.modules().values().filter(|module| module.pair().is_some()).collect();
         let reduce = |module: &&Module| Ok((module.name.clone(), self.reduce(adapter, module)?));
-        rank::write_reduced(adapter, &modules.par_iter().map(reduce).collect::<Result<_>>()?, staging)
+        rank::write_reduced(adapter, &modules.par_iter().map(reduce).collect::<Result<_>>()?, staging)?;
+        Ok(StepDetails::default())
     }
 
     fn caution(&self, last: &Adapter) -> Option<&'static str> {

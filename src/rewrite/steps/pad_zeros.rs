@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{FlagValue, Order, PlannedChanges, Purpose, Step, StepDetails, StepFlag};
+use super::{FlagValue, Order, PlannedChanges, Purpose, Step, StepDetails, StepFlag, StepInput};
 use crate::adapter::{Adapter, Capability, Module, config};
 use crate::error::Result;
 use crate::files::Staging;
@@ -64,7 +64,8 @@ impl Step for PadZeros {
     }
 
     /// Adds zeros for every module that `original` has, and for those that it would have with more layers like its own.
-    fn write(&self, adapter: &Adapter, original: &Adapter, staging: &Staging) -> Result<()> {
+    fn write(&self, input: &StepInput, staging: &Staging) -> Result<StepDetails> {
+        let StepInput { adapter, original, .. } = *input;
         self.check(original)?;
         let missing = missing_pairs(adapter, original, self.layers.unwrap_or(0))?;
         let added = missing.iter().map(|pair| pair.module.as_str());
@@ -84,15 +85,10 @@ impl Step for PadZeros {
             tensors.push(zeros(a.name, a.dtype, vec![rank, a.size]));
             tensors.push(zeros(b.name, b.dtype, vec![b.size, rank]));
         }
-        write::write_tensors(staging, &tensors)
-    }
-
-    fn details(&self, before: &Adapter, after: &Adapter) -> Result<StepDetails> {
-        let zeros = Zeros {
-            tensors: after.tensors().count() - before.tensors().count(),
-            bytes: after.bytes_below(usize::MAX) - before.bytes_below(usize::MAX),
-        };
-        Ok(StepDetails { zeros: Some(zeros), ..StepDetails::default() })
+        write::write_tensors(staging, &tensors)?;
+        let added = &tensors[adapter.tensors().count()..];
+        let bytes = added.iter().map(|tensor| tensor.bytes.len() as u64).sum();
+        Ok(StepDetails { zeros: Some(Zeros { tensors: added.len(), bytes }), ..StepDetails::default() })
     }
 }
 

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{FlagValue, Order, PlannedChanges, Purpose, Step, StepDetails, StepFlag, set_rank_and_alpha};
+use super::{FlagValue, Order, PlannedChanges, Purpose, Step, StepDetails, StepFlag, StepInput, set_rank_and_alpha};
 use crate::adapter::names::Part;
 use crate::adapter::targets::{MovedModule, TargetModules};
 use crate::adapter::{Adapter, AdapterTensor, Capability, Method, config};
@@ -52,19 +52,16 @@ impl Step for Portable {
         planned.unifies = true;
     }
 
-    fn write(&self, adapter: &Adapter, _original: &Adapter, staging: &Staging) -> Result<()> {
+    fn write(&self, input: &StepInput, staging: &Staging) -> Result<StepDetails> {
+        let adapter = input.adapter;
         let unified = Unified::new(adapter)?;
         staging.json(config::FILE_NAME, &unified.config())?;
         write::copy_sidecars(&adapter.path, staging)?;
         let tensors = write::in_file_order(adapter);
         let tensors = tensors.par_iter().filter(|tensor| tensor.key.part != Part::LoraE);
         let tensors: Vec<NewTensor> = tensors.map(|tensor| unified.tensor(tensor)).collect::<Result<_>>()?;
-        write::write_tensors(staging, &tensors)
-    }
-
-    fn details(&self, before: &Adapter, _after: &Adapter) -> Result<StepDetails> {
-        let portable = Some(Unified::new(before)?.summary());
-        Ok(StepDetails { portable, ..StepDetails::default() })
+        write::write_tensors(staging, &tensors)?;
+        Ok(StepDetails { portable: Some(unified.summary()), ..StepDetails::default() })
     }
 }
 

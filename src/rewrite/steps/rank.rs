@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::rank_rules::RankRules;
-use super::{FlagValue, Order, PlannedChanges, Purpose, Step, StepFlag, set_rank_and_alpha};
+use super::{FlagValue, Order, PlannedChanges, Purpose, Step, StepDetails, StepFlag, StepInput, set_rank_and_alpha};
 use crate::adapter::names::Part;
 use crate::adapter::{Adapter, AdapterTensor, Capability, Module, config};
 use crate::error::{AdapterError, Result};
@@ -57,12 +57,14 @@ impl Step for ReduceRank {
     }
 
     /// Writes the adapter with the ranks that the rules leave; a copy, where they leave all.
-    fn write(&self, adapter: &Adapter, _original: &Adapter, staging: &Staging) -> Result<()> {
+    fn write(&self, input: &StepInput, staging: &Staging) -> Result<StepDetails> {
+        let adapter = input.adapter;
         self.check(adapter)?;
         let modules: Vec<&Module> = adapter.modules().values().filter(|module| module.pair().is_some()).collect();
         let reduce = |module: &&Module| Ok((module.name.clone(), self.reduce(adapter, module)?));
         let modules: BTreeMap<String, Reduced> = modules.par_iter().map(reduce).collect::<Result<_>>()?;
-        write_reduced(adapter, &modules, staging)
+        write_reduced(adapter, &modules, staging)?;
+        Ok(StepDetails::default())
     }
 
     fn caution(&self, last: &Adapter) -> Option<&'static str> {

@@ -17,8 +17,11 @@ pub fn method(adapter: &Adapter, methods: &[Method]) -> Option<String> {
     other_method(adapter).filter(|_| methods.contains(&adapter.config.method))
 }
 
-pub fn key(adapter: &Adapter, keys: &[&str]) -> Option<String> {
-    keys.iter().find(|key| adapter.config.flag(key)).map(|key| format!("`{key}` is set"))
+pub fn key(facts: &AdapterFacts, keys: &[&str]) -> Option<String> {
+    // What is saved may be dead.
+    let may_go = |key: &str| key == "modules_to_save" && facts.planned.drops_dead_weight;
+    let set = keys.iter().find(|key| facts.adapter.config.flag(key) && !may_go(key));
+    set.map(|key| format!("`{key}` is set"))
 }
 
 pub fn bias(adapter: &Adapter) -> Option<String> {
@@ -75,6 +78,16 @@ pub fn random_without_tensors(facts: &AdapterFacts) -> Option<String> {
 pub fn family_other_than(facts: &AdapterFacts, families: &[&str]) -> Option<String> {
     let family = facts.base.family.as_deref().filter(|family| !families.contains(family))?;
     Some(format!("the base model is of the family {family}"))
+}
+
+pub fn family_of(facts: &AdapterFacts, families: &[&str]) -> Option<String> {
+    let family = facts.base.family.as_deref().filter(|family| families.contains(family))?;
+    Some(format!("the base model is of the family {family}"))
+}
+
+/// Whether the decoder of the base model, which may be a part of it, is known and of one of these families.
+pub fn is_decoder_of(facts: &AdapterFacts, families: &[&str]) -> bool {
+    facts.base.decoder.as_ref().is_some_and(|decoder| families.contains(&&*decoder.model_type))
 }
 
 pub fn family_unknown(facts: &AdapterFacts) -> Option<String> {

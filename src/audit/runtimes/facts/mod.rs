@@ -85,8 +85,8 @@ facts! { facts:
     // What the configuration says.
     "the method is not LoRA", OtherMethod => config::other_method(facts.adapter);
     "the method is {methods}", Method(methods: &'static [Method]) => config::method(facts.adapter, methods);
-    "{keys} in the configuration", Key(keys: NameList) => config::key(facts.adapter, keys);
-    "`bias` is `all` or `lora_only`", Bias => config::bias(facts.adapter);
+    "{keys} in the configuration", Key(keys: NameList) => config::key(facts, keys);
+    "`bias` is `all` or `lora_only`", Bias => config::bias(facts.adapter).filter(|_| !facts.planned.drops_dead_weight);
     "`bias` is `all`, with `q_proj`", BiasOfAll => modules::bias_of_all(facts.adapter);
     "initialised by PiSSA, OLoRA, CorDA or LoftQ and not converted", ChangesBase => config::changes_base(facts.adapter);
     "initialised by LoRA-GA", LoraGa => config::lora_ga(facts.adapter);
@@ -97,6 +97,7 @@ facts! { facts:
     "`use_rslora`", RankStabilised => config::rank_stabilised(facts.adapter);
     "configured modules without tensors, with `init_lora_weights: false`", RandomWithoutTensors => config::random_without_tensors(facts);
     "a base other than {families}", FamilyOtherThan(families: NameList) => config::family_other_than(facts, families);
+    "a base of the family {families}", FamilyOf(families: NameList) => config::family_of(facts, families);
     "a base that is not known", FamilyUnknown => config::family_unknown(facts);
 
     // What the modules have: ranks, scalings, types, layers.
@@ -133,9 +134,13 @@ facts! { facts:
     "trained tokens", Tokens => tensors::tokens(facts.adapter);
     "LoRA on the embedding", EmbeddingLora => tensors::embedding_lora(facts.adapter);
     "LoRA on the head", HeadLora => tensors::head_lora(facts.adapter);
-    "a whole embedding or head", SavedVocabulary => tensors::saved_vocabulary(facts.adapter);
-    "whole norms", SavedNorms => tensors::saved_norms(facts.adapter);
-    "other whole modules", SavedOther => tensors::saved_other(facts.adapter);
+    "LoRA on the embedding of {families}", EmbeddingLoraOf(families: NameList) =>
+        tensors::embedding_lora(facts.adapter).filter(|_| config::is_decoder_of(facts, families));
+    "LoRA on the head of {families}", HeadLoraOf(families: NameList) =>
+        tensors::head_lora(facts.adapter).filter(|_| config::is_decoder_of(facts, families));
+    "a whole embedding or head", SavedVocabulary => tensors::saved_vocabulary(facts.adapter).filter(|_| !facts.planned.drops_dead_weight);
+    "whole norms", SavedNorms => tensors::saved_norms(facts.adapter).filter(|_| !facts.planned.drops_dead_weight);
+    "other whole modules", SavedOther => tensors::saved_other(facts.adapter).filter(|_| !facts.planned.drops_dead_weight);
     "LoRA on convolutions", Convolution => tensors::convolution(facts.adapter);
     "names such as `lora_A.default.weight`", Infix => tensors::infix(facts.adapter);
     "weights of the base model beside the adapter, without `base_model.model.`", StrayWeights =>
@@ -144,7 +149,7 @@ facts! { facts:
         tensors::unknown_but(facts.adapter, words);
     "tensors in the layers that no module of the adapter has", UnknownInLayers => tensors::unknown_in_layers(facts.adapter);
     "copies of the base model's weights, other than of the embedding and the head", BaseCopies =>
-        tensors::base_copies(facts.adapter);
+        tensors::base_copies(facts.adapter).filter(|_| !facts.planned.drops_dead_weight);
     "`adapter_model.bin`", Pickle => tensors::pickle(facts.adapter);
     "weights in shards", Shards => tensors::shards(facts.adapter);
     "weights in `model.safetensors`", OtherName => tensors::other_name(facts.adapter);

@@ -3,6 +3,7 @@
 use super::{differs, refuses};
 use crate::adapter::Method;
 use crate::audit::runtimes::facts::AdapterFact as F;
+use crate::audit::runtimes::memory::AdapterMemory;
 use crate::audit::runtimes::{LoadRule, Maintenance, Remedy as R, Runtime};
 use crate::export::Format;
 
@@ -23,6 +24,7 @@ pub static PEFT: Runtime = Runtime {
     folder: "src/peft/",
     reads: &[Format::Peft],
     source: SAVE_AND_LOAD,
+    memory: AdapterMemory::Tensors,
     rules: &[
         refuses(&[F::Shards, F::OtherName],
             "only adapter_model.safetensors and adapter_model.bin are read", SAVE_AND_LOAD).unless(R::Rewrite),
@@ -47,6 +49,7 @@ pub static TRANSFORMERS: Runtime = Runtime {
     folder: "src/transformers/",
     reads: &[Format::Peft],
     source: INTEGRATION,
+    memory: AdapterMemory::Tensors,
     rules: &[
         refuses(&[F::Pickle, F::Shards, F::OtherName],
             "a local folder needs adapter_model.safetensors", INTEGRATION).unless(R::Rewrite),

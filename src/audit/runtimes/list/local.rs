@@ -2,6 +2,7 @@
 
 use super::{VARIANTS, VARIANTS_BUT_ACTIVATED, differs, loads, refuses};
 use crate::audit::runtimes::facts::AdapterFact as F;
+use crate::audit::runtimes::memory::AdapterMemory;
 use crate::audit::runtimes::{Maintenance, Remedy as R, Runtime};
 use crate::export::Format;
 
@@ -18,6 +19,7 @@ pub static LLAMA_CPP: Runtime = Runtime {
     folder: "",
     reads: &[Format::Gguf, Format::Peft],
     source: CONVERTER,
+    memory: AdapterMemory::Tensors,
     rules: &[
         loads(&[F::Always],
             "read after its convert_lora_to_gguf.py, which needs torch and the base's config.json", CONVERTER).unless(GGUF),
@@ -58,6 +60,7 @@ pub static OLLAMA: Runtime = Runtime {
     folder: "",
     reads: &[Format::Gguf, Format::Peft],
     source: CONVERT,
+    memory: AdapterMemory::Unknown,
     rules: &[
         refuses(&[F::FamilyOtherThan(OLLAMA_FAMILIES)],
             "safetensors are imported for llama and gemma2 only", CONVERT).unless(GGUF),
@@ -92,6 +95,7 @@ pub static MLX_LM: Runtime = Runtime {
     folder: "mlx_lm/",
     reads: &[Format::Mlx],
     source: "tuner/utils.py",
+    memory: AdapterMemory::Unknown,
     rules: &[],
 };
 
@@ -108,6 +112,7 @@ pub static MISTRAL_RS: Runtime = Runtime {
     folder: "",
     reads: &[Format::Peft],
     source: RUNTIME,
+    memory: AdapterMemory::Tensors,
     rules: &[
         refuses(&[F::OtherMethod], "only LoRA is read", QUANT_LORA),
         refuses(&[F::Key(&["use_dora"])], "DoRA is not supported", QUANT_LORA),
@@ -144,6 +149,7 @@ pub static OPENVINO: Runtime = Runtime {
     folder: "src/cpp/src/lora/",
     reads: &[Format::Peft],
     source: OV_ADAPTER,
+    memory: AdapterMemory::Unknown,
     rules: &[
         differs(&[F::OtherMethod], "only lora_A and lora_B are read", OV_ADAPTER),
         refuses(&[F::Pickle], "only a safetensors file is read", OV_ADAPTER).unless(R::Rewrite),
@@ -177,6 +183,7 @@ pub static EXLLAMAV2: Runtime = Runtime {
     folder: "exllamav2/",
     reads: &[Format::Peft],
     source: EXL2,
+    memory: AdapterMemory::Unknown,
     rules: &[
         refuses(&[F::OtherMethod, F::Key(&["use_dora"]), F::Key(&["lora_bias"])], "only lora_A and lora_B are read", EXL2),
         refuses(&[F::Bias], "only biases of zeros are read", EXL2),

@@ -3,6 +3,8 @@
 
 // Tables with one rule a line.
 #[rustfmt::skip]
+mod buffers;
+#[rustfmt::skip]
 pub mod flaws;
 #[rustfmt::skip]
 mod libraries;

@@ -1,7 +1,8 @@
 //! Servers for many requests at a time.
 
-use super::{VARIANTS, differs, loads, refuses};
+use super::{VARIANTS, buffers, differs, loads, refuses};
 use crate::audit::runtimes::facts::AdapterFact as F;
+use crate::audit::runtimes::memory::AdapterMemory;
 use crate::audit::runtimes::{LoadRule, Maintenance, Remedy as R, Runtime};
 use crate::export::Format;
 
@@ -15,6 +16,12 @@ pub const VLLM_MAPPED: &[(&str, &[&str])] = &[
     ("model.language_model.layers.", &["gemma4_text", "qwen3_5_moe_text", "qwen3_5_text"]),
 ];
 
+/// The decoders whose classes have no `embedding_modules`, and one that has no head among them.
+const VLLM_NO_EMBEDDING: &[&str] = &["gemma", "gemma2", "gemma3_text", "mistral", "qwen2", "qwen2_5_vl", "qwen2_5_vl_text",
+    "qwen2_vl", "qwen2_vl_text"];
+const VLLM_NO_HEAD: &[&str] = &["cohere", "cohere2", "gemma", "gemma2", "gemma3_text", "mistral", "qwen2", "qwen2_5_vl",
+    "qwen2_5_vl_text", "qwen2_vl", "qwen2_vl_text"];
+
 pub static VLLM: Runtime = Runtime {
     name: "vLLM",
     aliases: &["vllm"],
@@ -24,8 +31,13 @@ pub static VLLM: Runtime = Runtime {
     folder: "vllm/lora/",
     reads: &[Format::Peft],
     source: LORA_MODEL,
+    memory: AdapterMemory::Buffers(&buffers::VLLM),
     rules: &[
         refuses(&[F::OtherMethod], "only LoRA is read", PEFT_HELPER),
+        refuses(&[F::FamilyOf(&["bloom", "gpt2", "stablelm"])], "its class for these models takes no LoRA",
+            "../model_executor/models/interfaces.py"),
+        refuses(&[F::EmbeddingLoraOf(VLLM_NO_EMBEDDING), F::HeadLoraOf(VLLM_NO_HEAD)],
+            "its class for these models takes LoRA in the layers only", LORA_MODEL),
         refuses(&[F::Key(&["use_dora"])], "DoRA is not supported", PEFT_HELPER),
         refuses(&[F::Key(&["lora_bias"])], "biases of lora_B are not supported", PEFT_HELPER),
         refuses(&[F::Bias], "trained biases are not supported", PEFT_HELPER),
@@ -67,6 +79,7 @@ pub static SGLANG: Runtime = Runtime {
     folder: "python/sglang/srt/lora/",
     reads: &[Format::Peft],
     source: SGLANG_LORA,
+    memory: AdapterMemory::Buffers(&buffers::SGLANG),
     rules: &[
         refuses(&[F::OtherMethod], "only LoRA is read", SGLANG_LORA),
         refuses(&[F::Key(&["use_dora"])], "DoRA is not supported", SGLANG_MANAGER),
@@ -141,6 +154,7 @@ pub static LORAX: Runtime = Runtime {
     folder: "server/lorax_server/adapters/",
     reads: &[Format::Peft],
     source: LORA,
+    memory: AdapterMemory::Unknown,
     rules: lorax_rules![refuses(&[F::Pickle], "a local folder needs safetensors", "../utils/sources/local.py")
         .unless(R::Rewrite)],
 };
@@ -154,6 +168,7 @@ pub static TGI: Runtime = Runtime {
     folder: "server/text_generation_server/adapters/",
     reads: &[Format::Peft],
     source: LORA,
+    memory: AdapterMemory::Unknown,
     rules: lorax_rules![
         differs(&[F::HeadLora], "it is ignored", "../models/__init__.py"),
         refuses(&[F::Pickle], "a local folder needs safetensors", "../utils/adapter.py").unless(R::Rewrite),
@@ -175,6 +190,7 @@ pub static S_LORA: Runtime = Runtime {
     folder: "slora/models/peft/",
     reads: &[Format::Peft],
     source: LAYER_WEIGHT,
+    memory: AdapterMemory::Unknown,
     rules: &[
         refuses(&[F::OtherMethod], "only LoRA is read", ADAPTER),
         refuses(&[F::LacksType(ATTENTION)], "each layer needs query, key, value and output", LAYER_WEIGHT),
@@ -214,6 +230,7 @@ pub static TENSORRT_LLM: Runtime = Runtime {
     folder: "tensorrt_llm/",
     reads: &[Format::Peft],
     source: MANAGER,
+    memory: AdapterMemory::Tensors,
     rules: &[
         refuses(&[F::OtherMethod], "only LoRA is read", MANAGER),
         refuses(&[F::TypeOtherThan(TRT_MODULES)], "such modules are not in its list", MANAGER),
