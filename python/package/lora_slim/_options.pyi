@@ -96,9 +96,11 @@ class SlimOptions(TypedDict, total=False):
     """Where to compute: cpu, cuda, cuda:N or metal, if this build supports it [default: cpu]"""
     precision: Literal["auto", "f32", "bf16x2", "bf16"] | None
     """Arithmetic of matrix products; sums are always f32, and on devices other than the cpu so is everything [default: auto]"""
+    dead_weight: bool | None
+    """Leave out what changes nothing: embeddings and heads as in the base model (or all their rows but a few), modules whose change is zero, copies, and types wider than their values; the result is the same to the last digit"""
     rank: Value | None
     """Then reduce each module's rank by a singular value decomposition: to N, to what keeps a share of ‖ΔW‖² (energy:0.99), to singular values above the largest / N (ratio:10), or to the least of several (energy:0.99,16)"""
-    dtype: Literal["bf16", "f16", "f32"] | None
+    dtype: Literal["bf16", "f16", "f32", "q8_0"] | None
     """Then store all floating tensors in this type"""
     require_saving: Value | None
     """Gate: at least this share of the bytes of tensors is saved, for example 0.2 or 20%"""
@@ -212,9 +214,11 @@ class ScanOptions(TypedDict, total=False):
     """Where to compute: cpu, cuda, cuda:N or metal, if this build supports it [default: cpu]"""
     precision: Literal["auto", "f32", "bf16x2", "bf16"] | None
     """Arithmetic of matrix products; sums are always f32, and on devices other than the cpu so is everything [default: auto]"""
+    dead_weight: bool | None
+    """Leave out what changes nothing: embeddings and heads as in the base model (or all their rows but a few), modules whose change is zero, copies, and types wider than their values; the result is the same to the last digit"""
     rank: Value | None
     """Then reduce each module's rank by a singular value decomposition: to N, to what keeps a share of ‖ΔW‖² (energy:0.99), to singular values above the largest / N (ratio:10), or to the least of several (energy:0.99,16)"""
-    dtype: Literal["bf16", "f16", "f32"] | None
+    dtype: Literal["bf16", "f16", "f32", "q8_0"] | None
     """Then store all floating tensors in this type"""
     require_saving: Value | None
     """Gate: at least this share of the bytes of tensors is saved, for example 0.2 or 20%"""
@@ -240,9 +244,11 @@ class CutOptions(TypedDict, total=False):
     """Keep these layers, for example 0-13,20"""
     scale: Value | None
     """Scale the kept layers by this number, through alpha [default: 1]"""
+    dead_weight: bool | None
+    """Leave out what changes nothing: embeddings and heads as in the base model (or all their rows but a few), modules whose change is zero, copies, and types wider than their values; the result is the same to the last digit"""
     rank: Value | None
     """Then reduce each module's rank by a singular value decomposition: to N, to what keeps a share of ‖ΔW‖² (energy:0.99), to singular values above the largest / N (ratio:10), or to the least of several (energy:0.99,16)"""
-    dtype: Literal["bf16", "f16", "f32"] | None
+    dtype: Literal["bf16", "f16", "f32", "q8_0"] | None
     """Then store all floating tensors in this type"""
     portable: bool | None
     """Write plain LoRA with one rank and one alpha: rsLoRA, rank and alpha patterns go into lora_B, and ΔW stays the same"""
@@ -274,6 +280,8 @@ class FixOptions(TypedDict, total=False):
     """Open no connection: take adapters and base models from this machine alone, as with HF_HUB_OFFLINE=1"""
 
 class InspectOptions(TypedDict, total=False):
+    base: Value | None
+    """Base model to compare saved embeddings and heads with [default: the adapter's base_model_name_or_path, if it is on this machine]"""
     stack: Value | None
     """Layer stack to show if the adapter has several"""
     offline: bool | None
@@ -295,7 +303,7 @@ class VerifyOptions(TypedDict, total=False):
     tolerance: Value | None
     """Allow other ranks and types if each module's ΔW differs by at most this share of its norm, for example 0.05 or 5%"""
     base: Value | None
-    """After `fix`: the base model, if `fix` was given one"""
+    """After `fix`: the base model, if `fix` was given one. After `--dead-weight`: the base model that whole weights are compared with [default then: the adapter's base_model_name_or_path]"""
     alpha: Value | None
     """After `fix`: the alpha that `fix` was given"""
     offline: bool | None
