@@ -86,6 +86,10 @@ pub mod rules {
 }
 
 pub use adapter::Adapter;
+#[cfg(feature = "cli")]
+pub use commands::call::{Call, CallAnswer, Flag};
+#[cfg(feature = "cli")]
+pub use commands::watcher::Watcher;
 pub use error::{Error, Kind, Result};
 pub use measure::Progress;
 pub use pipeline::Base;

@@ -59,6 +59,10 @@ fn a_dry_run_writes_nothing() {
     let text = stdout(slim(folder.path(), &["--boundary", "3", "--dry-run"]).success());
     assert!(text.contains("boundary 3"));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    let mut without_place = lora_slim();
+    without_place.args(["slim", "--boundary", "3", "--dry-run", "--base"]).arg(fixture("pico/llama-llama3-rope/base"));
+    without_place.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).arg(fixture(ADAPTER));
+    assert_eq!(stdout(without_place.assert().success()), text);
 }
 
 #[test]

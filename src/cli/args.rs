@@ -17,7 +17,7 @@ use crate::choice::rules::{self, Rule};
 use crate::choice::scale::Scaling;
 use crate::export::Format;
 use crate::rewrite::{Boundary, parse_boundary, parse_layers};
-use crate::samples;
+use crate::samples::{self, read::PassedFiles};
 
 /// Make finished LoRA adapters smaller without retraining
 ///
@@ -97,8 +97,8 @@ pub struct SlimArgs {
     #[command(flatten)]
     pub runtime: RuntimeArgs,
     /// Folder to write; must not exist
-    #[arg(short, long, value_name = "OUT")]
-    pub output: PathBuf,
+    #[arg(short, long, value_name = "OUT", required_unless_present = "dry_run")]
+    pub output: Option<PathBuf>,
     /// Replace OUT if it is an adapter folder, and the file of `--report` if it is a report
     #[arg(long)]
     pub force: bool,
@@ -260,6 +260,9 @@ pub struct EvaluateArgs {
     /// Also write the result as an HTML page, which quotes a few samples
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Samples that are no files, from a program that calls this one.
+    #[arg(skip)]
+    pub passed: PassedFiles,
 }
 
 /// Flags that fit the written adapter to its runtimes.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::batch::options;
 use crate::cli::Cli;
-use crate::cli::flags;
+use crate::cli::{flags, parse};
 use crate::error::{ConfigError, Result};
 use crate::files;
 
@@ -157,12 +157,9 @@ fn check_flag(
 
 /// The flag or table whose name is most similar to `key`.
 fn nearest(key: &str, commands: &[&Command]) -> Option<String> {
-    // The threshold of clap's own suggestions.
-    const ALIKE: f64 = 0.7;
     let names = commands.iter().flat_map(|command| flags_of(command)).filter_map(Arg::get_long);
     let names = names.chain(commands.iter().map(|command| command.get_name()).filter(|_| commands.len() > 1));
-    let likeness = names.map(|name| (strsim::jaro(key, name), name)).filter(|(likeness, _)| *likeness > ALIKE);
-    likeness.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, name)| name.into())
+    parse::nearest(key, names)
 }
 
 /// The expected kind of a flag's value, if it has another.

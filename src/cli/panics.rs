@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Kind;
@@ -11,13 +10,13 @@ use crate::printable;
 /// Whether a panic was told of. One bug can have several threads panic.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
-/// Runs the program, and ends it with the code of a bug if any of its threads panics.
-pub fn guarded(run: impl FnOnce() -> ExitCode) -> ExitCode {
+/// Runs the program, and gives the exit code of a bug if any of its threads panics.
+pub fn guarded<C: From<u8>>(run: impl FnOnce() -> C) -> C {
     std::panic::set_hook(Box::new(tell));
     let code = catch_unwind(AssertUnwindSafe(run));
     match code {
         Ok(code) if !TOLD.load(Ordering::SeqCst) => code,
-        _ => ExitCode::from(Kind::Internal.exit_code()),
+        _ => C::from(Kind::Internal.exit_code()),
     }
 }
 

@@ -4,6 +4,13 @@ use crate::choice::scale::Scaling;
 use crate::error::ChoiceError;
 use crate::format::parse_share;
 
+/// The first line of clap's message. The rest is the usage of a command that the user did not type.
+pub fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    first.strip_prefix("error: ").unwrap_or(first).into()
+}
+
 /// Parses the boundary of `slim` and `scan`. Whether the model has that many layers is checked later.
 pub fn boundary(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number of layers such as 14 (only `cut` takes `all`)"))
@@ -68,6 +75,14 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     let number: f64 = digits.trim().parse().map_err(|_| wrong())?;
     let bytes = number * factor;
     if bytes >= 1.0 && bytes < 2f64.powi(60) { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
+/// The name that is most similar to `given`, if one is.
+pub fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    // The threshold of clap's own suggestions.
+    const ALIKE: f64 = 0.7;
+    let likeness = names.map(|name| (strsim::jaro(given, name), name)).filter(|(likeness, _)| *likeness > ALIKE);
+    likeness.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, name)| name.into())
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::report::text::runtimes as text;
 
 /// What `--json` writes.
 #[derive(Serialize)]
-struct CheckResult {
+pub struct CheckResult {
     adapter: String,
     format: String,
     /// What is wrong with the adapter itself.
@@ -30,6 +30,11 @@ struct CheckResult {
     /// What servers with buffers allocate for it, of those that load it; absent where it is not known for its base model.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     serving: Vec<SlotMemory>,
+    #[serde(skip)]
+    form: Format,
+    /// Whether it is complete, and all runtimes load it that were asked for.
+    #[serde(skip)]
+    pub passes: bool,
 }
 
 #[derive(Serialize)]
@@ -44,26 +49,38 @@ pub fn run(args: CheckArgs, finder: Finder) -> Result<bool> {
         let listed = if args.json { print_json(&Listing::new()) } else { print(&text::list()) };
         return listed.map(|()| true);
     };
+    let checked = check(&args, name, finder)?;
+    if args.json {
+        print_json(&checked)?;
+    } else {
+        let flaws: Vec<(bool, &str)> = checked.flaws.iter().map(|flaw| (flaw.certain, flaw.what.as_str())).collect();
+        print(&text::checked(checked.form, &flaws, &checked.runtimes, &checked.serving))?;
+    }
+    Ok(checked.passes)
+}
+
+/// Checks the adapter that the user calls `name`.
+pub fn check(args: &CheckArgs, name: &str, finder: Finder) -> Result<CheckResult> {
     let path = finder.adapter(name)?;
     finder.named_base(args.base.as_deref())?;
     let asked: &[&'static Runtime] = if args.runtime.is_empty() { &RUNTIMES } else { &args.runtime };
     let format = Format::of_path(&path);
     let (Examination { flaws, runtimes }, serving) = match format {
-        Format::Peft => check_folder(&args, &path, asked)?,
+        Format::Peft => check_folder(args, &path, asked)?,
         format => (Examination { flaws: Vec::new(), runtimes: check_form(format, asked) }, Vec::new()),
     };
     let is_complete = flaws.iter().all(Flaw::may_be_meant);
     let is_loaded = args.runtime.is_empty() || runtimes.iter().all(|runtime| runtime.verdict == LoadOutcome::Loads);
     let flaws = flaws.iter().map(|flaw| ReportedFlaw { what: flaw.to_string(), certain: !flaw.may_be_meant() });
-    let checked =
-        CheckResult { adapter: name.clone(), format: format.to_string(), flaws: flaws.collect(), runtimes, serving };
-    if args.json {
-        print_json(&checked)?;
-    } else {
-        let flaws: Vec<(bool, &str)> = checked.flaws.iter().map(|flaw| (flaw.certain, flaw.what.as_str())).collect();
-        print(&text::checked(format, &flaws, &checked.runtimes, &checked.serving))?;
-    }
-    Ok(is_complete && is_loaded)
+    Ok(CheckResult {
+        adapter: name.into(),
+        format: format.to_string(),
+        flaws: flaws.collect(),
+        runtimes,
+        serving,
+        form: format,
+        passes: is_complete && is_loaded,
+    })
 }
 
 /// What runtimes make of an adapter in another format. `fix` reads that of MLX.

@@ -33,7 +33,8 @@ pub fn run(request: &Request, quiet: bool) -> Result<Evaluation> {
 pub fn declare_inputs(args: &EvaluateArgs, finder: Finder) -> Result<PathBuf> {
     let adapter = finder.adapter(&args.adapter)?;
     inputs::declare(&adapter);
-    let samples = places::on_disk(&args.samples).chain(args.test.as_deref());
+    let test = args.test.as_deref().filter(|path| !args.passed.contains_key(*path));
+    let samples = places::on_disk(&args.samples, &args.passed).chain(test);
     for path in samples.chain(args.tokenizer.as_deref()).chain(args.chat_template.as_deref()) {
         path.metadata().map_err(FileError::read(path))?;
         inputs::declare(path);
@@ -98,6 +99,7 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
             encode: EncodeOptions { chat: args.chat, scored: settings::scored_part(&args), ..Default::default() },
             paths: args.samples,
             read: ReadOptions {
+                passed: args.passed,
                 fields: FieldNames {
                     prompt_field: args.prompt_field,
                     completion_field: args.completion_field,

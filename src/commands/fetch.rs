@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::watcher::Watcher;
 use crate::cli::{Cli, CutArgs};
 use crate::error::Result;
 use crate::export::Format;
@@ -16,35 +17,55 @@ use {
     crate::printable::OneLine,
 };
 
-/// Finds what names stand for, with or without the hub.
-#[derive(Debug, Clone, Copy)]
-pub struct Finder {
-    #[cfg(feature = "hub")]
-    may_fetch: bool,
-    #[cfg(feature = "hub")]
-    quiet: bool,
+/// Who is told of what is fetched.
+#[derive(Clone, Copy)]
+enum Audience<'a> {
+    Terminal {
+        quiet: bool,
+    },
+    Caller(&'a dyn Watcher),
+    /// Nothing is fetched.
+    Nobody,
 }
 
-impl Finder {
+/// Finds what names stand for, with or without the hub.
+#[derive(Clone, Copy)]
+pub struct Finder<'a> {
+    audience: Audience<'a>,
+}
+
+impl<'a> Finder<'a> {
     /// As the flags say.
     pub fn of(cli: &Cli) -> Self {
-        #[cfg(not(feature = "hub"))]
-        let _ = cli;
-        Self {
-            #[cfg(feature = "hub")]
-            may_fetch: !cli.offline,
-            #[cfg(feature = "hub")]
-            quiet: cli.quiet,
-        }
+        Self { audience: Audience::Terminal { quiet: cli.quiet } }.online_if_allowed(cli)
+    }
+
+    /// As the flags say, in a call from another program.
+    pub fn called(cli: &Cli, watcher: &'a dyn Watcher) -> Self {
+        Self { audience: Audience::Caller(watcher) }.online_if_allowed(cli)
     }
 
     /// Looks on this machine alone.
     pub fn offline() -> Self {
-        Self {
-            #[cfg(feature = "hub")]
-            may_fetch: false,
-            #[cfg(feature = "hub")]
-            quiet: true,
+        Self { audience: Audience::Nobody }
+    }
+
+    #[cfg(feature = "hub")]
+    fn online_if_allowed(self, cli: &Cli) -> Self {
+        if cli.offline { Self::offline() } else { self }
+    }
+
+    #[cfg(not(feature = "hub"))]
+    fn online_if_allowed(self, _cli: &Cli) -> Self {
+        self
+    }
+
+    #[cfg(feature = "hub")]
+    fn watch(self) -> Option<Box<dyn Watch + 'a>> {
+        match self.audience {
+            Audience::Terminal { quiet } => Some(Box::new(Terminal::new(quiet))),
+            Audience::Caller(watcher) => Some(Box::new(Watched { watcher, done: 0, total: 0 })),
+            Audience::Nobody => None,
         }
     }
 
@@ -57,8 +78,8 @@ impl Finder {
     /// The place of an adapter, if it is there or can be fetched.
     pub fn fetch_adapter(self, name: &str) -> Result<Option<PathBuf>> {
         #[cfg(feature = "hub")]
-        if self.may_fetch {
-            fetch(name, None, Need::Adapter, &mut Terminal::new(self.quiet))?;
+        if let Some(mut watch) = self.watch() {
+            fetch(name, None, Need::Adapter, &mut *watch)?;
         }
         Ok(hub::find(name, None).ok())
     }
@@ -90,15 +111,52 @@ impl Finder {
 
     #[cfg(feature = "hub")]
     fn fetch_base(self, name: Option<&str>, adapter: &Path, need: Need) -> Result<()> {
-        match self.may_fetch {
-            true => fetch_base(name, adapter, need, &mut Terminal::new(self.quiet)),
-            false => Ok(()),
-        }
+        self.watch().map_or(Ok(()), |mut watch| fetch_base(name, adapter, need, &mut *watch))
     }
 
     #[cfg(not(feature = "hub"))]
     fn fetch_base(self, _name: Option<&str>, _adapter: &Path, _wanted: Need) -> Result<()> {
+        let _ = self.audience;
         Ok(())
+    }
+}
+
+/// The bytes that a caller is told of.
+#[cfg(feature = "hub")]
+struct Watched<'a> {
+    watcher: &'a dyn Watcher,
+    done: u64,
+    total: u64,
+}
+
+#[cfg(feature = "hub")]
+impl Watched<'_> {
+    fn tell(&self) {
+        self.watcher.fetches(self.done, self.total);
+    }
+}
+
+#[cfg(feature = "hub")]
+impl Watch for Watched<'_> {
+    fn begins(&mut self, _name: &str, _hub: &str) {}
+
+    fn needs(&mut self, bytes: u64) {
+        self.total += bytes;
+        self.tell();
+    }
+
+    fn moves(&mut self, bytes: u64) {
+        self.done += bytes;
+        self.tell();
+    }
+
+    fn moves_back(&mut self, bytes: u64) {
+        self.done = self.done.saturating_sub(bytes);
+        self.tell();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.watcher.is_stopped()
     }
 }
 

@@ -8,20 +8,25 @@ use crate::pipeline::fix::{FixReport, FixRequest, fix};
 use crate::printable::OneLine;
 
 pub fn run(args: FixArgs, finder: Finder, quiet: bool) -> Result<bool> {
-    let output = args.output;
-    finder.adapter(&args.adapter)?;
-    finder.named_base(args.base.as_deref())?;
-    let request = FixRequest { adapter: args.adapter, base: args.base, alpha: args.alpha };
-    let report = fix(&request, &output.folder, output.force)?;
+    let (folder, json) = (args.output.folder.clone(), args.output.json);
+    let report = write(args, finder)?;
     for remark in &report.remarks {
         tracing::warn!("{}: {remark}", report.adapter);
     }
-    if output.json {
+    if json {
         print_json(&report)?;
     } else if !quiet {
         print(&render(&report))?;
     }
-    announce(&format!("written to {}\n", OneLine(output.folder.display())), output.json, quiet).map(|()| true)
+    announce(&format!("written to {}\n", OneLine(folder.display())), json, quiet).map(|()| true)
+}
+
+/// Writes the adapter as PEFT saves it.
+pub fn write(args: FixArgs, finder: Finder) -> Result<FixReport> {
+    finder.adapter(&args.adapter)?;
+    finder.named_base(args.base.as_deref())?;
+    let request = FixRequest { adapter: args.adapter, base: args.base, alpha: args.alpha };
+    fix(&request, &args.output.folder, args.output.force)
 }
 
 fn render(report: &FixReport) -> String {

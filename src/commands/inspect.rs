@@ -14,6 +14,17 @@ use crate::printable::OneLine;
 use crate::rewrite::dead_weight::DeadWeight;
 
 pub fn run(args: InspectArgs, finder: Finder) -> Result<bool> {
+    let inspection = inspection(&args, finder)?;
+    if args.json {
+        print_json(&inspection)?
+    } else {
+        print(&render(&inspection))?
+    }
+    Ok(true)
+}
+
+/// Opens and inspects an adapter.
+pub fn inspection(args: &InspectArgs, finder: Finder) -> Result<Inspection> {
     let path = finder.adapter(&args.adapter)?;
     finder.named_base(args.base.as_deref())?;
     let adapter = pipeline::open_adapter(&path, args.stack.as_deref(), args.base.as_deref())?;
@@ -24,13 +35,7 @@ pub fn run(args: InspectArgs, finder: Finder) -> Result<bool> {
         None => KnownBase::default(),
     };
     let names = InspectedNames { adapter: &args.adapter, base: args.base.as_deref() };
-    let inspection = inspect(names, &adapter, base.weights())?;
-    if args.json {
-        print_json(&inspection)?
-    } else {
-        print(&render(&inspection))?
-    }
-    Ok(true)
+    inspect(names, &adapter, base.weights())
 }
 
 fn dead_weight(text: &mut String, dead: &InspectedDeadWeight) {

@@ -1,6 +1,7 @@
 //! One file per command: settings → pipeline → what is printed.
 
 mod batch;
+pub mod call;
 mod check;
 mod cut;
 mod docs;
@@ -11,9 +12,11 @@ mod inspect;
 pub mod output;
 mod page;
 mod plan;
+pub mod program;
 mod scan;
 mod slim;
 mod verify;
+pub mod watcher;
 
 use std::ffi::OsString;
 

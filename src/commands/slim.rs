@@ -24,42 +24,62 @@ use crate::report::{Report, text};
 use crate::rewrite::steps::PlannedChanges;
 
 pub fn run(args: SlimArgs, finder: Finder, quiet: bool) -> Result<bool> {
-    let page = Page::reserve(&args.evaluate, finder, Some(&args.output), args.force)?;
-    let (dry_run, json) = (args.dry_run, args.json);
-    let plan = SlimPlan::new(args, finder)?;
-    let staging = if dry_run { None } else { Some(plan.reserve()?) };
-    let evaluation = evaluate::run(&plan.request, quiet)?;
-    let result = conclude(&plan, &evaluation, Outputs { page, staging, json }, quiet);
+    let (json, format, output) = (args.json, args.runtime.format, args.output.clone());
+    let slim = ReservedSlim::new(args, finder)?;
+    let evaluation = evaluate::run(&slim.plan.request, quiet)?;
+    // A table that cannot be printed must not cost the result of a long run: that error comes last.
+    let printed = if quiet || json { Ok(()) } else { print(&text::report(&evaluation.report)) };
+    let result = slim.write(&evaluation, quiet).and_then(|slimmed| {
+        if json {
+            print_json(&slimmed.report)?;
+        }
+        if let Some(output) = output.filter(|_| slimmed.is_written) {
+            let loads = text::runtimes::written(&slimmed.report.runtimes, format, &output);
+            announce(&format!("written to {}\n{loads}", OneLine(output.display())), json, quiet)?;
+        }
+        slimmed.verdict.and(printed)
+    });
     warn(&evaluation.report);
     result.map(|()| true)
 }
 
-/// Where the results of a run go.
-struct Outputs {
+/// A run of `slim` whose outputs have their places.
+pub struct ReservedSlim {
+    pub plan: SlimPlan,
     page: Page,
     /// `None` on a dry run.
     staging: Option<Staging>,
-    json: bool,
 }
 
-/// Prints the report, and writes the page and the adapter.
-fn conclude(plan: &SlimPlan, evaluation: &Evaluation, outputs: Outputs, quiet: bool) -> Result<()> {
-    let Outputs { page, staging, json } = outputs;
-    // A table that cannot be printed must not cost the result of a long run: that error comes last.
-    let printed = if quiet || json { Ok(()) } else { print(&text::report(&evaluation.report)) };
-    // The page comes before any refusal, because it says why.
-    page.write(evaluation, quiet)?;
-    let verdict = evaluation.check();
-    let staging = staging.filter(|_| verdict.is_ok());
-    let written = staging.map(|staging| plan.write(evaluation, &staging)).transpose()?;
-    if json {
-        print_json(written.as_ref().unwrap_or(&evaluation.report.without_texts()))?;
+/// What came of a run of `slim`.
+pub struct SlimmedOutput {
+    pub report: Report,
+    pub is_written: bool,
+    /// Why nothing was written, if the evaluation says so.
+    pub verdict: Result<()>,
+}
+
+impl ReservedSlim {
+    /// Checks the flags, and reserves the places of the page and of the adapter.
+    pub fn new(args: SlimArgs, finder: Finder) -> Result<Self> {
+        let page = Page::reserve(&args.evaluate, finder, args.output.as_deref(), args.force)?;
+        let (output, force) = (args.output.clone().filter(|_| !args.dry_run), args.force);
+        let plan = SlimPlan::new(args, finder)?;
+        let staging = output.map(|output| plan.reserve(&output, force)).transpose()?;
+        Ok(Self { plan, page, staging })
     }
-    if let Some(written) = &written {
-        let loads = text::runtimes::written(&written.runtimes, plan.exporter.format(), &plan.output);
-        announce(&format!("written to {}\n{loads}", OneLine(plan.output.display())), json, quiet)?;
+
+    /// Writes the page and, unless the evaluation refuses it, the adapter.
+    pub fn write(self, evaluation: &Evaluation, quiet: bool) -> Result<SlimmedOutput> {
+        // The page comes before any refusal, because it says why.
+        self.page.write(evaluation, quiet)?;
+        let verdict = evaluation.check();
+        let staging = self.staging.filter(|_| verdict.is_ok());
+        let written = staging.map(|staging| self.plan.write(evaluation, &staging)).transpose()?;
+        let is_written = written.is_some();
+        let report = written.unwrap_or_else(|| evaluation.report.without_texts());
+        Ok(SlimmedOutput { report, is_written, verdict })
     }
-    verdict.and(printed)
 }
 
 /// What `slim` will do, checked before the long run, so that it does not fail at its end.
@@ -67,8 +87,6 @@ pub struct SlimPlan {
     pub request: Request,
     adapter: PathBuf,
     exporter: Box<dyn Exporter>,
-    output: PathBuf,
-    force: bool,
     runtimes: Vec<&'static Runtime>,
 }
 
@@ -81,15 +99,19 @@ impl SlimPlan {
 
     /// Checks the flags and the places that they name.
     pub fn new(mut args: SlimArgs, finder: Finder) -> Result<Self> {
-        args.runtime.format.check_folder_name(&args.output)?;
+        if let Some(output) = &args.output {
+            args.runtime.format.check_folder_name(output)?;
+        }
         let adapter = evaluate::declare_inputs(&args.evaluate, finder)?;
-        files::check_output(&args.output, &[], args.force)?;
+        if let Some(output) = &args.output {
+            files::check_output(output, &[], args.force)?;
+        }
         evaluate::fetch_base(&args.evaluate, &adapter, finder)?;
         args.evaluate.same_rank |= needs_same_rank(&args, &adapter)?;
         let exporter = exporter(&args, &adapter)?;
         let runtimes = args.runtime.runtimes.clone();
         let request = evaluate::request(args.evaluate, &args.runtime, SearchArg::Adaptive)?;
-        Ok(Self { request, adapter, exporter, output: args.output, force: args.force, runtimes })
+        Ok(Self { request, adapter, exporter, runtimes })
     }
 
     /// The base model that the adapter goes with.
@@ -97,9 +119,9 @@ impl SlimPlan {
         pipeline::find_base(self.request.base.as_deref(), &Adapter::open(&self.adapter, None)?)
     }
 
-    /// Reserves the place of the output, so that no other run can take it.
-    pub fn reserve(&self) -> Result<Staging> {
-        Staging::reserve(&self.output, &[&self.adapter], self.force)
+    /// Reserves the place of an output, so that no other run can take it.
+    pub fn reserve(&self, output: &Path, force: bool) -> Result<Staging> {
+        Staging::reserve(output, &[&self.adapter], force)
     }
 
     /// Writes the chosen adapter. Returns the report as it was written.

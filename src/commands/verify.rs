@@ -24,8 +24,8 @@ use crate::rewrite::dead_weight::{DeadWeight, DeadWeightSummary};
 
 /// What `--json` writes.
 #[derive(Serialize)]
-struct Verification {
-    verified: bool,
+pub struct Verification {
+    pub verified: bool,
     /// The layout of the original, if it is not an adapter that PEFT loads.
     #[serde(skip_serializing_if = "Option::is_none")]
     layout: Option<&'static str>,
@@ -53,36 +53,46 @@ fn is_zero(count: &usize) -> bool {
 }
 
 pub fn run(args: VerifyArgs, finder: Finder, quiet: bool) -> Result<bool> {
+    let (json, allowed) = (args.json, allowed(&args)?);
+    let verification = verify(args, finder)?;
+    if json {
+        print_json(&verification)?;
+    } else if !verification.verified {
+        verification.differences.iter().try_for_each(|difference| print(&format!("{}\n", OneLine(difference))))?;
+    } else if !quiet {
+        print(&render(&verification, allowed))?;
+    }
+    Ok(verification.verified)
+}
+
+fn allowed(args: &VerifyArgs) -> Result<AllowedDifferences> {
+    Ok(AllowedDifferences { any_layers: args.any_layers, tolerance: settings::tolerance(args)? })
+}
+
+/// Compares two adapters.
+pub fn verify(args: VerifyArgs, finder: Finder) -> Result<Verification> {
     let args = VerifyArgs { original: original(&args, finder)?, ..args };
     finder.named_base(args.base.as_deref())?;
-    let allowed = AllowedDifferences { any_layers: args.any_layers, tolerance: settings::tolerance(&args)? };
+    let allowed = allowed(&args)?;
     if is_plain(&args) && args.alpha.is_some() {
-        return verify_fixed(&args, quiet);
+        return verify_fixed(&args);
     }
     let original = match pipeline::open_adapter(&args.original, args.stack.as_deref(), None) {
-        Err(_) if is_plain(&args) && args.base.is_some() => return verify_fixed(&args, quiet),
-        Err(Error::Adapter(AdapterError::Foreign { .. })) if is_plain(&args) => return verify_fixed(&args, quiet),
+        Err(_) if is_plain(&args) && args.base.is_some() => return verify_fixed(&args),
+        Err(Error::Adapter(AdapterError::Foreign { .. })) if is_plain(&args) => return verify_fixed(&args),
         original => original?.scaled(args.scale)?,
     };
     let slimmed = match Adapter::open(&args.slimmed, Some(&original.stack)) {
         // `fix --base` gives modules the names of the base model.
-        Err(Error::Adapter(AdapterError::UnknownStack { .. })) if is_plain(&args) => return verify_fixed(&args, quiet),
+        Err(Error::Adapter(AdapterError::UnknownStack { .. })) if is_plain(&args) => return verify_fixed(&args),
         slimmed => slimmed?,
     };
     let base = base_of(&args, (&original, &slimmed))?;
     let proof = compare(&original, &slimmed, allowed, base.weights())?;
-    let verified = proof.differences.is_empty();
-    if !verified && is_plain(&args) && args.base.is_some() {
-        return verify_fixed(&args, quiet);
+    if !proof.differences.is_empty() && is_plain(&args) && args.base.is_some() {
+        return verify_fixed(&args);
     }
-    if args.json {
-        print_json(&describe(&original, &slimmed, &proof, allowed)?)?;
-    } else if !verified {
-        proof.differences.iter().try_for_each(|difference| print(&format!("{}\n", OneLine(difference))))?;
-    } else if !quiet {
-        print(&render(&describe(&original, &slimmed, &proof, allowed)?, allowed))?;
-    }
-    Ok(verified)
+    describe(&original, &slimmed, &proof, allowed)
 }
 
 /// The base model, where one of the two adapters has fewer whole weights: these may be the base model's.
@@ -113,16 +123,15 @@ fn is_plain(args: &VerifyArgs) -> bool {
 }
 
 /// Compares an adapter that `fix` wrote with the files that it stands for.
-fn verify_fixed(args: &VerifyArgs, quiet: bool) -> Result<bool> {
+fn verify_fixed(args: &VerifyArgs) -> Result<Verification> {
     let adapter = args.original.to_string_lossy().into_owned();
     let request = FixRequest { adapter, base: args.base.clone(), alpha: args.alpha };
     let source = FixSource::read(&args.original, &request)?;
     let fix = source.fix()?;
     let fixed = Adapter::open(&args.slimmed, fix.stack())?;
     let differences: Vec<String> = fixed::compare(&fix, &fixed)?.iter().map(ToString::to_string).collect();
-    let verified = differences.is_empty();
-    let verification = Verification {
-        verified,
+    Ok(Verification {
+        verified: differences.is_empty(),
         layout: Some(source.layout()),
         kept_layers: fixed.layers().into_iter().collect(),
         zero_layers: Vec::new(),
@@ -132,15 +141,7 @@ fn verify_fixed(args: &VerifyArgs, quiet: bool) -> Result<bool> {
         narrowed_tensors: 0,
         change: None,
         differences,
-    };
-    if args.json {
-        print_json(&verification)?;
-    } else if !verified {
-        verification.differences.iter().try_for_each(|difference| print(&format!("{}\n", OneLine(difference))))?;
-    } else if !quiet {
-        print(&render_fixed(&verification, source.layout()))?;
-    }
-    Ok(verified)
+    })
 }
 
 fn render_fixed(verification: &Verification, layout: &str) -> String {
@@ -175,6 +176,9 @@ fn describe(
 }
 
 fn render(verification: &Verification, allowed: AllowedDifferences) -> String {
+    if let Some(layout) = verification.layout {
+        return render_fixed(verification, layout);
+    }
     let zeros = match &verification.zero_layers[..] {
         [] => String::new(),
         zeros => format!(", zeros in {}", format::ranges(zeros)),

@@ -15,6 +15,10 @@ pub enum ConfigError {
     Value { path: PathBuf, key: String, expected: &'static str },
     #[error("`--{flag}` cannot be written as TOML: its value is not UTF-8")]
     NotUtf8 { flag: String },
+    #[error("`{command}` cannot be called so: {reason}")]
+    Call { command: String, reason: String },
+    #[error("`{name}` is not an option of `{command}`")]
+    UnknownFlag { command: String, name: String, nearest: Option<String> },
 }
 
 impl ConfigError {
@@ -24,7 +28,9 @@ impl ConfigError {
 
     pub(super) fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownKey { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Self::UnknownKey { nearest: Some(nearest), .. } | Self::UnknownFlag { nearest: Some(nearest), .. } => {
+                Some(format!("did you mean `{nearest}`?"))
+            }
             _ => None,
         }
     }

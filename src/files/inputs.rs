@@ -74,6 +74,11 @@ pub(super) fn check_folder(folder: &Path) -> Result<()> {
     })
 }
 
+/// Forgets what was read: a program that lives on after it has read something may write there later, as another run may.
+pub fn forget() {
+    with_list(|inputs| *inputs = InputList { drafts: std::mem::take(&mut inputs.drafts), ..InputList::default() });
+}
+
 fn with_list<T>(act: impl FnOnce(&mut InputList) -> T) -> T {
     let mut inputs: MutexGuard<Option<InputList>> = INPUTS.lock().unwrap_or_else(PoisonError::into_inner);
     act(inputs.get_or_insert_default())

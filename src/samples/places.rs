@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use walkdir::WalkDir;
 
+use super::read::PassedFiles;
 use super::remarks::Remarks;
 use super::{containers, splits};
 use crate::error::{FileError, Result, SampleError};
@@ -174,8 +175,9 @@ pub fn inputs(path: &Path, split: Option<&str>) -> Vec<PathBuf> {
 }
 
 /// The paths that exist on disk, for checks of where an output may be.
-pub fn on_disk(paths: &[PathBuf]) -> impl Iterator<Item = &Path> {
-    paths.iter().map(PathBuf::as_path).filter(|path| *path != Path::new(STANDARD_INPUT))
+pub fn on_disk<'a>(paths: &'a [PathBuf], passed: &'a PassedFiles) -> impl Iterator<Item = &'a Path> {
+    let is_on_disk = |path: &&PathBuf| !passed.contains_key(*path) && path.as_path() != Path::new(STANDARD_INPUT);
+    paths.iter().filter(is_on_disk).map(PathBuf::as_path)
 }
 
 /// The bytes of a file, of a pipe, or of standard input, within a bound.

@@ -1,13 +1,15 @@
 //! Reading sample files: a container holds records, and a record has a form.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::containers::{self, LARGEST};
 use super::content::SampleContent;
 use super::forms::{self, FieldNames, Problem};
-use super::places;
+use super::places::{self, Found};
 use super::prompts;
 use super::remarks::Remarks;
 use crate::error::{Result, SampleError};
@@ -27,9 +29,14 @@ pub struct RawSample {
     pub content: SampleContent,
 }
 
+/// Files of samples that a program passes as bytes, by the paths that stand for them.
+pub type PassedFiles = BTreeMap<PathBuf, Arc<[u8]>>;
+
 /// How samples are read.
 #[derive(Debug, Clone, Default)]
 pub struct ReadOptions {
+    /// What is read in place of files of these paths.
+    pub passed: PassedFiles,
     pub fields: FieldNames,
     /// The split of a data set to read.
     pub split: Option<String>,
@@ -61,7 +68,11 @@ pub fn read_all(paths: &[PathBuf], options: &ReadOptions) -> Result<RawFiles> {
     let mut remarks = Remarks::default();
     let (mut files, mut records) = (Vec::new(), Records::default());
     for given in paths {
-        let found = places::find(given, options.split.as_deref(), &mut remarks)?;
+        let passed = options.passed.get(given);
+        let found = match passed {
+            Some(_) => Found { files: vec![given.clone()], split: options.split.clone() },
+            None => places::find(given, options.split.as_deref(), &mut remarks)?,
+        };
         for path in found.files {
             let path_text = places::named(&path);
             let source = Source {
@@ -72,7 +83,11 @@ pub fn read_all(paths: &[PathBuf], options: &ReadOptions) -> Result<RawFiles> {
             };
             // Only what the user named may be a pipe: in a folder nobody is at its other end.
             let is_named = path == *given;
-            let bytes = if is_named { places::read(&path, LARGEST)? } else { files::read_up_to(&path, LARGEST)? };
+            let bytes = match passed {
+                Some(bytes) => files::read_pipe(&**bytes, &path, LARGEST)?,
+                None if is_named => places::read(&path, LARGEST)?,
+                None => files::read_up_to(&path, LARGEST)?,
+            };
             let sha256 = files::sha256_of(&bytes);
             let samples = source.parse(bytes, &mut records, &mut remarks)?;
             files.push(RawFile { path: source.path.into(), sha256, samples });

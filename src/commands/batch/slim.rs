@@ -167,7 +167,7 @@ fn record(slim: &PlannedSlim, evaluation: Result<Evaluation>) -> Record {
     let page = page(task, &evaluation);
     let has_page = page.is_ok();
     let verdict = page.and_then(|()| evaluation.check());
-    let record = match verdict.and_then(|()| plan.write(&evaluation, &plan.reserve()?)) {
+    let record = match verdict.and_then(|()| plan.write(&evaluation, &plan.reserve(&task.output, task.force)?)) {
         Ok(report) => Record::done(&task.job.name, &task.job.adapter, &report, stamp.clone()),
         Err(error) => task.failed(&error, stamp.clone()),
     };

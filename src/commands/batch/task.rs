@@ -11,8 +11,7 @@ use crate::batch::jobs::Job;
 use crate::batch::options;
 use crate::batch::proof::{self, Depth};
 use crate::batch::stamp::{self, Hashes};
-use crate::cli::flags;
-use crate::cli::{BatchArgs, Cli, Command, CutArgs, MinimizeArg, SlimArgs};
+use crate::cli::{BatchArgs, Cli, Command, CutArgs, MinimizeArg, SlimArgs, flags, parse};
 use crate::commands::fetch::Finder;
 use crate::error::{BatchError, Error, Result};
 use crate::export::Format;
@@ -34,6 +33,8 @@ pub struct Task<'a> {
     /// The flags of the batch and of the job, which win.
     pub words: Vec<OsString>,
     pub output: PathBuf,
+    /// Whether the output may be replaced.
+    pub force: bool,
     /// The files and folders that the output is made from.
     inputs: Vec<PathBuf>,
 }
@@ -65,7 +66,7 @@ impl<'a> Task<'a> {
             Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
                 return Err(BatchError::NothingToDo.into());
             }
-            Err(error) => return Err(wrong(first_line(&error)).into()),
+            Err(error) => return Err(wrong(parse::first_line(&error)).into()),
             Ok(_) => return Err(wrong(format!("they are not flags of `{name}`")).into()),
         };
         if args.common && !flags.minimizes_bytes() {
@@ -73,7 +74,7 @@ impl<'a> Task<'a> {
         }
         flags.fetch(finder)?;
         let inputs = flags.inputs();
-        Ok((Self { job, words, output, inputs }, flags))
+        Ok((Self { job, words, output, force, inputs }, flags))
     }
 
     /// Its stamp: if that changes, the task is done again.
@@ -205,11 +206,4 @@ pub fn declare_inputs(job: &Job, args: &BatchArgs) {
         let path = stamp::INPUTS.iter().find_map(|flag| word.to_str()?.strip_prefix(flag));
         path.into_iter().for_each(|path| inputs::declare(&path_of(path)));
     }
-}
-
-/// The first line of clap's message. The rest is the usage of a command that the user did not type.
-fn first_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    first.strip_prefix("error: ").unwrap_or(first).into()
 }

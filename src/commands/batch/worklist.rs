@@ -28,7 +28,7 @@ pub trait JobLog {
 /// How the inputs of jobs are found, and their hashes.
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
-    pub finder: Finder,
+    pub finder: Finder<'a>,
     pub hashes: &'a Hashes,
 }
 

@@ -17,7 +17,9 @@ use std::sync::{Mutex, PoisonError};
 use tokenizers::AddedToken;
 
 pub use engine::{TokenizedText, TokenizerFacts};
-pub use process::{COMMAND, interrupt, isolate_in_this_program, isolate_tokenizers, prepare, serve};
+pub use process::{
+    COMMAND, interrupt, isolate_by, isolate_in_this_program, isolate_tokenizers, prepare, resume, serve,
+};
 
 use crate::error::{ComputeError, Result, SampleError};
 use engine::{Answer, EncodeHow, Engine, Question};

@@ -7,6 +7,7 @@
 //! What would end this process then ends that one: memory, stack or time that run out. It also ends when this one does, because its
 //! input ends.
 
+use std::ffi::OsString;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -31,13 +32,21 @@ const LONGEST_ANSWER: u64 = 128 << 20;
 /// How much is read of what an ended process said.
 const LAST_WORDS: u64 = 4096;
 
-/// The program that has [`COMMAND`], once it is known.
-static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+/// The words that start a program that has [`COMMAND`], once they are known.
+static PROGRAM: OnceLock<Vec<OsString>> = OnceLock::new();
 
 /// Has tokenizers run in processes of `program`, which is a `lora-slim` of this version. Without this call they run in the process that
 /// uses them, where a file that was made to do harm can take all memory and time; a panic is an error in both.
 pub fn isolate_tokenizers(program: impl Into<PathBuf>) {
-    let _ = PROGRAM.set(program.into());
+    isolate_by(vec![program.into().into()]);
+}
+
+/// As [`isolate_tokenizers`], with a program and its first arguments, which are followed by [`COMMAND`]. Without a word they stay in
+/// the process that uses them.
+pub fn isolate_by(words: Vec<OsString>) {
+    if !words.is_empty() {
+        let _ = PROGRAM.set(words);
+    }
 }
 
 /// As [`isolate_tokenizers`], with the program that is running.
@@ -50,8 +59,8 @@ pub fn isolate_in_this_program() {
     }
 }
 
-pub fn program() -> Option<&'static Path> {
-    PROGRAM.get().map(PathBuf::as_path)
+pub fn program() -> Option<&'static [OsString]> {
+    PROGRAM.get().map(Vec::as_slice)
 }
 
 /// What [`prepare`] starts.
@@ -76,6 +85,14 @@ pub fn interrupt() {
     for child in lock(&WORKING).iter().filter_map(Weak::upgrade) {
         let _ = lock(&child).kill();
     }
+}
+
+/// Ends an interruption: tokenizers work again. For programs that go on after it.
+pub fn resume() {
+    // The prepared process may be among those that were ended.
+    let prepared = lock(&PREPARED).take();
+    drop(prepared.map(JoinHandle::join));
+    INTERRUPTED.store(false, Ordering::SeqCst);
 }
 
 /// A child process that one thread asks and another one may end.
@@ -125,7 +142,7 @@ pub struct TokenizerProcess {
 
 impl TokenizerProcess {
     /// The process that was prepared, or another.
-    pub fn prepared_or_new(program: &Path) -> Result<Self, Silence> {
+    pub fn prepared_or_new(program: &[OsString]) -> Result<Self, Silence> {
         let prepared = lock(&PREPARED).take();
         match prepared.map(JoinHandle::join) {
             Some(Ok(Ok(process))) => Ok(process),
@@ -133,11 +150,12 @@ impl TokenizerProcess {
         }
     }
 
-    fn start(program: &Path) -> Result<Self, Silence> {
+    fn start(program: &[OsString]) -> Result<Self, Silence> {
         // Those that have ended are remembered by the system until they are asked.
         lock(&ENDING).retain(|child| matches!(lock(child).try_wait(), Ok(None)));
+        let (program, arguments) = program.split_first().ok_or(io::Error::from(ErrorKind::NotFound))?;
         let mut command = Command::new(program);
-        command.arg(COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).arg(COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C goes to all of a group; this process decides what it means.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
