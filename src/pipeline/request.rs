@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 
-use super::minimize::Common;
+use super::minimize::fleet::Common;
 use super::scorer::ScorerOptions;
 use crate::choice::ChoiceOptions;
 use crate::choice::gates::Gates;

@@ -48,7 +48,7 @@ pub struct Judged {
 }
 
 /// Measures and judges a rung.
-pub type Judge<'a> = &'a mut dyn FnMut(Stage, usize) -> Result<Judged>;
+pub type JudgeRung<'a> = &'a mut dyn FnMut(Stage, usize) -> Result<Judged>;
 
 /// The search over a ladder.
 pub struct LadderSearch<'a> {
@@ -62,7 +62,7 @@ pub struct LadderSearch<'a> {
 
 impl LadderSearch<'_> {
     /// The smallest rung that passes; `None` if none does.
-    pub fn run(&self, judge: Judge) -> Result<Option<usize>> {
+    pub fn run(&self, judge: JudgeRung) -> Result<Option<usize>> {
         let seeming = self.smallest_that_seems_to_hold(&mut *judge)?;
         let downwards: Vec<usize> = (seeming..self.given_up.len()).collect();
         if let Some(chosen) = self.test(&downwards, DOWNWARDS, &mut *judge)? {
@@ -73,7 +73,7 @@ impl LadderSearch<'_> {
     }
 
     /// The last rung of a sequence that passes with all before it, at this share of the error that is allowed.
-    fn test(&self, order: &[usize], share: f64, judge: Judge) -> Result<Option<usize>> {
+    fn test(&self, order: &[usize], share: f64, judge: JudgeRung) -> Result<Option<usize>> {
         let confidence = 1.0 - share * (1.0 - self.confidence);
         let mut chosen = None;
         for &rung in order {
@@ -87,7 +87,7 @@ impl LadderSearch<'_> {
 
     /// The smallest rung that seems to hold; the first if none does. What a rung costs grows about as a power of the importance that it
     /// gives up, so that two rungs show where the margin lies.
-    fn smallest_that_seems_to_hold(&self, judge: Judge) -> Result<usize> {
+    fn smallest_that_seems_to_hold(&self, judge: JudgeRung) -> Result<usize> {
         let (mut low, mut high) = (0, self.given_up.len());
         let mut known: Vec<Known> = Vec::new();
         while low + 1 < high {

@@ -3,41 +3,20 @@
 //! Each adapter says on its own samples what each rank of each module is worth to it. The sum of the shares makes one ladder, and
 //! a size is taken only if each adapter, on its own samples, passes the test that it would have to pass alone.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 
 use super::super::curve::{self, BoundaryChoice};
 use super::super::evaluator::Evaluator;
 use super::super::subject::{OpenedAdapter, Subject};
 use super::super::{Base, Request};
-use super::ladder::{Group, Place, allocations, given_up};
+use super::fleet::{Common, Place};
+use super::ladder::{Group, allocations, given_up};
 use super::trials::Trials;
 use crate::error::{Error, Kind, Result};
-use crate::format::plural;
 use crate::measure::OnProgress;
 use crate::model::Family;
 use crate::search::allocation::{RankedModule, Ranks};
 use crate::search::minimize::{Judged, LadderSearch, Stage};
-
-/// The ranks that all adapters of a fleet keep.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Common {
-    /// By place; a module that is not here is dropped.
-    pub ranks: BTreeMap<Place, usize>,
-    /// The one-sided confidence that each adapter was tested at.
-    pub confidence: f64,
-    /// The adapters that took part.
-    pub adapters: usize,
-}
-
-impl fmt::Display for Common {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rank = self.ranks.values().copied().max().unwrap_or(0);
-        let layers: BTreeSet<usize> = self.ranks.keys().map(|(layer, _)| *layer).collect();
-        let (modules, layers) = (plural(self.ranks.len(), "module"), plural(layers.len(), "layer"));
-        write!(f, "rank {rank} of {modules} in {layers} is as good for all of {}", plural(self.adapters, "adapter"))
-    }
-}
 
 /// Chooses for the adapters of requests that differ in the adapters and samples. Those that cannot be evaluated, or do not help, have no part
 /// in it: their own evaluation says why. `None` where nothing smaller can be shown to hold for all of them.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::super::chain::{self, Chain};
 use super::super::evaluator::Evaluator;
 use super::super::request::{Minimize, Objective};
+use super::fleet::Place;
 use crate::adapter::{Adapter, Capability, Module};
 use crate::error::{AdapterError, ChoiceError, Result};
 use crate::measure::{self, Measurement, OnProgress, Work};
@@ -33,9 +34,6 @@ struct Reducible {
     basis: Arc<Basis>,
     ranked: RankedModule,
 }
-
-/// A layer, and the name of a module inside it: the same in all adapters of a base model.
-pub type Place = (usize, String);
 
 /// The sizes, the largest first, and the adapters that were made so far.
 pub struct Ladder<'a> {

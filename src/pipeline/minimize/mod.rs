@@ -6,6 +6,7 @@
 //! adapter is written as the result would be, and what was written is measured and tested.
 
 pub mod common;
+pub mod fleet;
 mod ladder;
 mod trials;
 
@@ -21,7 +22,6 @@ use crate::measure::{OnProgress, Profile, Work};
 use crate::report::minimized::{Against, FrontierPoint, KeptType, Minimized, SampleRole};
 use crate::search::allocation::Ranks;
 use crate::search::minimize::{LadderSearch, Stage};
-pub use common::Common;
 use ladder::Ladder;
 use trials::Trials;
 
