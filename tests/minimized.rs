@@ -155,6 +155,7 @@ fn a_page_without_a_margin_has_numbers() {
     command.arg(&page).assert().success();
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.contains("What each size costs") && !page.contains("NaN"), "{page}");
+    assert!(page.contains("differ&shy;ence") && !page.contains("[U+00AD]"), "{page}");
 }
 
 #[test]

@@ -84,6 +84,7 @@ fn commands(folder: &Path) -> Vec<Vec<String>> {
         of(&["fix", &path("foreign/peft-no-type/files"), "-o", "fixed"]),
         of(&["inspect", &adapter]),
         of(&["check", &adapter]),
+        of(&["plan", &adapter, "--base", &base]),
         of(&["verify", &adapter, &done]),
         of(&["verify", &adapter, &done, "--tolerance", "1%"]),
     ]

@@ -6,6 +6,8 @@ use super::Request;
 use super::inputs::Prepared;
 use crate::adapter::{Adapter, config};
 use crate::audit::runtimes::base_facts::BaseFacts;
+use crate::audit::runtimes::planned::PlannedOutput;
+use crate::audit::runtimes::{LoadOutcome, RUNTIMES};
 use crate::audit::serving::{ServedAdapter, SlotMemory};
 use crate::choice::{self, AssessedBoundary};
 use crate::error::{FileError, Result};
@@ -114,8 +116,14 @@ pub fn output(adapter: &Adapter, cut: &Cut) -> Output {
     }
 }
 
-/// What servers allocate for what a cut keeps of an adapter, and for the whole of it.
+/// What servers allocate for what a cut keeps of an adapter, and for the whole of it. Those that refuse it allocate nothing for it.
 pub fn serving(base: &BaseFacts, whole: &Adapter, cut: &Cut) -> Vec<SlotMemory> {
-    let served = ServedAdapter::of(whole).zip(ServedAdapter::of_cut(cut));
-    served.map(|(whole, kept)| SlotMemory::of_smaller(base, &whole, &kept)).unwrap_or_default()
+    let Some((served, kept)) = ServedAdapter::of(whole).zip(ServedAdapter::of_cut(cut)) else { return Vec::new() };
+    let refusing = PlannedOutput { base: base.clone(), ..Default::default() }.unmet(cut.adapter(), &RUNTIMES);
+    let refuses = |slot: &SlotMemory| {
+        refusing.iter().any(|(runtime, reason)| runtime.name == slot.runtime && reason.outcome == LoadOutcome::Refuses)
+    };
+    let mut slots = SlotMemory::of_smaller(base, &served, &kept);
+    slots.retain(|slot| !refuses(slot));
+    slots
 }

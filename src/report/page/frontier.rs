@@ -5,7 +5,7 @@ use super::scale::Scale;
 use crate::report::minimized::{Against, FrontierPoint};
 use crate::report::{Minimized, Report};
 
-/// The largest share that is drawn: beyond it a size is no candidate.
+/// The largest share that is drawn: beyond it a size is no candidate. Lines end where they reach it.
 const MOST: f64 = 0.1;
 
 pub fn charts(report: &Report) -> Vec<Chart> {
@@ -24,26 +24,31 @@ fn draw(report: &Report, minimized: &Minimized, frame: Frame) -> Option<Chart> {
     let y = Scale::round((0.0, most), frame.rows, (frame.bottom, frame.top));
     // Where nothing may be given up, there is no share of it.
     let given_up = |one: &Against| match one.margin > 0.0 {
-        true => (100.0 * margin * one.difference / one.margin).clamp(0.0, most),
-        false if one.difference > 0.0 => most,
+        true => (100.0 * margin * one.difference / one.margin).max(0.0),
+        false if one.difference > 0.0 => f64::INFINITY,
         false => 0.0,
     };
-    let place = |point: &FrontierPoint, one: &Against| (x.place(size(point)), y.place(given_up(one)));
     let strip = |point: &&FrontierPoint| {
-        let worst = point.against.iter().max_by(|a, b| given_up(a).total_cmp(&given_up(b)))?;
-        let (x, y) = place(point, worst);
-        let sign = if point.holds == Some(true) { "point" } else { "dropped" };
-        Some(Strip { x, y, sign, chosen: point.chosen })
+        let worst = point.against.iter().map(given_up).max_by(f64::total_cmp)?;
+        let sign = match point.holds {
+            _ if worst > most => "",
+            Some(true) => "point",
+            _ => "dropped",
+        };
+        Some(Strip { x: x.place(size(point)), y: y.place(worst.min(most)), sign, chosen: point.chosen })
     };
     let mut chart = Chart::new(frame, x, y, points.iter().filter_map(strip).collect());
     let (first, last) = (span.0.ceil() as i32, span.1.floor() as i32);
     let stride = (last - first) as usize / frame.columns.min(8) + 1;
     chart.columns = (first..=last).step_by(stride).map(|power| (x.place(f64::from(power)), 1 << power)).collect();
     for (index, class) in ["line", "line base"].into_iter().enumerate() {
-        let line: Vec<(f64, f64)> =
-            points.iter().filter_map(|point| Some(place(point, point.against.get(index)?))).collect();
+        let shares = points.iter().filter_map(|point| Some((size(point), given_up(point.against.get(index)?))));
+        let line: Vec<(f64, f64)> = up_to(most, &shares.collect::<Vec<_>>());
         if line.len() > 1 {
-            chart.line(class, &line);
+            chart.line(
+                class,
+                &line.into_iter().map(|(size, share)| (x.place(size), y.place(share))).collect::<Vec<_>>(),
+            );
         }
     }
     let height = y.place(100.0 * margin);
@@ -53,4 +58,29 @@ fn draw(report: &Report, minimized: &Minimized, frame: Frame) -> Option<Chart> {
         chart.choice = Some((middle, crate::format::bytes(chosen.bytes)));
     }
     Some(chart)
+}
+
+/// A line without what comes before it falls to `most` for the last time. It begins where it does.
+fn up_to(most: f64, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let Some(beyond) = points.iter().rposition(|(_, share)| *share > most) else { return points.to_vec() };
+    let mut within = points[beyond + 1..].to_vec();
+    let (before, share) = points[beyond];
+    if let Some(&(size, next)) = within.first().filter(|_| share.is_finite()) {
+        within.insert(0, (before + (size - before) * (share - most) / (share - next), most));
+    }
+    within
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_begins_where_it_falls_to_the_border() {
+        let points = [(0.0, 50.0), (1.0, 30.0), (3.0, 5.0), (4.0, 1.0)];
+        assert_eq!(up_to(10.0, &points), [(2.6, 10.0), (3.0, 5.0), (4.0, 1.0)]);
+        assert_eq!(up_to(50.0, &points), points);
+        assert_eq!(up_to(0.5, &points), []);
+        assert_eq!(up_to(10.0, &[(0.0, f64::INFINITY), (1.0, 2.0)]), [(1.0, 2.0)]);
+    }
 }

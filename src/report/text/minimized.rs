@@ -10,10 +10,8 @@ use crate::report::minimized::{FrontierPoint, KeptType, Minimized, SampleRole};
 pub fn table(report: &Report) -> String {
     let Some(minimized) = &report.minimized else { return String::new() };
     let mut text = String::from(
-        "\n     bytes  modules  ranks  measured on    costs more than the whole adapter (95 % at most; allowed)\n",
+        "\n     bytes  modules  ranks  measured on    costs more than the whole adapter (at most; allowed)\n",
     );
-    let confidence = report.options.as_ref().map_or(0.95, |options| options.confidence);
-    text = text.replace("95 %", &format!("{} %", percent(confidence)));
     for point in &minimized.frontier {
         let _ = writeln!(text, "{}", line(point));
     }
