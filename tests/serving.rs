@@ -184,6 +184,16 @@ fn given_flags_are_compared_with_adapters() {
     let (code, found) = given(&cut, types);
     let planned = &found[0]["adapters"][0];
     assert_eq!((code, &planned["rank_is_higher"], planned.get("left_out")), (5, &json!(true), None));
+    for wrong in
+        ["--max-lora-rank abc", "--max-lora-rank -8", "--max-lora-rank 4", "--max-lora-rank", "--max-lora-rank 0"]
+    {
+        let (code, found) = given(&adapter(CASE), wrong);
+        assert_eq!(code, 5, "{wrong}");
+        assert!(found[0]["problem"].as_str().unwrap().contains("it takes no `--max-lora-rank"), "{found:?}");
+    }
+    // As vLLM reads them: the last one counts, and underscores are dashes.
+    assert_eq!(given(&adapter(CASE), "--max-lora-rank 8 --max_lora_rank=1").0, 5);
+    assert_eq!(given(&adapter(CASE), "--max-lora-rank 1 --max-lora-rank 8").0, 0);
     let (code, _) = given(&adapter(CASE), "--max-loras 4");
     assert_eq!(code, 0);
 }

@@ -121,7 +121,12 @@ impl ServingPlan {
             .filter(|(_, planned)| planned.fits)
             .filter_map(|(one, _)| one.served.as_ref())
             .collect();
-        let given = setup.given.map(|flags| (flags, GivenOptions::parse(buffers.rules, flags).plan(buffers, &served)));
+        let parse =
+            |flags| GivenOptions::parse(buffers.rules, flags).map(|options| (flags, options.plan(buffers, &served)));
+        let given = match setup.given.map(parse).transpose() {
+            Ok(given) => given,
+            Err(problem) => return Self { problem: Some(problem), adapters, ..self },
+        };
         let plan = match &given {
             Some((_, plan)) => Some(plan.clone()),
             None => ServerPlan::for_adapters(buffers, &served),

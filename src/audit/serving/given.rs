@@ -31,11 +31,12 @@ impl Misfit {
 }
 
 impl GivenOptions {
-    /// Reads the options of a command line, of which others are passed over.
-    pub fn parse(rules: &BufferRules, flags: &str) -> Self {
+    /// Reads the options of a command line, of which others are passed over. As the servers do, it takes the last of several, and
+    /// `_` for `-`. What is wrong with a rank that the server would not take is the end of a sentence.
+    pub fn parse(rules: &BufferRules, flags: &str) -> Result<Self, String> {
         let words: Vec<&str> = flags.split_whitespace().flat_map(|word| word.splitn(2, '=')).collect();
         let values = |option: &str| {
-            let place = words.iter().position(|word| *word == option)?;
+            let place = words.iter().rposition(|word| word.replace('_', "-") == option)?;
             Some(words[place + 1..].iter().take_while(|word| !word.starts_with("--")).copied())
         };
         let name = |name: &str| match rules.grain {
@@ -43,8 +44,15 @@ impl GivenOptions {
             BufferGrain::ModuleTypes => last_segment(name).into(),
         };
         let modules = values(rules.modules).map(|names| names.map(name).collect::<BTreeSet<_>>());
-        let rank = values(rules.rank).and_then(|mut values| values.next()?.parse().ok());
-        Self { modules: modules.filter(|names| rules.everything.is_none_or(|all| !names.contains(all))), rank }
+        let rank = match values(rules.rank).map(|mut values| values.next().unwrap_or_default()) {
+            Some(given) => {
+                let is_one = |rank: &usize| *rank > 0 && (rules.ranks.is_empty() || rules.ranks.contains(rank));
+                let rank = given.parse().ok().filter(is_one);
+                Some(rank.ok_or_else(|| format!("it takes no `{} {given}`{}", rules.rank, ranks_of(rules)))?)
+            }
+            None => None,
+        };
+        Ok(Self { modules: modules.filter(|names| rules.everything.is_none_or(|all| !names.contains(all))), rank })
     }
 
     /// What the server allocates. A rank that is not given is the runtime's, or else that of the adapters.
@@ -54,6 +62,12 @@ impl GivenOptions {
         let has_buffer = |place: &usize| self.modules.as_ref().is_none_or(|names| named(buffers, *place, names));
         ServerPlan { buffers: (0..buffers.all.len()).filter(has_buffer).collect(), rank }
     }
+}
+
+/// The ranks that there are, as the end of a sentence.
+fn ranks_of(rules: &BufferRules) -> String {
+    let ranks = rules.ranks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if ranks.is_empty() { String::new() } else { format!(": there are {ranks}") }
 }
 
 /// Whether an option that has these names gives a module a buffer: by its whole name, its type, or a type that was merged into it.
