@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use crate::adapter::{Adapter, AdapterTensor, WEIGHTS_NAME};
+use crate::adapter::{Adapter, AdapterTensor, WEIGHTS_NAME, config};
 use crate::error::{AdapterError, Result, TensorError};
 use crate::files::Staging;
 use crate::rewrite::sidecars::Sidecars;
@@ -125,6 +125,12 @@ pub fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
 /// report names what is not.
 pub fn copy_sidecars(folder: &Path, staging: &Staging) -> Result<()> {
     Sidecars::find(folder)?.copy(staging)
+}
+
+/// Copies all of an adapter but its tensors.
+pub fn copy_all_but_tensors(adapter: &Adapter, staging: &Staging) -> Result<()> {
+    staging.copy(&adapter.path.join(config::FILE_NAME), config::FILE_NAME)?;
+    copy_sidecars(&adapter.path, staging)
 }
 
 #[cfg(test)]

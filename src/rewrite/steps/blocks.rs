@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::adapter::names::Part;
-use crate::adapter::{Adapter, AdapterTensor, config};
+use crate::adapter::{Adapter, AdapterTensor};
 use crate::error::{AdapterError, Result};
 use crate::files::Staging;
 use crate::format::{bytes, plural};
@@ -44,8 +44,7 @@ impl fmt::Display for BlockTypes {
 
 /// Writes an adapter with its factors rounded.
 pub fn write(adapter: &Adapter, staging: &Staging) -> Result<BlockTypes> {
-    staging.copy(&adapter.path.join(config::FILE_NAME), config::FILE_NAME)?;
-    write::copy_sidecars(&adapter.path, staging)?;
+    write::copy_all_but_tensors(adapter, staging)?;
     let mut types = BlockTypes { tensors: 0, other_tensors: 0, bytes: 0 };
     let mut tensors = Vec::new();
     for tensor in write::in_file_order(adapter) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::blocks;
 use super::{FlagValue, Order, PlannedChanges, Purpose, SharedStep, Step, StepDetails, StepFlag, StepInput};
-use crate::adapter::{Adapter, AdapterTensor, config};
+use crate::adapter::{Adapter, AdapterTensor};
 use crate::error::Result;
 use crate::files::Staging;
 use crate::rewrite::write::{self, NewTensor};
@@ -60,8 +60,7 @@ impl Step for Cast {
 
     fn write(&self, input: &StepInput, staging: &Staging) -> Result<StepDetails> {
         let adapter = input.adapter;
-        staging.copy(&adapter.path.join(config::FILE_NAME), config::FILE_NAME)?;
-        write::copy_sidecars(&adapter.path, staging)?;
+        write::copy_all_but_tensors(adapter, staging)?;
         let tensors = write::in_file_order(adapter);
         let tensors = tensors.iter().map(|tensor| self.cast(adapter, tensor)).collect::<Result<Vec<_>>>()?;
         write::write_tensors(staging, &tensors)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{FlagValue, Order, Purpose, SharedStep, Step, StepDetails, StepFlag, StepInput};
-use crate::adapter::{Adapter, config};
+use crate::adapter::Adapter;
 use crate::error::Result;
 use crate::files::Staging;
 use crate::rewrite::exact_types::{ExactTypes, StoredValues, narrower};
@@ -41,8 +41,7 @@ impl Step for NarrowExactly {
 
     fn write(&self, input: &StepInput, staging: &Staging) -> Result<StepDetails> {
         let adapter = input.adapter;
-        staging.copy(&adapter.path.join(config::FILE_NAME), config::FILE_NAME)?;
-        write::copy_sidecars(&adapter.path, staging)?;
+        write::copy_all_but_tensors(adapter, staging)?;
         let tensors = write::in_file_order(adapter);
         let stored = tensors.iter().map(|tensor| StoredValues::new(adapter, tensor, None));
         let stored = stored.collect::<Result<Vec<_>>>()?;
