@@ -154,6 +154,23 @@ fn saved_modules_as_in_the_base_model_go() {
     assert!(text.contains("dead weight: 80.0 KiB of `lm_head`, `model.embed_tokens`, as in the base model"), "{text}");
 }
 
+/// Which modules `all-linear` means, only PEFT knows; that it means the same as before can be seen.
+#[test]
+fn what_only_peft_can_select_is_verified() {
+    for changed in [&[][..], &[3]] {
+        let mut case = Case::new("all-linear", "base");
+        case.config["modules_to_save"] = json!(["embed_tokens"]);
+        case.add_table(EMBEDDING, changed);
+        case.check(&[]);
+        // Without a module that it means, nothing is proven.
+        let out = case.path("out");
+        let mut left = read_safetensors(&out.join(WEIGHTS));
+        left.retain(|name, _| !name.contains("layers.1.mlp.up_proj"));
+        write_safetensors(&out.join(WEIGHTS), &left);
+        case.verify(&out).code(5);
+    }
+}
+
 #[test]
 fn a_saved_module_that_was_trained_stays() {
     let mut case = Case::new("saved-head", "base");

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::dead::{self, ProvenDead};
 use super::flaws::{Flaw, one_flaw};
 use super::runtimes::base_facts::BaseFacts;
 use crate::adapter::names::Part;
-use crate::adapter::{Adapter, AdapterTensor, Method};
+use crate::adapter::{Adapter, AdapterTensor, Method, is_vocabulary};
 use crate::error::Result;
 use crate::rewrite::changes;
 use crate::rewrite::dead_weight::{BaseWeights, DeadWeightSummary};
@@ -319,6 +319,18 @@ fn distance_of_values(matched: &MatchedAdapters, tensor: &AdapterTensor, name_in
     Ok(if distance == 0.0 { 0.0 } else { distance / norm(&mut before.iter().copied()) })
 }
 
+/// Whether two configurations wrap the same modules, by whatever rule only PEFT can resolve. One that is saved no longer could be
+/// wrapped, unless it is embedding or head, which `all-linear` leaves out.
+fn selects_alike(original: &Adapter, slimmed: &Adapter) -> bool {
+    const KEYS: [&str; 5] =
+        ["target_modules", "target_parameters", "layers_to_transform", "layers_pattern", "exclude_modules"];
+    let [before, after] = [original, slimmed].map(|adapter| &adapter.config.raw);
+    let value = |raw: &Map<String, Value>, key: &str| raw.get(key).cloned().unwrap_or(Value::Null);
+    let (all, kept) = (original.saved_modules(), slimmed.saved_modules());
+    KEYS.iter().all(|key| value(before, key) == value(after, key))
+        && all.symmetric_difference(&kept).all(|module| is_vocabulary(module))
+}
+
 /// Differences of the configurations. Ranks and scalings may differ if the adapter `is_reduced`.
 fn compare_configs(matched: &MatchedAdapters, is_reduced: bool) -> Vec<CutDifference> {
     let MatchedAdapters { original, slimmed, zeros, .. } = matched;
@@ -326,7 +338,8 @@ fn compare_configs(matched: &MatchedAdapters, is_reduced: bool) -> Vec<CutDiffer
     let present = slimmed.modules();
     let all: BTreeSet<&String> = original.modules().keys().chain(present.keys()).collect();
     let identical = original.config == slimmed.config && present.len() == all.len();
-    for module in all.iter().filter(|_| !identical) {
+    let selects_the_same = present.len() == all.len() && selects_alike(original, slimmed);
+    for module in all.iter().filter(|_| !selects_the_same) {
         match (slimmed.config.targets.matches(module), present.contains_key(*module)) {
             (Some(true), false) => differences.push(CutDifference::ConfigNamesAbsent(module.to_string())),
             (Some(false), true) => differences.push(CutDifference::ConfigMisses(module.to_string())),
