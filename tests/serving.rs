@@ -327,3 +327,23 @@ fn what_has_no_buffer_is_refused() {
     let sizes = sizes("qwen2");
     assert_eq!(found[1]["slot_bytes"], (4 * sizes.o + sizes.vocabulary) * 4 * 2);
 }
+
+/// A server has one base model: adapters that name several are refused, not planned for the first.
+#[test]
+fn adapters_of_several_base_models_are_not_planned_together() {
+    let folder = TempDir::new().unwrap();
+    let named = |name: &str, case: &str, base_of: &str| {
+        let path = folder.path().join(name);
+        copy_folder(&adapter(case), &path);
+        let mut config = read_json(&path.join("adapter_config.json"));
+        config["base_model_name_or_path"] = json!(base(base_of));
+        fs::write(path.join("adapter_config.json"), config.to_string()).unwrap();
+        path
+    };
+    let (one, same, other) =
+        (named("a", CASE, CASE), named("b", CASE, CASE), named("c", "llama-llama3-rope", "llama-llama3-rope"));
+    lora_slim().arg("plan").args([&one, &same]).assert().success();
+    let refused = lora_slim().arg("plan").args([&one, &other]).assert().failure().get_output().clone();
+    let said = flowing(&String::from_utf8_lossy(&refused.stderr));
+    assert!(said.contains("names another base model") && said.contains("plan them apart"), "{said}");
+}

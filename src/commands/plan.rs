@@ -40,6 +40,9 @@ pub fn run(args: PlanArgs, finder: Finder) -> Result<bool> {
     let mut fleets: Vec<Vec<FleetMember>> = runtimes.iter().map(|_| Vec::new()).collect();
     for (name, path) in &found {
         let adapter = open(path, &args)?;
+        if args.base.is_none() {
+            check_base(&adapter, first, &base)?;
+        }
         let unmet = PlannedOutput { base: facts.clone(), ..Default::default() }.unmet(&adapter, &runtimes);
         for (runtime, fleet) in runtimes.iter().zip(&mut fleets) {
             let unmet = unmet.iter().find(|(other, _)| other.name == runtime.name);
@@ -73,6 +76,18 @@ fn find_adapters(names: &[String], finder: Finder) -> Result<Vec<(String, PathBu
 
 fn open(path: &Path, args: &PlanArgs) -> Result<Adapter> {
     pipeline::open_adapter(path, None, args.base.as_deref())
+}
+
+/// An error if an adapter names another base model than the first one does. Two names may lead to one place.
+fn check_base(adapter: &Adapter, first: &Path, base: &BasePath) -> Result<()> {
+    let name = adapter.config.text("base_model_name_or_path").unwrap_or_default();
+    match pipeline::find_base(None, adapter) {
+        Ok(found) if found == *base => Ok(()),
+        _ => {
+            let (adapter, first) = (adapter.path.clone(), first.into());
+            Err(BaseError::Another { adapter, name: name.into(), first }.into())
+        }
+    }
 }
 
 /// A GGUF file does not tell which class of a server runs the model.

@@ -46,6 +46,8 @@ pub enum BaseError {
     },
     #[error("the adapter reaches layer {layer}, but the base model `{}` has {}", base.display(), plural(*layers, "layer"))]
     TooFewLayers { base: PathBuf, layer: usize, layers: usize },
+    #[error("`{}` names another base model (`{name}`) than `{}`, and a server has one", adapter.display(), first.display())]
+    Another { adapter: PathBuf, name: String, first: PathBuf },
 }
 
 impl BaseError {
@@ -97,6 +99,7 @@ impl BaseError {
             Self::NoSuchModule { .. } | Self::ModuleShape { .. } | Self::TooFewLayers { .. } => {
                 "check that the adapter was trained on this base model".into()
             }
+            Self::Another { .. } => "plan them apart, or name the model that the server runs with `--base`".into(),
             Self::FamilyTable { .. } | Self::NotAModel { .. } | Self::Config { .. } => return None,
         };
         Some(hint)
