@@ -136,7 +136,10 @@ fn limits(adapter: &Adapter) -> Vec<String> {
     let (all, other) = (adapter.bytes_below(usize::MAX), adapter.bytes_below(0));
     if other * 10 > all {
         let share = 100.0 * other as f64 / all as f64;
-        limits.push(format!("{} ({share:.0} %) lie outside the layers and are always kept", bytes(other)));
+        limits.push(format!(
+            "{} ({share:.0} %) lie outside the layers: whatever the boundary, a cut keeps them",
+            bytes(other)
+        ));
     }
     limits
 }

@@ -46,7 +46,7 @@ fn dead_weight(text: &mut String, dead: &InspectedDeadWeight) {
     if let Some(reason) = &dead.summary.not_compared {
         let _ = writeln!(
             text,
-            "{:<11} whole weights were not compared with the base model's: {}",
+            "{:<11} some whole weights were not compared with the base model's: {}",
             "dead weight",
             OneLine(reason)
         );

@@ -48,6 +48,9 @@ impl<'a> DeadWeight<'a> {
         for tensor in adapter.tensors().filter(is_whole) {
             let group = adapter.config.saved_ancestor(&tensor.key.module).filter(|_| tensor.key.part == Part::Saved);
             let likeness = likeness(self, model, &tensor)?;
+            if likeness == Likeness::OtherSizes {
+                self.not_compared = Some(format!("`{}` is not there in this size", tensor.key.module));
+            }
             let table = model.vocabulary(adapter, &tensor.key.module).filter(|_| tensor.name.ends_with(".weight"));
             groups.entry(group.unwrap_or(tensor.name)).or_default().push(Saved { tensor, likeness, table, group });
         }

@@ -62,7 +62,7 @@ impl fmt::Display for DeadPart {
             DeadKind::CopyOfEmbedding => write!(f, "{size} of {names}, which the base model has in the embedding"),
             DeadKind::ZeroChange => {
                 let modules = plural(self.modules.len(), "module");
-                write!(f, "{size} of {modules} that change nothing: {names}")
+                write!(f, "{size} of {modules} without effect: {names}")
             }
         }
     }
@@ -72,12 +72,12 @@ impl fmt::Display for DeadPart {
 impl fmt::Display for DeadWeightSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.parts.is_empty() && self.not_compared.is_none() {
-            writeln!(f, "dead weight: none")?;
+            writeln!(f, "dead weight: no module and no saved weight is without effect")?;
         }
         self.parts.iter().try_for_each(|part| writeln!(f, "dead weight: {part}"))?;
         let reasons = self.not_compared.iter();
         reasons.into_iter().try_for_each(|reason| {
-            writeln!(f, "dead weight: whole weights were not compared with the base model's: {reason}")
+            writeln!(f, "dead weight: some whole weights were not compared with the base model's: {reason}")
         })
     }
 }
