@@ -5,6 +5,7 @@ pub mod call;
 mod check;
 mod cut;
 mod docs;
+pub mod document;
 mod evaluate;
 mod fetch;
 mod fix;
@@ -40,7 +41,7 @@ pub fn run(cli: Cli) -> Result<bool> {
         Command::Verify(args) => verify::run(args, finder, quiet),
         Command::Completions(args) => docs::completions(args),
         Command::Man => docs::man(),
-        Command::Schema => docs::schema(),
+        Command::Schema(args) => docs::schema(args),
     }
 }
 

@@ -108,6 +108,7 @@ fn choose_for_all(base: &BasePath, slims: Vec<&mut PlannedSlim>, batch: &mut Run
     batch.announce(&format!("{common}\n"))?;
     let common = Arc::new(common);
     for slim in slims {
+        slim.plan.request.command = None;
         if let Some(Refinement::Minimize(minimize)) = &mut slim.plan.request.refinement {
             *minimize = Minimize { objective: Objective::Common(common.clone()), ranks: Ranks::Same, ..*minimize };
         }
