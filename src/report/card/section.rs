@@ -66,7 +66,7 @@ fn sizes(report: &Report) -> String {
     }
     for step in report.steps.iter().filter(|step| step.step != "layers") {
         let setting = step.setting.as_ref().map_or(String::new(), |setting| format!(" {}", cell(setting)));
-        let _ = writeln!(text, "| {} | | {}{setting} |", "step", step.step);
+        let _ = writeln!(text, "| step | | {}{setting} |", step.step);
     }
     if let Some(scale) = &report.scale {
         let _ = writeln!(text, "| scale | 1 | {} |", scale.scale);
