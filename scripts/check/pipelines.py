@@ -105,7 +105,8 @@ def check_archive():
             for key, text in binstall.items()
         }
         archive = folder / Path(filled["pkg-url"]).name
-        members = tarfile.open(archive).getnames()
+        with tarfile.open(archive) as packed:
+            members = packed.getnames()
     shells = [f"completions/lora-slim.{shell}" for shell in ["bash", "zsh", "fish", "powershell", "elvish"]]
     for path in [filled["bin-dir"], *(f"{name}/{file}" for file in ["lora-slim.1", "README.md", *shells])]:
         assert path in members, (path, members)
