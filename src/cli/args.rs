@@ -10,6 +10,7 @@ pub use super::evaluate_args::{EvaluateArgs, MinimizeArg, PrecisionArg, RuntimeA
 pub use super::gate_args::GateArgs;
 pub use super::look_args::{BufferTypeArg, CheckArgs, InspectArgs, PlanArgs, VerifyArgs};
 use super::parse;
+pub use super::push_args::PushArgs;
 use super::step_args;
 pub use super::step_args::{RuntimeStepArgs, SizeStepArgs};
 use crate::choice::gates::GATES;
@@ -72,6 +73,7 @@ pub enum Command {
     Verify(VerifyArgs),
     Check(CheckArgs),
     Plan(PlanArgs),
+    Push(PushArgs),
     Completions(CompletionsArgs),
     /// Write the man page to stdout
     ///
