@@ -50,6 +50,8 @@ mod places;
 mod portable;
 mod probability;
 mod profiles;
+#[cfg(unix)]
+mod push;
 mod reduce;
 mod refined_errors;
 mod report_page;

@@ -11,6 +11,7 @@ use super::flags::GivenFlags;
 pub use super::gate_args::GateArgs;
 pub use super::look_args::{BufferTypeArg, CheckArgs, InspectArgs, PlanArgs, VerifyArgs};
 use super::parse;
+pub use super::push_args::PushArgs;
 use super::step_args;
 pub use super::step_args::{RuntimeStepArgs, SizeStepArgs};
 use crate::choice::gates::GATES;
@@ -73,6 +74,7 @@ pub enum Command {
     Verify(VerifyArgs),
     Check(CheckArgs),
     Plan(PlanArgs),
+    Push(PushArgs),
     Completions(CompletionsArgs),
     /// Write the man page to stdout
     ///

@@ -11,6 +11,7 @@ mod look_args;
 pub mod panics;
 pub mod parse;
 pub mod progress;
+mod push_args;
 mod rule_args;
 pub mod settings;
 pub mod step_args;

@@ -60,6 +60,11 @@ impl<'a> Finder<'a> {
         self
     }
 
+    /// Whether the user forbids connections by a flag.
+    pub fn is_offline(self) -> bool {
+        matches!(self.audience, Audience::Nobody)
+    }
+
     #[cfg(feature = "hub")]
     fn watch(self) -> Option<Box<dyn Watch + 'a>> {
         match self.audience {

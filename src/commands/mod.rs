@@ -14,6 +14,7 @@ pub mod output;
 mod page;
 mod plan;
 pub mod program;
+mod push;
 mod scan;
 mod slim;
 mod verify;
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> Result<bool> {
         Command::Check(args) => check::run(args, finder),
         Command::Plan(args) => plan::run(args, finder),
         Command::Verify(args) => verify::run(args, finder, quiet),
+        Command::Push(args) => push::run(args, finder, quiet),
         Command::Completions(args) => docs::completions(args),
         Command::Man => docs::man(),
         Command::Schema(args) => docs::schema(args),

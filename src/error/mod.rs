@@ -20,6 +20,7 @@ mod hub;
 mod kind;
 mod metric;
 mod page;
+mod push;
 mod sample;
 mod tensor;
 
@@ -36,6 +37,7 @@ pub use hub::HubError;
 pub use kind::Kind;
 pub use metric::MetricError;
 pub use page::PageError;
+pub use push::PushError;
 pub use sample::SampleError;
 pub use tensor::TensorError;
 
@@ -84,6 +86,7 @@ phases! {
     Gate(GateError),
     Config(ConfigError),
     Page(PageError),
+    Push(PushError),
 }
 
 impl From<candle_core::Error> for Error {

@@ -20,6 +20,7 @@ mod inputs;
 pub mod minimize;
 pub mod output;
 mod own_answers;
+pub mod push;
 mod refine;
 pub mod request;
 mod scale;

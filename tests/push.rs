@@ -1,0 +1,183 @@
+//! `push`, with a program that stands for `hf`: what is passed to it, what is refused before, and what its failures become.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+use crate::support::{ADAPTER, copy_folder, fixture, lora_slim, stdout};
+
+const TOKEN: &str = "hf_SecretSecretSecret";
+
+/// A folder with an adapter, and a program `hf` that does what `script` says.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new(script: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        copy_folder(&fixture(ADAPTER), &folder.path().join("out"));
+        let tools = folder.path().join("tools");
+        fs::create_dir(&tools).unwrap();
+        fs::write(tools.join("hf"), format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(tools.join("hf"), fs::Permissions::from_mode(0o755)).unwrap();
+        Self { folder }
+    }
+
+    fn out(&self) -> PathBuf {
+        self.folder.path().join("out")
+    }
+
+    fn push(&self, words: &[&str]) -> Command {
+        let mut command = lora_slim();
+        command.arg("push").args(words).current_dir(self.folder.path());
+        command.env("PATH", format!("{}:/usr/bin:/bin", self.folder.path().join("tools").display()));
+        command.env("HF_TOKEN", TOKEN).env("HF_HUB_OFFLINE", "");
+        command
+    }
+
+    /// The error output of a push that ends with this code.
+    fn refused(&self, code: i32, words: &[&str]) -> String {
+        let assert = self.push(words).assert().code(code);
+        let output = assert.get_output();
+        let all = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        assert!(!all.concat().contains(TOKEN) && !all.concat().contains("panicked"), "{all:?}");
+        assert_eq!(all[1].lines().filter(|line| line.starts_with("error: ")).count(), 1, "{}", all[1]);
+        all[1].clone()
+    }
+}
+
+fn says(text: &str, words: &[&str]) {
+    words.iter().for_each(|word| assert!(text.contains(word), "`{word}` is not in: {text}"));
+}
+
+#[test]
+fn the_tool_uploads_the_folder() {
+    let place = Place::new("pwd; echo \"$@\"; ls; echo https://hub/user/name");
+    let text = stdout(place.push(&["out", "user/name", "--private"]).assert().success());
+    says(
+        &text,
+        &["/out\n", "upload user/name . . --repo-type model --private\n", "adapter_config.json", "https://hub"],
+    );
+    let text = stdout(place.push(&["out", "user/name"]).assert().success());
+    assert!(!text.contains("--private"), "{text}");
+    assert_eq!(stdout(place.push(&["out", "user/name", "--quiet"]).assert().success()), "");
+}
+
+#[test]
+fn a_dry_run_names_the_files_and_starts_nothing() {
+    let place = Place::new("touch ../started");
+    let text = stdout(place.push(&["out", "user/name", "--private", "--dry-run", "--offline"]).assert().success());
+    says(
+        &text,
+        &["would upload to user/name, private", "adapter_config.json", "adapter_model.safetensors", "2 files, "],
+    );
+    assert!(!place.folder.path().join("started").exists());
+    let mut without_tool = place.push(&["out", "user/name", "--dry-run"]);
+    without_tool.env("PATH", "/nowhere").assert().success();
+}
+
+#[test]
+fn what_slim_writes_can_be_pushed_in_every_format() {
+    let place = Place::new("ls");
+    for format in ["peft", "gguf", "mlx"] {
+        let mut cut = lora_slim();
+        cut.args(["cut", "out", "--boundary", "3", "--format", format, "-o", format, "--base"]);
+        cut.arg(fixture("pico/llama-llama3-rope/base")).current_dir(place.folder.path()).assert().success();
+        let text = stdout(place.push(&[format, "user/name"]).assert().success());
+        says(&text, &["slim_report.json"]);
+    }
+}
+
+#[test]
+fn what_is_no_adapter_is_refused() {
+    let place = Place::new("touch ../started");
+    let path = place.folder.path();
+    fs::create_dir(path.join("empty")).unwrap();
+    fs::create_dir(path.join("foreign")).unwrap();
+    fs::write(path.join("foreign/adapters.safetensors"), "").unwrap();
+    copy_folder(&place.out(), &path.join("broken"));
+    fs::write(path.join("broken/adapter_model.safetensors"), "cut off").unwrap();
+    for (folder, words) in [
+        ("missing", ["`missing`", "folder of that name"]),
+        ("empty", ["`empty`", "adapter_config.json"]),
+        ("foreign", ["adapters.safetensors", "lora-slim did not write"]),
+        ("broken", ["broken/adapter_model.safetensors", ""]),
+        ("tools/hf", ["tools/hf", ""]),
+        (".", ["`.`", "below it are adapters"]),
+    ] {
+        for more in [&["--dry-run"][..], &[]] {
+            says(&place.refused(3, &[&[folder, "user/name"], more].concat()), &words);
+        }
+    }
+    assert!(!path.join("started").exists());
+}
+
+#[test]
+fn what_nobody_needs_who_uses_the_adapter_is_refused() {
+    type Make = fn(&Path);
+    let cases: [(&str, Make); 8] = [
+        ("`training_args.bin`", |path| fs::write(path.join("training_args.bin"), "").unwrap()),
+        ("`optimizer.pt`", |path| fs::write(path.join("optimizer.pt"), "").unwrap()),
+        ("`checkpoint-5/`", |path| fs::create_dir(path.join("checkpoint-5")).unwrap()),
+        ("`.env`", |path| fs::write(path.join(".env"), "SECRET=1").unwrap()),
+        ("`val.jsonl`", |path| fs::write(path.join("val.jsonl"), "{}").unwrap()),
+        ("`id_rsa`", |path| fs::write(path.join("id_rsa"), "").unwrap()),
+        ("`README.md (a link)`", |path| symlink("/etc/passwd", path.join("README.md")).unwrap()),
+        ("`tokenizer.json (a link)`", |path| symlink("nowhere", path.join("tokenizer.json")).unwrap()),
+    ];
+    for (shown, make) in cases {
+        let place = Place::new("touch ../started");
+        make(&place.out());
+        let words = ["`out` holds what is no part of an adapter", shown, "lora-slim cut FOLDER --boundary all"];
+        says(&place.refused(3, &["out", "user/name", "--dry-run"]), &words);
+        says(&place.refused(3, &["out", "user/name"]), &words);
+        assert!(!place.folder.path().join("started").exists());
+    }
+    let place = Place::new("true");
+    fs::create_dir_all(place.out().join(".git")).unwrap();
+    fs::write(place.out().join("README.md"), "card").unwrap();
+    let text = stdout(place.push(&["out", "user/name", "--dry-run"]).assert().success());
+    assert!(text.contains("README.md") && !text.contains(".git"), "{text}");
+}
+
+#[test]
+fn names_that_are_no_repository_are_refused() {
+    let place = Place::new("touch ../started");
+    for name in ["name", "user/name@main", "user/name/x.gguf", "https://hub/user/name", "user/../name", "user/a b", ""]
+    {
+        says(&place.refused(2, &["out", name]), &["is not the name of a repository", "`user/name`"]);
+    }
+    says(&place.refused(2, &["out", "user/name", "--offline"]), &["`user/name`", "--offline"]);
+    assert!(!place.folder.path().join("started").exists());
+}
+
+#[test]
+fn failures_of_the_tool_are_told_without_its_token() {
+    let trace = "echo Traceback >&2; echo 'HfHubHTTPError: 403 Forbidden' >&2; echo \"no right to write: $HF_TOKEN\" >&2; echo 'Hint: set HF_DEBUG' >&2; exit 3";
+    let stderr = Place::new(trace).refused(4, &["out", "user/name"]);
+    says(
+        &stderr,
+        &[
+            "`hf` did not upload `user/name` (exit status: 3): HfHubHTTPError: 403 Forbidden no right to write: [token]\n",
+        ],
+    );
+    says(&stderr, &["hf auth login"]);
+    says(&Place::new("echo only here; exit 1").refused(4, &["out", "user/name"]), &["(exit status: 1): only here"]);
+    says(&Place::new("exit 1").refused(4, &["out", "user/name"]), &["it does not say why"]);
+    says(&Place::new("kill -9 $$").refused(4, &["out", "user/name"]), &["signal: 9"]);
+    let escapes = "printf 'Error: \\033[31mred\\033[0m\\n' >&2; exit 1";
+    assert!(!Place::new(escapes).refused(4, &["out", "user/name"]).contains('\u{1b}'));
+    let long = "head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1";
+    assert!(Place::new(long).refused(4, &["out", "user/name"]).len() < 1500);
+    let place = Place::new("true");
+    fs::remove_file(place.folder.path().join("tools/hf")).unwrap();
+    let stderr = place.push(&["out", "user/name"]).env("PATH", "/nowhere").assert().code(2);
+    says(&String::from_utf8_lossy(&stderr.get_output().stderr), &["`hf` is not on this machine", "pip install"]);
+    let place = Place::new("true");
+    fs::set_permissions(place.folder.path().join("tools/hf"), fs::Permissions::from_mode(0o644)).unwrap();
+    place.push(&["out", "user/name"]).env("PATH", place.folder.path().join("tools")).assert().code(4);
+}
