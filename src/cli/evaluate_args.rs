@@ -192,6 +192,9 @@ pub struct EvaluateArgs {
     /// Samples that are no files, from a program that calls this one.
     #[arg(skip)]
     pub passed: PassedFiles,
+    /// The whole command as a line for a shell, where it was one; the page shows it.
+    #[arg(skip)]
+    pub command_line: Option<String>,
 }
 
 /// Flags that fit the written adapter to its runtimes.

@@ -3,6 +3,7 @@
 pub mod answer_args;
 pub mod args;
 pub mod batch_args;
+pub mod command_line;
 pub mod config_file;
 mod evaluate_args;
 pub mod flags;

@@ -181,5 +181,5 @@ fn record(slim: &PlannedSlim, evaluation: Result<Evaluation>) -> Record {
 
 fn page(task: &Task, evaluation: &Evaluation) -> Result<()> {
     let page = NewFile::beside(&task.page(), page::BEGINNING.as_bytes(), true)?;
-    page.publish(page::page(&evaluation.report)?.as_bytes())
+    page.publish(page::page(&evaluation.report, None)?.as_bytes())
 }

@@ -24,7 +24,7 @@ fn render(records: &[Record]) -> std::result::Result<String, Error> {
     let links: Vec<_> = records.iter().map(link).collect();
     let context = context! { headline => headline.as_str(), before, after, saved, links, records => Serde(records) };
     let main = environment.get_template("index")?.render(context)?;
-    super::document(&environment, &headline, include_str!("index.js"), main)
+    super::document(&environment, &headline, &[include_str!("index.js")], main)
 }
 
 /// The page of an adapter if there is one, else the report beside it.

@@ -14,6 +14,8 @@ mod layers;
 mod policy;
 mod probability;
 mod scale;
+mod sides;
+mod verdict;
 mod window;
 
 use minijinja::value::{Serde, Value};
@@ -32,12 +34,13 @@ const SECTIONS: &[(&str, &str)] = &[
     ("curve", include_str!("sections/curve.html")),
     ("window", include_str!("sections/window.html")),
     ("frontier", include_str!("sections/frontier.html")),
+    ("command", include_str!("sections/command.html")),
+    ("serving", include_str!("sections/serving.html")),
     ("probability", include_str!("sections/probability.html")),
     ("trust", include_str!("sections/trust.html")),
     ("slices", include_str!("sections/slices.html")),
     ("alternatives", include_str!("sections/alternatives.html")),
     ("steps", include_str!("sections/steps.html")),
-    ("serving", include_str!("sections/serving.html")),
     ("answers", include_str!("sections/answers.html")),
     ("layers", include_str!("sections/layers.html")),
     ("samples", include_str!("sections/samples.html")),
@@ -54,20 +57,25 @@ const SHARED: [(&str, &str); 4] = [
     ("table", include_str!("table.html")),
 ];
 
-/// The whole page. It fails where a template does not fit the report, which is a bug.
-pub fn page(report: &Report) -> Result<String> {
-    Ok(render(report).map_err(PageError)?)
+/// What makes charts answer to the pointer and to keys, and what copies texts and saves tables.
+const CHARTS: &str = include_str!("chart.js");
+const TOOLS: &str = include_str!("page.js");
+
+/// The whole page, with the command that made the report if there was one. It fails where a template does not fit the report, which
+/// is a bug.
+pub fn page(report: &Report, command: Option<&str>) -> Result<String> {
+    Ok(render(report, command).map_err(PageError)?)
 }
 
-fn render(report: &Report) -> std::result::Result<String, Error> {
+fn render(report: &Report, command: Option<&str>) -> std::result::Result<String, Error> {
     let environment = templates()?;
-    let context = context! { computed => computed::of(report), ..Value::from(Serde(report)) };
+    let context = context! { computed => computed::of(report), command, ..Value::from(Serde(report)) };
     let mut main = String::new();
     for (name, _) in SECTIONS {
         let section = environment.get_template(name)?.render(context.clone())?;
         main.extend([section.trim(), "\n"].into_iter().filter(|_| !section.trim().is_empty()));
     }
-    document(&environment, &computed::headline(report), include_str!("page.js"), main)
+    document(&environment, &verdict::headline(report), &[CHARTS, TOOLS], main)
 }
 
 /// All templates, compiled.
@@ -77,20 +85,21 @@ fn templates() -> std::result::Result<Environment<'static>, Error> {
     Ok(environment)
 }
 
-/// A document with one style and one script, the only ones that it allows itself.
+/// A document with one style and one script, which is all of these, the only ones that it allows itself.
 fn document(
     environment: &Environment,
     headline: &str,
-    script: &str,
+    scripts: &[&str],
     main: String,
 ) -> std::result::Result<String, Error> {
     const STYLE: &str = include_str!("style.css");
+    let script = scripts.concat();
     let document = environment.get_template("document")?.render(context! {
-        policy => policy::policy(STYLE, script),
+        policy => policy::policy(STYLE, &script),
         tool => Serde(Tool::THIS),
         headline,
         style => Value::from_safe_string(STYLE.into()),
-        script => Value::from_safe_string(script.into()),
+        script => Value::from_safe_string(script),
         main => Value::from_safe_string(main),
     })?;
     Ok(format!("{BEGINNING}\n{document}"))
@@ -111,7 +120,7 @@ mod tests {
             layers: vec![0, 1],
             not_copied: vec![],
         };
-        let page = page(&Report::of(adapter)).unwrap();
+        let page = page(&Report::of(adapter), None).unwrap();
         assert!(page.starts_with(BEGINNING) && page.ends_with("</html>\n"), "{page}");
         let sections: Vec<_> = page.split("<section id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         assert_eq!(sections, ["summary", "inputs"]);
