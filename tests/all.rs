@@ -15,6 +15,7 @@ mod broken;
 mod choosing;
 mod commands;
 mod common;
+mod compared;
 mod config_file;
 mod contradicted;
 mod dead_weight;

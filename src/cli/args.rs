@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use super::answer_args::AnswerArgs;
 pub use super::batch_args::{BatchArgs, JobFlags};
+pub use super::compare_args::CompareArgs;
 pub use super::evaluate_args::{EvaluateArgs, MinimizeArg, PrecisionArg, RuntimeArgs, ScanArgs, SearchArg, SlimArgs};
 pub use super::gate_args::GateArgs;
 pub use super::look_args::{BufferTypeArg, CheckArgs, InspectArgs, PlanArgs, VerifyArgs};
@@ -72,6 +73,7 @@ pub enum Command {
     Verify(VerifyArgs),
     Check(CheckArgs),
     Plan(PlanArgs),
+    Compare(CompareArgs),
     Completions(CompletionsArgs),
     /// Write the man page to stdout
     ///

@@ -6,6 +6,7 @@
 pub mod alternatives;
 pub mod batch;
 pub mod changed;
+pub mod compare;
 pub mod metrics;
 pub mod minimized;
 pub mod page;

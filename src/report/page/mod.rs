@@ -4,6 +4,7 @@
 //! as `computed` what `computed.rs` adds to them. A section that renders to nothing is left out.
 
 mod chart;
+pub mod compare;
 mod computed;
 mod curve;
 mod environment;
@@ -49,10 +50,11 @@ const SECTIONS: &[(&str, &str)] = &[
     ("inputs", include_str!("sections/inputs.html")),
 ];
 
-/// What is not a section: the document, the page of a batch, and parts that sections have in common.
-const SHARED: [(&str, &str); 4] = [
+/// What is not a section: the document, the pages of a batch and of a comparison, and parts that sections have in common.
+const SHARED: [(&str, &str); 5] = [
     ("document", include_str!("document.html")),
     ("index", include_str!("index.html")),
+    ("compare", include_str!("compare.html")),
     ("chart", include_str!("chart.html")),
     ("table", include_str!("table.html")),
 ];
