@@ -85,6 +85,12 @@ pub fn parse_share(text: &str, least: f64) -> Result<f64, String> {
     share.ok_or_else(|| format!("`{text}` is not a share from {least} to below 1, such as 0.02 or 2%"))
 }
 
+/// A word of a command line, quoted if a shell would read it differently.
+pub fn shell_word(word: &str) -> String {
+    let is_plain = |word: &str| word.chars().all(|char| char.is_ascii_alphanumeric() || "/._-+@:=,~%".contains(char));
+    if !word.is_empty() && is_plain(word) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

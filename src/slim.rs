@@ -384,7 +384,7 @@ impl Slimmed {
         let base = evaluation.known_base()?;
         pipeline::output::write_evaluation(
             evaluation,
-            &Target { staging: &staging, exporter: &*exporter, base, runtimes: &[] },
+            &Target { staging: &staging, exporter: &*exporter, base, runtimes: &[], has_card: true },
         )
     }
 

@@ -12,6 +12,7 @@ mod batch;
 mod batch_checked;
 mod batch_jobs;
 mod broken;
+mod card;
 mod choosing;
 mod commands;
 mod common;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{ADAPTER, fixture, lora_slim, other_samples, read_json, slim};
+use crate::support::{ADAPTER, document, fixture, lora_slim, other_samples, read_json, slim};
 
 /// The report of `scan` on a pico model.
 fn scan(adapter: &std::path::Path, more: &[&str]) -> Value {
@@ -14,7 +14,7 @@ fn scan_on(case: &str, adapter: &std::path::Path, more: &[&str]) -> Value {
     let mut command = lora_slim();
     command.arg("scan").arg(adapter).arg("--base").arg(fixture("pico").join(case).join("base"));
     command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args(["--json", "--quiet"]).args(more);
-    serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap()
+    document(&command.assert().success().get_output().stdout)
 }
 
 fn number(value: &Value) -> f64 {

@@ -13,7 +13,7 @@ use lora_slim::samples::{EncodeOptions, FieldNames, GenerationTask, TextModel, e
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{fixture, lora_slim};
+use crate::support::{document, fixture, lora_slim};
 
 pub const CASE: &str = "pico/llama-llama3-rope";
 pub const WHOLE: usize = 6;
@@ -62,7 +62,7 @@ pub fn run(command: &str, folder: &Path, more: &[&str]) -> assert_cmd::assert::A
 
 pub fn scan(folder: &Path, more: &[&str]) -> Value {
     let assert = run("scan", folder, &[&["--chat", "--json", "--precision", "f32"], more].concat()).success();
-    serde_json::from_slice(&assert.get_output().stdout).unwrap()
+    document(&assert.get_output().stdout)
 }
 
 /// The scores of a boundary by metric.

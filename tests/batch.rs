@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::kill::{Contents, contents, kills, random};
 use crate::support::limits::lora_slim_under;
-use crate::support::{ADAPTER, copy_folder, fixture, lora_slim, read_json, stdout, write_adapter};
+use crate::support::{ADAPTER, copy_folder, document, documents, fixture, lora_slim, read_json, stdout, write_adapter};
 
 pub const BASE: &str = "pico/llama-llama3-rope/base";
 pub const SAMPLES: &str = "pico/samples.tokens.jsonl";
@@ -55,7 +55,7 @@ pub fn files(folder: &Path) -> Contents {
 }
 
 pub fn records(results: &Path) -> Vec<Value> {
-    fs::read_to_string(results).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    documents(fs::read_to_string(results).unwrap())
 }
 
 pub fn names(records: &[Value]) -> Vec<&str> {
@@ -98,8 +98,7 @@ fn a_batch_gives_what_each_adapter_gives_alone() {
             lora_slim().current_dir(folder.path()).args(line).args(&flags).assert().success();
             let (mut expected, mut found) = (files(&alone), files(&folder.path().join("out").join(&name)));
             let report = |files: &mut Contents| -> Value {
-                let mut report: Value =
-                    serde_json::from_slice(&files.remove(Path::new("slim_report.json")).unwrap()).unwrap();
+                let mut report: Value = document(files.remove(Path::new("slim_report.json")).unwrap());
                 // The work is shared.
                 report.as_object_mut().unwrap().remove("work");
                 report
@@ -124,7 +123,7 @@ fn a_bad_adapter_does_not_stop_the_rest() {
     let streamed = stdout(assert);
     let kept = records(&folder.path().join("out/results.jsonl"));
     assert_eq!(names(&kept), ["team0/a0", "team0/a2", "team0/a4", "team0/other", "team1/a1", "team1/a3"]);
-    let mut lines: Vec<Value> = streamed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut lines = documents(&streamed);
     lines.sort_by_key(|record| record["name"].to_string());
     assert_eq!(lines, kept);
     for record in &kept {
@@ -308,7 +307,7 @@ fn a_batch_that_is_killed_over_and_over_ends_as_if_undisturbed() {
 fn records_if_any(results: &Path) -> Vec<Value> {
     let text = fs::read_to_string(results).unwrap_or_default();
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    whole.map(|line| serde_json::from_str(line).unwrap()).collect()
+    whole.map(document).collect()
 }
 
 #[test]

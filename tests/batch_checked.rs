@@ -2,11 +2,10 @@
 
 use std::fs;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::batch::{adapters, batch, files, slim_all};
-use crate::support::stdout;
+use crate::support::{document, stdout};
 
 /// Runs a batch again, which must do one job again and come to the same bytes.
 fn done_again(folder: &TempDir, more: &[&str], expected: &crate::support::kill::Contents) {
@@ -61,7 +60,7 @@ fn check_reads_all_bytes() {
     let folder = TempDir::new().unwrap();
     adapters(folder.path(), 2);
     // A large file beside the adapter is copied with it.
-    let large = |name: &str| folder.path().join(name).join("team0/a0/README.md");
+    let large = |name: &str| folder.path().join(name).join("team0/a0/LICENSE");
     fs::write(large("in"), vec![b' '; 4 << 20]).unwrap();
     batch(folder.path(), "out", &["--boundary", "2"]).success();
     let expected = files(&folder.path().join("out"));
@@ -86,7 +85,9 @@ fn a_page_that_was_changed_is_made_again() {
     fs::write(&page, &text[..text.len() / 2]).unwrap();
     slim_all(folder.path(), "out", &[]).success();
     assert!(files(&folder.path().join("out")) == expected);
-    let record: Value = serde_json::from_slice(&fs::read(folder.path().join("out/results.jsonl")).unwrap()).unwrap();
+    let record = document(fs::read(folder.path().join("out/results.jsonl")).unwrap());
     let names: Vec<&str> = record["files"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-    assert_eq!(names, ["a0/adapter_config.json", "a0/adapter_model.safetensors", "a0/slim_report.json", "a0.html"]);
+    let written =
+        ["a0/README.md", "a0/adapter_config.json", "a0/adapter_model.safetensors", "a0/slim_report.json", "a0.html"];
+    assert_eq!(names, written);
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{ADAPTER, fixture, lora_slim, read_json, slim, stdout};
+use crate::support::{ADAPTER, document, fixture, lora_slim, read_json, slim, stdout};
 
 #[test]
 fn limits_and_best_choose_below_the_limit() {
@@ -58,7 +58,7 @@ fn what_counts_as_proof_is_the_users_to_say() {
         let mut command = lora_slim();
         command.arg("scan").arg(fixture(ADAPTER)).arg("--base").arg(fixture("pico/llama-llama3-rope/base"));
         command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args(["--json", "--quiet"]).args(more);
-        serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap()
+        document(&command.assert().success().get_output().stdout)
     };
     let options = &report(&["--margin", "3%", "--confidence", "0.9"])["options"];
     assert_eq!((&options["margin"], &options["confidence"]), (&json!(0.03), &json!(0.9)));

@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use clap::ValueEnum;
 use lora_slim::adapter::Adapter;
 use lora_slim::audit::verify::{self, AllowedDifferences};
+use lora_slim::cli::DocumentKind;
 use lora_slim::rewrite::Cut;
 use lora_slim::rewrite::dead_weight::BaseWeights;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{ADAPTER, copy_folder, fixture, lora_slim, read_json, slim, stdout, write_adapter, write_config};
+use crate::support::{
+    ADAPTER, copy_folder, document, fixture, lora_slim, read_json, slim, stdout, write_adapter, write_config,
+};
 
 fn verify(original: &Path, slimmed: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
     lora_slim().arg("verify").arg(original).arg(slimmed).args(more).assert()
@@ -259,7 +263,7 @@ fn inspect_tells_what_is_there() {
         assert!(text.contains(words), "`{words}` is not in: {text}");
     }
     let assert = lora_slim().arg("inspect").arg(fixture(ADAPTER)).arg("--json").assert().success();
-    let json: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    let json = document(&assert.get_output().stdout);
     assert_eq!(json["layers"].as_array().unwrap().len(), 6);
     assert!(json["layers"][0]["norm"].as_f64().unwrap() > 0.0);
 }
@@ -352,7 +356,7 @@ fn the_layers_of_a_vision_tower_are_kept_and_not_counted() {
         command.arg("scan").arg(adapter).arg("--base").arg(fixture("pico/gemma3-vl/base"));
         command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args(["--boundary", "1", "--json"]);
         let output = command.assert().success().get_output().clone();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = document(&output.stdout);
         let losses: Vec<Value> =
             report["curve"].as_array().unwrap().iter().map(|point| point["loss"].clone()).collect();
         (losses, String::from_utf8(output.stderr).unwrap())
@@ -371,10 +375,20 @@ fn the_layers_of_a_vision_tower_are_kept_and_not_counted() {
 }
 
 #[test]
-fn the_documented_schema_is_the_one_in_use() {
-    let printed = stdout(lora_slim().arg("schema").assert().success());
-    let documented = fs::read_to_string(fixture("../docs/report.schema.json")).unwrap();
-    assert!(printed == documented, "write it anew: lora-slim schema > docs/report.schema.json");
+fn the_documented_schemas_are_those_in_use() {
+    let files = fs::read_dir(fixture("../docs/schemas")).unwrap().map(|entry| entry.unwrap().file_name());
+    let documented: BTreeSet<String> = files.map(|name| name.to_string_lossy().into_owned()).collect();
+    let kinds = DocumentKind::value_variants().iter().map(|kind| kind.to_possible_value().unwrap());
+    let kinds: BTreeSet<String> = kinds.map(|kind| format!("{}.schema.json", kind.get_name())).collect();
+    assert_eq!(documented, kinds);
+    for file in kinds {
+        let kind = file.split('.').next().unwrap();
+        let printed = stdout(lora_slim().args(["schema", kind]).assert().success());
+        let documented = fs::read_to_string(fixture("../docs/schemas").join(&file)).unwrap();
+        assert!(printed == documented, "write it anew: lora-slim schema {kind} > docs/schemas/{file}");
+    }
+    let default = stdout(lora_slim().arg("schema").assert().success());
+    assert_eq!(default, fs::read_to_string(fixture("../docs/schemas/report.schema.json")).unwrap());
 }
 
 proptest! {

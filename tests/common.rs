@@ -8,7 +8,7 @@ use assert_cmd::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{copy_folder, fixture, lora_slim, read_json, read_safetensors};
+use crate::support::{copy_folder, documents, fixture, lora_slim, read_json, read_safetensors};
 
 const CASE: &str = "pico/mistral";
 /// With which random adapters can shrink.
@@ -73,7 +73,7 @@ fn a_fleet_is_done_as_a_whole() {
         let flags = [&["--minimize", "bytes", "--common", "--json"], more].concat();
         let output = batch(folder.path(), &flags).assert().success().get_output().clone();
         let said = String::from_utf8(output.stdout).unwrap();
-        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        documents(&said)
     };
     let unchanged = |records: &[Value]| records.iter().filter(|record| record["unchanged"] == true).count();
     assert_eq!(unchanged(&records(&[])), 0);

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{fixture, lora_slim, read_json};
+use crate::support::{document, fixture, lora_slim, read_json};
 
 const CASE: &str = "pico/llama-llama3-rope";
 
@@ -27,7 +27,7 @@ fn stdout(assert: assert_cmd::assert::Assert) -> String {
 }
 
 fn compared(folder: &Path, words: &[&str]) -> Value {
-    serde_json::from_str(&stdout(compare(folder, &[words, &["--json"]].concat()).success())).unwrap()
+    document(stdout(compare(folder, &[words, &["--json"]].concat()).success()))
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{ADAPTER, copy_folder, fixture, lora_slim, read_json, stdout};
+use crate::support::{ADAPTER, copy_folder, document, fixture, lora_slim, read_json, stdout};
 
 /// A folder with a config file that makes `slim` work, and `more` behind it.
 fn folder(more: &str) -> TempDir {
@@ -24,7 +24,7 @@ fn run(folder: &TempDir, command: &str, more: &[&str]) -> assert_cmd::assert::As
 
 fn scan(folder: &TempDir, more: &[&str]) -> Value {
     let assert = run(folder, "scan", &[&["--json"], more].concat()).success();
-    serde_json::from_slice(&assert.get_output().stdout).unwrap()
+    document(&assert.get_output().stdout)
 }
 
 fn stderr(assert: &assert_cmd::assert::Assert) -> String {
@@ -95,7 +95,7 @@ fn another_file_can_be_named() {
     {
         let mut command = lora_slim();
         let assert = command.current_dir(folder.path()).args(line).arg(fixture(ADAPTER)).arg("--json").assert();
-        let report: Value = serde_json::from_slice(&assert.success().get_output().stdout).unwrap();
+        let report = document(&assert.success().get_output().stdout);
         assert_eq!(report["chosen"]["boundary"], 2, "{line:?}");
     }
     let assert = run(&folder, "scan", &["--config", "missing.toml"]).code(3);

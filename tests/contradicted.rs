@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    ADAPTER, Tensors, copy_folder, fixture, lora_slim, read_json, stdout, write_adapter, write_safetensors,
+    ADAPTER, Tensors, copy_folder, document, fixture, lora_slim, read_json, stdout, write_adapter, write_safetensors,
 };
 
 const BASE: &str = "pico/llama-llama3-rope/base";
@@ -85,7 +85,7 @@ fn scan(adapter: &Path, flags: &[&str]) -> Value {
     let samples = fixture("pico/samples.tokens.jsonl");
     let mut command = lora_slim();
     command.arg("scan").arg(adapter).args(["--json", "--base"]).arg(base()).arg("--samples").arg(samples);
-    serde_json::from_str(&stdout(command.args(flags).assert().success())).unwrap()
+    document(&stdout(command.args(flags).assert().success()))
 }
 
 /// Wrappers in the configuration are taken away with those in the names of tensors, wherever PEFT compares names.

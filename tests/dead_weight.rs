@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Tensors, copy_folder, fixture, lora_slim, read_json, read_safetensors, stdout, write_safetensors,
+    Tensors, copy_folder, document, fixture, lora_slim, read_json, read_safetensors, stdout, write_safetensors,
 };
 
 const EMBEDDING: &str = "base_model.model.model.embed_tokens.weight";
@@ -97,7 +97,7 @@ impl Case {
     fn inspect(&self, adapter: &Path) -> Value {
         let mut command = lora_slim();
         command.arg("inspect").arg(adapter).arg("--base").arg(&self.base).arg("--json");
-        serde_json::from_str(&stdout(command.assert().success())).unwrap()
+        document(&stdout(command.assert().success()))
     }
 
     fn verify(&self, out: &Path) -> assert_cmd::assert::Assert {
@@ -114,7 +114,7 @@ impl Case {
             "--json",
             "--quiet",
         ]);
-        let report: Value = serde_json::from_str(&stdout(command.assert().success())).unwrap();
+        let report = document(&stdout(command.assert().success()));
         report["curve"].as_array().unwrap().last().unwrap()["loss"].as_f64().unwrap()
     }
 

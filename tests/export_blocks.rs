@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::export::export;
 use crate::support::{
-    Tensors, fixture, lora_slim, read_json, read_safetensors, stdout, write_config, write_safetensors,
+    Tensors, document, fixture, lora_slim, read_json, read_safetensors, stdout, write_config, write_safetensors,
 };
 
 const MODULE: &str = "model.layers.0.self_attn.q_proj";
@@ -41,7 +41,7 @@ fn loss(adapter: &Path, more: &[&str]) -> Value {
     let mut command = lora_slim();
     command.arg("scan").arg(adapter).arg("--base").arg(base()).arg("--samples");
     command.arg(fixture("pico/samples.tokens.jsonl")).args(["--precision", "f32", "--json", "--quiet"]).args(more);
-    serde_json::from_str(&stdout(command.assert().success())).unwrap()
+    document(&stdout(command.assert().success()))
 }
 
 #[test]

@@ -10,7 +10,7 @@ use lora_slim::{Base, Call, Kind, Progress, Samples, Slim, Watcher};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{ADAPTER, fixture, lora_slim, read_json, slim};
+use crate::support::{ADAPTER, document, fixture, lora_slim, read_json, slim};
 
 fn builder() -> Slim {
     let path = |name: &str| fixture(name).display().to_string();
@@ -124,7 +124,7 @@ fn a_call_gives_what_the_program_prints() {
     }
     let looker = Looker::new(false);
     let answer = call("scan", &[ADAPTER], &scan_flags()).unwrap().run(&looker).unwrap();
-    let report: Value = serde_json::from_str(&answer.json).unwrap();
+    let report = document(&answer.json);
     assert_eq!(report["curve"].as_array().unwrap().len(), 7);
     assert!(looker.steps.load(Ordering::SeqCst) > 0 && answer.refusal.is_none());
 }
@@ -134,7 +134,7 @@ fn a_call_reads_samples_that_are_no_files() {
     let run = |flags: &Value, passed: Option<Vec<u8>>| -> Value {
         let call = call("scan", &[ADAPTER], flags).unwrap();
         let call = passed.into_iter().fold(call, |call, bytes| call.pass("my samples", bytes));
-        serde_json::from_str(&call.run(&Looker::new(false)).unwrap().json).unwrap()
+        document(&call.run(&Looker::new(false)).unwrap().json)
     };
     let of_file = run(&scan_flags(), None);
     let mut flags = scan_flags();

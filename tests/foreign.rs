@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::golden::scan_with;
-use crate::support::{copy_folder, fixture, lora_slim, read_json, stdout};
+use crate::support::{copy_folder, document, fixture, lora_slim, read_json, stdout};
 
 /// The folders of `fixtures/foreign`.
 fn cases() -> Vec<PathBuf> {
@@ -110,13 +110,13 @@ fn json_says_what_changed() {
     let out = folder.path().join("out");
     let files = case("mlx").join("files");
     let output = lora_slim().arg("fix").arg(&files).arg("-o").arg(&out).arg("--json").assert().success();
-    let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    let report = document(&output.get_output().stdout);
     assert_eq!(report["layout"], "MLX-LM");
     assert_eq!((&report["tensors"], &report["modules"]), (&json!(56), &json!(28)));
     assert_eq!(report["changes"].as_array().unwrap().len(), 2);
     assert_eq!(report["remarks"], json!([]));
     let verification = lora_slim().arg("verify").arg(&files).arg(&out).arg("--json").assert().success();
-    let verification: Value = serde_json::from_slice(&verification.get_output().stdout).unwrap();
+    let verification = document(&verification.get_output().stdout);
     assert_eq!((&verification["verified"], &verification["layout"]), (&json!(true), &json!("MLX-LM")));
 }
 

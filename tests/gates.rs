@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{ADAPTER, copy_folder, fixture, lora_slim, read_json, slim, stdout};
+use crate::support::{ADAPTER, copy_folder, document, documents, fixture, lora_slim, read_json, slim, stdout};
 
 const FAILED_GATE: i32 = 6;
 const USAGE: i32 = 2;
@@ -48,7 +48,7 @@ fn all_that_fail_are_named_and_nothing_is_written() {
         said.contains("error: gates failed: `--require-saving 60%`, 50.00 % are saved; `--max-loss-increase 0.1%`")
     );
     assert!(!said.contains("--min-samples"), "{said}");
-    let report: Value = serde_json::from_str(&stdout(assert)).unwrap();
+    let report = document(&stdout(assert));
     let passed: Vec<bool> = report["gates"].as_array().unwrap().iter().map(|g| g["passed"] == true).collect();
     assert_eq!(passed, [false, false, true]);
     assert_eq!(report["curve"].as_array().unwrap().len(), 7, "everything is reported");
@@ -66,7 +66,7 @@ fn the_loss_is_that_of_what_is_written() {
     let gate = ["--max-loss-increase", "0.9"];
     let measure = |more: &[&str]| -> (f64, Value) {
         let assert = scan(&[&["--boundary", "3", "--json"], &gate[..], more].concat()).success();
-        let report: Value = serde_json::from_str(&stdout(assert)).unwrap();
+        let report = document(&stdout(assert));
         (report["gates"][0]["measured"].as_f64().unwrap(), report)
     };
     let close = |measured: f64, losses: [&Value; 2]| {
@@ -99,7 +99,7 @@ fn too_few_samples_are_found_out_before_the_sweep() {
 #[test]
 fn scan_prints_and_fails() {
     let assert = scan(&["--boundary", "3", "--json", "--require-saving", "51%"]).code(FAILED_GATE);
-    let report: Value = serde_json::from_str(&stdout(assert)).unwrap();
+    let report = document(&stdout(assert));
     assert_eq!(report["gates"][0]["passed"], false);
 }
 
@@ -146,7 +146,7 @@ fn a_batch_judges_each_adapter() {
         let left = |name: &str| folder.path().join(out).join(name).join("slim_report.json").is_file();
         assert!(left("whole") && !left("half"));
         let results = fs::read_to_string(folder.path().join(out).join("results.jsonl")).unwrap();
-        let records: Vec<Value> = results.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let records = documents(&results);
         assert_eq!((&records[0]["status"], &records[0]["exit_code"]), (&json!("refused"), &json!(FAILED_GATE)));
         assert_eq!(records[0]["bytes_after"], records[0]["bytes_before"]);
         assert_eq!(records[1]["status"], "done");

@@ -9,7 +9,7 @@ use lora_slim::kernel::Unit;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{copy_folder, fixture, lora_slim, read_json};
+use crate::support::{copy_folder, document, fixture, lora_slim, read_json};
 
 /// Nats, summed over a sample. transformers' own attention variants differ by up to 6e-5; the longest rope case, whose
 /// angles are rounded in another order, by 3.5e-4; LoHa, whose random products are large, by 8.3e-4.
@@ -217,7 +217,7 @@ pub fn scan_with(adapter: &Path, base: &Path, options: [&str; 2], unit: &str) ->
         .args(options)
         .assert()
         .success();
-    serde_json::from_slice(&output.get_output().stdout).unwrap()
+    document(&output.get_output().stdout)
 }
 
 fn check_curve(adapter: &Path, base: &Path, expected: &Path) {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::answers::{QUESTIONS, WHOLE, answers_at, run, scan, write_samples};
+use crate::support::document;
 
 const LIMIT: [&str; 2] = ["--max-new-tokens", "10"];
 
@@ -68,7 +69,7 @@ fn accuracy_of_tokens_chooses_without_answers() {
     let folder = with_answers_of(4);
     let flags = ["--chat", "--json", "--by", "accuracy", "--choose", "best", "--no-guard", "--search", "exhaustive"];
     let assert = run("scan", folder.path(), &flags).success();
-    let report: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    let report = document(&assert.get_output().stdout);
     let accuracy = |point: &&Value| point["token_accuracy"].as_f64().unwrap();
     let curve = report["curve"].as_array().unwrap();
     let best = curve.iter().rev().max_by(|a, b| accuracy(a).total_cmp(&accuracy(b))).unwrap();

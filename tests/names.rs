@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::golden::{folders_with_expectations, largest_difference, scan_with};
-use crate::support::{fixture, lora_slim, read_json, write_adapter, write_config};
+use crate::support::{document, fixture, lora_slim, read_json, write_adapter, write_config};
 
 const WEIGHTS: &str = "adapter_model.safetensors";
 
@@ -215,7 +215,7 @@ fn the_base_model_tells_the_decoder() {
     fs::write(base.join("config.json"), config.to_string()).unwrap();
     write_config(&adapter, json!({"target_modules": ["q"], "base_model_name_or_path": base}));
     let shown = inspect(&["--json"]).success().get_output().stdout.clone();
-    let shown: Value = serde_json::from_slice(&shown).unwrap();
+    let shown = document(&shown);
     assert_eq!(shown["stack"], "model.text_model.layers");
     let out = folder.path().join("out");
     lora_slim().arg("cut").arg(&adapter).args(["--boundary", "1", "--quiet", "-o"]).arg(&out).assert().success();

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{ADAPTER, fixture, lora_slim, read_json, slim, stdout};
+use crate::support::{ADAPTER, document, fixture, lora_slim, read_json, slim, stdout};
 
 /// Of a probability, as a share of it: those of random models are small.
 const TOLERANCE: f64 = 1e-4;
@@ -22,7 +22,7 @@ fn scan(case: &str, more: &[&str]) -> assert_cmd::assert::Assert {
 
 fn scan_json(case: &str, more: &[&str]) -> Value {
     let assert = scan(case, &[&["--json"], more].concat());
-    serde_json::from_slice(&assert.get_output().stdout).unwrap()
+    document(&assert.get_output().stdout)
 }
 
 fn check(case: &str) {

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    ADAPTER, Tensors, copy_folder, fixture, lora_slim, other_samples, read_json, slim, stdout, write_adapter,
-    write_config, write_safetensors,
+    ADAPTER, Tensors, copy_folder, document, fixture, lora_slim, other_samples, read_json, read_safetensors, slim,
+    stdout, write_adapter, write_config, write_safetensors,
 };
 
 fn cut(adapter: &Path, out: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
@@ -179,7 +179,12 @@ fn a_rank_is_never_raised() {
             .arg(&cut)
             .assert()
             .success();
-        assert_eq!(fs::read(out.join(name)).unwrap(), fs::read(cut.join(name)).unwrap(), "{name}");
+        // The header of the weights names the steps.
+        let content = |folder: &Path| match name {
+            "adapter_config.json" => Value::String(fs::read_to_string(folder.join(name)).unwrap()),
+            _ => json!(read_safetensors(&folder.join(name))),
+        };
+        assert_eq!(content(&out), content(&cut), "{name}");
     }
 }
 
@@ -223,7 +228,7 @@ fn losses_are_those_of_what_is_written() {
         .arg("--json")
         .assert()
         .success();
-    let scan: Value = serde_json::from_str(&stdout(scan)).unwrap();
+    let scan = document(&stdout(scan));
     let whole = scan["curve"].as_array().unwrap().last().unwrap()["loss"].as_f64().unwrap();
     let loss = steps[2]["losses"]["loss"].as_f64().unwrap();
     assert!((whole - loss).abs() < 1e-6, "{whole} {loss}");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Tensors, copy_folder, fixture, lora_slim, read_json, stdout, write_safetensors};
+use crate::support::{Tensors, copy_folder, document, fixture, lora_slim, read_json, stdout, write_safetensors};
 
 /// Qwen3 in miniature: 4 layers, LoRA of rank 4 on all seven types of modules.
 const CASE: &str = "qwen3";
@@ -240,7 +240,7 @@ fn what_cannot_be_planned_is_named() {
 fn other_runtimes_allocate_what_adapters_have() {
     let (code, found) = plan(&[&adapter(CASE)], &base(CASE), &["--runtime", "llama.cpp,ollama"]);
     let inspected = stdout(lora_slim().arg("inspect").arg(adapter(CASE)).arg("--json").assert());
-    let inspected: Value = serde_json::from_str(&inspected).unwrap();
+    let inspected = document(&inspected);
     assert_eq!((code, &found[0]["memory"], &found[0]["tensor_bytes"]), (0, &json!("tensors"), &inspected["bytes"]));
     assert_eq!((&found[1]["memory"], found[1].get("slot_bytes")), (&json!("unknown"), None));
 }
@@ -272,7 +272,7 @@ fn reports_and_checks_have_the_bytes_of_a_slot() {
     assert_eq!(slot["bytes"], 2 * layer(&sizes) * 8 * 2);
     let check =
         |more: &[&str]| stdout(lora_slim().arg("check").arg(&cut).arg("--base").arg(base(CASE)).args(more).assert());
-    let checked: Value = serde_json::from_str(&check(&["--json"])).unwrap();
+    let checked = document(&check(&["--json"]));
     assert_eq!((&checked["serving"][0]["bytes"], checked["serving"][0].get("whole_bytes")), (&slot["bytes"], None));
     assert!(check(&["--runtime", "vllm"]).contains("buffers of "), "{}", check(&["--runtime", "vllm"]));
     // `slim` says the same of what it would write.
@@ -280,7 +280,7 @@ fn reports_and_checks_have_the_bytes_of_a_slot() {
     let mut slim = lora_slim();
     slim.arg("slim").arg(adapter(CASE)).arg("--base").arg(base(CASE)).arg("--samples").arg(samples);
     slim.args(["--boundary", "2", "--json"]).arg("-o").arg(folder.path().join("slim"));
-    let slimmed: Value = serde_json::from_str(&stdout(slim.assert())).unwrap();
+    let slimmed = document(&stdout(slim.assert()));
     assert_eq!(slimmed["serving"], report["serving"]);
 }
 

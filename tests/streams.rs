@@ -8,7 +8,7 @@ use std::process::{Command as Process, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{ADAPTER, fixture, lora_slim, read_json};
+use crate::support::{ADAPTER, document, fixture, lora_slim, read_json};
 
 /// A full stdout is an error of every command, and costs nothing that was computed; a closed one is no error.
 #[cfg(target_os = "linux")]
@@ -96,8 +96,9 @@ fn stdout_is_one_json_object() {
     for words in commands(folder.path()) {
         let output = lora_slim().current_dir(folder.path()).args(&words).arg("--json").assert().success();
         let output = output.get_output();
-        let parsed: Result<Value, _> = serde_json::from_slice(&output.stdout);
-        assert!(parsed.is_ok_and(|value| value.is_object()), "{words:?}: {}", String::from_utf8_lossy(&output.stdout));
+        let printed = document(&output.stdout);
+        assert_eq!(printed["schema_version"], 1, "{words:?}");
+        assert!(printed["warnings"].is_array(), "{words:?}");
     }
     // The commands that have the flag are those that were run.
     let mut cli = <lora_slim::cli::Cli as clap::CommandFactory>::command();
@@ -119,7 +120,7 @@ fn the_json_of_slim_and_cut_is_what_lies_there() {
     for (place, output) in [(0, "slimmed"), (3, "cut"), (4, "reduced")] {
         let words = commands(TempDir::new().unwrap().path()).remove(place);
         let assert = lora_slim().current_dir(folder.path()).args(&words).arg("--json").assert().success();
-        let printed: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+        let printed = document(&assert.get_output().stdout);
         assert_eq!(printed, read_json(&folder.path().join(output).join("slim_report.json")));
         let talk = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
         assert!(talk.contains(&format!("written to {output}")), "{talk}");
@@ -127,7 +128,7 @@ fn the_json_of_slim_and_cut_is_what_lies_there() {
     // The page has words of samples, stdout has none.
     let words = commands(TempDir::new().unwrap().path()).remove(1);
     let assert = lora_slim().current_dir(folder.path()).args(&words).args(["--json", "--report", "p.html"]).assert();
-    let printed: Value = serde_json::from_slice(&assert.success().get_output().stdout).unwrap();
+    let printed = document(&assert.success().get_output().stdout);
     assert!(printed["changed"].as_array().unwrap().iter().all(|sample| sample.get("prompt").is_none()));
 }
 
@@ -158,7 +159,7 @@ fn verify_says_what_it_found() {
     lora_slim().arg("cut").arg(&adapter).args(["--keep-layers", "0,2", "-o"]).arg(&out).assert().success();
     let verify = |more: &[&str], code: i32| -> Value {
         let assert = lora_slim().arg("verify").arg(&adapter).arg(&out).arg("--json").args(more).assert().code(code);
-        serde_json::from_slice(&assert.get_output().stdout).unwrap()
+        document(&assert.get_output().stdout)
     };
     let found = verify(&[], 5);
     assert_eq!(found["verified"], false);

@@ -13,7 +13,7 @@ use lora_slim::{Samples, Slim};
 use serde_json::{Value, json};
 
 use crate::bad_input::Setup;
-use crate::support::fixture;
+use crate::support::{document, fixture};
 
 /// The program asks a process, and the library asks in its own.
 #[test]
@@ -28,7 +28,7 @@ fn the_program_and_the_library_see_the_same_tokens() {
                     {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
     fs::write(setup.path("base/chat_template.jinja"), template).unwrap();
     let output = setup.slim(&["--dry-run", "--json", "--boundary", "2"]).output().unwrap();
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = document(&output.stdout);
     let name = |path: &str| setup.path(path).display().to_string();
     let slim = Slim::new(name("adapter"), Samples::file(setup.path("samples.jsonl"))).base(name("base")).boundary(2);
     let slim = slim.exhaustive();

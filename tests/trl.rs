@@ -9,7 +9,7 @@ use lora_slim::samples::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{fixture, lora_slim, read_json};
+use crate::support::{document, fixture, lora_slim, read_json};
 
 const PARTS: [(&str, ScoredPart); 3] = [
     ("answers", ScoredPart::Answers),
@@ -180,7 +180,7 @@ fn the_report_says_what_was_scored() {
         let mut program = lora_slim();
         program.current_dir(&folder).arg("scan").arg(base.join("adapter")).arg("--base").arg(base.join("base"));
         let assert = program.args(["--samples", "s.jsonl", "--json"]).args(flags).assert().success();
-        serde_json::from_slice::<Value>(&assert.get_output().stdout).unwrap()
+        document(&assert.get_output().stdout)
     };
     let plain = scan(&[]);
     assert_eq!(plain["samples"]["scored"], "answers");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{copy_folder, fixture, lora_slim, read_json, read_safetensors, write_safetensors};
+use crate::support::{copy_folder, document, fixture, lora_slim, read_json, read_safetensors, write_safetensors};
 
 const CASE: &str = "pico/llama-llama3-rope";
 
@@ -57,7 +57,7 @@ impl Setup {
         let assert = command.assert().success();
         let output = assert.get_output();
         Said {
-            report: serde_json::from_slice(&output.stdout).unwrap(),
+            report: document(&output.stdout),
             terminal: String::from_utf8_lossy(&output.stderr).into_owned(),
             page: fs::read_to_string(self.folder.path().join("page.html")).unwrap(),
         }
@@ -290,7 +290,7 @@ fn a_batch_has_the_codes_in_its_tables() {
         .arg(fixture("pico/text/prompt_completion.jsonl"));
     drop(command.assert());
     let line = fs::read_to_string(folder.path().join("out/results.jsonl")).unwrap();
-    let record: Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
+    let record = document(line.lines().next().unwrap());
     let codes: Vec<&str> =
         record["warnings"].as_array().unwrap().iter().map(|warning| warning["code"].as_str().unwrap()).collect();
     assert!(codes.contains(&"few-samples"), "{codes:?}");

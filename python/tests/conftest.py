@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -19,6 +20,11 @@ def lora_slim(*words, **options):
     """Runs the program, and returns what it did."""
     words = [str(word) for word in words]
     return subprocess.run([str(PROGRAM), *words], capture_output=True, text=True, **options)
+
+
+# The background jobs of a shell ignore interrupts, and pass that on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def script(text, *words, **options):

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::examine::{KnownBase, examine};
@@ -13,13 +14,13 @@ use super::runtimes::list::PEFT;
 use crate::adapter::targets::module_types;
 use crate::adapter::{Adapter, Capability};
 use crate::error::Result;
-use crate::format::bytes;
+use crate::format::{bytes, shell_word};
 use crate::rewrite::dead_weight::{BaseWeights, DeadWeight, DeadWeightSummary};
 use crate::rewrite::exact_types::{ExactTypes, StoredValues, narrower};
 use crate::rewrite::steps::PlannedChanges;
 
 /// The parts of an adapter.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Inspection {
     pub path: String,
     pub method: &'static str,
@@ -46,7 +47,7 @@ pub struct Inspection {
 }
 
 /// What could be left out without a change of what the adapter does.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct InspectedDeadWeight {
     /// What the adapter would be smaller by.
     pub bytes: u64,
@@ -60,7 +61,7 @@ pub struct InspectedDeadWeight {
     pub command: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct LayerInspection {
     pub layer: usize,
     pub bytes: u64,
@@ -112,16 +113,10 @@ fn dead_weight(names: InspectedNames, adapter: &Adapter, base: BaseWeights) -> R
     let exact_types = ExactTypes::of(&left, &narrower(&left));
     let summary = dead.summary();
     let bytes = summary.bytes() + exact_types.as_ref().map_or(0, |types| types.bytes);
-    let base = names.base.map_or(String::new(), |base| format!(" --base {}", quoted(base)));
+    let base = names.base.map_or(String::new(), |base| format!(" --base {}", shell_word(base)));
     let command = (bytes > 0 && adapter.obstacle(Capability::Cut).is_none())
-        .then(|| format!("lora-slim cut {}{base} --boundary all --dead-weight -o OUT", quoted(names.adapter)));
+        .then(|| format!("lora-slim cut {}{base} --boundary all --dead-weight -o OUT", shell_word(names.adapter)));
     Ok(InspectedDeadWeight { bytes, summary, exact_types, command })
-}
-
-/// A word of a command line.
-fn quoted(word: &str) -> String {
-    let is_plain = word.chars().all(|char| char.is_ascii_alphanumeric() || "/._-+@:=,~".contains(char));
-    if is_plain { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 fn limits(adapter: &Adapter) -> Vec<String> {

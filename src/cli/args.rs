@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use super::answer_args::AnswerArgs;
 pub use super::batch_args::{BatchArgs, JobFlags};
 pub use super::compare_args::CompareArgs;
 pub use super::evaluate_args::{EvaluateArgs, MinimizeArg, PrecisionArg, RuntimeArgs, ScanArgs, SearchArg, SlimArgs};
+use super::flags::GivenFlags;
 pub use super::gate_args::GateArgs;
 pub use super::look_args::{BufferTypeArg, CheckArgs, InspectArgs, PlanArgs, VerifyArgs};
 use super::parse;
@@ -79,8 +80,7 @@ pub enum Command {
     ///
     /// Example: lora-slim man > lora-slim.1
     Man,
-    /// Write the JSON schema of reports to stdout
-    Schema,
+    Schema(SchemaArgs),
 }
 
 /// Keep chosen layers, or reduce rank and type, without a base model or samples; works for any model family
@@ -91,6 +91,8 @@ pub enum Command {
   lora-slim cut my-adapter --rank 8 --dtype bf16 -o my-adapter-8
   lora-slim cut my-adapter --boundary all --format gguf --base my-base-model -o my-adapter-gguf")]
 pub struct CutArgs {
+    #[command(flatten)]
+    pub given: GivenFlags<CutArgs>,
     /// PEFT adapter folder, or its name on the Hugging Face Hub
     pub adapter: String,
     /// Keep the layers below N, or all [default: all, if another flag asks for a change]
@@ -162,4 +164,37 @@ pub struct FixArgs {
   lora-slim completions bash > ~/.local/share/bash-completion/completions/lora-slim")]
 pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
+}
+
+/// Write the JSON schema of what a command writes to stdout
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  lora-slim schema report > report.schema.json")]
+pub struct SchemaArgs {
+    /// What to describe
+    #[arg(value_name = "DOCUMENT", value_enum, default_value_t = DocumentKind::Report)]
+    pub document: DocumentKind,
+}
+
+/// A kind of JSON that the program writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DocumentKind {
+    /// What slim, scan and cut print with --json, and slim_report.json
+    Report,
+    /// A line of results.jsonl, and what batch prints with --json for each adapter
+    Record,
+    /// What inspect prints with --json
+    Inspect,
+    /// What check prints with --json
+    Check,
+    /// What check --list prints with --json
+    Runtimes,
+    /// What verify prints with --json
+    Verify,
+    /// What fix prints with --json
+    Fix,
+    /// What plan prints with --json
+    Plan,
+    /// What compare prints with --json
+    Compare,
 }

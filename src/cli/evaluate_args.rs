@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::answer_args::AnswerArgs;
+use super::flags::GivenFlags;
 use super::gate_args::GateArgs;
 use super::parse;
 use super::rule_args::RuleParser;
@@ -21,6 +22,8 @@ use crate::samples::{self, read::PassedFiles};
   lora-slim slim my-adapter --base model.gguf --samples val.jsonl --choose best -o out --dry-run
   lora-slim slim my-adapter --samples val.jsonl --chat -o my-adapter-slim --report slim.html")]
 pub struct SlimArgs {
+    #[command(flatten)]
+    pub given: GivenFlags<SlimArgs>,
     #[command(flatten)]
     pub evaluate: EvaluateArgs,
     #[command(flatten)]
@@ -45,6 +48,8 @@ pub struct SlimArgs {
   lora-slim scan my-adapter --base model.gguf --samples val.jsonl --chat
   lora-slim scan my-adapter --samples val.jsonl --json > curve.json")]
 pub struct ScanArgs {
+    #[command(flatten)]
+    pub given: GivenFlags<ScanArgs>,
     #[command(flatten)]
     pub evaluate: EvaluateArgs,
     /// Write one JSON object to stdout (schema: `lora-slim schema`)
@@ -192,9 +197,6 @@ pub struct EvaluateArgs {
     /// Samples that are no files, from a program that calls this one.
     #[arg(skip)]
     pub passed: PassedFiles,
-    /// The whole command as a line for a shell, where it was one; the page shows it.
-    #[arg(skip)]
-    pub command_line: Option<String>,
 }
 
 /// Flags that fit the written adapter to its runtimes.
@@ -209,6 +211,9 @@ pub struct RuntimeArgs {
     /// example vllm,llama.cpp (`lora-slim check` names them all)
     #[arg(long = "for", value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
     pub runtimes: Vec<&'static Runtime>,
+    /// Leave README.md and the header of the weights without what the adapter was made of, and what was measured
+    #[arg(long)]
+    pub no_card: bool,
 }
 
 /// What `--minimize` minimises.

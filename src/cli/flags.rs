@@ -1,12 +1,14 @@
 //! Flags that clap has parsed as words again, so that they can be written to a config file or combined with those of a job.
 
 use std::ffi::OsString;
+use std::marker::PhantomData;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use serde_json::{Map, Value};
 
 use crate::batch::options;
+use crate::format::shell_word;
 
 /// The words of the flags of `command` that the user typed, in the order of their declaration. Positional arguments are left
 /// out, because they have no name.
@@ -34,6 +36,58 @@ pub fn typed(command: &Command, matches: &ArgMatches) -> Vec<OsString> {
     words
 }
 
+/// The flags of the command `C` that the user gave, as words: a report says with them how it was made. Stands before all other fields,
+/// which take their values away.
+#[derive(Debug, Clone, Default)]
+pub struct GivenFlags<C> {
+    words: Vec<OsString>,
+    _command: PhantomData<fn() -> C>,
+}
+
+impl<C: Args> Args for GivenFlags<C> {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
+}
+
+impl<C: Args> FromArgMatches for GivenFlags<C> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let words = typed(&C::augment_args(Command::new("")), matches);
+        Ok(Self { words, _command: PhantomData })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Flags that say where results go and what is printed of them: no result depends on them.
+const OF_THE_OUTPUT: [&str; 6] = ["--output", "--force", "--dry-run", "--report", "--json", "--no-card"];
+
+impl<C> GivenFlags<C> {
+    /// The command line of `name` that gives the same result, whatever it is written to.
+    pub fn command_line(&self, name: &str, adapter: &str) -> String {
+        let mut line = format!("lora-slim {name} {}", shell_word(adapter));
+        for word in &self.words {
+            let word = word.to_string_lossy();
+            let (flag, value) = word.split_once('=').map_or((&*word, None), |(flag, value)| (flag, Some(value)));
+            match value {
+                _ if OF_THE_OUTPUT.contains(&flag) => {}
+                None => line += &format!(" {flag}"),
+                // It would be taken for a flag.
+                Some(value) if value.starts_with('-') => line += &format!(" {flag}={}", shell_word(value)),
+                Some(value) => line += &format!(" {flag} {}", shell_word(value)),
+            }
+        }
+        line
+    }
+}
+
 /// Whether two flags cannot be given together.
 pub fn excludes(command: &Command, one: &Arg, other: &Arg) -> bool {
     let refuses = |one: &Arg, other: &Arg| {
@@ -56,8 +110,6 @@ pub fn overridden(command: &Command, words: &[OsString], table: &Map<String, Val
 
 #[cfg(test)]
 mod tests {
-    use clap::{Args, FromArgMatches};
-
     use super::*;
     use crate::cli::SlimArgs;
 
@@ -80,6 +132,15 @@ mod tests {
         let mut expected = line;
         expected.sort();
         assert_eq!(words(&once), expected);
-        assert!(SlimArgs::from_arg_matches(&parse(&line)).unwrap().evaluate.chat);
+        let args = SlimArgs::from_arg_matches(&parse(&line)).unwrap();
+        assert!(args.evaluate.chat);
+        let line = args.given.command_line("slim", "my adapter");
+        let words = shlex::split(&line).unwrap();
+        assert_eq!(words[..3], ["lora-slim", "slim", "my adapter"]);
+        let again = command.clone().try_get_matches_from(&words[1..]).unwrap_err();
+        assert_eq!(again.kind(), clap::error::ErrorKind::MissingRequiredArgument, "{line} has no output: {again}");
+        let again =
+            command.clone().try_get_matches_from(words[1..].iter().map(String::as_str).chain(["-o", "out"])).unwrap();
+        assert_eq!(SlimArgs::from_arg_matches(&again).unwrap().given.command_line("slim", "my adapter"), line);
     }
 }

@@ -3,7 +3,6 @@
 pub mod answer_args;
 pub mod args;
 pub mod batch_args;
-pub mod command_line;
 mod compare_args;
 pub mod config_file;
 mod evaluate_args;

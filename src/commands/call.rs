@@ -12,14 +12,15 @@ use clap::Parser;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::document::Document;
 use super::fetch::Finder;
 use super::page::Page;
 use super::slim::ReservedSlim;
 use super::watcher::Watcher;
-use super::{check, cut, evaluate, fix, inspect, verify};
+use super::{check, cut, evaluate, fix, inspect, scan as scanning, verify};
 use crate::batch::options;
 use crate::choice::gates;
-use crate::cli::{Cli, Command, EvaluateArgs, RuntimeArgs, ScanArgs, SearchArg, SlimArgs, parse};
+use crate::cli::{Cli, Command, EvaluateArgs, ScanArgs, SlimArgs, parse};
 use crate::error::{ConfigError, Error, FileError, Result};
 use crate::files::{inputs, json};
 use crate::measure::Progress;
@@ -117,15 +118,15 @@ impl Call {
                 let report = cut::write(args, finder)?;
                 CallAnswer::refused(&report, gates::check(&report.gates).err())
             }
-            Command::Fix(args) => CallAnswer::yes(&fix::write(args, finder)?),
-            Command::Inspect(args) => CallAnswer::yes(&inspect::inspection(&args, finder)?),
+            Command::Fix(args) => CallAnswer::yes(&Document::of(&fix::write(args, finder)?)),
+            Command::Inspect(args) => CallAnswer::yes(&Document::of(&inspect::inspection(&args, finder)?)),
             Command::Check(args) => {
                 let checked = check::check(&args, args.adapter.as_deref().unwrap_or_default(), finder)?;
-                CallAnswer::of(&checked, checked.passes)
+                CallAnswer::of(&Document::of(&checked), checked.passes)
             }
             Command::Verify(args) => {
                 let verification = verify::verify(args, finder)?;
-                CallAnswer::of(&verification, verification.verified)
+                CallAnswer::of(&Document::of(&verification), verification.verified)
             }
             _ => Err(ConfigError::Call { command: String::new(), reason: "there is no such command".into() }.into()),
         }
@@ -143,7 +144,7 @@ fn scan(args: ScanArgs, finder: Finder, watcher: &dyn Watcher) -> Result<CallAns
     let page = Page::reserve(&args.evaluate, finder, None, args.force)?;
     let adapter = evaluate::declare_inputs(&args.evaluate, finder)?;
     evaluate::fetch_base(&args.evaluate, &adapter, finder)?;
-    let request = evaluate::request(args.evaluate, &RuntimeArgs::default(), SearchArg::Exhaustive)?;
+    let request = scanning::request(args)?;
     let evaluation = pipeline::evaluate(&request, &mut told(watcher))?;
     page.write(&evaluation, true)?;
     CallAnswer::refused(&evaluation.report, gates::check(&evaluation.report.gates).err())

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::document::{CommandResult, Document};
 use super::fetch::Finder;
 use super::output::{print, print_json};
 use crate::audit::examine::{Examination, KnownBase, examine};
@@ -18,9 +20,10 @@ use crate::export::Format;
 use crate::hub::BasePath;
 use crate::pipeline;
 use crate::report::text::runtimes as text;
+use crate::report::warnings::{Finding, POSSIBLY_WRONG_ADAPTER, WRONG_ADAPTER, Warning};
 
 /// What `--json` writes.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct CheckResult {
     adapter: String,
     format: String,
@@ -37,21 +40,28 @@ pub struct CheckResult {
     pub passes: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ReportedFlaw {
     what: String,
     /// Whether it is a mistake in any case.
     certain: bool,
 }
 
+impl CommandResult for CheckResult {
+    fn warnings(&self) -> Vec<Warning> {
+        let code = |flaw: &ReportedFlaw| if flaw.certain { WRONG_ADAPTER } else { POSSIBLY_WRONG_ADAPTER };
+        self.flaws.iter().map(|flaw| Finding::new(&flaw.what).coded(code(flaw))).collect()
+    }
+}
+
 pub fn run(args: CheckArgs, finder: Finder) -> Result<bool> {
     let Some(name) = &args.adapter else {
-        let listed = if args.json { print_json(&Listing::new()) } else { print(&text::list()) };
+        let listed = if args.json { print_json(&Document::of(&Listing::new())) } else { print(&text::list()) };
         return listed.map(|()| true);
     };
     let checked = check(&args, name, finder)?;
     if args.json {
-        print_json(&checked)?;
+        print_json(&Document::of(&checked))?;
     } else {
         let flaws: Vec<(bool, &str)> = checked.flaws.iter().map(|flaw| (flaw.certain, flaw.what.as_str())).collect();
         print(&text::checked(checked.form, &flaws, &checked.runtimes, &checked.serving))?;

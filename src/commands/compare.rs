@@ -1,5 +1,6 @@
 //! `lora-slim compare`: reports side by side.
 
+use super::document::{CommandResult, Document};
 use super::output::{print, print_json, remark};
 use crate::cli::CompareArgs;
 use crate::error::Result;
@@ -8,6 +9,8 @@ use crate::printable::OneLine;
 use crate::report::compare::ReportComparison;
 use crate::report::page;
 use crate::report::text;
+
+impl CommandResult for ReportComparison {}
 
 pub fn run(args: CompareArgs, quiet: bool) -> Result<bool> {
     args.reports.iter().for_each(|path| inputs::declare(path));
@@ -20,7 +23,7 @@ pub fn run(args: CompareArgs, quiet: bool) -> Result<bool> {
         remark(&place, quiet);
     }
     match args.json {
-        true => print_json(&comparison)?,
+        true => print_json(&Document::of(&comparison))?,
         false => print(&text::compare::comparison(&comparison))?,
     }
     Ok(true)

@@ -75,7 +75,9 @@ pub fn write(args: CutArgs, finder: Finder) -> Result<Report> {
     let exporter = format.exporter(find_base, changes)?;
     exporter.check(&adapter, changes)?;
     base.facts.layers = base.facts.layers_for(&adapter);
-    let target = Target { staging: &staging, exporter: &*exporter, base, runtimes };
-    let name = &args.adapter;
-    UnevaluatedCut { name, adapter: &adapter, cut: &cut, steps: &steps, gates: &gates, target: &target }.write()
+    let has_card = !args.runtime.no_card;
+    let target = Target { staging: &staging, exporter: &*exporter, base, runtimes, has_card };
+    let (name, command) = (&args.adapter, args.given.command_line("cut", &args.adapter));
+    UnevaluatedCut { name, command, adapter: &adapter, cut: &cut, steps: &steps, gates: &gates, target: &target }
+        .write()
 }

@@ -2,10 +2,10 @@
 
 use clap::CommandFactory;
 
+use super::document;
 use super::output::{print_json, print_program};
-use crate::cli::{Cli, CompletionsArgs};
+use crate::cli::{Cli, CompletionsArgs, SchemaArgs};
 use crate::error::{FileError, Result};
-use crate::report;
 
 pub fn completions(args: CompletionsArgs) -> Result<bool> {
     let mut out = Vec::new();
@@ -25,6 +25,6 @@ pub fn man() -> Result<bool> {
     print_program(&String::from_utf8_lossy(&out)).map(|()| true)
 }
 
-pub fn schema() -> Result<bool> {
-    print_json(&report::schema()).map(|()| true)
+pub fn schema(args: SchemaArgs) -> Result<bool> {
+    print_json(&document::schema(args.document)).map(|()| true)
 }

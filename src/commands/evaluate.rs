@@ -118,6 +118,7 @@ pub fn request(args: EvaluateArgs, runtime: &RuntimeArgs, search: SearchArg) -> 
         },
         gates: args.gates.gates,
         adapter: args.adapter,
+        command: None,
         base: args.base,
         stack: args.stack,
     })

@@ -1,11 +1,13 @@
 //! `lora-slim fix`: write an adapter of another layout as PEFT saves it.
 
+use super::document::{CommandResult, Document};
 use super::fetch::Finder;
 use super::output::{announce, print, print_json};
 use crate::cli::FixArgs;
 use crate::error::Result;
 use crate::pipeline::fix::{FixReport, FixRequest, fix};
 use crate::printable::OneLine;
+use crate::report::warnings::{Finding, UNUSED_INPUT, Warning};
 
 pub fn run(args: FixArgs, finder: Finder, quiet: bool) -> Result<bool> {
     let (folder, json) = (args.output.folder.clone(), args.output.json);
@@ -14,7 +16,7 @@ pub fn run(args: FixArgs, finder: Finder, quiet: bool) -> Result<bool> {
         tracing::warn!("{}: {remark}", report.adapter);
     }
     if json {
-        print_json(&report)?;
+        print_json(&Document::of(&report))?;
     } else if !quiet {
         print(&render(&report))?;
     }
@@ -27,6 +29,12 @@ pub fn write(args: FixArgs, finder: Finder) -> Result<FixReport> {
     finder.named_base(args.base.as_deref())?;
     let request = FixRequest { adapter: args.adapter, base: args.base, alpha: args.alpha };
     fix(&request, &args.output.folder, args.output.force)
+}
+
+impl CommandResult for FixReport {
+    fn warnings(&self) -> Vec<Warning> {
+        self.remarks.iter().map(|remark| Finding::new(remark).coded(UNUSED_INPUT)).collect()
+    }
 }
 
 fn render(report: &FixReport) -> String {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::document::{CommandResult, Document};
 use super::fetch::Finder;
 use super::output::{print, print_json};
 use crate::audit::examine::KnownBase;
@@ -11,12 +12,13 @@ use crate::error::Result;
 use crate::format::{bar, bytes, ranges};
 use crate::pipeline;
 use crate::printable::OneLine;
+use crate::report::warnings::{Finding, LIMITED, NOT_COMPARED, UNUSED_INPUT, WRONG_ADAPTER, Warning};
 use crate::rewrite::dead_weight::DeadWeight;
 
 pub fn run(args: InspectArgs, finder: Finder) -> Result<bool> {
     let inspection = inspection(&args, finder)?;
     if args.json {
-        print_json(&inspection)?
+        print_json(&Document::of(&inspection))?
     } else {
         print(&render(&inspection))?
     }
@@ -36,6 +38,22 @@ pub fn inspection(args: &InspectArgs, finder: Finder) -> Result<Inspection> {
     };
     let names = InspectedNames { adapter: &args.adapter, base: args.base.as_deref() };
     inspect(names, &adapter, base.weights())
+}
+
+impl CommandResult for Inspection {
+    fn warnings(&self) -> Vec<Warning> {
+        let coded = |code: &'static str, sentences: &[String]| -> Vec<Warning> {
+            sentences.iter().map(|sentence| Finding::new(sentence).coded(code)).collect()
+        };
+        let not_compared: Vec<String> = self.dead_weight.summary.not_compared.iter().cloned().collect();
+        [
+            coded(WRONG_ADAPTER, &self.wrong),
+            coded(LIMITED, &self.limits),
+            coded(NOT_COMPARED, &not_compared),
+            coded(UNUSED_INPUT, &self.remarks),
+        ]
+        .concat()
+    }
 }
 
 fn dead_weight(text: &mut String, dead: &InspectedDeadWeight) {

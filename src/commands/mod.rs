@@ -6,6 +6,7 @@ mod check;
 mod compare;
 mod cut;
 mod docs;
+pub mod document;
 mod evaluate;
 mod fetch;
 mod fix;
@@ -42,7 +43,7 @@ pub fn run(cli: Cli) -> Result<bool> {
         Command::Verify(args) => verify::run(args, finder, quiet),
         Command::Completions(args) => docs::completions(args),
         Command::Man => docs::man(),
-        Command::Schema => docs::schema(),
+        Command::Schema(args) => docs::schema(args),
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::document::{CommandResult, Document};
 use super::fetch::Finder;
 use super::output::{print, print_json};
 use crate::adapter::{Adapter, config};
@@ -11,20 +13,33 @@ use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::audit::runtimes::planned::PlannedOutput;
 use crate::audit::runtimes::verdict::LoadReason;
 use crate::audit::runtimes::{RUNTIMES, Runtime};
-use crate::audit::serving::{FleetMember, ServedAdapter, ServerSetup, ServingPlan};
+use crate::audit::serving::{FleetMember, PlannedAdapter, ServedAdapter, ServerSetup, ServingPlan};
 use crate::batch::jobs;
 use crate::cli::PlanArgs;
 use crate::error::{BaseError, Result};
 use crate::hub::BasePath;
 use crate::pipeline;
 use crate::report::text::serving as text;
+use crate::report::warnings::{Finding, NOT_PLANNED, Warning};
 
 /// What `--json` writes.
-#[derive(Serialize)]
-struct PlanResult {
+#[derive(Serialize, JsonSchema)]
+pub struct PlanResult {
     /// The base model, as it was found.
     base: String,
     runtimes: Vec<ServingPlan>,
+}
+
+impl CommandResult for PlanResult {
+    fn warnings(&self) -> Vec<Warning> {
+        let of_adapters = |plan: &ServingPlan| {
+            let problem =
+                |adapter: &PlannedAdapter| Some(format!("{}: {}", adapter.adapter, adapter.problem.as_ref()?));
+            plan.adapters.iter().filter_map(problem).collect::<Vec<_>>()
+        };
+        let problems = self.runtimes.iter().flat_map(|plan| plan.problem.iter().cloned().chain(of_adapters(plan)));
+        problems.map(|problem| Finding::new(problem).coded(NOT_PLANNED)).collect()
+    }
 }
 
 pub fn run(args: PlanArgs, finder: Finder) -> Result<bool> {
@@ -53,7 +68,7 @@ pub fn run(args: PlanArgs, finder: Finder) -> Result<bool> {
     let plans = runtimes.iter().zip(&fleets).map(|(runtime, fleet)| ServingPlan::new(runtime, &facts, fleet, setup));
     let result = PlanResult { base: base.path().display().to_string(), runtimes: plans.collect() };
     match args.json {
-        true => print_json(&result)?,
+        true => print_json(&Document::of(&result))?,
         false => print(&text::plans(&result.runtimes))?,
     }
     Ok(result.runtimes.iter().all(ServingPlan::holds))

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::Parser;
 
 use super::output;
-use crate::cli::{Cli, command_line, config_file, panics};
+use crate::cli::{Cli, config_file, panics};
 use crate::error::{Kind, Result};
 use crate::printable::OneLine;
 
@@ -26,14 +26,13 @@ fn try_run(words: Vec<OsString>) -> Result<u8> {
     if let Some(file) = line.file.filter(|_| !cli.as_ref().is_ok_and(|cli| cli.quiet)) {
         output::remark(&format!("using the flags of `{}`\n", OneLine(file.display())), false);
     }
-    let mut cli = match cli {
+    let cli = match cli {
         Ok(cli) => cli,
         Err(error) => {
             output::print_help(&error, &line.words)?;
             return Ok(u8::try_from(error.exit_code()).unwrap_or(1));
         }
     };
-    command_line::keep(&mut cli.command, &line.words);
     tracing_subscriber::fmt()
         .with_writer(|| output::Log)
         .with_max_level(if cli.quiet { tracing::Level::ERROR } else { tracing::Level::WARN })

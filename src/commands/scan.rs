@@ -7,18 +7,26 @@ use super::page::Page;
 use crate::choice::gates;
 use crate::cli::{RuntimeArgs, ScanArgs, SearchArg};
 use crate::error::Result;
-use crate::pipeline::Evaluation;
+use crate::pipeline::{Evaluation, Request};
 use crate::report::text;
 
 pub fn run(args: ScanArgs, finder: Finder, quiet: bool) -> Result<bool> {
     let page = Page::reserve(&args.evaluate, finder, None, args.force)?;
     let adapter = evaluate::declare_inputs(&args.evaluate, finder)?;
     evaluate::fetch_base(&args.evaluate, &adapter, finder)?;
-    let request = evaluate::request(args.evaluate, &RuntimeArgs::default(), SearchArg::Exhaustive)?;
+    let json = args.json;
+    let request = request(args)?;
     let evaluation = evaluate::run(&request, quiet)?;
-    let result = show(&evaluation, args.json, page, quiet);
+    let result = show(&evaluation, json, page, quiet);
     warn(&evaluation.report);
     result.map(|()| true)
+}
+
+/// What the flags ask for.
+pub fn request(args: ScanArgs) -> Result<Request> {
+    let command = args.given.command_line("scan", &args.evaluate.adapter);
+    let request = evaluate::request(args.evaluate, &RuntimeArgs::default(), SearchArg::Exhaustive)?;
+    Ok(Request { command: Some(command), ..request })
 }
 
 /// Prints the curve and writes the page.

@@ -88,6 +88,7 @@ pub struct SlimPlan {
     adapter: PathBuf,
     exporter: Box<dyn Exporter>,
     runtimes: Vec<&'static Runtime>,
+    has_card: bool,
 }
 
 impl SlimPlan {
@@ -109,9 +110,11 @@ impl SlimPlan {
         evaluate::fetch_base(&args.evaluate, &adapter, finder)?;
         args.evaluate.same_rank |= needs_same_rank(&args, &adapter)?;
         let exporter = exporter(&args, &adapter)?;
-        let runtimes = args.runtime.runtimes.clone();
+        let (runtimes, has_card) = (args.runtime.runtimes.clone(), !args.runtime.no_card);
+        let command = args.given.command_line("slim", &args.evaluate.adapter);
         let request = evaluate::request(args.evaluate, &args.runtime, SearchArg::Adaptive)?;
-        Ok(Self { request, adapter, exporter, runtimes })
+        let request = Request { command: Some(command), ..request };
+        Ok(Self { request, adapter, exporter, runtimes, has_card })
     }
 
     /// The base model that the adapter goes with.
@@ -127,7 +130,8 @@ impl SlimPlan {
     /// Writes the chosen adapter. Returns the report as it was written.
     pub fn write(&self, evaluation: &Evaluation, staging: &Staging) -> Result<Report> {
         let base = evaluation.known_base()?;
-        let target = Target { staging, exporter: &*self.exporter, base, runtimes: &self.runtimes };
+        let runtimes = &self.runtimes;
+        let target = Target { staging, exporter: &*self.exporter, base, runtimes, has_card: self.has_card };
         output::write_evaluation(evaluation, &target)
     }
 }

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::document::{CommandResult, Document};
 use super::fetch::Finder;
 use super::output::{print, print_json};
 use crate::adapter::Adapter;
@@ -23,7 +25,7 @@ use crate::rewrite::DeltaChange;
 use crate::rewrite::dead_weight::{DeadWeight, DeadWeightSummary};
 
 /// What `--json` writes.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Verification {
     pub verified: bool,
     /// The layout of the original, if it is not an adapter that PEFT loads.
@@ -48,6 +50,8 @@ pub struct Verification {
     change: Option<DeltaChange>,
 }
 
+impl CommandResult for Verification {}
+
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }
@@ -56,7 +60,7 @@ pub fn run(args: VerifyArgs, finder: Finder, quiet: bool) -> Result<bool> {
     let (json, allowed) = (args.json, allowed(&args)?);
     let verification = verify(args, finder)?;
     if json {
-        print_json(&verification)?;
+        print_json(&Document::of(&verification))?;
     } else if !verification.verified {
         verification.differences.iter().try_for_each(|difference| print(&format!("{}\n", OneLine(difference))))?;
     } else if !quiet {

@@ -75,6 +75,30 @@ impl Staging {
         Ok(())
     }
 
+    /// Writes over the first bytes of a file of the folder, and syncs it to disk.
+    pub fn overwrite_start(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let written = self.folder.open_file(name.as_ref(), Access::Write).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+        Ok(written.map_err(FileError::write(&self.shown.join(name)))?)
+    }
+
+    /// Replaces a file of the folder, or creates it.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        if self.folder.has(name.as_ref()) {
+            self.folder.remove_file(name.as_ref()).map_err(FileError::write(&self.shown.join(name)))?;
+        }
+        self.file(name, |file| file.write_all(bytes))
+    }
+
+    /// The file that is called `name`, whatever its case.
+    pub fn find(&self, name: &str) -> Result<Option<String>> {
+        let names = self.folder.names().map_err(FileError::read(&self.shown))?;
+        let names = names.into_iter().filter_map(|name| name.into_string().ok());
+        Ok(names.into_iter().find(|found| found.eq_ignore_ascii_case(name)))
+    }
+
     /// Writes a JSON file, indented by two spaces and without a final newline, as PEFT does.
     pub fn json(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
         self.file(name, |file| file.write_all(json::to_indented(value)?.as_bytes()))

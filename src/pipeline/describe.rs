@@ -30,12 +30,19 @@ fn input_file(path: &Path, hash: bool) -> Result<InputFile> {
     })
 }
 
-pub fn adapter(name: &str, adapter: &Adapter) -> Result<AdapterInput> {
+/// Whether the files of an adapter are hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hashes {
+    Now,
+    Later,
+}
+
+pub fn adapter(name: &str, adapter: &Adapter, hashes: Hashes) -> Result<AdapterInput> {
     let config = adapter.path.join(config::FILE_NAME);
     let files = std::iter::once(config.as_path()).chain(adapter.weights.files());
     Ok(AdapterInput {
         path: name.into(),
-        files: files.map(|file| input_file(file, true)).collect::<Result<_>>()?,
+        files: files.map(|file| input_file(file, hashes == Hashes::Now)).collect::<Result<_>>()?,
         rank: adapter.config.rank,
         alpha: adapter.config.alpha,
         layers: adapter.layers().into_iter().collect(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::answers::{self, AnswerTasks};
 use super::chain::{Chain, MeasuredSamples};
 use super::curve::{self, BoundaryChoice, IsAllowed};
+use super::describe::{self, Hashes};
 use super::evaluator::{Candidate, Evaluator};
 use super::held_out::HeldOutCheck;
 use super::inputs::Prepared;
@@ -14,7 +15,7 @@ use super::output::Selection;
 use super::refine::Refined;
 use super::scale::ScaleSearch;
 use super::subject::{OpenedAdapter, Subject};
-use super::{Base, Request, alternatives, by_answers, describe, find_base, held_out, output, scale};
+use super::{Base, Request, alternatives, by_answers, find_base, held_out, output, scale};
 use crate::adapter::Adapter;
 use crate::audit::examine::KnownBase;
 use crate::choice::{Basis, Benefit, Candidates, Choice};
@@ -337,7 +338,8 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
         changed: describe::changed(prepared, &chosen.curve, &scaled.written.measurement),
         slices: Slice::all(&prepared.slices, &scaled.written.measurement, &evaluator.reference()),
         held_out: held_out.map(|check| check.report),
-        ..Report::of(describe::adapter(&request.adapter, adapter)?)
+        command: request.command.clone(),
+        ..Report::of(describe::adapter(&request.adapter, adapter, Hashes::Now)?)
     })
 }
 

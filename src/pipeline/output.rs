@@ -1,10 +1,12 @@
 //! From the choice to the output: the cut, the steps after it, and the folder with its report.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::chain::{Chain, MeasuredSamples};
+use super::describe::{self, Hashes};
 use super::evaluator::Candidate;
-use super::{Evaluation, Request, describe};
+use super::{Evaluation, Request};
 use crate::adapter::Adapter;
 use crate::audit::examine::{KnownBase, examine};
 use crate::audit::runtimes::base_facts::BaseFacts;
@@ -13,14 +15,18 @@ use crate::audit::serving::SlotMemory;
 use crate::choice::gates::{self, Gates};
 use crate::error::Result;
 use crate::export::{Exporter, Format};
-use crate::files::{Scratch, Staging};
+use crate::files::{self, Scratch, Staging};
 use crate::hub::BasePath;
+use crate::hub::name::HubName;
 use crate::measure::{OnProgress, Profile};
 use crate::model::{Family, Model};
-use crate::report::{Output, Report, StepDone};
+use crate::printable::OneLine;
+use crate::report::{Output, Report, StepDone, card};
 use crate::rewrite::Cut;
 use crate::rewrite::dead_weight::BaseWeights;
+use crate::rewrite::sidecars::LARGEST_SIDECAR;
 use crate::rewrite::steps::SharedStep;
+use crate::rewrite::write::Notes;
 
 /// The part of an adapter that is written.
 pub struct Selection {
@@ -105,6 +111,15 @@ pub struct Target<'a> {
     pub base: KnownBase,
     /// The runtimes that have to load it; if one does not, nothing is written.
     pub runtimes: &'a [&'static Runtime],
+    /// Whether README.md, and the header of the weights, say what it is.
+    pub has_card: bool,
+}
+
+impl Target<'_> {
+    /// What the header of the weights says.
+    fn notes(&self, report: &Report) -> Notes {
+        if self.has_card { card::notes(report) } else { Notes::new() }
+    }
 }
 
 /// Writes what was chosen for an adapter, and its report, which it returns as it was written.
@@ -117,6 +132,8 @@ pub fn write_evaluation(evaluation: &Evaluation, target: &Target) -> Result<Repo
 pub struct UnevaluatedCut<'a> {
     /// The adapter as the user named it, for the report.
     pub name: &'a str,
+    /// The command line that gives the same result.
+    pub command: String,
     pub adapter: &'a Adapter,
     pub cut: &'a Cut<'a>,
     pub steps: &'a [SharedStep],
@@ -130,17 +147,24 @@ impl UnevaluatedCut<'_> {
     pub fn write(&self) -> Result<Report> {
         let written = match (self.steps, self.target.exporter.format()) {
             ([], Format::Peft) => self.copy(),
-            ([], _) => self.write_gated(self.cut, self.report()?),
+            ([], _) => self.write_gated(self.cut, self.report(Hashes::Now)?),
             _ => self.write_steps(),
         };
         written.map_err(|error| error.about(&self.adapter.path))
     }
 
-    fn report(&self) -> Result<Report> {
+    fn report(&self, hashes: Hashes) -> Result<Report> {
         let output = Some(describe::output(self.adapter, self.cut));
         let remarks = self.adapter.remarks.clone();
         let serving = describe::serving(&self.target.base.facts, self.adapter, self.cut);
-        Ok(Report { output, remarks, serving, ..Report::of(describe::adapter(self.name, self.adapter)?) })
+        let command = Some(self.command.clone());
+        Ok(Report {
+            command,
+            output,
+            remarks,
+            serving,
+            ..Report::of(describe::adapter(self.name, self.adapter, hashes)?)
+        })
     }
 
     fn write_gated(&self, cut: &Cut, report: Report) -> Result<Report> {
@@ -151,7 +175,7 @@ impl UnevaluatedCut<'_> {
     fn write_steps(&self) -> Result<Report> {
         let chain = Chain::make(self.adapter, self.cut, self.steps, self.target.base.weights())?;
         let last = Cut::whole(chain.last())?;
-        let mut report = self.report()?;
+        let mut report = self.report(Hashes::Now)?;
         report.steps = chain.describe()?;
         if let Some(output) = &mut report.output {
             (output.tensors_after, output.bytes_after) = (last.kept_size().0, chain.bytes());
@@ -161,26 +185,52 @@ impl UnevaluatedCut<'_> {
         self.write_gated(&last, report)
     }
 
-    /// The input is hashed while it is copied: one takes about as long as the other.
+    /// The input is hashed while it is copied: one takes about as long as the other. The header gets the hash at the end.
     fn copy(&self) -> Result<Report> {
         let staging = self.target.staging;
-        let (report, written) = rayon::join(|| self.report(), || self.cut.write(staging));
-        written?;
-        let mut report = report?.judged_by(self.gates).warned();
+        let mut report = self.report(Hashes::Later)?.judged_by(self.gates).warned();
+        let hash = || describe::adapter(self.name, self.adapter, Hashes::Now);
+        let notes = self.target.notes(&report);
+        let (hashed, written) = rayon::join(hash, || self.cut.write_with(staging, &notes));
+        report.adapter = hashed?;
         if gates::check(&report.gates).is_err() {
             return Ok(report);
         }
+        written?;
+        self.cut.replace_notes(staging, &self.target.notes(&report))?;
         report.runtimes = runtimes_of(self.cut.stack(), self.target)?;
-        publish(self.cut, &report, staging)?;
+        publish(self.cut, &report, self.target)?;
         Ok(report)
     }
 }
 
 /// Checks the input a last time: a report about other bytes than those that were read must not be published.
-fn publish(cut: &Cut, report: &Report, staging: &Staging) -> Result<()> {
+fn publish(cut: &Cut, report: &Report, target: &Target) -> Result<()> {
+    let staging = target.staging;
+    if target.has_card {
+        write_card(cut.adapter(), report, staging)?;
+    }
     staging.json(crate::files::REPORT_NAME, report)?;
     cut.check_input_unchanged()?;
     staging.publish()
+}
+
+/// Adds the model card to the README that was copied, if one was.
+fn write_card(adapter: &Adapter, report: &Report, staging: &Staging) -> Result<()> {
+    let name = staging.find(card::FILE_NAME)?.unwrap_or_else(|| card::FILE_NAME.into());
+    let path = staging.path().join(&name);
+    let readme = if path.exists() { files::read_up_to(&path, LARGEST_SIDECAR)? } else { Vec::new() };
+    let Ok(readme) = String::from_utf8(readme) else {
+        tracing::warn!("`{}` of the adapter is no UTF-8 text: the output has no card", OneLine(&name));
+        return Ok(());
+    };
+    staging.replace(&name, card::card(report, &readme, base_on_hub(adapter)).as_bytes())
+}
+
+/// The name that the adapter gives its base model, if that is one of the hub.
+fn base_on_hub(adapter: &Adapter) -> Option<&str> {
+    let name = adapter.config.text("base_model_name_or_path").filter(|name| !Path::new(name).exists())?;
+    HubName::parse(name).is_some_and(|parsed| parsed.has_organisation() && parsed.file.is_none()).then_some(name)
 }
 
 /// Writes a cut and its report, as a new folder, which it publishes: all of it, or nothing. Gives back the report as it lies there.
@@ -188,7 +238,7 @@ fn write(cut: &Cut, report: &Report, target: &Target) -> Result<Report> {
     let (mut report, format, staging) = (report.without_texts(), target.exporter.format(), target.staging);
     report.runtimes = match format {
         Format::Peft => {
-            cut.write(staging)?;
+            cut.write_with(staging, &target.notes(&report))?;
             runtimes_of(cut.stack(), target)?
         }
         _ => {
@@ -200,7 +250,7 @@ fn write(cut: &Cut, report: &Report, target: &Target) -> Result<Report> {
     if let Some(output) = &mut report.output {
         output.format = Some(format).filter(|&format| format != Format::Peft);
     }
-    publish(cut, &report, staging)?;
+    publish(cut, &report, target)?;
     Ok(report)
 }
 

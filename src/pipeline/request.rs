@@ -30,6 +30,8 @@ pub const DEFAULT_MEMORY: u64 = 4 << 30;
 pub struct Request {
     /// A folder, or a name in the Hugging Face cache.
     pub adapter: String,
+    /// The command line that gives the same result, if there is one.
+    pub command: Option<String>,
     /// A folder, a GGUF file or a name; `None` for the one that the adapter names.
     pub base: Option<String>,
     /// The decoder's layers, where the adapter reaches several stacks.
@@ -184,6 +186,7 @@ impl Request {
     pub fn new(adapter: impl Into<String>, samples: impl Into<PathBuf>) -> Self {
         Self {
             adapter: adapter.into(),
+            command: None,
             base: None,
             stack: None,
             samples: SampleOptions { paths: vec![samples.into()], ..SampleOptions::default() },

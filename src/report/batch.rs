@@ -1,14 +1,15 @@
 //! The result of one adapter of a batch, or of a place where one may be: a line of `results.jsonl`, and a row of the summary.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::metrics::BoundaryScores;
-use super::{CurvePoint, Report, Warning};
+use super::{CurvePoint, Report, SCHEMA_VERSION, Warning};
 use crate::choice::Choice;
 use crate::error::{Error, Kind};
 
 /// How a job ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// The adapter is written.
@@ -33,10 +34,13 @@ impl Status {
 }
 
 /// A job and its result. Nothing in it depends on the clock or on the other jobs of the batch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
     /// The folder below the output.
     pub name: String,
+    #[serde(default)]
+    #[schemars(extend("const" = SCHEMA_VERSION))]
+    pub schema_version: u32,
     pub adapter: String,
     pub status: Status,
     /// The exit code of the job as a single command.
@@ -48,7 +52,7 @@ pub struct Record {
     #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
     pub found: Option<KeyFigures>,
     /// What the user should know before trusting the result.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub warnings: Vec<Warning>,
     /// The page beside the output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +74,7 @@ pub struct Record {
 }
 
 /// The most important figures of a report. Losses are in nats per answer token.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyFigures {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boundary: Option<usize>,
@@ -112,6 +116,7 @@ impl Record {
         let status = if error.kind().is_refusal() { Status::Refused } else { Status::Failed };
         Self {
             name: name.into(),
+            schema_version: SCHEMA_VERSION,
             adapter: adapter.into(),
             status,
             exit_code: error.kind().exit_code(),
@@ -137,6 +142,7 @@ impl Record {
     pub fn done(name: &str, adapter: &str, report: &Report, stamp: String) -> Self {
         Self {
             name: name.into(),
+            schema_version: SCHEMA_VERSION,
             adapter: adapter.into(),
             status: Status::Done,
             exit_code: 0,

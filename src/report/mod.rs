@@ -1,10 +1,11 @@
 //! The results of a run, as one value that is written as JSON, printed as text and shown as a page.
 //!
-//! The schema is versioned and documented in `docs/report.md` and `docs/report.schema.json`. Nothing in a report
+//! The schema is versioned and documented in `docs/report.md` and `docs/schemas/`. Nothing in a report
 //! depends on the clock: the same run gives the same bytes.
 
 pub mod alternatives;
 pub mod batch;
+pub mod card;
 pub mod changed;
 pub mod compare;
 pub mod metrics;
@@ -48,9 +49,14 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// The report of `slim`, `scan` and `cut`. Parts that a command does not have are absent.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Report {
+    #[schemars(extend("const" = SCHEMA_VERSION))]
     pub schema_version: u32,
     pub tool: Tool,
     pub adapter: AdapterInput,
+    /// The command line that gives the same result, without the place of the output. Absent for results of the library, and of
+    /// adapters that a batch judges together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<BaseInput>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,22 +64,21 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<ChoiceOptions>,
     /// What the inputs hold that was not used, or not as it is written, one sentence each.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
     /// A module that the adapter changes, and that text does not pass through: it is kept, and no figure reflects it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unmeasured: Option<String>,
     /// What the user should know before trusting the result, the gravest first.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub warnings: Vec<Warning>,
     /// Lowest boundary first; the last one is the whole adapter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<CurvePoint>,
     /// How likely the true tokens are behind 0, 1, … layers; with the rule `curve` and with `--probability`.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub probability: Vec<ProbabilityPoint>,
     /// Boundaries that an adaptive search did not evaluate on all samples.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<Dropped>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<WorkDone>,
@@ -84,7 +89,7 @@ pub struct Report {
     pub benefit: Option<Benefit>,
     /// How often each boundary of the curve would be chosen on other samples: on 1000 resamplings of these. Absent where the
     /// boundary was given.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stability: Vec<Share>,
     /// What is left of the layers below the boundary; absent without `--search subset` and `--search blocks`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,10 +104,10 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleChoice>,
     /// What is written, first, and the alternatives to it; absent without `--scale` and `--controls`.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alternatives: Vec<Alternative>,
     /// What is written on each slice of the samples; absent without `--slice-by`.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub slices: Vec<Slice>,
     /// The check of the choice on samples that had no part in it; absent if none were held out.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,23 +122,23 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
     /// The cut, and each step after it; absent without `--rank`, `--dtype`, `--portable` and `--pad-zeros`.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepDone>,
     /// The gates and whether they passed; absent without gates.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<GateVerdict>,
     /// What runtimes do with the adapter that was written; absent if none was.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub runtimes: Vec<RuntimeVerdict>,
     /// What servers with buffers allocate for the output; absent where it is not known for its base model, or for a GGUF file.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub serving: Vec<SlotMemory>,
     /// The layers that the adapter has, lowest first; after `slim` and `scan`.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<LayerShare>,
     /// The samples that the chosen boundary makes worse most, the worst first, then those that it makes better, the
     /// best last.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<ChangedSample>,
 }
 
@@ -144,6 +149,7 @@ impl Report {
             schema_version: SCHEMA_VERSION,
             tool: Tool::THIS,
             adapter,
+            command: None,
             base: None,
             samples: None,
             options: None,
@@ -223,6 +229,11 @@ impl Report {
         Self { warnings: warnings::of(&self), ..self }
     }
 
+    /// The format of what is written.
+    pub fn format(&self) -> Format {
+        self.output.as_ref().and_then(|output| output.format).unwrap_or_default()
+    }
+
     /// Whether the adapter is kept unchanged.
     pub fn changes_nothing(&self) -> bool {
         let same_bytes = self.output.as_ref().is_some_and(|output| output.bytes_after == output.bytes_before);
@@ -275,7 +286,7 @@ pub struct AdapterInput {
     pub layers: Vec<usize>,
     /// What else is in the folder and is not copied into an output. Weights in other forms, the state of a training, hidden files and
     /// further adapters never are, and are not listed.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_copied: Vec<NotCopied>,
 }
 
@@ -313,13 +324,13 @@ pub struct SamplesInput {
     /// How many draws fewer there are because some nearly repeat others.
     pub near_duplicates: usize,
     /// The lines of samples that have a prompt in common, and not its answer.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub contradictory: Vec<usize>,
     /// The lines of samples whose answer is empty.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub empty: Vec<usize>,
     /// The lines of samples whose loss with the whole adapter is near zero.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub possibly_trained_on: Vec<usize>,
     /// Whether prompts went through the chat template.
     pub chat: bool,
@@ -448,9 +459,4 @@ pub struct LayerShare {
     pub norm: Option<f64>,
     /// Whether the layer lies below the chosen boundary.
     pub kept: bool,
-}
-
-/// The JSON schema of [`Report`], as it stands in `docs/report.schema.json`.
-pub fn schema() -> schemars::Schema {
-    schemars::schema_for!(Report)
 }

@@ -13,7 +13,8 @@ use crate::adapter::names::MOST_LAYERS;
 use crate::adapter::{Adapter, AdapterTensor, Capability, Method, Module, WEIGHTS_NAME, config};
 use crate::error::{AdapterError, Result};
 use crate::files::{self, Staging};
-use crate::rewrite::{restrict, scale, write};
+use crate::rewrite::write::{self, Notes};
+use crate::rewrite::{restrict, scale};
 
 /// The modules of an adapter that stay, before anything is written.
 #[derive(Debug)]
@@ -176,22 +177,37 @@ impl<'a> Cut<'a> {
 
     /// Writes the whole folder into `staging`, without the report.
     pub fn write(&self, staging: &Staging) -> Result<()> {
+        self.write_with(staging, &Notes::new())
+    }
+
+    /// As [`write`](Self::write), with notes in the header of the weights.
+    pub fn write_with(&self, staging: &Staging, notes: &Notes) -> Result<()> {
         if self.is_whole() {
             staging.copy(&self.adapter.path.join(config::FILE_NAME), config::FILE_NAME)?;
         } else {
             staging.json(config::FILE_NAME, &self.config())?;
         }
         write::copy_sidecars(&self.adapter.path, staging)?;
-        self.write_weights(staging)
+        self.write_weights(staging, notes)
+    }
+
+    fn header(&self, notes: &Notes) -> Result<Vec<u8>> {
+        let kept = self.kept_tensors();
+        let of_tensor = |tensor: &AdapterTensor<'a>| {
+            let entry = tensor.entry;
+            (tensor.key.clean_name(tensor.name), write::dtype(entry), entry.shape.as_slice(), entry.range().len())
+        };
+        write::header(kept.iter().map(of_tensor), notes)
+    }
+
+    /// Replaces the notes in the header of weights that [`write_with`](Self::write_with) wrote with others of the same length.
+    pub fn replace_notes(&self, staging: &Staging, notes: &Notes) -> Result<()> {
+        staging.overwrite_start(WEIGHTS_NAME, &self.header(notes)?)
     }
 
     /// The bytes are those of the file; names that PEFT would not read are written as it reads them.
-    fn write_weights(&self, staging: &Staging) -> Result<()> {
-        let kept = self.kept_tensors();
-        let header = write::header(kept.iter().map(|tensor| {
-            let entry = tensor.entry;
-            (tensor.key.clean_name(tensor.name), write::dtype(entry), entry.shape.as_slice(), entry.range().len())
-        }))?;
+    fn write_weights(&self, staging: &Staging, notes: &Notes) -> Result<()> {
+        let (kept, header) = (self.kept_tensors(), self.header(notes)?);
         let weights = &self.adapter.weights;
         let Some(file) = weights.one_file() else {
             let bytes = kept.iter().map(|tensor| weights.bytes(tensor.name)).collect::<Result<Vec<_>>>()?;

@@ -2,7 +2,7 @@
 //! that are copied along.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -64,17 +64,25 @@ pub fn write_tensors(staging: &Staging, tensors: &[NewTensor]) -> Result<()> {
 
 /// Writes a safetensors file.
 pub fn write_tensors_as(file_name: &str, staging: &Staging, tensors: &[NewTensor]) -> Result<()> {
-    let header =
-        header(tensors.iter().map(|tensor| (&*tensor.name, tensor.dtype, &*tensor.shape, tensor.bytes.len())))?;
+    let header = header(
+        tensors.iter().map(|tensor| (&*tensor.name, tensor.dtype, &*tensor.shape, tensor.bytes.len())),
+        &Notes::new(),
+    )?;
     staging.file(file_name, |file| {
         file.write_all(&header)?;
         tensors.iter().try_for_each(|tensor| file.write_all(&tensor.bytes))
     })
 }
 
-/// The safetensors header for tensors in this order, given as name, type, shape and bytes. It has one `__metadata__` key, because
-/// several would come in random order, and is padded to eight bytes as the format demands. The same input gives the same bytes.
-pub fn header<'a>(tensors: impl IntoIterator<Item = (&'a str, Dtype, &'a [usize], usize)>) -> Result<Vec<u8>> {
+/// What `__metadata__` of a safetensors file says of it beside `format`.
+pub type Notes = BTreeMap<String, String>;
+
+/// The safetensors header for tensors in this order, given as name, type, shape and bytes, padded to eight bytes as the format demands.
+/// The same input gives the same bytes.
+pub fn header<'a>(
+    tensors: impl IntoIterator<Item = (&'a str, Dtype, &'a [usize], usize)>,
+    notes: &Notes,
+) -> Result<Vec<u8>> {
     let mut end = 0;
     let infos = tensors
         .into_iter()
@@ -84,10 +92,15 @@ pub fn header<'a>(tensors: impl IntoIterator<Item = (&'a str, Dtype, &'a [usize]
             (name.to_string(), TensorInfo { dtype, shape: shape.to_vec(), data_offsets: (start, end) })
         })
         .collect();
-    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
     let invalid = |source| TensorError::Safetensors { path: WEIGHTS_NAME.into(), source };
-    let metadata = Metadata::new(Some(format), infos).map_err(invalid)?;
-    let mut json = serde_json::to_vec(&metadata).map_err(|source| invalid(source.into()))?;
+    let tensors = Metadata::new(None, infos).map_err(invalid)?;
+    let tensors = serde_json::to_string(&tensors).map_err(|source| invalid(source.into()))?;
+    let format = [("format".to_string(), "pt".to_string())];
+    let metadata: Notes = notes.clone().into_iter().chain(format).collect();
+    let metadata = serde_json::to_string(&metadata).map_err(|source| invalid(source.into()))?;
+    let tensors = tensors.trim_start_matches('{');
+    let comma = if tensors == "}" { "" } else { "," };
+    let mut json = format!("{{\"__metadata__\":{metadata}{comma}{tensors}").into_bytes();
     json.resize(json.len().next_multiple_of(size_of::<u64>()), b' ');
     Ok([&(json.len() as u64).to_le_bytes(), json.as_slice()].concat())
 }

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{BAD_INPUT, GATE, Setup, USAGE};
-use crate::support::{fixture, lora_slim, read_json};
+use crate::support::{document, fixture, lora_slim, read_json};
 
 #[test]
 fn arithmetic_that_the_processor_does_not_have() {
@@ -142,7 +142,7 @@ fn an_adapter_that_does_not_help_is_not_written() {
         setup.edit_json("adapter/adapter_config.json", |config| config["lora_alpha"] = json!(alpha));
         let args = ["scan", "adapter", "--base", "base", "--samples", "samples.jsonl", "--json", "--boundary", "6"];
         let output = lora_slim().current_dir(setup.folder.path()).args(args).assert().success();
-        let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+        let report = document(&output.get_output().stdout);
         let losses: Vec<f64> =
             report["curve"].as_array().unwrap().iter().map(|p| p["loss"].as_f64().unwrap()).collect();
         losses.iter().any(|&loss| loss < losses[0])
@@ -154,7 +154,7 @@ fn an_adapter_that_does_not_help_is_not_written() {
     // A scan only tells.
     let args = ["scan", "adapter", "--base", "base", "--samples", "samples.jsonl", "--json", "--choose", "best"];
     let output = lora_slim().current_dir(setup.folder.path()).args(args).arg("--loss-only").assert().success();
-    let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    let report = document(&output.get_output().stdout);
     assert_eq!(report["chosen"]["boundary"], 0);
     assert_eq!(report.get("output"), None);
 }

@@ -10,7 +10,7 @@ use super::BAD_INPUT;
 use super::text::with_prompts;
 use crate::bad_input::Setup;
 use crate::support::limits::bounded;
-use crate::support::read_json;
+use crate::support::{document, read_json};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -145,7 +145,7 @@ fn dropout_is_off_and_said() {
     fs::write(setup.path("samples.jsonl"), sample).unwrap();
     let losses = || {
         let output = setup.slim(&["--dry-run", "--json"]).output().unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = document(&output.stdout);
         (report["curve"].clone(), String::from_utf8_lossy(&output.stderr).contains("BPE dropout of 0.5"))
     };
     let (expected, said) = losses();

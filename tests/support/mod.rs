@@ -6,6 +6,7 @@ pub mod kill;
 #[cfg(target_os = "linux")]
 pub mod limits;
 pub mod mutate;
+pub mod schema;
 pub mod small_gguf;
 pub mod targets;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+pub use schema::{document, documents};
 use serde_json::{Value, json};
 
 /// A file or folder of `fixtures/`.
@@ -29,8 +31,10 @@ pub fn lora_slim() -> Command {
     command
 }
 
+/// Reads a file of JSON; a report is held against its schema.
 pub fn read_json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).expect("readable")).expect("JSON")
+    let text = fs::read(path).expect("readable");
+    if path.ends_with("slim_report.json") { document(text) } else { serde_json::from_slice(&text).expect("JSON") }
 }
 
 /// The loss of a whole adapter on the base model of a pico case, by `scan`: nothing forks, so this is an independent full forward.
@@ -38,7 +42,7 @@ pub fn pico_loss(samples: &Path, adapter: &Path, case: &str) -> f64 {
     let mut command = lora_slim();
     command.arg("scan").arg(adapter).arg("--base").arg(fixture("pico").join(case).join("base"));
     command.arg("--samples").arg(samples).args(["--precision", "f32", "--json", "--quiet"]);
-    let report: Value = serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap();
+    let report: Value = document(&command.assert().success().get_output().stdout);
     report["curve"].as_array().unwrap().last().unwrap()["loss"].as_f64().unwrap()
 }
 

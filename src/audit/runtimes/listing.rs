@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::flawed::FlawRule;
@@ -11,27 +12,27 @@ use super::{LoadOutcome, RUNTIMES, Remedy, Runtime};
 use crate::model::family::Outside;
 
 /// What `check --list --json` writes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Listing {
     flaws: Vec<ListedFlaw>,
     runtimes: Vec<ListedRuntime>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ListedFlaw {
     flaw: &'static str,
     effects: Vec<ListedEffect>,
 }
 
 /// What some runtimes make of a flaw; those of the last effect are all others.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ListedEffect {
     runtimes: Vec<&'static str>,
     outcome: LoadOutcome,
     because: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ListedRuntime {
     name: &'static str,
     version: &'static str,
@@ -43,7 +44,7 @@ struct ListedRuntime {
 }
 
 /// How a runtime allocates buffers, as far as its source can be compared with it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ListedBuffers {
     decoders: &'static [&'static str],
     merged: BTreeMap<&'static str, &'static [&'static str]>,
@@ -56,7 +57,7 @@ struct ListedBuffers {
     default_rank: Option<usize>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ListedRule {
     /// The fact in words.
     fact: String,

@@ -1,5 +1,6 @@
 //! The plan of a server for all adapters that it will have.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{GivenOptions, ServedAdapter, ServerBuffers, ServerPlan};
@@ -30,7 +31,7 @@ pub struct ServerSetup<'a> {
 }
 
 /// What a runtime allocates for the adapters of a server.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ServingPlan {
     pub runtime: &'static str,
     pub version: &'static str,
@@ -48,7 +49,7 @@ pub struct ServingPlan {
 }
 
 /// The buffers of each slot.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SlotPlan {
     /// The options of the server; those that were given, if some were.
     pub flags: String,
@@ -64,7 +65,7 @@ pub struct SlotPlan {
 }
 
 /// What one of the adapters needs.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct PlannedAdapter {
     pub adapter: String,
     /// Why the runtime does not load it as it was trained, or why the plan is without it.

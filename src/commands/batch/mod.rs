@@ -25,6 +25,7 @@ use crate::files;
 use crate::format::plural;
 use crate::report::batch::Record;
 use crate::report::text;
+pub use progress::PrintedRecord;
 use progress::{EndedBatch, RunningBatch};
 use task::Task;
 use worklist::{JobLog, Sources, Worklist};

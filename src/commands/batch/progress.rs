@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::worklist::JobLog;
@@ -117,8 +118,8 @@ impl JobLog for RunningBatch<'_> {
 }
 
 /// A record as `--json` prints it.
-#[derive(Serialize)]
-struct PrintedRecord<'a> {
+#[derive(Serialize, JsonSchema)]
+pub struct PrintedRecord<'a> {
     #[serde(flatten)]
     record: &'a Record,
     /// Whether it is that of an earlier run.

@@ -108,6 +108,7 @@ fn choose_for_all(base: &BasePath, slims: Vec<&mut PlannedSlim>, batch: &mut Run
     batch.announce(&format!("{common}\n"))?;
     let common = Arc::new(common);
     for slim in slims {
+        slim.plan.request.command = None;
         if let Some(Refinement::Minimize(minimize)) = &mut slim.plan.request.refinement {
             *minimize = Minimize { objective: Objective::Common(common.clone()), ranks: Ranks::Same, ..*minimize };
         }
@@ -181,5 +182,5 @@ fn record(slim: &PlannedSlim, evaluation: Result<Evaluation>) -> Record {
 
 fn page(task: &Task, evaluation: &Evaluation) -> Result<()> {
     let page = NewFile::beside(&task.page(), page::BEGINNING.as_bytes(), true)?;
-    page.publish(page::page(&evaluation.report, None)?.as_bytes())
+    page.publish(page::page(&evaluation.report)?.as_bytes())
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, Warning};
+use super::Warning;
 use crate::choice::held_out::SampleSet;
 use crate::error::Result;
 pub use differences::ReportDifference;
@@ -17,7 +17,6 @@ use stored::StoredReport;
 /// Reports side by side.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ReportComparison {
-    pub schema_version: u32,
     /// In what the reports differ, those differences first that make figures incomparable.
     pub differences: Vec<ReportDifference>,
     pub reports: Vec<ComparedReport>,
@@ -104,7 +103,7 @@ impl ReportComparison {
             report.compared(label(place), name)
         };
         let reports: Vec<ComparedReport> = paths.iter().zip(&stored).enumerate().map(compared).collect();
-        Ok(Self { schema_version: SCHEMA_VERSION, differences: differences::between(&stored), reports })
+        Ok(Self { differences: differences::between(&stored), reports })
     }
 
     /// The names of all scores, in the order of their first report.

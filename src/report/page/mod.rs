@@ -63,15 +63,14 @@ const SHARED: [(&str, &str); 5] = [
 const CHARTS: &str = include_str!("chart.js");
 const TOOLS: &str = include_str!("page.js");
 
-/// The whole page, with the command that made the report if there was one. It fails where a template does not fit the report, which
-/// is a bug.
-pub fn page(report: &Report, command: Option<&str>) -> Result<String> {
-    Ok(render(report, command).map_err(PageError)?)
+/// The whole page. It fails where a template does not fit the report, which is a bug.
+pub fn page(report: &Report) -> Result<String> {
+    Ok(render(report).map_err(PageError)?)
 }
 
-fn render(report: &Report, command: Option<&str>) -> std::result::Result<String, Error> {
+fn render(report: &Report) -> std::result::Result<String, Error> {
     let environment = templates()?;
-    let context = context! { computed => computed::of(report), command, ..Value::from(Serde(report)) };
+    let context = context! { computed => computed::of(report), ..Value::from(Serde(report)) };
     let mut main = String::new();
     for (name, _) in SECTIONS {
         let section = environment.get_template(name)?.render(context.clone())?;
@@ -122,7 +121,7 @@ mod tests {
             layers: vec![0, 1],
             not_copied: vec![],
         };
-        let page = page(&Report::of(adapter), None).unwrap();
+        let page = page(&Report::of(adapter)).unwrap();
         assert!(page.starts_with(BEGINNING) && page.ends_with("</html>\n"), "{page}");
         let sections: Vec<_> = page.split("<section id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         assert_eq!(sections, ["summary", "inputs"]);

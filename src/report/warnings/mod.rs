@@ -60,11 +60,24 @@ pub const WARNINGS: &[(&str, Check)] = &[
     ("better-alternative", better_alternative::find),
     ("step-caution", step_caution::find),
     ("not-copied", not_copied::find),
-    ("unused-input", unused_input::find),
+    (UNUSED_INPUT, unused_input::find),
 ];
 
 /// The code of what a batch finds at the place of an output that it did not write. No report can know that.
 pub const EARLIER_OUTPUT: &str = "earlier-output";
+
+/// What `inspect` and `check` find wrong with an adapter: not every runtime loads it as it was trained.
+pub const WRONG_ADAPTER: &str = "wrong-adapter";
+/// As [`WRONG_ADAPTER`], where it may be meant.
+pub const POSSIBLY_WRONG_ADAPTER: &str = "possibly-wrong-adapter";
+/// What keeps an adapter from being slimmed far.
+pub const LIMITED: &str = "limited";
+/// Weights that `inspect` could not compare with the base model's.
+pub const NOT_COMPARED: &str = "not-compared";
+/// What an input of a command other than `slim`, `scan` and `cut` holds that is not used.
+pub const UNUSED_INPUT: &str = "unused-input";
+/// A runtime for which `plan` has no plan, or an adapter that it cannot be part of.
+pub const NOT_PLANNED: &str = "not-planned";
 
 /// Something that the user should know before trusting a result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

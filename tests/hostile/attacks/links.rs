@@ -26,7 +26,11 @@ fn readme_leads_out(sandbox: &Sandbox) {
 }
 
 fn is_not_copied(sandbox: &Sandbox) {
-    assert!(!sandbox.exists("out/README.md") && sandbox.exists("out/adapter_model.safetensors"));
+    // What is there is written by the program alone.
+    let card = sandbox.read("out/README.md");
+    let body = card.strip_prefix("---\n").and_then(|rest| rest.split_once("---\n")).map(|(_, body)| body);
+    assert!(body.is_some_and(|body| body.starts_with("\n<!-- lora-slim begins")), "{card}");
+    assert!(!card.contains("secret") && !card.contains("root:"), "{card}");
     reported(sandbox, "leads-out", "README.md");
 }
 
@@ -136,7 +140,7 @@ fn what_is_published_comes_from_the_folder() {
 /// What people have: links inside of the folder, the cache of the hub, weights that are kept elsewhere, a link to the whole folder.
 #[test]
 fn links_that_stay_or_carry_weights_are_followed() {
-    let copied = |sandbox: &Sandbox| assert_eq!(sandbox.read("out/README.md"), "# Mine");
+    let copied = |sandbox: &Sandbox| assert!(sandbox.read("out/README.md").contains("---\n# Mine\n\n<!-- lora-slim"));
     run_all(&[
         Attack::new(
             "a link inside",
@@ -206,7 +210,7 @@ fn thousands_of_files_beside_an_adapter() {
     )
     .code(&[0], "more are not copied")
     .then(|sandbox| {
-        assert_eq!(fs::read_dir(sandbox.path("out")).unwrap().count(), 1000 + 3);
+        assert_eq!(fs::read_dir(sandbox.path("out")).unwrap().count(), 1000 + 4);
         assert!(sandbox.exists("out/tokenizer_config.json"));
         let report = read_json(&sandbox.path("out/slim_report.json"));
         assert_eq!(report["adapter"]["not_copied"][0]["count"], 19_001);
