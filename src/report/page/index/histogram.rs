@@ -10,8 +10,8 @@ const BINS: usize = 20;
 /// A drawing for wide and one for narrow screens; none if there is nothing to compare.
 pub fn charts(records: &[Record]) -> Vec<Chart> {
     let counts = counts(records);
-    let wide = Frame { right: 872.0, top: 30.0, columns: BINS, rows: 4, ..Frame::wide(220.0) };
-    let narrow = Frame { right: 352.0, top: 30.0, columns: 5, rows: 4, ..Frame::narrow(200.0) };
+    let wide = Frame { right: 856.0, top: 30.0, columns: BINS, rows: 4, ..Frame::wide(220.0) };
+    let narrow = Frame { right: 338.0, top: 30.0, columns: 5, rows: 4, ..Frame::narrow(200.0) };
     let frames = [wide, narrow].into_iter().filter(|_| counts.iter().sum::<usize>() > 1);
     frames.map(|frame| draw(&counts, frame)).collect()
 }
