@@ -16,6 +16,7 @@ mod card;
 mod choosing;
 mod commands;
 mod common;
+mod compared;
 mod config_file;
 mod contradicted;
 mod dead_weight;

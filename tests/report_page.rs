@@ -58,18 +58,26 @@ fn the_numbers_are_those_of_the_json() {
     let sorted = |values: Vec<f64>| values.into_iter().map(|value| value.to_string()).collect::<BTreeSet<_>>();
     assert_eq!(sorted(numbers(part(&page, "samples"))), sorted(changed));
     let summary = numbers(part(&page, "summary"));
-    let expected = [
-        &report["output"]["bytes_before"],
-        &report["output"]["bytes_after"],
-        &report["chosen"]["loss"],
-        &report["chosen"]["gain_kept"],
-    ];
-    let expected: Vec<f64> = expected.into_iter().filter_map(Value::as_f64).collect();
-    assert_eq!(summary, expected);
+    assert_eq!(summary, side_by_side(&report));
     assert!(page.contains("3 of 6 layers are kept"), "{page}");
     for hash in report["adapter"]["files"].as_array().unwrap().iter().map(|file| file["sha256"].as_str().unwrap()) {
         assert!(part(&page, "inputs").contains(hash));
     }
+}
+
+/// The figures of base model, whole adapter and what is written, and their changes, in the order of the page.
+fn side_by_side(report: &Value) -> Vec<f64> {
+    let curve = report["curve"].as_array().unwrap();
+    let (base, whole, written) = (&curve[0], &curve[curve.len() - 1], &report["chosen"]);
+    let of = |one: &Value, name: &str| one[name].as_f64();
+    let (before, after) = (of(&report["output"], "bytes_before"), of(&report["output"], "bytes_after"));
+    let mut expected = vec![before, after, Some(after.unwrap() / before.unwrap() - 1.0)];
+    let change = |name| Some(of(written, name).unwrap() - of(whole, name).unwrap());
+    let row = |name| [base, whole, written].map(|one| of(one, name)).into_iter().chain([change(name)]);
+    expected.extend(row("loss"));
+    expected.extend([of(whole, "gain_kept"), of(written, "gain_kept")]);
+    expected.extend(["token_probability", "token_accuracy", "exact_match"].into_iter().flat_map(row));
+    expected.into_iter().flatten().collect()
 }
 
 #[test]
@@ -101,8 +109,8 @@ fn every_section_has_its_place() {
     let (page, report) = scan(folder.path(), &fixture("pico/text/prompt_completion.jsonl"), &more);
     let sections: Vec<&str> =
         page.split("<section id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-    let first = ["summary", "gates", "curve", "probability", "trust", "alternatives", "steps", "serving", "answers"];
-    assert_eq!(sections, [&first[..], &["layers", "samples", "boundaries", "search", "inputs"]].concat());
+    let first = ["summary", "gates", "curve", "command", "serving", "probability", "trust", "alternatives", "steps"];
+    assert_eq!(sections, [&first[..], &["answers", "layers", "samples", "boundaries", "search", "inputs"]].concat());
     let fields =
         |value: &Value, names: &[&str]| -> Vec<f64> { names.iter().filter_map(|name| value[*name].as_f64()).collect() };
     let alternatives = report["alternatives"].as_array().unwrap().iter();
@@ -240,4 +248,33 @@ fn a_dry_run_and_a_refusal_have_their_page() {
         }
     }
     panic!("some strength should do harm");
+}
+
+#[test]
+fn the_page_begins_with_what_speaks_against_the_result() {
+    let folder = TempDir::new().unwrap();
+    let more = ["--boundary", "1", "--require-saving", "99%"];
+    let mut command = lora_slim();
+    command.current_dir(folder.path()).arg("scan").arg(fixture(CASE).join("adapter"));
+    command.arg("--base").arg(fixture(CASE).join("base"));
+    command.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args(["--report", "page.html"]).args(more);
+    command.assert().code(6);
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert!(page.contains("<h1 class=\"bad\">A gate failed: 1 of 6 layers is kept, 83 % smaller"), "{page}");
+    // Warnings come before the first figure.
+    let summary = part(&page, "summary");
+    assert!(summary.find("aria-label=\"warnings\"") < summary.find("<data"), "{summary}");
+}
+
+#[test]
+fn the_command_can_be_run_again() {
+    let folder = TempDir::new().unwrap();
+    let (page, _) = scan(folder.path(), &fixture("pico/samples.tokens.jsonl"), &["--boundary", "3"]);
+    let line = part(&page, "command").split("<code>").nth(1).and_then(|rest| rest.split("</code>").next()).unwrap();
+    assert!(line.starts_with("lora-slim scan ") && line.contains(" --boundary 3"), "{line}");
+    let words = line.split(' ').skip(1);
+    lora_slim().current_dir(folder.path()).args(words).args(["--report", "again.html"]).assert().success();
+    let of_curve = |page: &str| numbers(part(page, "boundaries"));
+    let again = fs::read_to_string(folder.path().join("again.html")).unwrap();
+    assert_eq!(of_curve(&page), of_curve(&again));
 }

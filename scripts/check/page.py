@@ -2,15 +2,18 @@
 
     lora-slim scan ADAPTER --base BASE --samples val.jsonl --json --report page.html > report.json
     python scripts/check/page.py page.html report.json [--screenshots FOLDER]
+    python scripts/check/page.py index.html          # the page of a batch or of `compare`, which has no such JSON
 
 On wide and narrow screens, in light and dark and in print: no request but for the page itself, nothing on the console,
 nothing wider than the screen, no texts over each other in the drawings, sufficient contrast (WCAG AA), the numbers of
-the JSON, and drawings that can be read with the keyboard. Needs no package; without Chromium it says so and checks
-nothing.
+the JSON, drawings that can be read with the keyboard, buttons that copy with and without the clipboard's interface, and
+files of tables with the numbers of the JSON; of a batch, that all rows can be reached. It prints how long the page took
+until it was drawn. Needs no package; without Chromium it says so and checks nothing.
 """
 
 import argparse
 import base64
+import csv
 import itertools
 import json
 import os
@@ -82,6 +85,75 @@ KEYBOARD = """() => [...document.querySelectorAll("figure > svg")].filter(
     return first && next && first !== next ? [] : ["the arrow keys do not step through " + name];
 })"""
 
+# With the clipboard's interface, and without it, where what is to be copied is selected.
+COPY = """async () => {
+    const complaints = [];
+    for (const without of [false, true]) {
+        if (without) navigator.clipboard.writeText = () => Promise.reject();
+        for (const copyable of document.querySelectorAll(".copyable")) {
+            const [button, text] = [copyable.querySelector("button"), copyable.querySelector("code").textContent];
+            button.click();
+            await new Promise(resolve => setTimeout(resolve, 200));
+            if (button.textContent !== "Copied") complaints.push(`${button.ariaLabel}: ${button.textContent}`);
+            const copied = without ? getSelection().toString() : await navigator.clipboard.readText();
+            if (copied.trim() !== text.trim()) complaints.push(`"${copied}" was copied instead of "${text}"`);
+        }
+    }
+    getSelection().removeAllRanges();
+    return complaints;
+}"""
+
+# The files that the buttons make, by what the buttons say.
+FILES = """async () => {
+    const [make, blobs] = [URL.createObjectURL, []];
+    URL.createObjectURL = blob => (blobs.push(blob), make.call(URL, blob));
+    const buttons = [...document.querySelectorAll(".tools .tool")];
+    buttons.forEach(button => button.click());
+    URL.createObjectURL = make;
+    const texts = await Promise.all(blobs.map(blob => blob.text()));
+    return buttons.map((button, index) => [button.ariaLabel, texts[index]]);
+}"""
+
+# Searches and sorts a batch's table, and scrolls to its end.
+ROWS = """async () => {
+    const table = document.querySelector("table.sortable");
+    if (!table) return [];
+    const [body, search] = [table.tBodies[0], document.querySelector("#filters input")];
+    const data = JSON.parse(document.querySelector("#rows")?.textContent ?? "null");
+    const all = data?.rows.length ?? body.rows.length;
+    const name = data?.rows.at(-1)[0] ?? body.rows[all - 1].cells[0].textContent;
+    const complaints = [];
+    const find = text => {
+        const begin = performance.now();
+        search.value = text;
+        search.dispatchEvent(new Event("input"));
+        const took = performance.now() - begin;
+        if (took > 500) complaints.push(`the search takes ${took} ms`);
+    };
+    find(name);
+    if (body.rows[0]?.cells[0].textContent !== name) complaints.push("the search does not find the last row");
+    find("");
+    const number = row => Number(row.cells[3]?.querySelector("data")?.value ?? Infinity);
+    table.tHead.rows[0].cells[3]?.querySelector("button").click();
+    const numbers = [...body.rows].slice(0, 50).map(number);
+    if (numbers.some((one, index) => one < numbers[index - 1])) complaints.push("sorting does not sort");
+    for (let tries = 0; tries < 400 && body.rows.length < all; tries += 1) {
+        scrollTo(0, document.body.scrollHeight);
+        await new Promise(resolve => setTimeout(resolve, 50));
+    }
+    if (body.rows.length !== all) complaints.push(`${body.rows.length} of ${all} rows can be reached`);
+    scrollTo(0, 0);
+    return complaints;
+}"""
+
+# Milliseconds until the document was read and drawn.
+TIMES = """async () => {
+    await new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    const [load] = performance.getEntriesByType("navigation");
+    const paint = performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? performance.now();
+    return [Math.round(paint), Math.round(load.loadEventStart)];
+}"""
+
 PRINTED = """() => [...document.querySelectorAll("details table")].filter(table => !table.checkVisibility())
     .map(() => "a folded table is not printed")"""
 
@@ -142,7 +214,8 @@ class Browser:
 
     def ask(self, function: str, *arguments):
         expression = f"({function})({', '.join(map(json.dumps, arguments))})"
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        settings = {"returnByValue": True, "awaitPromise": True, "userGesture": True}
+        answer = self.call("Runtime.evaluate", expression=expression, **settings)
         if "exceptionDetails" in answer:
             sys.exit(f"error: {answer['exceptionDetails']}")
         return answer["result"]["value"]
@@ -218,16 +291,40 @@ def noise(events: list[dict], page: str) -> list[str]:
     complaints = []
     for event in events:
         method, details = event.get("method"), event.get("params", {})
-        if method == "Network.requestWillBeSent" and details["request"]["url"] != page:
+        is_own = page == (url := details.get("request", {}).get("url", page)) or url.startswith("blob:")
+        if method == "Network.requestWillBeSent" and not is_own:
             complaints.append(f"asks for {details['request']['url']}")
         elif method in ["Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"]:
             complaints.append(f"console: {json.dumps(details)[:300]}")
     return complaints
 
 
+def saved_files(browser: Browser, report: dict) -> list[str]:
+    """Complaints about the files that the page makes of its tables."""
+    files, complaints = dict(browser.ask(FILES)), []
+    for label, text in files.items():
+        if label.endswith("as CSV"):
+            rows = list(csv.reader(text.splitlines()))
+            if len(rows) < 2 or len({len(row) for row in rows}) != 1:
+                complaints.append(f"{label}: no table")
+    table = list(csv.reader(files.get("Save all boundaries as CSV", "").splitlines()))[1:]
+    losses = [float(row[1]) for row in table if row[0].split()[-1].isdigit() and row[1][:1].isdigit()]
+    wanted = [point["loss"] for point in report.get("curve", [])]
+    if table and not set(wanted) <= set(losses):
+        complaints.append(f"the file of the boundaries has {losses}, the JSON {wanted}")
+    markdown = files.get("Save the tables of this page as Markdown", "")
+    if files and not markdown.startswith("# "):
+        complaints.append("the Markdown has no heading")
+    return complaints
+
+
 def check(browser: Browser, page: Path, report: dict, screenshots: Path) -> list[str]:
     url = page.resolve().as_uri()
     browser.open(url)
+    browser.call("Browser.grantPermissions", permissions=["clipboardReadWrite"])
+    browser.call("Browser.setDownloadBehavior", behavior="deny")
+    drawn, complete = browser.ask(TIMES)
+    print(f"{page}: {page.stat().st_size} bytes, drawn after {drawn} ms, complete after {complete} ms")
     complaints = []
     for width, theme in itertools.product(WIDTHS, THEMES):
         browser.show(width, "screen", theme)
@@ -236,8 +333,9 @@ def check(browser: Browser, page: Path, report: dict, screenshots: Path) -> list
         complaints += [f"{width} px, {theme}: {complaint}" for complaint in found]
         if screenshots:
             browser.screenshot(screenshots / f"{page.stem}-{width}-{theme}.png")
-    for part, wanted in in_order_of_page(report).items():
+    for part, wanted in in_order_of_page(report).items() if report else []:
         complaints += compare(part, browser.ask(NUMBERS, part), wanted)
+    complaints += browser.ask(COPY) + saved_files(browser, report) + browser.ask(ROWS)
     browser.show(700, "print", "dark")
     complaints += [f"print: {complaint}" for complaint in browser.ask(PRINTED) + browser.ask(CONTRAST, LEAST_CONTRAST)]
     if screenshots:
@@ -248,7 +346,7 @@ def check(browser: Browser, page: Path, report: dict, screenshots: Path) -> list
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path)
-    parser.add_argument("report", type=Path)
+    parser.add_argument("report", type=Path, nargs="?")
     parser.add_argument("--screenshots", type=Path)
     arguments = parser.parse_args()
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -257,10 +355,11 @@ def main() -> None:
         return
     if arguments.screenshots:
         arguments.screenshots.mkdir(parents=True, exist_ok=True)
+    report = json.loads(arguments.report.read_text()) if arguments.report else {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         browser = Browser(program, home)
         try:
-            complaints = check(browser, arguments.page, json.loads(arguments.report.read_text()), arguments.screenshots)
+            complaints = check(browser, arguments.page, report, arguments.screenshots)
         finally:
             browser.close()
     print(

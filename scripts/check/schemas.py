@@ -119,6 +119,7 @@ def main():
         checker.command("verify", "verify", mistral / "adapter", "cut--portable", "--tolerance", 0.1)
         checker.command("verify", "verify", "cut", mistral / "adapter")
         checker.command("plan", "plan", mistral / "adapter", "--base", mistral / "base")
+        checker.command("compare", "compare", "slim-0-peft", "slim-1-peft", "cut")
         checker.command("runtimes", "check", "--list")
         checker.command("fix", "fix", mistral / "adapter", "-o", "fixed")
         checker.command("record", "batch", PICO / "mistral", "--boundary", 1, "-o", "batch")

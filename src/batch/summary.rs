@@ -9,7 +9,7 @@ use crate::report::batch::{KeyFigures, Record};
 use crate::report::{Warning, page};
 
 /// The columns of `summary.csv`.
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 22] = [
     "name",
     "status",
     "exit_code",
@@ -27,6 +27,11 @@ const COLUMNS: [&str; 17] = [
     "error",
     "adapter",
     "removed",
+    "accuracy",
+    "accuracy_whole",
+    "metric",
+    "score",
+    "score_whole",
 ];
 
 /// How `summary.csv` begins.
@@ -92,6 +97,11 @@ fn row(record: &Record) -> [String; COLUMNS.len()] {
         printable::cell(record.error.as_deref().unwrap_or_default()),
         printable::cell(&record.adapter),
         record.removed.to_string(),
+        number(|found| found.accuracy),
+        number(|found| found.accuracy_whole),
+        printable::cell(found.and_then(|found| found.metric.as_deref()).unwrap_or_default()),
+        number(|found| found.score),
+        number(|found| found.score_whole),
     ]
 }
 

@@ -4,14 +4,14 @@
 //! had no part in that luck, so that their loss of the chosen boundary is unbiased.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{AssessedBoundary, ChoiceOptions, Comparison, Criterion, Reference};
 use crate::measure::Measurement;
 use crate::metrics::{Difference, Score};
 
 /// Which samples figures were measured on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SampleSet {
     /// Samples that had no part in the choice.

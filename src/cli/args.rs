@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use super::answer_args::AnswerArgs;
 pub use super::batch_args::{BatchArgs, JobFlags};
+pub use super::compare_args::CompareArgs;
 pub use super::evaluate_args::{EvaluateArgs, MinimizeArg, PrecisionArg, RuntimeArgs, ScanArgs, SearchArg, SlimArgs};
 use super::flags::GivenFlags;
 pub use super::gate_args::GateArgs;
@@ -75,6 +76,7 @@ pub enum Command {
     Check(CheckArgs),
     Plan(PlanArgs),
     Push(PushArgs),
+    Compare(CompareArgs),
     Completions(CompletionsArgs),
     /// Write the man page to stdout
     ///
@@ -195,4 +197,6 @@ pub enum DocumentKind {
     Fix,
     /// What plan prints with --json
     Plan,
+    /// What compare prints with --json
+    Compare,
 }

@@ -3,6 +3,7 @@
 pub mod answer_args;
 pub mod args;
 pub mod batch_args;
+mod compare_args;
 pub mod config_file;
 mod evaluate_args;
 pub mod flags;

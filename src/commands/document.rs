@@ -13,6 +13,7 @@ use crate::audit::inspect::Inspection;
 use crate::audit::runtimes::listing::Listing;
 use crate::cli::DocumentKind;
 use crate::pipeline::fix::FixReport;
+use crate::report::compare::ReportComparison;
 use crate::report::{Report, SCHEMA_VERSION, Warning};
 
 /// The result of a command that writes no report, as JSON. A report has these fields itself.
@@ -53,6 +54,7 @@ pub fn schema(kind: DocumentKind) -> Schema {
         DocumentKind::Verify => schema_of::<Document<Verification>>(),
         DocumentKind::Fix => schema_of::<Document<FixReport>>(),
         DocumentKind::Plan => schema_of::<Document<PlanResult>>(),
+        DocumentKind::Compare => schema_of::<Document<ReportComparison>>(),
     };
     if let Some(value) = kind.to_possible_value() {
         schema.insert("title".into(), format!("lora-slim {}", value.get_name()).into());

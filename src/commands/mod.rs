@@ -3,6 +3,7 @@
 mod batch;
 pub mod call;
 mod check;
+mod compare;
 mod cut;
 mod docs;
 pub mod document;
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> Result<bool> {
         Command::Inspect(args) => inspect::run(args, finder),
         Command::Check(args) => check::run(args, finder),
         Command::Plan(args) => plan::run(args, finder),
+        Command::Compare(args) => compare::run(args, quiet),
         Command::Verify(args) => verify::run(args, finder, quiet),
         Command::Push(args) => push::run(args, finder, quiet),
         Command::Completions(args) => docs::completions(args),

@@ -46,6 +46,8 @@ pub enum FileError {
     ReportExists { path: PathBuf },
     #[error("`{}` exists and is not a report of lora-slim", path.display())]
     NotAReport { path: PathBuf },
+    #[error("`{}` is no report of `slim`, `scan` or `cut`: {reason}", path.display())]
+    NotSlimReport { path: PathBuf, reason: String },
 }
 
 impl FileError {
@@ -80,6 +82,7 @@ impl FileError {
             | Self::LfsPointer { .. }
             | Self::TooLarge { .. }
             | Self::NotResults { .. }
+            | Self::NotSlimReport { .. }
             | Self::NotAFile { .. } => Kind::BadInput,
             Self::OutputIsFolder { .. }
             | Self::OutputExists { .. }
@@ -107,6 +110,9 @@ impl FileError {
             }
             Self::MountPoint { .. } => "choose a place below or beside it",
             Self::NotResults { .. } => "choose another output folder, or move that file away",
+            Self::NotSlimReport { .. } => {
+                "name the folder that `slim` or `cut` wrote, or a file of what `--json` printed"
+            }
             Self::ReportExists { .. } => "choose another report file, or replace this one with `--force`",
             Self::NotAReport { .. } => {
                 "`--force` replaces only reports that lora-slim wrote; choose another report file"

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::metrics::BoundaryScores;
 use super::{CurvePoint, Report, SCHEMA_VERSION, Warning};
 use crate::choice::Choice;
 use crate::error::{Error, Kind};
@@ -95,6 +96,18 @@ pub struct KeyFigures {
     pub loss: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gain_kept: Option<f64>,
+    /// The share of answer tokens that are the likeliest: of what is written, and of the whole adapter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy_whole: Option<f64>,
+    /// The name of the first score of generated answers, and the scores; absent without `--metric`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score_whole: Option<f64>,
 }
 
 impl Record {
@@ -158,6 +171,10 @@ impl Record {
 impl KeyFigures {
     pub fn of(report: &Report) -> Self {
         let (output, written) = (report.output.as_ref(), report.written_on_choosing());
+        let metrics = report.metrics.as_ref().or(report.choosing_metrics.as_ref());
+        let first = |row: &BoundaryScores| row.scores.first().map(|score| (score.metric.name(), score.score));
+        let score = metrics.and_then(|metrics| first(metrics.written()?));
+        let score_whole = metrics.and_then(|metrics| first(metrics.boundaries.last()?));
         Self {
             boundary: report.chosen.as_ref().map(Choice::boundary),
             layers: report.adapter.layers.len(),
@@ -168,6 +185,17 @@ impl KeyFigures {
             loss_whole: report.curve.last().map(CurvePoint::loss),
             loss: written.map(|written| written.assessment.loss),
             gain_kept: written.and_then(|written| written.assessment.gain_kept),
+            accuracy: written.map(|written| written.assessment.token_accuracy),
+            accuracy_whole: report.curve.last().map(|whole| whole.assessed.assessment.token_accuracy),
+            metric: score_whole.map(|(name, _)| name.into()),
+            score: score.map(|(_, score)| score),
+            score_whole: score_whole.map(|(_, score)| score),
         }
+    }
+
+    /// The share of the bytes that is left.
+    pub fn bytes_kept(&self) -> Option<f64> {
+        let (before, after) = (self.bytes_before.filter(|before| *before > 0)?, self.bytes_after?);
+        Some(after as f64 / before as f64)
     }
 }

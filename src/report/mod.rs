@@ -7,6 +7,7 @@ pub mod alternatives;
 pub mod batch;
 pub mod card;
 pub mod changed;
+pub mod compare;
 pub mod metrics;
 pub mod minimized;
 pub mod page;

@@ -5,6 +5,7 @@ pub mod adapters;
 mod hub;
 mod layouts;
 mod models;
+mod reports;
 mod runs;
 
 use std::fs;

@@ -42,8 +42,8 @@ pub struct Chart {
     y: Scale,
     /// Places of the vertical axis, and their numbers.
     rows: Vec<(f64, String)>,
-    /// Places of the horizontal axis, and their numbers.
-    pub columns: Vec<(f64, usize)>,
+    /// Places of the horizontal axis, and what is written there.
+    pub columns: Vec<(f64, String)>,
     /// Areas behind all else, cut off at the edges of the frame: class, and `d` of a path.
     pub bands: Vec<(&'static str, String)>,
     /// Class, and `d` of a path.
@@ -82,6 +82,26 @@ impl Chart {
         const TWO_LINES: f64 = 32.0;
         let places = apart(values.map(|value| self.y.place(value)), TWO_LINES);
         self.ends = places.into_iter().zip(values).collect();
+    }
+
+    /// Marks whole numbers on the horizontal axis.
+    pub fn number(&mut self, numbers: impl IntoIterator<Item = usize>) {
+        self.columns = numbers.into_iter().map(|number| (self.x.place(number as f64), number.to_string())).collect();
+    }
+
+    /// Hatches the height of the frame where nothing was measured: between these two places.
+    pub fn hatch(&mut self, from: f64, to: f64) {
+        const BETWEEN: f64 = 7.0;
+        let Frame { left, right, top, bottom, .. } = self.frame;
+        let (from, to) = (from.max(left), to.min(right));
+        let lines = ((to - from + bottom - top) / BETWEEN) as usize;
+        // Diagonals from the lower left to the upper right: along each, x + y is the same.
+        let line = |index: usize| {
+            let sum = from + top + (index + 1) as f64 * BETWEEN;
+            let (start, end) = (from.max(sum - bottom), to.min(sum - top));
+            path(&[(start, sum - start), (end, sum - end)])
+        };
+        self.bands.push(("unseen", (0..lines).map(line).collect()));
     }
 
     /// Names the chosen boundary. Near an edge the name moves inwards.

@@ -3,9 +3,8 @@
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 
-use super::filters::plural;
-use super::{curve, frontier, layers, probability, window};
-use crate::format::{bytes, ranges};
+use super::{curve, frontier, layers, probability, sides, verdict, window};
+use crate::format::ranges;
 use crate::report::Report;
 use crate::report::text::held_out::finding;
 use crate::report::text::subset::removed_parts;
@@ -15,8 +14,12 @@ use crate::search::Dropped;
 pub fn of(report: &Report) -> Value {
     let written = report.written_on_choosing().map(|written| written.assessment);
     let others = report.alternatives.iter();
+    let sides = sides::rows(report);
     context! {
-        headline => headline(report),
+        headline => verdict::headline(report),
+        standing => Serde(verdict::standing(report)),
+        worse => sides.iter().any(sides::SideBySide::is_worse),
+        sides => Serde(&sides),
         without_layers => report.chosen.as_ref().map(|choice| choice.rule.without_layers()),
         caution => report.chosen.as_ref().and_then(|choice| choice.rule.caution()),
         changes_nothing => report.changes_nothing(),
@@ -47,24 +50,6 @@ pub fn of(report: &Report) -> Value {
 fn dropped_parts(report: &Report) -> Option<String> {
     let from_below = report.window.as_ref().map(|window| ranges(&window.dropped_layers));
     report.subset.as_ref().map(|subset| removed_parts(&subset.removed)).or(from_below)
-}
-
-/// The answer in a few words.
-pub fn headline(report: &Report) -> String {
-    let all = report.adapter.layers.len();
-    match (&report.chosen, &report.output) {
-        (Some(choice), _) if choice.boundary() == 0 => "The adapter does not help on these samples".into(),
-        (_, Some(output)) if report.minimized.as_ref().is_some_and(|minimized| !minimized.kept.is_empty()) => {
-            format!("{} of {} are kept", bytes(output.bytes_after), bytes(output.bytes_before))
-        }
-        (_, Some(output)) => match output.kept_layers.len() {
-            1 if all == 1 => "The only layer is kept".into(),
-            kept if kept == all => format!("All {all} layers are kept"),
-            1 => format!("1 of {all} layers is kept"),
-            kept => format!("{kept} of {} are kept", plural(all, "layer", None)),
-        },
-        _ => "No boundary was chosen".into(),
-    }
 }
 
 /// The first and the last of neighbouring boundaries that were decided in the same way without being evaluated.

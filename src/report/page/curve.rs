@@ -5,8 +5,13 @@ use super::scale::{Scale, stride};
 use crate::report::{CurvePoint, Report};
 use crate::search::Dropped;
 
-/// How far the axis may extend beyond the losses to show the band, as a share of their span.
-const MOST_BAND: f64 = 0.3;
+/// The first and the last of neighbouring boundaries that were decided without being evaluated.
+fn unseen(dropped: &[Dropped]) -> Vec<(usize, usize)> {
+    let mut unseen: Vec<usize> =
+        dropped.iter().filter(|point| point.difference.is_none()).map(|point| point.boundary).collect();
+    unseen.sort_unstable();
+    unseen.chunk_by(|a, b| a + 1 == *b).map(|run| (run[0], run[run.len() - 1])).collect()
+}
 
 pub fn charts(report: &Report) -> Vec<Chart> {
     let wide = Frame { rows: 6, ..Frame::wide(380.0) };
@@ -21,7 +26,10 @@ fn draw(report: &Report, frame: Frame) -> Option<Chart> {
     let y = Scale::round(span(report, whole.loss()), frame.rows, (frame.bottom, frame.top));
     let chosen = report.chosen.as_ref().map(|choice| choice.boundary());
     let mut chart = Chart::new(frame, x, y, strips(report, &frame, x, y));
-    chart.columns = (0..=last).step_by(stride(last, frame.columns)).map(|b| (x.place(b as f64), b)).collect();
+    chart.number((0..=last).step_by(stride(last, frame.columns)));
+    for (first, last) in unseen(&report.dropped) {
+        chart.hatch(x.place(first as f64 - 0.5), x.place(last as f64 + 0.5));
+    }
     for loss in [base.loss(), whole.loss()] {
         chart.line("level", &[(frame.left, y.place(loss)), (frame.right, y.place(loss))]);
     }
@@ -72,22 +80,15 @@ fn runs(report: &Report) -> impl Iterator<Item = &[CurvePoint]> {
     report.curve.chunk_by(move |a, b| !is_between(a.boundary(), b.boundary()))
 }
 
-/// The lowest and the highest loss on the axis: all losses, and as much of the band as leaves them legible.
+/// The lowest and the highest value on the axis: all losses and estimates, and the whole band.
 fn span(report: &Report, whole: f64) -> (f64, f64) {
-    let ends = |values: &mut dyn Iterator<Item = f64>| {
-        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
-    };
     let estimates = report.dropped.iter().filter_map(|point| estimate(point, whole));
-    let (low, high) = ends(&mut report.curve.iter().map(|point| point.loss()).chain(estimates));
-    let (band_low, band_high) = ends(&mut report.curve.iter().flat_map(band));
-    let mut reaches: Vec<f64> = report.curve.iter().filter_map(reach).collect();
-    reaches.sort_by(f64::total_cmp);
-    let median = reaches.get(reaches.len() / 2).copied().unwrap_or(0.0);
-    let room = (MOST_BAND * (high - low)).max(median);
-    (band_low.max(low - room), band_high.min(high + room))
+    let values = report.curve.iter().flat_map(|point| [band(point)[0], point.loss(), band(point)[1]]).chain(estimates);
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
 }
 
-/// All boundaries: measured ones filled, estimates hollow, and those that were not evaluated as a cross on the axis.
+/// All boundaries: measured ones filled, estimates hollow, and those that were not evaluated without a mark that could be read as
+/// a loss.
 fn strips(report: &Report, frame: &Frame, x: Scale, y: Scale) -> Vec<Strip> {
     let whole = report.curve.last().map_or(0.0, |whole| whole.loss());
     let chosen = report.chosen.as_ref().map(|choice| choice.boundary());
@@ -96,7 +97,7 @@ fn strips(report: &Report, frame: &Frame, x: Scale, y: Scale) -> Vec<Strip> {
     let mut points: Vec<_> = measured.chain(dropped).collect();
     points.sort_by_key(|(boundary, ..)| *boundary);
     let strip = |(boundary, loss, sign): (usize, Option<f64>, &'static str)| {
-        let (y, sign) = loss.map_or((frame.bottom - 5.0, "unseen"), |loss| (y.place(loss), sign));
+        let (y, sign) = loss.map_or((frame.bottom, ""), |loss| (y.place(loss), sign));
         Strip { x: x.place(boundary as f64), y, sign, chosen: Some(boundary) == chosen }
     };
     points.into_iter().map(strip).collect()

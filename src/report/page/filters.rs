@@ -8,9 +8,15 @@ use crate::format;
 
 pub fn add_to(environment: &mut Environment) {
     environment.add_filter("data", data);
+    environment.add_filter("shown", shown);
     environment.add_filter("loss", |value: f64| format!("{value:.4}"));
     environment.add_filter("decimal", |value: f64, decimals: usize| format!("{value:.decimals$}"));
     environment.add_filter("signed", signed);
+    environment.add_filter("integer", |value: u64| value);
+    environment.add_filter("score", |value: f64| format!("{value:.1}"));
+    environment.add_filter("signed_score", |value: f64| signed(value, Some(1)));
+    environment.add_filter("signed_points", |share: f64| format!("{} pp", signed(share * 100.0, Some(1))));
+    environment.add_filter("signed_percent", |share: f64| format!("{} %", signed(share * 100.0, Some(1))));
     environment.add_filter("percent", percent);
     environment.add_filter("short_percent", |share: f64| format!("{} %", format::percent(share)));
     environment.add_filter("scale", format::scale);
@@ -30,6 +36,11 @@ fn data(state: &mut State, number: &Value, filter: &str, arguments: Rest<Value>)
     let text = state.apply_filter(filter, &[std::slice::from_ref(number), &arguments].concat())?;
     let (full, shown) = (escape(&plain(number)), escape(&plain(&text)));
     Ok(Value::from_safe_string(format!("<data value=\"{full}\">{shown}</data>")))
+}
+
+/// A number as `filter` shows it.
+fn shown(state: &mut State, number: &Value, filter: &str) -> Result<Value, Error> {
+    state.apply_filter(filter, std::slice::from_ref(number))
 }
 
 /// With a real minus sign, which is as wide as the plus, and no sign where rounding leaves zero.
@@ -63,7 +74,7 @@ pub fn plural(count: usize, singular: &str, plural: Option<&str>) -> String {
 }
 
 /// A relative path as a URL, percent-encoded.
-fn address(path: &str) -> String {
+pub fn address(path: &str) -> String {
     let escape = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => char::from(byte).to_string(),
         byte => format!("%{byte:02X}"),

@@ -38,9 +38,7 @@ fn draw(report: &Report, minimized: &Minimized, frame: Frame) -> Option<Chart> {
         Some(Strip { x: x.place(size(point)), y: y.place(worst.min(most)), sign, chosen: point.chosen })
     };
     let mut chart = Chart::new(frame, x, y, points.iter().filter_map(strip).collect());
-    let (first, last) = (span.0.ceil() as i32, span.1.floor() as i32);
-    let stride = (last - first) as usize / frame.columns.min(8) + 1;
-    chart.columns = (first..=last).step_by(stride).map(|power| (x.place(f64::from(power)), 1 << power)).collect();
+    chart.columns = marks(span, frame.columns.div_ceil(2)).map(|(size, name)| (x.place(size), name)).collect();
     for (index, class) in ["line", "line base"].into_iter().enumerate() {
         let shares = points.iter().filter_map(|point| Some((size(point), given_up(point.against.get(index)?))));
         let line: Vec<(f64, f64)> = up_to(most, &shares.collect::<Vec<_>>());
@@ -60,6 +58,29 @@ fn draw(report: &Report, minimized: &Minimized, frame: Frame) -> Option<Chart> {
     Some(chart)
 }
 
+/// Round sizes within `span`, at most about `most`: powers of two, and where these are few, sizes between them. As powers of two of
+/// KiB, and as text.
+fn marks(span: (f64, f64), most: usize) -> impl Iterator<Item = (f64, String)> {
+    let octaves = span.1 - span.0;
+    let fits = |factors: &&[f64]| factors.len() as f64 * octaves <= most as f64;
+    let factors: [&[f64]; 2] = [&[1.0, 1.25, 1.5, 1.75], &[1.0, 1.5]];
+    let between = factors.into_iter().find(fits).unwrap_or(&[1.0]);
+    let stride = octaves as usize / most + 1;
+    let powers = (span.0.floor() as i32..=span.1.floor() as i32).step_by(stride);
+    let sizes = powers.flat_map(move |power| between.iter().map(move |factor| factor * 2f64.powi(power)));
+    let within = sizes.filter(move |size| (span.0..=span.1).contains(&size.log2()));
+    within.map(|size| (size.log2(), size_name(size)))
+}
+
+/// `96 KiB`, `1.25 MiB`: with the digits that a mark needs.
+fn size_name(kib: f64) -> String {
+    match kib {
+        kib if kib < 1024.0 => format!("{kib} KiB"),
+        kib if kib < 1048576.0 => format!("{} MiB", kib / 1024.0),
+        kib => format!("{} GiB", kib / 1048576.0),
+    }
+}
+
 /// A line without what comes before it falls to `most` for the last time. It begins where it does.
 fn up_to(most: f64, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let Some(beyond) = points.iter().rposition(|(_, share)| *share > most) else { return points.to_vec() };
@@ -74,6 +95,14 @@ fn up_to(most: f64, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn marks_are_round_sizes() {
+        let names = |low: f64, high: f64| marks((low.log2(), high.log2()), 8).map(|(_, name)| name).collect::<Vec<_>>();
+        assert_eq!(names(1000.0, 2100.0), ["1 MiB", "1.25 MiB", "1.5 MiB", "1.75 MiB", "2 MiB"]);
+        assert_eq!(names(0.6, 19.0), ["1 KiB", "2 KiB", "4 KiB", "8 KiB", "16 KiB"]);
+        assert_eq!(names(6e5, 3e6), ["768 MiB", "1 GiB", "1.5 GiB", "2 GiB"]);
+    }
 
     #[test]
     fn a_line_begins_where_it_falls_to_the_border() {

@@ -37,6 +37,6 @@ fn draw(layers: &[LayerShare], frame: Frame, value: impl Fn(&LayerShare) -> Opti
     let mut chart = Chart::new(frame, x, y, layers.iter().enumerate().map(strip).collect());
     let every = stride(count, frame.columns);
     let numbered = layers.iter().enumerate().filter(|(_, layer)| layer.layer % every == 0);
-    chart.columns = numbered.map(|(place, layer)| (x.place(place as f64), layer.layer)).collect();
+    chart.columns = numbered.map(|(place, layer)| (x.place(place as f64), layer.layer.to_string())).collect();
     chart
 }

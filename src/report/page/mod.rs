@@ -4,6 +4,7 @@
 //! as `computed` what `computed.rs` adds to them. A section that renders to nothing is left out.
 
 mod chart;
+pub mod compare;
 mod computed;
 mod curve;
 mod environment;
@@ -14,6 +15,8 @@ mod layers;
 mod policy;
 mod probability;
 mod scale;
+mod sides;
+mod verdict;
 mod window;
 
 use minijinja::value::{Serde, Value};
@@ -32,12 +35,13 @@ const SECTIONS: &[(&str, &str)] = &[
     ("curve", include_str!("sections/curve.html")),
     ("window", include_str!("sections/window.html")),
     ("frontier", include_str!("sections/frontier.html")),
+    ("command", include_str!("sections/command.html")),
+    ("serving", include_str!("sections/serving.html")),
     ("probability", include_str!("sections/probability.html")),
     ("trust", include_str!("sections/trust.html")),
     ("slices", include_str!("sections/slices.html")),
     ("alternatives", include_str!("sections/alternatives.html")),
     ("steps", include_str!("sections/steps.html")),
-    ("serving", include_str!("sections/serving.html")),
     ("answers", include_str!("sections/answers.html")),
     ("layers", include_str!("sections/layers.html")),
     ("samples", include_str!("sections/samples.html")),
@@ -46,13 +50,18 @@ const SECTIONS: &[(&str, &str)] = &[
     ("inputs", include_str!("sections/inputs.html")),
 ];
 
-/// What is not a section: the document, the page of a batch, and parts that sections have in common.
-const SHARED: [(&str, &str); 4] = [
+/// What is not a section: the document, the pages of a batch and of a comparison, and parts that sections have in common.
+const SHARED: [(&str, &str); 5] = [
     ("document", include_str!("document.html")),
     ("index", include_str!("index.html")),
+    ("compare", include_str!("compare.html")),
     ("chart", include_str!("chart.html")),
     ("table", include_str!("table.html")),
 ];
+
+/// What makes charts answer to the pointer and to keys, and what copies texts and saves tables.
+const CHARTS: &str = include_str!("chart.js");
+const TOOLS: &str = include_str!("page.js");
 
 /// The whole page. It fails where a template does not fit the report, which is a bug.
 pub fn page(report: &Report) -> Result<String> {
@@ -67,7 +76,7 @@ fn render(report: &Report) -> std::result::Result<String, Error> {
         let section = environment.get_template(name)?.render(context.clone())?;
         main.extend([section.trim(), "\n"].into_iter().filter(|_| !section.trim().is_empty()));
     }
-    document(&environment, &computed::headline(report), include_str!("page.js"), main)
+    document(&environment, &verdict::headline(report), &[CHARTS, TOOLS], main)
 }
 
 /// All templates, compiled.
@@ -77,20 +86,21 @@ fn templates() -> std::result::Result<Environment<'static>, Error> {
     Ok(environment)
 }
 
-/// A document with one style and one script, the only ones that it allows itself.
+/// A document with one style and one script, which is all of these, the only ones that it allows itself.
 fn document(
     environment: &Environment,
     headline: &str,
-    script: &str,
+    scripts: &[&str],
     main: String,
 ) -> std::result::Result<String, Error> {
     const STYLE: &str = include_str!("style.css");
+    let script = scripts.concat();
     let document = environment.get_template("document")?.render(context! {
-        policy => policy::policy(STYLE, script),
+        policy => policy::policy(STYLE, &script),
         tool => Serde(Tool::THIS),
         headline,
         style => Value::from_safe_string(STYLE.into()),
-        script => Value::from_safe_string(script.into()),
+        script => Value::from_safe_string(script),
         main => Value::from_safe_string(main),
     })?;
     Ok(format!("{BEGINNING}\n{document}"))

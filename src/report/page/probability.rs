@@ -23,8 +23,7 @@ fn draw(report: &Report, frame: Frame) -> Option<Chart> {
         Strip { x, y, sign: "point", chosen }
     });
     let mut chart = Chart::new(frame, x, y, strips.collect());
-    chart.columns =
-        (0..=end.layers).step_by(stride(end.layers, frame.columns)).map(|l| (x.place(l as f64), l)).collect();
+    chart.number((0..=end.layers).step_by(stride(end.layers, frame.columns)));
     chart.line("line base", &base);
     chart.line("line", &adapted);
     chart.name_ends([end.base.probability, end.adapted.probability]);

@@ -35,8 +35,7 @@ fn draw(report: &Report, window: &WindowChoice, frame: Frame) -> Option<Chart> {
         Strip { x, y, sign: "point", chosen: point.0 == chosen }
     };
     let mut chart = Chart::new(frame, x, y, from_below.iter().map(strip).collect());
-    let marks = (0..=layers.len()).step_by(stride(layers.len(), frame.columns));
-    chart.columns = marks.map(|dropped| (x.place(dropped as f64), dropped)).collect();
+    chart.number((0..=layers.len()).step_by(stride(layers.len(), frame.columns)));
     chart.line("line base", &from_above.iter().map(place).collect::<Vec<_>>());
     chart.line("line", &from_below.iter().map(place).collect::<Vec<_>>());
     chart.name_ends([base, whole]);

@@ -4,6 +4,7 @@
 
 pub mod alternatives;
 pub mod batch;
+pub mod compare;
 pub mod held_out;
 mod metrics;
 pub mod minimized;
