@@ -37,6 +37,7 @@ mod hub;
 mod inputs_kept;
 mod judged_by_answers;
 mod kills;
+mod messages;
 mod metrics;
 mod minimized;
 #[cfg(target_os = "linux")]

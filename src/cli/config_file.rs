@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::batch::options;
 use crate::cli::Cli;
-use crate::cli::{flags, parse};
+use crate::cli::{flags, guesses, parse};
 use crate::error::{ConfigError, Result};
 use crate::files;
 
@@ -159,7 +159,8 @@ fn check_flag(
 fn nearest(key: &str, commands: &[&Command]) -> Option<String> {
     let names = commands.iter().flat_map(|command| flags_of(command)).filter_map(Arg::get_long);
     let names = names.chain(commands.iter().map(|command| command.get_name()).filter(|_| commands.len() > 1));
-    parse::nearest(key, names)
+    let guessed = commands.iter().find_map(|command| guesses::flag(key, command));
+    guessed.map(String::from).or_else(|| parse::nearest(key, names))
 }
 
 /// The expected kind of a flag's value, if it has another.

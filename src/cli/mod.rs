@@ -7,6 +7,7 @@ pub mod config_file;
 mod evaluate_args;
 pub mod flags;
 mod gate_args;
+pub mod guesses;
 mod look_args;
 pub mod panics;
 pub mod parse;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::Parser;
 
 use super::output;
-use crate::cli::{Cli, config_file, panics};
+use crate::cli::{Cli, config_file, guesses, panics};
 use crate::error::{Kind, Result};
 use crate::printable::OneLine;
 
@@ -28,7 +28,8 @@ fn try_run(words: Vec<OsString>) -> Result<u8> {
     }
     let cli = match cli {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            guesses::advise(&mut error, &line.words);
             output::print_help(&error, &line.words)?;
             return Ok(u8::try_from(error.exit_code()).unwrap_or(1));
         }

@@ -14,7 +14,7 @@ use crate::cli::VerifyArgs;
 use crate::cli::settings;
 use crate::error::{AdapterError, Error, Result};
 use crate::format::{self, plural};
-use crate::hub::name::HubName;
+use crate::hub::name::{HubName, is_address};
 use crate::pipeline;
 use crate::pipeline::fix::{FixRequest, FixSource};
 use crate::printable::OneLine;
@@ -111,7 +111,9 @@ fn base_of(args: &VerifyArgs, (original, slimmed): (&Adapter, &Adapter)) -> Resu
 
 /// The place of the original, which may be a name. A path that is not there is found missing when it is opened.
 fn original(args: &VerifyArgs, finder: Finder) -> Result<PathBuf> {
-    match args.original.to_str().filter(|name| HubName::parse(name).is_some_and(|name| name.has_organisation())) {
+    let is_elsewhere =
+        |name: &&str| is_address(name) || HubName::parse(name).is_some_and(|name| name.has_organisation());
+    match args.original.to_str().filter(is_elsewhere) {
         Some(name) => finder.adapter(name),
         None => Ok(args.original.clone()),
     }

@@ -65,7 +65,7 @@ impl FixSource {
     /// Reads what lies at `path`, and the base model.
     pub fn read(path: &Path, request: &FixRequest) -> Result<Self> {
         if !path.exists() {
-            return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
+            return Err(AdapterError::NotThere { path: path.into() }.into());
         }
         // An archive may lie beside what was unpacked from it.
         let unknown = || match foreign::archive(path) {
