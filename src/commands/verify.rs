@@ -31,6 +31,9 @@ pub struct Verification {
     layout: Option<&'static str>,
     /// One sentence each; empty if it is verified.
     differences: Vec<String>,
+    /// Whether the slimmed adapter is the original, and the original a cut of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    swapped: bool,
     /// The layers that have an effect, lowest first.
     kept_layers: Vec<usize>,
     /// The layers that hold nothing but zeros.
@@ -58,11 +61,27 @@ pub fn run(args: VerifyArgs, finder: Finder, quiet: bool) -> Result<bool> {
     if json {
         print_json(&verification)?;
     } else if !verification.verified {
-        verification.differences.iter().try_for_each(|difference| print(&format!("{}\n", OneLine(difference))))?;
+        print(&render_differences(&verification))?;
     } else if !quiet {
         print(&render(&verification, allowed))?;
     }
     Ok(verification.verified)
+}
+
+/// How much differs, and then what. Where the arguments are swapped, that is all there is to say.
+fn render_differences(verification: &Verification) -> String {
+    let (after, before) = (verification.tensors_after, verification.tensors_before);
+    let count = plural(verification.differences.len(), "difference");
+    let head = format!(
+        "NOT verified: {count}; the other adapter has {}, and the original {before}\n",
+        plural(after, "tensor")
+    );
+    if verification.swapped {
+        return head
+            + "the arguments are swapped: the second adapter is the original, and the first is what was made of it\n";
+    }
+    let line = |difference: &String| format!("{}\n", OneLine(difference));
+    head + &verification.differences.iter().map(line).collect::<String>()
 }
 
 fn allowed(args: &VerifyArgs) -> Result<AllowedDifferences> {
@@ -92,7 +111,11 @@ pub fn verify(args: VerifyArgs, finder: Finder) -> Result<Verification> {
     if !proof.differences.is_empty() && is_plain(&args) && args.base.is_some() {
         return verify_fixed(&args);
     }
-    describe(&original, &slimmed, &proof, allowed)
+    let verification = describe(&original, &slimmed, &proof, allowed)?;
+    let may_be_swapped =
+        !verification.verified && args.scale == 1.0 && original.tensors().count() < slimmed.tensors().count();
+    let swapped = may_be_swapped && compare(&slimmed, &original, allowed, base.weights())?.differences.is_empty();
+    Ok(Verification { swapped, ..verification })
 }
 
 /// The base model, where one of the two adapters has fewer whole weights: these may be the base model's.
@@ -134,6 +157,7 @@ fn verify_fixed(args: &VerifyArgs) -> Result<Verification> {
     let differences: Vec<String> = fixed::compare(&fix, &fixed)?.iter().map(ToString::to_string).collect();
     Ok(Verification {
         verified: differences.is_empty(),
+        swapped: false,
         layout: Some(source.layout()),
         kept_layers: fixed.layers().into_iter().collect(),
         zero_layers: Vec::new(),
@@ -165,6 +189,7 @@ fn describe(
     let change = if verified && allowed.tolerance.is_some() { DeltaChange::between(original, slimmed)? } else { None };
     Ok(Verification {
         verified,
+        swapped: false,
         layout: None,
         differences: proof.differences.iter().map(ToString::to_string).collect(),
         dead_weight: Some(proof.left_out.clone()).filter(|left_out| !left_out.parts.is_empty()),
