@@ -20,6 +20,7 @@ mod contradicted;
 mod dead_weight;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
+mod environment;
 mod export;
 mod export_blocks;
 mod export_refused;
@@ -64,6 +65,7 @@ mod streamed;
 mod streams;
 mod subset;
 mod templates;
+mod terminal;
 mod together;
 mod tokenizer_files;
 mod tokenizer_process;

@@ -81,6 +81,8 @@ const FLAGS: &[(&[&str], &[&str])] = &[
     (&["dry", "dryrun", "no-write", "simulate", "what-if"], &["dry-run"]),
     (&["local-files-only", "no-network"], &["offline"]),
     (&["silent"], &["quiet"]),
+    (&["debug", "log-level", "loglevel", "trace"], &["verbose"]),
+    (&["json-logs", "log-json", "logformat"], &["log-format"]),
     (&["to-gguf"], &["format"]),
     (&["val-split", "validation-split"], &["holdout", "split"]),
     (&["budget", "max-size", "size"], &["max-bytes"]),

@@ -16,10 +16,8 @@ use crate::error::{BaseError, NameForm, Result, Sought};
 use crate::files;
 use crate::tensors::gguf_parts;
 use cache::CachedRepository;
+pub use name::MAIN;
 use name::{HubName, is_address};
-
-/// The revision that a name without one means.
-pub const MAIN: &str = "main";
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +105,7 @@ pub fn find(name: &str, revision: Option<&str>) -> Result<PathBuf> {
 
 fn find_as(sought: Sought, name: &str, revision: Option<&str>) -> Result<PathBuf> {
     let path = Path::new(name);
+    tracing::debug!("looking for `{name}`");
     if path.exists() {
         return Ok(path.into());
     }

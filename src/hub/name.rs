@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use super::MAIN;
+/// The revision that a name without one means.
+pub const MAIN: &str = "main";
 
 /// The longest name of a repository, as the hub has it.
 const LONGEST_REPOSITORY: usize = 96;
