@@ -65,8 +65,9 @@ Exit codes:
   2    usage: the command line asks for something impossible
   3    bad input: it will fail again
   4    reading or writing failed: it may work later
-  5    the answer is no: verify found a difference, check a contradiction or
-       a runtime that does not load the adapter, slim that it does not help
+  5    the answer is no: verify found a difference, check a
+       contradiction or a runtime that does not load the
+       adapter, slim that it does not help
   6    a gate failed: nothing was written. The gates are
        {}
   70   a bug in lora-slim

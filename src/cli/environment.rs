@@ -82,7 +82,8 @@ impl Environment {
 
     /// One sentence for each variable that no command has a flag for.
     pub fn unknown(&self, cli: &Command) -> Vec<String> {
-        let all = || cli.get_subcommands().flat_map(flags_of).filter_map(Arg::get_long);
+        let commands = || std::iter::once(cli).chain(cli.get_subcommands());
+        let all = || commands().flat_map(flags_of).filter_map(Arg::get_long);
         let known = |name: &str| {
             all().any(|flag| suffix(flag) == name)
                 || NO_FLAGS.contains(&name)

@@ -50,7 +50,7 @@ const HEADINGS: &[Heading] = &[
         common: &["metric"],
         further: &["answers-at", "by", "ignore-end", "max-new-tokens", "scorer", "scorer-limit", "stop", "with-texts"],
     },
-    Heading { name: "Rewriting", common: &["rank", "dtype", "portable"], further: &["dead-weight", "pad-zeros"] },
+    Heading { name: "Rewriting", common: &["rank", "dtype"], further: &["dead-weight", "pad-zeros", "portable"] },
     Heading {
         name: "Gates",
         common: &[],

@@ -58,6 +58,9 @@ struct ShownProgress {
     told: Option<Instant>,
 }
 
+/// How often a bar is drawn anew.
+const TICK: Duration = Duration::from_millis(200);
+
 /// The steps of a bar.
 const STEPS: u64 = 1000;
 
@@ -65,11 +68,17 @@ impl TerminalProgress {
     /// Starts the bar, and catches signals.
     pub fn new(quiet: bool) -> Self {
         catch_interrupts();
-        Self::on(ProgressBar::with_draw_target(Some(STEPS), target(quiet)))
+        let progress = Self::on(ProgressBar::with_draw_target(Some(STEPS), target(quiet)));
+        if let Ok(mut lone) = LONE.lock() {
+            *lone = Some(progress.bar.clone());
+        }
+        progress
     }
 
+    /// A bar that appears with the first step.
     fn on(bar: ProgressBar) -> Self {
-        Self { bar: styled(bar, "{msg}"), shown: Arc::default() }
+        set_style(&bar, BAR);
+        Self { bar, shown: Arc::default() }
     }
 
     /// Forgets what was shown: another adapter follows.
@@ -93,7 +102,8 @@ impl TerminalProgress {
                 ShownProgress { activity: Some(step.activity), rounds: 1, told: seen.told, ..ShownProgress::default() };
             self.bar.reset();
             set_style(&self.bar, BAR);
-            self.bar.suspend(|| tracing::info!("{}", step.activity.name()));
+            tracing::info!("{}", step.activity.name());
+            self.bar.enable_steady_tick(TICK);
         } else if step.done <= seen.last {
             seen.rounds += 1;
             set_style(&self.bar, TIME);
@@ -118,6 +128,20 @@ impl TerminalProgress {
 
     pub fn finish(&self) {
         self.bar.finish_and_clear();
+        if let Ok(mut lone) = LONE.lock() {
+            *lone = None;
+        }
+    }
+}
+
+/// The bar that lines on standard error have to go round. Those of a batch have their own way.
+static LONE: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Writes while no bar is in the way.
+pub fn beside_bar<T>(write: impl FnOnce() -> T) -> T {
+    match LONE.try_lock().ok().and_then(|lone| lone.clone()) {
+        Some(bar) => bar.suspend(write),
+        None => write(),
     }
 }
 
@@ -143,8 +167,9 @@ impl ByteProgress {
         self.bar.inc(bytes);
     }
 
+    /// What has to come again is needed once more: the bar does not move back.
     pub fn moves_back(&self, bytes: u64) {
-        self.bar.dec(bytes);
+        self.bar.inc_length(bytes);
     }
 }
 
@@ -197,7 +222,7 @@ const TIME: &str = "{spinner} {elapsed}";
 /// A bar after a text.
 fn styled(bar: ProgressBar, beginning: &str) -> ProgressBar {
     set_style_after(&bar, beginning, BAR);
-    bar.enable_steady_tick(Duration::from_millis(200));
+    bar.enable_steady_tick(TICK);
     bar
 }
 

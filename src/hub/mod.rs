@@ -105,7 +105,6 @@ pub fn find(name: &str, revision: Option<&str>) -> Result<PathBuf> {
 
 fn find_as(sought: Sought, name: &str, revision: Option<&str>) -> Result<PathBuf> {
     let path = Path::new(name);
-    tracing::debug!("looking for `{name}`");
     if path.exists() {
         return Ok(path.into());
     }

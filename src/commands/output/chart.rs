@@ -7,6 +7,11 @@ pub const MARKS: [char; 2] = ['●', BOTH];
 /// What stands behind a row that is chosen.
 const NOTE: usize = " ◀ chosen".len() - "◀".len() + 1;
 
+/// Whether a line is the heading of a chart.
+pub fn is_axis(line: &str) -> bool {
+    line.contains("  0 ")
+}
+
 /// An axis and its rows, which the chart of `columns` columns begins in the same column of.
 pub fn fit(axis: &str, rows: &[&str], width: usize) -> Option<Vec<String>> {
     let start = axis.find("  0 ")? + 2;

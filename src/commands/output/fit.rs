@@ -10,6 +10,12 @@ const WORTHWHILE_BAR: usize = 16;
 const TEXT_WIDTH: usize = crate::report::text::WIDTH;
 const BROKEN_FROM: usize = 8;
 
+/// How far the rest of a sentence is indented that begins at the edge.
+const HANGING: usize = 4;
+
+/// The longest code in a sentence that stays on one line.
+const LONGEST_CODE: usize = 30;
+
 /// What stays on the line of its number.
 const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "nats", "GB"];
 
@@ -26,7 +32,7 @@ pub fn fit(text: &str, width: usize) -> String {
     let mut lines = whole.split_inclusive('\n').peekable();
     while let Some(first) = lines.next() {
         let mut marked = Vec::new();
-        while let Some(row) = lines.next_if(|line| line.contains(chart::MARKS)) {
+        while let Some(row) = lines.next_if(|line| chart::is_axis(first) && line.contains(chart::MARKS)) {
             marked.push(row);
         }
         if !marked.is_empty() {
@@ -71,8 +77,8 @@ fn wrapped(line: &str, width: usize) -> String {
     let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
     let (head, sentence) = text.split_at(start_of_sentence(text));
     let indent = match length(head) {
-        head if head >= width / 2 => 4,
-        head => head.max(4),
+        head if head >= width / 2 => HANGING,
+        head => head.max(HANGING),
     };
     let mut lines = vec![head.to_string()];
     for word in unbreakable(sentence) {
@@ -92,12 +98,13 @@ fn start_of_sentence(line: &str) -> usize {
     line.trim_end().rfind("  ").map_or(line.len() - line.trim_start().len(), |gap| gap + 2)
 }
 
-/// Words, numbers with their units.
+/// Words, numbers with their units, and code between backticks.
 fn unbreakable(sentence: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for word in sentence.split_whitespace() {
         let is_unit = word.starts_with(['%', '×']) || UNITS.contains(&word.trim_end_matches([',', ')', ';', ':']));
-        match words.last_mut().filter(|_| is_unit) {
+        let is_code = |last: &String| last.matches('`').count() % 2 == 1 && length(last) < LONGEST_CODE;
+        match words.last_mut().filter(|last| is_unit || is_code(last)) {
             Some(last) => *last += &format!(" {word}"),
             None => words.push(word.into()),
         }
@@ -112,7 +119,8 @@ fn unbroken(text: &str) -> String {
     for line in text.split_inclusive('\n') {
         let indent = line.len() - line.trim_start().len();
         let first_word = line.split_whitespace().next().map_or(0, length);
-        let follows = indent >= BROKEN_FROM && indent == column && last + 1 + first_word > TEXT_WIDTH;
+        let is_under = indent == column.max(HANGING) && (column == 0 || column >= BROKEN_FROM);
+        let follows = is_under && last + 1 + first_word > TEXT_WIDTH;
         if follows {
             whole.truncate(whole.trim_end().len());
             whole.push(' ');
@@ -253,6 +261,16 @@ mod tests {
         assert_eq!(unbroken(&row), row, "the first line had room for the word");
         assert_eq!(unbroken(&long).lines().count(), 1, "{long}");
         assert!(widest(&fit(&long, 70)) <= 70 && fit(&long, 120) == long);
+    }
+
+    #[test]
+    fn a_hanging_sentence_and_code_are_broken_anew() {
+        let text = "loads in PEFT, transformers, vLLM, SGLang, TensorRT-LLM, llama.cpp, mistral.rs, and OpenVINO GenAI,\n    exllamav2\n";
+        assert!(fit(text, 60).contains("OpenVINO GenAI, exllamav2\n"), "{}", fit(text, 60));
+        let text = "computes something else in LoRAX, TGI, and Ollama (`--format gguf`)\n";
+        assert!(fit(text, 60).contains("(`--format gguf`)"), "{}", fit(text, 60));
+        let text = "\nhow likely the true tokens are behind each layer: base model o, whole adapter ●\n\n";
+        assert!(widest(&fit(text, 60)) <= 60, "{}", fit(text, 60));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use tracing::Level;
 
 use crate::cli::log_format::is_json;
-use crate::cli::parse;
+use crate::cli::{parse, progress};
 use crate::error::{Error, FileError, Kind, Result};
 use crate::files::json;
 use crate::printable;
@@ -98,7 +98,7 @@ pub fn remark(text: &str, quiet: bool) {
 }
 
 fn remark_raw(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let _ = progress::beside_bar(|| io::stderr().lock().write_all(text.as_bytes()));
 }
 
 /// Writes an error and its hint to standard error, a line each.
@@ -122,7 +122,7 @@ fn complain_of(message: &str, hint: Option<String>, kind: Kind) {
 /// for.
 pub fn print_help(help: &clap::Error, words: &[OsString]) -> Result<()> {
     if help.use_stderr() && is_json() {
-        complain_of(&parse::first_line(help), None, Kind::Usage);
+        complain_of(&parse::first_line(help), parse::tip(help), Kind::Usage);
         return Ok(());
     }
     // clap quotes words, which may come from a config file, and colours its text on a terminal: not with such words in it.
