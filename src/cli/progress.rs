@@ -100,6 +100,8 @@ impl TerminalProgress {
         if seen.activity != Some(step.activity) {
             *seen =
                 ShownProgress { activity: Some(step.activity), rounds: 1, told: seen.told, ..ShownProgress::default() };
+            // A bar is drawn with each change: it should have its text first.
+            self.bar.set_message(step.activity.name());
             self.bar.reset();
             set_style(&self.bar, BAR);
             tracing::info!("{}", step.activity.name());
