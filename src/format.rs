@@ -69,6 +69,15 @@ pub fn first_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
     }
 }
 
+/// All names, the last after a word: "a, b and c".
+pub fn listed<S: AsRef<str>>(names: &[S], word: &str) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} {word} {last}", rest.join(", ")),
+        _ => names.concat(),
+    }
+}
+
 /// A count with its noun: `1 adapter`, `2 adapters`. The plural takes an s.
 pub fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }

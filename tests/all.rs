@@ -22,6 +22,7 @@ mod contradicted;
 mod dead_weight;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
+mod environment;
 mod export;
 mod export_blocks;
 mod export_refused;
@@ -39,6 +40,7 @@ mod hub;
 mod inputs_kept;
 mod judged_by_answers;
 mod kills;
+mod messages;
 mod metrics;
 mod minimized;
 #[cfg(target_os = "linux")]
@@ -67,6 +69,7 @@ mod streamed;
 mod streams;
 mod subset;
 mod templates;
+mod terminal;
 mod together;
 mod tokenizer_files;
 mod tokenizer_process;

@@ -310,10 +310,10 @@ fn verify_tells_a_reduction_from_a_fault() {
     cut(&original, &out, &["--boundary", "3", "--rank", "1", "--dtype", "bf16"]).success();
     let verify = |more: &[&str]| lora_slim().arg("verify").arg(&original).arg(&out).args(more).assert();
     let text = stdout(verify(&[]).code(5));
-    assert!(text.lines().count() == 1 && text.contains("--tolerance"), "{text}");
+    assert!(text.lines().count() == 2 && text.contains("--tolerance"), "{text}");
     let largest = changes(&original, &out).into_values().fold(0.0, f64::max);
     let text = stdout(verify(&["--tolerance", &(largest * 0.999).to_string()]).code(5));
-    assert!(text.lines().count() == 1 && text.contains("ΔW"), "{text}");
+    assert!(text.lines().count() == 2 && text.contains("ΔW"), "{text}");
     let text = stdout(verify(&["--tolerance", &(largest * 1.001).to_string()]).success());
     assert!(text.contains("layers 0-2") && text.contains("ΔW changed"), "{text}");
     // A tensor that is missing is missing, whatever is tolerated.

@@ -33,7 +33,7 @@ impl Adapter {
 
     fn open_peft(path: &Path, stack: Option<&str>, is_decoder: &dyn Fn(&str) -> bool) -> Result<Self> {
         if !path.is_dir() {
-            return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
+            return Err(no_folder(path).into());
         }
         if !path.join(config::FILE_NAME).is_file() {
             return Err(not_an_adapter(path).into());
@@ -316,6 +316,15 @@ impl Adapter {
 /// How deep adapters are looked for below a folder that is none, and in how many files and folders.
 const DEPTH: usize = 3;
 const MOST_ENTRIES: usize = 10_000;
+
+/// The error for what is no folder. It names the adapter that a file belongs to.
+fn no_folder(path: &Path) -> AdapterError {
+    let folder = path.parent().filter(|folder| folder.join(config::FILE_NAME).is_file());
+    match path.exists() {
+        true => AdapterError::NotAFolder { path: path.into(), adapter: folder.map(Path::to_path_buf) },
+        false => AdapterError::NotThere { path: path.into() },
+    }
+}
 
 /// The error for a folder without a configuration. It names the adapters below, if there are any.
 fn not_an_adapter(path: &Path) -> AdapterError {

@@ -25,8 +25,10 @@ pub struct AnswerArgs {
     /// With --scorer: the seconds that it may take for an answer [default: 60]
     #[arg(long, value_name = "SECONDS", requires = "scorer", value_parser = parse::seconds)]
     pub scorer_limit: Option<std::time::Duration>,
-    /// Also generate answers and score them, at the chosen boundary, the two lowest losses, for the base model and the whole
-    /// adapter; on held-out samples if there are any. The scores do not choose
+    /// Also generate answers and score them; the scores do not choose
+    ///
+    /// At the chosen boundary, the two lowest losses, for the base model and the whole adapter; on held-out samples if there
+    /// are any.
     #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',')]
     pub metric: Vec<Metric>,
     /// With --metric or --by: text that ends an answer where it is served, for example \n; repeat it for several

@@ -10,6 +10,7 @@ pub use super::compare_args::CompareArgs;
 pub use super::evaluate_args::{EvaluateArgs, MinimizeArg, PrecisionArg, RuntimeArgs, ScanArgs, SearchArg, SlimArgs};
 use super::flags::GivenFlags;
 pub use super::gate_args::GateArgs;
+pub use super::log_format::LogFormatArg;
 pub use super::look_args::{BufferTypeArg, CheckArgs, InspectArgs, PlanArgs, VerifyArgs};
 use super::parse;
 pub use super::push_args::PushArgs;
@@ -24,13 +25,25 @@ use crate::rewrite::{Boundary, parse_boundary, parse_layers};
 /// through the base model, measures the loss with the adapter kept only below each layer, and writes a new PEFT adapter
 /// without the layers that are not needed.
 #[derive(Debug, Parser)]
-#[command(name = "lora-slim", version, max_term_width = 100, after_help = exit_codes())]
+#[command(name = "lora-slim", version, disable_help_flag = true, disable_version_flag = true, max_term_width = 100, after_help = exit_codes())]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+    /// Print this help; `lora-slim help COMMAND` prints the whole help of a command
+    #[arg(short, long, global = true, action = clap::ArgAction::HelpShort)]
+    pub help: Option<bool>,
+    /// Print the version
+    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
+    pub version: Option<bool>,
     /// Print nothing but results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Also print what is done, and with what
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Form of what goes to standard error: lines, or JSON objects, one a line, of progress, warnings and errors [default: text]
+    #[arg(long, global = true, value_enum, value_name = "FORM")]
+    pub log_format: Option<LogFormatArg>,
     /// Open no connection: take adapters and base models from this machine alone, as with HF_HUB_OFFLINE=1
     #[cfg(feature = "hub")]
     #[arg(long, global = true)]
@@ -55,12 +68,14 @@ Exit codes:
   2    usage: the command line asks for something impossible
   3    bad input: it will fail again
   4    reading or writing failed: it may work later
-  5    the answer is no: verify found a difference, check found a contradiction or a runtime that does not load the adapter,
-       or slim found that the adapter does not help
-  6    a gate failed ({}): nothing was written
+  5    the answer is no: verify found a difference, check a
+       contradiction or a runtime that does not load the
+       adapter, slim that it does not help
+  6    a gate failed: nothing was written. The gates are
+       {}
   70   a bug in lora-slim
   130  interrupted",
-        gates.join(", ")
+        gates.join(",\n       ")
     )
 }
 
@@ -91,7 +106,7 @@ pub enum Command {
   lora-slim cut my-adapter --boundary 14 -o my-adapter-14
   lora-slim cut my-adapter --keep-layers 0-13,20 -o my-adapter-some
   lora-slim cut my-adapter --rank 8 --dtype bf16 -o my-adapter-8
-  lora-slim cut my-adapter --boundary all --format gguf --base my-base-model -o my-adapter-gguf")]
+  lora-slim cut my-adapter --boundary all --format gguf --base my-base -o out")]
 pub struct CutArgs {
     #[command(flatten)]
     pub given: GivenFlags<CutArgs>,
@@ -128,11 +143,14 @@ pub struct CutArgs {
 #[derive(Debug, Args)]
 pub struct OutputArgs {
     /// Folder to write; must not exist
-    #[arg(short = 'o', long = "output", value_name = "OUT")]
-    pub folder: PathBuf,
+    #[arg(short = 'o', long = "output", value_name = "OUT", required_unless_present = "dry_run")]
+    pub folder: Option<PathBuf>,
     /// Replace OUT if it is an adapter folder
     #[arg(long)]
     pub force: bool,
+    /// Do everything except writing OUT
+    #[arg(long)]
+    pub dry_run: bool,
     /// Write one JSON object to stdout: what was done (for `cut`, the report in OUT; schema: `lora-slim schema`)
     #[arg(long)]
     pub json: bool,
@@ -144,7 +162,7 @@ pub struct OutputArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   lora-slim fix mlx-adapter -o my-adapter
-  lora-slim fix epoch_2/adapter_model.pt --base my-base-model --alpha 16 -o my-adapter
+  lora-slim fix epoch_2/adapter_model.pt --base my-base --alpha 16 -o out
   lora-slim verify mlx-adapter my-adapter")]
 pub struct FixArgs {
     /// Folder or file of the adapter, or its name on the Hugging Face Hub

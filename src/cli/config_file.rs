@@ -2,7 +2,7 @@
 //!
 //! Keys are the long names of flags; a table applies only to the command of its name. The file's flags become words of the
 //! command line, before those that the user typed, so that clap remains the only parser. The more specific words win: a table
-//! over the keys above all tables, the command line over both, and each also over any flag that conflicts with it.
+//! over the keys above all tables, a variable of the environment over both, the command line over all, and each also over any flag that conflicts with it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 
 use crate::batch::options;
 use crate::cli::Cli;
-use crate::cli::{flags, parse};
+use crate::cli::environment::Environment;
+use crate::cli::{flags, guesses, parse};
 use crate::error::{ConfigError, Result};
 use crate::files;
 
@@ -27,37 +28,47 @@ const LARGEST: u64 = 1 << 20;
 /// Flags that only a command line can have.
 const NEVER_IN_A_FILE: [&str; 5] = ["help", "version", "config", "no-config", "print-config"];
 
-/// A command line with the flags of a config file added.
+/// A command line with the flags of the environment and of a config file added.
 #[derive(Debug, PartialEq)]
 pub struct Expanded {
     pub words: Vec<OsString>,
     /// The file, if it added any.
     pub file: Option<PathBuf>,
+    /// The variables that added some.
+    pub variables: Vec<String>,
 }
 
-/// Adds the flags of the config file, if there is one, to a command line.
-pub fn expand(words: Vec<OsString>) -> Result<Expanded> {
+/// Adds the flags that the environment sets, and those of the config file, if there is one, to a command line.
+pub fn expand(words: Vec<OsString>, environment: &Environment) -> Result<Expanded> {
     let mut cli = Cli::command();
     cli.build();
-    let typed = typed(&cli, &words);
-    let Some((name, typed)) = typed.as_ref().and_then(ArgMatches::subcommand) else {
-        return Ok(Expanded { words, file: None });
-    };
+    let unchanged = |words| Ok(Expanded { words, file: None, variables: Vec::new() });
+    let Some(matches) = typed(&cli, &words) else { return unchanged(words) };
+    let Some((name, typed_flags)) = matches.subcommand() else { return unchanged(words) };
     let (Some(command), Some(place)) = (cli.find_subcommand(name), place_of_command(&cli, &words)) else {
-        return Ok(Expanded { words, file: None });
+        return unchanged(words);
+    };
+    let from_environment = environment.flags(command, typed_flags)?;
+    let mut words = words;
+    words.splice(place + 1..place + 1, from_environment.words.iter().cloned());
+    let variables = from_environment.used;
+    // What the variables say is wrong where clap reports an error now.
+    let again = typed(&cli, &words);
+    let Some((_, typed)) = again.as_ref().and_then(ArgMatches::subcommand) else {
+        return Ok(Expanded { words, file: None, variables });
     };
     let Some(path) = find(typed).filter(|_| has_own_flags(command)) else {
-        return Ok(Expanded { words, file: None });
+        return Ok(Expanded { words, file: None, variables });
     };
     let table = read(&path)?;
     check(&table, &cli, &path)?;
-    let table = table_of(&table, command, typed);
+    let mut table = table_of(&table, command, typed);
+    table.retain(|name, _| !from_environment.off.contains(name));
     let value = |reason| ConfigError::Toml { path: path.clone(), reason };
     let added = options::to_words(&table).map_err(value)?;
     let file = (!added.is_empty()).then_some(path);
-    let mut words = words;
     words.splice(place + 1..place + 1, added);
-    Ok(Expanded { words, file })
+    Ok(Expanded { words, file, variables })
 }
 
 /// What the user typed, even without a required flag that the file may have. `None` if clap reports any other error.
@@ -159,7 +170,8 @@ fn check_flag(
 fn nearest(key: &str, commands: &[&Command]) -> Option<String> {
     let names = commands.iter().flat_map(|command| flags_of(command)).filter_map(Arg::get_long);
     let names = names.chain(commands.iter().map(|command| command.get_name()).filter(|_| commands.len() > 1));
-    parse::nearest(key, names)
+    let guessed = commands.iter().find_map(|command| guesses::flag(key, command));
+    guessed.map(String::from).or_else(|| parse::nearest(key, names))
 }
 
 /// The expected kind of a flag's value, if it has another.

@@ -19,8 +19,8 @@ use crate::samples::{self, read::PassedFiles};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   lora-slim slim my-adapter --samples val.jsonl --chat -o my-adapter-slim
-  lora-slim slim my-adapter --base model.gguf --samples val.jsonl --choose best -o out --dry-run
-  lora-slim slim my-adapter --samples val.jsonl --chat -o my-adapter-slim --report slim.html")]
+  lora-slim slim my-adapter --base model.gguf --samples val.jsonl --dry-run
+  lora-slim slim my-adapter --samples val.jsonl --chat -o out --report slim.html")]
 pub struct SlimArgs {
     #[command(flatten)]
     pub given: GivenFlags<SlimArgs>,
@@ -65,14 +65,17 @@ pub struct ScanArgs {
 pub struct EvaluateArgs {
     /// PEFT adapter folder, or its name on the Hugging Face Hub, ORG/NAME or ORG/NAME@REVISION
     pub adapter: String,
-    /// Base model: a Hugging Face folder, a GGUF file, or a name on the Hugging Face Hub, ORG/NAME or ORG/NAME/FILE.gguf [default: the
-    /// adapter's base_model_name_or_path]
+    /// Base model: a folder, a GGUF file, or a name on the hub [default: the one that the adapter names]
+    ///
+    /// A folder is one of Hugging Face. A name is ORG/NAME or ORG/NAME/FILE.gguf. An adapter names its base model in
+    /// base_model_name_or_path.
     #[arg(long)]
     pub base: Option<String>,
     /// Layer stack of the text decoder if the adapter has several, for example model.text_model.layers
     #[arg(long)]
     pub stack: Option<String>,
-    #[arg(long, value_name = "PATH", required = true, help = samples::accepted())]
+    #[arg(long, value_name = "PATH", required = true, long_help = samples::accepted(),
+        help = "Validation samples: JSON lines, Parquet, CSV …, a folder of them, or - for standard input")]
     pub samples: Vec<PathBuf>,
     /// Split to read of a data set that has several, for example validation
     #[arg(long, value_name = "NAME")]
@@ -114,7 +117,9 @@ pub struct EvaluateArgs {
     /// Use only the first N of --samples
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_samples: Option<u64>,
-    /// Hold out this share of the samples, drawn at random: they do not choose but check the choice, for example 0.3 or 30%
+    /// Hold out this share of the samples to check the choice, for example 0.3 or 30%
+    ///
+    /// They are drawn at random, and do not choose.
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub holdout: Option<String>,
     /// Samples that check the choice, in their own file, which is read like those of --samples
@@ -133,8 +138,9 @@ pub struct EvaluateArgs {
     /// Let the measure of `--by` decide alone, without the guard of the probability of the true tokens
     #[arg(long)]
     pub no_guard: bool,
-    /// Share of the adapter's gain over the base model that may be given up, in loss (`smallest`) and in the probability of the
-    /// true tokens (every rule), for example 0.02 or 2%
+    /// Share of the adapter's gain over the base model that may be given up, for example 0.02 or 2%
+    ///
+    /// In loss (`smallest`) and in the probability of the true tokens (every rule).
     #[arg(long, value_name = "SHARE", default_value = "2%", allow_hyphen_values = true)]
     pub margin: String,
     /// One-sided confidence that no more than the margin is given up, from 0.5, for example 0.99 or 99%
@@ -164,15 +170,17 @@ pub struct EvaluateArgs {
     /// the largest changes
     #[arg(long)]
     pub controls: bool,
-    /// How to find the boundary [default: `adaptive` for slim, `exhaustive` for scan; always `exhaustive` with
-    /// limits and with --one-standard-error]
+    /// How to find the boundary [default: `adaptive` for slim, `exhaustive` for scan]
+    ///
+    /// Always `exhaustive` with limits and with --one-standard-error.
     #[arg(long, value_enum)]
     pub search: Option<SearchArg>,
     #[command(flatten)]
     pub answers: AnswerArgs,
-    /// Look for the fewest bytes that are surely as good (`bytes`), or for the lowest loss within --max-bytes (`loss`): drop any
-    /// modules, and reduce the rank of each to what the samples need. In bf16, unless --dtype says otherwise. With --search
-    /// exhaustive, sizes far from the smallest are measured too
+    /// Look for the fewest bytes that are surely as good, or for the lowest loss within --max-bytes
+    ///
+    /// Any modules may be dropped, and the rank of each is reduced to what the samples need. In bf16, unless --dtype says
+    /// otherwise. With --search exhaustive, sizes far from the smallest are measured too.
     #[arg(long, value_enum, conflicts_with_all = ["boundary", "choose", "scale", "controls", "by", "max_layers", "one_standard_error", "probability"])]
     pub minimize: Option<MinimizeArg>,
     /// Keep all modules at one rank with --minimize, for runtimes that know no other
@@ -207,8 +215,9 @@ pub struct RuntimeArgs {
     /// Format to write; gguf and mlx take names and sizes from the base model's configuration
     #[arg(long, value_parser = format_parser(), default_value_t = Format::Peft)]
     pub format: Format,
-    /// Refuse, before any work, to write an adapter that one of these runtimes would not load or would compute differently, for
-    /// example vllm,llama.cpp (`lora-slim check` names them all)
+    /// Write nothing that one of these runtimes would not load, for example vllm,llama.cpp
+    ///
+    /// Nor what it would compute differently. It is refused before any work. `lora-slim check` names all runtimes.
     #[arg(long = "for", value_name = "NAMES", value_delimiter = ',', value_parser = runtimes::parse)]
     pub runtimes: Vec<&'static Runtime>,
     /// Leave README.md and the header of the weights without what the adapter was made of, and what was measured

@@ -11,6 +11,11 @@ pub fn first_line(error: &clap::Error) -> String {
     first.strip_prefix("error: ").unwrap_or(first).into()
 }
 
+/// What clap's message advises, if anything.
+pub fn tip(error: &clap::Error) -> Option<String> {
+    error.to_string().lines().find_map(|line| line.trim().strip_prefix("tip: ").map(String::from))
+}
+
 /// Parses the boundary of `slim` and `scan`. Whether the model has that many layers is checked later.
 pub fn boundary(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number of layers such as 14 (only `cut` takes `all`)"))

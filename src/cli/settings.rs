@@ -1,11 +1,14 @@
 //! Flags and their defaults, turned into the typed values that the pipeline takes.
 
+use std::path::Path;
+
 use super::parse::share;
 use crate::choice::{Basis, By, ChoiceOptions, Limits, rules};
 use crate::cli::{
-    AnswerArgs, EvaluateArgs, MinimizeArg, PrecisionArg, RuntimeArgs, SearchArg, SizeStepArgs, VerifyArgs,
+    AnswerArgs, EvaluateArgs, MinimizeArg, OutputArgs, PrecisionArg, RuntimeArgs, SearchArg, SizeStepArgs, VerifyArgs,
 };
 use crate::error::{ChoiceError, ComputeError, MetricError, Result};
+use crate::files::Destination;
 use crate::kernel::{Arithmetic, Precision, Unit};
 use crate::metrics::Score;
 use crate::model::device::DeviceName;
@@ -84,6 +87,19 @@ pub fn choice_options(args: &EvaluateArgs) -> Result<ChoiceOptions> {
         ..default
     };
     Ok(options.judged(by))
+}
+
+/// The folder that will be there, which is none on a dry run.
+pub fn written(output: &OutputArgs) -> Option<&Path> {
+    output.folder.as_deref().filter(|_| !output.dry_run)
+}
+
+/// Reserves the place of the output. A dry run only looks at it, and writes into a temporary folder.
+pub fn destination(output: &OutputArgs, inputs: &[&Path]) -> Result<Destination> {
+    match written(output) {
+        Some(folder) => Destination::reserve(folder, inputs, output.force),
+        None => Destination::nowhere(output.folder.as_deref(), inputs, output.force),
+    }
 }
 
 /// What is minimised, if anything is, by this search.

@@ -57,7 +57,8 @@ pub struct Flag {
 
 /// The commands that can be called, and the flags that make no sense in a call.
 const CALLABLE: [&str; 7] = ["slim", "scan", "cut", "fix", "inspect", "check", "verify"];
-const NOT_IN_A_CALL: [&str; 8] = ["help", "version", "config", "no-config", "print-config", "quiet", "json", "list"];
+const NOT_IN_A_CALL: [&str; 10] =
+    ["help", "version", "config", "no-config", "print-config", "quiet", "verbose", "log-format", "json", "list"];
 
 impl Call {
     /// The flags of a command that can be called.
@@ -204,7 +205,11 @@ impl Flag {
             arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
         Some(Self {
             name: arg.get_long()?.into(),
-            help: arg.get_help().map(ToString::to_string).unwrap_or_default(),
+            help: arg
+                .get_long_help()
+                .or(arg.get_help())
+                .map(|help| one_paragraph(&help.to_string()))
+                .unwrap_or_default(),
             value: match (takes_value, count.min_values()) {
                 (false, _) => "never",
                 (true, 0) => "may",
@@ -218,4 +223,9 @@ impl Flag {
             default: (!defaults.is_empty() && takes_value).then(|| defaults.join(",")),
         })
     }
+}
+
+/// A help text whose first paragraph, a sentence without a full stop, is that of the short help.
+fn one_paragraph(help: &str) -> String {
+    help.replace("\n\n", ". ")
 }

@@ -1,6 +1,7 @@
 //! `lora-slim cut`: rewrite without evaluating.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::fetch::Finder;
 use super::output::{announce, print, print_json, warn};
@@ -11,7 +12,6 @@ use crate::choice::gates;
 use crate::cli::CutArgs;
 use crate::cli::settings;
 use crate::error::{AdapterError, Result};
-use crate::files::Staging;
 use crate::pipeline;
 use crate::pipeline::output::{Target, UnevaluatedCut};
 use crate::printable::OneLine;
@@ -20,11 +20,12 @@ use crate::rewrite::steps::PlannedChanges;
 use crate::rewrite::{Boundary, Cut};
 
 pub fn run(args: CutArgs, finder: Finder, quiet: bool) -> Result<bool> {
-    let (format, path) = (args.runtime.format, args.output.folder.clone());
+    let (format, path) = (args.runtime.format, settings::written(&args.output).map(Path::to_path_buf));
     let json = args.output.json;
     let report = write(args, finder)?;
     let printed = print_report(&report, json, quiet);
     let announced = printed.and_then(|()| gates::check(&report.gates)).and_then(|()| {
+        let Some(path) = path else { return Ok(()) };
         let loads = text::runtimes::written(&report.runtimes, format, &path);
         announce(&format!("written to {}\n{loads}", OneLine(path.display())), json, quiet)
     });
@@ -44,9 +45,11 @@ fn print_report(report: &Report, json: bool, quiet: bool) -> Result<()> {
 pub fn write(args: CutArgs, finder: Finder) -> Result<Report> {
     let path = finder.adapter(&args.adapter)?;
     let format = args.runtime.format;
-    format.check_folder_name(&args.output.folder)?;
+    if let Some(folder) = &args.output.folder {
+        format.check_folder_name(folder)?;
+    }
     pipeline::base_of(&path, args.base.as_deref());
-    let staging = Staging::reserve(&args.output.folder, &[&path], args.output.force)?;
+    let destination = settings::destination(&args.output, &[&path])?;
     finder.base_of_cut(&args, &path)?;
     pipeline::base_of(&path, args.base.as_deref());
     let gates = args.gates.gates;
@@ -76,7 +79,7 @@ pub fn write(args: CutArgs, finder: Finder) -> Result<Report> {
     exporter.check(&adapter, changes)?;
     base.facts.layers = base.facts.layers_for(&adapter);
     let has_card = !args.runtime.no_card;
-    let target = Target { staging: &staging, exporter: &*exporter, base, runtimes, has_card };
+    let target = Target { staging: &destination.staging, exporter: &*exporter, base, runtimes, has_card };
     let (name, command) = (&args.adapter, args.given.command_line("cut", &args.adapter));
     UnevaluatedCut { name, command, adapter: &adapter, cut: &cut, steps: &steps, gates: &gates, target: &target }
         .write()

@@ -1,22 +1,20 @@
 //! `lora-slim completions`, `man` and `schema`: texts about the program itself.
 
-use clap::CommandFactory;
-
 use super::document;
 use super::output::{print_json, print_program};
-use crate::cli::{Cli, CompletionsArgs, SchemaArgs};
+use crate::cli::{CompletionsArgs, SchemaArgs, help};
 use crate::error::{FileError, Result};
 
 pub fn completions(args: CompletionsArgs) -> Result<bool> {
     let mut out = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "lora-slim", &mut out);
+    clap_complete::generate(args.shell, &mut help::command(), "lora-slim", &mut out);
     print_program(&String::from_utf8_lossy(&out)).map(|()| true)
 }
 
 /// The main page, followed by a page for each command.
 pub fn man() -> Result<bool> {
     let mut out = Vec::new();
-    let mut command = Cli::command();
+    let mut command = help::command();
     command.build();
     let pages = std::iter::once(command.clone()).chain(command.get_subcommands().cloned());
     for page in pages {

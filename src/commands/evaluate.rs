@@ -35,7 +35,8 @@ pub fn declare_inputs(args: &EvaluateArgs, finder: Finder) -> Result<PathBuf> {
     inputs::declare(&adapter);
     let test = args.test.as_deref().filter(|path| !args.passed.contains_key(*path));
     let samples = places::on_disk(&args.samples, &args.passed).chain(test);
-    for path in samples.chain(args.tokenizer.as_deref()).chain(args.chat_template.as_deref()) {
+    let samples = samples.map(|path| places::check_exists(path).map(|()| path)).collect::<Result<Vec<_>>>()?;
+    for path in samples.into_iter().chain(args.tokenizer.as_deref()).chain(args.chat_template.as_deref()) {
         path.metadata().map_err(FileError::read(path))?;
         inputs::declare(path);
     }

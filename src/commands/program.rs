@@ -2,11 +2,15 @@
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use super::output;
-use crate::cli::{Cli, config_file, panics};
+use super::output::log::{self, Amount};
+use crate::cli::config_file::{self, Expanded};
+use crate::cli::environment::Environment;
+use crate::cli::{Cli, guesses, help, log_format, panics};
 use crate::error::{Kind, Result};
+use crate::format::listed;
 use crate::printable::OneLine;
 
 /// Runs the program with these words, of which the first is its own name. A process does this once, before it does anything else.
@@ -20,25 +24,49 @@ pub fn run(words: Vec<OsString>) -> u8 {
     })
 }
 
+fn parse(words: &[OsString]) -> std::result::Result<Cli, clap::Error> {
+    let mut command = help::command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
 fn try_run(words: Vec<OsString>) -> Result<u8> {
-    let line = config_file::expand(words)?;
-    let cli = Cli::try_parse_from(&line.words);
-    if let Some(file) = line.file.filter(|_| !cli.as_ref().is_ok_and(|cli| cli.quiet)) {
-        output::remark(&format!("using the flags of `{}`\n", OneLine(file.display())), false);
+    log_format::set(log_format::of_words(&words));
+    let environment = Environment::of_process();
+    let line = config_file::expand(words, &environment)?;
+    log_format::set(log_format::of_words(&line.words));
+    let cli = parse(&line.words);
+    let amount = match &cli {
+        Ok(cli) if cli.quiet => Amount::Errors,
+        Ok(cli) if cli.verbose => Amount::More,
+        _ => Amount::Usual,
+    };
+    log::start(amount);
+    if cli.as_ref().err().is_none_or(clap::Error::use_stderr) {
+        name_sources(&line, &environment, amount == Amount::Errors);
     }
     let cli = match cli {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            guesses::advise(&mut error, &line.words);
             output::print_help(&error, &line.words)?;
             return Ok(u8::try_from(error.exit_code()).unwrap_or(1));
         }
     };
-    tracing_subscriber::fmt()
-        .with_writer(|| output::Log)
-        .with_max_level(if cli.quiet { tracing::Level::ERROR } else { tracing::Level::WARN })
-        .without_time()
-        .with_target(false)
-        .init();
     let answer = if cli.print_config { super::print_config(&line.words)? } else { super::run(cli)? };
     Ok(if answer { 0 } else { Kind::No.exit_code() })
+}
+
+/// Says which flags the user did not type, and which variables set none.
+fn name_sources(line: &Expanded, environment: &Environment, quiet: bool) {
+    if let Some(file) = &line.file {
+        output::remark(&format!("using the flags of `{}`\n", OneLine(file.display())), quiet);
+    }
+    if !line.variables.is_empty() {
+        let variables: Vec<String> = line.variables.iter().map(|name| format!("`{name}`")).collect();
+        output::remark(&format!("using {} of the environment\n", listed(&variables, "and")), quiet);
+    }
+    for unknown in environment.unknown(&Cli::command()) {
+        tracing::warn!("{unknown}");
+    }
 }

@@ -16,7 +16,7 @@ use crate::cli::VerifyArgs;
 use crate::cli::settings;
 use crate::error::{AdapterError, Error, Result};
 use crate::format::{self, plural};
-use crate::hub::name::HubName;
+use crate::hub::name::{HubName, is_address};
 use crate::pipeline;
 use crate::pipeline::fix::{FixRequest, FixSource};
 use crate::printable::OneLine;
@@ -33,6 +33,9 @@ pub struct Verification {
     layout: Option<&'static str>,
     /// One sentence each; empty if it is verified.
     differences: Vec<String>,
+    /// Whether the slimmed adapter is the original, and the original a cut of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    swapped: bool,
     /// The layers that have an effect, lowest first.
     kept_layers: Vec<usize>,
     /// The layers that hold nothing but zeros.
@@ -62,11 +65,27 @@ pub fn run(args: VerifyArgs, finder: Finder, quiet: bool) -> Result<bool> {
     if json {
         print_json(&Document::of(&verification))?;
     } else if !verification.verified {
-        verification.differences.iter().try_for_each(|difference| print(&format!("{}\n", OneLine(difference))))?;
+        print(&render_differences(&verification))?;
     } else if !quiet {
         print(&render(&verification, allowed))?;
     }
     Ok(verification.verified)
+}
+
+/// How much differs, and then what. Where the arguments are swapped, that is all there is to say.
+fn render_differences(verification: &Verification) -> String {
+    let (after, before) = (verification.tensors_after, verification.tensors_before);
+    let count = plural(verification.differences.len(), "difference");
+    let head = format!(
+        "NOT verified: {count}; the other adapter has {}, and the original {before}\n",
+        plural(after, "tensor")
+    );
+    if verification.swapped {
+        return head
+            + "the arguments are swapped: the second adapter is the original, and the first is what was made of it\n";
+    }
+    let line = |difference: &String| format!("{}\n", OneLine(difference));
+    head + &verification.differences.iter().map(line).collect::<String>()
 }
 
 fn allowed(args: &VerifyArgs) -> Result<AllowedDifferences> {
@@ -96,7 +115,11 @@ pub fn verify(args: VerifyArgs, finder: Finder) -> Result<Verification> {
     if !proof.differences.is_empty() && is_plain(&args) && args.base.is_some() {
         return verify_fixed(&args);
     }
-    describe(&original, &slimmed, &proof, allowed)
+    let verification = describe(&original, &slimmed, &proof, allowed)?;
+    let may_be_swapped =
+        !verification.verified && args.scale == 1.0 && original.tensors().count() < slimmed.tensors().count();
+    let swapped = may_be_swapped && compare(&slimmed, &original, allowed, base.weights())?.differences.is_empty();
+    Ok(Verification { swapped, ..verification })
 }
 
 /// The base model, where one of the two adapters has fewer whole weights: these may be the base model's.
@@ -115,7 +138,9 @@ fn base_of(args: &VerifyArgs, (original, slimmed): (&Adapter, &Adapter)) -> Resu
 
 /// The place of the original, which may be a name. A path that is not there is found missing when it is opened.
 fn original(args: &VerifyArgs, finder: Finder) -> Result<PathBuf> {
-    match args.original.to_str().filter(|name| HubName::parse(name).is_some_and(|name| name.has_organisation())) {
+    let is_elsewhere =
+        |name: &&str| is_address(name) || HubName::parse(name).is_some_and(|name| name.has_organisation());
+    match args.original.to_str().filter(is_elsewhere) {
         Some(name) => finder.adapter(name),
         None => Ok(args.original.clone()),
     }
@@ -136,6 +161,7 @@ fn verify_fixed(args: &VerifyArgs) -> Result<Verification> {
     let differences: Vec<String> = fixed::compare(&fix, &fixed)?.iter().map(ToString::to_string).collect();
     Ok(Verification {
         verified: differences.is_empty(),
+        swapped: false,
         layout: Some(source.layout()),
         kept_layers: fixed.layers().into_iter().collect(),
         zero_layers: Vec::new(),
@@ -167,6 +193,7 @@ fn describe(
     let change = if verified && allowed.tolerance.is_some() { DeltaChange::between(original, slimmed)? } else { None };
     Ok(Verification {
         verified,
+        swapped: false,
         layout: None,
         differences: proof.differences.iter().map(ToString::to_string).collect(),
         dead_weight: Some(proof.left_out.clone()).filter(|left_out| !left_out.parts.is_empty()),

@@ -10,6 +10,10 @@ use crate::format::{first_names, plural};
 pub enum AdapterError {
     #[error("`{}` is not a PEFT adapter folder: it has no {missing}", path.display())]
     NotAnAdapter { path: PathBuf, missing: &'static str },
+    #[error("`{}` does not exist", path.display())]
+    NotThere { path: PathBuf },
+    #[error("`{}` is a file, and an adapter is a folder", path.display())]
+    NotAFolder { path: PathBuf, adapter: Option<PathBuf> },
     #[error("`{}` is not an adapter of a known PEFT method: {found}", path.display())]
     NotPeft { path: PathBuf, found: String, known: String },
     #[error("`{}` is {what}", path.display())]
@@ -126,7 +130,12 @@ impl AdapterError {
 
     pub(super) fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NotAnAdapter { .. } => "name the folder that PEFT's `save_pretrained` wrote",
+            Self::NotAFolder { adapter: Some(adapter), .. } => {
+                return Some(format!("name its folder, `{}`", adapter.display()));
+            }
+            Self::NotAnAdapter { .. } | Self::NotThere { .. } | Self::NotAFolder { adapter: None, .. } => {
+                "name the folder that PEFT's `save_pretrained` wrote"
+            }
             Self::AdaptersBelow { .. } => "name one of them, or give all to `lora-slim batch`",
             Self::Empty { found: NoTensors::WholeModel { .. } | NoTensors::ModelFile(_), .. } => {
                 "the adapter is merged into that model; name the folder with the adapter as it was before"

@@ -5,13 +5,31 @@ use std::path::PathBuf;
 use super::Kind;
 use crate::format::plural;
 
+/// What was looked for under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sought {
+    Adapter,
+    Base,
+}
+
+/// What a name that stands for nothing on this machine looks like, which decides what to advise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NameForm {
+    /// It can only be a path.
+    Path,
+    /// A name on the Hugging Face Hub, and the command that downloads what it stands for.
+    Hub { download: String },
+    /// An address, and the name on the hub if it stands for one.
+    Address { name: Option<String> },
+}
+
 /// Finding the base model, reading its configuration, and matching an adapter with it.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
     #[error("the adapter `{}` does not name its base model", adapter.display())]
     Unnamed { adapter: PathBuf },
     #[error("`{name}` is neither a local path nor in the Hugging Face cache `{}`", cache.display())]
-    NotFound { name: String, cache: PathBuf },
+    NotFound { name: String, cache: PathBuf, sought: Sought, form: NameForm },
     #[error("the Hugging Face cache holds `{name}`, but not its revision `{revision}`")]
     NoRevision { name: String, revision: String },
     #[error("`{}` has the architecture `{architecture}`, whose GGUF names are not known", path.display())]
@@ -61,26 +79,16 @@ impl BaseError {
     pub(super) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Unnamed { .. } => "name the base model with `--base`".into(),
-            Self::NotFound { name, .. } if full_precision(name).is_some() => {
+            Self::NotFound { name, sought: Sought::Base, form: NameForm::Hub { download }, .. }
+                if full_precision(name).is_some() =>
+            {
                 let full = full_precision(name).unwrap_or_default();
                 format!(
-                    "download it (`hf download {name}`); it is quantised, and `hf download {full}` with `--base {full}`, the model in \
-                     full precision that it was probably made of, leads to other losses, but to about the same boundary"
+                    "download it (`{download}`); it is quantised, and `hf download {full}` with `--base {full}`, the model in full \
+                     precision that it was probably made of, leads to other losses, but to about the same boundary"
                 )
             }
-            Self::NotFound { name, .. } if name.contains('/') && !name.starts_with(['/', '.']) => {
-                let online = if cfg!(feature = "hub") {
-                    " (lora-slim does without `--offline` and `HF_HUB_OFFLINE`)"
-                } else {
-                    ""
-                };
-                format!(
-                    "download it first (`hf download {name}`){online}, or point `--base` at a local folder or GGUF file"
-                )
-            }
-            Self::NotFound { .. } => {
-                "check the path; an adapter is a folder, and a base model is a folder or a GGUF file".into()
-            }
+            Self::NotFound { sought, form, .. } => missing(*sought, form),
             Self::NoRevision { name, revision } => {
                 format!("download it (`hf download {name} --revision {revision}`), or point `--base` at a local folder")
             }
@@ -103,6 +111,26 @@ impl BaseError {
             Self::FamilyTable { .. } | Self::NotAModel { .. } | Self::Config { .. } => return None,
         };
         Some(hint)
+    }
+}
+
+/// What to do about a name that stands for nothing on this machine.
+fn missing(sought: Sought, form: &NameForm) -> String {
+    let place = match sought {
+        Sought::Adapter => "the folder that PEFT's `save_pretrained` wrote",
+        Sought::Base => "a local folder or GGUF file with `--base`",
+    };
+    match form {
+        NameForm::Address { name: Some(name) } => format!("write its name on the hub, `{name}`"),
+        NameForm::Address { name: None } => format!("addresses are not read; download it, and name {place}"),
+        NameForm::Hub { download } => {
+            let online = match cfg!(feature = "hub") {
+                true => ", which lora-slim does itself without `--offline` and `HF_HUB_OFFLINE`",
+                false => "",
+            };
+            format!("check the name, and download it (`{download}`){online}; or name {place}")
+        }
+        NameForm::Path => format!("check the path; name {place}, or ORG/NAME on the Hugging Face Hub"),
     }
 }
 

@@ -13,6 +13,8 @@ pub enum ConfigError {
     UnknownKey { path: PathBuf, key: String, of: String, nearest: Option<String> },
     #[error("`{key}` in `{}` should be {expected}", path.display())]
     Value { path: PathBuf, key: String, expected: &'static str },
+    #[error("the variable `{variable}` is `{given}`, and its flag is a switch")]
+    Variable { variable: String, given: String },
     #[error("`--{flag}` cannot be written as TOML: its value is not UTF-8")]
     NotUtf8 { flag: String },
     #[error("`{command}` cannot be called so: {reason}")]
@@ -31,6 +33,7 @@ impl ConfigError {
             Self::UnknownKey { nearest: Some(nearest), .. } | Self::UnknownFlag { nearest: Some(nearest), .. } => {
                 Some(format!("did you mean `{nearest}`?"))
             }
+            Self::Variable { .. } => Some("set it to 1 or 0, or unset it".into()),
             _ => None,
         }
     }

@@ -39,6 +39,19 @@ impl Kind {
         matches!(self, Kind::No | Kind::FailedGate)
     }
 
+    /// The name in logs, which never changes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Usage => "usage",
+            Kind::BadInput => "bad-input",
+            Kind::Io => "io",
+            Kind::No => "no",
+            Kind::FailedGate => "failed-gate",
+            Kind::Internal => "internal",
+            Kind::Interrupted => "interrupted",
+        }
+    }
+
     /// The exit code of the process.
     pub fn exit_code(self) -> u8 {
         match self {

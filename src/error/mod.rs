@@ -25,7 +25,7 @@ mod sample;
 mod tensor;
 
 pub use adapter::{AdapterError, NoTensors};
-pub use base::BaseError;
+pub use base::{BaseError, NameForm, Sought};
 pub use batch::BatchError;
 pub use choice::ChoiceError;
 pub use compute::ComputeError;

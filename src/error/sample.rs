@@ -8,6 +8,8 @@ use crate::format::bytes;
 /// Reading samples and turning them into tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum SampleError {
+    #[error("the samples `{}` do not exist", path.display())]
+    NotThere { path: PathBuf, is_remote: bool },
     #[error("`{}` holds no samples", path.display())]
     Empty { path: PathBuf },
     #[error("`{}` holds no samples to score: {left_out}", path.display())]
@@ -72,6 +74,10 @@ impl SampleError {
     pub(super) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::UnknownForm { hint, .. } => hint,
+            Self::NotThere { is_remote: true, .. } => {
+                "data sets are not downloaded; `hf download ORG/NAME --repo-type dataset --local-dir FOLDER` does it, and `--samples \
+                 FOLDER` reads them"
+            }
             Self::UnknownContainer { .. } => "convert it to JSON lines, CSV or Parquet",
             Self::SeveralSplits { .. } => "name one with `--split`",
             Self::NoSplit { splits, .. } if splits.is_empty() => {

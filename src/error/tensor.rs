@@ -3,12 +3,17 @@
 use std::path::PathBuf;
 
 use super::Kind;
+use crate::format::bytes;
 
 /// Weight files: safetensors, GGUF and pickles.
 #[derive(Debug, thiserror::Error)]
 pub enum TensorError {
     #[error("`{}` is not a valid safetensors file: {source}", path.display())]
     Safetensors { path: PathBuf, source: safetensors::SafeTensorError },
+    #[error("`{}` is cut off: it has {}, and its header alone {}", path.display(), bytes(*length), bytes(*header))]
+    CutOff { path: PathBuf, length: u64, header: u64 },
+    #[error("`{}` is not a safetensors file: it begins with {beginning}", path.display())]
+    NotSafetensors { path: PathBuf, beginning: String },
     #[error("`{}` is not a valid GGUF file: {reason}", path.display())]
     Gguf { path: PathBuf, reason: String },
     #[error("the tensors of `{}` cannot be read without running code: {reason}", path.display())]
@@ -38,7 +43,8 @@ impl TensorError {
 
     pub(super) fn hint(&self) -> Option<String> {
         match self {
-            Self::Truncated { .. } => Some("the file is incomplete; download or copy it again".into()),
+            Self::Truncated { .. } | Self::CutOff { .. } => Some("the file is incomplete; download or copy it again".into()),
+            Self::NotSafetensors { .. } => Some("download or copy it again".into()),
             Self::Pickle { .. } => Some(
                 "load it where you trust it and save it with PEFT's `save_pretrained`, which writes safetensors".into(),
             ),

@@ -1,6 +1,7 @@
 //! Files: bounded reading with the path in every error, hashes, and outputs that appear complete or not at all.
 
 mod claim;
+mod destination;
 mod folder;
 mod identity;
 pub mod inputs;
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::error::{FileError, Result};
+pub use destination::Destination;
 pub use folder::{Access, Folder};
 pub use identity::FileState;
 pub use lock::{FileLock, LockAttempt, LockMode};

@@ -3,12 +3,20 @@
 //! Names come from command lines and from files that nobody vouches for. What is a name here leads neither out of the cache nor to
 //! another place of the server.
 
+use std::fmt;
+
+/// The revision that a name without one means.
+pub const MAIN: &str = "main";
+
 /// The longest name of a repository, as the hub has it.
 const LONGEST_REPOSITORY: usize = 96;
 /// The longest name of a file or revision, in bytes. The hub's are shorter.
 const LONGEST_PATH: usize = 1024;
 /// The longest part of a path, in bytes, on the usual file systems.
 const LONGEST_PART: usize = 255;
+
+/// Servers whose addresses are those of the hub.
+const HOSTS: [&str; 4] = ["huggingface.co", "www.huggingface.co", "hf.co", "hf-mirror.com"];
 
 /// A repository on the hub, or one of its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,10 +50,53 @@ impl HubName {
         })
     }
 
+    /// The name that an address of the hub stands for, as browsers and `hf://` paths have it.
+    pub fn of_address(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let path = match scheme {
+            "hf" => rest,
+            "http" | "https" => rest.split_once('/').filter(|(host, _)| HOSTS.contains(host))?.1,
+            _ => return None,
+        };
+        let path = path.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+        let revision = |revision: &str| if revision == MAIN { String::new() } else { format!("@{revision}") };
+        match path.split('/').collect::<Vec<_>>().as_slice() {
+            ["datasets" | "spaces", ..] => None,
+            [organisation, name, "tree" | "blob" | "resolve", commit, file @ ..] => {
+                let file = file.join("/");
+                let file = if file.ends_with(".gguf") { format!("/{file}") } else { String::new() };
+                Self::parse(&format!("{organisation}/{name}{file}{}", revision(commit)))
+            }
+            [_, _, ..] => Self::parse(path),
+            _ => None,
+        }
+    }
+
+    /// The command of the hub's own client that downloads it.
+    pub fn download_command(&self) -> String {
+        let file = self.file.as_ref().map_or(String::new(), |file| format!(" {file}"));
+        let revision = self.revision.as_ref().map_or(String::new(), |revision| format!(" --revision {revision}"));
+        format!("hf download {}{file}{revision}", self.repository)
+    }
+
     /// Whether it has an organisation. Names without one are old models', and much more often paths.
     pub fn has_organisation(&self) -> bool {
         self.repository.contains('/')
     }
+}
+
+impl fmt::Display for HubName {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let file = self.file.as_ref().map_or(String::new(), |file| format!("/{file}"));
+        let revision = self.revision.as_ref().map_or(String::new(), |revision| format!("@{revision}"));
+        write!(f, "{}{file}{revision}", self.repository)
+    }
+}
+
+/// Whether a text is an address, and no path.
+pub fn is_address(text: &str) -> bool {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| !scheme.is_empty() && scheme.chars().all(|letter| letter.is_ascii_alphanumeric()))
 }
 
 /// Whether the hub allows this name of a repository.
@@ -95,6 +146,36 @@ mod tests {
             let expected = HubName { repository: repository.into(), revision, file };
             assert_eq!(HubName::parse(text), Some(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn addresses_of_the_hub_stand_for_names() {
+        for (address, name) in [
+            ("hf://org/model", Some("org/model")),
+            ("hf://org/model@v1", Some("org/model@v1")),
+            ("https://huggingface.co/org/model", Some("org/model")),
+            ("https://huggingface.co/org/model/?library=peft", Some("org/model")),
+            ("https://hf.co/org/model/tree/main", Some("org/model")),
+            ("https://huggingface.co/org/model/tree/v1/checkpoint-7", Some("org/model@v1")),
+            ("https://huggingface.co/org/model/blob/main/q4/model.gguf", Some("org/model/q4/model.gguf")),
+            ("https://huggingface.co/org/model/resolve/v1/model.gguf", Some("org/model/model.gguf@v1")),
+            ("https://huggingface.co/datasets/org/data", None),
+            ("https://huggingface.co/org", None),
+            ("https://example.org/org/model", None),
+            ("s3://bucket/model", None),
+            ("hf://org/../model", None),
+            ("org/model", None),
+        ] {
+            assert_eq!(HubName::of_address(address).map(|name| name.to_string()).as_deref(), name, "{address}");
+        }
+        assert!(is_address("s3://bucket/model") && !is_address("org/model") && !is_address("a b://c"));
+    }
+
+    #[test]
+    fn a_name_has_its_download() {
+        let command = |text: &str| HubName::parse(text).map(|name| name.download_command());
+        assert_eq!(command("org/model@v1").as_deref(), Some("hf download org/model --revision v1"));
+        assert_eq!(command("org/model/q4/m.gguf").as_deref(), Some("hf download org/model q4/m.gguf"));
     }
 
     #[test]

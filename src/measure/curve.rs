@@ -12,7 +12,7 @@ use super::profile::Profile;
 use super::side::DropSide;
 use super::stream::{self, Member, Stream};
 use super::walk::{Tracker, Walk};
-use super::{ComputeOptions, OnProgress};
+use super::{Activity, ComputeOptions, OnProgress};
 use crate::adapter::Adapter;
 use crate::error::{ComputeError, Result};
 use crate::model::{AdaptedModel, AnswerRows, Pass, TokenScore};
@@ -222,7 +222,7 @@ impl<'a> Sweep<'a> {
             members.iter().zip(prefixes).map(passes).map(|passes| passes * batch.tokens() as u64).collect()
         };
         let costs: Vec<Vec<u64>> = batches.iter().zip(&*prefixes).map(cost).collect();
-        let mut tracker = Tracker::new(batches.len(), costs.iter().flatten().sum(), on_progress);
+        let mut tracker = Tracker::new(Activity::Losses, batches.len(), costs.iter().flatten().sum(), on_progress);
         let zero = |profiles: &Vec<_>| vec![Measurement::zero(sizes.clone()); profiles.len()];
         let mut measured: Vec<Vec<Measurement>> = profiles.iter().map(zero).collect();
         for (index, (batch, prefixes)) in batches.iter().zip(prefixes).enumerate() {

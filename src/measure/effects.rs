@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::memory::Budget;
 use super::walk::walk_base_and_whole;
-use super::{ComputeOptions, OnProgress};
+use super::{Activity, ComputeOptions, OnProgress};
 use crate::error::Result;
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
@@ -21,7 +21,7 @@ pub fn effects(
     let model = adapted.model();
     let budget = Budget::for_samples(model, 2, options.memory, samples)?;
     let mut sums = vec![(0.0, 0); model.config.layers];
-    walk_base_and_whole(adapted, samples, &budget, on_progress, |_, layers, streams| {
+    walk_base_and_whole(adapted, samples, &budget, (Activity::Effects, on_progress), |_, layers, streams| {
         let ([without, with], Some(layer)) = (streams, layers.checked_sub(1)) else { return Ok(()) };
         let (sum, rows) = &mut sums[layer];
         *sum += squared_distance(&with.hidden, &without.hidden)?;

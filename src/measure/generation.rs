@@ -11,7 +11,7 @@ use super::layers::{Keep, Layers};
 use super::memory::Budget;
 use super::stream::{Member, Stream};
 use super::walk::{Tracker, Walk};
-use super::{OnProgress, Profile};
+use super::{Activity, OnProgress, Profile};
 use crate::error::Result;
 use crate::model::{AdaptedModel, Cache, HeadCache, Model, Pass};
 use crate::samples::Prompt;
@@ -56,7 +56,8 @@ pub fn generate(
     let batches = budget.prompt_batches(&lengths, |length| most_tokens(length, options.max_new_tokens, model))?;
     let layer_tokens =
         |length: &usize| ((length + options.max_new_tokens) * model.config.layers * profiles.len()) as u64;
-    let mut tracker = Tracker::new(batches.len(), lengths.iter().map(layer_tokens).sum(), on_progress);
+    let mut tracker =
+        Tracker::new(Activity::Answers, batches.len(), lengths.iter().map(layer_tokens).sum(), on_progress);
     let mut layers = Layers::new(&models, if keeps_model { Keep::Variants } else { Keep::Nothing });
     let mut head = keeps_model.then(HeadCache::default);
     let mut answers = vec![Vec::with_capacity(prompts.len()); profiles.len()];

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::memory::Budget;
 use super::walk::walk_base_and_whole;
-use super::{ComputeOptions, OnProgress, Work};
+use super::{Activity, ComputeOptions, OnProgress, Work};
 use crate::error::{ComputeError, Result};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
@@ -50,33 +50,39 @@ pub fn logit_lens(
     let mut readouts = [(); STREAMS].map(|()| vec![empty.clone(); model.config.layers + 1]);
     let mut rows = Vec::new();
     let mut unread = 0;
-    let work = walk_base_and_whole(adapted, samples, &budget, on_progress, |pass, layers, streams| {
-        for stream in &*streams {
-            rows.push(adapted.answer_rows(&stream.hidden, pass, layers)?);
-        }
-        let (batch, is_last) = (pass.batch, layers == model.config.layers);
-        let inside = budget.streams_side_by_side(batch.tokens(), model.device()).min(STREAMS);
-        let rows_at_once = budget.spare_rows(batch.tokens(), inside) / batch.answers.len().max(1);
-        if !is_last && rows.len() + STREAMS <= rows_at_once {
-            return Ok(());
-        }
-        for (index, scores) in adapted.score_answers(&rows, batch)?.iter().enumerate() {
-            let layers = unread + index / STREAMS;
-            let readout = &mut readouts[index % STREAMS][layers];
-            for (sample, answers) in &batch.samples {
-                let scores = &scores[answers.clone()];
-                readout.losses[*sample] = scores.iter().map(|score| score.loss).sum();
-                readout.probabilities[*sample] = scores.iter().map(|score| (-score.loss).exp()).sum();
-                if !readout.losses[*sample].is_finite() {
-                    let (base, samples) = (model.path.clone(), PathBuf::new());
-                    return Err(ComputeError::NotFiniteBehind { base, samples, layers, sample: *sample + 1 }.into());
+    let work = walk_base_and_whole(
+        adapted,
+        samples,
+        &budget,
+        (Activity::Probabilities, on_progress),
+        |pass, layers, streams| {
+            for stream in &*streams {
+                rows.push(adapted.answer_rows(&stream.hidden, pass, layers)?);
+            }
+            let (batch, is_last) = (pass.batch, layers == model.config.layers);
+            let inside = budget.streams_side_by_side(batch.tokens(), model.device()).min(STREAMS);
+            let rows_at_once = budget.spare_rows(batch.tokens(), inside) / batch.answers.len().max(1);
+            if !is_last && rows.len() + STREAMS <= rows_at_once {
+                return Ok(());
+            }
+            for (index, scores) in adapted.score_answers(&rows, batch)?.iter().enumerate() {
+                let layers = unread + index / STREAMS;
+                let readout = &mut readouts[index % STREAMS][layers];
+                for (sample, answers) in &batch.samples {
+                    let scores = &scores[answers.clone()];
+                    readout.losses[*sample] = scores.iter().map(|score| score.loss).sum();
+                    readout.probabilities[*sample] = scores.iter().map(|score| (-score.loss).exp()).sum();
+                    if !readout.losses[*sample].is_finite() {
+                        let (base, samples) = (model.path.clone(), PathBuf::new());
+                        return Err(ComputeError::NotFiniteBehind { base, samples, layers, sample: *sample + 1 }.into());
+                    }
                 }
             }
-        }
-        rows.clear();
-        unread = if is_last { 0 } else { layers + 1 };
-        Ok(())
-    })?;
+            rows.clear();
+            unread = if is_last { 0 } else { layers + 1 };
+            Ok(())
+        },
+    )?;
     let [base, adapted] = readouts;
     Ok(Lens { base, adapted, tokens: samples.iter().map(Sample::answers).collect(), work })
 }

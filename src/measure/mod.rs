@@ -61,9 +61,33 @@ pub struct ComputeOptions {
 /// Called behind each layer. Returning `false` interrupts measuring, which is an error.
 pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> bool;
 
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    Losses,
+    Probabilities,
+    Effects,
+    Answers,
+    Sensitivities,
+}
+
+impl Activity {
+    /// As progress names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Losses => "measuring losses",
+            Self::Probabilities => "reading probabilities",
+            Self::Effects => "measuring effects",
+            Self::Answers => "generating answers",
+            Self::Sensitivities => "ranking modules",
+        }
+    }
+}
+
 /// How far measuring has come.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
+    pub activity: Activity,
     pub pass: usize,
     pub passes: usize,
     pub layer: usize,

@@ -19,7 +19,7 @@ use super::memory::Budget;
 use super::profile::Profile;
 use super::stream::{Member, Stream};
 use super::walk::{Tracker, Walk};
-use super::{ComputeOptions, OnProgress, Work};
+use super::{Activity, ComputeOptions, OnProgress, Work};
 use crate::error::{ComputeError, Result};
 use crate::kernel::gradient::Probe;
 use crate::model::{AdaptedModel, Layer, Pass};
@@ -78,7 +78,7 @@ pub fn sensitivities(
     let batches = packing::plan(samples, budget.tokens_per_pass(), model.shares_prefixes());
     let tokens: usize = batches.iter().map(|batch| batch.tokens()).sum();
     let work = Work { passes: batches.len(), layer_tokens: (1 + BACKWARD_PASSES) * (count * tokens) as u64 };
-    let mut tracker = Tracker::new(work.passes, work.layer_tokens, on_progress);
+    let mut tracker = Tracker::new(Activity::Sensitivities, work.passes, work.layer_tokens, on_progress);
     let mut found = vec![BTreeMap::new(); count];
     let whole = [Profile::below(count, count)];
     for (index, batch) in batches.iter().enumerate() {

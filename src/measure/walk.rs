@@ -7,7 +7,7 @@ use super::layers::{Keep, Layers};
 use super::memory::Budget;
 use super::profile::Profile;
 use super::stream::{Member, Stream};
-use super::{OnProgress, Progress, Work};
+use super::{Activity, OnProgress, Progress, Work};
 use crate::error::{ComputeError, Result};
 use crate::model::{AdaptedModel, Pass};
 use crate::samples::Sample;
@@ -51,7 +51,7 @@ pub fn walk_base_and_whole(
     adapted: &AdaptedModel,
     samples: &[Sample],
     budget: &Budget,
-    on_progress: OnProgress,
+    (activity, on_progress): (Activity, OnProgress),
     mut observe: impl FnMut(&Pass, usize, &mut [Stream]) -> Result<()>,
 ) -> Result<Work> {
     let (model, models) = (adapted.model(), [adapted]);
@@ -59,7 +59,7 @@ pub fn walk_base_and_whole(
     let profiles = [0, model.config.layers].map(|boundary| Profile::below(boundary, model.config.layers));
     let cost = |batch: &Batch| (profiles.len() * model.config.layers * batch.tokens()) as u64;
     let work = Work { passes: batches.len(), layer_tokens: batches.iter().map(cost).sum() };
-    let mut tracker = Tracker::new(work.passes, work.layer_tokens, on_progress);
+    let mut tracker = Tracker::new(activity, work.passes, work.layer_tokens, on_progress);
     let mut layers = Layers::new(&models, Keep::Nothing);
     for (index, batch) in batches.iter().enumerate() {
         tracker.start_pass(index);
@@ -82,8 +82,8 @@ pub struct Tracker<'a> {
 }
 
 impl<'a> Tracker<'a> {
-    pub fn new(passes: usize, total: u64, on_progress: OnProgress<'a>) -> Self {
-        Self { on_progress, progress: Progress { pass: 0, passes, layer: 0, done: 0, total } }
+    pub fn new(activity: Activity, passes: usize, total: u64, on_progress: OnProgress<'a>) -> Self {
+        Self { on_progress, progress: Progress { activity, pass: 0, passes, layer: 0, done: 0, total } }
     }
 
     pub fn start_pass(&mut self, pass: usize) {

@@ -7,6 +7,7 @@ use super::Request;
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::error::{AdapterError, BaseError, Error, Result};
 use crate::files;
+use crate::format::plural;
 use crate::hub::BasePath;
 use crate::model::family::OUTER;
 use crate::model::{BaseNames, Model};
@@ -32,6 +33,7 @@ impl Base {
     pub fn open_for(path: BasePath, request: &Request) -> Result<Self> {
         tokenizer::prepare();
         let (model, gguf) = Model::open(&path, &request.compute.device, request.arithmetic)?;
+        tracing::info!("base model `{}`, {}", path.path().display(), plural(model.config.layers, "layer"));
         Ok(Self { path, model, gguf, texts: Mutex::default() })
     }
 

@@ -16,7 +16,7 @@ use crate::audit::examine::misfits;
 use crate::audit::fixed::compare;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::error::{AdapterError, FixError, Result};
-use crate::files::Staging;
+use crate::files::Destination;
 use crate::format::{first_names, plural};
 use crate::hub::{self, BasePath};
 use crate::kernel::Arithmetic;
@@ -66,7 +66,7 @@ impl FixSource {
     /// Reads what lies at `path`, and the base model.
     pub fn read(path: &Path, request: &FixRequest) -> Result<Self> {
         if !path.exists() {
-            return Err(AdapterError::NotAnAdapter { path: path.into(), missing: "folder of that name" }.into());
+            return Err(AdapterError::NotThere { path: path.into() }.into());
         }
         // An archive may lie beside what was unpacked from it.
         let unknown = || match foreign::archive(path) {
@@ -161,15 +161,17 @@ fn find_base(stored: &StoredAdapter, request: &FixRequest) -> Result<Option<FixB
     Ok(named.and_then(|name| open(BasePath::find(name, None).ok()?).ok()))
 }
 
-/// Writes an adapter as PEFT saves it, and compares what was written with the files.
-pub fn fix(request: &FixRequest, output: &Path, force: bool) -> Result<FixReport> {
+/// Writes an adapter as PEFT saves it, where `reserve` says, and compares what was written with the files. `reserve` gets the
+/// place of the adapter.
+pub fn fix(request: &FixRequest, reserve: impl FnOnce(&Path) -> Result<Destination>) -> Result<FixReport> {
     let path = hub::find(&request.adapter, None)?;
     base_of(&path, request.base.as_deref());
-    let staging = Staging::reserve(output, &[&path], force)?;
+    let destination = reserve(&path)?;
+    let staging = &destination.staging;
     let source = FixSource::read(&path, request)?;
     let fix = source.fix()?;
     check_config(&fix)?;
-    fix.write(&staging)?;
+    fix.write(staging)?;
     let written = Adapter::open(staging.path(), fix.stack()).map_err(|error| error.about(&path))?;
     if let Some(difference) = compare(&fix, &written)?.first() {
         return Err(FixError::NotTheSame { path, difference: difference.to_string() }.into());

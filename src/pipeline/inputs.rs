@@ -10,6 +10,7 @@ use super::request::{HeldOutSource, Request};
 use crate::adapter::Adapter;
 use crate::error::{ChoiceError, FileError, Result};
 use crate::files;
+use crate::format::plural;
 use crate::measure::OnProgress;
 use crate::model::AdaptedModel;
 use crate::report::{LeftOut, SamplesInput};
@@ -111,6 +112,8 @@ pub fn prepare(request: &Request, adapted: &AdaptedModel, base: &Base, on_progre
         encoded.apart_from(&choosing.samples)?.checked(text.as_deref())
     });
     let held_out = held_out.transpose()?;
+    let checking = held_out.as_ref().map_or(0, |samples| samples.samples.len());
+    tracing::info!("{} that choose, and {checking} that check", plural(choosing.samples.len(), "sample"));
     Ok(Inputs { choosing, held_out, text })
 }
 

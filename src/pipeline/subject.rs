@@ -12,6 +12,7 @@ use crate::audit::examine::contradictions;
 use crate::audit::runtimes::base_facts::BaseFacts;
 use crate::choice::Limits;
 use crate::error::{ChoiceError, Error, Result};
+use crate::format::plural;
 use crate::hub;
 use crate::measure::{self, OnProgress};
 use crate::model::AdaptedModel;
@@ -41,6 +42,9 @@ impl<'a> OpenedAdapter<'a> {
     fn checked(index: usize, request: &'a Request, adapter: Adapter) -> Result<Self> {
         adapter.require(Capability::Evaluate)?;
         request.steps.iter().try_for_each(|step| step.check(&adapter))?;
+        let (layers, modules) = (adapter.layers().len(), adapter.modules().len());
+        let sizes = (plural(modules, "module"), plural(layers, "layer"));
+        tracing::info!("adapter `{}`, {} in {}", adapter.path.display(), sizes.0, sizes.1);
         Ok(Self { index, request, adapter: Arc::new(adapter) })
     }
 

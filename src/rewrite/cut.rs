@@ -265,6 +265,9 @@ pub fn parse_layers(text: &str) -> std::result::Result<BTreeSet<usize>, String> 
         let (from, to) = item.split_once('-').unwrap_or((item, item));
         match (from.trim().parse::<usize>(), to.trim().parse::<usize>()) {
             (Ok(from), Ok(to)) if from <= to && to < MOST_LAYERS => layers.extend(from..=to),
+            (Ok(from), Ok(to)) if from > to => {
+                return Err(format!("`{item}` is neither a layer nor a range such as 0-13: did you mean {to}-{from}?"));
+            }
             _ => return Err(format!("`{item}` is neither a layer nor a range such as 0-13")),
         }
     }

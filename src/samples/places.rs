@@ -11,6 +11,7 @@ use super::{containers, splits};
 use crate::error::{FileError, Result, SampleError};
 use crate::files;
 use crate::format::first_names;
+use crate::hub::name::{HubName, is_address};
 
 /// The path that stands for standard input.
 pub const STANDARD_INPUT: &str = "-";
@@ -178,6 +179,19 @@ pub fn inputs(path: &Path, split: Option<&str>) -> Vec<PathBuf> {
 pub fn on_disk<'a>(paths: &'a [PathBuf], passed: &'a PassedFiles) -> impl Iterator<Item = &'a Path> {
     let is_on_disk = |path: &&PathBuf| !passed.contains_key(*path) && path.as_path() != Path::new(STANDARD_INPUT);
     paths.iter().filter(is_on_disk).map(PathBuf::as_path)
+}
+
+/// Refuses a path that nothing is at. What looks like the name of a data set on a server may be just that.
+pub fn check_exists(path: &Path) -> Result<()> {
+    let text = path.to_string_lossy();
+    let is_name = || HubName::parse(&text).is_some_and(|name| name.has_organisation() && path.extension().is_none());
+    match path.metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let is_remote = is_address(&text) || is_name();
+            Err(SampleError::NotThere { path: path.into(), is_remote }.into())
+        }
+        found => Ok(found.map(drop).map_err(FileError::read(path))?),
+    }
 }
 
 /// The bytes of a file, of a pipe, or of standard input, within a bound.

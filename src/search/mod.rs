@@ -19,7 +19,9 @@ use serde::Serialize;
 use crate::choice::evidence::{Evidence, Race};
 use crate::choice::{Basis, ChoiceOptions, Rule};
 use crate::error::Result;
-use crate::measure::{self, Curve, DropSide, Measurement, OnProgress, Point, SampleScore, SampleSize, Sweep, Work};
+use crate::measure::{
+    self, Curve, DropSide, Measurement, OnProgress, Point, Progress, SampleScore, SampleSize, Sweep, Work,
+};
 use crate::model::AdaptedModel;
 use crate::samples::Sample;
 
@@ -309,7 +311,8 @@ pub fn run(
         |adapted: &&AdaptedModel| Search::new(&measure::candidates(adapted.adapter()), sizes.clone(), choice, options);
     let searches: Vec<Search> = adapted.iter().map(search).collect();
     let parts = searches.first().map(Search::parts).unwrap_or_default();
-    complete(searches, Sweep::new(adapted, samples, parts, sweep_options)?, on_progress)
+    let rounds = Rounds::of(&parts);
+    complete(searches, Sweep::new(adapted, samples, parts, sweep_options)?, rounds, on_progress)
 }
 
 /// A curve of one adapter that is searched when some of its points are known.
@@ -334,14 +337,49 @@ pub fn go_on(
     let mut search = Search::new(&side.points(adapted.adapter()), sizes, choice, options).from_the_end();
     known.into_iter().for_each(|point| search.know(point));
     let models = [adapted];
-    let sweep = Sweep::along(side, &models, samples, search.parts(), compute)?;
-    Ok(complete(vec![search], sweep, on_progress)?.remove(0))
+    let parts = search.parts();
+    let rounds = Rounds::of(&parts);
+    let sweep = Sweep::along(side, &models, samples, parts, compute)?;
+    Ok(complete(vec![search], sweep, rounds, on_progress)?.remove(0))
+}
+
+/// How far a search has come, which consists of rounds: each tells its own progress.
+struct Rounds {
+    /// The samples of each part.
+    samples: Vec<usize>,
+    done: u64,
+}
+
+impl Rounds {
+    fn of(parts: &[Vec<usize>]) -> Self {
+        Self { samples: parts.iter().map(Vec::len).collect(), done: 0 }
+    }
+
+    /// Runs a round on a part. What is left is at most as much again for each of the later samples, because no point comes back.
+    fn watched<T>(
+        &mut self,
+        part: usize,
+        on_progress: OnProgress,
+        run: impl FnOnce(OnProgress) -> Result<T>,
+    ) -> Result<T> {
+        let later: usize = self.samples[part + 1..].iter().sum();
+        let rest = later as f64 / self.samples[part].max(1) as f64;
+        let (before, passes, mut total) = (self.done, self.samples.len(), 0);
+        let result = run(&mut |step: Progress| {
+            total = step.total;
+            let all = before + total + (total as f64 * rest) as u64;
+            on_progress(Progress { pass: part, passes, done: before + step.done, total: all, ..step })
+        });
+        self.done += total;
+        result
+    }
 }
 
 /// Evaluates round after round until the choices of all searches can be made.
 fn complete(
     mut searches: Vec<Search>,
     mut sweep: Sweep,
+    mut rounds_done: Rounds,
     on_progress: OnProgress,
 ) -> Result<Vec<(Curve, Vec<Dropped>)>> {
     loop {
@@ -352,7 +390,7 @@ fn complete(
             _ => BTreeSet::new(),
         };
         let boundaries: Vec<BTreeSet<usize>> = rounds.into_iter().map(boundaries_of).collect();
-        let curves = sweep.run(part, &boundaries, &mut *on_progress)?;
+        let curves = rounds_done.watched(part, on_progress, |told| sweep.run(part, &boundaries, told))?;
         for (search, points) in searches.iter_mut().zip(curves).filter(|(_, points)| !points.is_empty()) {
             search.add(&points);
         }

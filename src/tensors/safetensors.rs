@@ -39,7 +39,7 @@ const LONGEST_HEADER: u64 = 32 << 20;
 ///
 /// `bytes` is the whole file, or its beginning when `length` tells how long the file really is.
 pub fn header(path: &Path, bytes: &[u8], length: u64) -> Result<(usize, Metadata)> {
-    let (start, metadata) = parse(bytes).map_err(|source| TensorError::Safetensors { path: path.into(), source })?;
+    let (start, metadata) = parse(bytes).map_err(|source| explain(path, bytes, length, source))?;
     let (expected, actual) = (metadata.data_len() as u64, length.saturating_sub(start as u64));
     if expected != actual {
         return Err(TensorError::Truncated { path: path.into(), expected, actual }.into());
@@ -58,6 +58,26 @@ fn parse(bytes: &[u8]) -> std::result::Result<(usize, Metadata), SafeTensorError
     let text = std::str::from_utf8(&text).map_err(SafeTensorError::InvalidHeader)?;
     let metadata = serde_json::from_str(text).map_err(SafeTensorError::InvalidHeaderDeserialization)?;
     Ok((size_of::<u64>() + text.len(), metadata))
+}
+
+/// What is wrong with a file whose header cannot be read: it is cut off, is another kind of file, or says itself what it lacks.
+fn explain(path: &Path, bytes: &[u8], length: u64, source: SafeTensorError) -> TensorError {
+    let path = path.to_path_buf();
+    let Some(first) = bytes.first_chunk() else {
+        return TensorError::CutOff { path, length, header: size_of::<u64>() as u64 };
+    };
+    let promised = u64::from_le_bytes(*first);
+    match source {
+        // A length of printable characters is the beginning of a text, such as a page that says why there is no download.
+        SafeTensorError::HeaderTooLarge if first.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') => {
+            let beginning = format!("the text `{}`", String::from_utf8_lossy(first));
+            TensorError::NotSafetensors { path, beginning }
+        }
+        SafeTensorError::InvalidHeaderLength if promised.saturating_add(8) > length => {
+            TensorError::CutOff { path, length, header: promised + 8 }
+        }
+        source => TensorError::Safetensors { path, source },
+    }
 }
 
 /// The tensors of one mapped file, which becomes file number `file` of its store.

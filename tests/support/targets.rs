@@ -14,6 +14,7 @@ use lora_slim::adapter::{Adapter, AdapterConfig, Capability};
 use lora_slim::batch::partition::WHOLE;
 use lora_slim::batch::results::{self, Results};
 use lora_slim::batch::{jobs, manifest as manifests, summary};
+use lora_slim::cli::environment::Environment;
 use lora_slim::cli::{Cli, config_file as config_files, flags};
 use lora_slim::files::{Scratch, json};
 use lora_slim::hub::BasePath;
@@ -223,7 +224,7 @@ pub fn config_file(bytes: &[u8]) {
     for line in [&["slim", "adapter", "--chat", "--output=out"][..], &["batch", "--in=in", "--output=out"]] {
         let words: [OsString; 3] = ["lora-slim".into(), "--config".into(), path.clone().into()];
         let words = words.into_iter().chain(line.iter().map(Into::into)).collect();
-        if let Ok(expanded) = config_files::expand(words) {
+        if let Ok(expanded) = config_files::expand(words, &Environment::default()) {
             let _ = Cli::command().try_get_matches_from(expanded.words);
         }
     }

@@ -37,7 +37,7 @@ class SlimOptions(TypedDict, total=False):
     max_samples: Value | None
     """Use only the first N of --samples"""
     holdout: Value | None
-    """Hold out this share of the samples, drawn at random: they do not choose but check the choice, for example 0.3 or 30%"""
+    """Hold out this share of the samples to check the choice, for example 0.3 or 30%. They are drawn at random, and do not choose."""
     test: Samples | None
     """Samples that check the choice, in their own file, which is read like those of --samples"""
     truncate: bool | None
@@ -49,7 +49,7 @@ class SlimOptions(TypedDict, total=False):
     no_guard: bool | None
     """Let the measure of `--by` decide alone, without the guard of the probability of the true tokens"""
     margin: Value | None
-    """Share of the adapter's gain over the base model that may be given up, in loss (`smallest`) and in the probability of the true tokens (every rule), for example 0.02 or 2% [default: 2%]"""
+    """Share of the adapter's gain over the base model that may be given up, for example 0.02 or 2%. In loss (`smallest`) and in the probability of the true tokens (every rule). [default: 2%]"""
     confidence: Value | None
     """One-sided confidence that no more than the margin is given up, from 0.5, for example 0.99 or 99% [default: 95%]"""
     one_standard_error: bool | None
@@ -67,7 +67,7 @@ class SlimOptions(TypedDict, total=False):
     controls: bool | None
     """Compare with other ways to reduce the adapter: a smaller scale, the highest layers, random layers, and the layers with the largest changes"""
     search: Literal["adaptive", "exhaustive", "window", "subset", "blocks"] | None
-    """How to find the boundary [default: `adaptive` for slim, `exhaustive` for scan; always `exhaustive` with limits and with --one-standard-error]"""
+    """How to find the boundary [default: `adaptive` for slim, `exhaustive` for scan]. Always `exhaustive` with limits and with --one-standard-error."""
     by: Literal["loss", "accuracy", "exact-match", "f1", "rouge-l", "bleu", "chrf", "scorer"] | None
     """Measure that the rule judges boundaries by: of the true tokens (loss, accuracy: how many greedy decoding gets right), or of generated answers, at the boundaries that the guard leaves [default: loss]"""
     scorer: Value | None
@@ -75,7 +75,7 @@ class SlimOptions(TypedDict, total=False):
     scorer_limit: Value | None
     """With --scorer: the seconds that it may take for an answer [default: 60]"""
     metric: Literal["exact-match", "f1", "rouge-l", "bleu", "chrf"] | Iterable[Literal["exact-match", "f1", "rouge-l", "bleu", "chrf"]] | None
-    """Also generate answers and score them, at the chosen boundary, the two lowest losses, for the base model and the whole adapter; on held-out samples if there are any. The scores do not choose"""
+    """Also generate answers and score them; the scores do not choose. At the chosen boundary, the two lowest losses, for the base model and the whole adapter; on held-out samples if there are any."""
     stop: Value | Iterable[Value] | None
     """With --metric or --by: text that ends an answer where it is served, for example \\n; repeat it for several"""
     ignore_end: bool | None
@@ -87,7 +87,7 @@ class SlimOptions(TypedDict, total=False):
     with_texts: bool | None
     """With --metric or --by: write the generated answers into the JSON report"""
     minimize: Literal["bytes", "loss"] | None
-    """Look for the fewest bytes that are surely as good (`bytes`), or for the lowest loss within --max-bytes (`loss`): drop any modules, and reduce the rank of each to what the samples need. In bf16, unless --dtype says otherwise. With --search exhaustive, sizes far from the smallest are measured too"""
+    """Look for the fewest bytes that are surely as good, or for the lowest loss within --max-bytes. Any modules may be dropped, and the rank of each is reduced to what the samples need. In bf16, unless --dtype says otherwise. With --search exhaustive, sizes far from the smallest are measured too."""
     same_rank: bool | None
     """Keep all modules at one rank with --minimize, for runtimes that know no other"""
     memory: Value | None
@@ -121,7 +121,7 @@ class SlimOptions(TypedDict, total=False):
     format: Literal["peft", "gguf", "mlx"] | None
     """Format to write; gguf and mlx take names and sizes from the base model's configuration [default: peft]"""
     for_: Value | Iterable[Value] | None
-    """Refuse, before any work, to write an adapter that one of these runtimes would not load or would compute differently, for example vllm,llama.cpp (`lora-slim check` names them all)"""
+    """Write nothing that one of these runtimes would not load, for example vllm,llama.cpp. Nor what it would compute differently. It is refused before any work. `lora-slim check` names all runtimes."""
     force: bool | None
     """Replace OUT if it is an adapter folder, and the file of `--report` if it is a report"""
     offline: bool | None
@@ -155,7 +155,7 @@ class ScanOptions(TypedDict, total=False):
     max_samples: Value | None
     """Use only the first N of --samples"""
     holdout: Value | None
-    """Hold out this share of the samples, drawn at random: they do not choose but check the choice, for example 0.3 or 30%"""
+    """Hold out this share of the samples to check the choice, for example 0.3 or 30%. They are drawn at random, and do not choose."""
     test: Samples | None
     """Samples that check the choice, in their own file, which is read like those of --samples"""
     truncate: bool | None
@@ -167,7 +167,7 @@ class ScanOptions(TypedDict, total=False):
     no_guard: bool | None
     """Let the measure of `--by` decide alone, without the guard of the probability of the true tokens"""
     margin: Value | None
-    """Share of the adapter's gain over the base model that may be given up, in loss (`smallest`) and in the probability of the true tokens (every rule), for example 0.02 or 2% [default: 2%]"""
+    """Share of the adapter's gain over the base model that may be given up, for example 0.02 or 2%. In loss (`smallest`) and in the probability of the true tokens (every rule). [default: 2%]"""
     confidence: Value | None
     """One-sided confidence that no more than the margin is given up, from 0.5, for example 0.99 or 99% [default: 95%]"""
     one_standard_error: bool | None
@@ -185,7 +185,7 @@ class ScanOptions(TypedDict, total=False):
     controls: bool | None
     """Compare with other ways to reduce the adapter: a smaller scale, the highest layers, random layers, and the layers with the largest changes"""
     search: Literal["adaptive", "exhaustive", "window", "subset", "blocks"] | None
-    """How to find the boundary [default: `adaptive` for slim, `exhaustive` for scan; always `exhaustive` with limits and with --one-standard-error]"""
+    """How to find the boundary [default: `adaptive` for slim, `exhaustive` for scan]. Always `exhaustive` with limits and with --one-standard-error."""
     by: Literal["loss", "accuracy", "exact-match", "f1", "rouge-l", "bleu", "chrf", "scorer"] | None
     """Measure that the rule judges boundaries by: of the true tokens (loss, accuracy: how many greedy decoding gets right), or of generated answers, at the boundaries that the guard leaves [default: loss]"""
     scorer: Value | None
@@ -193,7 +193,7 @@ class ScanOptions(TypedDict, total=False):
     scorer_limit: Value | None
     """With --scorer: the seconds that it may take for an answer [default: 60]"""
     metric: Literal["exact-match", "f1", "rouge-l", "bleu", "chrf"] | Iterable[Literal["exact-match", "f1", "rouge-l", "bleu", "chrf"]] | None
-    """Also generate answers and score them, at the chosen boundary, the two lowest losses, for the base model and the whole adapter; on held-out samples if there are any. The scores do not choose"""
+    """Also generate answers and score them; the scores do not choose. At the chosen boundary, the two lowest losses, for the base model and the whole adapter; on held-out samples if there are any."""
     stop: Value | Iterable[Value] | None
     """With --metric or --by: text that ends an answer where it is served, for example \\n; repeat it for several"""
     ignore_end: bool | None
@@ -205,7 +205,7 @@ class ScanOptions(TypedDict, total=False):
     with_texts: bool | None
     """With --metric or --by: write the generated answers into the JSON report"""
     minimize: Literal["bytes", "loss"] | None
-    """Look for the fewest bytes that are surely as good (`bytes`), or for the lowest loss within --max-bytes (`loss`): drop any modules, and reduce the rank of each to what the samples need. In bf16, unless --dtype says otherwise. With --search exhaustive, sizes far from the smallest are measured too"""
+    """Look for the fewest bytes that are surely as good, or for the lowest loss within --max-bytes. Any modules may be dropped, and the rank of each is reduced to what the samples need. In bf16, unless --dtype says otherwise. With --search exhaustive, sizes far from the smallest are measured too."""
     same_rank: bool | None
     """Keep all modules at one rank with --minimize, for runtimes that know no other"""
     memory: Value | None
@@ -257,7 +257,7 @@ class CutOptions(TypedDict, total=False):
     format: Literal["peft", "gguf", "mlx"] | None
     """Format to write; gguf and mlx take names and sizes from the base model's configuration [default: peft]"""
     for_: Value | Iterable[Value] | None
-    """Refuse, before any work, to write an adapter that one of these runtimes would not load or would compute differently, for example vllm,llama.cpp (`lora-slim check` names them all)"""
+    """Write nothing that one of these runtimes would not load, for example vllm,llama.cpp. Nor what it would compute differently. It is refused before any work. `lora-slim check` names all runtimes."""
     require_saving: Value | None
     """Gate: at least this share of the bytes of tensors is saved, for example 0.2 or 20%"""
     base: Value | None
@@ -266,6 +266,8 @@ class CutOptions(TypedDict, total=False):
     """Layer stack to cut if the adapter has several, for example model.text_model.layers"""
     force: bool | None
     """Replace OUT if it is an adapter folder"""
+    dry_run: bool | None
+    """Do everything except writing OUT"""
     offline: bool | None
     """Open no connection: take adapters and base models from this machine alone, as with HF_HUB_OFFLINE=1"""
 
@@ -276,6 +278,8 @@ class FixOptions(TypedDict, total=False):
     """Alpha of the training, where no file says it"""
     force: bool | None
     """Replace OUT if it is an adapter folder"""
+    dry_run: bool | None
+    """Do everything except writing OUT"""
     offline: bool | None
     """Open no connection: take adapters and base models from this machine alone, as with HF_HUB_OFFLINE=1"""
 

@@ -56,6 +56,7 @@ impl<'a> RunningBatch<'a> {
 
     /// The progress of the sweep that is running.
     pub fn sweep_progress(&self) -> TerminalProgress {
+        self.bars.within.begin_anew();
         self.bars.within.clone()
     }
 

@@ -26,6 +26,9 @@ use crate::format::percent;
 use crate::format::{bar, bytes, percent_text, plural, ranges};
 use crate::printable::OneLine;
 
+/// The widest line of long texts.
+pub const WIDTH: usize = 100;
+
 /// The sections in their order.
 const SECTIONS: &[Section] = &[
     quantisation,
@@ -196,7 +199,9 @@ fn curve(report: &Report) -> String {
     let lowest = points.iter().map(|point| point.loss()).fold(f64::INFINITY, f64::min);
     let highest = points.iter().map(|point| point.loss()).fold(f64::NEG_INFINITY, f64::max);
     let span = (highest - lowest).max(f64::MIN_POSITIVE);
-    let mut text = format!("{:>9}  {:>8}  {:>9}  {:>10}\n", "boundary", "loss", "gain kept", "size");
+    // A loss is never near zero: bars from there would all look the same.
+    let axis = format!("bars from {lowest:.4}");
+    let mut text = format!("{:>9}  {:>8}  {:>9}  {:>10}  {axis}\n", "boundary", "loss", "gain kept", "size");
     for point in points {
         let gain = point.assessed.assessment.gain_kept.map_or("—".into(), |gain| format!("{:.1} %", gain * 100.0));
         // Bars start with a small stub, so that the lowest loss has a bar too.

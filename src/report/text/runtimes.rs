@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use super::WIDTH;
 use crate::audit::runtimes::list::flaws::FLAW_RULES;
 use crate::audit::runtimes::{LoadOutcome, Maintenance, RUNTIMES, Runtime, RuntimeVerdict};
 use crate::audit::serving::SlotMemory;
@@ -10,8 +11,6 @@ use crate::export::Format;
 use crate::format::bytes;
 use crate::printable::OneLine;
 
-/// The widest line.
-const WIDTH: usize = 100;
 /// Where reasons begin: behind the name and the verdict.
 const INDENT: usize = 26;
 

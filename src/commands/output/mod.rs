@@ -4,6 +4,12 @@
 //! Remarks are lost in silence, because there is nowhere left to complain. Whatever text came from a file is shown by
 //! [`printable`]: a terminal obeys nothing of it.
 
+mod chart;
+mod fit;
+pub mod log;
+mod paint;
+mod screen;
+
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +17,16 @@ use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
+use tracing::Level;
 
-use crate::error::{Error, FileError, Result};
+use crate::cli::log_format::is_json;
+use crate::cli::{parse, progress};
+use crate::error::{Error, FileError, Kind, Result};
 use crate::files::json;
 use crate::printable;
 use crate::report::Report;
+use screen::Screen;
 
 /// Whether there is no standard output.
 static IS_CLOSED: AtomicBool = AtomicBool::new(false);
@@ -27,7 +38,7 @@ pub fn have_no_stdout() {
 
 /// Writes lines to standard output.
 pub fn print(text: &str) -> Result<()> {
-    print_program(&printable::lines(text))
+    print_program(&Screen::of_stdout().show(&printable::lines(text)))
 }
 
 /// Writes a JSON object to standard output, indented.
@@ -79,20 +90,41 @@ fn patient(mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
 
 /// Writes lines to standard error, beside what a program may read on standard output.
 pub fn remark(text: &str, quiet: bool) {
-    if !quiet {
-        let _ = io::stderr().lock().write_all(printable::lines(text).as_bytes());
+    match (quiet, is_json()) {
+        (true, _) => {}
+        (false, true) => text.lines().for_each(|line| log::write(Level::INFO, line, Map::new())),
+        (false, false) => remark_raw(&Screen::of_stderr().show(&printable::lines(text))),
     }
+}
+
+fn remark_raw(text: &str) {
+    let _ = progress::beside_bar(|| io::stderr().lock().write_all(text.as_bytes()));
 }
 
 /// Writes an error and its hint to standard error, a line each.
 pub fn complain(error: &Error) {
-    let hint = error.hint().map_or(String::new(), |hint| format!("hint: {}\n", printable::message(&hint)));
-    remark(&format!("error: {}\n{hint}", printable::message(&error.to_string())), false);
+    complain_of(&error.to_string(), error.hint(), error.kind());
+}
+
+fn complain_of(message: &str, hint: Option<String>, kind: Kind) {
+    if is_json() {
+        let mut fields = Map::new();
+        fields.insert("kind".into(), kind.name().into());
+        fields.insert("exit_code".into(), kind.exit_code().into());
+        fields.extend(hint.map(|hint| ("hint".to_string(), Value::from(hint))));
+        return log::write(Level::ERROR, message, fields);
+    }
+    let hint = hint.map_or(String::new(), |hint| format!("hint: {}\n", printable::message(&hint)));
+    remark(&format!("error: {}\n{hint}", printable::message(message)), false);
 }
 
 /// Prints what clap has instead of a command for these words: an error on standard error, or the help or version that the user asked
 /// for.
 pub fn print_help(help: &clap::Error, words: &[OsString]) -> Result<()> {
+    if help.use_stderr() && is_json() {
+        complain_of(&parse::first_line(help), parse::tip(help), Kind::Usage);
+        return Ok(());
+    }
     // clap quotes words, which may come from a config file, and colours its text on a terminal: not with such words in it.
     let is_plain = |word: &OsString| word.to_string_lossy().chars().all(printable::is_printable);
     if help.use_stderr() && !words.iter().all(is_plain) {
@@ -113,7 +145,7 @@ pub fn print_help(help: &clap::Error, words: &[OsString]) -> Result<()> {
 /// Prints the warnings of a report, one a line: last of all, so that nothing scrolls them away.
 pub fn warn(report: &Report) {
     for warning in &report.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(code = warning.code.as_str(), "{warning}");
     }
 }
 
@@ -125,22 +157,6 @@ pub fn announce(text: &str, json: bool, quiet: bool) -> Result<()> {
         false => {}
     }
     Ok(())
-}
-
-/// Where the log goes: to standard error, each message on one line, whatever becomes of it there.
-pub struct Log;
-
-impl Write for Log {
-    /// Takes a whole message, as the log passes it.
-    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(message);
-        remark(&(printable::message(text.trim_end_matches('\n')) + "\n"), false);
-        Ok(message.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// The error of writing to standard output, unless its reader went away.
