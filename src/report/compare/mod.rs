@@ -1,5 +1,6 @@
 //! Several reports side by side: what each adapter keeps and costs, and first of all what makes their figures incomparable.
 
+mod compared;
 mod differences;
 mod stored;
 
@@ -8,9 +9,8 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Warning;
-use crate::choice::held_out::SampleSet;
 use crate::error::Result;
+pub use compared::ComparedReport;
 pub use differences::ReportDifference;
 use stored::StoredReport;
 
@@ -20,74 +20,6 @@ pub struct ReportComparison {
     /// In what the reports differ, those differences first that make figures incomparable.
     pub differences: Vec<ReportDifference>,
     pub reports: Vec<ComparedReport>,
-}
-
-/// What one report says. Figures that it does not have are absent. Losses are in nats per answer token, shares are fractions.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ComparedReport {
-    /// `A`, `B`, …: how tables name it.
-    pub label: String,
-    /// The report as the user named it.
-    pub name: String,
-    pub adapter: String,
-    /// How many layers the adapter has.
-    pub layers: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub boundary: Option<usize>,
-    /// Absent where nothing is to be written, as are the bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kept_layers: Option<Vec<usize>>,
-    /// The sums of the ranks of all modules, after `--minimize`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ranks: Option<KeptRanks>,
-    /// What was dropped or changed, for people.
-    pub dropped: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes_before: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes_after: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub loss_base: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub loss_whole: Option<f64>,
-    /// Of what is written, on the samples that choose, as are the figures that follow.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub loss: Option<f64>,
-    /// From the whole adapter's loss.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub difference: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub difference_at_most: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gain_kept: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_probability: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_accuracy: Option<f64>,
-    /// The loss of what is written on held-out samples.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub held_out_loss: Option<f64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub scores: Vec<ComparedScore>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Warning>,
-}
-
-/// Ranks, summed over all modules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct KeptRanks {
-    pub kept: usize,
-    pub before: usize,
-}
-
-/// A score of generated answers, of what is written and of the whole adapter.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct ComparedScore {
-    pub metric: String,
-    pub on: SampleSet,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub score: Option<f64>,
-    pub whole: f64,
 }
 
 impl ReportComparison {
@@ -115,18 +47,6 @@ impl ReportComparison {
             }
         }
         names
-    }
-}
-
-impl ComparedReport {
-    pub fn score(&self, metric: &str) -> Option<f64> {
-        self.scores.iter().find(|score| score.metric == metric)?.score
-    }
-
-    /// The share of the bytes that is saved.
-    pub fn saved(&self) -> Option<f64> {
-        let (before, after) = (self.bytes_before.filter(|before| *before > 0)?, self.bytes_after?);
-        Some(1.0 - after as f64 / before as f64)
     }
 }
 

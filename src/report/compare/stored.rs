@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{ComparedReport, ComparedScore, KeptRanks};
+use super::compared::{ComparedReport, ComparedScore, KeptRanks};
 use crate::choice::held_out::SampleSet;
 use crate::error::{FileError, Result};
 use crate::files::{self, REPORT_NAME};
