@@ -50,8 +50,8 @@ impl Weights {
         let marks: Vec<String> = first.map(|module| format!("{}.0.{module}.weight", outer.stack)).collect();
         let before_mark = |name: &str| marks.iter().find_map(|mark| name.strip_suffix(mark.as_str()).map(str::len));
         let has_embedding = |prefix: &str| store.has(&format!("{prefix}{}.weight", outer.embedding));
-        let mut prefixes = store.iter().filter_map(|(name, _)| Some(&name[..before_mark(name)?]));
-        let found = prefixes.find_map(|prefix| {
+        let prefix_of = |(name, _)| -> Option<&str> { Some(&name[..before_mark(name)?]) };
+        let found = store.iter().filter_map(prefix_of).find_map(|prefix| {
             let renamed = prefix.strip_suffix(RENAMED_STACK);
             if has_embedding(prefix) {
                 return Some((prefix, ""));
