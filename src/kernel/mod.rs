@@ -15,6 +15,7 @@ mod amx;
 pub mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod delta_rule;
 pub mod elementwise;
 pub mod gradient;
 pub mod machine;

@@ -48,7 +48,9 @@ impl Budget {
         let config = &model.config;
         // With experts each stream keeps their inputs and, for a while, up to twice as many of their outputs.
         let states = if config.experts.is_some() { 4 * streams } else { streams };
-        let widths = 4 * config.intermediate_size + 6 * config.hidden_size + 4 * config.query_size();
+        // A gated delta net has its inputs, their convolution and the copy that goes there and back.
+        let delta = config.delta.map_or(0, |delta| 5 * delta.channels());
+        let widths = 4 * config.intermediate_size + 6 * config.hidden_size + 4 * config.query_size() + delta;
         Self {
             memory,
             taken: 2 * model.layer_bytes(),

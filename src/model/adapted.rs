@@ -143,7 +143,7 @@ impl<'a> AdaptedModel<'a> {
             (Some(Outside::Head), _) if is_bias => self.head_bias = Some(load()?),
             (Some(Outside::FinalNorm), _) if is_bias => self.final_norm.bias = Some(load()?),
             (Some(Outside::FinalNorm), _) => {
-                self.final_norm.weight = norm_factor(load()?, &model.config)?;
+                self.final_norm.weight = norm_factor(load()?, model.config.family.norms)?;
             }
             (Some(Outside::Embedding), _) => {
                 self.embedding.saved = Some(tensor.name);

@@ -41,7 +41,7 @@ impl Modules {
             if let Some(norm) = adapted.norms.get_mut(&role) {
                 match is_bias {
                     true => norm.bias = Some(tensor.clone()),
-                    false => norm.weight = norm_factor(tensor.clone(), weights.config)?,
+                    false => norm.weight = norm_factor(tensor.clone(), family.norms_of(role))?,
                 }
             }
             if let Some(linear) = adapted.linears.get_mut(&role) {

@@ -14,6 +14,21 @@ pub struct Rope {
     /// How many of a head's values are rotated, from the first on; the others stay as they are.
     pub dim: usize,
     pub scaling: RopeScaling,
+    pub query_growth: Option<QueryGrowth>,
+}
+
+/// Queries that are multiplied by 1 + per_fold · ln(1 + ⌊position / context⌋), as in Llama 4: attention stays sharp over long contexts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QueryGrowth {
+    pub per_fold: f64,
+    /// The context of pre-training, in tokens.
+    pub context: f64,
+}
+
+impl QueryGrowth {
+    fn at(self, position: usize) -> f32 {
+        (1.0 + self.per_fold * (1.0 + (position as f64 / self.context).floor()).ln()) as f32
+    }
 }
 
 /// How the frequencies are changed for contexts longer than those of pre-training.
@@ -60,12 +75,15 @@ pub enum RopeScaling {
 pub struct RopeTable {
     pub cos: Tensor,
     pub sin: Tensor,
+    /// What their queries are multiplied by, (tokens, 1, 1), where that is not 1 throughout.
+    pub query_scales: Option<Tensor>,
 }
 
 impl RopeTable {
     /// The rows at the places of `index`.
     pub fn rows(&self, index: &Tensor) -> Result<Self> {
-        Ok(Self { cos: self.cos.index_select(index, 0)?, sin: self.sin.index_select(index, 0)? })
+        let query_scales = self.query_scales.as_ref().map(|scales| scales.index_select(index, 0)).transpose()?;
+        Ok(Self { cos: self.cos.index_select(index, 0)?, sin: self.sin.index_select(index, 0)?, query_scales })
     }
 }
 
@@ -79,13 +97,14 @@ impl Rope {
         device: &Device,
     ) -> Result<RopeTable> {
         let factor = self.attention_factor();
-        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        let (mut cos, mut sin, mut scales) = (Vec::new(), Vec::new(), Vec::new());
         for (positions, length) in positions {
             let mut frequencies = self.inverse_frequencies(length as f64);
             if let Some(divisors) = divisors {
                 frequencies.iter_mut().zip(divisors).for_each(|(frequency, &divisor)| *frequency /= f64::from(divisor));
             }
             for position in positions {
+                scales.extend(self.query_growth.map(|growth| growth.at(position)));
                 for &frequency in &frequencies {
                     // The angle is computed in f32, as in transformers: at large positions the rounding is part of the
                     // model.
@@ -96,7 +115,13 @@ impl Rope {
             }
         }
         let shape = (cos.len() / (self.dim / 2), self.dim / 2);
-        Ok(RopeTable { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })
+        let grows = scales.iter().any(|&scale| scale != 1.0);
+        let query_scales = grows.then(|| Tensor::from_vec(scales, (shape.0, 1, 1), device)).transpose()?;
+        Ok(RopeTable {
+            cos: Tensor::from_vec(cos, shape, device)?,
+            sin: Tensor::from_vec(sin, shape, device)?,
+            query_scales,
+        })
     }
 
     /// The angle by which each pair of values is rotated from one position to the next: `dim / 2` numbers.

@@ -12,7 +12,7 @@ use super::{ExpertSizes, MOST_LAYERS, ModelConfig, Rotary, Scales, Softcaps, uns
 use crate::error::{BaseError, Result};
 use crate::format::first_names;
 use crate::model::family::{
-    self, ExpertWeights, Family, LogitScale, Norms, PromptAttention, Residual, RotaryLayers, Sliding,
+    self, ExpertWeights, Family, LogitScale, MixerKind, Norms, PromptAttention, Residual, RotaryLayers, Sliding,
 };
 use crate::model::rope::{Rope, RopeScaling};
 use crate::model::weights::Weights;
@@ -56,6 +56,8 @@ impl ModelConfig {
             norm_eps: keys.number(norm_eps).ok_or_else(|| keys.missing(norm_eps))?,
             rotary,
             windows,
+            mixers: vec![MixerKind::Attention; layers.min(MOST_LAYERS)],
+            delta: None,
             skipped: BTreeSet::new(),
             tied: None,
             has_head_norms: None,
@@ -200,10 +202,11 @@ impl Keys<'_> {
         }
         let full = self.rope(weights, context, head_dim)?;
         let local = self.number("rope.freq_base_swa").or(self.family.gguf.rope_base_in_windows);
-        let local = local.map(|theta| Rope { theta, dim: full.dim, scaling: RopeScaling::None });
+        let local = local.map(|theta| Rope { theta, dim: full.dim, scaling: RopeScaling::None, query_growth: None });
         Ok(Rotary::new(full, local, windows, |layer| match self.family.rotary_layers {
             RotaryLayers::All => true,
             RotaryLayers::InWindows => windows[layer].is_some(),
+            RotaryLayers::InWindowsIfAny => windows[layer].is_some() || windows.iter().all(Option::is_none),
             RotaryLayers::AllButEvery(interval) => !(layer + 1).is_multiple_of(interval),
         }))
     }
@@ -238,6 +241,6 @@ impl Keys<'_> {
             }
         };
         let dim = self.optional("rope.dimension_count")?.unwrap_or(head_dim);
-        Ok(Rope { theta, dim, scaling })
+        Ok(Rope { theta, dim, scaling, query_growth: None })
     }
 }

@@ -11,10 +11,11 @@ use super::{ExpertSizes, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported
 use crate::account::{Account, Harmless};
 use crate::error::{BaseError, Result};
 use crate::format::first_names;
+use crate::kernel::delta_rule::DeltaSizes;
 use crate::model::activation::{Activation, Gating};
 use crate::model::family::{
-    self, Biased, ExpertWeights, Family, GeluMeaning, LogitStep, Norms, PromptAttention, Residual, Role, Sliding,
-    Wrapper,
+    self, Biased, ExpertWeights, Family, GeluMeaning, LogitStep, MixerKind, Norms, PromptAttention, Residual, Role,
+    Sliding, Wrapper,
 };
 
 /// Settings that change what a decoder computes in a way that is not supported, and their meaning.
@@ -85,6 +86,9 @@ fn unread(account: &Account, of_family: &[Harmless], path: &Path) -> Option<Stri
     (!unread.is_empty()).then(|| format!("`{}` has keys that are not used: {names}", path.display()))
 }
 
+/// The type of a layer with a gated delta net.
+const LINEAR_ATTENTION: &str = "linear_attention";
+
 impl ConfigFields<'_> {
     fn model(&self) -> Result<ModelConfig> {
         let family = self.family;
@@ -94,6 +98,7 @@ impl ConfigFields<'_> {
         let context = self.size("max_position_embeddings")?;
         let head_dim = self.optional_size("head_dim")?.unwrap_or(hidden_size / heads);
         let windows = self.windows(layers)?;
+        let mixers = self.mixers(layers);
         let rotary = self.rotary(context, head_dim, &windows)?;
         let experts = self.experts(layers)?;
         let given = [self.optional_size("intermediate_size")?, self.optional_size("n_inner")?];
@@ -116,6 +121,8 @@ impl ConfigFields<'_> {
             norm_eps: self.norm_eps(),
             rotary,
             windows,
+            mixers,
+            delta: self.delta()?,
             skipped: self.layers("cross_attention_layers").collect(),
             tied: self.flag("tie_word_embeddings"),
             has_head_norms: Some(self.flag("qk_layernorm").or(self.flag("use_qk_norm")).unwrap_or(false)),
@@ -146,7 +153,10 @@ impl ConfigFields<'_> {
             (is_bidirectional || is_off).then_some((key, "attention to later tokens"))
         });
         let types = self.unread_value("layer_types").and_then(Value::as_array);
-        let is_attention = |name: &&Value| ["full_attention", "sliding_attention"].iter().any(|known| *name == known);
+        let is_attention = |name: &&Value| {
+            let is_linear = self.family.is_hybrid() && *name == LINEAR_ATTENTION;
+            is_linear || ["full_attention", "sliding_attention"].iter().any(|known| *name == known)
+        };
         let other = types.into_iter().flatten().find(|name| !is_attention(name));
         match (unsupported, other) {
             (Some((key, meaning)), _) => Err(self.unsupported(format!("{meaning} (`{key}`)")).into()),
@@ -190,6 +200,32 @@ impl ConfigFields<'_> {
         self.float(key).unwrap_or(self.family.norm_eps)
     }
 
+    /// What mixes tokens in each layer. The length of `layer_types` is checked with the windows.
+    fn mixers(&self, layers: usize) -> Vec<MixerKind> {
+        let types = self.get("layer_types").and_then(Value::as_array);
+        let interval = self.float("full_attention_interval").map_or(1, |interval| interval as usize);
+        let is_linear = |layer: usize| match types {
+            _ if !self.family.is_hybrid() => false,
+            Some(types) => types[layer] == LINEAR_ATTENTION,
+            None => !(layer + 1).is_multiple_of(interval),
+        };
+        let kind = |layer| if is_linear(layer) { MixerKind::DeltaNet } else { MixerKind::Attention };
+        (0..layers.min(MOST_LAYERS)).map(kind).collect()
+    }
+
+    fn delta(&self) -> Result<Option<DeltaSizes>> {
+        if !self.family.is_hybrid() {
+            return Ok(None);
+        }
+        Ok(Some(DeltaSizes {
+            key_heads: self.size("linear_num_key_heads")?,
+            value_heads: self.size("linear_num_value_heads")?,
+            key_size: self.size("linear_key_head_dim")?,
+            value_size: self.size("linear_value_head_dim")?,
+            taps: self.size("linear_conv_kernel_dim")?,
+        }))
+    }
+
     /// The sliding window of each layer.
     fn windows(&self, layers: usize) -> Result<Vec<Option<usize>>> {
         let sliding = self.family.sliding;
@@ -203,19 +239,22 @@ impl ConfigFields<'_> {
         let window = if is_never { None } else { self.optional_size("sliding_window")? };
         self.get("sliding_window");
         let most = self.float("max_window_layers").map_or(0, |layers| layers as usize);
-        let pattern = self.optional_size("sliding_window_pattern")?;
+        // Beside `layer_types` it may be a word, such as `LLLG`.
+        self.get("sliding_window_pattern");
+        let pattern = if types.is_none() { self.optional_size("sliding_window_pattern")? } else { None };
         let slides = |layer: usize| match types {
             Some(types) => types[layer] == "sliding_attention",
             None => match sliding {
                 Sliding::Never => false,
                 Sliding::Always => true,
                 Sliding::AllButEvery(usual) => !(layer + 1).is_multiple_of(pattern.unwrap_or(usual)),
+                Sliding::AllButFirstOf(usual) => !layer.is_multiple_of(usual),
                 Sliding::FromMaxWindowLayers => layer >= most,
                 Sliding::EvenBelowMaxWindowLayers => layer < most && layer.is_multiple_of(2),
                 Sliding::WithoutRotary => !self.is_rotary(layer, None),
             },
         };
-        let must_slide = types.is_some() || matches!(sliding, Sliding::AllButEvery(_));
+        let must_slide = types.is_some() || matches!(sliding, Sliding::AllButEvery(_) | Sliding::AllButFirstOf(_));
         if window.is_none() && must_slide && (0..layers.min(MOST_LAYERS)).any(slides) {
             return Err(self
                 .problem("sliding_window", "is missing or switched off, and some layers have a window")

@@ -9,12 +9,13 @@ use crate::account::{Account, Harmless};
 use crate::error::Result;
 use crate::format::first_names;
 use crate::model::family::RotaryLayers;
-use crate::model::rope::{Rope, RopeScaling};
+use crate::model::rope::{QueryGrowth, Rope, RopeScaling};
 
 /// Parameters that change nothing here.
 const HARMLESS: &[Harmless] = &[
     ("mrope_section", "the positions of text are the same on all axes"),
     ("mrope_interleaved", "the positions of text are the same on all axes"),
+    ("max_position_embeddings", "the configuration says it"),
     ("finetuned", "nothing in transformers reads it"),
 ];
 
@@ -42,6 +43,7 @@ impl ConfigFields<'_> {
                 theta,
                 dim: full.dim,
                 scaling: RopeScaling::None,
+                query_growth: None,
             }),
         };
         Ok(Rotary::new(full, local, windows, |layer| self.is_rotary(layer, windows[layer])))
@@ -53,6 +55,7 @@ impl ConfigFields<'_> {
         let usual = match self.family.rotary_layers {
             RotaryLayers::All => return true,
             RotaryLayers::InWindows => return window.is_some(),
+            RotaryLayers::InWindowsIfAny => return window.is_some() || self.float("sliding_window").is_none(),
             RotaryLayers::AllButEvery(interval) => interval,
         };
         let interval = self.float("no_rope_layer_interval").map_or(usual, |interval| interval as usize);
@@ -104,7 +107,17 @@ impl ConfigFields<'_> {
         if own.is_none() && name != "default" && number("partial_rotary_factor").is_some_and(|part| part != 1.0) {
             return Err(self.unsupported("a scaled rotary embedding on a part of each head".into()).into());
         }
+        let alpha = number("alpha").filter(|_| self.family.has_rope_alpha && name == "dynamic");
+        if alpha.is_some() {
+            // Published files have them beside it, and the base alone counts.
+            for key in ["factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"] {
+                value(key);
+            }
+        }
+        let dim = head_dim as f64;
+        let theta = alpha.map_or(theta, |alpha| theta * alpha.powf(dim / (dim - 2.0)));
         let scaling = match name {
+            "dynamic" if alpha.is_some() => RopeScaling::None,
             // With text alone the three positions of a multimodal rotary embedding are one.
             "default" | "mrope" if parameters.is_none() => self.family.rope_scaling.clone(),
             "default" | "mrope" => RopeScaling::None,
@@ -136,12 +149,18 @@ impl ConfigFields<'_> {
                 return Err(self.unsupported(format!("the rope type `{other}`")).into());
             }
         };
+        let query_growth = match self.family.query_growth {
+            Some(_) if parameters.is_some() => {
+                Some(QueryGrowth { per_fold: need("llama_4_scaling_beta")?, context: original_context })
+            }
+            growth => growth,
+        };
         if let Some(account) = account {
             let known: Vec<Harmless> =
                 HARMLESS.iter().copied().chain(BY_LAYER.map(|name| (name, "read before"))).collect();
             self.unread_rope_keys.borrow_mut().extend(account.unread(&known).into_iter().map(String::from));
         }
-        Ok(Rope { theta, dim: (head_dim as f64 * part) as usize, scaling })
+        Ok(Rope { theta, dim: (head_dim as f64 * part) as usize, scaling, query_growth })
     }
 
     /// Names the rotary parameters that nobody asked for.

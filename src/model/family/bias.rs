@@ -25,6 +25,11 @@ const QKVO: &[Role] = &[Role::Query, Role::Key, Role::Value, Role::AttentionOut]
 
 pub const ATTENTION_BIAS: (Biased, &[Role]) = (Biased::By("attention_bias"), QKVO);
 pub const ATTENTION_INPUT_BIAS: (Biased, &[Role]) = (Biased::By("attention_bias"), QKV);
+pub const ATTENTION_OUT_BIAS: (Biased, &[Role]) = (Biased::By("attention_out_bias"), &[Role::AttentionOut]);
+pub const ALL_BIAS: (Biased, &[Role]) = (
+    Biased::By("use_bias"),
+    &[Role::Query, Role::Key, Role::Value, Role::AttentionOut, Role::Gate, Role::Up, Role::Down],
+);
 pub const MLP_BIAS: (Biased, &[Role]) = (Biased::By("mlp_bias"), &[Role::Gate, Role::Up, Role::Down]);
 pub const QKV_BIAS: (Biased, &[Role]) = (Biased::Always, QKV);
 pub const QKV_BIAS_BY_FLAG: (Biased, &[Role]) = (Biased::By("qkv_bias"), QKV);

@@ -11,13 +11,13 @@ mod role;
 mod wrapper;
 
 use super::activation::Gating;
-use super::rope::RopeScaling;
+use super::rope::{QueryGrowth, RopeScaling};
 use crate::account::Harmless;
 pub use bias::Biased;
 use bias::Biases;
 use list::{ACTIVATION, FAMILIES};
 pub use names::{OUTER, OuterNames, Outside};
-pub use role::Role;
+pub use role::{MixerKind, Role};
 pub use wrapper::{FormerName, LogitStep, PromptAttention, Wrapper};
 
 /// The names of a layer's modules: role, name inside the layer of a Hugging Face model, name inside `blk.N` of GGUF.
@@ -51,6 +51,8 @@ pub struct Family {
     /// The number that norms add before the root, where the configuration does not give it.
     pub norm_eps: f64,
     pub head_norms: HeadNorms,
+    /// Whether the query's module also gives a gate for what attention reads, head by head behind the query.
+    pub gated_attention: bool,
     pub embedding_scale: EmbeddingScale,
     pub residual: Residual,
     pub positions: Positions,
@@ -71,6 +73,11 @@ pub struct Family {
     flags: &'static [(&'static str, bool)],
     /// The scaling of the rotary embedding that transformers takes where the configuration has no parameters of it.
     pub rope_scaling: &'static RopeScaling,
+    /// How queries grow where the configuration has no parameters of the rotary embedding. Only families that have one read the
+    /// parameter.
+    pub query_growth: Option<QueryGrowth>,
+    /// Whether `alpha` of a `dynamic` rotary embedding stretches its base, whatever the length.
+    pub has_rope_alpha: bool,
     /// Keys of the family's configuration that change nothing in an evaluation.
     pub harmless: &'static [Harmless],
     pub gguf: GgufConventions,
@@ -91,6 +98,8 @@ pub enum Norms {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadNorms {
     EachHead,
+    /// As [`HeadNorms::EachHead`], after the rotary embedding.
+    EachRotatedHead,
     AllHeadsTogether,
 }
 
@@ -144,6 +153,8 @@ pub enum RotaryLayers {
     All,
     /// Those with a sliding window.
     InWindows,
+    /// As [`RotaryLayers::InWindows`], or all where the model has no window.
+    InWindowsIfAny,
     /// All but every so many; `no_rope_layer_interval` overrides the number.
     AllButEvery(usize),
 }
@@ -156,6 +167,8 @@ pub enum Sliding {
     Always,
     /// All but every so many; `sliding_window_pattern` overrides the number.
     AllButEvery(usize),
+    /// All but the first of every so many.
+    AllButFirstOf(usize),
     /// From `max_window_layers` on.
     FromMaxWindowLayers,
     /// Even ones below `max_window_layers`.
@@ -261,6 +274,17 @@ impl Family {
         has_default
             || is_of_biases
             || self.reads.iter().flat_map(|keys| keys.split_whitespace()).any(|read| read == key)
+    }
+
+    /// How the norm of a role normalises.
+    pub fn norms_of(&self, role: Role) -> Norms {
+        // What a gated delta net reads is normalised by plain weights.
+        if role == Role::DeltaNorm { Norms::Rms } else { self.norms }
+    }
+
+    /// Whether some layers have another mixer than attention.
+    pub fn is_hybrid(&self) -> bool {
+        self.roles().any(|role| role.mixer() == Some(MixerKind::DeltaNet))
     }
 
     /// The names that a key has in the family's configurations, if these are not its own.

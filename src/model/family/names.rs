@@ -24,6 +24,7 @@ pub const GATED_MLP: RoleNames = &[
     (Role::Up, "mlp.up_proj", "ffn_up"),
     (Role::Down, "mlp.down_proj", "ffn_down"),
 ];
+pub const PLAIN_MLP: RoleNames = &[(Role::Up, "mlp.up_proj", "ffn_up"), (Role::Down, "mlp.down_proj", "ffn_down")];
 pub const FUSED_MLP: RoleNames =
     &[(Role::GateUp, "mlp.gate_up_proj", "ffn_up"), (Role::Down, "mlp.down_proj", "ffn_down")];
 
@@ -50,6 +51,21 @@ pub const GPT_OSS_NORMS: RoleNames = &[
 ];
 pub const HEAD_NORMS: RoleNames =
     &[(Role::QueryNorm, "self_attn.q_norm", "attn_q_norm"), (Role::KeyNorm, "self_attn.k_norm", "attn_k_norm")];
+pub const DELTA_NET: RoleNames = &[
+    (Role::DeltaInput, "linear_attn.in_proj_qkv", "attn_qkv"),
+    (Role::DeltaGate, "linear_attn.in_proj_z", "attn_gate"),
+    (Role::DeltaWrite, "linear_attn.in_proj_b", "ssm_beta"),
+    (Role::DeltaDecay, "linear_attn.in_proj_a", "ssm_alpha"),
+    (Role::Convolution, "linear_attn.conv1d", "ssm_conv1d"),
+    (Role::DeltaBias, "linear_attn.dt_bias", "ssm_dt"),
+    (Role::DeltaRate, "linear_attn.A_log", "ssm_a"),
+    (Role::DeltaNorm, "linear_attn.norm", "ssm_norm"),
+    (Role::DeltaOut, "linear_attn.out_proj", "ssm_out"),
+];
+pub const HUNYUAN_HEAD_NORMS: RoleNames = &[
+    (Role::QueryNorm, "self_attn.query_layernorm", "attn_q_norm"),
+    (Role::KeyNorm, "self_attn.key_layernorm", "attn_k_norm"),
+];
 pub const HEAD_LAYER_NORMS: RoleNames = &[
     (Role::QueryNorm, "self_attn.q_layernorm", "attn_q_norm"),
     (Role::KeyNorm, "self_attn.k_layernorm", "attn_k_norm"),

@@ -1,5 +1,12 @@
 //! The roles that weights play in a decoder layer.
 
+/// The kinds of mixers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MixerKind {
+    Attention,
+    DeltaNet,
+}
+
 /// A role that a weight plays in a decoder layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -15,6 +22,20 @@ pub enum Role {
     /// One more score for each head that no value belongs to.
     Sinks,
     AttentionOut,
+    /// Of a gated delta net: queries, keys and values in one matrix, the gate of what is read, what is written, and how fast memory
+    /// decays.
+    DeltaInput,
+    DeltaGate,
+    DeltaWrite,
+    DeltaDecay,
+    /// Filters over the last tokens, before the heads.
+    Convolution,
+    /// What is added to the decays, and ln of what they are multiplied by.
+    DeltaBias,
+    DeltaRate,
+    /// On what is read.
+    DeltaNorm,
+    DeltaOut,
     /// On what attention adds.
     AttentionPostNorm,
     /// Before the MLP.
@@ -38,18 +59,40 @@ pub enum Role {
 impl Role {
     /// Whether the role is that of a linear module, which is what LoRA adapts.
     pub fn is_linear(self) -> bool {
-        !self.is_norm() && self != Role::Sinks
+        !self.is_norm() && !self.is_parameter()
     }
 
     pub fn is_norm(self) -> bool {
         use Role::*;
-        matches!(self, AttentionNorm | QueryNorm | KeyNorm | AttentionPostNorm | MlpNorm | MlpPostNorm)
+        matches!(self, AttentionNorm | QueryNorm | KeyNorm | DeltaNorm | AttentionPostNorm | MlpNorm | MlpPostNorm)
+    }
+
+    /// Whether the role is that of numbers that are neither a linear map nor a norm.
+    pub fn is_parameter(self) -> bool {
+        self.is_nameless() || self == Role::Convolution
+    }
+
+    /// Whether the role is that of a parameter of the layer itself, not of a module.
+    pub fn is_nameless(self) -> bool {
+        matches!(self, Role::Sinks | Role::DeltaBias | Role::DeltaRate)
+    }
+
+    /// The mixer that the role is part of.
+    pub fn mixer(self) -> Option<MixerKind> {
+        use Role::*;
+        match self {
+            Query | Key | Value | QueryKeyValue | QueryNorm | KeyNorm | Sinks | AttentionOut => {
+                Some(MixerKind::Attention)
+            }
+            DeltaInput | DeltaGate | DeltaWrite | DeltaDecay | Convolution | DeltaBias | DeltaRate | DeltaNorm
+            | DeltaOut => Some(MixerKind::DeltaNet),
+            _ => None,
+        }
     }
 
     /// Whether the role is one inside the mixer.
     pub fn is_of_mixer(self) -> bool {
-        use Role::*;
-        matches!(self, Query | Key | Value | QueryKeyValue | QueryNorm | KeyNorm | Sinks | AttentionOut)
+        self.mixer().is_some()
     }
 
     /// Whether the role is one of the attention block, norms included; all others are in the MLP.

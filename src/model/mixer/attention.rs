@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Result as TensorResult, Tensor};
+use candle_nn::ops::sigmoid;
 
 use super::scores::{ScoreRules, alibi_slopes, attend_by_length, attend_each};
 use super::{LayerCache, Mixer};
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
 use crate::kernel::{self, attention::Projections, gradient};
-use crate::model::family::{FusedOrder, Positions, Role};
+use crate::model::family::{FusedOrder, HeadNorms, Positions, Role};
 use crate::model::modules::Modules;
 use crate::model::weights::LayerWeights;
 use crate::model::{ModelConfig, Pass, RopeTable};
@@ -69,6 +70,14 @@ impl<'a> Attention<'a> {
         Ok([part(0, query_size)?, part(query_size, kv_size)?, part(query_size + kv_size, kv_size)?])
     }
 
+    /// Queries, and what gates their heads, from the output of one matrix, which has them head by head.
+    fn split_gate(&self, both: &Tensor) -> TensorResult<(Tensor, Option<Tensor>)> {
+        let config = self.weights.config;
+        let by_head = both.reshape(((), config.heads, 2, config.head_dim))?;
+        let part = |place: usize| by_head.narrow(2, place, 1)?.reshape(((), config.query_size()));
+        Ok((part(0)?, Some(part(1)?)))
+    }
+
     fn rules(&self, device: &Device) -> TensorResult<ScoreRules<'_>> {
         let config = self.weights.config;
         Ok(ScoreRules {
@@ -94,8 +103,11 @@ impl<'a> Mixer<'a> for Attention<'a> {
     fn forward(&self, x: &Tensor, pass: &Pass, cache: Option<&mut LayerCache>) -> TensorResult<Tensor> {
         let (config, index) = (self.weights.config, self.weights.index);
         let [q, k, v] = self.project(x, pass)?;
-        let q = self.modules.norm(Role::QueryNorm, &q)?;
-        let k = self.modules.norm(Role::KeyNorm, &k)?;
+        let (q, gate) = if config.family.gated_attention { self.split_gate(&q)? } else { (q, None) };
+        let norms_rotated = config.family.head_norms == HeadNorms::EachRotatedHead;
+        let normed = |role: Role, x: Tensor, is_now: bool| if is_now { self.modules.norm(role, &x) } else { Ok(x) };
+        let q = normed(Role::QueryNorm, q, !norms_rotated)?;
+        let k = normed(Role::KeyNorm, k, !norms_rotated)?;
 
         let by_head = |x: &Tensor, heads: usize| x.reshape(((), heads, config.head_dim));
         let rotated = |x: Tensor, ropes: &[RopeTable]| match config.rotary.by_layer[index] {
@@ -105,7 +117,13 @@ impl<'a> Mixer<'a> for Attention<'a> {
         let narrowing = pass.narrowing_at(index);
         let query_ropes = narrowing.map_or(&pass.ropes, |narrowing| &narrowing.ropes);
         let q = rotated(by_head(&q, config.heads)?, query_ropes)?;
+        let q = match config.rotary.by_layer[index].and_then(|place| query_ropes[place].query_scales.as_ref()) {
+            Some(scales) => q.broadcast_mul(scales)?,
+            None => q,
+        };
         let k = rotated(by_head(&k, config.kv_heads)?, &pass.ropes)?;
+        let q = normed(Role::QueryNorm, q, norms_rotated)?;
+        let k = normed(Role::KeyNorm, k, norms_rotated)?;
         let v = by_head(&v, config.kv_heads)?;
         let (k, v) = match cache.zip(pass.cached.as_ref()) {
             Some((cache, sequences)) => cache.extended(&k, &v, sequences)?,
@@ -119,7 +137,12 @@ impl<'a> Mixer<'a> for Attention<'a> {
             (None, Some(sequences)) => attend_each(inputs, sequences, &rules)?,
             (None, None) => attend_by_length(inputs, pass.batch, &rules)?,
         };
-        self.modules.linear(Role::AttentionOut, &attended.reshape(((), config.query_size()))?)
+        let attended = attended.reshape(((), config.query_size()))?;
+        let attended = match gate {
+            Some(gate) => (attended * sigmoid(&gate)?)?,
+            None => attended,
+        };
+        self.modules.linear(Role::AttentionOut, &attended)
     }
 }
 

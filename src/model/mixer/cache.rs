@@ -3,9 +3,12 @@
 //! Attention keeps keys and values. Each sequence has a range of places for as many tokens as it may reach, and new keys and
 //! values are written into it: appending them to a tensor would copy all of it for every token.
 
+use std::collections::HashMap;
+
 use candle_core::{Result as TensorResult, Tensor};
 
 use crate::kernel::attention::Span;
+use crate::kernel::delta_rule::DeltaState;
 
 /// The cache of one stream, layer by layer.
 pub struct Cache(Vec<LayerCache>);
@@ -13,7 +16,7 @@ pub struct Cache(Vec<LayerCache>);
 impl Cache {
     /// An empty cache for `layers` layers and as many tokens as there are `places`.
     pub fn new(layers: usize, places: usize) -> Self {
-        Self((0..layers).map(|_| LayerCache { places, filled: None }).collect())
+        Self((0..layers).map(|_| LayerCache { places, filled: None, states: HashMap::new() }).collect())
     }
 
     pub fn layer(&mut self, index: usize) -> &mut LayerCache {
@@ -26,6 +29,8 @@ pub struct LayerCache {
     places: usize,
     /// Rotated keys, and values: (places, kv_heads, head_dim). Absent until there are any.
     filled: Option<(Tensor, Tensor)>,
+    /// The states of sequences in a layer that keeps no keys, by the first place of each.
+    pub states: HashMap<usize, DeltaState>,
 }
 
 impl LayerCache {

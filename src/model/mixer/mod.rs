@@ -1,11 +1,13 @@
 //! The part of a layer that mixes tokens: attention, and whatever takes its place in other layers.
 //!
 //! A mixer is one file: it reads its weights, takes an adapter, and runs hidden states with and without a cache. The layer
-//! around it, the walk over the layers and the MLP do not know which mixer it is. With a second kind of mixer
+//! around it, the walk over the layers and the MLP do not know which mixer it is.
 //! [`ModelConfig`](super::ModelConfig) says which layer has which, and [`load`] asks it.
 
 mod attention;
 mod cache;
+mod delta_net;
+mod delta_steps;
 mod scores;
 
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use candle_core::{Result as TensorResult, Tensor};
 
 use super::Pass;
+use super::family::MixerKind;
 use super::weights::LayerWeights;
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
@@ -31,5 +34,8 @@ pub trait Mixer<'a>: Send + Sync {
 
 /// Reads the mixer of a layer.
 pub fn load<'a>(weights: LayerWeights<'a>) -> Result<Arc<dyn Mixer<'a> + 'a>> {
-    Ok(Arc::new(attention::Attention::load(weights)?))
+    Ok(match (weights.config.mixers[weights.index], weights.config.delta) {
+        (MixerKind::DeltaNet, Some(sizes)) => Arc::new(delta_net::DeltaNet::load(weights, sizes)?),
+        _ => Arc::new(attention::Attention::load(weights)?),
+    })
 }

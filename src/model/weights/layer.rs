@@ -27,6 +27,7 @@ impl LayerWeights<'_> {
         let has_shared = self.config.experts.as_ref().is_some_and(|experts| experts.shared_intermediate_size > 0);
         let is_here = |role: &Role| {
             role.needs_experts().is_none_or(|needed| needed == sparse)
+                && role.mixer().is_none_or(|mixer| mixer == self.config.mixers[self.index])
                 && (has_shared || !role.is_of_shared_expert())
                 && (!self.config.family.optional.contains(role) || self.has_optional(*role))
         };
@@ -61,7 +62,7 @@ impl LayerWeights<'_> {
     pub fn norm(&self, role: Role) -> Result<Norm> {
         let names = self.norm_names(role).unwrap_or_default();
         if let [name] = names.as_slice() {
-            return self.weights.norm(name, self.bias_name(role), self.config);
+            return self.weights.norm(name, self.bias_name(role), self.config, self.config.family.norms_of(role));
         }
         let rows = names.iter().map(|name| self.weights.store.load(name, self.weights.device()));
         let weight = Tensor::stack(&rows.collect::<Result<Vec<_>>>()?, 0)?;
@@ -73,7 +74,12 @@ impl LayerWeights<'_> {
         if !self.roles().contains(&Role::Sinks) {
             return Ok(None);
         }
-        self.weights.store.load(&self.name(Role::Sinks, "weight"), self.weights.device()).map(Some)
+        self.parameter(Role::Sinks).map(Some)
+    }
+
+    /// The numbers of a role that is neither a linear map nor a norm, in the shape of the file.
+    pub fn parameter(&self, role: Role) -> Result<Tensor> {
+        self.weights.store.load(&self.name(role, "weight"), self.weights.device())
     }
 
     /// Asks the operating system to begin reading the layer, but for its experts.
@@ -103,7 +109,7 @@ impl LayerWeights<'_> {
 
     pub(super) fn name(&self, role: Role, part: &str) -> String {
         let module = self.module(role);
-        let is_parameter = role == Role::Sinks && !self.weights.is_gguf() && part == "weight";
+        let is_parameter = role.is_nameless() && !self.weights.is_gguf() && part == "weight";
         if is_parameter { module } else { format!("{module}.{part}") }
     }
 

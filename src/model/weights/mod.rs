@@ -44,10 +44,14 @@ impl Weights {
     /// decoder has token embeddings beside its layers.
     pub fn hugging_face(store: TensorStore, family: &Family, backend: Backend) -> Result<Self> {
         let outer = family.outer;
-        let first = [Role::Query, Role::QueryKeyValue].into_iter().flat_map(|role| family.modules(role)).next();
-        let mark = format!("{}.0.{}.weight", outer.stack, first.unwrap_or_default());
+        // The first layer of a hybrid may have either mixer.
+        let first =
+            [Role::Query, Role::QueryKeyValue, Role::DeltaInput].into_iter().flat_map(|role| family.modules(role));
+        let marks: Vec<String> = first.map(|module| format!("{}.0.{module}.weight", outer.stack)).collect();
+        let before_mark = |name: &str| marks.iter().find_map(|mark| name.strip_suffix(mark.as_str()).map(str::len));
         let has_embedding = |prefix: &str| store.has(&format!("{prefix}{}.weight", outer.embedding));
-        let found = store.iter().filter_map(|(name, _)| name.strip_suffix(&mark)).find_map(|prefix| {
+        let prefix_of = |(name, _)| -> Option<&str> { Some(&name[..before_mark(name)?]) };
+        let found = store.iter().filter_map(prefix_of).find_map(|prefix| {
             let renamed = prefix.strip_suffix(RENAMED_STACK);
             if has_embedding(prefix) {
                 return Some((prefix, ""));
@@ -56,7 +60,11 @@ impl Weights {
         });
         let (decoder, before_stack) = found.ok_or_else(|| BaseError::NotAModel {
             path: store.path().into(),
-            reason: format!("it has no tensor `…{mark}` with a `…{}.weight` beside it", outer.embedding),
+            reason: format!(
+                "it has no tensor `…{}` with a `…{}.weight` beside it",
+                marks.first().map_or("", String::as_str),
+                outer.embedding
+            ),
         })?;
         let (decoder, stack) = (decoder.to_string(), format!("{before_stack}{}", outer.stack));
         // The head is beside the decoder, which may itself be inside a multimodal model.
@@ -161,11 +169,17 @@ impl Weights {
     /// The norm of the embeddings, if the model has one.
     pub fn embedding_norm(&self, config: &ModelConfig) -> Result<Option<Norm>> {
         let name = self.outside(Outside::EmbeddingNorm, "weight");
-        name.map(|name| self.norm(&name, self.outside_bias(Outside::EmbeddingNorm), config)).transpose()
+        name.map(|name| self.norm(&name, self.outside_bias(Outside::EmbeddingNorm), config, config.family.norms))
+            .transpose()
     }
 
     pub fn final_norm(&self, config: &ModelConfig) -> Result<Norm> {
-        self.norm(&self.outside_weight(Outside::FinalNorm), self.outside_bias(Outside::FinalNorm), config)
+        self.norm(
+            &self.outside_weight(Outside::FinalNorm),
+            self.outside_bias(Outside::FinalNorm),
+            config,
+            config.family.norms,
+        )
     }
 
     /// Rows `rows` of the head, (rows, hidden), in f32 or as they are stored if the arithmetic takes that.
@@ -183,12 +197,12 @@ impl Weights {
     }
 
     /// A norm from the names of its weight and of its bias, if it has one.
-    fn norm(&self, name: &str, bias: Option<String>, config: &ModelConfig) -> Result<Norm> {
+    fn norm(&self, name: &str, bias: Option<String>, config: &ModelConfig, norms: Norms) -> Result<Norm> {
         let stored = self.store.load(name, self.device())?;
         // llama.cpp's converter has added the 1 already.
-        let weight = if self.is_gguf { stored } else { norm_factor(stored, config)? };
+        let weight = if self.is_gguf { stored } else { norm_factor(stored, norms)? };
         let bias = bias.map(|bias| self.store.load(&bias, self.device())).transpose()?;
-        Ok(Norm { weight, bias, norms: config.family.norms, eps: config.norm_eps })
+        Ok(Norm { weight, bias, norms, eps: config.norm_eps })
     }
 
     /// LongRoPE's divisors in a GGUF file: those of short and those of long sequences.
@@ -215,6 +229,6 @@ impl Weights {
 }
 
 /// What values are multiplied by, from a norm's weight as Hugging Face models and all adapters have it.
-pub fn norm_factor(weight: Tensor, config: &ModelConfig) -> TensorResult<Tensor> {
-    if config.family.norms == Norms::RmsPlusOne { weight + 1.0 } else { Ok(weight) }
+pub fn norm_factor(weight: Tensor, norms: Norms) -> TensorResult<Tensor> {
+    if norms == Norms::RmsPlusOne { weight + 1.0 } else { Ok(weight) }
 }

@@ -30,6 +30,7 @@ const PLAIN: Family = Family {
     norms: Norms::Rms,
     norm_eps: 1e-6,
     head_norms: HeadNorms::EachHead,
+    gated_attention: false,
     embedding_scale: EmbeddingScale::One,
     residual: Residual::Sequential,
     positions: Positions::Rotary,
@@ -43,6 +44,8 @@ const PLAIN: Family = Family {
     numbers: &[],
     flags: &[],
     rope_scaling: &RopeScaling::None,
+    query_growth: None,
+    has_rope_alpha: false,
     harmless: &[],
     gguf: PLAIN_GGUF,
 };

@@ -1,0 +1,91 @@
+"""Compare long samples through layers without attention with transformers, and show that their time is linear.
+
+    python scripts/check/recurrent.py [PROGRAM]
+
+Makes a random Qwen 3.5 of four layers, three with a gated delta net, and an adapter on all of its modules; evaluates
+boundary 4 on one sample of 1,024, 2,048, 4,096 and 8,192 random tokens, scored throughout. transformers runs in f32 on
+one thread. Exit status 1 if a loss differs by more than 1e-4 nats per token.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import Qwen3_5TextConfig
+from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5ForCausalLM
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from common.reference import load_adapted, mean_loss, quiet
+
+ROOT = Path(__file__).resolve().parents[2]
+LENGTHS = [1024, 2048, 4096, 8192]
+TOLERANCE = 1e-4
+MODULES = "in_proj_qkv in_proj_z in_proj_b in_proj_a out_proj q_proj k_proj v_proj o_proj gate_proj up_proj down_proj"
+CONFIG = Qwen3_5TextConfig(
+    vocab_size=512,
+    hidden_size=128,
+    intermediate_size=256,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=32,
+    linear_num_key_heads=4,
+    linear_num_value_heads=8,
+    linear_key_head_dim=32,
+    linear_value_head_dim=32,
+    max_position_embeddings=16384,
+)
+
+
+def make(folder: Path) -> None:
+    torch.manual_seed(0)
+    model = Qwen3_5ForCausalLM(CONFIG)
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            weight.data.normal_(0.0, 0.08)
+    model.save_pretrained(folder / "base")
+    adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=MODULES.split()))
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_(0.0, 0.08)
+    adapted.save_pretrained(folder / "adapter")
+
+
+def main() -> None:
+    program = sys.argv[1] if len(sys.argv) > 1 else str(ROOT / "target/release/lora-slim")
+    quiet(1)
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        make(folder)
+        model, _ = load_adapted(folder / "base", folder / "adapter")
+        for length in LENGTHS:
+            ids = torch.randint(3, 512, (length,), generator=torch.Generator().manual_seed(length)).tolist()
+            sample = {"input_ids": ids, "labels": ids}
+            (folder / "samples.jsonl").write_text(json.dumps(sample) + "\n")
+            words = ["scan", "adapter", "--base", "base", "--samples", "samples.jsonl", "--boundary", "4", "--json"]
+            began = time.monotonic()
+            printed = subprocess.run(
+                [program, *words, "--precision", "f32", "--quiet"], cwd=folder, capture_output=True, text=True
+            )
+            ours = time.monotonic() - began
+            if not printed.stdout:
+                sys.exit(printed.stderr)
+            losses = {point["boundary"]: point["loss"] for point in json.loads(printed.stdout)["curve"]}
+            began = time.monotonic()
+            expected = mean_loss(model, [sample])
+            theirs = time.monotonic() - began
+            difference = abs(losses[4] - expected)
+            worst = max(worst, difference)
+            print(f"{length:>6} tokens: {losses[4]:.6f}, transformers {expected:.6f}, {difference:.1e} apart; ", end="")
+            print(f"{ours:.2f} s for all boundaries, {theirs:.2f} s for one forward")
+    sys.exit(worst > TOLERANCE)
+
+
+main()
