@@ -85,7 +85,7 @@ fn scan(adapter: &Path, flags: &[&str]) -> Value {
     let samples = fixture("pico/samples.tokens.jsonl");
     let mut command = lora_slim();
     command.arg("scan").arg(adapter).args(["--json", "--base"]).arg(base()).arg("--samples").arg(samples);
-    document(&stdout(command.args(flags).assert().success()))
+    document(stdout(command.args(flags).assert().success()))
 }
 
 /// Wrappers in the configuration are taken away with those in the names of tensors, wherever PEFT compares names.

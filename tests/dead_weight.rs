@@ -97,7 +97,7 @@ impl Case {
     fn inspect(&self, adapter: &Path) -> Value {
         let mut command = lora_slim();
         command.arg("inspect").arg(adapter).arg("--base").arg(&self.base).arg("--json");
-        document(&stdout(command.assert().success()))
+        document(stdout(command.assert().success()))
     }
 
     fn verify(&self, out: &Path) -> assert_cmd::assert::Assert {
@@ -114,7 +114,7 @@ impl Case {
             "--json",
             "--quiet",
         ]);
-        let report = document(&stdout(command.assert().success()));
+        let report = document(stdout(command.assert().success()));
         report["curve"].as_array().unwrap().last().unwrap()["loss"].as_f64().unwrap()
     }
 

@@ -41,7 +41,7 @@ fn loss(adapter: &Path, more: &[&str]) -> Value {
     let mut command = lora_slim();
     command.arg("scan").arg(adapter).arg("--base").arg(base()).arg("--samples");
     command.arg(fixture("pico/samples.tokens.jsonl")).args(["--precision", "f32", "--json", "--quiet"]).args(more);
-    document(&stdout(command.assert().success()))
+    document(stdout(command.assert().success()))
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn all_that_fail_are_named_and_nothing_is_written() {
         said.contains("error: gates failed: `--require-saving 60%`, 50.00 % are saved; `--max-loss-increase 0.1%`")
     );
     assert!(!said.contains("--min-samples"), "{said}");
-    let report = document(&stdout(assert));
+    let report = document(stdout(assert));
     let passed: Vec<bool> = report["gates"].as_array().unwrap().iter().map(|g| g["passed"] == true).collect();
     assert_eq!(passed, [false, false, true]);
     assert_eq!(report["curve"].as_array().unwrap().len(), 7, "everything is reported");
@@ -66,7 +66,7 @@ fn the_loss_is_that_of_what_is_written() {
     let gate = ["--max-loss-increase", "0.9"];
     let measure = |more: &[&str]| -> (f64, Value) {
         let assert = scan(&[&["--boundary", "3", "--json"], &gate[..], more].concat()).success();
-        let report = document(&stdout(assert));
+        let report = document(stdout(assert));
         (report["gates"][0]["measured"].as_f64().unwrap(), report)
     };
     let close = |measured: f64, losses: [&Value; 2]| {
@@ -99,7 +99,7 @@ fn too_few_samples_are_found_out_before_the_sweep() {
 #[test]
 fn scan_prints_and_fails() {
     let assert = scan(&["--boundary", "3", "--json", "--require-saving", "51%"]).code(FAILED_GATE);
-    let report = document(&stdout(assert));
+    let report = document(stdout(assert));
     assert_eq!(report["gates"][0]["passed"], false);
 }
 

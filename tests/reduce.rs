@@ -228,7 +228,7 @@ fn losses_are_those_of_what_is_written() {
         .arg("--json")
         .assert()
         .success();
-    let scan = document(&stdout(scan));
+    let scan = document(stdout(scan));
     let whole = scan["curve"].as_array().unwrap().last().unwrap()["loss"].as_f64().unwrap();
     let loss = steps[2]["losses"]["loss"].as_f64().unwrap();
     assert!((whole - loss).abs() < 1e-6, "{whole} {loss}");

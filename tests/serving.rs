@@ -280,7 +280,7 @@ fn reports_and_checks_have_the_bytes_of_a_slot() {
     let mut slim = lora_slim();
     slim.arg("slim").arg(adapter(CASE)).arg("--base").arg(base(CASE)).arg("--samples").arg(samples);
     slim.args(["--boundary", "2", "--json"]).arg("-o").arg(folder.path().join("slim"));
-    let slimmed = document(&stdout(slim.assert()));
+    let slimmed = document(stdout(slim.assert()));
     assert_eq!(slimmed["serving"], report["serving"]);
 }
 

@@ -1,7 +1,7 @@
 //! `lora-slim completions`, `man` and `schema`: texts about the program itself.
 
-use super::document;
 use super::output::{print_json, print_program};
+use super::schemas;
 use crate::cli::{CompletionsArgs, SchemaArgs, help};
 use crate::error::{FileError, Result};
 
@@ -24,5 +24,5 @@ pub fn man() -> Result<bool> {
 }
 
 pub fn schema(args: SchemaArgs) -> Result<bool> {
-    print_json(&document::schema(args.document)).map(|()| true)
+    print_json(&schemas::schema(args.document)).map(|()| true)
 }

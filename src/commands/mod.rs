@@ -17,6 +17,7 @@ mod plan;
 pub mod program;
 mod push;
 mod scan;
+mod schemas;
 mod slim;
 mod verify;
 pub mod watcher;

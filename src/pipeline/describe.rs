@@ -32,17 +32,17 @@ fn input_file(path: &Path, hash: bool) -> Result<InputFile> {
 
 /// Whether the files of an adapter are hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hashes {
+pub enum Hashing {
     Now,
     Later,
 }
 
-pub fn adapter(name: &str, adapter: &Adapter, hashes: Hashes) -> Result<AdapterInput> {
+pub fn adapter(name: &str, adapter: &Adapter, hashes: Hashing) -> Result<AdapterInput> {
     let config = adapter.path.join(config::FILE_NAME);
     let files = std::iter::once(config.as_path()).chain(adapter.weights.files());
     Ok(AdapterInput {
         path: name.into(),
-        files: files.map(|file| input_file(file, hashes == Hashes::Now)).collect::<Result<_>>()?,
+        files: files.map(|file| input_file(file, hashes == Hashing::Now)).collect::<Result<_>>()?,
         rank: adapter.config.rank,
         alpha: adapter.config.alpha,
         layers: adapter.layers().into_iter().collect(),

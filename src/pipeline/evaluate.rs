@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::answers::{self, AnswerTasks};
 use super::chain::{Chain, MeasuredSamples};
 use super::curve::{self, BoundaryChoice, IsAllowed};
-use super::describe::{self, Hashes};
+use super::describe::{self, Hashing};
 use super::evaluator::{Candidate, Evaluator};
 use super::held_out::HeldOutCheck;
 use super::inputs::Prepared;
@@ -339,7 +339,7 @@ fn describe_findings(subject: &Subject, evaluator: &Evaluator, findings: Finding
         slices: Slice::all(&prepared.slices, &scaled.written.measurement, &evaluator.reference()),
         held_out: held_out.map(|check| check.report),
         command: request.command.clone(),
-        ..Report::of(describe::adapter(&request.adapter, adapter, Hashes::Now)?)
+        ..Report::of(describe::adapter(&request.adapter, adapter, Hashing::Now)?)
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::chain::{Chain, MeasuredSamples};
-use super::describe::{self, Hashes};
+use super::describe::{self, Hashing};
 use super::evaluator::Candidate;
 use super::{Evaluation, Request};
 use crate::adapter::Adapter;
@@ -147,13 +147,13 @@ impl UnevaluatedCut<'_> {
     pub fn write(&self) -> Result<Report> {
         let written = match (self.steps, self.target.exporter.format()) {
             ([], Format::Peft) => self.copy(),
-            ([], _) => self.write_gated(self.cut, self.report(Hashes::Now)?),
+            ([], _) => self.write_gated(self.cut, self.report(Hashing::Now)?),
             _ => self.write_steps(),
         };
         written.map_err(|error| error.about(&self.adapter.path))
     }
 
-    fn report(&self, hashes: Hashes) -> Result<Report> {
+    fn report(&self, hashes: Hashing) -> Result<Report> {
         let output = Some(describe::output(self.adapter, self.cut));
         let remarks = self.adapter.remarks.clone();
         let serving = describe::serving(&self.target.base.facts, self.adapter, self.cut);
@@ -175,7 +175,7 @@ impl UnevaluatedCut<'_> {
     fn write_steps(&self) -> Result<Report> {
         let chain = Chain::make(self.adapter, self.cut, self.steps, self.target.base.weights())?;
         let last = Cut::whole(chain.last())?;
-        let mut report = self.report(Hashes::Now)?;
+        let mut report = self.report(Hashing::Now)?;
         report.steps = chain.describe()?;
         if let Some(output) = &mut report.output {
             (output.tensors_after, output.bytes_after) = (last.kept_size().0, chain.bytes());
@@ -188,8 +188,8 @@ impl UnevaluatedCut<'_> {
     /// The input is hashed while it is copied: one takes about as long as the other. The header gets the hash at the end.
     fn copy(&self) -> Result<Report> {
         let staging = self.target.staging;
-        let mut report = self.report(Hashes::Later)?.judged_by(self.gates).warned();
-        let hash = || describe::adapter(self.name, self.adapter, Hashes::Now);
+        let mut report = self.report(Hashing::Later)?.judged_by(self.gates).warned();
+        let hash = || describe::adapter(self.name, self.adapter, Hashing::Now);
         let notes = self.target.notes(&report);
         let (hashed, written) = rayon::join(hash, || self.cut.write_with(staging, &notes));
         report.adapter = hashed?;

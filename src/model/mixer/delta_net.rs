@@ -9,7 +9,7 @@ use candle_core::{DType, Result as TensorResult, Tensor};
 use candle_nn::ops::{sigmoid, silu};
 use rayon::prelude::*;
 
-use super::delta_steps;
+use super::delta_steps::{self, Parameters, Projected};
 use super::{LayerCache, Mixer};
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
@@ -27,25 +27,6 @@ pub struct DeltaNet<'a> {
     modules: Modules,
     sizes: DeltaSizes,
     own: Parameters,
-}
-
-/// What is neither a linear map nor a norm.
-#[derive(Clone)]
-pub struct Parameters {
-    /// (channels, taps)
-    pub filters: Tensor,
-    /// −e^A, and what is added to the decays: (value_heads)
-    pub rates: Tensor,
-    pub biases: Tensor,
-}
-
-/// What the projections make of hidden states.
-pub struct Projected {
-    /// (rows, channels)
-    pub inputs: Tensor,
-    /// ln of the decay, and β: (rows, value_heads)
-    pub decays: Tensor,
-    pub writes: Tensor,
 }
 
 impl<'a> DeltaNet<'a> {

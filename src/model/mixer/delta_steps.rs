@@ -5,9 +5,27 @@ use std::ops::Range;
 use candle_core::{D, Result, Tensor};
 use candle_nn::ops::silu;
 
-use super::delta_net::{Parameters, Projected};
 use crate::kernel::attention::Span;
 use crate::kernel::delta_rule::DeltaSizes;
+
+/// What is neither a linear map nor a norm.
+#[derive(Clone)]
+pub struct Parameters {
+    /// (channels, taps)
+    pub filters: Tensor,
+    /// −e^A, and what is added to the decays: (value_heads)
+    pub rates: Tensor,
+    pub biases: Tensor,
+}
+
+/// What the projections make of hidden states.
+pub struct Projected {
+    /// (rows, channels)
+    pub inputs: Tensor,
+    /// ln of the decay, and β: (rows, value_heads)
+    pub decays: Tensor,
+    pub writes: Tensor,
+}
 
 /// What is left of the tokens before: inputs of the convolution, (taps − 1, channels), and memories, (heads, key, value).
 #[derive(Clone)]

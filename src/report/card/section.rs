@@ -8,7 +8,7 @@ use crate::choice::held_out::SampleSet;
 use crate::format::{bytes, percent, percent_text, plural, ranges};
 use crate::printable::{self, OneLine};
 use crate::report::metrics::{BoundaryScores, TaskMetrics};
-use crate::report::{Report, SamplesInput, Tool};
+use crate::report::{Report, SamplesInput, Tool, Written};
 
 const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 const PAPER: &str = "https://arxiv.org/abs/2503.23360";
@@ -79,23 +79,26 @@ fn losses(report: &Report) -> String {
     let choosing = report.written_on_choosing().zip(report.samples.as_ref());
     let choosing = choosing.map(|(written, samples)| {
         let base = report.curve.first().map(|base| base.assessed.assessment);
-        figures(report, samples, "that chose", base, &written.whole, &written.assessment)
+        figures(report, &Measured { samples, role: "that chose", base, written })
     });
     let held_out = report.held_out.as_ref().zip(report.written()).map(|(held_out, written)| {
-        let base = Some(held_out.verdict.base.assessment);
-        figures(report, &held_out.samples, "that had no part in the choice", base, &written.whole, &written.assessment)
+        let (samples, base) = (&held_out.samples, Some(held_out.verdict.base.assessment));
+        figures(report, &Measured { samples, role: "that had no part in the choice", base, written })
     });
     choosing.into_iter().chain(held_out).collect()
 }
 
-fn figures(
-    report: &Report,
-    samples: &SamplesInput,
-    role: &str,
+/// The base model, the whole adapter and what is written, on the same samples.
+struct Measured<'a> {
+    samples: &'a SamplesInput,
+    /// What the samples were for.
+    role: &'a str,
     base: Option<Assessment>,
-    whole: &Assessment,
-    written: &Assessment,
-) -> String {
+    written: Written,
+}
+
+fn figures(report: &Report, measured: &Measured) -> String {
+    let Measured { samples, role, base, written: Written { whole, assessment: written, .. } } = measured;
     let count = plural(samples.count, "sample");
     let mut text = format!("| on {count} {role} | base model | source | this adapter |\n|---|--:|--:|--:|\n");
     let mut row = |name: &str, figure: &dyn Fn(&Assessment) -> String| {
