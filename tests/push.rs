@@ -102,7 +102,7 @@ fn what_is_no_adapter_is_refused() {
     copy_folder(&place.out(), &path.join("broken"));
     fs::write(path.join("broken/adapter_model.safetensors"), "cut off").unwrap();
     for (folder, words) in [
-        ("missing", ["`missing`", "folder of that name"]),
+        ("missing", ["`missing`", "does not exist"]),
         ("empty", ["`empty`", "adapter_config.json"]),
         ("foreign", ["adapters.safetensors", "lora-slim did not write"]),
         ("broken", ["broken/adapter_model.safetensors", ""]),

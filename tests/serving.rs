@@ -272,7 +272,7 @@ fn reports_and_checks_have_the_bytes_of_a_slot() {
     assert_eq!(slot["bytes"], 2 * layer(&sizes) * 8 * 2);
     let check =
         |more: &[&str]| stdout(lora_slim().arg("check").arg(&cut).arg("--base").arg(base(CASE)).args(more).assert());
-    let checked = document(&check(&["--json"]));
+    let checked = document(check(&["--json"]));
     assert_eq!((&checked["serving"][0]["bytes"], checked["serving"][0].get("whole_bytes")), (&slot["bytes"], None));
     assert!(check(&["--runtime", "vllm"]).contains("buffers of "), "{}", check(&["--runtime", "vllm"]));
     // `slim` says the same of what it would write.

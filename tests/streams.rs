@@ -85,6 +85,7 @@ fn commands(folder: &Path) -> Vec<Vec<String>> {
         of(&["inspect", &adapter]),
         of(&["check", &adapter]),
         of(&["plan", &adapter, "--base", &base]),
+        of(&["compare", &done, &done]),
         of(&["verify", &adapter, &done]),
         of(&["verify", &adapter, &done, "--tolerance", "1%"]),
     ]

@@ -59,8 +59,8 @@ const HEADINGS: &[Heading] = &[
     Heading { name: "Checks", common: &["runtime"], further: &["any-layers", "check", "given", "list", "tolerance"] },
     Heading {
         name: "Output",
-        common: &["output", "format", "for", "report", "dry-run", "force", "json"],
-        further: &[],
+        common: &["output", "format", "for", "report", "page", "private", "dry-run", "force", "json"],
+        further: &["no-card"],
     },
     Heading {
         name: "Limits",

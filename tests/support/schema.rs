@@ -111,8 +111,8 @@ impl Validator<'_> {
                 is_valid.then_some(()).ok_or_else(|| format!("{}: {}", fails(), failures.join("; ")))
             }
             "items" => {
-                let items = value.as_array().into_iter().flatten().enumerate();
-                items.map(|(at, item)| self.whole(asked, item, &format!("{place}/{at}"))).collect()
+                let mut items = value.as_array().into_iter().flatten().enumerate();
+                items.try_for_each(|(at, item)| self.whole(asked, item, &format!("{place}/{at}")))
             }
             "uniqueItems" => {
                 let items = value.as_array().into_iter().flatten();
@@ -126,12 +126,12 @@ impl Validator<'_> {
             }
             "properties" => {
                 let fields = value.as_object().into_iter().flatten();
-                let described = fields.filter_map(|(name, field)| Some((name, field, asked.get(name)?)));
-                described.map(|(name, field, schema)| self.whole(schema, field, &format!("{place}/{name}"))).collect()
+                let mut described = fields.filter_map(|(name, field)| Some((name, field, asked.get(name)?)));
+                described.try_for_each(|(name, field, schema)| self.whole(schema, field, &format!("{place}/{name}")))
             }
             "additionalProperties" => {
-                let fields = value.as_object().into_iter().flatten();
-                fields.map(|(name, field)| self.whole(asked, field, &format!("{place}/{name}"))).collect()
+                let mut fields = value.as_object().into_iter().flatten();
+                fields.try_for_each(|(name, field)| self.whole(asked, field, &format!("{place}/{name}")))
             }
             unknown => panic!("the validator does not know the keyword `{unknown}`"),
         }

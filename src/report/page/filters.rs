@@ -20,7 +20,8 @@ pub fn add_to(environment: &mut Environment) {
     environment.add_filter("percent", percent);
     environment.add_filter("short_percent", |share: f64| format!("{} %", format::percent(share)));
     environment.add_filter("scale", format::scale);
-    environment.add_filter("bytes", format::bytes);
+    // As a float, which takes any number of a record.
+    environment.add_filter("bytes", |bytes: f64| format::bytes(bytes as u64));
     environment.add_filter("thousands", thousands);
     environment.add_filter("plural", plural);
     environment.add_filter("ranges", |layers: Vec<usize>| format::ranges(&layers).replace('-', "–"));
