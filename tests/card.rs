@@ -127,13 +127,59 @@ fn without_a_card_the_readme_stays() {
 }
 
 #[test]
+fn a_card_of_an_earlier_run_is_not_passed_on() {
+    let folder = described();
+    run(folder.path(), &["cut", "mine", "--boundary", "3", "-o", "carded"]);
+    run(folder.path(), &["cut", "carded", "--boundary", "2", "--no-card", "-o", "out"]);
+    run(folder.path(), &["fix", "carded", "-o", "fixed"]);
+    for output in ["out", "fixed"] {
+        let readme = fs::read_to_string(folder.path().join(output).join("README.md")).unwrap();
+        assert!(readme.contains("# My adapter\n\nIt answers.\n") && !readme.contains("lora-slim begins"), "{readme}");
+    }
+}
+
+#[test]
+fn the_hub_shows_the_readme_of_this_very_name() {
+    let folder = described();
+    fs::write(folder.path().join("mine/readme.md"), "other").unwrap();
+    run(folder.path(), &["cut", "mine", "--boundary", "2", "-o", "out"]);
+    let read = |name: &str| fs::read_to_string(folder.path().join("out").join(name)).unwrap();
+    assert!(read("README.md").contains("lora-slim begins"));
+    assert_eq!(read("readme.md"), "other");
+}
+
+#[test]
+fn the_command_of_a_scorer_is_not_told() {
+    let folder = described();
+    let scorer = ["--scorer", "API_KEY=sk-secret awk '{print 1}'", "--max-new-tokens", "2"];
+    let samples = fixture("pico/text/prompt_completion.jsonl");
+    let base = fixture("pico/llama-llama3-rope/base");
+    let inputs = ["slim", "mine", "--base", base.to_str().unwrap(), "--samples", samples.to_str().unwrap()];
+    run(folder.path(), &[&inputs[..], &["--boundary", "3", "--quiet", "-o", "out"], &scorer].concat());
+    for entry in fs::read_dir(folder.path().join("out")).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains("sk-secret"));
+    }
+    let report = read_json(&folder.path().join("out/slim_report.json"));
+    assert!(report["command"].as_str().unwrap().contains(" --scorer …"), "{}", report["command"]);
+}
+
+#[test]
+fn what_loses_nothing_is_not_called_smaller() {
+    let folder = described();
+    run(folder.path(), &["cut", "mine", "--boundary", "all", "--dtype", "f32", "-o", "out"]);
+    let card = fs::read_to_string(folder.path().join("out/README.md")).unwrap();
+    assert!(card.contains("## Written by lora-slim") && card.contains("is made of `mine`"), "{card}");
+}
+
+#[test]
 fn a_readme_that_is_no_text_stays() {
     let folder = described();
     fs::write(folder.path().join("mine/README.md"), b"\xff\xfe#\0").unwrap();
     let cut = ["cut", "mine", "--boundary", "2", "-o", "out"];
     let assert = lora_slim().current_dir(folder.path()).args(cut).assert().success();
     let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(stderr.contains("`README.md` of the adapter is no UTF-8 text"), "{stderr}");
+    assert!(stderr.contains("`README.md` of the adapter is not UTF-8 text"), "{stderr}");
     assert_eq!(fs::read(folder.path().join("out/README.md")).unwrap(), b"\xff\xfe#\0");
 }
 

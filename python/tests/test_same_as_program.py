@@ -48,7 +48,9 @@ def test_scan(pico):
 def test_cut_inspect_check_verify(pico):
     def both(call, *words):
         ran = program(*words, "--json")
-        assert call.to_dict() == json.loads(ran.stdout)
+        ours, printed = call.to_dict(), json.loads(ran.stdout)
+        # One command line may be written in several ways.
+        assert ours | {"command": ""} == printed | {"command": ""}
         return call, ran.returncode
 
     both(lora_slim.cut("my-adapter", "a", keep_layers=range(2)), "cut", "my-adapter", "--keep-layers", "0-1", "-o", "b")
@@ -71,6 +73,7 @@ def test_records_are_what_a_file_is(pico):
     assert of_records["samples"].pop("path") == "samples (Python list, 4 records)"
     of_file["samples"].pop("path")
     assert of_records["samples"].pop("sha256") != of_file["samples"].pop("sha256")
+    assert of_records.pop("command") != of_file.pop("command")
     assert of_records == of_file
 
 

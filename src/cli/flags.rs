@@ -67,18 +67,24 @@ impl<C: Args> FromArgMatches for GivenFlags<C> {
 }
 
 /// Flags that say where results go and what is printed of them: no result depends on them.
-const OF_THE_OUTPUT: [&str; 6] = ["--output", "--force", "--dry-run", "--report", "--json", "--no-card"];
+const OF_THE_OUTPUT: [&str; 5] = ["--output", "--force", "--dry-run", "--report", "--json"];
+
+/// A flag whose value may hold secrets: reports are published.
+const SECRET: &str = "--scorer";
 
 impl<C> GivenFlags<C> {
-    /// The command line of `name` that gives the same result, whatever it is written to.
+    /// The command line of `name` that gives the same result, whatever it is written to. The command of a scorer is left out.
     pub fn command_line(&self, name: &str, adapter: &str) -> String {
-        let mut line = format!("lora-slim {name} {}", shell_word(adapter));
+        // A path, which would be taken for a flag.
+        let adapter = if adapter.starts_with('-') { format!("./{adapter}") } else { adapter.into() };
+        let mut line = format!("lora-slim {name} {}", shell_word(&adapter));
         for word in &self.words {
             let word = word.to_string_lossy();
             let (flag, value) = word.split_once('=').map_or((&*word, None), |(flag, value)| (flag, Some(value)));
             match value {
                 _ if OF_THE_OUTPUT.contains(&flag) => {}
                 None => line += &format!(" {flag}"),
+                Some(_) if flag == SECRET => line += &format!(" {flag} …"),
                 // It would be taken for a flag.
                 Some(value) if value.starts_with('-') => line += &format!(" {flag}={}", shell_word(value)),
                 Some(value) => line += &format!(" {flag} {}", shell_word(value)),

@@ -92,11 +92,13 @@ impl Staging {
         self.file(name, |file| file.write_all(bytes))
     }
 
-    /// The file that is called `name`, whatever its case.
+    /// The file that is called `name`, or else that in other letters, upper or lower.
     pub fn find(&self, name: &str) -> Result<Option<String>> {
         let names = self.folder.names().map_err(FileError::read(&self.shown))?;
         let names = names.into_iter().filter_map(|name| name.into_string().ok());
-        Ok(names.into_iter().find(|found| found.eq_ignore_ascii_case(name)))
+        let mut found: Vec<String> = names.filter(|found| found.eq_ignore_ascii_case(name)).collect();
+        found.sort_by_key(|found| found != name);
+        Ok(found.into_iter().next())
     }
 
     /// Writes a JSON file, indented by two spaces and without a final newline, as PEFT does.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::base_of;
+use super::output::remove_card;
 use crate::adapter::foreign::{self, BaseShapes, Given, Layout, MappedConfig, MappedTensor, Mapping, StoredAdapter};
 use crate::adapter::names::stack_and_layer;
 use crate::adapter::{Adapter, AdapterConfig};
@@ -207,6 +208,7 @@ pub fn fix(request: &FixRequest, reserve: impl FnOnce(&Path) -> Result<Destinati
         tensors: written.tensors().count(),
         modules: written.modules().len(),
     };
+    remove_card(staging)?;
     staging.publish()?;
     Ok(report)
 }

@@ -207,8 +207,9 @@ impl UnevaluatedCut<'_> {
 /// Checks the input a last time: a report about other bytes than those that were read must not be published.
 fn publish(cut: &Cut, report: &Report, target: &Target) -> Result<()> {
     let staging = target.staging;
-    if target.has_card {
-        write_card(cut.adapter(), report, staging)?;
+    match target.has_card {
+        true => write_card(cut.adapter(), report, staging)?,
+        false => remove_card(staging)?,
     }
     staging.json(crate::files::REPORT_NAME, report)?;
     cut.check_input_unchanged()?;
@@ -218,19 +219,36 @@ fn publish(cut: &Cut, report: &Report, target: &Target) -> Result<()> {
 /// Adds the model card to the README that was copied, if one was.
 fn write_card(adapter: &Adapter, report: &Report, staging: &Staging) -> Result<()> {
     let name = staging.find(card::FILE_NAME)?.unwrap_or_else(|| card::FILE_NAME.into());
-    let path = staging.path().join(&name);
-    let readme = if path.exists() { files::read_up_to(&path, LARGEST_SIDECAR)? } else { Vec::new() };
-    let Ok(readme) = String::from_utf8(readme) else {
-        tracing::warn!("`{}` of the adapter is no UTF-8 text: the output has no card", OneLine(&name));
+    let Some(readme) = read_readme(staging, &name)? else {
+        tracing::warn!("`{}` of the adapter is not UTF-8 text: the output has no card", OneLine(&name));
         return Ok(());
     };
-    staging.replace(&name, card::card(report, &readme, base_on_hub(adapter)).as_bytes())
+    let base = base_on_hub(adapter);
+    staging.replace(&name, card::card(report, &readme, base.as_deref()).as_bytes())
 }
 
-/// The name that the adapter gives its base model, if that is one of the hub.
-fn base_on_hub(adapter: &Adapter) -> Option<&str> {
+/// Takes the card of an earlier run out of the README that was copied: it describes another adapter.
+pub(super) fn remove_card(staging: &Staging) -> Result<()> {
+    let Some(name) = staging.find(card::FILE_NAME)? else { return Ok(()) };
+    let readme = read_readme(staging, &name)?.unwrap_or_default();
+    match card::without_card(&readme) {
+        Some(rest) => staging.replace(&name, rest.as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// A README that was copied, or an empty one; `None` if it is not UTF-8.
+fn read_readme(staging: &Staging, name: &str) -> Result<Option<String>> {
+    let path = staging.path().join(name);
+    let readme = if path.exists() { files::read_up_to(&path, LARGEST_SIDECAR)? } else { Vec::new() };
+    Ok(String::from_utf8(readme).ok())
+}
+
+/// The repository that the adapter names as its base model, if it is one of the hub.
+fn base_on_hub(adapter: &Adapter) -> Option<String> {
     let name = adapter.config.text("base_model_name_or_path").filter(|name| !Path::new(name).exists())?;
-    HubName::parse(name).is_some_and(|parsed| parsed.has_organisation() && parsed.file.is_none()).then_some(name)
+    let parsed = HubName::parse(name).filter(|parsed| parsed.has_organisation() && parsed.file.is_none())?;
+    Some(parsed.repository)
 }
 
 /// Writes a cut and its report, as a new folder, which it publishes: all of it, or nothing. Gives back the report as it lies there.

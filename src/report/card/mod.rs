@@ -20,8 +20,13 @@ const END: &str = "<!-- lora-slim ends -->";
 /// The README of what is written, for a source that has `readme` and a base model of this name on the hub.
 pub fn card(report: &Report, readme: &str, base: Option<&str>) -> String {
     let readme = readme.trim_start_matches('\u{feff}').replace("\r\n", "\n");
-    let (front_matter, body) = front_matter::split(&readme);
-    let front_matter = front_matter::completed(front_matter, report.format(), base);
+    let (front_matter, body) = match front_matter::split(&readme) {
+        Some((yaml, body)) if front_matter::is_simple(yaml) => {
+            (front_matter::completed(yaml, report.format(), base), body)
+        }
+        Some((_, body)) => (readme[..readme.len() - body.len()].to_string(), body),
+        None => (front_matter::completed("", report.format(), base), readme.as_str()),
+    };
     let section = format!("{BEGIN}\n{}\n{END}\n", section::section(report, base).trim_end());
     let body = match of_an_earlier_run(body) {
         Some((before, after)) => format!("{before}{section}{after}"),
@@ -29,6 +34,11 @@ pub fn card(report: &Report, readme: &str, base: Option<&str>) -> String {
         None => format!("{}\n\n{section}", body.trim_end()),
     };
     front_matter + &body
+}
+
+/// A README without the section that an earlier run wrote, if it has one.
+pub fn without_card(readme: &str) -> Option<String> {
+    of_an_earlier_run(readme).map(|(before, after)| format!("{}\n{after}", before.trim_end()))
 }
 
 /// What is before and behind the section that an earlier run wrote, if there is one.
@@ -62,6 +72,15 @@ mod tests {
         assert_eq!(card(&report(), &once, Some("org/base")), once, "again, it is the same");
         let followed = format!("{once}\n## More\n");
         assert_eq!(card(&report(), &followed, Some("org/base")), followed);
+    }
+
+    #[test]
+    fn front_matter_that_is_not_understood_stays() {
+        let readme = "---\n\"tags\": x\n---\n# Mine\n";
+        let once = card(&report(), readme, Some("org/base"));
+        assert!(once.starts_with("---\n\"tags\": x\n---\n# Mine\n\n<!-- lora-slim begins"), "{once}");
+        assert_eq!(without_card(&once).unwrap(), readme);
+        assert_eq!(without_card(readme), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::choice::held_out::SampleSet;
 use crate::format::{bytes, percent, percent_text, plural, ranges};
 use crate::printable::{self, OneLine};
 use crate::report::metrics::{BoundaryScores, TaskMetrics};
+use crate::report::text::held_out::finding;
 use crate::report::{Report, SamplesInput, Tool, Written};
 
 const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
@@ -20,9 +21,14 @@ const PARTS: &[fn(&Report) -> String] = &[warnings, sizes, losses, scores, runti
 pub fn section(report: &Report, base: Option<&str>) -> String {
     let of_base = base.map_or(String::new(), |base| format!(" for {}", code(base)));
     let (source, version) = (code(&report.adapter.path), Tool::THIS.version);
-    let how = if report.samples.is_some() { "keeps what a few samples show to be needed" } else { "keeps a part" };
+    let is_smaller = report.output.as_ref().is_some_and(|output| output.bytes_after < output.bytes_before);
+    let (heading, how) = match (is_smaller, report.samples.is_some()) {
+        (true, true) => ("Made smaller", "keeps what a few samples show to be needed of"),
+        (true, false) => ("Made smaller", "keeps a part of"),
+        (false, _) => ("Written", "is made of"),
+    };
     let mut text = format!(
-        "## Made smaller by lora-slim\n\nThis adapter{of_base} {how} of {source}. {} {version} wrote it, without training.\n\n",
+        "## {heading} by lora-slim\n\nThis adapter{of_base} {how} {source}. {} {version} wrote it, without training.\n\n",
         link("lora-slim", REPOSITORY)
     );
     PARTS.iter().for_each(|part| text += &part(report));
@@ -83,7 +89,9 @@ fn losses(report: &Report) -> String {
     });
     let held_out = report.held_out.as_ref().zip(report.written()).map(|(held_out, written)| {
         let (samples, base) = (&held_out.samples, Some(held_out.verdict.base.assessment));
-        figures(report, &Measured { samples, role: "that had no part in the choice", base, written })
+        let verdict = prose(&finding(&held_out.verdict, report));
+        let table = figures(report, &Measured { samples, role: "that had no part in the choice", base, written });
+        format!("{table}The check on these samples: {verdict}.\n\n")
     });
     choosing.into_iter().chain(held_out).collect()
 }
@@ -115,8 +123,8 @@ fn figures(report: &Report, measured: &Measured) -> String {
         let least = written.probability_difference_at_least.unwrap_or_default();
         let _ = writeln!(
             text,
-            "Compared with the source, the loss changes by {:+.4}, with {confidence} % confidence by at most {most:+.4}; the probability \
-             of a true token by {:+.2} points, by at least {:+.2}.\n",
+            "The loss differs from the source's by {:+.4} (with {confidence} % confidence by at most {most:+.4}), the probability of a true \
+             token by {:+.2} points (at least {:+.2}).\n",
             written.difference,
             100.0 * written.probability_difference,
             100.0 * least,
@@ -215,7 +223,10 @@ fn command(report: &Report) -> String {
         let command = OneLine(command).to_string().replace("```", "` ` `").replace("<!--", "< !--");
         format!("```sh\n{command} -o OUT\n```\n\n")
     };
-    report.command.as_ref().map(block).unwrap_or_default()
+    let together = report.minimized.as_ref().and_then(|minimized| minimized.adapters);
+    let together =
+        together.map(|count| format!("`lora-slim batch --common` chose it for {count} adapters together.\n\n"));
+    report.command.as_ref().map(block).or(together).unwrap_or_default()
 }
 
 /// Text as code.
