@@ -60,7 +60,7 @@ fn inside(outer: &str, name: &str) -> String {
 
 /// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of
 /// multimodal models before transformers 4.52.
-const CONVERTED: [&str; 5] = ["granitemoe", "mixtral", "qwen2_moe", "qwen3_5_text", "qwen3_moe"];
+const CONVERTED: [&str; 6] = ["granitemoe", "mixtral", "qwen2_moe", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe"];
 
 /// The names that the modules of a base model have.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -105,7 +105,7 @@ static WRAPPERS: [Wrapper; 8] = [
         model_types: &[
             "cohere2_vision", "deepseek_vl", "deepseek_vl_hybrid", "exaone4_5", "fast_vlm", "fun_asr_nano", "janus",
             "lighton_ocr", "minicpm_ocr", "minicpmv4_6", "minicpmv4_7", "moss_transcribe_diarize", "omniasr", "ovis2",
-            "perception_lm", "qwen2_5_vl", "qwen2_vl", "qwen3_5", "qwen3_asr", "qwen3_vl", "shieldgemma2", "vibevoice",
+            "perception_lm", "qwen2_5_vl", "qwen2_vl", "qwen3_5", "qwen3_5_moe", "qwen3_asr", "qwen3_vl", "shieldgemma2", "vibevoice",
             "video_llama_3",
         ],
         names: Some(LANGUAGE_MODEL),

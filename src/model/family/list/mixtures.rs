@@ -2,6 +2,7 @@
 
 use super::super::names::*;
 use super::llama::{GRANITE_GGUF, GRANITE_NUMBERS};
+use super::qwen::QWEN35;
 use super::*;
 
 /// Experts as transformers 5 holds them, and the modules that earlier versions and most files have.
@@ -14,9 +15,15 @@ const EXPERTS: ExpertNames = ExpertNames {
 };
 /// Both names are read.
 const LOCAL_EXPERTS: KeySpelling = ("num_experts", &["num_local_experts", "num_experts"]);
+const SHARED_EXPERT: RoleNames = &[
+    (Role::SharedGate, "mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+    (Role::SharedUp, "mlp.shared_expert.up_proj", "ffn_up_shexp"),
+    (Role::SharedDown, "mlp.shared_expert.down_proj", "ffn_down_shexp"),
+    (Role::SharedSwitch, "mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
+];
 const ROUTER: RoleNames = &[(Role::Router, "mlp.gate", "ffn_gate_inp")];
 
-pub static FAMILIES: [Family; 5] = [
+pub static FAMILIES: [Family; 6] = [
     Family {
         model_types: &["mixtral"],
         gguf_architectures: &["llama"],
@@ -40,18 +47,7 @@ pub static FAMILIES: [Family; 5] = [
     Family {
         model_types: &["qwen2_moe"],
         gguf_architectures: &["qwen2moe"],
-        layer_names: &[
-            ATTENTION,
-            GATED_MLP,
-            ROUTER,
-            &[
-                (Role::SharedGate, "mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
-                (Role::SharedUp, "mlp.shared_expert.up_proj", "ffn_up_shexp"),
-                (Role::SharedDown, "mlp.shared_expert.down_proj", "ffn_down_shexp"),
-                (Role::SharedSwitch, "mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
-            ],
-            PRE_NORMS,
-        ],
+        layer_names: &[ATTENTION, GATED_MLP, ROUTER, SHARED_EXPERT, PRE_NORMS],
         experts: Some(&ExpertNames { weights: ExpertWeights::Configured { sum_to_one_in_gguf: false }, ..EXPERTS }),
         biases: &[QKV_BIAS_BY_FLAG],
         sliding: Sliding::EvenBelowMaxWindowLayers,
@@ -88,6 +84,30 @@ pub static FAMILIES: [Family; 5] = [
         flags: WITHOUT_WINDOWS,
         harmless: WITHOUT_WINDOW_LAYERS,
         ..PLAIN
+    },
+    Family {
+        model_types: &["qwen3_5_moe_text"],
+        layer_names: &[ATTENTION, DELTA_NET, ROUTER, SHARED_EXPERT, PRE_NORMS, HEAD_NORMS],
+        experts: Some(&EXPERTS),
+        reads: &["num_key_value_heads head_dim layer_types"],
+        spellings: &[LOCAL_EXPERTS],
+        numbers: &[
+            ("head_dim", 256.0),
+            ("num_key_value_heads", 2.0),
+            ("max_position_embeddings", 32_768.0),
+            ("partial_rotary_factor", 0.25),
+            ("full_attention_interval", 4.0),
+            ("linear_conv_kernel_dim", 4.0),
+            ("linear_key_head_dim", 128.0),
+            ("linear_value_head_dim", 128.0),
+            ("linear_num_key_heads", 16.0),
+            ("linear_num_value_heads", 32.0),
+            ("num_experts_per_tok", 8.0),
+            ("num_experts", 256.0),
+            ("moe_intermediate_size", 512.0),
+            ("shared_expert_intermediate_size", 512.0),
+        ],
+        ..QWEN35
     },
     Family {
         model_types: &["granitemoe"],

@@ -30,6 +30,39 @@ const QWEN3: Family = Family {
     ..QWEN2
 };
 
+/// Three of four layers have a gated delta net.
+pub(super) const QWEN35: Family = Family {
+    model_types: &["qwen3_5_text"],
+    gguf_architectures: &[],
+    layer_names: &[ATTENTION, DELTA_NET, GATED_MLP, PRE_NORMS, HEAD_NORMS],
+    norms: Norms::RmsPlusOne,
+    gated_attention: true,
+    sliding: Sliding::Never,
+    reads: &[USUAL, "layer_types"],
+    numbers: &[
+        ("head_dim", 256.0),
+        ("num_key_value_heads", 4.0),
+        ("max_position_embeddings", 32_768.0),
+        ("partial_rotary_factor", 0.25),
+        ("full_attention_interval", 4.0),
+        ("linear_conv_kernel_dim", 4.0),
+        ("linear_key_head_dim", 128.0),
+        ("linear_value_head_dim", 128.0),
+        ("linear_num_key_heads", 16.0),
+        ("linear_num_value_heads", 32.0),
+    ],
+    flags: &[],
+    harmless: QWEN35_HARMLESS,
+    ..QWEN3
+};
+
+const QWEN35_HARMLESS: &[Harmless] = &[
+    ("attn_output_gate", "all models of the family have it"),
+    ("mamba_ssm_dtype", "an evaluation has its own arithmetic"),
+    ("mtp_num_hidden_layers", "layers that predict several tokens are not run"),
+    ("mtp_use_dedicated_embeddings", "layers that predict several tokens are not run"),
+];
+
 pub static FAMILIES: [Family; 5] = [
     QWEN2,
     Family {
@@ -47,36 +80,7 @@ pub static FAMILIES: [Family; 5] = [
         ..QWEN2
     },
     QWEN3,
-    // Three of four layers have a gated delta net.
-    Family {
-        model_types: &["qwen3_5_text"],
-        gguf_architectures: &[],
-        layer_names: &[ATTENTION, DELTA_NET, GATED_MLP, PRE_NORMS, HEAD_NORMS],
-        norms: Norms::RmsPlusOne,
-        gated_attention: true,
-        sliding: Sliding::Never,
-        reads: &[USUAL, "layer_types"],
-        numbers: &[
-            ("head_dim", 256.0),
-            ("num_key_value_heads", 4.0),
-            ("max_position_embeddings", 32_768.0),
-            ("partial_rotary_factor", 0.25),
-            ("full_attention_interval", 4.0),
-            ("linear_conv_kernel_dim", 4.0),
-            ("linear_key_head_dim", 128.0),
-            ("linear_value_head_dim", 128.0),
-            ("linear_num_key_heads", 16.0),
-            ("linear_num_value_heads", 32.0),
-        ],
-        flags: &[],
-        harmless: &[
-            ("attn_output_gate", "all models of the family have it"),
-            ("mamba_ssm_dtype", "an evaluation has its own arithmetic"),
-            ("mtp_num_hidden_layers", "layers that predict several tokens are not run"),
-            ("mtp_use_dedicated_embeddings", "layers that predict several tokens are not run"),
-        ],
-        ..QWEN3
-    },
+    QWEN35,
     Family {
         model_types: &["qwen3_vl_text"],
         gguf_architectures: &["qwen3vl"],
