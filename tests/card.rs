@@ -151,7 +151,7 @@ fn the_hub_shows_the_readme_of_this_very_name() {
 #[test]
 fn the_command_of_a_scorer_is_not_told() {
     let folder = described();
-    let scorer = ["--scorer", "API_KEY=sk-secret awk '{print 1}'", "--max-new-tokens", "2"];
+    let scorer = ["--scorer", "API_KEY=sk-secret; while read -r line; do echo 1; done", "--max-new-tokens", "2"];
     let samples = fixture("pico/text/prompt_completion.jsonl");
     let base = fixture("pico/llama-llama3-rope/base");
     let inputs = ["slim", "mine", "--base", base.to_str().unwrap(), "--samples", samples.to_str().unwrap()];
