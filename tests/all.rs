@@ -37,6 +37,7 @@ mod golden;
 mod hostile;
 #[cfg(feature = "hub")]
 mod hub;
+mod hybrids;
 mod inputs_kept;
 mod judged_by_answers;
 mod kills;

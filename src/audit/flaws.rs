@@ -241,8 +241,13 @@ impl Adapter {
         // Most layers have the same modules, so that there are few kinds to decide on.
         let mut possible: BTreeMap<&BTreeSet<&str>, Vec<&str>> = BTreeMap::new();
         let none = BTreeSet::new();
+        // A hybrid has the modules of a mixer in every so many layers alone.
+        let is_hybrid = is_every_nth(by_layer.keys().copied());
         let could_have = |layer| {
             let present = by_layer.get(&layer).unwrap_or(&none);
+            if present.is_empty() && is_hybrid {
+                return Vec::new();
+            }
             let decide = || all.iter().copied().filter(|module| is_possible(present, module)).collect();
             let possible = possible.entry(present).or_insert_with(decide);
             possible.iter().map(|inside| format!("{}.{layer}.{inside}", self.stack)).collect::<Vec<_>>()
@@ -324,4 +329,10 @@ pub(super) fn one_flaw<'a>(
 ) -> Option<Flaw> {
     let first = modules.next()?.clone();
     Some(flaw(first, modules.count()))
+}
+/// Whether layers are the last of every so many, several of them: 3, 7, 11.
+fn is_every_nth(mut layers: impl Iterator<Item = usize>) -> bool {
+    let (Some(first), Some(second)) = (layers.next(), layers.next()) else { return false };
+    let step = first + 1;
+    step > 1 && second == first + step && layers.enumerate().all(|(place, layer)| layer == second + (place + 1) * step)
 }

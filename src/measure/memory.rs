@@ -78,7 +78,10 @@ impl Budget {
     /// their gradients.
     pub fn for_gradients(model: &Model, memory: u64, samples: &[Sample]) -> Result<Self> {
         let kept = Self::for_samples(model, model.config.layers + 2, memory, samples)?;
-        let budget = Self { inner_bytes: GRADIENT_SHARE * kept.inner_bytes, ..kept };
+        // Each token of a gated delta net has memories of its own: decayed, read, written and read again.
+        let memories = model.config.delta.map_or(0, |delta| 6 * delta.values() * delta.key_size);
+        let inner_bytes = GRADIENT_SHARE * kept.inner_bytes + memories as u64 * F32;
+        let budget = Self { inner_bytes, ..kept };
         match budget.least() {
             needed if needed > memory => Err(ComputeError::Memory { needed, budget: memory }.into()),
             _ => Ok(budget),

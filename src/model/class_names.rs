@@ -62,6 +62,9 @@ fn inside(outer: &str, name: &str) -> String {
 /// multimodal models before transformers 4.52.
 const CONVERTED: [&str; 6] = ["granitemoe", "mixtral", "qwen2_moe", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe"];
 
+/// Multimodal models of which `AutoModelForCausalLM` makes the text model alone (`modeling_auto.py` of transformers 5.24).
+const TEXT_OF_MULTIMODAL: [&str; 2] = ["qwen3_5", "qwen3_5_moe"];
+
 /// The names that the modules of a base model have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseNames {
@@ -97,9 +100,13 @@ impl BaseNames {
             Some(Some(names)) => (names.decoder, names.former),
             Some(None) => (decoder_in_files.trim_end_matches('.'), &[][..]),
         };
+        // The text model of these loads the multimodal files, too (`AutoModelForCausalLM`).
+        let text =
+            multimodal.filter(|name| TEXT_OF_MULTIMODAL.contains(name)).map(|_| ClassNames::new(outer.decoder, outer));
         let is_converted = family.is_some_and(|one| one.model_types.iter().any(|name| CONVERTED.contains(name)));
         let needs_no_prefix = !former.is_empty() || multimodal.is_none() && is_converted;
-        Self { classes: vec![ClassNames::new(decoder, outer)], former, needs_no_prefix }
+        let classes = std::iter::once(ClassNames::new(decoder, outer)).chain(text).collect();
+        Self { classes, former, needs_no_prefix }
     }
 
     pub fn of_gguf(outer: &OuterNames) -> Self {

@@ -6,6 +6,9 @@ use crate::adapter::names::Part;
 use crate::adapter::{Adapter, Module};
 use crate::error::{BaseError, Result};
 
+/// What the modules of a gated delta net lie in.
+const DELTA_NET_MODULE: &str = "linear_attn";
+
 impl Model {
     /// Checks that the model has every module that the adapter has in a layer, in the same size.
     pub fn check_fits(&self, adapter: &Adapter) -> Result<()> {
@@ -28,7 +31,16 @@ impl Model {
             let in_decoder =
                 |layer: &usize| !self.config.skipped.contains(layer) && !self.is_beside_decoder(&adapter.stack);
             let Some(layer) = adapter.layer_of(module).filter(in_decoder) else { continue };
-            let role = self.config.family.role_of(adapter.inside_layer(module, layer));
+            let inside = adapter.inside_layer(module, layer);
+            let is_here = |role: &Role| self.layer_weights(layer).roles().contains(role);
+            let role = self.config.family.role_of(inside).filter(is_here);
+            // A hybrid's mixers have parameters that are no modules, under whatever module is saved.
+            let is_parameter = role.is_some_and(Role::is_parameter);
+            if is_parameter || role.is_none() && self.config.family.is_hybrid() && inside.starts_with(DELTA_NET_MODULE)
+            {
+                let feature = format!("a saved parameter of a gated delta net, `{}`,", tensor.name);
+                return Err(BaseError::UnsupportedFeature { path: adapter.path.clone(), feature }.into());
+            }
             let role = role.filter(|_| tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias"));
             let mut shape = self.config.shape_of(role.ok_or_else(|| self.no_such_module(tensor.name))?);
             if tensor.name.ends_with(".bias") {

@@ -98,7 +98,7 @@ impl ConfigFields<'_> {
         let context = self.size("max_position_embeddings")?;
         let head_dim = self.optional_size("head_dim")?.unwrap_or(hidden_size / heads);
         let windows = self.windows(layers)?;
-        let mixers = self.mixers(layers);
+        let mixers = self.mixers(layers)?;
         let rotary = self.rotary(context, head_dim, &windows)?;
         let experts = self.experts(layers)?;
         let given = [self.optional_size("intermediate_size")?, self.optional_size("n_inner")?];
@@ -201,21 +201,25 @@ impl ConfigFields<'_> {
     }
 
     /// What mixes tokens in each layer. The length of `layer_types` is checked with the windows.
-    fn mixers(&self, layers: usize) -> Vec<MixerKind> {
+    fn mixers(&self, layers: usize) -> Result<Vec<MixerKind>> {
         let types = self.get("layer_types").and_then(Value::as_array);
-        let interval = self.float("full_attention_interval").map_or(1, |interval| interval as usize);
+        let interval = self.optional_size("full_attention_interval")?.unwrap_or(1);
         let is_linear = |layer: usize| match types {
             _ if !self.family.is_hybrid() => false,
             Some(types) => types[layer] == LINEAR_ATTENTION,
             None => !(layer + 1).is_multiple_of(interval),
         };
         let kind = |layer| if is_linear(layer) { MixerKind::DeltaNet } else { MixerKind::Attention };
-        (0..layers.min(MOST_LAYERS)).map(kind).collect()
+        Ok((0..layers.min(MOST_LAYERS)).map(kind).collect())
     }
 
     fn delta(&self) -> Result<Option<DeltaSizes>> {
         if !self.family.is_hybrid() {
             return Ok(None);
+        }
+        // The activation is also that behind the convolution.
+        if self.gating()? != Gating::By(Activation::Silu) {
+            return Err(self.unsupported("another activation than SiLU in a gated delta net".into()).into());
         }
         Ok(Some(DeltaSizes {
             key_heads: self.size("linear_num_key_heads")?,

@@ -30,6 +30,9 @@ impl ConfigFields<'_> {
         // `rope_parameters` (transformers 5), or `rope_scaling` beside `rope_theta` (transformers 4), which comes first.
         let object = |key: &str| self.get(key).and_then(Value::as_object);
         let (current, old) = (object("rope_parameters"), object("rope_scaling"));
+        if let Some(theta) = self.family.base_in_windows {
+            return self.rotary_by_type((current, old), theta, (context, head_dim), windows);
+        }
         let parameters = old.filter(|old| !old.is_empty()).or(current);
         let of_type = |layer_type: &str| parameters.and_then(|parameters| parameters.get(layer_type)?.as_object());
         let by_layer = BY_LAYER.map(of_type);
@@ -47,6 +50,25 @@ impl ConfigFields<'_> {
             }),
         };
         Ok(Rotary::new(full, local, windows, |layer| self.is_rotary(layer, windows[layer])))
+    }
+
+    /// The embeddings of a family in which parameters count by the type of layer alone (`convert_rope_params_to_dict` of OLMo 3).
+    fn rotary_by_type(
+        &self,
+        (current, old): (Option<&Map<String, Value>>, Option<&Map<String, Value>>),
+        base_in_windows: f64,
+        (context, head_dim): (usize, usize),
+        windows: &[Option<usize>],
+    ) -> Result<Rotary> {
+        let of_type = |layer_type: &str| current.and_then(|current| current.get(layer_type)?.as_object()).cloned();
+        let [full, local] = BY_LAYER.map(of_type);
+        let mut full = full.unwrap_or_default();
+        full.extend(old.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+        let full = self.rope(Some(&full), "rope_theta", context, head_dim)?;
+        let mut local = local.unwrap_or_default();
+        local.entry("rope_theta").or_insert_with(|| base_in_windows.into());
+        let local = self.rope(Some(&local), "rope_theta", context, head_dim)?;
+        Ok(Rotary::new(full, Some(local), windows, |layer| self.is_rotary(layer, windows[layer])))
     }
 
     /// Whether a layer with this window has rotary embedding. SmolLM3 leaves it out of some layers: `no_rope_layers` has 0
@@ -79,7 +101,10 @@ impl ConfigFields<'_> {
         if ["rope_theta", "rope_type"].iter().any(|key| value(key).is_some_and(Value::is_null)) {
             return Err(self.problem("rope_parameters", "has a null in place of its base or its type").into());
         }
-        let theta = number("rope_theta").or_else(|| self.float(theta)).unwrap_or(10_000.0);
+        let theta = match self.family.base_without_parameters.filter(|_| parameters.is_none()) {
+            Some(base) => base,
+            None => number("rope_theta").or_else(|| self.float(theta)).unwrap_or(10_000.0),
+        };
         let own = self.float("partial_rotary_factor");
         let part = own.map_or(1.0, |own| number("partial_rotary_factor").unwrap_or(own));
         let name = value("rope_type").or(value("type"));
@@ -107,7 +132,14 @@ impl ConfigFields<'_> {
         if own.is_none() && name != "default" && number("partial_rotary_factor").is_some_and(|part| part != 1.0) {
             return Err(self.unsupported("a scaled rotary embedding on a part of each head".into()).into());
         }
-        let alpha = number("alpha").filter(|_| self.family.has_rope_alpha && name == "dynamic");
+        let alpha = value("alpha").filter(|_| self.family.has_rope_alpha && name == "dynamic");
+        let alpha = match alpha.map(|alpha| alpha.as_f64().ok_or_else(|| self.problem("alpha", "is not a number"))) {
+            Some(alpha) => Some(alpha?).filter(|alpha| *alpha != 0.0),
+            None => None,
+        };
+        if alpha.is_some_and(|alpha| alpha <= 0.0) {
+            return Err(self.problem("alpha", "is not a positive number").into());
+        }
         if alpha.is_some() {
             // Published files have them beside it, and the base alone counts.
             for key in ["factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"] {

@@ -73,6 +73,11 @@ pub struct Family {
     flags: &'static [(&'static str, bool)],
     /// The scaling of the rotary embedding that transformers takes where the configuration has no parameters of it.
     pub rope_scaling: &'static RopeScaling,
+    /// The base of the rotary embedding where the configuration has no parameters of it, whatever else it says.
+    pub base_without_parameters: Option<f64>,
+    /// The base of the rotary embedding in windows where `rope_parameters` do not tell it, if that is not the other layers'. Then
+    /// parameters count by the type of layer alone, and `rope_scaling` is that of the full layers.
+    pub base_in_windows: Option<f64>,
     /// How queries grow where the configuration has no parameters of the rotary embedding. Only families that have one read the
     /// parameter.
     pub query_growth: Option<QueryGrowth>,

@@ -28,12 +28,8 @@ pub static FAMILIES: [Family; 19] = [
         model_types: &["ministral3"],
         reads: &[USUAL, "sliding_window"],
         norm_eps: 1e-5,
-        numbers: &[
-            ("head_dim", 128.0),
-            ("num_key_value_heads", 8.0),
-            ("max_position_embeddings", 262_144.0),
-            ("rope_theta", 1_000_000.0),
-        ],
+        numbers: &[("head_dim", 128.0), ("num_key_value_heads", 8.0), ("max_position_embeddings", 262_144.0)],
+        base_without_parameters: Some(1_000_000.0),
         rope_scaling: &RopeScaling::Yarn {
             factor: 16.0,
             original_context: 16_384.0,
@@ -155,12 +151,8 @@ pub static FAMILIES: [Family; 19] = [
         gguf_architectures: &[],
         sliding: Sliding::AllButEvery(4),
         reads: &[USUAL, "layer_types"],
-        numbers: &[
-            ("max_position_embeddings", 2048.0),
-            ("sliding_window", 4096.0),
-            ("rope_theta", 500_000.0),
-            ("rope_local_base_freq", 500_000.0),
-        ],
+        numbers: &[("max_position_embeddings", 2048.0), ("sliding_window", 4096.0), ("rope_theta", 500_000.0)],
+        base_in_windows: Some(500_000.0),
         ..OLMO2
     },
     Family {
@@ -186,6 +178,7 @@ pub static FAMILIES: [Family; 19] = [
             ("sliding_window", 8192.0),
             ("rope_theta", 1_000_000.0),
         ],
+        base_without_parameters: Some(1_000_000.0),
         rope_scaling: &RopeScaling::Llama3 {
             factor: 16.0,
             low_freq_factor: 1.0,

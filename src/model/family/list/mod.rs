@@ -44,6 +44,8 @@ const PLAIN: Family = Family {
     numbers: &[],
     flags: &[],
     rope_scaling: &RopeScaling::None,
+    base_without_parameters: None,
+    base_in_windows: None,
     query_growth: None,
     has_rope_alpha: false,
     harmless: &[],
