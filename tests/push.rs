@@ -214,7 +214,7 @@ fn other_weights_beside_a_converted_adapter_are_refused() {
     let path = place.folder.path();
     for (format, others) in [
         ("gguf", &["model.safetensors", "adapter-secret.gguf", "adapter_config.json"][..]),
-        ("mlx", &["adapter_model.safetensors", "0000100_adapters.safetensors"]),
+        ("mlx", &["model.safetensors", "0000100_adapters.safetensors"]),
     ] {
         let mut cut = lora_slim();
         cut.args(["cut", "out", "--boundary", "3", "--format", format, "-o", format, "--base"]);
