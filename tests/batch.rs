@@ -344,6 +344,11 @@ fn a_dry_run_prices_and_writes_nothing() {
     let text = stdout(slim_all(folder.path(), "out", &["--dry-run"]).code(3));
     assert!(text.contains("team0/a0: failed") && text.contains("2 adapters, at most 1 × "), "{text}");
     assert!(text.contains("3 adapters: 0 unchanged, 2 to slim, 0 to cut"), "{text}");
+    // Standard output is for JSON, of which there is none.
+    let assert = slim_all(folder.path(), "out", &["--dry-run", "--json"]).code(3);
+    let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(told.contains("team0/a0: failed") && told.contains("3 adapters: 0 unchanged, 2 to slim"), "{told}");
+    assert_eq!(stdout(assert), "");
     assert!(!folder.path().join("out").exists());
 }
 

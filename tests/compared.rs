@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{document, fixture, lora_slim, read_json};
+use crate::support::{copy_folder, document, fixture, lora_slim, read_json, read_safetensors, write_safetensors};
 
 const CASE: &str = "pico/llama-llama3-rope";
 
@@ -80,6 +80,74 @@ fn what_makes_figures_incomparable_comes_first() {
     // It is replaced only on demand.
     compare(folder.path(), &["one", "two", "--page", "page.html"]).code(2);
     compare(folder.path(), &["one", "two", "--page", "page.html", "--force"]).success();
+}
+
+/// A base model whose weights are those of the fixture, changed: a file of the same size.
+fn other_base(folder: &Path, name: &str, change: impl Fn(&mut f32)) -> String {
+    copy_folder(&fixture(CASE).join("base"), &folder.join(name));
+    let path = folder.join(name).join("model.safetensors");
+    let mut tensors = read_safetensors(&path);
+    tensors.get_mut("model.norm.weight").unwrap().1.iter_mut().for_each(change);
+    write_safetensors(&path, &tensors);
+    name.into()
+}
+
+#[test]
+fn another_base_model_of_the_same_size_is_told_by_its_losses() {
+    let folder = TempDir::new().unwrap();
+    let bases = [
+        other_base(folder.path(), "base1", |_| {}),
+        other_base(folder.path(), "base2", |weight| *weight *= 1.5),
+        other_base(folder.path(), "base3", |_| {}),
+    ];
+    for base in &bases {
+        let mut command = lora_slim();
+        command.current_dir(folder.path()).arg("slim").arg(fixture(CASE).join("adapter"));
+        command.args(["--base", base, "--boundary", "3", "--quiet", "-o", &format!("on-{base}"), "--samples"]);
+        command.arg(fixture("pico/samples.tokens.jsonl")).assert().success();
+    }
+    let result = compared(folder.path(), &["on-base1", "on-base2"]);
+    assert_eq!(result["differences"][0]["what"], "base model, or other arithmetic");
+    assert_eq!(result["differences"][0]["incomparable"], json!(["losses", "probabilities", "scores"]));
+    let text = stdout(compare(folder.path(), &["on-base3", "on-base1", "on-base2"]).success());
+    let head =
+        "NOT COMPARABLE: losses, probabilities, scores, because of another base model, or other arithmetic\n  A  loss ";
+    assert!(text.starts_with(head), "{text}");
+    // Where a base model lies makes no difference.
+    assert_eq!(compared(folder.path(), &["on-base1", "on-base3"])["differences"], json!([]));
+    // Nor what rounding leaves.
+    let mut report = read_json(&folder.path().join("on-base1/slim_report.json"));
+    let loss = report["curve"][0]["loss"].as_f64().unwrap();
+    for (factor, count) in [(1.0 + 1e-8, 0), (1.0 + 1e-5, 1)] {
+        report["curve"][0]["loss"] = json!(loss * factor);
+        fs::write(folder.path().join("near.json"), report.to_string()).unwrap();
+        let differences = &compared(folder.path(), &["on-base1", "near.json"])["differences"];
+        assert_eq!(differences.as_array().unwrap().len(), count, "{differences}");
+    }
+}
+
+#[test]
+fn scores_of_answers_that_end_elsewhere_are_not_compared() {
+    let folder = TempDir::new().unwrap();
+    slim(folder.path(), "one", "pico/samples.tokens.jsonl", &["--boundary", "3"]);
+    let mut report = read_json(&folder.path().join("one/slim_report.json"));
+    let write = |name: &str, report: &Value| fs::write(folder.path().join(name), report.to_string()).unwrap();
+    for field in ["metrics", "choosing_metrics"] {
+        report[field] = json!({"on": "choosing", "samples": 2, "max_new_tokens": 8, "boundaries": []});
+        write("a.json", &report);
+        report[field]["stop"] = json!(["\n"]);
+        write("b.json", &report);
+        report[field]["stop"] = Value::Null;
+        report[field].as_object_mut().unwrap().remove("stop");
+        report[field]["max_new_tokens"] = json!(9);
+        write("c.json", &report);
+        for other in ["b.json", "c.json"] {
+            let differences = &compared(folder.path(), &["a.json", other])["differences"];
+            assert_eq!(differences[0]["what"], "generated answers", "{field} {other}");
+            assert_eq!(differences[0]["incomparable"], json!(["scores"]));
+        }
+        report.as_object_mut().unwrap().remove(field);
+    }
 }
 
 #[test]

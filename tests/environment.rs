@@ -132,6 +132,13 @@ fn the_log_is_json_where_that_is_asked_for() {
     assert_eq!((&error["kind"], &error["exit_code"]), (&json!("usage"), &json!(2)), "{found:?}");
     let found = lines(&run("", &["cut", "--boundary", "many", "--log-format=json"], &[]).code(2));
     assert_eq!((&found[0]["level"], &found[0]["kind"]), (&json!("error"), &json!("usage")));
+    // What clap refuses before the variables are words of the command line.
+    for words in [&["cut", "--boundary", "many"][..], &["cut", "--nonsense"]] {
+        let found = lines(&run("", words, &variable).code(2));
+        assert_eq!((&found[0]["level"], &found[0]["kind"]), (&json!("error"), &json!("usage")), "{words:?}");
+    }
+    let typed = stderr(&run("", &["cut", "--nonsense", "--log-format", "text"], &variable).code(2));
+    assert!(typed.starts_with("error: "), "{typed}");
     let folder = TempDir::new().unwrap();
     let assert = lora_slim()
         .args(["inspect", "no-such-adapter", "--log-format=json"])

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use lora_slim::error::{ChoiceError, Error};
 use tempfile::TempDir;
 
 use crate::support::{ADAPTER, copy_folder, fixture, lora_slim};
@@ -49,11 +50,34 @@ fn a_guessed_flag_is_answered_with_the_right_one() {
         ("slim", "--revision", "ORG/NAME@REVISION"),
         ("slim", "--batch-size", "--memory"),
         ("slim", "--help-all", "lora-slim help COMMAND"),
+        ("scan", "--html", "--report"),
+        ("compare", "--html", "--page"),
+        ("compare", "--report", "--page"),
+        ("push", "--revision", "`hf upload user/name FOLDER . --revision NAME`"),
+        ("push", "--public", "unless `--private` is given"),
     ] {
         says(&[command, "my-adapter", guess], USAGE, &["tip: ", flag], &["-- --", "similar"]);
     }
+    // An unknown flag is never a value.
+    for flag in ["--zzzzz", "--priv"] {
+        says(&["push", "out", "user/name", flag], USAGE, &["unexpected argument"], &["-- --", "as a value"]);
+    }
     // What nobody means is left to clap.
     says(&["slim", "my-adapter", "--smaples", "x"], USAGE, &["a similar argument exists: '--samples'"], &[]);
+}
+
+#[test]
+fn a_boundary_is_advised_in_place_of_what_it_conflicts_with() {
+    let errors = [
+        ChoiceError::AdapterDoesNotHelp { rule: "whole" },
+        ChoiceError::WorseThanBase { base: 1.0, whole: 2.0 },
+        ChoiceError::OnlyAPartHelps { boundary: 3 },
+    ];
+    for error in errors.map(Error::from) {
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("in place of `--choose` or `--minimize`"), "{hint}");
+        assert!(!hint.contains("  "), "{hint}");
+    }
 }
 
 #[test]
@@ -68,6 +92,10 @@ fn a_value_of_another_flag_is_answered_with_it() {
 fn a_command_that_does_not_exist_is_answered() {
     says(&["prune", "my-adapter"], USAGE, &["`lora-slim slim`"], &[]);
     says(&["evaluate", "my-adapter"], USAGE, &["`lora-slim scan`"], &[]);
+    says(&["upload", "out", "user/name"], USAGE, &["`lora-slim push`"], &[]);
+    says(&["publish", "out", "user/name"], USAGE, &["`lora-slim push`"], &[]);
+    says(&["merge", "my-adapter"], USAGE, &["PEFT's `merge_and_unload`"], &[]);
+    says(&["quantize", "my-adapter"], USAGE, &["`lora-slim cut ADAPTER --boundary all --dtype bf16 -o OUT`"], &[]);
     says(&["./my-adapter", "--samples", "x"], USAGE, &["name a command first: `lora-slim slim ./my-adapter`"], &[]);
     let samples = fixture("pico/samples.tokens.jsonl").display().to_string();
     says(&["slim", "my-adapter", &samples], USAGE, &["`--samples ", "samples.tokens.jsonl`"], &[]);

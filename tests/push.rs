@@ -5,9 +5,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{ADAPTER, copy_folder, fixture, lora_slim, stdout};
+use crate::support::{ADAPTER, Tensors, copy_folder, fixture, lora_slim, read_safetensors, stdout, write_safetensors};
 
 const TOKEN: &str = "hf_SecretSecretSecret";
 
@@ -56,11 +57,11 @@ fn says(text: &str, words: &[&str]) {
 
 #[test]
 fn the_tool_uploads_the_folder() {
-    let place = Place::new("pwd; echo \"$@\"; ls; echo https://hub/user/name");
+    let place = Place::new("echo \"$@\"; ls; cat adapter_config.json; echo https://hub/user/name");
     let text = stdout(place.push(&["out", "user/name", "--private"]).assert().success());
     says(
         &text,
-        &["/out\n", "upload user/name . . --repo-type model --private\n", "adapter_config.json", "https://hub"],
+        &["upload user/name . . --repo-type model --private\n", "adapter_config.json", "peft_type", "https://hub"],
     );
     let text = stdout(place.push(&["out", "user/name"]).assert().success());
     assert!(!text.contains("--private"), "{text}");
@@ -119,7 +120,27 @@ fn what_is_no_adapter_is_refused() {
 #[test]
 fn what_nobody_needs_who_uses_the_adapter_is_refused() {
     type Make = fn(&Path);
-    let cases: [(&str, Make); 8] = [
+    let cases: [(&str, Make); 18] = [
+        ("`.cache/x`", |path| fs::create_dir_all(path.join(".cache/x")).unwrap()),
+        ("`.cache/token`", |path| {
+            fs::create_dir_all(path.join(".cache/huggingface")).unwrap();
+            fs::write(path.join(".cache/token"), "").unwrap();
+        }),
+        ("`.cache/huggingface`", |path| {
+            fs::create_dir(path.join(".cache")).unwrap();
+            symlink("/etc", path.join(".cache/huggingface")).unwrap();
+        }),
+        ("`.git`", |path| fs::write(path.join(".git"), "gitdir: /elsewhere").unwrap()),
+        ("`.ssh/`", |path| fs::create_dir(path.join(".ssh")).unwrap()),
+        ("`adapter_model-secret.safetensors`", |path| {
+            fs::write(path.join("adapter_model-secret.safetensors"), "").unwrap();
+        }),
+        ("`adapter_model.safetensors.bak`", |path| {
+            fs::write(path.join("adapter_model.safetensors.bak"), "").unwrap();
+        }),
+        ("`adapters.npz`", |path| fs::write(path.join("adapters.npz"), "").unwrap()),
+        ("`model-secret.safetensors`", |path| fs::write(path.join("model-secret.safetensors"), "").unwrap()),
+        ("`model.safetensors`", |path| fs::write(path.join("model.safetensors"), "").unwrap()),
         ("`training_args.bin`", |path| fs::write(path.join("training_args.bin"), "").unwrap()),
         ("`optimizer.pt`", |path| fs::write(path.join("optimizer.pt"), "").unwrap()),
         ("`checkpoint-5/`", |path| fs::create_dir(path.join("checkpoint-5")).unwrap()),
@@ -142,6 +163,78 @@ fn what_nobody_needs_who_uses_the_adapter_is_refused() {
     fs::write(place.out().join("README.md"), "card").unwrap();
     let text = stdout(place.push(&["out", "user/name", "--dry-run"]).assert().success());
     assert!(text.contains("README.md") && !text.contains(".git"), "{text}");
+}
+
+#[test]
+fn only_the_listed_files_go_up() {
+    let place = Place::new("find . -mindepth 1");
+    let out = place.out();
+    for folder in [".git/objects", ".cache/huggingface/upload"] {
+        fs::create_dir_all(out.join(folder)).unwrap();
+        fs::write(out.join(folder).join("secret"), "").unwrap();
+    }
+    fs::write(out.join("chat [1].jinja"), "").unwrap();
+    let text = stdout(place.push(&["out", "user/name"]).assert().success());
+    let mut found: Vec<&str> = text.lines().collect();
+    found.sort();
+    assert_eq!(found, ["./adapter_config.json", "./adapter_model.safetensors", "./chat [1].jinja"]);
+    let text = stdout(place.push(&["out", "user/name", "--dry-run"]).assert().success());
+    assert!(
+        found.iter().all(|name| text.contains(&format!("  {}\n", &name[2..]))) && text.contains("3 files"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_shards_that_an_index_lists_belong_to_the_adapter() {
+    let place = Place::new("ls");
+    let weights = place.out().join("adapter_model.safetensors");
+    let (mut shards, mut map) = (vec![Tensors::new(), Tensors::new()], serde_json::Map::new());
+    let name_of = |place: usize| format!("adapter_model-0000{}-of-00002.safetensors", place + 1);
+    for (count, (name, tensor)) in read_safetensors(&weights).into_iter().enumerate() {
+        map.insert(name.clone(), name_of(count % 2).into());
+        shards[count % 2].insert(name, tensor);
+    }
+    fs::remove_file(weights).unwrap();
+    shards.iter().enumerate().for_each(|(number, shard)| write_safetensors(&place.out().join(name_of(number)), shard));
+    let index = json!({"metadata": {}, "weight_map": map}).to_string();
+    fs::write(place.out().join("adapter_model.safetensors.index.json"), index).unwrap();
+    let text = stdout(place.push(&["out", "user/name"]).assert().success());
+    says(
+        &text,
+        &["adapter_model-00001-of-00002.safetensors", "-00002-of-00002", "adapter_model.safetensors.index.json"],
+    );
+    fs::copy(place.out().join(name_of(0)), place.out().join("adapter_model-00003-of-00003.safetensors")).unwrap();
+    says(&place.refused(3, &["out", "user/name"]), &["`adapter_model-00003-of-00003.safetensors`"]);
+}
+
+#[test]
+fn other_weights_beside_a_converted_adapter_are_refused() {
+    let place = Place::new("ls");
+    let path = place.folder.path();
+    for (format, others) in [
+        ("gguf", &["model.safetensors", "adapter-secret.gguf", "adapter_config.json"][..]),
+        ("mlx", &["model.safetensors", "0000100_adapters.safetensors"]),
+    ] {
+        let mut cut = lora_slim();
+        cut.args(["cut", "out", "--boundary", "3", "--format", format, "-o", format, "--base"]);
+        cut.arg(fixture("pico/llama-llama3-rope/base")).current_dir(path).assert().success();
+        for other in others {
+            fs::write(path.join(format).join(other), "").unwrap();
+            says(&place.refused(3, &[format, "user/name"]), &[&format!("what is no part of an adapter: `{other}`")]);
+            fs::remove_file(path.join(format).join(other)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn of_the_outputs_of_a_batch_each_is_pushed_by_itself() {
+    let place = Place::new("true");
+    fs::create_dir(place.folder.path().join("batch")).unwrap();
+    copy_folder(&place.out(), &place.folder.path().join("batch/one"));
+    let stderr = place.refused(3, &["batch", "user/name"]);
+    says(&stderr, &["below it are adapters: `one`", "`lora-slim push batch/one user/one`"]);
+    assert!(!stderr.contains("lora-slim batch"), "{stderr}");
 }
 
 #[test]
@@ -176,7 +269,9 @@ fn failures_of_the_tool_are_told_without_its_token() {
     let place = Place::new("true");
     fs::remove_file(place.folder.path().join("tools/hf")).unwrap();
     let stderr = place.push(&["out", "user/name"]).env("PATH", "/nowhere").assert().code(2);
-    says(&String::from_utf8_lossy(&stderr.get_output().stderr), &["`hf` is not on this machine", "pip install"]);
+    let stderr = String::from_utf8_lossy(&stderr.get_output().stderr).into_owned();
+    says(&stderr, &["`hf` is not on this machine", "pip install"]);
+    assert!(!stderr.contains("uploading"), "{stderr}");
     let place = Place::new("true");
     fs::set_permissions(place.folder.path().join("tools/hf"), fs::Permissions::from_mode(0o644)).unwrap();
     place.push(&["out", "user/name"]).env("PATH", place.folder.path().join("tools")).assert().code(4);

@@ -175,6 +175,19 @@ fn ten_misleading_setups_are_named() {
 }
 
 #[test]
+fn samples_choose_what_minimize_drops_and_no_boundary_is_the_users() {
+    for count in [4, 8] {
+        let lines = records("memorised/train.jsonl")[..count].to_vec();
+        let said = Setup::memorised("").lines(&lines).flag("--minimize=bytes").scan();
+        assert_eq!(said.figure("few-samples", "samples"), count as f64);
+        assert!(!said.codes().contains(&"gives-up-probability"), "{:?}", said.codes());
+    }
+    let said =
+        Setup::memorised("train.jsonl").lines(&records("memorised/train.jsonl")[..4]).flag("--boundary=2").scan();
+    assert!(!said.codes().contains(&"few-samples"), "{:?}", said.codes());
+}
+
+#[test]
 fn the_figure_of_a_comparison_is_that_of_the_measure() {
     let sentence = |measure| {
         let said = ruined_above().flag("--by").flag(measure).scan();

@@ -37,6 +37,7 @@ pub use module::Module;
 use names::{Key, Part};
 pub use patterns::ModulePatterns;
 pub use strays::is_vocabulary;
+pub use weights::weight_files;
 pub use wrapped_config::WrappedName;
 
 /// The name under which PEFT saves the weights.

@@ -82,6 +82,13 @@ pub(super) fn open(folder: &Path) -> Result<(TensorStore, Vec<String>)> {
     Ok((store, remarks))
 }
 
+/// The names of the files that the weights of an adapter folder are read from, with that of the index of shards.
+pub fn weight_files(folder: &Path) -> Result<Vec<String>> {
+    let (store, _) = open(folder)?;
+    let index = Some(name_of(store.path())).filter(|name| SHARDED.iter().any(|(index, _)| index == name));
+    Ok(store.files().map(name_of).chain(index).collect())
+}
+
 /// The folders of further adapters in that of an adapter, as PEFT saves several of one model. Training leaves checkpoints there, too.
 fn adapters_below(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).map_err(FileError::read(folder))?;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use crate::batch::options;
 use crate::cli::Cli;
 use crate::cli::environment::Environment;
-use crate::cli::{flags, guesses, parse};
+use crate::cli::{flags, guesses, parse, settable};
 use crate::error::{ConfigError, Result};
 use crate::files;
 
@@ -26,7 +26,7 @@ pub const FILE_NAME: &str = "lora-slim.toml";
 const LARGEST: u64 = 1 << 20;
 
 /// Flags that only a command line can have.
-const NEVER_IN_A_FILE: [&str; 5] = ["help", "version", "config", "no-config", "print-config"];
+const NEVER_IN_A_FILE: &[&str] = &["help", "version", "config", "no-config", "print-config"];
 
 /// A command line with the flags of the environment and of a config file added.
 #[derive(Debug, PartialEq)]
@@ -117,10 +117,9 @@ fn read(path: &Path) -> Result<Map<String, Value>> {
     Ok(table)
 }
 
-/// The flags of a command that a file may set. Hidden ones exist only to be refused.
+/// The flags of a command that a file may set.
 fn flags_of(command: &Command) -> impl Iterator<Item = &Arg> {
-    let may_be_set = |arg: &&Arg| arg.get_long().is_some_and(|name| !NEVER_IN_A_FILE.contains(&name));
-    command.get_arguments().filter(|arg| !arg.is_hide_set()).filter(may_be_set)
+    settable::flags_of(command, NEVER_IN_A_FILE)
 }
 
 fn flag<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
@@ -189,8 +188,7 @@ fn misfit(arg: &Arg, value: &Value) -> Option<&'static str> {
 
 /// The file's flags for a command, without those that a typed flag overrides.
 fn table_of(file: &Map<String, Value>, command: &Command, typed: &ArgMatches) -> Map<String, Value> {
-    let is_typed = |arg: &&Arg| typed.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
-    let typed: Vec<&Arg> = command.get_arguments().filter(is_typed).collect();
+    let typed = settable::typed(command, typed);
     let own = file.get(command.get_name()).and_then(Value::as_object);
     let named: Vec<&Arg> = own.iter().flat_map(|own| own.keys()).filter_map(|name| flag(command, name)).collect();
     let above: Vec<&Arg> = typed.iter().copied().chain(named).collect();

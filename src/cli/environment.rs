@@ -4,18 +4,17 @@
 //! that clap remains the only parser. One variable serves all commands; those that lack its flag pass over it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
-use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
-use super::{flags, parse};
+use super::{flags, parse, settable};
 use crate::error::{ConfigError, Result};
 
 const PREFIX: &str = "LORA_SLIM_";
 
 /// Flags that only a command line can have.
-const NEVER_IN_A_VARIABLE: [&str; 3] = ["help", "version", "print-config"];
+const NEVER_IN_A_VARIABLE: &[&str] = &["help", "version", "print-config"];
 
 /// Variables that stand for no flag: docs/performance.md describes the first, and the others are of the tests.
 const NO_FLAGS: [&str; 5] = ["UNIT", "FUZZ_SECONDS", "FUZZ_TARGET", "KILLS", "SEED"];
@@ -53,8 +52,7 @@ impl Environment {
 
     /// The flags of `command` that variables set, apart from those that a typed flag overrides.
     pub fn flags(&self, command: &Command, typed: &ArgMatches) -> Result<FromEnvironment> {
-        let is_typed = |arg: &&Arg| typed.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
-        let typed: Vec<&Arg> = command.get_arguments().filter(is_typed).collect();
+        let typed = settable::typed(command, typed);
         let mut found = FromEnvironment::default();
         for arg in flags_of(command).filter(|arg| !typed.iter().any(|typed| flags::excludes(command, typed, arg))) {
             let Some(name) = arg.get_long() else { continue };
@@ -78,6 +76,11 @@ impl Environment {
             }
         }
         Ok(found)
+    }
+
+    /// The value for a flag that is needed before the command line is understood.
+    pub fn value(&self, flag: &str) -> Option<&OsStr> {
+        self.variables.get(&suffix(flag)).map(OsString::as_os_str)
     }
 
     /// One sentence for each variable that no command has a flag for.
@@ -122,10 +125,9 @@ impl Setting {
     }
 }
 
-/// The flags of a command that a variable may set. Hidden ones exist only to be refused.
+/// The flags of a command that a variable may set.
 fn flags_of(command: &Command) -> impl Iterator<Item = &Arg> {
-    let may_be_set = |arg: &&Arg| arg.get_long().is_some_and(|name| !NEVER_IN_A_VARIABLE.contains(&name));
-    command.get_arguments().filter(|arg| !arg.is_hide_set()).filter(may_be_set)
+    settable::flags_of(command, NEVER_IN_A_VARIABLE)
 }
 
 fn suffix(flag: &str) -> String {

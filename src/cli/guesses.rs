@@ -72,7 +72,7 @@ const FLAGS: &[(&[&str], &[&str])] = &[
     (&["max-memory", "mem", "memory-limit", "ram"], &["memory"]),
     (&["apply-chat-template", "chat-format", "instruct"], &["chat"]),
     (&["jinja", "template"], &["chat-template"]),
-    (&["html", "page"], &["report"]),
+    (&["html", "page", "report"], &["report", "page"]),
     (&["eval-metric", "metrics", "score"], &["metric"]),
     (&["method", "rule", "strategy"], &["choose"]),
     (&["eps", "max-loss", "slack", "threshold", "tol"], &["margin", "tolerance"]),
@@ -114,6 +114,25 @@ const SENTENCES: &[(&[&str], &str)] = &[
     (&["help-all", "help-long", "long-help"], "`lora-slim help COMMAND` prints all of the help"),
 ];
 
+/// Guesses at the flags of one command, which come before [`SENTENCES`].
+const OF_COMMANDS: &[(&str, &[&str], &str)] = &[
+    (
+        "push",
+        &["branch", "rev", "revision"],
+        "`push` uploads to the main branch: `hf upload user/name FOLDER . --revision NAME` uploads to another one",
+    ),
+    ("push", &["public"], "the repository is a public one unless `--private` is given"),
+];
+
+/// Commands that people guess and that there are not.
+const NO_COMMANDS: &[(&[&str], &str)] = &[
+    (&["fuse", "merge"], "lora-slim merges nothing into base models: PEFT's `merge_and_unload` does"),
+    (
+        &["quantise", "quantize"],
+        "`lora-slim cut ADAPTER --boundary all --dtype bf16 -o OUT` stores an adapter in another type; for q8_0 add `--format gguf`",
+    ),
+];
+
 /// Names that people guess, and the commands that these mean.
 const COMMANDS: &[(&[&str], &str)] = &[
     (&["compress", "minimize", "prune", "reduce", "run", "shrink", "start", "trim"], "slim"),
@@ -126,6 +145,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["all", "bulk", "many"], "batch"),
     (&["memory", "serve", "serving"], "plan"),
     (&["completion", "shell"], "completions"),
+    (&["publish", "share", "upload"], "push"),
 ];
 
 /// The flag of a command that a guess means.
@@ -161,7 +181,7 @@ pub fn advise(error: &mut clap::Error, words: &[OsString]) {
         ErrorKind::InvalidSubcommand => text(ContextKind::InvalidSubcommand).and_then(|typed| of_command(&typed)),
         _ => None,
     };
-    let Some(tip) = tip else { return };
+    let Some(tip) = tip else { return without_escape(error) };
     // These would say something else.
     for kind in
         [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue, ContextKind::Usage]
@@ -169,6 +189,16 @@ pub fn advise(error: &mut clap::Error, words: &[OsString]) {
         error.remove(kind);
     }
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+}
+
+/// Removes clap's advice to write an unknown flag behind `--`, as a value: nobody means that.
+fn without_escape(error: &mut clap::Error) {
+    let Some(ContextValue::StyledStrs(tips)) = error.get(ContextKind::Suggested) else { return };
+    let others: Vec<_> = tips.iter().filter(|tip| !tip.to_string().contains("as a value, use")).cloned().collect();
+    error.remove(ContextKind::Suggested);
+    if !others.is_empty() {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(others));
+    }
 }
 
 fn of_argument(typed: &str, command: &Command, cli: &Command, words: &[OsString]) -> Option<String> {
@@ -190,6 +220,11 @@ fn of_argument(typed: &str, command: &Command, cli: &Command, words: &[OsString]
         return Some(format!("the flag of `{}` for that is `--{flag}`", command.get_name()));
     }
     let typed = name.to_lowercase().replace('_', "-");
+    let is_meant =
+        |(name, guesses, _): &&(&str, &[&str], &str)| *name == command.get_name() && guesses.contains(&typed.as_str());
+    if let Some((_, _, sentence)) = OF_COMMANDS.iter().find(is_meant) {
+        return Some((*sentence).into());
+    }
     if let Some((_, sentence)) = SENTENCES.iter().find(|(guesses, _)| guesses.contains(&typed.as_str())) {
         return Some((*sentence).into());
     }
@@ -210,6 +245,9 @@ fn of_command(typed: &str) -> Option<String> {
     let name = typed.to_lowercase();
     if let Some((_, command)) = COMMANDS.iter().find(|(guesses, _)| guesses.contains(&name.as_str())) {
         return Some(format!("the command for that is `lora-slim {command}`"));
+    }
+    if let Some((_, sentence)) = NO_COMMANDS.iter().find(|(guesses, _)| guesses.contains(&name.as_str())) {
+        return Some((*sentence).into());
     }
     let is_path = typed.contains(['/', '\\']) || Path::new(typed).exists();
     is_path.then(|| format!("name a command first: `lora-slim slim {typed}`, or `lora-slim inspect {typed}`"))

@@ -18,6 +18,7 @@ pub mod parse;
 pub mod progress;
 mod push_args;
 mod rule_args;
+mod settable;
 pub mod settings;
 pub mod step_args;
 

@@ -31,10 +31,11 @@ fn parse(words: &[OsString]) -> std::result::Result<Cli, clap::Error> {
 }
 
 fn try_run(words: Vec<OsString>) -> Result<u8> {
-    log_format::set(log_format::of_words(&words));
     let environment = Environment::of_process();
+    let log_format = |words: &[OsString]| log_format::of_words(words, environment.value("log-format"));
+    log_format::set(log_format(&words));
     let line = config_file::expand(words, &environment)?;
-    log_format::set(log_format::of_words(&line.words));
+    log_format::set(log_format(&line.words));
     let cli = parse(&line.words);
     let amount = match &cli {
         Ok(cli) if cli.quiet => Amount::Errors,

@@ -7,12 +7,12 @@ use super::output::{print, remark};
 use crate::cli::PushArgs;
 use crate::error::{PushError, Result};
 use crate::format::{bytes, plural};
-use crate::hub::tool;
+use crate::hub::hf::{self, Hf};
 use crate::pipeline::push::Upload;
 use crate::printable::OneLine;
 
 pub fn run(args: PushArgs, finder: Finder, quiet: bool) -> Result<bool> {
-    let repository = tool::repository(&args.repository)?;
+    let repository = hf::repository(&args.repository)?;
     let upload = Upload::of(&args.folder)?;
     let visibility = if args.private { ", private" } else { "" };
     if args.dry_run {
@@ -22,8 +22,10 @@ pub fn run(args: PushArgs, finder: Finder, quiet: bool) -> Result<bool> {
     if finder.is_offline() {
         return Err(PushError::Offline { name: repository }.into());
     }
+    let hf = Hf::find()?;
+    let folder = upload.alone()?;
     remark(&format!("uploading {} to {repository}{visibility}\n", total(&upload)), quiet);
-    let said = tool::upload(&args.folder, &repository, args.private)?;
+    let said = hf.upload(folder.path(), &repository, args.private)?;
     if !quiet {
         print(&said)?;
     }

@@ -48,13 +48,16 @@ impl ChoiceError {
     pub(super) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::AdapterDoesNotHelp { .. } => {
-                "check that the samples fit the adapter's task and format (`--chat`?); `--boundary N` overrides"
+                "check that the samples fit the adapter's task and format (`--chat`?); `--boundary N`, in place of \
+                 `--choose` or `--minimize`, overrides"
             }
             Self::WorseThanBase { .. } => {
-                "check that it is the base model that the adapter was trained on, and the samples' format (`--chat`?); `--boundary N` \
-                 overrides"
+                "check that it is the base model that the adapter was trained on, and the samples' format (`--chat`?); `--boundary N`, in \
+                 place of `--choose` or `--minimize`, overrides"
             }
-            Self::OnlyAPartHelps { boundary } => return Some(format!("`--boundary {boundary}` writes it")),
+            Self::OnlyAPartHelps { boundary } => {
+                return Some(format!("`--boundary {boundary}`, in place of `--choose` or `--minimize`, writes it"));
+            }
             Self::LosesTheGuard { .. } => {
                 "nothing was written; raise the limit, give more samples, or judge by the loss alone with `--loss-only`"
             }

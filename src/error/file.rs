@@ -46,8 +46,10 @@ pub enum FileError {
     ReportExists { path: PathBuf },
     #[error("`{}` exists and is not a report of lora-slim", path.display())]
     NotAReport { path: PathBuf },
-    #[error("`{}` is no report of `slim`, `scan` or `cut`: {reason}", path.display())]
-    NotSlimReport { path: PathBuf, reason: String },
+    #[error("`{}` is not a report of `slim`, `scan` or `cut`{}", path.display(), behind_a_colon(reason))]
+    NotSlimReport { path: PathBuf, reason: Option<String> },
+    #[error("`{}` holds the results of a batch, and is not a report of one adapter", path.display())]
+    ResultsOfBatch { path: PathBuf },
 }
 
 impl FileError {
@@ -83,6 +85,7 @@ impl FileError {
             | Self::TooLarge { .. }
             | Self::NotResults { .. }
             | Self::NotSlimReport { .. }
+            | Self::ResultsOfBatch { .. }
             | Self::NotAFile { .. } => Kind::BadInput,
             Self::OutputIsFolder { .. }
             | Self::OutputExists { .. }
@@ -113,6 +116,9 @@ impl FileError {
             Self::NotSlimReport { .. } => {
                 "name the folder that `slim` or `cut` wrote, or a file of what `--json` printed"
             }
+            Self::ResultsOfBatch { .. } => {
+                "name two outputs of the batch, or look at its `index.html` and `summary.csv`, which show all side by side"
+            }
             Self::ReportExists { .. } => "choose another report file, or replace this one with `--force`",
             Self::NotAReport { .. } => {
                 "`--force` replaces only reports that lora-slim wrote; choose another report file"
@@ -128,6 +134,10 @@ impl FileError {
         };
         Some(hint.into())
     }
+}
+
+fn behind_a_colon(reason: &Option<String>) -> String {
+    reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"))
 }
 
 /// Whether a link leads back to itself. Another try does not change that.

@@ -15,6 +15,8 @@ pub enum PushError {
     NotOurs { path: PathBuf, weights: &'static str, report: &'static str },
     #[error("`{}` holds what is no part of an adapter: {}", path.display(), first_names(names, 3))]
     MoreThanAnAdapter { path: PathBuf, names: Vec<String> },
+    #[error("`{}` is not an adapter folder, but below it are adapters: {}", path.display(), first_names(below, 3))]
+    AdaptersBelow { path: PathBuf, below: Vec<String> },
     #[error("`{name}` cannot be uploaded with `--offline`")]
     Offline { name: String },
     #[error("the program `{tool}` is not on this machine")]
@@ -29,7 +31,7 @@ impl PushError {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Repository { .. } | Self::Offline { .. } | Self::NoTool { .. } => Kind::Usage,
-            Self::NotOurs { .. } | Self::MoreThanAnAdapter { .. } => Kind::BadInput,
+            Self::NotOurs { .. } | Self::MoreThanAnAdapter { .. } | Self::AdaptersBelow { .. } => Kind::BadInput,
             Self::NotStarted { .. } | Self::Refused { .. } => Kind::Io,
         }
     }
@@ -40,6 +42,11 @@ impl PushError {
             Self::NotOurs { .. } => "upload it with `hf upload`, or write it anew with `lora-slim cut`",
             Self::MoreThanAnAdapter { .. } => {
                 "`lora-slim cut FOLDER --boundary all -o OUT` writes the adapter alone; push OUT"
+            }
+            Self::AdaptersBelow { path, below } => {
+                let first = below.first().map_or(path.clone(), |name| path.join(name));
+                let name = first.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                return Some(format!("push each by itself: `lora-slim push {} user/{name}`", first.display()));
             }
             Self::Offline { .. } => "leave out `--offline`, or look at what would be uploaded with `--dry-run`",
             Self::NoTool { .. } => "install it: `pip install -U huggingface_hub`, then `hf auth login`",

@@ -83,6 +83,16 @@ impl Scratch {
         self.work.path()
     }
 
+    /// Makes a file of this name that has the bytes of another one: a link to it where there are links.
+    pub fn link(&self, name: &str, target: &Path) -> Result<()> {
+        let path = self.path().join(name);
+        #[cfg(unix)]
+        let made = std::os::unix::fs::symlink(target, &path);
+        #[cfg(not(unix))]
+        let made = std::fs::copy(target, &path).map(drop);
+        Ok(made.map_err(FileError::write(&path))?)
+    }
+
     /// The folder itself, whatever happens to its name.
     pub(super) fn folder(&self) -> io::Result<Folder> {
         self.work.try_clone()

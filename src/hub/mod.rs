@@ -1,13 +1,13 @@
 //! Finding adapters and base models: a local path, or a name in the Hugging Face cache.
 //!
 //! [`find`] and [`BasePath::find`] look at this machine alone. `fetch` is the only module that opens connections: it brings what a name
-//! stands for into the cache, before anything looks for it. `tool` starts Hugging Face's own program, which uploads.
+//! stands for into the cache, before anything looks for it. `hf` starts Hugging Face's own program, which uploads.
 
 pub mod cache;
 #[cfg(feature = "hub")]
 pub mod fetch;
+pub mod hf;
 pub mod name;
-pub mod tool;
 
 use std::collections::BTreeSet;
 use std::fs;

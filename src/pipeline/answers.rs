@@ -151,6 +151,7 @@ pub fn measure(
         on: tasks.on,
         samples: tasks.tasks.len(),
         max_new_tokens: tasks.max_new_tokens,
+        stop: tasks.scoring.stop.clone(),
         confidence,
         boundaries: answers.iter().map(|one| tasks.scores(one, whole, confidence)).collect(),
         examples: if request.samples.quote { tasks.changed(chosen, other, &answers) } else { Vec::new() },

@@ -13,6 +13,9 @@ pub struct TaskMetrics {
     pub samples: usize,
     /// The most tokens of an answer.
     pub max_new_tokens: usize,
+    /// The texts of `--stop`, which end an answer; absent without it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub stop: Vec<String>,
     /// The one-sided confidence of each bound of a difference.
     pub confidence: f64,
     /// The base model first, the whole adapter last, and between them what is written, the boundaries with the lowest

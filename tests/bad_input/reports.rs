@@ -11,11 +11,18 @@ use crate::support::lora_slim;
 fn what_is_no_report_is_named_with_the_reason() {
     let folder = TempDir::new().unwrap();
     fs::create_dir(folder.path().join("empty")).unwrap();
+    fs::create_dir(folder.path().join("batch")).unwrap();
+    fs::write(folder.path().join("batch/results.jsonl"), "{}\n").unwrap();
     let report = r#"{"schema_version": 1, "adapter": {"path": "a", "layers": [0]}}"#;
     let files = [
         ("good.json", report, ""),
-        ("list.json", "[]", "is no report of `slim`, `scan` or `cut`"),
-        ("other.json", r#"{"schema_version": 1}"#, "missing field `adapter`"),
+        ("list.json", "[]", "is not a report of `slim`, `scan` or `cut`\n"),
+        ("other.json", r#"{"schema_version": 1}"#, "is not a report of `slim`, `scan` or `cut`\n"),
+        ("damaged.json", r#"{"schema_version": 1, "adapter": {"path": "a"}}"#, "missing field `layers`"),
+        ("adapter_model.safetensors", "\u{48}\0\0\0\0\0\0\0{}", "is not a report of `slim`, `scan` or `cut`\n"),
+        ("results.jsonl", "{}\n{}\n", "holds the results of a batch"),
+        ("results.2-of-4.jsonl", "{}\n{}\n", "`index.html` and `summary.csv`"),
+        ("batch", "", "holds the results of a batch"),
         ("torn.json", "{\"schema_version\": 1, \"adap", "is not valid JSON"),
         ("later.json", &report.replace("\": 1,", "\": 99,"), "its schema_version is 99"),
         ("empty", "", "slim_report.json"),
@@ -30,6 +37,7 @@ fn what_is_no_report_is_named_with_the_reason() {
         let output = compare(&["good.json", name, "--page", "page.html"]).code(BAD_INPUT);
         let told = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
         assert!(told.starts_with("error: ") && told.contains(name) && told.contains(reason), "{told}");
+        assert!(!told.contains("UTF"), "{told}");
         assert!(!folder.path().join("page.html").exists());
     }
     compare(&["good.json"]).code(USAGE);

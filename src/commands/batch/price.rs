@@ -13,7 +13,7 @@ use crate::batch::stamp::Hashes;
 use crate::cli::progress;
 use crate::cli::{BatchArgs, CutArgs};
 use crate::commands::fetch::Finder;
-use crate::commands::output::print;
+use crate::commands::output::{print, remark};
 use crate::error::{BatchError, Error, Result};
 use crate::format::{bytes, duration, plural};
 use crate::hub;
@@ -34,7 +34,8 @@ pub fn dry_run(part: Part, args: &BatchArgs, finder: Finder, quiet: bool) -> Res
     let Part { jobs, left_out, partition } = part;
     progress::catch_interrupts();
     let hashes = Hashes::default();
-    let mut log = DryRun { records: results::read(&args.output, partition)?, outcomes: Outcomes::default() };
+    let mut log =
+        DryRun { records: results::read(&args.output, partition)?, outcomes: Outcomes::default(), json: args.json };
     left_out.iter().for_each(|record| log.outcomes.add(record));
     let work = Worklist::new(jobs, args, Sources { finder, hashes: &hashes }, &mut log)?;
     let mut cuts = 0;
@@ -49,10 +50,10 @@ pub fn dry_run(part: Part, args: &BatchArgs, finder: Finder, quiet: bool) -> Res
         let (price, adapters) = price_of(&group, &mut log)?;
         (time, slims) = (time + price.time, slims + adapters);
         if !quiet && adapters > 0 {
-            print(&line(&group, adapters, &price))?;
+            log.say(&line(&group, adapters, &price))?;
         }
     }
-    print(&format!(
+    log.say(&format!(
         "{}: {} unchanged, {slims} to slim, {cuts} to cut; about {} for the sweeps on this machine\n",
         plural(jobs.len(), "adapter"),
         log.outcomes.unchanged,
@@ -71,6 +72,18 @@ pub fn dry_run(part: Part, args: &BatchArgs, finder: Finder, quiet: bool) -> Res
 struct DryRun {
     records: BTreeMap<String, Record>,
     outcomes: Outcomes,
+    /// Whether standard output is for JSON, of which a dry run has none.
+    json: bool,
+}
+
+impl DryRun {
+    fn say(&self, text: &str) -> Result<()> {
+        if self.json {
+            remark(text, false);
+            return Ok(());
+        }
+        print(text)
+    }
 }
 
 impl JobLog for DryRun {
@@ -86,7 +99,7 @@ impl JobLog for DryRun {
 
     fn add(&mut self, record: Record) -> Result<()> {
         self.outcomes.add(&record);
-        print(&text::batch::line(&record))
+        self.say(&text::batch::line(&record))
     }
 }
 

@@ -37,9 +37,38 @@ const PARTS: [ComparedPart; 8] = [
     ComparedPart { what: "version of lora-slim", incomparable: &[], of: version },
 ];
 
+/// How far losses of one base model on the same samples lie apart, relatively: with the same arithmetic, and with others.
+const SAME_ARITHMETIC: f64 = 1e-6;
+const OTHER_ARITHMETIC: f64 = 0.02;
+
 /// The differences between reports. What only one of them has is no difference.
 pub fn between(reports: &[StoredReport]) -> Vec<ReportDifference> {
-    PARTS.iter().filter_map(|part| difference(part, reports)).collect()
+    let of_parts: Vec<_> = PARTS.iter().filter_map(|part| difference(part, reports)).collect();
+    let is_named = of_parts.iter().any(|difference| difference.what == PARTS[0].what);
+    let hidden = if is_named { None } else { other_losses_of_base(reports) };
+    hidden.into_iter().chain(of_parts).collect()
+}
+
+/// The weights of base models are not hashed: files of the same names and sizes may hold others. Their losses tell.
+fn other_losses_of_base(reports: &[StoredReport]) -> Option<ReportDifference> {
+    let key = |report: &StoredReport| samples(report).map(|(key, _)| key);
+    let differ = |one: &StoredReport, other: &StoredReport| {
+        let (Some(loss), Some(other_loss)) = (one.loss_base(), other.loss_base()) else { return false };
+        let is_same_arithmetic = arithmetic(one) == arithmetic(other);
+        let tolerance = if is_same_arithmetic { SAME_ARITHMETIC } else { OTHER_ARITHMETIC };
+        let is_near = (loss - other_loss).abs() <= tolerance * loss.abs().max(other_loss.abs());
+        key(one).is_some() && key(one) == key(other) && !is_near
+    };
+    let differs =
+        reports.iter().enumerate().any(|(place, one)| reports[..place].iter().any(|other| differ(one, other)));
+    let shown = |report: &StoredReport| {
+        report.loss_base().map_or("none".into(), |loss| format!("loss {loss:.7} without the adapter"))
+    };
+    differs.then(|| ReportDifference {
+        what: "base model, or other arithmetic",
+        incomparable: PARTS[0].incomparable,
+        values: reports.iter().map(shown).collect(),
+    })
 }
 
 fn difference(part: &ComparedPart, reports: &[StoredReport]) -> Option<ReportDifference> {
@@ -95,9 +124,10 @@ fn of_samples(samples: &StoredSamples) -> (String, String) {
 }
 
 fn answers(report: &StoredReport) -> Option<(String, String)> {
-    let StoredMetrics { on, samples, max_new_tokens, .. } = report.metrics.as_ref()?;
+    let StoredMetrics { on, samples, max_new_tokens, stop, .. } = report.answers()?;
     let set = if *on == crate::choice::held_out::SampleSet::HeldOut { "held-out sample" } else { "sample" };
-    let shown = format!("{}, at most {} each", plural(*samples, set), plural(*max_new_tokens, "token"));
+    let stop: String = stop.iter().map(|text| format!(", up to {text:?}")).collect();
+    let shown = format!("{}, at most {} each{stop}", plural(*samples, set), plural(*max_new_tokens, "token"));
     // The same number of other samples gives other scores.
     let hash = match set {
         "sample" => report.samples.as_ref().map(|samples| &samples.sha256),

@@ -26,7 +26,7 @@ impl ReportComparison {
     /// Reads reports: files of JSON, or folders that hold one.
     ///
     /// # Errors
-    /// A file that cannot be read or is no report of `slim`, `scan` or `cut`, and a report of a later version of this program.
+    /// A file that cannot be read or is not a report of `slim`, `scan` or `cut`, and a report of a later version of this program.
     pub fn read(paths: &[impl AsRef<Path>]) -> Result<Self> {
         let stored: Vec<StoredReport> =
             paths.iter().map(|path| StoredReport::read(path.as_ref())).collect::<Result<_>>()?;

@@ -1,5 +1,6 @@
 //! A report as it lies on the disk: what a comparison needs of it. Versions of this program may have fewer or more fields.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -31,7 +32,7 @@ pub struct StoredReport {
     minimized: Option<StoredMinimized>,
     scale: Option<StoredScale>,
     pub held_out: Option<StoredHeldOut>,
-    pub metrics: Option<StoredMetrics>,
+    metrics: Option<StoredMetrics>,
     choosing_metrics: Option<StoredMetrics>,
     output: Option<StoredOutput>,
     #[serde(default)]
@@ -151,6 +152,8 @@ pub struct StoredMetrics {
     pub samples: usize,
     pub max_new_tokens: usize,
     #[serde(default)]
+    pub stop: Vec<String>,
+    #[serde(default)]
     boundaries: Vec<StoredScores>,
 }
 
@@ -183,19 +186,52 @@ struct StoredStep {
     held_out: Option<StoredFigures>,
 }
 
+/// Endings of files that hold weights.
+const WEIGHTS: [&str; 4] = ["safetensors", "gguf", "bin", "npz"];
+
+/// Whether a path is a file of the results of a batch, or the folder of one.
+fn holds_results(path: &Path) -> bool {
+    let is_name = |name: &str| name.starts_with("results") && name.ends_with(".jsonl");
+    let is_results = |path: &Path| path.file_name().and_then(OsStr::to_str).is_some_and(is_name);
+    match path.read_dir() {
+        Ok(entries) => !path.join(REPORT_NAME).exists() && entries.flatten().any(|entry| is_results(&entry.path())),
+        Err(_) => is_results(path) && path.is_file(),
+    }
+}
+
 impl StoredReport {
     /// Reads a file of JSON, or the report in a folder.
     pub fn read(path: &Path) -> Result<Self> {
         let file = if path.is_dir() { path.join(REPORT_NAME) } else { path.into() };
+        if holds_results(path) {
+            return Err(FileError::ResultsOfBatch { path: path.into() }.into());
+        }
+        let no_report = |reason: Option<String>| FileError::NotSlimReport { path: file.clone(), reason };
+        if file.extension().is_some_and(|ending| WEIGHTS.iter().any(|weights| ending == *weights)) && file.is_file() {
+            return Err(no_report(None).into());
+        }
         let value: Value = files::read_json(&file)?;
-        let no_report = |reason: String| FileError::NotSlimReport { path: file.clone(), reason };
-        let report: Self = serde_json::from_value(value).map_err(|error| no_report(error.to_string()))?;
+        // What other commands print lacks these.
+        let is_report = value["adapter"].is_object() && value["schema_version"].is_number();
+        let report: Self =
+            serde_json::from_value(value).map_err(|error| no_report(Some(error.to_string()).filter(|_| is_report)))?;
         match report.schema_version {
             0..=SCHEMA_VERSION => Ok(report),
             later => {
-                Err(no_report(format!("its schema_version is {later}, and this program knows {SCHEMA_VERSION}")).into())
+                let reason = format!("its schema_version is {later}, and this program knows {SCHEMA_VERSION}");
+                Err(no_report(Some(reason)).into())
             }
         }
+    }
+
+    /// The loss of the base model alone, on the samples that choose.
+    pub fn loss_base(&self) -> Option<f64> {
+        self.curve.first().map(|base| base.loss)
+    }
+
+    /// What is known of generated answers: on held-out samples, if there are any.
+    pub fn answers(&self) -> Option<&StoredMetrics> {
+        self.metrics.as_ref().or(self.choosing_metrics.as_ref())
     }
 
     /// What is written, measured on the samples that choose.
@@ -225,7 +261,7 @@ impl StoredReport {
             dropped: self.dropped(),
             bytes_before: output.map(|output| output.bytes_before),
             bytes_after: output.map(|output| output.bytes_after),
-            loss_base: self.curve.first().map(|base| base.loss),
+            loss_base: self.loss_base(),
             loss_whole: self.curve.last().map(|whole| whole.loss),
             loss: written.map(|written| written.loss),
             difference: written.and_then(|written| written.difference),
@@ -248,7 +284,7 @@ impl StoredReport {
 
     /// The scores on held-out samples, if there are any.
     fn scores(&self) -> Vec<ComparedScore> {
-        let Some(metrics) = self.metrics.as_ref().or(self.choosing_metrics.as_ref()) else { return Vec::new() };
+        let Some(metrics) = self.answers() else { return Vec::new() };
         let whole = metrics.boundaries.last().map(|whole| whole.scores.as_slice()).unwrap_or_default();
         let written = metrics.boundaries.iter().find(|row| row.written && self.output.is_some());
         let of = |metric: &str| written?.scores.iter().find(|score| score.metric == metric).map(|score| score.score);

@@ -33,7 +33,7 @@ pub fn finding(verdict: &HeldOutVerdict, report: &Report) -> String {
     }
     if let Some(margin) = verdict.guard_margin.filter(|_| verdict.fails_by_guard()) {
         let lost = -verdict.chosen.assessment.probability_difference;
-        let head = if lost > margin { "NOT CONFIRMED" } else { "not confirmed, for want of samples" };
+        let head = if lost > margin { "NOT CONFIRMED" } else { "not confirmed, because there are too few samples" };
         let (lost, margin) = (percent_text(lost), percent_text(margin));
         return format!("{head}: {lost} of the probability of a true token is given up; {margin} are allowed");
     }
@@ -83,7 +83,7 @@ impl GivenUp {
             )
         } else if verdict.within_margin {
             format!(
-                "not confirmed, for want of samples: {difference} from the whole adapter's is within the {margin} allowed, but its \
+                "not confirmed, because there are too few samples: {difference} from the whole adapter's is within the {margin} allowed, but its \
                  bound with {confidence} % confidence is {bound}"
             )
         } else {

@@ -98,7 +98,7 @@ mod tests {
         };
         let (on, samples, max_new_tokens, confidence) = (SampleSet::HeldOut, 200, 128, 0.95);
         let boundaries = vec![row(0, 0.0, 12), row(19, 65.25, 0), row(30, 100.0, 0)];
-        TaskMetrics { on, samples, max_new_tokens, confidence, boundaries, examples: Vec::new() }
+        TaskMetrics { on, samples, max_new_tokens, confidence, boundaries, stop: Vec::new(), examples: Vec::new() }
     }
 
     #[test]

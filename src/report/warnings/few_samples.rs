@@ -1,7 +1,7 @@
 //! `few-samples`: a rule chose by too few samples to prove anything with. Those that repeat others count once.
 
 use super::Finding;
-use crate::choice::Basis;
+use crate::choice::rules::BOUNDARY;
 use crate::format::plural;
 use crate::report::Report;
 
@@ -9,7 +9,7 @@ use crate::report::Report;
 const FEW: usize = 16;
 
 pub fn find(report: &Report) -> Vec<Finding> {
-    let chooses = report.options.as_ref().is_some_and(|options| options.rule.basis() != Basis::User);
+    let chooses = report.options.as_ref().is_some_and(|options| options.rule != BOUNDARY);
     let count = report.samples.as_ref().filter(|_| chooses).map(|samples| samples.draws);
     count.filter(|&count| count < FEW).map(finding).into_iter().collect()
 }

@@ -1,7 +1,7 @@
 //! `gives-up-probability`: the user's boundary gives up more than any rule with the guard would.
 
 use super::Finding;
-use crate::choice::Basis;
+use crate::choice::rules::BOUNDARY;
 use crate::format::percent_text;
 use crate::report::Report;
 
@@ -11,7 +11,7 @@ pub fn find(report: &Report) -> Vec<Finding> {
 
 fn finding(report: &Report) -> Option<Finding> {
     let (options, chosen) = (report.options.as_ref()?, report.chosen.as_ref()?);
-    options.guard.filter(|_| options.rule.basis() == Basis::User)?;
+    options.guard.filter(|_| options.rule == BOUNDARY)?;
     let probability = |point: &crate::report::CurvePoint| point.assessed.assessment.token_probability;
     let gain = probability(report.curve.last()?) - probability(report.curve.first()?);
     lost(chosen.boundary(), -chosen.chosen.assessment.probability_difference, options.margin * gain.max(0.0))

@@ -61,7 +61,8 @@ mod tests {
         let boundaries =
             vec![scores(0, -40.0, -30.0), scores(19, -22.1, -17.7), scores(24, -9.0, 0.5), scores(30, 0.0, 0.0)];
         let (on, samples, max_new_tokens, confidence) = (SampleSet::HeldOut, 200, 128, 0.95);
-        let mut metrics = TaskMetrics { on, samples, max_new_tokens, confidence, boundaries, examples: Vec::new() };
+        let mut metrics =
+            TaskMetrics { on, samples, max_new_tokens, confidence, boundaries, stop: Vec::new(), examples: Vec::new() };
         let mut of = |written: usize| {
             metrics.boundaries.iter_mut().for_each(|scores| scores.written = scores.boundary == written);
             finding(&metrics)

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use super::name::HubName;
@@ -26,10 +26,48 @@ pub fn repository(text: &str) -> Result<String> {
     }
 }
 
-/// Uploads all files of a folder, and returns what the tool says then. It runs in the folder, because it would take `*` and `[` in a
-/// path for a pattern.
-pub fn upload(folder: &Path, repository: &str, is_private: bool) -> Result<String> {
-    let mut command = Command::new(TOOL);
+/// The program on this machine.
+#[derive(Debug)]
+pub struct Hf {
+    program: PathBuf,
+}
+
+impl Hf {
+    /// Looks for the program where the shell does.
+    ///
+    /// # Errors
+    /// No folder of `PATH` holds it.
+    pub fn find() -> Result<Self> {
+        let Some(folders) = env::var_os("PATH") else { return Ok(Self { program: TOOL.into() }) };
+        let here = env::current_dir().unwrap_or_default();
+        let name = format!("{TOOL}{}", env::consts::EXE_SUFFIX);
+        let found: Vec<PathBuf> =
+            env::split_paths(&folders).map(|path| here.join(path).join(&name)).filter(|path| path.is_file()).collect();
+        // The system's error says why one cannot be started that is there.
+        let program = found.iter().find(|path| is_executable(path)).or(found.first());
+        program.map(|program| Self { program: program.clone() }).ok_or(PushError::NoTool { tool: TOOL }.into())
+    }
+
+    /// Uploads all files of a folder, and returns what the program says then.
+    pub fn upload(&self, folder: &Path, repository: &str, is_private: bool) -> Result<String> {
+        upload(&self.program, folder, repository, is_private)
+    }
+}
+
+#[cfg(unix)]
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(_path: &Path) -> bool {
+    true
+}
+
+/// The program runs in the folder, because it would take `*` and `[` in a path for a pattern.
+fn upload(program: &Path, folder: &Path, repository: &str, is_private: bool) -> Result<String> {
+    let mut command = Command::new(program);
     command.args(["upload", repository, ".", ".", "--repo-type", "model"]).current_dir(folder);
     if is_private {
         command.arg("--private");
