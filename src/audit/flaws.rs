@@ -330,9 +330,9 @@ pub(super) fn one_flaw<'a>(
     let first = modules.next()?.clone();
     Some(flaw(first, modules.count()))
 }
-/// Whether layers are the last of every so many, several of them: 3, 7, 11.
+/// Whether layers are the last of every so many, several of them: 3, 7, 11. Of fewer than three it may as well be chance.
 fn is_every_nth(mut layers: impl Iterator<Item = usize>) -> bool {
     let (Some(first), Some(second)) = (layers.next(), layers.next()) else { return false };
     let step = first + 1;
-    step > 1 && second == first + step && layers.enumerate().all(|(place, layer)| layer == second + (place + 1) * step)
+    step > 2 && second == first + step && layers.enumerate().all(|(place, layer)| layer == second + (place + 1) * step)
 }

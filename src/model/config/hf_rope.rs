@@ -31,7 +31,7 @@ impl ConfigFields<'_> {
         let object = |key: &str| self.get(key).and_then(Value::as_object);
         let (current, old) = (object("rope_parameters"), object("rope_scaling"));
         if let Some(theta) = self.family.base_in_windows {
-            return self.rotary_by_type((current, old), theta, (context, head_dim), windows);
+            return self.rotary_by_type([current, old], theta, [context, head_dim], windows);
         }
         let parameters = old.filter(|old| !old.is_empty()).or(current);
         let of_type = |layer_type: &str| parameters.and_then(|parameters| parameters.get(layer_type)?.as_object());
@@ -55,9 +55,9 @@ impl ConfigFields<'_> {
     /// The embeddings of a family in which parameters count by the type of layer alone (`convert_rope_params_to_dict` of OLMo 3).
     fn rotary_by_type(
         &self,
-        (current, old): (Option<&Map<String, Value>>, Option<&Map<String, Value>>),
+        [current, old]: [Option<&Map<String, Value>>; 2],
         base_in_windows: f64,
-        (context, head_dim): (usize, usize),
+        [context, head_dim]: [usize; 2],
         windows: &[Option<usize>],
     ) -> Result<Rotary> {
         let of_type = |layer_type: &str| current.and_then(|current| current.get(layer_type)?.as_object()).cloned();
