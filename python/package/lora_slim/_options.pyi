@@ -122,6 +122,8 @@ class SlimOptions(TypedDict, total=False):
     """Format to write; gguf and mlx take names and sizes from the base model's configuration [default: peft]"""
     for_: Value | Iterable[Value] | None
     """Write nothing that one of these runtimes would not load, for example vllm,llama.cpp. Nor what it would compute differently. It is refused before any work. `lora-slim check` names all runtimes."""
+    no_card: bool | None
+    """Leave README.md and the header of the weights without what the adapter was made of, and what was measured"""
     force: bool | None
     """Replace OUT if it is an adapter folder, and the file of `--report` if it is a report"""
     offline: bool | None
@@ -258,6 +260,8 @@ class CutOptions(TypedDict, total=False):
     """Format to write; gguf and mlx take names and sizes from the base model's configuration [default: peft]"""
     for_: Value | Iterable[Value] | None
     """Write nothing that one of these runtimes would not load, for example vllm,llama.cpp. Nor what it would compute differently. It is refused before any work. `lora-slim check` names all runtimes."""
+    no_card: bool | None
+    """Leave README.md and the header of the weights without what the adapter was made of, and what was measured"""
     require_saving: Value | None
     """Gate: at least this share of the bytes of tensors is saved, for example 0.2 or 20%"""
     base: Value | None
