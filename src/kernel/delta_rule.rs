@@ -11,6 +11,8 @@
 //!
 //! Source: `torch_recurrent_gated_delta_rule` in `modeling_qwen3_5.py` of transformers 5.24; arXiv 2412.06464.
 
+use super::recurrent::{self, Filters, RecurrentState, StateSizes};
+
 /// The sizes of the heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeltaSizes {
@@ -31,21 +33,10 @@ impl DeltaSizes {
     pub fn values(self) -> usize {
         self.value_heads * self.value_size
     }
-}
 
-/// What is left of the tokens before: the last inputs of the convolution, (taps − 1, channels), and the memories of the heads,
-/// (value_heads, key_size, value_size).
-#[derive(Debug, Clone)]
-pub struct DeltaState {
-    inputs: Vec<f32>,
-    memories: Vec<f32>,
-}
-
-impl DeltaState {
-    /// The state before the first token.
-    pub fn new(sizes: DeltaSizes) -> Self {
-        let memory = sizes.value_heads * sizes.key_size * sizes.value_size;
-        Self { inputs: vec![0.0; (sizes.taps - 1) * sizes.channels()], memories: vec![0.0; memory] }
+    /// Memories are (value_heads, key_size, value_size).
+    pub fn state(self) -> StateSizes {
+        StateSizes { inputs: (self.taps - 1) * self.channels(), memories: self.values() * self.key_size }
     }
 }
 
@@ -61,8 +52,10 @@ pub struct DeltaTokens<'a> {
 
 /// Runs the tokens of a sequence behind a state, which it moves on: (tokens, value_heads · value_size). `filters` are those of the
 /// convolution, (channels, taps).
-pub fn run(sizes: DeltaSizes, filters: &[f32], tokens: DeltaTokens, state: &mut DeltaState) -> Vec<f32> {
-    let mixed = convolve(sizes, filters, tokens.inputs, &mut state.inputs);
+pub fn run(sizes: DeltaSizes, filters: &[f32], tokens: DeltaTokens, state: &mut RecurrentState) -> Vec<f32> {
+    let filters = Filters { values: filters, bias: None, taps: sizes.taps };
+    let mut mixed = recurrent::convolve(filters, tokens.inputs, &mut state.inputs);
+    recurrent::silu(&mut mixed);
     let count = mixed.len() / sizes.channels();
     let mut read = vec![0.0; count * sizes.values()];
     let mut error = vec![0.0; sizes.value_size];
@@ -116,25 +109,6 @@ impl Head {
     }
 }
 
-/// SiLU of the causal convolution of each channel by itself: (tokens, channels). `before` are the inputs before the first token, and
-/// become those before the next one.
-fn convolve(sizes: DeltaSizes, filters: &[f32], inputs: &[f32], before: &mut Vec<f32>) -> Vec<f32> {
-    let (channels, taps) = (sizes.channels(), sizes.taps);
-    let all = [before.as_slice(), inputs].concat();
-    let mut mixed = vec![0.0; inputs.len()];
-    for (token, mixed) in mixed.chunks_exact_mut(channels).enumerate() {
-        for tap in 0..taps {
-            let seen = &all[(token + tap) * channels..][..channels];
-            for ((mixed, seen), filter) in mixed.iter_mut().zip(seen).zip(filters.chunks_exact(taps)) {
-                *mixed += seen * filter[tap];
-            }
-        }
-        mixed.iter_mut().for_each(|value| *value /= 1.0 + (-*value).exp());
-    }
-    *before = all[all.len() - (taps - 1) * channels..].to_vec();
-    mixed
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,9 +130,9 @@ mod tests {
             decays: &decays[from * 2..to * 2],
             writes: &writes[from * 2..to * 2],
         };
-        let whole = run(SIZES, &filters, part(0, tokens), &mut DeltaState::new(SIZES));
+        let whole = run(SIZES, &filters, part(0, tokens), &mut RecurrentState::new(SIZES.state()));
         for cut in 1..tokens {
-            let mut state = DeltaState::new(SIZES);
+            let mut state = RecurrentState::new(SIZES.state());
             let first = run(SIZES, &filters, part(0, cut), &mut state);
             let second = run(SIZES, &filters, part(cut, tokens), &mut state);
             assert_eq!([first, second].concat(), whole, "cut at {cut}");
@@ -170,7 +144,7 @@ mod tests {
         // One key of length 1, no decay, β = 1: the memory holds the value itself.
         let sizes = DeltaSizes { key_heads: 1, value_heads: 1, key_size: 1, value_size: 2, taps: 1 };
         let tokens = DeltaTokens { inputs: &[9.0, 9.0, 3.0, -2.0], decays: &[0.0], writes: &[1.0] };
-        let read = run(sizes, &[1.0; 4], tokens, &mut DeltaState::new(sizes));
+        let read = run(sizes, &[1.0; 4], tokens, &mut RecurrentState::new(sizes.state()));
         let silu = |x: f32| x / (1.0 + (-x).exp());
         for (read, value) in read.iter().zip([3.0f32, -2.0]) {
             assert!((read - silu(value)).abs() < 1e-5, "{read}");

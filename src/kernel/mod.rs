@@ -20,6 +20,7 @@ pub mod elementwise;
 pub mod gradient;
 pub mod machine;
 mod pack;
+pub mod recurrent;
 
 use std::mem::MaybeUninit;
 

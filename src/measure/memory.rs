@@ -6,6 +6,7 @@ use std::ops::Range;
 use candle_core::Device;
 
 use crate::error::{ComputeError, MetricError, Result};
+use crate::model::family::MixerKind;
 use crate::model::{AdaptedModel, Model};
 use crate::samples::Sample;
 
@@ -39,6 +40,8 @@ pub struct Budget {
     row_bytes: u64,
     /// Per token of a stream: the keys and values of all layers.
     cache_bytes: u64,
+    /// Per stream of a sequence: the states of the layers that keep no keys.
+    state_bytes: u64,
     /// The tokens of the longest sample.
     longest: usize,
 }
@@ -48,9 +51,8 @@ impl Budget {
         let config = &model.config;
         // With experts each stream keeps their inputs and, for a while, up to twice as many of their outputs.
         let states = if config.experts.is_some() { 4 * streams } else { streams };
-        // A gated delta net has its inputs, their convolution and the copy that goes there and back.
-        let delta = config.delta.map_or(0, |delta| 5 * delta.channels());
-        let widths = 4 * config.intermediate_size + 6 * config.hidden_size + 4 * config.query_size() + delta;
+        let mixer = config.other_mixer.map_or(0, |sizes| sizes.inner_values());
+        let widths = 4 * config.intermediate_size + 6 * config.hidden_size + 4 * config.query_size() + mixer;
         Self {
             memory,
             taken: 2 * model.layer_bytes(),
@@ -59,7 +61,8 @@ impl Budget {
             stream_bytes: (states * config.hidden_size) as u64 * F32,
             inner_bytes: widths as u64 * F32,
             row_bytes: config.hidden_size as u64 * F32,
-            cache_bytes: (2 * config.kv_size() * config.layers) as u64 * F32,
+            cache_bytes: (2 * config.kv_size() * config.layers_with(MixerKind::Attention)) as u64 * F32,
+            state_bytes: config.state_values() as u64 * F32,
             longest: 0,
         }
     }
@@ -78,8 +81,7 @@ impl Budget {
     /// their gradients.
     pub fn for_gradients(model: &Model, memory: u64, samples: &[Sample]) -> Result<Self> {
         let kept = Self::for_samples(model, model.config.layers + 2, memory, samples)?;
-        // Each token of a gated delta net has memories of its own: decayed, read, written and read again.
-        let memories = model.config.delta.map_or(0, |delta| 6 * delta.values() * delta.key_size);
+        let memories = model.config.other_mixer.map_or(0, |sizes| sizes.gradient_values());
         let inner_bytes = GRADIENT_SHARE * kept.inner_bytes + memories as u64 * F32;
         let budget = Self { inner_bytes, ..kept };
         match budget.least() {
@@ -161,7 +163,7 @@ impl Budget {
         let mut size = 0;
         for (index, &length) in lengths.iter().enumerate() {
             let inner = length as u64 * (PROMPT_STATES * self.row_bytes + self.inner_bytes);
-            let needed = self.streams * (cached(length) as u64 * self.cache_bytes + inner);
+            let needed = self.streams * (cached(length) as u64 * self.cache_bytes + self.state_bytes + inner);
             if needed > self.free() {
                 let needed = self.memory.saturating_add(needed - self.free());
                 return Err(MetricError::Memory { needed, budget: self.memory }.into());
@@ -194,6 +196,7 @@ mod tests {
             inner_bytes: 1,
             row_bytes: 1,
             cache_bytes: 3,
+            state_bytes: 0,
             longest: 0,
         };
         budget.prompt_batches(lengths, |length| (length + 10).min(14))

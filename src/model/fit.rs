@@ -36,7 +36,8 @@ impl Model {
             let role = self.config.family.role_of(inside).filter(is_here);
             // A hybrid's mixers have parameters that are no modules, under whatever module is saved.
             let is_parameter = role.is_some_and(Role::is_parameter);
-            if is_parameter || role.is_none() && self.config.family.is_hybrid() && inside.starts_with(DELTA_NET_MODULE)
+            if is_parameter
+                || role.is_none() && self.config.other_mixer.is_some() && inside.starts_with(DELTA_NET_MODULE)
             {
                 let feature = format!("a saved parameter of a gated delta net, `{}`,", tensor.name);
                 return Err(BaseError::UnsupportedFeature { path: adapter.path.clone(), feature }.into());

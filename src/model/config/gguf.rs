@@ -57,7 +57,7 @@ impl ModelConfig {
             rotary,
             windows,
             mixers: vec![MixerKind::Attention; layers.min(MOST_LAYERS)],
-            delta: None,
+            other_mixer: None,
             skipped: BTreeSet::new(),
             tied: None,
             has_head_norms: None,

@@ -11,7 +11,6 @@ use super::{ExpertSizes, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported
 use crate::account::{Account, Harmless};
 use crate::error::{BaseError, Result};
 use crate::format::first_names;
-use crate::kernel::delta_rule::DeltaSizes;
 use crate::model::activation::{Activation, Gating};
 use crate::model::family::{
     self, Biased, ExpertWeights, Family, GeluMeaning, LogitStep, MixerKind, Norms, PromptAttention, Residual, Role,
@@ -86,9 +85,6 @@ fn unread(account: &Account, of_family: &[Harmless], path: &Path) -> Option<Stri
     (!unread.is_empty()).then(|| format!("`{}` has keys that are not used: {names}", path.display()))
 }
 
-/// The type of a layer with a gated delta net.
-const LINEAR_ATTENTION: &str = "linear_attention";
-
 impl ConfigFields<'_> {
     fn model(&self) -> Result<ModelConfig> {
         let family = self.family;
@@ -122,7 +118,7 @@ impl ConfigFields<'_> {
             rotary,
             windows,
             mixers,
-            delta: self.delta()?,
+            other_mixer: self.other_mixer()?,
             skipped: self.layers("cross_attention_layers").collect(),
             tied: self.flag("tie_word_embeddings"),
             has_head_norms: Some(self.flag("qk_layernorm").or(self.flag("use_qk_norm")).unwrap_or(false)),
@@ -154,8 +150,9 @@ impl ConfigFields<'_> {
         });
         let types = self.unread_value("layer_types").and_then(Value::as_array);
         let is_attention = |name: &&Value| {
-            let is_linear = self.family.is_hybrid() && *name == LINEAR_ATTENTION;
-            is_linear || ["full_attention", "sliding_attention"].iter().any(|known| *name == known)
+            let other = self.family.other_mixer().and_then(MixerKind::layer_type);
+            name.as_str().is_some_and(|name| Some(name) == other)
+                || ["full_attention", "sliding_attention"].iter().any(|known| *name == known)
         };
         let other = types.into_iter().flatten().find(|name| !is_attention(name));
         match (unsupported, other) {
@@ -200,36 +197,6 @@ impl ConfigFields<'_> {
         self.float(key).unwrap_or(self.family.norm_eps)
     }
 
-    /// What mixes tokens in each layer. The length of `layer_types` is checked with the windows.
-    fn mixers(&self, layers: usize) -> Result<Vec<MixerKind>> {
-        let types = self.get("layer_types").and_then(Value::as_array);
-        let interval = self.optional_size("full_attention_interval")?.unwrap_or(1);
-        let is_linear = |layer: usize| match types {
-            _ if !self.family.is_hybrid() => false,
-            Some(types) => types[layer] == LINEAR_ATTENTION,
-            None => !(layer + 1).is_multiple_of(interval),
-        };
-        let kind = |layer| if is_linear(layer) { MixerKind::DeltaNet } else { MixerKind::Attention };
-        Ok((0..layers.min(MOST_LAYERS)).map(kind).collect())
-    }
-
-    fn delta(&self) -> Result<Option<DeltaSizes>> {
-        if !self.family.is_hybrid() {
-            return Ok(None);
-        }
-        // The activation is also that behind the convolution.
-        if self.gating()? != Gating::By(Activation::Silu) {
-            return Err(self.unsupported("another activation than SiLU in a gated delta net".into()).into());
-        }
-        Ok(Some(DeltaSizes {
-            key_heads: self.size("linear_num_key_heads")?,
-            value_heads: self.size("linear_num_value_heads")?,
-            key_size: self.size("linear_key_head_dim")?,
-            value_size: self.size("linear_value_head_dim")?,
-            taps: self.size("linear_conv_kernel_dim")?,
-        }))
-    }
-
     /// The sliding window of each layer.
     fn windows(&self, layers: usize) -> Result<Vec<Option<usize>>> {
         let sliding = self.family.sliding;
@@ -267,7 +234,7 @@ impl ConfigFields<'_> {
         Ok((0..layers.min(MOST_LAYERS)).map(|layer| window.filter(|_| slides(layer))).collect())
     }
 
-    fn gating(&self) -> Result<Gating> {
+    pub fn gating(&self) -> Result<Gating> {
         if let Gating::Clamped { alpha, limit } = self.family.gating {
             let number = |key: &str, usual: f64| self.float(key).unwrap_or(usual);
             return Ok(Gating::Clamped { alpha: number("swiglu_alpha", alpha), limit: number("swiglu_limit", limit) });

@@ -5,19 +5,20 @@ mod gguf;
 mod harmless;
 mod hf;
 mod hf_rope;
+mod mixers;
 mod quantised;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 pub use hf::HfConfig;
+pub use mixers::MixerSizes;
 pub use quantised::check_quantisation;
 
 use super::activation::Gating;
 use super::family::{self, EmbeddingScale, Family, FusedOrder, HeadNorms, MixerKind, PromptAttention, Residual, Role};
 use super::rope::{Rope, RopeScaling};
 use crate::error::{BaseError, Result};
-use crate::kernel::delta_rule::DeltaSizes;
 
 /// The numbers of a decoder.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,8 +40,8 @@ pub struct ModelConfig {
     pub windows: Vec<Option<usize>>,
     /// Per layer, what mixes tokens.
     pub mixers: Vec<MixerKind>,
-    /// The sizes of the gated delta nets, if there are any.
-    pub delta: Option<DeltaSizes>,
+    /// The sizes of the mixer beside attention, if there is one.
+    pub other_mixer: Option<MixerSizes>,
     /// Layers that text skips: those that attend to images only.
     pub skipped: BTreeSet<usize>,
     /// `tie_word_embeddings`, if it is given.
@@ -68,6 +69,17 @@ impl ModelConfig {
         self.kv_heads * self.head_dim
     }
 
+    /// How many layers have a mixer of a kind.
+    pub fn layers_with(&self, kind: MixerKind) -> usize {
+        self.mixers.iter().filter(|mixer| **mixer == kind).count()
+    }
+
+    /// The values that the layers which keep no keys remember of a sequence.
+    pub fn state_values(&self) -> usize {
+        let without_keys = self.layers - self.layers_with(MixerKind::Attention);
+        without_keys * self.other_mixer.map_or(0, |sizes| sizes.state().values())
+    }
+
     /// Whether a layer has experts in the place of its MLP.
     pub fn is_sparse(&self, layer: usize) -> bool {
         self.experts.as_ref().is_some_and(|experts| experts.sparse_layers.contains(&layer))
@@ -76,7 +88,6 @@ impl ModelConfig {
     /// The shape of a role's weight: (outputs, inputs) of a linear module, (size) of what is multiplied or added.
     pub fn shape_of(&self, role: Role) -> Vec<usize> {
         let (hidden, intermediate) = (self.hidden_size, self.intermediate_size);
-        let delta = self.delta.unwrap_or(NO_DELTA);
         let shared = self.experts.as_ref().map_or(0, |experts| experts.shared_intermediate_size);
         match role {
             Role::AttentionNorm | Role::AttentionPostNorm | Role::MlpNorm | Role::MlpPostNorm => vec![hidden],
@@ -88,13 +99,6 @@ impl ModelConfig {
             Role::Sinks => vec![self.heads],
             Role::Query if self.family.gated_attention => vec![2 * self.query_size(), hidden],
             Role::Query => vec![self.query_size(), hidden],
-            Role::DeltaInput => vec![delta.channels(), hidden],
-            Role::DeltaGate => vec![delta.values(), hidden],
-            Role::DeltaWrite | Role::DeltaDecay => vec![delta.value_heads, hidden],
-            Role::Convolution => vec![delta.channels(), 1, delta.taps],
-            Role::DeltaBias | Role::DeltaRate => vec![delta.value_heads],
-            Role::DeltaNorm => vec![delta.value_size],
-            Role::DeltaOut => vec![hidden, delta.values()],
             Role::Key | Role::Value => vec![self.kv_size(), hidden],
             Role::QueryKeyValue => vec![self.query_size() + 2 * self.kv_size(), hidden],
             Role::AttentionOut => vec![hidden, self.query_size()],
@@ -105,6 +109,7 @@ impl ModelConfig {
             Role::SharedGate | Role::SharedUp => vec![shared, hidden],
             Role::SharedDown => vec![hidden, shared],
             Role::SharedSwitch => vec![1, hidden],
+            of_other => self.other_mixer.and_then(|sizes| sizes.shape_of(of_other, hidden)).unwrap_or_default(),
         }
     }
 
@@ -169,13 +174,8 @@ impl ModelConfig {
         if !self.rotary.ropes.iter().all(longrope_fits) {
             return Err(wrong("rope_scaling", "has not one factor for each frequency").into());
         }
-        if let Some(delta) = self.delta {
-            let sizes = [delta.key_heads, delta.value_heads, delta.key_size, delta.value_size, delta.taps];
-            if sizes.iter().any(|&size| size == 0 || size > MOST_DELTA)
-                || !delta.value_heads.is_multiple_of(delta.key_heads)
-            {
-                return Err(wrong("sizes of the linear attention", "are zero, impossibly large or no multiples").into());
-            }
+        if let Some(problem) = self.other_mixer.and_then(|sizes| sizes.problem()) {
+            return Err(wrong("sizes of the mixer beside attention", problem).into());
         }
         if let Some(experts) = &self.experts {
             let sizes = [experts.count, experts.intermediate_size, experts.shared_intermediate_size];
@@ -230,13 +230,9 @@ pub struct Softcaps {
     pub logits: Option<f64>,
 }
 
-/// Where there are no gated delta nets.
-const NO_DELTA: DeltaSizes = DeltaSizes { key_heads: 0, value_heads: 0, key_size: 0, value_size: 0, taps: 0 };
-
 /// Bounds on what a configuration may claim, far above any model, so that sizes multiply without overflow.
 const LARGEST_SIZE: usize = 1 << 24;
 const MOST_LAYERS: usize = 10_000;
-const MOST_DELTA: usize = 1 << 12;
 
 /// The rotary embeddings of a model. Layers with a sliding window may have one of their own.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -287,9 +287,9 @@ impl Family {
         if role == Role::DeltaNorm { Norms::Rms } else { self.norms }
     }
 
-    /// Whether some layers have another mixer than attention.
-    pub fn is_hybrid(&self) -> bool {
-        self.roles().any(|role| role.mixer() == Some(MixerKind::DeltaNet))
+    /// The mixer that some layers have in the place of attention, or all of them.
+    pub fn other_mixer(&self) -> Option<MixerKind> {
+        self.roles().filter_map(Role::mixer).find(|mixer| *mixer != MixerKind::Attention)
     }
 
     /// The names that a key has in the family's configurations, if these are not its own.

@@ -7,6 +7,16 @@ pub enum MixerKind {
     DeltaNet,
 }
 
+impl MixerKind {
+    /// What `layer_types` calls a layer with the mixer; attention has several names.
+    pub fn layer_type(self) -> Option<&'static str> {
+        match self {
+            MixerKind::Attention => None,
+            MixerKind::DeltaNet => Some("linear_attention"),
+        }
+    }
+}
+
 /// A role that a weight plays in a decoder layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use candle_core::{Result as TensorResult, Tensor};
 
 use crate::kernel::attention::Span;
-use crate::kernel::delta_rule::DeltaState;
+use crate::kernel::recurrent::RecurrentState;
 
 /// The cache of one stream, layer by layer.
 pub struct Cache(Vec<LayerCache>);
@@ -30,7 +30,7 @@ pub struct LayerCache {
     /// Rotated keys, and values: (places, kv_heads, head_dim). Absent until there are any.
     filled: Option<(Tensor, Tensor)>,
     /// The states of sequences in a layer that keeps no keys, by the first place of each.
-    pub states: HashMap<usize, DeltaState>,
+    pub states: HashMap<usize, RecurrentState>,
 }
 
 impl LayerCache {

@@ -3,22 +3,22 @@
 //! A sequence is run token by token, behind the state of the prefix that it shares with others, or of the tokens that its cache has
 //! seen. A pass with derivatives does the same in tensor operations (`delta_steps.rs`).
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{DType, Result as TensorResult, Tensor};
+use candle_core::{Result as TensorResult, Tensor};
 use candle_nn::ops::{sigmoid, silu};
-use rayon::prelude::*;
 
 use super::delta_steps::{self, Parameters, Projected};
+use super::sequences::{self, numbers, softplus};
 use super::{LayerCache, Mixer};
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
-use crate::kernel::attention::Span;
-use crate::kernel::delta_rule::{self, DeltaSizes, DeltaState, DeltaTokens};
+use crate::kernel::delta_rule::{self, DeltaSizes, DeltaTokens};
+use crate::kernel::recurrent::RecurrentState;
 use crate::model::Pass;
-use crate::model::family::{PromptAttention, Role};
+use crate::model::family::Role;
 use crate::model::modules::Modules;
-use crate::model::pass;
 use crate::model::weights::LayerWeights;
 
 /// The gated delta net of one layer.
@@ -39,55 +39,28 @@ impl<'a> DeltaNet<'a> {
 
     fn project(&self, x: &Tensor) -> TensorResult<Projected> {
         let steps = self.modules.linear(Role::DeltaDecay, x)?.broadcast_add(&self.own.biases)?;
-        // softplus, which is the number itself where its exponential would overflow
-        let soft = (steps.relu()? + (steps.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
         Ok(Projected {
             inputs: self.modules.linear(Role::DeltaInput, x)?,
-            decays: soft.broadcast_mul(&self.own.rates)?,
+            decays: softplus(&steps)?.broadcast_mul(&self.own.rates)?,
             writes: sigmoid(&self.modules.linear(Role::DeltaWrite, x)?)?,
         })
     }
 
-    /// (rows, values), by the fast code: sequences side by side, each behind its state.
+    /// (rows, values), by the fast code.
     fn run(&self, projected: &Projected, pass: &Pass, cache: Option<&mut LayerCache>) -> TensorResult<Tensor> {
-        let values = |x: &Tensor| x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
-        let (inputs, decays, writes) =
-            (values(&projected.inputs)?, values(&projected.decays)?, values(&projected.writes)?);
-        let filters = values(&self.own.filters)?;
+        let (inputs, decays) = (numbers(&projected.inputs)?, numbers(&projected.decays)?);
+        let (writes, filters) = (numbers(&projected.writes)?, numbers(&self.own.filters)?);
         let (channels, heads) = (self.sizes.channels(), self.sizes.value_heads);
-        let tokens = |rows: &std::ops::Range<usize>| DeltaTokens {
-            inputs: &inputs[rows.start * channels..rows.end * channels],
-            decays: &decays[rows.start * heads..rows.end * heads],
-            writes: &writes[rows.start * heads..rows.end * heads],
+        let step = |rows: &Range<usize>, state: &mut RecurrentState| {
+            let tokens = DeltaTokens {
+                inputs: &inputs[rows.start * channels..rows.end * channels],
+                decays: &decays[rows.start * heads..rows.end * heads],
+                writes: &writes[rows.start * heads..rows.end * heads],
+            };
+            delta_rule::run(self.sizes, &filters, tokens, state)
         };
-        let rows = inputs.len() / channels;
-        let mut read = vec![0.0; rows * self.sizes.values()];
-        let mut put = |rows: &std::ops::Range<usize>, own: &[f32]| {
-            read[rows.start * self.sizes.values()..rows.end * self.sizes.values()].copy_from_slice(own);
-        };
-        match (cache, &pass.cached) {
-            (Some(cache), Some(sequences)) => {
-                for Span { queries, keys, .. } in sequences {
-                    if queries.len() == keys.len() {
-                        cache.states.remove(&keys.start);
-                    }
-                    let state = cache.states.entry(keys.start).or_insert_with(|| DeltaState::new(self.sizes));
-                    put(queries, &delta_rule::run(self.sizes, &filters, tokens(queries), state));
-                }
-            }
-            _ => {
-                let mut state = DeltaState::new(self.sizes);
-                let prefix = 0..pass.batch.prefix;
-                put(&prefix, &delta_rule::run(self.sizes, &filters, tokens(&prefix), &mut state));
-                let sequences: Vec<_> = pass.batch.sequences.iter().map(|sequence| sequence.rows.clone()).collect();
-                let own: Vec<Vec<f32>> = sequences
-                    .par_iter()
-                    .map(|rows| delta_rule::run(self.sizes, &filters, tokens(rows), &mut state.clone()))
-                    .collect();
-                sequences.iter().zip(&own).for_each(|(rows, own)| put(rows, own));
-            }
-        }
-        Tensor::from_vec(read, (rows, self.sizes.values()), projected.inputs.device())
+        let device = projected.inputs.device();
+        sequences::run(pass, cache, self.sizes.state(), self.sizes.values(), device, &step)
     }
 }
 
@@ -101,12 +74,7 @@ impl<'a> Mixer<'a> for DeltaNet<'a> {
         let projected = self.project(x)?;
         let is_tracked = projected.inputs.track_op() || projected.decays.track_op() || projected.writes.track_op();
         let read = match is_tracked {
-            true => delta_steps::run(
-                self.sizes,
-                &self.own,
-                &projected,
-                &pass::all_rows(pass.batch, PromptAttention::Causal),
-            )?,
+            true => delta_steps::run(self.sizes, &self.own, &projected, pass)?,
             false => self.run(&projected, pass, cache)?,
         };
         let (read, x) = match pass.narrowing_at(self.weights.index) {

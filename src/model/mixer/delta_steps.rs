@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use candle_core::{D, Result, Tensor};
-use candle_nn::ops::silu;
 
-use crate::kernel::attention::Span;
+use super::sequences::{self, TensorState};
 use crate::kernel::delta_rule::DeltaSizes;
+use crate::model::Pass;
 
 /// What is neither a linear map nor a norm.
 #[derive(Clone)]
@@ -27,33 +27,14 @@ pub struct Projected {
     pub writes: Tensor,
 }
 
-/// What is left of the tokens before: inputs of the convolution, (taps − 1, channels), and memories, (heads, key, value).
-#[derive(Clone)]
-struct State {
-    inputs: Tensor,
-    memories: Tensor,
-}
-
-/// (rows, values) of sequences, each behind its prefix.
-pub fn run(sizes: DeltaSizes, own: &Parameters, projected: &Projected, sequences: &[Span]) -> Result<Tensor> {
+/// (rows, values) of all sequences of a pass.
+pub fn run(sizes: DeltaSizes, own: &Parameters, projected: &Projected, pass: &Pass) -> Result<Tensor> {
     let (dtype, device) = (projected.inputs.dtype(), projected.inputs.device());
-    let start = State {
+    let start = TensorState {
         inputs: Tensor::zeros((sizes.taps - 1, sizes.channels()), dtype, device)?,
         memories: Tensor::zeros((sizes.value_heads, sizes.key_size, sizes.value_size), dtype, device)?,
     };
-    let mut prefix = start.clone();
-    let mut read = Vec::with_capacity(sequences.len());
-    // The prefix, if there is one, is the first sequence, and has none itself.
-    for sequence in sequences {
-        let is_prefix = sequence.prefix.is_empty() && sequence.queries.start == 0 && sequences.len() > 1;
-        let behind = if sequence.prefix.is_empty() { start.clone() } else { prefix.clone() };
-        let (values, state) = sequence_of(sizes, own, projected, &sequence.queries, behind)?;
-        read.push(values);
-        if is_prefix {
-            prefix = state;
-        }
-    }
-    Tensor::cat(&read, 0)
+    sequences::run_plain(pass, &start, |rows, state| sequence_of(sizes, own, projected, rows, state))
 }
 
 /// The rows of one sequence, and the state behind them.
@@ -62,16 +43,10 @@ fn sequence_of(
     own: &Parameters,
     projected: &Projected,
     rows: &Range<usize>,
-    state: State,
-) -> Result<(Tensor, State)> {
+    state: TensorState,
+) -> Result<(Tensor, TensorState)> {
     let part = |x: &Tensor| x.narrow(0, rows.start, rows.len());
-    let all = Tensor::cat(&[&state.inputs, &part(&projected.inputs)?], 0)?;
-    let tap = |tap: usize| all.narrow(0, tap, rows.len())?.broadcast_mul(&own.filters.narrow(1, tap, 1)?.t()?);
-    let mut mixed = tap(0)?;
-    for place in 1..sizes.taps {
-        mixed = (mixed + tap(place)?)?;
-    }
-    let mixed = silu(&mixed)?;
+    let (mixed, inputs) = sequences::convolve_silu(&own.filters, None, &part(&projected.inputs)?, &state.inputs)?;
     let keys = sizes.key_heads * sizes.key_size;
     let shared = sizes.value_heads / sizes.key_heads;
     let unit = |start: usize| -> Result<Tensor> {
@@ -95,6 +70,5 @@ fn sequence_of(
         memories = (memories + key.broadcast_mul(&error)?)?;
         read.push(memories.broadcast_mul(&query)?.sum(1)?.reshape((1, sizes.values()))?);
     }
-    let inputs = all.narrow(0, rows.len(), sizes.taps - 1)?;
-    Ok((Tensor::cat(&read, 0)?, State { inputs, memories }))
+    Ok((Tensor::cat(&read, 0)?, TensorState { inputs, memories }))
 }

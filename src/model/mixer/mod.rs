@@ -9,12 +9,14 @@ mod cache;
 mod delta_net;
 mod delta_steps;
 mod scores;
+mod sequences;
 
 use std::sync::Arc;
 
 use candle_core::{Result as TensorResult, Tensor};
 
 use super::Pass;
+use super::config::MixerSizes;
 use super::family::MixerKind;
 use super::weights::LayerWeights;
 use crate::adapter::LayerAdapter;
@@ -34,8 +36,8 @@ pub trait Mixer<'a>: Send + Sync {
 
 /// Reads the mixer of a layer.
 pub fn load<'a>(weights: LayerWeights<'a>) -> Result<Arc<dyn Mixer<'a> + 'a>> {
-    Ok(match (weights.config.mixers[weights.index], weights.config.delta) {
-        (MixerKind::DeltaNet, Some(sizes)) => Arc::new(delta_net::DeltaNet::load(weights, sizes)?),
+    Ok(match (weights.config.mixers[weights.index], weights.config.other_mixer) {
+        (MixerKind::DeltaNet, Some(MixerSizes::Delta(sizes))) => Arc::new(delta_net::DeltaNet::load(weights, sizes)?),
         _ => Arc::new(attention::Attention::load(weights)?),
     })
 }
