@@ -6,9 +6,6 @@ use crate::adapter::names::Part;
 use crate::adapter::{Adapter, Module};
 use crate::error::{BaseError, Result};
 
-/// What the modules of a gated delta net lie in.
-const DELTA_NET_MODULE: &str = "linear_attn";
-
 impl Model {
     /// Checks that the model has every module that the adapter has in a layer, in the same size.
     pub fn check_fits(&self, adapter: &Adapter) -> Result<()> {
@@ -34,12 +31,10 @@ impl Model {
             let inside = adapter.inside_layer(module, layer);
             let is_here = |role: &Role| self.layer_weights(layer).roles().contains(role);
             let role = self.config.family.role_of(inside).filter(is_here);
-            // A hybrid's mixers have parameters that are no modules, under whatever module is saved.
+            // Mixers have parameters that are no modules, under whatever module is saved.
             let is_parameter = role.is_some_and(Role::is_parameter);
-            if is_parameter
-                || role.is_none() && self.config.other_mixer.is_some() && inside.starts_with(DELTA_NET_MODULE)
-            {
-                let feature = format!("a saved parameter of a gated delta net, `{}`,", tensor.name);
+            if is_parameter || role.is_none() && self.lies_beside_parameters(inside) {
+                let feature = format!("saved numbers that are no linear map and no norm, `{}`,", tensor.name);
                 return Err(BaseError::UnsupportedFeature { path: adapter.path.clone(), feature }.into());
             }
             let role = role.filter(|_| tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias"));
@@ -57,6 +52,14 @@ impl Model {
             adapter.weights.entry_of_shape(tensor.name, &shape)?;
         }
         Ok(())
+    }
+
+    /// Whether a module, by its name inside a layer, lies in a mixer that has parameters which are no modules.
+    fn lies_beside_parameters(&self, inside: &str) -> bool {
+        let family = self.config.family;
+        let parameters = family.roles().filter(|role| role.is_parameter() && role.is_of_mixer());
+        let mut mixers = parameters.flat_map(|role| family.modules(role)).filter_map(|name| name.split('.').next());
+        mixers.any(|mixer| inside.split('.').next() == Some(mixer))
     }
 
     /// Checks the tensors of one module of the adapter against the sizes (inputs, outputs) of the model's module.

@@ -19,13 +19,13 @@ const COMMON: &str = "hidden_size num_hidden_layers num_attention_heads vocab_si
 const NUMBERS: &str = "rms_norm_eps layer_norm_eps rope_theta partial_rotary_factor rope_local_base_freq \
     query_pre_attn_scalar attn_logit_softcapping final_logit_softcapping embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit original_max_position_embeddings \
-    no_rope_layer_interval max_window_layers";
+    no_rope_layer_interval max_window_layers block_ffn_dim_multiplier";
 const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residual norm_topk_prob scale_attn_weights \
-    qk_layernorm use_qk_norm attention_bias mlp_bias qkv_bias use_qkv_bias use_bias attention_out_bias";
+    qk_layernorm use_qk_norm attention_bias mlp_bias conv_bias block_auto_adjust_ff_dim qkv_bias use_qkv_bias use_bias attention_out_bias";
 /// The keys that have no meaning without a value: transformers fails at a `null`, in place of taking its default.
 const NEVER_NULL: &str = "rms_norm_eps layer_norm_eps query_pre_attn_scalar embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit activation";
-const LISTS: &str = "layer_types no_rope_layers mlp_only_layers cross_attention_layers";
+const LISTS: &str = "layer_types no_rope_layers mlp_only_layers cross_attention_layers full_attn_idxs";
 
 /// Keys, what their values must be, and how to say that one is not.
 type TypeRule = (&'static str, fn(&Value) -> bool, &'static str);

@@ -97,17 +97,11 @@ impl ConfigFields<'_> {
         let mixers = self.mixers(layers)?;
         let rotary = self.rotary(context, head_dim, &windows)?;
         let experts = self.experts(layers)?;
-        let given = [self.optional_size("intermediate_size")?, self.optional_size("n_inner")?];
-        let per_hidden = family.intermediate_per_hidden.map(|factor| hidden_size * factor);
-        let of_experts = experts.as_ref().map(|experts| experts.intermediate_size);
         Ok(ModelConfig {
             family,
             layers,
             hidden_size,
-            intermediate_size: match given.into_iter().flatten().next().or(per_hidden).or(of_experts) {
-                Some(size) => size,
-                None => self.size("intermediate_size")?,
-            },
+            intermediate_size: self.intermediate_size(hidden_size, experts.as_ref())?,
             heads,
             kv_heads: self.optional_size("num_key_value_heads")?.unwrap_or(heads),
             head_dim,
@@ -118,7 +112,7 @@ impl ConfigFields<'_> {
             rotary,
             windows,
             mixers,
-            other_mixer: self.other_mixer()?,
+            other_mixer: self.other_mixer(hidden_size)?,
             skipped: self.layers("cross_attention_layers").collect(),
             tied: self.flag("tie_word_embeddings"),
             has_head_norms: Some(self.flag("qk_layernorm").or(self.flag("use_qk_norm")).unwrap_or(false)),
@@ -137,6 +131,25 @@ impl ConfigFields<'_> {
             biased: Some(self.biased()),
             prompt: PromptAttention::Causal,
         })
+    }
+
+    /// The size of the MLP.
+    fn intermediate_size(&self, hidden_size: usize, experts: Option<&ExpertSizes>) -> Result<usize> {
+        let given = [self.optional_size("intermediate_size")?, self.optional_size("n_inner")?];
+        let per_hidden = self.family.intermediate_per_hidden.map(|factor| hidden_size * factor);
+        let of_experts = experts.map(|experts| experts.intermediate_size);
+        let size = match given.into_iter().flatten().next().or(per_hidden).or(of_experts) {
+            Some(size) => size,
+            None => self.size("intermediate_size")?,
+        };
+        let multiple = self.optional_size("block_multiple_of")?.unwrap_or(1);
+        let factor = self.float("block_ffn_dim_multiplier");
+        if self.flag("block_auto_adjust_ff_dim") != Some(true) {
+            return Ok(size);
+        }
+        // Two thirds of it (three matrices in the place of two), and a multiple of a block.
+        let size = 2 * size / 3;
+        Ok(factor.map_or(size, |factor| ((factor * size as f64) as usize).next_multiple_of(multiple)))
     }
 
     fn refuse_unsupported(&self, prompt: PromptAttention) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Which layer has which mixer, and the sizes of those that are not attention.
 
+use serde_json::Value;
+
 use super::MOST_LAYERS;
 use super::fields::ConfigFields;
 use crate::error::Result;
@@ -7,40 +9,44 @@ use crate::kernel::delta_rule::DeltaSizes;
 use crate::kernel::recurrent::StateSizes;
 use crate::model::activation::{Activation, Gating};
 use crate::model::family::{MixerKind, Role};
+use crate::model::mixer::ConvolutionSizes;
 
 /// The sizes of the mixer that a model has beside attention.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MixerSizes {
     Delta(DeltaSizes),
+    Short(ConvolutionSizes),
 }
 
 impl MixerSizes {
     /// The shape of a role's weight, as [`ModelConfig::shape_of`](super::ModelConfig::shape_of) has it; `None` if the mixer has no
     /// such role.
     pub fn shape_of(&self, role: Role, hidden: usize) -> Option<Vec<usize>> {
-        let Self::Delta(delta) = self;
-        Some(match role {
-            Role::DeltaInput => vec![delta.channels(), hidden],
-            Role::DeltaGate => vec![delta.values(), hidden],
-            Role::DeltaWrite | Role::DeltaDecay => vec![delta.value_heads, hidden],
-            Role::Convolution => vec![delta.channels(), 1, delta.taps],
-            Role::DeltaBias | Role::DeltaRate => vec![delta.value_heads],
-            Role::DeltaNorm => vec![delta.value_size],
-            Role::DeltaOut => vec![hidden, delta.values()],
-            _ => return None,
-        })
+        match self {
+            Self::Delta(delta) => delta_shape(delta, role, hidden),
+            Self::Short(short) => Some(match role {
+                Role::ShortInput => vec![3 * short.channels, hidden],
+                Role::ShortConvolution => vec![short.channels, 1, short.taps],
+                Role::ShortOut => vec![hidden, short.channels],
+                _ => return None,
+            }),
+        }
     }
 
     /// What is left of a sequence behind each of its tokens.
     pub fn state(&self) -> StateSizes {
-        let Self::Delta(delta) = self;
-        delta.state()
+        match self {
+            Self::Delta(delta) => delta.state(),
+            Self::Short(short) => short.state(),
+        }
     }
 
-    /// The values that a token takes inside the mixer: its inputs, their convolution, and the copy that goes there and back.
+    /// The values that a token takes inside the mixer: its inputs, their convolution, and the copies that go there and back.
     pub fn inner_values(&self) -> usize {
-        let Self::Delta(delta) = self;
-        5 * delta.channels()
+        match self {
+            Self::Delta(delta) => 5 * delta.channels(),
+            Self::Short(short) => 8 * short.channels,
+        }
     }
 
     /// The values that a token takes with derivatives: memories of its own, decayed, read, written and read again.
@@ -50,12 +56,29 @@ impl MixerSizes {
 
     /// What is wrong with the sizes.
     pub fn problem(&self) -> Option<&'static str> {
-        let Self::Delta(delta) = self;
-        let sizes = [delta.key_heads, delta.value_heads, delta.key_size, delta.value_size, delta.taps];
-        let is_sound =
-            sizes.iter().all(|size| (1..=LARGEST).contains(size)) && delta.value_heads.is_multiple_of(delta.key_heads);
-        (!is_sound).then_some("are zero, impossibly large or no multiples")
+        let (sizes, is_multiple) = match self {
+            Self::Delta(delta) => (
+                vec![delta.key_heads, delta.value_heads, delta.key_size, delta.value_size, delta.taps],
+                delta.key_heads > 0 && delta.value_heads.is_multiple_of(delta.key_heads),
+            ),
+            Self::Short(short) => (vec![short.taps], true),
+        };
+        let are_sound = is_multiple && sizes.iter().all(|size| (1..=LARGEST).contains(size));
+        (!are_sound).then_some("are zero, impossibly large or no multiples")
     }
+}
+
+fn delta_shape(delta: &DeltaSizes, role: Role, hidden: usize) -> Option<Vec<usize>> {
+    Some(match role {
+        Role::DeltaInput => vec![delta.channels(), hidden],
+        Role::DeltaGate => vec![delta.values(), hidden],
+        Role::DeltaWrite | Role::DeltaDecay => vec![delta.value_heads, hidden],
+        Role::Convolution => vec![delta.channels(), 1, delta.taps],
+        Role::DeltaBias | Role::DeltaRate => vec![delta.value_heads],
+        Role::DeltaNorm => vec![delta.value_size],
+        Role::DeltaOut => vec![hidden, delta.values()],
+        _ => return None,
+    })
 }
 
 /// A bound on each of the sizes, far above any model, so that they multiply without overflow.
@@ -64,25 +87,30 @@ const LARGEST: usize = 1 << 12;
 impl ConfigFields<'_> {
     /// What mixes tokens in each layer. The length of `layer_types` is checked with the windows.
     pub fn mixers(&self, layers: usize) -> Result<Vec<MixerKind>> {
-        let types = self.get("layer_types").and_then(|types| types.as_array());
+        let types = self.get("layer_types").and_then(Value::as_array);
         let interval = self.optional_size("full_attention_interval")?.unwrap_or(1);
-        let other = self.family.other_mixer();
-        let kind = |layer: usize| match (other, types) {
-            (None, _) => MixerKind::Attention,
-            (Some(other), Some(types)) if Some(&types[layer]).and_then(|name| name.as_str()) == other.layer_type() => {
-                other
-            }
-            (Some(other), None) if !(layer + 1).is_multiple_of(interval) => other,
+        let attending: Option<Vec<usize>> =
+            self.get("full_attn_idxs").and_then(Value::as_array).map(|_| self.layers("full_attn_idxs").collect());
+        let attends = |layer: usize| match &attending {
+            Some(attending) => attending.contains(&layer),
+            None => (layer + 1).is_multiple_of(interval),
+        };
+        let kind = |layer: usize| match (self.family.other_mixer(), types) {
+            (Some(other), Some(types)) if types[layer].as_str() == other.layer_type() => other,
+            (Some(other), None) if !attends(layer) => other,
             _ => MixerKind::Attention,
         };
         Ok((0..layers.min(MOST_LAYERS)).map(kind).collect())
     }
 
     /// The sizes of the family's mixer beside attention.
-    pub fn other_mixer(&self) -> Result<Option<MixerSizes>> {
+    pub fn other_mixer(&self, hidden_size: usize) -> Result<Option<MixerSizes>> {
         Ok(match self.family.other_mixer() {
             None | Some(MixerKind::Attention) => None,
             Some(MixerKind::DeltaNet) => Some(MixerSizes::Delta(self.delta()?)),
+            Some(MixerKind::ShortConvolution) => {
+                Some(MixerSizes::Short(ConvolutionSizes { channels: hidden_size, taps: self.size("conv_L_cache")? }))
+            }
         })
     }
 

@@ -34,6 +34,8 @@ pub const MLP_BIAS: (Biased, &[Role]) = (Biased::By("mlp_bias"), &[Role::Gate, R
 pub const QKV_BIAS: (Biased, &[Role]) = (Biased::Always, QKV);
 pub const QKV_BIAS_BY_FLAG: (Biased, &[Role]) = (Biased::By("qkv_bias"), QKV);
 pub const STABLELM_QKV_BIAS: (Biased, &[Role]) = (Biased::By("use_qkv_bias"), QKV);
+pub const CONVOLUTION_BIAS: (Biased, &[Role]) =
+    (Biased::By("conv_bias"), &[Role::ShortInput, Role::ShortConvolution, Role::ShortOut]);
 pub const ROUTER_BIAS: (Biased, &[Role]) = (Biased::Always, &[Role::Router]);
 pub const LAYER_NORM_BIAS: (Biased, &[Role]) = (Biased::Always, &[Role::AttentionNorm, Role::MlpNorm]);
 pub const HEAD_NORM_BIAS: (Biased, &[Role]) = (Biased::Always, &[Role::QueryNorm, Role::KeyNorm]);

@@ -62,6 +62,22 @@ pub const DELTA_NET: RoleNames = &[
     (Role::DeltaNorm, "linear_attn.norm", "ssm_norm"),
     (Role::DeltaOut, "linear_attn.out_proj", "ssm_out"),
 ];
+pub const SHORT_CONVOLUTION: RoleNames = &[
+    (Role::ShortInput, "conv.in_proj", "shortconv.in_proj"),
+    (Role::ShortConvolution, "conv.conv", "shortconv.conv"),
+    (Role::ShortOut, "conv.out_proj", "shortconv.out_proj"),
+];
+pub const LFM2: RoleNames = &[
+    (Role::AttentionNorm, "operator_norm", "attn_norm"),
+    (Role::Query, "self_attn.q_proj", "attn_q"),
+    (Role::Key, "self_attn.k_proj", "attn_k"),
+    (Role::Value, "self_attn.v_proj", "attn_v"),
+    (Role::AttentionOut, "self_attn.out_proj", "attn_output"),
+    (Role::MlpNorm, "ffn_norm", "ffn_norm"),
+    (Role::Gate, "feed_forward.w1", "ffn_gate"),
+    (Role::Up, "feed_forward.w3", "ffn_up"),
+    (Role::Down, "feed_forward.w2", "ffn_down"),
+];
 pub const HUNYUAN_HEAD_NORMS: RoleNames = &[
     (Role::QueryNorm, "self_attn.query_layernorm", "attn_q_norm"),
     (Role::KeyNorm, "self_attn.key_layernorm", "attn_k_norm"),
@@ -168,6 +184,7 @@ pub const OUTER: OuterNames = OuterNames {
     head: "lm_head",
 };
 pub const OUTER_PHI: OuterNames = OuterNames { final_norm: "final_layernorm", ..OUTER };
+pub const OUTER_LFM2: OuterNames = OuterNames { final_norm: "embedding_norm", ..OUTER };
 pub const OUTER_GPT2: OuterNames = OuterNames {
     decoder: "transformer",
     embedding: "wte",

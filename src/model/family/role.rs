@@ -5,6 +5,7 @@
 pub enum MixerKind {
     Attention,
     DeltaNet,
+    ShortConvolution,
 }
 
 impl MixerKind {
@@ -13,6 +14,7 @@ impl MixerKind {
         match self {
             MixerKind::Attention => None,
             MixerKind::DeltaNet => Some("linear_attention"),
+            MixerKind::ShortConvolution => Some("conv"),
         }
     }
 }
@@ -46,6 +48,10 @@ pub enum Role {
     /// On what is read.
     DeltaNorm,
     DeltaOut,
+    /// Of a short convolution: its input with the gates before and behind it, its filters, and what leaves it.
+    ShortInput,
+    ShortConvolution,
+    ShortOut,
     /// On what attention adds.
     AttentionPostNorm,
     /// Before the MLP.
@@ -79,7 +85,7 @@ impl Role {
 
     /// Whether the role is that of numbers that are neither a linear map nor a norm.
     pub fn is_parameter(self) -> bool {
-        self.is_nameless() || self == Role::Convolution
+        self.is_nameless() || matches!(self, Role::Convolution | Role::ShortConvolution)
     }
 
     /// Whether the role is that of a parameter of the layer itself, not of a module.
@@ -96,6 +102,7 @@ impl Role {
             }
             DeltaInput | DeltaGate | DeltaWrite | DeltaDecay | Convolution | DeltaBias | DeltaRate | DeltaNorm
             | DeltaOut => Some(MixerKind::DeltaNet),
+            ShortInput | ShortConvolution | ShortOut => Some(MixerKind::ShortConvolution),
             _ => None,
         }
     }

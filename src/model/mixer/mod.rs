@@ -10,6 +10,7 @@ mod delta_net;
 mod delta_steps;
 mod scores;
 mod sequences;
+mod short_conv;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use crate::adapter::LayerAdapter;
 use crate::error::Result;
 pub use attention::is_packed;
 pub use cache::{Cache, LayerCache};
+pub use short_conv::ConvolutionSizes;
 
 /// What mixes the tokens of a sequence in a layer.
 pub trait Mixer<'a>: Send + Sync {
@@ -38,6 +40,9 @@ pub trait Mixer<'a>: Send + Sync {
 pub fn load<'a>(weights: LayerWeights<'a>) -> Result<Arc<dyn Mixer<'a> + 'a>> {
     Ok(match (weights.config.mixers[weights.index], weights.config.other_mixer) {
         (MixerKind::DeltaNet, Some(MixerSizes::Delta(sizes))) => Arc::new(delta_net::DeltaNet::load(weights, sizes)?),
+        (MixerKind::ShortConvolution, Some(MixerSizes::Short(sizes))) => {
+            Arc::new(short_conv::ShortConvolution::load(weights, sizes)?)
+        }
         _ => Arc::new(attention::Attention::load(weights)?),
     })
 }

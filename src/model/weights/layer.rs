@@ -82,6 +82,11 @@ impl LayerWeights<'_> {
         self.weights.store.load(&self.name(role, "weight"), self.weights.device())
     }
 
+    /// The bias of such a role, if it has one.
+    pub fn parameter_bias(&self, role: Role) -> Result<Option<Tensor>> {
+        self.bias_name(role).map(|name| self.weights.store.load(&name, self.weights.device())).transpose()
+    }
+
     /// Asks the operating system to begin reading the layer, but for its experts.
     pub fn prefetch(&self) {
         self.roles().into_iter().for_each(|role| self.weights.store.prefetch(&self.name(role, "weight")));

@@ -3,6 +3,7 @@
 mod cohere;
 mod gemma;
 mod gpt;
+mod lfm2;
 mod llama;
 mod mixtures;
 mod qwen;
@@ -12,8 +13,15 @@ use super::names::{ATTENTION, GATED_MLP, OUTER, PRE_NORMS};
 use super::*;
 use crate::model::activation::Activation;
 
-pub static FAMILIES: [&[Family]; 6] =
-    [&llama::FAMILIES, &qwen::FAMILIES, &gemma::FAMILIES, &cohere::FAMILIES, &gpt::FAMILIES, &mixtures::FAMILIES];
+pub static FAMILIES: [&[Family]; 7] = [
+    &lfm2::FAMILIES,
+    &llama::FAMILIES,
+    &qwen::FAMILIES,
+    &gemma::FAMILIES,
+    &cohere::FAMILIES,
+    &gpt::FAMILIES,
+    &mixtures::FAMILIES,
+];
 
 /// The family that all others build on: a Llama without its peculiarities.
 const PLAIN: Family = Family {
