@@ -4,10 +4,11 @@
 use candle_core::Tensor;
 
 use super::memory::Budget;
+use super::stream::Stream;
 use super::walk::walk_base_and_whole;
 use super::{Activity, ComputeOptions, OnProgress};
 use crate::error::Result;
-use crate::model::AdaptedModel;
+use crate::model::{AdaptedModel, hidden_of};
 use crate::samples::Sample;
 
 /// For each layer of the model, the root mean square over tokens of ‖h′ − h‖: the layer's output with the adapter in it,
@@ -24,7 +25,8 @@ pub fn effects(
     walk_base_and_whole(adapted, samples, &budget, (Activity::Effects, on_progress), |_, layers, streams| {
         let ([without, with], Some(layer)) = (streams, layers.checked_sub(1)) else { return Ok(()) };
         let (sum, rows) = &mut sums[layer];
-        *sum += squared_distance(&with.hidden, &without.hidden)?;
+        let hidden = |stream: &Stream| hidden_of(&stream.hidden, &model.config);
+        *sum += squared_distance(&hidden(with)?, &hidden(without)?)?;
         *rows += with.hidden.dim(0)?;
         // Both go on from the states with the adapter.
         without.hidden = with.hidden.clone();

@@ -6,7 +6,6 @@ use std::ops::Range;
 use candle_core::Device;
 
 use crate::error::{ComputeError, MetricError, Result};
-use crate::model::family::MixerKind;
 use crate::model::{AdaptedModel, Model};
 use crate::samples::Sample;
 
@@ -52,16 +51,23 @@ impl Budget {
         // With experts each stream keeps their inputs and, for a while, up to twice as many of their outputs.
         let states = if config.experts.is_some() { 4 * streams } else { streams };
         let mixer = config.other_mixer.map_or(0, |sizes| sizes.inner_values());
-        let widths = 4 * config.intermediate_size + 6 * config.hidden_size + 4 * config.query_size() + mixer;
+        let widest = |of: &dyn Fn(usize) -> usize| (0..config.layers).map(of).max().unwrap_or(0);
+        let (query_size, mlp_size) =
+            (widest(&|layer| config.query_size(layer)), widest(&|layer| config.by_layer.mlp_sizes[layer]));
+        // What a row carries is divided from its hidden state, and joined to it again.
+        let carried = config.carried_before(config.layers);
+        let widths = 4 * mlp_size + 6 * config.hidden_size + 4 * query_size + mixer + 2 * carried;
+        // All streams share the inputs of layers that tokens have.
+        let inputs = config.per_layer.map_or(0, |sizes| sizes.size * config.layers);
         Self {
             memory,
             taken: 2 * model.layer_bytes(),
             keepable: memory / KEPT_SHARE,
             streams: streams as u64,
-            stream_bytes: (states * config.hidden_size) as u64 * F32,
+            stream_bytes: (states * (config.hidden_size + carried) + inputs) as u64 * F32,
             inner_bytes: widths as u64 * F32,
-            row_bytes: config.hidden_size as u64 * F32,
-            cache_bytes: (2 * config.kv_size() * config.layers_with(MixerKind::Attention)) as u64 * F32,
+            row_bytes: (config.hidden_size + carried) as u64 * F32,
+            cache_bytes: config.cached_values() as u64 * F32,
             state_bytes: config.state_values() as u64 * F32,
             longest: 0,
         }

@@ -61,7 +61,7 @@ pub struct Stream<'a> {
     pub members: Vec<Member<'a>>,
     /// The variant of the layer that the stream goes through.
     pub variant: Variant,
-    /// (tokens of the batch, hidden)
+    /// The hidden states, with what they carry (`model/carried.rs`): (tokens of the batch, hidden or more)
     pub hidden: Tensor,
     /// What waits for the experts of the layer.
     pub routed: Option<Routed>,

@@ -152,11 +152,20 @@ impl Model {
                     module: module.name.clone(),
                     cause,
                     needed: self.needed(adapter, module),
-                    is_evaluated: matches!(self.place(adapter, &module.name), Place::Layer(_) | Place::Outside(_)),
+                    is_evaluated: self.is_evaluated(adapter, module),
                 }),
             }
         }
         Applied { modules, dropped }
+    }
+
+    /// Whether losses include a module, under whatever name.
+    fn is_evaluated(&self, adapter: &Adapter, module: &Module) -> bool {
+        match self.place(adapter, &module.name) {
+            Place::Layer(layer) => !self.reads_instead(layer, adapter.inside_layer(module.configured_name(), layer)),
+            Place::Outside(_) => true,
+            Place::Elsewhere | Place::Nowhere => false,
+        }
     }
 
     /// Whether the name of any module ends with `ending`, as `modules_to_save` selects them. A tied head has no tensor.

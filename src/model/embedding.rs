@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::adapted::AdaptedModel;
+use super::carried::Carried;
 use super::scaling::scaled;
 use crate::adapter::Delta;
 use crate::error::Result;
@@ -42,7 +43,7 @@ impl AdaptedModel<'_> {
         }
     }
 
-    /// The hidden states before the first layer: (tokens of the batch, hidden).
+    /// The hidden states before the first layer, with what they carry: (tokens of the batch, hidden or more).
     pub fn first_hidden(&self, batch: &Batch) -> Result<Tensor> {
         let model = self.model();
         let mut hidden = scaled(self.embed(&batch.ids)?, model.config.scales.embedding)?;
@@ -50,10 +51,10 @@ impl AdaptedModel<'_> {
         if let Some(embedded) = model.weights.embed_positions(&positions)? {
             hidden = (hidden + embedded)?;
         }
-        match &self.embedding_norm {
-            Some(norm) => Ok(norm.forward(&hidden)?),
-            None => Ok(hidden),
+        if let Some(norm) = &self.embedding_norm {
+            hidden = norm.forward(&hidden)?;
         }
+        Ok(Carried::first(hidden, &model.config)?)
     }
 
     /// DoRA on an embedding (PEFT's `DoraEmbeddingLayer`): the magnitude over the norm of each column of W + ΔW, which

@@ -19,7 +19,11 @@ impl Model {
             if self.config.skipped.contains(&layer) {
                 continue;
             }
-            let shape = self.module_shape(layer, adapter.inside_layer(module.configured_name(), layer));
+            let inside = adapter.inside_layer(module.configured_name(), layer);
+            if self.reads_instead(layer, inside) {
+                continue;
+            }
+            let shape = self.module_shape(layer, inside);
             let shape = shape.ok_or_else(|| self.no_such_module(&module.name))?;
             self.check_module(adapter, module, shape)?;
         }
@@ -29,6 +33,9 @@ impl Model {
                 |layer: &usize| !self.config.skipped.contains(layer) && !self.is_beside_decoder(&adapter.stack);
             let Some(layer) = adapter.layer_of(module).filter(in_decoder) else { continue };
             let inside = adapter.inside_layer(module, layer);
+            if self.reads_instead(layer, inside.trim_end_matches(".weight")) {
+                continue;
+            }
             let is_here = |role: &Role| self.layer_weights(layer).roles().contains(role);
             let role = self.config.family.role_of(inside).filter(is_here);
             // Mixers have parameters that are no modules, under whatever module is saved.
@@ -38,7 +45,7 @@ impl Model {
                 return Err(BaseError::UnsupportedFeature { path: adapter.path.clone(), feature }.into());
             }
             let role = role.filter(|_| tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias"));
-            let mut shape = self.config.shape_of(role.ok_or_else(|| self.no_such_module(tensor.name))?);
+            let mut shape = self.config.shape_of(role.ok_or_else(|| self.no_such_module(tensor.name))?, layer);
             if tensor.name.ends_with(".bias") {
                 shape.truncate(1);
             } else if self.config.family.linear_layout == LinearLayout::InputsByOutputs {
@@ -52,6 +59,13 @@ impl Model {
             adapter.weights.entry_of_shape(tensor.name, &shape)?;
         }
         Ok(())
+    }
+
+    /// Whether a layer reads what a module, by its name inside the layer, would compute: keys of another layer, or keys in the place of
+    /// values. Some trainers wrap the module all the same; PEFT drops it.
+    pub(super) fn reads_instead(&self, layer: usize, inside: &str) -> bool {
+        let role = self.config.family.role_of(inside);
+        role.is_some_and(|role| role.is_of_mixer() && !self.config.has(role, layer))
     }
 
     /// Whether a module, by its name inside a layer, lies in a mixer that has parameters which are no modules.
@@ -110,7 +124,7 @@ impl Model {
         if !role.is_linear() || !self.layer_weights(layer).roles().contains(&role) {
             return None;
         }
-        let [outputs, inputs] = self.config.shape_of(role)[..] else { return None };
+        let [outputs, inputs] = self.config.shape_of(role, layer)[..] else { return None };
         Some((inputs, outputs))
     }
 }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use candle_core::{Result as TensorResult, Tensor, Var};
 
 use super::adapted::AdaptedModel;
+use super::carried::hidden_of;
 use super::linear::Linear;
 use super::pass::Pass;
 use super::scaling::{scaled, softcapped};
@@ -66,6 +67,7 @@ impl AdaptedModel<'_> {
     /// layers, usually all of them.
     pub fn answer_rows(&self, hidden: &Tensor, pass: &Pass, layers: usize) -> Result<AnswerRows> {
         let rows = hidden.index_select(pass.answers_behind(layers), 0)?;
+        let rows = hidden_of(&rows, &self.model().config)?;
         Ok(AnswerRows(self.final_norm.forward(&rows)?))
     }
 

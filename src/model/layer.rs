@@ -5,11 +5,13 @@ use std::sync::Arc;
 use candle_core::{Result as TensorResult, Tensor};
 
 use super::Pass;
+use super::carried::Carried;
 use super::experts::{ExpertDeltas, Routed};
 use super::family::{Residual, Role};
 use super::mixer::{self, LayerCache, Mixer};
 use super::mlp::Mlp;
 use super::modules::Modules;
+use super::per_layer::PerLayerInput;
 use super::scaling::scaled;
 use super::weights::LayerWeights;
 use crate::adapter::LayerAdapter;
@@ -24,6 +26,9 @@ pub struct Layer<'a> {
     /// The norms around mixer and MLP.
     norms: Modules,
     pub(super) mlp: Mlp,
+    /// The input that the layer has of its own, and what all that leaves it is multiplied by, in models that have them.
+    input: Option<PerLayerInput>,
+    scale: Option<Tensor>,
     pub(super) experts: ExpertDeltas,
 }
 
@@ -32,7 +37,10 @@ impl<'a> Layer<'a> {
         let is_skipped = weights.config.skipped.contains(&weights.index);
         let mixer = if is_skipped { None } else { Some(mixer::load(weights)?) };
         let norms = Modules::load(weights, |role| role.is_norm() && !role.is_of_mixer())?;
-        Ok(Self { weights, mixer, norms, mlp: Mlp::load(weights)?, experts: ExpertDeltas::default() })
+        let has_scale = weights.roles().contains(&Role::LayerScale);
+        let scale = has_scale.then(|| weights.parameter(Role::LayerScale)).transpose()?;
+        let (mlp, input) = (Mlp::load(weights)?, PerLayerInput::load(weights)?);
+        Ok(Self { weights, mixer, norms, mlp, input, scale, experts: ExpertDeltas::default() })
     }
 
     /// The layer with an adapter on. The base weights are shared, not copied.
@@ -42,34 +50,38 @@ impl<'a> Layer<'a> {
             mixer: self.mixer.as_ref().map(|mixer| mixer.adapted(&adapter)).transpose()?,
             norms: self.norms.adapted(&adapter, self.weights)?,
             mlp: self.mlp.adapted(&adapter, self.weights)?,
+            input: self.input.clone(),
+            scale: self.scale.clone(),
             experts: ExpertDeltas::new(adapter),
         })
     }
 
-    /// Runs a stream's hidden states, (rows of the batch, hidden), through the layer. If the layer has experts, what they
+    /// Runs a stream's hidden states with what they carry, (rows of the batch, hidden or more), through the layer. If the layer has experts, what they
     /// add is left out, and their input is returned beside the hidden states.
     ///
     /// A pass through caches needs the stream's own of this layer.
     pub fn forward(
         &self,
-        hidden: &Tensor,
+        state: &Tensor,
         pass: &Pass,
         cache: Option<&mut LayerCache>,
     ) -> TensorResult<(Tensor, Option<Routed>)> {
-        let Some(mixer) = &self.mixer else { return Ok((hidden.clone(), None)) };
+        let Some(mixer) = &self.mixer else { return Ok((state.clone(), None)) };
         let config = self.weights.config;
+        let (hidden, mut carried) = Carried::split(state, config)?;
         let is_parallel = config.residual == Residual::Parallel;
         let residual = |x: Tensor| scaled(x, config.scales.residual);
-        let x = self.norms.norm(Role::AttentionNorm, hidden)?;
-        let mixed = mixer.forward(&x, pass, cache)?;
+        let x = self.norms.norm(Role::AttentionNorm, &hidden)?;
+        let mixed = mixer.forward(&x, pass, cache, &mut carried)?;
         let mixed = residual(self.norms.norm(Role::AttentionPostNorm, &mixed)?)?;
         // From here on only the rows count that queries were taken from.
-        let (hidden, x) = match pass.narrowing_at(self.weights.index) {
-            Some(narrowing) => (&hidden.index_select(&narrowing.rows, 0)?, x.index_select(&narrowing.rows, 0)?),
+        let rows = pass.narrowing_at(self.weights.index).map(|narrowing| &narrowing.rows);
+        let (hidden, x) = match rows {
+            Some(rows) => (hidden.index_select(rows, 0)?, x.index_select(rows, 0)?),
             None => (hidden, x),
         };
-        let after_mixer = (hidden + &mixed)?;
-        let before_mlp = if is_parallel { hidden } else { &after_mixer };
+        let after_mixer = (&hidden + &mixed)?;
+        let before_mlp = if is_parallel { &hidden } else { &after_mixer };
         let x = match self.norms.has(Role::MlpNorm) {
             true => self.norms.norm(Role::MlpNorm, before_mlp)?,
             // The blocks of a parallel layer share their norm; other families without this one have norms after the blocks.
@@ -77,9 +89,27 @@ impl<'a> Layer<'a> {
             false => before_mlp.clone(),
         };
         let routed = if config.is_sparse(self.weights.index) { Some(self.route(x.clone())?) } else { None };
-        match self.mlp.forward(&x)? {
-            Some(added) => Ok(((after_mixer + residual(self.norms.norm(Role::MlpPostNorm, &added)?)?)?, routed)),
-            None => Ok((after_mixer, routed)),
+        let hidden = match self.mlp.forward(&x)? {
+            Some(added) => (after_mixer + residual(self.norms.norm(Role::MlpPostNorm, &added)?)?)?,
+            None => after_mixer,
+        };
+        let hidden = self.behind_mlp(hidden, &carried, (pass, rows))?;
+        // Rows that are left behind the last layer carry nothing further.
+        Ok((if rows.is_some() { hidden } else { carried.join(hidden)? }, routed))
+    }
+
+    /// What a layer with inputs of its own does behind its MLP.
+    fn behind_mlp(&self, hidden: Tensor, carried: &Carried, rows: (&Pass, Option<&Tensor>)) -> TensorResult<Tensor> {
+        let hidden = match &self.input {
+            Some(input) => {
+                let added = input.added(&self.mlp, &hidden, &carried.embeddings()?, rows)?;
+                (hidden + self.norms.norm(Role::LayerInputNorm, &added)?)?
+            }
+            None => hidden,
+        };
+        match &self.scale {
+            Some(scale) => hidden.broadcast_mul(scale),
+            None => Ok(hidden),
         }
     }
 }

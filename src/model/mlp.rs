@@ -27,6 +27,11 @@ impl Mlp {
         Ok(Self { modules: self.modules.adapted(adapter, weights)?, gating: self.gating })
     }
 
+    /// The activation of the MLP alone.
+    pub fn activate(&self, x: &Tensor) -> TensorResult<Tensor> {
+        self.gating.activate(x)
+    }
+
     pub fn linear(&self, role: Role, x: &Tensor) -> TensorResult<Tensor> {
         self.modules.linear(role, x)
     }

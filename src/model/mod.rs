@@ -11,6 +11,7 @@
 pub mod activation;
 mod adapted;
 pub mod applied;
+mod carried;
 mod class_names;
 pub mod config;
 pub mod device;
@@ -25,6 +26,7 @@ mod mixer;
 mod mlp;
 mod modules;
 mod pass;
+mod per_layer;
 mod replaced;
 mod rope;
 mod scaling;
@@ -35,7 +37,7 @@ mod weights;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Result as TensorResult};
+use candle_core::{Device, Result as TensorResult, Tensor};
 
 use crate::error::{BaseError, Result};
 use crate::files;
@@ -45,6 +47,7 @@ use crate::samples::packing::Batch;
 use crate::tensors::{GgufMetadata, TensorStore};
 pub use adapted::AdaptedModel;
 pub use applied::Applied;
+pub use carried::hidden_of;
 pub use class_names::{BaseNames, ClassNames};
 use config::HfConfig;
 pub use config::ModelConfig;
@@ -192,6 +195,11 @@ impl Model {
         Ok(self.config.rotary.ropes.iter().map(table).collect::<TensorResult<_>>()?)
     }
 
+    /// The inputs of all layers that the tokens of a batch have: (rows, layers · size); `None` if layers have no inputs of their own.
+    fn per_layer_inputs(&self, batch: &Batch) -> Result<Option<Tensor>> {
+        self.weights.embed_per_layer(&self.config, &batch.ids)
+    }
+
     /// Whether a common prefix of several samples has the same hidden states in each of them.
     pub fn shares_prefixes(&self) -> bool {
         let is_causal = self.config.prompt == PromptAttention::Causal;
@@ -231,7 +239,7 @@ impl Model {
     fn dense_elements(&self) -> usize {
         let elements = |layer: usize| -> usize {
             let roles = self.layer_weights(layer).roles().into_iter();
-            roles.map(|role| self.config.shape_of(role).iter().product::<usize>()).sum()
+            roles.map(|role| self.config.shape_of(role, layer).iter().product::<usize>()).sum()
         };
         (0..self.config.layers).map(elements).max().unwrap_or(0)
     }

@@ -20,6 +20,8 @@ pub struct Pass<'a> {
     pub packed: Option<Vec<Span>>,
     /// The places of the keys and values in each layer's cache, if the sequences grow.
     pub cached: Option<Vec<Span>>,
+    /// The inputs of all layers that the batch's tokens have, (rows, layers · size), in models that have them.
+    pub per_layer: Option<Tensor>,
     /// Set if the last layer that computes anything returns only the rows from which answers are predicted.
     narrowing: Option<Narrowing>,
     /// The rows from which the answers are predicted, answer by answer, while all rows are there.
@@ -55,13 +57,15 @@ impl<'a> Pass<'a> {
         };
         let answers = Tensor::from_iter(answer_places(batch, false), model.device())?;
         let packed = is_packed.then(|| all_rows(batch, attention));
-        Ok(Self { batch, ropes, packed, cached: None, narrowing, answers })
+        let per_layer = model.per_layer_inputs(batch)?;
+        Ok(Self { batch, ropes, packed, cached: None, per_layer, narrowing, answers })
     }
 
     /// A pass whose operations have derivatives, which packed attention has not; all rows go through all layers.
     pub fn differentiable(model: &Model, batch: &'a Batch) -> Result<Self> {
         let answers = Tensor::from_iter(answer_places(batch, false), model.device())?;
-        Ok(Self { batch, ropes: model.rope_tables(batch)?, packed: None, cached: None, narrowing: None, answers })
+        let (ropes, per_layer) = (model.rope_tables(batch)?, model.per_layer_inputs(batch)?);
+        Ok(Self { batch, ropes, packed: None, cached: None, per_layer, narrowing: None, answers })
     }
 
     /// A pass of sequences that grow ([`Batch::growing`]). `places` are those of each sequence's tokens in the caches, its
@@ -78,7 +82,8 @@ impl<'a> Pass<'a> {
             .collect();
         let answers = Tensor::from_iter(batch.answered_rows().map(|row| row as u32), model.device())?;
         let packed = is_packed.then(|| cached.clone());
-        Ok(Self { batch, ropes, packed, cached: Some(cached), narrowing: None, answers })
+        let per_layer = model.per_layer_inputs(batch)?;
+        Ok(Self { batch, ropes, packed, cached: Some(cached), per_layer, narrowing: None, answers })
     }
 
     /// What remains of the batch after layer `layer`, if that is the narrowing one.

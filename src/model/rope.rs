@@ -35,6 +35,11 @@ impl QueryGrowth {
 #[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
     None,
+    /// Only the first pairs of values are rotated, by frequencies that count all of them.
+    Proportional {
+        pairs: usize,
+        factor: f64,
+    },
     Linear {
         factor: f64,
     },
@@ -130,6 +135,10 @@ impl Rope {
         let powers = |theta: f64| (0..self.dim / 2).map(move |i| theta.powf(-2.0 * i as f64 / dim));
         match &self.scaling {
             RopeScaling::None => powers(self.theta).collect(),
+            RopeScaling::Proportional { pairs, factor } => powers(self.theta)
+                .enumerate()
+                .map(|(pair, frequency)| if pair < *pairs { frequency / factor } else { 0.0 })
+                .collect(),
             RopeScaling::Linear { factor } => powers(self.theta).map(|frequency| frequency / factor).collect(),
             RopeScaling::Dynamic { factor, context } => {
                 let stretch = factor * length.max(*context) / context - (factor - 1.0);

@@ -42,7 +42,7 @@ impl DecoderShape {
     /// `None` where layers differ: with experts, or where text skips some.
     pub fn of(config: &ModelConfig, model_type: &str) -> Option<Self> {
         let outer = config.family.outer;
-        (config.experts.is_none() && config.skipped.is_empty()).then(|| Self {
+        (config.experts.is_none() && config.skipped.is_empty() && config.by_layer.is_same()).then(|| Self {
             model_type: model_type.into(),
             stack: format!("{}.{}", outer.decoder, outer.stack),
             linears: config.linear_modules(),

@@ -21,7 +21,7 @@ const NUMBERS: &str = "rms_norm_eps layer_norm_eps rope_theta partial_rotary_fac
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit original_max_position_embeddings \
     no_rope_layer_interval max_window_layers block_ffn_dim_multiplier";
 const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residual norm_topk_prob scale_attn_weights \
-    qk_layernorm use_qk_norm attention_bias mlp_bias conv_bias block_auto_adjust_ff_dim qkv_bias use_qkv_bias use_bias attention_out_bias";
+    qk_layernorm use_qk_norm attention_bias mlp_bias conv_bias attention_k_eq_v use_double_wide_mlp block_auto_adjust_ff_dim qkv_bias use_qkv_bias use_bias attention_out_bias";
 /// The keys that have no meaning without a value: transformers fails at a `null`, in place of taking its default.
 const NEVER_NULL: &str = "rms_norm_eps layer_norm_eps query_pre_attn_scalar embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit activation";

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::hf::NAMED;
-use super::{ExpertSizes, MOST_LAYERS, ModelConfig, Rotary, Scales, Softcaps, unsupported_family};
+use super::{ByLayer, ExpertSizes, HeadSizes, MOST_LAYERS, ModelConfig, Rotary, Scales, Softcaps, unsupported_family};
 use crate::error::{BaseError, Result};
 use crate::format::first_names;
 use crate::model::family::{
@@ -35,6 +35,7 @@ impl ModelConfig {
         let hidden_size = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
         let context = keys.size("context_length")?;
+        let kv_heads = keys.optional("attention.head_count_kv")?.unwrap_or(heads);
         let head_dim = keys.optional("attention.key_length")?.unwrap_or(hidden_size / heads.max(1));
         let windows = keys.windows(layers)?;
         let rotary = keys.rotary(weights, context, head_dim, &windows)?;
@@ -49,13 +50,15 @@ impl ModelConfig {
             hidden_size,
             intermediate_size,
             heads,
-            kv_heads: keys.optional("attention.head_count_kv")?.unwrap_or(heads),
+            kv_heads,
             head_dim,
             vocab_size: weights.vocab_size()?,
             context,
             norm_eps: keys.number(norm_eps).ok_or_else(|| keys.missing(norm_eps))?,
             rotary,
             windows,
+            by_layer: ByLayer::same(layers, HeadSizes { kv_heads, head_dim }, intermediate_size),
+            per_layer: None,
             mixers: vec![MixerKind::Attention; layers.min(MOST_LAYERS)],
             other_mixer: None,
             skipped: BTreeSet::new(),

@@ -54,7 +54,7 @@ const GROUPS: [(&str, &str); 9] = [
         "vision_config audio_config encoder_config projector_config perceiver_config qformer_config image_token_id \
          image_token_index image_token image_seq_length image_size image_grid_pinpoints video_token_id \
          video_token_index audio_token_id audio_token_index vision_start_token_id vision_end_token_id vision_token_id \
-         boi_token_id boi_token_index eoi_token_id eoi_token_index mm_tokens_per_image num_image_tokens \
+         boi_token_id boi_token_index eoi_token_id eoi_token_index boa_token_id boa_token_index eoa_token_id eoa_token_index mm_tokens_per_image num_image_tokens \
          num_query_tokens projection_dim projector_hidden_act projector_hidden_size multimodal_projector_bias \
          spatial_merge_size scale_factor downsample_factor downsample_ratio downsample_rate adapter_layer_norm_eps \
          alignment_intermediate_size has_lora_adapter window_size vision_aspect_ratio vision_feature_layer \

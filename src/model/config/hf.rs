@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::fields::ConfigFields;
 use super::harmless::harmless;
-use super::{ExpertSizes, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
+use super::{ExpertSizes, HeadSizes, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
 use crate::account::{Account, Harmless};
 use crate::error::{BaseError, Result};
 use crate::format::first_names;
@@ -18,13 +18,14 @@ use crate::model::family::{
 };
 
 /// Settings that change what a decoder computes in a way that is not supported, and their meaning.
-const UNSUPPORTED: [(&str, &str); 6] = [
+const UNSUPPORTED: [(&str, &str); 7] = [
     ("is_encoder_decoder", "an encoder beside the decoder"),
     ("add_cross_attention", "attention to another model's states"),
     ("scale_attn_by_inverse_layer_idx", "attention scaled layer by layer"),
     ("apply_residual_connection_post_layernorm", "residuals after the norms"),
     ("clip_qkv", "clipped queries and keys"),
     ("per_layer_config", "a configuration for each layer"),
+    ("enable_moe_block", "experts beside the MLP"),
 ];
 
 /// The most keys that a remark names.
@@ -93,18 +94,23 @@ impl ConfigFields<'_> {
         let heads = self.size("num_attention_heads")?;
         let context = self.size("max_position_embeddings")?;
         let head_dim = self.optional_size("head_dim")?.unwrap_or(hidden_size / heads);
+        let kv_heads = self.optional_size("num_key_value_heads")?.unwrap_or(heads);
         let windows = self.windows(layers)?;
         let mixers = self.mixers(layers)?;
-        let rotary = self.rotary(context, head_dim, &windows)?;
         let experts = self.experts(layers)?;
+        let intermediate_size = self.intermediate_size(hidden_size, experts.as_ref())?;
+        let by_layer = self.by_layer(HeadSizes { kv_heads, head_dim }, intermediate_size, &windows)?;
+        let rotary = self.rotary(context, &by_layer.heads, &windows)?;
         Ok(ModelConfig {
             family,
             layers,
             hidden_size,
-            intermediate_size: self.intermediate_size(hidden_size, experts.as_ref())?,
+            intermediate_size,
             heads,
-            kv_heads: self.optional_size("num_key_value_heads")?.unwrap_or(heads),
+            kv_heads,
             head_dim,
+            by_layer,
+            per_layer: self.per_layer()?,
             // `Model::open` replaces it by the rows of the embedding.
             vocab_size: self.optional_size("vocab_size")?.unwrap_or(1),
             context,
@@ -155,12 +161,15 @@ impl ConfigFields<'_> {
     fn refuse_unsupported(&self, prompt: PromptAttention) -> Result<()> {
         let value = |key: &str| self.account.get(key).filter(|value| !value.is_null());
         let is_on = |key: &str| value(key).is_some_and(|value| *value != Value::Bool(false));
-        let is_bidirectional = is_on("use_bidirectional_attention") && prompt == PromptAttention::Causal;
-        let unsupported = UNSUPPORTED.into_iter().find(|(key, _)| is_on(key)).or_else(|| {
-            let key = if is_bidirectional { "use_bidirectional_attention" } else { "is_causal" };
-            let is_off = value("is_causal") == Some(&Value::Bool(false));
-            (is_bidirectional || is_off).then_some((key, "attention to later tokens"))
-        });
+        // Gemma 4's images see each other, and text does not.
+        let of_images = value("use_bidirectional_attention").is_some_and(|value| *value == "vision");
+        let is_bidirectional = is_on("use_bidirectional_attention") && !of_images && prompt == PromptAttention::Causal;
+        let unsupported =
+            UNSUPPORTED.into_iter().find(|(key, _)| is_on(key) && !self.family.reads(key)).or_else(|| {
+                let key = if is_bidirectional { "use_bidirectional_attention" } else { "is_causal" };
+                let is_off = value("is_causal") == Some(&Value::Bool(false));
+                (is_bidirectional || is_off).then_some((key, "attention to later tokens"))
+            });
         let types = self.unread_value("layer_types").and_then(Value::as_array);
         let is_attention = |name: &&Value| {
             let other = self.family.other_mixer().and_then(MixerKind::layer_type);
@@ -244,7 +253,8 @@ impl ConfigFields<'_> {
                 .problem("sliding_window", "is missing or switched off, and some layers have a window")
                 .into());
         }
-        Ok((0..layers.min(MOST_LAYERS)).map(|layer| window.filter(|_| slides(layer))).collect())
+        let is_full = |layer: usize| self.family.last_layer_is_full && layer + 1 == layers || !slides(layer);
+        Ok((0..layers.min(MOST_LAYERS)).map(|layer| window.filter(|_| !is_full(layer))).collect())
     }
 
     pub fn gating(&self) -> Result<Gating> {

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::Rotary;
 use super::fields::ConfigFields;
 use super::hf::NAMED;
+use super::{HeadSizes, Rotary};
 use crate::account::{Account, Harmless};
 use crate::error::Result;
 use crate::format::first_names;
@@ -23,13 +23,25 @@ const HARMLESS: &[Harmless] = &[
 const BY_LAYER: [&str; 2] = ["full_attention", "sliding_attention"];
 
 impl ConfigFields<'_> {
-    pub fn rotary(&self, context: usize, head_dim: usize, windows: &[Option<usize>]) -> Result<Rotary> {
+    pub fn rotary(&self, context: usize, heads: &[HeadSizes], windows: &[Option<usize>]) -> Result<Rotary> {
         if !self.family.positions.are_rotary() {
             return Ok(Rotary::none(windows.len()));
         }
+        let head_dim_where = |is_full: bool| {
+            let found = heads
+                .iter()
+                .zip(windows)
+                .find(|(_, window)| window.is_none() == is_full)
+                .or(heads.iter().zip(windows).next());
+            found.map_or(0, |(heads, _)| heads.head_dim)
+        };
+        let head_dim = head_dim_where(true);
         // `rope_parameters` (transformers 5), or `rope_scaling` beside `rope_theta` (transformers 4), which comes first.
         let object = |key: &str| self.get(key).and_then(Value::as_object);
         let (current, old) = (object("rope_parameters"), object("rope_scaling"));
+        if self.family.rope_by_type {
+            return self.rotary_of_types(current, context, [head_dim, head_dim_where(false)], windows);
+        }
         if let Some(theta) = self.family.base_in_windows {
             return self.rotary_by_type([current, old], theta, [context, head_dim], windows);
         }
@@ -69,6 +81,40 @@ impl ConfigFields<'_> {
         local.entry("rope_theta").or_insert_with(|| base_in_windows.into());
         let local = self.rope(Some(&local), "rope_theta", context, head_dim)?;
         Ok(Rotary::new(full, Some(local), windows, |layer| self.is_rotary(layer, windows[layer])))
+    }
+
+    /// The embeddings of a family in which each type of layer has parameters of its own, and the whole has none.
+    fn rotary_of_types(
+        &self,
+        parameters: Option<&Map<String, Value>>,
+        context: usize,
+        [full_dim, local_dim]: [usize; 2],
+        windows: &[Option<usize>],
+    ) -> Result<Rotary> {
+        let usual = [
+            serde_json::json!({"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25}),
+            serde_json::json!({"rope_type": "default", "rope_theta": 1e4}),
+        ];
+        let of_type = |place: usize| match parameters {
+            Some(parameters) => parameters.get(BY_LAYER[place]).and_then(Value::as_object),
+            None => usual[place].as_object(),
+        };
+        let rope = |place: usize, head_dim: usize| -> Result<Option<Rope>> {
+            let is_used = windows.iter().any(|window| window.is_none() == (place == 0));
+            match of_type(place) {
+                Some(parameters) if parameters.contains_key("rope_theta") => {
+                    self.rope(Some(parameters), "rope_theta", context, head_dim).map(Some)
+                }
+                _ if is_used => Err(self.problem("rope_parameters", "lacks the parameters of a type of layer").into()),
+                _ => Ok(None),
+            }
+        };
+        let (full, local) = (rope(0, full_dim)?, rope(1, local_dim)?);
+        Ok(match (full, local) {
+            (Some(full), local) => Rotary::new(full, local, windows, |_| true),
+            (None, Some(local)) => Rotary::new(local, None, windows, |_| true),
+            (None, None) => Rotary::none(windows.len()),
+        })
     }
 
     /// Whether a layer with this window has rotary embedding. SmolLM3 leaves it out of some layers: `no_rope_layers` has 0
@@ -129,7 +175,10 @@ impl ConfigFields<'_> {
             "yarn" if parameters.is_some_and(|parameters| parameters.contains_key("long_factor")) => "longrope",
             name => name,
         };
-        if own.is_none() && name != "default" && number("partial_rotary_factor").is_some_and(|part| part != 1.0) {
+        if own.is_none()
+            && !["default", "proportional"].contains(&name)
+            && number("partial_rotary_factor").is_some_and(|part| part != 1.0)
+        {
             return Err(self.unsupported("a scaled rotary embedding on a part of each head".into()).into());
         }
         let alpha = value("alpha").filter(|_| self.family.has_rope_alpha && name == "dynamic");
@@ -153,6 +202,11 @@ impl ConfigFields<'_> {
             // With text alone the three positions of a multimodal rotary embedding are one.
             "default" | "mrope" if parameters.is_none() => self.family.rope_scaling.clone(),
             "default" | "mrope" => RopeScaling::None,
+            "proportional" => {
+                let part = number("partial_rotary_factor").unwrap_or(1.0);
+                let pairs = (part * head_dim as f64 / 2.0).floor();
+                RopeScaling::Proportional { pairs: pairs as usize, factor: number("factor").unwrap_or(1.0) }
+            }
             "linear" => RopeScaling::Linear { factor: need("factor")? },
             "dynamic" => RopeScaling::Dynamic { factor: need("factor")?, context: context as f64 },
             "llama3" => RopeScaling::Llama3 {

@@ -1,5 +1,6 @@
 //! The numbers of a base model, from `config.json` or from GGUF metadata, as one validated value.
 
+mod by_layer;
 mod fields;
 mod gguf;
 mod harmless;
@@ -11,12 +12,15 @@ mod quantised;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+pub use by_layer::{ByLayer, HeadSizes, PerLayerSizes};
 pub use hf::HfConfig;
 pub use mixers::MixerSizes;
 pub use quantised::check_quantisation;
 
 use super::activation::Gating;
-use super::family::{self, EmbeddingScale, Family, FusedOrder, HeadNorms, MixerKind, PromptAttention, Residual, Role};
+use super::family::{
+    self, AttentionScale, EmbeddingScale, Family, FusedOrder, HeadNorms, MixerKind, PromptAttention, Residual, Role,
+};
 use super::rope::{Rope, RopeScaling};
 use crate::error::{BaseError, Result};
 
@@ -28,9 +32,12 @@ pub struct ModelConfig {
     pub hidden_size: usize,
     pub intermediate_size: usize,
     pub heads: usize,
-    /// Key and value heads; each serves `heads / kv_heads` query heads.
+    /// Key and value heads; each serves `heads / kv_heads` query heads. Layers may have sizes of their own.
     pub kv_heads: usize,
     pub head_dim: usize,
+    pub by_layer: ByLayer,
+    /// The inputs that each layer has of its own, in models that have them.
+    pub per_layer: Option<PerLayerSizes>,
     pub vocab_size: usize,
     /// The longest sequence that the model was made for.
     pub context: usize,
@@ -59,19 +66,33 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// The number of values of each token's queries over all heads.
-    pub fn query_size(&self) -> usize {
-        self.heads * self.head_dim
+    /// The number of values of each token's queries over all heads of a layer.
+    pub fn query_size(&self, layer: usize) -> usize {
+        self.heads * self.by_layer.heads[layer].head_dim
     }
 
-    /// The number of values of each token's keys (or values) over all heads.
-    pub fn kv_size(&self) -> usize {
-        self.kv_heads * self.head_dim
+    /// The number of values of each token's keys (or values) over all heads of a layer.
+    pub fn kv_size(&self, layer: usize) -> usize {
+        self.by_layer.heads[layer].kv_size()
+    }
+
+    /// The values that a row has before a layer behind its hidden state: its embedding if layers have inputs of their own, and the keys
+    /// and values that later layers read again.
+    pub fn carried_before(&self, layer: usize) -> usize {
+        let embeddings = if self.per_layer.is_some() { self.hidden_size } else { 0 };
+        let read_again = self.by_layer.read_again();
+        embeddings + read_again.range(..layer).map(|&layer| 2 * self.kv_size(layer)).sum::<usize>()
     }
 
     /// How many layers have a mixer of a kind.
     pub fn layers_with(&self, kind: MixerKind) -> usize {
         self.mixers.iter().filter(|mixer| **mixer == kind).count()
+    }
+
+    /// The keys and values of a token in all layers that keep them.
+    pub fn cached_values(&self) -> usize {
+        let keeps = |layer: &usize| self.mixers[*layer] == MixerKind::Attention;
+        (0..self.layers).filter(keeps).map(|layer| 2 * self.kv_size(layer)).sum()
     }
 
     /// The values that the layers which keep no keys remember of a sequence.
@@ -85,23 +106,44 @@ impl ModelConfig {
         self.experts.as_ref().is_some_and(|experts| experts.sparse_layers.contains(&layer))
     }
 
-    /// The shape of a role's weight: (outputs, inputs) of a linear module, (size) of what is multiplied or added.
-    pub fn shape_of(&self, role: Role) -> Vec<usize> {
-        let (hidden, intermediate) = (self.hidden_size, self.intermediate_size);
+    /// Whether a layer of this model has a role of its family, as far as that differs from layer to layer.
+    pub fn has(&self, role: Role, layer: usize) -> bool {
+        match role {
+            Role::Value if self.by_layer.keys_are_values.contains(&layer) => false,
+            Role::Key | Role::Value | Role::KeyNorm => self.by_layer.keys_of.get(layer).is_none_or(Option::is_none),
+            Role::LayerInputGate | Role::LayerInputOut | Role::LayerInputNorm => self.per_layer.is_some(),
+            _ => true,
+        }
+    }
+
+    /// The shape of a role's weight in a layer: (outputs, inputs) of a linear module, (size) of what is multiplied or added.
+    pub fn shape_of(&self, role: Role, layer: usize) -> Vec<usize> {
+        let (hidden, intermediate) = (self.hidden_size, self.by_layer.mlp_sizes[layer]);
+        let (query_size, kv_size) = (self.query_size(layer), self.kv_size(layer));
+        let layer_input = self.per_layer.map_or(0, |sizes| sizes.size);
         let shared = self.experts.as_ref().map_or(0, |experts| experts.shared_intermediate_size);
         match role {
-            Role::AttentionNorm | Role::AttentionPostNorm | Role::MlpNorm | Role::MlpPostNorm => vec![hidden],
-            Role::QueryNorm | Role::KeyNorm if self.family.head_norms != HeadNorms::AllHeadsTogether => {
-                vec![self.head_dim]
+            Role::AttentionNorm
+            | Role::AttentionPostNorm
+            | Role::MlpNorm
+            | Role::MlpPostNorm
+            | Role::LayerInputNorm => {
+                vec![hidden]
             }
-            Role::QueryNorm => vec![self.query_size()],
-            Role::KeyNorm => vec![self.kv_size()],
+            Role::LayerInputGate => vec![layer_input, hidden],
+            Role::LayerInputOut => vec![hidden, layer_input],
+            Role::LayerScale => vec![1],
+            Role::QueryNorm | Role::KeyNorm if self.family.head_norms != HeadNorms::AllHeadsTogether => {
+                vec![self.by_layer.heads[layer].head_dim]
+            }
+            Role::QueryNorm => vec![query_size],
+            Role::KeyNorm => vec![kv_size],
             Role::Sinks => vec![self.heads],
-            Role::Query if self.family.gated_attention => vec![2 * self.query_size(), hidden],
-            Role::Query => vec![self.query_size(), hidden],
-            Role::Key | Role::Value => vec![self.kv_size(), hidden],
-            Role::QueryKeyValue => vec![self.query_size() + 2 * self.kv_size(), hidden],
-            Role::AttentionOut => vec![hidden, self.query_size()],
+            Role::Query if self.family.gated_attention => vec![2 * query_size, hidden],
+            Role::Query => vec![query_size, hidden],
+            Role::Key | Role::Value => vec![kv_size, hidden],
+            Role::QueryKeyValue => vec![query_size + 2 * kv_size, hidden],
+            Role::AttentionOut => vec![hidden, query_size],
             Role::Gate | Role::Up => vec![intermediate, hidden],
             Role::GateUp => vec![2 * intermediate, hidden],
             Role::Down => vec![hidden, intermediate],
@@ -113,11 +155,11 @@ impl ModelConfig {
         }
     }
 
-    /// The linear modules of a layer without experts, by their names inside it, with their sizes (inputs, outputs).
+    /// The linear modules of the first layer without experts, by their names inside it, with their sizes (inputs, outputs).
     pub fn linear_modules(&self) -> Vec<(&'static str, (usize, usize))> {
         let is_dense = |role: &Role| role.is_linear() && role.needs_experts() != Some(true);
         let named = |role: Role| {
-            let [outputs, inputs] = self.shape_of(role)[..] else { return None };
+            let [outputs, inputs] = self.shape_of(role, 0)[..] else { return None };
             Some((self.family.modules(role).next()?, (inputs, outputs)))
         };
         self.family.roles().filter(is_dense).filter_map(named).collect()
@@ -157,13 +199,21 @@ impl ModelConfig {
         if self.layers > MOST_LAYERS {
             return Err(wrong("number of layers", "is impossibly large").into());
         }
-        if !self.heads.is_multiple_of(self.kv_heads) {
+        let sizes = self.by_layer.heads.iter().flat_map(|heads| [heads.kv_heads, heads.head_dim]);
+        if sizes.chain(self.by_layer.mlp_sizes.iter().copied()).any(|size| size == 0 || size > LARGEST_SIZE) {
+            return Err(wrong("sizes of a layer", "are zero or impossibly large").into());
+        }
+        if self.by_layer.heads.iter().any(|heads| !self.heads.is_multiple_of(heads.kv_heads)) {
             return Err(wrong("number of heads", "is not a multiple of the number of key-value heads").into());
         }
         if self.family.fused_order == FusedOrder::HeadByHead && self.kv_heads != self.heads {
             return Err(wrong("number of key-value heads", "differs from the number of heads").into());
         }
-        if self.rotary.ropes.iter().any(|rope| rope.dim == 0 || !rope.dim.is_multiple_of(2) || rope.dim > self.head_dim)
+        let fits = |rope: &Rope, head_dim: usize| rope.dim > 0 && rope.dim.is_multiple_of(2) && rope.dim <= head_dim;
+        let places = self.rotary.by_layer.iter().zip(&self.by_layer.heads);
+        if places
+            .filter_map(|(place, heads)| Some((&self.rotary.ropes[(*place)?], heads)))
+            .any(|(rope, heads)| !fits(rope, heads.head_dim))
         {
             return Err(wrong("size of the rotary embedding", "is odd, zero or more than the head size").into());
         }
@@ -219,7 +269,11 @@ impl Scales {
             EmbeddingScale::RootOfHidden => (hidden_size as f64).sqrt(),
             EmbeddingScale::One => 1.0,
         };
-        Self { embedding, residual: 1.0, attention: 1.0 / (head_dim as f64).sqrt(), logits: 1.0 }
+        let attention = match family.attention_scale {
+            AttentionScale::InverseRoot => 1.0 / (head_dim as f64).sqrt(),
+            AttentionScale::One => 1.0,
+        };
+        Self { embedding, residual: 1.0, attention, logits: 1.0 }
     }
 }
 

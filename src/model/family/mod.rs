@@ -51,12 +51,17 @@ pub struct Family {
     /// The number that norms add before the root, where the configuration does not give it.
     pub norm_eps: f64,
     pub head_norms: HeadNorms,
+    /// Whether values are normalised head by head, without weights.
+    pub normed_values: bool,
+    pub attention_scale: AttentionScale,
     /// Whether the query's module also gives a gate for what attention reads, head by head behind the query.
     pub gated_attention: bool,
     pub embedding_scale: EmbeddingScale,
     pub residual: Residual,
     pub positions: Positions,
     pub sliding: Sliding,
+    /// Whether the last layer sees all tokens, whatever the configuration says.
+    pub last_layer_is_full: bool,
     /// The layers with rotary embedding.
     pub rotary_layers: RotaryLayers,
     pub fused_order: FusedOrder,
@@ -78,6 +83,8 @@ pub struct Family {
     /// The base of the rotary embedding in windows where `rope_parameters` do not tell it, if that is not the other layers'. Then
     /// parameters count by the type of layer alone, and `rope_scaling` is that of the full layers.
     pub base_in_windows: Option<f64>,
+    /// Whether there are parameters of the rotary embedding for each type of layer only.
+    pub rope_by_type: bool,
     /// How queries grow where the configuration has no parameters of the rotary embedding. Only families that have one read the
     /// parameter.
     pub query_growth: Option<QueryGrowth>,
@@ -106,6 +113,14 @@ pub enum HeadNorms {
     /// As [`HeadNorms::EachHead`], after the rotary embedding.
     EachRotatedHead,
     AllHeadsTogether,
+}
+
+/// What products of queries and keys are multiplied by, if the configuration does not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttentionScale {
+    /// 1/√head_dim
+    InverseRoot,
+    One,
 }
 
 /// What embeddings are multiplied by, if the configuration does not say it.

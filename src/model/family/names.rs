@@ -62,6 +62,12 @@ pub const DELTA_NET: RoleNames = &[
     (Role::DeltaNorm, "linear_attn.norm", "ssm_norm"),
     (Role::DeltaOut, "linear_attn.out_proj", "ssm_out"),
 ];
+pub const LAYER_INPUTS: RoleNames = &[
+    (Role::LayerInputGate, "per_layer_input_gate", "inp_gate"),
+    (Role::LayerInputOut, "per_layer_projection", "proj"),
+    (Role::LayerInputNorm, "post_per_layer_input_norm", "post_norm"),
+];
+pub const LAYER_SCALE: RoleNames = &[(Role::LayerScale, "layer_scalar", "layer_output_scale")];
 pub const SHORT_CONVOLUTION: RoleNames = &[
     (Role::ShortInput, "conv.in_proj", "shortconv.in_proj"),
     (Role::ShortConvolution, "conv.conv", "shortconv.conv"),
@@ -119,6 +125,10 @@ pub enum Outside {
     /// Learned embeddings of positions.
     Positions,
     FinalNorm,
+    /// The embeddings that tokens have for each layer, the map of usual embeddings to inputs of layers, and its norm.
+    LayerEmbedding,
+    LayerProjection,
+    LayerNorm,
     /// Beside the decoder, not inside it.
     Head,
 }
@@ -132,12 +142,23 @@ pub struct OuterNames {
     pub embedding_norm: Option<&'static str>,
     pub positions: Option<&'static str>,
     pub stack: &'static str,
+    /// Those of [`Outside::LayerEmbedding`], [`Outside::LayerProjection`] and [`Outside::LayerNorm`].
+    pub layer_inputs: Option<[&'static str; 3]>,
     pub final_norm: &'static str,
     pub head: &'static str,
 }
 
 impl Outside {
-    pub const ALL: [Self; 5] = [Self::Embedding, Self::EmbeddingNorm, Self::Positions, Self::FinalNorm, Self::Head];
+    pub const ALL: [Self; 8] = [
+        Self::Embedding,
+        Self::EmbeddingNorm,
+        Self::Positions,
+        Self::LayerEmbedding,
+        Self::LayerProjection,
+        Self::LayerNorm,
+        Self::FinalNorm,
+        Self::Head,
+    ];
 
     /// The head under a name that it has in other trainers or in former versions of transformers.
     pub fn head_by_another_name(module: &str) -> Option<Self> {
@@ -153,6 +174,7 @@ impl OuterNames {
         embedding_norm: Some("token_embd_norm"),
         positions: Some("position_embd"),
         stack: "blk",
+        layer_inputs: None,
         final_norm: "output_norm",
         head: "output",
     };
@@ -162,6 +184,9 @@ impl OuterNames {
             Outside::Embedding => Some(self.embedding),
             Outside::EmbeddingNorm => self.embedding_norm,
             Outside::Positions => self.positions,
+            Outside::LayerEmbedding => self.layer_inputs.map(|names| names[0]),
+            Outside::LayerProjection => self.layer_inputs.map(|names| names[1]),
+            Outside::LayerNorm => self.layer_inputs.map(|names| names[2]),
             Outside::FinalNorm => Some(self.final_norm),
             Outside::Head => Some(self.head),
         }
@@ -180,10 +205,15 @@ pub const OUTER: OuterNames = OuterNames {
     embedding_norm: None,
     positions: None,
     stack: "layers",
+    layer_inputs: None,
     final_norm: "norm",
     head: "lm_head",
 };
 pub const OUTER_PHI: OuterNames = OuterNames { final_norm: "final_layernorm", ..OUTER };
+pub const OUTER_GEMMA4: OuterNames = OuterNames {
+    layer_inputs: Some(["embed_tokens_per_layer", "per_layer_model_projection", "per_layer_projection_norm"]),
+    ..OUTER
+};
 pub const OUTER_LFM2: OuterNames = OuterNames { final_norm: "embedding_norm", ..OUTER };
 pub const OUTER_GPT2: OuterNames = OuterNames {
     decoder: "transformer",

@@ -63,6 +63,12 @@ pub enum Role {
     Down,
     /// On what the MLP adds.
     MlpPostNorm,
+    /// Of the input that a layer has of its own: the map that is gated by it, the map back, and a norm on what is added.
+    LayerInputGate,
+    LayerInputOut,
+    LayerInputNorm,
+    /// What all that leaves a layer is multiplied by.
+    LayerScale,
     /// Scores the experts for a token.
     Router,
     SharedGate,
@@ -80,7 +86,17 @@ impl Role {
 
     pub fn is_norm(self) -> bool {
         use Role::*;
-        matches!(self, AttentionNorm | QueryNorm | KeyNorm | DeltaNorm | AttentionPostNorm | MlpNorm | MlpPostNorm)
+        matches!(
+            self,
+            AttentionNorm
+                | QueryNorm
+                | KeyNorm
+                | DeltaNorm
+                | AttentionPostNorm
+                | MlpNorm
+                | MlpPostNorm
+                | LayerInputNorm
+        )
     }
 
     /// Whether the role is that of numbers that are neither a linear map nor a norm.
@@ -90,7 +106,7 @@ impl Role {
 
     /// Whether the role is that of a parameter of the layer itself, not of a module.
     pub fn is_nameless(self) -> bool {
-        matches!(self, Role::Sinks | Role::DeltaBias | Role::DeltaRate)
+        matches!(self, Role::Sinks | Role::DeltaBias | Role::DeltaRate | Role::LayerScale)
     }
 
     /// The mixer that the role is part of.

@@ -76,7 +76,13 @@ const LANGUAGE_MODEL: WrapperNames = WrapperNames { decoder: "model.language_mod
 const RENAMED: WrapperNames = WrapperNames { former: BEFORE_4_52, ..LANGUAGE_MODEL };
 
 #[rustfmt::skip]
-static WRAPPERS: [Wrapper; 8] = [
+static WRAPPERS: [Wrapper; 9] = [
+    Wrapper {
+        model_types: &["gemma4", "gemma4_unified"],
+        names: Some(LANGUAGE_MODEL),
+        logits: &[LogitStep::Softcap],
+        ..PLAIN
+    },
     // `token_type_ids` of the processor mark the prompt.
     Wrapper {
         model_types: &["paligemma"],

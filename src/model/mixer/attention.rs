@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Result as TensorResult, Tensor};
+use candle_core::{D, Device, Result as TensorResult, Tensor};
 use candle_nn::ops::sigmoid;
 
 use super::scores::{ScoreRules, alibi_slopes, attend_by_length, attend_each};
@@ -14,6 +14,8 @@ use super::{LayerCache, Mixer};
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
 use crate::kernel::{self, attention::Projections, gradient};
+use crate::model::carried::Carried;
+use crate::model::config::HeadSizes;
 use crate::model::family::{FusedOrder, HeadNorms, Positions, Role};
 use crate::model::modules::Modules;
 use crate::model::weights::LayerWeights;
@@ -43,26 +45,32 @@ impl<'a> Attention<'a> {
         Ok(Self { weights, modules: Modules::load(weights, Role::is_of_mixer)?, sinks: weights.sinks()? })
     }
 
-    /// Queries, keys and values, (rows, heads · head_dim); queries of the narrowed rows only.
-    fn project(&self, x: &Tensor, pass: &Pass) -> TensorResult<[Tensor; 3]> {
+    /// Queries of the narrowed rows, (rows, heads · head_dim), and keys and values, (rows, kv_heads · head_dim), unless the layer reads
+    /// those of another one.
+    fn project(&self, x: &Tensor, pass: &Pass) -> TensorResult<(Tensor, Option<[Tensor; 2]>)> {
         let narrowed = |x: &Tensor| match pass.narrowing_at(self.weights.index) {
             Some(narrowing) => x.index_select(&narrowing.rows, 0),
             None => Ok(x.clone()),
         };
         if self.modules.has(Role::QueryKeyValue) {
             let [q, k, v] = self.split_heads(&self.modules.linear(Role::QueryKeyValue, x)?)?;
-            return Ok([narrowed(&q)?, k, v]);
+            return Ok((narrowed(&q)?, Some([k, v])));
         }
         let q = self.modules.linear(Role::Query, &narrowed(x)?)?;
-        Ok([q, self.modules.linear(Role::Key, x)?, self.modules.linear(Role::Value, x)?])
+        if !self.modules.has(Role::Key) {
+            return Ok((q, None));
+        }
+        let k = self.modules.linear(Role::Key, x)?;
+        let v = if self.modules.has(Role::Value) { self.modules.linear(Role::Value, x)? } else { k.clone() };
+        Ok((q, Some([k, v])))
     }
 
     /// Queries, keys and values from the output of one matrix.
     fn split_heads(&self, fused: &Tensor) -> TensorResult<[Tensor; 3]> {
-        let config = self.weights.config;
-        let (query_size, kv_size) = (config.query_size(), config.kv_size());
+        let (config, index) = (self.weights.config, self.weights.index);
+        let (query_size, kv_size) = (config.query_size(index), config.kv_size(index));
         if config.family.fused_order == FusedOrder::HeadByHead {
-            let by_head = fused.reshape(((), config.heads, 3, config.head_dim))?;
+            let by_head = fused.reshape(((), config.heads, 3, self.sizes().head_dim))?;
             let part = |i: usize| by_head.narrow(2, i, 1)?.reshape(((), query_size));
             return Ok([part(0)?, part(1)?, part(2)?]);
         }
@@ -70,11 +78,48 @@ impl<'a> Attention<'a> {
         Ok([part(0, query_size)?, part(query_size, kv_size)?, part(query_size + kv_size, kv_size)?])
     }
 
+    fn sizes(&self) -> HeadSizes {
+        self.weights.config.by_layer.heads[self.weights.index]
+    }
+
+    /// Normalised and rotated keys, and values, each (rows, kv_heads, head_dim): the layer's own, or those of the layer whose it reads.
+    fn keys_and_values(
+        &self,
+        own: Option<[Tensor; 2]>,
+        pass: &Pass,
+        carried: &mut Carried,
+    ) -> TensorResult<(Tensor, Tensor)> {
+        let (config, index, sizes) = (self.weights.config, self.weights.index, self.sizes());
+        let Some([k, v]) = own else {
+            let layer = config.by_layer.keys_of[index].unwrap_or(index);
+            return carried.keys_of(layer);
+        };
+        let by_head = |x: &Tensor| x.reshape(((), sizes.kv_heads, sizes.head_dim));
+        let norms_rotated = config.family.head_norms == HeadNorms::EachRotatedHead;
+        let k = if norms_rotated { k } else { self.modules.norm(Role::KeyNorm, &k)? };
+        let k = self.rotated(by_head(&k)?, &pass.ropes)?;
+        let k = if norms_rotated { self.modules.norm(Role::KeyNorm, &k)? } else { k };
+        let v = by_head(&v)?;
+        let v = if config.family.normed_values { unit_mean_square(&v, config.norm_eps)? } else { v };
+        if config.by_layer.read_again().contains(&index) {
+            carried.add(&k, &v)?;
+        }
+        Ok((k, v))
+    }
+
+    fn rotated(&self, x: Tensor, ropes: &[RopeTable]) -> TensorResult<Tensor> {
+        let config = self.weights.config;
+        match config.rotary.by_layer[self.weights.index] {
+            Some(place) => rotate(&x, &ropes[place], config.family.positions),
+            None => Ok(x),
+        }
+    }
+
     /// Queries, and what gates their heads, from the output of one matrix, which has them head by head.
     fn split_gate(&self, both: &Tensor) -> TensorResult<(Tensor, Option<Tensor>)> {
-        let config = self.weights.config;
-        let by_head = both.reshape(((), config.heads, 2, config.head_dim))?;
-        let part = |place: usize| by_head.narrow(2, place, 1)?.reshape(((), config.query_size()));
+        let (config, size) = (self.weights.config, self.weights.config.query_size(self.weights.index));
+        let by_head = both.reshape(((), config.heads, 2, self.sizes().head_dim))?;
+        let part = |place: usize| by_head.narrow(2, place, 1)?.reshape(((), size));
         Ok((part(0)?, Some(part(1)?)))
     }
 
@@ -100,31 +145,27 @@ impl<'a> Mixer<'a> for Attention<'a> {
         Ok(Arc::new(Self { weights: self.weights, modules, sinks: self.sinks.clone() }))
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass, cache: Option<&mut LayerCache>) -> TensorResult<Tensor> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        pass: &Pass,
+        cache: Option<&mut LayerCache>,
+        carried: &mut Carried,
+    ) -> TensorResult<Tensor> {
         let (config, index) = (self.weights.config, self.weights.index);
-        let [q, k, v] = self.project(x, pass)?;
+        let (q, own) = self.project(x, pass)?;
         let (q, gate) = if config.family.gated_attention { self.split_gate(&q)? } else { (q, None) };
         let norms_rotated = config.family.head_norms == HeadNorms::EachRotatedHead;
-        let normed = |role: Role, x: Tensor, is_now: bool| if is_now { self.modules.norm(role, &x) } else { Ok(x) };
-        let q = normed(Role::QueryNorm, q, !norms_rotated)?;
-        let k = normed(Role::KeyNorm, k, !norms_rotated)?;
-
-        let by_head = |x: &Tensor, heads: usize| x.reshape(((), heads, config.head_dim));
-        let rotated = |x: Tensor, ropes: &[RopeTable]| match config.rotary.by_layer[index] {
-            Some(place) => rotate(&x, &ropes[place], config.family.positions),
-            None => Ok(x),
-        };
         let narrowing = pass.narrowing_at(index);
-        let query_ropes = narrowing.map_or(&pass.ropes, |narrowing| &narrowing.ropes);
-        let q = rotated(by_head(&q, config.heads)?, query_ropes)?;
-        let q = match config.rotary.by_layer[index].and_then(|place| query_ropes[place].query_scales.as_ref()) {
+        let ropes = narrowing.map_or(&pass.ropes, |narrowing| &narrowing.ropes);
+        let q = if norms_rotated { q } else { self.modules.norm(Role::QueryNorm, &q)? };
+        let q = self.rotated(q.reshape(((), config.heads, self.sizes().head_dim))?, ropes)?;
+        let q = match config.rotary.by_layer[index].and_then(|place| ropes[place].query_scales.as_ref()) {
             Some(scales) => q.broadcast_mul(scales)?,
             None => q,
         };
-        let k = rotated(by_head(&k, config.kv_heads)?, &pass.ropes)?;
-        let q = normed(Role::QueryNorm, q, norms_rotated)?;
-        let k = normed(Role::KeyNorm, k, norms_rotated)?;
-        let v = by_head(&v, config.kv_heads)?;
+        let q = if norms_rotated { self.modules.norm(Role::QueryNorm, &q)? } else { q };
+        let (k, v) = self.keys_and_values(own, pass, carried)?;
         let (k, v) = match cache.zip(pass.cached.as_ref()) {
             Some((cache, sequences)) => cache.extended(&k, &v, sequences)?,
             None => (k, v),
@@ -137,13 +178,18 @@ impl<'a> Mixer<'a> for Attention<'a> {
             (None, Some(sequences)) => attend_each(inputs, sequences, &rules)?,
             (None, None) => attend_by_length(inputs, pass.batch, &rules)?,
         };
-        let attended = attended.reshape(((), config.query_size()))?;
+        let attended = attended.reshape(((), config.query_size(index)))?;
         let attended = match gate {
             Some(gate) => (attended * sigmoid(&gate)?)?,
             None => attended,
         };
         self.modules.linear(Role::AttentionOut, &attended)
     }
+}
+
+/// Values (…, head_dim) over the root of their mean square.
+fn unit_mean_square(x: &Tensor, eps: f64) -> TensorResult<Tensor> {
+    x.broadcast_div(&(x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?)
 }
 
 /// Rotary embedding of x (tokens, heads, head_dim). Neighbours that rotate together are first brought to the two halves,

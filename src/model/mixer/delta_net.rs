@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::kernel::delta_rule::{self, DeltaSizes, DeltaTokens};
 use crate::kernel::recurrent::RecurrentState;
 use crate::model::Pass;
+use crate::model::carried::Carried;
 use crate::model::family::Role;
 use crate::model::modules::Modules;
 use crate::model::weights::LayerWeights;
@@ -70,7 +71,13 @@ impl<'a> Mixer<'a> for DeltaNet<'a> {
         Ok(Arc::new(Self { weights: self.weights, modules, sizes: self.sizes, own: self.own.clone() }))
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass, cache: Option<&mut LayerCache>) -> TensorResult<Tensor> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        pass: &Pass,
+        cache: Option<&mut LayerCache>,
+        _: &mut Carried,
+    ) -> TensorResult<Tensor> {
         let projected = self.project(x)?;
         let is_tracked = projected.inputs.track_op() || projected.decays.track_op() || projected.writes.track_op();
         let read = match is_tracked {

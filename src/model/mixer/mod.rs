@@ -17,6 +17,7 @@ use std::sync::Arc;
 use candle_core::{Result as TensorResult, Tensor};
 
 use super::Pass;
+use super::carried::Carried;
 use super::config::MixerSizes;
 use super::family::MixerKind;
 use super::weights::LayerWeights;
@@ -33,7 +34,14 @@ pub trait Mixer<'a>: Send + Sync {
 
     /// Runs normalised hidden states, (rows, hidden), through the mixer: (rows, hidden), or fewer rows in the layer in which
     /// the pass narrows. A pass through caches needs the stream's own of this layer.
-    fn forward(&self, x: &Tensor, pass: &Pass, cache: Option<&mut LayerCache>) -> TensorResult<Tensor>;
+    /// Attention may read or leave what rows carry.
+    fn forward(
+        &self,
+        x: &Tensor,
+        pass: &Pass,
+        cache: Option<&mut LayerCache>,
+        carried: &mut Carried,
+    ) -> TensorResult<Tensor>;
 }
 
 /// Reads the mixer of a layer.

@@ -11,6 +11,7 @@ use crate::adapter::LayerAdapter;
 use crate::error::Result;
 use crate::kernel::recurrent::{self, Filters, RecurrentState, StateSizes};
 use crate::model::Pass;
+use crate::model::carried::Carried;
 use crate::model::family::Role;
 use crate::model::modules::Modules;
 use crate::model::weights::LayerWeights;
@@ -77,7 +78,13 @@ impl<'a> Mixer<'a> for ShortConvolution<'a> {
         Ok(Arc::new(Self { weights: self.weights, modules, sizes: self.sizes, filters, bias }))
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass, cache: Option<&mut LayerCache>) -> TensorResult<Tensor> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        pass: &Pass,
+        cache: Option<&mut LayerCache>,
+        _: &mut Carried,
+    ) -> TensorResult<Tensor> {
         let channels = self.sizes.channels;
         let projected = self.modules.linear(Role::ShortInput, x)?;
         let part = |place: usize| projected.narrow(1, place * channels, channels);

@@ -22,6 +22,12 @@ impl Weights {
         if let Some(bias) = self.outside_bias(Outside::Head) {
             store.entry_of_shape(&bias, &[self.head_size()?])?;
         }
+        if let Some(sizes) = config.per_layer {
+            let all = config.layers * sizes.size;
+            store.entry_of_shape(&self.outside_weight(Outside::LayerEmbedding), &[sizes.vocab_size, all])?;
+            store.entry_of_shape(&self.outside_weight(Outside::LayerProjection), &[all, hidden])?;
+            store.entry_of_shape(&self.outside_weight(Outside::LayerNorm), &[sizes.size])?;
+        }
         if config.family.positions == Positions::Learned {
             let weight = self.outside_weight(Outside::Positions);
             store.entry_of_shape(&weight, &[store.height(&weight)?.max(config.context), hidden])?;
@@ -63,7 +69,7 @@ impl LayerWeights<'_> {
     }
 
     fn check_norm(&self, role: Role) -> Result<()> {
-        let (store, shape) = (&self.weights.store, self.config.shape_of(role));
+        let (store, shape) = (&self.weights.store, self.config.shape_of(role, self.index));
         let missing = || TensorError::Missing { path: store.path().into(), name: self.name(role, "weight") };
         for name in self.norm_names(role).ok_or_else(missing)? {
             // A norm of each head has one row of weights for all, or one for each.
@@ -79,7 +85,7 @@ impl LayerWeights<'_> {
 
     fn check_weight(&self, role: Role) -> Result<()> {
         let (store, name) = (&self.weights.store, self.name(role, "weight"));
-        let mut shape = self.config.shape_of(role);
+        let mut shape = self.config.shape_of(role, self.index);
         let outputs = shape[0];
         if self.linears_are_transposed() {
             shape.reverse();

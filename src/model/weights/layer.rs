@@ -28,6 +28,7 @@ impl LayerWeights<'_> {
         let is_here = |role: &Role| {
             role.needs_experts().is_none_or(|needed| needed == sparse)
                 && role.mixer().is_none_or(|mixer| mixer == self.config.mixers[self.index])
+                && self.config.has(*role, self.index)
                 && (has_shared || !role.is_of_shared_expert())
                 && (!self.config.family.optional.contains(role) || self.has_optional(*role))
         };
@@ -138,7 +139,10 @@ impl LayerWeights<'_> {
 
     /// The heads over which a norm of queries or of keys goes.
     pub(super) fn heads_of(&self, role: Role) -> usize {
-        if role == Role::QueryNorm { self.config.heads } else { self.config.kv_heads }
+        match role {
+            Role::QueryNorm => self.config.heads,
+            _ => self.config.by_layer.heads[self.index].kv_heads,
+        }
     }
 
     pub(super) fn linears_are_transposed(&self) -> bool {

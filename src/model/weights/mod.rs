@@ -13,7 +13,7 @@ use std::ops::Range;
 use candle_core::{Device, Result as TensorResult, Tensor};
 
 use super::family::{Family, Norms, OuterNames, Outside};
-use super::linear::Norm;
+use super::linear::{Linear, Norm};
 use super::{Backend, ModelConfig};
 use crate::error::{BaseError, Result};
 use crate::tensors::TensorStore;
@@ -173,13 +173,26 @@ impl Weights {
             .transpose()
     }
 
+    /// Rows `rows` of the matrix of a module outside the layers.
+    pub fn outside_rows(&self, outside: Outside, rows: Range<usize>) -> Result<Linear> {
+        let weight = self.store.load_rows(&self.outside_weight(outside), rows, self.device())?;
+        Ok(Linear::new(weight, None, self.backend.arithmetic)?)
+    }
+
+    /// A norm outside the layers.
+    pub fn outside_norm(&self, outside: Outside, config: &ModelConfig) -> Result<Norm> {
+        self.norm(&self.outside_weight(outside), self.outside_bias(outside), config, config.family.norms)
+    }
+
+    /// The inputs of all layers that `ids` have as tokens, scaled: (ids, layers · size); `None` if layers have no inputs of their own.
+    pub fn embed_per_layer(&self, config: &ModelConfig, ids: &[u32]) -> Result<Option<Tensor>> {
+        let Some(sizes) = config.per_layer else { return Ok(None) };
+        let rows = self.store.rows_of(&self.outside_weight(Outside::LayerEmbedding), ids, self.device())?;
+        Ok(Some((rows * (sizes.size as f64).sqrt())?))
+    }
+
     pub fn final_norm(&self, config: &ModelConfig) -> Result<Norm> {
-        self.norm(
-            &self.outside_weight(Outside::FinalNorm),
-            self.outside_bias(Outside::FinalNorm),
-            config,
-            config.family.norms,
-        )
+        self.outside_norm(Outside::FinalNorm, config)
     }
 
     /// Rows `rows` of the head, (rows, hidden), in f32 or as they are stored if the arithmetic takes that.

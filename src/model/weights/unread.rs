@@ -8,7 +8,7 @@ use super::{LayerWeights, Weights};
 use crate::adapter::names::is_of_tower;
 use crate::format::first_names;
 use crate::model::ModelConfig;
-use crate::model::family::Outside;
+use crate::model::family::{Outside, Role};
 
 /// The most tensors that a remark names.
 const NAMED: usize = 4;
@@ -33,7 +33,20 @@ impl Weights {
         let layers = (0..config.layers).map(|index| LayerWeights { weights: self, config, index });
         let read: BTreeSet<String> = layers.flat_map(|layer| layer.tensors()).chain(self.tensors_outside()).collect();
         let skipped: Vec<String> = config.skipped.iter().map(|&layer| self.layer_prefix(layer)).collect();
-        let is_skipped = |name: &str| skipped.iter().any(|prefix| name.starts_with(prefix));
+        // transformers leaves out the keys of layers that read those of another layer, whatever the files have.
+        let read_elsewhere: Vec<String> = (0..config.layers)
+            .filter(|&layer| config.by_layer.keys_of[layer].is_some())
+            .flat_map(|layer| {
+                let prefix = self.layer_prefix(layer);
+                let unused =
+                    [Role::Key, Role::Value, Role::KeyNorm].into_iter().flat_map(|role| config.family.modules(role));
+                unused.map(move |module| format!("{prefix}{module}.")).collect::<Vec<_>>()
+            })
+            .collect();
+        let is_skipped = |name: &str| {
+            read_elsewhere.iter().any(|prefix| name.starts_with(prefix))
+                || skipped.iter().any(|prefix| name.starts_with(prefix))
+        };
         let unread: Vec<&str> = self.store.iter().map(|(name, _)| name).filter(|name| !read.contains(*name)).collect();
         let unread: Vec<&str> = unread
             .into_iter()
@@ -45,9 +58,8 @@ impl Weights {
 
     /// The tensors outside the layers that are read.
     fn tensors_outside(&self) -> impl Iterator<Item = String> {
-        use Outside::*;
-        let outside = [Embedding, EmbeddingNorm, Positions, FinalNorm, Head].into_iter();
-        let modules = outside.flat_map(|outside| [self.outside(outside, "weight"), self.outside_bias(outside)]);
+        let modules =
+            Outside::ALL.into_iter().flat_map(|outside| [self.outside(outside, "weight"), self.outside_bias(outside)]);
         // Scalings of the rotary embedding that GGUF files have as tensors.
         let factors = ["rope_freqs", "rope_factors_short", "rope_factors_long"].map(|name| format!("{name}.weight"));
         modules.flatten().chain(factors.into_iter().filter(|_| self.is_gguf()))

@@ -1,4 +1,4 @@
-//! Gemma 1 to 3.
+//! Gemma 1 to 4.
 
 use super::super::names::*;
 use super::*;
@@ -28,7 +28,75 @@ const GEMMA: Family = Family {
     ..PLAIN
 };
 
-pub static FAMILIES: [Family; 3] = [
+/// Inputs of each layer's own, keys that later layers read again, other heads in layers without a window.
+const GEMMA4: Family = Family {
+    model_types: &["gemma4_text"],
+    gguf_architectures: &[],
+    outer: &OUTER_GEMMA4,
+    layer_names: &[ATTENTION, GATED_MLP, OUTER_PRE_NORMS, POST_NORMS, HEAD_NORMS, LAYER_INPUTS, LAYER_SCALE],
+    gelu: GeluMeaning::ErrorFunction,
+    norms: Norms::Rms,
+    normed_values: true,
+    attention_scale: AttentionScale::One,
+    sliding: Sliding::AllButEvery(6),
+    last_layer_is_full: true,
+    rope_by_type: true,
+    reads: &[
+        USUAL,
+        "layer_types final_logit_softcapping per_layer_config num_global_key_value_heads num_kv_shared_layers \
+         hidden_size_per_layer_input",
+    ],
+    spellings: &[HIDDEN_ACTIVATION],
+    harmless: GEMMA4_HARMLESS,
+    numbers: &[
+        ("hidden_size", 2304.0),
+        ("intermediate_size", 9216.0),
+        ("num_hidden_layers", 30.0),
+        ("num_attention_heads", 8.0),
+        ("num_key_value_heads", 4.0),
+        ("head_dim", 256.0),
+        ("max_position_embeddings", 131_072.0),
+        ("sliding_window", 512.0),
+        ("global_head_dim", 512.0),
+        ("hidden_size_per_layer_input", 256.0),
+        ("vocab_size_per_layer_input", 262_144.0),
+    ],
+    flags: &[("tie_word_embeddings", true), ("attention_k_eq_v", false), ("use_double_wide_mlp", false)],
+    ..GEMMA
+};
+
+const GEMMA4_HARMLESS: &[Harmless] = &[
+    ("hidden_act", "`hidden_activation` counts"),
+    ("num_experts", "only `enable_moe_block` uses it"),
+    ("top_k_experts", "only `enable_moe_block` uses it"),
+    ("moe_intermediate_size", "only `enable_moe_block` uses it"),
+];
+
+pub static FAMILIES: [Family; 5] = [
+    GEMMA4,
+    // Without inputs of each layer's own, and without experts.
+    Family {
+        model_types: &["gemma4_unified_text"],
+        outer: &OUTER,
+        layer_names: &[ATTENTION, GATED_MLP, OUTER_PRE_NORMS, POST_NORMS, HEAD_NORMS, LAYER_SCALE],
+        reads: &[
+            USUAL,
+            "layer_types final_logit_softcapping per_layer_config num_global_key_value_heads num_kv_shared_layers",
+        ],
+        harmless: HIDDEN_ACT,
+        numbers: &[
+            ("hidden_size", 2304.0),
+            ("intermediate_size", 9216.0),
+            ("num_hidden_layers", 30.0),
+            ("num_attention_heads", 8.0),
+            ("num_key_value_heads", 4.0),
+            ("head_dim", 256.0),
+            ("max_position_embeddings", 262_144.0),
+            ("sliding_window", 1024.0),
+            ("global_head_dim", 512.0),
+        ],
+        ..GEMMA4
+    },
     GEMMA,
     Family {
         model_types: &["gemma2"],

@@ -1,0 +1,148 @@
+//! What differs from layer to layer, beside windows and mixers.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::fields::ConfigFields;
+use super::{LARGEST_SIZE, MOST_LAYERS};
+use crate::error::Result;
+
+/// The sizes of the heads of one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadSizes {
+    /// Key and value heads.
+    pub kv_heads: usize,
+    pub head_dim: usize,
+}
+
+impl HeadSizes {
+    /// The values of each token's keys (or values) over all heads.
+    pub fn kv_size(self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+}
+
+/// What differs from layer to layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ByLayer {
+    pub heads: Vec<HeadSizes>,
+    pub mlp_sizes: Vec<usize>,
+    /// The layer whose keys and values a layer reads again, if it has none of its own.
+    pub keys_of: Vec<Option<usize>>,
+    /// The layers whose keys, before their norm, are the values, too.
+    pub keys_are_values: BTreeSet<usize>,
+}
+
+impl ByLayer {
+    /// Layers that do not differ.
+    pub fn same(layers: usize, heads: HeadSizes, mlp_size: usize) -> Self {
+        let layers = layers.min(MOST_LAYERS);
+        Self {
+            heads: vec![heads; layers],
+            mlp_sizes: vec![mlp_size; layers],
+            keys_of: vec![None; layers],
+            keys_are_values: BTreeSet::new(),
+        }
+    }
+
+    /// Whether no layer differs from the others.
+    pub fn is_same(&self) -> bool {
+        let is_same = |sizes: &[usize]| sizes.windows(2).all(|two| two[0] == two[1]);
+        self.heads.windows(2).all(|two| two[0] == two[1])
+            && is_same(&self.mlp_sizes)
+            && self.keys_of.iter().all(Option::is_none)
+            && self.keys_are_values.is_empty()
+    }
+
+    /// The layers whose keys and values others read again, from below.
+    pub fn read_again(&self) -> BTreeSet<usize> {
+        self.keys_of.iter().flatten().copied().collect()
+    }
+}
+
+impl ConfigFields<'_> {
+    /// What differs from layer to layer, in layers of these sizes and windows.
+    pub fn by_layer(&self, heads: HeadSizes, mlp_size: usize, windows: &[Option<usize>]) -> Result<ByLayer> {
+        let mut layers = ByLayer::same(windows.len(), heads, mlp_size);
+        let keys_are_values = self.flag("attention_k_eq_v") == Some(true);
+        let global = HeadSizes {
+            head_dim: self.optional_size("global_head_dim")?.unwrap_or(heads.head_dim),
+            kv_heads: self
+                .optional_size("num_global_key_value_heads")?
+                .filter(|_| keys_are_values)
+                .unwrap_or(heads.kv_heads),
+        };
+        for layer in (0..windows.len()).filter(|&layer| windows[layer].is_none()) {
+            layers.heads[layer] = global;
+            if keys_are_values {
+                layers.keys_are_values.insert(layer);
+            }
+        }
+        self.override_heads(&mut layers, heads)?;
+        self.share_keys(&mut layers, windows)?;
+        if self.flag("use_double_wide_mlp") == Some(true) {
+            let sharing = layers.mlp_sizes.iter_mut().zip(&layers.keys_of).filter(|(_, keys)| keys.is_some());
+            sharing.for_each(|(size, _)| *size *= 2);
+        }
+        Ok(layers)
+    }
+
+    /// Reads `per_layer_config`, which takes the place of what is said of layers without a window.
+    fn override_heads(&self, layers: &mut ByLayer, usual: HeadSizes) -> Result<()> {
+        let Some(given) = self.get("per_layer_config").filter(|value| !value.is_null()) else { return Ok(()) };
+        let wrong = |problem| self.problem("per_layer_config", problem);
+        let given = given.as_object().ok_or_else(|| wrong("is not an object"))?;
+        layers.heads.fill(usual);
+        for (layer, sizes) in given {
+            let layer: usize = layer.parse().map_err(|_| wrong("has a key that is no layer"))?;
+            let heads = layers.heads.get_mut(layer).ok_or_else(|| wrong("has a layer that is not there"))?;
+            for (key, value) in sizes.as_object().ok_or_else(|| wrong("is not an object of objects"))? {
+                let size = value.as_u64().filter(|size| (1..=LARGEST_SIZE as u64).contains(size));
+                let size = size.ok_or_else(|| wrong("has a size that is none"))? as usize;
+                match key.as_str() {
+                    "head_dim" => heads.head_dim = size,
+                    "num_key_value_heads" => heads.kv_heads = size,
+                    other => {
+                        return Err(self.unsupported(format!("`{other}` by the layer (`per_layer_config`)")).into());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The last layers read the keys and values of the last layer of their type that has its own.
+    fn share_keys(&self, layers: &mut ByLayer, windows: &[Option<usize>]) -> Result<()> {
+        let Some(sharing) = self.get("num_kv_shared_layers").filter(|value| !value.is_null()) else { return Ok(()) };
+        let wrong = |problem| self.problem("num_kv_shared_layers", problem);
+        let sharing = sharing.as_u64().ok_or_else(|| wrong("is not a number of layers"))? as usize;
+        let first = windows.len().checked_sub(sharing).ok_or_else(|| wrong("is more than there are layers"))?;
+        for layer in first..windows.len() {
+            let is_alike = |other: &usize| windows[*other].is_some() == windows[layer].is_some();
+            let own = (0..first).rev().find(is_alike);
+            layers.keys_of[layer] = Some(own.ok_or_else(|| wrong("leaves no layer of a type with keys of its own"))?);
+        }
+        Ok(())
+    }
+}
+
+/// The inputs that each layer has of its own, beside the hidden states: embeddings of the tokens, and a map of their usual ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PerLayerSizes {
+    /// The values of one layer's input.
+    pub size: usize,
+    /// The tokens that have such embeddings.
+    pub vocab_size: usize,
+}
+
+impl ConfigFields<'_> {
+    pub fn per_layer(&self) -> Result<Option<PerLayerSizes>> {
+        // 0 is no size, but says that there are none.
+        if self.get("hidden_size_per_layer_input").is_some_and(|size| *size == Value::from(0)) {
+            return Ok(None);
+        }
+        let Some(size) = self.optional_size("hidden_size_per_layer_input")? else { return Ok(None) };
+        Ok(Some(PerLayerSizes { size, vocab_size: self.size("vocab_size_per_layer_input")? }))
+    }
+}
