@@ -73,6 +73,8 @@ fn delta_shape(delta: &DeltaSizes, role: Role, hidden: usize) -> Option<Vec<usiz
         Role::DeltaInput => vec![delta.channels(), hidden],
         Role::DeltaGate => vec![delta.values(), hidden],
         Role::DeltaWrite | Role::DeltaDecay => vec![delta.value_heads, hidden],
+        Role::DeltaInputGate => vec![delta.channels() + delta.values(), hidden],
+        Role::DeltaWriteDecay => vec![2 * delta.value_heads, hidden],
         Role::Convolution => vec![delta.channels(), 1, delta.taps],
         Role::DeltaBias | Role::DeltaRate => vec![delta.value_heads],
         Role::DeltaNorm => vec![delta.value_size],

@@ -84,6 +84,15 @@ pub const LFM2: RoleNames = &[
     (Role::Up, "feed_forward.w3", "ffn_up"),
     (Role::Down, "feed_forward.w2", "ffn_down"),
 ];
+pub const FUSED_DELTA_NET: RoleNames = &[
+    (Role::DeltaInputGate, "linear_attn.in_proj_qkvz", "ssm_in"),
+    (Role::DeltaWriteDecay, "linear_attn.in_proj_ba", "ssm_ba"),
+    (Role::Convolution, "linear_attn.conv1d", "ssm_conv1d"),
+    (Role::DeltaBias, "linear_attn.dt_bias", "ssm_dt"),
+    (Role::DeltaRate, "linear_attn.A_log", "ssm_a"),
+    (Role::DeltaNorm, "linear_attn.norm", "ssm_norm"),
+    (Role::DeltaOut, "linear_attn.out_proj", "ssm_out"),
+];
 pub const HUNYUAN_HEAD_NORMS: RoleNames = &[
     (Role::QueryNorm, "self_attn.query_layernorm", "attn_q_norm"),
     (Role::KeyNorm, "self_attn.key_layernorm", "attn_k_norm"),

@@ -40,6 +40,9 @@ pub enum Role {
     DeltaGate,
     DeltaWrite,
     DeltaDecay,
+    /// [`Role::DeltaInput`] with [`Role::DeltaGate`], and [`Role::DeltaWrite`] with [`Role::DeltaDecay`], key head by key head.
+    DeltaInputGate,
+    DeltaWriteDecay,
     /// Filters over the last tokens, before the heads.
     Convolution,
     /// What is added to the decays, and ln of what they are multiplied by.
@@ -116,8 +119,8 @@ impl Role {
             Query | Key | Value | QueryKeyValue | QueryNorm | KeyNorm | Sinks | AttentionOut => {
                 Some(MixerKind::Attention)
             }
-            DeltaInput | DeltaGate | DeltaWrite | DeltaDecay | Convolution | DeltaBias | DeltaRate | DeltaNorm
-            | DeltaOut => Some(MixerKind::DeltaNet),
+            DeltaInput | DeltaGate | DeltaWrite | DeltaDecay | DeltaInputGate | DeltaWriteDecay | Convolution
+            | DeltaBias | DeltaRate | DeltaNorm | DeltaOut => Some(MixerKind::DeltaNet),
             ShortInput | ShortConvolution | ShortOut => Some(MixerKind::ShortConvolution),
             _ => None,
         }

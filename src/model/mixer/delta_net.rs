@@ -38,13 +38,40 @@ impl<'a> DeltaNet<'a> {
         Ok(Self { weights, modules: Modules::load(weights, Role::is_of_mixer)?, sizes, own })
     }
 
-    fn project(&self, x: &Tensor) -> TensorResult<Projected> {
-        let steps = self.modules.linear(Role::DeltaDecay, x)?.broadcast_add(&self.own.biases)?;
-        Ok(Projected {
-            inputs: self.modules.linear(Role::DeltaInput, x)?,
-            decays: softplus(&steps)?.broadcast_mul(&self.own.rates)?,
-            writes: sigmoid(&self.modules.linear(Role::DeltaWrite, x)?)?,
-        })
+    /// What goes into the recurrence, and the gate of what is read if it comes from the same matrix.
+    fn project(&self, x: &Tensor) -> TensorResult<(Projected, Option<Tensor>)> {
+        let ([inputs, writes, decays], gate) = match self.modules.has(Role::DeltaInputGate) {
+            true => self.project_together(x)?,
+            false => {
+                let roles = [Role::DeltaInput, Role::DeltaWrite, Role::DeltaDecay];
+                let [inputs, writes, decays] = roles.map(|role| self.modules.linear(role, x));
+                ([inputs?, writes?, decays?], None)
+            }
+        };
+        let decays = softplus(&decays.broadcast_add(&self.own.biases)?)?.broadcast_mul(&self.own.rates)?;
+        Ok((Projected { inputs, decays, writes: sigmoid(&writes)? }, gate))
+    }
+
+    /// As Qwen 3 Next has them: one matrix for queries, keys, values and gate, and one for what is written and how memory decays, both
+    /// key head by key head.
+    fn project_together(&self, x: &Tensor) -> TensorResult<([Tensor; 3], Option<Tensor>)> {
+        let DeltaSizes { key_heads, value_heads, key_size, value_size, .. } = self.sizes;
+        let shared = value_heads / key_heads;
+        let split = |role: Role, sizes: &[usize]| -> TensorResult<Vec<Tensor>> {
+            let by_head = self.modules.linear(role, x)?.reshape(((), key_heads, sizes.iter().sum::<usize>()))?;
+            let mut start = 0;
+            let part = |&size: &usize| {
+                start += size;
+                by_head.narrow(2, start - size, size)?.contiguous()?.reshape(((), key_heads * size))
+            };
+            sizes.iter().map(part).collect()
+        };
+        let values = shared * value_size;
+        let mut parts = split(Role::DeltaInputGate, &[key_size, key_size, values, values])?;
+        let gate = parts.pop();
+        let mut steps = split(Role::DeltaWriteDecay, &[shared, shared])?.into_iter();
+        let (Some(writes), Some(decays)) = (steps.next(), steps.next()) else { candle_core::bail!("two parts") };
+        Ok(([Tensor::cat(&parts, 1)?, writes, decays], gate))
     }
 
     /// (rows, values), by the fast code.
@@ -78,17 +105,20 @@ impl<'a> Mixer<'a> for DeltaNet<'a> {
         cache: Option<&mut LayerCache>,
         _: &mut Carried,
     ) -> TensorResult<Tensor> {
-        let projected = self.project(x)?;
+        let (projected, gate) = self.project(x)?;
         let is_tracked = projected.inputs.track_op() || projected.decays.track_op() || projected.writes.track_op();
         let read = match is_tracked {
             true => delta_steps::run(self.sizes, &self.own, &projected, pass)?,
             false => self.run(&projected, pass, cache)?,
         };
-        let (read, x) = match pass.narrowing_at(self.weights.index) {
-            Some(narrowing) => (read.index_select(&narrowing.rows, 0)?, x.index_select(&narrowing.rows, 0)?),
-            None => (read, x.clone()),
+        let narrowing = pass.narrowing_at(self.weights.index);
+        let narrowed = |x: &Tensor| narrowing.map_or(Ok(x.clone()), |narrowing| x.index_select(&narrowing.rows, 0));
+        let read = narrowed(&read)?;
+        let gate = match gate {
+            Some(gate) => narrowed(&gate)?,
+            None => self.modules.linear(Role::DeltaGate, &narrowed(x)?)?,
         };
-        let gate = silu(&self.modules.linear(Role::DeltaGate, &x)?)?;
+        let gate = silu(&gate)?;
         let normed = self.modules.norm(Role::DeltaNorm, &read)?;
         self.modules.linear(Role::DeltaOut, &(normed * gate)?)
     }

@@ -23,7 +23,35 @@ const SHARED_EXPERT: RoleNames = &[
 ];
 const ROUTER: RoleNames = &[(Role::Router, "mlp.gate", "ffn_gate_inp")];
 
-pub static FAMILIES: [Family; 6] = [
+/// The delta nets of Qwen 3.5 from fused matrices.
+const QWEN3_NEXT: Family = Family {
+    model_types: &["qwen3_next"],
+    layer_names: &[ATTENTION, FUSED_DELTA_NET, GATED_MLP, ROUTER, SHARED_EXPERT, PRE_NORMS, HEAD_NORMS],
+    experts: Some(&ExpertNames { weights: ExpertWeights::Configured { sum_to_one_in_gguf: true }, ..EXPERTS }),
+    reads: &[USUAL, "layer_types mlp_only_layers"],
+    numbers: &[
+        ("head_dim", 256.0),
+        ("num_key_value_heads", 2.0),
+        ("max_position_embeddings", 32_768.0),
+        ("partial_rotary_factor", 0.25),
+        ("full_attention_interval", 4.0),
+        ("linear_conv_kernel_dim", 4.0),
+        ("linear_key_head_dim", 128.0),
+        ("linear_value_head_dim", 128.0),
+        ("linear_num_key_heads", 16.0),
+        ("linear_num_value_heads", 32.0),
+        ("decoder_sparse_step", 1.0),
+        ("num_experts_per_tok", 10.0),
+        ("num_experts", 512.0),
+        ("moe_intermediate_size", 512.0),
+        ("shared_expert_intermediate_size", 512.0),
+    ],
+    flags: &[("norm_topk_prob", true)],
+    ..QWEN35
+};
+
+pub static FAMILIES: [Family; 7] = [
+    QWEN3_NEXT,
     Family {
         model_types: &["mixtral"],
         gguf_architectures: &["llama"],
