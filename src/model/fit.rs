@@ -32,14 +32,17 @@ impl Model {
                 |layer: &usize| !self.config.skipped.contains(layer) && !self.is_beside_decoder(&adapter.stack);
             let Some(layer) = adapter.layer_of(module).filter(in_decoder) else { continue };
             let inside = adapter.inside_layer(module, layer);
-            let is_here = |role: &Role| self.layer_weights(layer).roles().contains(role);
+            let has_weight = |role: &Role| !role.is_norm() || self.config.family.norms_of(*role).have_weights();
+            let is_here = |role: &Role| self.layer_weights(layer).roles().contains(role) && has_weight(role);
             let role = self.config.family.role_of(inside).filter(is_here);
             // A hybrid's mixers have parameters that are no modules, under whatever module is saved.
             let is_parameter = role.is_some_and(Role::is_parameter);
             if is_parameter
                 || role.is_none() && self.config.other_mixer.is_some() && inside.starts_with(DELTA_NET_MODULE)
             {
-                let feature = format!("a saved parameter of a gated delta net, `{}`,", tensor.name);
+                let owner =
+                    if role.is_some_and(Role::is_of_activation) { "an activation" } else { "a gated delta net" };
+                let feature = format!("a saved parameter of {owner}, `{}`,", tensor.name);
                 return Err(BaseError::UnsupportedFeature { path: adapter.path.clone(), feature }.into());
             }
             let role = role.filter(|_| tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias"));

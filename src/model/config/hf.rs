@@ -1,5 +1,6 @@
 //! The configuration of a Hugging Face folder, in the spellings of transformers 4 and 5.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -13,8 +14,8 @@ use crate::error::{BaseError, Result};
 use crate::format::first_names;
 use crate::model::activation::{Activation, Gating};
 use crate::model::family::{
-    self, Biased, ExpertWeights, Family, GeluMeaning, LogitStep, MixerKind, Norms, PromptAttention, Residual, Role,
-    Sliding, Wrapper,
+    self, Biased, ExpertWeights, Family, GeluMeaning, LogitStep, MixerKind, PromptAttention, Residual, Role, Sliding,
+    Wrapper,
 };
 
 /// Settings that change what a decoder computes in a way that is not supported, and their meaning.
@@ -23,7 +24,7 @@ const UNSUPPORTED: [(&str, &str); 6] = [
     ("add_cross_attention", "attention to another model's states"),
     ("scale_attn_by_inverse_layer_idx", "attention scaled layer by layer"),
     ("apply_residual_connection_post_layernorm", "residuals after the norms"),
-    ("clip_qkv", "clipped queries and keys"),
+    ("clip_qkv", "clipped queries, keys and values"),
     ("per_layer_config", "a configuration for each layer"),
 ];
 
@@ -45,10 +46,12 @@ impl ModelConfig {
         let outer_tied = outer.get("tie_word_embeddings").and_then(Value::as_bool);
         let wrapper = text.map(|_| Wrapper::of(outer.get("model_type").and_then(Value::as_str).unwrap_or_default()));
         let family = family_of(text.unwrap_or(config), text.is_some(), path)?;
-        let fields = ConfigFields::new(text.unwrap_or(config), family, path);
+        let flat = flattened(text.unwrap_or(config), family);
+        let fields = ConfigFields::new(&flat, family, path);
         let prompt = wrapper.map_or(PromptAttention::Causal, |wrapper| wrapper.prompt);
         fields.refuse_unsupported(prompt)?;
         fields.check_types()?;
+        fields.refuse_combinations()?;
         let mut model = fields.model()?;
         model.prompt = prompt;
         model.tied = outer_tied.or(model.tied);
@@ -74,6 +77,14 @@ fn family_of(config: &Map<String, Value>, is_inner: bool, path: &Path) -> Result
     family::by_model_type(model_type).ok_or_else(|| unsupported_family(path, model_type).into())
 }
 
+/// A configuration with the keys of the object that some families keep a part of theirs in.
+fn flattened<'a>(config: &'a Map<String, Value>, family: &Family) -> Cow<'a, Map<String, Value>> {
+    let part = family.nested.and_then(|name| Some((name, config.get(name)?.as_object()?)));
+    let Some((name, part)) = part else { return Cow::Borrowed(config) };
+    let own = config.iter().filter(|(key, _)| *key != name);
+    Cow::Owned(own.chain(part).map(|(key, value)| (key.clone(), value.clone())).collect())
+}
+
 /// Names the keys of a configuration that nobody asked for.
 fn unread(account: &Account, of_family: &[Harmless], path: &Path) -> Option<String> {
     account.get("model_type");
@@ -93,10 +104,14 @@ impl ConfigFields<'_> {
         let heads = self.size("num_attention_heads")?;
         let context = self.size("max_position_embeddings")?;
         let head_dim = self.optional_size("head_dim")?.unwrap_or(hidden_size / heads);
+        if self.optional_size("word_embed_proj_dim")?.is_some_and(|size| size != hidden_size) {
+            return Err(self.unsupported("embeddings of another size (`word_embed_proj_dim`)".into()).into());
+        }
         let windows = self.windows(layers)?;
         let mixers = self.mixers(layers)?;
         let rotary = self.rotary(context, head_dim, &windows)?;
         let experts = self.experts(layers)?;
+        let (residual, has_mlp_norm) = self.residual()?;
         let given = [self.optional_size("intermediate_size")?, self.optional_size("n_inner")?];
         let per_hidden = family.intermediate_per_hidden.map(|factor| hidden_size * factor);
         let of_experts = experts.as_ref().map(|experts| experts.intermediate_size);
@@ -109,7 +124,7 @@ impl ConfigFields<'_> {
                 None => self.size("intermediate_size")?,
             },
             heads,
-            kv_heads: self.optional_size("num_key_value_heads")?.unwrap_or(heads),
+            kv_heads: self.kv_heads(heads)?,
             head_dim,
             // `Model::open` replaces it by the rows of the embedding.
             vocab_size: self.optional_size("vocab_size")?.unwrap_or(1),
@@ -122,11 +137,8 @@ impl ConfigFields<'_> {
             skipped: self.layers("cross_attention_layers").collect(),
             tied: self.flag("tie_word_embeddings"),
             has_head_norms: Some(self.flag("qk_layernorm").or(self.flag("use_qk_norm")).unwrap_or(false)),
-            residual: match self.flag("use_parallel_residual") {
-                Some(true) => Residual::Parallel,
-                Some(false) => Residual::Sequential,
-                None => family.residual,
-            },
+            residual,
+            has_mlp_norm,
             gating: self.gating()?,
             experts,
             scales: self.scales(Scales::plain(family, hidden_size, head_dim)),
@@ -134,20 +146,53 @@ impl ConfigFields<'_> {
                 attention: self.float("attn_logit_softcapping"),
                 logits: self.float("final_logit_softcapping"),
             },
+            clip: self.float("clip_qkv"),
             biased: Some(self.biased()),
             prompt: PromptAttention::Causal,
         })
+    }
+
+    /// Key and value heads: one if all queries share it, which counts for nothing in the new layers of Falcon.
+    fn kv_heads(&self, heads: usize) -> Result<usize> {
+        let own = self.optional_size("num_key_value_heads")?.unwrap_or(heads);
+        let is_new = self.flag("new_decoder_architecture") == Some(true);
+        Ok(if self.flag("multi_query") == Some(true) && !is_new { 1 } else { own })
+    }
+
+    /// What the blocks of a layer start from, and whether the MLP has a norm of its own.
+    fn residual(&self) -> Result<(Residual, bool)> {
+        let residual = match self.flag("use_parallel_residual") {
+            Some(true) => Residual::Parallel,
+            Some(false) => Residual::Sequential,
+            None => self.family.residual,
+        };
+        let usual = if self.flag("new_decoder_architecture") == Some(true) { 2 } else { 1 };
+        let norms = self.optional_size("num_ln_in_parallel_attn")?.unwrap_or(usual);
+        Ok((residual, residual == Residual::Sequential || norms == 2))
+    }
+
+    /// Refuses a combination of values that the family's entry names.
+    fn refuse_combinations(&self) -> Result<()> {
+        let is = |key: &str, text: &str| match self.get(key) {
+            Some(value) => value.to_string() == text,
+            None => self.family.flag(key).is_some_and(|flag| flag.to_string() == text),
+        };
+        let all = |together: &&&[(&str, &str)]| together.iter().all(|(key, text)| is(key, text));
+        let Some(refused) = self.family.refused.iter().find(all) else { return Ok(()) };
+        let words: Vec<String> = refused.iter().map(|(key, text)| format!("`{key}: {text}`")).collect();
+        Err(self.unsupported(words.join(" with ")).into())
     }
 
     fn refuse_unsupported(&self, prompt: PromptAttention) -> Result<()> {
         let value = |key: &str| self.account.get(key).filter(|value| !value.is_null());
         let is_on = |key: &str| value(key).is_some_and(|value| *value != Value::Bool(false));
         let is_bidirectional = is_on("use_bidirectional_attention") && prompt == PromptAttention::Causal;
-        let unsupported = UNSUPPORTED.into_iter().find(|(key, _)| is_on(key)).or_else(|| {
-            let key = if is_bidirectional { "use_bidirectional_attention" } else { "is_causal" };
-            let is_off = value("is_causal") == Some(&Value::Bool(false));
-            (is_bidirectional || is_off).then_some((key, "attention to later tokens"))
-        });
+        let unsupported =
+            UNSUPPORTED.into_iter().find(|(key, _)| is_on(key) && !self.family.reads(key)).or_else(|| {
+                let key = if is_bidirectional { "use_bidirectional_attention" } else { "is_causal" };
+                let is_off = value("is_causal") == Some(&Value::Bool(false));
+                (is_bidirectional || is_off).then_some((key, "attention to later tokens"))
+            });
         let types = self.unread_value("layer_types").and_then(Value::as_array);
         let is_attention = |name: &&Value| {
             let other = self.family.other_mixer().and_then(MixerKind::layer_type);
@@ -193,7 +238,7 @@ impl ConfigFields<'_> {
     }
 
     fn norm_eps(&self) -> f64 {
-        let key = if self.family.norms == Norms::Layer { "layer_norm_eps" } else { "rms_norm_eps" };
+        let key = if self.family.norms.centre() { "layer_norm_eps" } else { "rms_norm_eps" };
         self.float(key).unwrap_or(self.family.norm_eps)
     }
 
@@ -240,6 +285,11 @@ impl ConfigFields<'_> {
             return Ok(Gating::Clamped { alpha: number("swiglu_alpha", alpha), limit: number("swiglu_limit", limit) });
         }
         let Some(name) = self.text("activation") else { return Ok(self.family.gating) };
+        if self.family.gating == Gating::Xielu {
+            let is_known = name == "xielu";
+            let other = || self.unsupported(format!("the activation `{name}` in the place of xIELU")).into();
+            return is_known.then_some(Gating::Xielu).ok_or_else(other);
+        }
         match Activation::named(name) {
             Some(Activation::Gelu) if self.family.gelu == GeluMeaning::Tanh => Ok(Gating::By(Activation::GeluTanh)),
             Some(activation) => Ok(Gating::By(activation)),
@@ -274,7 +324,7 @@ impl ConfigFields<'_> {
         Scales {
             embedding: self.float("embedding_multiplier").unwrap_or(plain.embedding),
             residual: self.float("residual_multiplier").unwrap_or(plain.residual),
-            attention: self.float("attention_multiplier").unwrap_or(attention),
+            attention: self.float("attention_multiplier").or(self.float("softmax_scale")).unwrap_or(attention),
             logits: self.float("logit_scale").unwrap_or(divided),
         }
     }

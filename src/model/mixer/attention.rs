@@ -61,13 +61,25 @@ impl<'a> Attention<'a> {
     fn split_heads(&self, fused: &Tensor) -> TensorResult<[Tensor; 3]> {
         let config = self.weights.config;
         let (query_size, kv_size) = (config.query_size(), config.kv_size());
-        if config.family.fused_order == FusedOrder::HeadByHead {
-            let by_head = fused.reshape(((), config.heads, 3, config.head_dim))?;
-            let part = |i: usize| by_head.narrow(2, i, 1)?.reshape(((), query_size));
-            return Ok([part(0)?, part(1)?, part(2)?]);
+        match config.family.fused_order {
+            FusedOrder::QueriesFirst => {
+                let part = |start: usize, size: usize| fused.narrow(1, start, size)?.contiguous();
+                Ok([part(0, query_size)?, part(query_size, kv_size)?, part(query_size + kv_size, kv_size)?])
+            }
+            FusedOrder::HeadByHead | FusedOrder::GroupByGroup => {
+                let queries = config.heads / config.kv_heads;
+                let by_group = fused.reshape(((), config.kv_heads, queries + 2, config.head_dim))?;
+                let part = |start: usize, count: usize| {
+                    by_group.narrow(2, start, count)?.reshape(((), config.kv_heads * count * config.head_dim))
+                };
+                Ok([part(0, queries)?, part(queries, 1)?, part(queries + 1, 1)?])
+            }
+            FusedOrder::FourParts => {
+                let by_part = fused.reshape(((), 4, 3, query_size / 4))?;
+                let part = |place: usize| by_part.narrow(2, place, 1)?.reshape(((), query_size));
+                Ok([part(0)?, part(2)?, part(1)?])
+            }
         }
-        let part = |start: usize, size: usize| fused.narrow(1, start, size)?.contiguous();
-        Ok([part(0, query_size)?, part(query_size, kv_size)?, part(query_size + kv_size, kv_size)?])
     }
 
     /// Queries, and what gates their heads, from the output of one matrix, which has them head by head.
@@ -76,6 +88,13 @@ impl<'a> Attention<'a> {
         let by_head = both.reshape(((), config.heads, 2, config.head_dim))?;
         let part = |place: usize| by_head.narrow(2, place, 1)?.reshape(((), config.query_size()));
         Ok((part(0)?, Some(part(1)?)))
+    }
+
+    /// Queries, keys and values cut off on both sides of 0, in models that do so.
+    fn clipped(&self, all: [Tensor; 3]) -> TensorResult<[Tensor; 3]> {
+        let Some(limit) = self.weights.config.clip else { return Ok(all) };
+        let [q, k, v] = all.each_ref().map(|x| x.clamp(-limit, limit));
+        Ok([q?, k?, v?])
     }
 
     fn rules(&self, device: &Device) -> TensorResult<ScoreRules<'_>> {
@@ -108,6 +127,7 @@ impl<'a> Mixer<'a> for Attention<'a> {
         let normed = |role: Role, x: Tensor, is_now: bool| if is_now { self.modules.norm(role, &x) } else { Ok(x) };
         let q = normed(Role::QueryNorm, q, !norms_rotated)?;
         let k = normed(Role::KeyNorm, k, !norms_rotated)?;
+        let [q, k, v] = self.clipped([q, k, v])?;
 
         let by_head = |x: &Tensor, heads: usize| x.reshape(((), heads, config.head_dim));
         let rotated = |x: Tensor, ropes: &[RopeTable]| match config.rotary.by_layer[index] {

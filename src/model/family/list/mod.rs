@@ -1,19 +1,29 @@
 //! Every supported family, by kinship. An entry says what differs from the one it builds on.
 
+mod classic;
 mod cohere;
 mod gemma;
 mod gpt;
 mod llama;
 mod mixtures;
 mod qwen;
+mod variants;
 
 use super::bias::*;
 use super::names::{ATTENTION, GATED_MLP, OUTER, PRE_NORMS};
 use super::*;
 use crate::model::activation::Activation;
 
-pub static FAMILIES: [&[Family]; 6] =
-    [&llama::FAMILIES, &qwen::FAMILIES, &gemma::FAMILIES, &cohere::FAMILIES, &gpt::FAMILIES, &mixtures::FAMILIES];
+pub static FAMILIES: [&[Family]; 8] = [
+    &llama::FAMILIES,
+    &qwen::FAMILIES,
+    &gemma::FAMILIES,
+    &cohere::FAMILIES,
+    &gpt::FAMILIES,
+    &mixtures::FAMILIES,
+    &variants::FAMILIES,
+    &classic::FAMILIES,
+];
 
 /// The family that all others build on: a Llama without its peculiarities.
 const PLAIN: Family = Family {
@@ -34,6 +44,7 @@ const PLAIN: Family = Family {
     embedding_scale: EmbeddingScale::One,
     residual: Residual::Sequential,
     positions: Positions::Rotary,
+    first_position: 0,
     sliding: Sliding::Never,
     rotary_layers: RotaryLayers::All,
     fused_order: FusedOrder::QueriesFirst,
@@ -43,6 +54,8 @@ const PLAIN: Family = Family {
     spellings: &[],
     numbers: &[],
     flags: &[],
+    nested: None,
+    refused: &[],
     rope_scaling: &RopeScaling::None,
     base_without_parameters: None,
     base_in_windows: None,
