@@ -39,7 +39,7 @@ huggingface_hub.constants.HF_HUB_OFFLINE = True
 
 IGNORED = -100  # the label of a token that is not scored
 # `.layers.N.` or `.h.N.` of the text decoder; vision towers have layers of their own.
-LAYER_INDEX = re.compile(r"^(?!.*(?:vision|visual|audio)).*?\.(?:layers|h)\.(\d+)\.")
+LAYER_INDEX = re.compile(r"^(?!.*(?:vision|visual|audio)).*?\.(?:layers|blocks|h)\.(\d+)\.")
 
 
 def quiet(threads: int | None = None) -> None:
@@ -143,7 +143,7 @@ def adapter_modules(model: nn.Module) -> list[tuple[int, BaseTunerLayer | Auxili
         if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)) and layer:
             found.append((int(layer.group(1)), module))
     if not found:
-        raise ValueError("the adapter has nothing in decoder layers named `.layers.<number>.` or `.h.<number>.`")
+        raise ValueError("the adapter has nothing in decoder layers named `.layers.<number>.`, `.blocks.<number>.` or `.h.<number>.`")
     return found
 
 

@@ -49,11 +49,14 @@ pub enum Gating {
         alpha: f64,
         limit: f64,
     },
+    /// xIELU without a gate; each layer has numbers of its own.
+    Xielu,
 }
 
 impl Gating {
     pub fn apply(self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         match self {
+            Self::Xielu => candle_core::bail!("xIELU has no gate"),
             Self::By(Activation::Silu) if gate.device().is_cpu() && !gate.track_op() => {
                 gate.apply_op2_no_bwd(up, &SiluTimes)
             }
@@ -70,8 +73,37 @@ impl Gating {
     pub fn activate(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::By(activation) => activation.apply(x),
-            Self::Clamped { .. } => self.apply(x, &x.zeros_like()?),
+            Self::Clamped { .. } | Self::Xielu => self.apply(x, &x.zeros_like()?),
         }
+    }
+}
+
+/// xIELU (arXiv 2411.13010) in one layer: a·x² + b·x above 0, and c·(eˣ − 1 − x) + b·x below.
+#[derive(Debug, Clone, Copy)]
+pub struct Xielu {
+    squares: f64,
+    exponentials: f64,
+    slope: f64,
+    /// Exponentials are those of at most this number.
+    end: f64,
+}
+
+impl Xielu {
+    /// From the numbers of a file: two factors by the inverse of softplus, the slope and the end of exponentials.
+    pub fn new([squares, exponentials, slope, end]: [f32; 4]) -> Self {
+        let softplus = |x: f32| f64::from(x).exp().ln_1p();
+        let slope = f64::from(slope);
+        Self { squares: softplus(squares), exponentials: slope + softplus(exponentials), slope, end: f64::from(end) }
+    }
+
+    pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        let is_above = x.detach().gt(0.0)?;
+        let cut = x.minimum(self.end)?;
+        // eˣ − 1 without the loss of digits near 0
+        let expm1 = ((&cut * 0.5)?.tanh()? * (cut.exp()? + 1.0)?)?;
+        let below = ((expm1 - x)? * self.exponentials)?;
+        let above = (x.sqr()? * self.squares)?;
+        is_above.where_cond(&above, &below)? + (x * self.slope)?
     }
 }
 

@@ -47,7 +47,9 @@ impl AdaptedModel<'_> {
     pub fn first_hidden(&self, batch: &Batch) -> Result<Tensor> {
         let model = self.model();
         let mut hidden = scaled(self.embed(&batch.ids)?, model.config.scales.embedding)?;
-        let positions: Vec<u32> = batch.positions().flat_map(|(range, _)| range).map(|place| place as u32).collect();
+        let first = model.config.family.first_position;
+        let positions: Vec<u32> =
+            batch.positions().flat_map(|(range, _)| range).map(|place| (first + place) as u32).collect();
         if let Some(embedded) = model.weights.embed_positions(&positions)? {
             hidden = (hidden + embedded)?;
         }

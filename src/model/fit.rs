@@ -36,7 +36,8 @@ impl Model {
             if self.reads_instead(layer, inside.trim_end_matches(".weight")) {
                 continue;
             }
-            let is_here = |role: &Role| self.layer_weights(layer).roles().contains(role);
+            let has_weight = |role: &Role| !role.is_norm() || self.config.family.norms_of(*role).have_weights();
+            let is_here = |role: &Role| self.layer_weights(layer).roles().contains(role) && has_weight(role);
             let role = self.config.family.role_of(inside).filter(is_here);
             // Mixers have parameters that are no modules, under whatever module is saved.
             let is_parameter = role.is_some_and(Role::is_parameter);

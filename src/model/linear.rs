@@ -118,7 +118,7 @@ impl Norm {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let size = self.weight.dim(D::Minus1)?;
         let mut rows = x.reshape(((), size))?;
-        if self.norms == Norms::Layer {
+        if self.norms.centre() {
             rows = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
         }
         // LayerNorm is the root-mean-square norm of centred values.

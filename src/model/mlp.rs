@@ -3,7 +3,7 @@
 use candle_core::{Result as TensorResult, Tensor};
 use candle_nn::ops::sigmoid;
 
-use super::activation::Gating;
+use super::activation::{Gating, Xielu};
 use super::family::Role;
 use super::modules::Modules;
 use super::weights::LayerWeights;
@@ -15,16 +15,18 @@ use crate::error::Result;
 pub struct Mlp {
     modules: Modules,
     gating: Gating,
+    /// The activation, if the layer has numbers for it.
+    xielu: Option<Xielu>,
 }
 
 impl Mlp {
     pub fn load(weights: LayerWeights) -> Result<Self> {
         let modules = Modules::load(weights, |role| role.is_linear() && !role.is_of_mixer())?;
-        Ok(Self { modules, gating: weights.config.gating })
+        Ok(Self { modules, gating: weights.config.gating, xielu: weights.xielu()? })
     }
 
     pub fn adapted(&self, adapter: &LayerAdapter, weights: LayerWeights) -> Result<Self> {
-        Ok(Self { modules: self.modules.adapted(adapter, weights)?, gating: self.gating })
+        Ok(Self { modules: self.modules.adapted(adapter, weights)?, ..self.clone() })
     }
 
     /// The activation of the MLP alone.
@@ -52,7 +54,8 @@ impl Mlp {
         } else if self.modules.has(Role::Gate) {
             gated(Role::Gate, Role::Up)?
         } else if self.modules.has(Role::Up) {
-            self.gating.activate(&self.linear(Role::Up, x)?)?
+            let up = self.linear(Role::Up, x)?;
+            self.xielu.map_or_else(|| self.gating.activate(&up), |xielu| xielu.apply(&up))?
         } else {
             return Ok(None);
         };

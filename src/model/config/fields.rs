@@ -19,9 +19,11 @@ const COMMON: &str = "hidden_size num_hidden_layers num_attention_heads vocab_si
 const NUMBERS: &str = "rms_norm_eps layer_norm_eps rope_theta partial_rotary_factor rope_local_base_freq \
     query_pre_attn_scalar attn_logit_softcapping final_logit_softcapping embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit original_max_position_embeddings \
-    no_rope_layer_interval max_window_layers block_ffn_dim_multiplier";
+    no_rope_layer_interval max_window_layers block_ffn_dim_multiplier clip_qkv softmax_scale";
 const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residual norm_topk_prob scale_attn_weights \
-    qk_layernorm use_qk_norm attention_bias mlp_bias conv_bias attention_k_eq_v use_double_wide_mlp block_auto_adjust_ff_dim qkv_bias use_qkv_bias use_bias attention_out_bias";
+    qk_layernorm use_qk_norm attention_bias mlp_bias conv_bias qkv_bias use_qkv_bias use_bias attention_out_bias \
+    attention_k_eq_v use_double_wide_mlp block_auto_adjust_ff_dim multi_query new_decoder_architecture parallel_attn \
+    bias enable_bias";
 /// The keys that have no meaning without a value: transformers fails at a `null`, in place of taking its default.
 const NEVER_NULL: &str = "rms_norm_eps layer_norm_eps query_pre_attn_scalar embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit activation";

@@ -37,10 +37,15 @@ impl ModelConfig {
         let context = keys.size("context_length")?;
         let kv_heads = keys.optional("attention.head_count_kv")?.unwrap_or(heads);
         let head_dim = keys.optional("attention.key_length")?.unwrap_or(hidden_size / heads.max(1));
+        let residual = match keys.boolean("use_parallel_residual") {
+            Some(true) => Residual::Parallel,
+            Some(false) => Residual::Sequential,
+            None => family.residual,
+        };
         let windows = keys.windows(layers)?;
         let rotary = keys.rotary(weights, context, head_dim, &windows)?;
         let norm_eps = match family.norms {
-            Norms::Layer => "attention.layer_norm_epsilon",
+            Norms::Layer | Norms::LayerPlusOne | Norms::LayerWithoutWeights => "attention.layer_norm_epsilon",
             Norms::Rms | Norms::RmsPlusOne => "attention.layer_norm_rms_epsilon",
         };
         let intermediate_size = keys.size("feed_forward_length")?;
@@ -64,11 +69,8 @@ impl ModelConfig {
             skipped: BTreeSet::new(),
             tied: None,
             has_head_norms: None,
-            residual: match keys.boolean("use_parallel_residual") {
-                Some(true) => Residual::Parallel,
-                Some(false) => Residual::Sequential,
-                None => family.residual,
-            },
+            residual,
+            has_mlp_norm: residual == Residual::Sequential,
             gating: family.gating,
             experts: keys.experts(layers, intermediate_size)?,
             scales: {
@@ -80,6 +82,7 @@ impl ModelConfig {
                 attention: keys.number("attn_logit_softcapping"),
                 logits: keys.number("final_logit_softcapping"),
             },
+            clip: None,
             biased: None,
             prompt: PromptAttention::Causal,
         };

@@ -1,5 +1,6 @@
 //! The configuration of a Hugging Face folder, in the spellings of transformers 4 and 5.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -13,8 +14,8 @@ use crate::error::{BaseError, Result};
 use crate::format::first_names;
 use crate::model::activation::{Activation, Gating};
 use crate::model::family::{
-    self, Biased, ExpertWeights, Family, GeluMeaning, LogitStep, MixerKind, Norms, PromptAttention, Residual, Role,
-    Sliding, Wrapper,
+    self, Biased, ExpertWeights, Family, GeluMeaning, LogitStep, MixerKind, PromptAttention, Residual, Role, Sliding,
+    Wrapper,
 };
 
 /// Settings that change what a decoder computes in a way that is not supported, and their meaning.
@@ -23,7 +24,7 @@ const UNSUPPORTED: [(&str, &str); 7] = [
     ("add_cross_attention", "attention to another model's states"),
     ("scale_attn_by_inverse_layer_idx", "attention scaled layer by layer"),
     ("apply_residual_connection_post_layernorm", "residuals after the norms"),
-    ("clip_qkv", "clipped queries and keys"),
+    ("clip_qkv", "clipped queries, keys and values"),
     ("per_layer_config", "a configuration for each layer"),
     ("enable_moe_block", "experts beside the MLP"),
 ];
@@ -46,10 +47,12 @@ impl ModelConfig {
         let outer_tied = outer.get("tie_word_embeddings").and_then(Value::as_bool);
         let wrapper = text.map(|_| Wrapper::of(outer.get("model_type").and_then(Value::as_str).unwrap_or_default()));
         let family = family_of(text.unwrap_or(config), text.is_some(), path)?;
-        let fields = ConfigFields::new(text.unwrap_or(config), family, path);
+        let flat = flattened(text.unwrap_or(config), family);
+        let fields = ConfigFields::new(&flat, family, path);
         let prompt = wrapper.map_or(PromptAttention::Causal, |wrapper| wrapper.prompt);
         fields.refuse_unsupported(prompt)?;
         fields.check_types()?;
+        fields.refuse_combinations()?;
         let mut model = fields.model()?;
         model.prompt = prompt;
         model.tied = outer_tied.or(model.tied);
@@ -75,6 +78,14 @@ fn family_of(config: &Map<String, Value>, is_inner: bool, path: &Path) -> Result
     family::by_model_type(model_type).ok_or_else(|| unsupported_family(path, model_type).into())
 }
 
+/// A configuration with the keys of the object that some families keep a part of theirs in.
+fn flattened<'a>(config: &'a Map<String, Value>, family: &Family) -> Cow<'a, Map<String, Value>> {
+    let part = family.nested.and_then(|name| Some((name, config.get(name)?.as_object()?)));
+    let Some((name, part)) = part else { return Cow::Borrowed(config) };
+    let own = config.iter().filter(|(key, _)| *key != name);
+    Cow::Owned(own.chain(part).map(|(key, value)| (key.clone(), value.clone())).collect())
+}
+
 /// Names the keys of a configuration that nobody asked for.
 fn unread(account: &Account, of_family: &[Harmless], path: &Path) -> Option<String> {
     account.get("model_type");
@@ -94,13 +105,17 @@ impl ConfigFields<'_> {
         let heads = self.size("num_attention_heads")?;
         let context = self.size("max_position_embeddings")?;
         let head_dim = self.optional_size("head_dim")?.unwrap_or(hidden_size / heads);
-        let kv_heads = self.optional_size("num_key_value_heads")?.unwrap_or(heads);
+        let kv_heads = self.kv_heads(heads)?;
+        if self.optional_size("word_embed_proj_dim")?.is_some_and(|size| size != hidden_size) {
+            return Err(self.unsupported("embeddings of another size (`word_embed_proj_dim`)".into()).into());
+        }
         let windows = self.windows(layers)?;
         let mixers = self.mixers(layers)?;
         let experts = self.experts(layers)?;
         let intermediate_size = self.intermediate_size(hidden_size, experts.as_ref())?;
         let by_layer = self.by_layer(HeadSizes { kv_heads, head_dim }, intermediate_size, &windows)?;
         let rotary = self.rotary(context, &by_layer.heads, &windows)?;
+        let (residual, has_mlp_norm) = self.residual()?;
         Ok(ModelConfig {
             family,
             layers,
@@ -122,11 +137,8 @@ impl ConfigFields<'_> {
             skipped: self.layers("cross_attention_layers").collect(),
             tied: self.flag("tie_word_embeddings"),
             has_head_norms: Some(self.flag("qk_layernorm").or(self.flag("use_qk_norm")).unwrap_or(false)),
-            residual: match self.flag("use_parallel_residual") {
-                Some(true) => Residual::Parallel,
-                Some(false) => Residual::Sequential,
-                None => family.residual,
-            },
+            residual,
+            has_mlp_norm,
             gating: self.gating()?,
             experts,
             scales: self.scales(Scales::plain(family, hidden_size, head_dim)),
@@ -134,6 +146,7 @@ impl ConfigFields<'_> {
                 attention: self.float("attn_logit_softcapping"),
                 logits: self.float("final_logit_softcapping"),
             },
+            clip: self.float("clip_qkv"),
             biased: Some(self.biased()),
             prompt: PromptAttention::Causal,
         })
@@ -156,6 +169,37 @@ impl ConfigFields<'_> {
         // Two thirds of it (three matrices in the place of two), and a multiple of a block.
         let size = 2 * size / 3;
         Ok(factor.map_or(size, |factor| ((factor * size as f64) as usize).next_multiple_of(multiple)))
+    }
+
+    /// Key and value heads: one if all queries share it, which counts for nothing in the new layers of Falcon.
+    fn kv_heads(&self, heads: usize) -> Result<usize> {
+        let own = self.optional_size("num_key_value_heads")?.unwrap_or(heads);
+        let is_new = self.flag("new_decoder_architecture") == Some(true);
+        Ok(if self.flag("multi_query") == Some(true) && !is_new { 1 } else { own })
+    }
+
+    /// What the blocks of a layer start from, and whether the MLP has a norm of its own.
+    fn residual(&self) -> Result<(Residual, bool)> {
+        let residual = match self.flag("use_parallel_residual") {
+            Some(true) => Residual::Parallel,
+            Some(false) => Residual::Sequential,
+            None => self.family.residual,
+        };
+        let usual = if self.flag("new_decoder_architecture") == Some(true) { 2 } else { 1 };
+        let norms = self.optional_size("num_ln_in_parallel_attn")?.unwrap_or(usual);
+        Ok((residual, residual == Residual::Sequential || norms == 2))
+    }
+
+    /// Refuses a combination of values that the family's entry names.
+    fn refuse_combinations(&self) -> Result<()> {
+        let is = |key: &str, text: &str| match self.get(key) {
+            Some(value) => value.to_string() == text,
+            None => self.family.flag(key).is_some_and(|flag| flag.to_string() == text),
+        };
+        let all = |together: &&&[(&str, &str)]| together.iter().all(|(key, text)| is(key, text));
+        let Some(refused) = self.family.refused.iter().find(all) else { return Ok(()) };
+        let words: Vec<String> = refused.iter().map(|(key, text)| format!("`{key}: {text}`")).collect();
+        Err(self.unsupported(words.join(" with ")).into())
     }
 
     fn refuse_unsupported(&self, prompt: PromptAttention) -> Result<()> {
@@ -215,7 +259,7 @@ impl ConfigFields<'_> {
     }
 
     fn norm_eps(&self) -> f64 {
-        let key = if self.family.norms == Norms::Layer { "layer_norm_eps" } else { "rms_norm_eps" };
+        let key = if self.family.norms.centre() { "layer_norm_eps" } else { "rms_norm_eps" };
         self.float(key).unwrap_or(self.family.norm_eps)
     }
 
@@ -263,6 +307,11 @@ impl ConfigFields<'_> {
             return Ok(Gating::Clamped { alpha: number("swiglu_alpha", alpha), limit: number("swiglu_limit", limit) });
         }
         let Some(name) = self.text("activation") else { return Ok(self.family.gating) };
+        if self.family.gating == Gating::Xielu {
+            let is_known = name == "xielu";
+            let other = || self.unsupported(format!("the activation `{name}` in the place of xIELU")).into();
+            return is_known.then_some(Gating::Xielu).ok_or_else(other);
+        }
         match Activation::named(name) {
             Some(Activation::Gelu) if self.family.gelu == GeluMeaning::Tanh => Ok(Gating::By(Activation::GeluTanh)),
             Some(activation) => Ok(Gating::By(activation)),
@@ -297,7 +346,7 @@ impl ConfigFields<'_> {
         Scales {
             embedding: self.float("embedding_multiplier").unwrap_or(plain.embedding),
             residual: self.float("residual_multiplier").unwrap_or(plain.residual),
-            attention: self.float("attention_multiplier").unwrap_or(attention),
+            attention: self.float("attention_multiplier").or(self.float("softmax_scale")).unwrap_or(attention),
             logits: self.float("logit_scale").unwrap_or(divided),
         }
     }

@@ -246,7 +246,11 @@ impl ConfigFields<'_> {
                 HARMLESS.iter().copied().chain(BY_LAYER.map(|name| (name, "read before"))).collect();
             self.unread_rope_keys.borrow_mut().extend(account.unread(&known).into_iter().map(String::from));
         }
-        Ok(Rope { theta, dim: (head_dim as f64 * part) as usize, scaling, query_growth })
+        let dim = match self.family.reads("rotary_dim") {
+            true => self.size("rotary_dim")?,
+            false => (dim * part) as usize,
+        };
+        Ok(Rope { theta, dim, scaling, query_growth })
     }
 
     /// Names the rotary parameters that nobody asked for.

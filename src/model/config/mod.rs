@@ -56,10 +56,14 @@ pub struct ModelConfig {
     /// Whether queries and keys are normalised, in families of which only some models do so; `None` if the files tell.
     pub has_head_norms: Option<bool>,
     pub residual: Residual,
+    /// Whether there is a norm before the MLP alone, in families of which only some models have it.
+    pub has_mlp_norm: bool,
     pub gating: Gating,
     pub experts: Option<ExpertSizes>,
     pub scales: Scales,
     pub softcaps: Softcaps,
+    /// Queries, keys and values are cut off there, on both sides of 0.
+    pub clip: Option<f64>,
     /// The roles whose modules have biases; `None` if the files tell.
     pub biased: Option<BTreeSet<Role>>,
     pub prompt: PromptAttention,
@@ -139,6 +143,8 @@ impl ModelConfig {
             Role::QueryNorm => vec![query_size],
             Role::KeyNorm => vec![kv_size],
             Role::Sinks => vec![self.heads],
+            Role::XieluSquares | Role::XieluExponentials => vec![1],
+            Role::XieluSlope | Role::XieluEnd => Vec::new(),
             Role::Query if self.family.gated_attention => vec![2 * query_size, hidden],
             Role::Query => vec![query_size, hidden],
             Role::Key | Role::Value => vec![kv_size, hidden],
@@ -208,6 +214,9 @@ impl ModelConfig {
         }
         if self.family.fused_order == FusedOrder::HeadByHead && self.kv_heads != self.heads {
             return Err(wrong("number of key-value heads", "differs from the number of heads").into());
+        }
+        if self.family.fused_order == FusedOrder::FourParts && !(self.heads * self.head_dim).is_multiple_of(4) {
+            return Err(wrong("hidden size", "is not a multiple of 4").into());
         }
         let fits = |rope: &Rope, head_dim: usize| rope.dim > 0 && rope.dim.is_multiple_of(2) && rope.dim <= head_dim;
         let places = self.rotary.by_layer.iter().zip(&self.by_layer.heads);

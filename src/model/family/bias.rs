@@ -44,6 +44,10 @@ pub const FUSED_ATTENTION_BIAS: (Biased, &[Role]) =
 pub const PLAIN_MLP_BIAS: (Biased, &[Role]) = (Biased::Always, &[Role::Up, Role::Down]);
 pub const FUSED_BIAS: (Biased, &[Role]) =
     (Biased::Always, &[Role::QueryKeyValue, Role::AttentionOut, Role::Up, Role::Down]);
+pub const FUSED_BIAS_BY_FLAG: (Biased, &[Role]) =
+    (Biased::By("bias"), &[Role::QueryKeyValue, Role::AttentionOut, Role::Up, Role::Down]);
+pub const OPT_BIAS: (Biased, &[Role]) =
+    (Biased::By("enable_bias"), &[Role::Query, Role::Key, Role::Value, Role::AttentionOut, Role::Up, Role::Down]);
 pub const DENSE_BIAS: (Biased, &[Role]) =
     (Biased::Always, &[Role::Query, Role::Key, Role::Value, Role::AttentionOut, Role::Up, Role::Down]);
 pub const STARCODER_BIAS: (Biased, &[Role]) =

@@ -59,6 +59,8 @@ pub struct Family {
     pub embedding_scale: EmbeddingScale,
     pub residual: Residual,
     pub positions: Positions,
+    /// The row of the first position among learned ones.
+    pub first_position: usize,
     pub sliding: Sliding,
     /// Whether the last layer sees all tokens, whatever the configuration says.
     pub last_layer_is_full: bool,
@@ -76,6 +78,10 @@ pub struct Family {
     /// The numbers and flags that transformers takes for absent keys; the family reads these keys too.
     numbers: &'static [(&'static str, f64)],
     flags: &'static [(&'static str, bool)],
+    /// The object inside the configuration whose keys count as its own.
+    pub nested: Option<&'static str>,
+    /// Values that are not supported together, in JSON.
+    pub refused: &'static [&'static [(&'static str, &'static str)]],
     /// The scaling of the rotary embedding that transformers takes where the configuration has no parameters of it.
     pub rope_scaling: &'static RopeScaling,
     /// The base of the rotary embedding where the configuration has no parameters of it, whatever else it says.
@@ -104,6 +110,21 @@ pub enum Norms {
     RmsPlusOne,
     /// LayerNorm: the mean is subtracted first.
     Layer,
+    /// As [`Norms::Layer`], and multiplied by 1 + weight.
+    LayerPlusOne,
+    /// As [`Norms::Layer`], without weights.
+    LayerWithoutWeights,
+}
+
+impl Norms {
+    /// Whether the mean is subtracted.
+    pub fn centre(self) -> bool {
+        matches!(self, Norms::Layer | Norms::LayerPlusOne | Norms::LayerWithoutWeights)
+    }
+
+    pub fn have_weights(self) -> bool {
+        self != Norms::LayerWithoutWeights
+    }
 }
 
 /// Over which values queries and keys are normalised.
@@ -204,6 +225,10 @@ pub enum FusedOrder {
     QueriesFirst,
     /// Query, key and value of one head after the other.
     HeadByHead,
+    /// As [`FusedOrder::HeadByHead`], where several queries may share a key and a value, which follow them.
+    GroupByGroup,
+    /// Four parts, each with queries, values and keys of a fourth of the heads.
+    FourParts,
 }
 
 /// How Hugging Face files store linear weights.

@@ -25,11 +25,22 @@ pub const GATED_MLP: RoleNames = &[
     (Role::Down, "mlp.down_proj", "ffn_down"),
 ];
 pub const PLAIN_MLP: RoleNames = &[(Role::Up, "mlp.up_proj", "ffn_up"), (Role::Down, "mlp.down_proj", "ffn_down")];
+pub const XIELU_MLP: RoleNames = &[
+    (Role::Up, "mlp.up_proj", "ffn_up"),
+    (Role::Down, "mlp.down_proj", "ffn_down"),
+    (Role::XieluSquares, "mlp.act_fn.alpha_p", ""),
+    (Role::XieluExponentials, "mlp.act_fn.alpha_n", ""),
+    (Role::XieluSlope, "mlp.act_fn.beta", ""),
+    (Role::XieluEnd, "mlp.act_fn.eps", ""),
+];
 pub const FUSED_MLP: RoleNames =
     &[(Role::GateUp, "mlp.gate_up_proj", "ffn_up"), (Role::Down, "mlp.down_proj", "ffn_down")];
 
 pub const PRE_NORMS: RoleNames =
     &[(Role::AttentionNorm, "input_layernorm", "attn_norm"), (Role::MlpNorm, "post_attention_layernorm", "ffn_norm")];
+/// Apertus calls them by their blocks.
+pub const APERTUS_NORMS: RoleNames =
+    &[(Role::AttentionNorm, "attention_layernorm", "attn_norm"), (Role::MlpNorm, "feedforward_layernorm", "ffn_norm")];
 /// One norm before a parallel block.
 pub const SHARED_NORM: RoleNames = &[(Role::AttentionNorm, "input_layernorm", "attn_norm")];
 pub const POST_NORMS: RoleNames = &[
@@ -124,6 +135,43 @@ pub const BLOOM: RoleNames = &[
     (Role::AttentionOut, "self_attention.dense", "attn_output"),
     (Role::Up, "mlp.dense_h_to_4h", "ffn_up"),
     (Role::Down, "mlp.dense_4h_to_h", "ffn_down"),
+];
+/// Beside [`PRE_NORMS`] in Falcon.
+pub const FALCON_NORMS: RoleNames =
+    &[(Role::AttentionNorm, "ln_attn", "attn_norm_2"), (Role::MlpNorm, "ln_mlp", "attn_norm")];
+pub const GPTJ: RoleNames = &[
+    (Role::AttentionNorm, "ln_1", "attn_norm"),
+    (Role::Query, "attn.q_proj", "attn_q"),
+    (Role::Key, "attn.k_proj", "attn_k"),
+    (Role::Value, "attn.v_proj", "attn_v"),
+    (Role::AttentionOut, "attn.out_proj", "attn_output"),
+    (Role::Up, "mlp.fc_in", "ffn_up"),
+    (Role::Down, "mlp.fc_out", "ffn_down"),
+];
+pub const CODEGEN: RoleNames = &[
+    (Role::AttentionNorm, "ln_1", "attn_norm"),
+    (Role::QueryKeyValue, "attn.qkv_proj", "attn_qkv"),
+    (Role::AttentionOut, "attn.out_proj", "attn_output"),
+    (Role::Up, "mlp.fc_in", "ffn_up"),
+    (Role::Down, "mlp.fc_out", "ffn_down"),
+];
+pub const MPT: RoleNames = &[
+    (Role::AttentionNorm, "norm_1", "attn_norm"),
+    (Role::QueryKeyValue, "attn.Wqkv", "attn_qkv"),
+    (Role::AttentionOut, "attn.out_proj", "attn_output"),
+    (Role::MlpNorm, "norm_2", "ffn_norm"),
+    (Role::Up, "ffn.up_proj", "ffn_up"),
+    (Role::Down, "ffn.down_proj", "ffn_down"),
+];
+pub const OPT: RoleNames = &[
+    (Role::AttentionNorm, "self_attn_layer_norm", "attn_norm"),
+    (Role::Query, "self_attn.q_proj", "attn_q"),
+    (Role::Key, "self_attn.k_proj", "attn_k"),
+    (Role::Value, "self_attn.v_proj", "attn_v"),
+    (Role::AttentionOut, "self_attn.out_proj", "attn_output"),
+    (Role::MlpNorm, "final_layer_norm", "ffn_norm"),
+    (Role::Up, "fc1", "ffn_up"),
+    (Role::Down, "fc2", "ffn_down"),
 ];
 
 /// The modules outside the layers.
@@ -245,6 +293,15 @@ pub const OUTER_BLOOM: OuterNames = OuterNames {
     embedding_norm: Some("word_embeddings_layernorm"),
     stack: "h",
     final_norm: "ln_f",
+    ..OUTER
+};
+pub const OUTER_GPTJ: OuterNames = OuterNames { positions: None, ..OUTER_GPT2 };
+pub const OUTER_MPT: OuterNames = OuterNames { stack: "blocks", final_norm: "norm_f", ..OUTER_GPTJ };
+pub const OUTER_FALCON: OuterNames = OuterNames { embedding_norm: None, ..OUTER_BLOOM };
+pub const OUTER_OPT: OuterNames = OuterNames {
+    decoder: "model.decoder",
+    positions: Some("embed_positions"),
+    final_norm: "final_layer_norm",
     ..OUTER
 };
 

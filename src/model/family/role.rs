@@ -64,6 +64,12 @@ pub enum Role {
     /// [`Role::Gate`] above [`Role::Up`] in one matrix.
     GateUp,
     Down,
+    /// Of xIELU: ln(e^a − 1) of the factor of squares, and of that of exponentials less the slope; the slope at 0, and where
+    /// exponentials end.
+    XieluSquares,
+    XieluExponentials,
+    XieluSlope,
+    XieluEnd,
     /// On what the MLP adds.
     MlpPostNorm,
     /// Of the input that a layer has of its own: the map that is gated by it, the map back, and a norm on what is added.
@@ -107,9 +113,14 @@ impl Role {
         self.is_nameless() || matches!(self, Role::Convolution | Role::ShortConvolution)
     }
 
-    /// Whether the role is that of a parameter of the layer itself, not of a module.
+    /// Whether the name of the role is that of a parameter, not of a module.
     pub fn is_nameless(self) -> bool {
-        matches!(self, Role::Sinks | Role::DeltaBias | Role::DeltaRate | Role::LayerScale)
+        matches!(self, Role::Sinks | Role::DeltaBias | Role::DeltaRate | Role::LayerScale) || self.is_of_activation()
+    }
+
+    /// Whether the role is that of a number of the activation.
+    pub fn is_of_activation(self) -> bool {
+        matches!(self, Role::XieluSquares | Role::XieluExponentials | Role::XieluSlope | Role::XieluEnd)
     }
 
     /// The mixer that the role is part of.

@@ -69,13 +69,26 @@ impl<'a> Attention<'a> {
     fn split_heads(&self, fused: &Tensor) -> TensorResult<[Tensor; 3]> {
         let (config, index) = (self.weights.config, self.weights.index);
         let (query_size, kv_size) = (config.query_size(index), config.kv_size(index));
-        if config.family.fused_order == FusedOrder::HeadByHead {
-            let by_head = fused.reshape(((), config.heads, 3, self.sizes().head_dim))?;
-            let part = |i: usize| by_head.narrow(2, i, 1)?.reshape(((), query_size));
-            return Ok([part(0)?, part(1)?, part(2)?]);
+        let HeadSizes { kv_heads, head_dim } = self.sizes();
+        match config.family.fused_order {
+            FusedOrder::QueriesFirst => {
+                let part = |start: usize, size: usize| fused.narrow(1, start, size)?.contiguous();
+                Ok([part(0, query_size)?, part(query_size, kv_size)?, part(query_size + kv_size, kv_size)?])
+            }
+            FusedOrder::HeadByHead | FusedOrder::GroupByGroup => {
+                let queries = config.heads / kv_heads;
+                let by_group = fused.reshape(((), kv_heads, queries + 2, head_dim))?;
+                let part = |start: usize, count: usize| {
+                    by_group.narrow(2, start, count)?.reshape(((), kv_heads * count * head_dim))
+                };
+                Ok([part(0, queries)?, part(queries, 1)?, part(queries + 1, 1)?])
+            }
+            FusedOrder::FourParts => {
+                let by_part = fused.reshape(((), 4, 3, query_size / 4))?;
+                let part = |place: usize| by_part.narrow(2, place, 1)?.reshape(((), query_size));
+                Ok([part(0)?, part(2)?, part(1)?])
+            }
         }
-        let part = |start: usize, size: usize| fused.narrow(1, start, size)?.contiguous();
-        Ok([part(0, query_size)?, part(query_size, kv_size)?, part(query_size + kv_size, kv_size)?])
     }
 
     fn sizes(&self) -> HeadSizes {
@@ -97,9 +110,9 @@ impl<'a> Attention<'a> {
         let by_head = |x: &Tensor| x.reshape(((), sizes.kv_heads, sizes.head_dim));
         let norms_rotated = config.family.head_norms == HeadNorms::EachRotatedHead;
         let k = if norms_rotated { k } else { self.modules.norm(Role::KeyNorm, &k)? };
-        let k = self.rotated(by_head(&k)?, &pass.ropes)?;
+        let k = self.rotated(by_head(&self.clipped(k)?)?, &pass.ropes)?;
         let k = if norms_rotated { self.modules.norm(Role::KeyNorm, &k)? } else { k };
-        let v = by_head(&v)?;
+        let v = by_head(&self.clipped(v)?)?;
         let v = if config.family.normed_values { unit_mean_square(&v, config.norm_eps)? } else { v };
         if config.by_layer.read_again().contains(&index) {
             carried.add(&k, &v)?;
@@ -121,6 +134,14 @@ impl<'a> Attention<'a> {
         let by_head = both.reshape(((), config.heads, 2, self.sizes().head_dim))?;
         let part = |place: usize| by_head.narrow(2, place, 1)?.reshape(((), size));
         Ok((part(0)?, Some(part(1)?)))
+    }
+
+    /// Queries, keys or values cut off on both sides of 0, in models that do so.
+    fn clipped(&self, x: Tensor) -> TensorResult<Tensor> {
+        match self.weights.config.clip {
+            Some(limit) => x.clamp(-limit, limit),
+            None => Ok(x),
+        }
     }
 
     fn rules(&self, device: &Device) -> TensorResult<ScoreRules<'_>> {
@@ -159,6 +180,7 @@ impl<'a> Mixer<'a> for Attention<'a> {
         let narrowing = pass.narrowing_at(index);
         let ropes = narrowing.map_or(&pass.ropes, |narrowing| &narrowing.ropes);
         let q = if norms_rotated { q } else { self.modules.norm(Role::QueryNorm, &q)? };
+        let q = self.clipped(q)?;
         let q = self.rotated(q.reshape(((), config.heads, self.sizes().head_dim))?, ropes)?;
         let q = match config.rotary.by_layer[index].and_then(|place| ropes[place].query_scales.as_ref()) {
             Some(scales) => q.broadcast_mul(scales)?,

@@ -30,10 +30,14 @@ impl Weights {
         }
         if config.family.positions == Positions::Learned {
             let weight = self.outside_weight(Outside::Positions);
-            store.entry_of_shape(&weight, &[store.height(&weight)?.max(config.context), hidden])?;
+            store.entry_of_shape(
+                &weight,
+                &[store.height(&weight)?.max(config.family.first_position + config.context), hidden],
+            )?;
         }
         let embedding_norm = config.family.outer.embedding_norm.map(|_| Outside::EmbeddingNorm);
-        for norm in [Some(Outside::FinalNorm), embedding_norm].into_iter().flatten() {
+        let norms = [Some(Outside::FinalNorm), embedding_norm].into_iter().flatten();
+        for norm in norms.filter(|_| config.family.norms.have_weights()) {
             store.entry_of_shape(&self.outside_weight(norm), &[hidden])?;
             if let Some(bias) = self.outside_bias(norm) {
                 store.entry_of_shape(&bias, &[hidden])?;
@@ -61,7 +65,8 @@ impl Weights {
 impl LayerWeights<'_> {
     /// Checks everything in the layer.
     pub fn check(&self) -> Result<()> {
-        self.roles().into_iter().try_for_each(|role| match role.is_norm() {
+        let has_weights = |role: &Role| !role.is_norm() || self.config.family.norms_of(*role).have_weights();
+        self.roles().into_iter().filter(has_weights).try_for_each(|role| match role.is_norm() {
             true => self.check_norm(role),
             false => self.check_weight(role),
         })?;
@@ -86,7 +91,7 @@ impl LayerWeights<'_> {
     fn check_weight(&self, role: Role) -> Result<()> {
         let (store, name) = (&self.weights.store, self.name(role, "weight"));
         let mut shape = self.config.shape_of(role, self.index);
-        let outputs = shape[0];
+        let outputs = shape.first().copied().unwrap_or(1);
         if self.linears_are_transposed() {
             shape.reverse();
         }

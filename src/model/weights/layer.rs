@@ -5,7 +5,8 @@ use candle_core::{Result as TensorResult, Tensor};
 use super::Weights;
 use crate::error::Result;
 use crate::model::ModelConfig;
-use crate::model::family::{FusedOrder, LinearLayout, Residual, Role};
+use crate::model::activation::Xielu;
+use crate::model::family::{FusedOrder, LinearLayout, Role};
 use crate::model::linear::{Linear, Norm};
 use crate::tensors::Dtype;
 
@@ -38,7 +39,7 @@ impl LayerWeights<'_> {
     /// Whether this model has a norm that only some of its family have.
     fn has_optional(&self, role: Role) -> bool {
         match (role, self.config.has_head_norms) {
-            (Role::MlpNorm, _) => self.config.residual == Residual::Sequential,
+            (Role::MlpNorm, _) => self.config.has_mlp_norm,
             (_, Some(has)) => has,
             (_, None) => self.norm_names(role).is_some(),
         }
@@ -61,9 +62,13 @@ impl LayerWeights<'_> {
 
     /// The norm of a role.
     pub fn norm(&self, role: Role) -> Result<Norm> {
+        let norms = self.config.family.norms_of(role);
+        if !norms.have_weights() {
+            return self.weights.norm("", None, self.config, norms);
+        }
         let names = self.norm_names(role).unwrap_or_default();
         if let [name] = names.as_slice() {
-            return self.weights.norm(name, self.bias_name(role), self.config, self.config.family.norms_of(role));
+            return self.weights.norm(name, self.bias_name(role), self.config, norms);
         }
         let rows = names.iter().map(|name| self.weights.store.load(name, self.weights.device()));
         let weight = Tensor::stack(&rows.collect::<Result<Vec<_>>>()?, 0)?;
@@ -76,6 +81,19 @@ impl LayerWeights<'_> {
             return Ok(None);
         }
         self.parameter(Role::Sinks).map(Some)
+    }
+
+    /// The activation of an MLP with numbers of its own.
+    pub fn xielu(&self) -> Result<Option<Xielu>> {
+        let roles = [Role::XieluSquares, Role::XieluExponentials, Role::XieluSlope, Role::XieluEnd];
+        if !self.roles().contains(&roles[0]) {
+            return Ok(None);
+        }
+        let mut numbers = [0.0; 4];
+        for (number, role) in numbers.iter_mut().zip(roles) {
+            *number = self.parameter(role)?.sum_all()?.to_scalar::<f32>()?;
+        }
+        Ok(Some(Xielu::new(numbers)))
     }
 
     /// The numbers of a role that is neither a linear map nor a norm, in the shape of the file.

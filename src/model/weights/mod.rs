@@ -10,7 +10,7 @@ mod unread;
 
 use std::ops::Range;
 
-use candle_core::{Device, Result as TensorResult, Tensor};
+use candle_core::{DType, Device, Result as TensorResult, Tensor};
 
 use super::family::{Family, Norms, OuterNames, Outside};
 use super::linear::{Linear, Norm};
@@ -211,6 +211,10 @@ impl Weights {
 
     /// A norm from the names of its weight and of its bias, if it has one.
     fn norm(&self, name: &str, bias: Option<String>, config: &ModelConfig, norms: Norms) -> Result<Norm> {
+        if !norms.have_weights() {
+            let weight = Tensor::ones(config.hidden_size, DType::F32, self.device())?;
+            return Ok(Norm { weight, bias: None, norms, eps: config.norm_eps });
+        }
         let stored = self.store.load(name, self.device())?;
         // llama.cpp's converter has added the 1 already.
         let weight = if self.is_gguf { stored } else { norm_factor(stored, norms)? };
@@ -243,5 +247,5 @@ impl Weights {
 
 /// What values are multiplied by, from a norm's weight as Hugging Face models and all adapters have it.
 pub fn norm_factor(weight: Tensor, norms: Norms) -> TensorResult<Tensor> {
-    if norms == Norms::RmsPlusOne { weight + 1.0 } else { Ok(weight) }
+    if matches!(norms, Norms::RmsPlusOne | Norms::LayerPlusOne) { weight + 1.0 } else { Ok(weight) }
 }

@@ -14,10 +14,11 @@ use crate::model::family::{Outside, Role};
 const NAMED: usize = 4;
 
 /// Endings of names of buffers: what they hold is computed from the configuration.
-const BUFFERS: [&str; 6] = [
+const BUFFERS: [&str; 7] = [
     "rotary_emb.inv_freq",
     ".attn.bias",
     ".attn.masked_bias",
+    ".attn.causal_mask",
     ".attention.bias",
     ".attention.masked_bias",
     "position_ids",

@@ -3,7 +3,8 @@
 use super::super::names::*;
 use super::*;
 
-const LAYER_NORM: Family = Family { norms: Norms::Layer, norm_eps: 1e-5, outer_biases: OUTER_NORMS, ..PLAIN };
+pub(super) const LAYER_NORM: Family =
+    Family { norms: Norms::Layer, norm_eps: 1e-5, outer_biases: OUTER_NORMS, ..PLAIN };
 
 pub static FAMILIES: [Family; 6] = [
     Family {

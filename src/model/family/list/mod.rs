@@ -1,5 +1,6 @@
 //! Every supported family, by kinship. An entry says what differs from the one it builds on.
 
+mod classic;
 mod cohere;
 mod gemma;
 mod gpt;
@@ -7,20 +8,23 @@ mod lfm2;
 mod llama;
 mod mixtures;
 mod qwen;
+mod variants;
 
 use super::bias::*;
 use super::names::{ATTENTION, GATED_MLP, OUTER, PRE_NORMS};
 use super::*;
 use crate::model::activation::Activation;
 
-pub static FAMILIES: [&[Family]; 7] = [
-    &lfm2::FAMILIES,
+pub static FAMILIES: [&[Family]; 9] = [
     &llama::FAMILIES,
     &qwen::FAMILIES,
     &gemma::FAMILIES,
     &cohere::FAMILIES,
     &gpt::FAMILIES,
     &mixtures::FAMILIES,
+    &variants::FAMILIES,
+    &classic::FAMILIES,
+    &lfm2::FAMILIES,
 ];
 
 /// The family that all others build on: a Llama without its peculiarities.
@@ -44,6 +48,7 @@ const PLAIN: Family = Family {
     embedding_scale: EmbeddingScale::One,
     residual: Residual::Sequential,
     positions: Positions::Rotary,
+    first_position: 0,
     sliding: Sliding::Never,
     last_layer_is_full: false,
     rotary_layers: RotaryLayers::All,
@@ -54,6 +59,8 @@ const PLAIN: Family = Family {
     spellings: &[],
     numbers: &[],
     flags: &[],
+    nested: None,
+    refused: &[],
     rope_scaling: &RopeScaling::None,
     base_without_parameters: None,
     base_in_windows: None,
