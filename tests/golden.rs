@@ -37,7 +37,7 @@ mod families {
         apertus nemotron nemotron_biases olmo olmo_clipped olmoe olmoe_clipped
         arcee aya_vision cwm exaone4 exaone4_full olmo3 bloom cohere cohere_qknorm cohere2 ernie45 gemma gemma2 gemma3 gemma3_vl glm glm4 gpt_neox gpt_neox_sequential
         gpt_oss gpt_oss_mxfp4 gpt2 granite granitemoe helium hunyuan_dense internlm3 iquestcoder llama_dynamic llama_gguf llama_linear
-        llama_llama3_rope llama_odd_heads llama_yarn llava llava_next ministral3 mistral mixtral mllama olmo2 paligemma phi phi_qknorm
+        llama_llama3_rope llama_odd_heads llama_yarn llava llava_next ministral ministral3 mistral mixtral mllama olmo2 paligemma phi phi_qknorm
         phi3 phi3_longrope qwen2 qwen2_moe qwen2_vl qwen25_vl qwen3 qwen3_next qwen35 qwen35_moe qwen3_moe qwen3_vl seed_oss smollm3 stablelm stablelm_parallel
         starcoder2 lfm2 lfm2_bias gemma4 gemma4_keys gemma4_unified gemma4_vl
     }

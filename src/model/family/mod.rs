@@ -8,6 +8,8 @@ mod bias;
 mod list;
 mod names;
 mod role;
+#[cfg(test)]
+mod table;
 mod wrapper;
 
 use super::activation::Gating;
