@@ -33,6 +33,7 @@ mod families {
     }
 
     cases! { check:
+        nemotron_h nemotron_h_biases granite4 granite4_dense granitemoeshared bamba bamba_biases falcon_h1 falcon_h1_norm falcon_h1_norm_first
         arcee aya_vision cwm exaone4 exaone4_full olmo3 bloom cohere cohere_qknorm cohere2 ernie45 gemma gemma2 gemma3 gemma3_vl glm glm4 gpt_neox gpt_neox_sequential
         gpt_oss gpt_oss_mxfp4 gpt2 granite granitemoe helium hunyuan_dense internlm3 iquestcoder llama_dynamic llama_gguf llama_linear
         llama_llama3_rope llama_odd_heads llama_yarn llava llava_next ministral3 mistral mixtral mllama olmo2 paligemma phi phi_qknorm

@@ -6,9 +6,6 @@ use crate::adapter::names::Part;
 use crate::adapter::{Adapter, Module};
 use crate::error::{BaseError, Result};
 
-/// What the modules of a gated delta net lie in.
-const DELTA_NET_MODULE: &str = "linear_attn";
-
 impl Model {
     /// Checks that the model has every module that the adapter has in a layer, in the same size.
     pub fn check_fits(&self, adapter: &Adapter) -> Result<()> {
@@ -36,10 +33,8 @@ impl Model {
             let role = self.config.family.role_of(inside).filter(is_here);
             // A hybrid's mixers have parameters that are no modules, under whatever module is saved.
             let is_parameter = role.is_some_and(Role::is_parameter);
-            if is_parameter
-                || role.is_none() && self.config.other_mixer.is_some() && inside.starts_with(DELTA_NET_MODULE)
-            {
-                let feature = format!("a saved parameter of a gated delta net, `{}`,", tensor.name);
+            if is_parameter || role.is_none() && self.config.family.is_other_mixer(inside) {
+                let feature = format!("a saved parameter of a mixer without attention, `{}`,", tensor.name);
                 return Err(BaseError::UnsupportedFeature { path: adapter.path.clone(), feature }.into());
             }
             let role = role.filter(|_| tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias"));

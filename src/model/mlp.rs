@@ -6,6 +6,7 @@ use candle_nn::ops::sigmoid;
 use super::activation::Gating;
 use super::family::Role;
 use super::modules::Modules;
+use super::scaling::scaled;
 use super::weights::LayerWeights;
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
@@ -15,16 +16,24 @@ use crate::error::Result;
 pub struct Mlp {
     modules: Modules,
     gating: Gating,
+    gate_scale: f64,
+    output_scale: f64,
 }
 
 impl Mlp {
     pub fn load(weights: LayerWeights) -> Result<Self> {
         let modules = Modules::load(weights, |role| role.is_linear() && !role.is_of_mixer())?;
-        Ok(Self { modules, gating: weights.config.gating })
+        let scales = weights.config.scales;
+        Ok(Self {
+            modules,
+            gating: weights.config.gating,
+            gate_scale: scales.mlp_gate,
+            output_scale: scales.mlp_output,
+        })
     }
 
     pub fn adapted(&self, adapter: &LayerAdapter, weights: LayerWeights) -> Result<Self> {
-        Ok(Self { modules: self.modules.adapted(adapter, weights)?, gating: self.gating })
+        Ok(Self { modules: self.modules.adapted(adapter, weights)?, ..self.clone() })
     }
 
     pub fn linear(&self, role: Role, x: &Tensor) -> TensorResult<Tensor> {
@@ -33,7 +42,9 @@ impl Mlp {
 
     /// What the MLP or the shared expert adds, (tokens, hidden) → the same; `None` if the layer has experts only.
     pub fn forward(&self, x: &Tensor) -> TensorResult<Option<Tensor>> {
-        let gated = |gate: Role, up: Role| self.gating.apply(&self.linear(gate, x)?, &self.linear(up, x)?);
+        let gated = |gate: Role, up: Role| {
+            self.gating.apply(&scaled(self.linear(gate, x)?, self.gate_scale)?, &self.linear(up, x)?)
+        };
         if self.modules.has(Role::SharedDown) {
             let shared = self.linear(Role::SharedDown, &gated(Role::SharedGate, Role::SharedUp)?)?;
             let switch = sigmoid(&self.linear(Role::SharedSwitch, x)?)?;
@@ -51,6 +62,6 @@ impl Mlp {
         } else {
             return Ok(None);
         };
-        self.linear(Role::Down, &activated).map(Some)
+        scaled(self.linear(Role::Down, &activated)?, self.output_scale).map(Some)
     }
 }

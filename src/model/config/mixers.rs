@@ -2,6 +2,7 @@
 
 use super::MOST_LAYERS;
 use super::fields::ConfigFields;
+use super::mamba::MambaConfig;
 use crate::error::Result;
 use crate::kernel::delta_rule::DeltaSizes;
 use crate::kernel::recurrent::StateSizes;
@@ -12,13 +13,17 @@ use crate::model::family::{MixerKind, Role};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MixerSizes {
     Delta(DeltaSizes),
+    Mamba(MambaConfig),
 }
 
 impl MixerSizes {
     /// The shape of a role's weight, as [`ModelConfig::shape_of`](super::ModelConfig::shape_of) has it; `None` if the mixer has no
     /// such role.
     pub fn shape_of(&self, role: Role, hidden: usize) -> Option<Vec<usize>> {
-        let Self::Delta(delta) = self;
+        let delta = match self {
+            Self::Mamba(mamba) => return mamba.shape_of(role, hidden),
+            Self::Delta(delta) => delta,
+        };
         Some(match role {
             Role::DeltaInput => vec![delta.channels(), hidden],
             Role::DeltaGate => vec![delta.values(), hidden],
@@ -33,14 +38,18 @@ impl MixerSizes {
 
     /// What is left of a sequence behind each of its tokens.
     pub fn state(&self) -> StateSizes {
-        let Self::Delta(delta) = self;
-        delta.state()
+        match self {
+            Self::Delta(delta) => delta.state(),
+            Self::Mamba(mamba) => mamba.sizes.state(),
+        }
     }
 
     /// The values that a token takes inside the mixer: its inputs, their convolution, and the copy that goes there and back.
     pub fn inner_values(&self) -> usize {
-        let Self::Delta(delta) = self;
-        5 * delta.channels()
+        match self {
+            Self::Delta(delta) => 5 * delta.channels(),
+            Self::Mamba(mamba) => mamba.inner_values(),
+        }
     }
 
     /// The values that a token takes with derivatives: memories of its own, decayed, read, written and read again.
@@ -50,10 +59,14 @@ impl MixerSizes {
 
     /// What is wrong with the sizes.
     pub fn problem(&self) -> Option<&'static str> {
-        let Self::Delta(delta) = self;
-        let sizes = [delta.key_heads, delta.value_heads, delta.key_size, delta.value_size, delta.taps];
-        let is_sound =
-            sizes.iter().all(|size| (1..=LARGEST).contains(size)) && delta.value_heads.is_multiple_of(delta.key_heads);
+        let is_sound = match self {
+            Self::Delta(delta) => {
+                let sizes = [delta.key_heads, delta.value_heads, delta.key_size, delta.value_size, delta.taps];
+                sizes.iter().all(|size| (1..=LARGEST).contains(size))
+                    && delta.value_heads.is_multiple_of(delta.key_heads)
+            }
+            Self::Mamba(mamba) => mamba.is_sound(LARGEST),
+        };
         (!is_sound).then_some("are zero, impossibly large or no multiples")
     }
 }
@@ -61,19 +74,97 @@ impl MixerSizes {
 /// A bound on each of the sizes, far above any model, so that they multiply without overflow.
 const LARGEST: usize = 1 << 12;
 
+/// What a layer is, if it is a single block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Block {
+    Attention,
+    Mamba,
+    Mlp,
+    Experts,
+}
+
+impl Block {
+    pub fn named(name: &str) -> Option<Self> {
+        match current_layer_type(name) {
+            "full_attention" => Some(Self::Attention),
+            "linear_attention" => Some(Self::Mamba),
+            "mlp" => Some(Self::Mlp),
+            "moe" => Some(Self::Experts),
+            _ => None,
+        }
+    }
+
+    fn lettered(letter: char) -> Option<Self> {
+        match letter {
+            '*' => Some(Self::Attention),
+            'M' => Some(Self::Mamba),
+            '-' => Some(Self::Mlp),
+            'E' => Some(Self::Experts),
+            _ => None,
+        }
+    }
+
+    fn mixer(self) -> MixerKind {
+        match self {
+            Self::Attention => MixerKind::Attention,
+            Self::Mamba => MixerKind::Mamba,
+            Self::Mlp | Self::Experts => MixerKind::Absent,
+        }
+    }
+}
+
+/// The name that a type of layer has now.
+pub fn current_layer_type(name: &str) -> &str {
+    match name {
+        "mamba" => "linear_attention",
+        "attention" => "full_attention",
+        name => name,
+    }
+}
+
 impl ConfigFields<'_> {
-    /// What mixes tokens in each layer. The length of `layer_types` is checked with the windows.
-    pub fn mixers(&self, layers: usize) -> Result<Vec<MixerKind>> {
+    /// What each layer is, in a family whose layers are single blocks. The list of their types counts before the pattern of letters.
+    pub fn blocks(&self) -> Result<Option<Vec<Block>>> {
+        if !self.family.layers_are_single_blocks {
+            return Ok(None);
+        }
         let types = self.get("layer_types").and_then(|types| types.as_array());
-        let interval = self.optional_size("full_attention_interval")?.unwrap_or(1);
-        let other = self.family.other_mixer();
-        let kind = |layer: usize| match (other, types) {
-            (None, _) => MixerKind::Attention,
-            (Some(other), Some(types)) if Some(&types[layer]).and_then(|name| name.as_str()) == other.layer_type() => {
-                other
+        let pattern = self.text("hybrid_override_pattern");
+        let blocks: Option<Vec<Block>> = match (types, pattern) {
+            (Some(types), _) => types.iter().map(|name| Block::named(name.as_str()?)).collect(),
+            (None, Some(pattern)) => pattern.chars().map(Block::lettered).collect(),
+            (None, None) => Some(vec![Block::Mamba, Block::Experts, Block::Attention, Block::Mlp]),
+        };
+        match blocks {
+            Some(blocks) if blocks.contains(&Block::Experts) && self.family.experts.is_none() => {
+                Err(self.unsupported("layers with experts (`moe`) of this family".into()).into())
             }
-            (Some(other), None) if !(layer + 1).is_multiple_of(interval) => other,
-            _ => MixerKind::Attention,
+            Some(blocks) => Ok(Some(blocks)),
+            None => Err(self.unsupported("layers of an unknown type (`hybrid_override_pattern`)".into()).into()),
+        }
+    }
+
+    /// What mixes tokens in each layer. The length of `layer_types` is checked with the windows.
+    pub fn mixers(&self, layers: usize, blocks: Option<&[Block]>) -> Result<Vec<MixerKind>> {
+        if let Some(blocks) = blocks {
+            return Ok(blocks.iter().map(|block| block.mixer()).collect());
+        }
+        let types = self.get("layer_types").and_then(|types| types.as_array());
+        let interval = self.optional_size("full_attention_interval")?;
+        let with_attention: Option<Vec<usize>> =
+            self.family.reads("attn_layer_indices").then(|| self.layers("attn_layer_indices").collect());
+        let Some(other) = self.family.other_mixer() else {
+            return Ok(vec![MixerKind::Attention; layers.min(MOST_LAYERS)]);
+        };
+        let has_other = |layer: usize| match (types, &with_attention) {
+            (Some(types), _) => types[layer].as_str().map(current_layer_type) == other.layer_type(),
+            (None, Some(with_attention)) => !with_attention.contains(&layer),
+            (None, None) => interval.is_none_or(|interval| !(layer + 1).is_multiple_of(interval)),
+        };
+        let kind = |layer: usize| match has_other(layer) {
+            true if self.family.mixers_are_side_by_side => MixerKind::AttentionAndMamba,
+            true => other,
+            false => MixerKind::Attention,
         };
         Ok((0..layers.min(MOST_LAYERS)).map(kind).collect())
     }
@@ -81,7 +172,8 @@ impl ConfigFields<'_> {
     /// The sizes of the family's mixer beside attention.
     pub fn other_mixer(&self) -> Result<Option<MixerSizes>> {
         Ok(match self.family.other_mixer() {
-            None | Some(MixerKind::Attention) => None,
+            None | Some(MixerKind::Attention | MixerKind::AttentionAndMamba | MixerKind::Absent) => None,
+            Some(MixerKind::Mamba) => Some(MixerSizes::Mamba(self.mamba()?)),
             Some(MixerKind::DeltaNet) => Some(MixerSizes::Delta(self.delta()?)),
         })
     }

@@ -5,6 +5,7 @@ mod gguf;
 mod harmless;
 mod hf;
 mod hf_rope;
+mod mamba;
 mod mixers;
 mod quantised;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 pub use hf::HfConfig;
+pub use mamba::MambaConfig;
 pub use mixers::MixerSizes;
 pub use quantised::check_quantisation;
 
@@ -71,13 +73,20 @@ impl ModelConfig {
 
     /// How many layers have a mixer of a kind.
     pub fn layers_with(&self, kind: MixerKind) -> usize {
-        self.mixers.iter().filter(|mixer| **mixer == kind).count()
+        self.mixers.iter().filter(|mixer| mixer.has(kind)).count()
     }
 
-    /// The values that the layers which keep no keys remember of a sequence.
+    /// The values that the layers which keep a state remember of a sequence.
     pub fn state_values(&self) -> usize {
-        let without_keys = self.layers - self.layers_with(MixerKind::Attention);
-        without_keys * self.other_mixer.map_or(0, |sizes| sizes.state().values())
+        let layers = self.family.other_mixer().map_or(0, |kind| self.layers_with(kind));
+        layers * self.other_mixer.map_or(0, |sizes| sizes.state().values())
+    }
+
+    pub fn mamba(&self) -> Option<MambaConfig> {
+        match self.other_mixer {
+            Some(MixerSizes::Mamba(mamba)) => Some(mamba),
+            _ => None,
+        }
     }
 
     /// Whether a layer has experts in the place of its MLP.
@@ -209,6 +218,12 @@ pub struct Scales {
     pub residual: f64,
     /// The products of queries and keys; usually 1/√head_dim.
     pub attention: f64,
+    /// The input of attention, and what it adds.
+    pub attention_input: f64,
+    pub attention_output: f64,
+    /// The gate of the MLP before its activation, and what the MLP adds.
+    pub mlp_gate: f64,
+    pub mlp_output: f64,
     pub logits: f64,
 }
 
@@ -219,7 +234,16 @@ impl Scales {
             EmbeddingScale::RootOfHidden => (hidden_size as f64).sqrt(),
             EmbeddingScale::One => 1.0,
         };
-        Self { embedding, residual: 1.0, attention: 1.0 / (head_dim as f64).sqrt(), logits: 1.0 }
+        Self {
+            embedding,
+            residual: 1.0,
+            attention: 1.0 / (head_dim as f64).sqrt(),
+            attention_input: 1.0,
+            attention_output: 1.0,
+            mlp_gate: 1.0,
+            mlp_output: 1.0,
+            logits: 1.0,
+        }
     }
 }
 

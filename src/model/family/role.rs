@@ -5,15 +5,25 @@
 pub enum MixerKind {
     Attention,
     DeltaNet,
+    Mamba,
+    /// Both in one layer, side by side.
+    AttentionAndMamba,
+    /// Nothing: the layer is an MLP or a mixture of experts alone.
+    Absent,
 }
 
 impl MixerKind {
     /// What `layer_types` calls a layer with the mixer; attention has several names.
     pub fn layer_type(self) -> Option<&'static str> {
         match self {
-            MixerKind::Attention => None,
-            MixerKind::DeltaNet => Some("linear_attention"),
+            MixerKind::Attention | MixerKind::AttentionAndMamba | MixerKind::Absent => None,
+            MixerKind::DeltaNet | MixerKind::Mamba => Some("linear_attention"),
         }
+    }
+
+    /// Whether a layer with this mixer has what belongs to another one.
+    pub fn has(self, other: Self) -> bool {
+        self == other || self == Self::AttentionAndMamba && matches!(other, Self::Attention | Self::Mamba)
     }
 }
 
@@ -46,6 +56,17 @@ pub enum Role {
     /// On what is read.
     DeltaNorm,
     DeltaOut,
+    /// Of Mamba-2: gates, inputs, keys, queries and steps in one matrix.
+    MambaInput,
+    /// Filters over the last tokens, before the heads.
+    MambaConvolution,
+    /// What is added to the steps, ln of the rates of decay, and how much of the input goes past the memory.
+    MambaBias,
+    MambaRate,
+    MambaSkip,
+    /// On what is read, by groups of heads.
+    MambaNorm,
+    MambaOut,
     /// On what attention adds.
     AttentionPostNorm,
     /// Before the MLP.
@@ -74,17 +95,21 @@ impl Role {
 
     pub fn is_norm(self) -> bool {
         use Role::*;
-        matches!(self, AttentionNorm | QueryNorm | KeyNorm | DeltaNorm | AttentionPostNorm | MlpNorm | MlpPostNorm)
+        matches!(
+            self,
+            AttentionNorm | QueryNorm | KeyNorm | DeltaNorm | MambaNorm | AttentionPostNorm | MlpNorm | MlpPostNorm
+        )
     }
 
     /// Whether the role is that of numbers that are neither a linear map nor a norm.
     pub fn is_parameter(self) -> bool {
-        self.is_nameless() || self == Role::Convolution
+        self.is_nameless() || matches!(self, Role::Convolution | Role::MambaConvolution)
     }
 
     /// Whether the role is that of a parameter of the layer itself, not of a module.
     pub fn is_nameless(self) -> bool {
-        matches!(self, Role::Sinks | Role::DeltaBias | Role::DeltaRate)
+        use Role::*;
+        matches!(self, Sinks | DeltaBias | DeltaRate | MambaBias | MambaRate | MambaSkip)
     }
 
     /// The mixer that the role is part of.
@@ -96,6 +121,9 @@ impl Role {
             }
             DeltaInput | DeltaGate | DeltaWrite | DeltaDecay | Convolution | DeltaBias | DeltaRate | DeltaNorm
             | DeltaOut => Some(MixerKind::DeltaNet),
+            MambaInput | MambaConvolution | MambaBias | MambaRate | MambaSkip | MambaNorm | MambaOut => {
+                Some(MixerKind::Mamba)
+            }
             _ => None,
         }
     }

@@ -14,8 +14,9 @@ use super::{LayerCache, Mixer};
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
 use crate::kernel::{self, attention::Projections, gradient};
-use crate::model::family::{FusedOrder, HeadNorms, Positions, Role};
+use crate::model::family::{FusedOrder, HeadNorms, MixerKind, Positions, Role};
 use crate::model::modules::Modules;
+use crate::model::scaling::scaled;
 use crate::model::weights::LayerWeights;
 use crate::model::{ModelConfig, Pass, RopeTable};
 use crate::samples::packing::Batch;
@@ -40,7 +41,8 @@ pub struct Attention<'a> {
 
 impl<'a> Attention<'a> {
     pub fn load(weights: LayerWeights<'a>) -> Result<Self> {
-        Ok(Self { weights, modules: Modules::load(weights, Role::is_of_mixer)?, sinks: weights.sinks()? })
+        let modules = Modules::load(weights, |role| role.mixer() == Some(MixerKind::Attention))?;
+        Ok(Self { weights, modules, sinks: weights.sinks()? })
     }
 
     /// Queries, keys and values, (rows, heads · head_dim); queries of the narrowed rows only.
@@ -102,7 +104,7 @@ impl<'a> Mixer<'a> for Attention<'a> {
 
     fn forward(&self, x: &Tensor, pass: &Pass, cache: Option<&mut LayerCache>) -> TensorResult<Tensor> {
         let (config, index) = (self.weights.config, self.weights.index);
-        let [q, k, v] = self.project(x, pass)?;
+        let [q, k, v] = self.project(&scaled(x.clone(), config.scales.attention_input)?, pass)?;
         let (q, gate) = if config.family.gated_attention { self.split_gate(&q)? } else { (q, None) };
         let norms_rotated = config.family.head_norms == HeadNorms::EachRotatedHead;
         let normed = |role: Role, x: Tensor, is_now: bool| if is_now { self.modules.norm(role, &x) } else { Ok(x) };
@@ -142,7 +144,7 @@ impl<'a> Mixer<'a> for Attention<'a> {
             Some(gate) => (attended * sigmoid(&gate)?)?,
             None => attended,
         };
-        self.modules.linear(Role::AttentionOut, &attended)
+        scaled(self.modules.linear(Role::AttentionOut, &attended)?, config.scales.attention_output)
     }
 }
 

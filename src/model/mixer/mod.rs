@@ -8,15 +8,18 @@ mod attention;
 mod cache;
 mod delta_net;
 mod delta_steps;
+mod mamba;
+mod mamba_steps;
 mod scores;
 mod sequences;
+mod side_by_side;
 
 use std::sync::Arc;
 
 use candle_core::{Result as TensorResult, Tensor};
 
 use super::Pass;
-use super::config::MixerSizes;
+use super::config::{MambaConfig, MixerSizes};
 use super::family::MixerKind;
 use super::weights::LayerWeights;
 use crate::adapter::LayerAdapter;
@@ -38,6 +41,13 @@ pub trait Mixer<'a>: Send + Sync {
 pub fn load<'a>(weights: LayerWeights<'a>) -> Result<Arc<dyn Mixer<'a> + 'a>> {
     Ok(match (weights.config.mixers[weights.index], weights.config.other_mixer) {
         (MixerKind::DeltaNet, Some(MixerSizes::Delta(sizes))) => Arc::new(delta_net::DeltaNet::load(weights, sizes)?),
+        (MixerKind::Mamba, Some(MixerSizes::Mamba(config))) => Arc::new(mamba::Mamba::load(weights, config)?),
+        (MixerKind::AttentionAndMamba, Some(MixerSizes::Mamba(config))) => Arc::new(beside_attention(weights, config)?),
         _ => Arc::new(attention::Attention::load(weights)?),
     })
+}
+
+fn beside_attention<'a>(weights: LayerWeights<'a>, config: MambaConfig) -> Result<side_by_side::SideBySide<'a>> {
+    let attention = Arc::new(attention::Attention::load(weights)?);
+    Ok(side_by_side::SideBySide([attention, Arc::new(mamba::Mamba::load(weights, config)?)]))
 }

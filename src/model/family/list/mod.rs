@@ -4,6 +4,7 @@ mod cohere;
 mod gemma;
 mod gpt;
 mod llama;
+mod mamba;
 mod mixtures;
 mod qwen;
 
@@ -12,8 +13,15 @@ use super::names::{ATTENTION, GATED_MLP, OUTER, PRE_NORMS};
 use super::*;
 use crate::model::activation::Activation;
 
-pub static FAMILIES: [&[Family]; 6] =
-    [&llama::FAMILIES, &qwen::FAMILIES, &gemma::FAMILIES, &cohere::FAMILIES, &gpt::FAMILIES, &mixtures::FAMILIES];
+pub static FAMILIES: [&[Family]; 7] = [
+    &llama::FAMILIES,
+    &qwen::FAMILIES,
+    &gemma::FAMILIES,
+    &cohere::FAMILIES,
+    &gpt::FAMILIES,
+    &mixtures::FAMILIES,
+    &mamba::FAMILIES,
+];
 
 /// The family that all others build on: a Llama without its peculiarities.
 const PLAIN: Family = Family {
@@ -33,6 +41,9 @@ const PLAIN: Family = Family {
     gated_attention: false,
     embedding_scale: EmbeddingScale::One,
     residual: Residual::Sequential,
+    mixers_are_side_by_side: false,
+    layers_are_single_blocks: false,
+    mlp_is_beside_experts: false,
     positions: Positions::Rotary,
     sliding: Sliding::Never,
     rotary_layers: RotaryLayers::All,
