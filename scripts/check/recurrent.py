@@ -1,9 +1,9 @@
 """Compare long samples through layers without attention with transformers, and show that their time is linear.
 
-    python scripts/check/recurrent.py [PROGRAM]
+    python scripts/check/recurrent.py [PROGRAM] [qwen3_5 | granite4]
 
-Makes a random Qwen 3.5 of four layers, three with a gated delta net, and an adapter on all of its modules; evaluates
-boundary 4 on one sample of 1,024, 2,048, 4,096 and 8,192 random tokens, scored throughout. transformers runs in f32 on
+Makes a random Qwen 3.5 of four layers, three with a gated delta net, or a Granite 4, three with a Mamba-2, and an adapter
+on all of its modules; evaluates boundary 4 on one sample of 1,024, 2,048, 4,096 and 8,192 random tokens, scored throughout. transformers runs in f32 on
 one thread. Exit status 1 if a loss differs by more than 1e-4 nats per token.
 """
 
@@ -16,8 +16,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import Qwen3_5TextConfig
-from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5ForCausalLM
+from transformers import AutoModelForCausalLM, GraniteMoeHybridConfig, Qwen3_5TextConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -26,31 +25,50 @@ from common.reference import load_adapted, mean_loss, quiet
 ROOT = Path(__file__).resolve().parents[2]
 LENGTHS = [1024, 2048, 4096, 8192]
 TOLERANCE = 1e-4
-MODULES = "in_proj_qkv in_proj_z in_proj_b in_proj_a out_proj q_proj k_proj v_proj o_proj gate_proj up_proj down_proj"
-CONFIG = Qwen3_5TextConfig(
+SIZES = dict(
     vocab_size=512,
     hidden_size=128,
-    intermediate_size=256,
     num_hidden_layers=4,
     num_attention_heads=4,
     num_key_value_heads=2,
+    max_position_embeddings=16384,
+)
+DELTA_NET = dict(
+    intermediate_size=256,
     head_dim=32,
     linear_num_key_heads=4,
     linear_num_value_heads=8,
     linear_key_head_dim=32,
     linear_value_head_dim=32,
-    max_position_embeddings=16384,
 )
+MAMBA = dict(
+    shared_intermediate_size=256,
+    num_local_experts=0,
+    layer_types=["linear_attention"] * 3 + ["full_attention"],
+    mamba_n_heads=8,
+    mamba_d_head=32,
+    mamba_n_groups=2,
+    mamba_d_state=64,
+)
+ATTENTION = "q_proj k_proj v_proj o_proj"
+MODELS = {
+    "qwen3_5": (
+        Qwen3_5TextConfig(**SIZES, **DELTA_NET),
+        f"in_proj_qkv in_proj_z in_proj_b in_proj_a out_proj {ATTENTION} gate_proj up_proj down_proj",
+    ),
+    "granite4": (GraniteMoeHybridConfig(**SIZES, **MAMBA), f"in_proj out_proj {ATTENTION} input_linear output_linear"),
+}
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, name: str) -> None:
     torch.manual_seed(0)
-    model = Qwen3_5ForCausalLM(CONFIG)
+    config, modules = MODELS[name]
+    model = AutoModelForCausalLM.from_config(config)
     for weight in model.parameters():
         if weight.dim() > 1:
             weight.data.normal_(0.0, 0.08)
     model.save_pretrained(folder / "base")
-    adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=MODULES.split()))
+    adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=modules.split()))
     for name, weight in adapted.named_parameters():
         if "lora_B" in name:
             weight.data.normal_(0.0, 0.08)
@@ -58,12 +76,14 @@ def make(folder: Path) -> None:
 
 
 def main() -> None:
-    program = sys.argv[1] if len(sys.argv) > 1 else str(ROOT / "target/release/lora-slim")
+    arguments = sys.argv[1:]
+    name = arguments.pop() if arguments and arguments[-1] in MODELS else "qwen3_5"
+    program = arguments[0] if arguments else str(ROOT / "target/release/lora-slim")
     quiet(1)
     worst = 0.0
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        make(folder)
+        make(folder, name)
         model, _ = load_adapted(folder / "base", folder / "adapter")
         for length in LENGTHS:
             ids = torch.randint(3, 512, (length,), generator=torch.Generator().manual_seed(length)).tolist()

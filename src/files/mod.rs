@@ -154,6 +154,16 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
         .map_err(|source| FileError::Json { path: path.into(), source }.into())
 }
 
+/// The `config.json` of a model. Before transformers 5, an infinite limit of Mamba's steps was written as Python's `Infinity`; it is
+/// read as null. Nothing else may be infinite, or not a number.
+pub fn read_model_config<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let json::PythonJson { value, nan, infinite, .. } = read_python_json(path)?;
+    if !nan.is_empty() || infinite.iter().any(|key| key != "time_step_limit") {
+        return read_json(path);
+    }
+    serde_json::from_value(value).map_err(|source| FileError::Json { path: path.into(), source }.into())
+}
+
 /// Parses a JSON file that Python may have written.
 pub fn read_python_json(path: &Path) -> Result<json::PythonJson> {
     let bytes = read_json_text(path)?;

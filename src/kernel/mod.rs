@@ -21,6 +21,7 @@ pub mod gradient;
 pub mod machine;
 mod pack;
 pub mod recurrent;
+pub mod state_space;
 
 use std::mem::MaybeUninit;
 

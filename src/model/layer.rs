@@ -7,7 +7,7 @@ use candle_core::{Result as TensorResult, Tensor};
 use super::Pass;
 use super::carried::Carried;
 use super::experts::{ExpertDeltas, Routed};
-use super::family::{Residual, Role};
+use super::family::{MixerKind, Residual, Role};
 use super::mixer::{self, LayerCache, Mixer};
 use super::mlp::Mlp;
 use super::modules::Modules;
@@ -21,7 +21,7 @@ use crate::error::Result;
 #[derive(Clone)]
 pub struct Layer<'a> {
     pub(super) weights: LayerWeights<'a>,
-    /// `None` in a layer that text skips.
+    /// `None` in a layer that text skips, or that is an MLP alone.
     mixer: Option<Arc<dyn Mixer<'a> + 'a>>,
     /// The norms around mixer and MLP.
     norms: Modules,
@@ -34,8 +34,8 @@ pub struct Layer<'a> {
 
 impl<'a> Layer<'a> {
     pub(super) fn load(weights: LayerWeights<'a>) -> Result<Self> {
-        let is_skipped = weights.config.skipped.contains(&weights.index);
-        let mixer = if is_skipped { None } else { Some(mixer::load(weights)?) };
+        let has_mixer = !weights.is_skipped() && weights.config.mixers[weights.index] != MixerKind::Absent;
+        let mixer = if has_mixer { Some(mixer::load(weights)?) } else { None };
         let norms = Modules::load(weights, |role| role.is_norm() && !role.is_of_mixer())?;
         let has_scale = weights.roles().contains(&Role::LayerScale);
         let scale = has_scale.then(|| weights.parameter(Role::LayerScale)).transpose()?;
@@ -66,26 +66,36 @@ impl<'a> Layer<'a> {
         pass: &Pass,
         cache: Option<&mut LayerCache>,
     ) -> TensorResult<(Tensor, Option<Routed>)> {
-        let Some(mixer) = &self.mixer else { return Ok((state.clone(), None)) };
+        if self.weights.is_skipped() {
+            return Ok((state.clone(), None));
+        }
         let config = self.weights.config;
         let (hidden, mut carried) = Carried::split(state, config)?;
         let is_parallel = config.residual == Residual::Parallel;
         let residual = |x: Tensor| scaled(x, config.scales.residual);
         let x = self.norms.norm(Role::AttentionNorm, &hidden)?;
-        let mixed = mixer.forward(&x, pass, cache, &mut carried)?;
-        let mixed = residual(self.norms.norm(Role::AttentionPostNorm, &mixed)?)?;
+        let mixed = match &self.mixer {
+            Some(mixer) => {
+                let mixed = mixer.forward(&x, pass, cache, &mut carried)?;
+                Some(residual(self.norms.norm(Role::AttentionPostNorm, &mixed)?)?)
+            }
+            None => None,
+        };
         // From here on only the rows count that queries were taken from.
         let rows = pass.narrowing_at(self.weights.index).map(|narrowing| &narrowing.rows);
         let (hidden, x) = match rows {
             Some(rows) => (hidden.index_select(rows, 0)?, x.index_select(rows, 0)?),
             None => (hidden, x),
         };
-        let after_mixer = (&hidden + &mixed)?;
+        let after_mixer = match &mixed {
+            Some(mixed) => (&hidden + mixed)?,
+            None => hidden.clone(),
+        };
         let before_mlp = if is_parallel { &hidden } else { &after_mixer };
         let x = match self.norms.has(Role::MlpNorm) {
             true => self.norms.norm(Role::MlpNorm, before_mlp)?,
-            // The blocks of a parallel layer share their norm; other families without this one have norms after the blocks.
-            false if is_parallel => x,
+            // The blocks of a parallel layer share their norm, and a single block has but one; other families without this one have norms after the blocks.
+            false if is_parallel || mixed.is_none() => x,
             false => before_mlp.clone(),
         };
         let routed = if config.is_sparse(self.weights.index) { Some(self.route(x.clone())?) } else { None };

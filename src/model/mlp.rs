@@ -6,6 +6,7 @@ use candle_nn::ops::sigmoid;
 use super::activation::{Gating, Xielu};
 use super::family::Role;
 use super::modules::Modules;
+use super::scaling::scaled;
 use super::weights::LayerWeights;
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
@@ -17,12 +18,21 @@ pub struct Mlp {
     gating: Gating,
     /// The activation, if the layer has numbers for it.
     xielu: Option<Xielu>,
+    gate_scale: f64,
+    output_scale: f64,
 }
 
 impl Mlp {
     pub fn load(weights: LayerWeights) -> Result<Self> {
         let modules = Modules::load(weights, |role| role.is_linear() && !role.is_of_mixer())?;
-        Ok(Self { modules, gating: weights.config.gating, xielu: weights.xielu()? })
+        let scales = weights.config.scales;
+        Ok(Self {
+            modules,
+            gating: weights.config.gating,
+            xielu: weights.xielu()?,
+            gate_scale: scales.mlp_gate,
+            output_scale: scales.mlp_output,
+        })
     }
 
     pub fn adapted(&self, adapter: &LayerAdapter, weights: LayerWeights) -> Result<Self> {
@@ -40,7 +50,9 @@ impl Mlp {
 
     /// What the MLP or the shared expert adds, (tokens, hidden) → the same; `None` if the layer has experts only.
     pub fn forward(&self, x: &Tensor) -> TensorResult<Option<Tensor>> {
-        let gated = |gate: Role, up: Role| self.gating.apply(&self.linear(gate, x)?, &self.linear(up, x)?);
+        let gated = |gate: Role, up: Role| {
+            self.gating.apply(&scaled(self.linear(gate, x)?, self.gate_scale)?, &self.linear(up, x)?)
+        };
         if self.modules.has(Role::SharedDown) {
             let shared = self.linear(Role::SharedDown, &gated(Role::SharedGate, Role::SharedUp)?)?;
             let switch = sigmoid(&self.linear(Role::SharedSwitch, x)?)?;
@@ -59,6 +71,6 @@ impl Mlp {
         } else {
             return Ok(None);
         };
-        self.linear(Role::Down, &activated).map(Some)
+        scaled(self.linear(Role::Down, &activated)?, self.output_scale).map(Some)
     }
 }

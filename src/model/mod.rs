@@ -130,7 +130,7 @@ impl Model {
 
     fn open_folder(folder: &Path, backend: Backend) -> Result<Self> {
         let path = folder.join("config.json");
-        let json = files::read_json(&path)?;
+        let json = files::read_model_config(&path)?;
         let HfConfig { model: mut config, mut remarks } = ModelConfig::from_hf(&json, &path)?;
         let file = ["model.safetensors", "model.safetensors.index.json"]
             .into_iter()

@@ -41,7 +41,12 @@ impl Modules {
             if let Some(norm) = adapted.norms.get_mut(&role) {
                 match is_bias {
                     true => norm.bias = Some(tensor.clone()),
-                    false => norm.weight = norm_factor(tensor.clone(), family.norms_of(role))?,
+                    false => {
+                        let weight = norm_factor(tensor.clone(), family.norms_of(role))?;
+                        // The weights of a norm by group are saved in one row.
+                        let is_by_group = role == Role::MambaNorm;
+                        norm.weight = if is_by_group { weight.reshape(norm.weight.shape())? } else { weight };
+                    }
                 }
             }
             if let Some(linear) = adapted.linears.get_mut(&role) {

@@ -86,7 +86,7 @@ pub fn open_adapter(path: &Path, stack: Option<&str>, base: Option<&str>) -> Res
             None => base_of_config(&AdapterConfig::read(path)?, path)?,
         };
         let BasePath::Folder(folder) = base else { return Ok(BaseNames::of_gguf(&OUTER)) };
-        Ok(BaseNames::of_config(&files::read_json(&folder.join("config.json"))?, ""))
+        Ok(BaseNames::of_config(&files::read_model_config(&folder.join("config.json"))?, ""))
     };
     match Adapter::open(path, stack) {
         Err(Error::Adapter(AdapterError::SeveralStacks { .. })) => {

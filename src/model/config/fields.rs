@@ -19,15 +19,19 @@ const COMMON: &str = "hidden_size num_hidden_layers num_attention_heads vocab_si
 const NUMBERS: &str = "rms_norm_eps layer_norm_eps rope_theta partial_rotary_factor rope_local_base_freq \
     query_pre_attn_scalar attn_logit_softcapping final_logit_softcapping embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit original_max_position_embeddings \
-    no_rope_layer_interval max_window_layers block_ffn_dim_multiplier clip_qkv softmax_scale";
+    no_rope_layer_interval max_window_layers block_ffn_dim_multiplier clip_qkv softmax_scale lm_head_multiplier \
+    key_multiplier attention_in_multiplier attention_out_multiplier ssm_in_multiplier ssm_out_multiplier";
 const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residual norm_topk_prob scale_attn_weights \
     qk_layernorm use_qk_norm attention_bias mlp_bias conv_bias qkv_bias use_qkv_bias use_bias attention_out_bias \
     attention_k_eq_v use_double_wide_mlp block_auto_adjust_ff_dim multi_query new_decoder_architecture parallel_attn \
-    bias enable_bias";
+    bias enable_bias mamba_conv_bias mamba_proj_bias mamba_rms_norm mamba_norm_before_gate projectors_bias";
 /// The keys that have no meaning without a value: transformers fails at a `null`, in place of taking its default.
 const NEVER_NULL: &str = "rms_norm_eps layer_norm_eps query_pre_attn_scalar embedding_multiplier residual_multiplier \
-    attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit activation";
-const LISTS: &str = "layer_types no_rope_layers mlp_only_layers cross_attention_layers full_attn_idxs";
+    attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit activation lm_head_multiplier \
+    key_multiplier attention_in_multiplier attention_out_multiplier ssm_in_multiplier ssm_out_multiplier time_step_limit \
+    time_step_min mamba_d_head mamba_n_heads mamba_n_groups mamba_d_state mamba_d_conv";
+const LISTS: &str =
+    "layer_types no_rope_layers mlp_only_layers cross_attention_layers full_attn_idxs attn_layer_indices";
 
 /// Keys, what their values must be, and how to say that one is not.
 type TypeRule = (&'static str, fn(&Value) -> bool, &'static str);
@@ -69,9 +73,11 @@ impl<'a> ConfigFields<'a> {
         self.names(key).map(|name| self.account.get(name)).fold(None, Option::or)
     }
 
-    /// The value of a key, whatever the family reads. This does not count as reading it.
-    pub fn unread_value(&self, key: &str) -> Option<&'a Value> {
-        self.config.get(key)
+    /// The value of a key, whatever the family reads, by the names that it has in the family's configurations. This does not count
+    /// as reading it.
+    pub fn peek(&self, key: &str) -> Option<&'a Value> {
+        let names = self.family.spellings(key).unwrap_or_default();
+        names.iter().find_map(|name| self.config.get(*name)).or(self.config.get(key))
     }
 
     /// The names of a key; none if the family does not read it.

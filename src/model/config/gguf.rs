@@ -199,6 +199,7 @@ impl Keys<'_> {
             residual: self.number("residual_scale").unwrap_or(plain.residual),
             attention: self.number("attention.scale").unwrap_or(plain.attention),
             logits: logits.unwrap_or(plain.logits),
+            ..plain
         }
     }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::fields::ConfigFields;
 use super::harmless::harmless;
+use super::mixers::{Block, current_layer_type};
 use super::{ExpertSizes, HeadSizes, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
 use crate::account::{Account, Harmless};
 use crate::error::{BaseError, Result};
@@ -100,7 +101,12 @@ fn unread(account: &Account, of_family: &[Harmless], path: &Path) -> Option<Stri
 impl ConfigFields<'_> {
     fn model(&self) -> Result<ModelConfig> {
         let family = self.family;
-        let layers = self.size("num_hidden_layers")?;
+        let blocks = self.blocks()?;
+        let layers = match &blocks {
+            // They count, whatever the number says.
+            Some(blocks) => self.get("num_hidden_layers").map_or(blocks.len(), |_| blocks.len()),
+            None => self.size("num_hidden_layers")?,
+        };
         let hidden_size = self.size("hidden_size")?;
         let heads = self.size("num_attention_heads")?;
         let context = self.size("max_position_embeddings")?;
@@ -110,7 +116,7 @@ impl ConfigFields<'_> {
             return Err(self.unsupported("embeddings of another size (`word_embed_proj_dim`)".into()).into());
         }
         let windows = self.windows(layers)?;
-        let mixers = self.mixers(layers)?;
+        let mixers = self.mixers(layers, blocks.as_deref())?;
         let experts = self.experts(layers)?;
         let intermediate_size = self.intermediate_size(hidden_size, experts.as_ref())?;
         let by_layer = self.by_layer(HeadSizes { kv_heads, head_dim }, intermediate_size, &windows)?;
@@ -141,7 +147,7 @@ impl ConfigFields<'_> {
             has_mlp_norm,
             gating: self.gating()?,
             experts,
-            scales: self.scales(Scales::plain(family, hidden_size, head_dim)),
+            scales: self.scales(Scales::plain(family, hidden_size, head_dim))?,
             softcaps: Softcaps {
                 attention: self.float("attn_logit_softcapping"),
                 logits: self.float("final_logit_softcapping"),
@@ -214,11 +220,15 @@ impl ConfigFields<'_> {
                 let is_off = value("is_causal") == Some(&Value::Bool(false));
                 (is_bidirectional || is_off).then_some((key, "attention to later tokens"))
             });
-        let types = self.unread_value("layer_types").and_then(Value::as_array);
+        let types = self.peek("layer_types").and_then(Value::as_array);
         let is_attention = |name: &&Value| {
             let other = self.family.other_mixer().and_then(MixerKind::layer_type);
-            name.as_str().is_some_and(|name| Some(name) == other)
-                || ["full_attention", "sliding_attention"].iter().any(|known| *name == known)
+            let name = name.as_str().map(current_layer_type);
+            let is_block =
+                self.family.layers_are_single_blocks && name.is_some_and(|name| Block::named(name).is_some());
+            is_block
+                || name
+                    .is_some_and(|name| Some(name) == other || ["full_attention", "sliding_attention"].contains(&name))
         };
         let other = types.into_iter().flatten().find(|name| !is_attention(name));
         match (unsupported, other) {
@@ -328,6 +338,10 @@ impl ConfigFields<'_> {
             Some(size) => size,
             None => self.size("intermediate_size")?,
         };
+        // A mixture of none is a dense model.
+        if self.get("num_experts").and_then(Value::as_u64) == Some(0) {
+            return Ok(None);
+        }
         Ok(Some(ExpertSizes {
             count: self.size("num_experts")?,
             per_token: self.size("num_experts_per_tok")?,
@@ -338,16 +352,24 @@ impl ConfigFields<'_> {
         }))
     }
 
-    fn scales(&self, plain: Scales) -> Scales {
+    fn scales(&self, plain: Scales) -> Result<Scales> {
         let by_scalar = self.float("query_pre_attn_scalar").map_or(plain.attention, |scalar| 1.0 / scalar.sqrt());
         // GPT-2 can do without the root.
         let attention = if self.flag("scale_attn_weights") == Some(false) { 1.0 } else { by_scalar };
         let divided = self.float("logits_scaling").map_or(plain.logits, |divisor| 1.0 / divisor);
-        Scales {
+        let number = |key: &str| self.float(key).unwrap_or(1.0);
+        let mlp = self.numbers("mlp_multipliers")?.unwrap_or([1.0; 2]);
+        Ok(Scales {
             embedding: self.float("embedding_multiplier").unwrap_or(plain.embedding),
             residual: self.float("residual_multiplier").unwrap_or(plain.residual),
-            attention: self.float("attention_multiplier").or(self.float("softmax_scale")).unwrap_or(attention),
-            logits: self.float("logit_scale").unwrap_or(divided),
-        }
+            // Keys are multiplied before they turn, which comes to the same as scores.
+            attention: self.float("attention_multiplier").or(self.float("softmax_scale")).unwrap_or(attention)
+                * number("key_multiplier"),
+            attention_input: number("attention_in_multiplier"),
+            attention_output: number("attention_out_multiplier"),
+            mlp_gate: mlp[0],
+            mlp_output: mlp[1],
+            logits: self.float("logit_scale").or(self.float("lm_head_multiplier")).unwrap_or(divided),
+        })
     }
 }

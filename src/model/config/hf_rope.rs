@@ -24,7 +24,10 @@ const BY_LAYER: [&str; 2] = ["full_attention", "sliding_attention"];
 
 impl ConfigFields<'_> {
     pub fn rotary(&self, context: usize, heads: &[HeadSizes], windows: &[Option<usize>]) -> Result<Rotary> {
-        if !self.family.positions.are_rotary() {
+        // Granite 4 has a word for it, and any other one means none.
+        let is_off =
+            self.family.reads("position_embedding_type") && self.text("position_embedding_type") != Some("rope");
+        if is_off || !self.family.positions.are_rotary() {
             return Ok(Rotary::none(windows.len()));
         }
         let head_dim_where = |is_full: bool| {

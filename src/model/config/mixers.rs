@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::MOST_LAYERS;
 use super::fields::ConfigFields;
+use super::mamba::MambaConfig;
 use crate::error::Result;
 use crate::kernel::delta_rule::DeltaSizes;
 use crate::kernel::recurrent::StateSizes;
@@ -16,6 +17,7 @@ use crate::model::mixer::ConvolutionSizes;
 pub enum MixerSizes {
     Delta(DeltaSizes),
     Short(ConvolutionSizes),
+    Mamba(MambaConfig),
 }
 
 impl MixerSizes {
@@ -24,6 +26,7 @@ impl MixerSizes {
     pub fn shape_of(&self, role: Role, hidden: usize) -> Option<Vec<usize>> {
         match self {
             Self::Delta(delta) => delta_shape(delta, role, hidden),
+            Self::Mamba(mamba) => mamba.shape_of(role, hidden),
             Self::Short(short) => Some(match role {
                 Role::ShortInput => vec![3 * short.channels, hidden],
                 Role::ShortConvolution => vec![short.channels, 1, short.taps],
@@ -38,6 +41,7 @@ impl MixerSizes {
         match self {
             Self::Delta(delta) => delta.state(),
             Self::Short(short) => short.state(),
+            Self::Mamba(mamba) => mamba.sizes.state(),
         }
     }
 
@@ -46,6 +50,7 @@ impl MixerSizes {
         match self {
             Self::Delta(delta) => 5 * delta.channels(),
             Self::Short(short) => 8 * short.channels,
+            Self::Mamba(mamba) => mamba.inner_values(),
         }
     }
 
@@ -56,15 +61,16 @@ impl MixerSizes {
 
     /// What is wrong with the sizes.
     pub fn problem(&self) -> Option<&'static str> {
-        let (sizes, is_multiple) = match self {
-            Self::Delta(delta) => (
-                vec![delta.key_heads, delta.value_heads, delta.key_size, delta.value_size, delta.taps],
-                delta.key_heads > 0 && delta.value_heads.is_multiple_of(delta.key_heads),
-            ),
-            Self::Short(short) => (vec![short.taps], true),
+        let is_sound = match self {
+            Self::Delta(delta) => {
+                let sizes = [delta.key_heads, delta.value_heads, delta.key_size, delta.value_size, delta.taps];
+                sizes.iter().all(|size| (1..=LARGEST).contains(size))
+                    && delta.value_heads.is_multiple_of(delta.key_heads)
+            }
+            Self::Mamba(mamba) => mamba.is_sound(LARGEST),
+            Self::Short(short) => (1..=LARGEST).contains(&short.taps),
         };
-        let are_sound = is_multiple && sizes.iter().all(|size| (1..=LARGEST).contains(size));
-        (!are_sound).then_some("are zero, impossibly large or no multiples")
+        (!is_sound).then_some("are zero, impossibly large or no multiples")
     }
 }
 
@@ -86,29 +92,116 @@ fn delta_shape(delta: &DeltaSizes, role: Role, hidden: usize) -> Option<Vec<usiz
 /// A bound on each of the sizes, far above any model, so that they multiply without overflow.
 const LARGEST: usize = 1 << 12;
 
+/// What a layer is, if it is a single block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Block {
+    Attention,
+    Mamba,
+    Mlp,
+    Experts,
+}
+
+impl Block {
+    pub fn named(name: &str) -> Option<Self> {
+        match current_layer_type(name) {
+            "full_attention" => Some(Self::Attention),
+            "linear_attention" => Some(Self::Mamba),
+            "mlp" => Some(Self::Mlp),
+            "moe" => Some(Self::Experts),
+            _ => None,
+        }
+    }
+
+    fn lettered(letter: char) -> Option<Self> {
+        match letter {
+            '*' => Some(Self::Attention),
+            'M' => Some(Self::Mamba),
+            '-' => Some(Self::Mlp),
+            'E' => Some(Self::Experts),
+            _ => None,
+        }
+    }
+
+    fn mixer(self) -> MixerKind {
+        match self {
+            Self::Attention => MixerKind::Attention,
+            Self::Mamba => MixerKind::Mamba,
+            Self::Mlp | Self::Experts => MixerKind::Absent,
+        }
+    }
+}
+
+/// The name that a type of layer has now.
+pub fn current_layer_type(name: &str) -> &str {
+    match name {
+        "mamba" => "linear_attention",
+        "attention" => "full_attention",
+        name => name,
+    }
+}
+
 impl ConfigFields<'_> {
-    /// What mixes tokens in each layer. The length of `layer_types` is checked with the windows.
-    pub fn mixers(&self, layers: usize) -> Result<Vec<MixerKind>> {
-        let types = self.get("layer_types").and_then(Value::as_array);
-        let interval = self.optional_size("full_attention_interval")?.unwrap_or(1);
-        let attending: Option<Vec<usize>> =
-            self.get("full_attn_idxs").and_then(Value::as_array).map(|_| self.layers("full_attn_idxs").collect());
-        let attends = |layer: usize| match &attending {
-            Some(attending) => attending.contains(&layer),
-            None => (layer + 1).is_multiple_of(interval),
+    /// What each layer is, in a family whose layers are single blocks. The list of their types counts before the pattern of letters.
+    pub fn blocks(&self) -> Result<Option<Vec<Block>>> {
+        if !self.family.layers_are_single_blocks {
+            return Ok(None);
+        }
+        let types = self.get("layer_types").and_then(|types| types.as_array());
+        let pattern = self.text("hybrid_override_pattern");
+        let blocks: Option<Vec<Block>> = match (types, pattern) {
+            (Some(types), _) => types.iter().map(|name| Block::named(name.as_str()?)).collect(),
+            (None, Some(pattern)) => pattern.chars().map(Block::lettered).collect(),
+            (None, None) => Some(vec![Block::Mamba, Block::Experts, Block::Attention, Block::Mlp]),
         };
-        let kind = |layer: usize| match (self.family.other_mixer(), types) {
-            (Some(other), Some(types)) if types[layer].as_str() == other.layer_type() => other,
-            (Some(other), None) if !attends(layer) => other,
-            _ => MixerKind::Attention,
+        match blocks {
+            Some(blocks) if blocks.contains(&Block::Experts) && self.family.experts.is_none() => {
+                Err(self.unsupported("layers with experts (`moe`) of this family".into()).into())
+            }
+            Some(blocks) => Ok(Some(blocks)),
+            None => Err(self.unsupported("layers of an unknown type (`hybrid_override_pattern`)".into()).into()),
+        }
+    }
+
+    /// What mixes tokens in each layer. The length of `layer_types` is checked with the windows.
+    pub fn mixers(&self, layers: usize, blocks: Option<&[Block]>) -> Result<Vec<MixerKind>> {
+        if let Some(blocks) = blocks {
+            return Ok(blocks.iter().map(|block| block.mixer()).collect());
+        }
+        let types = self.get("layer_types").and_then(|types| types.as_array());
+        let interval = self.optional_size("full_attention_interval")?;
+        let with_attention = self.layers_with_attention(layers);
+        let Some(other) = self.family.other_mixer() else {
+            return Ok(vec![MixerKind::Attention; layers.min(MOST_LAYERS)]);
+        };
+        let has_other = |layer: usize| match (types, &with_attention) {
+            (Some(types), _) => types[layer].as_str().map(current_layer_type) == other.layer_type(),
+            (None, Some(with_attention)) => !with_attention.contains(&layer),
+            (None, None) => interval.is_none_or(|interval| !(layer + 1).is_multiple_of(interval)),
+        };
+        let kind = |layer: usize| match has_other(layer) {
+            true if self.family.mixers_are_side_by_side => MixerKind::AttentionAndMamba,
+            true => other,
+            false => MixerKind::Attention,
         };
         Ok((0..layers.min(MOST_LAYERS)).map(kind).collect())
+    }
+
+    /// The layers with attention, in families that list them; LFM2 without a list has it in all of them.
+    fn layers_with_attention(&self, layers: usize) -> Option<Vec<usize>> {
+        if self.family.reads("attn_layer_indices") {
+            return Some(self.layers("attn_layer_indices").collect());
+        }
+        self.family.reads("full_attn_idxs").then(|| match self.get("full_attn_idxs").is_some_and(Value::is_array) {
+            true => self.layers("full_attn_idxs").collect(),
+            false => (0..layers.min(MOST_LAYERS)).collect(),
+        })
     }
 
     /// The sizes of the family's mixer beside attention.
     pub fn other_mixer(&self, hidden_size: usize) -> Result<Option<MixerSizes>> {
         Ok(match self.family.other_mixer() {
-            None | Some(MixerKind::Attention) => None,
+            None | Some(MixerKind::Attention | MixerKind::AttentionAndMamba | MixerKind::Absent) => None,
+            Some(MixerKind::Mamba) => Some(MixerSizes::Mamba(self.mamba()?)),
             Some(MixerKind::DeltaNet) => Some(MixerSizes::Delta(self.delta()?)),
             Some(MixerKind::ShortConvolution) => {
                 Some(MixerSizes::Short(ConvolutionSizes { channels: hidden_size, taps: self.size("conv_L_cache")? }))

@@ -6,6 +6,7 @@ mod gguf;
 mod harmless;
 mod hf;
 mod hf_rope;
+mod mamba;
 mod mixers;
 mod quantised;
 
@@ -14,6 +15,7 @@ use std::path::Path;
 
 pub use by_layer::{ByLayer, HeadSizes, PerLayerSizes};
 pub use hf::HfConfig;
+pub use mamba::MambaConfig;
 pub use mixers::MixerSizes;
 pub use quantised::check_quantisation;
 
@@ -90,19 +92,26 @@ impl ModelConfig {
 
     /// How many layers have a mixer of a kind.
     pub fn layers_with(&self, kind: MixerKind) -> usize {
-        self.mixers.iter().filter(|mixer| **mixer == kind).count()
+        self.mixers.iter().filter(|mixer| mixer.has(kind)).count()
     }
 
     /// The keys and values of a token in all layers that keep them.
     pub fn cached_values(&self) -> usize {
-        let keeps = |layer: &usize| self.mixers[*layer] == MixerKind::Attention;
+        let keeps = |layer: &usize| self.mixers[*layer].has(MixerKind::Attention);
         (0..self.layers).filter(keeps).map(|layer| 2 * self.kv_size(layer)).sum()
     }
 
-    /// The values that the layers which keep no keys remember of a sequence.
+    /// The values that the layers which keep a state remember of a sequence.
     pub fn state_values(&self) -> usize {
-        let without_keys = self.layers - self.layers_with(MixerKind::Attention);
-        without_keys * self.other_mixer.map_or(0, |sizes| sizes.state().values())
+        let layers = self.family.other_mixer().map_or(0, |kind| self.layers_with(kind));
+        layers * self.other_mixer.map_or(0, |sizes| sizes.state().values())
+    }
+
+    pub fn mamba(&self) -> Option<MambaConfig> {
+        match self.other_mixer {
+            Some(MixerSizes::Mamba(mamba)) => Some(mamba),
+            _ => None,
+        }
     }
 
     /// Whether a layer has experts in the place of its MLP.
@@ -268,6 +277,12 @@ pub struct Scales {
     pub residual: f64,
     /// The products of queries and keys; usually 1/√head_dim.
     pub attention: f64,
+    /// The input of attention, and what it adds.
+    pub attention_input: f64,
+    pub attention_output: f64,
+    /// The gate of the MLP before its activation, and what the MLP adds.
+    pub mlp_gate: f64,
+    pub mlp_output: f64,
     pub logits: f64,
 }
 
@@ -282,7 +297,16 @@ impl Scales {
             AttentionScale::InverseRoot => 1.0 / (head_dim as f64).sqrt(),
             AttentionScale::One => 1.0,
         };
-        Self { embedding, residual: 1.0, attention, logits: 1.0 }
+        Self {
+            embedding,
+            residual: 1.0,
+            attention,
+            attention_input: 1.0,
+            attention_output: 1.0,
+            mlp_gate: 1.0,
+            mlp_output: 1.0,
+            logits: 1.0,
+        }
     }
 }
 

@@ -31,6 +31,8 @@ pub const ALL_BIAS: (Biased, &[Role]) = (
     &[Role::Query, Role::Key, Role::Value, Role::AttentionOut, Role::Gate, Role::Up, Role::Down],
 );
 pub const MLP_BIAS: (Biased, &[Role]) = (Biased::By("mlp_bias"), &[Role::Gate, Role::Up, Role::Down]);
+pub const MAMBA_BIAS: (Biased, &[Role]) = (Biased::By("mamba_proj_bias"), &[Role::MambaInput, Role::MambaOut]);
+pub const FILTER_BIAS: (Biased, &[Role]) = (Biased::By("mamba_conv_bias"), &[Role::MambaConvolution]);
 pub const QKV_BIAS: (Biased, &[Role]) = (Biased::Always, QKV);
 pub const QKV_BIAS_BY_FLAG: (Biased, &[Role]) = (Biased::By("qkv_bias"), QKV);
 pub const STABLELM_QKV_BIAS: (Biased, &[Role]) = (Biased::By("use_qkv_bias"), QKV);

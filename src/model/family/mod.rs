@@ -60,6 +60,12 @@ pub struct Family {
     pub gated_attention: bool,
     pub embedding_scale: EmbeddingScale,
     pub residual: Residual,
+    /// Whether a layer has attention and the other mixer, and adds what both give.
+    pub mixers_are_side_by_side: bool,
+    /// Whether each layer is one block: a mixer, an MLP or a mixture of experts, with one norm before it.
+    pub layers_are_single_blocks: bool,
+    /// Whether layers with experts have the MLP, too.
+    pub mlp_is_beside_experts: bool,
     pub positions: Positions,
     /// The row of the first position among learned ones.
     pub first_position: usize,
@@ -180,6 +186,8 @@ pub enum Positions {
     RotaryNeighbours,
     /// ALiBi: a bias on scores that grows with the distance.
     Alibi,
+    /// Not at all, as in some hybrids, whose other mixer knows the order of tokens.
+    None,
     /// Learned, added to the embeddings.
     Learned,
 }
@@ -332,6 +340,12 @@ impl Family {
     /// The mixer that some layers have in the place of attention, or all of them.
     pub fn other_mixer(&self) -> Option<MixerKind> {
         self.roles().filter_map(Role::mixer).find(|mixer| *mixer != MixerKind::Attention)
+    }
+
+    /// Whether a module, by its name inside a layer, is a mixer beside attention.
+    pub fn is_other_mixer(&self, module: &str) -> bool {
+        let roles = self.roles().filter(|role| role.mixer().is_some_and(|mixer| mixer != MixerKind::Attention));
+        roles.flat_map(|role| self.modules(role)).any(|part| part.split('.').next() == Some(module))
     }
 
     /// The names that a key has in the family's configurations, if these are not its own.

@@ -104,6 +104,15 @@ pub const FUSED_DELTA_NET: RoleNames = &[
     (Role::DeltaNorm, "linear_attn.norm", "ssm_norm"),
     (Role::DeltaOut, "linear_attn.out_proj", "ssm_out"),
 ];
+pub const MAMBA: RoleNames = &[
+    (Role::MambaInput, "mamba.in_proj", "ssm_in"),
+    (Role::MambaConvolution, "mamba.conv1d", "ssm_conv1d"),
+    (Role::MambaBias, "mamba.dt_bias", "ssm_dt"),
+    (Role::MambaRate, "mamba.A_log", "ssm_a"),
+    (Role::MambaSkip, "mamba.D", "ssm_d"),
+    (Role::MambaNorm, "mamba.norm", "ssm_norm"),
+    (Role::MambaOut, "mamba.out_proj", "ssm_out"),
+];
 pub const HUNYUAN_HEAD_NORMS: RoleNames = &[
     (Role::QueryNorm, "self_attn.query_layernorm", "attn_q_norm"),
     (Role::KeyNorm, "self_attn.key_layernorm", "attn_k_norm"),
@@ -272,6 +281,7 @@ pub const OUTER_GEMMA4: OuterNames = OuterNames {
     ..OUTER
 };
 pub const OUTER_LFM2: OuterNames = OuterNames { final_norm: "embedding_norm", ..OUTER };
+pub const OUTER_NEMOTRON_H: OuterNames = OuterNames { embedding: "embeddings", final_norm: "norm_f", ..OUTER };
 pub const OUTER_GPT2: OuterNames = OuterNames {
     decoder: "transformer",
     embedding: "wte",

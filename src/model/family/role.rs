@@ -6,16 +6,26 @@ pub enum MixerKind {
     Attention,
     DeltaNet,
     ShortConvolution,
+    Mamba,
+    /// Both in one layer, side by side.
+    AttentionAndMamba,
+    /// Nothing: the layer is an MLP or a mixture of experts alone.
+    Absent,
 }
 
 impl MixerKind {
     /// What `layer_types` calls a layer with the mixer; attention has several names.
     pub fn layer_type(self) -> Option<&'static str> {
         match self {
-            MixerKind::Attention => None,
-            MixerKind::DeltaNet => Some("linear_attention"),
+            MixerKind::Attention | MixerKind::AttentionAndMamba | MixerKind::Absent => None,
+            MixerKind::DeltaNet | MixerKind::Mamba => Some("linear_attention"),
             MixerKind::ShortConvolution => Some("conv"),
         }
+    }
+
+    /// Whether a layer with this mixer has what belongs to another one.
+    pub fn has(self, other: Self) -> bool {
+        self == other || self == Self::AttentionAndMamba && matches!(other, Self::Attention | Self::Mamba)
     }
 }
 
@@ -55,6 +65,17 @@ pub enum Role {
     ShortInput,
     ShortConvolution,
     ShortOut,
+    /// Of Mamba-2: gates, inputs, keys, queries and steps in one matrix.
+    MambaInput,
+    /// Filters over the last tokens, before the heads.
+    MambaConvolution,
+    /// What is added to the steps, ln of the rates of decay, and how much of the input goes past the memory.
+    MambaBias,
+    MambaRate,
+    MambaSkip,
+    /// On what is read, by groups of heads.
+    MambaNorm,
+    MambaOut,
     /// On what attention adds.
     AttentionPostNorm,
     /// Before the MLP.
@@ -101,6 +122,7 @@ impl Role {
                 | QueryNorm
                 | KeyNorm
                 | DeltaNorm
+                | MambaNorm
                 | AttentionPostNorm
                 | MlpNorm
                 | MlpPostNorm
@@ -110,12 +132,14 @@ impl Role {
 
     /// Whether the role is that of numbers that are neither a linear map nor a norm.
     pub fn is_parameter(self) -> bool {
-        self.is_nameless() || matches!(self, Role::Convolution | Role::ShortConvolution)
+        self.is_nameless() || matches!(self, Role::Convolution | Role::MambaConvolution | Role::ShortConvolution)
     }
 
     /// Whether the name of the role is that of a parameter, not of a module.
     pub fn is_nameless(self) -> bool {
-        matches!(self, Role::Sinks | Role::DeltaBias | Role::DeltaRate | Role::LayerScale) || self.is_of_activation()
+        use Role::*;
+        let is_own = matches!(self, Sinks | DeltaBias | DeltaRate | MambaBias | MambaRate | MambaSkip | LayerScale);
+        is_own || self.is_of_activation()
     }
 
     /// Whether the role is that of a number of the activation.
@@ -133,6 +157,9 @@ impl Role {
             DeltaInput | DeltaGate | DeltaWrite | DeltaDecay | DeltaInputGate | DeltaWriteDecay | Convolution
             | DeltaBias | DeltaRate | DeltaNorm | DeltaOut => Some(MixerKind::DeltaNet),
             ShortInput | ShortConvolution | ShortOut => Some(MixerKind::ShortConvolution),
+            MambaInput | MambaConvolution | MambaBias | MambaRate | MambaSkip | MambaNorm | MambaOut => {
+                Some(MixerKind::Mamba)
+            }
             _ => None,
         }
     }

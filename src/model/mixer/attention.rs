@@ -16,8 +16,9 @@ use crate::error::Result;
 use crate::kernel::{self, attention::Projections, gradient};
 use crate::model::carried::Carried;
 use crate::model::config::HeadSizes;
-use crate::model::family::{FusedOrder, HeadNorms, Positions, Role};
+use crate::model::family::{FusedOrder, HeadNorms, MixerKind, Positions, Role};
 use crate::model::modules::Modules;
+use crate::model::scaling::scaled;
 use crate::model::weights::LayerWeights;
 use crate::model::{ModelConfig, Pass, RopeTable};
 use crate::samples::packing::Batch;
@@ -42,7 +43,8 @@ pub struct Attention<'a> {
 
 impl<'a> Attention<'a> {
     pub fn load(weights: LayerWeights<'a>) -> Result<Self> {
-        Ok(Self { weights, modules: Modules::load(weights, Role::is_of_mixer)?, sinks: weights.sinks()? })
+        let modules = Modules::load(weights, |role| role.mixer() == Some(MixerKind::Attention))?;
+        Ok(Self { weights, modules, sinks: weights.sinks()? })
     }
 
     /// Queries of the narrowed rows, (rows, heads · head_dim), and keys and values, (rows, kv_heads · head_dim), unless the layer reads
@@ -174,7 +176,7 @@ impl<'a> Mixer<'a> for Attention<'a> {
         carried: &mut Carried,
     ) -> TensorResult<Tensor> {
         let (config, index) = (self.weights.config, self.weights.index);
-        let (q, own) = self.project(x, pass)?;
+        let (q, own) = self.project(&scaled(x.clone(), config.scales.attention_input)?, pass)?;
         let (q, gate) = if config.family.gated_attention { self.split_gate(&q)? } else { (q, None) };
         let norms_rotated = config.family.head_norms == HeadNorms::EachRotatedHead;
         let narrowing = pass.narrowing_at(index);
@@ -205,7 +207,7 @@ impl<'a> Mixer<'a> for Attention<'a> {
             Some(gate) => (attended * sigmoid(&gate)?)?,
             None => attended,
         };
-        self.modules.linear(Role::AttentionOut, &attended)
+        scaled(self.modules.linear(Role::AttentionOut, &attended)?, config.scales.attention_output)
     }
 }
 

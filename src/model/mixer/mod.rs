@@ -8,9 +8,12 @@ mod attention;
 mod cache;
 mod delta_net;
 mod delta_steps;
+mod mamba;
+mod mamba_steps;
 mod scores;
 mod sequences;
 mod short_conv;
+mod side_by_side;
 
 use std::sync::Arc;
 
@@ -18,7 +21,7 @@ use candle_core::{Result as TensorResult, Tensor};
 
 use super::Pass;
 use super::carried::Carried;
-use super::config::MixerSizes;
+use super::config::{MambaConfig, MixerSizes};
 use super::family::MixerKind;
 use super::weights::LayerWeights;
 use crate::adapter::LayerAdapter;
@@ -51,6 +54,13 @@ pub fn load<'a>(weights: LayerWeights<'a>) -> Result<Arc<dyn Mixer<'a> + 'a>> {
         (MixerKind::ShortConvolution, Some(MixerSizes::Short(sizes))) => {
             Arc::new(short_conv::ShortConvolution::load(weights, sizes)?)
         }
+        (MixerKind::Mamba, Some(MixerSizes::Mamba(config))) => Arc::new(mamba::Mamba::load(weights, config)?),
+        (MixerKind::AttentionAndMamba, Some(MixerSizes::Mamba(config))) => Arc::new(beside_attention(weights, config)?),
         _ => Arc::new(attention::Attention::load(weights)?),
     })
+}
+
+fn beside_attention<'a>(weights: LayerWeights<'a>, config: MambaConfig) -> Result<side_by_side::SideBySide<'a>> {
+    let attention = Arc::new(attention::Attention::load(weights)?);
+    Ok(side_by_side::SideBySide([attention, Arc::new(mamba::Mamba::load(weights, config)?)]))
 }

@@ -98,7 +98,7 @@ impl LayerWeights<'_> {
         // llama.cpp drops the dimension of the one output of the shared expert's switch.
         let is_vector = role == Role::SharedSwitch && store.entry(&name)?.shape.len() == 1;
         store.entry_of_shape(&name, if is_vector { &shape[1..] } else { &shape })?;
-        if let Some(bias) = self.bias_name(role).filter(|_| role.is_linear()) {
+        if let Some(bias) = self.bias_name(role).filter(|_| role.is_linear() || role == Role::MambaConvolution) {
             store.entry_of_shape(&bias, &[outputs])?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::Weights;
 use crate::error::Result;
 use crate::model::ModelConfig;
 use crate::model::activation::Xielu;
-use crate::model::family::{FusedOrder, LinearLayout, Role};
+use crate::model::family::{FusedOrder, LinearLayout, MixerKind, Role};
 use crate::model::linear::{Linear, Norm};
 use crate::tensors::Dtype;
 
@@ -19,17 +19,26 @@ pub struct LayerWeights<'a> {
 }
 
 impl LayerWeights<'_> {
+    /// Whether text skips the layer.
+    pub fn is_skipped(&self) -> bool {
+        self.config.skipped.contains(&self.index)
+    }
+
     /// The roles that the layer has; none if text skips it.
     pub fn roles(&self) -> Vec<Role> {
-        if self.config.skipped.contains(&self.index) {
+        if self.is_skipped() {
             return Vec::new();
         }
         let sparse = self.config.is_sparse(self.index);
         let has_shared = self.config.experts.as_ref().is_some_and(|experts| experts.shared_intermediate_size > 0);
+        let is_mixer_alone =
+            self.config.family.layers_are_single_blocks && self.config.mixers[self.index] != MixerKind::Absent;
         let is_here = |role: &Role| {
-            role.needs_experts().is_none_or(|needed| needed == sparse)
-                && role.mixer().is_none_or(|mixer| mixer == self.config.mixers[self.index])
+            role.needs_experts()
+                .is_none_or(|needed| needed == sparse || !needed && self.config.family.mlp_is_beside_experts)
+                && role.mixer().is_none_or(|mixer| self.config.mixers[self.index].has(mixer))
                 && self.config.has(*role, self.index)
+                && (!is_mixer_alone || role.needs_experts().is_none())
                 && (has_shared || !role.is_of_shared_expert())
                 && (!self.config.family.optional.contains(role) || self.has_optional(*role))
         };
@@ -40,6 +49,7 @@ impl LayerWeights<'_> {
     fn has_optional(&self, role: Role) -> bool {
         match (role, self.config.has_head_norms) {
             (Role::MlpNorm, _) => self.config.has_mlp_norm,
+            (Role::MambaNorm, _) => self.config.mamba().is_some_and(|mamba| mamba.has_norm),
             (_, Some(has)) => has,
             (_, None) => self.norm_names(role).is_some(),
         }
@@ -68,11 +78,25 @@ impl LayerWeights<'_> {
         }
         let names = self.norm_names(role).unwrap_or_default();
         if let [name] = names.as_slice() {
-            return self.weights.norm(name, self.bias_name(role), self.config, norms);
+            let norm = self.weights.norm(name, self.bias_name(role), self.config, norms)?;
+            return Ok(Norm { weight: self.by_group(norm.weight, role)?, ..norm });
         }
         let rows = names.iter().map(|name| self.weights.store.load(name, self.weights.device()));
         let weight = Tensor::stack(&rows.collect::<Result<Vec<_>>>()?, 0)?;
         Ok(Norm { weight, bias: None, norms: self.config.family.norms, eps: self.config.norm_eps })
+    }
+
+    /// The weights of a norm over the values of each group of heads: (groups, size).
+    fn by_group(&self, weight: Tensor, role: Role) -> TensorResult<Tensor> {
+        match self.config.mamba().filter(|_| role == Role::MambaNorm) {
+            Some(mamba) => weight.reshape((mamba.sizes.groups, ())),
+            None => Ok(weight),
+        }
+    }
+
+    /// The bias of a role's module, if it has one.
+    pub fn bias(&self, role: Role) -> Result<Option<Tensor>> {
+        self.bias_name(role).map(|name| self.weights.store.load(&name, self.weights.device())).transpose()
     }
 
     /// The attention sinks, (heads), if the layer has them.

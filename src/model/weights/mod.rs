@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result as TensorResult, Tensor};
 
-use super::family::{Family, Norms, OuterNames, Outside};
+use super::family::{Family, Norms, OuterNames, Outside, Role};
 use super::linear::{Linear, Norm};
 use super::{Backend, ModelConfig};
 use crate::error::{BaseError, Result};
@@ -44,8 +44,9 @@ impl Weights {
     /// decoder has token embeddings beside its layers.
     pub fn hugging_face(store: TensorStore, family: &Family, backend: Backend) -> Result<Self> {
         let outer = family.outer;
-        // The first layer of a hybrid may have either mixer.
-        let roles = family.roles().filter(|role| role.is_of_mixer() && role.is_linear());
+        // The first layer of a hybrid may have either mixer, or none.
+        let is_mark = |role: &Role| role.is_linear() && (role.is_of_mixer() || family.layers_are_single_blocks);
+        let roles = family.roles().filter(is_mark);
         let first = roles.flat_map(|role| family.modules(role));
         let marks: Vec<String> = first.map(|module| format!("{}.0.{module}.weight", outer.stack)).collect();
         let before_mark = |name: &str| marks.iter().find_map(|mark| name.strip_suffix(mark.as_str()).map(str::len));

@@ -13,6 +13,11 @@ pub(super) const EXPERTS: ExpertNames = ExpertNames {
     have_biases: false,
     weights: ExpertWeights::SumToOne,
 };
+pub(super) const GRANITE_EXPERTS: ExpertNames = ExpertNames {
+    modules: &[],
+    stacked: &[["block_sparse_moe.input_linear.weight", "block_sparse_moe.output_linear.weight"]],
+    ..EXPERTS
+};
 /// Both names are read.
 pub(super) const LOCAL_EXPERTS: KeySpelling = ("num_experts", &["num_local_experts", "num_experts"]);
 const SHARED_EXPERT: RoleNames = &[
@@ -141,11 +146,7 @@ pub static FAMILIES: [Family; 7] = [
         model_types: &["granitemoe"],
         gguf_architectures: &["granitemoe"],
         layer_names: &[ATTENTION, &[(Role::Router, "block_sparse_moe.router.layer", "ffn_gate_inp")], PRE_NORMS],
-        experts: Some(&ExpertNames {
-            modules: &[],
-            stacked: &[["block_sparse_moe.input_linear.weight", "block_sparse_moe.output_linear.weight"]],
-            ..EXPERTS
-        }),
+        experts: Some(&GRANITE_EXPERTS),
         biases: &[ATTENTION_BIAS],
         spellings: &[("num_experts", &["num_local_experts"])],
         numbers: &[

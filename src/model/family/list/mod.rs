@@ -6,6 +6,7 @@ mod gemma;
 mod gpt;
 mod lfm2;
 mod llama;
+mod mamba;
 mod mixtures;
 mod qwen;
 mod variants;
@@ -15,7 +16,7 @@ use super::names::{ATTENTION, GATED_MLP, OUTER, PRE_NORMS};
 use super::*;
 use crate::model::activation::Activation;
 
-pub static FAMILIES: [&[Family]; 9] = [
+pub static FAMILIES: [&[Family]; 10] = [
     &llama::FAMILIES,
     &qwen::FAMILIES,
     &gemma::FAMILIES,
@@ -25,6 +26,7 @@ pub static FAMILIES: [&[Family]; 9] = [
     &variants::FAMILIES,
     &classic::FAMILIES,
     &lfm2::FAMILIES,
+    &mamba::FAMILIES,
 ];
 
 /// The family that all others build on: a Llama without its peculiarities.
@@ -47,6 +49,9 @@ const PLAIN: Family = Family {
     gated_attention: false,
     embedding_scale: EmbeddingScale::One,
     residual: Residual::Sequential,
+    mixers_are_side_by_side: false,
+    layers_are_single_blocks: false,
+    mlp_is_beside_experts: false,
     positions: Positions::Rotary,
     first_position: 0,
     sliding: Sliding::Never,
