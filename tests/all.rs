@@ -44,6 +44,7 @@ mod kills;
 mod messages;
 mod metrics;
 mod minimized;
+mod mixtures;
 #[cfg(target_os = "linux")]
 mod mounts;
 mod names;

@@ -52,6 +52,8 @@ impl Budget {
         // With experts each stream keeps their inputs and, for a while, up to twice as many of their outputs.
         let states = if config.experts.is_some() { 4 * streams } else { streams };
         let mixer = config.other_mixer.map_or(0, |sizes| sizes.inner_values());
+        let latents =
+            config.other_mixer.map_or(0, |sizes| sizes.cached_values()) * config.layers_with(MixerKind::Latent);
         let widths = 4 * config.intermediate_size + 6 * config.hidden_size + 4 * config.query_size() + mixer;
         Self {
             memory,
@@ -61,7 +63,7 @@ impl Budget {
             stream_bytes: (states * config.hidden_size) as u64 * F32,
             inner_bytes: widths as u64 * F32,
             row_bytes: config.hidden_size as u64 * F32,
-            cache_bytes: (2 * config.kv_size() * config.layers_with(MixerKind::Attention)) as u64 * F32,
+            cache_bytes: (2 * config.kv_size() * config.layers_with(MixerKind::Attention) + latents) as u64 * F32,
             state_bytes: config.state_values() as u64 * F32,
             longest: 0,
         }

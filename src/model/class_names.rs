@@ -60,7 +60,25 @@ fn inside(outer: &str, name: &str) -> String {
 
 /// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of
 /// multimodal models before transformers 4.52.
-const CONVERTED: [&str; 6] = ["granitemoe", "mixtral", "qwen2_moe", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe"];
+const CONVERTED: [&str; 17] = [
+    "deepseek_v2",
+    "deepseek_v3",
+    "dots1",
+    "ernie4_5_moe",
+    "exaone_moe",
+    "glm4_moe",
+    "glm4_moe_lite",
+    "granitemoe",
+    "hunyuan_v1_moe",
+    "mellum",
+    "minimax_m2",
+    "mixtral",
+    "qwen2_moe",
+    "qwen3_5_moe_text",
+    "qwen3_5_text",
+    "qwen3_moe",
+    "solar_open",
+];
 
 /// Multimodal models of which `AutoModelForCausalLM` makes the text model alone (`modeling_auto.py` of transformers 5.24).
 const TEXT_OF_MULTIMODAL: [&str; 2] = ["qwen3_5", "qwen3_5_moe"];

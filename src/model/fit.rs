@@ -39,7 +39,8 @@ impl Model {
             if is_parameter
                 || role.is_none() && self.config.other_mixer.is_some() && inside.starts_with(DELTA_NET_MODULE)
             {
-                let feature = format!("a saved parameter of a gated delta net, `{}`,", tensor.name);
+                let owner = if role == Some(Role::RouterBias) { "router" } else { "gated delta net" };
+                let feature = format!("a saved parameter of a {owner}, `{}`,", tensor.name);
                 return Err(BaseError::UnsupportedFeature { path: adapter.path.clone(), feature }.into());
             }
             let role = role.filter(|_| tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias"));

@@ -1,5 +1,7 @@
 //! The MLP of a layer, or in a layer with experts the router and the expert that every token goes to.
 
+use std::sync::Arc;
+
 use candle_core::{Result as TensorResult, Tensor};
 use candle_nn::ops::sigmoid;
 
@@ -15,20 +17,26 @@ use crate::error::Result;
 pub struct Mlp {
     modules: Modules,
     gating: Gating,
+    /// What is added to the scores by which a router chooses: (experts).
+    router_bias: Option<Arc<[f32]>>,
 }
 
 impl Mlp {
     pub fn load(weights: LayerWeights) -> Result<Self> {
         let modules = Modules::load(weights, |role| role.is_linear() && !role.is_of_mixer())?;
-        Ok(Self { modules, gating: weights.config.gating })
+        Ok(Self { modules, gating: weights.config.gating, router_bias: weights.router_bias()?.map(Arc::from) })
     }
 
     pub fn adapted(&self, adapter: &LayerAdapter, weights: LayerWeights) -> Result<Self> {
-        Ok(Self { modules: self.modules.adapted(adapter, weights)?, gating: self.gating })
+        Ok(Self { modules: self.modules.adapted(adapter, weights)?, ..self.clone() })
     }
 
     pub fn linear(&self, role: Role, x: &Tensor) -> TensorResult<Tensor> {
         self.modules.linear(role, x)
+    }
+
+    pub fn router_bias(&self) -> Option<&[f32]> {
+        self.router_bias.as_deref()
     }
 
     /// What the MLP or the shared expert adds, (tokens, hidden) → the same; `None` if the layer has experts only.
@@ -36,6 +44,9 @@ impl Mlp {
         let gated = |gate: Role, up: Role| self.gating.apply(&self.linear(gate, x)?, &self.linear(up, x)?);
         if self.modules.has(Role::SharedDown) {
             let shared = self.linear(Role::SharedDown, &gated(Role::SharedGate, Role::SharedUp)?)?;
+            if !self.modules.has(Role::SharedSwitch) {
+                return Ok(Some(shared));
+            }
             let switch = sigmoid(&self.linear(Role::SharedSwitch, x)?)?;
             return shared.broadcast_mul(&switch).map(Some);
         }

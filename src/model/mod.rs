@@ -27,6 +27,7 @@ mod modules;
 mod pass;
 mod replaced;
 mod rope;
+mod routing;
 mod scaling;
 mod score;
 mod stops;

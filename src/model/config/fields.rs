@@ -19,13 +19,14 @@ const COMMON: &str = "hidden_size num_hidden_layers num_attention_heads vocab_si
 const NUMBERS: &str = "rms_norm_eps layer_norm_eps rope_theta partial_rotary_factor rope_local_base_freq \
     query_pre_attn_scalar attn_logit_softcapping final_logit_softcapping embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit original_max_position_embeddings \
-    no_rope_layer_interval max_window_layers";
+    no_rope_layer_interval max_window_layers routed_scaling_factor moe_norm_min";
 const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residual norm_topk_prob scale_attn_weights \
     qk_layernorm use_qk_norm attention_bias mlp_bias qkv_bias use_qkv_bias use_bias attention_out_bias";
 /// The keys that have no meaning without a value: transformers fails at a `null`, in place of taking its default.
 const NEVER_NULL: &str = "rms_norm_eps layer_norm_eps query_pre_attn_scalar embedding_multiplier residual_multiplier \
-    attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit activation";
-const LISTS: &str = "layer_types no_rope_layers mlp_only_layers cross_attention_layers";
+    attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit activation routed_scaling_factor \
+    moe_norm_min";
+const LISTS: &str = "layer_types mlp_layer_types no_rope_layers mlp_only_layers cross_attention_layers";
 
 /// Keys, what their values must be, and how to say that one is not.
 type TypeRule = (&'static str, fn(&Value) -> bool, &'static str);
@@ -107,6 +108,14 @@ impl<'a> ConfigFields<'a> {
                 Some(size) if size > 0 => Ok(Some(size as usize)),
                 _ => Err(self.problem(key, "is not a positive integer").into()),
             },
+        }
+    }
+
+    /// As [`optional_size`](Self::optional_size), of what may be none.
+    pub fn optional_count(&self, key: &str) -> Result<Option<usize>> {
+        match self.get(key).and_then(Value::as_u64) {
+            Some(0) => Ok(Some(0)),
+            _ => self.optional_size(key),
         }
     }
 

@@ -7,14 +7,13 @@ use serde_json::{Map, Value};
 
 use super::fields::ConfigFields;
 use super::harmless::harmless;
-use super::{ExpertSizes, MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
+use super::{MOST_LAYERS, ModelConfig, Scales, Softcaps, unsupported_family};
 use crate::account::{Account, Harmless};
 use crate::error::{BaseError, Result};
 use crate::format::first_names;
 use crate::model::activation::{Activation, Gating};
 use crate::model::family::{
-    self, Biased, ExpertWeights, Family, GeluMeaning, LogitStep, MixerKind, Norms, PromptAttention, Residual, Role,
-    Sliding, Wrapper,
+    self, Biased, Family, GeluMeaning, LogitStep, MixerKind, Norms, PromptAttention, Residual, Role, Sliding, Wrapper,
 };
 
 /// Settings that change what a decoder computes in a way that is not supported, and their meaning.
@@ -92,10 +91,15 @@ impl ConfigFields<'_> {
         let hidden_size = self.size("hidden_size")?;
         let heads = self.size("num_attention_heads")?;
         let context = self.size("max_position_embeddings")?;
-        let head_dim = self.optional_size("head_dim")?.unwrap_or(hidden_size / heads);
+        let other_mixer = self.other_mixer()?;
+        let latent = other_mixer.and_then(|mixer| mixer.latent());
+        let head_dim = match latent {
+            Some(latent) => latent.head(),
+            None => self.optional_size("head_dim")?.unwrap_or(hidden_size / heads),
+        };
         let windows = self.windows(layers)?;
         let mixers = self.mixers(layers)?;
-        let rotary = self.rotary(context, head_dim, &windows)?;
+        let rotary = self.rotary(context, latent.map_or(head_dim, |latent| latent.rotated), &windows)?;
         let experts = self.experts(layers)?;
         let given = [self.optional_size("intermediate_size")?, self.optional_size("n_inner")?];
         let per_hidden = family.intermediate_per_hidden.map(|factor| hidden_size * factor);
@@ -118,7 +122,7 @@ impl ConfigFields<'_> {
             rotary,
             windows,
             mixers,
-            other_mixer: self.other_mixer()?,
+            other_mixer,
             skipped: self.layers("cross_attention_layers").collect(),
             tied: self.flag("tie_word_embeddings"),
             has_head_norms: Some(self.flag("qk_layernorm").or(self.flag("use_qk_norm")).unwrap_or(false)),
@@ -129,7 +133,13 @@ impl ConfigFields<'_> {
             },
             gating: self.gating()?,
             experts,
-            scales: self.scales(Scales::plain(family, hidden_size, head_dim)),
+            scales: match latent {
+                Some(_) => {
+                    let plain = Scales::plain(family, hidden_size, head_dim);
+                    Scales { attention: plain.attention * self.latent_scale()?, ..plain }
+                }
+                None => self.scales(Scales::plain(family, hidden_size, head_dim)),
+            },
             softcaps: Softcaps {
                 attention: self.float("attn_logit_softcapping"),
                 logits: self.float("final_logit_softcapping"),
@@ -143,11 +153,12 @@ impl ConfigFields<'_> {
         let value = |key: &str| self.account.get(key).filter(|value| !value.is_null());
         let is_on = |key: &str| value(key).is_some_and(|value| *value != Value::Bool(false));
         let is_bidirectional = is_on("use_bidirectional_attention") && prompt == PromptAttention::Causal;
-        let unsupported = UNSUPPORTED.into_iter().find(|(key, _)| is_on(key)).or_else(|| {
-            let key = if is_bidirectional { "use_bidirectional_attention" } else { "is_causal" };
-            let is_off = value("is_causal") == Some(&Value::Bool(false));
-            (is_bidirectional || is_off).then_some((key, "attention to later tokens"))
-        });
+        let unsupported =
+            UNSUPPORTED.iter().chain(self.family.refused).copied().find(|(key, _)| is_on(key)).or_else(|| {
+                let key = if is_bidirectional { "use_bidirectional_attention" } else { "is_causal" };
+                let is_off = value("is_causal") == Some(&Value::Bool(false));
+                (is_bidirectional || is_off).then_some((key, "attention to later tokens"))
+            });
         let types = self.unread_value("layer_types").and_then(Value::as_array);
         let is_attention = |name: &&Value| {
             let other = self.family.other_mixer().and_then(MixerKind::layer_type);
@@ -245,25 +256,6 @@ impl ConfigFields<'_> {
             Some(activation) => Ok(Gating::By(activation)),
             None => Err(self.unsupported(format!("the activation `{name}`")).into()),
         }
-    }
-
-    fn experts(&self, layers: usize) -> Result<Option<ExpertSizes>> {
-        let Some(experts) = self.family.experts else { return Ok(None) };
-        let step = self.optional_size("decoder_sparse_step")?.unwrap_or(1);
-        let dense: Vec<usize> = self.layers("mlp_only_layers").collect();
-        let is_sparse = |layer: usize| (layer + 1).is_multiple_of(step) && !dense.contains(&layer);
-        let intermediate_size = match self.optional_size("moe_intermediate_size")? {
-            Some(size) => size,
-            None => self.size("intermediate_size")?,
-        };
-        Ok(Some(ExpertSizes {
-            count: self.size("num_experts")?,
-            per_token: self.size("num_experts_per_tok")?,
-            intermediate_size,
-            shared_intermediate_size: self.optional_size("shared_expert_intermediate_size")?.unwrap_or(0),
-            weights_sum_to_one: experts.weights == ExpertWeights::SumToOne || self.flag("norm_topk_prob") == Some(true),
-            sparse_layers: (0..layers.min(MOST_LAYERS)).filter(|&layer| is_sparse(layer)).collect(),
-        }))
     }
 
     fn scales(&self, plain: Scales) -> Scales {

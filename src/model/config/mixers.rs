@@ -2,6 +2,7 @@
 
 use super::MOST_LAYERS;
 use super::fields::ConfigFields;
+use super::latent::LatentSizes;
 use crate::error::Result;
 use crate::kernel::delta_rule::DeltaSizes;
 use crate::kernel::recurrent::StateSizes;
@@ -12,13 +13,17 @@ use crate::model::family::{MixerKind, Role};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MixerSizes {
     Delta(DeltaSizes),
+    Latent(LatentSizes),
 }
 
 impl MixerSizes {
     /// The shape of a role's weight, as [`ModelConfig::shape_of`](super::ModelConfig::shape_of) has it; `None` if the mixer has no
     /// such role.
     pub fn shape_of(&self, role: Role, hidden: usize) -> Option<Vec<usize>> {
-        let Self::Delta(delta) = self;
+        let delta = match self {
+            Self::Latent(latent) => return latent.shape_of(role, hidden),
+            Self::Delta(delta) => delta,
+        };
         Some(match role {
             Role::DeltaInput => vec![delta.channels(), hidden],
             Role::DeltaGate => vec![delta.values(), hidden],
@@ -33,14 +38,30 @@ impl MixerSizes {
 
     /// What is left of a sequence behind each of its tokens.
     pub fn state(&self) -> StateSizes {
-        let Self::Delta(delta) = self;
-        delta.state()
+        match self {
+            Self::Delta(delta) => delta.state(),
+            Self::Latent(_) => StateSizes::default(),
+        }
     }
 
     /// The values that a token takes inside the mixer: its inputs, their convolution, and the copy that goes there and back.
     pub fn inner_values(&self) -> usize {
-        let Self::Delta(delta) = self;
-        5 * delta.channels()
+        match self {
+            Self::Delta(delta) => 5 * delta.channels(),
+            Self::Latent(latent) => latent.inner_values(),
+        }
+    }
+
+    /// The values that a layer's cache keeps of each token.
+    pub fn cached_values(&self) -> usize {
+        self.latent().map_or(0, |latent| latent.cached_values())
+    }
+
+    pub fn latent(&self) -> Option<LatentSizes> {
+        match self {
+            Self::Latent(latent) => Some(*latent),
+            Self::Delta(_) => None,
+        }
     }
 
     /// The values that a token takes with derivatives: memories of its own, decayed, read, written and read again.
@@ -50,7 +71,10 @@ impl MixerSizes {
 
     /// What is wrong with the sizes.
     pub fn problem(&self) -> Option<&'static str> {
-        let Self::Delta(delta) = self;
+        let delta = match self {
+            Self::Latent(latent) => return latent.problem(),
+            Self::Delta(delta) => delta,
+        };
         let sizes = [delta.key_heads, delta.value_heads, delta.key_size, delta.value_size, delta.taps];
         let is_sound =
             sizes.iter().all(|size| (1..=LARGEST).contains(size)) && delta.value_heads.is_multiple_of(delta.key_heads);
@@ -67,8 +91,10 @@ impl ConfigFields<'_> {
         let types = self.get("layer_types").and_then(|types| types.as_array());
         let interval = self.optional_size("full_attention_interval")?.unwrap_or(1);
         let other = self.family.other_mixer();
+        let has_attention = self.family.roles().any(|role| role.mixer() == Some(MixerKind::Attention));
         let kind = |layer: usize| match (other, types) {
             (None, _) => MixerKind::Attention,
+            (Some(other), _) if !has_attention => other,
             (Some(other), Some(types)) if Some(&types[layer]).and_then(|name| name.as_str()) == other.layer_type() => {
                 other
             }
@@ -82,6 +108,7 @@ impl ConfigFields<'_> {
     pub fn other_mixer(&self) -> Result<Option<MixerSizes>> {
         Ok(match self.family.other_mixer() {
             None | Some(MixerKind::Attention) => None,
+            Some(MixerKind::Latent) => Some(MixerSizes::Latent(self.latent()?)),
             Some(MixerKind::DeltaNet) => Some(MixerSizes::Delta(self.delta()?)),
         })
     }

@@ -1,10 +1,12 @@
 //! The numbers of a base model, from `config.json` or from GGUF metadata, as one validated value.
 
+mod experts;
 mod fields;
 mod gguf;
 mod harmless;
 mod hf;
 mod hf_rope;
+mod latent;
 mod mixers;
 mod quantised;
 
@@ -12,12 +14,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 pub use hf::HfConfig;
+pub use latent::LatentSizes;
 pub use mixers::MixerSizes;
 pub use quantised::check_quantisation;
 
 use super::activation::Gating;
 use super::family::{self, EmbeddingScale, Family, FusedOrder, HeadNorms, MixerKind, PromptAttention, Residual, Role};
 use super::rope::{Rope, RopeScaling};
+use super::routing::Routing;
 use crate::error::{BaseError, Result};
 
 /// The numbers of a decoder.
@@ -80,6 +84,12 @@ impl ModelConfig {
         without_keys * self.other_mixer.map_or(0, |sizes| sizes.state().values())
     }
 
+    /// The number that the norm of a role adds before the root.
+    pub fn norm_eps_of(&self, role: Role) -> f64 {
+        // transformers gives these norms no number, whatever the configuration says.
+        if role.is_latent_norm() { 1e-6 } else { self.norm_eps }
+    }
+
     /// Whether a layer has experts in the place of its MLP.
     pub fn is_sparse(&self, layer: usize) -> bool {
         self.experts.as_ref().is_some_and(|experts| experts.sparse_layers.contains(&layer))
@@ -106,6 +116,7 @@ impl ModelConfig {
             Role::GateUp => vec![2 * intermediate, hidden],
             Role::Down => vec![hidden, intermediate],
             Role::Router => vec![self.experts.as_ref().map_or(0, |experts| experts.count), hidden],
+            Role::RouterBias => vec![self.experts.as_ref().map_or(0, |experts| experts.count)],
             Role::SharedGate | Role::SharedUp => vec![shared, hidden],
             Role::SharedDown => vec![hidden, shared],
             Role::SharedSwitch => vec![1, hidden],
@@ -196,8 +207,7 @@ pub struct ExpertSizes {
     pub intermediate_size: usize,
     /// Of the expert that every token goes to; 0 if there is none.
     pub shared_intermediate_size: usize,
-    /// The weights of a token's experts are normalised to sum to 1.
-    pub weights_sum_to_one: bool,
+    pub routing: Routing,
     pub sparse_layers: BTreeSet<usize>,
 }
 

@@ -5,13 +5,15 @@
 pub enum MixerKind {
     Attention,
     DeltaNet,
+    /// Attention whose keys and values come from a short vector.
+    Latent,
 }
 
 impl MixerKind {
     /// What `layer_types` calls a layer with the mixer; attention has several names.
     pub fn layer_type(self) -> Option<&'static str> {
         match self {
-            MixerKind::Attention => None,
+            MixerKind::Attention | MixerKind::Latent => None,
             MixerKind::DeltaNet => Some("linear_attention"),
         }
     }
@@ -32,6 +34,17 @@ pub enum Role {
     /// One more score for each head that no value belongs to.
     Sinks,
     AttentionOut,
+    /// Of latent attention: queries in one matrix, or through a short vector and its norm.
+    LatentQuery,
+    LatentQueryDown,
+    LatentQueryNorm,
+    LatentQueryUp,
+    /// What keys and values are made of, beside the rotated part of the keys.
+    LatentDown,
+    LatentNorm,
+    /// Keys without positions, and values.
+    LatentUp,
+    LatentOut,
     /// Of a gated delta net: queries, keys and values in one matrix, the gate of what is read, what is written, and how fast memory
     /// decays.
     DeltaInput,
@@ -59,6 +72,8 @@ pub enum Role {
     MlpPostNorm,
     /// Scores the experts for a token.
     Router,
+    /// Added to the scores by which experts are chosen, and not to their weights.
+    RouterBias,
     SharedGate,
     SharedUp,
     SharedDown,
@@ -74,7 +89,16 @@ impl Role {
 
     pub fn is_norm(self) -> bool {
         use Role::*;
-        matches!(self, AttentionNorm | QueryNorm | KeyNorm | DeltaNorm | AttentionPostNorm | MlpNorm | MlpPostNorm)
+        self.is_latent_norm()
+            || matches!(
+                self,
+                AttentionNorm | QueryNorm | KeyNorm | DeltaNorm | AttentionPostNorm | MlpNorm | MlpPostNorm
+            )
+    }
+
+    /// Whether the role is that of a norm of a short vector in latent attention.
+    pub fn is_latent_norm(self) -> bool {
+        matches!(self, Role::LatentQueryNorm | Role::LatentNorm)
     }
 
     /// Whether the role is that of numbers that are neither a linear map nor a norm.
@@ -84,7 +108,7 @@ impl Role {
 
     /// Whether the role is that of a parameter of the layer itself, not of a module.
     pub fn is_nameless(self) -> bool {
-        matches!(self, Role::Sinks | Role::DeltaBias | Role::DeltaRate)
+        matches!(self, Role::Sinks | Role::DeltaBias | Role::DeltaRate | Role::RouterBias)
     }
 
     /// The mixer that the role is part of.
@@ -94,6 +118,8 @@ impl Role {
             Query | Key | Value | QueryKeyValue | QueryNorm | KeyNorm | Sinks | AttentionOut => {
                 Some(MixerKind::Attention)
             }
+            LatentQuery | LatentQueryDown | LatentQueryNorm | LatentQueryUp | LatentDown | LatentNorm | LatentUp
+            | LatentOut => Some(MixerKind::Latent),
             DeltaInput | DeltaGate | DeltaWrite | DeltaDecay | Convolution | DeltaBias | DeltaRate | DeltaNorm
             | DeltaOut => Some(MixerKind::DeltaNet),
             _ => None,
@@ -121,7 +147,7 @@ impl Role {
         use Role::*;
         match self {
             Gate | Up | GateUp | Down => Some(false),
-            Router => Some(true),
+            Router | RouterBias => Some(true),
             role if role.is_of_shared_expert() => Some(true),
             _ => None,
         }

@@ -148,7 +148,7 @@ impl<'a> Mixer<'a> for Attention<'a> {
 
 /// Rotary embedding of x (tokens, heads, head_dim). Neighbours that rotate together are first brought to the two halves,
 /// where they stay: the product of a query and a key does not depend on the order of their values.
-fn rotate(x: &Tensor, rope: &RopeTable, positions: Positions) -> TensorResult<Tensor> {
+pub(super) fn rotate(x: &Tensor, rope: &RopeTable, positions: Positions) -> TensorResult<Tensor> {
     let (tokens, heads, head_dim) = x.dims3()?;
     let dim = 2 * rope.cos.dim(1)?;
     let mut rotating = x.narrow(2, 0, dim)?;

@@ -8,6 +8,7 @@ mod attention;
 mod cache;
 mod delta_net;
 mod delta_steps;
+mod latent;
 mod scores;
 mod sequences;
 
@@ -38,6 +39,9 @@ pub trait Mixer<'a>: Send + Sync {
 pub fn load<'a>(weights: LayerWeights<'a>) -> Result<Arc<dyn Mixer<'a> + 'a>> {
     Ok(match (weights.config.mixers[weights.index], weights.config.other_mixer) {
         (MixerKind::DeltaNet, Some(MixerSizes::Delta(sizes))) => Arc::new(delta_net::DeltaNet::load(weights, sizes)?),
+        (MixerKind::Latent, Some(MixerSizes::Latent(sizes))) => {
+            Arc::new(latent::LatentAttention::load(weights, sizes)?)
+        }
         _ => Arc::new(attention::Attention::load(weights)?),
     })
 }

@@ -28,6 +28,8 @@ impl LayerWeights<'_> {
         let is_here = |role: &Role| {
             role.needs_experts().is_none_or(|needed| needed == sparse)
                 && role.mixer().is_none_or(|mixer| mixer == self.config.mixers[self.index])
+                // Latent attention has one of two ways to queries.
+                && !self.config.shape_of(*role).is_empty()
                 && (has_shared || !role.is_of_shared_expert())
                 && (!self.config.family.optional.contains(role) || self.has_optional(*role))
         };
@@ -62,7 +64,9 @@ impl LayerWeights<'_> {
     pub fn norm(&self, role: Role) -> Result<Norm> {
         let names = self.norm_names(role).unwrap_or_default();
         if let [name] = names.as_slice() {
-            return self.weights.norm(name, self.bias_name(role), self.config, self.config.family.norms_of(role));
+            let norms = self.config.family.norms_of(role);
+            let norm = self.weights.norm(name, self.bias_name(role), self.config, norms)?;
+            return Ok(Norm { eps: self.config.norm_eps_of(role), ..norm });
         }
         let rows = names.iter().map(|name| self.weights.store.load(name, self.weights.device()));
         let weight = Tensor::stack(&rows.collect::<Result<Vec<_>>>()?, 0)?;
@@ -75,6 +79,14 @@ impl LayerWeights<'_> {
             return Ok(None);
         }
         self.parameter(Role::Sinks).map(Some)
+    }
+
+    /// What a router adds to the scores by which it chooses, (experts), if the layer has it.
+    pub fn router_bias(&self) -> Result<Option<Vec<f32>>> {
+        if !self.roles().contains(&Role::RouterBias) {
+            return Ok(None);
+        }
+        Ok(Some(self.weights.store.load_finite(&self.name(Role::RouterBias, "weight"))?))
     }
 
     /// The numbers of a role that is neither a linear map nor a norm, in the shape of the file.
@@ -100,7 +112,8 @@ impl LayerWeights<'_> {
         if self.weights.is_gguf() {
             return prefix + self.config.family.gguf_module(role);
         }
-        let exists = |module: &&str| self.weights.store.has(&format!("{prefix}{module}.weight"));
+        let part = if role.is_nameless() { "" } else { ".weight" };
+        let exists = |module: &&str| self.weights.store.has(&format!("{prefix}{module}{part}"));
         let mut modules = self.config.family.modules(role);
         let first = modules.next().unwrap_or_default();
         let module = if exists(&first) { first } else { modules.find(exists).unwrap_or(first) };

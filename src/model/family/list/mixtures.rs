@@ -6,22 +6,24 @@ use super::qwen::QWEN35;
 use super::*;
 
 /// Experts as transformers 5 holds them, and the modules that earlier versions and most files have.
-const EXPERTS: ExpertNames = ExpertNames {
+pub(super) const EXPERTS: ExpertNames = ExpertNames {
     modules: &[["mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj", "mlp.experts.{}.down_proj"]],
     stacked: &[["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]],
     stack_layout: StackLayout::GateFirst,
     have_biases: false,
     weights: ExpertWeights::SumToOne,
+    scores: Scores::Softmax,
+    grouping: Grouping::Never,
 };
 /// Both names are read.
-const LOCAL_EXPERTS: KeySpelling = ("num_experts", &["num_local_experts", "num_experts"]);
+pub(super) const LOCAL_EXPERTS: KeySpelling = ("num_experts", &["num_local_experts", "num_experts"]);
 const SHARED_EXPERT: RoleNames = &[
     (Role::SharedGate, "mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
     (Role::SharedUp, "mlp.shared_expert.up_proj", "ffn_up_shexp"),
     (Role::SharedDown, "mlp.shared_expert.down_proj", "ffn_down_shexp"),
     (Role::SharedSwitch, "mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
 ];
-const ROUTER: RoleNames = &[(Role::Router, "mlp.gate", "ffn_gate_inp")];
+pub(super) const ROUTER: RoleNames = &[(Role::Router, "mlp.gate", "ffn_gate_inp")];
 
 pub static FAMILIES: [Family; 6] = [
     Family {

@@ -3,17 +3,27 @@
 mod cohere;
 mod gemma;
 mod gpt;
+mod latent;
 mod llama;
 mod mixtures;
 mod qwen;
+mod routed;
 
 use super::bias::*;
 use super::names::{ATTENTION, GATED_MLP, OUTER, PRE_NORMS};
 use super::*;
 use crate::model::activation::Activation;
 
-pub static FAMILIES: [&[Family]; 6] =
-    [&llama::FAMILIES, &qwen::FAMILIES, &gemma::FAMILIES, &cohere::FAMILIES, &gpt::FAMILIES, &mixtures::FAMILIES];
+pub static FAMILIES: [&[Family]; 8] = [
+    &llama::FAMILIES,
+    &qwen::FAMILIES,
+    &gemma::FAMILIES,
+    &cohere::FAMILIES,
+    &gpt::FAMILIES,
+    &mixtures::FAMILIES,
+    &routed::FAMILIES,
+    &latent::FAMILIES,
+];
 
 /// The family that all others build on: a Llama without its peculiarities.
 const PLAIN: Family = Family {
@@ -48,6 +58,7 @@ const PLAIN: Family = Family {
     base_in_windows: None,
     query_growth: None,
     has_rope_alpha: false,
+    refused: &[],
     harmless: &[],
     gguf: PLAIN_GGUF,
 };
