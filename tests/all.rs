@@ -46,6 +46,7 @@ mod mamba;
 mod messages;
 mod metrics;
 mod minimized;
+mod mixtures;
 #[cfg(target_os = "linux")]
 mod mounts;
 mod names;

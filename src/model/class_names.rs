@@ -60,10 +60,20 @@ fn inside(outer: &str, name: &str) -> String {
 
 /// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of
 /// multimodal models before transformers 4.52.
-const CONVERTED: [&str; 10] = [
+const CONVERTED: [&str; 22] = [
+    "deepseek_v2",
+    "deepseek_v3",
+    "dots1",
+    "ernie4_5_moe",
+    "exaone_moe",
+    "glm4_moe",
+    "glm4_moe_lite",
     "granitemoe",
     "granitemoehybrid",
     "granitemoeshared",
+    "hunyuan_v1_moe",
+    "mellum",
+    "minimax_m2",
     "mixtral",
     "nemotron_h",
     "olmoe",
@@ -71,6 +81,8 @@ const CONVERTED: [&str; 10] = [
     "qwen3_5_moe_text",
     "qwen3_5_text",
     "qwen3_moe",
+    "qwen3_next",
+    "solar_open",
 ];
 
 /// Multimodal models of which `AutoModelForCausalLM` makes the text model alone (`modeling_auto.py` of transformers 5.24).

@@ -10,18 +10,17 @@ use candle_core::{Result as TensorResult, Tensor};
 use super::family::{ExpertNames, Role, StackLayout};
 use super::layer::Layer;
 use super::linear::Linear;
+use super::routing::Choices;
 use super::scaling::scaled;
 use super::weights::numbered;
 use crate::adapter::{Delta, ExpertStack, LayerAdapter};
 use crate::error::Result;
-use crate::kernel::gradient::softmax;
 
 /// Which experts of a layer the tokens of one stream go to.
 pub struct Routed {
     /// The input of the experts: (tokens, hidden).
     x: Tensor,
-    /// For each expert the tokens that go to it, and the weight of its output for each of them.
-    choices: Vec<(Vec<u32>, Vec<f32>)>,
+    choices: Choices,
     /// The same weights where they have derivatives: (tokens, experts), 0 for experts that a token does not go to.
     shares: Option<Tensor>,
     /// Outputs that are not yet in the hidden states: the tokens, and rows of (tokens, hidden). An addition copies all
@@ -77,28 +76,11 @@ impl Layer<'_> {
         experts.map_or(0, |experts| experts.count)
     }
 
-    /// Chooses experts for each row of x (tokens, hidden): those with the largest scores, weighted by the softmax over all
-    /// scores.
+    /// Chooses experts for each row of x, (tokens, hidden).
     pub(super) fn route(&self, x: Tensor) -> TensorResult<Routed> {
         let Some(sizes) = &self.weights.config.experts else { unreachable!("only layers with experts route") };
-        let probabilities = softmax(&self.mlp.linear(Role::Router, &x)?)?;
-        let weights = probabilities.to_vec2::<f32>()?;
-        let mut choices = vec![(Vec::new(), Vec::new()); sizes.count];
-        for (token, weights) in weights.iter().enumerate() {
-            let mut order: Vec<usize> = (0..sizes.count).collect();
-            order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
-            order.truncate(sizes.per_token);
-            let sum: f32 = order.iter().map(|&expert| weights[expert]).sum();
-            for expert in order {
-                let weight = if sizes.weights_sum_to_one { weights[expert] / sum } else { weights[expert] };
-                choices[expert].0.push(token as u32);
-                choices[expert].1.push(weight);
-            }
-        }
-        let shares = match probabilities.track_op() {
-            true => Some(shares(&probabilities, &choices, sizes.weights_sum_to_one)?),
-            false => None,
-        };
+        let outputs = self.mlp.linear(Role::Router, &x)?;
+        let (choices, shares) = sizes.routing.choose(&outputs, self.mlp.router_bias(), sizes.per_token)?;
         Ok(Routed { x, choices, shares, pending: Vec::new() })
     }
 
@@ -157,22 +139,13 @@ impl Layer<'_> {
     }
 }
 
-/// The weights of chosen experts from the probabilities of all, (tokens, experts): the choice is fixed, the weights are not.
-fn shares(probabilities: &Tensor, choices: &[(Vec<u32>, Vec<f32>)], sum_to_one: bool) -> TensorResult<Tensor> {
-    let (tokens, experts) = probabilities.dims2()?;
-    let mut chosen = vec![0f32; tokens * experts];
-    for (expert, (own, _)) in choices.iter().enumerate() {
-        own.iter().for_each(|&token| chosen[token as usize * experts + expert] = 1.0);
-    }
-    let shares = (probabilities * Tensor::from_vec(chosen, (tokens, experts), probabilities.device())?)?;
-    if sum_to_one { shares.broadcast_div(&shares.sum_keepdim(1)?) } else { Ok(shares) }
-}
-
 impl ExpertNames {
-    /// One expert of a stack as (outputs, inputs).
-    pub fn outputs_by_inputs(&self, weight: Tensor) -> TensorResult<Tensor> {
+    /// One expert of a stack, which has so many outputs, as (outputs, inputs).
+    pub fn outputs_by_inputs(&self, weight: Tensor, outputs: usize) -> TensorResult<Tensor> {
         match self.stack_layout {
             StackLayout::GateFirst => Ok(weight),
+            StackLayout::GateFirstEitherWay if weight.dim(0)? == outputs => Ok(weight),
+            StackLayout::GateFirstEitherWay => weight.t()?.contiguous(),
             StackLayout::Alternating => weight.t(),
         }
     }
@@ -189,7 +162,7 @@ impl ExpertNames {
 
     fn half_of(&self, stacked: &Tensor, half: usize) -> TensorResult<Tensor> {
         let size = stacked.dim(0)? / 2;
-        if self.stack_layout == StackLayout::GateFirst {
+        if self.stack_layout != StackLayout::Alternating {
             return stacked.narrow(0, half * size, size)?.contiguous();
         }
         let rest = stacked.dims()[1..].to_vec();

@@ -1,5 +1,7 @@
 //! The MLP of a layer, or in a layer with experts the router and the expert that every token goes to.
 
+use std::sync::Arc;
+
 use candle_core::{Result as TensorResult, Tensor};
 use candle_nn::ops::sigmoid;
 
@@ -20,6 +22,8 @@ pub struct Mlp {
     xielu: Option<Xielu>,
     gate_scale: f64,
     output_scale: f64,
+    /// What is added to the scores by which a router chooses: (experts).
+    router_bias: Option<Arc<[f32]>>,
 }
 
 impl Mlp {
@@ -29,6 +33,7 @@ impl Mlp {
         Ok(Self {
             modules,
             gating: weights.config.gating,
+            router_bias: weights.router_bias()?.map(Arc::from),
             xielu: weights.xielu()?,
             gate_scale: scales.mlp_gate,
             output_scale: scales.mlp_output,
@@ -48,6 +53,10 @@ impl Mlp {
         self.modules.linear(role, x)
     }
 
+    pub fn router_bias(&self) -> Option<&[f32]> {
+        self.router_bias.as_deref()
+    }
+
     /// What the MLP or the shared expert adds, (tokens, hidden) → the same; `None` if the layer has experts only.
     pub fn forward(&self, x: &Tensor) -> TensorResult<Option<Tensor>> {
         let gated = |gate: Role, up: Role| {
@@ -55,6 +64,9 @@ impl Mlp {
         };
         if self.modules.has(Role::SharedDown) {
             let shared = self.linear(Role::SharedDown, &gated(Role::SharedGate, Role::SharedUp)?)?;
+            if !self.modules.has(Role::SharedSwitch) {
+                return Ok(Some(shared));
+            }
             let switch = sigmoid(&self.linear(Role::SharedSwitch, x)?)?;
             return shared.broadcast_mul(&switch).map(Some);
         }

@@ -20,7 +20,8 @@ const NUMBERS: &str = "rms_norm_eps layer_norm_eps rope_theta partial_rotary_fac
     query_pre_attn_scalar attn_logit_softcapping final_logit_softcapping embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit original_max_position_embeddings \
     no_rope_layer_interval max_window_layers block_ffn_dim_multiplier clip_qkv softmax_scale lm_head_multiplier \
-    key_multiplier attention_in_multiplier attention_out_multiplier ssm_in_multiplier ssm_out_multiplier";
+    key_multiplier attention_in_multiplier attention_out_multiplier ssm_in_multiplier ssm_out_multiplier \
+    routed_scaling_factor moe_norm_min";
 const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residual norm_topk_prob scale_attn_weights \
     qk_layernorm use_qk_norm attention_bias mlp_bias conv_bias qkv_bias use_qkv_bias use_bias attention_out_bias \
     attention_k_eq_v use_double_wide_mlp block_auto_adjust_ff_dim multi_query new_decoder_architecture parallel_attn \
@@ -29,9 +30,9 @@ const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residua
 const NEVER_NULL: &str = "rms_norm_eps layer_norm_eps query_pre_attn_scalar embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit activation lm_head_multiplier \
     key_multiplier attention_in_multiplier attention_out_multiplier ssm_in_multiplier ssm_out_multiplier time_step_limit \
-    time_step_min mamba_d_head mamba_n_heads mamba_n_groups mamba_d_state mamba_d_conv";
-const LISTS: &str =
-    "layer_types no_rope_layers mlp_only_layers cross_attention_layers full_attn_idxs attn_layer_indices";
+    time_step_min mamba_d_head mamba_n_heads mamba_n_groups mamba_d_state mamba_d_conv \
+    routed_scaling_factor moe_norm_min";
+const LISTS: &str = "layer_types mlp_layer_types no_rope_layers mlp_only_layers cross_attention_layers full_attn_idxs attn_layer_indices";
 
 /// Keys, what their values must be, and how to say that one is not.
 type TypeRule = (&'static str, fn(&Value) -> bool, &'static str);
@@ -115,6 +116,14 @@ impl<'a> ConfigFields<'a> {
                 Some(size) if size > 0 => Ok(Some(size as usize)),
                 _ => Err(self.problem(key, "is not a positive integer").into()),
             },
+        }
+    }
+
+    /// As [`optional_size`](Self::optional_size), of what may be none.
+    pub fn optional_count(&self, key: &str) -> Result<Option<usize>> {
+        match self.get(key).and_then(Value::as_u64) {
+            Some(0) => Ok(Some(0)),
+            _ => self.optional_size(key),
         }
     }
 

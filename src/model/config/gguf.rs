@@ -15,6 +15,7 @@ use crate::model::family::{
     self, ExpertWeights, Family, LogitScale, MixerKind, Norms, PromptAttention, Residual, RotaryLayers, Sliding,
 };
 use crate::model::rope::{Rope, RopeScaling};
+use crate::model::routing::Routing;
 use crate::model::weights::Weights;
 use crate::tensors::GgufMetadata;
 
@@ -180,10 +181,10 @@ impl Keys<'_> {
             per_token: self.size("expert_used_count")?,
             intermediate_size: self.optional("expert_feed_forward_length")?.unwrap_or(intermediate_size),
             shared_intermediate_size: self.optional("expert_shared_feed_forward_length")?.unwrap_or(0),
-            weights_sum_to_one: matches!(
+            routing: Routing::plain(matches!(
                 experts.weights,
                 ExpertWeights::SumToOne | ExpertWeights::Configured { sum_to_one_in_gguf: true }
-            ),
+            )),
             sparse_layers: (0..layers.min(MOST_LAYERS)).collect(),
         }))
     }

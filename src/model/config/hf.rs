@@ -15,8 +15,7 @@ use crate::error::{BaseError, Result};
 use crate::format::first_names;
 use crate::model::activation::{Activation, Gating};
 use crate::model::family::{
-    self, Biased, ExpertWeights, Family, GeluMeaning, LogitStep, MixerKind, PromptAttention, Residual, Role, Sliding,
-    Wrapper,
+    self, Biased, Family, GeluMeaning, LogitStep, MixerKind, PromptAttention, Residual, Role, Sliding, Wrapper,
 };
 
 /// Settings that change what a decoder computes in a way that is not supported, and their meaning.
@@ -110,7 +109,12 @@ impl ConfigFields<'_> {
         let hidden_size = self.size("hidden_size")?;
         let heads = self.size("num_attention_heads")?;
         let context = self.size("max_position_embeddings")?;
-        let head_dim = self.optional_size("head_dim")?.unwrap_or(hidden_size / heads);
+        let other_mixer = self.other_mixer(hidden_size)?;
+        let latent = other_mixer.and_then(|mixer| mixer.latent());
+        let head_dim = match latent {
+            Some(latent) => latent.head(),
+            None => self.optional_size("head_dim")?.unwrap_or(hidden_size / heads),
+        };
         let kv_heads = self.kv_heads(heads)?;
         if self.optional_size("word_embed_proj_dim")?.is_some_and(|size| size != hidden_size) {
             return Err(self.unsupported("embeddings of another size (`word_embed_proj_dim`)".into()).into());
@@ -120,7 +124,12 @@ impl ConfigFields<'_> {
         let experts = self.experts(layers)?;
         let intermediate_size = self.intermediate_size(hidden_size, experts.as_ref())?;
         let by_layer = self.by_layer(HeadSizes { kv_heads, head_dim }, intermediate_size, &windows)?;
-        let rotary = self.rotary(context, &by_layer.heads, &windows)?;
+        // Latent attention rotates a part of each head that has a size of its own.
+        let rotating = match latent {
+            Some(latent) => vec![HeadSizes { kv_heads, head_dim: latent.rotated }; windows.len()],
+            None => by_layer.heads.clone(),
+        };
+        let rotary = self.rotary(context, &rotating, &windows)?;
         let (residual, has_mlp_norm) = self.residual()?;
         Ok(ModelConfig {
             family,
@@ -139,7 +148,7 @@ impl ConfigFields<'_> {
             rotary,
             windows,
             mixers,
-            other_mixer: self.other_mixer(hidden_size)?,
+            other_mixer,
             skipped: self.layers("cross_attention_layers").collect(),
             tied: self.flag("tie_word_embeddings"),
             has_head_norms: Some(self.flag("qk_layernorm").or(self.flag("use_qk_norm")).unwrap_or(false)),
@@ -147,7 +156,13 @@ impl ConfigFields<'_> {
             has_mlp_norm,
             gating: self.gating()?,
             experts,
-            scales: self.scales(Scales::plain(family, hidden_size, head_dim))?,
+            scales: match latent {
+                Some(_) => {
+                    let plain = Scales::plain(family, hidden_size, head_dim);
+                    Scales { attention: plain.attention * self.latent_scale()?, ..plain }
+                }
+                None => self.scales(Scales::plain(family, hidden_size, head_dim))?,
+            },
             softcaps: Softcaps {
                 attention: self.float("attn_logit_softcapping"),
                 logits: self.float("final_logit_softcapping"),
@@ -214,12 +229,12 @@ impl ConfigFields<'_> {
         // Gemma 4's images see each other, and text does not.
         let of_images = value("use_bidirectional_attention").is_some_and(|value| *value == "vision");
         let is_bidirectional = is_on("use_bidirectional_attention") && !of_images && prompt == PromptAttention::Causal;
-        let unsupported =
-            UNSUPPORTED.into_iter().find(|(key, _)| is_on(key) && !self.family.reads(key)).or_else(|| {
-                let key = if is_bidirectional { "use_bidirectional_attention" } else { "is_causal" };
-                let is_off = value("is_causal") == Some(&Value::Bool(false));
-                (is_bidirectional || is_off).then_some((key, "attention to later tokens"))
-            });
+        let mut unsupported = UNSUPPORTED.iter().chain(self.family.refused_keys).copied();
+        let unsupported = unsupported.find(|(key, _)| is_on(key) && !self.family.reads(key)).or_else(|| {
+            let key = if is_bidirectional { "use_bidirectional_attention" } else { "is_causal" };
+            let is_off = value("is_causal") == Some(&Value::Bool(false));
+            (is_bidirectional || is_off).then_some((key, "attention to later tokens"))
+        });
         let types = self.peek("layer_types").and_then(Value::as_array);
         let is_attention = |name: &&Value| {
             let other = self.family.other_mixer().and_then(MixerKind::layer_type);
@@ -327,29 +342,6 @@ impl ConfigFields<'_> {
             Some(activation) => Ok(Gating::By(activation)),
             None => Err(self.unsupported(format!("the activation `{name}`")).into()),
         }
-    }
-
-    fn experts(&self, layers: usize) -> Result<Option<ExpertSizes>> {
-        let Some(experts) = self.family.experts else { return Ok(None) };
-        let step = self.optional_size("decoder_sparse_step")?.unwrap_or(1);
-        let dense: Vec<usize> = self.layers("mlp_only_layers").collect();
-        let is_sparse = |layer: usize| (layer + 1).is_multiple_of(step) && !dense.contains(&layer);
-        let intermediate_size = match self.optional_size("moe_intermediate_size")? {
-            Some(size) => size,
-            None => self.size("intermediate_size")?,
-        };
-        // A mixture of none is a dense model.
-        if self.get("num_experts").and_then(Value::as_u64) == Some(0) {
-            return Ok(None);
-        }
-        Ok(Some(ExpertSizes {
-            count: self.size("num_experts")?,
-            per_token: self.size("num_experts_per_tok")?,
-            intermediate_size,
-            shared_intermediate_size: self.optional_size("shared_expert_intermediate_size")?.unwrap_or(0),
-            weights_sum_to_one: experts.weights == ExpertWeights::SumToOne || self.flag("norm_topk_prob") == Some(true),
-            sparse_layers: (0..layers.min(MOST_LAYERS)).filter(|&layer| is_sparse(layer)).collect(),
-        }))
     }
 
     fn scales(&self, plain: Scales) -> Result<Scales> {

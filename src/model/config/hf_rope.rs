@@ -136,6 +136,14 @@ impl ConfigFields<'_> {
         !(layer + 1).is_multiple_of(interval)
     }
 
+    /// The part of each head that is rotated, if the family rotates parts.
+    fn rotary_part(&self, head_dim: usize) -> Option<f64> {
+        // MiniMax M2 gives the size.
+        let by_size = self.float("rotary_dim").map(|size| size / head_dim as f64);
+        let is_given = self.get("partial_rotary_factor").is_some();
+        by_size.filter(|_| !is_given).or_else(|| self.float("partial_rotary_factor"))
+    }
+
     /// One rotary embedding from its parameters, or from the fields of the configuration for those it lacks.
     fn rope(
         &self,
@@ -154,7 +162,7 @@ impl ConfigFields<'_> {
             Some(base) => base,
             None => number("rope_theta").or_else(|| self.float(theta)).unwrap_or(10_000.0),
         };
-        let own = self.float("partial_rotary_factor");
+        let own = self.rotary_part(head_dim);
         let part = own.map_or(1.0, |own| number("partial_rotary_factor").unwrap_or(own));
         let name = value("rope_type").or(value("type"));
         if name.is_some_and(|name| !name.is_string() && !name.is_null()) {

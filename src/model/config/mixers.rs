@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::MOST_LAYERS;
 use super::fields::ConfigFields;
+use super::latent::LatentSizes;
 use super::mamba::MambaConfig;
 use crate::error::Result;
 use crate::kernel::delta_rule::DeltaSizes;
@@ -18,6 +19,7 @@ pub enum MixerSizes {
     Delta(DeltaSizes),
     Short(ConvolutionSizes),
     Mamba(MambaConfig),
+    Latent(LatentSizes),
 }
 
 impl MixerSizes {
@@ -26,6 +28,7 @@ impl MixerSizes {
     pub fn shape_of(&self, role: Role, hidden: usize) -> Option<Vec<usize>> {
         match self {
             Self::Delta(delta) => delta_shape(delta, role, hidden),
+            Self::Latent(latent) => latent.shape_of(role, hidden),
             Self::Mamba(mamba) => mamba.shape_of(role, hidden),
             Self::Short(short) => Some(match role {
                 Role::ShortInput => vec![3 * short.channels, hidden],
@@ -42,6 +45,7 @@ impl MixerSizes {
             Self::Delta(delta) => delta.state(),
             Self::Short(short) => short.state(),
             Self::Mamba(mamba) => mamba.sizes.state(),
+            Self::Latent(_) => StateSizes::default(),
         }
     }
 
@@ -51,6 +55,19 @@ impl MixerSizes {
             Self::Delta(delta) => 5 * delta.channels(),
             Self::Short(short) => 8 * short.channels,
             Self::Mamba(mamba) => mamba.inner_values(),
+            Self::Latent(latent) => latent.inner_values(),
+        }
+    }
+
+    /// The values that a layer's cache keeps of each token, of latent attention.
+    pub fn cached_values(&self) -> usize {
+        self.latent().map_or(0, |latent| latent.cached_values())
+    }
+
+    pub fn latent(&self) -> Option<LatentSizes> {
+        match self {
+            Self::Latent(latent) => Some(*latent),
+            _ => None,
         }
     }
 
@@ -67,6 +84,7 @@ impl MixerSizes {
                 sizes.iter().all(|size| (1..=LARGEST).contains(size))
                     && delta.value_heads.is_multiple_of(delta.key_heads)
             }
+            Self::Latent(latent) => return latent.problem(),
             Self::Mamba(mamba) => mamba.is_sound(LARGEST),
             Self::Short(short) => (1..=LARGEST).contains(&short.taps),
         };
@@ -173,6 +191,9 @@ impl ConfigFields<'_> {
         let Some(other) = self.family.other_mixer() else {
             return Ok(vec![MixerKind::Attention; layers.min(MOST_LAYERS)]);
         };
+        if !self.family.roles().any(|role| role.mixer() == Some(MixerKind::Attention)) {
+            return Ok(vec![other; layers.min(MOST_LAYERS)]);
+        }
         let has_other = |layer: usize| match (types, &with_attention) {
             (Some(types), _) => types[layer].as_str().map(current_layer_type) == other.layer_type(),
             (None, Some(with_attention)) => !with_attention.contains(&layer),
@@ -202,6 +223,7 @@ impl ConfigFields<'_> {
         Ok(match self.family.other_mixer() {
             None | Some(MixerKind::Attention | MixerKind::AttentionAndMamba | MixerKind::Absent) => None,
             Some(MixerKind::Mamba) => Some(MixerSizes::Mamba(self.mamba()?)),
+            Some(MixerKind::Latent) => Some(MixerSizes::Latent(self.latent()?)),
             Some(MixerKind::DeltaNet) => Some(MixerSizes::Delta(self.delta()?)),
             Some(MixerKind::ShortConvolution) => {
                 Some(MixerSizes::Short(ConvolutionSizes { channels: hidden_size, taps: self.size("conv_L_cache")? }))

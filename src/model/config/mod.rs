@@ -1,11 +1,13 @@
 //! The numbers of a base model, from `config.json` or from GGUF metadata, as one validated value.
 
 mod by_layer;
+mod experts;
 mod fields;
 mod gguf;
 mod harmless;
 mod hf;
 mod hf_rope;
+mod latent;
 mod mamba;
 mod mixers;
 mod quantised;
@@ -15,6 +17,7 @@ use std::path::Path;
 
 pub use by_layer::{ByLayer, HeadSizes, PerLayerSizes};
 pub use hf::HfConfig;
+pub use latent::LatentSizes;
 pub use mamba::MambaConfig;
 pub use mixers::MixerSizes;
 pub use quantised::check_quantisation;
@@ -24,6 +27,7 @@ use super::family::{
     self, AttentionScale, EmbeddingScale, Family, FusedOrder, HeadNorms, MixerKind, PromptAttention, Residual, Role,
 };
 use super::rope::{Rope, RopeScaling};
+use super::routing::Routing;
 use crate::error::{BaseError, Result};
 
 /// The numbers of a decoder.
@@ -98,7 +102,8 @@ impl ModelConfig {
     /// The keys and values of a token in all layers that keep them.
     pub fn cached_values(&self) -> usize {
         let keeps = |layer: &usize| self.mixers[*layer].has(MixerKind::Attention);
-        (0..self.layers).filter(keeps).map(|layer| 2 * self.kv_size(layer)).sum()
+        let latents = self.other_mixer.map_or(0, |sizes| sizes.cached_values()) * self.layers_with(MixerKind::Latent);
+        latents + (0..self.layers).filter(keeps).map(|layer| 2 * self.kv_size(layer)).sum::<usize>()
     }
 
     /// The values that the layers which keep a state remember of a sequence.
@@ -114,6 +119,12 @@ impl ModelConfig {
         }
     }
 
+    /// The number that the norm of a role adds before the root.
+    pub fn norm_eps_of(&self, role: Role) -> f64 {
+        // transformers gives these norms no number, whatever the configuration says.
+        if role.is_latent_norm() { 1e-6 } else { self.norm_eps }
+    }
+
     /// Whether a layer has experts in the place of its MLP.
     pub fn is_sparse(&self, layer: usize) -> bool {
         self.experts.as_ref().is_some_and(|experts| experts.sparse_layers.contains(&layer))
@@ -125,6 +136,8 @@ impl ModelConfig {
             Role::Value if self.by_layer.keys_are_values.contains(&layer) => false,
             Role::Key | Role::Value | Role::KeyNorm => self.by_layer.keys_of.get(layer).is_none_or(Option::is_none),
             Role::LayerInputGate | Role::LayerInputOut | Role::LayerInputNorm => self.per_layer.is_some(),
+            // Latent attention has one of two ways to queries.
+            role if role.mixer() == Some(MixerKind::Latent) => !self.shape_of(role, layer).is_empty(),
             _ => true,
         }
     }
@@ -163,6 +176,7 @@ impl ModelConfig {
             Role::GateUp => vec![2 * intermediate, hidden],
             Role::Down => vec![hidden, intermediate],
             Role::Router => vec![self.experts.as_ref().map_or(0, |experts| experts.count), hidden],
+            Role::RouterBias => vec![self.experts.as_ref().map_or(0, |experts| experts.count)],
             Role::SharedGate | Role::SharedUp => vec![shared, hidden],
             Role::SharedDown => vec![hidden, shared],
             Role::SharedSwitch => vec![1, hidden],
@@ -264,8 +278,7 @@ pub struct ExpertSizes {
     pub intermediate_size: usize,
     /// Of the expert that every token goes to; 0 if there is none.
     pub shared_intermediate_size: usize,
-    /// The weights of a token's experts are normalised to sum to 1.
-    pub weights_sum_to_one: bool,
+    pub routing: Routing,
     pub sparse_layers: BTreeSet<usize>,
 }
 

@@ -38,6 +38,10 @@ pub const QKV_BIAS_BY_FLAG: (Biased, &[Role]) = (Biased::By("qkv_bias"), QKV);
 pub const STABLELM_QKV_BIAS: (Biased, &[Role]) = (Biased::By("use_qkv_bias"), QKV);
 pub const CONVOLUTION_BIAS: (Biased, &[Role]) =
     (Biased::By("conv_bias"), &[Role::ShortInput, Role::ShortConvolution, Role::ShortOut]);
+pub const LATENT_BIAS: (Biased, &[Role]) =
+    (Biased::By("attention_bias"), &[Role::LatentQueryDown, Role::LatentDown, Role::LatentOut]);
+pub const ALL_MLP_BIAS: (Biased, &[Role]) =
+    (Biased::By("mlp_bias"), &[Role::Gate, Role::Up, Role::Down, Role::SharedGate, Role::SharedUp, Role::SharedDown]);
 pub const ROUTER_BIAS: (Biased, &[Role]) = (Biased::Always, &[Role::Router]);
 pub const LAYER_NORM_BIAS: (Biased, &[Role]) = (Biased::Always, &[Role::AttentionNorm, Role::MlpNorm]);
 pub const HEAD_NORM_BIAS: (Biased, &[Role]) = (Biased::Always, &[Role::QueryNorm, Role::KeyNorm]);

@@ -14,6 +14,7 @@ mod wrapper;
 
 use super::activation::Gating;
 use super::rope::{QueryGrowth, RopeScaling};
+use super::routing::{GroupScore, Scores};
 use crate::account::Harmless;
 pub use bias::Biased;
 use bias::Biases;
@@ -104,6 +105,8 @@ pub struct Family {
     pub query_growth: Option<QueryGrowth>,
     /// Whether `alpha` of a `dynamic` rotary embedding stretches its base, whatever the length.
     pub has_rope_alpha: bool,
+    /// Switches that some configurations of the family may have on, and what they mean, which is not supported.
+    pub refused_keys: &'static [(&'static str, &'static str)],
     /// Keys of the family's configuration that change nothing in an evaluation.
     pub harmless: &'static [Harmless],
     pub gguf: GgufConventions,
@@ -258,6 +261,8 @@ pub struct ExpertNames {
     pub stack_layout: StackLayout,
     pub have_biases: bool,
     pub weights: ExpertWeights,
+    pub scores: Scores,
+    pub grouping: Grouping,
 }
 
 /// The order of the values of stacked experts.
@@ -265,6 +270,8 @@ pub struct ExpertNames {
 pub enum StackLayout {
     /// (experts, outputs, inputs), with all rows of the gate before those of up.
     GateFirst,
+    /// As [`StackLayout::GateFirst`], or with inputs before outputs in the files: the sizes tell.
+    GateFirstEitherWay,
     /// (experts, inputs, outputs), in which outputs of gate and up alternate.
     Alternating,
 }
@@ -276,6 +283,15 @@ pub enum ExpertWeights {
     SumToOne,
     /// As `norm_topk_prob` says; GGUF files do not say it.
     Configured { sum_to_one_in_gguf: bool },
+}
+
+/// Whether a router chooses groups of experts first, as `n_group` and `topk_group` say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grouping {
+    Never,
+    By(GroupScore),
+    /// By the largest score, if `topk_method` says that groups count.
+    Configured,
 }
 
 /// What llama.cpp does with a family beyond what its files say.
@@ -408,10 +424,13 @@ mod tests {
         for family in families() {
             let has = |role| family.roles().any(|named| named == role);
             assert!(
-                has(Role::QueryKeyValue) || [Role::Query, Role::Key, Role::Value].into_iter().all(has),
+                has(Role::QueryKeyValue)
+                    || has(Role::LatentDown)
+                    || [Role::Query, Role::Key, Role::Value].into_iter().all(has),
                 "{family:?}"
             );
-            assert!(has(Role::AttentionOut) && has(Role::AttentionNorm) || has(Role::AttentionPostNorm), "{family:?}");
+            assert!(has(Role::AttentionOut) || has(Role::LatentOut), "{family:?}");
+            assert!(has(Role::AttentionNorm) || has(Role::AttentionPostNorm), "{family:?}");
             assert!(has(Role::Down) || family.experts.is_some() && has(Role::Router), "{family:?}");
         }
     }

@@ -113,6 +113,16 @@ pub const MAMBA: RoleNames = &[
     (Role::MambaNorm, "mamba.norm", "ssm_norm"),
     (Role::MambaOut, "mamba.out_proj", "ssm_out"),
 ];
+pub const LATENT: RoleNames = &[
+    (Role::LatentQuery, "self_attn.q_proj", "attn_q"),
+    (Role::LatentQueryDown, "self_attn.q_a_proj", "attn_q_a"),
+    (Role::LatentQueryNorm, "self_attn.q_a_layernorm", "attn_q_a_norm"),
+    (Role::LatentQueryUp, "self_attn.q_b_proj", "attn_q_b"),
+    (Role::LatentDown, "self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa"),
+    (Role::LatentNorm, "self_attn.kv_a_layernorm", "attn_kv_a_norm"),
+    (Role::LatentUp, "self_attn.kv_b_proj", "attn_kv_b"),
+    (Role::LatentOut, "self_attn.o_proj", "attn_output"),
+];
 pub const HUNYUAN_HEAD_NORMS: RoleNames = &[
     (Role::QueryNorm, "self_attn.query_layernorm", "attn_q_norm"),
     (Role::KeyNorm, "self_attn.key_layernorm", "attn_k_norm"),

@@ -11,13 +11,15 @@ pub enum MixerKind {
     AttentionAndMamba,
     /// Nothing: the layer is an MLP or a mixture of experts alone.
     Absent,
+    /// Attention whose keys and values come from a short vector.
+    Latent,
 }
 
 impl MixerKind {
     /// What `layer_types` calls a layer with the mixer; attention has several names.
     pub fn layer_type(self) -> Option<&'static str> {
         match self {
-            MixerKind::Attention | MixerKind::AttentionAndMamba | MixerKind::Absent => None,
+            MixerKind::Attention | MixerKind::Latent | MixerKind::AttentionAndMamba | MixerKind::Absent => None,
             MixerKind::DeltaNet | MixerKind::Mamba => Some("linear_attention"),
             MixerKind::ShortConvolution => Some("conv"),
         }
@@ -44,6 +46,17 @@ pub enum Role {
     /// One more score for each head that no value belongs to.
     Sinks,
     AttentionOut,
+    /// Of latent attention: queries in one matrix, or through a short vector and its norm.
+    LatentQuery,
+    LatentQueryDown,
+    LatentQueryNorm,
+    LatentQueryUp,
+    /// What keys and values are made of, beside the rotated part of the keys.
+    LatentDown,
+    LatentNorm,
+    /// Keys without positions, and values.
+    LatentUp,
+    LatentOut,
     /// Of a gated delta net: queries, keys and values in one matrix, the gate of what is read, what is written, and how fast memory
     /// decays.
     DeltaInput,
@@ -101,6 +114,8 @@ pub enum Role {
     LayerScale,
     /// Scores the experts for a token.
     Router,
+    /// Added to the scores by which experts are chosen, and not to their weights.
+    RouterBias,
     SharedGate,
     SharedUp,
     SharedDown,
@@ -116,7 +131,7 @@ impl Role {
 
     pub fn is_norm(self) -> bool {
         use Role::*;
-        matches!(
+        let is_usual = matches!(
             self,
             AttentionNorm
                 | QueryNorm
@@ -127,7 +142,13 @@ impl Role {
                 | MlpNorm
                 | MlpPostNorm
                 | LayerInputNorm
-        )
+        );
+        is_usual || self.is_latent_norm()
+    }
+
+    /// Whether the role is that of a norm of a short vector in latent attention.
+    pub fn is_latent_norm(self) -> bool {
+        matches!(self, Role::LatentQueryNorm | Role::LatentNorm)
     }
 
     /// Whether the role is that of numbers that are neither a linear map nor a norm.
@@ -138,7 +159,8 @@ impl Role {
     /// Whether the name of the role is that of a parameter, not of a module.
     pub fn is_nameless(self) -> bool {
         use Role::*;
-        let is_own = matches!(self, Sinks | DeltaBias | DeltaRate | MambaBias | MambaRate | MambaSkip | LayerScale);
+        let is_own =
+            matches!(self, Sinks | DeltaBias | DeltaRate | MambaBias | MambaRate | MambaSkip | LayerScale | RouterBias);
         is_own || self.is_of_activation()
     }
 
@@ -160,6 +182,8 @@ impl Role {
             MambaInput | MambaConvolution | MambaBias | MambaRate | MambaSkip | MambaNorm | MambaOut => {
                 Some(MixerKind::Mamba)
             }
+            LatentQuery | LatentQueryDown | LatentQueryNorm | LatentQueryUp | LatentDown | LatentNorm | LatentUp
+            | LatentOut => Some(MixerKind::Latent),
             _ => None,
         }
     }
@@ -185,7 +209,7 @@ impl Role {
         use Role::*;
         match self {
             Gate | Up | GateUp | Down => Some(false),
-            Router => Some(true),
+            Router | RouterBias => Some(true),
             role if role.is_of_shared_expert() => Some(true),
             _ => None,
         }

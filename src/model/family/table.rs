@@ -54,6 +54,8 @@ fn layers_of(family: &Family) -> String {
         (MixerKind::Attention, "attention"),
         (MixerKind::DeltaNet, "gated delta net"),
         (MixerKind::ShortConvolution, "short convolution"),
+        (MixerKind::Mamba, "Mamba-2"),
+        (MixerKind::Latent, "latent attention"),
     ];
     let own = mixers.into_iter().filter(|(kind, _)| family.roles().any(|role| role.mixer() == Some(*kind)));
     let mut words: Vec<&str> = own.map(|(_, words)| words).collect();

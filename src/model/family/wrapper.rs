@@ -75,8 +75,12 @@ const COSMOS: &[FormerName] =
 const LANGUAGE_MODEL: WrapperNames = WrapperNames { decoder: "model.language_model", former: &[] };
 const RENAMED: WrapperNames = WrapperNames { former: BEFORE_4_52, ..LANGUAGE_MODEL };
 
+/// Names in the files of Kimi K2.5, and former ones of Qwen 3 VL with experts.
+const KIMI: &[FormerName] = &[("language_model.lm_head", OUTER.head), ("language_model.model", "model.language_model")];
+const QWEN3_VL_MOE: &[FormerName] = &[("model.language_model.model", "model.language_model")];
+
 #[rustfmt::skip]
-static WRAPPERS: [Wrapper; 9] = [
+static WRAPPERS: [Wrapper; 11] = [
     Wrapper {
         model_types: &["gemma4", "gemma4_unified"],
         names: Some(LANGUAGE_MODEL),
@@ -115,6 +119,12 @@ static WRAPPERS: [Wrapper; 9] = [
             "video_llama_3",
         ],
         names: Some(LANGUAGE_MODEL),
+        ..PLAIN
+    },
+    Wrapper { model_types: &["kimi_k25"], names: Some(WrapperNames { former: KIMI, ..LANGUAGE_MODEL }), ..PLAIN },
+    Wrapper {
+        model_types: &["qwen3_vl_moe"],
+        names: Some(WrapperNames { former: QWEN3_VL_MOE, ..LANGUAGE_MODEL }),
         ..PLAIN
     },
     Wrapper {

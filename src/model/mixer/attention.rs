@@ -218,7 +218,7 @@ fn unit_mean_square(x: &Tensor, eps: f64) -> TensorResult<Tensor> {
 
 /// Rotary embedding of x (tokens, heads, head_dim). Neighbours that rotate together are first brought to the two halves,
 /// where they stay: the product of a query and a key does not depend on the order of their values.
-fn rotate(x: &Tensor, rope: &RopeTable, positions: Positions) -> TensorResult<Tensor> {
+pub(super) fn rotate(x: &Tensor, rope: &RopeTable, positions: Positions) -> TensorResult<Tensor> {
     let (tokens, heads, head_dim) = x.dims3()?;
     let dim = 2 * rope.cos.dim(1)?;
     let mut rotating = x.narrow(2, 0, dim)?;

@@ -27,7 +27,7 @@ impl Cache {
 /// The cache of one stream in one layer.
 pub struct LayerCache {
     places: usize,
-    /// Rotated keys, and values: (places, kv_heads, head_dim). Absent until there are any.
+    /// Rotated keys, and values, or what both are made of: (places, heads, size). Absent until there are any.
     filled: Option<(Tensor, Tensor)>,
     /// The states of sequences in a layer that keeps no keys, by the first place of each.
     pub states: HashMap<usize, RecurrentState>,
@@ -41,9 +41,11 @@ impl LayerCache {
         let (keys, values) = match self.filled.take() {
             Some(filled) => filled,
             None => {
-                let (_, heads, size) = k.dims3()?;
-                let empty = || Tensor::zeros((self.places, heads, size), k.dtype(), k.device());
-                (empty()?, empty()?)
+                let empty = |x: &Tensor| {
+                    let (_, heads, size) = x.dims3()?;
+                    Tensor::zeros((self.places, heads, size), x.dtype(), x.device())
+                };
+                (empty(&k)?, empty(&v)?)
             }
         };
         for Span { queries, keys: places, .. } in sequences {

@@ -8,6 +8,7 @@ mod attention;
 mod cache;
 mod delta_net;
 mod delta_steps;
+mod latent;
 mod mamba;
 mod mamba_steps;
 mod scores;
@@ -56,6 +57,9 @@ pub fn load<'a>(weights: LayerWeights<'a>) -> Result<Arc<dyn Mixer<'a> + 'a>> {
         }
         (MixerKind::Mamba, Some(MixerSizes::Mamba(config))) => Arc::new(mamba::Mamba::load(weights, config)?),
         (MixerKind::AttentionAndMamba, Some(MixerSizes::Mamba(config))) => Arc::new(beside_attention(weights, config)?),
+        (MixerKind::Latent, Some(MixerSizes::Latent(sizes))) => {
+            Arc::new(latent::LatentAttention::load(weights, sizes)?)
+        }
         _ => Arc::new(attention::Attention::load(weights)?),
     })
 }

@@ -97,6 +97,10 @@ impl LayerWeights<'_> {
         }
         // llama.cpp drops the dimension of the one output of the shared expert's switch.
         let is_vector = role == Role::SharedSwitch && store.entry(&name)?.shape.len() == 1;
+        if role == Role::RouterBias && store.entry(&name)?.shape.first() == Some(&1) {
+            // ERNIE 4.5 has one row of them.
+            shape.insert(0, 1);
+        }
         store.entry_of_shape(&name, if is_vector { &shape[1..] } else { &shape })?;
         if let Some(bias) = self.bias_name(role).filter(|_| role.is_linear() || role == Role::MambaConvolution) {
             store.entry_of_shape(&bias, &[outputs])?;
@@ -126,7 +130,10 @@ impl LayerWeights<'_> {
             for (name, outputs, inputs) in [(gate_up, 2 * intermediate, hidden), (down, hidden, intermediate)] {
                 check_bias(format!("{name}_bias"), outputs)?;
                 let shape = match names.stack_layout {
-                    StackLayout::GateFirst => [count, outputs, inputs],
+                    StackLayout::GateFirstEitherWay if store.entry(&name)?.shape.get(1) == Some(&inputs) => {
+                        [count, inputs, outputs]
+                    }
+                    StackLayout::GateFirst | StackLayout::GateFirstEitherWay => [count, outputs, inputs],
                     StackLayout::Alternating => [count, inputs, outputs],
                 };
                 store.entry_of_shape(&name, &shape)?;

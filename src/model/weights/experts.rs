@@ -32,11 +32,12 @@ impl LayerWeights<'_> {
             return Ok(Expert { gate: read(gate)?, up: read(up)?, down: read(down)? });
         };
         let bias = |name: &str| slice_if_there(format!("{name}_bias"));
-        let (weights, biases) = (names.outputs_by_inputs(slice(&gate_up)?)?, bias(&gate_up)?);
+        let size = self.config.experts.as_ref().map_or(0, |sizes| sizes.intermediate_size);
+        let (weights, biases) = (names.outputs_by_inputs(slice(&gate_up)?, 2 * size)?, bias(&gate_up)?);
         let half = |of: fn(&ExpertNames, &Tensor) -> TensorResult<Tensor>| {
             linear(of(names, &weights)?, biases.as_ref().map(|biases| of(names, biases)).transpose()?)
         };
-        let down = linear(names.outputs_by_inputs(slice(&down)?)?, bias(&down)?)?;
+        let down = linear(names.outputs_by_inputs(slice(&down)?, self.config.hidden_size)?, bias(&down)?)?;
         Ok(Expert { gate: half(ExpertNames::gate_of)?, up: half(ExpertNames::up_of)?, down })
     }
 

@@ -79,7 +79,8 @@ impl LayerWeights<'_> {
         let names = self.norm_names(role).unwrap_or_default();
         if let [name] = names.as_slice() {
             let norm = self.weights.norm(name, self.bias_name(role), self.config, norms)?;
-            return Ok(Norm { weight: self.by_group(norm.weight, role)?, ..norm });
+            let (weight, eps) = (self.by_group(norm.weight, role)?, self.config.norm_eps_of(role));
+            return Ok(Norm { weight, eps, ..norm });
         }
         let rows = names.iter().map(|name| self.weights.store.load(name, self.weights.device()));
         let weight = Tensor::stack(&rows.collect::<Result<Vec<_>>>()?, 0)?;
@@ -120,6 +121,14 @@ impl LayerWeights<'_> {
         Ok(Some(Xielu::new(numbers)))
     }
 
+    /// What a router adds to the scores by which it chooses, (experts), if the layer has it.
+    pub fn router_bias(&self) -> Result<Option<Vec<f32>>> {
+        if !self.roles().contains(&Role::RouterBias) {
+            return Ok(None);
+        }
+        Ok(Some(self.weights.store.load_finite(&self.name(Role::RouterBias, "weight"))?))
+    }
+
     /// The numbers of a role that is neither a linear map nor a norm, in the shape of the file.
     pub fn parameter(&self, role: Role) -> Result<Tensor> {
         self.weights.store.load(&self.name(role, "weight"), self.weights.device())
@@ -148,7 +157,8 @@ impl LayerWeights<'_> {
         if self.weights.is_gguf() {
             return prefix + self.config.family.gguf_module(role);
         }
-        let exists = |module: &&str| self.weights.store.has(&format!("{prefix}{module}.weight"));
+        let part = if role.is_nameless() { "" } else { ".weight" };
+        let exists = |module: &&str| self.weights.store.has(&format!("{prefix}{module}{part}"));
         let mut modules = self.config.family.modules(role);
         let first = modules.next().unwrap_or_default();
         let module = if exists(&first) { first } else { modules.find(exists).unwrap_or(first) };

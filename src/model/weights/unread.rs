@@ -10,6 +10,13 @@ use crate::format::first_names;
 use crate::model::ModelConfig;
 use crate::model::family::{Outside, Role};
 
+/// Words at the beginning of a segment in the names of layers that predict several tokens, which are not run.
+const PREDICTION: [&str; 2] = ["mtp", "nextn"];
+
+/// What a layer behind the last one has if it predicts several tokens: norms of the hidden states and of the embeddings, and the map
+/// of both.
+const PREDICTION_MODULES: [&str; 3] = ["eh_proj", "enorm", "hnorm"];
+
 /// The most tensors that a remark names.
 const NAMED: usize = 4;
 
@@ -52,6 +59,7 @@ impl Weights {
         let unread: Vec<&str> = unread
             .into_iter()
             .filter(|name| !is_buffer(name) && !is_skipped(name) && !self.is_outside_text(name))
+            .filter(|name| !self.is_of_prediction(name, config.layers))
             .collect();
         let (path, names) = (self.store.path().display(), first_names(&unread, NAMED));
         (!unread.is_empty()).then(|| format!("`{path}` has tensors that the model does not use: {names}"))
@@ -64,6 +72,19 @@ impl Weights {
         // Scalings of the rotary embedding that GGUF files have as tensors.
         let factors = ["rope_freqs", "rope_factors_short", "rope_factors_long"].map(|name| format!("{name}.weight"));
         modules.flatten().chain(factors.into_iter().filter(|_| self.is_gguf()))
+    }
+
+    /// Whether a tensor is part of what predicts several tokens: under a name that says so, or in a layer behind the last one.
+    fn is_of_prediction(&self, name: &str, layers: usize) -> bool {
+        let stack = format!("{}{}.", self.decoder, self.stack);
+        let Some(inside) = name.strip_prefix(&stack) else {
+            return name.split('.').any(|segment| PREDICTION.iter().any(|word| segment.starts_with(word)));
+        };
+        let layer = inside.split('.').next().and_then(|number| number.parse::<usize>().ok());
+        layer.is_some_and(|layer| {
+            let has = |module: &&str| self.store.has(&format!("{stack}{layer}.{module}.weight"));
+            layer >= layers && PREDICTION_MODULES.iter().any(|module| has(&module))
+        })
     }
 
     /// Whether a tensor lies in a tower, or between a tower and the decoder.

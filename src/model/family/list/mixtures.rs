@@ -12,6 +12,8 @@ pub(super) const EXPERTS: ExpertNames = ExpertNames {
     stack_layout: StackLayout::GateFirst,
     have_biases: false,
     weights: ExpertWeights::SumToOne,
+    scores: Scores::Softmax,
+    grouping: Grouping::Never,
 };
 pub(super) const GRANITE_EXPERTS: ExpertNames = ExpertNames {
     modules: &[],

@@ -4,11 +4,13 @@ mod classic;
 mod cohere;
 mod gemma;
 mod gpt;
+mod latent;
 mod lfm2;
 mod llama;
 mod mamba;
 mod mixtures;
 mod qwen;
+mod routed;
 mod variants;
 
 use super::bias::*;
@@ -16,7 +18,7 @@ use super::names::{ATTENTION, GATED_MLP, OUTER, PRE_NORMS};
 use super::*;
 use crate::model::activation::Activation;
 
-pub static FAMILIES: [&[Family]; 10] = [
+pub static FAMILIES: [&[Family]; 12] = [
     &llama::FAMILIES,
     &qwen::FAMILIES,
     &gemma::FAMILIES,
@@ -27,6 +29,8 @@ pub static FAMILIES: [&[Family]; 10] = [
     &classic::FAMILIES,
     &lfm2::FAMILIES,
     &mamba::FAMILIES,
+    &routed::FAMILIES,
+    &latent::FAMILIES,
 ];
 
 /// The family that all others build on: a Llama without its peculiarities.
@@ -72,6 +76,7 @@ const PLAIN: Family = Family {
     rope_by_type: false,
     query_growth: None,
     has_rope_alpha: false,
+    refused_keys: &[],
     harmless: &[],
     gguf: PLAIN_GGUF,
 };
