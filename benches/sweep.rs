@@ -59,10 +59,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn shapes(config: &ModelConfig) -> [(usize, usize); 7] {
     let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
     [
-        (hidden, config.query_size()),
-        (hidden, config.kv_size()),
-        (hidden, config.kv_size()),
-        (config.query_size(), hidden),
+        (hidden, config.query_size(0)),
+        (hidden, config.kv_size(0)),
+        (hidden, config.kv_size(0)),
+        (config.query_size(0), hidden),
         (hidden, intermediate),
         (hidden, intermediate),
         (intermediate, hidden),

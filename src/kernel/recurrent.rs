@@ -30,6 +30,20 @@ impl RecurrentState {
     }
 }
 
+/// The sizes of a short convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvolutionSizes {
+    pub channels: usize,
+    /// The tokens that a token sees, itself included.
+    pub taps: usize,
+}
+
+impl ConvolutionSizes {
+    pub fn state(self) -> StateSizes {
+        StateSizes { inputs: (self.taps - 1) * self.channels, memories: 0 }
+    }
+}
+
 /// The filters of a causal convolution of each channel by itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Filters<'a> {

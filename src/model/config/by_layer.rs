@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::fields::ConfigFields;
 use super::{LARGEST_SIZE, MOST_LAYERS};
 use crate::error::Result;
@@ -139,7 +137,7 @@ pub struct PerLayerSizes {
 impl ConfigFields<'_> {
     pub fn per_layer(&self) -> Result<Option<PerLayerSizes>> {
         // 0 is no size, but says that there are none.
-        if self.get("hidden_size_per_layer_input").is_some_and(|size| *size == Value::from(0)) {
+        if self.get("hidden_size_per_layer_input").is_some_and(|size| *size == 0) {
             return Ok(None);
         }
         let Some(size) = self.optional_size("hidden_size_per_layer_input")? else { return Ok(None) };

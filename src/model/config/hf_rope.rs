@@ -257,9 +257,9 @@ impl ConfigFields<'_> {
                 HARMLESS.iter().copied().chain(BY_LAYER.map(|name| (name, "read before"))).collect();
             self.unread_rope_keys.borrow_mut().extend(account.unread(&known).into_iter().map(String::from));
         }
-        let dim = match self.family.reads("rotary_dim") {
-            true => self.size("rotary_dim")?,
-            false => (dim * part) as usize,
+        let dim = match self.family.number("rotary_dim") {
+            Some(_) => self.size("rotary_dim")?,
+            None => (dim * part) as usize,
         };
         Ok(Rope { theta, dim, scaling, query_growth })
     }

@@ -8,10 +8,9 @@ use super::latent::LatentSizes;
 use super::mamba::MambaConfig;
 use crate::error::Result;
 use crate::kernel::delta_rule::DeltaSizes;
-use crate::kernel::recurrent::StateSizes;
+use crate::kernel::recurrent::{ConvolutionSizes, StateSizes};
 use crate::model::activation::{Activation, Gating};
 use crate::model::family::{MixerKind, Role};
-use crate::model::mixer::ConvolutionSizes;
 
 /// The sizes of the mixer that a model has beside attention.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -29,7 +29,6 @@ use crate::adapter::LayerAdapter;
 use crate::error::Result;
 pub use attention::is_packed;
 pub use cache::{Cache, LayerCache};
-pub use short_conv::ConvolutionSizes;
 
 /// What mixes the tokens of a sequence in a layer.
 pub trait Mixer<'a>: Send + Sync {

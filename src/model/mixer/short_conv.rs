@@ -9,26 +9,12 @@ use super::sequences::{self, TensorState, numbers};
 use super::{LayerCache, Mixer};
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
-use crate::kernel::recurrent::{self, Filters, RecurrentState, StateSizes};
+use crate::kernel::recurrent::{self, ConvolutionSizes, Filters, RecurrentState};
 use crate::model::Pass;
 use crate::model::carried::Carried;
 use crate::model::family::Role;
 use crate::model::modules::Modules;
 use crate::model::weights::LayerWeights;
-
-/// The sizes of a short convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConvolutionSizes {
-    pub channels: usize,
-    /// The tokens that a token sees, itself included.
-    pub taps: usize,
-}
-
-impl ConvolutionSizes {
-    pub fn state(self) -> StateSizes {
-        StateSizes { inputs: (self.taps - 1) * self.channels, memories: 0 }
-    }
-}
 
 /// The short convolution of one layer.
 pub struct ShortConvolution<'a> {
