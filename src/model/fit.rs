@@ -34,12 +34,14 @@ impl Model {
             let inside = adapter.inside_layer(module, layer);
             let is_here = |role: &Role| self.layer_weights(layer).roles().contains(role);
             let role = self.config.family.role_of(inside).filter(is_here);
-            // A hybrid's mixers have parameters that are no modules, under whatever module is saved.
-            let is_parameter = role.is_some_and(Role::is_parameter);
+            // Mixers and routers have parameters that are no modules, under whatever module is saved.
+            let whole = format!("{inside}.{}", tensor.name.rsplit('.').next().unwrap_or_default());
+            let parameter = self.config.family.role_of(&whole).filter(is_here).or(role);
+            let is_parameter = parameter.is_some_and(Role::is_parameter);
             if is_parameter
                 || role.is_none() && self.config.other_mixer.is_some() && inside.starts_with(DELTA_NET_MODULE)
             {
-                let owner = if role == Some(Role::RouterBias) { "router" } else { "gated delta net" };
+                let owner = if parameter == Some(Role::RouterBias) { "router" } else { "gated delta net" };
                 let feature = format!("a saved parameter of a {owner}, `{}`,", tensor.name);
                 return Err(BaseError::UnsupportedFeature { path: adapter.path.clone(), feature }.into());
             }

@@ -70,7 +70,7 @@ impl Weights {
         let layer = inside.split('.').next().and_then(|number| number.parse::<usize>().ok());
         layer.is_some_and(|layer| {
             let has = |module: &&str| self.store.has(&format!("{stack}{layer}.{module}.weight"));
-            layer >= layers && PREDICTION_MODULES.iter().any(|module| has(&module))
+            layer >= layers && PREDICTION_MODULES.iter().any(has)
         })
     }
 
