@@ -39,8 +39,10 @@ impl Model {
             let has_weight = |role: &Role| !role.is_norm() || self.config.family.norms_of(*role).have_weights();
             let is_here = |role: &Role| self.layer_weights(layer).roles().contains(role) && has_weight(role);
             let role = self.config.family.role_of(inside).filter(is_here);
-            // Mixers have parameters that are no modules, under whatever module is saved.
-            let is_parameter = role.is_some_and(Role::is_parameter);
+            // Mixers and routers have parameters that are no modules, under whatever module is saved.
+            let whole = format!("{inside}.{}", tensor.name.rsplit('.').next().unwrap_or_default());
+            let parameter = self.config.family.role_of(&whole).filter(is_here).or(role);
+            let is_parameter = parameter.is_some_and(Role::is_parameter);
             if is_parameter || role.is_none() && self.lies_beside_parameters(inside) {
                 let feature = format!("saved numbers that are no linear map and no norm, `{}`,", tensor.name);
                 return Err(BaseError::UnsupportedFeature { path: adapter.path.clone(), feature }.into());

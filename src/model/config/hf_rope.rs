@@ -24,12 +24,17 @@ const BY_LAYER: [&str; 2] = ["full_attention", "sliding_attention"];
 
 impl ConfigFields<'_> {
     pub fn rotary(&self, context: usize, heads: &[HeadSizes], windows: &[Option<usize>]) -> Result<Rotary> {
-        // Granite 4 has a word for it, and any other one means none.
-        let is_off =
-            self.family.reads("position_embedding_type") && self.text("position_embedding_type") != Some("rope");
-        if is_off || !self.family.positions.are_rotary() {
+        if !self.family.positions.are_rotary() {
             return Ok(Rotary::none(windows.len()));
         }
+        let rotary = self.given_rotary(context, heads, windows)?;
+        // Granite 4 has a word for it, and any other one means none, whatever the parameters are.
+        let is_off =
+            self.family.reads("position_embedding_type") && self.text("position_embedding_type") != Some("rope");
+        Ok(if is_off { Rotary::none(windows.len()) } else { rotary })
+    }
+
+    fn given_rotary(&self, context: usize, heads: &[HeadSizes], windows: &[Option<usize>]) -> Result<Rotary> {
         let head_dim_where = |is_full: bool| {
             let found = heads
                 .iter()
