@@ -111,8 +111,8 @@ impl<'a> AdaptedLayer<'a> {
             self.add_expert(number, streams)?;
         }
         for stream in streams {
-            if let Some(mut routed) = stream.routed.take() {
-                stream.hidden = routed.add_pending(&stream.hidden)?;
+            if let Some(routed) = stream.routed.take() {
+                stream.hidden = self.of(stream).behind_experts(&stream.hidden, routed)?;
             }
         }
         Ok(())

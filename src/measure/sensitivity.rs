@@ -143,5 +143,5 @@ fn through(layer: &Layer, input: &Tensor, pass: &Pass) -> Result<Tensor> {
         let expert = layer.adapted_expert(number, &layer.expert(number)?)?;
         hidden = layer.add_expert(&hidden, &mut routed, number, &expert)?;
     }
-    Ok(routed.add_pending(&hidden)?)
+    Ok(layer.behind_experts(&hidden, routed)?)
 }

@@ -64,6 +64,11 @@ impl<'a> Carried<'a> {
         }
     }
 
+    /// The columns behind the hidden states, if there are any.
+    pub fn into_columns(self) -> Option<Tensor> {
+        self.columns
+    }
+
     fn part(&self, start: usize, size: usize) -> Result<Tensor> {
         match &self.columns {
             Some(columns) => columns.narrow(1, start, size),

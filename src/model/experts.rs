@@ -26,6 +26,17 @@ pub struct Routed {
     /// Outputs that are not yet in the hidden states: the tokens, and rows of (tokens, hidden). An addition copies all
     /// hidden states, and many experts have few tokens.
     pending: Vec<(Vec<u32>, Tensor)>,
+    waiting: Option<Waiting>,
+}
+
+/// What waits for the experts of a layer that has norms on what its MLP and its experts add. The hidden states of the stream are
+/// meanwhile what the experts add.
+pub struct Waiting {
+    /// The hidden states before the MLP, and what the MLP adds, normalised: (rows, hidden).
+    pub before: Tensor,
+    pub dense: Tensor,
+    /// What the rows carry.
+    pub columns: Option<Tensor>,
 }
 
 impl Routed {
@@ -34,8 +45,13 @@ impl Routed {
         !self.choices[expert].0.is_empty()
     }
 
+    /// With what waits for the experts.
+    pub fn with(self, waiting: Waiting) -> Self {
+        Self { waiting: Some(waiting), ..self }
+    }
+
     /// Adds the pending outputs to the hidden states.
-    pub fn add_pending(&mut self, hidden: &Tensor) -> TensorResult<Tensor> {
+    fn add_pending(&mut self, hidden: &Tensor) -> TensorResult<Tensor> {
         let (tokens, rows): (Vec<_>, Vec<_>) = self.pending.drain(..).unzip();
         if rows.is_empty() {
             return Ok(hidden.clone());
@@ -76,12 +92,15 @@ impl Layer<'_> {
         experts.map_or(0, |experts| experts.count)
     }
 
-    /// Chooses experts for each row of x, (tokens, hidden).
-    pub(super) fn route(&self, x: Tensor) -> TensorResult<Routed> {
+    /// Chooses experts for the rows of x, (tokens, hidden), by what the router makes of `seen`, the same or other hidden states of
+    /// the rows.
+    pub(super) fn route(&self, seen: &Tensor, x: Tensor) -> TensorResult<Routed> {
         let Some(sizes) = &self.weights.config.experts else { unreachable!("only layers with experts route") };
-        let outputs = self.mlp.linear(Role::Router, &x)?;
-        let (choices, shares) = sizes.routing.choose(&outputs, self.mlp.router_bias(), sizes.per_token)?;
-        Ok(Routed { x, choices, shares, pending: Vec::new() })
+        let router = &self.mlp.router;
+        let outputs = self.mlp.linear(Role::Router, &router.inputs(seen)?)?;
+        let chosen = sizes.routing.choose(&outputs, router.bias.as_deref(), sizes.per_token)?;
+        let (choices, shares) = router.scaled(chosen)?;
+        Ok(Routed { x, choices, shares, pending: Vec::new(), waiting: None })
     }
 
     /// Reads expert `expert` of the base model.
@@ -136,6 +155,15 @@ impl Layer<'_> {
         routed.pending.push((tokens.clone(), scaled(added, config.scales.residual)?));
         let rows: usize = routed.pending.iter().map(|(tokens, _)| tokens.len()).sum();
         if rows >= hidden.dim(0)? { routed.add_pending(hidden) } else { Ok(hidden.clone()) }
+    }
+
+    /// The state of a stream behind the layer, once all experts have added to it.
+    pub fn behind_experts(&self, hidden: &Tensor, mut routed: Routed) -> TensorResult<Tensor> {
+        let added = routed.add_pending(hidden)?;
+        match routed.waiting {
+            Some(waiting) => self.join_experts(waiting, &added),
+            None => Ok(added),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use candle_core::{Result as TensorResult, Tensor};
 
 use super::Pass;
 use super::carried::Carried;
-use super::experts::{ExpertDeltas, Routed};
+use super::experts::{ExpertDeltas, Routed, Waiting};
 use super::family::{MixerKind, Residual, Role};
 use super::mixer::{self, LayerCache, Mixer};
 use super::mlp::Mlp;
@@ -98,7 +98,10 @@ impl<'a> Layer<'a> {
             false if is_parallel || mixed.is_none() => x,
             false => before_mlp.clone(),
         };
-        let routed = if config.is_sparse(self.weights.index) { Some(self.route(x.clone())?) } else { None };
+        if self.norms.has(Role::ExpertsPostNorm) {
+            return self.wait_for_experts(after_mixer, &x, carried, rows.is_some());
+        }
+        let routed = if config.is_sparse(self.weights.index) { Some(self.route(&x, x.clone())?) } else { None };
         let hidden = match self.mlp.forward(&x)? {
             Some(added) => (after_mixer + residual(self.norms.norm(Role::MlpPostNorm, &added)?)?)?,
             None => after_mixer,
@@ -106,6 +109,34 @@ impl<'a> Layer<'a> {
         let hidden = self.behind_mlp(hidden, &carried, (pass, rows))?;
         // Rows that are left behind the last layer carry nothing further.
         Ok((if rows.is_some() { hidden } else { carried.join(hidden)? }, routed))
+    }
+
+    /// Goes on from the hidden states before the MLP, and its inputs, in a layer that has experts beside it: what they add is normalised
+    /// when all of it is there.
+    fn wait_for_experts(
+        &self,
+        before: Tensor,
+        x: &Tensor,
+        carried: Carried,
+        is_narrowed: bool,
+    ) -> TensorResult<(Tensor, Option<Routed>)> {
+        let Some(added) = self.mlp.forward(x)? else { candle_core::bail!("experts beside no MLP") };
+        let dense = self.norms.norm(Role::DensePostNorm, &added)?;
+        let routed = self.route(&before, self.norms.norm(Role::ExpertsNorm, &before)?)?;
+        let columns = carried.into_columns().filter(|_| !is_narrowed);
+        let nothing = before.zeros_like()?;
+        Ok((nothing, Some(routed.with(Waiting { before, dense, columns }))))
+    }
+
+    /// The state behind such a layer, from what its experts add: (rows, hidden).
+    pub(super) fn join_experts(&self, waiting: Waiting, added: &Tensor) -> TensorResult<Tensor> {
+        let experts = self.norms.norm(Role::ExpertsPostNorm, added)?;
+        let added = self.norms.norm(Role::MlpPostNorm, &(waiting.dense + experts)?)?;
+        let hidden = self.scaled((waiting.before + added)?)?;
+        match waiting.columns {
+            Some(columns) => Tensor::cat(&[&hidden, &columns], 1),
+            None => Ok(hidden),
+        }
     }
 
     /// What a layer with inputs of its own does behind its MLP.
@@ -117,6 +148,10 @@ impl<'a> Layer<'a> {
             }
             None => hidden,
         };
+        self.scaled(hidden)
+    }
+
+    fn scaled(&self, hidden: Tensor) -> TensorResult<Tensor> {
         match &self.scale {
             Some(scale) => hidden.broadcast_mul(scale),
             None => Ok(hidden),

@@ -1,13 +1,12 @@
 //! The MLP of a layer, or in a layer with experts the router and the expert that every token goes to.
 
-use std::sync::Arc;
-
 use candle_core::{Result as TensorResult, Tensor};
 use candle_nn::ops::sigmoid;
 
 use super::activation::{Gating, Xielu};
 use super::family::Role;
 use super::modules::Modules;
+use super::router::Router;
 use super::scaling::scaled;
 use super::weights::LayerWeights;
 use crate::adapter::LayerAdapter;
@@ -22,8 +21,7 @@ pub struct Mlp {
     xielu: Option<Xielu>,
     gate_scale: f64,
     output_scale: f64,
-    /// What is added to the scores by which a router chooses: (experts).
-    router_bias: Option<Arc<[f32]>>,
+    pub router: Router,
 }
 
 impl Mlp {
@@ -33,7 +31,7 @@ impl Mlp {
         Ok(Self {
             modules,
             gating: weights.config.gating,
-            router_bias: weights.router_bias()?.map(Arc::from),
+            router: Router::load(weights)?,
             xielu: weights.xielu()?,
             gate_scale: scales.mlp_gate,
             output_scale: scales.mlp_output,
@@ -51,10 +49,6 @@ impl Mlp {
 
     pub fn linear(&self, role: Role, x: &Tensor) -> TensorResult<Tensor> {
         self.modules.linear(role, x)
-    }
-
-    pub fn router_bias(&self) -> Option<&[f32]> {
-        self.router_bias.as_deref()
     }
 
     /// What the MLP or the shared expert adds, (tokens, hidden) → the same; `None` if the layer has experts only.

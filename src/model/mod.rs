@@ -29,6 +29,7 @@ mod pass;
 mod per_layer;
 mod replaced;
 mod rope;
+mod router;
 mod routing;
 mod scaling;
 mod score;

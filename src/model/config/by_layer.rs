@@ -141,6 +141,10 @@ impl ConfigFields<'_> {
             return Ok(None);
         }
         let Some(size) = self.optional_size("hidden_size_per_layer_input")? else { return Ok(None) };
+        if self.flag("enable_moe_block") == Some(true) {
+            let feature = "experts in layers with inputs of their own (`hidden_size_per_layer_input`)";
+            return Err(self.unsupported(feature.into()).into());
+        }
         Ok(Some(PerLayerSizes { size, vocab_size: self.size("vocab_size_per_layer_input")? }))
     }
 }

@@ -13,6 +13,9 @@ use crate::model::routing::{GroupScore, Groups, Routing};
 impl ConfigFields<'_> {
     pub fn experts(&self, layers: usize) -> Result<Option<ExpertSizes>> {
         let Some(experts) = self.family.experts else { return Ok(None) };
+        if self.flag("enable_moe_block") == Some(false) {
+            return Ok(None);
+        }
         // A mixture of none is a dense model.
         if self.get("num_experts").and_then(Value::as_u64) == Some(0) {
             return Ok(None);

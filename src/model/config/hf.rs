@@ -19,14 +19,13 @@ use crate::model::family::{
 };
 
 /// Settings that change what a decoder computes in a way that is not supported, and their meaning.
-const UNSUPPORTED: [(&str, &str); 7] = [
+const UNSUPPORTED: [(&str, &str); 6] = [
     ("is_encoder_decoder", "an encoder beside the decoder"),
     ("add_cross_attention", "attention to another model's states"),
     ("scale_attn_by_inverse_layer_idx", "attention scaled layer by layer"),
     ("apply_residual_connection_post_layernorm", "residuals after the norms"),
     ("clip_qkv", "clipped queries, keys and values"),
     ("per_layer_config", "a configuration for each layer"),
-    ("enable_moe_block", "experts beside the MLP"),
 ];
 
 /// The most keys that a remark names.

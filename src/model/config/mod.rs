@@ -153,7 +153,11 @@ impl ModelConfig {
             | Role::AttentionPostNorm
             | Role::MlpNorm
             | Role::MlpPostNorm
-            | Role::LayerInputNorm => {
+            | Role::LayerInputNorm
+            | Role::DensePostNorm
+            | Role::ExpertsNorm
+            | Role::ExpertsPostNorm
+            | Role::RouterScale => {
                 vec![hidden]
             }
             Role::LayerInputGate => vec![layer_input, hidden],
@@ -176,7 +180,7 @@ impl ModelConfig {
             Role::GateUp => vec![2 * intermediate, hidden],
             Role::Down => vec![hidden, intermediate],
             Role::Router => vec![self.experts.as_ref().map_or(0, |experts| experts.count), hidden],
-            Role::RouterBias => vec![self.experts.as_ref().map_or(0, |experts| experts.count)],
+            Role::RouterBias | Role::ExpertScale => vec![self.experts.as_ref().map_or(0, |experts| experts.count)],
             Role::SharedGate | Role::SharedUp => vec![shared, hidden],
             Role::SharedDown => vec![hidden, shared],
             Role::SharedSwitch => vec![1, hidden],

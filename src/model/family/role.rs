@@ -116,6 +116,13 @@ pub enum Role {
     Router,
     /// Added to the scores by which experts are chosen, and not to their weights.
     RouterBias,
+    /// Of experts that a token goes to beside the MLP: what the router's inputs and the experts' outputs are multiplied by, and norms on
+    /// what the MLP adds, on what goes into the experts, and on what they add.
+    RouterScale,
+    ExpertScale,
+    DensePostNorm,
+    ExpertsNorm,
+    ExpertsPostNorm,
     SharedGate,
     SharedUp,
     SharedDown,
@@ -142,6 +149,9 @@ impl Role {
                 | MlpNorm
                 | MlpPostNorm
                 | LayerInputNorm
+                | DensePostNorm
+                | ExpertsNorm
+                | ExpertsPostNorm
         );
         is_usual || self.is_latent_norm()
     }
@@ -159,8 +169,19 @@ impl Role {
     /// Whether the name of the role is that of a parameter, not of a module.
     pub fn is_nameless(self) -> bool {
         use Role::*;
-        let is_own =
-            matches!(self, Sinks | DeltaBias | DeltaRate | MambaBias | MambaRate | MambaSkip | LayerScale | RouterBias);
+        let is_own = matches!(
+            self,
+            Sinks
+                | DeltaBias
+                | DeltaRate
+                | MambaBias
+                | MambaRate
+                | MambaSkip
+                | LayerScale
+                | RouterBias
+                | RouterScale
+                | ExpertScale
+        );
         is_own || self.is_of_activation()
     }
 
@@ -209,7 +230,9 @@ impl Role {
         use Role::*;
         match self {
             Gate | Up | GateUp | Down => Some(false),
-            Router | RouterBias => Some(true),
+            Router | RouterBias | RouterScale | ExpertScale | DensePostNorm | ExpertsNorm | ExpertsPostNorm => {
+                Some(true)
+            }
             role if role.is_of_shared_expert() => Some(true),
             _ => None,
         }

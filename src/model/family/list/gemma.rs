@@ -1,6 +1,7 @@
 //! Gemma 1 to 4.
 
 use super::super::names::*;
+use super::mixtures::EXPERTS;
 use super::*;
 
 const HIDDEN_ACTIVATION: KeySpelling = ("activation", &["hidden_activation"]);
@@ -33,7 +34,18 @@ const GEMMA4: Family = Family {
     model_types: &["gemma4_text"],
     gguf_architectures: &[],
     outer: &OUTER_GEMMA4,
-    layer_names: &[ATTENTION, GATED_MLP, OUTER_PRE_NORMS, POST_NORMS, HEAD_NORMS, LAYER_INPUTS, LAYER_SCALE],
+    layer_names: &[
+        ATTENTION,
+        GATED_MLP,
+        OUTER_PRE_NORMS,
+        POST_NORMS,
+        HEAD_NORMS,
+        LAYER_INPUTS,
+        LAYER_SCALE,
+        EXPERTS_BESIDE,
+    ],
+    experts: Some(&ExpertNames { modules: &[], stacked: &[["experts.gate_up_proj", "experts.down_proj"]], ..EXPERTS }),
+    mlp_is_beside_experts: true,
     gelu: GeluMeaning::ErrorFunction,
     norms: Norms::Rms,
     normed_values: true,
@@ -44,9 +56,9 @@ const GEMMA4: Family = Family {
     reads: &[
         USUAL,
         "layer_types final_logit_softcapping per_layer_config num_global_key_value_heads num_kv_shared_layers \
-         hidden_size_per_layer_input",
+         hidden_size_per_layer_input num_experts num_experts_per_tok moe_intermediate_size",
     ],
-    spellings: &[HIDDEN_ACTIVATION],
+    spellings: &[HIDDEN_ACTIVATION, ("num_experts_per_tok", &["top_k_experts"])],
     harmless: GEMMA4_HARMLESS,
     numbers: &[
         ("hidden_size", 2304.0),
@@ -61,9 +73,24 @@ const GEMMA4: Family = Family {
         ("hidden_size_per_layer_input", 256.0),
         ("vocab_size_per_layer_input", 262_144.0),
     ],
-    flags: &[("tie_word_embeddings", true), ("attention_k_eq_v", false), ("use_double_wide_mlp", false)],
+    flags: &[
+        ("tie_word_embeddings", true),
+        ("attention_k_eq_v", false),
+        ("use_double_wide_mlp", false),
+        ("enable_moe_block", false),
+    ],
     ..GEMMA
 };
+
+/// A router and experts that look at the hidden states before the MLP.
+const EXPERTS_BESIDE: RoleNames = &[
+    (Role::DensePostNorm, "post_feedforward_layernorm_1", "post_ffw_norm_1"),
+    (Role::ExpertsNorm, "pre_feedforward_layernorm_2", "pre_ffw_norm_2"),
+    (Role::ExpertsPostNorm, "post_feedforward_layernorm_2", "post_ffw_norm_2"),
+    (Role::Router, "router.proj", "ffn_gate_inp"),
+    (Role::RouterScale, "router.scale", "ffn_gate_inp"),
+    (Role::ExpertScale, "router.per_expert_scale", "ffn_down_exps"),
+];
 
 const GEMMA4_HARMLESS: &[Harmless] = &[
     ("hidden_act", "`hidden_activation` counts"),
@@ -79,6 +106,8 @@ pub static FAMILIES: [Family; 5] = [
         model_types: &["gemma4_unified_text"],
         outer: &OUTER,
         layer_names: &[ATTENTION, GATED_MLP, OUTER_PRE_NORMS, POST_NORMS, HEAD_NORMS, LAYER_SCALE],
+        experts: None,
+        mlp_is_beside_experts: false,
         reads: &[
             USUAL,
             "layer_types final_logit_softcapping per_layer_config num_global_key_value_heads num_kv_shared_layers",
