@@ -62,7 +62,7 @@ fn maps_that_all_layers_share_are_refused_by_name() {
 }
 
 #[test]
-fn experts_beside_the_mlp_are_refused_by_name() {
+fn experts_in_layers_with_inputs_of_their_own_are_refused_by_name() {
     let folder = TempDir::new().unwrap();
     copy_folder(&fixture("pico").join(CASE).join("base"), folder.path());
     let config = folder.path().join("config.json");
@@ -73,5 +73,5 @@ fn experts_beside_the_mlp_are_refused_by_name() {
     scan.arg("scan").arg(fixture("pico").join(CASE).join("adapter")).arg("--base").arg(folder.path());
     let assert = scan.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).assert().code(3);
     let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(error.contains("enable_moe_block"), "{error}");
+    assert!(error.contains("hidden_size_per_layer_input"), "{error}");
 }
