@@ -68,6 +68,9 @@ fn experts_in_layers_with_inputs_of_their_own_are_refused_by_name() {
     let config = folder.path().join("config.json");
     let mut edited = read_json(&config);
     edited["enable_moe_block"] = true.into();
+    for (key, size) in [("num_experts", 4), ("top_k_experts", 2), ("moe_intermediate_size", 12)] {
+        edited[key] = size.into();
+    }
     fs::write(config, edited.to_string()).unwrap();
     let mut scan = lora_slim();
     scan.arg("scan").arg(fixture("pico").join(CASE).join("adapter")).arg("--base").arg(folder.path());

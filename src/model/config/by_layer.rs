@@ -136,6 +136,8 @@ pub struct PerLayerSizes {
 
 impl ConfigFields<'_> {
     pub fn per_layer(&self) -> Result<Option<PerLayerSizes>> {
+        // Without such inputs it counts for nothing.
+        self.get("vocab_size_per_layer_input");
         // 0 is no size, but says that there are none.
         if self.get("hidden_size_per_layer_input").is_some_and(|size| *size == 0) {
             return Ok(None);

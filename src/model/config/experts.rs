@@ -16,8 +16,11 @@ impl ConfigFields<'_> {
         if self.flag("enable_moe_block") == Some(false) {
             return Ok(None);
         }
-        // A mixture of none is a dense model.
+        // A mixture of none is a dense model, for which the sizes of experts count for nothing.
         if self.get("num_experts").and_then(Value::as_u64) == Some(0) {
+            for key in ["moe_intermediate_size", "num_experts_per_tok"] {
+                self.get(key);
+            }
             return Ok(None);
         }
         let intermediate_size = match self.optional_size("moe_intermediate_size")? {

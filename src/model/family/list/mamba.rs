@@ -12,6 +12,7 @@ const ROUTER: RoleNames = &[(Role::Router, "block_sparse_moe.router.layer", "ffn
 const LAYER_TYPES: KeySpelling = ("layer_types", &["layers_block_type", "layer_types"]);
 const MAMBA_KEYS: &str = "layer_types time_step_limit mamba_d_head";
 const MAMBA_HARMLESS: &[Harmless] = &[
+    ("z_loss_coefficient", "only training uses it"),
     ("mamba_chunk_size", "the sums are the same in chunks of any size"),
     ("num_logits_to_keep", "only generation uses it"),
     ("use_mamba_kernels", "an evaluation has its own arithmetic"),
@@ -202,6 +203,17 @@ const NEMOTRON_H: Family = Family {
 };
 
 const NEMOTRON_H_HARMLESS: &[Harmless] = &[
+    ("moe_intermediate_size", WITHOUT_EXPERTS),
+    ("moe_latent_size", WITHOUT_EXPERTS),
+    ("moe_shared_expert_intermediate_size", WITHOUT_EXPERTS),
+    ("moe_shared_expert_overlap", WITHOUT_EXPERTS),
+    ("n_group", WITHOUT_EXPERTS),
+    ("n_routed_experts", WITHOUT_EXPERTS),
+    ("n_shared_experts", WITHOUT_EXPERTS),
+    ("norm_topk_prob", WITHOUT_EXPERTS),
+    ("num_experts_per_tok", WITHOUT_EXPERTS),
+    ("routed_scaling_factor", WITHOUT_EXPERTS),
+    ("topk_group", WITHOUT_EXPERTS),
     ("chunk_size", "the sums are the same in chunks of any size"),
     ("mamba_chunk_size", "the sums are the same in chunks of any size"),
     ("num_logits_to_keep", "only generation uses it"),
@@ -225,3 +237,6 @@ const NEMOTRON_H_HARMLESS: &[Harmless] = &[
 ];
 
 pub static FAMILIES: [Family; 5] = [GRANITE4, GRANITE_SHARED, BAMBA, FALCON_H1, NEMOTRON_H];
+
+/// Layers with experts are refused.
+const WITHOUT_EXPERTS: &str = "the model has no experts";
