@@ -2,9 +2,10 @@
 
     python scripts/check/recurrent.py [PROGRAM] [qwen3_5 | granite4]
 
-Makes a random Qwen 3.5 of four layers, three with a gated delta net, or a Granite 4, three with a Mamba-2, and an adapter
-on all of its modules; evaluates boundary 4 on one sample of 1,024, 2,048, 4,096 and 8,192 random tokens, scored throughout. transformers runs in f32 on
-one thread. Exit status 1 if a loss differs by more than 1e-4 nats per token.
+Makes a random Qwen 3.5 of four layers, three with a gated delta net, or a Granite 4, three with a Mamba-2, and an
+adapter on all of its modules; evaluates boundary 4 on one sample of 1,024, 2,048, 4,096 and 8,192 random tokens,
+scored throughout. transformers runs in f32 on one thread. Exit status 1 if a loss differs by more than 1e-4 nats per
+token.
 """
 
 import json

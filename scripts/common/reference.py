@@ -143,7 +143,9 @@ def adapter_modules(model: nn.Module) -> list[tuple[int, BaseTunerLayer | Auxili
         if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)) and layer:
             found.append((int(layer.group(1)), module))
     if not found:
-        raise ValueError("the adapter has nothing in decoder layers named `.layers.<number>.`, `.blocks.<number>.` or `.h.<number>.`")
+        raise ValueError(
+            "the adapter has nothing in decoder layers named `.layers.<number>.`, `.blocks.<number>.` or `.h.<number>.`"
+        )
     return found
 
 
