@@ -56,8 +56,8 @@ impl<'a> Layer<'a> {
         })
     }
 
-    /// Runs a stream's hidden states with what they carry, (rows of the batch, hidden or more), through the layer. If the layer has experts, what they
-    /// add is left out, and their input is returned beside the hidden states.
+    /// Runs a stream's hidden states with what they carry, (rows of the batch, hidden or more), through the layer. If the layer
+    /// has experts, what they add is left out, and their input is returned beside the hidden states.
     ///
     /// A pass through caches needs the stream's own of this layer.
     pub fn forward(
@@ -83,10 +83,8 @@ impl<'a> Layer<'a> {
         };
         // From here on only the rows count that queries were taken from.
         let rows = pass.narrowing_at(self.weights.index).map(|narrowing| &narrowing.rows);
-        let (hidden, x) = match rows {
-            Some(rows) => (hidden.index_select(rows, 0)?, x.index_select(rows, 0)?),
-            None => (hidden, x),
-        };
+        let narrowed = |x: &Tensor| pass.narrowed(x, self.weights.index);
+        let (hidden, x) = (narrowed(&hidden)?, narrowed(&x)?);
         let after_mixer = match &mixed {
             Some(mixed) => (&hidden + mixed)?,
             None => hidden.clone(),
@@ -94,7 +92,8 @@ impl<'a> Layer<'a> {
         let before_mlp = if is_parallel { &hidden } else { &after_mixer };
         let x = match self.norms.has(Role::MlpNorm) {
             true => self.norms.norm(Role::MlpNorm, before_mlp)?,
-            // The blocks of a parallel layer share their norm, and a single block has but one; other families without this one have norms after the blocks.
+            // The blocks of a parallel layer share their norm, and a single block has only one; other families without this one
+            // have norms after the blocks.
             false if is_parallel || mixed.is_none() => x,
             false => before_mlp.clone(),
         };

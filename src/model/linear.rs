@@ -137,6 +137,11 @@ impl Norm {
     }
 }
 
+/// Values over the root of their mean square, along the last dimension; `eps` is added to the mean.
+pub fn unit_mean_square(x: &Tensor, eps: f64) -> Result<Tensor> {
+    x.broadcast_div(&(x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

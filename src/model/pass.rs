@@ -91,6 +91,14 @@ impl<'a> Pass<'a> {
         self.narrowing.as_ref().filter(|narrowing| narrowing.layer == layer)
     }
 
+    /// Those rows of x that remain behind layer `layer`: all of them, unless it is the narrowing one.
+    pub fn narrowed(&self, x: &Tensor, layer: usize) -> TensorResult<Tensor> {
+        match self.narrowing_at(layer) {
+            Some(narrowing) => x.index_select(&narrowing.rows, 0),
+            None => Ok(x.clone()),
+        }
+    }
+
     /// The rows of the hidden states behind the first `layers` layers from which the answers are predicted, answer by
     /// answer.
     pub fn answers_behind(&self, layers: usize) -> &Tensor {

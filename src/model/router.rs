@@ -1,8 +1,9 @@
 //! What a router has beside its matrix.
 
-use candle_core::{D, Result as TensorResult, Tensor};
+use candle_core::{Result as TensorResult, Tensor};
 
 use super::family::Role;
+use super::linear::unit_mean_square;
 use super::routing::Choices;
 use super::weights::LayerWeights;
 use crate::error::Result;
@@ -36,8 +37,7 @@ impl Router {
     /// The inputs of the router's matrix from what it looks at, (rows, hidden) → the same.
     pub fn inputs(&self, x: &Tensor) -> TensorResult<Tensor> {
         let Some(scale) = &self.input_scale else { return Ok(x.clone()) };
-        let normed = x.broadcast_div(&(x.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?)?;
-        normed.broadcast_mul(scale)
+        unit_mean_square(x, self.eps)?.broadcast_mul(scale)
     }
 
     /// Multiplies the weights of chosen experts, also those that have derivatives, (rows, experts).

@@ -53,9 +53,9 @@ impl ByLayer {
             && self.keys_are_values.is_empty()
     }
 
-    /// The layers whose keys and values others read again, from below.
-    pub fn read_again(&self) -> BTreeSet<usize> {
-        self.keys_of.iter().flatten().copied().collect()
+    /// Whether other layers read the keys and values of a layer again.
+    pub fn is_read_again(&self, layer: usize) -> bool {
+        self.keys_of.contains(&Some(layer))
     }
 }
 

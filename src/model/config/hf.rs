@@ -213,10 +213,7 @@ impl ConfigFields<'_> {
     /// Refuses a combination of values that the family's entry names.
     fn refuse_combinations(&self) -> Result<()> {
         let is = |key: &str, text: &str| match self.get(key) {
-            Some(value) => {
-                let given = value.to_string();
-                given == text
-            }
+            Some(value) => serde_json::from_str::<Value>(text).is_ok_and(|refused| refused == *value),
             None => self.family.flag(key).is_some_and(|flag| flag.to_string() == text),
         };
         let all = |together: &&&[(&str, &str)]| together.iter().all(|(key, text)| is(key, text));

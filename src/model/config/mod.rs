@@ -90,8 +90,8 @@ impl ModelConfig {
     /// and values that later layers read again.
     pub fn carried_before(&self, layer: usize) -> usize {
         let embeddings = if self.per_layer.is_some() { self.hidden_size } else { 0 };
-        let read_again = self.by_layer.read_again();
-        embeddings + read_again.range(..layer).map(|&layer| 2 * self.kv_size(layer)).sum::<usize>()
+        let read_again = (0..layer).filter(|&layer| self.by_layer.is_read_again(layer));
+        embeddings + read_again.map(|layer| 2 * self.kv_size(layer)).sum::<usize>()
     }
 
     /// How many layers have a mixer of a kind.
@@ -235,6 +235,9 @@ impl ModelConfig {
         let sizes = self.by_layer.heads.iter().flat_map(|heads| [heads.kv_heads, heads.head_dim]);
         if sizes.chain(self.by_layer.mlp_sizes.iter().copied()).any(|size| size == 0 || size > LARGEST_SIZE) {
             return Err(wrong("sizes of a layer", "are zero or impossibly large").into());
+        }
+        if self.per_layer.is_some_and(|sizes| sizes.size > LARGEST_SIZE || sizes.vocab_size > LARGEST_SIZE) {
+            return Err(wrong("sizes of the inputs of each layer's own", "are impossibly large").into());
         }
         if self.by_layer.heads.iter().any(|heads| !self.heads.is_multiple_of(heads.kv_heads)) {
             return Err(wrong("number of heads", "is not a multiple of the number of key-value heads").into());

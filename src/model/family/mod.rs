@@ -358,12 +358,6 @@ impl Family {
         self.roles().filter_map(Role::mixer).find(|mixer| *mixer != MixerKind::Attention)
     }
 
-    /// Whether a module, by its name inside a layer, is a mixer beside attention.
-    pub fn is_other_mixer(&self, module: &str) -> bool {
-        let roles = self.roles().filter(|role| role.mixer().is_some_and(|mixer| mixer != MixerKind::Attention));
-        roles.flat_map(|role| self.modules(role)).any(|part| part.split('.').next() == Some(module))
-    }
-
     /// The names that a key has in the family's configurations, if these are not its own.
     pub fn spellings(&self, key: &str) -> Option<&'static [&'static str]> {
         let usual = [ACTIVATION];

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{D, Device, Result as TensorResult, Tensor};
+use candle_core::{Device, Result as TensorResult, Tensor};
 use candle_nn::ops::sigmoid;
 
 use super::scores::{ScoreRules, alibi_slopes, attend_by_length, attend_each};
@@ -17,6 +17,7 @@ use crate::kernel::{self, attention::Projections, gradient};
 use crate::model::carried::Carried;
 use crate::model::config::HeadSizes;
 use crate::model::family::{FusedOrder, HeadNorms, MixerKind, Positions, Role};
+use crate::model::linear::unit_mean_square;
 use crate::model::modules::Modules;
 use crate::model::scaling::scaled;
 use crate::model::weights::LayerWeights;
@@ -50,10 +51,7 @@ impl<'a> Attention<'a> {
     /// Queries of the narrowed rows, (rows, heads · head_dim), and keys and values, (rows, kv_heads · head_dim), unless the layer reads
     /// those of another one.
     fn project(&self, x: &Tensor, pass: &Pass) -> TensorResult<(Tensor, Option<[Tensor; 2]>)> {
-        let narrowed = |x: &Tensor| match pass.narrowing_at(self.weights.index) {
-            Some(narrowing) => x.index_select(&narrowing.rows, 0),
-            None => Ok(x.clone()),
-        };
+        let narrowed = |x: &Tensor| pass.narrowed(x, self.weights.index);
         if self.modules.has(Role::QueryKeyValue) {
             let [q, k, v] = self.split_heads(&self.modules.linear(Role::QueryKeyValue, x)?)?;
             return Ok((narrowed(&q)?, Some([k, v])));
@@ -116,7 +114,7 @@ impl<'a> Attention<'a> {
         let k = if norms_rotated { self.modules.norm(Role::KeyNorm, &k)? } else { k };
         let v = by_head(&self.clipped(v)?)?;
         let v = if config.family.normed_values { unit_mean_square(&v, config.norm_eps)? } else { v };
-        if config.by_layer.read_again().contains(&index) {
+        if config.by_layer.is_read_again(index) {
             carried.add(&k, &v)?;
         }
         Ok((k, v))
@@ -209,11 +207,6 @@ impl<'a> Mixer<'a> for Attention<'a> {
         };
         scaled(self.modules.linear(Role::AttentionOut, &attended)?, config.scales.attention_output)
     }
-}
-
-/// Values (…, head_dim) over the root of their mean square.
-fn unit_mean_square(x: &Tensor, eps: f64) -> TensorResult<Tensor> {
-    x.broadcast_div(&(x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?)
 }
 
 /// Rotary embedding of x (tokens, heads, head_dim). Neighbours that rotate together are first brought to the two halves,

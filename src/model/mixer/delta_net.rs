@@ -111,8 +111,7 @@ impl<'a> Mixer<'a> for DeltaNet<'a> {
             true => delta_steps::run(self.sizes, &self.own, &projected, pass)?,
             false => self.run(&projected, pass, cache)?,
         };
-        let narrowing = pass.narrowing_at(self.weights.index);
-        let narrowed = |x: &Tensor| narrowing.map_or(Ok(x.clone()), |narrowing| x.index_select(&narrowing.rows, 0));
+        let narrowed = |x: &Tensor| pass.narrowed(x, self.weights.index);
         let read = narrowed(&read)?;
         let gate = match gate {
             Some(gate) => narrowed(&gate)?,

@@ -113,10 +113,8 @@ impl<'a> Mixer<'a> for LatentAttention<'a> {
         _: &mut Carried,
     ) -> TensorResult<Tensor> {
         let narrowing = pass.narrowing_at(self.weights.index);
-        let q = match narrowing {
-            Some(narrowing) => self.queries(&x.index_select(&narrowing.rows, 0)?, &narrowing.ropes)?,
-            None => self.queries(x, &pass.ropes)?,
-        };
+        let ropes = narrowing.map_or(&pass.ropes, |narrowing| &narrowing.ropes);
+        let q = self.queries(&pass.narrowed(x, self.weights.index)?, ropes)?;
         let latents = self.latents(x, &pass.ropes)?;
         let (latents, cached) = match cache.zip(pass.cached.as_ref()) {
             Some((cache, sequences)) => {

@@ -115,10 +115,8 @@ impl<'a> Mixer<'a> for Mamba<'a> {
             true => mamba_steps::run(&self.config, &self.own, &projected, pass)?,
             false => self.run(&projected, pass, cache)?,
         };
-        let (read, gate) = match pass.narrowing_at(self.weights.index) {
-            Some(narrowing) => (read.index_select(&narrowing.rows, 0)?, gate.index_select(&narrowing.rows, 0)?),
-            None => (read, gate),
-        };
-        scaled(self.modules.linear(Role::MambaOut, &self.gated(&read, &gate)?)?, self.config.output_scale)
+        let narrowed = |x: &Tensor| pass.narrowed(x, self.weights.index);
+        let gated = self.gated(&narrowed(&read)?, &narrowed(&gate)?)?;
+        scaled(self.modules.linear(Role::MambaOut, &gated)?, self.config.output_scale)
     }
 }

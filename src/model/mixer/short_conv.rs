@@ -77,10 +77,6 @@ impl<'a> Mixer<'a> for ShortConvolution<'a> {
         let inputs = (part(0)? * part(2)?)?;
         let mixed = if inputs.track_op() { self.run_plain(&inputs, pass)? } else { self.run(&inputs, pass, cache)? };
         let gated = (part(1)? * mixed)?;
-        let gated = match pass.narrowing_at(self.weights.index) {
-            Some(narrowing) => gated.index_select(&narrowing.rows, 0)?,
-            None => gated,
-        };
-        self.modules.linear(Role::ShortOut, &gated)
+        self.modules.linear(Role::ShortOut, &pass.narrowed(&gated, self.weights.index)?)
     }
 }
