@@ -68,6 +68,28 @@ fn adapters_of_every_kind_hold_nothing_unused() {
     }
 }
 
+/// Notes of PEFT and of an earlier run are written anew; those of a trainer are lost.
+#[test]
+fn the_notes_of_a_trainer_are_named() {
+    let work = TempDir::new().unwrap();
+    let adapter = work.path().join("adapter");
+    copy_folder(&fixture("pico/mistral/adapter"), &adapter);
+    let bytes = fs::read(adapter.join(WEIGHTS)).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let with_notes = |notes: &[&str]| {
+        let notes = notes.iter().map(|key| (key.to_string(), "1".to_string())).collect();
+        fs::write(adapter.join(WEIGHTS), serialize(tensors.tensors(), Some(notes)).unwrap()).unwrap();
+    };
+    with_notes(&["format", "lora_slim.version"]);
+    assert_eq!(remarks(&adapter), Vec::<String>::new());
+    with_notes(&["format", "ss_epoch", "author"]);
+    let named = remarks(&adapter).concat();
+    assert!(named.contains("`author`, `ss_epoch`") && named.contains("not kept"), "{named}");
+    let output =
+        lora_slim().arg("cut").arg(&adapter).args(["--boundary", "2", "-o"]).arg(work.path().join("out")).assert();
+    assert!(stdout(output.success()).contains("ss_epoch"));
+}
+
 #[test]
 fn an_unknown_key_in_any_configuration_is_named() {
     for folder in kinds() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::names::{Key, Part};
 use super::strays::is_vocabulary;
-use super::{WEIGHTS_NAME, config};
+use super::{WEIGHTS_NAME, config, file_notes};
 use crate::error::{AdapterError, FileError, NoTensors, Result};
 use crate::format::{first_names, plural};
 use crate::tensors::TensorStore;
@@ -79,6 +79,7 @@ pub(super) fn open(folder: &Path) -> Result<(TensorStore, Vec<String>)> {
             first_names(&others, 3)
         ));
     }
+    remarks.extend(file_notes::remark(&store));
     Ok((store, remarks))
 }
 

@@ -12,7 +12,7 @@ use super::base_of;
 use super::output::remove_card;
 use crate::adapter::foreign::{self, BaseShapes, Given, Layout, MappedConfig, MappedTensor, Mapping, StoredAdapter};
 use crate::adapter::names::stack_and_layer;
-use crate::adapter::{Adapter, AdapterConfig};
+use crate::adapter::{Adapter, AdapterConfig, file_notes};
 use crate::audit::examine::misfits;
 use crate::audit::fixed::compare;
 use crate::audit::runtimes::base_facts::BaseFacts;
@@ -193,6 +193,7 @@ pub fn fix(request: &FixRequest, reserve: impl FnOnce(&Path) -> Result<Destinati
     }
     let mut remarks = source.mapping.remarks.clone();
     remarks.extend(flaws.map(|flaw| flaw.to_string()));
+    remarks.extend(file_notes::remark(&source.stored.weights));
     let others = source.stored.other_weights()?;
     if !others.is_empty() {
         remarks.push(format!("nothing is read from {}", first_names(&others, 3)));

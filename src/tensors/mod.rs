@@ -20,7 +20,7 @@ pub mod pickle_program;
 mod safetensors;
 mod stored;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -55,6 +55,11 @@ impl TensorStore {
         let (files, stored) = map_shards(path, safetensors::shards(path)?)?;
         let entries = stored.into_iter().map(|(name, stored)| (name, encodings::single(stored))).collect();
         Ok(Self { path: path.into(), files, entries })
+    }
+
+    /// The keys of the notes in the headers of its safetensors (`__metadata__`).
+    pub fn file_notes(&self) -> BTreeSet<String> {
+        self.files.iter().flat_map(safetensors::notes).collect()
     }
 
     /// A store without tensors. `path` is only for messages.

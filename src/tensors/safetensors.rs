@@ -80,6 +80,12 @@ fn explain(path: &Path, bytes: &[u8], length: u64, source: SafeTensorError) -> T
     }
 }
 
+/// The keys of the notes in a file's header (`__metadata__`); none if it has no such header.
+pub fn notes(mapped: &WeightFile) -> Vec<String> {
+    let notes = parse(mapped.bytes()).ok().and_then(|(_, metadata)| metadata.metadata().clone());
+    notes.into_iter().flatten().map(|(key, _)| key).collect()
+}
+
 /// The tensors of one mapped file, which becomes file number `file` of its store.
 pub fn tensors(path: &Path, mapped: &WeightFile, file: usize) -> Result<Vec<(String, Stored)>> {
     let (start, metadata) = header(path, mapped.bytes(), mapped.bytes().len() as u64)?;

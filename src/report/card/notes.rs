@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 
+use crate::adapter::OWN_PREFIX;
 use crate::format::ranges;
 use crate::report::{Report, Tool};
 
 /// The key of the SHA-256 of the weights that the output was made of.
 pub const SOURCE_SHA256: &str = "lora_slim.source_sha256";
 
-/// The entries of `__metadata__`, by key. All begin with `lora_slim.`.
+/// The entries of `__metadata__`, by key. All begin with [`OWN_PREFIX`].
 pub fn notes(report: &Report) -> BTreeMap<String, String> {
-    let mut notes = BTreeMap::from([("lora_slim.version".to_string(), Tool::THIS.version.to_string())]);
+    let mut notes = BTreeMap::from([(format!("{OWN_PREFIX}version"), Tool::THIS.version.to_string())]);
     let mut note = |name: &str, value: Option<String>| {
-        notes.extend(value.map(|value| (format!("lora_slim.{name}"), value)));
+        notes.extend(value.map(|value| (format!("{OWN_PREFIX}{name}"), value)));
     };
     if let Some(output) = &report.output {
         note("kept_layers", Some(ranges(&output.kept_layers).replace(' ', "")));
