@@ -58,7 +58,7 @@ impl BaseShape {
     }
 
     fn from_config(path: &Path) -> Result<Self> {
-        let config: Map<String, Value> = files::read_json(path)?;
+        let config: Map<String, Value> = files::read_model_config(path)?;
         // Multimodal models have the decoder's numbers inside.
         let text = config.get("text_config").and_then(Value::as_object).unwrap_or(&config);
         let missing = |key: &str| BaseError::Config { path: path.into(), key: key.into(), problem: "is missing" };

@@ -58,7 +58,7 @@ impl BaseFacts {
     pub fn of(base: &BasePath) -> Result<Self> {
         let BasePath::Folder(folder) = base else { return Ok(Self::default()) };
         let path = folder.join("config.json");
-        let config: Map<String, Value> = files::read_json(&path)?;
+        let config: Map<String, Value> = files::read_model_config(&path)?;
         let text = config.get("text_config").and_then(Value::as_object).unwrap_or(&config);
         let layers = ["num_hidden_layers", "n_layer", "num_layers"].iter().find_map(|key| text.get(*key)?.as_u64());
         let model_type =
