@@ -60,8 +60,8 @@ fn inside(outer: &str, name: &str) -> String {
 
 /// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of
 /// multimodal models before transformers 4.52.
-const CONVERTED: [&str; 7] =
-    ["granitemoe", "mixtral", "olmoe", "qwen2_moe", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe"];
+const CONVERTED: [&str; 8] =
+    ["granitemoe", "mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe"];
 
 /// Multimodal models of which `AutoModelForCausalLM` makes the text model alone (`modeling_auto.py` of transformers 5.24).
 const TEXT_OF_MULTIMODAL: [&str; 2] = ["qwen3_5", "qwen3_5_moe"];

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result as TensorResult, Tensor};
 
-use super::family::{ExpertNames, Role, StackLayout};
+use super::family::{ExpertNames, ExpertWeights, Role, StackLayout};
 use super::layer::Layer;
 use super::linear::Linear;
+use super::routing;
 use super::scaling::scaled;
 use super::weights::numbered;
 use crate::adapter::{Delta, ExpertStack, LayerAdapter};
@@ -81,7 +82,12 @@ impl Layer<'_> {
     /// scores.
     pub(super) fn route(&self, x: Tensor) -> TensorResult<Routed> {
         let Some(sizes) = &self.weights.config.experts else { unreachable!("only layers with experts route") };
-        let probabilities = softmax(&self.mlp.linear(Role::Router, &x)?)?;
+        let scores = self.mlp.linear(Role::Router, &x)?;
+        if let Some(shares) = routing::shares(self.weights.config, sizes, &scores)? {
+            let choices = routing::choices(&shares)?;
+            return Ok(Routed { x, choices, shares: shares.track_op().then_some(shares), pending: Vec::new() });
+        }
+        let probabilities = softmax(&scores)?;
         let weights = probabilities.to_vec2::<f32>()?;
         let mut choices = vec![(Vec::new(), Vec::new()); sizes.count];
         for (token, weights) in weights.iter().enumerate() {
@@ -119,14 +125,18 @@ impl Layer<'_> {
                 }
             }
         }
+        let delta_of = |stack: &ExpertStack| match names.stack_layout {
+            StackLayout::GateFirstByInputs => stack.of_transposed(expert),
+            _ => stack.of(expert),
+        };
         for [gate_up, down] in names.stacked {
             if let Some(stack) = self.experts.stacks.get(*gate_up) {
-                let delta = stack.of(expert)?;
+                let delta = delta_of(stack)?;
                 adapted.gate = adapted.gate.adapted(&delta.outputs(|b| names.gate_of(b))?)?;
                 adapted.up = adapted.up.adapted(&delta.outputs(|b| names.up_of(b))?)?;
             }
             if let Some(stack) = self.experts.stacks.get(*down) {
-                adapted.down = adapted.down.adapted(&stack.of(expert)?)?;
+                adapted.down = adapted.down.adapted(&delta_of(stack)?)?;
             }
         }
         Ok(adapted)
@@ -149,8 +159,12 @@ impl Layer<'_> {
             None => Tensor::from_slice(weights, (weights.len(), 1), device)?,
         };
         let x = routed.x.index_select(&index, 0)?;
+        let names = config.family.experts;
+        let by_input = names.is_some_and(|names| names.weights == ExpertWeights::SigmoidsOfInputs);
+        let x = if by_input { x.broadcast_mul(&weights)? } else { x };
         let activated = config.gating.apply(&expert.gate.forward(&x)?, &expert.up.forward(&x)?)?;
-        let added = expert.down.forward(&activated)?.broadcast_mul(&weights)?;
+        let added = expert.down.forward(&activated)?;
+        let added = if by_input { added } else { added.broadcast_mul(&weights)? };
         routed.pending.push((tokens.clone(), scaled(added, config.scales.residual)?));
         let rows: usize = routed.pending.iter().map(|(tokens, _)| tokens.len()).sum();
         if rows >= hidden.dim(0)? { routed.add_pending(hidden) } else { Ok(hidden.clone()) }
@@ -173,7 +187,7 @@ impl ExpertNames {
     pub fn outputs_by_inputs(&self, weight: Tensor) -> TensorResult<Tensor> {
         match self.stack_layout {
             StackLayout::GateFirst => Ok(weight),
-            StackLayout::Alternating => weight.t(),
+            StackLayout::GateFirstByInputs | StackLayout::Alternating => weight.t(),
         }
     }
 
@@ -189,7 +203,7 @@ impl ExpertNames {
 
     fn half_of(&self, stacked: &Tensor, half: usize) -> TensorResult<Tensor> {
         let size = stacked.dim(0)? / 2;
-        if self.stack_layout == StackLayout::GateFirst {
+        if self.stack_layout != StackLayout::Alternating {
             return stacked.narrow(0, half * size, size)?.contiguous();
         }
         let rest = stacked.dims()[1..].to_vec();

@@ -38,6 +38,9 @@ impl Mlp {
         let gated = |gate: Role, up: Role| self.gating.apply(&self.linear(gate, x)?, &self.linear(up, x)?);
         if self.modules.has(Role::SharedDown) {
             let shared = self.linear(Role::SharedDown, &gated(Role::SharedGate, Role::SharedUp)?)?;
+            if !self.modules.has(Role::SharedSwitch) {
+                return Ok(Some(shared));
+            }
             let switch = sigmoid(&self.linear(Role::SharedSwitch, x)?)?;
             return shared.broadcast_mul(&switch).map(Some);
         }

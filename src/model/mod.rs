@@ -27,6 +27,7 @@ mod modules;
 mod pass;
 mod replaced;
 mod rope;
+mod routing;
 mod scaling;
 mod score;
 mod stops;
@@ -136,7 +137,7 @@ impl Model {
             .ok_or_else(|| BaseError::NotAModel { path: folder.into(), reason: missing_weights(folder).into() })?;
         let store = TensorStore::open_base(&file, &json)?;
         remarks.extend(config::check_quantisation(&json, &store, &path)?);
-        let weights = Weights::hugging_face(store, config.family, backend)?;
+        let weights = Weights::hugging_face(store, &config, backend)?;
         // The embedding may have been resized after training, so its rows are the vocabulary, not the configuration's number.
         config.vocab_size = weights.vocab_size()?;
         let stops = stops::of_folder(folder, &json)?;

@@ -19,14 +19,16 @@ const COMMON: &str = "hidden_size num_hidden_layers num_attention_heads vocab_si
 const NUMBERS: &str = "rms_norm_eps layer_norm_eps rope_theta partial_rotary_factor rope_local_base_freq \
     query_pre_attn_scalar attn_logit_softcapping final_logit_softcapping embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit original_max_position_embeddings \
-    no_rope_layer_interval max_window_layers clip_qkv softmax_scale";
+    no_rope_layer_interval max_window_layers clip_qkv softmax_scale \
+    router_jitter_noise attn_scale floor_scale attention_chunk_size";
 const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residual norm_topk_prob scale_attn_weights \
     qk_layernorm use_qk_norm attention_bias mlp_bias qkv_bias use_qkv_bias use_bias attention_out_bias \
-    multi_query new_decoder_architecture parallel_attn bias enable_bias";
+    multi_query new_decoder_architecture bias enable_bias \
+    attn_temperature_tuning lm_head_bias";
 /// The keys that have no meaning without a value: transformers fails at a `null`, in place of taking its default.
 const NEVER_NULL: &str = "rms_norm_eps layer_norm_eps query_pre_attn_scalar embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit activation";
-const LISTS: &str = "layer_types no_rope_layers mlp_only_layers cross_attention_layers";
+const LISTS: &str = "layer_types no_rope_layers mlp_only_layers cross_attention_layers moe_layers layer_rope_theta";
 
 /// Keys, what their values must be, and how to say that one is not.
 type TypeRule = (&'static str, fn(&Value) -> bool, &'static str);
@@ -74,7 +76,7 @@ impl<'a> ConfigFields<'a> {
     }
 
     /// The names of a key; none if the family does not read it.
-    fn names<'k>(&self, key: &'k str) -> impl Iterator<Item = &'k str> {
+    pub fn names<'k>(&self, key: &'k str) -> impl Iterator<Item = &'k str> {
         let is_read = COMMON.split_whitespace().any(|common| common == key) || self.family.reads(key);
         let spellings = self.family.spellings(key);
         let own = spellings.is_none().then_some(key);

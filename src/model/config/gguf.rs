@@ -61,10 +61,12 @@ impl ModelConfig {
             norm_eps: keys.number(norm_eps).ok_or_else(|| keys.missing(norm_eps))?,
             rotary,
             windows,
+            chunks: vec![None; layers],
             mixers: vec![MixerKind::Attention; layers.min(MOST_LAYERS)],
             other_mixer: None,
             skipped: BTreeSet::new(),
             tied: None,
+            has_head_bias: None,
             has_head_norms: None,
             residual,
             has_mlp_norm: residual == Residual::Sequential,
@@ -182,6 +184,7 @@ impl Keys<'_> {
                 ExpertWeights::SumToOne | ExpertWeights::Configured { sum_to_one_in_gguf: true }
             ),
             sparse_layers: (0..layers.min(MOST_LAYERS)).collect(),
+            nearness: 0.0,
         }))
     }
 
@@ -226,7 +229,7 @@ impl Keys<'_> {
         let scaling = match (weights.longrope_factors()?, kind, stretch) {
             (Some((short, long)), ..) => {
                 let factor = context as f64 / original_context;
-                RopeScaling::LongRope { short, long, factor, original_context, attention_factor }
+                RopeScaling::LongRope { short, long, factor, original_context, attention_factor, factors: None }
             }
             (None, "none", _) | (None, "linear", None) => RopeScaling::None,
             (None, "linear", Some(factor)) => RopeScaling::Linear { factor },

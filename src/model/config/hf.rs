@@ -28,6 +28,9 @@ const UNSUPPORTED: [(&str, &str); 6] = [
     ("per_layer_config", "a configuration for each layer"),
 ];
 
+/// The type of a layer whose attention ends at chunks.
+const CHUNKED: &str = "chunked_attention";
+
 /// The most keys that a remark names.
 pub const NAMED: usize = 6;
 
@@ -132,10 +135,12 @@ impl ConfigFields<'_> {
             norm_eps: self.norm_eps(),
             rotary,
             windows,
+            chunks: self.chunks(layers)?,
             mixers,
             other_mixer: self.other_mixer()?,
             skipped: self.layers("cross_attention_layers").collect(),
             tied: self.flag("tie_word_embeddings"),
+            has_head_bias: self.flag("lm_head_bias"),
             has_head_norms: Some(self.flag("qk_layernorm").or(self.flag("use_qk_norm")).unwrap_or(false)),
             residual,
             has_mlp_norm,
@@ -168,18 +173,22 @@ impl ConfigFields<'_> {
         };
         let usual = if self.flag("new_decoder_architecture") == Some(true) { 2 } else { 1 };
         let norms = self.optional_size("num_ln_in_parallel_attn")?.unwrap_or(usual);
+        if norms > 2 {
+            return Err(self.problem("num_ln_in_parallel_attn", "is neither 1 nor 2").into());
+        }
         Ok((residual, residual == Residual::Sequential || norms == 2))
     }
 
     /// Refuses a combination of values that the family's entry names.
     fn refuse_combinations(&self) -> Result<()> {
         let is = |key: &str, text: &str| match self.get(key) {
-            Some(value) => value.to_string() == text,
+            Some(value) => serde_json::from_str::<Value>(text).is_ok_and(|refused| refused == *value),
             None => self.family.flag(key).is_some_and(|flag| flag.to_string() == text),
         };
         let all = |together: &&&[(&str, &str)]| together.iter().all(|(key, text)| is(key, text));
         let Some(refused) = self.family.refused.iter().find(all) else { return Ok(()) };
-        let words: Vec<String> = refused.iter().map(|(key, text)| format!("`{key}: {text}`")).collect();
+        let word = |&(key, text): &(&str, &str)| format!("`{}: {text}`", self.names(key).next().unwrap_or(key));
+        let words: Vec<String> = refused.iter().map(word).collect();
         Err(self.unsupported(words.join(" with ")).into())
     }
 
@@ -197,6 +206,7 @@ impl ConfigFields<'_> {
         let is_attention = |name: &&Value| {
             let other = self.family.other_mixer().and_then(MixerKind::layer_type);
             name.as_str().is_some_and(|name| Some(name) == other)
+                || *name == CHUNKED && self.family.reads("attention_chunk_size")
                 || ["full_attention", "sliding_attention"].iter().any(|known| *name == known)
         };
         let other = types.into_iter().flatten().find(|name| !is_attention(name));
@@ -279,6 +289,21 @@ impl ConfigFields<'_> {
         Ok((0..layers.min(MOST_LAYERS)).map(|layer| window.filter(|_| slides(layer))).collect())
     }
 
+    /// The chunk of each layer: of those that `layer_types` names, else of those with rotary embedding.
+    fn chunks(&self, layers: usize) -> Result<Vec<Option<usize>>> {
+        let types = self.get("layer_types").and_then(Value::as_array);
+        let chunk = self.optional_size("attention_chunk_size")?;
+        let is_chunked = |layer: usize| match types {
+            Some(types) => types[layer] == CHUNKED,
+            None => chunk.is_some() && self.is_rotary(layer, None),
+        };
+        let chunks = (0..layers.min(MOST_LAYERS)).map(|layer| match (is_chunked(layer), chunk) {
+            (true, None) => Err(self.problem("attention_chunk_size", "is missing").into()),
+            (is_chunked, chunk) => Ok(chunk.filter(|_| is_chunked)),
+        });
+        chunks.collect()
+    }
+
     pub fn gating(&self) -> Result<Gating> {
         if let Gating::Clamped { alpha, limit } = self.family.gating {
             let number = |key: &str, usual: f64| self.float(key).unwrap_or(usual);
@@ -301,7 +326,12 @@ impl ConfigFields<'_> {
         let Some(experts) = self.family.experts else { return Ok(None) };
         let step = self.optional_size("decoder_sparse_step")?.unwrap_or(1);
         let dense: Vec<usize> = self.layers("mlp_only_layers").collect();
-        let is_sparse = |layer: usize| (layer + 1).is_multiple_of(step) && !dense.contains(&layer);
+        let sparse =
+            self.get("moe_layers").and_then(Value::as_array).map(|_| self.layers("moe_layers").collect::<Vec<_>>());
+        let is_sparse = |layer: usize| match &sparse {
+            Some(sparse) => sparse.contains(&layer),
+            None => (layer + 1).is_multiple_of(step) && !dense.contains(&layer),
+        };
         let intermediate_size = match self.optional_size("moe_intermediate_size")? {
             Some(size) => size,
             None => self.size("intermediate_size")?,
@@ -313,6 +343,7 @@ impl ConfigFields<'_> {
             shared_intermediate_size: self.optional_size("shared_expert_intermediate_size")?.unwrap_or(0),
             weights_sum_to_one: experts.weights == ExpertWeights::SumToOne || self.flag("norm_topk_prob") == Some(true),
             sparse_layers: (0..layers.min(MOST_LAYERS)).filter(|&layer| is_sparse(layer)).collect(),
+            nearness: 2.0 * self.float("router_jitter_noise").unwrap_or(0.0),
         }))
     }
 

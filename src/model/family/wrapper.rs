@@ -72,11 +72,22 @@ const BEFORE_4_52: &[FormerName] = &[
 const COSMOS: &[FormerName] =
     &[("layers", "model.language_model.layers"), ("model.language_model.model", "model.language_model")];
 
+/// In the files of PaddleOCR-VL the decoder is called as a text model's.
+const PADDLE: &[FormerName] = &[
+    ("model.language_model.model", "model.language_model"),
+    ("model.language_model", "model.language_model"),
+    ("model.visual", "model.visual"),
+    ("model.projector", "model.projector"),
+    ("model", "model.language_model"),
+    ("visual", "model.visual"),
+    ("mlp_AR", "model.projector"),
+];
+
 const LANGUAGE_MODEL: WrapperNames = WrapperNames { decoder: "model.language_model", former: &[] };
 const RENAMED: WrapperNames = WrapperNames { former: BEFORE_4_52, ..LANGUAGE_MODEL };
 
 #[rustfmt::skip]
-static WRAPPERS: [Wrapper; 8] = [
+static WRAPPERS: [Wrapper; 9] = [
     // `token_type_ids` of the processor mark the prompt.
     Wrapper {
         model_types: &["paligemma"],
@@ -109,6 +120,11 @@ static WRAPPERS: [Wrapper; 8] = [
             "video_llama_3",
         ],
         names: Some(LANGUAGE_MODEL),
+        ..PLAIN
+    },
+    Wrapper {
+        model_types: &["paddleocr_vl"],
+        names: Some(WrapperNames { former: PADDLE, ..LANGUAGE_MODEL }),
         ..PLAIN
     },
     Wrapper {

@@ -14,7 +14,8 @@ use super::{LayerCache, Mixer};
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
 use crate::kernel::{self, attention::Projections, gradient};
-use crate::model::family::{FusedOrder, HeadNorms, Positions, Role};
+use crate::model::family::{FusedOrder, HeadNorms, Norms, Positions, Role};
+use crate::model::linear::Norm;
 use crate::model::modules::Modules;
 use crate::model::weights::LayerWeights;
 use crate::model::{ModelConfig, Pass, RopeTable};
@@ -28,7 +29,9 @@ const LONGEST_PACKED: usize = 512;
 pub fn is_packed(config: &ModelConfig, batch: &Batch, device: &Device) -> bool {
     let has_sinks = config.family.roles().any(|role| role == Role::Sinks);
     let is_plain = config.softcaps.attention.is_none() && config.family.positions != Positions::Alibi && !has_sinks;
-    device.is_cpu() && is_plain && batch.longest() <= LONGEST_PACKED
+    let longest = batch.sequences.iter().map(|sequence| sequence.total).max().unwrap_or(0);
+    let is_one_chunk = config.chunks.iter().flatten().all(|&chunk| longest <= chunk);
+    device.is_cpu() && is_plain && is_one_chunk && batch.longest() <= LONGEST_PACKED
 }
 
 /// The attention of one layer.
@@ -90,6 +93,19 @@ impl<'a> Attention<'a> {
         Ok((part(0)?, Some(part(1)?)))
     }
 
+    /// Rotated queries and keys, (rows, heads, head_dim), divided by their root mean squares in models that do so.
+    fn normed_without_weights(&self, both: [Tensor; 2]) -> TensorResult<[Tensor; 2]> {
+        let config = self.weights.config;
+        let is_of_family = config.family.head_norms == HeadNorms::RotatedWithoutWeights;
+        if !is_of_family || config.has_head_norms != Some(true) || !config.rotary.rotates(self.weights.index) {
+            return Ok(both);
+        }
+        let weight = Tensor::ones(config.head_dim, both[0].dtype(), both[0].device())?;
+        let norm = Norm { weight, bias: None, norms: Norms::Rms, eps: config.norm_eps };
+        let [q, k] = both.each_ref().map(|x| norm.forward(x));
+        Ok([q?, k?])
+    }
+
     /// Queries, keys and values cut off on both sides of 0, in models that do so.
     fn clipped(&self, all: [Tensor; 3]) -> TensorResult<[Tensor; 3]> {
         let Some(limit) = self.weights.config.clip else { return Ok(all) };
@@ -103,6 +119,7 @@ impl<'a> Attention<'a> {
             scale: config.scales.attention,
             softcap: config.softcaps.attention,
             window: config.windows[self.weights.index],
+            chunk: config.chunks[self.weights.index],
             slopes: match config.family.positions {
                 Positions::Alibi => Some(Tensor::new(alibi_slopes(config.heads), device)?),
                 _ => None,
@@ -144,6 +161,7 @@ impl<'a> Mixer<'a> for Attention<'a> {
         let k = rotated(by_head(&k, config.kv_heads)?, &pass.ropes)?;
         let q = normed(Role::QueryNorm, q, norms_rotated)?;
         let k = normed(Role::KeyNorm, k, norms_rotated)?;
+        let [q, k] = self.normed_without_weights([q, k])?;
         let v = by_head(&v, config.kv_heads)?;
         let (k, v) = match cache.zip(pass.cached.as_ref()) {
             Some((cache, sequences)) => cache.extended(&k, &v, sequences)?,
@@ -206,7 +224,15 @@ mod tests {
                         continue;
                     }
                     let packed = pass::all_rows(batch, prompt);
-                    let rules = ScoreRules { scale: 0.3, softcap: None, window, slopes: None, sinks: None, prompt };
+                    let rules = ScoreRules {
+                        scale: 0.3,
+                        softcap: None,
+                        window,
+                        chunk: None,
+                        slopes: None,
+                        sinks: None,
+                        prompt,
+                    };
                     let attended = kernel::attention::attend(inputs, &packed, 0.3, window)?;
                     let difference = (attended - attend_by_length(inputs, batch, &rules)?)?.abs()?.max_all()?;
                     assert!(difference.to_scalar::<f32>()? < 1e-5, "{window:?}, {prompt:?}: {difference}");

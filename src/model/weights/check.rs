@@ -121,7 +121,7 @@ impl LayerWeights<'_> {
                 check_bias(format!("{name}_bias"), outputs)?;
                 let shape = match names.stack_layout {
                     StackLayout::GateFirst => [count, outputs, inputs],
-                    StackLayout::Alternating => [count, inputs, outputs],
+                    StackLayout::GateFirstByInputs | StackLayout::Alternating => [count, inputs, outputs],
                 };
                 store.entry_of_shape(&name, &shape)?;
             }
