@@ -72,6 +72,7 @@ mod serving;
 mod streamed;
 mod streams;
 mod subset;
+mod switches;
 mod templates;
 mod terminal;
 mod together;

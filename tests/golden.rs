@@ -34,6 +34,7 @@ mod families {
 
     cases! { check:
         gptj codegen gpt_bigcode gpt_bigcode_heads mpt mpt_clipped falcon falcon_new falcon_one_norm falcon_sequential opt opt_without_biases
+        paddleocr_vl phi4_multimodal phimoe phimoe_longrope llama4 llama4_plain granite_swa
         apertus nemotron nemotron_biases olmo olmo_clipped olmoe olmoe_clipped
         nemotron_h nemotron_h_biases granite4 granite4_dense granitemoeshared bamba bamba_biases falcon_h1 falcon_h1_norm falcon_h1_norm_first
         arcee aya_vision cwm exaone4 exaone4_full olmo3 bloom cohere cohere_qknorm cohere2 ernie45 gemma gemma2 gemma3 gemma3_vl glm glm4 gpt_neox gpt_neox_sequential
@@ -96,6 +97,20 @@ mod quantised {
     #[test]
     fn no_case_is_forgotten() {
         assert_eq!(names_of(NAMES), folders_with_expectations("quantised"));
+    }
+}
+
+/// The authors of LLaVA have model types of their own, whose text models are Llama and Mistral.
+#[test]
+fn types_of_the_authors_of_llava_are_their_text_models() {
+    for (case, model_type) in [("llama-linear", "llava_llama"), ("mistral", "llava_mistral")] {
+        let (folder, work) = (fixture("pico").join(case), TempDir::new().unwrap());
+        copy_folder(&folder.join("base"), work.path());
+        let mut config = read_json(&folder.join("base/config.json"));
+        config["model_type"] = json!(model_type);
+        config["mm_projector_type"] = json!("mlp2x_gelu");
+        fs::write(work.path().join("config.json"), config.to_string()).unwrap();
+        check_curve(&folder.join("adapter"), work.path(), &folder.join("expected.json"));
     }
 }
 

@@ -73,7 +73,8 @@ def prompt_of(sample: dict) -> list[int]:
 
 def auto_class(config: PreTrainedConfig) -> type:
     """The class that loads a model with its output head; AutoModelForCausalLM does not know vision towers."""
-    return AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
+    has_vision = hasattr(config, "vision_config") and config.model_type != "phi4_multimodal"  # one class for all
+    return AutoModelForImageTextToText if has_vision else AutoModelForCausalLM
 
 
 def load_base(folder: str | Path, **options) -> PreTrainedModel:

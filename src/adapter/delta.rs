@@ -196,6 +196,12 @@ impl ExpertStack {
         (0..self.a.dim(0)?).map(|expert| self.of(expert)?.squared_norm()).sum()
     }
 
+    /// As [`of`](Self::of), where PEFT takes the inputs of a matrix for its outputs.
+    pub fn of_transposed(&self, expert: usize) -> Result<Delta> {
+        let (a, b) = (self.b.get_on_dim(2, expert)?.t()?, self.a.get(expert)?.t()?);
+        Ok(Delta::low_rank(a.contiguous()?, b.contiguous()?, self.scaling))
+    }
+
     pub fn of(&self, expert: usize) -> Result<Delta> {
         Ok(Delta::low_rank(self.a.get(expert)?, self.b.get_on_dim(2, expert)?.contiguous()?, self.scaling))
     }

@@ -60,7 +60,7 @@ fn inside(outer: &str, name: &str) -> String {
 
 /// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of
 /// multimodal models before transformers 4.52.
-const CONVERTED: [&str; 22] = [
+const CONVERTED: [&str; 23] = [
     "deepseek_v2",
     "deepseek_v3",
     "dots1",
@@ -77,6 +77,7 @@ const CONVERTED: [&str; 22] = [
     "mixtral",
     "nemotron_h",
     "olmoe",
+    "phimoe",
     "qwen2_moe",
     "qwen3_5_moe_text",
     "qwen3_5_text",

@@ -120,14 +120,18 @@ impl Layer<'_> {
                 }
             }
         }
+        let delta_of = |stack: &ExpertStack| match names.stack_layout {
+            StackLayout::GateFirstByInputs => stack.of_transposed(expert),
+            _ => stack.of(expert),
+        };
         for [gate_up, down] in names.stacked {
             if let Some(stack) = self.experts.stacks.get(*gate_up) {
-                let delta = stack.of(expert)?;
+                let delta = delta_of(stack)?;
                 adapted.gate = adapted.gate.adapted(&delta.outputs(|b| names.gate_of(b))?)?;
                 adapted.up = adapted.up.adapted(&delta.outputs(|b| names.up_of(b))?)?;
             }
             if let Some(stack) = self.experts.stacks.get(*down) {
-                adapted.down = adapted.down.adapted(&stack.of(expert)?)?;
+                adapted.down = adapted.down.adapted(&delta_of(stack)?)?;
             }
         }
         Ok(adapted)
@@ -150,8 +154,11 @@ impl Layer<'_> {
             None => Tensor::from_slice(weights, (weights.len(), 1), device)?,
         };
         let x = routed.x.index_select(&index, 0)?;
+        let weights_inputs = config.experts.as_ref().is_some_and(|sizes| sizes.routing.weights_inputs());
+        let x = if weights_inputs { x.broadcast_mul(&weights)? } else { x };
         let activated = config.gating.apply(&expert.gate.forward(&x)?, &expert.up.forward(&x)?)?;
-        let added = expert.down.forward(&activated)?.broadcast_mul(&weights)?;
+        let added = expert.down.forward(&activated)?;
+        let added = if weights_inputs { added } else { added.broadcast_mul(&weights)? };
         routed.pending.push((tokens.clone(), scaled(added, config.scales.residual)?));
         let rows: usize = routed.pending.iter().map(|(tokens, _)| tokens.len()).sum();
         if rows >= hidden.dim(0)? { routed.add_pending(hidden) } else { Ok(hidden.clone()) }
@@ -174,7 +181,7 @@ impl ExpertNames {
             StackLayout::GateFirst => Ok(weight),
             StackLayout::GateFirstEitherWay if weight.dim(0)? == outputs => Ok(weight),
             StackLayout::GateFirstEitherWay => weight.t()?.contiguous(),
-            StackLayout::Alternating => weight.t(),
+            StackLayout::GateFirstByInputs | StackLayout::Alternating => weight.t(),
         }
     }
 

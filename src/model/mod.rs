@@ -141,7 +141,7 @@ impl Model {
             .ok_or_else(|| BaseError::NotAModel { path: folder.into(), reason: missing_weights(folder).into() })?;
         let store = TensorStore::open_base(&file, &json)?;
         remarks.extend(config::check_quantisation(&json, &store, &path)?);
-        let weights = Weights::hugging_face(store, config.family, backend)?;
+        let weights = Weights::hugging_face(store, &config, backend)?;
         // The embedding may have been resized after training, so its rows are the vocabulary, not the configuration's number.
         config.vocab_size = weights.vocab_size()?;
         let stops = stops::of_folder(folder, &json)?;

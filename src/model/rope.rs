@@ -17,17 +17,20 @@ pub struct Rope {
     pub query_growth: Option<QueryGrowth>,
 }
 
-/// Queries that are multiplied by 1 + per_fold · ln(1 + ⌊position / context⌋), as in Llama 4: attention stays sharp over long contexts.
+/// Queries that are multiplied by 1 + per_fold · ln(1 + ⌊(first + position) / context⌋), as in Llama 4: attention stays sharp over long contexts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QueryGrowth {
     pub per_fold: f64,
     /// The context of pre-training, in tokens.
     pub context: f64,
+    /// The number of the first position.
+    pub first: usize,
 }
 
 impl QueryGrowth {
     fn at(self, position: usize) -> f32 {
-        (1.0 + self.per_fold * (1.0 + (position as f64 / self.context).floor()).ln()) as f32
+        let folds = ((self.first + position) as f64 / self.context).floor();
+        (1.0 + self.per_fold * (1.0 + folds).ln()) as f32
     }
 }
 
@@ -40,6 +43,8 @@ pub enum RopeScaling {
         pairs: usize,
         factor: f64,
     },
+    /// Nothing rotates, in layers whose queries grow without rotary embedding.
+    Still,
     Linear {
         factor: f64,
     },
@@ -72,6 +77,8 @@ pub enum RopeScaling {
         factor: f64,
         original_context: f64,
         attention_factor: Option<f64>,
+        /// What cosines and sines are multiplied by in short and in long sequences, in the place of one factor.
+        factors: Option<(f64, f64)>,
     },
 }
 
@@ -101,9 +108,9 @@ impl Rope {
         divisors: Option<&[f32]>,
         device: &Device,
     ) -> Result<RopeTable> {
-        let factor = self.attention_factor();
         let (mut cos, mut sin, mut scales) = (Vec::new(), Vec::new(), Vec::new());
         for (positions, length) in positions {
+            let factor = self.attention_factor(length as f64);
             let mut frequencies = self.inverse_frequencies(length as f64);
             if let Some(divisors) = divisors {
                 frequencies.iter_mut().zip(divisors).for_each(|(frequency, &divisor)| *frequency /= f64::from(divisor));
@@ -139,6 +146,7 @@ impl Rope {
                 .enumerate()
                 .map(|(pair, frequency)| if pair < *pairs { frequency / factor } else { 0.0 })
                 .collect(),
+            RopeScaling::Still => vec![0.0; self.dim / 2],
             RopeScaling::Linear { factor } => powers(self.theta).map(|frequency| frequency / factor).collect(),
             RopeScaling::Dynamic { factor, context } => {
                 let stretch = factor * length.max(*context) / context - (factor - 1.0);
@@ -177,7 +185,7 @@ impl Rope {
     }
 
     /// YaRN and LongRoPE scale the cosines and sines and thereby the attention scores.
-    fn attention_factor(&self) -> f64 {
+    fn attention_factor(&self, length: f64) -> f64 {
         match self.scaling {
             RopeScaling::Yarn { factor, attention_factor, mscale, .. } => {
                 let scale = |mscale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 };
@@ -185,6 +193,9 @@ impl Rope {
                     Some((mscale, all)) if mscale != 0.0 && all != 0.0 => scale(mscale) / scale(all),
                     _ => scale(1.0),
                 })
+            }
+            RopeScaling::LongRope { factors: Some((short, long)), original_context, .. } => {
+                if length > original_context { long } else { short }
             }
             RopeScaling::LongRope { factor, original_context, attention_factor, .. } => {
                 attention_factor.unwrap_or_else(|| {

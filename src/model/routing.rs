@@ -9,6 +9,8 @@ use crate::kernel::gradient::softmax;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Routing {
     pub scores: Scores,
+    /// How far below the best a score may lie and be near it, as a part of the larger of the two.
+    pub nearness: f64,
     /// The weights of a token's experts are normalised to sum to 1.
     pub sum_to_one: bool,
     /// Their sum counts as no less than this before they are.
@@ -24,8 +26,12 @@ pub struct Routing {
 pub enum Scores {
     /// The softmax over all experts.
     Softmax,
+    /// The softmax over those that are near the best, and over those near the second best (SparseMixer), which two are chosen.
+    SoftmaxOfNear,
     /// The sigmoid of each.
     Sigmoid,
+    /// As [`Scores::Sigmoid`]; they weight not what experts give but what they are given.
+    SigmoidOfInputs,
 }
 
 /// Groups of equally many experts, one after the other.
@@ -61,7 +67,12 @@ pub type Choices = Vec<(Vec<u32>, Vec<f32>)>;
 impl Routing {
     /// The softmax of all outputs, without anything beside it.
     pub fn plain(sum_to_one: bool) -> Self {
-        Self { scores: Scores::Softmax, sum_to_one, least_sum: 0.0, scale: 1.0, groups: None }
+        Self { scores: Scores::Softmax, nearness: 0.0, sum_to_one, least_sum: 0.0, scale: 1.0, groups: None }
+    }
+
+    /// Whether inputs of experts are multiplied by the weights, in the place of their outputs.
+    pub fn weights_inputs(&self) -> bool {
+        self.scores == Scores::SigmoidOfInputs
     }
 
     /// Chooses experts for each row of a router's outputs, (tokens, experts): those with the largest scores. `bias` is added to the
@@ -75,11 +86,15 @@ impl Routing {
     ) -> Result<(Choices, Option<Tensor>)> {
         let scores = match self.scores {
             Scores::Softmax => softmax(outputs)?,
-            Scores::Sigmoid => sigmoid(outputs)?,
+            Scores::SoftmaxOfNear => return two_of_near(outputs, self.nearness as f32),
+            Scores::Sigmoid | Scores::SigmoidOfInputs => sigmoid(outputs)?,
         };
         let mut choices = vec![(Vec::new(), Vec::new()); scores.dim(1)?];
-        for (token, scores) in scores.to_vec2::<f32>()?.iter().enumerate() {
-            let chosen = self.chosen(scores, bias, per_token);
+        // The largest sigmoids may all be 1 in f32, and their order that of the outputs.
+        let ranked = if self.weights_inputs() { outputs } else { &scores };
+        let rows = scores.to_vec2::<f32>()?.into_iter().zip(ranked.to_vec2::<f32>()?);
+        for (token, (scores, ranked)) in rows.enumerate() {
+            let chosen = self.chosen(&ranked, bias, per_token);
             let sum: f32 = chosen.iter().map(|&expert| scores[expert]).sum();
             for expert in chosen {
                 choices[expert].0.push(token as u32);
@@ -141,6 +156,48 @@ impl Groups {
     }
 }
 
+/// SparseMixer (arXiv 2409.12136), as it is evaluated: the two largest outputs of a router, (tokens, experts), each weighted by the
+/// softmax over those that are near it, of which the second one leaves out the first.
+fn two_of_near(outputs: &Tensor, nearness: f32) -> Result<(Choices, Option<Tensor>)> {
+    let rows = outputs.to_vec2::<f32>()?;
+    let firsts: Vec<usize> = rows.iter().map(|row| largest(row, None)).collect();
+    let mut shares = outputs.zeros_like()?;
+    for is_second in [false, true] {
+        let (mut far, mut chosen) = (Vec::new(), Vec::new());
+        for (row, &first) in rows.iter().zip(&firsts) {
+            let without = is_second.then_some(first);
+            let best = largest(row, without);
+            far.extend(row.iter().enumerate().map(|(expert, output)| {
+                let distance = (row[best] - output) / output.abs().max(row[best]);
+                if Some(expert) == without || distance > nearness { f32::NEG_INFINITY } else { 0.0 }
+            }));
+            chosen.extend((0..row.len()).map(|expert| f32::from(u8::from(expert == best))));
+        }
+        let of_experts = |numbers| Tensor::from_vec(numbers, outputs.shape(), outputs.device());
+        shares = (shares + (softmax(&(outputs + of_experts(far)?)?)? * of_experts(chosen)?)?)?;
+    }
+    let mut choices = vec![(Vec::new(), Vec::new()); shares.dim(1)?];
+    for (token, weights) in shares.to_vec2::<f32>()?.iter().enumerate() {
+        for (expert, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
+            choices[expert].0.push(token as u32);
+            choices[expert].1.push(weight);
+        }
+    }
+    let shares = shares.track_op().then_some(shares);
+    Ok((choices, shares))
+}
+
+/// The first of the largest outputs.
+fn largest(outputs: &[f32], without: Option<usize>) -> usize {
+    let mut best = usize::from(without == Some(0));
+    for expert in (0..outputs.len()).filter(|expert| Some(*expert) != without) {
+        if outputs[expert] > outputs[best] {
+            best = expert;
+        }
+    }
+    best
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +212,16 @@ mod tests {
         let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
         let sum = sigmoid(1.0) + sigmoid(-1.0);
         assert!((choices[2].1[0] - 2.0 * sigmoid(-1.0) / sum).abs() < 1e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn far_outputs_do_not_count() -> Result<()> {
+        let outputs = Tensor::new(&[[2f32, 1.0, 1.99, -3.0]], &Device::Cpu)?;
+        let (choices, _) = two_of_near(&outputs, 0.02)?;
+        let near = 1.0 / (1.0 + (-0.01f32).exp());
+        assert!((choices[0].1[0] - near).abs() < 1e-6 && choices[1].0.is_empty() && choices[3].0.is_empty());
+        assert_eq!(choices[2].1, [1.0]);
         Ok(())
     }
 

@@ -72,6 +72,9 @@ impl ConfigFields<'_> {
             }
             return Ok((0..layers).filter(|&layer| types[layer] == "sparse").collect());
         }
+        if self.get("moe_layers").is_some_and(Value::is_array) {
+            return Ok(self.layers("moe_layers").filter(|layer| *layer < layers).collect());
+        }
         let step = self.optional_size("decoder_sparse_step")?.unwrap_or(1);
         let dense: Vec<usize> = self.layers("mlp_only_layers").collect();
         let end = match self.get("moe_layer_end_index").and_then(Value::as_i64) {
@@ -85,10 +88,16 @@ impl ConfigFields<'_> {
     }
 
     fn routing(&self, experts: &ExpertNames, count: usize, per_token: usize) -> Result<Routing> {
-        let is_configured = matches!(experts.weights, ExpertWeights::Configured { .. });
+        let sum_to_one = match experts.weights {
+            ExpertWeights::SumToOne => true,
+            ExpertWeights::AsScored => false,
+            ExpertWeights::Configured { .. } => self.flag("norm_topk_prob") == Some(true),
+        };
         Ok(Routing {
             scores: experts.scores,
-            sum_to_one: !is_configured || self.flag("norm_topk_prob") == Some(true),
+            // What the jitter of training leaves of the router's outputs, on both sides.
+            nearness: 2.0 * self.float("router_jitter_noise").unwrap_or(0.0),
+            sum_to_one,
             least_sum: self.float("moe_norm_min").unwrap_or(0.0),
             scale: self.float("routed_scaling_factor").unwrap_or(1.0),
             groups: self.groups(experts.grouping, count, per_token)?,

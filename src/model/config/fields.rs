@@ -21,18 +21,20 @@ const NUMBERS: &str = "rms_norm_eps layer_norm_eps rope_theta partial_rotary_fac
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit original_max_position_embeddings \
     no_rope_layer_interval max_window_layers block_ffn_dim_multiplier clip_qkv softmax_scale lm_head_multiplier \
     key_multiplier attention_in_multiplier attention_out_multiplier ssm_in_multiplier ssm_out_multiplier \
-    routed_scaling_factor moe_norm_min";
+    routed_scaling_factor moe_norm_min router_jitter_noise attn_scale floor_scale attention_chunk_size";
 const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residual norm_topk_prob scale_attn_weights \
     qk_layernorm use_qk_norm attention_bias mlp_bias conv_bias qkv_bias use_qkv_bias use_bias attention_out_bias \
-    attention_k_eq_v enable_moe_block use_double_wide_mlp block_auto_adjust_ff_dim multi_query new_decoder_architecture parallel_attn \
-    bias enable_bias mamba_conv_bias mamba_proj_bias mamba_rms_norm mamba_norm_before_gate projectors_bias";
+    attention_k_eq_v enable_moe_block use_double_wide_mlp block_auto_adjust_ff_dim multi_query new_decoder_architecture \
+    bias enable_bias mamba_conv_bias mamba_proj_bias mamba_rms_norm mamba_norm_before_gate projectors_bias \
+    attn_temperature_tuning lm_head_bias";
 /// The keys that have no meaning without a value: transformers fails at a `null`, in place of taking its default.
 const NEVER_NULL: &str = "rms_norm_eps layer_norm_eps query_pre_attn_scalar embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit activation lm_head_multiplier \
     key_multiplier attention_in_multiplier attention_out_multiplier ssm_in_multiplier ssm_out_multiplier time_step_limit \
     time_step_min mamba_d_head mamba_n_heads mamba_n_groups mamba_d_state mamba_d_conv \
     routed_scaling_factor moe_norm_min";
-const LISTS: &str = "layer_types mlp_layer_types no_rope_layers mlp_only_layers cross_attention_layers full_attn_idxs attn_layer_indices";
+const LISTS: &str = "layer_types mlp_layer_types no_rope_layers mlp_only_layers cross_attention_layers full_attn_idxs \
+    attn_layer_indices moe_layers layer_rope_theta";
 
 /// Keys, what their values must be, and how to say that one is not.
 type TypeRule = (&'static str, fn(&Value) -> bool, &'static str);
@@ -82,7 +84,7 @@ impl<'a> ConfigFields<'a> {
     }
 
     /// The names of a key; none if the family does not read it.
-    fn names<'k>(&self, key: &'k str) -> impl Iterator<Item = &'k str> {
+    pub fn names<'k>(&self, key: &'k str) -> impl Iterator<Item = &'k str> {
         let is_read = COMMON.split_whitespace().any(|common| common == key) || self.family.reads(key);
         let spellings = self.family.spellings(key);
         let own = spellings.is_none().then_some(key);

@@ -65,10 +65,12 @@ impl ModelConfig {
             windows,
             by_layer: ByLayer::same(layers, HeadSizes { kv_heads, head_dim }, intermediate_size),
             per_layer: None,
+            chunks: vec![None; layers],
             mixers: vec![MixerKind::Attention; layers.min(MOST_LAYERS)],
             other_mixer: None,
             skipped: BTreeSet::new(),
             tied: None,
+            has_head_bias: None,
             has_head_norms: None,
             residual,
             has_mlp_norm: residual == Residual::Sequential,
@@ -231,7 +233,7 @@ impl Keys<'_> {
         let scaling = match (weights.longrope_factors()?, kind, stretch) {
             (Some((short, long)), ..) => {
                 let factor = context as f64 / original_context;
-                RopeScaling::LongRope { short, long, factor, original_context, attention_factor }
+                RopeScaling::LongRope { short, long, factor, original_context, attention_factor, factors: None }
             }
             (None, "none", _) | (None, "linear", None) => RopeScaling::None,
             (None, "linear", Some(factor)) => RopeScaling::Linear { factor },

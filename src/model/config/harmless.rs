@@ -58,7 +58,11 @@ const GROUPS: [(&str, &str); 9] = [
          num_query_tokens projection_dim projector_hidden_act projector_hidden_size multimodal_projector_bias \
          spatial_merge_size scale_factor downsample_factor downsample_ratio downsample_rate adapter_layer_norm_eps \
          alignment_intermediate_size has_lora_adapter window_size vision_aspect_ratio vision_feature_layer \
-         vision_feature_layers vision_feature_select_strategy vision_select_layer use_image_newline_parameter",
+         vision_feature_layers vision_feature_select_strategy vision_select_layer use_image_newline_parameter \
+         mm_hidden_size mm_projector_lr mm_projector_type mm_patch_merge_type mm_resampler_type mm_use_im_patch_token \
+         mm_use_im_start_end mm_vision_select_feature mm_vision_select_layer mm_vision_tower mm_vision_tower_lr \
+         freeze_mm_mlp_adapter freeze_mm_vision_resampler tune_mm_mlp_adapter tune_mm_vision_resampler \
+         unfreeze_mm_vision_tower use_mm_proj image_aspect_ratio image_crop_resolution image_split_resolution",
     ),
     ("the text decoder has its own", "hidden_size vocab_size model_type"),
 ];

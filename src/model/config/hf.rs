@@ -28,6 +28,9 @@ const UNSUPPORTED: [(&str, &str); 6] = [
     ("per_layer_config", "a configuration for each layer"),
 ];
 
+/// The type of a layer whose attention ends at chunks.
+const CHUNKED: &str = "chunked_attention";
+
 /// The most keys that a remark names.
 pub const NAMED: usize = 6;
 
@@ -146,10 +149,12 @@ impl ConfigFields<'_> {
             norm_eps: self.norm_eps(),
             rotary,
             windows,
+            chunks: self.chunks(layers)?,
             mixers,
             other_mixer,
             skipped: self.layers("cross_attention_layers").collect(),
             tied: self.flag("tie_word_embeddings"),
+            has_head_bias: self.flag("lm_head_bias"),
             has_head_norms: Some(self.flag("qk_layernorm").or(self.flag("use_qk_norm")).unwrap_or(false)),
             residual,
             has_mlp_norm,
@@ -207,6 +212,9 @@ impl ConfigFields<'_> {
         };
         let usual = if self.flag("new_decoder_architecture") == Some(true) { 2 } else { 1 };
         let norms = self.optional_size("num_ln_in_parallel_attn")?.unwrap_or(usual);
+        if norms > 2 {
+            return Err(self.problem("num_ln_in_parallel_attn", "is neither 1 nor 2").into());
+        }
         Ok((residual, residual == Residual::Sequential || norms == 2))
     }
 
@@ -218,7 +226,8 @@ impl ConfigFields<'_> {
         };
         let all = |together: &&&[(&str, &str)]| together.iter().all(|(key, text)| is(key, text));
         let Some(refused) = self.family.refused.iter().find(all) else { return Ok(()) };
-        let words: Vec<String> = refused.iter().map(|(key, text)| format!("`{key}: {text}`")).collect();
+        let word = |&(key, text): &(&str, &str)| format!("`{}: {text}`", self.names(key).next().unwrap_or(key));
+        let words: Vec<String> = refused.iter().map(word).collect();
         Err(self.unsupported(words.join(" with ")).into())
     }
 
@@ -240,7 +249,9 @@ impl ConfigFields<'_> {
             let name = name.as_str().map(current_layer_type);
             let is_block =
                 self.family.layers_are_single_blocks && name.is_some_and(|name| Block::named(name).is_some());
+            let is_chunked = name == Some(CHUNKED) && self.family.reads("attention_chunk_size");
             is_block
+                || is_chunked
                 || name
                     .is_some_and(|name| Some(name) == other || ["full_attention", "sliding_attention"].contains(&name))
         };
@@ -323,6 +334,21 @@ impl ConfigFields<'_> {
         }
         let is_full = |layer: usize| self.family.last_layer_is_full && layer + 1 == layers || !slides(layer);
         Ok((0..layers.min(MOST_LAYERS)).map(|layer| window.filter(|_| !is_full(layer))).collect())
+    }
+
+    /// The chunk of each layer: of those that `layer_types` names, else of those with rotary embedding.
+    fn chunks(&self, layers: usize) -> Result<Vec<Option<usize>>> {
+        let types = self.get("layer_types").and_then(Value::as_array);
+        let chunk = self.optional_size("attention_chunk_size")?;
+        let is_chunked = |layer: usize| match types {
+            Some(types) => types[layer] == CHUNKED,
+            None => chunk.is_some() && self.is_rotary(layer, None),
+        };
+        let chunks = (0..layers.min(MOST_LAYERS)).map(|layer| match (is_chunked(layer), chunk) {
+            (true, None) => Err(self.problem("attention_chunk_size", "is missing").into()),
+            (is_chunked, chunk) => Ok(chunk.filter(|_| is_chunked)),
+        });
+        chunks.collect()
     }
 
     pub fn gating(&self) -> Result<Gating> {

@@ -69,7 +69,40 @@ impl ConfigFields<'_> {
                 query_growth: None,
             }),
         };
-        Ok(Rotary::new(full, local, windows, |layer| self.is_rotary(layer, windows[layer])))
+        if let Some(rotary) = self.rotary_by_theta(&full, windows.len())? {
+            return Ok(rotary);
+        }
+        let rotary = Rotary::new(full, local, windows, |layer| self.is_rotary(layer, windows[layer]));
+        Ok(match self.growth_without_rotation(head_dim) {
+            Some(still) => rotary.with_others(still),
+            None => rotary,
+        })
+    }
+
+    /// The embeddings of a family that gives each layer a base, 0 being none (`layer_rope_theta`).
+    fn rotary_by_theta(&self, rope: &Rope, layers: usize) -> Result<Option<Rotary>> {
+        let Some(list) = self.get("layer_rope_theta").and_then(Value::as_array) else { return Ok(None) };
+        let bases: Option<Vec<f64>> = list.iter().map(|base| base.as_f64().filter(|base| *base >= 0.0)).collect();
+        let bases = bases.filter(|bases| bases.len() >= layers);
+        let bases = bases.ok_or_else(|| self.problem("layer_rope_theta", "has not one base for each layer"))?;
+        let mut rotary = Rotary::default();
+        for theta in bases.into_iter().take(layers) {
+            let known = rotary.ropes.iter().position(|rope| rope.theta == theta);
+            if known.is_none() && theta > 0.0 {
+                rotary.ropes.push(Rope { theta, ..rope.clone() });
+            }
+            let place = known.unwrap_or(rotary.ropes.len().saturating_sub(1));
+            rotary.by_layer.push((theta > 0.0).then_some(place));
+        }
+        Ok(Some(rotary))
+    }
+
+    /// How queries grow in layers without rotary embedding, as an embedding that does not rotate.
+    fn growth_without_rotation(&self, head_dim: usize) -> Option<Rope> {
+        let (is_on, per_fold) = (self.flag("attn_temperature_tuning") == Some(true), self.float("attn_scale"));
+        let growth = QueryGrowth { per_fold: per_fold?, context: self.float("floor_scale")?, first: 1 };
+        let still = Rope { theta: 1.0, dim: head_dim, scaling: RopeScaling::Still, query_growth: Some(growth) };
+        is_on.then_some(still)
     }
 
     /// The embeddings of a family in which parameters count by the type of layer alone (`convert_rope_params_to_dict` of OLMo 3).
@@ -135,7 +168,8 @@ impl ConfigFields<'_> {
             RotaryLayers::AllButEvery(interval) => interval,
         };
         let interval = self.float("no_rope_layer_interval").map_or(usual, |interval| interval as usize);
-        if let Some(used) = self.get("no_rope_layers").and_then(Value::as_array) {
+        let used = self.get("no_rope_layers").and_then(Value::as_array);
+        if let Some(used) = used.filter(|used| !used.is_empty()) {
             return !used.get(layer).is_some_and(|used| *used == 0 || *used == Value::Bool(false));
         }
         !(layer + 1).is_multiple_of(interval)
@@ -223,6 +257,18 @@ impl ConfigFields<'_> {
                 let pairs = (part * head_dim as f64 / 2.0).floor();
                 RopeScaling::Proportional { pairs: pairs as usize, factor: number("factor").unwrap_or(1.0) }
             }
+            // transformers takes the frequencies of short sequences for all.
+            "longrope" if self.family.reads("short_mscale") => RopeScaling::LongRope {
+                short: list("short_factor")?,
+                long: list("long_factor").and_then(|_| list("short_factor"))?,
+                factor: 1.0,
+                original_context,
+                attention_factor: None,
+                factors: Some((need("short_mscale")?, need("long_mscale")?)),
+            },
+            other if self.family.reads("short_mscale") => {
+                return Err(self.unsupported(format!("the rope type `{other}`")).into());
+            }
             "linear" => RopeScaling::Linear { factor: need("factor")? },
             "dynamic" => RopeScaling::Dynamic { factor: need("factor")?, context: context as f64 },
             "llama3" => RopeScaling::Llama3 {
@@ -246,6 +292,7 @@ impl ConfigFields<'_> {
                 factor: number("factor").unwrap_or(context as f64 / original_context),
                 original_context,
                 attention_factor: number("attention_factor"),
+                factors: None,
             },
             other => {
                 return Err(self.unsupported(format!("the rope type `{other}`")).into());
@@ -253,7 +300,7 @@ impl ConfigFields<'_> {
         };
         let query_growth = match self.family.query_growth {
             Some(_) if parameters.is_some() => {
-                Some(QueryGrowth { per_fold: need("llama_4_scaling_beta")?, context: original_context })
+                Some(QueryGrowth { per_fold: need("llama_4_scaling_beta")?, context: original_context, first: 0 })
             }
             growth => growth,
         };

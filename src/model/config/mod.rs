@@ -25,6 +25,7 @@ pub use quantised::check_quantisation;
 use super::activation::Gating;
 use super::family::{
     self, AttentionScale, EmbeddingScale, Family, FusedOrder, HeadNorms, MixerKind, PromptAttention, Residual, Role,
+    StackLayout,
 };
 use super::rope::{Rope, RopeScaling};
 use super::routing::Routing;
@@ -51,6 +52,8 @@ pub struct ModelConfig {
     pub rotary: Rotary,
     /// Per layer, how many positions back attention sees (itself included); `None` is all of them.
     pub windows: Vec<Option<usize>>,
+    /// Per layer, the length of the parts of a sequence that do not see each other, if it has such.
+    pub chunks: Vec<Option<usize>>,
     /// Per layer, what mixes tokens.
     pub mixers: Vec<MixerKind>,
     /// The sizes of the mixer beside attention, if there is one.
@@ -59,6 +62,8 @@ pub struct ModelConfig {
     pub skipped: BTreeSet<usize>,
     /// `tie_word_embeddings`, if it is given.
     pub tied: Option<bool>,
+    /// Whether the head has a bias, in families in which that is not the same for all.
+    pub has_head_bias: Option<bool>,
     /// Whether queries and keys are normalised, in families of which only some models do so; `None` if the files tell.
     pub has_head_norms: Option<bool>,
     pub residual: Residual,
@@ -203,7 +208,10 @@ impl ModelConfig {
         let (names, sizes) = (self.family.experts?, self.experts.as_ref()?);
         let (hidden, intermediate) = (self.hidden_size, sizes.intermediate_size);
         if let Some(place) = names.stacked.iter().find_map(|pair| pair.iter().position(|known| *known == name)) {
-            return Some([(hidden, 2 * intermediate), (intermediate, hidden)][place]);
+            let (inputs, outputs) = [(hidden, 2 * intermediate), (intermediate, hidden)][place];
+            // As PEFT has them.
+            let is_turned = names.stack_layout == StackLayout::GateFirstByInputs;
+            return Some(if is_turned { (outputs, inputs) } else { (inputs, outputs) });
         }
         let is = |known: &str| {
             let (before, after) = known.split_once("{}").unwrap_or((known, ""));
@@ -354,6 +362,19 @@ impl Rotary {
     /// No rotary embedding in any of `layers` layers.
     fn none(layers: usize) -> Self {
         Self { ropes: Vec::new(), by_layer: vec![None; layers] }
+    }
+
+    /// Whether a layer has rotary embedding.
+    pub fn rotates(&self, layer: usize) -> bool {
+        self.by_layer[layer].is_some_and(|place| self.ropes[place].scaling != RopeScaling::Still)
+    }
+
+    /// The same with `rope` in the layers without rotary embedding.
+    fn with_others(mut self, rope: Rope) -> Self {
+        self.ropes.push(rope);
+        let last = self.ropes.len() - 1;
+        self.by_layer.iter_mut().for_each(|place| *place = place.or(Some(last)));
+        self
     }
 
     /// `full`, or `local` in windows if there is one, in the layers that `is_rotary` names.

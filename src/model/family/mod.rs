@@ -7,6 +7,7 @@
 mod bias;
 mod list;
 mod names;
+mod norms;
 mod role;
 #[cfg(test)]
 mod table;
@@ -19,7 +20,8 @@ use crate::account::Harmless;
 pub use bias::Biased;
 use bias::Biases;
 use list::{ACTIVATION, FAMILIES};
-pub use names::{OUTER, OuterNames, Outside};
+pub use names::{OUTER, OUTER_NORMS, OuterNames, Outside};
+pub use norms::{HeadNorms, Norms};
 pub use role::{MixerKind, Role};
 pub use wrapper::{FormerName, LogitStep, PromptAttention, Wrapper};
 
@@ -110,41 +112,6 @@ pub struct Family {
     /// Keys of the family's configuration that change nothing in an evaluation.
     pub harmless: &'static [Harmless],
     pub gguf: GgufConventions,
-}
-
-/// How values are normalised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Norms {
-    /// Divided by their root mean square.
-    Rms,
-    /// As [`Norms::Rms`], and multiplied by 1 + weight. GGUF files have the 1 added.
-    RmsPlusOne,
-    /// LayerNorm: the mean is subtracted first.
-    Layer,
-    /// As [`Norms::Layer`], and multiplied by 1 + weight.
-    LayerPlusOne,
-    /// As [`Norms::Layer`], without weights.
-    LayerWithoutWeights,
-}
-
-impl Norms {
-    /// Whether the mean is subtracted.
-    pub fn centre(self) -> bool {
-        matches!(self, Norms::Layer | Norms::LayerPlusOne | Norms::LayerWithoutWeights)
-    }
-
-    pub fn have_weights(self) -> bool {
-        self != Norms::LayerWithoutWeights
-    }
-}
-
-/// Over which values queries and keys are normalised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadNorms {
-    EachHead,
-    /// As [`HeadNorms::EachHead`], after the rotary embedding.
-    EachRotatedHead,
-    AllHeadsTogether,
 }
 
 /// What products of queries and keys are multiplied by, if the configuration does not say it.
@@ -272,6 +239,8 @@ pub enum StackLayout {
     GateFirst,
     /// As [`StackLayout::GateFirst`], or with inputs before outputs in the files: the sizes tell.
     GateFirstEitherWay,
+    /// (experts, inputs, outputs), with all outputs of the gate before those of up. LoRA of PEFT takes the inputs for the outputs.
+    GateFirstByInputs,
     /// (experts, inputs, outputs), in which outputs of gate and up alternate.
     Alternating,
 }
@@ -281,6 +250,8 @@ pub enum StackLayout {
 pub enum ExpertWeights {
     /// Their weights are normalised to sum to 1.
     SumToOne,
+    /// Their weights are their scores.
+    AsScored,
     /// As `norm_topk_prob` says; GGUF files do not say it.
     Configured { sum_to_one_in_gguf: bool },
 }

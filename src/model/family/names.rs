@@ -192,6 +192,15 @@ pub const OPT: RoleNames = &[
     (Role::Up, "fc1", "ffn_up"),
     (Role::Down, "fc2", "ffn_down"),
 ];
+pub const LLAMA4_MLP: RoleNames = &[
+    (Role::Gate, "feed_forward.gate_proj", ""),
+    (Role::Up, "feed_forward.up_proj", ""),
+    (Role::Down, "feed_forward.down_proj", ""),
+    (Role::Router, "feed_forward.router", ""),
+    (Role::SharedGate, "feed_forward.shared_expert.gate_proj", ""),
+    (Role::SharedUp, "feed_forward.shared_expert.up_proj", ""),
+    (Role::SharedDown, "feed_forward.shared_expert.down_proj", ""),
+];
 
 /// The modules outside the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

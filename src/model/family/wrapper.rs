@@ -72,6 +72,17 @@ const BEFORE_4_52: &[FormerName] = &[
 const COSMOS: &[FormerName] =
     &[("layers", "model.language_model.layers"), ("model.language_model.model", "model.language_model")];
 
+/// In the files of PaddleOCR-VL the decoder is called as a text model's.
+const PADDLE: &[FormerName] = &[
+    ("model.language_model.model", "model.language_model"),
+    ("model.language_model", "model.language_model"),
+    ("model.visual", "model.visual"),
+    ("model.projector", "model.projector"),
+    ("model", "model.language_model"),
+    ("visual", "model.visual"),
+    ("mlp_AR", "model.projector"),
+];
+
 const LANGUAGE_MODEL: WrapperNames = WrapperNames { decoder: "model.language_model", former: &[] };
 const RENAMED: WrapperNames = WrapperNames { former: BEFORE_4_52, ..LANGUAGE_MODEL };
 
@@ -80,7 +91,7 @@ const KIMI: &[FormerName] = &[("language_model.lm_head", OUTER.head), ("language
 const QWEN3_VL_MOE: &[FormerName] = &[("model.language_model.model", "model.language_model")];
 
 #[rustfmt::skip]
-static WRAPPERS: [Wrapper; 11] = [
+static WRAPPERS: [Wrapper; 12] = [
     Wrapper {
         model_types: &["gemma4", "gemma4_unified"],
         names: Some(LANGUAGE_MODEL),
@@ -125,6 +136,11 @@ static WRAPPERS: [Wrapper; 11] = [
     Wrapper {
         model_types: &["qwen3_vl_moe"],
         names: Some(WrapperNames { former: QWEN3_VL_MOE, ..LANGUAGE_MODEL }),
+        ..PLAIN
+    },
+    Wrapper {
+        model_types: &["paddleocr_vl"],
+        names: Some(WrapperNames { former: PADDLE, ..LANGUAGE_MODEL }),
         ..PLAIN
     },
     Wrapper {

@@ -32,7 +32,9 @@ const LONGEST_PACKED: usize = 512;
 pub fn is_packed(config: &ModelConfig, batch: &Batch, device: &Device) -> bool {
     let has_sinks = config.family.roles().any(|role| role == Role::Sinks);
     let is_plain = config.softcaps.attention.is_none() && config.family.positions != Positions::Alibi && !has_sinks;
-    device.is_cpu() && is_plain && batch.longest() <= LONGEST_PACKED
+    let longest = batch.sequences.iter().map(|sequence| sequence.total).max().unwrap_or(0);
+    let is_one_chunk = config.chunks.iter().flatten().all(|&chunk| longest <= chunk);
+    device.is_cpu() && is_plain && is_one_chunk && batch.longest() <= LONGEST_PACKED
 }
 
 /// The attention of one layer.
@@ -111,7 +113,7 @@ impl<'a> Attention<'a> {
         let norms_rotated = config.family.head_norms == HeadNorms::EachRotatedHead;
         let k = if norms_rotated { k } else { self.modules.norm(Role::KeyNorm, &k)? };
         let k = self.rotated(by_head(&self.clipped(k)?)?, &pass.ropes)?;
-        let k = if norms_rotated { self.modules.norm(Role::KeyNorm, &k)? } else { k };
+        let k = self.rotated_normed(Role::KeyNorm, k)?;
         let v = by_head(&self.clipped(v)?)?;
         let v = if config.family.normed_values { unit_mean_square(&v, config.norm_eps)? } else { v };
         if config.by_layer.is_read_again(index) {
@@ -136,6 +138,20 @@ impl<'a> Attention<'a> {
         Ok((part(0)?, Some(part(1)?)))
     }
 
+    /// Rotated queries or keys, (rows, heads, head_dim), normalised in models that do so after the rotary embedding.
+    fn rotated_normed(&self, role: Role, x: Tensor) -> TensorResult<Tensor> {
+        let config = self.weights.config;
+        match config.family.head_norms {
+            HeadNorms::EachRotatedHead => self.modules.norm(role, &x),
+            HeadNorms::RotatedWithoutWeights
+                if config.has_head_norms == Some(true) && config.rotary.rotates(self.weights.index) =>
+            {
+                unit_mean_square(&x, config.norm_eps)
+            }
+            _ => Ok(x),
+        }
+    }
+
     /// Queries, keys or values cut off on both sides of 0, in models that do so.
     fn clipped(&self, x: Tensor) -> TensorResult<Tensor> {
         match self.weights.config.clip {
@@ -150,6 +166,7 @@ impl<'a> Attention<'a> {
             scale: config.scales.attention,
             softcap: config.softcaps.attention,
             window: config.windows[self.weights.index],
+            chunk: config.chunks[self.weights.index],
             slopes: match config.family.positions {
                 Positions::Alibi => Some(Tensor::new(alibi_slopes(config.heads), device)?),
                 _ => None,
@@ -186,7 +203,7 @@ impl<'a> Mixer<'a> for Attention<'a> {
             Some(scales) => q.broadcast_mul(scales)?,
             None => q,
         };
-        let q = if norms_rotated { self.modules.norm(Role::QueryNorm, &q)? } else { q };
+        let q = self.rotated_normed(Role::QueryNorm, q)?;
         let (k, v) = self.keys_and_values(own, pass, carried)?;
         let (k, v) = match cache.zip(pass.cached.as_ref()) {
             Some((cache, sequences)) => cache.extended(&k, &v, sequences)?,
@@ -249,7 +266,15 @@ mod tests {
                         continue;
                     }
                     let packed = pass::all_rows(batch, prompt);
-                    let rules = ScoreRules { scale: 0.3, softcap: None, window, slopes: None, sinks: None, prompt };
+                    let rules = ScoreRules {
+                        scale: 0.3,
+                        softcap: None,
+                        window,
+                        chunk: None,
+                        slopes: None,
+                        sinks: None,
+                        prompt,
+                    };
                     let attended = kernel::attention::attend(inputs, &packed, 0.3, window)?;
                     let difference = (attended - attend_by_length(inputs, batch, &rules)?)?.abs()?.max_all()?;
                     assert!(difference.to_scalar::<f32>()? < 1e-5, "{window:?}, {prompt:?}: {difference}");

@@ -92,6 +92,7 @@ impl<'a> LatentAttention<'a> {
             scale: config.scales.attention,
             softcap: None,
             window: config.windows[self.weights.index],
+            chunk: config.chunks[self.weights.index],
             slopes: None,
             sinks: None,
             prompt: config.prompt,

@@ -19,6 +19,8 @@ pub struct ScoreRules<'a> {
     pub softcap: Option<f64>,
     /// How many positions back a query sees, itself included.
     pub window: Option<usize>,
+    /// The length of the parts of a sequence that do not see each other.
+    pub chunk: Option<usize>,
     /// ALiBi: by how much each head's scores grow with the key's position, (heads).
     pub slopes: Option<Tensor>,
     /// One more score per head that no value belongs to, (heads).
@@ -116,7 +118,7 @@ fn attend_sequences(q: &Tensor, k: &Tensor, v: &Tensor, prompts: &[usize], rules
         let scores = q.matmul(&k.transpose(D::Minus2, D::Minus1)?)?.reshape((n, heads, rows, keys))?;
         let scores = softcapped(scores, rules.softcap)?;
         let queries = before + start..before + start + rows;
-        let scores = scores.broadcast_add(&mask(queries, keys, prompts, rules.window, q.device())?)?;
+        let scores = scores.broadcast_add(&mask(queries, keys, prompts, rules, q.device())?)?;
         let weights = weights_of(scores, rules)?;
         let weights = weights.reshape((n, kv_heads, heads / kv_heads * rows, keys))?;
         blocks.push(weights.matmul(&v)?.reshape((n, heads, rows, head_dim))?);
@@ -138,16 +140,13 @@ fn weights_of(mut scores: Tensor, rules: &ScoreRules) -> Result<Tensor> {
 
 /// 0 where a query sees a key, −∞ elsewhere: (1, 1, queries, keys), or with prompts of several sequences (sequences, 1,
 /// queries, keys).
-fn mask(
-    queries: Range<usize>,
-    keys: usize,
-    prompts: &[usize],
-    window: Option<usize>,
-    device: &Device,
-) -> Result<Tensor> {
+fn mask(queries: Range<usize>, keys: usize, prompts: &[usize], rules: &ScoreRules, device: &Device) -> Result<Tensor> {
     let sees = |query: usize, key: usize, prompt: usize| match query < prompt {
         true => key < prompt,
-        false => key <= query && window.is_none_or(|window| query - key < window),
+        false => {
+            let is_near = rules.window.is_none_or(|window| query - key < window);
+            key <= query && is_near && rules.chunk.is_none_or(|chunk| query / chunk == key / chunk)
+        }
     };
     let prompts = if prompts.is_empty() { &[0] } else { prompts };
     let mut values = Vec::with_capacity(prompts.len() * queries.len() * keys);

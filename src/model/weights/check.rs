@@ -134,7 +134,7 @@ impl LayerWeights<'_> {
                         [count, inputs, outputs]
                     }
                     StackLayout::GateFirst | StackLayout::GateFirstEitherWay => [count, outputs, inputs],
-                    StackLayout::Alternating => [count, inputs, outputs],
+                    StackLayout::GateFirstByInputs | StackLayout::Alternating => [count, inputs, outputs],
                 };
                 store.entry_of_shape(&name, &shape)?;
             }

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result as TensorResult, Tensor};
 
-use super::family::{Family, Norms, OuterNames, Outside, Role};
+use super::family::{Norms, OUTER_NORMS, OuterNames, Outside, Role};
 use super::linear::{Linear, Norm};
 use super::{Backend, ModelConfig};
 use crate::error::{BaseError, Result};
@@ -42,7 +42,8 @@ pub struct Weights {
 impl Weights {
     /// Finds the decoder in the tensors of a Hugging Face model. A multimodal one has other stacks of layers, but only the
     /// decoder has token embeddings beside its layers.
-    pub fn hugging_face(store: TensorStore, family: &Family, backend: Backend) -> Result<Self> {
+    pub fn hugging_face(store: TensorStore, config: &ModelConfig, backend: Backend) -> Result<Self> {
+        let family = config.family;
         let outer = family.outer;
         // The first layer of a hybrid may have either mixer, or none.
         let is_mark = |role: &Role| role.is_linear() && (role.is_of_mixer() || family.layers_are_single_blocks);
@@ -80,7 +81,10 @@ impl Weights {
             stack,
             head,
             outer,
-            outer_biases: Some(family.outer_biases),
+            outer_biases: Some(match config.has_head_bias {
+                Some(false) => OUTER_NORMS,
+                _ => family.outer_biases,
+            }),
         })
     }
 

@@ -32,8 +32,18 @@ const BUFFERS: [&str; 7] = [
 ];
 
 /// Words in the names of what lies between a tower and the decoder, which text does not go through either.
-const CONNECTORS: [&str; 9] =
-    ["mlp1.", "projector", "connector", "projection", "resampler", "perceiver", "qformer", "query_tokens", "merger"];
+const CONNECTORS: [&str; 10] = [
+    "mlp1.",
+    "mlp_AR.",
+    "projector",
+    "connector",
+    "projection",
+    "resampler",
+    "perceiver",
+    "qformer",
+    "query_tokens",
+    "merger",
+];
 
 impl Weights {
     /// Names the tensors that are not read and not known to be harmless, in one sentence.

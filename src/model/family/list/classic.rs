@@ -95,6 +95,7 @@ pub static FAMILIES: [Family; 6] = [
             &[("alibi", "true")],
             // transformers fails.
             &[("new_decoder_architecture", "true"), ("use_parallel_residual", "false")],
+            &[("new_decoder_architecture", "true"), ("use_parallel_residual", "null")],
             &[("new_decoder_architecture", "false"), ("num_ln_in_parallel_attn", "2")],
         ],
         ..LAYER_NORM

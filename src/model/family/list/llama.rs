@@ -6,7 +6,8 @@ use super::*;
 pub static FAMILIES: [Family; 19] = [
     // Llama 1 to 3.x, SmolLM2 and others under the same type.
     Family {
-        model_types: &["llama"],
+        // The second one is that of the authors of LLaVA, whose text model is this one.
+        model_types: &["llama", "llava_llama"],
         gguf_architectures: &["llama"],
         biases: &[ATTENTION_BIAS, MLP_BIAS],
         // The sizes of Llama 1, which multimodal models with a decoder of that size leave out.
@@ -39,7 +40,7 @@ pub static FAMILIES: [Family; 19] = [
             attention_factor: None,
             mscale: Some((1.0, 1.0)),
         },
-        query_growth: Some(QueryGrowth { per_fold: 0.1, context: 16_384.0 }),
+        query_growth: Some(QueryGrowth { per_fold: 0.1, context: 16_384.0, first: 0 }),
         ..MISTRAL
     },
     Family {
@@ -204,7 +205,7 @@ pub static FAMILIES: [Family; 19] = [
 ];
 
 const MISTRAL: Family = Family {
-    model_types: &["mistral"],
+    model_types: &["mistral", "llava_mistral"],
     sliding: Sliding::Always,
     numbers: &[
         ("hidden_size", 4096.0),
