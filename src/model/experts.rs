@@ -18,7 +18,7 @@ use crate::error::Result;
 
 /// Which experts of a layer the tokens of one stream go to.
 pub struct Routed {
-    /// The input of the experts: (tokens, hidden).
+    /// The input of the experts: (tokens, hidden), or shorter in some families.
     x: Tensor,
     choices: Choices,
     /// The same weights where they have derivatives: (tokens, experts), 0 for experts that a token does not go to.
@@ -29,12 +29,12 @@ pub struct Routed {
     waiting: Option<Waiting>,
 }
 
-/// What waits for the experts of a layer that has norms on what its MLP and its experts add. The hidden states of the stream are
-/// meanwhile what the experts add.
+/// What waits for the experts of a layer that has norms on what its MLP and its experts add, or maps the sum of what its experts add.
+/// The hidden states of the stream are meanwhile this sum.
 pub struct Waiting {
-    /// The hidden states before the MLP, and what the MLP adds, normalised: (rows, hidden).
+    /// The hidden states before the MLP, and what the MLP or the shared expert adds, normalised: (rows, hidden).
     pub before: Tensor,
-    pub dense: Tensor,
+    pub dense: Option<Tensor>,
     /// What the rows carry.
     pub columns: Option<Tensor>,
 }
@@ -43,6 +43,11 @@ impl Routed {
     /// Whether any token goes to an expert.
     pub fn uses(&self, expert: usize) -> bool {
         !self.choices[expert].0.is_empty()
+    }
+
+    /// What the experts have added before the first of them.
+    pub fn nothing(&self) -> TensorResult<Tensor> {
+        self.x.zeros_like()
     }
 
     /// With what waits for the experts.
@@ -64,7 +69,8 @@ impl Routed {
 /// One expert in memory, in f32.
 #[derive(Clone)]
 pub struct Expert {
-    pub(super) gate: Linear,
+    /// `None` in experts without gates.
+    pub(super) gate: Option<Linear>,
     pub(super) up: Linear,
     pub(super) down: Linear,
 }
@@ -100,6 +106,7 @@ impl Layer<'_> {
         let outputs = self.mlp.linear(Role::Router, &router.inputs(seen)?)?;
         let chosen = sizes.routing.choose(&outputs, router.bias.as_deref(), sizes.per_token)?;
         let (choices, shares) = router.scaled(chosen)?;
+        let x = if self.mlp.has(Role::ExpertsInput) { self.mlp.linear(Role::ExpertsInput, &x)? } else { x };
         Ok(Routed { x, choices, shares, pending: Vec::new(), waiting: None })
     }
 
@@ -113,9 +120,9 @@ impl Layer<'_> {
         let mut adapted = base.clone();
         let Some(names) = self.weights.config.family.experts else { return Ok(adapted) };
         for modules in names.modules {
-            let linears = [&mut adapted.gate, &mut adapted.up, &mut adapted.down];
+            let linears = [adapted.gate.as_mut(), Some(&mut adapted.up), Some(&mut adapted.down)];
             for (linear, module) in linears.into_iter().zip(modules) {
-                if let Some(delta) = self.experts.modules.get(&numbered(module, expert)) {
+                if let (Some(linear), Some(delta)) = (linear, self.experts.modules.get(&numbered(module, expert))) {
                     *linear = linear.adapted(delta)?;
                 }
             }
@@ -127,8 +134,13 @@ impl Layer<'_> {
         for [gate_up, down] in names.stacked {
             if let Some(stack) = self.experts.stacks.get(*gate_up) {
                 let delta = delta_of(stack)?;
-                adapted.gate = adapted.gate.adapted(&delta.outputs(|b| names.gate_of(b))?)?;
-                adapted.up = adapted.up.adapted(&delta.outputs(|b| names.up_of(b))?)?;
+                match &mut adapted.gate {
+                    Some(gate) => {
+                        *gate = gate.adapted(&delta.outputs(|b| names.gate_of(b))?)?;
+                        adapted.up = adapted.up.adapted(&delta.outputs(|b| names.up_of(b))?)?;
+                    }
+                    None => adapted.up = adapted.up.adapted(&delta)?,
+                }
             }
             if let Some(stack) = self.experts.stacks.get(*down) {
                 adapted.down = adapted.down.adapted(&delta_of(stack)?)?;
@@ -156,7 +168,11 @@ impl Layer<'_> {
         let x = routed.x.index_select(&index, 0)?;
         let weights_inputs = config.experts.as_ref().is_some_and(|sizes| sizes.routing.weights_inputs());
         let x = if weights_inputs { x.broadcast_mul(&weights)? } else { x };
-        let activated = config.gating.apply(&expert.gate.forward(&x)?, &expert.up.forward(&x)?)?;
+        let up = expert.up.forward(&x)?;
+        let activated = match &expert.gate {
+            Some(gate) => config.gating.apply(&gate.forward(&x)?, &up)?,
+            None => config.gating.activate(&up)?,
+        };
         let added = expert.down.forward(&activated)?;
         let added = if weights_inputs { added } else { added.broadcast_mul(&weights)? };
         routed.pending.push((tokens.clone(), scaled(added, config.scales.residual)?));
@@ -168,7 +184,7 @@ impl Layer<'_> {
     pub fn behind_experts(&self, hidden: &Tensor, mut routed: Routed) -> TensorResult<Tensor> {
         let added = routed.add_pending(hidden)?;
         match routed.waiting {
-            Some(waiting) => self.join_experts(waiting, &added),
+            Some(waiting) => self.join_experts(waiting, added),
             None => Ok(added),
         }
     }

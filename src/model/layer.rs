@@ -97,8 +97,8 @@ impl<'a> Layer<'a> {
             false if is_parallel || mixed.is_none() => x,
             false => before_mlp.clone(),
         };
-        if self.norms.has(Role::ExpertsPostNorm) {
-            return self.wait_for_experts(after_mixer, &x, carried, rows.is_some());
+        if self.norms.has(Role::ExpertsPostNorm) || self.mlp.has(Role::ExpertsOutput) {
+            return self.wait_for_experts(after_mixer, x, carried, rows.is_some());
         }
         let routed = if config.is_sparse(self.weights.index) { Some(self.route(&x, x.clone())?) } else { None };
         let hidden = match self.mlp.forward(&x)? {
@@ -110,27 +110,33 @@ impl<'a> Layer<'a> {
         Ok((if rows.is_some() { hidden } else { carried.join(hidden)? }, routed))
     }
 
-    /// Goes on from the hidden states before the MLP, and its inputs, in a layer that has experts beside it: what they add is normalised
-    /// when all of it is there.
+    /// Goes on from the hidden states before the MLP, and its inputs, in a layer that normalises or maps the sum of what its experts
+    /// add, when all of it is there.
     fn wait_for_experts(
         &self,
         before: Tensor,
-        x: &Tensor,
+        x: Tensor,
         carried: Carried,
         is_narrowed: bool,
     ) -> TensorResult<(Tensor, Option<Routed>)> {
-        let Some(added) = self.mlp.forward(x)? else { candle_core::bail!("experts beside no MLP") };
-        let dense = self.norms.norm(Role::DensePostNorm, &added)?;
-        let routed = self.route(&before, self.norms.norm(Role::ExpertsNorm, &before)?)?;
+        let dense = self.mlp.forward(&x)?.map(|added| self.norms.norm(Role::DensePostNorm, &added)).transpose()?;
+        let routed = match self.norms.has(Role::ExpertsNorm) {
+            true => self.route(&before, self.norms.norm(Role::ExpertsNorm, &before)?)?,
+            false => self.route(&x, x.clone())?,
+        };
         let columns = carried.into_columns().filter(|_| !is_narrowed);
-        let nothing = before.zeros_like()?;
-        Ok((nothing, Some(routed.with(Waiting { before, dense, columns }))))
+        Ok((routed.nothing()?, Some(routed.with(Waiting { before, dense, columns }))))
     }
 
-    /// The state behind such a layer, from what its experts add: (rows, hidden).
-    pub(super) fn join_experts(&self, waiting: Waiting, added: &Tensor) -> TensorResult<Tensor> {
-        let experts = self.norms.norm(Role::ExpertsPostNorm, added)?;
-        let added = self.norms.norm(Role::MlpPostNorm, &(waiting.dense + experts)?)?;
+    /// The state behind such a layer, from the sum of what its experts add: (rows, hidden), or shorter in some families.
+    pub(super) fn join_experts(&self, waiting: Waiting, sum: Tensor) -> TensorResult<Tensor> {
+        let sum = if self.mlp.has(Role::ExpertsOutput) { self.mlp.linear(Role::ExpertsOutput, &sum)? } else { sum };
+        let experts = self.norms.norm(Role::ExpertsPostNorm, &sum)?;
+        let added = match waiting.dense {
+            Some(dense) => (dense + experts)?,
+            None => experts,
+        };
+        let added = self.norms.norm(Role::MlpPostNorm, &added)?;
         let hidden = self.scaled((waiting.before + added)?)?;
         match waiting.columns {
             Some(columns) => Tensor::cat(&[&hidden, &columns], 1),

@@ -47,6 +47,10 @@ impl Mlp {
         self.gating.activate(x)
     }
 
+    pub fn has(&self, role: Role) -> bool {
+        self.modules.has(role)
+    }
+
     pub fn linear(&self, role: Role, x: &Tensor) -> TensorResult<Tensor> {
         self.modules.linear(role, x)
     }
@@ -57,7 +61,11 @@ impl Mlp {
             self.gating.apply(&scaled(self.linear(gate, x)?, self.gate_scale)?, &self.linear(up, x)?)
         };
         if self.modules.has(Role::SharedDown) {
-            let shared = self.linear(Role::SharedDown, &gated(Role::SharedGate, Role::SharedUp)?)?;
+            let activated = match self.modules.has(Role::SharedGate) {
+                true => gated(Role::SharedGate, Role::SharedUp)?,
+                false => self.gating.activate(&self.linear(Role::SharedUp, x)?)?,
+            };
+            let shared = self.linear(Role::SharedDown, &activated)?;
             if !self.modules.has(Role::SharedSwitch) {
                 return Ok(Some(shared));
             }

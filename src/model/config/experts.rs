@@ -5,20 +5,26 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::fields::ConfigFields;
+use super::mixers::Block;
 use super::{ExpertSizes, MOST_LAYERS};
 use crate::error::Result;
 use crate::model::family::{ExpertNames, ExpertWeights, Grouping};
 use crate::model::routing::{GroupScore, Groups, Routing};
 
+/// What a dense model of a family with experts may say of them, too.
+const KEYS: &str = "num_experts_per_tok moe_intermediate_size shared_expert_intermediate_size moe_latent_size \
+    norm_topk_prob routed_scaling_factor n_group topk_group";
+
 impl ConfigFields<'_> {
-    pub fn experts(&self, layers: usize) -> Result<Option<ExpertSizes>> {
+    pub fn experts(&self, layers: usize, blocks: Option<&[Block]>) -> Result<Option<ExpertSizes>> {
         let Some(experts) = self.family.experts else { return Ok(None) };
         if self.flag("enable_moe_block") == Some(false) {
             return Ok(None);
         }
         // A mixture of none is a dense model, for which the sizes of experts count for nothing.
-        if self.get("num_experts").and_then(Value::as_u64) == Some(0) {
-            for key in ["moe_intermediate_size", "num_experts_per_tok"] {
+        let is_dense = blocks.is_some_and(|blocks| !blocks.contains(&Block::Experts));
+        if is_dense || self.get("num_experts").and_then(Value::as_u64) == Some(0) {
+            for key in KEYS.split_whitespace() {
                 self.get(key);
             }
             return Ok(None);
@@ -39,7 +45,11 @@ impl ConfigFields<'_> {
             intermediate_size,
             shared_intermediate_size,
             routing: self.routing(experts, count, per_token)?,
-            sparse_layers: self.sparse_layers(layers.min(MOST_LAYERS))?,
+            input_size: self.optional_size("moe_latent_size")?,
+            sparse_layers: match blocks {
+                Some(blocks) => (0..blocks.len()).filter(|&layer| blocks[layer] == Block::Experts).collect(),
+                None => self.sparse_layers(layers.min(MOST_LAYERS))?,
+            },
         }))
     }
 

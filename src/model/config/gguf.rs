@@ -183,6 +183,7 @@ impl Keys<'_> {
             per_token: self.size("expert_used_count")?,
             intermediate_size: self.optional("expert_feed_forward_length")?.unwrap_or(intermediate_size),
             shared_intermediate_size: self.optional("expert_shared_feed_forward_length")?.unwrap_or(0),
+            input_size: None,
             routing: Routing::plain(matches!(
                 experts.weights,
                 ExpertWeights::SumToOne | ExpertWeights::Configured { sum_to_one_in_gguf: true }

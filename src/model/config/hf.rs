@@ -123,7 +123,7 @@ impl ConfigFields<'_> {
         }
         let windows = self.windows(layers)?;
         let mixers = self.mixers(layers, blocks.as_deref())?;
-        let experts = self.experts(layers)?;
+        let experts = self.experts(layers, blocks.as_deref())?;
         let intermediate_size = self.intermediate_size(hidden_size, experts.as_ref())?;
         let by_layer = self.by_layer(HeadSizes { kv_heads, head_dim }, intermediate_size, &windows)?;
         // Latent attention rotates a part of each head that has a size of its own.

@@ -171,9 +171,6 @@ impl ConfigFields<'_> {
             (None, None) => Some(vec![Block::Mamba, Block::Experts, Block::Attention, Block::Mlp]),
         };
         match blocks {
-            Some(blocks) if blocks.contains(&Block::Experts) && self.family.experts.is_none() => {
-                Err(self.unsupported("layers with experts (`moe`) of this family".into()).into())
-            }
             Some(blocks) => Ok(Some(blocks)),
             None => Err(self.unsupported("layers of an unknown type (`hybrid_override_pattern`)".into()).into()),
         }

@@ -141,6 +141,7 @@ impl ModelConfig {
             Role::Value if self.by_layer.keys_are_values.contains(&layer) => false,
             Role::Key | Role::Value | Role::KeyNorm => self.by_layer.keys_of.get(layer).is_none_or(Option::is_none),
             Role::LayerInputGate | Role::LayerInputOut | Role::LayerInputNorm => self.per_layer.is_some(),
+            Role::ExpertsInput | Role::ExpertsOutput => self.short_size().is_some(),
             // Latent attention has one of two ways to queries.
             role if role.mixer() == Some(MixerKind::Latent) => !self.shape_of(role, layer).is_empty(),
             _ => true,
@@ -185,6 +186,8 @@ impl ModelConfig {
             Role::GateUp => vec![2 * intermediate, hidden],
             Role::Down => vec![hidden, intermediate],
             Role::Router => vec![self.experts.as_ref().map_or(0, |experts| experts.count), hidden],
+            Role::ExpertsInput => self.short_size().map(|short| vec![short, hidden]).unwrap_or_default(),
+            Role::ExpertsOutput => self.short_size().map(|short| vec![hidden, short]).unwrap_or_default(),
             Role::RouterBias | Role::ExpertScale => vec![self.experts.as_ref().map_or(0, |experts| experts.count)],
             Role::SharedGate | Role::SharedUp => vec![shared, hidden],
             Role::SharedDown => vec![hidden, shared],
@@ -203,12 +206,23 @@ impl ModelConfig {
         self.family.roles().filter(is_dense).filter_map(named).collect()
     }
 
+    /// The size of what the experts take and give, if that is shorter than hidden states.
+    fn short_size(&self) -> Option<usize> {
+        self.experts.as_ref().and_then(|experts| experts.input_size)
+    }
+
+    /// The size of what the experts take and give.
+    pub fn expert_width(&self) -> usize {
+        self.short_size().unwrap_or(self.hidden_size)
+    }
+
     /// The sizes (inputs, outputs) of one expert's matrix, by the name of its module or of the parameter of all.
     pub fn expert_shape(&self, name: &str) -> Option<(usize, usize)> {
         let (names, sizes) = (self.family.experts?, self.experts.as_ref()?);
-        let (hidden, intermediate) = (self.hidden_size, sizes.intermediate_size);
+        let (hidden, intermediate) = (self.expert_width(), sizes.intermediate_size);
+        let gate_up = if names.are_gated { 2 * intermediate } else { intermediate };
         if let Some(place) = names.stacked.iter().find_map(|pair| pair.iter().position(|known| *known == name)) {
-            let (inputs, outputs) = [(hidden, 2 * intermediate), (intermediate, hidden)][place];
+            let (inputs, outputs) = [(hidden, gate_up), (intermediate, hidden)][place];
             // As PEFT has them.
             let is_turned = names.stack_layout == StackLayout::GateFirstByInputs;
             return Some(if is_turned { (outputs, inputs) } else { (inputs, outputs) });
@@ -275,7 +289,8 @@ impl ModelConfig {
             return Err(wrong("sizes of the mixer beside attention", problem).into());
         }
         if let Some(experts) = &self.experts {
-            let sizes = [experts.count, experts.intermediate_size, experts.shared_intermediate_size];
+            let width = self.expert_width();
+            let sizes = [experts.count, experts.intermediate_size, experts.shared_intermediate_size, width];
             if sizes.iter().any(|&size| size > LARGEST_SIZE) || experts.per_token > experts.count {
                 return Err(wrong("number of experts, or of those that a token goes to,", "is impossibly large").into());
             }
@@ -293,6 +308,8 @@ pub struct ExpertSizes {
     pub intermediate_size: usize,
     /// Of the expert that every token goes to; 0 if there is none.
     pub shared_intermediate_size: usize,
+    /// What the experts take and give, if that is shorter than hidden states.
+    pub input_size: Option<usize>,
     pub routing: Routing,
     pub sparse_layers: BTreeSet<usize>,
 }

@@ -116,6 +116,9 @@ pub enum Role {
     Router,
     /// Added to the scores by which experts are chosen, and not to their weights.
     RouterBias,
+    /// To the short vectors that some experts take, and back from their sum.
+    ExpertsInput,
+    ExpertsOutput,
     /// Of experts that a token goes to beside the MLP: what the router's inputs and the experts' outputs are multiplied by, and norms on
     /// what the MLP adds, on what goes into the experts, and on what they add.
     RouterScale,
@@ -230,9 +233,8 @@ impl Role {
         use Role::*;
         match self {
             Gate | Up | GateUp | Down => Some(false),
-            Router | RouterBias | RouterScale | ExpertScale | DensePostNorm | ExpertsNorm | ExpertsPostNorm => {
-                Some(true)
-            }
+            Router | RouterBias | ExpertsInput | ExpertsOutput | RouterScale | ExpertScale | DensePostNorm
+            | ExpertsNorm | ExpertsPostNorm => Some(true),
             role if role.is_of_shared_expert() => Some(true),
             _ => None,
         }

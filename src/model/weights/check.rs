@@ -111,7 +111,7 @@ impl LayerWeights<'_> {
     fn check_experts(&self) -> Result<()> {
         let (Some(names), Some(sizes)) = (self.config.family.experts, &self.config.experts) else { return Ok(()) };
         let (store, count) = (&self.weights.store, sizes.count);
-        let (hidden, intermediate) = (self.config.hidden_size, sizes.intermediate_size);
+        let (hidden, intermediate) = (self.config.expert_width(), sizes.intermediate_size);
         let check_bias = |name: String, outputs: usize| match self.expert_bias(name) {
             Some(name) => store.entry_of_shape(&name, &[count, outputs]).map(|_| ()),
             None => Ok(()),
@@ -127,7 +127,8 @@ impl LayerWeights<'_> {
             return Ok(());
         }
         if let Some([gate_up, down]) = self.stacked_experts() {
-            for (name, outputs, inputs) in [(gate_up, 2 * intermediate, hidden), (down, hidden, intermediate)] {
+            let both = if names.are_gated { 2 * intermediate } else { intermediate };
+            for (name, outputs, inputs) in [(gate_up, both, hidden), (down, hidden, intermediate)] {
                 check_bias(format!("{name}_bias"), outputs)?;
                 let shape = match names.stack_layout {
                     StackLayout::GateFirstEitherWay if store.entry(&name)?.shape.get(1) == Some(&inputs) => {
@@ -142,7 +143,9 @@ impl LayerWeights<'_> {
         }
         for expert in 0..count {
             let [gate, up, down] = self.expert_modules(expert)?;
-            store.entry_of_shape(&gate, &[intermediate, hidden])?;
+            if names.are_gated {
+                store.entry_of_shape(&gate, &[intermediate, hidden])?;
+            }
             store.entry_of_shape(&up, &[intermediate, hidden])?;
             store.entry_of_shape(&down, &[hidden, intermediate])?;
         }

@@ -24,21 +24,26 @@ impl LayerWeights<'_> {
             let read =
                 |name: String| linear(slice(&format!("{name}.weight"))?, slice_if_there(format!("{name}.bias"))?);
             let [gate, up, down] = self.gguf_experts();
-            return Ok(Expert { gate: read(gate)?, up: read(up)?, down: read(down)? });
+            return Ok(Expert { gate: Some(read(gate)?), up: read(up)?, down: read(down)? });
         }
         let Some([gate_up, down]) = self.stacked_experts() else {
             let read = |name: String| linear(store.load(&name, &backend.device)?, None);
             let [gate, up, down] = self.expert_modules(expert)?;
-            return Ok(Expert { gate: read(gate)?, up: read(up)?, down: read(down)? });
+            let gate = if names.are_gated { Some(read(gate)?) } else { None };
+            return Ok(Expert { gate, up: read(up)?, down: read(down)? });
         };
         let bias = |name: &str| slice_if_there(format!("{name}_bias"));
         let size = self.config.experts.as_ref().map_or(0, |sizes| sizes.intermediate_size);
-        let (weights, biases) = (names.outputs_by_inputs(slice(&gate_up)?, 2 * size)?, bias(&gate_up)?);
+        let outputs = if names.are_gated { 2 * size } else { size };
+        let (weights, biases) = (names.outputs_by_inputs(slice(&gate_up)?, outputs)?, bias(&gate_up)?);
         let half = |of: fn(&ExpertNames, &Tensor) -> TensorResult<Tensor>| {
             linear(of(names, &weights)?, biases.as_ref().map(|biases| of(names, biases)).transpose()?)
         };
-        let down = linear(names.outputs_by_inputs(slice(&down)?, self.config.hidden_size)?, bias(&down)?)?;
-        Ok(Expert { gate: half(ExpertNames::gate_of)?, up: half(ExpertNames::up_of)?, down })
+        let down = linear(names.outputs_by_inputs(slice(&down)?, self.config.expert_width())?, bias(&down)?)?;
+        if !names.are_gated {
+            return Ok(Expert { gate: None, up: linear(weights, biases)?, down });
+        }
+        Ok(Expert { gate: Some(half(ExpertNames::gate_of)?), up: half(ExpertNames::up_of)?, down })
     }
 
     /// The name of a tensor with biases of all experts, if the experts have them.
@@ -65,7 +70,7 @@ impl LayerWeights<'_> {
         let (store, prefix) = (&self.weights.store, self.weights.layer_prefix(self.index));
         let modules = self.config.family.experts.map_or(&[][..], |names| names.modules).iter();
         let mut names = modules.map(|three| three.map(|name| format!("{prefix}{}.weight", numbered(name, expert))));
-        names.find(|[gate, _, _]| store.has(gate)).ok_or_else(|| {
+        names.find(|[_, up, _]| store.has(up)).ok_or_else(|| {
             let reason = format!("it has no experts in layer {} under a name that is known", self.index);
             BaseError::NotAModel { path: store.path().into(), reason }.into()
         })

@@ -159,24 +159,50 @@ const SINGLE_BLOCKS: RoleNames = &[
     (Role::MambaOut, "mixer.out_proj", "ssm_out"),
     (Role::Up, "mixer.up_proj", "ffn_up"),
     (Role::Down, "mixer.down_proj", "ffn_down"),
+    (Role::Router, "mixer.gate", "ffn_gate_inp"),
+    (Role::RouterBias, "mixer.gate.e_score_correction_bias", "exp_probs_b"),
+    (Role::ExpertsInput, "mixer.fc1_latent_proj", "ffn_latent_down"),
+    (Role::ExpertsOutput, "mixer.fc2_latent_proj", "ffn_latent_up"),
+    (Role::SharedUp, "mixer.shared_experts.up_proj", "ffn_up_shexp"),
+    (Role::SharedDown, "mixer.shared_experts.down_proj", "ffn_down_shexp"),
 ];
+/// Experts without gates.
+const PLAIN_EXPERTS: ExpertNames = ExpertNames {
+    modules: &[["", "mixer.experts.{}.up_proj", "mixer.experts.{}.down_proj"]],
+    stacked: &[["mixer.experts.up_proj", "mixer.experts.down_proj"]],
+    are_gated: false,
+    weights: ExpertWeights::Configured { sum_to_one_in_gguf: true },
+    scores: Scores::Sigmoid,
+    grouping: Grouping::By(GroupScore::TwoLargest),
+    ..GRANITE_EXPERTS
+};
 
-/// Each layer is a Mamba, an attention or an MLP, and attention knows no positions.
+/// Each layer is a Mamba, an attention, an MLP or a mixture of experts, and attention knows no positions.
 const NEMOTRON_H: Family = Family {
     model_types: &["nemotron_h"],
     outer: &OUTER_NEMOTRON_H,
     layer_names: &[SINGLE_BLOCKS],
-    biases: &[(Biased::By("use_bias"), &[Role::MambaInput, Role::MambaOut]), MLP_BIAS, FILTER_BIAS],
+    experts: Some(&PLAIN_EXPERTS),
+    biases: &[
+        (Biased::By("use_bias"), &[Role::MambaInput, Role::MambaOut]),
+        FILTER_BIAS,
+        (
+            Biased::By("mlp_bias"),
+            &[Role::Up, Role::Down, Role::SharedUp, Role::SharedDown, Role::ExpertsInput, Role::ExpertsOutput],
+        ),
+    ],
     gating: Gating::By(Activation::ReluSquared),
     norm_eps: 1e-5,
     layers_are_single_blocks: true,
     positions: Positions::None,
-    reads: &[USUAL, "layer_types hybrid_override_pattern mamba_hidden_act"],
+    reads: &[USUAL, "layer_types hybrid_override_pattern mamba_hidden_act moe_latent_size"],
     // Where a key has several names, the first counts before the others.
     spellings: &[
         ("activation", &["mlp_hidden_act"]),
         ("rms_norm_eps", &["layer_norm_epsilon"]),
         ("layer_types", &["layer_types", "layers_block_type"]),
+        ("num_experts", &["num_local_experts", "n_routed_experts"]),
+        ("shared_expert_intermediate_size", &["moe_shared_expert_intermediate_size"]),
         ("mamba_n_heads", &["mamba_num_heads"]),
         ("mamba_d_head", &["mamba_head_dim"]),
         ("mamba_n_groups", &["mamba_n_groups", "n_groups"]),
@@ -196,8 +222,15 @@ const NEMOTRON_H: Family = Family {
         ("mamba_d_state", 128.0),
         ("mamba_d_conv", 4.0),
         ("time_step_min", 0.001),
+        ("num_experts", 8.0),
+        ("num_experts_per_tok", 2.0),
+        ("moe_intermediate_size", 7688.0),
+        ("shared_expert_intermediate_size", 7688.0),
+        ("routed_scaling_factor", 1.0),
+        ("n_group", 1.0),
+        ("topk_group", 1.0),
     ],
-    flags: &[("mamba_conv_bias", true)],
+    flags: &[("mamba_conv_bias", true), ("norm_topk_prob", true)],
     harmless: NEMOTRON_H_HARMLESS,
     ..PLAIN
 };
@@ -219,6 +252,8 @@ const NEMOTRON_H_HARMLESS: &[Harmless] = &[
     ("num_logits_to_keep", "only generation uses it"),
     ("use_mamba_kernels", "an evaluation has its own arithmetic"),
     ("mamba_ssm_cache_dtype", "an evaluation has its own arithmetic"),
+    ("n_shared_experts", "the size of the shared expert says it"),
+    ("moe_shared_expert_overlap", "an evaluation has its own arithmetic"),
     ("residual_in_fp32", "an evaluation has its own arithmetic"),
     ("rescale_prenorm_residual", "only training uses it"),
     ("time_step_max", "only training uses it"),

@@ -11,6 +11,7 @@ pub(super) const EXPERTS: ExpertNames = ExpertNames {
     stacked: &[["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]],
     stack_layout: StackLayout::GateFirst,
     have_biases: false,
+    are_gated: true,
     weights: ExpertWeights::SumToOne,
     scores: Scores::Softmax,
     grouping: Grouping::Never,

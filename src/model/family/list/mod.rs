@@ -17,6 +17,7 @@ use super::bias::*;
 use super::names::{ATTENTION, GATED_MLP, OUTER, PRE_NORMS};
 use super::*;
 use crate::model::activation::Activation;
+use crate::model::routing::{GroupScore, Scores};
 
 pub static FAMILIES: [&[Family]; 12] = [
     &llama::FAMILIES,
