@@ -39,7 +39,7 @@ pub enum BaseError {
     #[error("`{}` is not a base model: {reason}", path.display())]
     NotAModel { path: PathBuf, reason: String },
     #[error("`{}` has the model type `{model_type}`, which is not supported yet", path.display())]
-    UnsupportedFamily { path: PathBuf, model_type: String, supported: String },
+    UnsupportedFamily { path: PathBuf, model_type: String },
     #[error("`{}` is quantised ({method}): its weights cannot be read as numbers", path.display())]
     Quantised { path: PathBuf, method: String },
     #[error("`{}` has no `quantization_config`, and the weights beside it are quantised ({encoding})", path.display())]
@@ -95,8 +95,8 @@ impl BaseError {
             Self::NoGgufFamily { .. } => {
                 "leave out `--format gguf`, and try llama.cpp's own convert_lora_to_gguf.py".into()
             }
-            Self::UnsupportedFamily { supported, .. } => {
-                format!("use one of {supported}; `lora-slim cut --boundary N` works for any family")
+            Self::UnsupportedFamily { .. } => {
+                "docs/families.md lists those that are; `lora-slim cut --boundary N` works for any family".into()
             }
             Self::Quantised { .. } => "point `--base` at the full-precision model, or at a GGUF file of it".into(),
             Self::NoQuantisation { .. } => {

@@ -60,7 +60,7 @@ fn inside(outer: &str, name: &str) -> String {
 
 /// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of
 /// multimodal models before transformers 4.52.
-const CONVERTED: [&str; 23] = [
+const CONVERTED: [&str; 24] = [
     "deepseek_v2",
     "deepseek_v3",
     "dots1",
@@ -72,6 +72,7 @@ const CONVERTED: [&str; 23] = [
     "granitemoehybrid",
     "granitemoeshared",
     "hunyuan_v1_moe",
+    "lfm2_moe",
     "mellum",
     "minimax_m2",
     "mixtral",

@@ -15,6 +15,8 @@ pub struct Routing {
     pub sum_to_one: bool,
     /// Their sum counts as no less than this before they are.
     pub least_sum: f64,
+    /// What is added to it.
+    pub added_to_sum: f64,
     /// What weights are multiplied by in the end.
     pub scale: f64,
     /// Only experts of the best groups are chosen.
@@ -67,7 +69,15 @@ pub type Choices = Vec<(Vec<u32>, Vec<f32>)>;
 impl Routing {
     /// The softmax of all outputs, without anything beside it.
     pub fn plain(sum_to_one: bool) -> Self {
-        Self { scores: Scores::Softmax, nearness: 0.0, sum_to_one, least_sum: 0.0, scale: 1.0, groups: None }
+        Self {
+            scores: Scores::Softmax,
+            nearness: 0.0,
+            sum_to_one,
+            least_sum: 0.0,
+            added_to_sum: 0.0,
+            scale: 1.0,
+            groups: None,
+        }
     }
 
     /// Whether inputs of experts are multiplied by the weights, in the place of their outputs.
@@ -121,7 +131,8 @@ impl Routing {
     }
 
     fn weight(&self, score: f32, sum: f32) -> f32 {
-        let weight = if self.sum_to_one { score / sum.max(self.least_sum as f32) } else { score };
+        let weight =
+            if self.sum_to_one { score / (sum.max(self.least_sum as f32) + self.added_to_sum as f32) } else { score };
         if self.scale == 1.0 { weight } else { weight * self.scale as f32 }
     }
 
@@ -134,7 +145,8 @@ impl Routing {
         }
         let mut shares = (scores * Tensor::from_vec(chosen, (tokens, experts), scores.device())?)?;
         if self.sum_to_one {
-            shares = shares.broadcast_div(&shares.sum_keepdim(1)?.maximum(self.least_sum)?)?;
+            let sums = (shares.sum_keepdim(1)?.maximum(self.least_sum)? + self.added_to_sum)?;
+            shares = shares.broadcast_div(&sums)?;
         }
         if self.scale == 1.0 { Ok(shares) } else { shares * self.scale }
     }

@@ -45,6 +45,7 @@ impl ConfigFields<'_> {
             intermediate_size,
             shared_intermediate_size,
             routing: self.routing(experts, count, per_token)?,
+            router_has_bias: self.flag("use_expert_bias") != Some(false),
             input_size: self.optional_size("moe_latent_size")?,
             sparse_layers: match blocks {
                 Some(blocks) => (0..blocks.len()).filter(|&layer| blocks[layer] == Block::Experts).collect(),
@@ -82,10 +83,10 @@ impl ConfigFields<'_> {
             }
             return Ok((0..layers).filter(|&layer| types[layer] == "sparse").collect());
         }
+        let step = self.optional_size("decoder_sparse_step")?.unwrap_or(1);
         if self.get("moe_layers").is_some_and(Value::is_array) {
             return Ok(self.layers("moe_layers").filter(|layer| *layer < layers).collect());
         }
-        let step = self.optional_size("decoder_sparse_step")?.unwrap_or(1);
         let dense: Vec<usize> = self.layers("mlp_only_layers").collect();
         let end = match self.get("moe_layer_end_index").and_then(Value::as_i64) {
             None | Some(-1) => layers,
@@ -110,6 +111,7 @@ impl ConfigFields<'_> {
             sum_to_one,
             least_sum: self.float("moe_norm_min").unwrap_or(0.0),
             scale: self.float("routed_scaling_factor").unwrap_or(1.0),
+            added_to_sum: experts.added_to_sum,
             groups: self.groups(experts.grouping, count, per_token)?,
         })
     }

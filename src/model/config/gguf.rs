@@ -65,7 +65,7 @@ impl ModelConfig {
             windows,
             by_layer: ByLayer::same(layers, HeadSizes { kv_heads, head_dim }, intermediate_size),
             per_layer: None,
-            chunks: vec![None; layers],
+            chunks: vec![None; layers.min(MOST_LAYERS)],
             mixers: vec![MixerKind::Attention; layers.min(MOST_LAYERS)],
             other_mixer: None,
             skipped: BTreeSet::new(),
@@ -183,6 +183,7 @@ impl Keys<'_> {
             per_token: self.size("expert_used_count")?,
             intermediate_size: self.optional("expert_feed_forward_length")?.unwrap_or(intermediate_size),
             shared_intermediate_size: self.optional("expert_shared_feed_forward_length")?.unwrap_or(0),
+            router_has_bias: true,
             input_size: None,
             routing: Routing::plain(matches!(
                 experts.weights,

@@ -24,7 +24,7 @@ pub use quantised::check_quantisation;
 
 use super::activation::Gating;
 use super::family::{
-    self, AttentionScale, EmbeddingScale, Family, FusedOrder, HeadNorms, MixerKind, PromptAttention, Residual, Role,
+    AttentionScale, EmbeddingScale, Family, FusedOrder, HeadNorms, MixerKind, PromptAttention, Residual, Role,
     StackLayout,
 };
 use super::rope::{Rope, RopeScaling};
@@ -141,6 +141,7 @@ impl ModelConfig {
             Role::Value if self.by_layer.keys_are_values.contains(&layer) => false,
             Role::Key | Role::Value | Role::KeyNorm => self.by_layer.keys_of.get(layer).is_none_or(Option::is_none),
             Role::LayerInputGate | Role::LayerInputOut | Role::LayerInputNorm => self.per_layer.is_some(),
+            Role::RouterBias => self.experts.as_ref().is_some_and(|experts| experts.router_has_bias),
             Role::ExpertsInput | Role::ExpertsOutput => self.short_size().is_some(),
             // Latent attention has one of two ways to queries.
             role if role.mixer() == Some(MixerKind::Latent) => !self.shape_of(role, layer).is_empty(),
@@ -310,6 +311,8 @@ pub struct ExpertSizes {
     pub shared_intermediate_size: usize,
     /// What the experts take and give, if that is shorter than hidden states.
     pub input_size: Option<usize>,
+    /// Whether routers add a bias to the scores by which they choose, in families where they may.
+    pub router_has_bias: bool,
     pub routing: Routing,
     pub sparse_layers: BTreeSet<usize>,
 }
@@ -404,6 +407,5 @@ impl Rotary {
 }
 
 fn unsupported_family(path: &Path, model_type: &str) -> BaseError {
-    let (path, model_type) = (path.into(), model_type.into());
-    BaseError::UnsupportedFamily { path, model_type, supported: family::supported() }
+    BaseError::UnsupportedFamily { path: path.into(), model_type: model_type.into() }
 }

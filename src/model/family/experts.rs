@@ -15,6 +15,8 @@ pub struct ExpertNames {
     pub are_gated: bool,
     pub weights: ExpertWeights,
     pub scores: Scores,
+    /// What is added to the sum of weights before it divides them.
+    pub added_to_sum: f64,
     pub grouping: Grouping,
 }
 

@@ -253,11 +253,6 @@ pub fn by_gguf_architecture(architecture: &str, has_experts: bool) -> Option<&'s
         .find(|family| family.gguf_architectures.contains(&architecture) && family.experts.is_some() == has_experts)
 }
 
-/// The supported model types, for messages.
-pub fn supported() -> String {
-    families().flat_map(|family| family.model_types).copied().collect::<Vec<_>>().join(", ")
-}
-
 fn families() -> impl Iterator<Item = &'static Family> {
     FAMILIES.iter().copied().flatten()
 }

@@ -95,6 +95,10 @@ pub const LFM2: RoleNames = &[
     (Role::Up, "feed_forward.w3", "ffn_up"),
     (Role::Down, "feed_forward.w2", "ffn_down"),
 ];
+pub const LFM2_ROUTER: RoleNames = &[
+    (Role::Router, "feed_forward.gate", "ffn_gate_inp"),
+    (Role::RouterBias, "feed_forward.expert_bias", "exp_probs_b"),
+];
 pub const FUSED_DELTA_NET: RoleNames = &[
     (Role::DeltaInputGate, "linear_attn.in_proj_qkvz", "ssm_in"),
     (Role::DeltaWriteDecay, "linear_attn.in_proj_ba", "ssm_ba"),

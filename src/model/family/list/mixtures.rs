@@ -14,6 +14,7 @@ pub(super) const EXPERTS: ExpertNames = ExpertNames {
     are_gated: true,
     weights: ExpertWeights::SumToOne,
     scores: Scores::Softmax,
+    added_to_sum: 0.0,
     grouping: Grouping::Never,
 };
 pub(super) const GRANITE_EXPERTS: ExpertNames = ExpertNames {
