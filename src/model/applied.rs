@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Model;
-use super::class_names::{ClassNames, HEAD};
+use super::class_names::ClassNames;
 use super::family::Outside;
 use crate::account::is_set;
 use crate::adapter::names::{is_of_tower, stack_and_layer};
@@ -171,7 +171,8 @@ impl Model {
     /// Whether the name of any module ends with `ending`, as `modules_to_save` selects them. A tied head has no tensor.
     pub fn has_module_like(&self, ending: &str) -> bool {
         let is_like = |tensor: &str| tensor.rsplit_once('.').is_some_and(|(module, _)| module.ends_with(ending));
-        HEAD.ends_with(ending) || self.weights.store.iter().any(|(name, _)| is_like(name))
+        let is_head = self.names.class().head.as_ref().is_some_and(|head| head.ends_with(ending));
+        is_head || self.weights.store.iter().any(|(name, _)| is_like(name))
     }
 
     /// The modules of this model that `modules_to_save` selects, by the ends of their names, and that the adapter has no tensors of,
@@ -210,7 +211,7 @@ impl Model {
     /// beside the decoder are as in the files.
     fn module_names(&self) -> BTreeSet<String> {
         let class = self.names.class();
-        let mut names = BTreeSet::from([HEAD.to_string()]);
+        let mut names = BTreeSet::from_iter(class.head.clone());
         for (tensor, _) in self.weights.store.iter() {
             let Some((module, _)) = tensor.rsplit_once('.') else { continue };
             let module = match module.strip_prefix(self.weights.decoder()) {

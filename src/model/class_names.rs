@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use super::family::{self, Family, FormerName, OUTER, OuterNames, Outside, Wrapper};
 
-/// The name of the head in every class that has one.
-pub const HEAD: &str = "lm_head";
+/// The name of the head, in a class or in the text model with a head that a multimodal one is built around.
+const HEAD: &str = "lm_head";
 
 /// The names of the modules of one class of transformers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,19 +20,22 @@ pub struct ClassNames {
     pub decoder: String,
     /// The list of its layers: `model.language_model.layers`.
     pub stack: String,
-    has_head: bool,
+    /// `None` in a class without a head.
+    pub head: Option<String>,
 }
 
 impl ClassNames {
     pub fn new(decoder: &str, outer: &OuterNames) -> Self {
-        Self { decoder: decoder.into(), stack: inside(decoder, outer.stack), has_head: true }
+        // Where the decoder is called as in a text model, the head is beside it as it is there.
+        let around = decoder.strip_suffix(outer.decoder).and_then(|rest| rest.strip_suffix('.')).unwrap_or_default();
+        Self { decoder: decoder.into(), stack: inside(decoder, outer.stack), head: Some(inside(around, HEAD)) }
     }
 
     /// The class of the same model without a head, which adapters for embeddings of texts are trained on.
     pub fn without_head(&self) -> Self {
         let inner = |name: &str| name.split_once('.').map_or("", |(_, inner)| inner).to_string();
         let decoder = inner(&self.decoder);
-        Self { stack: inner(&self.stack), decoder, has_head: false }
+        Self { stack: inner(&self.stack), decoder, head: None }
     }
 
     /// The name of a module that the decoder has under `name`.
@@ -43,7 +46,7 @@ impl ClassNames {
     /// The name of a module outside the layers; `None` if there is none.
     pub fn outside(&self, outside: Outside, outer: &OuterNames) -> Option<String> {
         match outside {
-            Outside::Head => self.has_head.then(|| HEAD.into()),
+            Outside::Head => self.head.clone(),
             _ => outer.name(outside).map(|name| inside(&self.decoder, name)),
         }
     }

@@ -86,18 +86,30 @@ const PADDLE: &[FormerName] = &[
 const LANGUAGE_MODEL: WrapperNames = WrapperNames { decoder: "model.language_model", former: &[] };
 const RENAMED: WrapperNames = WrapperNames { former: BEFORE_4_52, ..LANGUAGE_MODEL };
 
-/// Names in the files of Kimi K2.5, and former ones of Qwen 3 VL with experts.
+/// Names in the files of Kimi K2.5, and former ones of models whose text model had a model inside.
 const KIMI: &[FormerName] = &[("language_model.lm_head", OUTER.head), ("language_model.model", "model.language_model")];
-const QWEN3_VL_MOE: &[FormerName] = &[("model.language_model.model", "model.language_model")];
+const MODEL_INSIDE: &[FormerName] = &[("model.language_model.model", "model.language_model")];
 
 #[rustfmt::skip]
-static WRAPPERS: [Wrapper; 12] = [
+static WRAPPERS: [Wrapper; 15] = [
     Wrapper {
-        model_types: &["gemma4", "gemma4_unified"],
+        model_types: &["gemma4"],
         names: Some(LANGUAGE_MODEL),
         logits: &[LogitStep::Softcap],
         ..PLAIN
     },
+    Wrapper {
+        model_types: &["gemma4_unified"],
+        names: Some(WrapperNames { former: MODEL_INSIDE, ..LANGUAGE_MODEL }),
+        logits: &[LogitStep::Softcap],
+        ..PLAIN
+    },
+    Wrapper {
+        model_types: &["llama4", "nemotron_h_omni"],
+        names: Some(WrapperNames { decoder: "language_model.model", former: &[] }),
+        ..PLAIN
+    },
+    Wrapper { model_types: &["nemo_speechlm"], names: Some(WrapperNames { former: MODEL_INSIDE, ..LANGUAGE_MODEL }), ..PLAIN },
     // `token_type_ids` of the processor mark the prompt.
     Wrapper {
         model_types: &["paligemma"],
@@ -109,7 +121,7 @@ static WRAPPERS: [Wrapper; 12] = [
     Wrapper { model_types: &["granite_docling"], logits: &[LogitStep::Scale], ..PLAIN },
     // Their `language_model` is the family's model with its own head.
     Wrapper {
-        model_types: &["blip_2", "instructblip", "instructblipvideo"],
+        model_types: &["blip-2", "instructblip", "instructblipvideo"],
         logits: &[LogitStep::Scale, LogitStep::Softcap],
         ..PLAIN
     },
@@ -125,7 +137,7 @@ static WRAPPERS: [Wrapper; 12] = [
     Wrapper {
         model_types: &[
             "cohere2_vision", "deepseek_vl", "deepseek_vl_hybrid", "exaone4_5", "fast_vlm", "fun_asr_nano", "janus",
-            "lighton_ocr", "minicpm_ocr", "minicpmv4_6", "minicpmv4_7", "moss_transcribe_diarize", "omniasr", "ovis2",
+            "lfm2_vl", "lighton_ocr", "minicpm_ocr", "minicpmv4_6", "minicpmv4_7", "moss_transcribe_diarize", "omniasr", "ovis2",
             "perception_lm", "qwen2_5_vl", "qwen2_vl", "qwen3_5", "qwen3_5_moe", "qwen3_asr", "qwen3_vl", "shieldgemma2", "vibevoice",
             "video_llama_3",
         ],
@@ -135,7 +147,7 @@ static WRAPPERS: [Wrapper; 12] = [
     Wrapper { model_types: &["kimi_k25"], names: Some(WrapperNames { former: KIMI, ..LANGUAGE_MODEL }), ..PLAIN },
     Wrapper {
         model_types: &["qwen3_vl_moe"],
-        names: Some(WrapperNames { former: QWEN3_VL_MOE, ..LANGUAGE_MODEL }),
+        names: Some(WrapperNames { former: MODEL_INSIDE, ..LANGUAGE_MODEL }),
         ..PLAIN
     },
     Wrapper {

@@ -151,8 +151,8 @@ pub fn type_missing(facts: &AdapterFacts) -> Option<String> {
     };
     let missing = types(adapter).into_iter().map(|kind| (kind, lacks(kind))).find(|(_, layers)| !layers.is_empty());
     if let Some((kind, layers)) = missing {
-        let plural = if layers.len() == 1 { "layer" } else { "layers" };
-        return Some(format!("{plural} {} lack `{kind}`", ranges(&layers)));
+        let (plural, lack) = if layers.len() == 1 { ("layer", "lacks") } else { ("layers", "lack") };
+        return Some(format!("{plural} {} {lack} `{kind}`", ranges(&layers)));
     }
     // A list of layers implies that there are others.
     let layers: Vec<usize> = by_layer.into_keys().collect();

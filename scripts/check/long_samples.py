@@ -1,9 +1,10 @@
-"""Compare long samples through layers without attention with transformers, and show that their time is linear.
+"""Compare long samples with transformers, and show that layers without attention take linear time.
 
-    python scripts/check/recurrent.py [PROGRAM] [qwen3_5 | granite4]
+    python scripts/check/long_samples.py [PROGRAM] [qwen3_5 | granite4 | lfm2 | gemma4 | deepseek_v3]
 
-Makes a random Qwen 3.5 of four layers, three with a gated delta net, or a Granite 4, three with a Mamba-2, and an
-adapter on all of its modules; evaluates boundary 4 on one sample of 1,024, 2,048, 4,096 and 8,192 random tokens,
+Makes a random Qwen 3.5 of four layers, three with a gated delta net, a Granite 4, three with a Mamba-2, an LFM2, three
+with a short convolution, a Gemma 4, three with a window of 512 tokens, or a DeepSeek V3, and an adapter on all modules
+of its layers; evaluates boundary 4 on one sample of 1,024, 2,048, 4,096 and 8,192 random tokens,
 scored throughout. transformers runs in f32 on one thread. Exit status 1 if a loss differs by more than 1e-4 nats per
 token.
 """
@@ -17,7 +18,14 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, GraniteMoeHybridConfig, Qwen3_5TextConfig
+from transformers import (
+    AutoModelForCausalLM,
+    DeepseekV3Config,
+    Gemma4TextConfig,
+    GraniteMoeHybridConfig,
+    Lfm2Config,
+    Qwen3_5TextConfig,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -51,6 +59,31 @@ MAMBA = dict(
     mamba_n_groups=2,
     mamba_d_state=64,
 )
+SHORT_CONVOLUTION = dict(intermediate_size=384, block_multiple_of=32, layer_types=["conv"] * 3 + ["full_attention"])
+WINDOWS = dict(
+    intermediate_size=256,
+    head_dim=32,
+    global_head_dim=64,
+    hidden_size_per_layer_input=16,
+    vocab_size_per_layer_input=512,
+    num_kv_shared_layers=0,
+    sliding_window=512,
+    layer_types=["sliding_attention"] * 3 + ["full_attention"],
+)
+LATENT = dict(
+    intermediate_size=256,
+    moe_intermediate_size=64,
+    n_routed_experts=8,
+    num_experts_per_tok=2,
+    n_group=2,
+    topk_group=1,
+    q_lora_rank=48,
+    kv_lora_rank=32,
+    qk_nope_head_dim=24,
+    qk_rope_head_dim=16,
+    v_head_dim=24,
+    first_k_dense_replace=1,
+)
 ATTENTION = "q_proj k_proj v_proj o_proj"
 MODELS = {
     "qwen3_5": (
@@ -58,6 +91,15 @@ MODELS = {
         f"in_proj_qkv in_proj_z in_proj_b in_proj_a out_proj {ATTENTION} gate_proj up_proj down_proj",
     ),
     "granite4": (GraniteMoeHybridConfig(**SIZES, **MAMBA), f"in_proj out_proj {ATTENTION} input_linear output_linear"),
+    "lfm2": (Lfm2Config(**SIZES, **SHORT_CONVOLUTION), "in_proj out_proj q_proj k_proj v_proj w1 w2 w3"),
+    "gemma4": (
+        Gemma4TextConfig(**SIZES, **WINDOWS),
+        f"{ATTENTION} gate_proj up_proj down_proj per_layer_input_gate per_layer_projection",
+    ),
+    "deepseek_v3": (
+        DeepseekV3Config(**SIZES | dict(num_key_value_heads=4), **LATENT),
+        "q_a_proj q_b_proj kv_a_proj_with_mqa kv_b_proj o_proj",
+    ),
 }
 
 
