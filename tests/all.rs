@@ -55,6 +55,7 @@ mod panics;
 mod pipelines;
 mod places;
 mod portable;
+mod prefixes;
 mod probability;
 mod profiles;
 #[cfg(unix)]

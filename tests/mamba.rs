@@ -122,27 +122,3 @@ fn a_saved_norm_takes_the_place_of_the_bases() {
     assert!((saved - replaced.unwrap()).abs() < 1e-6);
     assert!((saved - plain("granite4")).abs() > 1e-4);
 }
-
-/// Each sample alone, and all of them behind the prefix that they share.
-#[test]
-fn samples_may_share_a_prefix() {
-    let folder = TempDir::new().unwrap();
-    let sample = |number: u32| {
-        let ids: Vec<u32> = (0..12).chain((0..7).map(|place| place * number)).map(|id| 5 + id % 60).collect();
-        let labels: Vec<i64> = (0..ids.len()).map(|at| if at < 12 { -100 } else { i64::from(ids[at]) }).collect();
-        json!({"input_ids": ids, "labels": labels}).to_string()
-    };
-    let write = |name: &str, numbers: &[u32]| {
-        let path = folder.path().join(name);
-        fs::write(&path, numbers.iter().map(|number| sample(*number) + "\n").collect::<String>()).unwrap();
-        path
-    };
-    let all = write("all.jsonl", &[3, 7, 11]);
-    let each = [3, 7, 11].map(|number| write(&format!("{number}.jsonl"), &[number]));
-    for case in ["granite4", "falcon-h1", "nemotron-h", "qwen35"] {
-        let adapter = fixture("pico").join(case).join("adapter");
-        let mean = each.iter().map(|samples| pico_loss(samples, &adapter, case)).sum::<f64>() / 3.0;
-        let together = pico_loss(&all, &adapter, case);
-        assert!((together - mean).abs() < 1e-5, "{case}: {together} instead of {mean}");
-    }
-}
