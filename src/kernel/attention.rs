@@ -1,14 +1,18 @@
-//! Causal attention over short sequences that lie one after the other, each behind a prefix that all of them share.
+//! Causal attention over sequences that lie one after the other, each behind a prefix that all of them share.
 //!
-//! Sequences of a few dozen tokens are too small for matrix products and too many for one query at a time. So the keys of a
-//! head are transposed once, and a few queries at a time are multiplied with them in vectors, with the sums in registers.
+//! Keys of a head are brought into tiles of some positions, dimension by dimension, so that a few queries at a time are multiplied with
+//! a tile in vectors, with the sums in registers. Queries and keys go in blocks that fit into the processor's caches, and the softmax
+//! is that of the keys seen so far (arXiv 2205.14135): no scores but those of one block are held, and blocks that no query of a block
+//! sees are passed by.
 
 use std::ops::Range;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::elementwise::{exp, for_each_processor};
+use super::elementwise::exp;
+#[cfg(target_arch = "x86_64")]
+use super::elementwise::has_avx512;
 
 /// Queries (rows, heads, d), keys and values (rows, kv_heads, d).
 #[derive(Clone, Copy)]
@@ -32,17 +36,25 @@ pub struct Span {
     pub prompt: usize,
 }
 
-/// Attention inside each sequence: (queries, heads, d). A query sees at most `window` positions back, itself included.
-pub fn attend(inputs: Projections, sequences: &[Span], scale: f32, window: Option<usize>) -> Result<Tensor> {
+/// How scores become weights.
+#[derive(Debug, Clone, Copy)]
+pub struct SoftmaxRule {
+    pub scale: f32,
+    /// How many positions back a query sees, itself included.
+    pub window: Option<usize>,
+    /// The length of the parts of a sequence that do not see each other.
+    pub chunk: Option<usize>,
+}
+
+/// Attention inside each sequence: (queries, heads, d).
+pub fn attend(inputs: Projections, sequences: &[Span], rule: SoftmaxRule) -> Result<Tensor> {
     let Projections { q, k, v } = inputs;
-    let window = window.unwrap_or(usize::MAX);
-    q.contiguous()?.apply_op3_no_bwd(&k.contiguous()?, &v.contiguous()?, &PackedAttention { sequences, scale, window })
+    q.contiguous()?.apply_op3_no_bwd(&k.contiguous()?, &v.contiguous()?, &PackedAttention { sequences, rule })
 }
 
 struct PackedAttention<'a> {
     sequences: &'a [Span],
-    scale: f32,
-    window: usize,
+    rule: SoftmaxRule,
 }
 
 impl CustomOp3 for PackedAttention<'_> {
@@ -72,15 +84,28 @@ impl CustomOp3 for PackedAttention<'_> {
             rest = others;
         }
         let sizes = HeadSizes { heads, kv_heads, size };
-        let rule = SoftmaxRule { sizes, scale: self.scale, window: self.window };
-        tasks.into_par_iter().for_each_init(Buffers::default, |buffers, (sequence, out)| {
+        tasks.into_par_iter().for_each_init(Vec::new, |packed, (sequence, out)| {
+            packed.resize_with(kv_heads, PackedHead::default);
+            packed.iter_mut().enumerate().for_each(|(kv_head, packed)| packed.fill(k, v, sequence, kv_head, sizes));
             let q = &q[sequence.queries.start * heads * size..sequence.queries.end * heads * size];
-            for kv_head in 0..kv_heads {
-                buffers.gather(k, v, sequence, kv_head, sizes);
-                attend_group(q, buffers, out, kv_head, rule);
-            }
+            let rows = sizes.queries_of_block() * heads * size;
+            let blocks = q.par_chunks(rows).zip(out.par_chunks_mut(rows)).enumerate();
+            blocks.for_each_init(Sums::default, |sums, (number, (q, out))| {
+                let first = sequence.total() - sequence.queries.len() + number * sizes.queries_of_block();
+                for (kv_head, packed) in packed.iter().enumerate() {
+                    let queries = QueryBlock { q, first, kv_head, sizes };
+                    attend_block(queries, packed, sums, out, self.rule);
+                }
+            });
         });
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
+    }
+}
+
+impl Span {
+    /// The positions of the sequence, with those of the prefix.
+    fn total(&self) -> usize {
+        self.prefix.len() + self.keys.len()
     }
 }
 
@@ -92,147 +117,294 @@ fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 #[derive(Clone, Copy)]
-struct HeadSizes {
+pub struct HeadSizes {
     heads: usize,
     kv_heads: usize,
     /// Of a head.
     size: usize,
 }
 
-/// How scores become weights.
-#[derive(Clone, Copy)]
-pub struct SoftmaxRule {
-    sizes: HeadSizes,
-    scale: f32,
-    window: usize,
+impl HeadSizes {
+    /// The queries that go together through blocks of keys: a few dozen rows, one of each head that shares keys.
+    fn queries_of_block(self) -> usize {
+        (64 / self.group()).max(1)
+    }
+
+    /// The heads that share a head of keys.
+    fn group(self) -> usize {
+        self.heads / self.kv_heads
+    }
 }
 
-/// The sums that are taken at once: of so many queries, over so many positions or values of a head.
-const ROWS: usize = 4;
-const LANES: usize = 16;
+/// The positions of a block of keys, whole tiles.
+const BLOCK: usize = 256;
 
-/// The keys and values of one head of one sequence, padded with zeros to whole lanes.
+/// The positions of a tile of keys, and the values of a head, that are summed at once.
+fn lanes() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx512() {
+        return WIDE;
+    }
+    NARROW
+}
+const WIDE: usize = 32;
+const NARROW: usize = 16;
+
+/// The keys and values of one head of one sequence, padded with zeros to whole tiles.
 #[derive(Default)]
-pub struct Buffers {
+struct PackedHead {
     positions: usize,
     prompt: usize,
-    /// (size, padded positions)
+    /// (tiles, size, lanes)
     keys: Vec<f32>,
     /// (positions, padded size)
     values: Vec<f32>,
-    /// The scores and then the weights of a few queries: (rows, padded positions).
-    weights: Vec<f32>,
 }
 
-impl Buffers {
-    fn gather(&mut self, k: &[f32], v: &[f32], sequence: &Span, kv_head: usize, sizes: HeadSizes) {
+impl PackedHead {
+    fn fill(&mut self, k: &[f32], v: &[f32], sequence: &Span, kv_head: usize, sizes: HeadSizes) {
         let HeadSizes { kv_heads, size, .. } = sizes;
-        self.positions = sequence.prefix.len() + sequence.keys.len();
+        self.positions = sequence.total();
         self.prompt = sequence.prompt.min(self.positions);
-        let (length, width) = (self.positions.next_multiple_of(LANES), size.next_multiple_of(LANES));
-        let zeros = |buffer: &mut Vec<f32>, count: usize| {
-            buffer.clear();
-            buffer.resize(count, 0.0);
-        };
-        zeros(&mut self.keys, size * length);
+        let (lanes, width) = (lanes(), size.next_multiple_of(lanes()));
+        zeros(&mut self.keys, size * self.positions.next_multiple_of(lanes));
         zeros(&mut self.values, self.positions * width);
-        zeros(&mut self.weights, ROWS * length);
         for (position, row) in sequence.prefix.clone().chain(sequence.keys.clone()).enumerate() {
             let start = (row * kv_heads + kv_head) * size;
             self.values[position * width..][..size].copy_from_slice(&v[start..start + size]);
+            let tile = &mut self.keys[position / lanes * lanes * size..][..lanes * size];
             for (dimension, &key) in k[start..start + size].iter().enumerate() {
-                self.keys[dimension * length + position] = key;
+                tile[dimension * lanes + position % lanes] = key;
             }
+        }
+    }
+
+    /// The positions that the query at `place` sees.
+    fn seen_from(&self, place: usize, rule: SoftmaxRule) -> Range<usize> {
+        if place < self.prompt {
+            return 0..self.prompt;
+        }
+        let window = rule.window.map_or(0, |window| (place + 1).saturating_sub(window));
+        window.max(rule.chunk.map_or(0, |chunk| place / chunk * chunk))..place + 1
+    }
+}
+
+fn zeros(buffer: &mut Vec<f32>, count: usize) {
+    buffer.clear();
+    buffer.resize(count, 0.0);
+}
+
+/// Some queries of a sequence, (queries, heads, size), of which those count whose heads share the head `kv_head` of keys.
+#[derive(Clone, Copy)]
+pub struct QueryBlock<'a> {
+    q: &'a [f32],
+    /// The position of the first one.
+    first: usize,
+    kv_head: usize,
+    sizes: HeadSizes,
+}
+
+impl QueryBlock<'_> {
+    fn rows(self) -> usize {
+        self.q.len() / (self.sizes.heads * self.sizes.size) * self.sizes.group()
+    }
+
+    fn place(self, row: usize) -> usize {
+        self.first + row / self.sizes.group()
+    }
+
+    /// Where the values of a row begin.
+    fn start(self, row: usize) -> usize {
+        let (HeadSizes { heads, size, .. }, group) = (self.sizes, self.sizes.group());
+        (row / group * heads + self.kv_head * group + row % group) * size
+    }
+}
+
+/// What the rows of a block have seen so far.
+#[derive(Default)]
+pub struct Sums {
+    /// The largest score, and the sum of e^(score − largest): (rows).
+    largest: Vec<f32>,
+    total: Vec<f32>,
+    /// The sum of values, each times the same: (rows, padded size).
+    values: Vec<f32>,
+    /// Of a few rows: (rows, BLOCK).
+    weights: Vec<f32>,
+}
+
+impl Sums {
+    /// Nothing, for so many rows of so many values, of which a few are weighed at once.
+    fn clear(&mut self, rows: usize, width: usize, at_once: usize) {
+        zeros(&mut self.values, rows * width);
+        zeros(&mut self.total, rows);
+        zeros(&mut self.weights, at_once * BLOCK);
+        self.largest.clear();
+        self.largest.resize(rows, f32::NEG_INFINITY);
+    }
+}
+
+/// All rows of a block: their sums over the blocks of keys that they see, which lie in tiles of so many lanes.
+///
+/// Loops have no closures: these would not be compiled for the processor that the function is compiled for, unless they are inlined.
+#[inline(always)]
+fn attend_rows<const ROWS: usize, const LANES: usize>(
+    block: QueryBlock,
+    packed: &PackedHead,
+    sums: &mut Sums,
+    out: &mut [f32],
+    rule: SoftmaxRule,
+) {
+    let (rows, size) = (block.rows(), block.sizes.size);
+    let width = size.next_multiple_of(LANES);
+    let whole = rows.next_multiple_of(ROWS);
+    sums.clear(whole, width, ROWS);
+    // If fewer rows are left in the end, the last one is computed again, beside the others.
+    let seen = |row: usize| packed.seen_from(block.place(row.min(rows - 1)), rule);
+    let (first, last) = (seen(0).start, seen(rows - 1).end);
+    for keys in (first / BLOCK * BLOCK..last).step_by(BLOCK) {
+        for row in (0..rows).step_by(ROWS) {
+            // No other row sees less in front than the first, nor more behind than the last one.
+            let both = seen(row).start..seen(row + ROWS - 1).end;
+            let tiles = both.start.saturating_sub(keys) / LANES * LANES..both.end.saturating_sub(keys).min(BLOCK);
+            if tiles.start >= tiles.end {
+                continue;
+            }
+            let queries = std::array::from_fn(|i| &block.q[block.start((row + i).min(rows - 1))..][..size]);
+            for tile in tiles.clone().step_by(LANES) {
+                let (tile_keys, _) = packed.keys[(keys + tile) * size..][..LANES * size].as_chunks();
+                score::<ROWS, LANES>(queries, tile_keys, &mut sums.weights[tile..]);
+            }
+            let mut factors = [1f32; ROWS];
+            for (i, factor) in factors.iter_mut().enumerate() {
+                let seen = seen(row + i);
+                let inside = |place: usize| place.clamp(keys + tiles.start, keys + tiles.end) - keys;
+                let seen = inside(seen.start)..inside(seen.end);
+                let weights = &mut sums.weights[i * BLOCK..][..BLOCK];
+                weights[tiles.start..seen.start].fill(0.0);
+                weights[seen.end..tiles.end].fill(0.0);
+                if seen.start < seen.end {
+                    let (largest, total) = (&mut sums.largest[row + i], &mut sums.total[row + i]);
+                    *factor = weigh(&mut weights[seen], rule.scale, largest, total);
+                }
+            }
+            let (values, _) = packed.values[(keys + tiles.start) * width..][..tiles.len() * width].as_chunks();
+            let weights = &sums.weights[tiles.start..];
+            let (own, _) = sums.values[row * width..][..ROWS * width].as_chunks_mut();
+            mix::<ROWS, LANES>(weights, values, own, factors);
+        }
+    }
+    for row in 0..rows {
+        let out = &mut out[block.start(row)..][..size];
+        for (out, value) in out.iter_mut().zip(&sums.values[row * width..]) {
+            *out = value / sums.total[row];
         }
     }
 }
 
-for_each_processor! {
-    /// All queries of the heads that share the head `kv_head` of keys.
-    pub fn attend_group(
-        q: &[f32],
-        buffers: &mut Buffers,
-        out: &mut [f32],
-        kv_head: usize,
-        rule: SoftmaxRule
-    ) { attend_group_inner }
-}
-
+/// The products of queries with the keys of one tile, (size, lanes); `scores` (rows, BLOCK).
 #[inline(always)]
-fn attend_group_inner(q: &[f32], buffers: &mut Buffers, out: &mut [f32], kv_head: usize, rule: SoftmaxRule) {
-    let SoftmaxRule { sizes: HeadSizes { heads, kv_heads, size }, scale, window } = rule;
-    let Buffers { positions, prompt, keys, values, weights } = buffers;
-    let (queries, group) = (q.len() / (heads * size), heads / kv_heads);
-    let (length, width) = (positions.next_multiple_of(LANES), size.next_multiple_of(LANES));
-    let rows = queries * group;
-    for first in (0..rows).step_by(ROWS) {
-        // If fewer rows are left, the last one is computed again.
-        let row = |i: usize| (first + i).min(rows - 1);
-        let start = |i: usize| (row(i) / group * heads + kv_head * group + row(i) % group) * size;
-        let place = |i: usize| *positions - queries + row(i) / group;
-        let sees = |i: usize| match place(i) {
-            place if place < *prompt => 0..*prompt,
-            place => (place + 1).saturating_sub(window)..place + 1,
-        };
-        // No other row sees more than the last one.
-        let seen = sees(ROWS - 1).end;
-        let queries: [&[f32]; ROWS] = std::array::from_fn(|i| &q[start(i)..start(i) + size]);
-        for position in (0..seen).step_by(LANES) {
-            let sums = score(queries, &keys[position..], length);
-            for (i, sums) in sums.iter().enumerate() {
-                weights[i * length + position..][..LANES].copy_from_slice(sums);
-            }
-        }
-        for (i, weights) in weights.chunks_exact_mut(length).enumerate() {
-            softmax(weights, sees(i), scale);
-        }
-        for dimension in (0..size).step_by(LANES) {
-            let mixed = mix(weights, length, &values[dimension..], width, seen);
-            for (i, mixed) in mixed.iter().enumerate().take(rows - first) {
-                let lanes = LANES.min(size - dimension);
-                out[start(i) + dimension..][..lanes].copy_from_slice(&mixed[..lanes]);
-            }
-        }
-    }
-}
-
-/// The products of queries with the keys of one lane-full of positions; `keys` (size, length).
-#[inline(always)]
-fn score(queries: [&[f32]; ROWS], keys: &[f32], length: usize) -> [[f32; LANES]; ROWS] {
+fn score<const ROWS: usize, const LANES: usize>(queries: [&[f32]; ROWS], tile: &[[f32; LANES]], scores: &mut [f32]) {
     let mut sums = [[0f32; LANES]; ROWS];
-    for dimension in 0..queries[0].len() {
-        let keys = &keys[dimension * length..][..LANES];
+    for (dimension, keys) in tile.iter().enumerate() {
         for (sums, query) in sums.iter_mut().zip(queries) {
             let value = query[dimension];
-            sums.iter_mut().zip(keys).for_each(|(sum, &key)| *sum += value * key);
+            for (sum, key) in sums.iter_mut().zip(keys) {
+                *sum += value * key;
+            }
         }
     }
-    sums
+    for (i, sums) in sums.iter().enumerate() {
+        scores[i * BLOCK..][..LANES].copy_from_slice(sums);
+    }
 }
 
-/// Scores to weights: the softmax over the positions that a query sees, zero elsewhere.
+/// Scores that a row sees to e^(score − largest), with the largest of all so far. Gives the factor that this makes of what the row has
+/// summed before.
 #[inline(always)]
-fn softmax(scores: &mut [f32], sees: Range<usize>, scale: f32) {
-    scores[..sees.start].fill(0.0);
-    scores[sees.end..].fill(0.0);
-    let scores = &mut scores[sees];
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    scores.iter_mut().for_each(|score| *score = exp((*score - largest) * scale));
-    let sum: f32 = scores.iter().sum();
-    scores.iter_mut().for_each(|score| *score /= sum);
-}
-
-/// The weighted sums of the values of `seen` positions, in one lane-full of dimensions; `weights` (rows, length), `values`
-/// (positions, width).
-#[inline(always)]
-fn mix(weights: &[f32], length: usize, values: &[f32], width: usize, seen: usize) -> [[f32; LANES]; ROWS] {
-    let mut sums = [[0f32; LANES]; ROWS];
-    for position in 0..seen {
-        let values = &values[position * width..][..LANES];
-        for (i, sums) in sums.iter_mut().enumerate() {
-            let weight = weights[i * length + position];
-            sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += weight * value);
+fn weigh(scores: &mut [f32], scale: f32, largest: &mut f32, total: &mut f32) -> f32 {
+    let mut most = [f32::NEG_INFINITY; NARROW];
+    let (blocks, rest) = scores.as_chunks::<NARROW>();
+    for block in blocks {
+        for (most, &score) in most.iter_mut().zip(block) {
+            *most = if score > *most { score } else { *most };
         }
     }
-    sums
+    let mut found = *largest;
+    for &score in most.iter().chain(rest) {
+        found = found.max(score * scale);
+    }
+    let before = std::mem::replace(largest, found);
+    let factor = exp(before - found);
+    let mut sums = [0f32; NARROW];
+    let (blocks, rest) = scores.as_chunks_mut::<NARROW>();
+    for block in blocks {
+        for (sum, score) in sums.iter_mut().zip(block) {
+            *score = exp(*score * scale - found);
+            *sum += *score;
+        }
+    }
+    *total *= factor;
+    for score in rest {
+        *score = exp(*score * scale - found);
+        *total += *score;
+    }
+    for sum in sums {
+        *total += sum;
+    }
+    factor
+}
+
+/// Adds the weighted values of the positions of a block, (positions, width), to sums of which a factor remains, (rows, width); `weights`
+/// (rows, BLOCK).
+#[inline(always)]
+fn mix<const ROWS: usize, const LANES: usize>(
+    weights: &[f32],
+    values: &[[f32; LANES]],
+    sums: &mut [[f32; LANES]],
+    factors: [f32; ROWS],
+) {
+    let groups = sums.len() / ROWS;
+    for group in 0..groups {
+        let mut mixed = [[0f32; LANES]; ROWS];
+        for (i, mixed) in mixed.iter_mut().enumerate() {
+            for (mixed, sum) in mixed.iter_mut().zip(&sums[i * groups + group]) {
+                *mixed = sum * factors[i];
+            }
+        }
+        for (position, values) in values.iter().skip(group).step_by(groups).enumerate() {
+            for (i, mixed) in mixed.iter_mut().enumerate() {
+                let weight = weights[i * BLOCK + position];
+                for (mixed, value) in mixed.iter_mut().zip(values) {
+                    *mixed += weight * value;
+                }
+            }
+        }
+        for (i, mixed) in mixed.iter().enumerate() {
+            sums[i * groups + group] = *mixed;
+        }
+    }
+}
+
+/// All rows of a block. Registers hold as many sums as the processor has room for.
+fn attend_block(block: QueryBlock, packed: &PackedHead, sums: &mut Sums, out: &mut [f32], rule: SoftmaxRule) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        fn wide(block: QueryBlock, packed: &PackedHead, sums: &mut Sums, out: &mut [f32], rule: SoftmaxRule) {
+            attend_rows::<8, WIDE>(block, packed, sums, out, rule);
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn narrow(block: QueryBlock, packed: &PackedHead, sums: &mut Sums, out: &mut [f32], rule: SoftmaxRule) {
+            attend_rows::<4, NARROW>(block, packed, sums, out, rule);
+        }
+        if has_avx512() {
+            // SAFETY: the processor has what the function is compiled for.
+            return unsafe { wide(block, packed, sums, out, rule) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: as above.
+            return unsafe { narrow(block, packed, sums, out, rule) };
+        }
+    }
+    attend_rows::<4, NARROW>(block, packed, sums, out, rule);
 }

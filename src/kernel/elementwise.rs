@@ -26,6 +26,15 @@ pub(super) fn exp(x: f32) -> f32 {
     power * f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23)
 }
 
+/// Whether the processor has what loops are compiled for besides.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+}
+
 /// Compiles a loop for AVX-512 too, and runs that version where the processor has it.
 macro_rules! for_each_processor {
     ($(#[$doc:meta])* pub fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? { $inner:ident }) => {
@@ -37,11 +46,7 @@ macro_rules! for_each_processor {
                 fn wide($($argument: $type),*) $(-> $result)? {
                     $inner($($argument),*)
                 }
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-                {
+                if $crate::kernel::elementwise::has_avx512() {
                     // SAFETY: the processor has what the function is compiled for.
                     return unsafe { wide($($argument),*) };
                 }

@@ -69,11 +69,6 @@ impl Batch {
         self.ids.len()
     }
 
-    /// The number of tokens of the longest sample, including the prefix.
-    pub fn longest(&self) -> usize {
-        self.prefix + self.sequences.iter().map(|sequence| sequence.rows.len()).max().unwrap_or(0)
-    }
-
     /// The positions of the rows, range by range, each with the length of its sample. The prefix counts as part of the first
     /// sample: it is shared only where that makes no difference.
     pub fn positions(&self) -> impl Iterator<Item = (Range<usize>, usize)> {

@@ -1,8 +1,7 @@
 //! Causal attention inside each sample.
 //!
-//! The rows of samples lie one after the other, behind a prefix that all of them begin with. Short samples, the usual case,
-//! go through packed attention (`kernel/attention.rs`); long ones go through matrix products (`scores.rs`), which do more
-//! work per byte.
+//! The rows of samples lie one after the other, behind a prefix that all of them begin with. They go through packed attention
+//! (`kernel/attention.rs`), or, where this does not know what becomes of scores, through matrix products (`scores.rs`).
 
 use std::sync::Arc;
 
@@ -22,19 +21,12 @@ use crate::model::modules::Modules;
 use crate::model::scaling::scaled;
 use crate::model::weights::LayerWeights;
 use crate::model::{ModelConfig, Pass, RopeTable};
-use crate::samples::packing::Batch;
 
-/// The longest sequence for which packed attention is the faster one.
-const LONGEST_PACKED: usize = 512;
-
-/// Whether a batch goes through packed attention: on the CPU, with samples that are short enough and scores that are only
-/// scaled and masked.
-pub fn is_packed(config: &ModelConfig, batch: &Batch, device: &Device) -> bool {
+/// Whether batches go through packed attention: on the CPU, with scores that are only scaled and masked.
+pub fn is_packed(config: &ModelConfig, device: &Device) -> bool {
     let has_sinks = config.family.roles().any(|role| role == Role::Sinks);
     let is_plain = config.softcaps.attention.is_none() && config.family.positions != Positions::Alibi && !has_sinks;
-    let longest = batch.sequences.iter().map(|sequence| sequence.total).max().unwrap_or(0);
-    let is_one_chunk = config.chunks.iter().flatten().all(|&chunk| longest <= chunk);
-    device.is_cpu() && is_plain && is_one_chunk && batch.longest() <= LONGEST_PACKED
+    device.is_cpu() && is_plain
 }
 
 /// The attention of one layer.
@@ -213,7 +205,7 @@ impl<'a> Mixer<'a> for Attention<'a> {
         let (inputs, rules) = (Projections { q: &q, k: &k, v: &v }, self.rules(q.device())?);
         let packed = narrowing.map(|narrowing| &narrowing.packed).or(pass.packed.as_ref());
         let attended = match (packed, &pass.cached) {
-            (Some(packed), _) => kernel::attention::attend(inputs, packed, rules.scale as f32, rules.window)?,
+            (Some(packed), _) => kernel::attention::attend(inputs, packed, rules.packed())?,
             (None, Some(sequences)) => attend_each(inputs, sequences, &rules)?,
             (None, None) => attend_by_length(inputs, pass.batch, &rules)?,
         };
@@ -248,36 +240,32 @@ mod tests {
 
     #[test]
     fn packed_attention_is_that_of_each_length() -> Result<()> {
-        let samples = [3, 9, 9, 4, 14].map(|length| {
+        // Some are longer than a block of keys.
+        let samples = [3, 9, 9, 4, 14, 290, 541].map(|length| {
             // The first two tokens are no answers, so that the first one can be shared; some samples have longer prompts.
             let scored = (0..length).map(|place| place > 1 + length / 9).collect();
             Sample { ids: vec![0; length], scored, ends: Vec::new(), line: 1, record: 0, slice: 0 }
         });
         for (shares, prefix) in [(false, 0), (true, 1)] {
-            let batch = &packing::plan(&samples, 1000, shares)[0];
+            let batch = &packing::plan(&samples, 2000, shares)[0];
             assert_eq!(batch.prefix, prefix);
-            let random = |heads| Tensor::randn(0f32, 1.0, (batch.tokens(), heads, 8), &Device::Cpu);
-            let (q, k, v) = (random(4)?, random(2)?, random(2)?);
+            let random = |heads| Tensor::randn(0f32, 1.0, (batch.tokens(), heads, 40), &Device::Cpu);
+            let (q, k, v) = (random(6)?, random(2)?, random(2)?);
             let inputs = Projections { q: &q, k: &k, v: &v };
-            for window in [None, Some(1), Some(5)] {
+            let parts =
+                [(None, None), (Some(1), None), (Some(5), None), (Some(270), None), (None, Some(7)), (None, Some(258))];
+            for (window, chunk) in parts {
                 for prompt in [PromptAttention::Causal, PromptAttention::BothWays] {
                     // A prompt that is attended to both ways has no prefix of its own.
                     if prefix > 0 && prompt == PromptAttention::BothWays {
                         continue;
                     }
                     let packed = pass::all_rows(batch, prompt);
-                    let rules = ScoreRules {
-                        scale: 0.3,
-                        softcap: None,
-                        window,
-                        chunk: None,
-                        slopes: None,
-                        sinks: None,
-                        prompt,
-                    };
-                    let attended = kernel::attention::attend(inputs, &packed, 0.3, window)?;
+                    let rules =
+                        ScoreRules { scale: 0.3, softcap: None, window, chunk, slopes: None, sinks: None, prompt };
+                    let attended = kernel::attention::attend(inputs, &packed, rules.packed())?;
                     let difference = (attended - attend_by_length(inputs, batch, &rules)?)?.abs()?.max_all()?;
-                    assert!(difference.to_scalar::<f32>()? < 1e-5, "{window:?}, {prompt:?}: {difference}");
+                    assert!(difference.to_scalar::<f32>()? < 1e-5, "{window:?}, {chunk:?}, {prompt:?}: {difference}");
                 }
             }
         }

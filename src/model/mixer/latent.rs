@@ -132,7 +132,7 @@ impl<'a> Mixer<'a> for LatentAttention<'a> {
         let attended = match (packed, &cached) {
             (Some(packed), _) => {
                 let sequences = cached.as_ref().unwrap_or(packed);
-                attention::attend(inputs, sequences, rules.scale as f32, rules.window)?
+                attention::attend(inputs, sequences, rules.packed())?
             }
             (None, Some(sequences)) => attend_each(inputs, sequences, &rules)?,
             (None, None) => attend_by_length(inputs, pass.batch, &rules)?,

@@ -1,10 +1,10 @@
-//! Attention by matrix products, for sequences that are long or whose scores are more than scaled and masked.
+//! Attention by matrix products, for scores that are more than scaled and masked, derivatives and GPUs.
 
 use std::ops::Range;
 
 use candle_core::{D, Device, Result, Tensor};
 
-use crate::kernel::attention::{Projections, Span};
+use crate::kernel::attention::{Projections, SoftmaxRule, Span};
 use crate::kernel::gradient::softmax;
 use crate::model::family::PromptAttention;
 use crate::model::scaling::softcapped;
@@ -26,6 +26,13 @@ pub struct ScoreRules<'a> {
     /// One more score per head that no value belongs to, (heads).
     pub sinks: Option<&'a Tensor>,
     pub prompt: PromptAttention,
+}
+
+impl ScoreRules<'_> {
+    /// What packed attention does with scores.
+    pub fn packed(&self) -> SoftmaxRule {
+        SoftmaxRule { scale: self.scale as f32, window: self.window, chunk: self.chunk }
+    }
 }
 
 /// The slopes of ALiBi (arXiv 2108.12409, as transformers has them): a geometric series for the largest power of two
