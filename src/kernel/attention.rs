@@ -137,7 +137,7 @@ impl HeadSizes {
 }
 
 /// The positions of a block of keys, whole tiles.
-const BLOCK: usize = 256;
+const BLOCK: usize = 512;
 
 /// The positions of a tile of keys, and the values of a head, that are summed at once.
 fn lanes() -> usize {
