@@ -42,6 +42,7 @@ mod hybrids;
 mod inputs_kept;
 mod judged_by_answers;
 mod kills;
+mod layouts;
 mod mamba;
 mod messages;
 mod metrics;

@@ -52,6 +52,9 @@ impl Adapter {
             (Capability::Evaluate, Some(init)) if capability.includes(self.config.method) => {
                 Err(AdapterError::ChangesBase { path: self.path.clone(), init }.into())
             }
+            (Capability::Evaluate, _) if self.is_of_encoder_and_decoder() => {
+                Err(AdapterError::EncoderDecoder { path: self.path.clone() }.into())
+            }
             _ => self.obstacle(capability).map_or(Ok(()), |feature| Err(self.refusal(capability, feature).into())),
         }
     }

@@ -199,6 +199,11 @@ impl Targets {
         }
     }
 
+    /// Whether a module itself owns a parameter that `target_parameters` names.
+    pub fn wraps_by_configured_parameter(&self, module: &str) -> bool {
+        !self.parameters_of(module.trim_end_matches(".base_layer")).is_empty()
+    }
+
     /// Whether a module is wrapped because `target_parameters` names a parameter of it. Single experts and routers
     /// count as the parameters that PEFT turns them into with transformers 5.
     pub fn wraps_by_parameter(&self, module: &str) -> bool {
@@ -270,6 +275,11 @@ impl<'a> MovedModule<'a> {
         let block = rest.strip_suffix(".experts")?;
         let layer = BLOCKS.iter().find_map(|name| block.strip_suffix(name))?;
         (number.parse::<usize>().is_ok() && NAMES.contains(&name)).then_some(Self { layer, name })
+    }
+
+    /// Whether it is a matrix of one expert rather than a router.
+    pub fn is_expert(&self) -> bool {
+        self.name != "gate"
     }
 
     /// The parameter that it is, or is a part of, in transformers 5.

@@ -52,6 +52,8 @@ pub enum AdapterError {
     SeveralStacks { path: PathBuf, stacks: Vec<String> },
     #[error("`{}` has no layer stack `{stack}`; it has {}", path.display(), stacks.join(", "))]
     UnknownStack { path: PathBuf, stack: String, stacks: Vec<String> },
+    #[error("`{}` adapts a model with an encoder and a decoder, and `slim` and `scan` evaluate decoders alone", path.display())]
+    EncoderDecoder { path: PathBuf },
     #[error("`{}` uses {feature}, which `slim` and `scan` cannot evaluate", path.display())]
     CannotEvaluate { path: PathBuf, feature: String },
     #[error("`{}` was trained with {init}, which also changes the base weights: it does not fit the base model on disk", path.display())]
@@ -94,6 +96,10 @@ pub enum NoTensors {
     #[error("`{file}` has other tensors, such as `{tensor}`")]
     Others { file: String, tensor: String },
 }
+
+/// What is left to do with an adapter of a model with an encoder and a decoder.
+pub(super) const CUT_A_SIDE: &str = "`lora-slim cut --stack decoder --boundary N`, or `--stack encoder`, drops layers of either without evaluating; \
+     measure the result with the program that runs the model";
 
 impl AdapterError {
     /// The path in an error of a rewriting step.
@@ -161,6 +167,7 @@ impl AdapterError {
             Self::SeveralAdapters { .. } => {
                 "save one adapter per folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)"
             }
+            Self::EncoderDecoder { .. } => CUT_A_SIDE,
             Self::SeveralStacks { .. } => "name the one of the text decoder with `--stack`",
             Self::CannotReduce { .. } => {
                 "leave out `--rank` and `--minimize`; `--dtype` makes adapters of any kind smaller"

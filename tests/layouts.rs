@@ -1,0 +1,285 @@
+//! Adapters that are not of a plain decoder's layers from the first to the last: of encoders and decoders
+//! (`scripts/fixtures/encoder_decoder.py`), of the last layers alone, of experts.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{
+    Tensors, document, fixture, lora_slim, read_json, read_safetensors, write_config, write_safetensors,
+};
+
+const TWO_SIDED: [(&str, &str, &str); 3] = [
+    ("t5", "decoder.block", "encoder.block"),
+    ("bart", "model.decoder.layers", "model.encoder.layers"),
+    ("whisper", "model.decoder.layers", "model.encoder.layers"),
+];
+
+fn two_sided(case: &str) -> PathBuf {
+    fixture("encoder-decoder").join(case).join("adapter")
+}
+
+fn json_of(arguments: &[&str], adapter: &Path) -> Value {
+    let mut command = lora_slim();
+    command.arg(arguments[0]).arg(adapter).args(&arguments[1..]).arg("--json");
+    document(&command.assert().success().get_output().stdout)
+}
+
+fn error_of(command: &mut assert_cmd::Command) -> String {
+    String::from_utf8_lossy(&command.assert().failure().get_output().stderr).into_owned()
+}
+
+/// Of any type, which `read_safetensors` does not read.
+fn names_of(adapter: &Path) -> BTreeSet<String> {
+    let bytes = fs::read(adapter.join("adapter_model.safetensors")).unwrap();
+    SafeTensors::deserialize(&bytes).unwrap().names().into_iter().map(String::from).collect()
+}
+
+#[test]
+fn both_stacks_of_encoders_and_decoders_are_shown() {
+    for (case, decoder, encoder) in TWO_SIDED {
+        for (options, first, second) in
+            [(&["inspect"][..], decoder, encoder), (&["inspect", "--stack", "encoder"], encoder, decoder)]
+        {
+            let shown = json_of(options, &two_sided(case));
+            let other = &shown["other_stacks"][0];
+            assert_eq!((&shown["stack"], &other["stack"]), (&json!(first), &json!(second)), "{case}");
+            let layers = |shown: &Value| shown["layers"].as_array().unwrap().len();
+            let encoder_layers = if case == "t5" { 4 } else { 3 };
+            assert_eq!(layers(&shown) + layers(other), 3 + encoder_layers, "{case}");
+            let bytes: u64 =
+                shown["layers"].as_array().unwrap().iter().map(|layer| layer["bytes"].as_u64().unwrap()).sum();
+            let outside = if case == "t5" { 224 } else { 0 };
+            assert_eq!(bytes + other["bytes"].as_u64().unwrap() + outside, shown["bytes"].as_u64().unwrap(), "{case}");
+        }
+    }
+    // The attention to the encoder is the decoder's.
+    let shown = json_of(&["inspect", "--stack", "encoder"], &two_sided("bart"));
+    assert_eq!(shown["other_stacks"][0]["modules"], json!({"fc1": 3, "q_proj": 6, "v_proj": 6}));
+}
+
+#[test]
+fn either_stack_is_cut_and_the_other_is_kept() {
+    for (case, decoder, encoder) in TWO_SIDED {
+        for (side, stack) in [("decoder", decoder), ("encoder", encoder)] {
+            let folder = TempDir::new().unwrap();
+            let (adapter, out) = (two_sided(case), folder.path().join("out"));
+            let mut cut = lora_slim();
+            cut.arg("cut").arg(&adapter).args(["--boundary", "1", "--stack", side, "-o"]).arg(&out);
+            let printed = String::from_utf8(cut.assert().success().get_output().stdout.clone()).unwrap();
+            assert!(printed.contains(&format!("layers 0 of `{stack}` and all of")), "{printed}");
+            let upper = (1..4).map(|layer| format!(".{stack}.{layer}.")).collect::<Vec<_>>();
+            let mut expected = names_of(&adapter);
+            expected.retain(|name| !upper.iter().any(|layer| name.contains(layer.as_str())));
+            assert_eq!(names_of(&out), expected, "{case} {side}");
+            let mut verify = lora_slim();
+            verify.arg("verify").args([&adapter, &out]).args(["--stack", side]).assert().success();
+            // The library has the same names for the stacks.
+            let config = read_json(&out.join("adapter_config.json"));
+            assert_eq!(config["layers_to_transform"], Value::Null, "layers of both stacks would be meant");
+        }
+    }
+}
+
+#[test]
+fn the_decoder_is_cut_if_nothing_is_said() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("out");
+    let report = json_of(&["cut", "--boundary", "2", "-o", out.to_str().unwrap()], &two_sided("t5"));
+    assert_eq!(report["output"]["stacks"], json!({"cut": "decoder.block", "whole": "encoder.block"}));
+    let loads: Vec<&str> =
+        report["runtimes"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(loads, ["PEFT", "transformers"], "of others it is not known");
+    let error = error_of(lora_slim().arg("inspect").arg(two_sided("t5")).args(["--stack", "middle"]));
+    assert!(error.contains("`decoder.block`, `encoder.block`"), "{error}");
+}
+
+#[test]
+fn encoders_and_decoders_are_not_evaluated() {
+    let whole_adapter = fixture("pico/qwen3/adapter");
+    for (adapter, problem) in
+        [(&two_sided("t5"), "a model with an encoder and a decoder"), (&whole_adapter, "model type `t5`")]
+    {
+        let mut scan = lora_slim();
+        scan.arg("scan").arg(adapter).arg("--base").arg(fixture("encoder-decoder/t5/base"));
+        let error = error_of(scan.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")));
+        assert!(error.contains(problem) && error.contains("`lora-slim cut --stack decoder --boundary N`"), "{error}");
+    }
+}
+
+/// The layers of the two stacks differ in number: those of one say nothing of the other.
+#[test]
+fn check_says_what_the_base_is() {
+    let base = fixture("encoder-decoder/t5/base");
+    for side in ["decoder", "encoder"] {
+        let checked = json_of(&["check", "--stack", side, "--base", base.to_str().unwrap()], &two_sided("t5"));
+        assert_eq!(checked["flaws"], json!([]), "{side}");
+        let note = checked["notes"][0].as_str().unwrap();
+        assert!(note.contains("an encoder and a decoder (t5)") && note.contains("`--stack"), "{note}");
+    }
+    let mut check = lora_slim();
+    check.arg("check").arg(two_sided("bart")).args(["--runtime", "peft,vllm"]).assert().code(5);
+    let mut cut = lora_slim();
+    cut.arg("cut").arg(two_sided("bart")).args(["--boundary", "1", "--for", "vllm", "--dry-run"]);
+    assert!(error_of(&mut cut).contains("not known to load"));
+}
+
+/// The two stacks have modules of the same names in layers of the same numbers.
+#[test]
+fn an_adapter_of_two_stacks_is_mended() {
+    let folder = TempDir::new().unwrap();
+    let (bare, out) = (folder.path().join("bare"), folder.path().join("out"));
+    fs::create_dir(&bare).unwrap();
+    let weights = "adapter_model.safetensors";
+    fs::copy(two_sided("t5").join(weights), bare.join(weights)).unwrap();
+    lora_slim().arg("fix").arg(&bare).args(["--alpha", "4", "--quiet", "-o"]).arg(&out).assert().success();
+    assert_eq!(names_of(&out), names_of(&bare));
+    assert_eq!(read_json(&out.join("adapter_config.json"))["task_type"], "SEQ_2_SEQ_LM");
+}
+
+/// LoRA on the experts of a pico model as transformers 4 had them: a module for each matrix of each expert.
+fn write_single_experts(case: &str, folder: &Path, targets: &[&str], more: Value) {
+    let base = fixture("pico").join(case).join("base");
+    let mut tensors = Tensors::new();
+    for file in fs::read_dir(&base).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_none_or(|ending| ending != "safetensors") {
+            continue;
+        }
+        for (name, (shape, _)) in read_safetensors(&file) {
+            let module = name.strip_suffix(".weight").unwrap_or(&name);
+            let is_target = targets.iter().any(|target| module.ends_with(&format!(".{target}")));
+            if let (true, [outputs, inputs]) = (is_target && module.contains(".layers."), shape.as_slice()) {
+                let values = |count: usize| (0..count).map(|at| (at % 7) as f32 * 0.01 + 0.01).collect();
+                let name = |part| format!("base_model.model.{module}.{part}.weight");
+                tensors.insert(name("lora_A"), (vec![2, *inputs], values(2 * inputs)));
+                tensors.insert(name("lora_B"), (vec![*outputs, 2], values(2 * outputs)));
+            }
+        }
+    }
+    fs::create_dir_all(folder).unwrap();
+    write_safetensors(&folder.join("adapter_model.safetensors"), &tensors);
+    let mut config = json!({"target_modules": targets});
+    more.as_object().unwrap().iter().for_each(|(key, value)| config[key] = value.clone());
+    write_config(folder, config);
+}
+
+fn remarks_of(case: &str, adapter: &Path) -> String {
+    let mut scan = lora_slim();
+    scan.arg("scan").arg(adapter).arg("--base").arg(fixture("pico").join(case).join("base"));
+    scan.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args(["--json", "--quiet"]);
+    let report = document(&scan.assert().success().get_output().stdout);
+    report["remarks"].as_array().into_iter().flatten().map(|remark| remark.as_str().unwrap()).collect()
+}
+
+/// How many modules PEFT 0.21.2 loads with transformers 5.24 was counted in the model: a pair of the experts' parameter for all
+/// experts of a layer, and those that are named.
+#[test]
+fn modules_that_peft_does_not_convert_are_counted() {
+    let gated = ["q_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+    let numbered = ["q_proj", "o_proj", "w1", "w2", "w3"];
+    for (case, targets, applied, all) in [
+        ("dots1", gated, 80, 92),
+        ("qwen3-moe", gated, 56, 62),
+        ("hunyuan-moe", gated, 104, 116),
+        ("qwen2-moe", gated, 20, 56),
+        ("qwen35-moe", gated, 14, 62),
+        ("olmoe", gated, 104, 104),
+        ("mixtral", numbered, 56, 56),
+    ] {
+        let folder = TempDir::new().unwrap();
+        write_single_experts(case, folder.path(), &targets, json!({}));
+        let base = fixture("pico").join(case).join("base");
+        let mut check = lora_slim();
+        check.arg("check").arg(folder.path()).arg("--base").arg(base).args(["--runtime", "peft", "--json"]);
+        let checked = document(&check.output().unwrap().stdout);
+        let verdict = &checked["runtimes"][0];
+        let remarks = remarks_of(case, folder.path());
+        if applied == all {
+            assert_eq!((&verdict["verdict"], remarks.as_str()), (&json!("loads"), ""), "{case}");
+            continue;
+        }
+        let what = verdict["reasons"][0]["what"].as_str().unwrap();
+        assert!(what.ends_with(&format!("applies {applied} of {all} modules")), "{case}: {what}");
+        assert!(remarks.starts_with(&format!("PEFT drops {} of {all} modules", all - applied)), "{case}: {remarks}");
+    }
+}
+
+#[test]
+fn what_peft_converts_otherwise_is_said() {
+    let targets = ["q_proj", "w1", "w2", "w3"];
+    for (targets, more, said) in [
+        (&targets[..], json!({"use_rslora": true}), "√2 times"),
+        (&targets, json!({"alpha_pattern": {"w1": 9}}), "ignores `alpha_pattern`"),
+        (&["q_proj", "w1", "w2"], json!({}), "PEFT refuses this adapter"),
+    ] {
+        let folder = TempDir::new().unwrap();
+        write_single_experts("mixtral", folder.path(), targets, more);
+        let remarks = remarks_of("mixtral", folder.path());
+        assert!(remarks.contains(said), "{said}: {remarks}");
+    }
+}
+
+/// A copy of an adapter with the tensors of some layers alone, as `layers_to_transform` leaves it.
+fn write_layers(adapter: &Path, layers: &[usize], folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    let weights = "adapter_model.safetensors";
+    let mut tensors = read_safetensors(&adapter.join(weights));
+    tensors.retain(|name, _| layers.iter().any(|layer| name.contains(&format!(".layers.{layer}."))));
+    write_safetensors(&folder.join(weights), &tensors);
+    let mut config = read_json(&adapter.join("adapter_config.json"));
+    config["layers_to_transform"] = json!(layers);
+    fs::write(folder.join("adapter_config.json"), config.to_string()).unwrap();
+}
+
+#[test]
+fn a_boundary_of_the_upper_layers_is_explained() {
+    let folder = TempDir::new().unwrap();
+    let (adapter, base) = (fixture("pico/llama-llama3-rope/adapter"), fixture("pico/llama-llama3-rope/base"));
+    let said = "layers 3-5 alone: a boundary keeps the lower of these and drops at most 2";
+    write_layers(&adapter, &[3, 4, 5], folder.path());
+    let limits = json_of(&["inspect"], folder.path())["limits"].to_string();
+    assert!(limits.contains(said), "{limits}");
+    let samples = fixture("pico/samples.tokens.jsonl");
+    let run = |flags: &[&str]| {
+        let mut slim = lora_slim();
+        slim.arg("slim").arg(folder.path()).arg("--base").arg(&base).arg("--samples").arg(&samples);
+        document(&slim.args(["--dry-run", "--json", "--quiet", "--search"]).args(flags).output().unwrap().stdout)
+    };
+    let report = run(&["exhaustive"]);
+    let warning = |report: &Value| {
+        let warnings = report["warnings"].as_array().unwrap().iter();
+        warnings
+            .filter(|one| one["code"] == "only-upper-layers")
+            .map(|one| one["sentence"].to_string())
+            .collect::<String>()
+    };
+    assert!(warning(&report).contains(said), "{report}");
+    // The boundaries below the window are all the base model.
+    let boundaries = report["curve"].as_array().unwrap().iter().map(|point| point["boundary"].as_u64().unwrap());
+    assert_eq!(boundaries.collect::<Vec<_>>(), [0, 4, 5, 6]);
+    assert_eq!(warning(&run(&["window"])), "");
+    for (layers, is_said) in [(&[0, 1, 2, 3, 4][..], false), (&[1, 3, 5], false), (&[4], true)] {
+        write_layers(&adapter, layers, folder.path());
+        let limits = json_of(&["inspect"], folder.path())["limits"].to_string();
+        assert_eq!(limits.contains("alone"), is_said, "{layers:?}: {limits}");
+    }
+}
+
+#[test]
+fn the_last_layers_of_mlx_are_named() {
+    let files = fixture("foreign/mlx-last-layers/files");
+    let error = error_of(lora_slim().arg("inspect").arg(&files));
+    assert!(
+        error.contains("layout of MLX-LM, with LoRA in layers 2-3 alone") && error.contains("lora-slim fix"),
+        "{error}"
+    );
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("out");
+    lora_slim().arg("fix").arg(&files).args(["--quiet", "-o"]).arg(&out).assert().success();
+    let limits = json_of(&["inspect"], &out)["limits"].to_string();
+    assert!(limits.contains("layers 2-3 alone: a boundary keeps the lower of these and drops at most 1"), "{limits}");
+}
