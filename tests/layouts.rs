@@ -283,3 +283,110 @@ fn the_last_layers_of_mlx_are_named() {
     let limits = json_of(&["inspect"], &out)["limits"].to_string();
     assert!(limits.contains("layers 2-3 alone: a boundary keeps the lower of these and drops at most 1"), "{limits}");
 }
+
+/// A cut names the parameters of the experts, and PEFT converts the tensors of this type, so that it loads what was trained.
+#[test]
+fn a_cut_of_experts_that_are_not_converted_is_loaded() {
+    let folder = TempDir::new().unwrap();
+    let (adapter, out) = (folder.path().join("adapter"), folder.path().join("out"));
+    write_single_experts("qwen2-moe", &adapter, &["q_proj", "gate_proj", "up_proj", "down_proj"], json!({}));
+    lora_slim().arg("cut").arg(&adapter).args(["--boundary", "2", "--quiet", "-o"]).arg(&out).assert().success();
+    let base = fixture("pico/qwen2-moe/base");
+    let verdict = |adapter: &Path| {
+        let mut check = lora_slim();
+        check.arg("check").arg(adapter).arg("--base").arg(&base).args(["--runtime", "peft", "--json"]);
+        document(&check.output().unwrap().stdout)["runtimes"][0]["verdict"].clone()
+    };
+    assert_eq!((verdict(&adapter), verdict(&out)), (json!("differs"), json!("loads")));
+}
+
+/// A pair for each name, of these shapes.
+fn write_pairs(folder: &Path, pairs: &[(&str, &[usize], &[usize])], config: Value) {
+    let mut tensors = Tensors::new();
+    for (module, a, b) in pairs {
+        for (part, shape) in [("lora_A", a), ("lora_B", b)] {
+            let count: usize = shape.iter().product();
+            let values = (0..count).map(|at| (at % 7) as f32 * 0.01 + 0.01).collect();
+            tensors.insert(format!("base_model.model.{module}.{part}.weight"), (shape.to_vec(), values));
+        }
+    }
+    fs::create_dir_all(folder).unwrap();
+    write_safetensors(&folder.join("adapter_model.safetensors"), &tensors);
+    write_config(folder, config);
+}
+
+fn refusal(case: &str, adapter: &Path) -> String {
+    let mut scan = lora_slim();
+    scan.arg("scan").arg(adapter).arg("--base").arg(fixture("pico").join(case).join("base"));
+    scan.arg("--samples").arg(fixture("pico/samples.tokens.jsonl"));
+    let assert = scan.assert().code(3);
+    String::from_utf8_lossy(&assert.get_output().stderr).lines().next().unwrap().to_string()
+}
+
+#[test]
+fn layouts_that_are_not_evaluated_are_named() {
+    let experts = "model.layers.1.mlp.experts";
+    let (both, gate, misspelled) = (
+        format!("{experts}.gate_up_proj"),
+        format!("{experts}.gate_proj"),
+        format!("{experts}.0.gate_proj").replace("experts", "expert"),
+    );
+    let delta = |name: &str| format!("model.layers.0.linear_attn.{name}");
+    let of =
+        |modules: &[&str], parameters: &[&str]| json!({"target_modules": modules, "target_parameters": parameters});
+    for (case, module, a, b, config, said) in [
+        (
+            "qwen3-moe",
+            both.as_str(),
+            &[1, 2, 32][..],
+            &[8, 20, 2][..],
+            of(&["experts"], &[]),
+            "a factor that they share",
+        ),
+        (
+            "qwen3-moe",
+            &both,
+            &[8, 2, 32],
+            &[8, 20, 2],
+            of(&["experts"], &[]),
+            "three dimensions for all experts, which",
+        ),
+        ("qwen3-moe", experts, &[2, 32], &[20, 16], of(&[], &["experts.gate_up_proj"]), "instead of [16, 32]"),
+        ("qwen3-moe", experts, &[16, 20], &[32, 16], of(&[], &["experts.gate_up_proj"]), "maps 20 to 32"),
+        ("qwen3-moe", &gate, &[2, 32], &[10, 2], of(&["gate_proj"], &[]), "one pair for all experts of a layer"),
+        ("dots1", &misspelled, &[2, 32], &[10, 2], of(&["gate_proj"], &[]), "does not exist"),
+        ("qwen35", &delta("conv1d"), &[2, 1, 4], &[56, 2, 1], of(&["conv1d"], &[]), "the convolution"),
+        ("qwen35", &delta("conv1d"), &[112, 1], &[4, 112], of(&[], &["conv1d.weight"]), "has rank 112"),
+        (
+            "qwen35",
+            "model.layers.0.linear_attn",
+            &[2, 4],
+            &[1, 2],
+            of(&[], &["linear_attn.A_log"]),
+            "LoRA on the parameter",
+        ),
+        ("qwen35", &delta("in_proj_ba"), &[2, 32], &[8, 2], of(&["in_proj_ba"], &[]), "in_proj_ba` does not exist"),
+        (
+            "qwen3-next",
+            &delta("in_proj_qkv"),
+            &[2, 32],
+            &[56, 2],
+            of(&["in_proj_qkv"], &[]),
+            "in_proj_qkv` does not exist",
+        ),
+    ] {
+        let folder = TempDir::new().unwrap();
+        write_pairs(folder.path(), &[(module, a, b)], config);
+        let error = refusal(case, folder.path());
+        assert!(error.contains(said), "{module}: {error}");
+    }
+    // A weight that is saved whole in their place.
+    let folder = TempDir::new().unwrap();
+    write_pairs(folder.path(), &[("model.layers.3.self_attn.k_proj", &[2, 32], &[32, 2])], json!({"bias": "all"}));
+    let path = folder.path().join("adapter_model.safetensors");
+    let mut tensors = read_safetensors(&path);
+    tensors.insert(format!("base_model.model.{}", delta("A_log")), (vec![4], vec![0.5; 4]));
+    write_safetensors(&path, &tensors);
+    let error = refusal("qwen35", folder.path());
+    assert!(error.contains("no linear map") && error.contains("linear_attn.A_log`, which"), "{error}");
+}

@@ -293,6 +293,19 @@ impl Adapter {
         module.tensor(other.or_else(unequal)?)
     }
 
+    /// Refuses a pair for each expert in one tensor of three dimensions, as some trainers write them: PEFT folds the experts into the
+    /// rank.
+    fn check_dimensions(&self, module: &Module, a: &str, b: &str) -> Result<()> {
+        let is_of_experts = module.name.split('.').any(|segment| segment == "experts");
+        let shapes = [&self.weights.entry(a)?.shape, &self.weights.entry(b)?.shape];
+        if !is_of_experts || shapes.iter().all(|shape| shape.len() != 3) {
+            return Ok(());
+        }
+        let counts = shapes.map(|shape| if shape.len() == 3 { shape[0] } else { 1 });
+        let (path, module) = (self.path.clone(), module.name.clone());
+        Err(AdapterError::ExpertTensors { path, module, is_shared: counts[0] != counts[1] }.into())
+    }
+
     /// A pair is (rank, inputs) and (outputs, rank); those of convolutions have further dimensions.
     fn check_rank(&self, module: &Module, a: &str, b: &str) -> Result<()> {
         // LoRA on parameters folds the experts into the rank; AdaLoRA keeps a part of the rank in each module; MergedLinear has
@@ -301,6 +314,7 @@ impl Adapter {
         if !has_one_rank || self.config.flag("enable_lora") {
             return Ok(());
         }
+        self.check_dimensions(module, a, b)?;
         let expected = self.config.rank_of(&module.name);
         let rank_a = self.weights.entry(a)?.shape.first().copied().unwrap_or(0);
         let rank_b = self.weights.entry(b)?.shape.get(1).copied().unwrap_or(0);

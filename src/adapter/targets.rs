@@ -199,11 +199,6 @@ impl Targets {
         }
     }
 
-    /// Whether a module itself owns a parameter that `target_parameters` names.
-    pub fn wraps_by_configured_parameter(&self, module: &str) -> bool {
-        !self.parameters_of(module.trim_end_matches(".base_layer")).is_empty()
-    }
-
     /// Whether a module is wrapped because `target_parameters` names a parameter of it. Single experts and routers
     /// count as the parameters that PEFT turns them into with transformers 5.
     pub fn wraps_by_parameter(&self, module: &str) -> bool {

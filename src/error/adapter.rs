@@ -42,6 +42,12 @@ pub enum AdapterError {
     SeveralAdapters { path: PathBuf, names: Vec<String> },
     #[error("module `{module}` in `{}` has rank {actual} in its tensors but {expected} in adapter_config.json", path.display())]
     Rank { path: PathBuf, module: String, expected: usize, actual: usize },
+    #[error(
+        "LoRA on `{module}` in `{}` is one tensor of three dimensions for all experts{}, which PEFT does not read",
+        path.display(),
+        if *is_shared { ", with a factor that they share" } else { "" }
+    )]
+    ExpertTensors { path: PathBuf, module: String, is_shared: bool },
     #[error("tensor `{tensor}` in `{}` does not fit the other factors of module `{module}`", path.display())]
     Factors { path: PathBuf, module: String, tensor: String },
     #[error("a tensor of `{}` names layer {layer}, which no model has", path.display())]
@@ -118,6 +124,7 @@ impl AdapterError {
             | Self::SamePart { path, .. }
             | Self::Rank { path, .. }
             | Self::Factors { path, .. }
+            | Self::ExpertTensors { path, .. }
             | Self::LayerNumber { path, .. }
             | Self::NoLayers { path }
             | Self::SeveralStacks { path, .. }
@@ -168,6 +175,9 @@ impl AdapterError {
                 "save one adapter per folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)"
             }
             Self::EncoderDecoder { .. } => CUT_A_SIDE,
+            Self::ExpertTensors { .. } => {
+                "save it with PEFT, which has the experts in the rank of two dimensions (`target_parameters`)"
+            }
             Self::SeveralStacks { .. } => "name the one of the text decoder with `--stack`",
             Self::CannotReduce { .. } => {
                 "leave out `--rank` and `--minimize`; `--dtype` makes adapters of any kind smaller"

@@ -19,8 +19,10 @@ const CONVERTED: [(&[&str], &[&str]); 2] = [
     (&["w1", "w2", "w3"], &["minimax", "minimax_m2", "mixtral"]),
 ];
 
-/// Model types whose experts became one parameter, too, and whose LoRA PEFT does not convert.
-const UNCONVERTED: [&str; 5] = ["qwen2_moe", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_vl_moe", "qwen3_vl_moe_text"];
+/// Model types whose experts became one parameter, too, and whose names in `target_modules` PEFT does not convert. It does convert
+/// the tensors of the first, so that those that `target_parameters` names are loaded.
+const UNCONVERTED: [&[&str]; 2] =
+    [&["qwen2_moe", "qwen3_5_moe_text", "qwen3_vl_moe"], &["qwen3_5_moe", "qwen3_vl_moe_text"]];
 
 impl Model {
     fn is_of(&self, types: &[&str]) -> bool {
@@ -30,11 +32,12 @@ impl Model {
 
     /// Whether PEFT leaves a module out because it converts the names of experts, or does not.
     pub(super) fn is_lost_in_conversion(&self, adapter: &Adapter, module: &Module) -> bool {
-        if adapter.config.method != Method::Lora || adapter.config.targets.wraps_by_configured_parameter(&module.name) {
-            return false;
-        }
+        let is_parameter = adapter.config.targets.wraps_by_parameter(&module.name);
+        let [of_names, of_all] = UNCONVERTED;
         match MovedModule::parse(&module.name) {
-            Some(moved) => moved.is_expert() && self.is_of(&UNCONVERTED),
+            _ if adapter.config.method != Method::Lora => false,
+            Some(moved) => moved.is_expert() && (self.is_of(of_all) || self.is_of(of_names) && !is_parameter),
+            None if is_parameter => false,
             None => {
                 CONVERTED.iter().any(|(names, types)| names.contains(&last_segment(&module.name)) && self.is_of(types))
             }
@@ -57,7 +60,7 @@ impl Model {
         }
         let is_router = |module: &String| MovedModule::parse(module).is_some_and(|moved| !moved.is_expert());
         let has_router = names("gate") && adapter.modules().keys().any(is_router);
-        (has_router && self.is_of(&UNCONVERTED))
+        (has_router && UNCONVERTED.iter().any(|types| self.is_of(types)))
             .then_some("`target_modules` names the router, which is no linear module in transformers 5")
     }
 
