@@ -78,7 +78,17 @@ fn either_stack_is_cut_and_the_other_is_kept() {
             assert_eq!(names_of(&out), expected, "{case} {side}");
             let mut verify = lora_slim();
             verify.arg("verify").args([&adapter, &out]).args(["--stack", side]).assert().success();
-            // The library has the same names for the stacks.
+            let mut other = lora_slim();
+            other
+                .arg("verify")
+                .args([&adapter, &out])
+                .args(["--stack", if side == "encoder" { "decoder" } else { "encoder" }]);
+            let said = String::from_utf8(other.assert().failure().get_output().stdout.clone()).unwrap();
+            assert!(said.contains("belongs to no layer of `"), "{said}");
+            let card = fs::read_to_string(out.join("README.md")).unwrap();
+            assert!(
+                card.contains(&format!("| layers of `{stack}` |")) || card.contains(&format!("| layers of {stack} |"))
+            );
             let config = read_json(&out.join("adapter_config.json"));
             assert_eq!(config["layers_to_transform"], Value::Null, "layers of both stacks would be meant");
         }
@@ -214,12 +224,14 @@ fn what_peft_converts_otherwise_is_said() {
     for (targets, more, said) in [
         (&targets[..], json!({"use_rslora": true}), "√2 times"),
         (&targets, json!({"alpha_pattern": {"w1": 9}}), "ignores `alpha_pattern`"),
-        (&["q_proj", "w1", "w2"], json!({}), "PEFT refuses this adapter"),
+        (&["q_proj", "w1", "w2"], json!({}), "PEFT refuses this adapter: `target_modules` has one of gate and up"),
+        (&targets, json!({"lora_dropout": 0.05}), "PEFT refuses this adapter: `lora_dropout`"),
+        (&targets, json!({"lora_dropout": 0.0}), ""),
     ] {
         let folder = TempDir::new().unwrap();
         write_single_experts("mixtral", folder.path(), targets, more);
         let remarks = remarks_of("mixtral", folder.path());
-        assert!(remarks.contains(said), "{said}: {remarks}");
+        assert!(remarks.contains(said) && remarks.is_empty() == said.is_empty(), "{said}: {remarks}");
     }
 }
 
@@ -298,6 +310,58 @@ fn a_cut_of_experts_that_are_not_converted_is_loaded() {
         document(&check.output().unwrap().stdout)["runtimes"][0]["verdict"].clone()
     };
     assert_eq!((verdict(&adapter), verdict(&out)), (json!("differs"), json!("loads")));
+}
+
+/// LoRA beside the experts of such a model is named by its weights in a cut: by their modules, PEFT would take it for the experts'.
+#[test]
+fn a_cut_has_what_lies_beside_single_experts() {
+    let folder = TempDir::new().unwrap();
+    let (adapter, out) = (folder.path().join("adapter"), folder.path().join("out"));
+    let targets = ["q_proj", "gate_proj", "up_proj", "down_proj"];
+    write_single_experts("dots1", &adapter, &targets, json!({}));
+    lora_slim().arg("cut").arg(&adapter).args(["--boundary", "2", "--quiet", "-o"]).arg(&out).assert().success();
+    let config = read_json(&out.join("adapter_config.json"));
+    assert_eq!(config["target_modules"], json!(["q_proj"]));
+    let named: Vec<&str> =
+        config["target_parameters"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    for name in ["0.mlp.gate_proj.weight", "1.mlp.shared_experts.up_proj.weight", "1.mlp.experts.down_proj"] {
+        assert!(named.contains(&format!("model.layers.{name}").as_str()), "{name}: {named:?}");
+    }
+    lora_slim().arg("verify").args([&adapter, &out]).assert().success();
+    let losses = |adapter: &Path| {
+        let mut scan = lora_slim();
+        scan.arg("scan").arg(adapter).arg("--base").arg(fixture("pico/dots1/base"));
+        scan.arg("--samples").arg(fixture("pico/samples.tokens.jsonl")).args(["--json", "--quiet"]);
+        let report = document(&scan.assert().success().get_output().stdout);
+        let loss = |at: usize| report["curve"][at]["loss"].as_f64().unwrap();
+        (0..3).map(loss).collect::<Vec<_>>()
+    };
+    assert_eq!(losses(&adapter), losses(&out));
+    assert_eq!(remarks_of("dots1", &out), "");
+    // Cut again, it stays so.
+    let again = folder.path().join("again");
+    lora_slim().arg("cut").arg(&out).args(["--boundary", "1", "--quiet", "-o"]).arg(&again).assert().success();
+    let config = read_json(&again.join("adapter_config.json"));
+    assert!(config["target_parameters"].as_array().unwrap().contains(&json!("model.layers.0.mlp.gate_proj.weight")));
+    assert_eq!(remarks_of("dots1", &again), "");
+}
+
+/// PEFT refuses dropout beside LoRA on parameters, which a cut makes of single experts.
+#[test]
+fn a_cut_of_single_experts_has_no_dropout() {
+    let folder = TempDir::new().unwrap();
+    let (adapter, out) = (folder.path().join("adapter"), folder.path().join("out"));
+    let targets = ["q_proj", "w1", "w2", "w3"];
+    write_single_experts("mixtral", &adapter, &targets, json!({"lora_dropout": 0.05}));
+    lora_slim().arg("cut").arg(&adapter).args(["--boundary", "2", "--quiet", "-o"]).arg(&out).assert().success();
+    assert_eq!(read_json(&out.join("adapter_config.json"))["lora_dropout"], 0.0);
+    lora_slim().arg("verify").args([&adapter, &out]).assert().success();
+    assert_eq!(remarks_of("mixtral", &out), "");
+    // The pair of parameters that the configuration names itself.
+    let named = folder.path().join("named");
+    let config = json!({"target_modules": [], "target_parameters": ["experts.down_proj"], "lora_dropout": 0.1});
+    write_pairs(&named, &[("model.layers.1.mlp.experts", &[8, 12], &[32, 8])], config);
+    assert!(remarks_of("mixtral", &named).contains("beside `target_parameters`"));
 }
 
 /// A pair for each name, of these shapes.

@@ -2,9 +2,9 @@
 
     python scripts/check/encoder_decoder.py [--boundary 2]
 
-Cuts each adapter of fixtures/encoder-decoder in each stack. What is written has to load in PEFT without a complaint, on the base
-model that scripts/common/encoder_decoder.py makes, and to give the logits of the original with everything off in the layers that
-were cut. Exit status 1 if it does not.
+Cuts each adapter of fixtures/encoder-decoder in each stack. What is written has to load in PEFT without a complaint, on
+the base model that scripts/common/encoder_decoder.py makes, and to give the logits of the original with everything off
+in the layers that were cut. Exit status 1 if it does not.
 """
 
 import argparse

@@ -24,6 +24,16 @@ const CONVERTED: [(&[&str], &[&str]); 2] = [
 const UNCONVERTED: [&[&str]; 2] =
     [&["qwen2_moe", "qwen3_5_moe_text", "qwen3_vl_moe"], &["qwen3_5_moe", "qwen3_vl_moe_text"]];
 
+/// What PEFT refuses beside LoRA on parameters, and why that is so for single experts.
+const NOT_OF_PARAMETERS: [(&str, &str); 3] = [
+    (
+        "lora_dropout",
+        "`lora_dropout` is not 0, which PEFT refuses for experts with transformers 5; it only counts in training and can be set to 0",
+    ),
+    ("use_dora", "DoRA on experts, which are a parameter in transformers 5"),
+    ("lora_bias", "`lora_bias` on experts, which are a parameter in transformers 5"),
+];
+
 impl Model {
     fn is_of(&self, types: &[&str]) -> bool {
         let own = self.names.model_type.as_deref().unwrap_or(self.config.family.model_types[0]);
@@ -46,10 +56,11 @@ impl Model {
 
     /// Why PEFT refuses to convert an adapter, if it does.
     pub fn refused_conversion(&self, adapter: &Adapter) -> Option<&'static str> {
-        let TargetModules::List(list) = &adapter.config.targets.modules else { return None };
-        if adapter.config.method != Method::Lora {
+        let config = &adapter.config;
+        if config.method != Method::Lora {
             return None;
         }
+        let list = if let TargetModules::List(list) = &config.targets.modules { list.as_slice() } else { &[] };
         let names = |name: &str| list.iter().any(|target| last_segment(target) == name);
         let is_half = |[gate, up]: [&str; 2]| names(gate) != names(up);
         let halves = [["gate_proj", "up_proj"], ["w1", "w3"]].into_iter().zip(CONVERTED);
@@ -57,6 +68,13 @@ impl Model {
             return Some(
                 "`target_modules` has one of gate and up without the other, which are one parameter of the experts in transformers 5",
             );
+        }
+        let is_moved = |module: &String| MovedModule::parse(module).is_some();
+        let has_moved = adapter.modules().keys().any(is_moved);
+        let is_named = CONVERTED.iter().any(|(own, types)| self.is_of(types) && own.iter().any(|name| names(name)));
+        let is_converted = CONVERTED.iter().any(|(_, types)| self.is_of(types)) && (has_moved || is_named);
+        if let Some((_, why)) = NOT_OF_PARAMETERS.iter().find(|(key, _)| is_converted && config.is_set_to_more(key)) {
+            return Some(why);
         }
         let is_router = |module: &String| MovedModule::parse(module).is_some_and(|moved| !moved.is_expert());
         let has_router = names("gate") && adapter.modules().keys().any(is_router);
