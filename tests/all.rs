@@ -22,6 +22,7 @@ mod contradicted;
 mod dead_weight;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
+mod encoders;
 mod environment;
 mod export;
 mod export_blocks;
