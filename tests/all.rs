@@ -22,6 +22,7 @@ mod contradicted;
 mod dead_weight;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
+mod encoders;
 mod environment;
 mod export;
 mod export_blocks;
@@ -42,6 +43,7 @@ mod hybrids;
 mod inputs_kept;
 mod judged_by_answers;
 mod kills;
+mod layouts;
 mod mamba;
 mod messages;
 mod metrics;

@@ -256,10 +256,14 @@ pub struct MovedModule<'a> {
     name: &'a str,
 }
 
+impl MovedModule<'_> {
+    /// What the matrices of an expert are called.
+    pub const NAMES: [&'static str; 6] = ["w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"];
+}
+
 impl<'a> MovedModule<'a> {
     /// Takes apart `LAYER.mlp.experts.3.gate_proj`, `LAYER.block_sparse_moe.experts.3.w1` or `LAYER.mlp.gate`.
     pub fn parse(module: &'a str) -> Option<Self> {
-        const NAMES: [&str; 6] = ["w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"];
         const BLOCKS: [&str; 2] = [".mlp", ".block_sparse_moe"];
         let (rest, name) = module.rsplit_once('.')?;
         if name == "gate" {
@@ -269,7 +273,12 @@ impl<'a> MovedModule<'a> {
         let (rest, number) = rest.rsplit_once('.')?;
         let block = rest.strip_suffix(".experts")?;
         let layer = BLOCKS.iter().find_map(|name| block.strip_suffix(name))?;
-        (number.parse::<usize>().is_ok() && NAMES.contains(&name)).then_some(Self { layer, name })
+        (number.parse::<usize>().is_ok() && Self::NAMES.contains(&name)).then_some(Self { layer, name })
+    }
+
+    /// Whether it is a matrix of one expert rather than a router.
+    pub fn is_expert(&self) -> bool {
+        self.name != "gate"
     }
 
     /// The parameter that it is, or is a part of, in transformers 5.

@@ -102,6 +102,8 @@ pub struct BaseNames {
     former: &'static [FormerName],
     /// Whether PEFT finds LoRA without `base_model.model.`, because it takes this away before it renames.
     pub needs_no_prefix: bool,
+    /// The `model_type` of the whole model; a GGUF file does not tell it.
+    pub model_type: Option<String>,
 }
 
 impl BaseNames {
@@ -116,7 +118,7 @@ impl BaseNames {
         let flat = || model_type(config).filter(is_known);
         let multimodal = text.map(|_| model_type(config).unwrap_or_default()).or_else(flat);
         let family = model_type(text.unwrap_or(config)).and_then(|name| family::by_model_type(&name));
-        Self::of_model(multimodal.as_deref(), family, decoder_in_files)
+        Self { model_type: model_type(config), ..Self::of_model(multimodal.as_deref(), family, decoder_in_files) }
     }
 
     /// As [`of_config`](Self::of_config), by the `model_type` of the multimodal model around the decoder, if there is one.
@@ -134,7 +136,7 @@ impl BaseNames {
         let is_converted = family.is_some_and(|one| one.model_types.iter().any(|name| CONVERTED.contains(name)));
         let needs_no_prefix = !former.is_empty() || multimodal.is_none() && is_converted;
         let classes = std::iter::once(ClassNames::new(decoder, outer)).chain(text).collect();
-        Self { classes, former, needs_no_prefix }
+        Self { classes, former, needs_no_prefix, model_type: None }
     }
 
     pub fn of_gguf(outer: &OuterNames) -> Self {
@@ -143,6 +145,7 @@ impl BaseNames {
             classes: decoders.map(|decoder| ClassNames::new(decoder, outer)).into(),
             former: &[],
             needs_no_prefix: false,
+            model_type: None,
         }
     }
 

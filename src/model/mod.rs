@@ -14,6 +14,7 @@ pub mod applied;
 mod carried;
 mod class_names;
 pub mod config;
+mod converted;
 pub mod device;
 mod embedding;
 mod experts;

@@ -439,6 +439,9 @@ pub struct WorkDone {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Output {
     pub kept_layers: Vec<usize>,
+    /// Where the base model has an encoder and a decoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stacks: Option<CutStack>,
     pub tensors_before: usize,
     pub tensors_after: usize,
     /// The bytes of tensors, without headers.
@@ -447,6 +450,15 @@ pub struct Output {
     /// Absent for a PEFT folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+}
+
+/// Which of two stacks was cut.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct CutStack {
+    /// The stack that `kept_layers` are of.
+    pub cut: String,
+    /// The other one, of which everything is kept.
+    pub whole: String,
 }
 
 /// The adapter's part in one layer.

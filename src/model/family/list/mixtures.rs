@@ -19,7 +19,10 @@ pub(super) const EXPERTS: ExpertNames = ExpertNames {
 };
 pub(super) const GRANITE_EXPERTS: ExpertNames = ExpertNames {
     modules: &[],
-    stacked: &[["block_sparse_moe.input_linear.weight", "block_sparse_moe.output_linear.weight"]],
+    stacked: &[
+        ["block_sparse_moe.input_linear.weight", "block_sparse_moe.output_linear.weight"],
+        ["block_sparse_moe.experts.gate_up_proj", "block_sparse_moe.experts.down_proj"],
+    ],
     ..EXPERTS
 };
 /// Both names are read.
