@@ -56,7 +56,11 @@ impl AdaptedModel<'_> {
         if let Some(norm) = &self.embedding_norm {
             hidden = norm.forward(&hidden)?;
         }
-        Ok(Carried::first(hidden, &model.config)?)
+        let states = match &self.altup {
+            Some(maps) => maps.spread(&hidden)?,
+            None => hidden.clone(),
+        };
+        Ok(Carried::first(states, &hidden, &model.config)?)
     }
 
     /// DoRA on an embedding (PEFT's `DoraEmbeddingLayer`): the magnitude over the norm of each column of W + ΔW, which

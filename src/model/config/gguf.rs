@@ -65,6 +65,7 @@ impl ModelConfig {
             windows,
             by_layer: ByLayer::same(layers, HeadSizes { kv_heads, head_dim }, intermediate_size),
             per_layer: None,
+            altup: None,
             chunks: vec![None; layers.min(MOST_LAYERS)],
             mixers: vec![MixerKind::Attention; layers.min(MOST_LAYERS)],
             other_mixer: None,

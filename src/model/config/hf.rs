@@ -143,6 +143,7 @@ impl ConfigFields<'_> {
             head_dim,
             by_layer,
             per_layer: self.per_layer()?,
+            altup: self.altup()?,
             // `Model::open` replaces it by the rows of the embedding.
             vocab_size: self.optional_size("vocab_size")?.unwrap_or(1),
             context,
@@ -179,6 +180,9 @@ impl ConfigFields<'_> {
 
     /// The size of the MLP.
     fn intermediate_size(&self, hidden_size: usize, experts: Option<&ExpertSizes>) -> Result<usize> {
+        if let Some(sizes) = self.intermediate_sizes()? {
+            return Ok(sizes.into_iter().max().unwrap_or(0));
+        }
         let given = [self.optional_size("intermediate_size")?, self.optional_size("n_inner")?];
         let per_hidden = self.family.intermediate_per_hidden.map(|factor| hidden_size * factor);
         let of_experts = experts.map(|experts| experts.intermediate_size);

@@ -1,5 +1,6 @@
 //! The numbers of a base model, from `config.json` or from GGUF metadata, as one validated value.
 
+mod altup;
 mod by_layer;
 mod experts;
 mod fields;
@@ -15,6 +16,7 @@ mod quantised;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+pub use altup::AltUpSizes;
 pub use by_layer::{ByLayer, HeadSizes, PerLayerSizes};
 pub use hf::HfConfig;
 pub use latent::LatentSizes;
@@ -45,6 +47,8 @@ pub struct ModelConfig {
     pub by_layer: ByLayer,
     /// The inputs that each layer has of its own, in models that have them.
     pub per_layer: Option<PerLayerSizes>,
+    /// The hidden states of each token, in models in which they are several.
+    pub altup: Option<AltUpSizes>,
     pub vocab_size: usize,
     /// The longest sequence that the model was made for.
     pub context: usize,
@@ -91,7 +95,12 @@ impl ModelConfig {
         self.by_layer.heads[layer].kv_size()
     }
 
-    /// The values that a row has before a layer behind its hidden state: its embedding if layers have inputs of their own, and the keys
+    /// The values of all hidden states of a token.
+    pub fn states_size(&self) -> usize {
+        self.altup.map_or(1, |altup| altup.states) * self.hidden_size
+    }
+
+    /// The values that a row has before a layer behind its hidden states: its embedding if layers have inputs of their own, and the keys
     /// and values that later layers read again.
     pub fn carried_before(&self, layer: usize) -> usize {
         let embeddings = if self.per_layer.is_some() { self.hidden_size } else { 0 };
@@ -193,7 +202,11 @@ impl ModelConfig {
             Role::SharedGate | Role::SharedUp => vec![shared, hidden],
             Role::SharedDown => vec![hidden, shared],
             Role::SharedSwitch => vec![1, hidden],
-            of_other => self.other_mixer.and_then(|sizes| sizes.shape_of(of_other, hidden)).unwrap_or_default(),
+            of_other => {
+                let of_states = self.altup.and_then(|sizes| sizes.shape_of(of_other, hidden));
+                let of_mixer = || self.other_mixer.and_then(|sizes| sizes.shape_of(of_other, hidden));
+                of_states.or_else(of_mixer).unwrap_or_default()
+            }
         }
     }
 

@@ -21,7 +21,7 @@ pub use bias::Biased;
 use bias::Biases;
 pub use experts::{ExpertNames, ExpertWeights, Grouping, StackLayout};
 use list::{ACTIVATION, FAMILIES};
-pub use names::{OUTER, OUTER_NORMS, OuterNames, Outside};
+pub use names::{ALTUP_MAPS, OUTER, OUTER_NORMS, OuterNames, Outside};
 pub use norms::{HeadNorms, Norms};
 pub use role::{MixerKind, Role};
 pub use wrapper::{FormerName, LogitStep, PromptAttention, Wrapper};

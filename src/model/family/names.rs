@@ -220,6 +220,8 @@ pub enum Outside {
     LayerNorm,
     /// Beside the decoder, not inside it.
     Head,
+    /// A map of one of the lists of [`ALTUP_MAPS`].
+    Listed,
 }
 
 /// The names of the modules outside the layers, where the family has them, and of the list of the layers.
@@ -278,6 +280,7 @@ impl OuterNames {
             Outside::LayerNorm => self.layer_inputs.map(|names| names[2]),
             Outside::FinalNorm => Some(self.final_norm),
             Outside::Head => Some(self.head),
+            Outside::Listed => None,
         }
     }
 
@@ -303,6 +306,8 @@ pub const OUTER_GEMMA4: OuterNames = OuterNames {
     layer_inputs: Some(["embed_tokens_per_layer", "per_layer_model_projection", "per_layer_projection_norm"]),
     ..OUTER
 };
+/// The lists of maps outside the layers from embeddings to the further hidden states of tokens, and back from these.
+pub const ALTUP_MAPS: [&str; 2] = ["altup_projections", "altup_unembed_projections"];
 pub const OUTER_LFM2: OuterNames = OuterNames { final_norm: "embedding_norm", ..OUTER };
 pub const OUTER_NEMOTRON_H: OuterNames = OuterNames { embedding: "embeddings", final_norm: "norm_f", ..OUTER };
 pub const OUTER_GPT2: OuterNames = OuterNames {

@@ -112,6 +112,17 @@ pub enum Role {
     LayerInputNorm,
     /// What all that leaves a layer is multiplied by.
     LayerScale,
+    /// Of a short map beside attention: into the short vector, back from it, and a norm on what it adds.
+    LaurelDown,
+    LaurelUp,
+    LaurelNorm,
+    /// Of several hidden states for each token: what their coefficients are made of and its norm, those by which states are predicted
+    /// and corrected, and what the first is multiplied by before the layer's own input gates it.
+    AltUpRouter,
+    AltUpRouterNorm,
+    AltUpPrediction,
+    AltUpCorrection,
+    AltUpScale,
     /// Scores the experts for a token.
     Router,
     /// Added to the scores by which experts are chosen, and not to their weights.
@@ -152,6 +163,8 @@ impl Role {
                 | MlpNorm
                 | MlpPostNorm
                 | LayerInputNorm
+                | LaurelNorm
+                | AltUpRouterNorm
                 | DensePostNorm
                 | ExpertsNorm
                 | ExpertsPostNorm
@@ -181,6 +194,7 @@ impl Role {
                 | MambaRate
                 | MambaSkip
                 | LayerScale
+                | AltUpScale
                 | RouterBias
                 | RouterScale
                 | ExpertScale

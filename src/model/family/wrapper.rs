@@ -93,7 +93,7 @@ const QWEN3_VL_MOE: &[FormerName] = &[("model.language_model.model", "model.lang
 #[rustfmt::skip]
 static WRAPPERS: [Wrapper; 12] = [
     Wrapper {
-        model_types: &["gemma4", "gemma4_unified"],
+        model_types: &["gemma3n", "gemma4", "gemma4_unified"],
         names: Some(LANGUAGE_MODEL),
         logits: &[LogitStep::Softcap],
         ..PLAIN

@@ -28,6 +28,9 @@ impl Weights {
             store.entry_of_shape(&self.outside_weight(Outside::LayerProjection), &[all, hidden])?;
             store.entry_of_shape(&self.outside_weight(Outside::LayerNorm), &[sizes.size])?;
         }
+        for name in self.listed_names(config) {
+            store.entry_of_shape(&name, &[hidden, hidden])?;
+        }
         if config.family.positions == Positions::Learned {
             let weight = self.outside_weight(Outside::Positions);
             store.entry_of_shape(

@@ -3,6 +3,7 @@
 mod classic;
 mod cohere;
 mod gemma;
+mod gemma3n;
 mod gpt;
 mod latent;
 mod lfm2;
@@ -19,10 +20,11 @@ use super::*;
 use crate::model::activation::Activation;
 use crate::model::routing::{GroupScore, Scores};
 
-pub static FAMILIES: [&[Family]; 12] = [
+pub static FAMILIES: [&[Family]; 13] = [
     &llama::FAMILIES,
     &qwen::FAMILIES,
     &gemma::FAMILIES,
+    &gemma3n::FAMILIES,
     &cohere::FAMILIES,
     &gpt::FAMILIES,
     &mixtures::FAMILIES,
