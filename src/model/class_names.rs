@@ -60,12 +60,14 @@ fn inside(outer: &str, name: &str) -> String {
 
 /// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of
 /// multimodal models before transformers 4.52.
-const CONVERTED: [&str; 25] = [
+const CONVERTED: [&str; 27] = [
+    "afmoe",
     "deepseek_v2",
     "deepseek_v3",
     "dots1",
     "ernie4_5_moe",
     "exaone_moe",
+    "flex_olmo",
     "gemma3n_text",
     "glm4_moe",
     "glm4_moe_lite",

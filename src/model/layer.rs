@@ -107,7 +107,7 @@ impl<'a> Layer<'a> {
             false if is_parallel || mixed.is_none() => x,
             false => before_mlp.clone(),
         };
-        if self.norms.has(Role::ExpertsPostNorm) || self.mlp.has(Role::ExpertsOutput) {
+        if self.needs_all_of_experts() {
             return self.wait_for_experts(after_mixer, x, carried, rows.is_some());
         }
         let routed = if config.is_sparse(self.weights.index) { Some(self.route(&x, x.clone())?) } else { None };
@@ -121,6 +121,13 @@ impl<'a> Layer<'a> {
         };
         // Rows that are left behind the last layer carry nothing further.
         Ok((if rows.is_some() { hidden } else { carried.join(hidden)? }, routed))
+    }
+
+    /// Whether the layer normalises or maps the sum of what its experts add.
+    fn needs_all_of_experts(&self) -> bool {
+        let norms_sum = [Role::ExpertsPostNorm, Role::MlpPostNorm].into_iter().any(|role| self.norms.has(role));
+        let is_sparse = self.weights.config.is_sparse(self.weights.index);
+        is_sparse && (norms_sum || self.mlp.has(Role::ExpertsOutput))
     }
 
     /// Goes on from the hidden states before the MLP, and its inputs, in a layer that normalises or maps the sum of what its experts

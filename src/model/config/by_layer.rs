@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::fields::ConfigFields;
 use super::{LARGEST_SIZE, MOST_LAYERS};
 use crate::error::Result;
+use crate::model::family::{Positions, Sliding};
 
 /// The sizes of the heads of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +125,38 @@ impl ConfigFields<'_> {
         Ok(shares.into_iter().map(cutoff).collect())
     }
 
+    /// The layers that `attention_types` calls local: it has lists of names, each with how many times it comes.
+    pub fn local_layers(&self, layers: usize) -> Result<BTreeSet<usize>> {
+        const KEY: &str = "attention_types";
+        if self.family.sliding != Sliding::ByAttentionTypes {
+            return Ok(BTreeSet::new());
+        }
+        let usual = serde_json::json!([[["global", "local"], 12]]);
+        let (whole, given) = (self.account.get("attention_layers"), self.account.get(KEY));
+        let given = given.filter(|value| !value.is_null()).unwrap_or(&usual);
+        let wrong = || self.problem(KEY, "does not name the attention of each layer");
+        let mut names = Vec::new();
+        // A list of all layers counts before it.
+        if let Some(whole) = whole {
+            names.extend(whole.as_array().ok_or_else(wrong)?);
+        }
+        for group in given.as_array().filter(|_| whole.is_none()).into_iter().flatten() {
+            let (group, times) = (group.get(0).and_then(Value::as_array), group.get(1).and_then(Value::as_u64));
+            let (group, times) = group.zip(times).ok_or_else(wrong)?;
+            for _ in 0..times.min(layers as u64 + 1) {
+                names.extend(group);
+            }
+            if names.len() > layers {
+                return Err(wrong().into());
+            }
+        }
+        let is_known = |name: &&Value| **name == "global" || **name == "local";
+        if names.len() != layers || !names.iter().all(is_known) {
+            return Err(wrong().into());
+        }
+        Ok((0..layers).filter(|&layer| *names[layer] == "local").collect())
+    }
+
     /// Reads `per_layer_config`, which takes the place of what is said of layers without a window.
     fn override_heads(&self, layers: &mut ByLayer, usual: HeadSizes) -> Result<()> {
         let Some(given) = self.get("per_layer_config").filter(|value| !value.is_null()) else { return Ok(()) };
@@ -157,6 +190,18 @@ impl ConfigFields<'_> {
             let is_alike = |other: &usize| windows[*other].is_some() == windows[layer].is_some();
             let own = (0..first).rev().find(is_alike);
             layers.keys_of[layer] = Some(own.ok_or_else(|| wrong("leaves no layer of a type with keys of its own"))?);
+        }
+        Ok(())
+    }
+}
+
+impl ConfigFields<'_> {
+    /// Refuses the one token whose number takes a position out of a table of sines.
+    pub fn check_sines(&self) -> Result<()> {
+        let padding = self.optional_count("pad_token_id")?;
+        let first = self.family.first_position;
+        if self.family.positions == Positions::Sines && padding.is_some_and(|token| token >= first) {
+            return Err(self.unsupported("a position without numbers (`pad_token_id`)".into()).into());
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residua
     qk_layernorm use_qk_norm attention_bias mlp_bias conv_bias qkv_bias use_qkv_bias use_bias attention_out_bias \
     attention_k_eq_v enable_moe_block use_double_wide_mlp block_auto_adjust_ff_dim multi_query new_decoder_architecture \
     bias enable_bias mamba_conv_bias mamba_proj_bias mamba_rms_norm mamba_norm_before_gate projectors_bias \
-    attn_temperature_tuning lm_head_bias use_expert_bias altup_correct_scale";
+    attn_temperature_tuning lm_head_bias use_expert_bias embeddings_are_scaled altup_correct_scale";
 /// The keys that have no meaning without a value: transformers fails at a `null`, in place of taking its default.
 const NEVER_NULL: &str = "rms_norm_eps layer_norm_eps query_pre_attn_scalar embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit activation lm_head_multiplier \

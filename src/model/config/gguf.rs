@@ -47,7 +47,7 @@ impl ModelConfig {
         let rotary = keys.rotary(weights, context, head_dim, &windows)?;
         let norm_eps = match family.norms {
             Norms::Layer | Norms::LayerPlusOne | Norms::LayerWithoutWeights => "attention.layer_norm_epsilon",
-            Norms::Rms | Norms::RmsPlusOne => "attention.layer_norm_rms_epsilon",
+            Norms::Rms | Norms::RmsPlusOne | Norms::RmsWithoutWeights => "attention.layer_norm_rms_epsilon",
         };
         let intermediate_size = keys.size("feed_forward_length")?;
         let config = Self {

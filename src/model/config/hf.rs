@@ -121,6 +121,7 @@ impl ConfigFields<'_> {
         if self.optional_size("word_embed_proj_dim")?.is_some_and(|size| size != hidden_size) {
             return Err(self.unsupported("embeddings of another size (`word_embed_proj_dim`)".into()).into());
         }
+        self.check_sines()?;
         let windows = self.windows(layers)?;
         let mixers = self.mixers(layers, blocks.as_deref())?;
         let experts = self.experts(layers, blocks.as_deref())?;
@@ -166,7 +167,7 @@ impl ConfigFields<'_> {
                     let plain = Scales::plain(family, hidden_size, head_dim);
                     Scales { attention: plain.attention * self.latent_scale()?, ..plain }
                 }
-                None => self.scales(Scales::plain(family, hidden_size, head_dim))?,
+                None => self.scales(Scales::plain(family, hidden_size, head_dim), hidden_size)?,
             },
             softcaps: Softcaps {
                 attention: self.float("attn_logit_softcapping"),
@@ -309,6 +310,7 @@ impl ConfigFields<'_> {
         if types.is_some_and(|types| types.len() < layers) {
             return Err(self.problem("layer_types", "is too short").into());
         }
+        let local = self.local_layers(layers)?;
         let is_off = self.flag("use_sliding_window") == Some(false);
         // Masks of SmolLM3 follow `layer_types` even then. Some configurations have a window of 0 beside this flag.
         let is_never = sliding == Sliding::Never || is_off && (sliding != Sliding::WithoutRotary || types.is_none());
@@ -328,9 +330,11 @@ impl ConfigFields<'_> {
                 Sliding::FromMaxWindowLayers => layer >= most,
                 Sliding::EvenBelowMaxWindowLayers => layer < most && layer.is_multiple_of(2),
                 Sliding::WithoutRotary => !self.is_rotary(layer, None),
+                Sliding::ByAttentionTypes => local.contains(&layer),
             },
         };
-        let must_slide = types.is_some() || matches!(sliding, Sliding::AllButEvery(_) | Sliding::AllButFirstOf(_));
+        let must_slide = types.is_some()
+            || matches!(sliding, Sliding::AllButEvery(_) | Sliding::AllButFirstOf(_) | Sliding::ByAttentionTypes);
         if window.is_none() && must_slide && (0..layers.min(MOST_LAYERS)).any(slides) {
             return Err(self
                 .problem("sliding_window", "is missing or switched off, and some layers have a window")
@@ -373,15 +377,19 @@ impl ConfigFields<'_> {
         }
     }
 
-    fn scales(&self, plain: Scales) -> Result<Scales> {
+    fn scales(&self, plain: Scales, hidden_size: usize) -> Result<Scales> {
         let by_scalar = self.float("query_pre_attn_scalar").map_or(plain.attention, |scalar| 1.0 / scalar.sqrt());
         // GPT-2 can do without the root.
         let attention = if self.flag("scale_attn_weights") == Some(false) { 1.0 } else { by_scalar };
+        let embedding = match self.flag("embeddings_are_scaled") {
+            Some(true) => (hidden_size as f64).sqrt(),
+            _ => plain.embedding,
+        };
         let divided = self.float("logits_scaling").map_or(plain.logits, |divisor| 1.0 / divisor);
         let number = |key: &str| self.float(key).unwrap_or(1.0);
         let mlp = self.numbers("mlp_multipliers")?.unwrap_or([1.0; 2]);
         Ok(Scales {
-            embedding: self.float("embedding_multiplier").unwrap_or(plain.embedding),
+            embedding: self.float("embedding_multiplier").unwrap_or(embedding),
             residual: self.float("residual_multiplier").unwrap_or(plain.residual),
             // Keys are multiplied before they turn, which comes to the same as scores.
             attention: self.float("attention_multiplier").or(self.float("softmax_scale")).unwrap_or(attention)

@@ -188,7 +188,7 @@ impl ModelConfig {
             Role::XieluSquares | Role::XieluExponentials => vec![1],
             Role::XieluSlope | Role::XieluEnd => Vec::new(),
             Role::Query if self.family.gated_attention => vec![2 * query_size, hidden],
-            Role::Query => vec![query_size, hidden],
+            Role::Query | Role::AttentionGate => vec![query_size, hidden],
             Role::Key | Role::Value => vec![kv_size, hidden],
             Role::QueryKeyValue => vec![query_size + 2 * kv_size, hidden],
             Role::AttentionOut => vec![hidden, query_size],

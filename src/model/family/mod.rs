@@ -155,17 +155,21 @@ pub enum Positions {
     Rotary,
     /// Rotary embedding that rotates neighbouring values.
     RotaryNeighbours,
+    /// As [`Positions::Rotary`], in the other direction.
+    RotaryBackwards,
     /// ALiBi: a bias on scores that grows with the distance.
     Alibi,
     /// Not at all, as in some hybrids, whose other mixer knows the order of tokens.
     None,
     /// Learned, added to the embeddings.
     Learned,
+    /// Sines and cosines, added to the embeddings.
+    Sines,
 }
 
 impl Positions {
     pub fn are_rotary(self) -> bool {
-        matches!(self, Positions::Rotary | Positions::RotaryNeighbours)
+        matches!(self, Positions::Rotary | Positions::RotaryNeighbours | Positions::RotaryBackwards)
     }
 }
 
@@ -197,6 +201,8 @@ pub enum Sliding {
     EvenBelowMaxWindowLayers,
     /// Those without rotary embedding.
     WithoutRotary,
+    /// Those that `attention_types` calls local.
+    ByAttentionTypes,
 }
 
 /// The order of the outputs of [`Role::QueryKeyValue`].

@@ -342,6 +342,9 @@ pub const OUTER_OPT: OuterNames = OuterNames {
     final_norm: "final_layer_norm",
     ..OUTER
 };
+pub const OUTER_XGLM: OuterNames = OuterNames { final_norm: "layer_norm", ..OUTER };
+/// Its norms have no weights, so that they have no names.
+pub const OUTER_NANOCHAT: OuterNames = OuterNames { embedding_norm: Some("norm"), ..OUTER };
 
 /// Modules outside the layers that have biases: the norms, in Phi the head, too.
 pub const OUTER_NORMS: &[Outside] = &[Outside::FinalNorm, Outside::EmbeddingNorm];

@@ -46,6 +46,8 @@ pub enum Role {
     /// One more score for each head that no value belongs to.
     Sinks,
     AttentionOut,
+    /// Gates what attention reads, in a matrix of its own.
+    AttentionGate,
     /// Of latent attention: queries in one matrix, or through a short vector and its norm.
     LatentQuery,
     LatentQueryDown,
@@ -211,7 +213,7 @@ impl Role {
     pub fn mixer(self) -> Option<MixerKind> {
         use Role::*;
         match self {
-            Query | Key | Value | QueryKeyValue | QueryNorm | KeyNorm | Sinks | AttentionOut => {
+            Query | Key | Value | QueryKeyValue | QueryNorm | KeyNorm | Sinks | AttentionOut | AttentionGate => {
                 Some(MixerKind::Attention)
             }
             DeltaInput | DeltaGate | DeltaWrite | DeltaDecay | DeltaInputGate | DeltaWriteDecay | Convolution

@@ -2,6 +2,7 @@
 
 mod classic;
 mod cohere;
+mod dense;
 mod gemma;
 mod gemma3n;
 mod gpt;
@@ -12,6 +13,7 @@ mod mamba;
 mod mixtures;
 mod qwen;
 mod routed;
+mod sparse;
 mod variants;
 
 use super::bias::*;
@@ -20,7 +22,7 @@ use super::*;
 use crate::model::activation::Activation;
 use crate::model::routing::{GroupScore, Scores};
 
-pub static FAMILIES: [&[Family]; 13] = [
+pub static FAMILIES: [&[Family]; 15] = [
     &llama::FAMILIES,
     &qwen::FAMILIES,
     &gemma::FAMILIES,
@@ -34,6 +36,8 @@ pub static FAMILIES: [&[Family]; 13] = [
     &mamba::FAMILIES,
     &routed::FAMILIES,
     &latent::FAMILIES,
+    &dense::FAMILIES,
+    &sparse::FAMILIES,
 ];
 
 /// The family that all others build on: a Llama without its peculiarities.
