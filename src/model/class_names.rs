@@ -60,8 +60,9 @@ fn inside(outer: &str, name: &str) -> String {
 
 /// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of
 /// multimodal models before transformers 4.52.
-const CONVERTED: [&str; 27] = [
+const CONVERTED: [&str; 29] = [
     "afmoe",
+    "cohere2_moe",
     "deepseek_v2",
     "deepseek_v3",
     "dots1",
@@ -80,6 +81,7 @@ const CONVERTED: [&str; 27] = [
     "minimax_m2",
     "mixtral",
     "nemotron_h",
+    "olmo_hybrid",
     "olmoe",
     "phimoe",
     "qwen2_moe",

@@ -82,11 +82,12 @@ impl<'a> Layer<'a> {
         };
         let is_parallel = config.residual == Residual::Parallel;
         let residual = |x: Tensor| scaled(x, config.scales.residual);
+        let [post_norm, mlp_norm] = self.middle_norms();
         let x = self.norms.norm(Role::AttentionNorm, &hidden)?;
         let mixed = match &self.mixer {
             Some(mixer) => {
                 let mixed = mixer.forward(&x, pass, cache, &mut carried)?;
-                Some(residual(self.norms.norm(Role::AttentionPostNorm, &mixed)?)?)
+                Some(residual(self.norms.norm(post_norm, &mixed)?)?)
             }
             None => None,
         };
@@ -100,8 +101,8 @@ impl<'a> Layer<'a> {
         };
         let after_mixer = self.with_laurel(after_mixer, &x)?;
         let before_mlp = if is_parallel { &hidden } else { &after_mixer };
-        let x = match self.norms.has(Role::MlpNorm) {
-            true => self.norms.norm(Role::MlpNorm, before_mlp)?,
+        let x = match self.norms.has(mlp_norm) {
+            true => self.norms.norm(mlp_norm, before_mlp)?,
             // The blocks of a parallel layer share their norm, and a single block has only one; other families without this one
             // have norms after the blocks.
             false if is_parallel || mixed.is_none() => x,
@@ -121,6 +122,15 @@ impl<'a> Layer<'a> {
         };
         // Rows that are left behind the last layer carry nothing further.
         Ok((if rows.is_some() { hidden } else { carried.join(hidden)? }, routed))
+    }
+
+    /// The norms on what the mixer adds and before the MLP.
+    fn middle_norms(&self) -> [Role; 2] {
+        match self.weights.config.mixers[self.weights.index] {
+            _ if !self.norms.has(Role::MiddleNorm) => [Role::AttentionPostNorm, Role::MlpNorm],
+            MixerKind::Attention => [Role::MiddleNorm, Role::MlpNorm],
+            _ => [Role::AttentionPostNorm, Role::MiddleNorm],
+        }
     }
 
     /// Whether the layer normalises or maps the sum of what its experts add.

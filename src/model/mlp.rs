@@ -23,6 +23,7 @@ pub struct Mlp {
     /// By how many standard deviations over their mean gates are lowered before those below 0 are cut off, if they are.
     cutoff: Option<f64>,
     output_scale: f64,
+    shared_scale: f64,
     pub router: Router,
 }
 
@@ -38,6 +39,7 @@ impl Mlp {
             gate_scale: scales.mlp_gate,
             cutoff: weights.config.by_layer.cutoffs[weights.index],
             output_scale: scales.mlp_output,
+            shared_scale: weights.config.experts.as_ref().map_or(1.0, |experts| experts.shared_scale),
         })
     }
 
@@ -77,7 +79,7 @@ impl Mlp {
                 true => gated(Role::SharedGate, Role::SharedUp)?,
                 false => self.gating.activate(&self.linear(Role::SharedUp, x)?)?,
             };
-            let shared = self.linear(Role::SharedDown, &activated)?;
+            let shared = scaled(self.linear(Role::SharedDown, &activated)?, self.shared_scale)?;
             if !self.modules.has(Role::SharedSwitch) {
                 return Ok(Some(shared));
             }

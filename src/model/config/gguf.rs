@@ -184,6 +184,7 @@ impl Keys<'_> {
             per_token: self.size("expert_used_count")?,
             intermediate_size: self.optional("expert_feed_forward_length")?.unwrap_or(intermediate_size),
             shared_intermediate_size: self.optional("expert_shared_feed_forward_length")?.unwrap_or(0),
+            shared_scale: 1.0,
             router_has_bias: true,
             input_size: None,
             routing: Routing::plain(matches!(
@@ -218,7 +219,7 @@ impl Keys<'_> {
         let local = local.map(|theta| Rope { theta, dim: full.dim, scaling: RopeScaling::None, query_growth: None });
         Ok(Rotary::new(full, local, windows, |layer| match self.family.rotary_layers {
             RotaryLayers::All => true,
-            RotaryLayers::InWindows => windows[layer].is_some(),
+            RotaryLayers::InWindows | RotaryLayers::InWindowsOrDense => windows[layer].is_some(),
             RotaryLayers::InWindowsIfAny => windows[layer].is_some() || windows.iter().all(Option::is_none),
             RotaryLayers::AllButEvery(interval) => !(layer + 1).is_multiple_of(interval),
         }))

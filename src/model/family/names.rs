@@ -306,6 +306,8 @@ pub const OUTER_GEMMA4: OuterNames = OuterNames {
     layer_inputs: Some(["embed_tokens_per_layer", "per_layer_model_projection", "per_layer_projection_norm"]),
     ..OUTER
 };
+/// Filters of queries, keys and values, which some files have in the place of [`Role::Convolution`] of a gated delta net.
+pub const FILTER_PARTS: [&str; 3] = ["linear_attn.q_conv1d", "linear_attn.k_conv1d", "linear_attn.v_conv1d"];
 /// The lists of maps outside the layers from embeddings to the further hidden states of tokens, and back from these.
 pub const ALTUP_MAPS: [&str; 2] = ["altup_projections", "altup_unembed_projections"];
 pub const OUTER_LFM2: OuterNames = OuterNames { final_norm: "embedding_norm", ..OUTER };

@@ -65,6 +65,10 @@ pub enum Role {
     DeltaGate,
     DeltaWrite,
     DeltaDecay,
+    /// [`Role::DeltaInput`] in three matrices.
+    DeltaQuery,
+    DeltaKey,
+    DeltaValue,
     /// [`Role::DeltaInput`] with [`Role::DeltaGate`], and [`Role::DeltaWrite`] with [`Role::DeltaDecay`], key head by key head.
     DeltaInputGate,
     DeltaWriteDecay,
@@ -95,6 +99,8 @@ pub enum Role {
     AttentionPostNorm,
     /// Before the MLP.
     MlpNorm,
+    /// On what attention adds, or before the MLP of a layer with another mixer.
+    MiddleNorm,
     Gate,
     Up,
     /// [`Role::Gate`] above [`Role::Up`] in one matrix.
@@ -163,6 +169,7 @@ impl Role {
                 | MambaNorm
                 | AttentionPostNorm
                 | MlpNorm
+                | MiddleNorm
                 | MlpPostNorm
                 | LayerInputNorm
                 | LaurelNorm
@@ -216,8 +223,8 @@ impl Role {
             Query | Key | Value | QueryKeyValue | QueryNorm | KeyNorm | Sinks | AttentionOut | AttentionGate => {
                 Some(MixerKind::Attention)
             }
-            DeltaInput | DeltaGate | DeltaWrite | DeltaDecay | DeltaInputGate | DeltaWriteDecay | Convolution
-            | DeltaBias | DeltaRate | DeltaNorm | DeltaOut => Some(MixerKind::DeltaNet),
+            DeltaInput | DeltaQuery | DeltaKey | DeltaValue | DeltaGate | DeltaWrite | DeltaDecay | DeltaInputGate
+            | DeltaWriteDecay | Convolution | DeltaBias | DeltaRate | DeltaNorm | DeltaOut => Some(MixerKind::DeltaNet),
             ShortInput | ShortConvolution | ShortOut => Some(MixerKind::ShortConvolution),
             MambaInput | MambaConvolution | MambaBias | MambaRate | MambaSkip | MambaNorm | MambaOut => {
                 Some(MixerKind::Mamba)

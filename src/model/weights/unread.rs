@@ -116,7 +116,7 @@ impl LayerWeights<'_> {
         for role in self.roles() {
             names.extend(match role.is_norm() {
                 true => self.norm_names(role).unwrap_or_default(),
-                false => vec![self.name(role, "weight")],
+                false => self.parts(role).map_or_else(|| vec![self.name(role, "weight")], Vec::from),
             });
             names.extend(self.bias_name(role));
         }

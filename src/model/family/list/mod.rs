@@ -6,6 +6,7 @@ mod dense;
 mod gemma;
 mod gemma3n;
 mod gpt;
+mod hybrids;
 mod latent;
 mod lfm2;
 mod llama;
@@ -22,7 +23,7 @@ use super::*;
 use crate::model::activation::Activation;
 use crate::model::routing::{GroupScore, Scores};
 
-pub static FAMILIES: [&[Family]; 15] = [
+pub static FAMILIES: [&[Family]; 16] = [
     &llama::FAMILIES,
     &qwen::FAMILIES,
     &gemma::FAMILIES,
@@ -38,11 +39,13 @@ pub static FAMILIES: [&[Family]; 15] = [
     &latent::FAMILIES,
     &dense::FAMILIES,
     &sparse::FAMILIES,
+    &hybrids::FAMILIES,
 ];
 
 /// The family that all others build on: a Llama without its peculiarities.
 const PLAIN: Family = Family {
     model_types: &[],
+    variant: None,
     gguf_architectures: &[],
     outer: &OUTER,
     layer_names: &[ATTENTION, GATED_MLP, PRE_NORMS],
@@ -54,6 +57,7 @@ const PLAIN: Family = Family {
     gelu: GeluMeaning::ErrorFunction,
     norms: Norms::Rms,
     norm_eps: 1e-6,
+    delta_norm_eps: None,
     head_norms: HeadNorms::EachHead,
     normed_values: false,
     attention_scale: AttentionScale::InverseRoot,
@@ -79,6 +83,7 @@ const PLAIN: Family = Family {
     refused: &[],
     rope_scaling: &RopeScaling::None,
     base_without_parameters: None,
+    null_base_is_none: false,
     base_in_windows: None,
     rope_by_type: false,
     query_growth: None,

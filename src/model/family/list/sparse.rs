@@ -1,6 +1,7 @@
-//! More families with experts: AFMoE (Trinity), FlexOlmo, Granite Swash with experts.
+//! More families with experts: AFMoE (Trinity), FlexOlmo, Granite Swash with experts, Command A+.
 
 use super::super::names::*;
+use super::cohere::COHERE;
 use super::llama::{GRANITE_NUMBERS, OLMO2};
 use super::mamba::GRANITE_SHARED;
 use super::mixtures::{EXPERTS, GRANITE_EXPERTS, LOCAL_EXPERTS, ROUTER};
@@ -18,7 +19,48 @@ const AFMOE: RoleNames = &[
     (Role::RouterBias, "mlp.expert_bias", ""),
 ];
 
-pub static FAMILIES: [Family; 3] = [
+/// Its configurations have a copy of the base.
+const ROPE_THETA: Harmless = ("rope_theta", "`rope_parameters` has it");
+/// Experts, and one for all tokens, in the place of the MLP of Cohere 2.
+const COHERE2_MOE: Family = Family {
+    model_types: &["cohere2_moe"],
+    gguf_architectures: &[],
+    layer_names: &[ATTENTION, GATED_MLP, ROUTER, SHARED_EXPERTS, SHARED_NORM],
+    optional: &[],
+    experts: Some(&ExpertNames { weights: ExpertWeights::Configured { sum_to_one_in_gguf: true }, ..EXPERTS }),
+    sliding: Sliding::AllButEveryBehindDense(4),
+    rotary_layers: RotaryLayers::InWindowsOrDense,
+    reads: &[
+        USUAL,
+        "layer_types mlp_layer_types norm_topk_prob expert_selection_fn shared_expert_combination_strategy \
+         sliding_window_pattern n_shared_experts",
+    ],
+    spellings: &[
+        ("intermediate_size", &["prefix_dense_intermediate_size", "intermediate_size"]),
+        ("moe_intermediate_size", &["intermediate_size"]),
+        ("n_shared_experts", &["num_shared_experts"]),
+    ],
+    numbers: &[
+        ("logit_scale", 0.0625),
+        ("head_dim", 128.0),
+        ("max_position_embeddings", 8192.0),
+        ("sliding_window", 4096.0),
+        ("prefix_dense_sliding_window_pattern", 1.0),
+        ("moe_intermediate_size", 22_528.0),
+        ("n_shared_experts", 0.0),
+        ("first_k_dense_replace", 0.0),
+        ("num_experts_per_tok", 2.0),
+        ("num_experts", 8.0),
+    ],
+    flags: &[("tie_word_embeddings", true), ("norm_topk_prob", true)],
+    ..COHERE
+};
+
+/// The same with norms that do not centre.
+static COHERE2_MOE_RMS: Family =
+    Family { norms: Norms::Rms, harmless: &[("layer_norm_eps", "`rms_norm_eps` counts"), ROPE_THETA], ..COHERE2_MOE };
+
+pub static FAMILIES: [Family; 4] = [
     Family {
         model_types: &["afmoe"],
         layer_names: &[ATTENTION, GATED_MLP, SHARED_EXPERTS, HEAD_NORMS, AFMOE],
@@ -63,6 +105,17 @@ pub static FAMILIES: [Family; 3] = [
             ("num_limited_groups", "nothing in transformers reads it"),
         ],
         ..PLAIN
+    },
+    Family {
+        variant: Some(("rms_norm_eps", &COHERE2_MOE_RMS)),
+        spellings: &[
+            COHERE2_MOE.spellings[0],
+            COHERE2_MOE.spellings[1],
+            COHERE2_MOE.spellings[2],
+            ("rms_norm_eps", &[]),
+        ],
+        harmless: &[("rms_norm_eps", "it has no value here"), ROPE_THETA],
+        ..COHERE2_MOE
     },
     // OLMo 2 with experts.
     Family {
