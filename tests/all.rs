@@ -31,6 +31,7 @@ mod facade;
 mod foreign;
 mod fuzzed;
 mod gates;
+mod gemma3n;
 mod gemma4;
 mod generating;
 mod gguf_tokenizers;

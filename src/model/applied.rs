@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Model;
 use super::class_names::ClassNames;
-use super::family::Outside;
+use super::family::{ALTUP_MAPS, Outside};
 use crate::account::is_set;
 use crate::adapter::names::{is_of_tower, stack_and_layer};
 use crate::adapter::targets::{MovedModule, last_segment};
@@ -335,6 +335,9 @@ impl Model {
         let is_named = |outside: &Outside| class.outside(*outside, outer).as_deref() == Some(module);
         let former_head =
             (decoder == "language_model.model" && module == "language_model.lm_head").then_some(Outside::Head);
-        Outside::ALL.into_iter().find(is_named).or(former_head).map_or(Place::Nowhere, Place::Outside)
+        let lies_in = |list: &&str| module.starts_with(&format!("{}.", class.inside_decoder(list)));
+        let listed = (self.config.altup.is_some() && ALTUP_MAPS.iter().any(lies_in)).then_some(Outside::Listed);
+        let named = Outside::ALL.into_iter().find(is_named);
+        named.or(former_head).or(listed).map_or(Place::Nowhere, Place::Outside)
     }
 }

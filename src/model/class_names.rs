@@ -63,12 +63,16 @@ fn inside(outer: &str, name: &str) -> String {
 
 /// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of
 /// multimodal models before transformers 4.52.
-const CONVERTED: [&str; 24] = [
+const CONVERTED: [&str; 29] = [
+    "afmoe",
+    "cohere2_moe",
     "deepseek_v2",
     "deepseek_v3",
     "dots1",
     "ernie4_5_moe",
     "exaone_moe",
+    "flex_olmo",
+    "gemma3n_text",
     "glm4_moe",
     "glm4_moe_lite",
     "granitemoe",
@@ -80,6 +84,7 @@ const CONVERTED: [&str; 24] = [
     "minimax_m2",
     "mixtral",
     "nemotron_h",
+    "olmo_hybrid",
     "olmoe",
     "phimoe",
     "qwen2_moe",

@@ -10,6 +10,7 @@
 
 pub mod activation;
 mod adapted;
+mod altup;
 pub mod applied;
 mod carried;
 mod class_names;
@@ -237,6 +238,12 @@ impl Model {
     pub fn layer_bytes(&self) -> u64 {
         let experts = self.config.experts.as_ref().map_or(0, |e| 2 * 3 * e.intermediate_size * self.config.hidden_size);
         (self.dense_elements() + experts) as u64 * size_of::<f32>() as u64
+    }
+
+    /// The bytes of the maps outside the layers that lie in lists, in f32.
+    pub fn listed_bytes(&self) -> u64 {
+        let further = (self.config.states_size() - self.config.hidden_size) as u64;
+        2 * further * self.config.hidden_size as u64 * size_of::<f32>() as u64
     }
 
     fn dense_elements(&self) -> usize {

@@ -47,7 +47,7 @@ impl ModelConfig {
         let rotary = keys.rotary(weights, context, head_dim, &windows)?;
         let norm_eps = match family.norms {
             Norms::Layer | Norms::LayerPlusOne | Norms::LayerWithoutWeights => "attention.layer_norm_epsilon",
-            Norms::Rms | Norms::RmsPlusOne => "attention.layer_norm_rms_epsilon",
+            Norms::Rms | Norms::RmsPlusOne | Norms::RmsWithoutWeights => "attention.layer_norm_rms_epsilon",
         };
         let intermediate_size = keys.size("feed_forward_length")?;
         let config = Self {
@@ -65,6 +65,7 @@ impl ModelConfig {
             windows,
             by_layer: ByLayer::same(layers, HeadSizes { kv_heads, head_dim }, intermediate_size),
             per_layer: None,
+            altup: None,
             chunks: vec![None; layers.min(MOST_LAYERS)],
             mixers: vec![MixerKind::Attention; layers.min(MOST_LAYERS)],
             other_mixer: None,
@@ -183,6 +184,7 @@ impl Keys<'_> {
             per_token: self.size("expert_used_count")?,
             intermediate_size: self.optional("expert_feed_forward_length")?.unwrap_or(intermediate_size),
             shared_intermediate_size: self.optional("expert_shared_feed_forward_length")?.unwrap_or(0),
+            shared_scale: 1.0,
             router_has_bias: true,
             input_size: None,
             routing: Routing::plain(matches!(
@@ -217,7 +219,7 @@ impl Keys<'_> {
         let local = local.map(|theta| Rope { theta, dim: full.dim, scaling: RopeScaling::None, query_growth: None });
         Ok(Rotary::new(full, local, windows, |layer| match self.family.rotary_layers {
             RotaryLayers::All => true,
-            RotaryLayers::InWindows => windows[layer].is_some(),
+            RotaryLayers::InWindows | RotaryLayers::InWindowsOrDense => windows[layer].is_some(),
             RotaryLayers::InWindowsIfAny => windows[layer].is_some() || windows.iter().all(Option::is_none),
             RotaryLayers::AllButEvery(interval) => !(layer + 1).is_multiple_of(interval),
         }))

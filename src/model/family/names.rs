@@ -220,6 +220,8 @@ pub enum Outside {
     LayerNorm,
     /// Beside the decoder, not inside it.
     Head,
+    /// A map of one of the lists of [`ALTUP_MAPS`].
+    Listed,
 }
 
 /// The names of the modules outside the layers, where the family has them, and of the list of the layers.
@@ -278,6 +280,7 @@ impl OuterNames {
             Outside::LayerNorm => self.layer_inputs.map(|names| names[2]),
             Outside::FinalNorm => Some(self.final_norm),
             Outside::Head => Some(self.head),
+            Outside::Listed => None,
         }
     }
 
@@ -303,6 +306,10 @@ pub const OUTER_GEMMA4: OuterNames = OuterNames {
     layer_inputs: Some(["embed_tokens_per_layer", "per_layer_model_projection", "per_layer_projection_norm"]),
     ..OUTER
 };
+/// Filters of queries, keys and values, which some files have in the place of [`Role::Convolution`] of a gated delta net.
+pub const FILTER_PARTS: [&str; 3] = ["linear_attn.q_conv1d", "linear_attn.k_conv1d", "linear_attn.v_conv1d"];
+/// The lists of maps outside the layers from embeddings to the further hidden states of tokens, and back from these.
+pub const ALTUP_MAPS: [&str; 2] = ["altup_projections", "altup_unembed_projections"];
 pub const OUTER_LFM2: OuterNames = OuterNames { final_norm: "embedding_norm", ..OUTER };
 pub const OUTER_NEMOTRON_H: OuterNames = OuterNames { embedding: "embeddings", final_norm: "norm_f", ..OUTER };
 pub const OUTER_GPT2: OuterNames = OuterNames {
@@ -337,6 +344,9 @@ pub const OUTER_OPT: OuterNames = OuterNames {
     final_norm: "final_layer_norm",
     ..OUTER
 };
+pub const OUTER_XGLM: OuterNames = OuterNames { final_norm: "layer_norm", ..OUTER };
+/// Its norms have no weights, so that they have no names.
+pub const OUTER_NANOCHAT: OuterNames = OuterNames { embedding_norm: Some("norm"), ..OUTER };
 
 /// Modules outside the layers that have biases: the norms, in Phi the head, too.
 pub const OUTER_NORMS: &[Outside] = &[Outside::FinalNorm, Outside::EmbeddingNorm];

@@ -93,7 +93,7 @@ const MODEL_INSIDE: &[FormerName] = &[("model.language_model.model", "model.lang
 #[rustfmt::skip]
 static WRAPPERS: [Wrapper; 15] = [
     Wrapper {
-        model_types: &["gemma4"],
+        model_types: &["gemma3n", "gemma4"],
         names: Some(LANGUAGE_MODEL),
         logits: &[LogitStep::Softcap],
         ..PLAIN

@@ -28,6 +28,9 @@ impl Weights {
             store.entry_of_shape(&self.outside_weight(Outside::LayerProjection), &[all, hidden])?;
             store.entry_of_shape(&self.outside_weight(Outside::LayerNorm), &[sizes.size])?;
         }
+        for name in self.listed_names(config) {
+            store.entry_of_shape(&name, &[hidden, hidden])?;
+        }
         if config.family.positions == Positions::Learned {
             let weight = self.outside_weight(Outside::Positions);
             store.entry_of_shape(
@@ -91,6 +94,9 @@ impl LayerWeights<'_> {
     fn check_weight(&self, role: Role) -> Result<()> {
         let (store, name) = (&self.weights.store, self.name(role, "weight"));
         let mut shape = self.config.shape_of(role, self.index);
+        if let Some(parts) = self.parts(role) {
+            return self.check_parts(&parts, &shape);
+        }
         let outputs = shape.first().copied().unwrap_or(1);
         if self.linears_are_transposed() {
             shape.reverse();
@@ -106,6 +112,18 @@ impl LayerWeights<'_> {
             store.entry_of_shape(&bias, &[outputs])?;
         }
         Ok(())
+    }
+
+    /// Checks tensors that lie one after the other, and come to `shape` together.
+    fn check_parts(&self, names: &[String], shape: &[usize]) -> Result<()> {
+        let store = &self.weights.store;
+        let heights = names.iter().map(|name| store.height(name)).collect::<Result<Vec<usize>>>()?;
+        let is_whole = heights.iter().sum::<usize>() == shape[0];
+        names.iter().zip(heights).try_for_each(|(name, height)| {
+            let mut own = shape.to_vec();
+            own[0] = if is_whole { height } else { shape[0] };
+            store.entry_of_shape(name, &own).map(|_| ())
+        })
     }
 
     fn check_experts(&self) -> Result<()> {

@@ -6,7 +6,7 @@ use super::Weights;
 use crate::error::Result;
 use crate::model::ModelConfig;
 use crate::model::activation::Xielu;
-use crate::model::family::{FusedOrder, LinearLayout, MixerKind, Role};
+use crate::model::family::{FILTER_PARTS, FusedOrder, LinearLayout, MixerKind, Role};
 use crate::model::linear::{Linear, Norm};
 use crate::tensors::Dtype;
 
@@ -131,7 +131,19 @@ impl LayerWeights<'_> {
 
     /// The numbers of a role that is neither a linear map nor a norm, in the shape of the file.
     pub fn parameter(&self, role: Role) -> Result<Tensor> {
-        self.weights.store.load(&self.name(role, "weight"), self.weights.device())
+        let load = |name: &String| self.weights.store.load(name, self.weights.device());
+        match self.parts(role) {
+            Some(parts) => Ok(Tensor::cat(&parts.iter().map(load).collect::<Result<Vec<_>>>()?, 0)?),
+            None => load(&self.name(role, "weight")),
+        }
+    }
+
+    /// The tensors that the numbers of a role lie in one after the other, if they are several.
+    pub(super) fn parts(&self, role: Role) -> Option<[String; 3]> {
+        let has = |name: &String| self.weights.store.has(name);
+        let parts = || FILTER_PARTS.map(|part| format!("{}{part}.weight", self.weights.layer_prefix(self.index)));
+        let is_whole = role != Role::Convolution || has(&self.name(role, "weight"));
+        Some(parts()).filter(|parts| !is_whole && parts.iter().all(has))
     }
 
     /// The bias of such a role, if it has one.

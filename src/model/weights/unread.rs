@@ -49,7 +49,8 @@ impl Weights {
     /// Names the tensors that are not read and not known to be harmless, in one sentence.
     pub fn unread(&self, config: &ModelConfig) -> Option<String> {
         let layers = (0..config.layers).map(|index| LayerWeights { weights: self, config, index });
-        let read: BTreeSet<String> = layers.flat_map(|layer| layer.tensors()).chain(self.tensors_outside()).collect();
+        let read: BTreeSet<String> =
+            layers.flat_map(|layer| layer.tensors()).chain(self.tensors_outside(config)).collect();
         let skipped: Vec<String> = config.skipped.iter().map(|&layer| self.layer_prefix(layer)).collect();
         // transformers leaves out the keys of layers that read those of another layer, whatever the files have.
         let read_elsewhere: Vec<String> = (0..config.layers)
@@ -76,12 +77,12 @@ impl Weights {
     }
 
     /// The tensors outside the layers that are read.
-    fn tensors_outside(&self) -> impl Iterator<Item = String> {
+    fn tensors_outside(&self, config: &ModelConfig) -> impl Iterator<Item = String> {
         let modules =
             Outside::ALL.into_iter().flat_map(|outside| [self.outside(outside, "weight"), self.outside_bias(outside)]);
         // Scalings of the rotary embedding that GGUF files have as tensors.
         let factors = ["rope_freqs", "rope_factors_short", "rope_factors_long"].map(|name| format!("{name}.weight"));
-        modules.flatten().chain(factors.into_iter().filter(|_| self.is_gguf()))
+        modules.flatten().chain(self.listed_names(config)).chain(factors.into_iter().filter(|_| self.is_gguf()))
     }
 
     /// Whether a tensor is part of what predicts several tokens: under a name that says so, or in a layer behind the last one.
@@ -115,7 +116,7 @@ impl LayerWeights<'_> {
         for role in self.roles() {
             names.extend(match role.is_norm() {
                 true => self.norm_names(role).unwrap_or_default(),
-                false => vec![self.name(role, "weight")],
+                false => self.parts(role).map_or_else(|| vec![self.name(role, "weight")], Vec::from),
             });
             names.extend(self.bias_name(role));
         }

@@ -4,11 +4,11 @@ use super::super::names::*;
 use super::mixtures::EXPERTS;
 use super::*;
 
-const HIDDEN_ACTIVATION: KeySpelling = ("activation", &["hidden_activation"]);
+pub(super) const HIDDEN_ACTIVATION: KeySpelling = ("activation", &["hidden_activation"]);
 
-const HIDDEN_ACT: &[Harmless] = &[("hidden_act", "`hidden_activation` counts")];
+pub(super) const HIDDEN_ACT: &[Harmless] = &[("hidden_act", "`hidden_activation` counts")];
 
-const GEMMA: Family = Family {
+pub(super) const GEMMA: Family = Family {
     model_types: &["gemma"],
     gguf_architectures: &["gemma"],
     biases: &[ATTENTION_BIAS],

@@ -8,12 +8,12 @@ use super::routed::{
 use super::*;
 
 /// Keys of latent attention. Its sizes have names of their own, and `head_dim` may only repeat one of them.
-const LATENT_KEYS: &str = "intermediate_size num_key_value_heads head_dim q_lora_rank kv_lora_rank qk_rope_head_dim \
+pub(super) const LATENT_KEYS: &str = "intermediate_size num_key_value_heads head_dim q_lora_rank kv_lora_rank qk_rope_head_dim \
     qk_nope_head_dim v_head_dim rope_interleave";
 /// A key that the family has a value for, and does not read.
-const FIXED_INTERLEAVE: KeySpelling = ("rope_interleave", &[]);
+pub(super) const FIXED_INTERLEAVE: KeySpelling = ("rope_interleave", &[]);
 
-const DEEPSEEK_V3: Family = Family {
+pub(super) const DEEPSEEK_V3: Family = Family {
     // Kimi K2 is one under another name.
     model_types: &["deepseek_v3", "kimi_k2"],
     gguf_architectures: &[],

@@ -219,7 +219,7 @@ const MISTRAL: Family = Family {
     ..PLAIN
 };
 
-const OLMO2: Family = Family {
+pub(super) const OLMO2: Family = Family {
     model_types: &["olmo2"],
     gguf_architectures: &["olmo2"],
     biases: &[ATTENTION_BIAS],

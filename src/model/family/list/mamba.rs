@@ -54,7 +54,7 @@ const GRANITE4: Family = Family {
 };
 
 /// The same without Mamba.
-const GRANITE_SHARED: Family = Family {
+pub(super) const GRANITE_SHARED: Family = Family {
     model_types: &["granitemoeshared"],
     layer_names: &[ATTENTION, SHARED_MLP, ROUTER, PRE_NORMS],
     biases: &[ATTENTION_BIAS],
