@@ -32,6 +32,7 @@ mod fuzzed;
 mod gates;
 mod gemma4;
 mod generating;
+mod gguf_converted;
 mod gguf_tokenizers;
 mod golden;
 #[cfg(target_os = "linux")]

@@ -159,6 +159,7 @@ impl ConfigFields<'_> {
             residual,
             has_mlp_norm,
             gating: self.gating()?,
+            activations: Vec::new(),
             experts,
             scales: match latent {
                 Some(_) => {

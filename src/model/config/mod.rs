@@ -4,6 +4,8 @@ mod by_layer;
 mod experts;
 mod fields;
 mod gguf;
+mod gguf_keys;
+mod gguf_layers;
 mod harmless;
 mod hf;
 mod hf_rope;
@@ -11,6 +13,7 @@ mod latent;
 mod mamba;
 mod mixers;
 mod quantised;
+mod rotary;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,6 +24,7 @@ pub use latent::LatentSizes;
 pub use mamba::MambaConfig;
 pub use mixers::MixerSizes;
 pub use quantised::check_quantisation;
+pub use rotary::Rotary;
 
 use super::activation::Gating;
 use super::family::{
@@ -70,6 +74,8 @@ pub struct ModelConfig {
     /// Whether there is a norm before the MLP alone, in families of which only some models have it.
     pub has_mlp_norm: bool,
     pub gating: Gating,
+    /// The numbers of each layer's activation, where the files do not have them as tensors.
+    pub activations: Vec<[f32; 4]>,
     pub experts: Option<ExpertSizes>,
     pub scales: Scales,
     pub softcaps: Softcaps,
@@ -141,6 +147,7 @@ impl ModelConfig {
             Role::Value if self.by_layer.keys_are_values.contains(&layer) => false,
             Role::Key | Role::Value | Role::KeyNorm => self.by_layer.keys_of.get(layer).is_none_or(Option::is_none),
             Role::LayerInputGate | Role::LayerInputOut | Role::LayerInputNorm => self.per_layer.is_some(),
+            role if role.is_of_activation() => self.activations.is_empty(),
             Role::RouterBias => self.experts.as_ref().is_some_and(|experts| experts.router_has_bias),
             Role::ExpertsInput | Role::ExpertsOutput => self.short_size().is_some(),
             // Latent attention has one of two ways to queries.
@@ -368,43 +375,6 @@ pub struct Softcaps {
 /// Bounds on what a configuration may claim, far above any model, so that sizes multiply without overflow.
 const LARGEST_SIZE: usize = 1 << 24;
 const MOST_LAYERS: usize = 10_000;
-
-/// The rotary embeddings of a model. Layers with a sliding window may have one of their own.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Rotary {
-    /// The embeddings that occur.
-    pub ropes: Vec<Rope>,
-    /// For each layer the place of its embedding; `None` for a layer without one.
-    pub by_layer: Vec<Option<usize>>,
-}
-
-impl Rotary {
-    /// No rotary embedding in any of `layers` layers.
-    fn none(layers: usize) -> Self {
-        Self { ropes: Vec::new(), by_layer: vec![None; layers] }
-    }
-
-    /// Whether a layer has rotary embedding.
-    pub fn rotates(&self, layer: usize) -> bool {
-        self.by_layer[layer].is_some_and(|place| self.ropes[place].scaling != RopeScaling::Still)
-    }
-
-    /// The same with `rope` in the layers without rotary embedding.
-    fn with_others(mut self, rope: Rope) -> Self {
-        self.ropes.push(rope);
-        let last = self.ropes.len() - 1;
-        self.by_layer.iter_mut().for_each(|place| *place = place.or(Some(last)));
-        self
-    }
-
-    /// `full`, or `local` in windows if there is one, in the layers that `is_rotary` names.
-    fn new(full: Rope, local: Option<Rope>, windows: &[Option<usize>], is_rotary: impl Fn(usize) -> bool) -> Self {
-        let place = |window: &Option<usize>| usize::from(local.is_some() && window.is_some());
-        let by_layer = windows.iter().enumerate().map(|(layer, window)| is_rotary(layer).then(|| place(window)));
-        let by_layer = by_layer.collect();
-        Self { ropes: [Some(full), local].into_iter().flatten().collect(), by_layer }
-    }
-}
 
 fn unsupported_family(path: &Path, model_type: &str) -> BaseError {
     BaseError::UnsupportedFamily { path: path.into(), model_type: model_type.into() }
