@@ -34,6 +34,7 @@ mod gates;
 mod gemma3n;
 mod gemma4;
 mod generating;
+mod gguf_converted;
 mod gguf_tokenizers;
 mod golden;
 #[cfg(target_os = "linux")]

@@ -180,7 +180,7 @@ fn every_kind_is_cut_to_what_its_curve_says() {
     }
 }
 
-fn names_of(cases: &[&str]) -> BTreeSet<String> {
+pub fn names_of(cases: &[&str]) -> BTreeSet<String> {
     cases.iter().map(|case| case.replace('_', "-")).collect()
 }
 
@@ -242,7 +242,7 @@ pub fn scan_with(adapter: &Path, base: &Path, options: [&str; 2], unit: &str) ->
     document(&output.get_output().stdout)
 }
 
-fn check_curve(adapter: &Path, base: &Path, expected: &Path) {
+pub fn check_curve(adapter: &Path, base: &Path, expected: &Path) {
     let report = scan(adapter, base);
     let expected = read_json(expected);
     let curve = report["curve"].as_array().unwrap();

@@ -119,6 +119,7 @@ impl Model {
                 let (store, metadata) = TensorStore::open_gguf(file)?;
                 let weights = Weights::gguf(store, backend);
                 let (config, remark) = ModelConfig::from_gguf(&metadata, &weights, file)?;
+                let weights = weights.named_as(config.family);
                 let stops = stops::of_gguf(&metadata);
                 let names = BaseNames::of_gguf(config.family.outer);
                 let remarks = remark.into_iter().collect();
@@ -194,7 +195,8 @@ impl Model {
 
     /// The rotary tables of a batch, one for each of the model's rotary embeddings, with one row for each of its tokens.
     fn rope_tables(&self, batch: &Batch) -> Result<Vec<RopeTable>> {
-        let divisors = self.weights.rope_divisors()?;
+        // Where types of layers have embeddings of their own, the configuration has them.
+        let divisors = if self.config.family.rope_by_type { None } else { self.weights.rope_divisors()? };
         let table = |rope: &Rope| rope.table(batch.positions(), divisors.as_deref(), self.device());
         Ok(self.config.rotary.ropes.iter().map(table).collect::<TensorResult<_>>()?)
     }

@@ -162,6 +162,7 @@ impl ConfigFields<'_> {
             residual,
             has_mlp_norm,
             gating: self.gating()?,
+            activations: Vec::new(),
             experts,
             scales: {
                 let plain = Scales::plain(family, hidden_size, head_dim);

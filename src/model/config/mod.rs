@@ -5,6 +5,8 @@ mod by_layer;
 mod experts;
 mod fields;
 mod gguf;
+mod gguf_keys;
+mod gguf_layers;
 mod harmless;
 mod hf;
 mod hf_rope;
@@ -75,6 +77,8 @@ pub struct ModelConfig {
     /// Whether there is a norm before the MLP alone, in families of which only some models have it.
     pub has_mlp_norm: bool,
     pub gating: Gating,
+    /// The numbers of each layer's activation, where the files do not have them as tensors.
+    pub activations: Vec<[f32; 4]>,
     pub experts: Option<ExpertSizes>,
     pub scales: Scales,
     pub softcaps: Softcaps,
@@ -157,6 +161,7 @@ impl ModelConfig {
             Role::LayerInputGate | Role::LayerInputOut | Role::LayerInputNorm => self.per_layer.is_some(),
             Role::AttentionNorm if self.family.norms_differ_by_mixer() => self.mixers[layer] != MixerKind::Attention,
             Role::MlpPostNorm if self.family.norms_differ_by_mixer() => self.mixers[layer] == MixerKind::Attention,
+            role if role.is_of_activation() => self.activations.is_empty(),
             Role::RouterBias => self.experts.as_ref().is_some_and(|experts| experts.router_has_bias),
             Role::ExpertsInput | Role::ExpertsOutput => self.short_size().is_some(),
             // Latent attention has one of two ways to queries.

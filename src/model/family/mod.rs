@@ -6,6 +6,7 @@
 
 mod bias;
 mod experts;
+mod gguf;
 mod list;
 mod names;
 mod norms;
@@ -22,6 +23,7 @@ use crate::account::Harmless;
 pub use bias::Biased;
 use bias::Biases;
 pub use experts::{ExpertNames, ExpertWeights, Grouping, StackLayout};
+pub use gguf::{GgufConventions, LogitScale, Split};
 use list::{ACTIVATION, FAMILIES};
 pub use names::{ALTUP_MAPS, FILTER_PARTS, OUTER, OUTER_NORMS, OuterNames, Outside};
 pub use norms::{HeadNorms, Norms};
@@ -238,38 +240,23 @@ pub enum LinearLayout {
     InputsByOutputs,
 }
 
-/// What llama.cpp does with a family beyond what its files say.
-#[derive(Debug, PartialEq)]
-pub struct GgufConventions {
-    /// The rows of queries and keys are in the order of llama.cpp's own rotary embedding.
-    pub permuted_rows: bool,
-    pub logit_scale: LogitScale,
-    /// The bases of the rotary embeddings, where the file does not tell them.
-    pub rope_base: Option<f64>,
-    pub rope_base_in_windows: Option<f64>,
-    /// YaRN's range of frequencies is not rounded to whole ones.
-    pub yarn_is_exact: bool,
-    /// The number of layers by which llama.cpp knows the model that scales attention by √(hidden / heads), not by the root
-    /// of the head size.
-    pub layers_with_attention_by_hidden: Option<usize>,
-}
-
-/// What llama.cpp does with `logit_scale`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogitScale {
-    Multiplies,
-    Divides,
-}
-
 /// The family of a `model_type`, unless none is supported.
 pub fn by_model_type(model_type: &str) -> Option<&'static Family> {
     families().find(|family| family.model_types.contains(&model_type))
 }
 
-/// The family of a `general.architecture`, unless none is supported. Mixtral has the one of Llama, and experts.
-pub fn by_gguf_architecture(architecture: &str, has_experts: bool) -> Option<&'static Family> {
-    families()
-        .find(|family| family.gguf_architectures.contains(&architecture) && family.experts.is_some() == has_experts)
+/// The family of a `general.architecture`, unless none is supported: Mixtral has the one of Llama, and experts. Where several are left,
+/// that counts whose mark the files have.
+pub fn by_gguf_architecture(
+    architecture: &str,
+    has_experts: bool,
+    has_tensor: impl Fn(&str) -> bool,
+) -> Option<&'static Family> {
+    let named: Vec<_> = families().filter(|family| family.gguf_architectures.contains(&architecture)).collect();
+    let has_both = named.iter().any(|family| family.experts.is_some() == has_experts);
+    let mut fitting = named.into_iter().filter(|family| !has_both || family.experts.is_some() == has_experts);
+    let first = fitting.clone().find(|family| family.gguf.mark.is_none());
+    fitting.find(|family| family.gguf.mark.is_some_and(&has_tensor)).or(first)
 }
 
 fn families() -> impl Iterator<Item = &'static Family> {
@@ -349,9 +336,11 @@ impl Family {
         self.role_of(module).is_some_and(Role::is_of_attention)
     }
 
-    /// The name of a role's module inside `blk.N` of a GGUF file.
-    pub fn gguf_module(&self, role: Role) -> &'static str {
-        self.names().find(|(named, _, _)| *named == role).map_or("", |&(_, _, module)| module)
+    /// The names of a role's module inside `blk.N` of a GGUF file: those of the family's conventions, else the usual one.
+    pub fn gguf_modules(&self, role: Role) -> impl Iterator<Item = &'static str> {
+        let own = self.gguf.names.iter().filter(move |(named, _)| *named == role).map(|&(_, module)| module);
+        let usual = self.names().find(|(named, _, _)| *named == role).map(|&(_, _, module)| module);
+        own.chain(usual)
     }
 
     fn names(&self) -> impl Iterator<Item = &'static (Role, &'static str, &'static str)> {

@@ -68,7 +68,7 @@ pub const DELTA_NET: RoleNames = &[
     (Role::DeltaWrite, "linear_attn.in_proj_b", "ssm_beta"),
     (Role::DeltaDecay, "linear_attn.in_proj_a", "ssm_alpha"),
     (Role::Convolution, "linear_attn.conv1d", "ssm_conv1d"),
-    (Role::DeltaBias, "linear_attn.dt_bias", "ssm_dt"),
+    (Role::DeltaBias, "linear_attn.dt_bias", "ssm_dt.bias"),
     (Role::DeltaRate, "linear_attn.A_log", "ssm_a"),
     (Role::DeltaNorm, "linear_attn.norm", "ssm_norm"),
     (Role::DeltaOut, "linear_attn.out_proj", "ssm_out"),
@@ -78,7 +78,7 @@ pub const LAYER_INPUTS: RoleNames = &[
     (Role::LayerInputOut, "per_layer_projection", "proj"),
     (Role::LayerInputNorm, "post_per_layer_input_norm", "post_norm"),
 ];
-pub const LAYER_SCALE: RoleNames = &[(Role::LayerScale, "layer_scalar", "layer_output_scale")];
+pub const LAYER_SCALE: RoleNames = &[(Role::LayerScale, "layer_scalar", "layer_output_scale.weight")];
 pub const SHORT_CONVOLUTION: RoleNames = &[
     (Role::ShortInput, "conv.in_proj", "shortconv.in_proj"),
     (Role::ShortConvolution, "conv.conv", "shortconv.conv"),
@@ -97,13 +97,13 @@ pub const LFM2: RoleNames = &[
 ];
 pub const LFM2_ROUTER: RoleNames = &[
     (Role::Router, "feed_forward.gate", "ffn_gate_inp"),
-    (Role::RouterBias, "feed_forward.expert_bias", "exp_probs_b"),
+    (Role::RouterBias, "feed_forward.expert_bias", "exp_probs_b.bias"),
 ];
 pub const FUSED_DELTA_NET: RoleNames = &[
     (Role::DeltaInputGate, "linear_attn.in_proj_qkvz", "ssm_in"),
     (Role::DeltaWriteDecay, "linear_attn.in_proj_ba", "ssm_ba"),
     (Role::Convolution, "linear_attn.conv1d", "ssm_conv1d"),
-    (Role::DeltaBias, "linear_attn.dt_bias", "ssm_dt"),
+    (Role::DeltaBias, "linear_attn.dt_bias", "ssm_dt.bias"),
     (Role::DeltaRate, "linear_attn.A_log", "ssm_a"),
     (Role::DeltaNorm, "linear_attn.norm", "ssm_norm"),
     (Role::DeltaOut, "linear_attn.out_proj", "ssm_out"),
@@ -111,7 +111,7 @@ pub const FUSED_DELTA_NET: RoleNames = &[
 pub const MAMBA: RoleNames = &[
     (Role::MambaInput, "mamba.in_proj", "ssm_in"),
     (Role::MambaConvolution, "mamba.conv1d", "ssm_conv1d"),
-    (Role::MambaBias, "mamba.dt_bias", "ssm_dt"),
+    (Role::MambaBias, "mamba.dt_bias", "ssm_dt.bias"),
     (Role::MambaRate, "mamba.A_log", "ssm_a"),
     (Role::MambaSkip, "mamba.D", "ssm_d"),
     (Role::MambaNorm, "mamba.norm", "ssm_norm"),

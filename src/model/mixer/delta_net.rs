@@ -34,7 +34,7 @@ pub struct DeltaNet<'a> {
 impl<'a> DeltaNet<'a> {
     pub fn load(weights: LayerWeights<'a>, sizes: DeltaSizes) -> Result<Self> {
         let filters = weights.parameter(Role::Convolution)?.reshape((sizes.channels(), sizes.taps))?;
-        let rates = weights.parameter(Role::DeltaRate)?.exp()?.neg()?;
+        let rates = weights.rates(Role::DeltaRate)?;
         let own = Parameters { filters, rates, biases: weights.parameter(Role::DeltaBias)? };
         Ok(Self { weights, modules: Modules::load(weights, Role::is_of_mixer)?, sizes, own })
     }

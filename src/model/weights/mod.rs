@@ -5,6 +5,7 @@
 
 mod check;
 mod experts;
+mod gguf;
 mod layer;
 mod unread;
 
@@ -12,7 +13,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result as TensorResult, Tensor};
 
-use super::family::{ALTUP_MAPS, Norms, OUTER_NORMS, OuterNames, Outside, Role};
+use super::family::{ALTUP_MAPS, Family, Norms, OUTER_NORMS, OuterNames, Outside, Role};
 use super::linear::{Linear, Norm};
 use super::{Backend, ModelConfig};
 use crate::error::{BaseError, Result};
@@ -88,10 +89,16 @@ impl Weights {
         })
     }
 
+    /// Those of a GGUF file, under the usual names; [`named_as`](Self::named_as) takes the family's.
     pub fn gguf(store: TensorStore, backend: Backend) -> Self {
         let outer = &OuterNames::GGUF;
         let (decoder, stack, head) = (String::new(), outer.stack.into(), String::new());
         Self { store, backend, is_gguf: true, decoder, stack, head, outer, outer_biases: None }
+    }
+
+    /// The same with the names of a family's GGUF files.
+    pub fn named_as(self, family: &Family) -> Self {
+        if self.is_gguf { Self { outer: family.gguf.outer, ..self } } else { self }
     }
 
     pub fn is_gguf(&self) -> bool {

@@ -15,7 +15,7 @@ const PREDICTION: [&str; 2] = ["mtp", "nextn"];
 
 /// What a layer behind the last one has if it predicts several tokens: norms of the hidden states and of the embeddings, and the map
 /// of both.
-const PREDICTION_MODULES: [&str; 3] = ["eh_proj", "enorm", "hnorm"];
+const PREDICTION_MODULES: [&str; 4] = ["eh_proj", "enorm", "hnorm", "nextn.eh_proj"];
 
 /// The most tensors that a remark names.
 const NAMED: usize = 4;
@@ -116,7 +116,7 @@ impl LayerWeights<'_> {
         for role in self.roles() {
             names.extend(match role.is_norm() {
                 true => self.norm_names(role).unwrap_or_default(),
-                false => self.parts(role).map_or_else(|| vec![self.name(role, "weight")], Vec::from),
+                false => self.weight_names(role),
             });
             names.extend(self.bias_name(role));
         }
@@ -127,7 +127,7 @@ impl LayerWeights<'_> {
     fn expert_tensors(&self) -> Vec<String> {
         if self.weights.is_gguf() {
             let parts = |name: String| [Some(format!("{name}.weight")), self.expert_bias(format!("{name}.bias"))];
-            return self.gguf_experts().into_iter().flat_map(parts).flatten().collect();
+            return self.gguf_experts().into_iter().flat_map(parts).flatten().chain(self.gguf_gate_up()).collect();
         }
         if let Some(stacked) = self.stacked_experts() {
             let parts = |name: String| [self.expert_bias(format!("{name}_bias")), Some(name)];

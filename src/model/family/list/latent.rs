@@ -62,10 +62,20 @@ const LITE_HARMLESS: &[Harmless] = &[
     ("first_k_dense_replace", "`mlp_layer_types` says it, or the first layer is dense"),
 ];
 
+const LATENT_GGUF: GgufConventions =
+    GgufConventions { splits: &[(Role::LatentUp, Split::KeysAndValues(["attn_k_b", "attn_v_b"]))], ..PLAIN_GGUF };
+
 pub static FAMILIES: [Family; 4] = [
-    DEEPSEEK_V3,
+    // GLM 4.7 Flash is the same in such files.
+    Family {
+        gguf_architectures: &["deepseek2"],
+        gguf: GgufConventions { mark: Some("exp_probs_b.bias"), ..LATENT_GGUF },
+        ..DEEPSEEK_V3
+    },
     Family {
         model_types: &["deepseek_v2"],
+        gguf_architectures: &["deepseek2"],
+        gguf: LATENT_GGUF,
         layer_names: &[LATENT, GATED_MLP, ROUTER, SHARED_EXPERTS, PRE_NORMS],
         experts: Some(&ExpertNames {
             weights: ExpertWeights::Configured { sum_to_one_in_gguf: false },
@@ -123,6 +133,8 @@ pub static FAMILIES: [Family; 4] = [
     // Without experts.
     Family {
         model_types: &["youtu"],
+        gguf_architectures: &["deepseek2"],
+        gguf: LATENT_GGUF,
         layer_names: &[LATENT, GATED_MLP, PRE_NORMS],
         experts: None,
         reads: &[LATENT_KEYS],

@@ -94,13 +94,22 @@ const PLAIN: Family = Family {
 };
 
 const PLAIN_GGUF: GgufConventions = GgufConventions {
+    mark: None,
+    outer: &OuterNames::GGUF,
+    names: &[],
+    splits: &[],
     permuted_rows: false,
+    values_take_turns: false,
     logit_scale: LogitScale::Multiplies,
     rope_base: None,
     rope_base_in_windows: None,
     yarn_is_exact: false,
+    rope_is_off: false,
     layers_with_attention_by_hidden: None,
 };
+/// The norm before the MLP is called as if it were the one behind attention.
+const MLP_NORM_IS_POST_ATTENTION: GgufConventions =
+    GgufConventions { names: &[(Role::MlpNorm, "post_attention_norm")], ..PLAIN_GGUF };
 const PERMUTED_GGUF: GgufConventions = GgufConventions { permuted_rows: true, ..PLAIN_GGUF };
 
 /// The second name is that of transformers 5.
