@@ -21,8 +21,10 @@ const CONVERTED: [(&[&str], &[&str]); 2] = [
 
 /// Model types whose experts became one parameter, too, and whose names in `target_modules` PEFT does not convert. It does convert
 /// the tensors of the first, so that those that `target_parameters` names are loaded.
-const UNCONVERTED: [&[&str]; 2] =
-    [&["qwen2_moe", "qwen3_5_moe_text", "qwen3_vl_moe"], &["qwen3_5_moe", "qwen3_vl_moe_text"]];
+const UNCONVERTED: [&[&str]; 2] = [
+    &["lfm2_moe", "nemotron_h", "phimoe", "qwen2_moe", "qwen3_5_moe_text", "qwen3_vl_moe"],
+    &["qwen3_5_moe", "qwen3_vl_moe_text"],
+];
 
 /// What PEFT refuses beside LoRA on parameters, and why that is so for single experts.
 const NOT_OF_PARAMETERS: [(&str, &str); 3] = [
