@@ -1,6 +1,7 @@
 //! What weights are called: groups of names of which families are composed.
 //!
-//! A name is given as in a Hugging Face layer, which is also its name in an adapter, and as in `blk.N` of GGUF.
+//! A name is given as in a Hugging Face layer, which is also its name in an adapter, and as in `blk.N` of GGUF. That of a parameter which
+//! is no module is whole; the others are followed by `.weight` or `.bias`.
 
 use super::{Role, RoleNames};
 

@@ -1,6 +1,6 @@
 //! Undoes what llama.cpp's converter does to the weights of a layer.
 
-use candle_core::{Result as TensorResult, Tensor};
+use candle_core::{DType, Result as TensorResult, Tensor};
 
 use super::LayerWeights;
 use crate::error::Result;
@@ -33,6 +33,11 @@ impl LayerWeights<'_> {
     pub(super) fn joined(&self, split: Split, read: impl Fn(&str) -> Result<Tensor>) -> Result<Tensor> {
         let [first, second] = split.names().map(|name| self.tensor(name));
         let (first, second) = (read(&first)?, read(&second)?);
+        // Parts of one weight may be stored in several types.
+        let (first, second) = match first.dtype() == second.dtype() {
+            true => (first, second),
+            false => (first.to_dtype(DType::F32)?, second.to_dtype(DType::F32)?),
+        };
         Ok(match (split, self.config.other_mixer) {
             (Split::KeysAndValues(_), Some(MixerSizes::Latent(sizes))) => {
                 let keys = first.transpose(1, 2)?;
