@@ -180,7 +180,7 @@ impl Weights {
 
     /// The norm of the embeddings, if the model has one.
     pub fn embedding_norm(&self, config: &ModelConfig) -> Result<Option<Norm>> {
-        if self.outer.embedding_norm.is_some() && !config.family.norms.have_weights() {
+        if config.family.outer.embedding_norm.is_some() && !config.family.norms.have_weights() {
             return self.norm("", None, config, config.family.norms).map(Some);
         }
         let name = self.outside(Outside::EmbeddingNorm, "weight");
