@@ -61,9 +61,9 @@ fn inside(outer: &str, name: &str) -> String {
     if outer.is_empty() { name.into() } else { format!("{outer}.{name}") }
 }
 
-/// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of
+/// Text models whose tensors transformers renames or joins as it reads them. PEFT renames LoRA for these as for the names of
 /// multimodal models before transformers 4.52.
-const CONVERTED: [&str; 29] = [
+const RENAMED_TEXT_MODELS: [&str; 29] = [
     "afmoe",
     "cohere2_moe",
     "deepseek_v2",
@@ -138,7 +138,8 @@ impl BaseNames {
         // The text model of these loads the multimodal files, too (`AutoModelForCausalLM`).
         let text =
             multimodal.filter(|name| TEXT_OF_MULTIMODAL.contains(name)).map(|_| ClassNames::new(outer.decoder, outer));
-        let is_converted = family.is_some_and(|one| one.model_types.iter().any(|name| CONVERTED.contains(name)));
+        let is_converted =
+            family.is_some_and(|one| one.model_types.iter().any(|name| RENAMED_TEXT_MODELS.contains(name)));
         let needs_no_prefix = !former.is_empty() || multimodal.is_none() && is_converted;
         let classes = std::iter::once(ClassNames::new(decoder, outer)).chain(text).collect();
         Self { classes, former, needs_no_prefix, model_type: None }

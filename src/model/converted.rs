@@ -42,13 +42,23 @@ impl Model {
         types.contains(&own)
     }
 
+    /// Whether PEFT converts the tensors of single experts, and not their names in `target_modules`. That holds for all multimodal
+    /// models around a text model whose names it would convert, unless they are listed themselves.
+    fn converts_tensors_alone(&self) -> bool {
+        let [of_names, of_all] = UNCONVERTED;
+        let text = self.config.family.model_types;
+        let is_text = self.names.model_type.as_deref().is_none_or(|own| text.contains(&own));
+        let converted = || CONVERTED.iter().flat_map(|(_, types)| *types).chain(of_names);
+        self.is_of(of_names) || !is_text && !self.is_of(of_all) && converted().any(|one| text.contains(one))
+    }
+
     /// Whether PEFT leaves a module out because it converts the names of experts, or does not.
     pub(super) fn is_lost_in_conversion(&self, adapter: &Adapter, module: &Module) -> bool {
         let is_parameter = adapter.config.targets.wraps_by_parameter(&module.name);
-        let [of_names, of_all] = UNCONVERTED;
+        let [_, of_all] = UNCONVERTED;
         match MovedModule::parse(&module.name) {
             _ if adapter.config.method != Method::Lora => false,
-            Some(moved) => moved.is_expert() && (self.is_of(of_all) || self.is_of(of_names) && !is_parameter),
+            Some(moved) => moved.is_expert() && (self.is_of(of_all) || self.converts_tensors_alone() && !is_parameter),
             None if is_parameter => false,
             None => {
                 CONVERTED.iter().any(|(names, types)| names.contains(&last_segment(&module.name)) && self.is_of(types))
@@ -62,8 +72,11 @@ impl Model {
         if config.method != Method::Lora {
             return None;
         }
-        let list = if let TargetModules::List(list) = &config.targets.modules { list.as_slice() } else { &[] };
-        let names = |name: &str| list.iter().any(|target| last_segment(target) == name);
+        let names = |name: &str| match &config.targets.modules {
+            TargetModules::List(list) => list.iter().any(|target| last_segment(target) == name),
+            // The modules with tensors are those that a pattern matched.
+            _ => adapter.modules().keys().any(|module| last_segment(module) == name),
+        };
         let is_half = |[gate, up]: [&str; 2]| names(gate) != names(up);
         let halves = [["gate_proj", "up_proj"], ["w1", "w3"]].into_iter().zip(CONVERTED);
         if halves.into_iter().any(|(pair, (_, types))| self.is_of(types) && is_half(pair)) {
@@ -80,7 +93,7 @@ impl Model {
         }
         let is_router = |module: &String| MovedModule::parse(module).is_some_and(|moved| !moved.is_expert());
         let has_router = names("gate") && adapter.modules().keys().any(is_router);
-        (has_router && UNCONVERTED.iter().any(|types| self.is_of(types)))
+        (has_router && (self.converts_tensors_alone() || self.is_of(UNCONVERTED[1])))
             .then_some("`target_modules` names the router, which is no linear module in transformers 5")
     }
 

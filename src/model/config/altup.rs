@@ -37,10 +37,12 @@ impl ConfigFields<'_> {
     pub fn altup(&self) -> Result<Option<AltUpSizes>> {
         let Some(states) = self.optional_size("altup_num_inputs")? else { return Ok(None) };
         if !(2..=MOST_STATES).contains(&states) {
-            return Err(self.problem("altup_num_inputs", "is 1 or impossibly large").into());
+            return Err(self.problem("altup_num_inputs", "is not between 2 and 64").into());
         }
         if self.per_layer()?.is_none() {
-            return Err(self.problem("hidden_size_per_layer_input", "is none").into());
+            return Err(self
+                .problem("hidden_size_per_layer_input", "is missing or 0, and AltUp layers need it")
+                .into());
         }
         if self.optional_count("altup_active_idx")? != Some(0) {
             return Err(self.unsupported("blocks on another state than the first (`altup_active_idx`)".into()).into());

@@ -95,7 +95,9 @@ impl ConfigFields<'_> {
         if let Some(sizes) = self.intermediate_sizes()? {
             match sizes.len() == windows.len() {
                 true => layers.mlp_sizes = sizes,
-                false => return Err(self.problem("intermediate_size", "has not one size for each layer").into()),
+                false => {
+                    return Err(self.problem("intermediate_size", "has not as many sizes as there are layers").into());
+                }
             }
         }
         layers.cutoffs = self.cutoffs(windows.len())?;
@@ -106,7 +108,7 @@ impl ConfigFields<'_> {
     pub fn intermediate_sizes(&self) -> Result<Option<Vec<usize>>> {
         let Some(given) = self.get("intermediate_size").and_then(Value::as_array) else { return Ok(None) };
         let sizes: Option<Vec<usize>> = given.iter().map(|size| Some(size.as_u64()? as usize)).collect();
-        sizes.map(Some).ok_or_else(|| self.problem("intermediate_size", "has a size that is none").into())
+        sizes.map(Some).ok_or_else(|| self.problem("intermediate_size", "has an entry that is not a size").into())
     }
 
     /// What the share of gates that are to be cut off comes to in each layer, as if gates were normally distributed.
@@ -119,7 +121,7 @@ impl ConfigFields<'_> {
             Some(given) => given.as_array().and_then(|given| given.iter().map(Value::as_f64).collect()),
             None => Some((0..layers).map(|layer| if layers > 10 && layer < 10 { 0.95 } else { 0.0 }).collect()),
         };
-        let is_sound = |shares: &Vec<f64>| shares.len() == layers && shares.iter().all(|share| *share < 1.0);
+        let is_sound = |shares: &Vec<f64>| shares.len() == layers && shares.iter().all(|share| (*share as f32) < 1.0);
         let shares = shares.filter(is_sound).ok_or_else(|| self.problem(KEY, "has not one share for each layer"))?;
         let cutoff = |share: f64| (share > 0.0).then(|| erf_inv(f64::from(2.0 * share as f32 - 1.0)) * SQRT_2);
         Ok(shares.into_iter().map(cutoff).collect())
@@ -135,6 +137,9 @@ impl ConfigFields<'_> {
         let (whole, given) = (self.account.get("attention_layers"), self.account.get(KEY));
         let given = given.filter(|value| !value.is_null()).unwrap_or(&usual);
         let wrong = || self.problem(KEY, "does not name the attention of each layer");
+        if layers > MOST_LAYERS {
+            return Err(wrong().into());
+        }
         let mut names = Vec::new();
         // A list of all layers counts before it.
         if let Some(whole) = whole {
@@ -145,9 +150,9 @@ impl ConfigFields<'_> {
             let (group, times) = group.zip(times).ok_or_else(wrong)?;
             for _ in 0..times.min(layers as u64 + 1) {
                 names.extend(group);
-            }
-            if names.len() > layers {
-                return Err(wrong().into());
+                if names.len() > layers {
+                    return Err(wrong().into());
+                }
             }
         }
         let is_known = |name: &&Value| **name == "global" || **name == "local";
@@ -196,12 +201,16 @@ impl ConfigFields<'_> {
 }
 
 impl ConfigFields<'_> {
-    /// Refuses the one token whose number takes a position out of a table of sines.
+    /// Refuses a padding token whose row in the table of sines is a position's: transformers sets it to zero. Tables of fewer than
+    /// two frequencies divide by zero there.
     pub fn check_sines(&self) -> Result<()> {
         let padding = self.optional_count("pad_token_id")?;
         let first = self.family.first_position;
         if self.family.positions == Positions::Sines && padding.is_some_and(|token| token >= first) {
-            return Err(self.unsupported("a position without numbers (`pad_token_id`)".into()).into());
+            return Err(self.unsupported("a padding token that is a position (`pad_token_id`)".into()).into());
+        }
+        if self.family.positions == Positions::Sines && self.size("hidden_size")? < 4 {
+            return Err(self.problem("hidden_size", "is too small for a table of sines").into());
         }
         Ok(())
     }

@@ -137,7 +137,7 @@ impl ConfigFields<'_> {
         let (scores, sum_to_one) = self.selection(experts.scores, sum_to_one)?;
         Ok(Routing {
             scores,
-            // What the jitter of training leaves of the router's outputs, on both sides.
+            // SparseMixer leaves out what is further than twice the jitter from the best.
             nearness: 2.0 * self.float("router_jitter_noise").unwrap_or(0.0),
             sum_to_one,
             least_sum: self.float("moe_norm_min").unwrap_or(0.0),

@@ -100,6 +100,11 @@ impl Keys<'_> {
         let window = self.optional("attention.sliding_window")?.filter(|&window| window > 0);
         let pattern = self.flags("attention.sliding_window_pattern");
         let period = if pattern.is_none() { self.optional("attention.sliding_window_pattern")? } else { None };
+        if pattern.as_ref().is_some_and(|pattern| pattern.len() < layers) {
+            return Err(self
+                .unsupported("a window for some layers alone (`attention.sliding_window_pattern`)".into())
+                .into());
+        }
         let slides = |layer: usize| match (&pattern, period, self.family.sliding) {
             (Some(pattern), ..) => pattern.get(layer) == Some(&true),
             (None, Some(period), _) => !(layer + 1).is_multiple_of(period.max(1)),

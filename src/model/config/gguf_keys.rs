@@ -54,7 +54,12 @@ impl Keys<'_> {
     }
 
     pub fn missing(&self, name: &str) -> BaseError {
-        BaseError::Config { path: self.path.into(), key: self.key(name), problem: "is missing" }
+        self.absent(&self.key(name))
+    }
+
+    /// A missing key that is not one of the architecture.
+    pub fn absent(&self, key: &str) -> BaseError {
+        BaseError::Config { path: self.path.into(), key: key.into(), problem: "is missing" }
     }
 
     pub fn unsupported(&self, feature: String) -> BaseError {

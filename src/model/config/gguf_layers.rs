@@ -128,7 +128,7 @@ impl Keys<'_> {
                 .map(|((squares, exponentials), (slope, end))| [squares, exponentials, slope, end])
         };
         let all: Option<Vec<[f32; 4]>> = (0..layers.min(MOST_LAYERS)).map(of_layer).collect();
-        Ok(all.ok_or_else(|| self.missing("xielu"))?)
+        Ok(all.ok_or_else(|| self.absent("xielu.alpha_p"))?)
     }
 
     pub fn intermediate_size(&self, by_layer: &ByLayer) -> Result<usize> {

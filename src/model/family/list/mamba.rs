@@ -173,6 +173,7 @@ const PLAIN_EXPERTS: ExpertNames = ExpertNames {
     are_gated: false,
     weights: ExpertWeights::Configured { sum_to_one_in_gguf: true },
     scores: Scores::Sigmoid,
+    added_to_sum: 1e-20,
     grouping: Grouping::By(GroupScore::TwoLargest),
     ..GRANITE_EXPERTS
 };

@@ -20,6 +20,7 @@ pub(super) const SHARED_EXPERTS: RoleNames = &[
 pub(super) const SIGMOID_EXPERTS: ExpertNames = ExpertNames {
     weights: ExpertWeights::Configured { sum_to_one_in_gguf: false },
     scores: Scores::Sigmoid,
+    added_to_sum: 1e-20,
     grouping: Grouping::By(GroupScore::TwoLargest),
     ..EXPERTS
 };
