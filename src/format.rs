@@ -44,6 +44,21 @@ pub fn ranges(layers: &[usize]) -> String {
     runs.iter().map(run).collect::<Vec<_>>().join(", ")
 }
 
+/// What a boundary means for an adapter that has the upper layers alone, `None` for any other. Those with gaps are of hybrids, which
+/// have a kind of module in some layers.
+pub fn upper_layers(layers: &[usize]) -> Option<String> {
+    let (first, last) = (*layers.first()?, *layers.last()?);
+    let most = last - first;
+    match most {
+        _ if first == 0 || layers.len() != most + 1 => None,
+        0 => Some(format!("the adapter has layer {first} alone: a boundary keeps all of it or nothing")),
+        most => Some(format!(
+            "the adapter has layers {first}-{last} alone: a boundary keeps the lower of these and drops at most {most}; `--search window` \
+             also drops from below, and `cut --keep-layers` keeps any of them"
+        )),
+    }
+}
+
 /// A share with one digit behind the point: `97.6 %`.
 pub fn percent_text(share: f64) -> String {
     format!("{:.1} %", share * 100.0)

@@ -22,6 +22,7 @@ mod contradicted;
 mod dead_weight;
 #[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
+mod encoders;
 mod environment;
 mod export;
 mod export_blocks;
@@ -30,8 +31,10 @@ mod facade;
 mod foreign;
 mod fuzzed;
 mod gates;
+mod gemma3n;
 mod gemma4;
 mod generating;
+mod gguf_converted;
 mod gguf_tokenizers;
 mod golden;
 #[cfg(target_os = "linux")]
@@ -42,6 +45,7 @@ mod hybrids;
 mod inputs_kept;
 mod judged_by_answers;
 mod kills;
+mod layouts;
 mod mamba;
 mod messages;
 mod metrics;

@@ -41,7 +41,8 @@ mod families {
         gpt_oss gpt_oss_mxfp4 gpt2 granite granitemoe helium hunyuan_dense internlm3 iquestcoder llama_dynamic llama_gguf llama_linear
         llama_llama3_rope llama_odd_heads llama_yarn llava llava_next ministral ministral3 mistral mixtral mllama olmo2 paligemma phi phi_qknorm
         phi3 phi3_longrope qwen2 qwen2_moe qwen2_vl qwen25_vl qwen3 qwen3_next qwen35 qwen35_moe qwen3_moe qwen3_vl seed_oss smollm3 stablelm stablelm_parallel
-        starcoder2 lfm2 lfm2_bias gemma4 gemma4_keys gemma4_moe gemma4_unified gemma4_vl
+        starcoder2 lfm2 lfm2_bias cohere2_moe cohere2_moe_sum minicpm3 minicpm3_plain olmo_hybrid olmo_hybrid_unrotated afmoe flex_olmo gpt_neo granitemoe_swa jais2 nanochat persimmon persimmon_without_norms vaultgemma xglm xglm_unscaled
+        gemma3n gemma3n_unscaled gemma4 gemma4_keys gemma4_moe gemma4_unified gemma4_vl
         deepseek_v2 deepseek_v2_lite deepseek_v3 deepseek_v3_plain dots1 ernie45_moe exaone_moe glm4_moe glm4_moe_air glm4_moe_lite
         hunyuan_moe mellum minimax_m2 qwen3_vl_moe solar_open youtu
     }
@@ -179,7 +180,7 @@ fn every_kind_is_cut_to_what_its_curve_says() {
     }
 }
 
-fn names_of(cases: &[&str]) -> BTreeSet<String> {
+pub fn names_of(cases: &[&str]) -> BTreeSet<String> {
     cases.iter().map(|case| case.replace('_', "-")).collect()
 }
 
@@ -241,7 +242,7 @@ pub fn scan_with(adapter: &Path, base: &Path, options: [&str; 2], unit: &str) ->
     document(&output.get_output().stdout)
 }
 
-fn check_curve(adapter: &Path, base: &Path, expected: &Path) {
+pub fn check_curve(adapter: &Path, base: &Path, expected: &Path) {
     let report = scan(adapter, base);
     let expected = read_json(expected);
     let curve = report["curve"].as_array().unwrap();

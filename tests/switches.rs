@@ -37,6 +37,18 @@ fn values_that_are_not_supported_are_named() {
         ("llama4", json!({"attention_chunk_size": null}), "`attention_chunk_size`"),
         ("phimoe", json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0}}), "the rope type `linear`"),
         ("granite-swa", json!({"layer_rope_theta": [1.0]}), "`layer_rope_theta`"),
+        ("gemma3n", json!({"altup_active_idx": 1}), "`altup_active_idx`"),
+        ("gemma3n", json!({"altup_num_inputs": 1}), "`altup_num_inputs`"),
+        ("gemma3n", json!({"activation_sparsity_pattern": 0.5}), "`activation_sparsity_pattern`"),
+        ("gemma3n", json!({"intermediate_size": [48, 40]}), "`intermediate_size`"),
+        ("gpt-neo", json!({"attention_layers": ["global"]}), "`attention_types`"),
+        ("xglm", json!({"pad_token_id": 5}), "`pad_token_id`"),
+        ("cohere2-moe", json!({"expert_selection_fn": "largest"}), "`expert_selection_fn`"),
+        (
+            "cohere2-moe",
+            json!({"shared_expert_combination_strategy": "largest"}),
+            "`shared_expert_combination_strategy`",
+        ),
     ] {
         let error = refused(case, &changes);
         assert!(error.contains(words), "{case}, {changes}: {error}");

@@ -45,12 +45,23 @@ impl Capability {
     }
 }
 
+/// Whether a module is a matrix of the experts without the number of one (`experts.w1`). transformers has no such modules.
+fn is_of_all_experts(module: &Module) -> bool {
+    const NAMES: [&str; 7] = ["w1", "w2", "w3", "gate_proj", "up_proj", "down_proj", "gate_up_proj"];
+    let is_expert = |rest: &str| rest == "experts" || rest.ends_with(".experts");
+    module.parameter.is_none()
+        && module.name.rsplit_once('.').is_some_and(|(rest, name)| NAMES.contains(&name) && is_expert(rest))
+}
+
 impl Adapter {
     /// Refuses an adapter that does not allow `capability`.
     pub fn require(&self, capability: Capability) -> Result<()> {
         match (capability, self.config.changes_base()) {
             (Capability::Evaluate, Some(init)) if capability.includes(self.config.method) => {
                 Err(AdapterError::ChangesBase { path: self.path.clone(), init }.into())
+            }
+            (Capability::Evaluate, _) if self.is_of_encoder_and_decoder() => {
+                Err(AdapterError::EncoderDecoder { path: self.path.clone() }.into())
             }
             _ => self.obstacle(capability).map_or(Ok(()), |feature| Err(self.refusal(capability, feature).into())),
         }
@@ -132,6 +143,9 @@ impl Adapter {
             && let Some(module) = self.modules().values().find(|module| module.has(Part::LoraBias))
         {
             return Some(format!("a bias of `lora_B` without `lora_bias` (`{}`)", module.name));
+        }
+        if let Some(module) = self.modules().values().find(|module| is_of_all_experts(module)) {
+            return Some(format!("one pair for all experts of a layer (`{}`)", module.name));
         }
         let module = self.modules().values().find(|module| !self.has_magnitude_as_configured(module))?;
         Some(match module.has(Part::Magnitude) {

@@ -201,6 +201,14 @@ impl AdapterConfig {
         if self.is_rank_stabilised() { alpha / rank.sqrt() } else { alpha / rank }
     }
 
+    /// Whether a key holds something other than false and 0.
+    pub fn is_set_to_more(&self, key: &str) -> bool {
+        match self.raw.get(key) {
+            Some(Value::Number(number)) => number.as_f64() != Some(0.0),
+            _ => self.flag(key),
+        }
+    }
+
     /// Whether the scaling is alpha / √rank. Only LoRA has that.
     pub fn is_rank_stabilised(&self) -> bool {
         self.method == Method::Lora && self.flag("use_rslora")

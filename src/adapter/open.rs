@@ -8,6 +8,7 @@ use walkdir::{DirEntry, WalkDir};
 use super::foreign;
 use super::module::Module;
 use super::names::{self, Key, Part};
+use super::stacks;
 use super::strays::Strays;
 use super::targets::MovedModule;
 use super::training_state;
@@ -55,7 +56,7 @@ impl Adapter {
         let of_states = training_state::remark(&states).into_iter().collect();
         let remarks = [config.remarks.clone(), of_files, of_states, strays.remarks()].concat();
         let keys: Vec<Key> = weights.iter().map(|(name, _)| parse(name)).collect();
-        let stack = find_stack(path, &keys, stack, is_decoder)?;
+        let stack = stacks::find(path, &keys, stack, is_decoder)?;
         let in_stack =
             |key: &Key| names::stack_and_layer(&key.module).filter(|(own, _)| *own == stack).map(|(_, layer)| layer);
         let layers: Vec<Option<usize>> = keys.iter().map(in_stack).collect();
@@ -104,7 +105,7 @@ impl Adapter {
         is_decoder: &dyn Fn(&str) -> bool,
     ) -> Result<Self> {
         let keys: Vec<Key> = names.into_iter().map(|name| Key::parse(name, None)).collect();
-        let stack = find_stack(path, &keys, None, is_decoder)?;
+        let stack = stacks::find(path, &keys, None, is_decoder)?;
         let mut modules: BTreeMap<String, Module> = BTreeMap::new();
         for key in keys.iter().filter(|key| key.is_wrapped()) {
             let layer = names::stack_and_layer(&key.module).filter(|(own, _)| *own == stack).map(|(_, layer)| layer);
@@ -292,6 +293,19 @@ impl Adapter {
         module.tensor(other.or_else(unequal)?)
     }
 
+    /// Refuses a pair for each expert in one tensor of three dimensions, as some trainers write them: PEFT folds the experts into the
+    /// rank.
+    fn check_dimensions(&self, module: &Module, a: &str, b: &str) -> Result<()> {
+        let is_of_experts = module.name.split('.').any(|segment| segment == "experts");
+        let shapes = [&self.weights.entry(a)?.shape, &self.weights.entry(b)?.shape];
+        if !is_of_experts || shapes.iter().all(|shape| shape.len() != 3) {
+            return Ok(());
+        }
+        let counts = shapes.map(|shape| if shape.len() == 3 { shape[0] } else { 1 });
+        let (path, module) = (self.path.clone(), module.name.clone());
+        Err(AdapterError::ExpertTensors { path, module, is_shared: counts[0] != counts[1] }.into())
+    }
+
     /// A pair is (rank, inputs) and (outputs, rank); those of convolutions have further dimensions.
     fn check_rank(&self, module: &Module, a: &str, b: &str) -> Result<()> {
         // LoRA on parameters folds the experts into the rank; AdaLoRA keeps a part of the rank in each module; MergedLinear has
@@ -300,6 +314,7 @@ impl Adapter {
         if !has_one_rank || self.config.flag("enable_lora") {
             return Ok(());
         }
+        self.check_dimensions(module, a, b)?;
         let expected = self.config.rank_of(&module.name);
         let rank_a = self.weights.entry(a)?.shape.first().copied().unwrap_or(0);
         let rank_b = self.weights.entry(b)?.shape.get(1).copied().unwrap_or(0);
@@ -337,24 +352,5 @@ fn not_an_adapter(path: &Path) -> AdapterError {
     match below.is_empty() {
         true => AdapterError::NotAnAdapter { path: path.into(), missing: config::FILE_NAME },
         false => AdapterError::AdaptersBelow { path: path.into(), below },
-    }
-}
-
-fn find_stack(path: &Path, keys: &[Key], wanted: Option<&str>, is_decoder: &dyn Fn(&str) -> bool) -> Result<String> {
-    let modules: BTreeSet<&str> = keys.iter().map(|key| key.module.as_str()).collect();
-    let stacks = names::find_stacks(modules);
-    let names = || stacks.all.keys().map(|stack| format!("`{stack}`")).collect();
-    let told = || {
-        let mut decoders = stacks.all.keys().copied().filter(|stack| is_decoder(stack));
-        decoders.next().filter(|_| decoders.next().is_none())
-    };
-    match (wanted, stacks.decoder.or_else(told)) {
-        (Some(stack), _) if stacks.all.contains_key(stack) => Ok(stack.into()),
-        (Some(stack), _) => {
-            Err(AdapterError::UnknownStack { path: path.into(), stack: stack.into(), stacks: names() }.into())
-        }
-        (None, Some(stack)) => Ok(stack.into()),
-        (None, None) if stacks.all.is_empty() => Err(AdapterError::NoLayers { path: path.into() }.into()),
-        (None, None) => Err(AdapterError::SeveralStacks { path: path.into(), stacks: names() }.into()),
     }
 }

@@ -252,33 +252,51 @@ fn endings(name: &str) -> impl Iterator<Item = &str> {
 /// layer, or a router, which is a parameter.
 pub struct MovedModule<'a> {
     layer: &'a str,
+    /// The part of the layer that has the experts now.
+    block: &'static str,
     /// `w1`, `gate_proj` or, of a router, `gate`.
     name: &'a str,
+}
+
+impl MovedModule<'_> {
+    /// What the matrices of an expert are called.
+    pub const NAMES: [&'static str; 6] = ["w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"];
 }
 
 impl<'a> MovedModule<'a> {
     /// Takes apart `LAYER.mlp.experts.3.gate_proj`, `LAYER.block_sparse_moe.experts.3.w1` or `LAYER.mlp.gate`.
     pub fn parse(module: &'a str) -> Option<Self> {
-        const NAMES: [&str; 6] = ["w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"];
-        const BLOCKS: [&str; 2] = [".mlp", ".block_sparse_moe"];
+        // What had the experts, and what has them now. The first two have routers that became parameters, too.
+        const BLOCKS: [(&str, &str); 4] =
+            [(".mlp", "mlp"), (".block_sparse_moe", "mlp"), (".feed_forward", "feed_forward"), (".mixer", "mixer")];
+        let within = |rest: &'a str, known: &[(&str, &'static str)]| {
+            known.iter().find_map(|(former, block)| Some((rest.strip_suffix(former)?, *block)))
+        };
         let (rest, name) = module.rsplit_once('.')?;
         if name == "gate" {
-            let layer = BLOCKS.iter().find_map(|block| rest.strip_suffix(block))?;
-            return Some(Self { layer, name });
+            let (layer, block) = within(rest, &BLOCKS[..2])?;
+            return Some(Self { layer, block, name });
         }
         let (rest, number) = rest.rsplit_once('.')?;
-        let block = rest.strip_suffix(".experts")?;
-        let layer = BLOCKS.iter().find_map(|name| block.strip_suffix(name))?;
-        (number.parse::<usize>().is_ok() && NAMES.contains(&name)).then_some(Self { layer, name })
+        let (layer, block) = within(rest.strip_suffix(".experts")?, &BLOCKS)?;
+        (number.parse::<usize>().is_ok() && Self::NAMES.contains(&name)).then_some(Self { layer, block, name })
+    }
+
+    /// Whether it is a matrix of one expert rather than a router.
+    pub fn is_expert(&self) -> bool {
+        self.name != "gate"
     }
 
     /// The parameter that it is, or is a part of, in transformers 5.
     pub fn parameter(&self) -> String {
-        match self.name {
-            "gate" => format!("{}.mlp.gate.weight", self.layer),
-            "w2" | "down_proj" => format!("{}.mlp.experts.down_proj", self.layer),
-            _ => format!("{}.mlp.experts.gate_up_proj", self.layer),
-        }
+        let parameter = match self.name {
+            "gate" => "gate.weight",
+            "w2" | "down_proj" => "experts.down_proj",
+            // The experts of Nemotron-H have no gates.
+            _ if self.block == "mixer" => "experts.up_proj",
+            _ => "experts.gate_up_proj",
+        };
+        format!("{}.{}.{parameter}", self.layer, self.block)
     }
 }
 

@@ -5,7 +5,7 @@ use std::mem::discriminant;
 
 use candle_core::Device;
 
-use super::flaws::{Flaw, Needed, one_flaw};
+use super::flaws::{Flaw, Needed, RefusedBy, one_flaw};
 use super::misspelling::Reach;
 use super::runtimes::base_facts::BaseFacts;
 use super::runtimes::facts::AdapterFacts;
@@ -82,6 +82,12 @@ impl KnownBase {
     }
 }
 
+/// The modules that PEFT leaves out because of how transformers 5 holds experts.
+fn unconverted(model: &Model, adapter: &Adapter) -> Option<Flaw> {
+    let what = model.applied(adapter).unconverted_words()?;
+    Some(Flaw::NotConverted { what, reach: reach(model, adapter) })
+}
+
 /// Where an adapter does not fit a base model. Modules that are not there are named once, under the first of them.
 pub fn misfits(model: &Model, adapter: &Adapter) -> Vec<Flaw> {
     let mut flaws = absent_flaws(model, adapter);
@@ -95,6 +101,9 @@ pub fn misfits(model: &Model, adapter: &Adapter) -> Vec<Flaw> {
         Err(error) => flaws.push(Flaw::OtherSizes(error.to_string())),
         Ok(()) => {}
     }
+    flaws.extend(unconverted(model, adapter));
+    let refused = model.refused_conversion(adapter);
+    flaws.extend(refused.map(|what| Flaw::Refused { what, by: RefusedBy::Both }));
     let unsaved = model.unsaved_modules(adapter);
     flaws.extend(unsaved.into_iter().next().map(|needed| Flaw::SavedUnderOtherName { needed }));
     let renamed = model.renamed(adapter).into_values();
@@ -183,9 +192,11 @@ pub fn contradictions(adapter: &Adapter, base: &BaseFacts) -> Vec<String> {
 /// Examines a PEFT folder for some runtimes. Reads all of its tensors.
 pub fn examine(adapter: &Adapter, base: &KnownBase, runtimes: &[&'static Runtime]) -> Result<Examination> {
     let mut flaws = base.misfits(adapter);
-    let own = adapter.flaws(&base.facts)?.into_iter().filter(|flaw| !base.explains(adapter, flaw));
+    let beside = base.facts.beside(adapter);
+    let own = adapter.flaws(&beside)?.into_iter().filter(|flaw| !base.explains(adapter, flaw));
     flaws.extend(own.map(|flaw| base.temper(flaw)));
-    let facts = AdapterFacts::new(adapter, &base.facts, PlannedChanges::default(), flaws);
-    let runtimes = runtimes.iter().map(|runtime| verdict::of(runtime, &facts)).collect();
+    let facts = AdapterFacts::new(adapter, &beside, PlannedChanges::default(), flaws);
+    let known = runtimes.iter().filter(|runtime| runtime.is_known_for(adapter));
+    let runtimes = known.map(|runtime| verdict::of(runtime, &facts)).collect();
     Ok(Examination { flaws: facts.into_flaws(), runtimes })
 }

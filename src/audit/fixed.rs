@@ -61,12 +61,17 @@ fn place(name: &str) -> (Option<usize>, String) {
 /// known.
 pub fn compare(fix: &Fix, fixed: &Adapter) -> Result<Vec<FixDifference>> {
     let is_exact = fix.base.layers.is_some();
-    let key = |name: &str| if is_exact { (None, name.to_string()) } else { place(name) };
-    let present: BTreeMap<_, &str> = fixed.tensors().map(|tensor| (key(tensor.name), tensor.name)).collect();
+    let names: BTreeSet<&str> = fixed.tensors().map(|tensor| tensor.name).collect();
+    let present: BTreeMap<_, &str> = names.iter().map(|&name| (place(name), name)).collect();
+    // Several stacks may have the same layers and modules, so that the same name comes first.
+    let find = |name: &str| {
+        let same_place = || if is_exact { None } else { present.get(&place(name)).copied() };
+        names.get(name).copied().or_else(same_place)
+    };
     let (mut differences, mut matched) = (Vec::new(), BTreeSet::new());
     for tensor in &fix.mapping.tensors {
         let name = fix.name_of(tensor);
-        let Some(&found) = present.get(&key(&name)) else {
+        let Some(found) = find(&name) else {
             differences.push(FixDifference::Missing(name));
             continue;
         };
@@ -90,7 +95,8 @@ fn compare_configs(fix: &Fix, fixed: &Adapter) -> Result<Vec<FixDifference>> {
     let mut differences = Vec::new();
     let modules: BTreeMap<_, _> = fixed.modules().values().map(|module| (place(&module.name), module)).collect();
     for expected in fix.modules()? {
-        let Some(module) = modules.get(&place(&expected.name)) else { continue };
+        let same_place = || modules.get(&place(&expected.name)).copied();
+        let Some(module) = fixed.modules().get(&expected.name).or_else(same_place) else { continue };
         let configured = module.configured_name();
         let (rank, scaling) = (fixed.config.rank_of(configured), fixed.config.scaling_of(configured));
         let is_close = (scaling - expected.scaling).abs() <= 1e-12 * expected.scaling.abs();

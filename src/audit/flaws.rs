@@ -56,6 +56,8 @@ pub enum Flaw {
     },
     #[error("the base model has no module `{module}`{}", called(needed))]
     NotInBase { module: String, needed: Needed, reach: Reach },
+    #[error("PEFT drops {what}")]
+    NotConverted { what: String, reach: Reach },
     #[error("{what}")]
     BeyondLayers { what: String, reach: Reach },
     #[error("{0}")]

@@ -14,7 +14,7 @@ use super::runtimes::list::PEFT;
 use crate::adapter::targets::module_types;
 use crate::adapter::{Adapter, Capability};
 use crate::error::Result;
-use crate::format::{bytes, shell_word};
+use crate::format::{bytes, shell_word, upper_layers};
 use crate::rewrite::dead_weight::{BaseWeights, DeadWeight, DeadWeightSummary};
 use crate::rewrite::exact_types::{ExactTypes, StoredValues, narrower};
 use crate::rewrite::steps::PlannedChanges;
@@ -35,6 +35,9 @@ pub struct Inspection {
     pub tensors: usize,
     pub bytes: u64,
     pub layers: Vec<LayerInspection>,
+    /// The other stacks of layers that it adapts: a model with an encoder and a decoder has one of each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_stacks: Vec<StackInspection>,
     /// Bytes of tensors outside the layers, which are kept at every boundary.
     pub other_bytes: u64,
     pub dead_weight: InspectedDeadWeight,
@@ -61,6 +64,16 @@ pub struct InspectedDeadWeight {
     pub command: Option<String>,
 }
 
+/// A stack of layers that a cut keeps as it is, unless `--stack` names it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StackInspection {
+    pub stack: String,
+    /// Module types and how many modules there are of each.
+    pub modules: BTreeMap<String, usize>,
+    pub bytes: u64,
+    pub layers: Vec<LayerInspection>,
+}
+
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct LayerInspection {
     pub layer: usize,
@@ -78,11 +91,10 @@ pub struct InspectedNames<'a> {
 
 /// Inspects an adapter beside its base model, as far as that is known.
 pub fn inspect(names: InspectedNames, adapter: &Adapter, base: BaseWeights) -> Result<Inspection> {
-    let (config, norms) = (&adapter.config, adapter.layer_norms()?);
+    let config = &adapter.config;
     let examined = examine(adapter, &KnownBase::default(), &[&PEFT])?;
     let reasons = examined.runtimes.into_iter().flat_map(|verdict| verdict.reasons);
     let remark = |flaw: Flaw| if let Flaw::Remark(remark) = flaw { Some(remark) } else { None };
-    let layer = |(layer, bytes)| LayerInspection { layer, bytes, norm: norms.get(&layer).copied() };
     let types = module_types(adapter.modules().keys().map(String::as_str));
     Ok(Inspection {
         path: names.adapter.into(),
@@ -96,12 +108,35 @@ pub fn inspect(names: InspectedNames, adapter: &Adapter, base: BaseWeights) -> R
         stack: adapter.stack.clone(),
         tensors: adapter.tensors().count(),
         bytes: adapter.bytes_below(usize::MAX),
-        layers: adapter.layer_bytes().into_iter().map(layer).collect(),
+        layers: layers(adapter)?,
+        other_stacks: adapter
+            .other_stacks()
+            .into_iter()
+            .map(|stack| other_stack(adapter, stack))
+            .collect::<Result<_>>()?,
         other_bytes: adapter.bytes_below(0),
         dead_weight: dead_weight(names, adapter, base)?,
         limits: limits(adapter),
         wrong: reasons.filter(|reason| reason.outcome != LoadOutcome::Loads).map(|reason| reason.what).collect(),
         remarks: examined.flaws.into_iter().filter_map(remark).collect(),
+    })
+}
+
+fn layers(adapter: &Adapter) -> Result<Vec<LayerInspection>> {
+    let norms = adapter.layer_norms()?;
+    let layer = |(layer, bytes)| LayerInspection { layer, bytes, norm: norms.get(&layer).copied() };
+    Ok(adapter.layer_bytes().into_iter().map(layer).collect())
+}
+
+fn other_stack(adapter: &Adapter, stack: &str) -> Result<StackInspection> {
+    let there = Adapter::open(&adapter.path, Some(stack))?;
+    let modules = there.modules().values().filter(|module| module.layer.is_some());
+    let types = module_types(modules.map(|module| module.name.as_str()));
+    Ok(StackInspection {
+        stack: stack.into(),
+        modules: types.into_iter().map(|(name, count)| (name.into(), count)).collect(),
+        bytes: there.layer_bytes().values().sum(),
+        layers: layers(&there)?,
     })
 }
 
@@ -128,8 +163,16 @@ fn limits(adapter: &Adapter) -> Vec<String> {
     if facts.evidence(AdapterFact::EmbeddingLora).is_some() {
         limits.push("LoRA on embeddings".into());
     }
+    limits.extend(upper_layers(&adapter.layers().into_iter().collect::<Vec<_>>()));
+    if adapter.is_of_encoder_and_decoder() {
+        limits.push(
+            "`slim` and `scan` evaluate decoders alone, and the base model has an encoder, too; `cut` works".into(),
+        );
+    }
     let (all, other) = (adapter.bytes_below(usize::MAX), adapter.bytes_below(0));
-    if other * 10 > all {
+    if let Some((side, stack)) = adapter.other_side() {
+        limits.push(format!("a cut drops layers of `{}`, and with `--stack {side}` of `{stack}`", adapter.stack));
+    } else if other * 10 > all {
         let share = 100.0 * other as f64 / all as f64;
         limits.push(format!(
             "{} ({share:.0} %) lie outside the layers: whatever the boundary, a cut keeps them",

@@ -23,7 +23,7 @@ const fn refusal_of_tensors(is_so: fn(&Adapter) -> bool, what: &'static str) -> 
 }
 
 /// Each was seen in PEFT.
-static REFUSALS: [Refusal; 14] = [
+static REFUSALS: [Refusal; 16] = [
     refusal_of_tensors(
         |adapter| {
             value(adapter, "modules_to_save").is_some_and(|value| value.as_str().is_some_and(|name| !name.is_empty()))
@@ -66,6 +66,14 @@ static REFUSALS: [Refusal; 14] = [
         "`lora_dropout` is no number between 0 and 1: PEFT raises an error",
     ),
     refusal(
+        |adapter| has_parameters(adapter) && adapter.config.is_set_to_more("lora_dropout"),
+        "`lora_dropout` is not 0 beside `target_parameters`: PEFT raises ValueError; it only counts in training and can be set to 0",
+    ),
+    refusal(
+        |adapter| has_parameters(adapter) && ["use_dora", "lora_bias"].into_iter().any(|key| is_on(adapter, key)),
+        "`use_dora` and `lora_bias` cannot go with `target_parameters`: PEFT raises ValueError",
+    ),
+    refusal(
         |adapter| is_lora(adapter) && value(adapter, "init_lora_weights").is_some_and(|value| !is_init(value)),
         "`init_lora_weights` is none that PEFT knows: it raises ValueError",
     ),
@@ -103,6 +111,10 @@ impl Adapter {
         let refused = REFUSALS.iter().filter(|refusal| (refusal.is_so)(self));
         refused.map(|refusal| Flaw::Refused { what: refusal.what, by: refusal.by }).collect()
     }
+}
+
+fn has_parameters(adapter: &Adapter) -> bool {
+    is_lora(adapter) && !adapter.config.targets.parameters.is_empty()
 }
 
 fn is_lora(adapter: &Adapter) -> bool {

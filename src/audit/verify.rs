@@ -34,8 +34,8 @@ pub enum CutDifference {
     Added(String),
     #[error("tensor `{name}` is missing, but layer {layer} is kept")]
     MissingInKeptLayer { name: String, layer: usize },
-    #[error("tensor `{0}` is missing, but it belongs to no layer and is always kept")]
-    MissingOutside(String),
+    #[error("tensor `{name}` is missing, but it belongs to no layer of `{stack}` and is always kept")]
+    MissingOutside { name: String, stack: String },
     #[error("module `{0}` holds only zeros, but it is kept")]
     Zeros(String),
     #[error("layer {layer} is kept, but lower layers are dropped from {dropped} on")]
@@ -218,7 +218,7 @@ fn compare_names(matched: &MatchedAdapters, kept: &BTreeSet<usize>, allowed: All
         // Where any layers may be missing, any modules may be too, but only as a whole.
         let is_allowed = allowed.any_layers && !modules.contains(tensor.key.module.as_str());
         match tensor.layer {
-            None => differences.push(CutDifference::MissingOutside(name)),
+            None => differences.push(CutDifference::MissingOutside { name, stack: original.stack.clone() }),
             Some(layer) if kept.contains(&layer) && !is_allowed => {
                 differences.push(CutDifference::MissingInKeptLayer { name, layer });
             }
@@ -361,7 +361,9 @@ fn compare_configs(matched: &MatchedAdapters, is_reduced: bool) -> Vec<CutDiffer
     };
     let may_change = |key: &str| {
         let of_method = matched.is_made_plain() && (key == "peft_type" || ADALORA_KEYS.contains(&key));
-        SELECTION_KEYS.contains(&key) || is_reduced && (RANK_KEYS.contains(&key) || of_method)
+        // Where single experts become parameters, beside which PEFT refuses dropout.
+        let is_dropped = key == "lora_dropout" && slimmed.config.raw.get(key).and_then(Value::as_f64) == Some(0.0);
+        SELECTION_KEYS.contains(&key) || is_dropped || is_reduced && (RANK_KEYS.contains(&key) || of_method)
     };
     let fixed = keys.into_iter().filter(|key| !may_change(key)).filter(changed);
     differences.extend(fixed.map(|key| CutDifference::ConfigKey(key.clone())));

@@ -132,7 +132,8 @@ pub struct CutArgs {
     /// load the result [default: the adapter's base_model_name_or_path]
     #[arg(long)]
     pub base: Option<String>,
-    /// Layer stack to cut if the adapter has several, for example model.text_model.layers
+    /// Layer stack to cut if the adapter has several, for example model.text_model.layers; or its side of a model that has an encoder and a
+    /// decoder: `encoder` or `decoder` [default then: decoder]
     #[arg(long)]
     pub stack: Option<String>,
     #[command(flatten)]

@@ -16,7 +16,7 @@ pub struct InspectArgs {
     /// Base model to compare saved embeddings and heads with [default: the adapter's base_model_name_or_path, if it is on this machine]
     #[arg(long)]
     pub base: Option<String>,
-    /// Layer stack to show if the adapter has several
+    /// Layer stack to show first if the adapter has several: its name, `encoder` or `decoder`
     #[arg(long)]
     pub stack: Option<String>,
     /// Write one JSON object to stdout
@@ -33,7 +33,7 @@ pub struct VerifyArgs {
     pub original: PathBuf,
     /// The adapter that was written
     pub slimmed: PathBuf,
-    /// Layer stack that was cut if the adapter has several
+    /// Layer stack that was cut if the adapter has several: its name, `encoder` or `decoder`
     #[arg(long)]
     pub stack: Option<String>,
     /// Allow kept layers that are not all below one boundary, and layers that keep only some of their modules
@@ -78,7 +78,7 @@ pub struct CheckArgs {
     /// Hub
     #[arg(long)]
     pub base: Option<String>,
-    /// Layer stack to check if the adapter has several
+    /// Layer stack to check if the adapter has several: its name, `encoder` or `decoder`
     #[arg(long)]
     pub stack: Option<String>,
     /// Write one JSON object to stdout

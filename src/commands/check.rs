@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::document::{CommandResult, Document};
 use super::fetch::Finder;
 use super::output::{print, print_json};
+use crate::adapter::{Adapter, Side};
 use crate::audit::examine::{Examination, KnownBase, examine};
 use crate::audit::flaws::Flaw;
 use crate::audit::runtimes::base_facts::BaseFacts;
@@ -29,6 +30,9 @@ pub struct CheckResult {
     format: String,
     /// What is wrong with the adapter itself.
     flaws: Vec<ReportedFlaw>,
+    /// What kind of base model it is for, where that limits what can be done with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     runtimes: Vec<RuntimeVerdict>,
     /// What servers with buffers allocate for it, of those that load it; absent where it is not known for its base model.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -64,7 +68,7 @@ pub fn run(args: CheckArgs, finder: Finder) -> Result<bool> {
         print_json(&Document::of(&checked))?;
     } else {
         let flaws: Vec<(bool, &str)> = checked.flaws.iter().map(|flaw| (flaw.certain, flaw.what.as_str())).collect();
-        print(&text::checked(checked.form, &flaws, &checked.runtimes, &checked.serving))?;
+        print(&text::checked(checked.form, &flaws, &checked.notes, &checked.runtimes, &checked.serving))?;
     }
     Ok(checked.passes)
 }
@@ -75,17 +79,22 @@ pub fn check(args: &CheckArgs, name: &str, finder: Finder) -> Result<CheckResult
     finder.named_base(args.base.as_deref())?;
     let asked: &[&'static Runtime] = if args.runtime.is_empty() { &RUNTIMES } else { &args.runtime };
     let format = Format::of_path(&path);
-    let (Examination { flaws, runtimes }, serving) = match format {
+    let Checked { examination: Examination { flaws, runtimes }, notes, serving } = match format {
         Format::Peft => check_folder(args, &path, asked)?,
-        format => (Examination { flaws: Vec::new(), runtimes: check_form(format, asked) }, Vec::new()),
+        format => {
+            let examination = Examination { flaws: Vec::new(), runtimes: check_form(format, asked) };
+            Checked { examination, notes: Vec::new(), serving: Vec::new() }
+        }
     };
     let is_complete = flaws.iter().all(Flaw::may_be_meant);
-    let is_loaded = args.runtime.is_empty() || runtimes.iter().all(|runtime| runtime.verdict == LoadOutcome::Loads);
+    let all_load = runtimes.len() == asked.len() && runtimes.iter().all(|one| one.verdict == LoadOutcome::Loads);
+    let is_loaded = args.runtime.is_empty() || all_load;
     let flaws = flaws.iter().map(|flaw| ReportedFlaw { what: flaw.to_string(), certain: !flaw.may_be_meant() });
     Ok(CheckResult {
         adapter: name.into(),
         format: format.to_string(),
         flaws: flaws.collect(),
+        notes,
         runtimes,
         serving,
         form: format,
@@ -103,7 +112,14 @@ fn check_form(format: Format, asked: &[&'static Runtime]) -> Vec<RuntimeVerdict>
     verdicts
 }
 
-fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Result<(Examination, Vec<SlotMemory>)> {
+/// What was found of an adapter.
+struct Checked {
+    examination: Examination,
+    notes: Vec<String>,
+    serving: Vec<SlotMemory>,
+}
+
+fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Result<Checked> {
     let adapter = pipeline::open_adapter(path, args.stack.as_deref(), args.base.as_deref())?;
     let base = match &args.base {
         Some(name) => KnownBase::open(&BasePath::find(name, None)?)?,
@@ -117,5 +133,25 @@ fn check_folder(args: &CheckArgs, path: &Path, asked: &[&'static Runtime]) -> Re
         SlotMemory::of(runtime, &base.facts, served.as_ref()?)
     };
     let serving = examination.runtimes.iter().filter_map(slot).collect();
-    Ok((examination, serving))
+    let notes = notes(&adapter, &base.facts, asked);
+    Ok(Checked { examination, notes, serving })
+}
+
+/// What an encoder beside the decoder limits.
+fn notes(adapter: &Adapter, base: &BaseFacts, asked: &[&'static Runtime]) -> Vec<String> {
+    if !adapter.is_of_encoder_and_decoder() {
+        return Vec::new();
+    }
+    let family = base.family.as_ref().map_or(String::new(), |family| format!(" ({family})"));
+    let sides = adapter
+        .other_side()
+        .map_or(String::new(), |(side, _)| format!(", or those of the {side} with `--stack {side}`"));
+    let own = Side::of(&adapter.stack).map_or("decoder", Side::name);
+    let can = format!(
+        "the base model has an encoder and a decoder{family}: `lora-slim cut --boundary N` drops layers of the {own}{sides}; `slim` and \
+         `scan` do not evaluate it"
+    );
+    let unknown: Vec<&str> = asked.iter().filter(|one| !one.is_known_for(adapter)).map(|one| one.name).collect();
+    let unknown = (!unknown.is_empty()).then(|| format!("not known of such models: {}", unknown.join(", ")));
+    [can].into_iter().chain(unknown).collect()
 }

@@ -6,7 +6,7 @@ use super::document::{CommandResult, Document};
 use super::fetch::Finder;
 use super::output::{print, print_json};
 use crate::audit::examine::KnownBase;
-use crate::audit::inspect::{InspectedDeadWeight, InspectedNames, Inspection, inspect};
+use crate::audit::inspect::{InspectedDeadWeight, InspectedNames, Inspection, LayerInspection, inspect};
 use crate::cli::InspectArgs;
 use crate::error::Result;
 use crate::format::{bar, bytes, ranges};
@@ -78,7 +78,6 @@ fn render(inspection: &Inspection) -> String {
     let mut text = String::new();
     let modules: Vec<String> = inspection.modules.iter().map(|(name, count)| format!("{name} ×{count}")).collect();
     let dtypes: Vec<&str> = inspection.dtypes.iter().map(String::as_str).collect();
-    let layers: Vec<usize> = inspection.layers.iter().map(|layer| layer.layer).collect();
     let rank = inspection.rank.map_or(String::new(), |rank| format!(", rank {rank}"));
     let alpha = inspection.alpha.map_or(String::new(), |alpha| format!(", alpha {alpha}"));
     let scaling = if inspection.rslora { ", rank-stabilised" } else { "" };
@@ -86,7 +85,7 @@ fn render(inspection: &Inspection) -> String {
         ("method", format!("{}{rank}{alpha}{scaling}", inspection.method)),
         ("base model", inspection.base_model.clone().unwrap_or("not named".into())),
         ("modules", modules.join(", ")),
-        ("layers", format!("{} ({} of `{}`)", ranges(&layers), layers.len(), inspection.stack)),
+        ("layers", layers(&inspection.layers, &inspection.stack)),
         ("size", format!("{}, {} tensors, {}", bytes(inspection.bytes), inspection.tensors, dtypes.join(", "))),
     ];
     for (name, value) in rows {
@@ -99,9 +98,29 @@ fn render(inspection: &Inspection) -> String {
     for limit in inspection.limits.iter().chain(&inspection.remarks) {
         let _ = writeln!(text, "{:<11} {}", "note", OneLine(limit));
     }
+    table(&mut text, &inspection.layers);
+    for other in &inspection.other_stacks {
+        let modules: Vec<String> = other.modules.iter().map(|(name, count)| format!("{name} ×{count}")).collect();
+        let rows =
+            [("", String::new()), ("beside", layers(&other.layers, &other.stack)), ("modules", modules.join(", "))];
+        for (name, value) in rows {
+            let _ = writeln!(text, "{}", format!("{name:<11} {}", OneLine(value)).trim_end());
+        }
+        table(&mut text, &other.layers);
+    }
+    text
+}
+
+fn layers(layers: &[LayerInspection], stack: &str) -> String {
+    let numbers: Vec<usize> = layers.iter().map(|layer| layer.layer).collect();
+    format!("{} ({} of `{stack}`)", ranges(&numbers), numbers.len())
+}
+
+/// A line for each layer of a stack.
+fn table(text: &mut String, layers: &[LayerInspection]) {
     let _ = writeln!(text, "\n{:>5}  {:>10}  {:>9}", "layer", "size", "‖ΔW‖");
-    let largest = inspection.layers.iter().filter_map(|layer| layer.norm).fold(0.0, f64::max);
-    for layer in &inspection.layers {
+    let largest = layers.iter().filter_map(|layer| layer.norm).fold(0.0, f64::max);
+    for layer in layers {
         let (norm, chart) = match layer.norm {
             Some(norm) => (format!("{norm:.4}"), bar(norm / largest.max(f64::MIN_POSITIVE))),
             None => ("—".into(), String::new()),
@@ -109,5 +128,4 @@ fn render(inspection: &Inspection) -> String {
         let line = format!("{:>5}  {:>10}  {norm:>9}  {chart}", layer.layer, bytes(layer.bytes));
         let _ = writeln!(text, "{}", line.trim_end());
     }
-    text
 }

@@ -42,6 +42,12 @@ pub enum AdapterError {
     SeveralAdapters { path: PathBuf, names: Vec<String> },
     #[error("module `{module}` in `{}` has rank {actual} in its tensors but {expected} in adapter_config.json", path.display())]
     Rank { path: PathBuf, module: String, expected: usize, actual: usize },
+    #[error(
+        "LoRA on `{module}` in `{}` is one tensor of three dimensions for all experts{}, which PEFT does not read",
+        path.display(),
+        if *is_shared { ", with a factor that they share" } else { "" }
+    )]
+    ExpertTensors { path: PathBuf, module: String, is_shared: bool },
     #[error("tensor `{tensor}` in `{}` does not fit the other factors of module `{module}`", path.display())]
     Factors { path: PathBuf, module: String, tensor: String },
     #[error("a tensor of `{}` names layer {layer}, which no model has", path.display())]
@@ -52,6 +58,8 @@ pub enum AdapterError {
     SeveralStacks { path: PathBuf, stacks: Vec<String> },
     #[error("`{}` has no layer stack `{stack}`; it has {}", path.display(), stacks.join(", "))]
     UnknownStack { path: PathBuf, stack: String, stacks: Vec<String> },
+    #[error("`{}` adapts a model with an encoder and a decoder, and `slim` and `scan` evaluate decoders alone", path.display())]
+    EncoderDecoder { path: PathBuf },
     #[error("`{}` uses {feature}, which `slim` and `scan` cannot evaluate", path.display())]
     CannotEvaluate { path: PathBuf, feature: String },
     #[error("`{}` was trained with {init}, which also changes the base weights: it does not fit the base model on disk", path.display())]
@@ -95,6 +103,10 @@ pub enum NoTensors {
     Others { file: String, tensor: String },
 }
 
+/// What is left to do with an adapter of a model with an encoder and a decoder.
+pub(super) const CUT_A_SIDE: &str = "`lora-slim cut --stack decoder --boundary N`, or `--stack encoder`, drops layers of either without evaluating; \
+     measure the result with the program that runs the model";
+
 impl AdapterError {
     /// The path in an error of a rewriting step.
     pub(super) fn path_of_step(&mut self) -> Option<&mut PathBuf> {
@@ -112,6 +124,7 @@ impl AdapterError {
             | Self::SamePart { path, .. }
             | Self::Rank { path, .. }
             | Self::Factors { path, .. }
+            | Self::ExpertTensors { path, .. }
             | Self::LayerNumber { path, .. }
             | Self::NoLayers { path }
             | Self::SeveralStacks { path, .. }
@@ -160,6 +173,10 @@ impl AdapterError {
             }
             Self::SeveralAdapters { .. } => {
                 "save one adapter per folder (PEFT: `save_pretrained(OUT, selected_adapters=[NAME])`)"
+            }
+            Self::EncoderDecoder { .. } => CUT_A_SIDE,
+            Self::ExpertTensors { .. } => {
+                "save it with PEFT, which has the experts in the rank of two dimensions (`target_parameters`)"
             }
             Self::SeveralStacks { .. } => "name the one of the text decoder with `--stack`",
             Self::CannotReduce { .. } => {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Kind;
+use super::adapter::CUT_A_SIDE;
 use crate::format::plural;
 
 /// What was looked for under a name.
@@ -95,6 +96,9 @@ impl BaseError {
             Self::NoGgufFamily { .. } => {
                 "leave out `--format gguf`, and try llama.cpp's own convert_lora_to_gguf.py".into()
             }
+            Self::UnsupportedFamily { model_type, .. } if ENCODER_DECODERS.contains(&model_type.as_str()) => {
+                format!("it has an encoder and a decoder, and lora-slim evaluates decoders alone: {CUT_A_SIDE}")
+            }
             Self::UnsupportedFamily { .. } => {
                 "docs/families.md lists those that are; `lora-slim cut --boundary N` works for any family".into()
             }
@@ -113,6 +117,15 @@ impl BaseError {
         Some(hint)
     }
 }
+
+/// The model types of transformers with an encoder and a decoder that adapters are trained for.
+#[rustfmt::skip]
+const ENCODER_DECODERS: [&str; 34] = [
+    "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "encoder-decoder", "florence2", "fsmt", "led", "longt5", "m2m_100", "marian",
+    "mbart", "moonshine", "moonshine_streaming", "mt5", "mvp", "nllb-moe", "pegasus", "pegasus_x", "plbart", "prophetnet", "seamless_m4t",
+    "seamless_m4t_v2", "speech-encoder-decoder", "speech_to_text", "speecht5", "switch_transformers",
+    "t5", "t5gemma", "t5gemma2", "udop", "umt5", "vision-encoder-decoder", "whisper",
+];
 
 /// What to do about a name that stands for nothing on this machine.
 fn missing(sought: Sought, form: &NameForm) -> String {

@@ -56,17 +56,19 @@ impl Budget {
             (widest(&|layer| config.query_size(layer)), widest(&|layer| config.by_layer.mlp_sizes[layer]));
         // What a row carries is divided from its hidden state, and joined to it again.
         let carried = config.carried_before(config.layers);
-        let widths = 4 * mlp_size + 6 * config.hidden_size + 4 * query_size + mixer + 2 * carried;
+        // All states of a token, where it has several, come in twice more: predicted and corrected.
+        let further = 3 * (config.states_size() - config.hidden_size);
+        let widths = 4 * mlp_size + 6 * config.hidden_size + further + 4 * query_size + mixer + 2 * carried;
         // All streams share the inputs of layers that tokens have.
         let inputs = config.per_layer.map_or(0, |sizes| sizes.size * config.layers);
         Self {
             memory,
-            taken: 2 * model.layer_bytes(),
+            taken: 2 * model.layer_bytes() + model.listed_bytes(),
             keepable: memory / KEPT_SHARE,
             streams: streams as u64,
-            stream_bytes: (states * (config.hidden_size + carried) + inputs) as u64 * F32,
+            stream_bytes: (states * (config.states_size() + carried) + inputs) as u64 * F32,
             inner_bytes: widths as u64 * F32,
-            row_bytes: (config.hidden_size + carried) as u64 * F32,
+            row_bytes: (config.states_size() + carried) as u64 * F32,
             cache_bytes: config.cached_values() as u64 * F32,
             state_bytes: config.state_values() as u64 * F32,
             longest: 0,

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use candle_core::Tensor;
 
 use super::Model;
+use super::altup::AltUpMaps;
 use super::applied::Place;
 use super::family::Outside;
 use super::linear::Norm;
@@ -22,6 +23,8 @@ pub struct AdaptedModel<'a> {
     pub(super) embedding: TokenTable<'a>,
     pub(super) head: TokenTable<'a>,
     pub(super) embedding_norm: Option<Norm>,
+    /// In models whose tokens have several hidden states.
+    pub(super) altup: Option<AltUpMaps>,
     pub(super) final_norm: Norm,
     pub(super) head_bias: Option<Tensor>,
     /// Whether the adapter changes nothing here.
@@ -76,6 +79,7 @@ impl<'a> AdaptedModel<'a> {
             embedding: TokenTable::default(),
             head: TokenTable::default(),
             embedding_norm: weights.embedding_norm(&model.config)?,
+            altup: AltUpMaps::load(weights, &model.config)?,
             final_norm: weights.final_norm(&model.config)?,
             head_bias: weights.head_bias()?,
             is_plain: true,

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Model;
 use super::class_names::ClassNames;
-use super::family::Outside;
+use super::family::{ALTUP_MAPS, Outside};
 use crate::account::is_set;
 use crate::adapter::names::{is_of_tower, stack_and_layer};
-use crate::adapter::targets::last_segment;
+use crate::adapter::targets::{MovedModule, last_segment};
 use crate::adapter::{Adapter, Method, Module};
 use crate::error::{AdapterError, Result};
 use crate::format::{first_names, plural};
@@ -23,6 +23,8 @@ pub struct Applied {
     pub modules: BTreeSet<String>,
     /// Those whose tensors it drops.
     pub dropped: Vec<DroppedModule>,
+    /// What it computes otherwise of those that it loads, one sentence each.
+    pub otherwise: Vec<String>,
 }
 
 /// A module of an adapter that PEFT does not apply.
@@ -42,6 +44,8 @@ pub struct DroppedModule {
 pub enum DropCause {
     /// The base model has no module of this name.
     NoSuchModule,
+    /// PEFT wraps another part of the model with transformers 5 than the adapter was trained on.
+    NotConverted,
     /// The module exists, but its tensors have a wrapper or an adapter's name in theirs.
     Spelling,
 }
@@ -79,7 +83,30 @@ impl Applied {
         };
         let evaluated = remark(true, "the losses are those of the adapter as it was trained, not of what PEFT loads");
         let left_out = remark(false, "the losses leave these out, too");
-        evaluated.into_iter().chain(left_out).collect()
+        let converted = self.unconverted_words().map(|words| {
+            format!("PEFT drops {words}: the losses are those of the adapter as it was trained, not of what PEFT loads")
+        });
+        [evaluated, left_out, converted].into_iter().flatten().chain(self.otherwise.iter().cloned()).collect()
+    }
+}
+
+impl Applied {
+    /// How many modules PEFT wraps in another place than they were trained in, and the first of them.
+    pub fn unconverted_words(&self) -> Option<String> {
+        let lost: Vec<&DroppedModule> =
+            self.dropped.iter().filter(|dropped| dropped.cause == DropCause::NotConverted).collect();
+        let name = &lost.first()?.module;
+        let all = plural(self.count(), "module");
+        let why = match MovedModule::parse(name) {
+            Some(_) => {
+                "transformers 5 has one parameter for all experts, and PEFT does not convert those of this model type"
+                    .into()
+            }
+            None => {
+                format!("with transformers 5 it takes `{}` in `target_modules` for experts alone", last_segment(name))
+            }
+        };
+        Some(format!("{} of {all} without an error, such as `{name}`, because {why}", lost.len()))
     }
 }
 
@@ -108,7 +135,7 @@ impl<'a> Lookup<'a> {
         match (self.has(module), self.reads_names_of(module)) {
             (false, _) => Some(DropCause::NoSuchModule),
             (true, false) => Some(DropCause::Spelling),
-            (true, true) => None,
+            (true, true) => self.model.is_lost_in_conversion(self.adapter, module).then_some(DropCause::NotConverted),
         }
     }
 
@@ -151,12 +178,12 @@ impl Model {
                 Some(cause) => dropped.push(DroppedModule {
                     module: module.name.clone(),
                     cause,
-                    needed: self.needed(adapter, module),
+                    needed: self.needed(adapter, module).filter(|_| cause != DropCause::NotConverted),
                     is_evaluated: self.is_evaluated(adapter, module),
                 }),
             }
         }
-        Applied { modules, dropped }
+        Applied { modules, dropped, otherwise: self.conversion_remarks(adapter) }
     }
 
     /// Whether losses include a module, under whatever name.
@@ -308,6 +335,9 @@ impl Model {
         let is_named = |outside: &Outside| class.outside(*outside, outer).as_deref() == Some(module);
         let former_head =
             (decoder == "language_model.model" && module == "language_model.lm_head").then_some(Outside::Head);
-        Outside::ALL.into_iter().find(is_named).or(former_head).map_or(Place::Nowhere, Place::Outside)
+        let lies_in = |list: &&str| module.starts_with(&format!("{}.", class.inside_decoder(list)));
+        let listed = (self.config.altup.is_some() && ALTUP_MAPS.iter().any(lies_in)).then_some(Outside::Listed);
+        let named = Outside::ALL.into_iter().find(is_named);
+        named.or(former_head).or(listed).map_or(Place::Nowhere, Place::Outside)
     }
 }

@@ -1,6 +1,6 @@
 //! What rows carry through the layers behind their hidden states, because later layers read it again.
 //!
-//! A stream is one tensor, (rows, width): hidden states first, then the embeddings if layers have inputs of their own, then the keys
+//! A stream is one tensor, (rows, width): hidden states first, of which a token has several in some models, then the embeddings if layers have inputs of their own, then the keys
 //! and values of each layer that others read again. So a stream forks, waits and has derivatives with all that belongs to it.
 
 use candle_core::{Result, Tensor};
@@ -18,7 +18,7 @@ impl<'a> Carried<'a> {
     /// Divides the state of a stream into hidden states, (rows, hidden), and what they carry.
     pub fn split(state: &Tensor, config: &'a ModelConfig) -> Result<(Tensor, Self)> {
         let (_, width) = state.dims2()?;
-        let hidden_size = config.hidden_size;
+        let hidden_size = config.states_size();
         if width == hidden_size {
             return Ok((state.clone(), Self { config, columns: None }));
         }
@@ -26,11 +26,11 @@ impl<'a> Carried<'a> {
         Ok((state.narrow(1, 0, hidden_size)?.contiguous()?, Self { config, columns: Some(columns) }))
     }
 
-    /// The state of a stream before the first layer, from its embeddings.
-    pub fn first(embeddings: Tensor, config: &ModelConfig) -> Result<Tensor> {
+    /// The state of a stream before the first layer, from its hidden states and its embeddings.
+    pub fn first(hidden: Tensor, embeddings: &Tensor, config: &ModelConfig) -> Result<Tensor> {
         match config.per_layer {
-            Some(_) => Tensor::cat(&[&embeddings, &embeddings], 1),
-            None => Ok(embeddings),
+            Some(_) => Tensor::cat(&[&hidden, embeddings], 1),
+            None => Ok(hidden),
         }
     }
 

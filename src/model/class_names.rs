@@ -61,14 +61,18 @@ fn inside(outer: &str, name: &str) -> String {
     if outer.is_empty() { name.into() } else { format!("{outer}.{name}") }
 }
 
-/// Text models whose experts transformers puts together as it reads them. PEFT renames LoRA for these as for the names of
+/// Text models whose tensors transformers renames or joins as it reads them. PEFT renames LoRA for these as for the names of
 /// multimodal models before transformers 4.52.
-const CONVERTED: [&str; 24] = [
+const RENAMED_TEXT_MODELS: [&str; 29] = [
+    "afmoe",
+    "cohere2_moe",
     "deepseek_v2",
     "deepseek_v3",
     "dots1",
     "ernie4_5_moe",
     "exaone_moe",
+    "flex_olmo",
+    "gemma3n_text",
     "glm4_moe",
     "glm4_moe_lite",
     "granitemoe",
@@ -80,6 +84,7 @@ const CONVERTED: [&str; 24] = [
     "minimax_m2",
     "mixtral",
     "nemotron_h",
+    "olmo_hybrid",
     "olmoe",
     "phimoe",
     "qwen2_moe",
@@ -102,6 +107,8 @@ pub struct BaseNames {
     former: &'static [FormerName],
     /// Whether PEFT finds LoRA without `base_model.model.`, because it takes this away before it renames.
     pub needs_no_prefix: bool,
+    /// The `model_type` of the whole model; a GGUF file does not tell it.
+    pub model_type: Option<String>,
 }
 
 impl BaseNames {
@@ -116,7 +123,7 @@ impl BaseNames {
         let flat = || model_type(config).filter(is_known);
         let multimodal = text.map(|_| model_type(config).unwrap_or_default()).or_else(flat);
         let family = model_type(text.unwrap_or(config)).and_then(|name| family::by_model_type(&name));
-        Self::of_model(multimodal.as_deref(), family, decoder_in_files)
+        Self { model_type: model_type(config), ..Self::of_model(multimodal.as_deref(), family, decoder_in_files) }
     }
 
     /// As [`of_config`](Self::of_config), by the `model_type` of the multimodal model around the decoder, if there is one.
@@ -131,10 +138,11 @@ impl BaseNames {
         // The text model of these loads the multimodal files, too (`AutoModelForCausalLM`).
         let text =
             multimodal.filter(|name| TEXT_OF_MULTIMODAL.contains(name)).map(|_| ClassNames::new(outer.decoder, outer));
-        let is_converted = family.is_some_and(|one| one.model_types.iter().any(|name| CONVERTED.contains(name)));
+        let is_converted =
+            family.is_some_and(|one| one.model_types.iter().any(|name| RENAMED_TEXT_MODELS.contains(name)));
         let needs_no_prefix = !former.is_empty() || multimodal.is_none() && is_converted;
         let classes = std::iter::once(ClassNames::new(decoder, outer)).chain(text).collect();
-        Self { classes, former, needs_no_prefix }
+        Self { classes, former, needs_no_prefix, model_type: None }
     }
 
     pub fn of_gguf(outer: &OuterNames) -> Self {
@@ -143,6 +151,7 @@ impl BaseNames {
             classes: decoders.map(|decoder| ClassNames::new(decoder, outer)).into(),
             former: &[],
             needs_no_prefix: false,
+            model_type: None,
         }
     }
 

@@ -1,9 +1,10 @@
 //! From tokens to the hidden states before the first layer.
 
-use candle_core::Tensor;
+use candle_core::{Device, Result as TensorResult, Tensor};
 
 use super::adapted::AdaptedModel;
 use super::carried::Carried;
+use super::family::Positions;
 use super::scaling::scaled;
 use crate::adapter::Delta;
 use crate::error::Result;
@@ -53,10 +54,17 @@ impl AdaptedModel<'_> {
         if let Some(embedded) = model.weights.embed_positions(&positions)? {
             hidden = (hidden + embedded)?;
         }
+        if model.config.family.positions == Positions::Sines {
+            hidden = (hidden + sines(&positions, model.config.hidden_size, model.device())?)?;
+        }
         if let Some(norm) = &self.embedding_norm {
             hidden = norm.forward(&hidden)?;
         }
-        Ok(Carried::first(hidden, &model.config)?)
+        let states = match &self.altup {
+            Some(maps) => maps.spread(&hidden)?,
+            None => hidden.clone(),
+        };
+        Ok(Carried::first(states, &hidden, &model.config)?)
     }
 
     /// DoRA on an embedding (PEFT's `DoraEmbeddingLayer`): the magnitude over the norm of each column of W + ΔW, which
@@ -72,4 +80,18 @@ impl AdaptedModel<'_> {
         }
         Ok(Some((magnitude / squares.sqrt()?)?))
     }
+}
+
+/// The sines of positions by falling frequencies, then their cosines: (positions, size). All of it is in f32, as in transformers.
+fn sines(positions: &[u32], size: usize, device: &Device) -> TensorResult<Tensor> {
+    let half = size / 2;
+    let step = (10_000f64.ln() / (half as f64 - 1.0)) as f32;
+    let mut values = Vec::with_capacity(positions.len() * size);
+    for &position in positions {
+        let angle = |place: usize| position as f32 * (place as f32 * -step).exp();
+        values.extend((0..half).map(|place| angle(place).sin()));
+        values.extend((0..half).map(|place| angle(place).cos()));
+        values.extend(std::iter::repeat_n(0f32, size % 2));
+    }
+    Tensor::from_vec(values, (positions.len(), size), device)
 }

@@ -24,7 +24,7 @@ impl Model {
                 continue;
             }
             let shape = self.module_shape(layer, inside);
-            let shape = shape.ok_or_else(|| self.no_such_module(&module.name))?;
+            let shape = shape.ok_or_else(|| self.not_wrapped(adapter, module, inside))?;
             self.check_module(adapter, module, shape)?;
         }
         for tensor in adapter.tensors().filter(|tensor| matches!(tensor.key.part, Part::Saved | Part::BaseCopy)) {
@@ -44,7 +44,7 @@ impl Model {
             let parameter = self.config.family.role_of(&whole).filter(is_here).or(role);
             let is_parameter = parameter.is_some_and(Role::is_parameter);
             if is_parameter || role.is_none() && self.lies_beside_parameters(inside) {
-                let feature = format!("saved numbers that are no linear map and no norm, `{}`,", tensor.name);
+                let feature = format!("saved numbers that are no linear map and no norm, `{}`", tensor.name);
                 return Err(BaseError::UnsupportedFeature { path: adapter.path.clone(), feature }.into());
             }
             let role = role.filter(|_| tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias"));
@@ -104,6 +104,18 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// The error of a module, by its name inside a layer, that is no linear map here.
+    fn not_wrapped(&self, adapter: &Adapter, module: &Module, inside: &str) -> BaseError {
+        let name = module.configured_name();
+        match self.config.family.role_of(inside).filter(|_| module.parameter.is_some()) {
+            Some(_) => {
+                let feature = format!("LoRA on the parameter `{name}`");
+                BaseError::UnsupportedFeature { path: adapter.path.clone(), feature }
+            }
+            None => self.no_such_module(name),
+        }
     }
 
     fn no_such_module(&self, module: &str) -> BaseError {

@@ -68,6 +68,10 @@ impl AdaptedModel<'_> {
     pub fn answer_rows(&self, hidden: &Tensor, pass: &Pass, layers: usize) -> Result<AnswerRows> {
         let rows = hidden.index_select(pass.answers_behind(layers), 0)?;
         let rows = hidden_of(&rows, &self.model().config)?;
+        let rows = match &self.altup {
+            Some(maps) => maps.merged(&rows)?,
+            None => rows,
+        };
         Ok(AnswerRows(self.final_norm.forward(&rows)?))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{Result as TensorResult, Tensor};
 
 use super::Pass;
+use super::altup::{self, AltUp};
 use super::carried::Carried;
 use super::experts::{ExpertDeltas, Routed, Waiting};
 use super::family::{MixerKind, Residual, Role};
@@ -29,6 +30,8 @@ pub struct Layer<'a> {
     /// The input that the layer has of its own, and what all that leaves it is multiplied by, in models that have them.
     input: Option<PerLayerInput>,
     scale: Option<Tensor>,
+    /// In models whose tokens have several hidden states.
+    altup: Option<AltUp>,
     pub(super) experts: ExpertDeltas,
 }
 
@@ -39,8 +42,8 @@ impl<'a> Layer<'a> {
         let norms = Modules::load(weights, |role| role.is_norm() && !role.is_of_mixer())?;
         let has_scale = weights.roles().contains(&Role::LayerScale);
         let scale = has_scale.then(|| weights.parameter(Role::LayerScale)).transpose()?;
-        let (mlp, input) = (Mlp::load(weights)?, PerLayerInput::load(weights)?);
-        Ok(Self { weights, mixer, norms, mlp, input, scale, experts: ExpertDeltas::default() })
+        let (mlp, input, altup) = (Mlp::load(weights)?, PerLayerInput::load(weights)?, AltUp::load(weights)?);
+        Ok(Self { weights, mixer, norms, mlp, input, scale, altup, experts: ExpertDeltas::default() })
     }
 
     /// The layer with an adapter on. The base weights are shared, not copied.
@@ -52,6 +55,7 @@ impl<'a> Layer<'a> {
             mlp: self.mlp.adapted(&adapter, self.weights)?,
             input: self.input.clone(),
             scale: self.scale.clone(),
+            altup: self.altup.clone(),
             experts: ExpertDeltas::new(adapter),
         })
     }
@@ -70,14 +74,20 @@ impl<'a> Layer<'a> {
             return Ok((state.clone(), None));
         }
         let config = self.weights.config;
-        let (hidden, mut carried) = Carried::split(state, config)?;
+        let (states, mut carried) = Carried::split(state, config)?;
+        let predicted = self.altup.as_ref().map(|altup| altup.predicted(self.parts(), &states)).transpose()?;
+        let hidden = match &predicted {
+            Some(predicted) => altup::first_of(predicted)?,
+            None => states,
+        };
         let is_parallel = config.residual == Residual::Parallel;
         let residual = |x: Tensor| scaled(x, config.scales.residual);
+        let [post_norm, mlp_norm] = self.middle_norms();
         let x = self.norms.norm(Role::AttentionNorm, &hidden)?;
         let mixed = match &self.mixer {
             Some(mixer) => {
                 let mixed = mixer.forward(&x, pass, cache, &mut carried)?;
-                Some(residual(self.norms.norm(Role::AttentionPostNorm, &mixed)?)?)
+                Some(residual(self.norms.norm(post_norm, &mixed)?)?)
             }
             None => None,
         };
@@ -89,15 +99,16 @@ impl<'a> Layer<'a> {
             Some(mixed) => (&hidden + mixed)?,
             None => hidden.clone(),
         };
+        let after_mixer = self.with_laurel(after_mixer, &x)?;
         let before_mlp = if is_parallel { &hidden } else { &after_mixer };
-        let x = match self.norms.has(Role::MlpNorm) {
-            true => self.norms.norm(Role::MlpNorm, before_mlp)?,
+        let x = match self.norms.has(mlp_norm) {
+            true => self.norms.norm(mlp_norm, before_mlp)?,
             // The blocks of a parallel layer share their norm, and a single block has only one; other families without this one
             // have norms after the blocks.
             false if is_parallel || mixed.is_none() => x,
             false => before_mlp.clone(),
         };
-        if self.norms.has(Role::ExpertsPostNorm) || self.mlp.has(Role::ExpertsOutput) {
+        if self.needs_all_of_experts() {
             return self.wait_for_experts(after_mixer, x, carried, rows.is_some());
         }
         let routed = if config.is_sparse(self.weights.index) { Some(self.route(&x, x.clone())?) } else { None };
@@ -105,9 +116,28 @@ impl<'a> Layer<'a> {
             Some(added) => (after_mixer + residual(self.norms.norm(Role::MlpPostNorm, &added)?)?)?,
             None => after_mixer,
         };
-        let hidden = self.behind_mlp(hidden, &carried, (pass, rows))?;
+        let hidden = match &predicted {
+            Some(predicted) => self.corrected(&narrowed(predicted)?, &hidden, &carried, (pass, rows))?,
+            None => self.behind_mlp(hidden, &carried, (pass, rows))?,
+        };
         // Rows that are left behind the last layer carry nothing further.
         Ok((if rows.is_some() { hidden } else { carried.join(hidden)? }, routed))
+    }
+
+    /// The norms on what the mixer adds and before the MLP.
+    fn middle_norms(&self) -> [Role; 2] {
+        match self.weights.config.mixers[self.weights.index] {
+            _ if !self.norms.has(Role::MiddleNorm) => [Role::AttentionPostNorm, Role::MlpNorm],
+            MixerKind::Attention => [Role::MiddleNorm, Role::MlpNorm],
+            _ => [Role::AttentionPostNorm, Role::MiddleNorm],
+        }
+    }
+
+    /// Whether the layer normalises or maps the sum of what its experts add.
+    fn needs_all_of_experts(&self) -> bool {
+        let norms_sum = [Role::ExpertsPostNorm, Role::MlpPostNorm].into_iter().any(|role| self.norms.has(role));
+        let is_sparse = self.weights.config.is_sparse(self.weights.index);
+        is_sparse && (norms_sum || self.mlp.has(Role::ExpertsOutput))
     }
 
     /// Goes on from the hidden states before the MLP, and its inputs, in a layer that normalises or maps the sum of what its experts
@@ -142,6 +172,39 @@ impl<'a> Layer<'a> {
             Some(columns) => Tensor::cat(&[&hidden, &columns], 1),
             None => Ok(hidden),
         }
+    }
+
+    /// The parts of the layer that alternating updates use.
+    fn parts(&self) -> (&Mlp, &Modules) {
+        (&self.mlp, &self.norms)
+    }
+
+    /// Adds a short map of the normalised input of the layer, and that input, to the hidden states behind the mixer (LAuReL, arXiv
+    /// 2411.07501), in layers that have it.
+    fn with_laurel(&self, after_mixer: Tensor, x: &Tensor) -> TensorResult<Tensor> {
+        if !self.mlp.has(Role::LaurelUp) {
+            return Ok(after_mixer);
+        }
+        let mapped = self.mlp.linear(Role::LaurelUp, &self.mlp.linear(Role::LaurelDown, x)?)?;
+        let added = (x + self.norms.norm(Role::LaurelNorm, &mapped)?)?;
+        (after_mixer + added)? / 2f64.sqrt()
+    }
+
+    /// All states of the tokens behind the blocks, from those that these started from and what became of the first: one row for each
+    /// token.
+    fn corrected(
+        &self,
+        predicted: &Tensor,
+        first: &Tensor,
+        carried: &Carried,
+        rows: (&Pass, Option<&Tensor>),
+    ) -> TensorResult<Tensor> {
+        let (Some(altup), Some(input)) = (&self.altup, &self.input) else {
+            candle_core::bail!("several hidden states in a layer without an input of its own")
+        };
+        let states = altup.corrected(self.parts(), predicted, first)?;
+        let added = input.added(&self.mlp, &altup.scaled_first(&states)?, &carried.embeddings()?, rows)?;
+        altup.joined(&states, &self.norms.norm(Role::LayerInputNorm, &added)?)
     }
 
     /// What a layer with inputs of its own does behind its MLP.

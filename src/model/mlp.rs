@@ -1,6 +1,6 @@
 //! The MLP of a layer, or in a layer with experts the router and the expert that every token goes to.
 
-use candle_core::{Result as TensorResult, Tensor};
+use candle_core::{D, Result as TensorResult, Tensor};
 use candle_nn::ops::sigmoid;
 
 use super::activation::{Gating, Xielu};
@@ -20,7 +20,10 @@ pub struct Mlp {
     /// The activation, if the layer has numbers for it.
     xielu: Option<Xielu>,
     gate_scale: f64,
+    /// By how many standard deviations over their mean gates are lowered before those below 0 are cut off, if they are.
+    cutoff: Option<f64>,
     output_scale: f64,
+    shared_scale: f64,
     pub router: Router,
 }
 
@@ -34,7 +37,9 @@ impl Mlp {
             router: Router::load(weights)?,
             xielu: weights.xielu()?,
             gate_scale: scales.mlp_gate,
+            cutoff: weights.config.by_layer.cutoffs[weights.index],
             output_scale: scales.mlp_output,
+            shared_scale: weights.config.experts.as_ref().map_or(1.0, |experts| experts.shared_scale),
         })
     }
 
@@ -55,17 +60,26 @@ impl Mlp {
         self.modules.linear(role, x)
     }
 
+    /// Gates, (tokens, size), lowered and cut off below 0, in layers that do so.
+    fn cut_off(&self, gates: Tensor) -> TensorResult<Tensor> {
+        let Some(deviations) = self.cutoff else { return Ok(gates) };
+        let centred = gates.broadcast_sub(&gates.mean_keepdim(D::Minus1)?)?;
+        let deviation = centred.sqr()?.mean_keepdim(D::Minus1)?.sqrt()?;
+        centred.broadcast_sub(&(deviation * deviations)?)?.relu()
+    }
+
     /// What the MLP or the shared expert adds, (tokens, hidden) → the same; `None` if the layer has experts only.
     pub fn forward(&self, x: &Tensor) -> TensorResult<Option<Tensor>> {
         let gated = |gate: Role, up: Role| {
-            self.gating.apply(&scaled(self.linear(gate, x)?, self.gate_scale)?, &self.linear(up, x)?)
+            let gate = self.cut_off(scaled(self.linear(gate, x)?, self.gate_scale)?)?;
+            self.gating.apply(&gate, &self.linear(up, x)?)
         };
         if self.modules.has(Role::SharedDown) {
             let activated = match self.modules.has(Role::SharedGate) {
                 true => gated(Role::SharedGate, Role::SharedUp)?,
                 false => self.gating.activate(&self.linear(Role::SharedUp, x)?)?,
             };
-            let shared = self.linear(Role::SharedDown, &activated)?;
+            let shared = scaled(self.linear(Role::SharedDown, &activated)?, self.shared_scale)?;
             if !self.modules.has(Role::SharedSwitch) {
                 return Ok(Some(shared));
             }

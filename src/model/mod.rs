@@ -10,10 +10,12 @@
 
 pub mod activation;
 mod adapted;
+mod altup;
 pub mod applied;
 mod carried;
 mod class_names;
 pub mod config;
+mod converted;
 pub mod device;
 mod embedding;
 mod experts;
@@ -117,6 +119,7 @@ impl Model {
                 let (store, metadata) = TensorStore::open_gguf(file)?;
                 let weights = Weights::gguf(store, backend);
                 let (config, remark) = ModelConfig::from_gguf(&metadata, &weights, file)?;
+                let weights = weights.named_as(config.family);
                 let stops = stops::of_gguf(&metadata);
                 let names = BaseNames::of_gguf(config.family.outer);
                 let remarks = remark.into_iter().collect();
@@ -192,7 +195,8 @@ impl Model {
 
     /// The rotary tables of a batch, one for each of the model's rotary embeddings, with one row for each of its tokens.
     fn rope_tables(&self, batch: &Batch) -> Result<Vec<RopeTable>> {
-        let divisors = self.weights.rope_divisors()?;
+        // Where types of layers have embeddings of their own, the configuration has them.
+        let divisors = if self.config.family.rope_by_type { None } else { self.weights.rope_divisors()? };
         let table = |rope: &Rope| rope.table(batch.positions(), divisors.as_deref(), self.device());
         Ok(self.config.rotary.ropes.iter().map(table).collect::<TensorResult<_>>()?)
     }
@@ -236,6 +240,12 @@ impl Model {
     pub fn layer_bytes(&self) -> u64 {
         let experts = self.config.experts.as_ref().map_or(0, |e| 2 * 3 * e.intermediate_size * self.config.hidden_size);
         (self.dense_elements() + experts) as u64 * size_of::<f32>() as u64
+    }
+
+    /// The bytes of the maps outside the layers that lie in lists, in f32.
+    pub fn listed_bytes(&self) -> u64 {
+        let further = (self.config.states_size() - self.config.hidden_size) as u64;
+        2 * further * self.config.hidden_size as u64 * size_of::<f32>() as u64
     }
 
     fn dense_elements(&self) -> usize {

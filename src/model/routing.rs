@@ -9,7 +9,7 @@ use crate::kernel::gradient::softmax;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Routing {
     pub scores: Scores,
-    /// How far below the best a score may lie and be near it, as a part of the larger of the two.
+    /// The largest distance to the best score that counts as near, relative to the larger magnitude of the two.
     pub nearness: f64,
     /// The weights of a token's experts are normalised to sum to 1.
     pub sum_to_one: bool,

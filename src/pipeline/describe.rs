@@ -16,8 +16,8 @@ use crate::measure::{Curve, Measurement, Point, Profile};
 use crate::measure::{Lens, Readout};
 use crate::model::Model;
 use crate::report::{
-    AdapterInput, BaseInput, ChangedSample, CurvePoint, InputFile, LayerShare, Likelihood, Output, ProbabilityPoint,
-    changed,
+    AdapterInput, BaseInput, ChangedSample, CurvePoint, CutStack, InputFile, LayerShare, Likelihood, Output,
+    ProbabilityPoint, changed,
 };
 use crate::rewrite::Cut;
 use crate::rewrite::sidecars::Sidecars;
@@ -115,6 +115,7 @@ pub fn output(adapter: &Adapter, cut: &Cut) -> Output {
     let (tensors_after, bytes_after) = cut.kept_size();
     Output {
         kept_layers: cut.kept_layers.iter().copied().collect(),
+        stacks: adapter.other_side().map(|(_, other)| CutStack { cut: adapter.stack.clone(), whole: other.into() }),
         tensors_before: adapter.tensors().count(),
         tensors_after,
         bytes_before: adapter.bytes_below(usize::MAX),

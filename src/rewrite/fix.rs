@@ -10,7 +10,7 @@ use super::write::{self, NewTensor};
 use crate::adapter::foreign::{LoraSettings, MappedConfig, MappedTensor, Mapping, StoredAdapter};
 use crate::adapter::names::{MOST_LAYERS, stack_and_layer};
 use crate::adapter::targets::last_segment;
-use crate::adapter::{AdapterConfig, Method, config};
+use crate::adapter::{AdapterConfig, Method, config, has_encoder_and_decoder};
 use crate::error::{FixError, Result};
 use crate::files::Staging;
 
@@ -146,9 +146,11 @@ impl<'a> Fix<'a> {
         let rank = fold::most_common(modules.iter().map(|module| module.rank as f64)) as usize;
         let alpha = fold::most_common(modules.iter().map(|module| module.alpha));
         let base = self.base.name.as_ref().or(settings.base_model.as_ref());
+        let names = modules.iter().map(|module| module.name.as_str());
+        let task = if has_encoder_and_decoder(names) { "SEQ_2_SEQ_LM" } else { "CAUSAL_LM" };
         let raw = json!({
             "peft_type": Method::Lora.peft_type(),
-            "task_type": "CAUSAL_LM",
+            "task_type": task,
             "base_model_name_or_path": base,
             "bias": "none",
             "fan_in_fan_out": false,

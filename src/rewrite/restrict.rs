@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::account::Account;
+use crate::account::{Account, is_set};
 use crate::adapter::names::stack_and_layer;
 use crate::adapter::targets::{MovedModule, TargetModules, Targets, last_segment, strings};
 use crate::adapter::{Method, ModulePatterns};
@@ -14,15 +14,21 @@ use crate::adapter::{Method, ModulePatterns};
 /// pattern, a list of whole names, layers with different modules, a method without a choice of layers), `kept` is listed in full.
 pub fn restrict(raw: &mut Map<String, Value>, all: &BTreeSet<&str>, kept: &BTreeSet<&str>, method: Method) {
     let targets = Targets::from_config(&Account::of(raw)).ok();
-    restrict_parameters(raw, targets.as_ref(), kept);
+    let becomes_parameter = lies_beside_experts(raw, all);
+    let beside: Vec<&str> = kept.iter().copied().filter(|module| becomes_parameter(module)).collect();
+    restrict_parameters(raw, targets.as_ref(), kept, &beside);
     let is_parameter = |module: &str| targets.as_ref().is_some_and(|targets| targets.wraps_by_parameter(module));
-    let is_module = |module: &&&str| !is_parameter(module) && MovedModule::parse(module).is_none();
+    let is_module =
+        |module: &&&str| !is_parameter(module) && MovedModule::parse(module).is_none() && !becomes_parameter(module);
     let all = &all.iter().filter(is_module).copied().collect::<BTreeSet<&str>>();
     let kept = &kept.iter().filter(is_module).copied().collect::<BTreeSet<&str>>();
     for key in ["rank_pattern", "alpha_pattern"] {
         prune_patterns(raw, key, kept);
     }
     if all.is_empty() {
+        if raw.get("target_parameters").is_some_and(|names| strings(names).is_some_and(|names| !names.is_empty())) {
+            raw.insert("target_modules".into(), json!([]));
+        }
         return;
     }
     let modules = targets.map(|targets| targets.modules);
@@ -81,13 +87,29 @@ fn pattern_by_layer(pattern: &str, kept: &BTreeSet<&str>) -> Option<String> {
     Some(format!(r"(?=.*\.layers\.(?:{layers})\.)(?:{pattern})"))
 }
 
+/// Which modules beside single experts have names that PEFT takes for those of experts: it would leave them out (model/converted.rs).
+/// Their weights can be named as parameters, which patterns do not reach.
+fn lies_beside_experts(raw: &Map<String, Value>, all: &BTreeSet<&str>) -> impl Fn(&str) -> bool + use<> {
+    let has_experts = all.iter().any(|module| MovedModule::parse(module).is_some_and(|moved| moved.is_expert()));
+    let has_patterns = ["rank_pattern", "alpha_pattern"].iter().any(|key| raw.get(*key).is_some_and(is_set));
+    let is_affected = has_experts && !has_patterns;
+    move |module| {
+        is_affected && MovedModule::NAMES.contains(&last_segment(module)) && MovedModule::parse(module).is_none()
+    }
+}
+
 /// Lists the parameters of kept modules in full, because `target_parameters` cannot select layers.
 ///
 /// Single experts and routers become such parameters too. PEFT with transformers 5 takes their names for the parameters of every
 /// layer, whatever precedes them, but leaves a list of parameters as it is; it expects gate and up at twice the rank
 /// (`transformers_weight_conversion.py`).
-fn restrict_parameters(raw: &mut Map<String, Value>, targets: Option<&Targets>, kept: &BTreeSet<&str>) {
-    let mut parameters: BTreeSet<String> = BTreeSet::new();
+fn restrict_parameters(
+    raw: &mut Map<String, Value>,
+    targets: Option<&Targets>,
+    kept: &BTreeSet<&str>,
+    beside: &[&str],
+) {
+    let mut parameters: BTreeSet<String> = beside.iter().map(|module| format!("{module}.weight")).collect();
     for owner in kept.iter().map(|module| module.trim_end_matches(".base_layer")) {
         let names = targets.map(|targets| targets.parameters_of(owner)).unwrap_or_default();
         parameters.extend(names.into_iter().map(|name| format!("{owner}.{name}")));
@@ -98,8 +120,12 @@ fn restrict_parameters(raw: &mut Map<String, Value>, targets: Option<&Targets>, 
         .filter_map(|module| MovedModule::parse(module))
         .collect();
     parameters.extend(moved.iter().map(MovedModule::parameter));
-    if targets.is_some_and(|targets| !targets.parameters.is_empty()) || !moved.is_empty() {
+    if targets.is_some_and(|targets| !targets.parameters.is_empty()) || !moved.is_empty() || !beside.is_empty() {
         raw.insert("target_parameters".into(), json!(parameters));
+    }
+    // PEFT refuses dropout beside parameters. It only counts in training.
+    if let Some(dropout) = raw.get_mut("lora_dropout").filter(|_| !moved.is_empty() || !beside.is_empty()) {
+        *dropout = json!(0.0);
     }
     if moved.iter().any(|moved| moved.parameter().ends_with("gate_up_proj")) {
         for (key, value) in [("rank_pattern", "r"), ("alpha_pattern", "lora_alpha")] {
@@ -165,6 +191,7 @@ fn by_layer<'a>(
 /// without a warning.
 fn prune_patterns(raw: &mut Map<String, Value>, key: &str, kept: &BTreeSet<&str>) {
     let parameters = raw.get("target_parameters").and_then(strings).unwrap_or_default();
+    let has_gate_up = parameters.iter().any(|parameter| parameter.ends_with("gate_up_proj"));
     let Some(Value::Object(patterns)) = raw.get_mut(key) else { return };
     // AdaLoRA's keys name a tensor of the module.
     let modules = patterns.keys().map(|pattern| pattern.strip_suffix(".lora_E").unwrap_or(pattern));
@@ -174,6 +201,6 @@ fn prune_patterns(raw: &mut Map<String, Value>, key: &str, kept: &BTreeSet<&str>
     let mut places = 0..;
     patterns.retain(|pattern, _| {
         let is_used = places.next().is_some_and(|place| used.contains(&place));
-        pattern == GATE_UP_PATTERN || is_used
+        pattern == GATE_UP_PATTERN && has_gate_up || is_used
     });
 }

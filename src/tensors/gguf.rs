@@ -52,6 +52,10 @@ impl Metadata {
         self.array(key)?.iter().map(|value| value.to_f32().ok()).collect()
     }
 
+    pub fn booleans(&self, key: &str) -> Option<Vec<bool>> {
+        self.array(key)?.iter().map(|value| value.to_bool().ok()).collect()
+    }
+
     fn array(&self, key: &str) -> Option<&Vec<Value>> {
         self.0.get(key)?.to_vec().ok()
     }

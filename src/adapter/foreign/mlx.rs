@@ -4,6 +4,8 @@
 //! both are transposed, and PEFT's alpha is scale · rank. `num_layers` counts from the last layer, but the names have the layer's
 //! index in the whole model.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::mapping::{map_tensors, require_common_names};
@@ -11,7 +13,7 @@ use super::{Alpha, Given, Layout, LoraSettings, MappedConfig, MappedTensor, Mapp
 use crate::account::{Account, Harmless};
 use crate::adapter::names::{Part, stack_and_layer};
 use crate::error::{AdapterError, FixError, Result};
-use crate::format::first_names;
+use crate::format::{first_names, ranges, upper_layers};
 
 const NAME: &str = "MLX-LM";
 
@@ -59,6 +61,14 @@ impl Layout for MlxLm {
     fn recognises(&self, stored: &StoredAdapter) -> bool {
         let has_parameters = stored.config.as_ref().is_some_and(|config| Account::of(config).has("lora_parameters"));
         has_parameters || stored.names().any(|name| name.ends_with(".lora_a")) && stored.config.is_none()
+    }
+
+    fn describe(&self, stored: &StoredAdapter) -> Option<String> {
+        let layers = stored.names().filter_map(|name| Some(stack_and_layer(name)?.1));
+        let layers: Vec<usize> = layers.collect::<BTreeSet<usize>>().into_iter().collect();
+        // Without `num_layers` in its settings, MLX-LM trains the last 16.
+        let upper = upper_layers(&layers).map(|_| format!(", with LoRA in layers {} alone", ranges(&layers)));
+        Some(format!("an adapter in the layout of {NAME}{}", upper.unwrap_or_default()))
     }
 
     fn map(&self, stored: &StoredAdapter, given: &Given) -> Result<Mapping> {

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::adapter::Adapter;
 use crate::adapter::names::MOST_LAYERS;
+use crate::adapter::{Adapter, Side};
 use crate::error::Result;
 use crate::files;
 use crate::hub::BasePath;
@@ -12,8 +12,10 @@ use crate::model::ModelConfig;
 /// What is known of a base model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BaseFacts {
-    /// Decoder layers.
+    /// Decoder layers; `None` where there is an encoder beside the decoder.
     pub layers: Option<usize>,
+    /// The layers of a model with an encoder and a decoder.
+    pub sides: Vec<(Side, usize)>,
     /// `model_type`
     pub family: Option<String>,
     /// Tokens of its embedding and its head.
@@ -54,6 +56,19 @@ impl DecoderShape {
     }
 }
 
+/// The layers of encoder and decoder, where a configuration has both.
+fn sides(config: &Map<String, Value>) -> Vec<(Side, usize)> {
+    if config.get("is_encoder_decoder").and_then(Value::as_bool) != Some(true) {
+        return Vec::new();
+    }
+    let first = |keys: [&str; 2]| keys.iter().find_map(|key| config.get(*key)?.as_u64()).map(|layers| layers as usize);
+    let encoder = first(["encoder_layers", "num_layers"]);
+    // T5 has as many layers in both if it says nothing else.
+    let decoder = first(["decoder_layers", "num_decoder_layers"]).or(encoder);
+    let known = [(Side::Encoder, encoder), (Side::Decoder, decoder)];
+    known.into_iter().filter_map(|(side, layers)| Some((side, layers.filter(|&count| count <= MOST_LAYERS)?))).collect()
+}
+
 impl BaseFacts {
     pub fn of(base: &BasePath) -> Result<Self> {
         let BasePath::Folder(folder) = base else { return Ok(Self::default()) };
@@ -64,11 +79,13 @@ impl BaseFacts {
         let model_type =
             |config: &Map<String, Value>| config.get("model_type").and_then(Value::as_str).map(String::from);
         let layers = layers.map(|layers| layers as usize).filter(|&layers| layers <= MOST_LAYERS);
+        let sides = sides(&config);
+        let layers = layers.filter(|_| sides.is_empty());
         let vocabulary = text.get("vocab_size").or(config.get("vocab_size")).and_then(Value::as_u64);
         let known = ModelConfig::from_hf(&config, &path).ok();
         let decoder = known.and_then(|known| DecoderShape::of(&known.model, &model_type(text)?));
         let vocabulary = vocabulary.map(|tokens| tokens as usize);
-        Ok(Self { layers, family: model_type(&config), vocabulary, decoder })
+        Ok(Self { layers, sides, family: model_type(&config), vocabulary, decoder })
     }
 
     /// Nothing, where there is no base model or it cannot be read.
@@ -76,8 +93,17 @@ impl BaseFacts {
         base.and_then(|base| Self::of(&base).ok()).unwrap_or_default()
     }
 
+    /// The same beside an adapter: the layers are those of the stack that is looked at.
+    pub fn beside(&self, adapter: &Adapter) -> Self {
+        let of_side = || {
+            let side = Side::of(&adapter.stack)?;
+            self.sides.iter().find(|(own, _)| *own == side).map(|(_, layers)| *layers)
+        };
+        Self { layers: self.layers.or_else(of_side), ..self.clone() }
+    }
+
     /// The layers of the base model; if unknown, those of the adapter, unless its configuration implies that there are others.
     pub fn layers_for(&self, adapter: &Adapter) -> Option<usize> {
-        self.layers.or_else(|| (!adapter.config.lists_layers()).then(|| adapter.layer_count()))
+        self.beside(adapter).layers.or_else(|| (!adapter.config.lists_layers()).then(|| adapter.layer_count()))
     }
 }

@@ -86,6 +86,7 @@ impl Flaw {
             Flaw::NotInBase { needed: Needed::Prefixed(_), .. } => &rules::OTHER_PREFIX,
             Flaw::NotInBase { needed: Needed::Nothing, .. } => &rules::ABSENT,
             Flaw::BeyondLayers { .. } => &rules::ABSENT,
+            Flaw::NotConverted { .. } => &rules::NOT_CONVERTED,
             Flaw::SavedUnderOtherName { .. } => &rules::SAVED_UNDER_OTHER_NAME,
             Flaw::OtherSizes(_) => &rules::OTHER_SIZES,
             Flaw::NoEffect(_) => &rules::NO_EFFECT,
@@ -104,7 +105,10 @@ impl Flaw {
         let because = match (because, self) {
             (
                 Because::AppliesSome,
-                Flaw::Misspelled { reach, .. } | Flaw::NotInBase { reach, .. } | Flaw::BeyondLayers { reach, .. },
+                Flaw::Misspelled { reach, .. }
+                | Flaw::NotInBase { reach, .. }
+                | Flaw::NotConverted { reach, .. }
+                | Flaw::BeyondLayers { reach, .. },
             ) => reach.in_words(),
             (because, _) => because.words().into(),
         };

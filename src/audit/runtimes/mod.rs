@@ -18,6 +18,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::adapter::Adapter;
 use crate::export::Format;
 use facts::AdapterFact;
 pub use list::RUNTIMES;
@@ -137,6 +138,12 @@ impl Runtime {
     /// A file of the runtime, with the version that was read.
     pub fn cite(&self, file: &str) -> String {
         format!("{}: {}{file} ({})", self.repository, self.folder, self.version)
+    }
+
+    /// Whether it is known what the runtime makes of the base model. The rules are about decoders; of a model that has an encoder, too,
+    /// only the libraries are known that run all that transformers does.
+    pub fn is_known_for(&self, adapter: &Adapter) -> bool {
+        ["peft", "transformers"].contains(&self.aliases[0]) || !adapter.is_of_encoder_and_decoder()
     }
 
     /// The runtime of a name, whatever its case.

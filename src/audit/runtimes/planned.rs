@@ -39,6 +39,9 @@ impl PlannedOutput {
         if runtimes.is_empty() {
             return Ok(());
         }
+        if let Some(runtime) = runtimes.iter().find(|runtime| !runtime.is_known_for(adapter)) {
+            return Err(unknown(&adapter.path, runtime));
+        }
         let unmet = self.unmet(adapter, runtimes).into_iter().next();
         unmet.map_or(Ok(()), |(runtime, reason)| Err(error(&adapter.path, runtime, &reason)))
     }
@@ -67,6 +70,12 @@ pub fn check_written(path: &Path, verdicts: &[RuntimeVerdict], runtimes: &[&'sta
         Some(error(path, runtime, reason))
     });
     unmet.map_or(Ok(()), Err)
+}
+
+/// The error of a runtime of which it is not known what it makes of a model with an encoder.
+fn unknown(path: &Path, runtime: &Runtime) -> Error {
+    let (what, outcome) = ("its base model has an encoder and a decoder".into(), "is not known to load");
+    AdapterError::Unmet { path: path.into(), runtime: runtime.name, outcome, what, remedy: None }.into()
 }
 
 fn error(path: &Path, runtime: &Runtime, reason: &LoadReason) -> Error {

@@ -1,10 +1,15 @@
 //! What differs from layer to layer, beside windows and mixers.
 
 use std::collections::BTreeSet;
+use std::f64::consts::SQRT_2;
+
+use candle_core::cpu::erf::erf_inv;
+use serde_json::Value;
 
 use super::fields::ConfigFields;
 use super::{LARGEST_SIZE, MOST_LAYERS};
 use crate::error::Result;
+use crate::model::family::{Positions, Sliding};
 
 /// The sizes of the heads of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +35,9 @@ pub struct ByLayer {
     pub keys_of: Vec<Option<usize>>,
     /// The layers whose keys, before their norm, are the values, too.
     pub keys_are_values: BTreeSet<usize>,
+    /// By how many standard deviations over their mean gates of the MLP are lowered before those below 0 are cut off, in layers that
+    /// do so.
+    pub cutoffs: Vec<Option<f64>>,
 }
 
 impl ByLayer {
@@ -41,6 +49,7 @@ impl ByLayer {
             mlp_sizes: vec![mlp_size; layers],
             keys_of: vec![None; layers],
             keys_are_values: BTreeSet::new(),
+            cutoffs: vec![None; layers],
         }
     }
 
@@ -83,7 +92,74 @@ impl ConfigFields<'_> {
             let sharing = layers.mlp_sizes.iter_mut().zip(&layers.keys_of).filter(|(_, keys)| keys.is_some());
             sharing.for_each(|(size, _)| *size *= 2);
         }
+        if let Some(sizes) = self.intermediate_sizes()? {
+            match sizes.len() == windows.len() {
+                true => layers.mlp_sizes = sizes,
+                false => {
+                    return Err(self.problem("intermediate_size", "has not as many sizes as there are layers").into());
+                }
+            }
+        }
+        layers.cutoffs = self.cutoffs(windows.len())?;
         Ok(layers)
+    }
+
+    /// The sizes of the MLPs, where the configuration has one for each layer.
+    pub fn intermediate_sizes(&self) -> Result<Option<Vec<usize>>> {
+        let Some(given) = self.get("intermediate_size").and_then(Value::as_array) else { return Ok(None) };
+        let sizes: Option<Vec<usize>> = given.iter().map(|size| Some(size.as_u64()? as usize)).collect();
+        sizes.map(Some).ok_or_else(|| self.problem("intermediate_size", "has an entry that is not a size").into())
+    }
+
+    /// What the share of gates that are to be cut off comes to in each layer, as if gates were normally distributed.
+    fn cutoffs(&self, layers: usize) -> Result<Vec<Option<f64>>> {
+        const KEY: &str = "activation_sparsity_pattern";
+        if !self.family.reads(KEY) {
+            return Ok(vec![None; layers]);
+        }
+        let shares: Option<Vec<f64>> = match self.get(KEY).filter(|value| !value.is_null()) {
+            Some(given) => given.as_array().and_then(|given| given.iter().map(Value::as_f64).collect()),
+            None => Some((0..layers).map(|layer| if layers > 10 && layer < 10 { 0.95 } else { 0.0 }).collect()),
+        };
+        let is_sound = |shares: &Vec<f64>| shares.len() == layers && shares.iter().all(|share| (*share as f32) < 1.0);
+        let shares = shares.filter(is_sound).ok_or_else(|| self.problem(KEY, "has not one share for each layer"))?;
+        let cutoff = |share: f64| (share > 0.0).then(|| erf_inv(f64::from(2.0 * share as f32 - 1.0)) * SQRT_2);
+        Ok(shares.into_iter().map(cutoff).collect())
+    }
+
+    /// The layers that `attention_types` calls local: it has lists of names, each with how many times it comes.
+    pub fn local_layers(&self, layers: usize) -> Result<BTreeSet<usize>> {
+        const KEY: &str = "attention_types";
+        if self.family.sliding != Sliding::ByAttentionTypes {
+            return Ok(BTreeSet::new());
+        }
+        let usual = serde_json::json!([[["global", "local"], 12]]);
+        let (whole, given) = (self.account.get("attention_layers"), self.account.get(KEY));
+        let given = given.filter(|value| !value.is_null()).unwrap_or(&usual);
+        let wrong = || self.problem(KEY, "does not name the attention of each layer");
+        if layers > MOST_LAYERS {
+            return Err(wrong().into());
+        }
+        let mut names = Vec::new();
+        // A list of all layers counts before it.
+        if let Some(whole) = whole {
+            names.extend(whole.as_array().ok_or_else(wrong)?);
+        }
+        for group in given.as_array().filter(|_| whole.is_none()).into_iter().flatten() {
+            let (group, times) = (group.get(0).and_then(Value::as_array), group.get(1).and_then(Value::as_u64));
+            let (group, times) = group.zip(times).ok_or_else(wrong)?;
+            for _ in 0..times.min(layers as u64 + 1) {
+                names.extend(group);
+                if names.len() > layers {
+                    return Err(wrong().into());
+                }
+            }
+        }
+        let is_known = |name: &&Value| **name == "global" || **name == "local";
+        if names.len() != layers || !names.iter().all(is_known) {
+            return Err(wrong().into());
+        }
+        Ok((0..layers).filter(|&layer| *names[layer] == "local").collect())
     }
 
     /// Reads `per_layer_config`, which takes the place of what is said of layers without a window.
@@ -112,14 +188,29 @@ impl ConfigFields<'_> {
 
     /// The last layers read the keys and values of the last layer of their type that has its own.
     fn share_keys(&self, layers: &mut ByLayer, windows: &[Option<usize>]) -> Result<()> {
-        let Some(sharing) = self.get("num_kv_shared_layers").filter(|value| !value.is_null()) else { return Ok(()) };
+        let Some(sharing) = self.optional_count("num_kv_shared_layers")? else { return Ok(()) };
         let wrong = |problem| self.problem("num_kv_shared_layers", problem);
-        let sharing = sharing.as_u64().ok_or_else(|| wrong("is not a number of layers"))? as usize;
         let first = windows.len().checked_sub(sharing).ok_or_else(|| wrong("is more than there are layers"))?;
         for layer in first..windows.len() {
             let is_alike = |other: &usize| windows[*other].is_some() == windows[layer].is_some();
             let own = (0..first).rev().find(is_alike);
             layers.keys_of[layer] = Some(own.ok_or_else(|| wrong("leaves no layer of a type with keys of its own"))?);
+        }
+        Ok(())
+    }
+}
+
+impl ConfigFields<'_> {
+    /// Refuses a padding token whose row in the table of sines is a position's: transformers sets it to zero. Tables of fewer than
+    /// two frequencies divide by zero there.
+    pub fn check_sines(&self) -> Result<()> {
+        let padding = self.optional_count("pad_token_id")?;
+        let first = self.family.first_position;
+        if self.family.positions == Positions::Sines && padding.is_some_and(|token| token >= first) {
+            return Err(self.unsupported("a padding token that is a position (`pad_token_id`)".into()).into());
+        }
+        if self.family.positions == Positions::Sines && self.size("hidden_size")? < 4 {
+            return Err(self.problem("hidden_size", "is too small for a table of sines").into());
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::mixers::Block;
 use super::{ExpertSizes, MOST_LAYERS};
 use crate::error::Result;
 use crate::model::family::{ExpertNames, ExpertWeights, Grouping};
-use crate::model::routing::{GroupScore, Groups, Routing};
+use crate::model::routing::{GroupScore, Groups, Routing, Scores};
 
 /// What a dense model of a family with experts may say of them, too.
 const KEYS: &str = "num_experts_per_tok moe_intermediate_size shared_expert_intermediate_size moe_latent_size \
@@ -39,12 +39,15 @@ impl ConfigFields<'_> {
             Some(size) => size,
             None => self.shared_experts()?.saturating_mul(intermediate_size),
         };
+        let share = self.shared_share(shared_intermediate_size > 0)?;
+        let routing = self.routing(experts, count, per_token)?;
         Ok(Some(ExpertSizes {
             count,
+            shared_scale: share,
             per_token,
             intermediate_size,
             shared_intermediate_size,
-            routing: self.routing(experts, count, per_token)?,
+            routing: Routing { scale: share * routing.scale, ..routing },
             router_has_bias: self.flag("use_expert_bias") != Some(false),
             input_size: self.optional_size("moe_latent_size")?,
             sparse_layers: match blocks {
@@ -75,7 +78,7 @@ impl ConfigFields<'_> {
         }
     }
 
-    fn sparse_layers(&self, layers: usize) -> Result<BTreeSet<usize>> {
+    pub fn sparse_layers(&self, layers: usize) -> Result<BTreeSet<usize>> {
         let first = self.optional_count("first_k_dense_replace")?.unwrap_or(0);
         if let Some(types) = self.get("mlp_layer_types").and_then(Value::as_array) {
             if types.len() < layers {
@@ -98,15 +101,43 @@ impl ConfigFields<'_> {
         Ok((first..layers.min(end)).filter(is_sparse).collect())
     }
 
+    /// What the expert for all tokens, and the others, are multiplied by: a half where the mean of both counts.
+    fn shared_share(&self, has_shared: bool) -> Result<f64> {
+        const KEY: &str = "shared_expert_combination_strategy";
+        if !has_shared || !self.family.reads(KEY) {
+            return Ok(1.0);
+        }
+        match self.get(KEY).map(|value| value.as_str().unwrap_or_default()) {
+            None | Some("average") => Ok(0.5),
+            Some("sum") => Ok(1.0),
+            Some(other) => Err(self.unsupported(format!("experts that come together by `{other}` (`{KEY}`)")).into()),
+        }
+    }
+
+    /// By which scores a router chooses, and whether their weights sum to 1, where the configuration says it.
+    fn selection(&self, usual: Scores, sum_to_one: bool) -> Result<(Scores, bool)> {
+        const KEY: &str = "expert_selection_fn";
+        if !self.family.reads(KEY) {
+            return Ok((usual, sum_to_one));
+        }
+        match self.get(KEY).map(|value| value.as_str().unwrap_or_default()) {
+            // The softmax of the chosen outputs.
+            None | Some("softmax") => Ok((Scores::Softmax, true)),
+            Some("sigmoid") => Ok((Scores::Sigmoid, sum_to_one)),
+            Some(other) => Err(self.unsupported(format!("the router `{other}` (`{KEY}`)")).into()),
+        }
+    }
+
     fn routing(&self, experts: &ExpertNames, count: usize, per_token: usize) -> Result<Routing> {
         let sum_to_one = match experts.weights {
             ExpertWeights::SumToOne => true,
             ExpertWeights::AsScored => false,
             ExpertWeights::Configured { .. } => self.flag("norm_topk_prob") == Some(true),
         };
+        let (scores, sum_to_one) = self.selection(experts.scores, sum_to_one)?;
         Ok(Routing {
-            scores: experts.scores,
-            // What the jitter of training leaves of the router's outputs, on both sides.
+            scores,
+            // SparseMixer leaves out what is further than twice the jitter from the best.
             nearness: 2.0 * self.float("router_jitter_noise").unwrap_or(0.0),
             sum_to_one,
             least_sum: self.float("moe_norm_min").unwrap_or(0.0),

@@ -21,12 +21,12 @@ const NUMBERS: &str = "rms_norm_eps layer_norm_eps rope_theta partial_rotary_fac
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit original_max_position_embeddings \
     no_rope_layer_interval max_window_layers block_ffn_dim_multiplier clip_qkv softmax_scale lm_head_multiplier \
     key_multiplier attention_in_multiplier attention_out_multiplier ssm_in_multiplier ssm_out_multiplier \
-    routed_scaling_factor moe_norm_min router_jitter_noise attn_scale floor_scale attention_chunk_size";
+    routed_scaling_factor moe_norm_min router_jitter_noise attn_scale floor_scale attention_chunk_size scale_depth dim_model_base";
 const FLAGS: &str = "use_sliding_window tie_word_embeddings use_parallel_residual norm_topk_prob scale_attn_weights \
     qk_layernorm use_qk_norm attention_bias mlp_bias conv_bias qkv_bias use_qkv_bias use_bias attention_out_bias \
     attention_k_eq_v enable_moe_block use_double_wide_mlp block_auto_adjust_ff_dim multi_query new_decoder_architecture \
     bias enable_bias mamba_conv_bias mamba_proj_bias mamba_rms_norm mamba_norm_before_gate projectors_bias \
-    attn_temperature_tuning lm_head_bias use_expert_bias";
+    attn_temperature_tuning lm_head_bias use_expert_bias linear_allow_neg_eigval embeddings_are_scaled altup_correct_scale";
 /// The keys that have no meaning without a value: transformers fails at a `null`, in place of taking its default.
 const NEVER_NULL: &str = "rms_norm_eps layer_norm_eps query_pre_attn_scalar embedding_multiplier residual_multiplier \
     attention_multiplier logits_scaling logit_scale swiglu_alpha swiglu_limit activation lm_head_multiplier \

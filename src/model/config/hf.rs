@@ -77,7 +77,8 @@ fn family_of(config: &Map<String, Value>, is_inner: bool, path: &Path) -> Result
         "mistral" if !is_inner && config.contains_key("layer_types") => "ministral",
         model_type => model_type,
     };
-    family::by_model_type(model_type).ok_or_else(|| unsupported_family(path, model_type).into())
+    let family = family::by_model_type(model_type).map(|family| family.of_config(config));
+    family.ok_or_else(|| unsupported_family(path, model_type).into())
 }
 
 /// A configuration with the keys of the object that some families keep a part of theirs in.
@@ -121,6 +122,7 @@ impl ConfigFields<'_> {
         if self.optional_size("word_embed_proj_dim")?.is_some_and(|size| size != hidden_size) {
             return Err(self.unsupported("embeddings of another size (`word_embed_proj_dim`)".into()).into());
         }
+        self.check_sines()?;
         let windows = self.windows(layers)?;
         let mixers = self.mixers(layers, blocks.as_deref())?;
         let experts = self.experts(layers, blocks.as_deref())?;
@@ -143,6 +145,7 @@ impl ConfigFields<'_> {
             head_dim,
             by_layer,
             per_layer: self.per_layer()?,
+            altup: self.altup()?,
             // `Model::open` replaces it by the rows of the embedding.
             vocab_size: self.optional_size("vocab_size")?.unwrap_or(1),
             context,
@@ -159,13 +162,15 @@ impl ConfigFields<'_> {
             residual,
             has_mlp_norm,
             gating: self.gating()?,
+            activations: Vec::new(),
             experts,
-            scales: match latent {
-                Some(_) => {
-                    let plain = Scales::plain(family, hidden_size, head_dim);
-                    Scales { attention: plain.attention * self.latent_scale()?, ..plain }
+            scales: {
+                let plain = Scales::plain(family, hidden_size, head_dim);
+                let own = self.scales(plain, hidden_size, layers)?;
+                match latent {
+                    Some(_) => Scales { attention: plain.attention * self.latent_scale()?, ..own },
+                    None => own,
                 }
-                None => self.scales(Scales::plain(family, hidden_size, head_dim))?,
             },
             softcaps: Softcaps {
                 attention: self.float("attn_logit_softcapping"),
@@ -179,6 +184,9 @@ impl ConfigFields<'_> {
 
     /// The size of the MLP.
     fn intermediate_size(&self, hidden_size: usize, experts: Option<&ExpertSizes>) -> Result<usize> {
+        if let Some(sizes) = self.intermediate_sizes()? {
+            return Ok(sizes.into_iter().max().unwrap_or(0));
+        }
         let given = [self.optional_size("intermediate_size")?, self.optional_size("n_inner")?];
         let per_hidden = self.family.intermediate_per_hidden.map(|factor| hidden_size * factor);
         let of_experts = experts.map(|experts| experts.intermediate_size);
@@ -305,6 +313,7 @@ impl ConfigFields<'_> {
         if types.is_some_and(|types| types.len() < layers) {
             return Err(self.problem("layer_types", "is too short").into());
         }
+        let local = self.local_layers(layers)?;
         let is_off = self.flag("use_sliding_window") == Some(false);
         // Masks of SmolLM3 follow `layer_types` even then. Some configurations have a window of 0 beside this flag.
         let is_never = sliding == Sliding::Never || is_off && (sliding != Sliding::WithoutRotary || types.is_none());
@@ -314,6 +323,8 @@ impl ConfigFields<'_> {
         // Beside `layer_types` it may be a word, such as `LLLG`.
         self.get("sliding_window_pattern");
         let pattern = if types.is_none() { self.optional_size("sliding_window_pattern")? } else { None };
+        let dense = self.optional_count("first_k_dense_replace")?.unwrap_or(0);
+        let dense_pattern = self.optional_size("prefix_dense_sliding_window_pattern")?;
         let slides = |layer: usize| match types {
             Some(types) => types[layer] == "sliding_attention",
             None => match sliding {
@@ -324,9 +335,21 @@ impl ConfigFields<'_> {
                 Sliding::FromMaxWindowLayers => layer >= most,
                 Sliding::EvenBelowMaxWindowLayers => layer < most && layer.is_multiple_of(2),
                 Sliding::WithoutRotary => !self.is_rotary(layer, None),
+                Sliding::AllButEveryBehindDense(usual) => match layer.checked_sub(dense) {
+                    Some(behind) => !(behind + 1).is_multiple_of(pattern.unwrap_or(usual)),
+                    None => !(layer + 1).is_multiple_of(dense_pattern.unwrap_or(1)),
+                },
+                Sliding::ByAttentionTypes => local.contains(&layer),
             },
         };
-        let must_slide = types.is_some() || matches!(sliding, Sliding::AllButEvery(_) | Sliding::AllButFirstOf(_));
+        let must_slide = types.is_some()
+            || matches!(
+                sliding,
+                Sliding::AllButEvery(_)
+                    | Sliding::AllButFirstOf(_)
+                    | Sliding::AllButEveryBehindDense(_)
+                    | Sliding::ByAttentionTypes
+            );
         if window.is_none() && must_slide && (0..layers.min(MOST_LAYERS)).any(slides) {
             return Err(self
                 .problem("sliding_window", "is missing or switched off, and some layers have a window")
@@ -367,26 +390,5 @@ impl ConfigFields<'_> {
             Some(activation) => Ok(Gating::By(activation)),
             None => Err(self.unsupported(format!("the activation `{name}`")).into()),
         }
-    }
-
-    fn scales(&self, plain: Scales) -> Result<Scales> {
-        let by_scalar = self.float("query_pre_attn_scalar").map_or(plain.attention, |scalar| 1.0 / scalar.sqrt());
-        // GPT-2 can do without the root.
-        let attention = if self.flag("scale_attn_weights") == Some(false) { 1.0 } else { by_scalar };
-        let divided = self.float("logits_scaling").map_or(plain.logits, |divisor| 1.0 / divisor);
-        let number = |key: &str| self.float(key).unwrap_or(1.0);
-        let mlp = self.numbers("mlp_multipliers")?.unwrap_or([1.0; 2]);
-        Ok(Scales {
-            embedding: self.float("embedding_multiplier").unwrap_or(plain.embedding),
-            residual: self.float("residual_multiplier").unwrap_or(plain.residual),
-            // Keys are multiplied before they turn, which comes to the same as scores.
-            attention: self.float("attention_multiplier").or(self.float("softmax_scale")).unwrap_or(attention)
-                * number("key_multiplier"),
-            attention_input: number("attention_in_multiplier"),
-            attention_output: number("attention_out_multiplier"),
-            mlp_gate: mlp[0],
-            mlp_output: mlp[1],
-            logits: self.float("logit_scale").or(self.float("lm_head_multiplier")).unwrap_or(divided),
-        })
     }
 }

@@ -27,11 +27,28 @@ impl ConfigFields<'_> {
         if !self.family.positions.are_rotary() {
             return Ok(Rotary::none(windows.len()));
         }
+        if self.family.null_base_is_none && self.has_null_base() {
+            return Ok(Rotary::none(windows.len()));
+        }
         let rotary = self.given_rotary(context, heads, windows)?;
         // Granite 4 has a word for it, and any other one means none, whatever the parameters are.
         let is_off =
             self.family.reads("position_embedding_type") && self.text("position_embedding_type") != Some("rope");
         Ok(if is_off { Rotary::none(windows.len()) } else { rotary })
+    }
+
+    /// Whether the base of the rotary embedding is `null`, in its parameters or beside them. Nothing else of the parameters counts
+    /// then.
+    fn has_null_base(&self) -> bool {
+        let object = |key: &str| self.get(key).and_then(Value::as_object).filter(|object| !object.is_empty());
+        let account = object("rope_scaling").or(object("rope_parameters")).map(Account::of);
+        let base = account.as_ref().and_then(|account| account.get("rope_theta"));
+        let is_null = base.or_else(|| self.get("rope_theta")).is_some_and(Value::is_null);
+        if let Some(account) = account.filter(|_| is_null) {
+            account.get("rope_type");
+            self.unread_rope_keys.borrow_mut().extend(account.unread(HARMLESS).into_iter().map(String::from));
+        }
+        is_null
     }
 
     fn given_rotary(&self, context: usize, heads: &[HeadSizes], windows: &[Option<usize>]) -> Result<Rotary> {
@@ -164,6 +181,7 @@ impl ConfigFields<'_> {
         let usual = match self.family.rotary_layers {
             RotaryLayers::All => return true,
             RotaryLayers::InWindows => return window.is_some(),
+            RotaryLayers::InWindowsOrDense => return window.is_some() || self.is_rotary_without_experts(layer),
             RotaryLayers::InWindowsIfAny => return window.is_some() || self.float("sliding_window").is_none(),
             RotaryLayers::AllButEvery(interval) => interval,
         };
@@ -173,6 +191,12 @@ impl ConfigFields<'_> {
             return !used.get(layer).is_some_and(|used| *used == 0 || *used == Value::Bool(false));
         }
         !(layer + 1).is_multiple_of(interval)
+    }
+
+    /// Whether a layer without a window has rotary embedding because it has no experts.
+    fn is_rotary_without_experts(&self, layer: usize) -> bool {
+        let is_dense = self.sparse_layers(layer + 1).is_ok_and(|sparse| !sparse.contains(&layer));
+        is_dense && self.float("prefix_dense_sliding_window_pattern") == Some(1.0)
     }
 
     /// The part of each head that is rotated, if the family rotates parts.

@@ -86,7 +86,10 @@ impl ConfigFields<'_> {
             rank: self.size("kv_lora_rank")?,
             plain: self.size("qk_nope_head_dim")?,
             rotated,
-            value: self.size("v_head_dim")?,
+            value: match self.family.number("v_head_dim") {
+                Some(_) => self.size("v_head_dim")?,
+                None => self.optional_size("v_head_dim")?.unwrap_or(self.size("hidden_size")? / heads),
+            },
             is_interleaved: self.flag("rope_interleave") == Some(true),
         };
         match sizes.problem() {

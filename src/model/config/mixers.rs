@@ -94,7 +94,8 @@ impl MixerSizes {
 fn delta_shape(delta: &DeltaSizes, role: Role, hidden: usize) -> Option<Vec<usize>> {
     Some(match role {
         Role::DeltaInput => vec![delta.channels(), hidden],
-        Role::DeltaGate => vec![delta.values(), hidden],
+        Role::DeltaQuery | Role::DeltaKey => vec![delta.key_heads * delta.key_size, hidden],
+        Role::DeltaGate | Role::DeltaValue => vec![delta.values(), hidden],
         Role::DeltaWrite | Role::DeltaDecay => vec![delta.value_heads, hidden],
         Role::DeltaInputGate => vec![delta.channels() + delta.values(), hidden],
         Role::DeltaWriteDecay => vec![2 * delta.value_heads, hidden],
@@ -232,11 +233,19 @@ impl ConfigFields<'_> {
         if self.gating()? != Gating::By(Activation::Silu) {
             return Err(self.unsupported("another activation than SiLU in a gated delta net".into()).into());
         }
+        // Families without numbers for these derive them from other sizes.
+        let size = |key: &str, derived: usize| match self.family.number(key) {
+            Some(_) => self.size(key),
+            None => Ok(self.optional_size(key)?.unwrap_or(derived)),
+        };
+        let heads = self.size("num_attention_heads")?;
+        let key_heads = size("linear_num_key_heads", heads)?;
+        let key_size = size("linear_key_head_dim", (0.75 * self.size("hidden_size")? as f64) as usize / key_heads)?;
         Ok(DeltaSizes {
-            key_heads: self.size("linear_num_key_heads")?,
-            value_heads: self.size("linear_num_value_heads")?,
-            key_size: self.size("linear_key_head_dim")?,
-            value_size: self.size("linear_value_head_dim")?,
+            key_heads,
+            value_heads: size("linear_num_value_heads", heads)?,
+            key_size,
+            value_size: size("linear_value_head_dim", key_size.saturating_mul(2))?,
             taps: self.size("linear_conv_kernel_dim")?,
         })
     }

@@ -1,9 +1,12 @@
 //! The numbers of a base model, from `config.json` or from GGUF metadata, as one validated value.
 
+mod altup;
 mod by_layer;
 mod experts;
 mod fields;
 mod gguf;
+mod gguf_keys;
+mod gguf_layers;
 mod harmless;
 mod hf;
 mod hf_rope;
@@ -12,10 +15,12 @@ mod mamba;
 mod mixers;
 mod quantised;
 mod rotary;
+mod scales;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
+pub use altup::AltUpSizes;
 pub use by_layer::{ByLayer, HeadSizes, PerLayerSizes};
 pub use hf::HfConfig;
 pub use latent::LatentSizes;
@@ -23,12 +28,10 @@ pub use mamba::MambaConfig;
 pub use mixers::MixerSizes;
 pub use quantised::check_quantisation;
 pub use rotary::Rotary;
+pub use scales::{Scales, Softcaps};
 
 use super::activation::Gating;
-use super::family::{
-    AttentionScale, EmbeddingScale, Family, FusedOrder, HeadNorms, MixerKind, PromptAttention, Residual, Role,
-    StackLayout,
-};
+use super::family::{Family, FusedOrder, HeadNorms, MixerKind, PromptAttention, Residual, Role, StackLayout};
 use super::rope::{Rope, RopeScaling};
 use super::routing::Routing;
 use crate::error::{BaseError, Result};
@@ -47,6 +50,8 @@ pub struct ModelConfig {
     pub by_layer: ByLayer,
     /// The inputs that each layer has of its own, in models that have them.
     pub per_layer: Option<PerLayerSizes>,
+    /// The hidden states of each token, in models in which they are several.
+    pub altup: Option<AltUpSizes>,
     pub vocab_size: usize,
     /// The longest sequence that the model was made for.
     pub context: usize,
@@ -72,6 +77,8 @@ pub struct ModelConfig {
     /// Whether there is a norm before the MLP alone, in families of which only some models have it.
     pub has_mlp_norm: bool,
     pub gating: Gating,
+    /// The numbers of each layer's activation, where the files do not have them as tensors.
+    pub activations: Vec<[f32; 4]>,
     pub experts: Option<ExpertSizes>,
     pub scales: Scales,
     pub softcaps: Softcaps,
@@ -93,7 +100,12 @@ impl ModelConfig {
         self.by_layer.heads[layer].kv_size()
     }
 
-    /// The values that a row has before a layer behind its hidden state: its embedding if layers have inputs of their own, and the keys
+    /// The values of all hidden states of a token.
+    pub fn states_size(&self) -> usize {
+        self.altup.map_or(1, |altup| altup.states) * self.hidden_size
+    }
+
+    /// The values that a row has before a layer behind its hidden states: its embedding if layers have inputs of their own, and the keys
     /// and values that later layers read again.
     pub fn carried_before(&self, layer: usize) -> usize {
         let embeddings = if self.per_layer.is_some() { self.hidden_size } else { 0 };
@@ -129,7 +141,11 @@ impl ModelConfig {
     /// The number that the norm of a role adds before the root.
     pub fn norm_eps_of(&self, role: Role) -> f64 {
         // transformers gives these norms no number, whatever the configuration says.
-        if role.is_latent_norm() { 1e-6 } else { self.norm_eps }
+        match role {
+            Role::DeltaNorm => self.family.delta_norm_eps.unwrap_or(self.norm_eps),
+            role if role.is_latent_norm() => 1e-6,
+            _ => self.norm_eps,
+        }
     }
 
     /// Whether a layer has experts in the place of its MLP.
@@ -143,6 +159,9 @@ impl ModelConfig {
             Role::Value if self.by_layer.keys_are_values.contains(&layer) => false,
             Role::Key | Role::Value | Role::KeyNorm => self.by_layer.keys_of.get(layer).is_none_or(Option::is_none),
             Role::LayerInputGate | Role::LayerInputOut | Role::LayerInputNorm => self.per_layer.is_some(),
+            Role::AttentionNorm if self.family.norms_differ_by_mixer() => self.mixers[layer] != MixerKind::Attention,
+            Role::MlpPostNorm if self.family.norms_differ_by_mixer() => self.mixers[layer] == MixerKind::Attention,
+            role if role.is_of_activation() => self.activations.is_empty(),
             Role::RouterBias => self.experts.as_ref().is_some_and(|experts| experts.router_has_bias),
             Role::ExpertsInput | Role::ExpertsOutput => self.short_size().is_some(),
             // Latent attention has one of two ways to queries.
@@ -161,6 +180,7 @@ impl ModelConfig {
             Role::AttentionNorm
             | Role::AttentionPostNorm
             | Role::MlpNorm
+            | Role::MiddleNorm
             | Role::MlpPostNorm
             | Role::LayerInputNorm
             | Role::DensePostNorm
@@ -181,7 +201,7 @@ impl ModelConfig {
             Role::XieluSquares | Role::XieluExponentials => vec![1],
             Role::XieluSlope | Role::XieluEnd => Vec::new(),
             Role::Query if self.family.gated_attention => vec![2 * query_size, hidden],
-            Role::Query => vec![query_size, hidden],
+            Role::Query | Role::AttentionGate => vec![query_size, hidden],
             Role::Key | Role::Value => vec![kv_size, hidden],
             Role::QueryKeyValue => vec![query_size + 2 * kv_size, hidden],
             Role::AttentionOut => vec![hidden, query_size],
@@ -195,7 +215,11 @@ impl ModelConfig {
             Role::SharedGate | Role::SharedUp => vec![shared, hidden],
             Role::SharedDown => vec![hidden, shared],
             Role::SharedSwitch => vec![1, hidden],
-            of_other => self.other_mixer.and_then(|sizes| sizes.shape_of(of_other, hidden)).unwrap_or_default(),
+            of_other => {
+                let of_states = self.altup.and_then(|sizes| sizes.shape_of(of_other, hidden));
+                let of_mixer = || self.other_mixer.and_then(|sizes| sizes.shape_of(of_other, hidden));
+                of_states.or_else(of_mixer).unwrap_or_default()
+            }
         }
     }
 
@@ -311,60 +335,14 @@ pub struct ExpertSizes {
     pub intermediate_size: usize,
     /// Of the expert that every token goes to; 0 if there is none.
     pub shared_intermediate_size: usize,
+    /// What that one is multiplied by.
+    pub shared_scale: f64,
     /// What the experts take and give, if that is shorter than hidden states.
     pub input_size: Option<usize>,
     /// Whether routers add a bias to the scores by which they choose, in families where they may.
     pub router_has_bias: bool,
     pub routing: Routing,
     pub sparse_layers: BTreeSet<usize>,
-}
-
-/// Constants by which values are multiplied.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scales {
-    pub embedding: f64,
-    /// What a block adds to the hidden states.
-    pub residual: f64,
-    /// The products of queries and keys; usually 1/√head_dim.
-    pub attention: f64,
-    /// The input of attention, and what it adds.
-    pub attention_input: f64,
-    pub attention_output: f64,
-    /// The gate of the MLP before its activation, and what the MLP adds.
-    pub mlp_gate: f64,
-    pub mlp_output: f64,
-    pub logits: f64,
-}
-
-impl Scales {
-    /// Those of a family whose configuration does not change them.
-    fn plain(family: &Family, hidden_size: usize, head_dim: usize) -> Self {
-        let embedding = match family.embedding_scale {
-            EmbeddingScale::RootOfHidden => (hidden_size as f64).sqrt(),
-            EmbeddingScale::One => 1.0,
-        };
-        let attention = match family.attention_scale {
-            AttentionScale::InverseRoot => 1.0 / (head_dim as f64).sqrt(),
-            AttentionScale::One => 1.0,
-        };
-        Self {
-            embedding,
-            residual: 1.0,
-            attention,
-            attention_input: 1.0,
-            attention_output: 1.0,
-            mlp_gate: 1.0,
-            mlp_output: 1.0,
-            logits: 1.0,
-        }
-    }
-}
-
-/// Soft bounds c·tanh(x / c) on scores and logits, if the model has them.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Softcaps {
-    pub attention: Option<f64>,
-    pub logits: Option<f64>,
 }
 
 /// Bounds on what a configuration may claim, far above any model, so that sizes multiply without overflow.

@@ -6,6 +6,7 @@
 
 mod bias;
 mod experts;
+mod gguf;
 mod list;
 mod names;
 mod norms;
@@ -14,14 +15,17 @@ mod role;
 mod table;
 mod wrapper;
 
+use serde_json::{Map, Value};
+
 use super::activation::Gating;
 use super::rope::{QueryGrowth, RopeScaling};
 use crate::account::Harmless;
 pub use bias::Biased;
 use bias::Biases;
 pub use experts::{ExpertNames, ExpertWeights, Grouping, StackLayout};
+pub use gguf::{GgufConventions, LogitScale, Split};
 use list::{ACTIVATION, FAMILIES};
-pub use names::{OUTER, OUTER_NORMS, OuterNames, Outside};
+pub use names::{ALTUP_MAPS, FILTER_PARTS, OUTER, OUTER_NORMS, OuterNames, Outside};
 pub use norms::{HeadNorms, Norms};
 pub use role::{MixerKind, Role};
 pub use wrapper::{FormerName, LogitStep, PromptAttention, Wrapper};
@@ -37,6 +41,8 @@ type KeySpelling = (&'static str, &'static [&'static str]);
 pub struct Family {
     /// `model_type` in `config.json`.
     pub model_types: &'static [&'static str],
+    /// What the family is where the configuration has a value for a key.
+    variant: Option<(&'static str, &'static Family)>,
     /// `general.architecture` in GGUF.
     pub gguf_architectures: &'static [&'static str],
     pub outer: &'static OuterNames,
@@ -56,6 +62,8 @@ pub struct Family {
     pub norms: Norms,
     /// The number that norms add before the root, where the configuration does not give it.
     pub norm_eps: f64,
+    /// The same for the norms of gated delta nets, where the configuration does not count.
+    pub delta_norm_eps: Option<f64>,
     pub head_norms: HeadNorms,
     /// Whether values are normalised head by head, without weights.
     pub normed_values: bool,
@@ -98,6 +106,8 @@ pub struct Family {
     pub rope_scaling: &'static RopeScaling,
     /// The base of the rotary embedding where the configuration has no parameters of it, whatever else it says.
     pub base_without_parameters: Option<f64>,
+    /// Whether there is no rotary embedding where its base is `null`.
+    pub null_base_is_none: bool,
     /// The base of the rotary embedding in windows where `rope_parameters` do not tell it, if that is not the other layers'. Then
     /// parameters count by the type of layer alone, and `rope_scaling` is that of the full layers.
     pub base_in_windows: Option<f64>,
@@ -155,17 +165,21 @@ pub enum Positions {
     Rotary,
     /// Rotary embedding that rotates neighbouring values.
     RotaryNeighbours,
+    /// As [`Positions::Rotary`], in the other direction.
+    RotaryBackwards,
     /// ALiBi: a bias on scores that grows with the distance.
     Alibi,
     /// Not at all, as in some hybrids, whose other mixer knows the order of tokens.
     None,
     /// Learned, added to the embeddings.
     Learned,
+    /// Sines and cosines, added to the embeddings.
+    Sines,
 }
 
 impl Positions {
     pub fn are_rotary(self) -> bool {
-        matches!(self, Positions::Rotary | Positions::RotaryNeighbours)
+        matches!(self, Positions::Rotary | Positions::RotaryNeighbours | Positions::RotaryBackwards)
     }
 }
 
@@ -175,6 +189,8 @@ pub enum RotaryLayers {
     All,
     /// Those with a sliding window.
     InWindows,
+    /// As [`RotaryLayers::InWindows`], and those without experts if all layers of that kind before the first experts are full.
+    InWindowsOrDense,
     /// As [`RotaryLayers::InWindows`], or all where the model has no window.
     InWindowsIfAny,
     /// All but every so many; `no_rope_layer_interval` overrides the number.
@@ -197,6 +213,11 @@ pub enum Sliding {
     EvenBelowMaxWindowLayers,
     /// Those without rotary embedding.
     WithoutRotary,
+    /// All but every so many of those behind the first layers without experts, of which it is all but every
+    /// `prefix_dense_sliding_window_pattern`.
+    AllButEveryBehindDense(usize),
+    /// Those that `attention_types` calls local.
+    ByAttentionTypes,
 }
 
 /// The order of the outputs of [`Role::QueryKeyValue`].
@@ -219,38 +240,23 @@ pub enum LinearLayout {
     InputsByOutputs,
 }
 
-/// What llama.cpp does with a family beyond what its files say.
-#[derive(Debug, PartialEq)]
-pub struct GgufConventions {
-    /// The rows of queries and keys are in the order of llama.cpp's own rotary embedding.
-    pub permuted_rows: bool,
-    pub logit_scale: LogitScale,
-    /// The bases of the rotary embeddings, where the file does not tell them.
-    pub rope_base: Option<f64>,
-    pub rope_base_in_windows: Option<f64>,
-    /// YaRN's range of frequencies is not rounded to whole ones.
-    pub yarn_is_exact: bool,
-    /// The number of layers by which llama.cpp knows the model that scales attention by √(hidden / heads), not by the root
-    /// of the head size.
-    pub layers_with_attention_by_hidden: Option<usize>,
-}
-
-/// What llama.cpp does with `logit_scale`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogitScale {
-    Multiplies,
-    Divides,
-}
-
 /// The family of a `model_type`, unless none is supported.
 pub fn by_model_type(model_type: &str) -> Option<&'static Family> {
     families().find(|family| family.model_types.contains(&model_type))
 }
 
-/// The family of a `general.architecture`, unless none is supported. Mixtral has the one of Llama, and experts.
-pub fn by_gguf_architecture(architecture: &str, has_experts: bool) -> Option<&'static Family> {
-    families()
-        .find(|family| family.gguf_architectures.contains(&architecture) && family.experts.is_some() == has_experts)
+/// The family of a `general.architecture`, unless none is supported: Mixtral has the one of Llama, and experts. Where several are left,
+/// that counts whose mark the files have.
+pub fn by_gguf_architecture(
+    architecture: &str,
+    has_experts: bool,
+    has_tensor: impl Fn(&str) -> bool,
+) -> Option<&'static Family> {
+    let named: Vec<_> = families().filter(|family| family.gguf_architectures.contains(&architecture)).collect();
+    let has_both = named.iter().any(|family| family.experts.is_some() == has_experts);
+    let mut fitting = named.into_iter().filter(|family| !has_both || family.experts.is_some() == has_experts);
+    let first = fitting.clone().find(|family| family.gguf.mark.is_none());
+    fitting.find(|family| family.gguf.mark.is_some_and(&has_tensor)).or(first)
 }
 
 fn families() -> impl Iterator<Item = &'static Family> {
@@ -258,6 +264,12 @@ fn families() -> impl Iterator<Item = &'static Family> {
 }
 
 impl Family {
+    /// The family with what a configuration makes of it.
+    pub fn of_config(&'static self, config: &Map<String, Value>) -> &'static Self {
+        let is_set = |key: &str| config.get(key).is_some_and(|value| !value.is_null());
+        self.variant.filter(|(key, _)| is_set(key)).map_or(self, |(_, variant)| variant)
+    }
+
     /// Whether transformers reads a key of `config.json` for this family, if not all families have it.
     pub fn reads(&self, key: &str) -> bool {
         let has_default = self.number(key).is_some() || self.flag(key).is_some();
@@ -271,6 +283,11 @@ impl Family {
     pub fn norms_of(&self, role: Role) -> Norms {
         // What a gated delta net reads is normalised by plain weights.
         if role == Role::DeltaNorm { Norms::Rms } else { self.norms }
+    }
+
+    /// Whether layers with attention have norms on what a block adds, and the others before it.
+    pub fn norms_differ_by_mixer(&self) -> bool {
+        self.roles().any(|role| role == Role::MiddleNorm)
     }
 
     /// The mixer that some layers have in the place of attention, or all of them.
@@ -319,9 +336,11 @@ impl Family {
         self.role_of(module).is_some_and(Role::is_of_attention)
     }
 
-    /// The name of a role's module inside `blk.N` of a GGUF file.
-    pub fn gguf_module(&self, role: Role) -> &'static str {
-        self.names().find(|(named, _, _)| *named == role).map_or("", |&(_, _, module)| module)
+    /// The names of a role's module inside `blk.N` of a GGUF file: those of the family's conventions, else the usual one.
+    pub fn gguf_modules(&self, role: Role) -> impl Iterator<Item = &'static str> {
+        let own = self.gguf.names.iter().filter(move |(named, _)| *named == role).map(|&(_, module)| module);
+        let usual = self.names().find(|(named, _, _)| *named == role).map(|&(_, _, module)| module);
+        own.chain(usual)
     }
 
     fn names(&self) -> impl Iterator<Item = &'static (Role, &'static str, &'static str)> {

@@ -1,6 +1,7 @@
 //! What weights are called: groups of names of which families are composed.
 //!
-//! A name is given as in a Hugging Face layer, which is also its name in an adapter, and as in `blk.N` of GGUF.
+//! A name is given as in a Hugging Face layer, which is also its name in an adapter, and as in `blk.N` of GGUF. That of a parameter which
+//! is no module is whole; the others are followed by `.weight` or `.bias`.
 
 use super::{Role, RoleNames};
 
@@ -68,7 +69,7 @@ pub const DELTA_NET: RoleNames = &[
     (Role::DeltaWrite, "linear_attn.in_proj_b", "ssm_beta"),
     (Role::DeltaDecay, "linear_attn.in_proj_a", "ssm_alpha"),
     (Role::Convolution, "linear_attn.conv1d", "ssm_conv1d"),
-    (Role::DeltaBias, "linear_attn.dt_bias", "ssm_dt"),
+    (Role::DeltaBias, "linear_attn.dt_bias", "ssm_dt.bias"),
     (Role::DeltaRate, "linear_attn.A_log", "ssm_a"),
     (Role::DeltaNorm, "linear_attn.norm", "ssm_norm"),
     (Role::DeltaOut, "linear_attn.out_proj", "ssm_out"),
@@ -78,7 +79,7 @@ pub const LAYER_INPUTS: RoleNames = &[
     (Role::LayerInputOut, "per_layer_projection", "proj"),
     (Role::LayerInputNorm, "post_per_layer_input_norm", "post_norm"),
 ];
-pub const LAYER_SCALE: RoleNames = &[(Role::LayerScale, "layer_scalar", "layer_output_scale")];
+pub const LAYER_SCALE: RoleNames = &[(Role::LayerScale, "layer_scalar", "layer_output_scale.weight")];
 pub const SHORT_CONVOLUTION: RoleNames = &[
     (Role::ShortInput, "conv.in_proj", "shortconv.in_proj"),
     (Role::ShortConvolution, "conv.conv", "shortconv.conv"),
@@ -97,13 +98,13 @@ pub const LFM2: RoleNames = &[
 ];
 pub const LFM2_ROUTER: RoleNames = &[
     (Role::Router, "feed_forward.gate", "ffn_gate_inp"),
-    (Role::RouterBias, "feed_forward.expert_bias", "exp_probs_b"),
+    (Role::RouterBias, "feed_forward.expert_bias", "exp_probs_b.bias"),
 ];
 pub const FUSED_DELTA_NET: RoleNames = &[
     (Role::DeltaInputGate, "linear_attn.in_proj_qkvz", "ssm_in"),
     (Role::DeltaWriteDecay, "linear_attn.in_proj_ba", "ssm_ba"),
     (Role::Convolution, "linear_attn.conv1d", "ssm_conv1d"),
-    (Role::DeltaBias, "linear_attn.dt_bias", "ssm_dt"),
+    (Role::DeltaBias, "linear_attn.dt_bias", "ssm_dt.bias"),
     (Role::DeltaRate, "linear_attn.A_log", "ssm_a"),
     (Role::DeltaNorm, "linear_attn.norm", "ssm_norm"),
     (Role::DeltaOut, "linear_attn.out_proj", "ssm_out"),
@@ -111,7 +112,7 @@ pub const FUSED_DELTA_NET: RoleNames = &[
 pub const MAMBA: RoleNames = &[
     (Role::MambaInput, "mamba.in_proj", "ssm_in"),
     (Role::MambaConvolution, "mamba.conv1d", "ssm_conv1d"),
-    (Role::MambaBias, "mamba.dt_bias", "ssm_dt"),
+    (Role::MambaBias, "mamba.dt_bias", "ssm_dt.bias"),
     (Role::MambaRate, "mamba.A_log", "ssm_a"),
     (Role::MambaSkip, "mamba.D", "ssm_d"),
     (Role::MambaNorm, "mamba.norm", "ssm_norm"),
@@ -220,6 +221,8 @@ pub enum Outside {
     LayerNorm,
     /// Beside the decoder, not inside it.
     Head,
+    /// A map of one of the lists of [`ALTUP_MAPS`].
+    Listed,
 }
 
 /// The names of the modules outside the layers, where the family has them, and of the list of the layers.
@@ -278,6 +281,7 @@ impl OuterNames {
             Outside::LayerNorm => self.layer_inputs.map(|names| names[2]),
             Outside::FinalNorm => Some(self.final_norm),
             Outside::Head => Some(self.head),
+            Outside::Listed => None,
         }
     }
 
@@ -303,6 +307,10 @@ pub const OUTER_GEMMA4: OuterNames = OuterNames {
     layer_inputs: Some(["embed_tokens_per_layer", "per_layer_model_projection", "per_layer_projection_norm"]),
     ..OUTER
 };
+/// Filters of queries, keys and values, which some files have in the place of [`Role::Convolution`] of a gated delta net.
+pub const FILTER_PARTS: [&str; 3] = ["linear_attn.q_conv1d", "linear_attn.k_conv1d", "linear_attn.v_conv1d"];
+/// The lists of maps outside the layers from embeddings to the further hidden states of tokens, and back from these.
+pub const ALTUP_MAPS: [&str; 2] = ["altup_projections", "altup_unembed_projections"];
 pub const OUTER_LFM2: OuterNames = OuterNames { final_norm: "embedding_norm", ..OUTER };
 pub const OUTER_NEMOTRON_H: OuterNames = OuterNames { embedding: "embeddings", final_norm: "norm_f", ..OUTER };
 pub const OUTER_GPT2: OuterNames = OuterNames {
@@ -337,6 +345,9 @@ pub const OUTER_OPT: OuterNames = OuterNames {
     final_norm: "final_layer_norm",
     ..OUTER
 };
+pub const OUTER_XGLM: OuterNames = OuterNames { final_norm: "layer_norm", ..OUTER };
+/// Its norms have no weights, so that they have no names.
+pub const OUTER_NANOCHAT: OuterNames = OuterNames { embedding_norm: Some("norm"), ..OUTER };
 
 /// Modules outside the layers that have biases: the norms, in Phi the head, too.
 pub const OUTER_NORMS: &[Outside] = &[Outside::FinalNorm, Outside::EmbeddingNorm];

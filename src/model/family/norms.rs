@@ -7,6 +7,8 @@ pub enum Norms {
     Rms,
     /// As [`Norms::Rms`], and multiplied by 1 + weight. GGUF files have the 1 added.
     RmsPlusOne,
+    /// As [`Norms::Rms`], without weights.
+    RmsWithoutWeights,
     /// LayerNorm: the mean is subtracted first.
     Layer,
     /// As [`Norms::Layer`], and multiplied by 1 + weight.
@@ -22,7 +24,7 @@ impl Norms {
     }
 
     pub fn have_weights(self) -> bool {
-        self != Norms::LayerWithoutWeights
+        !matches!(self, Norms::RmsWithoutWeights | Norms::LayerWithoutWeights)
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Role {
     /// One more score for each head that no value belongs to.
     Sinks,
     AttentionOut,
+    /// Gates what attention reads, in a matrix of its own.
+    AttentionGate,
     /// Of latent attention: queries in one matrix, or through a short vector and its norm.
     LatentQuery,
     LatentQueryDown,
@@ -63,6 +65,10 @@ pub enum Role {
     DeltaGate,
     DeltaWrite,
     DeltaDecay,
+    /// [`Role::DeltaInput`] in three matrices.
+    DeltaQuery,
+    DeltaKey,
+    DeltaValue,
     /// [`Role::DeltaInput`] with [`Role::DeltaGate`], and [`Role::DeltaWrite`] with [`Role::DeltaDecay`], key head by key head.
     DeltaInputGate,
     DeltaWriteDecay,
@@ -93,6 +99,8 @@ pub enum Role {
     AttentionPostNorm,
     /// Before the MLP.
     MlpNorm,
+    /// On what attention adds, or before the MLP of a layer with another mixer.
+    MiddleNorm,
     Gate,
     Up,
     /// [`Role::Gate`] above [`Role::Up`] in one matrix.
@@ -112,6 +120,17 @@ pub enum Role {
     LayerInputNorm,
     /// What all that leaves a layer is multiplied by.
     LayerScale,
+    /// Of a short map beside attention: into the short vector, back from it, and a norm on what it adds.
+    LaurelDown,
+    LaurelUp,
+    LaurelNorm,
+    /// Of several hidden states for each token: what their coefficients are made of and its norm, those by which states are predicted
+    /// and corrected, and what the first is multiplied by before the layer's own input gates it.
+    AltUpRouter,
+    AltUpRouterNorm,
+    AltUpPrediction,
+    AltUpCorrection,
+    AltUpScale,
     /// Scores the experts for a token.
     Router,
     /// Added to the scores by which experts are chosen, and not to their weights.
@@ -150,8 +169,11 @@ impl Role {
                 | MambaNorm
                 | AttentionPostNorm
                 | MlpNorm
+                | MiddleNorm
                 | MlpPostNorm
                 | LayerInputNorm
+                | LaurelNorm
+                | AltUpRouterNorm
                 | DensePostNorm
                 | ExpertsNorm
                 | ExpertsPostNorm
@@ -181,6 +203,7 @@ impl Role {
                 | MambaRate
                 | MambaSkip
                 | LayerScale
+                | AltUpScale
                 | RouterBias
                 | RouterScale
                 | ExpertScale
@@ -197,11 +220,11 @@ impl Role {
     pub fn mixer(self) -> Option<MixerKind> {
         use Role::*;
         match self {
-            Query | Key | Value | QueryKeyValue | QueryNorm | KeyNorm | Sinks | AttentionOut => {
+            Query | Key | Value | QueryKeyValue | QueryNorm | KeyNorm | Sinks | AttentionOut | AttentionGate => {
                 Some(MixerKind::Attention)
             }
-            DeltaInput | DeltaGate | DeltaWrite | DeltaDecay | DeltaInputGate | DeltaWriteDecay | Convolution
-            | DeltaBias | DeltaRate | DeltaNorm | DeltaOut => Some(MixerKind::DeltaNet),
+            DeltaInput | DeltaQuery | DeltaKey | DeltaValue | DeltaGate | DeltaWrite | DeltaDecay | DeltaInputGate
+            | DeltaWriteDecay | Convolution | DeltaBias | DeltaRate | DeltaNorm | DeltaOut => Some(MixerKind::DeltaNet),
             ShortInput | ShortConvolution | ShortOut => Some(MixerKind::ShortConvolution),
             MambaInput | MambaConvolution | MambaBias | MambaRate | MambaSkip | MambaNorm | MambaOut => {
                 Some(MixerKind::Mamba)

@@ -43,8 +43,14 @@ fn case_of(folder: &Path) -> Option<Case> {
         name: folder.file_name()?.to_str()?.into(),
         model_type: model_type(text.unwrap_or(&config))?,
         wrapper: text.and_then(|_| model_type(&config)),
-        has_gguf: folder.join("gguf").exists(),
+        has_gguf: folder.join("gguf").exists() || is_converted(folder.file_name()?.to_str()?),
     })
+}
+
+/// Whether a test makes the case's GGUF file (`tests/gguf_converted.rs`).
+fn is_converted(case: &str) -> bool {
+    let recipes = fs::read_to_string(root().join("fixtures/gguf-converted.json")).unwrap();
+    serde_json::from_str::<Value>(&recipes).unwrap().get(case).is_some()
 }
 
 /// What the layers of a family have, in a few words.

@@ -93,7 +93,7 @@ const MODEL_INSIDE: &[FormerName] = &[("model.language_model.model", "model.lang
 #[rustfmt::skip]
 static WRAPPERS: [Wrapper; 15] = [
     Wrapper {
-        model_types: &["gemma4"],
+        model_types: &["gemma3n", "gemma4"],
         names: Some(LANGUAGE_MODEL),
         logits: &[LogitStep::Softcap],
         ..PLAIN
@@ -127,8 +127,8 @@ static WRAPPERS: [Wrapper; 15] = [
     },
     Wrapper {
         model_types: &[
-            "audioflamingo3", "aya_vision", "gemma3", "glmasr", "got_ocr2", "granite_speech", "granite_speech_plus", "internvl",
-            "llava", "llava_next", "llava_next_video", "llava_onevision", "mistral3", "mllama", "musicflamingo",
+            "audioflamingo3", "aya_vision", "fuyu", "gemma3", "glmasr", "got_ocr2", "granite_speech", "granite_speech_plus",
+            "internvl", "llava", "llava_next", "llava_next_video", "llava_onevision", "mistral3", "mllama", "musicflamingo",
             "pp_chart2table", "qianfan_ocr", "qwen2_audio", "vibevoice_asr", "video_llava", "vipllava", "voxtral",
         ],
         names: Some(RENAMED),

@@ -122,6 +122,13 @@ impl<'a> Attention<'a> {
         }
     }
 
+    /// What gates the heads of the narrowed rows, from a matrix of its own, if the layer has one.
+    fn gate(&self, x: &Tensor, pass: &Pass) -> TensorResult<Option<Tensor>> {
+        let has_gate = self.modules.has(Role::AttentionGate);
+        let gate = || self.modules.linear(Role::AttentionGate, &pass.narrowed(x, self.weights.index)?);
+        has_gate.then(gate).transpose()
+    }
+
     /// Queries, and what gates their heads, from the output of one matrix, which has them head by head.
     fn split_gate(&self, both: &Tensor) -> TensorResult<(Tensor, Option<Tensor>)> {
         let (config, size) = (self.weights.config, self.weights.config.query_size(self.weights.index));
@@ -183,8 +190,9 @@ impl<'a> Mixer<'a> for Attention<'a> {
         carried: &mut Carried,
     ) -> TensorResult<Tensor> {
         let (config, index) = (self.weights.config, self.weights.index);
-        let (q, own) = self.project(&scaled(x.clone(), config.scales.attention_input)?, pass)?;
-        let (q, gate) = if config.family.gated_attention { self.split_gate(&q)? } else { (q, None) };
+        let x = scaled(x.clone(), config.scales.attention_input)?;
+        let (q, own) = self.project(&x, pass)?;
+        let (q, gate) = if config.family.gated_attention { self.split_gate(&q)? } else { (q, self.gate(&x, pass)?) };
         let norms_rotated = config.family.head_norms == HeadNorms::EachRotatedHead;
         let narrowing = pass.narrowing_at(index);
         let ropes = narrowing.map_or(&pass.ropes, |narrowing| &narrowing.ropes);
@@ -227,7 +235,8 @@ pub(super) fn rotate(x: &Tensor, rope: &RopeTable, positions: Positions) -> Tens
     if positions == Positions::RotaryNeighbours {
         rotating = rotating.reshape((tokens, heads, dim / 2, 2))?.transpose(2, 3)?.reshape((tokens, heads, dim))?;
     }
-    let rotated = gradient::rope(&rotating.contiguous()?.unsqueeze(0)?, &rope.cos, &rope.sin)?.squeeze(0)?;
+    let sines = if positions == Positions::RotaryBackwards { rope.sin.neg()? } else { rope.sin.clone() };
+    let rotated = gradient::rope(&rotating.contiguous()?.unsqueeze(0)?, &rope.cos, &sines)?.squeeze(0)?;
     if dim == head_dim { Ok(rotated) } else { Tensor::cat(&[rotated, x.narrow(2, dim, head_dim - dim)?], 2) }
 }
 

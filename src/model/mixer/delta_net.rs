@@ -20,6 +20,7 @@ use crate::model::Pass;
 use crate::model::carried::Carried;
 use crate::model::family::Role;
 use crate::model::modules::Modules;
+use crate::model::scaling::scaled;
 use crate::model::weights::LayerWeights;
 
 /// The gated delta net of one layer.
@@ -33,7 +34,7 @@ pub struct DeltaNet<'a> {
 impl<'a> DeltaNet<'a> {
     pub fn load(weights: LayerWeights<'a>, sizes: DeltaSizes) -> Result<Self> {
         let filters = weights.parameter(Role::Convolution)?.reshape((sizes.channels(), sizes.taps))?;
-        let rates = weights.parameter(Role::DeltaRate)?.exp()?.neg()?;
+        let rates = weights.rates(Role::DeltaRate)?;
         let own = Parameters { filters, rates, biases: weights.parameter(Role::DeltaBias)? };
         Ok(Self { weights, modules: Modules::load(weights, Role::is_of_mixer)?, sizes, own })
     }
@@ -43,13 +44,22 @@ impl<'a> DeltaNet<'a> {
         let ([inputs, writes, decays], gate) = match self.modules.has(Role::DeltaInputGate) {
             true => self.project_together(x)?,
             false => {
-                let roles = [Role::DeltaInput, Role::DeltaWrite, Role::DeltaDecay];
-                let [inputs, writes, decays] = roles.map(|role| self.modules.linear(role, x));
-                ([inputs?, writes?, decays?], None)
+                let [writes, decays] = [Role::DeltaWrite, Role::DeltaDecay].map(|role| self.modules.linear(role, x));
+                ([self.inputs(x)?, writes?, decays?], None)
             }
         };
         let decays = softplus(&decays.broadcast_add(&self.own.biases)?)?.broadcast_mul(&self.own.rates)?;
-        Ok((Projected { inputs, decays, writes: sigmoid(&writes)? }, gate))
+        let writes = scaled(sigmoid(&writes)?, self.weights.config.scales.delta_write)?;
+        Ok((Projected { inputs, decays, writes }, gate))
+    }
+
+    /// Queries, keys and values from one matrix or three.
+    fn inputs(&self, x: &Tensor) -> TensorResult<Tensor> {
+        if self.modules.has(Role::DeltaInput) {
+            return self.modules.linear(Role::DeltaInput, x);
+        }
+        let parts = [Role::DeltaQuery, Role::DeltaKey, Role::DeltaValue].map(|role| self.modules.linear(role, x));
+        Tensor::cat(&parts.into_iter().collect::<TensorResult<Vec<_>>>()?, 1)
     }
 
     /// As Qwen 3 Next has them: one matrix for queries, keys, values and gate, and one for what is written and how memory decays, both

@@ -42,7 +42,7 @@ impl<'a> Mamba<'a> {
             filters: weights.parameter(Role::MambaConvolution)?.reshape((sizes.channels(), sizes.taps))?,
             filter_bias: weights.bias(Role::MambaConvolution)?,
             step_biases: weights.parameter(Role::MambaBias)?,
-            rates: weights.parameter(Role::MambaRate)?.exp()?.neg()?,
+            rates: weights.rates(Role::MambaRate)?,
             skips: weights.parameter(Role::MambaSkip)?,
         };
         let part_scales = match config.part_scales() {

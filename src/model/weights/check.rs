@@ -28,6 +28,9 @@ impl Weights {
             store.entry_of_shape(&self.outside_weight(Outside::LayerProjection), &[all, hidden])?;
             store.entry_of_shape(&self.outside_weight(Outside::LayerNorm), &[sizes.size])?;
         }
+        for name in self.listed_names(config) {
+            store.entry_of_shape(&name, &[hidden, hidden])?;
+        }
         if config.family.positions == Positions::Learned {
             let weight = self.outside_weight(Outside::Positions);
             store.entry_of_shape(
@@ -76,7 +79,11 @@ impl LayerWeights<'_> {
     fn check_norm(&self, role: Role) -> Result<()> {
         let (store, shape) = (&self.weights.store, self.config.shape_of(role, self.index));
         let missing = || TensorError::Missing { path: store.path().into(), name: self.name(role, "weight") };
-        for name in self.norm_names(role).ok_or_else(missing)? {
+        let names = self.norm_names(role).ok_or_else(missing)?;
+        if self.weights.is_gguf() && role == Role::MambaNorm {
+            return self.check_values(role, &shape);
+        }
+        for name in names {
             // A norm of each head has one row of weights for all, or one for each.
             let has_row_by_head = store.entry(&name)?.shape.len() == 2;
             let expected = if has_row_by_head { vec![self.heads_of(role), shape[0]] } else { shape.clone() };
@@ -91,6 +98,12 @@ impl LayerWeights<'_> {
     fn check_weight(&self, role: Role) -> Result<()> {
         let (store, name) = (&self.weights.store, self.name(role, "weight"));
         let mut shape = self.config.shape_of(role, self.index);
+        if let Some(parts) = self.parts(role) {
+            return self.check_parts(&parts, &shape);
+        }
+        if self.split(role).is_some() || self.weights.is_gguf() && role.is_parameter() {
+            return self.check_values(role, &shape);
+        }
         let outputs = shape.first().copied().unwrap_or(1);
         if self.linears_are_transposed() {
             shape.reverse();
@@ -108,6 +121,34 @@ impl LayerWeights<'_> {
         Ok(())
     }
 
+    /// Checks tensors that lie one after the other, and come to `shape` together.
+    fn check_parts(&self, names: &[String], shape: &[usize]) -> Result<()> {
+        let store = &self.weights.store;
+        let heights = names.iter().map(|name| store.height(name)).collect::<Result<Vec<usize>>>()?;
+        let is_whole = heights.iter().sum::<usize>() == shape[0];
+        names.iter().zip(heights).try_for_each(|(name, height)| {
+            let mut own = shape.to_vec();
+            own[0] = if is_whole { height } else { shape[0] };
+            store.entry_of_shape(name, &own).map(|_| ())
+        })
+    }
+
+    /// Checks the number of values that GGUF files divide, or whose dimensions of one they drop or add.
+    fn check_values(&self, role: Role, shape: &[usize]) -> Result<()> {
+        let (store, names) = (&self.weights.store, self.weight_names(role));
+        let mut count = 0;
+        for name in &names {
+            count += store.entry(name)?.shape.iter().product::<usize>();
+        }
+        if count != shape.iter().product::<usize>() {
+            store.entry_of_shape(&names[0], shape)?;
+        }
+        match self.bias_name(role).filter(|_| role == Role::MambaConvolution) {
+            Some(bias) => store.entry_of_shape(&bias, &shape[..1]).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
     fn check_experts(&self) -> Result<()> {
         let (Some(names), Some(sizes)) = (self.config.family.experts, &self.config.experts) else { return Ok(()) };
         let (store, count) = (&self.weights.store, sizes.count);
@@ -117,10 +158,14 @@ impl LayerWeights<'_> {
             None => Ok(()),
         };
         if self.weights.is_gguf() {
-            let [gate, up, down] = self.gguf_experts();
-            for (name, outputs, inputs) in
-                [(gate, intermediate, hidden), (up, intermediate, hidden), (down, hidden, intermediate)]
-            {
+            let both = self.gguf_gate_up();
+            if let Some(both) = &both {
+                store.entry_of_shape(both, &[count, 2 * intermediate, hidden])?;
+            }
+            // The first two are the gate and what it is multiplied with.
+            let skipped = if both.is_some() { 2 } else { usize::from(!names.are_gated) };
+            for (name, down) in self.gguf_experts().into_iter().zip([false, false, true]).skip(skipped) {
+                let (outputs, inputs) = if down { (hidden, intermediate) } else { (intermediate, hidden) };
                 store.entry_of_shape(&format!("{name}.weight"), &[count, outputs, inputs])?;
                 check_bias(format!("{name}.bias"), outputs)?;
             }

@@ -24,7 +24,17 @@ impl LayerWeights<'_> {
             let read =
                 |name: String| linear(slice(&format!("{name}.weight"))?, slice_if_there(format!("{name}.bias"))?);
             let [gate, up, down] = self.gguf_experts();
-            return Ok(Expert { gate: Some(read(gate)?), up: read(up)?, down: read(down)? });
+            if let Some(both) = self.gguf_gate_up() {
+                let both = slice(&both)?;
+                let half = |half: usize| both.narrow(0, half * both.dim(0)? / 2, both.dim(0)? / 2)?.contiguous();
+                return Ok(Expert {
+                    gate: Some(linear(half(0)?, None)?),
+                    up: linear(half(1)?, None)?,
+                    down: read(down)?,
+                });
+            }
+            let gate = if names.are_gated { Some(read(gate)?) } else { None };
+            return Ok(Expert { gate, up: read(up)?, down: read(down)? });
         }
         let Some([gate_up, down]) = self.stacked_experts() else {
             let read = |name: String| linear(store.load(&name, &backend.device)?, None);
@@ -55,6 +65,12 @@ impl LayerWeights<'_> {
     /// The tensors that hold all gates, ups and downs of the layer in a GGUF file.
     pub(super) fn gguf_experts(&self) -> [String; 3] {
         ["gate", "up", "down"].map(|name| format!("{}ffn_{name}_exps", self.weights.layer_prefix(self.index)))
+    }
+
+    /// The tensor that holds all gates and ups in a GGUF file, if they are in one.
+    pub(super) fn gguf_gate_up(&self) -> Option<String> {
+        let name = format!("{}ffn_gate_up_exps.weight", self.weights.layer_prefix(self.index));
+        self.weights.store.has(&name).then_some(name)
     }
 
     /// The tensors that hold all experts of the layer, if the files have them so.

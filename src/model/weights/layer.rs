@@ -6,7 +6,7 @@ use super::Weights;
 use crate::error::Result;
 use crate::model::ModelConfig;
 use crate::model::activation::Xielu;
-use crate::model::family::{FusedOrder, LinearLayout, MixerKind, Role};
+use crate::model::family::{FILTER_PARTS, LinearLayout, MixerKind, Role};
 use crate::model::linear::{Linear, Norm};
 use crate::tensors::Dtype;
 
@@ -58,14 +58,17 @@ impl LayerWeights<'_> {
     /// The weight and the bias, if there is one, of a linear role.
     pub fn linear(&self, role: Role) -> Result<Linear> {
         let (store, backend) = (&self.weights.store, &self.weights.backend);
-        let name = self.name(role, "weight");
-        let weight = match backend.takes_bf16() {
-            true => store.load_narrow(&name, None)?,
-            false => store.load(&name, &backend.device)?,
+        let read = |name: &str| match backend.takes_bf16() {
+            true => store.load_narrow(name, None),
+            false => store.load(name, &backend.device),
+        };
+        let weight = match self.split(role) {
+            Some(split) => self.joined(split, read)?,
+            None => read(&self.name(role, "weight"))?,
         };
         let weight = if self.linears_are_transposed() { weight.t()? } else { weight };
         let weight = if weight.rank() == 1 { weight.unsqueeze(0)? } else { weight };
-        let bias = self.bias_name(role).map(|name| store.load(&name, &backend.device)).transpose()?;
+        let bias = self.bias(role)?;
         let bias = bias.map(|bias| self.in_model_order(bias, role)).transpose()?;
         Ok(Linear::new(self.in_model_order(weight, role)?, bias, backend.arithmetic)?)
     }
@@ -110,6 +113,9 @@ impl LayerWeights<'_> {
 
     /// The activation of an MLP with numbers of its own.
     pub fn xielu(&self) -> Result<Option<Xielu>> {
+        if let Some(numbers) = self.config.activations.get(self.index) {
+            return Ok(Some(Xielu::new(*numbers)));
+        }
         let roles = [Role::XieluSquares, Role::XieluExponentials, Role::XieluSlope, Role::XieluEnd];
         if !self.roles().contains(&roles[0]) {
             return Ok(None);
@@ -129,9 +135,31 @@ impl LayerWeights<'_> {
         Ok(Some(self.weights.store.load_finite(&self.name(Role::RouterBias, "weight"))?))
     }
 
-    /// The numbers of a role that is neither a linear map nor a norm, in the shape of the file.
+    /// The numbers of a role that is neither a linear map nor a norm, in the shape of the configuration or of the file.
     pub fn parameter(&self, role: Role) -> Result<Tensor> {
-        self.weights.store.load(&self.name(role, "weight"), self.weights.device())
+        let load = |name: &String| self.weights.store.load(name, self.weights.device());
+        if let Some(parts) = self.parts(role) {
+            return Ok(Tensor::cat(&parts.iter().map(load).collect::<Result<Vec<_>>>()?, 0)?);
+        }
+        let stored = load(&self.name(role, "weight"))?;
+        if !self.weights.is_gguf() {
+            return Ok(stored);
+        }
+        Ok(self.in_model_order(stored.reshape(self.config.shape_of(role, self.index))?, role)?)
+    }
+
+    /// What the states of a mixer decay by: files have it, or ln of what it is without its sign.
+    pub fn rates(&self, role: Role) -> Result<Tensor> {
+        let stored = self.parameter(role)?;
+        Ok(if self.weights.is_gguf() { stored } else { stored.exp()?.neg()? })
+    }
+
+    /// The tensors that the numbers of a role lie in one after the other, if they are several.
+    pub(super) fn parts(&self, role: Role) -> Option<[String; 3]> {
+        let has = |name: &String| self.weights.store.has(name);
+        let parts = || FILTER_PARTS.map(|part| format!("{}{part}.weight", self.weights.layer_prefix(self.index)));
+        let is_whole = role != Role::Convolution || has(&self.name(role, "weight"));
+        Some(parts()).filter(|parts| !is_whole && parts.iter().all(has))
     }
 
     /// The bias of such a role, if it has one.
@@ -141,34 +169,34 @@ impl LayerWeights<'_> {
 
     /// Asks the operating system to begin reading the layer, but for its experts.
     pub fn prefetch(&self) {
-        self.roles().into_iter().for_each(|role| self.weights.store.prefetch(&self.name(role, "weight")));
+        let names = self.roles().into_iter().flat_map(|role| self.weight_names(role));
+        names.for_each(|name| self.weights.store.prefetch(&name));
     }
 
     /// Whether all linear weights are stored in bf16.
     pub fn is_bf16(&self) -> bool {
         let is_bf16 = |name: &str| self.weights.store.get(name).is_none_or(|entry| entry.dtype() == Some(Dtype::BF16));
         let linears = self.roles().into_iter().filter(|role| role.is_linear());
-        linears.into_iter().all(|role| is_bf16(&self.name(role, "weight")))
+        linears.into_iter().all(|role| self.weight_names(role).iter().all(|name| is_bf16(name)))
     }
 
     /// The name of a role's module: one that the files have, else its first.
     fn module(&self, role: Role) -> String {
         let prefix = self.weights.layer_prefix(self.index);
-        if self.weights.is_gguf() {
-            return prefix + self.config.family.gguf_module(role);
-        }
         let part = if role.is_nameless() { "" } else { ".weight" };
         let exists = |module: &&str| self.weights.store.has(&format!("{prefix}{module}{part}"));
-        let mut modules = self.config.family.modules(role);
-        let first = modules.next().unwrap_or_default();
-        let module = if exists(&first) { first } else { modules.find(exists).unwrap_or(first) };
+        let family = self.config.family;
+        let modules: Vec<&str> = match self.weights.is_gguf() {
+            true => family.gguf_modules(role).collect(),
+            false => family.modules(role).collect(),
+        };
+        let module = modules.iter().copied().find(exists).or(modules.first().copied()).unwrap_or_default();
         prefix.clone() + module
     }
 
     pub(super) fn name(&self, role: Role, part: &str) -> String {
         let module = self.module(role);
-        let is_parameter = role.is_nameless() && !self.weights.is_gguf() && part == "weight";
-        if is_parameter { module } else { format!("{module}.{part}") }
+        if role.is_nameless() && part == "weight" { module } else { format!("{module}.{part}") }
     }
 
     /// The name of the bias of a role's module, if it has one.
@@ -199,24 +227,5 @@ impl LayerWeights<'_> {
 
     pub(super) fn linears_are_transposed(&self) -> bool {
         self.config.family.linear_layout == LinearLayout::InputsByOutputs && !self.weights.is_gguf()
-    }
-
-    /// Undoes llama.cpp's row orders. Its rotary embedding rotates neighbouring values, that of transformers the two halves
-    /// of a head, so its converter interleaves the halves for some families: (heads, 2, half) became (heads, half, 2). It
-    /// also brings all queries before all keys and values where a fused matrix has them head by head.
-    fn in_model_order(&self, tensor: Tensor, role: Role) -> TensorResult<Tensor> {
-        let ModelConfig { family, heads, kv_heads, head_dim, .. } = self.config;
-        let sizes = match role {
-            Role::Query if family.gguf.permuted_rows => (*heads, head_dim / 2, 2),
-            Role::Key if family.gguf.permuted_rows => (*kv_heads, head_dim / 2, 2),
-            Role::QueryKeyValue if family.fused_order == FusedOrder::HeadByHead => (1, 3, *heads),
-            _ => return Ok(tensor),
-        };
-        if !self.weights.is_gguf() {
-            return Ok(tensor);
-        }
-        let shape = tensor.shape().clone();
-        let rest = tensor.elem_count() / (sizes.0 * sizes.1 * sizes.2);
-        tensor.reshape((sizes.0, sizes.1, sizes.2, rest))?.transpose(1, 2)?.contiguous()?.reshape(shape)
     }
 }

@@ -5,6 +5,7 @@
 
 mod check;
 mod experts;
+mod gguf;
 mod layer;
 mod unread;
 
@@ -12,7 +13,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result as TensorResult, Tensor};
 
-use super::family::{Norms, OUTER_NORMS, OuterNames, Outside, Role};
+use super::family::{ALTUP_MAPS, Family, Norms, OUTER_NORMS, OuterNames, Outside, Role};
 use super::linear::{Linear, Norm};
 use super::{Backend, ModelConfig};
 use crate::error::{BaseError, Result};
@@ -88,10 +89,16 @@ impl Weights {
         })
     }
 
+    /// Those of a GGUF file, under the usual names; [`named_as`](Self::named_as) takes the family's.
     pub fn gguf(store: TensorStore, backend: Backend) -> Self {
         let outer = &OuterNames::GGUF;
         let (decoder, stack, head) = (String::new(), outer.stack.into(), String::new());
         Self { store, backend, is_gguf: true, decoder, stack, head, outer, outer_biases: None }
+    }
+
+    /// The same with the names of a family's GGUF files.
+    pub fn named_as(self, family: &Family) -> Self {
+        if self.is_gguf { Self { outer: family.gguf.outer, ..self } } else { self }
     }
 
     pub fn is_gguf(&self) -> bool {
@@ -173,6 +180,9 @@ impl Weights {
 
     /// The norm of the embeddings, if the model has one.
     pub fn embedding_norm(&self, config: &ModelConfig) -> Result<Option<Norm>> {
+        if config.family.outer.embedding_norm.is_some() && !config.family.norms.have_weights() {
+            return self.norm("", None, config, config.family.norms).map(Some);
+        }
         let name = self.outside(Outside::EmbeddingNorm, "weight");
         name.map(|name| self.norm(&name, self.outside_bias(Outside::EmbeddingNorm), config, config.family.norms))
             .transpose()
@@ -184,6 +194,23 @@ impl Weights {
         Ok(Linear::new(weight, None, self.backend.arithmetic)?)
     }
 
+    /// The weight of a map of a list outside the layers.
+    pub fn listed_name(&self, list: &str, place: usize) -> String {
+        format!("{}{list}.{place}.weight", self.decoder)
+    }
+
+    /// A map of a list outside the layers.
+    pub fn listed(&self, list: &str, place: usize) -> Result<Linear> {
+        let weight = self.store.load(&self.listed_name(list, place), self.device())?;
+        Ok(Linear::new(weight, None, self.backend.arithmetic)?)
+    }
+
+    /// The names of the weights of all such maps.
+    fn listed_names(&self, config: &ModelConfig) -> Vec<String> {
+        let places = 0..config.altup.map_or(0, |sizes| sizes.states - 1);
+        places.flat_map(|place| ALTUP_MAPS.map(|list| self.listed_name(list, place))).collect()
+    }
+
     /// A norm outside the layers.
     pub fn outside_norm(&self, outside: Outside, config: &ModelConfig) -> Result<Norm> {
         self.norm(&self.outside_weight(outside), self.outside_bias(outside), config, config.family.norms)
@@ -192,7 +219,9 @@ impl Weights {
     /// The inputs of all layers that `ids` have as tokens, scaled: (ids, layers · size); `None` if layers have no inputs of their own.
     pub fn embed_per_layer(&self, config: &ModelConfig, ids: &[u32]) -> Result<Option<Tensor>> {
         let Some(sizes) = config.per_layer else { return Ok(None) };
-        let rows = self.store.rows_of(&self.outside_weight(Outside::LayerEmbedding), ids, self.device())?;
+        // Tokens beyond the table have the row of the first.
+        let ids: Vec<u32> = ids.iter().map(|&id| if (id as usize) < sizes.vocab_size { id } else { 0 }).collect();
+        let rows = self.store.rows_of(&self.outside_weight(Outside::LayerEmbedding), &ids, self.device())?;
         Ok(Some((rows * (sizes.size as f64).sqrt())?))
     }
 

@@ -15,7 +15,7 @@ const PREDICTION: [&str; 2] = ["mtp", "nextn"];
 
 /// What a layer behind the last one has if it predicts several tokens: norms of the hidden states and of the embeddings, and the map
 /// of both.
-const PREDICTION_MODULES: [&str; 3] = ["eh_proj", "enorm", "hnorm"];
+const PREDICTION_MODULES: [&str; 4] = ["eh_proj", "enorm", "hnorm", "nextn.eh_proj"];
 
 /// The most tensors that a remark names.
 const NAMED: usize = 4;
@@ -49,7 +49,8 @@ impl Weights {
     /// Names the tensors that are not read and not known to be harmless, in one sentence.
     pub fn unread(&self, config: &ModelConfig) -> Option<String> {
         let layers = (0..config.layers).map(|index| LayerWeights { weights: self, config, index });
-        let read: BTreeSet<String> = layers.flat_map(|layer| layer.tensors()).chain(self.tensors_outside()).collect();
+        let read: BTreeSet<String> =
+            layers.flat_map(|layer| layer.tensors()).chain(self.tensors_outside(config)).collect();
         let skipped: Vec<String> = config.skipped.iter().map(|&layer| self.layer_prefix(layer)).collect();
         // transformers leaves out the keys of layers that read those of another layer, whatever the files have.
         let read_elsewhere: Vec<String> = (0..config.layers)
@@ -76,12 +77,12 @@ impl Weights {
     }
 
     /// The tensors outside the layers that are read.
-    fn tensors_outside(&self) -> impl Iterator<Item = String> {
+    fn tensors_outside(&self, config: &ModelConfig) -> impl Iterator<Item = String> {
         let modules =
             Outside::ALL.into_iter().flat_map(|outside| [self.outside(outside, "weight"), self.outside_bias(outside)]);
         // Scalings of the rotary embedding that GGUF files have as tensors.
         let factors = ["rope_freqs", "rope_factors_short", "rope_factors_long"].map(|name| format!("{name}.weight"));
-        modules.flatten().chain(factors.into_iter().filter(|_| self.is_gguf()))
+        modules.flatten().chain(self.listed_names(config)).chain(factors.into_iter().filter(|_| self.is_gguf()))
     }
 
     /// Whether a tensor is part of what predicts several tokens: under a name that says so, or in a layer behind the last one.
@@ -115,7 +116,7 @@ impl LayerWeights<'_> {
         for role in self.roles() {
             names.extend(match role.is_norm() {
                 true => self.norm_names(role).unwrap_or_default(),
-                false => vec![self.name(role, "weight")],
+                false => self.weight_names(role),
             });
             names.extend(self.bias_name(role));
         }
@@ -126,7 +127,7 @@ impl LayerWeights<'_> {
     fn expert_tensors(&self) -> Vec<String> {
         if self.weights.is_gguf() {
             let parts = |name: String| [Some(format!("{name}.weight")), self.expert_bias(format!("{name}.bias"))];
-            return self.gguf_experts().into_iter().flat_map(parts).flatten().collect();
+            return self.gguf_experts().into_iter().flat_map(parts).flatten().chain(self.gguf_gate_up()).collect();
         }
         if let Some(stacked) = self.stacked_experts() {
             let parts = |name: String| [self.expert_bias(format!("{name}_bias")), Some(name)];

@@ -18,6 +18,7 @@ pub fn notes(report: &Report) -> BTreeMap<String, String> {
     };
     if let Some(output) = &report.output {
         note("kept_layers", Some(ranges(&output.kept_layers).replace(' ', "")));
+        note("kept_layers_of", output.stacks.as_ref().map(|stacks| stacks.cut.clone()));
         note("tensors_before", Some(output.tensors_before.to_string()));
         note("bytes_before", Some(output.bytes_before.to_string()));
     }

@@ -54,11 +54,12 @@ fn sizes(report: &Report) -> String {
     let Some(output) = &report.output else { return String::new() };
     let share = 100.0 * output.bytes_after as f64 / output.bytes_before.max(1) as f64;
     let mut text = format!(
-        "| | source | this adapter |\n|---|--:|--:|\n| weights | {} | {} ({share:.1} %) |\n| tensors | {} | {} |\n| layers | {} | {} |\n",
+        "| | source | this adapter |\n|---|--:|--:|\n| weights | {} | {} ({share:.1} %) |\n| tensors | {} | {} |\n| layers{} | {} | {} |\n",
         bytes(output.bytes_before),
         bytes(output.bytes_after),
         output.tensors_before,
         output.tensors_after,
+        output.stacks.as_ref().map_or(String::new(), |stacks| format!(" of {}", cell(&stacks.cut))),
         ranges(&report.adapter.layers),
         ranges(&output.kept_layers),
     );

@@ -100,6 +100,7 @@ mod tests {
         let adapter = AdapterInput { path, files: vec![], rank: None, alpha: None, layers, not_copied: vec![] };
         let output = Output {
             kept_layers: (0..18).collect(),
+            stacks: None,
             tensors_before: 60,
             tensors_after: 36,
             bytes_before: 1000,

@@ -184,13 +184,20 @@ fn size(report: &Report) -> String {
         format!("{}: nothing is dropped\n", bytes(output.bytes_before))
     } else {
         format!(
-            "{kept} ({:.*} % {}), {tensors}, layers {}\n",
+            "{kept} ({:.*} % {}), {tensors}, layers {}{}\n",
             if saved.abs() < 10.0 { 1 } else { 0 },
             saved.abs(),
             if saved < 0.0 { "more" } else { "less" },
-            ranges(&output.kept_layers)
+            ranges(&output.kept_layers),
+            stacks(output)
         )
     }
+}
+
+/// Which of two stacks the kept layers are of.
+fn stacks(output: &super::Output) -> String {
+    let Some(stacks) = &output.stacks else { return String::new() };
+    format!(" of `{}` and all of `{}`", OneLine(&stacks.cut), OneLine(&stacks.whole))
 }
 
 /// The curve as a table whose last column is a chart of the loss.

@@ -15,11 +15,20 @@ use crate::printable::OneLine;
 const INDENT: usize = 26;
 
 /// The answer of `check`: what is wrong with the adapter itself, then a row for each runtime.
-pub fn checked(format: Format, flaws: &[(bool, &str)], runtimes: &[RuntimeVerdict], serving: &[SlotMemory]) -> String {
+pub fn checked(
+    format: Format,
+    flaws: &[(bool, &str)],
+    notes: &[String],
+    runtimes: &[RuntimeVerdict],
+    serving: &[SlotMemory],
+) -> String {
     let mut text = String::new();
     for (is_certain, flaw) in flaws {
         let head = if *is_certain { "wrong  " } else { "unusual  " };
         text += &hanging(head, head.len(), flaw);
+    }
+    for note in notes {
+        text += &hanging("note   ", "note   ".len(), note);
     }
     if format != Format::Peft {
         let _ = writeln!(text, "{format}: only its form is looked at");

@@ -13,6 +13,7 @@ mod held_out_overlap;
 mod lower_scores;
 mod no_end_token;
 mod not_copied;
+mod only_upper_layers;
 mod prefix_helps;
 mod runs_on;
 mod score_gains_nothing;
@@ -57,6 +58,7 @@ pub const WARNINGS: &[(&str, Check)] = &[
     ("chat-template-unused", chat_template_unused::find),
     ("no-end-token", no_end_token::find),
     ("unmeasured-module", unmeasured_module::find),
+    ("only-upper-layers", only_upper_layers::find),
     ("better-alternative", better_alternative::find),
     ("step-caution", step_caution::find),
     ("not-copied", not_copied::find),

@@ -195,6 +195,13 @@ pub static ABSENT: FlawRule = FlawRule {
     remedy: R::None,
 };
 
+pub static NOT_CONVERTED: FlawRule = FlawRule {
+    words: "LoRA on single experts, or beside them, that PEFT does not find with transformers 5",
+    known: &[(&[&PEFT, &TRANSFORMERS], (Differs, AppliesSome))],
+    others: (Loads, Says("only PEFT converts it")),
+    remedy: R::Else("load it with transformers 4"),
+};
+
 pub static OTHER_SIZES: FlawRule = FlawRule {
     words: "sizes other than those of the base model",
     known: &[],
@@ -241,9 +248,9 @@ pub static VOCABULARY: FlawRule = FlawRule {
 };
 
 /// All of them, as they are listed.
-pub static FLAW_RULES: [&FlawRule; 26] = [
+pub static FLAW_RULES: [&FlawRule; 27] = [
     &WRAPPED_MODEL, &WRAPPED_LAYER, &WRAPPED_CONFIG, &WRAPPED_TARGETS, &ADAPTER_NAME, &NO_PREFIX, &PREFIX_TWICE, &OTHER_STACK, &OTHER_NAME, &OTHER_PREFIX,
-    &ABSENT, &SAVED_UNDER_OTHER_NAME, &OTHER_SIZES, &NOT_NAMED,
+    &ABSENT, &NOT_CONVERTED, &SAVED_UNDER_OTHER_NAME, &OTHER_SIZES, &NOT_NAMED,
     &NAMED_WITHOUT_TENSORS, &FOREIGN_TENSOR, &NO_MAGNITUDE, &UNSAID_MAGNITUDE, &LAYERS_OF_PATTERN, &SAVES_NOTHING,
     &NOT_FINITE, &NO_EFFECT, &REFUSED, &REFUSED_BY_PEFT, &UNSAID_BIAS, &VOCABULARY,
 ];

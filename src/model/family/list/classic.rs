@@ -10,6 +10,7 @@ pub static FAMILIES: [Family; 6] = [
     // SantaCoder and StarCoder: GPT-2 with one key for all queries.
     Family {
         model_types: &["gpt_bigcode"],
+        gguf_architectures: &["starcoder"],
         outer: &OUTER_GPT2,
         layer_names: &[GPT2],
         biases: &[FUSED_BIAS, LAYER_NORM_BIAS],
@@ -26,6 +27,7 @@ pub static FAMILIES: [Family; 6] = [
     },
     Family {
         model_types: &["mpt"],
+        gguf_architectures: &["mpt"],
         outer: &OUTER_MPT,
         layer_names: &[MPT],
         outer_biases: &[],
@@ -67,6 +69,16 @@ pub static FAMILIES: [Family; 6] = [
     },
     Family {
         model_types: &["falcon"],
+        gguf_architectures: &["falcon"],
+        // Only models whose blocks are side by side have such files.
+        gguf: GgufConventions {
+            names: &[
+                (Role::AttentionNorm, "attn_norm_2"),
+                (Role::AttentionNorm, "attn_norm"),
+                (Role::MlpNorm, "attn_norm"),
+            ],
+            ..PLAIN_GGUF
+        },
         outer: &OUTER_FALCON,
         layer_names: &[BLOOM, PRE_NORMS, FALCON_NORMS],
         optional: &[Role::MlpNorm],

@@ -3,7 +3,7 @@
 use super::super::names::*;
 use super::*;
 
-const COHERE: Family = Family {
+pub(super) const COHERE: Family = Family {
     model_types: &["cohere"],
     gguf_architectures: &["command-r"],
     layer_names: &[ATTENTION, GATED_MLP, SHARED_NORM, HEAD_NORMS],

@@ -4,11 +4,11 @@ use super::super::names::*;
 use super::mixtures::EXPERTS;
 use super::*;
 
-const HIDDEN_ACTIVATION: KeySpelling = ("activation", &["hidden_activation"]);
+pub(super) const HIDDEN_ACTIVATION: KeySpelling = ("activation", &["hidden_activation"]);
 
-const HIDDEN_ACT: &[Harmless] = &[("hidden_act", "`hidden_activation` counts")];
+pub(super) const HIDDEN_ACT: &[Harmless] = &[("hidden_act", "`hidden_activation` counts")];
 
-const GEMMA: Family = Family {
+pub(super) const GEMMA: Family = Family {
     model_types: &["gemma"],
     gguf_architectures: &["gemma"],
     biases: &[ATTENTION_BIAS],
@@ -88,8 +88,8 @@ const EXPERTS_BESIDE: RoleNames = &[
     (Role::ExpertsNorm, "pre_feedforward_layernorm_2", "pre_ffw_norm_2"),
     (Role::ExpertsPostNorm, "post_feedforward_layernorm_2", "post_ffw_norm_2"),
     (Role::Router, "router.proj", "ffn_gate_inp"),
-    (Role::RouterScale, "router.scale", "ffn_gate_inp"),
-    (Role::ExpertScale, "router.per_expert_scale", "ffn_down_exps"),
+    (Role::RouterScale, "router.scale", "ffn_gate_inp.scale"),
+    (Role::ExpertScale, "router.per_expert_scale", "ffn_down_exps.scale"),
 ];
 
 const GEMMA4_HARMLESS: &[Harmless] = &[
@@ -99,8 +99,17 @@ const GEMMA4_HARMLESS: &[Harmless] = &[
     ("moe_intermediate_size", "only `enable_moe_block` uses it"),
 ];
 
+/// The names of what makes the inputs of layers.
+const GEMMA4_GGUF: GgufConventions = GgufConventions {
+    outer: &OuterNames {
+        layer_inputs: Some(["per_layer_token_embd", "per_layer_model_proj", "per_layer_proj_norm"]),
+        ..OuterNames::GGUF
+    },
+    ..PLAIN_GGUF
+};
+
 pub static FAMILIES: [Family; 5] = [
-    GEMMA4,
+    Family { gguf_architectures: &["gemma4"], gguf: GEMMA4_GGUF, ..GEMMA4 },
     // Without inputs of each layer's own, and without experts.
     Family {
         model_types: &["gemma4_unified_text"],

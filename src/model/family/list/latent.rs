@@ -8,12 +8,12 @@ use super::routed::{
 use super::*;
 
 /// Keys of latent attention. Its sizes have names of their own, and `head_dim` may only repeat one of them.
-const LATENT_KEYS: &str = "intermediate_size num_key_value_heads head_dim q_lora_rank kv_lora_rank qk_rope_head_dim \
+pub(super) const LATENT_KEYS: &str = "intermediate_size num_key_value_heads head_dim q_lora_rank kv_lora_rank qk_rope_head_dim \
     qk_nope_head_dim v_head_dim rope_interleave";
 /// A key that the family has a value for, and does not read.
-const FIXED_INTERLEAVE: KeySpelling = ("rope_interleave", &[]);
+pub(super) const FIXED_INTERLEAVE: KeySpelling = ("rope_interleave", &[]);
 
-const DEEPSEEK_V3: Family = Family {
+pub(super) const DEEPSEEK_V3: Family = Family {
     // Kimi K2 is one under another name.
     model_types: &["deepseek_v3", "kimi_k2"],
     gguf_architectures: &[],
@@ -62,10 +62,20 @@ const LITE_HARMLESS: &[Harmless] = &[
     ("first_k_dense_replace", "`mlp_layer_types` says it, or the first layer is dense"),
 ];
 
+const LATENT_GGUF: GgufConventions =
+    GgufConventions { splits: &[(Role::LatentUp, Split::KeysAndValues(["attn_k_b", "attn_v_b"]))], ..PLAIN_GGUF };
+
 pub static FAMILIES: [Family; 4] = [
-    DEEPSEEK_V3,
+    // GLM 4.7 Flash is the same in such files.
+    Family {
+        gguf_architectures: &["deepseek2"],
+        gguf: GgufConventions { mark: Some("exp_probs_b.bias"), ..LATENT_GGUF },
+        ..DEEPSEEK_V3
+    },
     Family {
         model_types: &["deepseek_v2"],
+        gguf_architectures: &["deepseek2"],
+        gguf: LATENT_GGUF,
         layer_names: &[LATENT, GATED_MLP, ROUTER, SHARED_EXPERTS, PRE_NORMS],
         experts: Some(&ExpertNames {
             weights: ExpertWeights::Configured { sum_to_one_in_gguf: false },
@@ -123,6 +133,8 @@ pub static FAMILIES: [Family; 4] = [
     // Without experts.
     Family {
         model_types: &["youtu"],
+        gguf_architectures: &["deepseek2"],
+        gguf: LATENT_GGUF,
         layer_names: &[LATENT, GATED_MLP, PRE_NORMS],
         experts: None,
         reads: &[LATENT_KEYS],

@@ -5,10 +5,12 @@ use super::routed::SIGMOID_EXPERTS;
 use super::*;
 
 pub static FAMILIES: [Family; 2] = [
-    LFM2_DENSE,
+    Family { gguf_architectures: &["lfm2"], gguf: LFM2_GGUF, ..LFM2_DENSE },
     // The MLPs of the first layers are as large as the configuration says; the others are experts.
     Family {
         model_types: &["lfm2_moe"],
+        gguf_architectures: &["lfm2moe"],
+        gguf: LFM2_GGUF,
         layer_names: &[LFM2, SHORT_CONVOLUTION, HEAD_LAYER_NORMS, LFM2_ROUTER],
         experts: Some(&ExpertNames {
             modules: &[["feed_forward.experts.{}.w1", "feed_forward.experts.{}.w3", "feed_forward.experts.{}.w2"]],
@@ -50,6 +52,12 @@ pub static FAMILIES: [Family; 2] = [
         ..LFM2_DENSE
     },
 ];
+
+/// llama.cpp takes the last norm for one of embeddings, by its name.
+const LFM2_GGUF: GgufConventions = GgufConventions {
+    outer: &OuterNames { embedding_norm: None, final_norm: "token_embd_norm", ..OuterNames::GGUF },
+    ..PLAIN_GGUF
+};
 
 const LFM2_DENSE: Family = Family {
     model_types: &["lfm2"],

@@ -62,6 +62,8 @@ pub static FAMILIES: [Family; 19] = [
     },
     Family {
         model_types: &["seed_oss"],
+        gguf_architectures: &["seed_oss"],
+        gguf: MLP_NORM_IS_POST_ATTENTION,
         biases: &[ATTENTION_INPUT_BIAS, ATTENTION_OUT_BIAS, MLP_BIAS],
         numbers: &[("head_dim", 128.0), ("num_key_value_heads", 8.0), ("max_position_embeddings", 524_288.0)],
         flags: &[("attention_bias", true)],
@@ -70,6 +72,8 @@ pub static FAMILIES: [Family; 19] = [
     // An MLP without a gate.
     Family {
         model_types: &["arcee"],
+        gguf_architectures: &["arcee"],
+        gguf: PERMUTED_GGUF,
         layer_names: &[ATTENTION, PLAIN_MLP, PRE_NORMS],
         biases: &[ATTENTION_BIAS, MLP_BIAS],
         gating: Gating::By(Activation::ReluSquared),
@@ -92,6 +96,7 @@ pub static FAMILIES: [Family; 19] = [
     },
     Family {
         model_types: &["ernie4_5"],
+        gguf_architectures: &["ernie4_5"],
         biases: &[ALL_BIAS],
         norm_eps: 1e-5,
         positions: Positions::RotaryNeighbours,
@@ -158,6 +163,7 @@ pub static FAMILIES: [Family; 19] = [
     },
     Family {
         model_types: &["exaone4"],
+        gguf_architectures: &["exaone4"],
         layer_names: &[ATTENTION, GATED_MLP, POST_NORMS, HEAD_NORMS],
         norm_eps: 1e-5,
         sliding: Sliding::AllButEvery(4),
@@ -219,7 +225,7 @@ const MISTRAL: Family = Family {
     ..PLAIN
 };
 
-const OLMO2: Family = Family {
+pub(super) const OLMO2: Family = Family {
     model_types: &["olmo2"],
     gguf_architectures: &["olmo2"],
     biases: &[ATTENTION_BIAS],

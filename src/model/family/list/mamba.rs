@@ -1,7 +1,7 @@
 //! Hybrids of attention and Mamba-2.
 
 use super::super::names::*;
-use super::llama::GRANITE_NUMBERS;
+use super::llama::{GRANITE_GGUF, GRANITE_NUMBERS};
 use super::mixtures::GRANITE_EXPERTS;
 use super::*;
 
@@ -54,7 +54,7 @@ const GRANITE4: Family = Family {
 };
 
 /// The same without Mamba.
-const GRANITE_SHARED: Family = Family {
+pub(super) const GRANITE_SHARED: Family = Family {
     model_types: &["granitemoeshared"],
     layer_names: &[ATTENTION, SHARED_MLP, ROUTER, PRE_NORMS],
     biases: &[ATTENTION_BIAS],
@@ -152,7 +152,7 @@ const SINGLE_BLOCKS: RoleNames = &[
     (Role::AttentionOut, "mixer.o_proj", "attn_output"),
     (Role::MambaInput, "mixer.in_proj", "ssm_in"),
     (Role::MambaConvolution, "mixer.conv1d", "ssm_conv1d"),
-    (Role::MambaBias, "mixer.dt_bias", "ssm_dt"),
+    (Role::MambaBias, "mixer.dt_bias", "ssm_dt.bias"),
     (Role::MambaRate, "mixer.A_log", "ssm_a"),
     (Role::MambaSkip, "mixer.D", "ssm_d"),
     (Role::MambaNorm, "mixer.norm", "ssm_norm"),
@@ -160,7 +160,7 @@ const SINGLE_BLOCKS: RoleNames = &[
     (Role::Up, "mixer.up_proj", "ffn_up"),
     (Role::Down, "mixer.down_proj", "ffn_down"),
     (Role::Router, "mixer.gate", "ffn_gate_inp"),
-    (Role::RouterBias, "mixer.gate.e_score_correction_bias", "exp_probs_b"),
+    (Role::RouterBias, "mixer.gate.e_score_correction_bias", "exp_probs_b.bias"),
     (Role::ExpertsInput, "mixer.fc1_latent_proj", "ffn_latent_down"),
     (Role::ExpertsOutput, "mixer.fc2_latent_proj", "ffn_latent_up"),
     (Role::SharedUp, "mixer.shared_experts.up_proj", "ffn_up_shexp"),
@@ -173,6 +173,7 @@ const PLAIN_EXPERTS: ExpertNames = ExpertNames {
     are_gated: false,
     weights: ExpertWeights::Configured { sum_to_one_in_gguf: true },
     scores: Scores::Sigmoid,
+    added_to_sum: 1e-20,
     grouping: Grouping::By(GroupScore::TwoLargest),
     ..GRANITE_EXPERTS
 };
@@ -271,7 +272,31 @@ const NEMOTRON_H_HARMLESS: &[Harmless] = &[
     ("mtp_hybrid_override_pattern", "layers that predict several tokens are not run"),
 ];
 
-pub static FAMILIES: [Family; 5] = [GRANITE4, GRANITE_SHARED, BAMBA, FALCON_H1, NEMOTRON_H];
+/// The MLP that all tokens go through lies among the experts, where a model has some.
+const SHARED_MLP_GGUF: GgufConventions = GgufConventions {
+    names: &[(Role::Down, "ffn_down_shexp"), (Role::Down, "ffn_down")],
+    splits: &[
+        (Role::GateUp, Split::Stacked(["ffn_gate_shexp", "ffn_up_shexp"])),
+        (Role::GateUp, Split::Stacked(["ffn_gate", "ffn_up"])),
+    ],
+    ..GRANITE_GGUF
+};
+
+pub static FAMILIES: [Family; 5] = [
+    Family {
+        gguf_architectures: &["granitehybrid"],
+        gguf: GgufConventions { rope_is_off: true, ..SHARED_MLP_GGUF },
+        ..GRANITE4
+    },
+    Family {
+        gguf_architectures: &["granitemoe"],
+        gguf: GgufConventions { mark: Some("ffn_down_shexp.weight"), ..SHARED_MLP_GGUF },
+        ..GRANITE_SHARED
+    },
+    BAMBA,
+    FALCON_H1,
+    Family { gguf_architectures: &["nemotron_h", "nemotron_h_moe"], gguf: PERMUTED_GGUF, ..NEMOTRON_H },
+];
 
 /// Layers with experts are refused.
 const WITHOUT_EXPERTS: &str = "the model has no experts";

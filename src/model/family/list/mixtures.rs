@@ -2,7 +2,7 @@
 
 use super::super::names::*;
 use super::llama::{GRANITE_GGUF, GRANITE_NUMBERS};
-use super::qwen::QWEN35;
+use super::qwen::{QWEN35, QWEN35_GGUF};
 use super::*;
 
 /// Experts as transformers 5 holds them, and the modules that earlier versions and most files have.
@@ -19,7 +19,10 @@ pub(super) const EXPERTS: ExpertNames = ExpertNames {
 };
 pub(super) const GRANITE_EXPERTS: ExpertNames = ExpertNames {
     modules: &[],
-    stacked: &[["block_sparse_moe.input_linear.weight", "block_sparse_moe.output_linear.weight"]],
+    stacked: &[
+        ["block_sparse_moe.input_linear.weight", "block_sparse_moe.output_linear.weight"],
+        ["block_sparse_moe.experts.gate_up_proj", "block_sparse_moe.experts.down_proj"],
+    ],
     ..EXPERTS
 };
 /// Both names are read.
@@ -35,6 +38,11 @@ pub(super) const ROUTER: RoleNames = &[(Role::Router, "mlp.gate", "ffn_gate_inp"
 /// The delta nets of Qwen 3.5 from fused matrices.
 const QWEN3_NEXT: Family = Family {
     model_types: &["qwen3_next"],
+    gguf_architectures: &["qwen3next"],
+    gguf: GgufConventions {
+        splits: &[(Role::DeltaInputGate, Split::ByKeyHead(["attn_qkv", "attn_gate"]))],
+        ..MLP_NORM_IS_POST_ATTENTION
+    },
     layer_names: &[ATTENTION, FUSED_DELTA_NET, GATED_MLP, ROUTER, SHARED_EXPERT, PRE_NORMS, HEAD_NORMS],
     experts: Some(&ExpertNames { weights: ExpertWeights::Configured { sum_to_one_in_gguf: true }, ..EXPERTS }),
     reads: &[USUAL, "layer_types mlp_only_layers"],
@@ -124,6 +132,8 @@ pub static FAMILIES: [Family; 7] = [
     },
     Family {
         model_types: &["qwen3_5_moe_text"],
+        gguf_architectures: &["qwen35moe"],
+        gguf: QWEN35_GGUF,
         layer_names: &[ATTENTION, DELTA_NET, ROUTER, SHARED_EXPERT, PRE_NORMS, HEAD_NORMS],
         experts: Some(&EXPERTS),
         reads: &["num_key_value_heads head_dim layer_types"],
@@ -170,7 +180,7 @@ pub static FAMILIES: [Family; 7] = [
         gguf_architectures: &["gpt-oss"],
         layer_names: &[
             ATTENTION,
-            &[(Role::Sinks, "self_attn.sinks", "attn_sinks"), (Role::Router, "mlp.router", "ffn_gate_inp")],
+            &[(Role::Sinks, "self_attn.sinks", "attn_sinks.weight"), (Role::Router, "mlp.router", "ffn_gate_inp")],
             GPT_OSS_NORMS,
         ],
         experts: Some(&ExpertNames {

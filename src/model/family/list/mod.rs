@@ -2,8 +2,11 @@
 
 mod classic;
 mod cohere;
+mod dense;
 mod gemma;
+mod gemma3n;
 mod gpt;
+mod hybrids;
 mod latent;
 mod lfm2;
 mod llama;
@@ -11,6 +14,7 @@ mod mamba;
 mod mixtures;
 mod qwen;
 mod routed;
+mod sparse;
 mod variants;
 
 use super::bias::*;
@@ -19,10 +23,11 @@ use super::*;
 use crate::model::activation::Activation;
 use crate::model::routing::{GroupScore, Scores};
 
-pub static FAMILIES: [&[Family]; 12] = [
+pub static FAMILIES: [&[Family]; 16] = [
     &llama::FAMILIES,
     &qwen::FAMILIES,
     &gemma::FAMILIES,
+    &gemma3n::FAMILIES,
     &cohere::FAMILIES,
     &gpt::FAMILIES,
     &mixtures::FAMILIES,
@@ -32,11 +37,15 @@ pub static FAMILIES: [&[Family]; 12] = [
     &mamba::FAMILIES,
     &routed::FAMILIES,
     &latent::FAMILIES,
+    &dense::FAMILIES,
+    &sparse::FAMILIES,
+    &hybrids::FAMILIES,
 ];
 
 /// The family that all others build on: a Llama without its peculiarities.
 const PLAIN: Family = Family {
     model_types: &[],
+    variant: None,
     gguf_architectures: &[],
     outer: &OUTER,
     layer_names: &[ATTENTION, GATED_MLP, PRE_NORMS],
@@ -48,6 +57,7 @@ const PLAIN: Family = Family {
     gelu: GeluMeaning::ErrorFunction,
     norms: Norms::Rms,
     norm_eps: 1e-6,
+    delta_norm_eps: None,
     head_norms: HeadNorms::EachHead,
     normed_values: false,
     attention_scale: AttentionScale::InverseRoot,
@@ -73,6 +83,7 @@ const PLAIN: Family = Family {
     refused: &[],
     rope_scaling: &RopeScaling::None,
     base_without_parameters: None,
+    null_base_is_none: false,
     base_in_windows: None,
     rope_by_type: false,
     query_growth: None,
@@ -83,13 +94,22 @@ const PLAIN: Family = Family {
 };
 
 const PLAIN_GGUF: GgufConventions = GgufConventions {
+    mark: None,
+    outer: &OuterNames::GGUF,
+    names: &[],
+    splits: &[],
     permuted_rows: false,
+    values_take_turns: false,
     logit_scale: LogitScale::Multiplies,
     rope_base: None,
     rope_base_in_windows: None,
     yarn_is_exact: false,
+    rope_is_off: false,
     layers_with_attention_by_hidden: None,
 };
+/// The norm before the MLP is called as if it were the one behind attention.
+const MLP_NORM_IS_POST_ATTENTION: GgufConventions =
+    GgufConventions { names: &[(Role::MlpNorm, "post_attention_norm")], ..PLAIN_GGUF };
 const PERMUTED_GGUF: GgufConventions = GgufConventions { permuted_rows: true, ..PLAIN_GGUF };
 
 /// The second name is that of transformers 5.

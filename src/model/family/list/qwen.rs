@@ -56,6 +56,9 @@ pub(super) const QWEN35: Family = Family {
     ..QWEN3
 };
 
+pub(super) const QWEN35_GGUF: GgufConventions =
+    GgufConventions { values_take_turns: true, ..MLP_NORM_IS_POST_ATTENTION };
+
 const QWEN35_HARMLESS: &[Harmless] = &[
     ("attn_output_gate", "all models of the family have it"),
     ("mamba_ssm_dtype", "an evaluation has its own arithmetic"),
@@ -80,7 +83,7 @@ pub static FAMILIES: [Family; 5] = [
         ..QWEN2
     },
     QWEN3,
-    QWEN35,
+    Family { gguf_architectures: &["qwen35"], gguf: QWEN35_GGUF, ..QWEN35 },
     Family {
         model_types: &["qwen3_vl_text"],
         gguf_architectures: &["qwen3vl"],

@@ -7,10 +7,10 @@ use super::*;
 /// A router with a bias that chooses.
 pub(super) const BIASED_ROUTER: RoleNames = &[
     (Role::Router, "mlp.gate", "ffn_gate_inp"),
-    (Role::RouterBias, "mlp.gate.e_score_correction_bias", "exp_probs_b"),
+    (Role::RouterBias, "mlp.gate.e_score_correction_bias", "exp_probs_b.bias"),
 ];
 /// Where the files of some families have that bias.
-const OUTER_ROUTER_BIAS: RoleNames = &[(Role::RouterBias, "mlp.e_score_correction_bias", "exp_probs_b")];
+const OUTER_ROUTER_BIAS: RoleNames = &[(Role::RouterBias, "mlp.e_score_correction_bias", "exp_probs_b.bias")];
 /// Experts that every token goes to, in one MLP without a switch.
 pub(super) const SHARED_EXPERTS: RoleNames = &[
     (Role::SharedGate, "mlp.shared_experts.gate_proj", "ffn_gate_shexp"),
@@ -18,8 +18,9 @@ pub(super) const SHARED_EXPERTS: RoleNames = &[
     (Role::SharedDown, "mlp.shared_experts.down_proj", "ffn_down_shexp"),
 ];
 pub(super) const SIGMOID_EXPERTS: ExpertNames = ExpertNames {
-    weights: ExpertWeights::Configured { sum_to_one_in_gguf: true },
+    weights: ExpertWeights::Configured { sum_to_one_in_gguf: false },
     scores: Scores::Sigmoid,
+    added_to_sum: 1e-20,
     grouping: Grouping::By(GroupScore::TwoLargest),
     ..EXPERTS
 };
@@ -94,9 +95,11 @@ const GLM4_MOE: Family = Family {
 };
 
 pub static FAMILIES: [Family; 9] = [
-    GLM4_MOE,
+    // Solar Open's files have the same architecture, and its modules the same names.
+    Family { gguf_architectures: &["glm4moe"], gguf: MLP_NORM_IS_POST_ATTENTION, ..GLM4_MOE },
     Family {
         model_types: &["dots1"],
+        gguf_architectures: &["dots1"],
         layer_names: &[ATTENTION, GATED_MLP, BIASED_ROUTER, SHARED_EXPERTS, PRE_NORMS, HEAD_NORMS],
         optional: &[],
         biases: &[ATTENTION_BIAS],
@@ -142,6 +145,7 @@ pub static FAMILIES: [Family; 9] = [
     },
     Family {
         model_types: &["exaone_moe"],
+        gguf_architectures: &["exaone-moe"],
         layer_names: &[ATTENTION, GATED_MLP, BIASED_ROUTER, OUTER_ROUTER_BIAS, SHARED_EXPERTS, PRE_NORMS, HEAD_NORMS],
         optional: &[],
         biases: &[],
@@ -167,13 +171,14 @@ pub static FAMILIES: [Family; 9] = [
     },
     Family {
         model_types: &["minimax_m2"],
+        gguf_architectures: &["minimax-m2"],
         layer_names: &[
             ATTENTION,
             BIASED_ROUTER,
             OUTER_ROUTER_BIAS,
             &[
                 (Role::Router, "block_sparse_moe.gate", "ffn_gate_inp"),
-                (Role::RouterBias, "block_sparse_moe.e_score_correction_bias", "exp_probs_b"),
+                (Role::RouterBias, "block_sparse_moe.e_score_correction_bias", "exp_probs_b.bias"),
             ],
             PRE_NORMS,
             HEAD_NORMS,
@@ -208,13 +213,14 @@ pub static FAMILIES: [Family; 9] = [
     },
     Family {
         model_types: &["ernie4_5_moe"],
+        gguf_architectures: &["ernie4_5-moe"],
         layer_names: &[
             ATTENTION,
             GATED_MLP,
             ROUTER,
             &[
-                (Role::RouterBias, "mlp.gate.moe_statics.e_score_correction_bias", "exp_probs_b"),
-                (Role::RouterBias, "mlp.moe_statics.e_score_correction_bias", "exp_probs_b"),
+                (Role::RouterBias, "mlp.gate.moe_statics.e_score_correction_bias", "exp_probs_b.bias"),
+                (Role::RouterBias, "mlp.moe_statics.e_score_correction_bias", "exp_probs_b.bias"),
             ],
             SHARED_EXPERTS,
             PRE_NORMS,
@@ -318,6 +324,7 @@ pub static FAMILIES: [Family; 9] = [
     },
     Family {
         model_types: &["qwen3_vl_moe_text"],
+        gguf_architectures: &["qwen3vlmoe"],
         layer_names: &[ATTENTION, GATED_MLP, ROUTER, PRE_NORMS, HEAD_NORMS],
         optional: &[],
         experts: Some(&ExpertNames { stack_layout: StackLayout::GateFirstEitherWay, ..EXPERTS }),

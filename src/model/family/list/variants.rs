@@ -9,6 +9,7 @@ pub static FAMILIES: [Family; 9] = [
     // Its norms are centred, and their weights are those of 1 + weight.
     Family {
         model_types: &["nemotron"],
+        gguf_architectures: &["nemotron"],
         layer_names: &[ATTENTION, PLAIN_MLP, PRE_NORMS],
         biases: &[ATTENTION_BIAS, MLP_BIAS, LAYER_NORM_BIAS],
         outer_biases: OUTER_NORMS,
@@ -21,6 +22,7 @@ pub static FAMILIES: [Family; 9] = [
     },
     Family {
         model_types: &["apertus"],
+        gguf_architectures: &["apertus"],
         layer_names: &[ATTENTION, XIELU_MLP, APERTUS_NORMS, HEAD_NORMS],
         biases: &[ATTENTION_BIAS],
         gating: Gating::Xielu,
@@ -37,6 +39,8 @@ pub static FAMILIES: [Family; 9] = [
     },
     Family {
         model_types: &["olmo"],
+        gguf_architectures: &["olmo"],
+        gguf: PERMUTED_GGUF,
         biases: &[ATTENTION_BIAS],
         norms: Norms::LayerWithoutWeights,
         norm_eps: 1e-5,
@@ -47,6 +51,7 @@ pub static FAMILIES: [Family; 9] = [
     },
     Family {
         model_types: &["olmoe"],
+        gguf_architectures: &["olmoe"],
         layer_names: &[ATTENTION, ROUTER, PRE_NORMS, HEAD_NORMS],
         experts: Some(&ExpertNames { weights: ExpertWeights::Configured { sum_to_one_in_gguf: false }, ..EXPERTS }),
         biases: &[ATTENTION_BIAS],
@@ -59,9 +64,10 @@ pub static FAMILIES: [Family; 9] = [
     },
     Family {
         model_types: &["phimoe"],
+        gguf_architectures: &["phimoe"],
         layer_names: &[
             ATTENTION,
-            &[(Role::Router, "mlp.router", ""), (Role::Router, "block_sparse_moe.gate", "")],
+            &[(Role::Router, "mlp.router", "ffn_gate_inp"), (Role::Router, "block_sparse_moe.gate", "ffn_gate_inp")],
             PRE_NORMS,
         ],
         experts: Some(&ExpertNames {
