@@ -13,6 +13,8 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 pub mod attention;
+mod attention_block;
+mod attention_keys;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod delta_rule;
