@@ -61,16 +61,18 @@ fn modules_that_peft_does_not_convert_are_counted() {
     let gated = ["q_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
     let numbered = ["q_proj", "o_proj", "w1", "w2", "w3"];
     for (case, targets, applied, all) in [
-        ("dots1", gated, 80, 92),
-        ("qwen3-moe", gated, 56, 62),
-        ("hunyuan-moe", gated, 104, 116),
-        ("qwen2-moe", gated, 20, 56),
-        ("qwen35-moe", gated, 14, 62),
-        ("olmoe", gated, 104, 104),
-        ("mixtral", numbered, 56, 56),
+        ("dots1", &gated[..], 80, 92),
+        ("qwen3-moe", &gated, 56, 62),
+        ("hunyuan-moe", &gated, 104, 116),
+        ("qwen2-moe", &gated, 20, 56),
+        ("qwen35-moe", &gated, 14, 62),
+        ("lfm2-moe", &["q_proj", "w1", "w2", "w3"], 4, 58),
+        ("nemotron-h-moe", &["q_proj", "up_proj", "down_proj"], 5, 37),
+        ("olmoe", &gated, 104, 104),
+        ("mixtral", &numbered, 56, 56),
     ] {
         let folder = TempDir::new().unwrap();
-        write_single_experts(case, folder.path(), &targets, json!({}));
+        write_single_experts(case, folder.path(), targets, json!({}));
         let base = fixture("pico").join(case).join("base");
         let mut check = lora_slim();
         check.arg("check").arg(folder.path()).arg("--base").arg(base).args(["--runtime", "peft", "--json"]);
@@ -95,6 +97,11 @@ fn what_peft_converts_otherwise_is_said() {
         (&targets, json!({"alpha_pattern": {"w1": 9}}), "ignores `alpha_pattern`"),
         (&["q_proj", "w1", "w2"], json!({}), "PEFT refuses this adapter: `target_modules` has one of gate and up"),
         (&targets, json!({"lora_dropout": 0.05}), "PEFT refuses this adapter: `lora_dropout`"),
+        (
+            &["q_proj", "w1", "w2"],
+            json!({"target_modules": r".*\.(q_proj|w1|w2)"}),
+            "`target_modules` has one of gate and up",
+        ),
         (&targets, json!({"lora_dropout": 0.0}), ""),
     ] {
         let folder = TempDir::new().unwrap();
