@@ -36,7 +36,7 @@ mod families {
         gptj codegen gpt_bigcode gpt_bigcode_heads mpt mpt_clipped falcon falcon_new falcon_one_norm falcon_sequential opt opt_without_biases
         paddleocr_vl phi4_multimodal phimoe phimoe_longrope llama4 llama4_plain granite_swa
         apertus nemotron nemotron_biases olmo olmo_clipped olmoe olmoe_clipped
-        lfm2_moe lfm2_moe_plain nemotron_h nemotron_h_biases nemotron_h_latent nemotron_h_moe granite4 granite4_dense granitemoeshared bamba bamba_biases falcon_h1 falcon_h1_norm falcon_h1_norm_first
+        lfm2_moe lfm2_moe_plain nemotron_h nemotron_h_biases nemotron_h_experts nemotron_h_latent nemotron_h_moe granite4 granite4_dense granitemoeshared bamba bamba_biases falcon_h1 falcon_h1_norm falcon_h1_norm_first
         arcee aya_vision cwm exaone4 exaone4_full olmo3 bloom cohere cohere_qknorm cohere2 ernie45 gemma gemma2 gemma3 gemma3_vl glm glm4 gpt_neox gpt_neox_sequential
         gpt_oss gpt_oss_mxfp4 gpt2 granite granitemoe helium hunyuan_dense internlm3 iquestcoder llama_dynamic llama_gguf llama_linear
         llama_llama3_rope llama_odd_heads llama_yarn llava llava_next ministral ministral3 mistral mixtral mllama olmo2 paligemma phi phi_qknorm

@@ -62,7 +62,9 @@ impl AdapterConfig {
             return None;
         }
         // In the order of their definition in all families: the gate before what follows it.
-        parameters.sort_by_key(|name| !name.starts_with("gate_up"));
+        parameters.sort_by_key(|name| (!name.starts_with("gate_up") && *name != "up_proj", *name));
+        // PEFT itself may write a name twice, with its module and without.
+        parameters.dedup();
         let depth = (module.len() - owner.len()) / ".base_layer".len();
         let place = parameters.len().checked_sub(1 + depth)?;
         Some(format!("{owner}.{}", parameters[place]))

@@ -250,7 +250,10 @@ impl Adapter {
             if present.is_empty() && is_hybrid {
                 return Vec::new();
             }
-            let decide = || all.iter().copied().filter(|module| is_possible(present, module)).collect();
+            // A layer without any tensors may be one without experts.
+            let may_lack = |module: &str| present.is_empty() && module.split('.').any(|part| part == "experts");
+            let is_possible = |module: &&str| is_possible(present, module) && !may_lack(module);
+            let decide = || all.iter().copied().filter(is_possible).collect();
             let possible = possible.entry(present).or_insert_with(decide);
             possible.iter().map(|inside| format!("{}.{layer}.{inside}", self.stack)).collect::<Vec<_>>()
         };

@@ -79,6 +79,12 @@ fn missing_weights(folder: &Path) -> &'static str {
     }
 }
 
+/// Whether a configuration says how many tokens there are.
+fn said_vocabulary(config: &serde_json::Map<String, serde_json::Value>) -> bool {
+    let text = config.get("text_config").and_then(|text| text.as_object()).unwrap_or(config);
+    text.get("vocab_size").is_some_and(|size| size.is_u64())
+}
+
 /// Where a model computes, and how its products are computed.
 #[derive(Debug, Clone)]
 pub struct Backend {
@@ -146,7 +152,14 @@ impl Model {
         remarks.extend(config::check_quantisation(&json, &store, &path)?);
         let weights = Weights::hugging_face(store, &config, backend)?;
         // The embedding may have been resized after training, so its rows are the vocabulary, not the configuration's number.
-        config.vocab_size = weights.vocab_size()?;
+        let rows = weights.vocab_size()?;
+        if std::mem::replace(&mut config.vocab_size, rows) != rows && said_vocabulary(&json) {
+            remarks.push(format!(
+                "the embedding of `{}` has {rows} rows, which are not the `vocab_size` of its config.json: all of them count, and \
+                 transformers refuses such a folder",
+                folder.display()
+            ));
+        }
         let stops = stops::of_folder(folder, &json)?;
         let names = BaseNames::of_config(&json, weights.decoder());
         Ok(Self { path: folder.into(), config, stops, remarks, names, weights })

@@ -121,8 +121,11 @@ impl ConfigFields<'_> {
             Some(given) => given.as_array().and_then(|given| given.iter().map(Value::as_f64).collect()),
             None => Some((0..layers).map(|layer| if layers > 10 && layer < 10 { 0.95 } else { 0.0 }).collect()),
         };
-        let is_sound = |shares: &Vec<f64>| shares.len() == layers && shares.iter().all(|share| (*share as f32) < 1.0);
-        let shares = shares.filter(is_sound).ok_or_else(|| self.problem(KEY, "has not one share for each layer"))?;
+        let shares = shares.filter(|shares| shares.len() == layers);
+        let shares = shares.ok_or_else(|| self.problem(KEY, "has not one share for each layer"))?;
+        if shares.iter().any(|share| (*share as f32) >= 1.0) {
+            return Err(self.problem(KEY, "has a share that is not below 1").into());
+        }
         let cutoff = |share: f64| (share > 0.0).then(|| erf_inv(f64::from(2.0 * share as f32 - 1.0)) * SQRT_2);
         Ok(shares.into_iter().map(cutoff).collect())
     }

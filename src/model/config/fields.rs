@@ -62,8 +62,10 @@ impl<'a> ConfigFields<'a> {
         Self { config, account: Account::of(config), unread_rope_keys: RefCell::default(), family, path }
     }
 
+    /// What is wrong with a key, by the name that the configuration has for it.
     pub fn problem(&self, key: &str, problem: &'static str) -> BaseError {
-        BaseError::Config { path: self.path.into(), key: key.into(), problem }
+        let name = self.names(key).find(|name| self.config.contains_key(*name)).or(self.names(key).next());
+        BaseError::Config { path: self.path.into(), key: name.unwrap_or(key).into(), problem }
     }
 
     pub fn unsupported(&self, feature: String) -> BaseError {
@@ -142,8 +144,9 @@ impl<'a> ConfigFields<'a> {
         }
         for (keys, is_valid, problem) in TYPE_RULES {
             let wrong = |key: &&str| value(key).is_some_and(|value| !value.is_null() && !is_valid(value));
-            // `max_window_layers` is a number of layers, which may be 0.
-            let is_zero = |key: &str| key == "max_window_layers" && value(key).and_then(Value::as_u64) == Some(0);
+            // A number of layers, and a share, which may be 0.
+            let may_be_zero = |key: &str| ["max_window_layers", "router_jitter_noise"].contains(&key);
+            let is_zero = |key: &str| may_be_zero(key) && value(key).and_then(Value::as_f64) == Some(0.0);
             if let Some(key) = keys.split_whitespace().filter(wrong).find(|key| !is_zero(key)) {
                 return Err(self.problem(key, problem).into());
             }

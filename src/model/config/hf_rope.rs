@@ -52,6 +52,11 @@ impl ConfigFields<'_> {
     }
 
     fn given_rotary(&self, context: usize, heads: &[HeadSizes], windows: &[Option<usize>]) -> Result<Rotary> {
+        let used = self.get("no_rope_layers").and_then(Value::as_array).filter(|used| !used.is_empty());
+        let lists_layers = matches!(self.family.rotary_layers, RotaryLayers::AllButEvery(_));
+        if lists_layers && used.is_some_and(|used| used.len() < windows.len()) {
+            return Err(self.problem("no_rope_layers", "is too short").into());
+        }
         let head_dim_where = |is_full: bool| {
             let found = heads
                 .iter()
