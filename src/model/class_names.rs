@@ -131,7 +131,7 @@ impl BaseNames {
         let outer = family.map_or(&OUTER, |family| family.outer);
         let names = multimodal.map(|name| Wrapper::of(name).names.as_ref());
         let (decoder, former): (&str, _) = match names {
-            None => (outer.decoder, &[][..]),
+            None => (outer.decoder, outer.former),
             Some(Some(names)) => (names.decoder, names.former),
             Some(None) => (decoder_in_files.trim_end_matches('.'), &[][..]),
         };

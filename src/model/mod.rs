@@ -152,11 +152,12 @@ impl Model {
         remarks.extend(config::check_quantisation(&json, &store, &path)?);
         let weights = Weights::hugging_face(store, &config, backend)?;
         // The embedding may have been resized after training, so its rows are the vocabulary, not the configuration's number.
-        let rows = weights.vocab_size()?;
-        if std::mem::replace(&mut config.vocab_size, rows) != rows && said_vocabulary(&json) {
+        let said = std::mem::replace(&mut config.vocab_size, weights.vocab_size()?);
+        let rows = weights.head_size()?;
+        if said != rows && said_vocabulary(&json) {
             remarks.push(format!(
-                "the embedding of `{}` has {rows} rows, which are not the `vocab_size` of its config.json: all of them count, and \
-                 transformers refuses such a folder",
+                "the head of `{}` has {rows} rows, and `vocab_size` in its config.json is {said}: all rows count, and transformers \
+                 refuses such a folder",
                 folder.display()
             ));
         }

@@ -3,7 +3,7 @@
 //! A name is given as in a Hugging Face layer, which is also its name in an adapter, and as in `blk.N` of GGUF. That of a parameter which
 //! is no module is whole; the others are followed by `.weight` or `.bias`.
 
-use super::{Role, RoleNames};
+use super::{FormerName, Role, RoleNames};
 
 pub const ATTENTION: RoleNames = &[
     (Role::Query, "self_attn.q_proj", "attn_q"),
@@ -238,6 +238,8 @@ pub struct OuterNames {
     pub layer_inputs: Option<[&'static str; 3]>,
     pub final_norm: &'static str,
     pub head: &'static str,
+    /// Former names of the decoder in the text model, which PEFT replaces in LoRA adapters.
+    pub former: &'static [FormerName],
 }
 
 impl Outside {
@@ -269,6 +271,7 @@ impl OuterNames {
         layer_inputs: None,
         final_norm: "output_norm",
         head: "output",
+        former: &[],
     };
 
     pub fn name(&self, outside: Outside) -> Option<&'static str> {
@@ -301,6 +304,7 @@ pub const OUTER: OuterNames = OuterNames {
     layer_inputs: None,
     final_norm: "norm",
     head: "lm_head",
+    former: &[],
 };
 pub const OUTER_PHI: OuterNames = OuterNames { final_norm: "final_layernorm", ..OUTER };
 pub const OUTER_GEMMA4: OuterNames = OuterNames {
@@ -312,7 +316,8 @@ pub const FILTER_PARTS: [&str; 3] = ["linear_attn.q_conv1d", "linear_attn.k_conv
 /// The lists of maps outside the layers from embeddings to the further hidden states of tokens, and back from these.
 pub const ALTUP_MAPS: [&str; 2] = ["altup_projections", "altup_unembed_projections"];
 pub const OUTER_LFM2: OuterNames = OuterNames { final_norm: "embedding_norm", ..OUTER };
-pub const OUTER_NEMOTRON_H: OuterNames = OuterNames { embedding: "embeddings", final_norm: "norm_f", ..OUTER };
+pub const OUTER_NEMOTRON_H: OuterNames =
+    OuterNames { embedding: "embeddings", final_norm: "norm_f", former: &[("backbone", "model")], ..OUTER };
 pub const OUTER_GPT2: OuterNames = OuterNames {
     decoder: "transformer",
     embedding: "wte",
