@@ -215,7 +215,10 @@ fn a_vocabulary_of_another_size_is_named() {
     let base = copy_of(&fixture("pico/qwen2"));
     write_config(base.path(), |config| config["vocab_size"] = json!(300));
     let remarks = open(&folder(base.path())).unwrap().remarks;
-    assert!(matches!(remarks.as_slice(), [one] if one.contains("`vocab_size`") && one.contains("is 300")), "{remarks:?}");
+    assert!(
+        matches!(remarks.as_slice(), [one] if one.contains("`vocab_size`") && one.contains("is 300")),
+        "{remarks:?}"
+    );
 }
 
 /// transformers gives such a model a head of random numbers, and fails at the null.
