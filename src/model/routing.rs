@@ -153,6 +153,13 @@ impl Routing {
 }
 
 impl Groups {
+    /// Whether so many experts make such groups, and those that are kept have enough for a token.
+    pub fn fit(self, experts: usize, per_token: usize) -> bool {
+        let size = experts.checked_div(self.count).unwrap_or(0);
+        let are_equal = size >= self.by.experts() && size * self.count == experts;
+        are_equal && self.kept <= self.count && per_token <= self.kept * size
+    }
+
     /// The experts of the best groups.
     fn best(self, preferences: &[f32]) -> Vec<usize> {
         let size = preferences.len() / self.count;

@@ -158,9 +158,7 @@ impl ConfigFields<'_> {
             },
         };
         let groups = Groups { count: self.size("n_group")?, kept: self.size("topk_group")?, by };
-        let size = experts / groups.count;
-        let is_sound = experts.is_multiple_of(groups.count) && groups.kept <= groups.count && size >= by.experts();
-        if !is_sound || per_token > groups.kept * size {
+        if !groups.fit(experts, per_token) {
             return Err(self.problem("n_group", "does not fit the number of experts, or `topk_group` does not").into());
         }
         Ok((groups.kept < groups.count).then_some(groups))

@@ -238,7 +238,7 @@ impl Keys<'_> {
     pub fn experts(&self, layers: usize, intermediate_size: usize) -> Result<Option<ExpertSizes>> {
         let Some(names) = self.family.experts else { return Ok(None) };
         let (count, per_token) = (self.optional("expert_count")?.unwrap_or(0), self.optional("expert_used_count")?);
-        let routing = self.routing(names, count)?;
+        let routing = self.routing(names, count, per_token.unwrap_or(0))?;
         let may_be_dense = self.family.roles().any(|role| role == Role::Down);
         let has_experts =
             |layer: usize| ["ffn_gate_inp", "ffn_down_exps"].iter().any(|name| self.shape(layer, name).is_some());
@@ -268,7 +268,7 @@ impl Keys<'_> {
         Ok(self.shapes(layers, "ffn_up_exps").next().and_then(|shape| shape.get(1).copied()).or(said))
     }
 
-    fn routing(&self, names: &ExpertNames, count: usize) -> Result<Routing> {
+    fn routing(&self, names: &ExpertNames, count: usize, per_token: usize) -> Result<Routing> {
         let is_sigmoid = matches!(names.scores, Scores::Sigmoid | Scores::SigmoidOfInputs);
         let usual = if is_sigmoid { SIGMOID_ROUTER } else { SOFTMAX_ROUTER };
         // 0 says that the file does not say it.
@@ -290,12 +290,12 @@ impl Keys<'_> {
             least_sum: self.family.number("moe_norm_min").unwrap_or(0.0),
             scale: self.number("expert_weights_scale").filter(|scale| *scale != 0.0).unwrap_or(1.0),
             added_to_sum: names.added_to_sum,
-            groups: self.groups(names.grouping, count)?,
+            groups: self.groups(names.grouping, count, per_token)?,
             ..Routing::plain(sum_to_one)
         })
     }
 
-    fn groups(&self, grouping: Grouping, experts: usize) -> Result<Option<Groups>> {
+    fn groups(&self, grouping: Grouping, experts: usize, per_token: usize) -> Result<Option<Groups>> {
         let (count, kept) = (self.optional("expert_group_count")?, self.optional("expert_group_used_count")?);
         let by = match grouping {
             Grouping::Never => return Ok(None),
@@ -305,9 +305,10 @@ impl Keys<'_> {
         let (Some(count), Some(kept)) = (count.filter(|count| *count > 0), kept.filter(|kept| *kept > 0)) else {
             return Ok(None);
         };
-        if !experts.is_multiple_of(count) || kept > count || experts / count < by.experts() {
+        let groups = Groups { count, kept, by };
+        if !groups.fit(experts, per_token) {
             return Err(self.unsupported("groups that the experts do not fit (`expert_group_count`)".into()).into());
         }
-        Ok((kept < count).then_some(Groups { count, kept, by }))
+        Ok((kept < count).then_some(groups))
     }
 }
