@@ -142,13 +142,15 @@ fn notes(adapter: &Adapter, base: &BaseFacts, asked: &[&'static Runtime]) -> Vec
     if !adapter.is_of_encoder_and_decoder() {
         return Vec::new();
     }
-    let family = base.family.as_ref().map_or(String::new(), |family| format!(" ({family})"));
+    // Another base model may have been named.
+    let named = base.family.as_ref().filter(|_| !base.sides.is_empty());
+    let family = named.map_or(String::new(), |family| format!(" ({family})"));
     let sides = adapter
         .other_side()
         .map_or(String::new(), |(side, _)| format!(", or those of the {side} with `--stack {side}`"));
     let own = Side::of(&adapter.stack).map_or("decoder", Side::name);
     let can = format!(
-        "the base model has an encoder and a decoder{family}: `lora-slim cut --boundary N` drops layers of the {own}{sides}; `slim` and \
+        "the adapter is of a model with an encoder and a decoder{family}: `lora-slim cut --boundary N` drops layers of the {own}{sides}; `slim` and \
          `scan` do not evaluate it"
     );
     let unknown: Vec<&str> = asked.iter().filter(|one| !one.is_known_for(adapter)).map(|one| one.name).collect();

@@ -121,8 +121,8 @@ impl BaseError {
 /// The model types of transformers with an encoder and a decoder that adapters are trained for.
 #[rustfmt::skip]
 const ENCODER_DECODERS: [&str; 34] = [
-    "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "encoder-decoder", "florence2", "fsmt", "led", "longt5", "m2m_100", "marian",
-    "mbart", "moonshine", "moonshine_streaming", "mt5", "mvp", "nllb-moe", "pegasus", "pegasus_x", "plbart", "prophetnet", "seamless_m4t",
+    "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "encoder-decoder", "florence2", "fsmt", "led", "longt5",
+    "m2m_100", "marian", "mbart", "moonshine", "moonshine_streaming", "mt5", "mvp", "nllb-moe", "pegasus", "pegasus_x", "plbart", "prophetnet", "seamless_m4t",
     "seamless_m4t_v2", "speech-encoder-decoder", "speech_to_text", "speecht5", "switch_transformers",
     "t5", "t5gemma", "t5gemma2", "udop", "umt5", "vision-encoder-decoder", "whisper",
 ];
