@@ -56,7 +56,8 @@ impl Candidates<'_> {
         let is_inner = |candidate: &&AssessedBoundary| {
             candidate.boundary != self.base().boundary && candidate.boundary != self.whole().boundary
         };
-        let (base, comparisons) = (&self.curve.base().measurement, self.all.iter().filter(is_inner).count());
+        // All boundaries that there may be: a search has not evaluated each of them.
+        let (base, comparisons) = (&self.curve.base().measurement, self.whole().boundary.saturating_sub(1).max(1));
         let helps = |candidate: &&AssessedBoundary| {
             let measured = self.curve.at(candidate.boundary);
             measured.is_some_and(|measured| self.is_surely_better(measured, base, comparisons))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Request;
 use crate::choice::rules::curve as probability_curve;
 use crate::choice::stability::{Share, stability};
-use crate::choice::{self, AnswerScores, Basis, Candidates, Choice, ChoiceOptions};
+use crate::choice::{self, AnswerScores, Basis, Choice, ChoiceOptions};
 use crate::error::Result;
 use crate::measure::{self, Completion, Curve, Lens, OnProgress, SampleSize};
 use crate::model::AdaptedModel;
@@ -103,11 +103,6 @@ fn choose_by_losses(
     BoundaryChoice { curve, dropped, lens, choice, stability, answers: None }
 }
 
-/// Whether the whole adapter surely helps.
-fn helps(curve: &Curve, options: &ChoiceOptions) -> bool {
-    Candidates::new(curve, options, &|_| true).helps()
-}
-
 /// The curve of each adapter, and what a search dropped from it.
 fn curves(
     adapted: &[&AdaptedModel],
@@ -117,19 +112,7 @@ fn curves(
     on_progress: OnProgress,
 ) -> Result<Vec<(Curve, Vec<Dropped>)>> {
     match request.search {
-        Some(options) => {
-            let mut found = search::run(adapted, samples, choice, options, &request.compute, &mut *on_progress)?;
-            for (adapted, (curve, dropped)) in adapted.iter().zip(&mut found) {
-                if choice.rule.basis() == Basis::Losses && !dropped.is_empty() && !helps(curve, choice) {
-                    // A part of it may help, and the search did not look for one.
-                    let all = measure::sweep(&[adapted], samples, &request.compute, &mut *on_progress)?.remove(0);
-                    let mut work = all.work;
-                    work += curve.work;
-                    (*curve, *dropped) = (Curve { work, ..all }, Vec::new());
-                }
-            }
-            Ok(found)
-        }
+        Some(options) => search::run(adapted, samples, choice, options, &request.compute, on_progress),
         None => {
             let curves = measure::sweep(adapted, samples, &request.compute, on_progress)?;
             Ok(curves.into_iter().map(|curve| (curve, Vec::new())).collect())

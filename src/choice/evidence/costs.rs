@@ -34,6 +34,17 @@ struct Seen<'a> {
     allowance: f64,
 }
 
+/// What a boundary is held to: its upper bound must not exceed that of a reference by more than a margin.
+#[derive(Debug, Clone, Copy)]
+pub struct Standard {
+    /// One of the two ends.
+    pub reference: usize,
+    /// A share of what the whole adapter gains.
+    pub margin: f64,
+    /// The one-sided confidence of the bound.
+    pub confidence: f64,
+}
+
 /// A quantity that all samples will give, predicted from some of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Predicted {
@@ -42,14 +53,14 @@ pub struct Predicted {
 }
 
 impl CostEvidence<'_> {
-    /// Whether a boundary is surely worse than the whole adapter by more than the margin; one of `comparisons`.
-    pub fn surely_fails(&self, boundary: usize, comparisons: usize) -> bool {
-        self.judge(boundary, |seen| self.excess_over_margin(&seen, comparisons).least > seen.allowance)
+    /// Whether a boundary surely fails a standard; one of `comparisons`.
+    pub fn surely_fails(&self, boundary: usize, standard: Standard, comparisons: usize) -> bool {
+        self.judge(boundary, |seen| self.excess(&seen, standard, comparisons).least > seen.allowance)
     }
 
-    /// Whether a boundary is surely worse than the whole adapter by no more than the margin.
-    pub fn surely_holds(&self, boundary: usize) -> bool {
-        self.judge(boundary, |seen| self.excess_over_margin(&seen, 1).most + seen.allowance <= 0.0)
+    /// Whether a boundary surely holds a standard.
+    pub fn surely_holds(&self, boundary: usize, standard: Standard) -> bool {
+        self.judge(boundary, |seen| self.excess(&seen, standard, 1).most + seen.allowance <= 0.0)
     }
 
     /// Whether any of the boundaries `rivals` is surely better; one of `comparisons`.
@@ -78,25 +89,25 @@ impl CostEvidence<'_> {
         }
     }
 
-    /// How far the upper bound of a boundary's difference from the whole adapter will exceed the margin, for one of `comparisons`
-    /// boundaries. The rule accepts at most 0.
-    fn excess_over_margin(&self, seen: &Seen, comparisons: usize) -> Predicted {
+    /// How far the upper bound of a boundary's difference from the reference will exceed the margin, for one of `comparisons`
+    /// boundaries. The standard is at most 0.
+    fn excess(&self, seen: &Seen, standard: Standard, comparisons: usize) -> Predicted {
         let costs = seen.costs;
         let (m, n) = (costs.len(), self.race.sizes.len());
         // Most of the error is spent on the boundary itself, the rest on its two neighbours.
         let quantile = self.quantile(m, comparisons as f64 / OWN_SHARE);
         let by_neighbour = self.quantile(m, comparisons as f64 * 2.0 / (1.0 - OWN_SHARE));
-        let mut predicted = self.predict(&self.judged(costs), quantile);
+        let mut predicted = self.predict(&self.judged(costs, standard), quantile);
         // The result of a boundary that has seen all samples is known, and neighbours differ little.
         for others in self.complete_neighbours(seen.boundary) {
             let difference = self.predict(&less(costs, others), by_neighbour);
-            let known = self.mean(&self.judged(others));
+            let known = self.mean(&self.judged(others, standard));
             predicted.least = predicted.least.max(known + difference.least);
             predicted.most = predicted.most.min(known + difference.most);
         }
         // The bound that will be added once all samples are seen, itself uncertain until then.
-        let student = student_quantile(self.race.options.confidence, draws(self.race.sizes) - 1);
-        let differences = less(costs, &self.costs[&self.race.ends.1]);
+        let student = student_quantile(standard.confidence, draws(self.race.sizes) - 1);
+        let differences = less(costs, &self.costs[&standard.reference]);
         let bound = self.standard_error(&differences) * (m as f64 / n as f64).sqrt() * student;
         let doubt = quantile * self.unseen(m).sqrt() / (2.0 * m as f64).sqrt();
         Predicted {
@@ -105,12 +116,13 @@ impl CostEvidence<'_> {
         }
     }
 
-    /// The differences from the whole adapter, minus the margin.
-    fn judged(&self, costs: &[f64]) -> Vec<f64> {
+    /// The differences from the reference, minus the margin.
+    fn judged(&self, costs: &[f64], standard: Standard) -> Vec<f64> {
         let (base, whole) = (&self.costs[&self.race.ends.0], &self.costs[&self.race.ends.1]);
         let gains = less(&base[..costs.len()], whole);
-        let margin = if gains.iter().sum::<f64>() > 0.0 { self.race.options.margin } else { 0.0 };
-        less(costs, whole).iter().zip(gains).map(|(difference, gain)| difference - margin * gain).collect()
+        let margin = if gains.iter().sum::<f64>() > 0.0 { standard.margin } else { 0.0 };
+        let differences = less(costs, &self.costs[&standard.reference]);
+        differences.into_iter().zip(gains).map(|(difference, gain)| difference - margin * gain).collect()
     }
 
     /// The nearest boundaries, below and above, that have seen all samples.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::ChoiceOptions;
 use crate::measure::{SampleScore, SampleSize};
-use costs::CostEvidence;
+use costs::{CostEvidence, Standard};
 
 /// What a search decides, and from what.
 #[derive(Clone, Copy)]
@@ -59,7 +59,8 @@ impl<'a> Evidence<'a> {
     /// Whether a boundary is by any criterion surely worse than the whole adapter by more than the margin. Each boundary that a
     /// rule will accept can be ruled out wrongly.
     pub fn surely_fails(&self, boundary: usize) -> bool {
-        self.criteria().any(|one| one.surely_fails(boundary, self.race.candidates * self.criteria().count()))
+        let comparisons = self.race.candidates * self.criteria().count();
+        self.criteria().any(|one| one.surely_fails(boundary, self.as_good(), comparisons))
     }
 
     /// Whether a boundary is by every criterion surely worse than the whole adapter by no more than the margin.
@@ -67,17 +68,17 @@ impl<'a> Evidence<'a> {
     /// Of a rule that descends, only the highest boundary that it will reject can be accepted wrongly, because nothing below it
     /// matters; and by the one criterion that rejects it. So this is one comparison.
     pub fn surely_holds(&self, boundary: usize) -> bool {
-        self.criteria().all(|one| one.surely_holds(boundary))
+        self.criteria().all(|one| one.surely_holds(boundary, self.as_good()))
     }
 
     /// Whether a boundary surely holds the guard.
     pub fn surely_guarded(&self, boundary: usize) -> bool {
-        self.guard.as_ref().is_none_or(|guard| guard.surely_holds(boundary))
+        self.guard.as_ref().is_none_or(|guard| guard.surely_holds(boundary, self.as_good()))
     }
 
     /// Whether a boundary surely fails the guard.
     pub fn surely_unguarded(&self, boundary: usize) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.surely_fails(boundary, 2 * self.race.candidates))
+        self.guard.as_ref().is_some_and(|guard| guard.surely_fails(boundary, self.as_good(), 2 * self.race.candidates))
     }
 
     /// Whether any other boundary that the guard admits is surely better.
@@ -85,6 +86,25 @@ impl<'a> Evidence<'a> {
         let comparisons = if self.measure.costs.contains_key(&boundary) { 2 * self.measure.costs.len() } else { 1 };
         let may_win = |rival: usize| rival == self.race.ends.1 || self.surely_guarded(rival);
         self.measure.is_surely_beaten(boundary, may_win, comparisons)
+    }
+
+    /// Whether a boundary is surely not the part of the adapter that helps most, where the whole does not surely help
+    /// ([`Candidates::helpful_prefix`](super::Candidates::helpful_prefix)). `best` is one that does help.
+    pub fn cannot_help_most(&self, boundary: usize, best: Option<usize>) -> bool {
+        let (base, whole) = self.race.ends;
+        let strict = 1.0 - (1.0 - self.race.options.confidence) / whole.saturating_sub(1).max(1) as f64;
+        let helps = Standard { reference: base, margin: 0.0, confidence: strict };
+        let as_good = Standard { confidence: strict, ..self.as_good() };
+        let comparisons = 3 * self.race.candidates;
+        self.measure.surely_fails(boundary, helps, comparisons)
+            || self.criteria().any(|one| one.surely_fails(boundary, as_good, comparisons))
+            || best.is_some_and(|best| self.measure.is_surely_beaten(boundary, |rival| rival == best, comparisons))
+    }
+
+    /// The standard of the choice: no worse than the whole adapter by more than the margin.
+    fn as_good(&self) -> Standard {
+        let options = self.race.options;
+        Standard { reference: self.race.ends.1, margin: options.margin, confidence: options.confidence }
     }
 
     fn criteria(&self) -> impl Iterator<Item = &CostEvidence<'a>> {

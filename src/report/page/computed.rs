@@ -65,7 +65,14 @@ mod tests {
 
     #[test]
     fn unseen_neighbours_are_one() {
-        let point = |boundary, difference, holds| Dropped { boundary, samples: 0, difference, holds, unguarded: false };
+        let point = |boundary, difference, holds| Dropped {
+            boundary,
+            samples: 0,
+            difference,
+            holds,
+            unguarded: false,
+            helps_less: false,
+        };
         let seen = point(3, Some(0.1), false);
         let dropped = [point(1, None, false), point(2, None, false), seen, point(4, None, false), point(5, None, true)];
         assert_eq!(unseen(&dropped), [(1, 2), (4, 4), (5, 5)]);
