@@ -20,7 +20,6 @@ mod compared;
 mod config_file;
 mod contradicted;
 mod dead_weight;
-#[cfg(any(feature = "cuda", feature = "metal"))]
 mod device;
 mod encoders;
 mod environment;

@@ -1,7 +1,7 @@
 """Write a large synthetic adapter or base model with the shapes of Llama-3.1-8B, to time lora-slim on.
 
     python scripts/bench/large.py adapter OUT [--gib 1]
-    python scripts/bench/large.py base OUT [--layers 32]
+    python scripts/bench/large.py base OUT [--layers 32] [--samples 4] [--tokens 32]
     lora-slim scan ADAPTER --base BASE --samples BASE/samples.tokens.jsonl
 
 The adapter is in f32, for all seven projections, with the rank that comes nearest to the size. The base model has 16 GB
@@ -33,7 +33,6 @@ MODULES = {  # name: (inputs, outputs)
 BYTES_PER_RANK = 4 * LAYERS * sum(inputs + outputs for inputs, outputs in MODULES.values())
 ADAPTER_SPREAD, BASE_SPREAD = 0.01, 0.02  # standard deviations
 BLOCK = 1 << 22  # random values of the base model
-SAMPLES, TOKENS = 4, 32
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -110,7 +109,7 @@ def base_files(layers: int) -> list[Shapes]:
     return files
 
 
-def write_base(out: Path, layers: int) -> None:
+def write_base(out: Path, layers: int, samples: int, tokens: int) -> None:
     random = np.random.default_rng(0)
     block = bf16(random.standard_normal(BLOCK) * BASE_SPREAD)
 
@@ -148,9 +147,9 @@ def write_base(out: Path, layers: int) -> None:
     }
     write_json(out / "config.json", config)
     with (out / "samples.tokens.jsonl").open("w") as file:
-        for _ in range(SAMPLES):
-            ids = random.integers(0, VOCABULARY, TOKENS).tolist()
-            file.write(json.dumps({"input_ids": ids, "labels": [-100] * (TOKENS // 2) + ids[TOKENS // 2 :]}) + "\n")
+        for _ in range(samples):
+            ids = random.integers(0, VOCABULARY, tokens).tolist()
+            file.write(json.dumps({"input_ids": ids, "labels": [-100] * (tokens // 2) + ids[tokens // 2 :]}) + "\n")
 
 
 def main() -> None:
@@ -159,10 +158,15 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--gib", type=float, default=1.0, help="size of the adapter's tensors (default: %(default)s)")
     parser.add_argument("--layers", type=int, default=LAYERS, help="of the base model (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=4, help="to write beside the base model (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=32, help="of each sample (default: %(default)s)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     try:
-        write_adapter(args.out, args.gib) if args.what == "adapter" else write_base(args.out, args.layers)
+        if args.what == "adapter":
+            write_adapter(args.out, args.gib)
+        else:
+            write_base(args.out, args.layers, args.samples, args.tokens)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 

@@ -57,13 +57,13 @@ def batched(model: PeftModel, samples: list[dict], size: int = BATCH) -> float:
     for start in range(0, len(ordered), size):
         batch = ordered[start : start + size]
         longest = max(len(sample["input_ids"]) for sample in batch)
-        ids = torch.zeros(len(batch), longest, dtype=torch.long)
-        labels = torch.full((len(batch), longest), IGNORED)
+        ids = torch.zeros(len(batch), longest, dtype=torch.long, device=model.device)
+        labels = torch.full((len(batch), longest), IGNORED, device=model.device)
         mask = torch.zeros_like(ids)
         for row, sample in enumerate(batch):
             length = len(sample["input_ids"])
-            ids[row, :length] = torch.tensor(sample["input_ids"])
-            labels[row, :length] = torch.tensor(sample["labels"])
+            ids[row, :length] = torch.tensor(sample["input_ids"], device=model.device)
+            labels[row, :length] = torch.tensor(sample["labels"], device=model.device)
             mask[row, :length] = 1
         hidden = inner.model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state[:, :-1]
         targets = labels[:, 1:]
@@ -87,15 +87,17 @@ def time_loop(way, dtype, args, samples) -> tuple[float, list[float]]:
     return (time.perf_counter() - start) / len(boundaries) * (layers + 1), losses
 
 
-def time_tool(args, options: list[str]) -> tuple[float, int, int]:
-    """Seconds, the chosen boundary, and the peak memory in MiB."""
+def time_tool(args, options: list[str]) -> tuple[float, int, float, int]:
+    """Seconds, the chosen boundary, the share of the exhaustive work, and the peak memory in MiB."""
     command = [BINARY, "scan", args.adapter, "--base", args.base, "--samples", args.samples, "--json", "--quiet"]
     # Measured by another program: a child of this process would begin with the memory of PyTorch.
-    command = ["/usr/bin/time", "-f", "%M", *command, "--max-samples", str(args.count), *options]
+    command = ["/usr/bin/time", "-f", "%M", *command, "--max-samples", str(args.count), *args.flags, *options]
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - start
-    return seconds, json.loads(done.stdout)["chosen"]["boundary"], int(done.stderr.split()[-1]) // 1024
+    report, memory = json.loads(done.stdout), int(done.stderr.split()[-1]) // 1024
+    work = report["work"]["layer_tokens"] / report["work"]["exhaustive_layer_tokens"]
+    return seconds, report["chosen"]["boundary"], work, memory
 
 
 def main() -> None:
@@ -105,6 +107,8 @@ def main() -> None:
     parser.add_argument("samples")
     parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--boundaries", type=int, default=3, help="how many of the loop's are timed")
+    parser.add_argument("--flags", type=str.split, default=[], help="further flags of lora-slim")
+    parser.add_argument("--tool-only", action="store_true", help="do not time the loop")
     args = parser.parse_args()
     quiet()
     samples = read_token_samples(args.samples)[: args.count]
@@ -112,8 +116,11 @@ def main() -> None:
         for search in ("exhaustive", "adaptive"):
             for precision in ("auto", "f32"):
                 options = ["--choose", rule, "--search", search, "--precision", precision]
-                wall, boundary, memory = time_tool(args, options)
-                print(f"lora-slim {rule:8} {search:10} {precision:4} {wall:7.1f} s  boundary {boundary}  {memory} MiB")
+                wall, boundary, work, memory = time_tool(args, options)
+                chosen = f"boundary {boundary:2}  {work:4.0%} of the work  {memory} MiB"
+                print(f"lora-slim {rule:8} {search:10} {precision:4} {wall:7.1f} s  {chosen}")
+    if args.tool_only:
+        return
     for way in (plain, answers, batched):
         for dtype in (torch.float32, torch.bfloat16):
             wall, losses = time_loop(way, dtype, args, samples)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
+use crate::kernel::device::matmul;
 use crate::kernel::gradient::Probe;
 
 /// What an adapter changes in one linear module.
@@ -39,7 +40,7 @@ impl Delta {
 
     /// LoHa (PEFT, `loha/layer.py`): scaling · (w1_a·w1_b) ∘ (w2_a·w2_b).
     pub fn hadamard([w1_a, w1_b, w2_a, w2_b]: [&Tensor; 4], scaling: f64) -> Result<Self> {
-        let product = (w1_a.matmul(w1_b)? * w2_a.matmul(w2_b)?)?;
+        let product = (matmul(w1_a, w1_b)? * matmul(w2_a, w2_b)?)?;
         Self::dense((product * scaling)?)
     }
 
@@ -91,11 +92,11 @@ impl Delta {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.change {
             Change::LowRank { a, b, scaling } => {
-                let inner = x.matmul(&a.t()?)?;
+                let inner = matmul(x, &a.t()?)?;
                 let inner = self.probe.as_ref().map_or(Ok(inner.clone()), |probe| probe.observe(&inner))?;
-                if *scaling == 1.0 { inner } else { (inner * *scaling)? }.matmul(&b.t()?)
+                matmul(&if *scaling == 1.0 { inner } else { (inner * *scaling)? }, &b.t()?)
             }
-            Change::Dense(matrix) => x.matmul(&matrix.t()?),
+            Change::Dense(matrix) => matmul(x, &matrix.t()?),
         }
     }
 
@@ -114,7 +115,7 @@ impl Delta {
         match &self.change {
             Change::LowRank { a, b, scaling } => {
                 let ids = Tensor::from_slice(ids, ids.len(), a.device())?;
-                a.index_select(&ids, 1)?.t()?.matmul(&b.t()?)? * *scaling
+                matmul(&a.index_select(&ids, 1)?.t()?, &b.t()?)? * *scaling
             }
             Change::Dense(matrix) => {
                 let ids = Tensor::from_slice(ids, ids.len(), matrix.device())?;
@@ -134,7 +135,7 @@ impl Delta {
     /// The change of the weight: (outputs, inputs).
     pub fn matrix(&self) -> Result<Tensor> {
         match &self.change {
-            Change::LowRank { a, b, scaling } => b.matmul(a)? * *scaling,
+            Change::LowRank { a, b, scaling } => matmul(b, a)? * *scaling,
             Change::Dense(matrix) => Ok(matrix.clone()),
         }
     }
@@ -149,7 +150,7 @@ impl Delta {
         };
         match &self.change {
             Change::LowRank { a, b, scaling } => {
-                let (gram_a, gram_b) = (a.matmul(&a.t()?)?, b.t()?.matmul(b)?);
+                let (gram_a, gram_b) = (matmul(a, &a.t()?)?, matmul(&b.t()?, b)?);
                 // Both are symmetric, so the trace of their product is the sum over elements.
                 Ok(sum(&(gram_a * gram_b)?)? * scaling.powi(2))
             }

@@ -8,6 +8,7 @@ use super::delta::{Delta, ExpertStack};
 use super::names::Part;
 use super::{Adapter, Capability, Method, Module};
 use crate::error::{AdapterError, ComputeError, Error, Result};
+use crate::kernel::device::matmul;
 
 /// The changes in one decoder layer, by names inside the layer.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +82,7 @@ impl Adapter {
                 let whole_or_product = |whole, a, b| -> Result<Tensor> {
                     match load(Part::Factor(whole))? {
                         Some(whole) => Ok(whole),
-                        None => Ok(factor(a)?.matmul(&factor(b)?).map_err(ComputeError::TensorOperation)?),
+                        None => Ok(matmul(&factor(a)?, &factor(b)?).map_err(ComputeError::TensorOperation)?),
                     }
                 };
                 let w1 = whole_or_product("lokr_w1", "lokr_w1_a", "lokr_w1_b")?;

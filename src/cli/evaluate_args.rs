@@ -192,7 +192,7 @@ pub struct EvaluateArgs {
     /// Where to compute: cpu, cuda, cuda:N or metal, if this build supports it
     #[arg(long, default_value = "cpu", value_name = "NAME")]
     pub device: String,
-    /// Arithmetic of matrix products; sums are always f32, and on devices other than the cpu so is everything
+    /// Arithmetic of matrix products; sums are always f32
     #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
     pub precision: PrecisionArg,
     #[command(flatten)]
@@ -250,11 +250,13 @@ pub enum SearchArg {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionArg {
-    /// bf16x2 where the processor's bf16 unit makes that faster than f32 (AMX; AMD's AVX512-BF16), else f32
+    /// bf16x2 where the processor's bf16 unit makes that faster than f32 (AMX; AMD's AVX512-BF16), tf32x2 with cuda, else f32
     Auto,
     F32,
     /// Activations as two bf16 values: nearly as exact as f32
     Bf16x2,
     /// Activations as one bf16 value: for a first look
     Bf16,
+    /// On NVIDIA GPUs: activations in two parts for tensor cores, where weights are bf16: nearly as exact as f32
+    Tf32x2,
 }

@@ -9,6 +9,7 @@ use crate::cli::{
 };
 use crate::error::{ChoiceError, ComputeError, MetricError, Result};
 use crate::files::Destination;
+use crate::kernel::device::stands_in;
 use crate::kernel::{Arithmetic, Precision, Unit};
 use crate::metrics::Score;
 use crate::model::device::DeviceName;
@@ -159,23 +160,23 @@ pub fn tolerance(args: &VerifyArgs) -> Result<Option<f64>> {
 
 /// The arithmetic of `--precision` on a device.
 pub fn arithmetic(precision: PrecisionArg, device: DeviceName) -> Result<Arithmetic> {
-    if device != DeviceName::Cpu {
-        return match precision {
-            PrecisionArg::Auto | PrecisionArg::F32 => Ok(Arithmetic::F32),
-            PrecisionArg::Bf16x2 | PrecisionArg::Bf16 => {
-                Err(ComputeError::Bf16OnDevice { device: device.to_string() }.into())
-            }
-        };
-    }
+    let refused = |precision| Err(ComputeError::PrecisionOnDevice { device: device.to_string(), precision }.into());
     let by = |precision| {
         let unit = Unit::detect().ok_or(ComputeError::NoBf16)?;
         Ok(Arithmetic::Bf16 { unit, precision })
     };
+    let is_cpu = device == DeviceName::Cpu && !stands_in();
+    let has_tensor_cores = matches!(device, DeviceName::Cuda(_)) || stands_in();
     match precision {
         PrecisionArg::F32 => Ok(Arithmetic::F32),
-        PrecisionArg::Bf16x2 => by(Precision::Two),
-        PrecisionArg::Bf16 => by(Precision::One),
-        PrecisionArg::Auto => Ok(Arithmetic::auto()),
+        PrecisionArg::Auto if is_cpu => Ok(Arithmetic::auto()),
+        PrecisionArg::Auto | PrecisionArg::Tf32x2 if has_tensor_cores => Ok(Arithmetic::Tf32x2),
+        PrecisionArg::Auto => Ok(Arithmetic::F32),
+        PrecisionArg::Bf16x2 if is_cpu => by(Precision::Two),
+        PrecisionArg::Bf16 if is_cpu => by(Precision::One),
+        PrecisionArg::Tf32x2 => refused("tf32x2"),
+        PrecisionArg::Bf16x2 => refused("bf16x2"),
+        PrecisionArg::Bf16 => refused("bf16"),
     }
 }
 
@@ -184,12 +185,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_devices_compute_in_f32() {
-        let cuda = DeviceName::Cuda(0);
-        for precision in [PrecisionArg::Auto, PrecisionArg::F32] {
-            assert_eq!(arithmetic(precision, cuda).unwrap(), Arithmetic::F32);
+    fn each_device_has_its_own_arithmetic() {
+        let (cuda, metal) = (DeviceName::Cuda(0), DeviceName::Metal(0));
+        for device in [cuda, metal, DeviceName::Cpu] {
+            assert_eq!(arithmetic(PrecisionArg::F32, device).unwrap(), Arithmetic::F32);
         }
-        assert!(arithmetic(PrecisionArg::Bf16x2, cuda).is_err());
-        assert!(arithmetic(PrecisionArg::Bf16, cuda).is_err());
+        assert_eq!(arithmetic(PrecisionArg::Auto, metal).unwrap(), Arithmetic::F32);
+        for precision in [PrecisionArg::Auto, PrecisionArg::Tf32x2] {
+            assert_eq!(arithmetic(precision, cuda).unwrap(), Arithmetic::Tf32x2);
+        }
+        for precision in [PrecisionArg::Bf16x2, PrecisionArg::Bf16] {
+            assert!(arithmetic(precision, cuda).is_err() && arithmetic(precision, metal).is_err());
+        }
+        let error = arithmetic(PrecisionArg::Tf32x2, DeviceName::Cpu).unwrap_err();
+        assert_eq!(error.to_string(), "the device `cpu` does not compute in tf32x2");
     }
 }

@@ -19,8 +19,8 @@ pub enum ComputeError {
     DeviceNotBuilt { device: String, feature: &'static str },
     #[error("cannot open the device `{device}`: {reason}")]
     DeviceUnavailable { device: String, reason: String },
-    #[error("only processors compute bf16 products; the device `{device}` does not")]
-    Bf16OnDevice { device: String },
+    #[error("the device `{device}` does not compute in {precision}")]
+    PrecisionOnDevice { device: String, precision: &'static str },
     #[error("this processor has no bf16 unit that lora-slim can use")]
     NoBf16,
     #[error("the adapters of one sweep have different base models, or there are none")]
@@ -45,7 +45,7 @@ impl ComputeError {
             Self::Memory { .. }
             | Self::UnknownDevice { .. }
             | Self::DeviceNotBuilt { .. }
-            | Self::Bf16OnDevice { .. }
+            | Self::PrecisionOnDevice { .. }
             | Self::NoBf16 => Kind::Usage,
             Self::NotFinite { .. } | Self::NotFiniteBehind { .. } => Kind::BadInput,
         }
@@ -66,7 +66,7 @@ impl ComputeError {
             Self::DeviceUnavailable { .. } => {
                 "check the device, its driver and its number, or use `--device cpu`".into()
             }
-            Self::Bf16OnDevice { .. } | Self::NoBf16 => "use `--precision f32`, or leave out `--precision`".into(),
+            Self::PrecisionOnDevice { .. } | Self::NoBf16 => "use `--precision f32`, or leave out `--precision`".into(),
             Self::TensorOperation(_) => "this is a bug in lora-slim; please report it".into(),
             Self::NoCommonBase | Self::Interrupted => return None,
         };

@@ -45,6 +45,7 @@ impl CustomOp3 for PackedAttention<'_> {
         v: &CpuStorage,
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        super::device::require_cpu(self.name())?;
         let (queries, heads, size) = q_layout.shape().dims3()?;
         let (_, kv_heads, _) = k_layout.shape().dims3()?;
         let (q, k, v) = (values(q, q_layout)?, values(k, k_layout)?, values(v, v_layout)?);

@@ -6,7 +6,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
+use candle_core::backend::BackendStorage;
+use candle_core::op::BackpropOp;
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, D, Device, Layout, Result, Shape, Storage, Tensor};
 use candle_nn::ops::softmax_last_dim;
 use candle_nn::rotary_emb::rope_thd;
 
@@ -36,6 +38,17 @@ where
         Ok((CpuStorage::F32(values), y.shape().clone()))
     }
 
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let storage = Storage::Cuda(storage.try_clone(layout)?);
+        let x = Tensor::from_storage(storage, layout.shape().clone(), BackpropOp::none(), false);
+        let y = (self.forward)(&x)?.force_contiguous()?;
+        let (storage, layout) = y.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, y.shape().clone())),
+            _ => candle_core::bail!("the output of an operation left its device"),
+        }
+    }
+
     fn bwd(&self, x: &Tensor, y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         (self.backward)(&x.detach(), &y.detach(), &gradient.contiguous()?).map(Some)
     }
@@ -47,7 +60,12 @@ where
     F: Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
     B: Fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor> + Send + Sync + 'static,
 {
-    if x.track_op() { x.contiguous()?.apply_op1(Operation { forward, backward }) } else { forward(x) }
+    if !x.track_op() {
+        return forward(x);
+    }
+    // The storage of a GPU is handed on as a whole.
+    let x = if x.device().is_cpu() { x.contiguous()? } else { x.force_contiguous()? };
+    x.apply_op1(Operation { forward, backward })
 }
 
 /// The softmax over the last dimension.

@@ -18,6 +18,7 @@ mod attention_keys;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod delta_rule;
+pub mod device;
 pub mod elementwise;
 pub mod gradient;
 pub mod machine;
@@ -54,6 +55,8 @@ pub enum Arithmetic {
         unit: Unit,
         precision: Precision,
     },
+    /// By candle on an NVIDIA GPU: activations in two parts where weights are bf16 ([`device::split_product`]), else in f32.
+    Tf32x2,
 }
 
 impl Arithmetic {
@@ -80,6 +83,7 @@ impl std::fmt::Display for Arithmetic {
             Self::F32 => write!(f, "f32"),
             Self::Bf16 { unit: by, precision: Precision::One } => write!(f, "bf16 ({})", unit(by)),
             Self::Bf16 { unit: by, precision: Precision::Two } => write!(f, "bf16x2 ({})", unit(by)),
+            Self::Tf32x2 => write!(f, "tf32x2"),
         }
     }
 }
@@ -95,13 +99,13 @@ pub enum Precision {
 
 impl Unit {
     /// The fastest unit that this processor has and the operating system permits. For comparisons the environment variable
-    /// `LORA_SLIM_UNIT` restricts it: `none`, `avx512`.
+    /// `LORA_SLIM_UNIT` restricts it: `none`, `avx512`; `gpu` makes the CPU stand in for a GPU ([`device`]).
     pub fn detect() -> Option<Unit> {
         static DETECTED: std::sync::OnceLock<Option<Unit>> = std::sync::OnceLock::new();
         *DETECTED.get_or_init(|| {
             let allowed = std::env::var("LORA_SLIM_UNIT").unwrap_or_default();
             Self::available().into_iter().find(|unit| match allowed.as_str() {
-                "none" => false,
+                "none" | "gpu" => false,
                 "avx512" => *unit == Unit::Avx512,
                 _ => true,
             })
@@ -138,6 +142,7 @@ impl Unit {
 
 /// Shows the values of a tensor on the CPU, in their order, without a copy.
 pub fn with_values<T: WithDType, R>(tensor: &Tensor, read: impl FnOnce(&[T]) -> R) -> Result<R> {
+    device::require_cpu("reading values without a copy")?;
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
@@ -169,6 +174,7 @@ impl CustomOp1 for Product<'_> {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        device::require_cpu(self.name())?;
         let (rows, inputs) = layout.shape().dims2()?;
         let Some((start, end)) = layout.contiguous_offsets() else {
             candle_core::bail!("the input of a product is not contiguous")

@@ -6,6 +6,8 @@ use std::ops::Range;
 use candle_core::Device;
 
 use crate::error::{ComputeError, MetricError, Result};
+use crate::kernel::Arithmetic;
+use crate::kernel::device::is_ours;
 use crate::model::{AdaptedModel, Model};
 use crate::samples::Sample;
 
@@ -13,6 +15,9 @@ const F32: u64 = size_of::<f32>() as u64;
 
 /// With this many tokens in a pass, reading the weights takes far less time than using them.
 const PASS_TOKENS: usize = 2048;
+
+/// As [`PASS_TOKENS`] on a GPU, which wants large products and starts each operation anew.
+const GPU_PASS_TOKENS: usize = 16_384;
 
 /// The sweep may keep this share of the memory for what it would otherwise compute or read again.
 const KEPT_SHARE: u64 = 12;
@@ -43,6 +48,8 @@ pub struct Budget {
     state_bytes: u64,
     /// The tokens of the longest sample.
     longest: usize,
+    /// The tokens of a pass that more memory would not change.
+    most_tokens: usize,
 }
 
 impl Budget {
@@ -58,7 +65,9 @@ impl Budget {
         let carried = config.carried_before(config.layers);
         // All states of a token, where it has several, come in twice more: predicted and corrected.
         let further = 3 * (config.states_size() - config.hidden_size);
-        let widths = 4 * mlp_size + 6 * config.hidden_size + further + 4 * query_size + mixer + 2 * carried;
+        // Inputs and outputs of products in two parts, both at once.
+        let split = if model.arithmetic() == Arithmetic::Tf32x2 { 4 * mlp_size } else { 0 };
+        let widths = split + 4 * mlp_size + 6 * config.hidden_size + further + 4 * query_size + mixer + 2 * carried;
         // All streams share the inputs of layers that tokens have.
         let inputs = config.per_layer.map_or(0, |sizes| sizes.size * config.layers);
         Self {
@@ -72,6 +81,7 @@ impl Budget {
             cache_bytes: config.cached_values() as u64 * F32,
             state_bytes: config.state_values() as u64 * F32,
             longest: 0,
+            most_tokens: if is_ours(model.device()) { PASS_TOKENS } else { GPU_PASS_TOKENS },
         }
     }
 
@@ -111,12 +121,12 @@ impl Budget {
     /// The tokens that one pass may hold.
     pub fn tokens_per_pass(&self) -> usize {
         let fitting = self.free() / (self.stream_bytes + self.inner_bytes);
-        usize::try_from(fitting).unwrap_or(PASS_TOKENS).min(PASS_TOKENS).max(self.longest)
+        usize::try_from(fitting).unwrap_or(usize::MAX).min(self.most_tokens).max(self.longest)
     }
 
     /// The streams that may be inside a layer at the same time: all of them, as a rule.
     pub fn streams_side_by_side(&self, tokens: usize, device: &Device) -> usize {
-        if !device.is_cpu() {
+        if !is_ours(device) {
             return 1;
         }
         let left = self.free().saturating_sub(tokens as u64 * self.stream_bytes);
@@ -206,6 +216,7 @@ mod tests {
             cache_bytes: 3,
             state_bytes: 0,
             longest: 0,
+            most_tokens: PASS_TOKENS,
         };
         budget.prompt_batches(lengths, |length| (length + 10).min(14))
     }

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use candle_nn::ops::sigmoid;
 
+use crate::kernel::device::{is_ours, require_cpu};
 use crate::kernel::elementwise::silu_times;
 
 /// The activation of the MLP, or of its gate.
@@ -57,7 +58,7 @@ impl Gating {
     pub fn apply(self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         match self {
             Self::Xielu => candle_core::bail!("xIELU has no gate"),
-            Self::By(Activation::Silu) if gate.device().is_cpu() && !gate.track_op() => {
+            Self::By(Activation::Silu) if is_ours(gate.device()) && !gate.track_op() => {
                 gate.apply_op2_no_bwd(up, &SiluTimes)
             }
             Self::By(activation) => activation.apply(gate)? * up,
@@ -122,6 +123,7 @@ impl CustomOp2 for SiluTimes {
         up: &CpuStorage,
         up_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        require_cpu(self.name())?;
         let (Some((gate_start, gate_end)), Some((up_start, up_end))) =
             (gate_layout.contiguous_offsets(), up_layout.contiguous_offsets())
         else {

@@ -12,6 +12,7 @@ use super::mlp::Mlp;
 use super::modules::Modules;
 use super::weights::{LayerWeights, Weights};
 use crate::error::Result;
+use crate::kernel::device::matmul;
 
 /// The least mean square by which states are divided.
 const LEAST_SQUARE: f64 = 1e-5;
@@ -44,7 +45,7 @@ impl AltUp {
         let entering = entering.reshape(((), self.states, self.hidden_size))?;
         let routed = self.routed(layer, &first_of(&entering)?)?;
         let coefficients = layer.0.linear(Role::AltUpPrediction, &routed)?.reshape(((), self.states, self.states))?;
-        coefficients.matmul(&entering)? + entering
+        matmul(&coefficients, &entering)? + entering
     }
 
     /// The states behind the blocks, (rows, states, hidden), from those that the layer started from and what became of the first.

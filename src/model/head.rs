@@ -15,6 +15,7 @@ use super::pass::Pass;
 use super::scaling::{scaled, softcapped};
 use super::score::{self, RunningScore, TokenScore};
 use crate::error::Result;
+use crate::kernel::device::is_ours;
 use crate::samples::packing::Batch;
 
 /// Rows of the head that are widened at once, and answer positions that are multiplied with them at once.
@@ -82,7 +83,7 @@ impl AdaptedModel<'_> {
         let head = |vocabulary| self.head(vocabulary);
         self.for_each_chunk(&concatenated(streams)?, head, |chunk, logits| {
             let scores = &mut scores[chunk.positions];
-            match logits.device().is_cpu() {
+            match is_ours(logits.device()) {
                 true => score::add_on_cpu(scores, logits, &chunk.vocabulary),
                 false => score::add_on_device(scores, logits, &chunk.vocabulary),
             }

@@ -6,6 +6,7 @@ use candle_core::{D, DType, Result, Tensor};
 
 use super::family::Norms;
 use crate::adapter::Delta;
+use crate::kernel::device::{is_ours, matmul, split_product};
 use crate::kernel::gradient::{self, rms_norm};
 use crate::kernel::{self, Arithmetic, Packed, Precision, Unit};
 
@@ -24,13 +25,15 @@ pub struct Linear {
 enum Weight {
     Plain(Tensor),
     Packed(Arc<Packed>, Precision, Unit),
+    /// Values of bf16 in f32, for tensor cores.
+    Narrow(Tensor),
 }
 
 impl Weight {
     /// Takes a weight in f32 or bf16.
     fn new(weight: Tensor, arithmetic: Arithmetic) -> Result<Self> {
         if let Arithmetic::Bf16 { unit, precision } = arithmetic
-            && weight.device().is_cpu()
+            && is_ours(weight.device())
         {
             let packed = Packed::new(&weight)?;
             // Otherwise f32 is faster and more exact.
@@ -38,25 +41,34 @@ impl Weight {
                 return Ok(Self::Packed(Arc::new(packed), precision, unit));
             }
         }
-        Ok(Self::Plain(weight.to_dtype(DType::F32)?))
+        let wide = weight.to_dtype(DType::F32)?;
+        let is_narrow = || Ok::<_, candle_core::Error>(weight.dtype() == DType::BF16 || is_bf16(&wide)?);
+        Ok(if arithmetic == Arithmetic::Tf32x2 && is_narrow()? { Self::Narrow(wide) } else { Self::Plain(wide) })
     }
 
     /// x·Wᵀ: (rows, inputs) → (rows, outputs). It is differentiated by x alone: the weight is as large as all the rest.
     fn product(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, transposed) = (self.clone(), self.clone());
         let forward = move |x: &Tensor| match &weight {
-            Self::Plain(weight) => x.matmul(&weight.t()?),
+            Self::Plain(weight) => matmul(x, &weight.t()?),
             Self::Packed(weight, precision, unit) => kernel::product(&x.contiguous()?, weight, *precision, *unit),
+            Self::Narrow(weight) => split_product(x, &weight.t()?),
         };
-        gradient::apply(x, forward, move |_, _, gradient| gradient.matmul(&transposed.matrix()?))
+        gradient::apply(x, forward, move |_, _, gradient| matmul(gradient, &transposed.matrix()?))
     }
 
     fn matrix(&self) -> Result<Tensor> {
         match self {
-            Self::Plain(weight) => Ok(weight.clone()),
+            Self::Plain(weight) | Self::Narrow(weight) => Ok(weight.clone()),
             Self::Packed(weight, ..) => weight.unpacked(),
         }
     }
+}
+
+/// Whether all values are those of bf16.
+fn is_bf16(weight: &Tensor) -> Result<bool> {
+    let lost = (weight.to_dtype(DType::BF16)?.to_dtype(DType::F32)? - weight)?.abs()?;
+    Ok(weight.elem_count() > 0 && lost.flatten_all()?.max(0)?.to_scalar::<f32>()? == 0.0)
 }
 
 impl Linear {

@@ -95,7 +95,7 @@ pub struct Backend {
 impl Backend {
     /// Whether weights in bf16 are taken as they are stored.
     fn takes_bf16(&self) -> bool {
-        self.arithmetic.takes_bf16() && self.device.is_cpu()
+        self.arithmetic.takes_bf16()
     }
 }
 
@@ -207,6 +207,10 @@ impl Model {
         &self.weights.backend.device
     }
 
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.weights.backend.arithmetic
+    }
+
     /// The rotary tables of a batch, one for each of the model's rotary embeddings, with one row for each of its tokens.
     fn rope_tables(&self, batch: &Batch) -> Result<Vec<RopeTable>> {
         // Where types of layers have embeddings of their own, the configuration has them.
@@ -245,7 +249,7 @@ impl Model {
     /// The bytes of the largest layer in the form that products take, without its experts.
     pub fn kept_layer_bytes(&self) -> u64 {
         let is_bf16 = || (0..self.config.layers).all(|layer| self.layer_weights(layer).is_bf16());
-        let is_narrow = self.weights.backend.arithmetic.takes_bf16() && is_bf16();
+        let is_narrow = matches!(self.arithmetic(), Arithmetic::Bf16 { .. }) && is_bf16();
         let value = if is_narrow { size_of::<u16>() } else { size_of::<f32>() };
         self.dense_elements() as u64 * value as u64
     }

@@ -18,7 +18,6 @@ use crate::support::{copy_folder, fixture, lora_slim, read_json};
 
 const USAGE: i32 = 2;
 const BAD_INPUT: i32 = 3;
-#[cfg(any(feature = "cuda", feature = "metal"))]
 pub const IO: i32 = 4;
 const GATE: i32 = 5;
 

@@ -26,7 +26,7 @@ use crate::model::{ModelConfig, Pass, RopeTable};
 pub fn is_packed(config: &ModelConfig, device: &Device) -> bool {
     let has_sinks = config.family.roles().any(|role| role == Role::Sinks);
     let is_plain = config.softcaps.attention.is_none() && config.family.positions != Positions::Alibi && !has_sinks;
-    device.is_cpu() && is_plain
+    kernel::device::is_ours(device) && is_plain
 }
 
 /// The attention of one layer.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use candle_core::{D, Device, Result, Tensor};
 
 use crate::kernel::attention::{Projections, SoftmaxRule, Span};
+use crate::kernel::device::matmul;
 use crate::kernel::gradient::softmax;
 use crate::model::family::PromptAttention;
 use crate::model::scaling::softcapped;
@@ -122,13 +123,13 @@ fn attend_sequences(q: &Tensor, k: &Tensor, v: &Tensor, prompts: &[usize], rules
         let q = (q.narrow(2, start, rows)?.contiguous()?.reshape(grouped)? * rules.scale)?;
         let k = k.narrow(2, 0, keys)?.contiguous()?;
         let v = v.narrow(2, 0, keys)?.contiguous()?;
-        let scores = q.matmul(&k.transpose(D::Minus2, D::Minus1)?)?.reshape((n, heads, rows, keys))?;
+        let scores = matmul(&q, &k.transpose(D::Minus2, D::Minus1)?)?.reshape((n, heads, rows, keys))?;
         let scores = softcapped(scores, rules.softcap)?;
         let queries = before + start..before + start + rows;
         let scores = scores.broadcast_add(&mask(queries, keys, prompts, rules, q.device())?)?;
         let weights = weights_of(scores, rules)?;
         let weights = weights.reshape((n, kv_heads, heads / kv_heads * rows, keys))?;
-        blocks.push(weights.matmul(&v)?.reshape((n, heads, rows, head_dim))?);
+        blocks.push(matmul(&weights, &v)?.reshape((n, heads, rows, head_dim))?);
     }
     Tensor::cat(&blocks, 2)
 }

@@ -59,7 +59,7 @@ impl LayerWeights<'_> {
     pub fn linear(&self, role: Role) -> Result<Linear> {
         let (store, backend) = (&self.weights.store, &self.weights.backend);
         let read = |name: &str| match backend.takes_bf16() {
-            true => store.load_narrow(name, None),
+            true => Ok(store.load_narrow(name, None)?.to_device(&backend.device)?),
             false => store.load(name, &backend.device),
         };
         let weight = match self.split(role) {

@@ -232,7 +232,7 @@ impl Weights {
     /// Rows `rows` of the head, (rows, hidden), in f32 or as they are stored if the arithmetic takes that.
     pub fn head(&self, rows: Range<usize>) -> Result<Tensor> {
         match self.backend.takes_bf16() {
-            true => self.store.load_narrow(&self.head_name(), Some(rows)),
+            true => Ok(self.store.load_narrow(&self.head_name(), Some(rows))?.to_device(self.device())?),
             false => self.store.load_rows(&self.head_name(), rows, self.device()),
         }
     }
