@@ -28,7 +28,7 @@ pub fn attend(inputs: Projections, sequences: &[Span], rule: SoftmaxRule) -> Res
 
 struct PackedAttention<'a> {
     sequences: &'a [Span],
-    rule: SoftmaxRule,
+    rule: SoftmaxRule<'a>,
 }
 
 impl CustomOp3 for PackedAttention<'_> {

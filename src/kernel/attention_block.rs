@@ -1,9 +1,9 @@
 //! A few queries of attention through blocks of keys, with the sums in registers.
 
 use super::attention_keys::{BLOCK, HeadSizes, NARROW, PackedHead, SoftmaxRule, WIDE, zeros};
-use super::elementwise::exp;
 #[cfg(target_arch = "x86_64")]
 use super::elementwise::has_avx512;
+use super::elementwise::{exp, tanh};
 
 /// Some queries of a sequence, (queries, heads, size), of which those count whose heads share the head `kv_head` of keys.
 #[derive(Clone, Copy)]
@@ -24,10 +24,15 @@ impl QueryBlock<'_> {
         self.first + row / self.sizes.group()
     }
 
+    fn head(self, row: usize) -> usize {
+        let group = self.sizes.group();
+        self.kv_head * group + row % group
+    }
+
     /// Where the values of a row begin.
     fn start(self, row: usize) -> usize {
-        let (HeadSizes { heads, size, .. }, group) = (self.sizes, self.sizes.group());
-        (row / group * heads + self.kv_head * group + row % group) * size
+        let HeadSizes { heads, size, .. } = self.sizes;
+        (row / self.sizes.group() * heads + self.head(row)) * size
     }
 }
 
@@ -69,9 +74,18 @@ fn attend_rows<const ROWS: usize, const LANES: usize>(
     let width = size.next_multiple_of(LANES);
     let whole = rows.next_multiple_of(ROWS);
     sums.clear(whole, width, ROWS);
+    if !rule.sinks.is_empty() {
+        for row in 0..rows {
+            let head = block.head(row);
+            let raised = rule.slope_of(head) * block.place(row) as f32;
+            (sums.largest[row], sums.total[row]) = (rule.sinks[head] - raised, 1.0);
+        }
+    }
     // If fewer rows are left in the end, the last one is computed again, beside the others.
     let seen = |row: usize| packed.seen_from(block.place(row.min(rows - 1)), rule);
     let (first, last) = (seen(0).start, seen(rows - 1).end);
+    let is_bent = rule.softcap.is_some() || !rule.slopes.is_empty();
+    let scale = if is_bent { 1.0 } else { rule.scale };
     for keys in (first / BLOCK * BLOCK..last).step_by(BLOCK) {
         for row in (0..rows).step_by(ROWS) {
             // No other row sees less in front than the first, nor more behind than the last one.
@@ -94,8 +108,14 @@ fn attend_rows<const ROWS: usize, const LANES: usize>(
                 weights[tiles.start..seen.start].fill(0.0);
                 weights[seen.end..tiles.end].fill(0.0);
                 if seen.start < seen.end {
+                    let scores = &mut weights[seen.clone()];
+                    if is_bent {
+                        let slope = rule.slope_of(block.head(row + i));
+                        let distance = (keys + seen.start) as f32 - block.place(row + i) as f32;
+                        bend(scores, rule, slope, distance);
+                    }
                     let (largest, total) = (&mut sums.largest[row + i], &mut sums.total[row + i]);
-                    *factor = weigh(&mut weights[seen], rule.scale, largest, total);
+                    *factor = weigh(scores, scale, largest, total);
                 }
             }
             let (values, _) = packed.values[(keys + tiles.start) * width..][..tiles.len() * width].as_chunks();
@@ -126,6 +146,29 @@ fn score<const ROWS: usize, const LANES: usize>(queries: [&[f32]; ROWS], tile: &
     }
     for (i, sums) in sums.iter().enumerate() {
         scores[i * BLOCK..][..LANES].copy_from_slice(sums);
+    }
+}
+
+/// Scales the scores of a row, caps them, and adds what grows with the position. A softmax does not change with what is added to all
+/// scores, so positions count from the query's, and near ones lose no digits.
+#[inline(always)]
+fn bend(scores: &mut [f32], rule: SoftmaxRule, slope: f32, distance: f32) {
+    match rule.softcap {
+        Some(cap) => {
+            for score in scores.iter_mut() {
+                *score = tanh(*score * rule.scale / cap) * cap;
+            }
+        }
+        None => {
+            for score in scores.iter_mut() {
+                *score *= rule.scale;
+            }
+        }
+    }
+    if slope != 0.0 {
+        for (i, score) in scores.iter_mut().enumerate() {
+            *score += slope * (distance + i as f32);
+        }
     }
 }
 

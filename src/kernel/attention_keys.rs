@@ -27,13 +27,25 @@ impl Span {
 }
 
 /// How scores become weights.
-#[derive(Debug, Clone, Copy)]
-pub struct SoftmaxRule {
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SoftmaxRule<'a> {
     pub scale: f32,
+    /// What scaled scores come near but do not exceed: cap · tanh(score / cap).
+    pub softcap: Option<f32>,
+    /// By how much the scores of each head grow with the key's position (ALiBi); empty if they do not.
+    pub slopes: &'a [f32],
+    /// One more score of each head that no value belongs to; empty if there are none.
+    pub sinks: &'a [f32],
     /// How many positions back a query sees, itself included.
     pub window: Option<usize>,
     /// The length of the parts of a sequence that do not see each other.
     pub chunk: Option<usize>,
+}
+
+impl SoftmaxRule<'_> {
+    pub(super) fn slope_of(&self, head: usize) -> f32 {
+        self.slopes.get(head).copied().unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use candle_core::{Result as TensorResult, Tensor};
 
+use super::Model;
 use super::family::PromptAttention;
 use super::rope::RopeTable;
-use super::{Model, mixer};
 use crate::error::Result;
 use crate::kernel::attention::Span;
+use crate::kernel::device::is_ours;
 use crate::samples::packing::Batch;
 
 /// A batch on its way through the layers.
@@ -43,7 +44,7 @@ pub struct Narrowing {
 impl<'a> Pass<'a> {
     pub fn new(model: &Model, batch: &'a Batch) -> Result<Self> {
         let ropes = model.rope_tables(batch)?;
-        let is_packed = mixer::is_packed(&model.config, model.device());
+        let is_packed = is_ours(model.device());
         let attention = model.config.prompt;
         let last = (0..model.config.layers).rev().find(|layer| !model.config.skipped.contains(layer));
         let narrowing = match last {
@@ -72,7 +73,7 @@ impl<'a> Pass<'a> {
     /// new rows being the last. The token after each sequence is to be predicted.
     pub fn through_caches(model: &Model, batch: &'a Batch, places: Vec<Range<usize>>) -> Result<Self> {
         let ropes = model.rope_tables(batch)?;
-        let is_packed = mixer::is_packed(&model.config, model.device());
+        let is_packed = is_ours(model.device());
         let sequences = batch.sequences.iter().zip(places);
         let cached: Vec<Span> = sequences
             .map(|(own, keys)| {

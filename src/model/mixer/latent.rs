@@ -8,11 +8,11 @@ use std::sync::Arc;
 use candle_core::{Result as TensorResult, Tensor};
 
 use super::attention::rotate;
-use super::scores::{ScoreRules, attend_by_length, attend_each};
+use super::scores::{ScoreRules, attend_by_length, attend_each, attend_packed};
 use super::{LayerCache, Mixer};
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
-use crate::kernel::attention::{self, Projections, Span};
+use crate::kernel::attention::{Projections, Span};
 use crate::model::carried::Carried;
 use crate::model::config::LatentSizes;
 use crate::model::family::{Positions, Role};
@@ -132,7 +132,7 @@ impl<'a> Mixer<'a> for LatentAttention<'a> {
         let attended = match (packed, &cached) {
             (Some(packed), _) => {
                 let sequences = cached.as_ref().unwrap_or(packed);
-                attention::attend(inputs, sequences, rules.packed())?
+                attend_packed(inputs, sequences, &rules)?
             }
             (None, Some(sequences)) => attend_each(inputs, sequences, &rules)?,
             (None, None) => attend_by_length(inputs, pass.batch, &rules)?,

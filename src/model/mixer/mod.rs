@@ -27,7 +27,6 @@ use super::family::MixerKind;
 use super::weights::LayerWeights;
 use crate::adapter::LayerAdapter;
 use crate::error::Result;
-pub use attention::is_packed;
 pub use cache::{Cache, LayerCache};
 
 /// What mixes the tokens of a sequence in a layer.

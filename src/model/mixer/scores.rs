@@ -1,9 +1,10 @@
-//! Attention by matrix products, for scores that are more than scaled and masked, derivatives and GPUs.
+//! How scores become weights, and attention by matrix products, for derivatives and GPUs.
 
 use std::ops::Range;
 
 use candle_core::{D, Device, Result, Tensor};
 
+use crate::kernel;
 use crate::kernel::attention::{Projections, SoftmaxRule, Span};
 use crate::kernel::device::matmul;
 use crate::kernel::gradient::softmax;
@@ -15,6 +16,7 @@ use crate::samples::packing::{Batch, LengthGroup};
 const BLOCK_SCORES: usize = 1 << 24;
 
 /// How scores become weights in a layer.
+#[derive(Debug)]
 pub struct ScoreRules<'a> {
     pub scale: f64,
     pub softcap: Option<f64>,
@@ -29,11 +31,20 @@ pub struct ScoreRules<'a> {
     pub prompt: PromptAttention,
 }
 
-impl ScoreRules<'_> {
-    /// What packed attention does with scores.
-    pub fn packed(&self) -> SoftmaxRule {
-        SoftmaxRule { scale: self.scale as f32, window: self.window, chunk: self.chunk }
-    }
+/// Packed attention, by this crate's code for the CPU: (queries, heads, head_dim).
+pub fn attend_packed(inputs: Projections, sequences: &[Span], rules: &ScoreRules) -> Result<Tensor> {
+    let numbers =
+        |of_heads: Option<&Tensor>| of_heads.map_or(Ok(Vec::new()), |of_heads| of_heads.flatten_all()?.to_vec1());
+    let (slopes, sinks) = (numbers(rules.slopes.as_ref())?, numbers(rules.sinks)?);
+    let rule = SoftmaxRule {
+        scale: rules.scale as f32,
+        softcap: rules.softcap.map(|cap| cap as f32),
+        slopes: &slopes,
+        sinks: &sinks,
+        window: rules.window,
+        chunk: rules.chunk,
+    };
+    kernel::attention::attend(inputs, sequences, rule)
 }
 
 /// The slopes of ALiBi (arXiv 2108.12409, as transformers has them): a geometric series for the largest power of two
