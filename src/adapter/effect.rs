@@ -81,7 +81,8 @@ impl Adapter {
         // PEFT puts the modules of experts together, so that none can be missing.
         let is_alone = |module: &&Module| module.parameter.is_none() && MovedModule::parse(&module.name).is_none();
         // Zero times infinity is not zero.
-        let is_finite = |module: &&Module| module.tensors.values().all(|name| self.weights.load_finite(name).is_ok());
+        let is_finite =
+            |module: &&Module| module.tensors.values().all(|name| self.weights.is_finite(name).unwrap_or(false));
         let idle = self.idle_modules()?.into_iter().map(|name| &self.modules()[name]);
         Ok(idle.filter(is_alone).filter(is_finite).collect())
     }

@@ -13,7 +13,7 @@ use crate::adapter::names::Part;
 use crate::adapter::targets::TargetModules;
 use crate::adapter::{Adapter, AdapterTensor, DefaultTargets, Module, NoEffect, WrappedName};
 use crate::audit::runtimes::base_facts::BaseFacts;
-use crate::error::{Error, Result, TensorError};
+use crate::error::Result;
 
 /// Something wrong with an adapter; its message names the module, the tensor or the key.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -156,10 +156,7 @@ impl Adapter {
     /// The flaws that values show, in the order of the tensors.
     fn value_flaws(&self) -> Result<Vec<Flaw>> {
         let names: Vec<&str> = self.tensors().map(|tensor| tensor.name).collect();
-        let flaw = |name: &&str| match self.weights.load_finite(name) {
-            Err(Error::Tensor(TensorError::NotFinite { name, .. })) => Ok(Some(Flaw::NotFinite(name))),
-            other => other.map(|_| None),
-        };
+        let flaw = |name: &&str| Ok((!self.weights.is_finite(name)?).then(|| Flaw::NotFinite(name.to_string())));
         let flaws: Result<Vec<Option<Flaw>>> = names.par_iter().map(flaw).collect();
         Ok(flaws?.into_iter().flatten().collect())
     }

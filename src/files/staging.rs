@@ -65,23 +65,28 @@ impl Staging {
 
     /// Creates a file of the folder, lets `fill` write it and syncs it to disk.
     pub fn file(&self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-        self.folder
-            .create(name.as_ref())
-            .and_then(|mut file| {
-                fill(&mut file)?;
-                file.sync_all()
-            })
-            .map_err(FileError::write(&self.shown.join(name)))?;
-        Ok(())
+        self.unsynced_file(name, |file| {
+            fill(file)?;
+            file.sync_all()
+        })
     }
 
-    /// Writes over the first bytes of a file of the folder, and syncs it to disk.
-    pub fn overwrite_start(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let written = self.folder.open_file(name.as_ref(), Access::Write).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        });
+    /// Creates a file of the folder and lets `fill` write it. [`sync`](Self::sync) has to follow before it is published.
+    pub fn unsynced_file(&self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+        let written = self.folder.create(name.as_ref()).and_then(|mut file| fill(&mut file));
         Ok(written.map_err(FileError::write(&self.shown.join(name)))?)
+    }
+
+    /// Writes over the first bytes of a file of the folder. [`sync`](Self::sync) has to follow before it is published.
+    pub fn overwrite_start(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let written = self.folder.open_file(name.as_ref(), Access::Write).and_then(|mut file| file.write_all(bytes));
+        Ok(written.map_err(FileError::write(&self.shown.join(name)))?)
+    }
+
+    /// Syncs a file of the folder to disk.
+    pub fn sync(&self, name: &str) -> Result<()> {
+        let synced = self.folder.open_file(name.as_ref(), Access::Write).and_then(|file| file.sync_all());
+        Ok(synced.map_err(FileError::write(&self.shown.join(name)))?)
     }
 
     /// Replaces a file of the folder, or creates it.

@@ -185,20 +185,23 @@ impl UnevaluatedCut<'_> {
         self.write_gated(&last, report)
     }
 
-    /// The input is hashed while it is copied: one takes about as long as the other. The header gets the hash at the end.
+    /// The input is hashed while it is copied: one takes about as long as the other. The header gets the hash at the end. What was
+    /// written is examined while the disk takes it.
     fn copy(&self) -> Result<Report> {
         let staging = self.target.staging;
         let mut report = self.report(Hashing::Later)?.judged_by(self.gates).warned();
         let hash = || describe::adapter(self.name, self.adapter, Hashing::Now);
         let notes = self.target.notes(&report);
-        let (hashed, written) = rayon::join(hash, || self.cut.write_with(staging, &notes));
+        let (hashed, written) = rayon::join(hash, || self.cut.write_unsynced(staging, &notes));
         report.adapter = hashed?;
         if gates::check(&report.gates).is_err() {
             return Ok(report);
         }
         written?;
         self.cut.replace_notes(staging, &self.target.notes(&report))?;
-        report.runtimes = runtimes_of(self.cut.stack(), self.target)?;
+        let (synced, runtimes) = rayon::join(|| self.cut.sync(staging), || runtimes_of(self.cut.stack(), self.target));
+        synced?;
+        report.runtimes = runtimes?;
         publish(self.cut, &report, self.target)?;
         Ok(report)
     }

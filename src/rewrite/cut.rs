@@ -182,6 +182,12 @@ impl<'a> Cut<'a> {
 
     /// As [`write`](Self::write), with notes in the header of the weights.
     pub fn write_with(&self, staging: &Staging, notes: &Notes) -> Result<()> {
+        self.write_unsynced(staging, notes)?;
+        self.sync(staging)
+    }
+
+    /// As [`write_with`](Self::write_with), but [`sync`](Self::sync) has to follow.
+    pub fn write_unsynced(&self, staging: &Staging, notes: &Notes) -> Result<()> {
         if self.is_whole() {
             staging.copy(&self.adapter.path.join(config::FILE_NAME), config::FILE_NAME)?;
         } else {
@@ -200,7 +206,12 @@ impl<'a> Cut<'a> {
         write::header(kept.iter().map(of_tensor), notes)
     }
 
-    /// Replaces the notes in the header of weights that [`write_with`](Self::write_with) wrote with others of the same length.
+    /// Syncs the weights to disk.
+    pub fn sync(&self, staging: &Staging) -> Result<()> {
+        staging.sync(WEIGHTS_NAME)
+    }
+
+    /// Replaces the notes in the header of weights that [`write_unsynced`](Self::write_unsynced) wrote with others of the same length.
     pub fn replace_notes(&self, staging: &Staging, notes: &Notes) -> Result<()> {
         staging.overwrite_start(WEIGHTS_NAME, &self.header(notes)?)
     }
@@ -211,13 +222,13 @@ impl<'a> Cut<'a> {
         let weights = &self.adapter.weights;
         let Some(file) = weights.one_file() else {
             let bytes = kept.iter().map(|tensor| weights.bytes(tensor.name)).collect::<Result<Vec<_>>>()?;
-            return staging.file(WEIGHTS_NAME, |file| {
+            return staging.unsynced_file(WEIGHTS_NAME, |file| {
                 file.write_all(&header)?;
                 bytes.into_iter().try_for_each(|bytes| file.write_all(bytes))
             });
         };
         let mut from = files::open(file)?;
-        staging.file(WEIGHTS_NAME, |file| {
+        staging.unsynced_file(WEIGHTS_NAME, |file| {
             file.write_all(&header)?;
             for range in coalesce(kept.iter().map(|tensor| tensor.entry.range())) {
                 from.seek(SeekFrom::Start(range.start as u64))?;

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use serde_json::{Map, Value};
 
-use crate::error::{Result, TensorError};
+use crate::error::{Error, Result, TensorError};
 use encodings::Rows;
 use map::WeightFile;
 use stored::{Stored, StoredTensors};
@@ -250,6 +250,18 @@ impl TensorStore {
             Ok(values)
         } else {
             Err(TensorError::NotFinite { path: self.path.clone(), name: name.into() }.into())
+        }
+    }
+
+    /// Whether all values of a tensor are finite in f32.
+    pub fn is_finite(&self, name: &str) -> Result<bool> {
+        let (entry, rows) = self.rows(name, None)?;
+        match entry.encoding.is_finite(&rows) {
+            Some(is_finite) => Ok(is_finite),
+            None => match self.load_finite(name) {
+                Err(Error::Tensor(TensorError::NotFinite { .. })) => Ok(false),
+                values => values.map(|_| true),
+            },
         }
     }
 

@@ -66,6 +66,11 @@ pub trait Encoding: Debug + Send + Sync {
     fn bf16(&self, _rows: &Rows) -> TensorResult<Option<Tensor>> {
         Ok(None)
     }
+
+    /// Whether all numbers are finite in f32; `None` if they have to be decoded to tell.
+    fn is_finite(&self, _rows: &Rows) -> Option<bool> {
+        None
+    }
 }
 
 /// A weight: an encoding of one or more stored tensors.
