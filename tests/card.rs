@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use lora_slim::files::sha256;
+use lora_slim::files::blake3;
 use safetensors::tensor::SafeTensors;
 use serde_json::json;
 use tempfile::TempDir;
@@ -51,7 +51,7 @@ fn a_card_has_the_figures_of_the_report() {
     let loss = |point: &serde_json::Value| format!("{:.4}", point["loss"].as_f64().unwrap());
     let curve = report["curve"].as_array().unwrap();
     let losses = [&curve[0], curve.last().unwrap(), &report["chosen"]].map(loss).join(" | ");
-    let source = sha256(&folder.path().join("mine/adapter_model.safetensors")).unwrap();
+    let source = blake3(&folder.path().join("mine/adapter_model.safetensors")).unwrap();
     let command = report["command"].as_str().unwrap();
     for part in [
         losses.as_str(),
@@ -73,7 +73,7 @@ fn a_card_has_the_figures_of_the_report() {
     assert!(command.starts_with("lora-slim slim mine --base ") && command.ends_with(" --boundary 3"), "{command}");
     let notes = notes(&folder.path().join("out/adapter_model.safetensors"));
     assert_eq!(notes["format"], "pt");
-    assert_eq!(notes["lora_slim.source_sha256"], source);
+    assert_eq!(notes["lora_slim.source_blake3"], source);
     assert_eq!(notes["lora_slim.kept_layers"], "0-2");
     assert_eq!(notes["lora_slim.loss"][..6], loss(&report["chosen"])[..6]);
     assert!(notes.values().all(|value| !value.contains("mine")), "no path: {notes:?}");
@@ -98,16 +98,45 @@ fn a_cut_has_a_card_too() {
     let folder = described();
     run(folder.path(), &["cut", "mine", "--boundary", "2", "-o", "out"]);
     let card = fs::read_to_string(folder.path().join("out/README.md")).unwrap();
-    let source = sha256(&folder.path().join("mine/adapter_model.safetensors")).unwrap();
+    let source = blake3(&folder.path().join("mine/adapter_model.safetensors")).unwrap();
     assert!(card.contains("```sh\nlora-slim cut mine --boundary 2 -o OUT\n```") && card.contains(&source), "{card}");
     assert!(card.contains(" keeps a part of `mine`."), "{card}");
-    assert_eq!(notes(&folder.path().join("out/adapter_model.safetensors"))["lora_slim.source_sha256"], source);
+    assert_eq!(notes(&folder.path().join("out/adapter_model.safetensors"))["lora_slim.source_blake3"], source);
     run(folder.path(), &["verify", "mine", "out"]);
     // Made smaller again, it tells of the last source alone.
     run(folder.path(), &["cut", "out", "--boundary", "1", "-o", "smaller"]);
     let card = fs::read_to_string(folder.path().join("smaller/README.md")).unwrap();
     assert_eq!(card.matches("## Made smaller by lora-slim").count(), 1, "{card}");
     assert!(card.contains("a part of `out`") && card.contains("# My adapter"), "{card}");
+}
+
+/// Earlier versions recorded the SHA-256 of the source.
+#[test]
+fn an_output_of_an_earlier_version_is_verified_and_cut_again() {
+    let folder = described();
+    run(folder.path(), &["cut", "mine", "--boundary", "3", "-o", "out"]);
+    let (report, weights) =
+        (folder.path().join("out/slim_report.json"), folder.path().join("out/adapter_model.safetensors"));
+    let mut earlier = read_json(&report);
+    earlier["schema_version"] = json!(1);
+    for file in earlier["adapter"]["files"].as_array_mut().unwrap() {
+        let hash = file.as_object_mut().unwrap().remove("blake3").unwrap();
+        file["sha256"] = hash;
+    }
+    fs::write(&report, serde_json::to_string_pretty(&earlier).unwrap()).unwrap();
+    let mut bytes = fs::read(&weights).unwrap();
+    let key = b"lora_slim.source_blake3";
+    let place = bytes.windows(key.len()).position(|window| window == key).unwrap();
+    bytes[place..][..key.len()].copy_from_slice(b"lora_slim.source_sha256");
+    fs::write(&weights, bytes).unwrap();
+    for words in [&["verify", "mine", "out"][..], &["check", "out"], &["inspect", "out"], &["compare", "out", "out"]] {
+        run(folder.path(), words);
+    }
+    run(folder.path(), &["cut", "out", "--boundary", "2", "-o", "smaller"]);
+    let notes = notes(&folder.path().join("smaller/adapter_model.safetensors"));
+    assert_eq!(notes["lora_slim.source_blake3"], blake3(&weights).unwrap());
+    assert!(!notes.contains_key("lora_slim.source_sha256"), "{notes:?}");
+    run(folder.path(), &["cut", "mine", "--boundary", "3", "-o", "out", "--force"]);
 }
 
 #[test]

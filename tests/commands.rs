@@ -39,7 +39,7 @@ fn slim_writes_an_adapter_that_verifies() {
     assert_eq!(keys(&config), keys(&original), "the order of keys is kept");
 
     let report = read_json(&out.join("slim_report.json"));
-    assert_eq!(report["schema_version"], 1);
+    assert_eq!(report["schema_version"], 2);
     assert_eq!(report["chosen"]["boundary"], 3);
     assert_eq!(report["output"]["kept_layers"], json!([0, 1, 2]));
     assert_eq!(report["curve"].as_array().unwrap().len(), 7);

@@ -167,6 +167,45 @@ fn texts_of_reports_come_out_as_text() {
     assert!(!page.contains("<img") && !page.contains('\u{202e}') && page.contains("&lt;img src=x"), "{page}");
 }
 
+/// Earlier versions recorded the SHA-256 of adapters, which says nothing about a BLAKE3 hash.
+#[test]
+fn reports_with_other_hashes_may_be_of_one_adapter() {
+    let folder = TempDir::new().unwrap();
+    slim(folder.path(), "now", "pico/samples.tokens.jsonl", &["--boundary", "3"]);
+    let now = read_json(&folder.path().join("now/slim_report.json"));
+    let earlier = |name: &str, hash: &str, bytes: u64| {
+        let mut report = now.clone();
+        report["schema_version"] = json!(1);
+        for file in report["adapter"]["files"].as_array_mut().unwrap() {
+            let (name, bytes) = (&file["name"], file["bytes"].as_u64().unwrap() + bytes);
+            *file = json!({"name": name, "bytes": bytes, "sha256": hash.repeat(64)});
+        }
+        fs::write(folder.path().join(name), report.to_string()).unwrap();
+    };
+    earlier("same.json", "a", 0);
+    earlier("other.json", "b", 0);
+    earlier("longer.json", "a", 1);
+    let unknown = "adapter, or hash of it";
+    for (reports, expected) in [
+        (&["now", "same.json"][..], Some(unknown)),
+        (&["same.json", "same.json"], None),
+        (&["same.json", "other.json"], Some("adapter")),
+        (&["now", "longer.json"], Some("adapter")),
+        (&["same.json", "now", "now"], Some(unknown)),
+        (&["same.json", "now", "other.json"], Some("adapter")),
+    ] {
+        let differences = &compared(folder.path(), reports)["differences"];
+        let found = differences.as_array().unwrap().iter().map(|difference| difference["what"].as_str().unwrap());
+        assert_eq!(found.collect::<Vec<_>>(), expected.into_iter().collect::<Vec<_>>(), "{reports:?}");
+    }
+    let differences = &compared(folder.path(), &["same.json", "now"])["differences"];
+    let path = now["adapter"]["path"].as_str().unwrap();
+    let values = json!([format!("{path}, with SHA-256 hashes"), format!("{path}, with BLAKE3 hashes")]);
+    assert_eq!((&differences[0]["values"], &differences[0]["incomparable"]), (&values, &json!([])));
+    let text = stdout(compare(folder.path(), &["same.json", "now"]).success());
+    assert!(text.contains("not the same adapter, or hash of it\n"), "{text}");
+}
+
 #[test]
 fn reports_without_samples_are_compared_too() {
     let folder = TempDir::new().unwrap();

@@ -60,7 +60,7 @@ fn the_numbers_are_those_of_the_json() {
     let summary = numbers(part(&page, "summary"));
     assert_eq!(summary, side_by_side(&report));
     assert!(page.contains("3 of 6 layers are kept"), "{page}");
-    for hash in report["adapter"]["files"].as_array().unwrap().iter().map(|file| file["sha256"].as_str().unwrap()) {
+    for hash in report["adapter"]["files"].as_array().unwrap().iter().map(|file| file["blake3"].as_str().unwrap()) {
         assert!(part(&page, "inputs").contains(hash));
     }
 }

@@ -98,7 +98,7 @@ fn stdout_is_one_json_object() {
         let output = lora_slim().current_dir(folder.path()).args(&words).arg("--json").assert().success();
         let output = output.get_output();
         let printed = document(&output.stdout);
-        assert_eq!(printed["schema_version"], 1, "{words:?}");
+        assert_eq!(printed["schema_version"], 2, "{words:?}");
         assert!(printed["warnings"].is_array(), "{words:?}");
     }
     // The commands that have the flag are those that were run.

@@ -59,7 +59,7 @@ class Checker:
         document, schema = json.loads(text), self.schema(kind)
         for variant in (schema, closed(copy.deepcopy(schema))):
             jsonschema.validate(document, variant)
-        assert document["schema_version"] == 1 and isinstance(document["warnings"], list), name
+        assert document["schema_version"] == 2 and isinstance(document["warnings"], list), name
         self.valid += 1
 
     def command(self, kind, *words):

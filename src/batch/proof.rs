@@ -9,9 +9,9 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use blake3::Hasher;
 
-use crate::files::{self, Access, Folder};
+use crate::files::{Access, Folder};
 
 /// How much of a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,21 +51,21 @@ fn add_names(folder: &Folder, above: &str, names: &mut Vec<String>) -> io::Resul
 
 /// The hash of files below a folder; `None` if one of them is not there, or is no regular file.
 pub fn hash(folder: &Path, names: &[String], depth: Depth) -> Option<String> {
-    let mut hasher = Sha256::new();
+    let mut hasher = Hasher::new();
     for name in names {
         let file = open(folder, name).ok()?;
         let length = file.metadata().ok()?.len();
         // The length before each text keeps different lists of texts from being the same bytes.
-        hasher.update((name.len() as u64).to_le_bytes());
+        hasher.update(&(name.len() as u64).to_le_bytes());
         hasher.update(name.as_bytes());
-        hasher.update(length.to_le_bytes());
+        hasher.update(&length.to_le_bytes());
         match depth {
             Depth::Samples if length > SMALL => add_samples(&mut hasher, file, length),
-            _ => files::hash_rest(file, &mut hasher).map(drop),
+            _ => hasher.update_reader(file).map(drop),
         }
         .ok()?;
     }
-    Some(files::hex(&hasher.finalize()))
+    Some(hasher.finalize().to_string())
 }
 
 fn open(folder: &Path, name: &str) -> io::Result<File> {
@@ -77,12 +77,13 @@ fn open(folder: &Path, name: &str) -> io::Result<File> {
     folder.open_file(name.as_ref(), Access::Read)
 }
 
-fn add_samples(hasher: &mut Sha256, mut file: File, length: u64) -> io::Result<()> {
+fn add_samples(hasher: &mut Hasher, mut file: File, length: u64) -> io::Result<()> {
     let between = length - 2 * END - BLOCK;
     let blocks = (0..BLOCKS).map(|block| (END + between * block / (BLOCKS - 1), BLOCK));
     for (start, count) in [(0, END)].into_iter().chain(blocks).chain([(length - END, END)]) {
         file.seek(SeekFrom::Start(start))?;
-        if files::hash_rest((&file).take(count), hasher)? != count {
+        let before = hasher.count();
+        if hasher.update_reader((&file).take(count))?.count() - before != count {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }

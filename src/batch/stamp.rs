@@ -20,9 +20,9 @@ pub struct Hashes(Mutex<HashMap<PathBuf, String>>);
 
 impl Hashes {
     /// Remembers a hash that was computed elsewhere.
-    pub fn insert(&self, path: PathBuf, sha256: Option<&str>) {
-        if let Some(sha256) = sha256 {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path, sha256.into());
+    pub fn insert(&self, path: PathBuf, hash: Option<&str>) {
+        if let Some(hash) = hash {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path, hash.into());
         }
     }
 
@@ -34,7 +34,7 @@ impl Hashes {
             // A pipe or a device cannot be read again: no result that was made from it counts as done.
             Ok(metadata) if !metadata.is_file() => fastrand::u64(..).to_string(),
             // An input that cannot be read has a stamp too, which changes once it can.
-            _ => files::sha256(path).unwrap_or_else(|error| error.to_string()),
+            _ => files::blake3(path).unwrap_or_else(|error| error.to_string()),
         };
         self.insert(path.into(), Some(&hash));
         hash

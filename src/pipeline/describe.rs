@@ -26,7 +26,7 @@ fn input_file(path: &Path, hash: bool) -> Result<InputFile> {
     Ok(InputFile {
         name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         bytes: path.metadata().map_err(FileError::read(path))?.len(),
-        sha256: if hash { Some(files::sha256(path)?) } else { None },
+        blake3: if hash { Some(files::blake3(path)?) } else { None },
     })
 }
 

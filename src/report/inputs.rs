@@ -11,10 +11,9 @@ use crate::samples::ScoredPart;
 pub struct InputFile {
     pub name: String,
     pub bytes: u64,
-    /// SHA-256 of the whole file, which Git LFS and the Hugging Face Hub call its oid; absent for base weights, which
-    /// can be very large.
+    /// BLAKE3 hash of the whole file, as `b3sum` prints it; absent for base weights, which can be very large.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
+    pub blake3: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -49,6 +48,7 @@ pub struct BaseInput {
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct SamplesInput {
     pub path: String,
+    /// Of the file, or of the hashes of several.
     pub sha256: String,
     pub count: usize,
     pub tokens: usize,

@@ -44,7 +44,7 @@ use crate::search::Dropped;
 pub use warnings::Warning;
 
 /// Raised when a field changes its meaning or is removed; new fields do not raise it.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// The report of `slim`, `scan` and `cut`. Parts that a command does not have are absent.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

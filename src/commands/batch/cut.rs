@@ -52,7 +52,7 @@ fn record(task: &Task, written: Result<Report>, hashes: &Hashes) -> Record {
     // The weights were hashed while they were copied.
     let folder = hub::find(&task.job.adapter, None).unwrap_or_default();
     for file in &report.adapter.files {
-        hashes.insert(folder.join(&file.name), file.sha256.as_deref());
+        hashes.insert(folder.join(&file.name), file.blake3.as_deref());
     }
     let stamp = task.stamp(hashes);
     match gates::check(&report.gates) {

@@ -7,8 +7,8 @@ use crate::adapter::OWN_PREFIX;
 use crate::format::ranges;
 use crate::report::{Report, Tool};
 
-/// The key of the SHA-256 of the weights that the output was made of.
-pub const SOURCE_SHA256: &str = "lora_slim.source_sha256";
+/// The key of the BLAKE3 hash of the weights that the output was made of.
+pub const SOURCE_BLAKE3: &str = "lora_slim.source_blake3";
 
 /// The entries of `__metadata__`, by key. All begin with [`OWN_PREFIX`].
 pub fn notes(report: &Report) -> BTreeMap<String, String> {
@@ -40,15 +40,15 @@ pub fn notes(report: &Report) -> BTreeMap<String, String> {
     }
     let codes: Vec<&str> = report.warnings.iter().map(|warning| warning.code.as_str()).collect();
     note("warnings", (!codes.is_empty()).then(|| codes.join(",")));
-    notes.extend(source_sha256(report).map(|hash| (SOURCE_SHA256.to_string(), hash)));
+    notes.extend(source_blake3(report).map(|hash| (SOURCE_BLAKE3.to_string(), hash)));
     notes
 }
 
 /// The hash of the weights, if these are one file. Zeros take the place of one that is not known yet.
-fn source_sha256(report: &Report) -> Option<String> {
+fn source_blake3(report: &Report) -> Option<String> {
     let weights = report.adapter.files.iter().filter(|file| !file.name.ends_with(".json"));
     match weights.collect::<Vec<_>>()[..] {
-        [file] => Some(file.sha256.clone().unwrap_or_else(|| "0".repeat(64))),
+        [file] => Some(file.blake3.clone().unwrap_or_else(|| "0".repeat(64))),
         _ => None,
     }
 }

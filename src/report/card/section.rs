@@ -195,9 +195,9 @@ fn runtimes(report: &Report) -> String {
 
 fn made_from(report: &Report) -> String {
     let mut text = String::new();
-    let hash = |hash: Option<&String>| hash.map_or(String::new(), |hash| format!(", SHA-256 `{hash}`"));
     for file in &report.adapter.files {
-        let _ = writeln!(text, "- Source {}: {}{}", code(&file.name), bytes(file.bytes), hash(file.sha256.as_ref()));
+        let hash = file.blake3.as_ref().map_or(String::new(), |hash| format!(", BLAKE3 `{hash}`"));
+        let _ = writeln!(text, "- Source {}: {}{hash}", code(&file.name), bytes(file.bytes));
     }
     if let Some(base) = &report.base {
         let quantised = base.quantisation.as_ref().map_or(String::new(), |how| format!(", {}", prose(how)));
@@ -208,12 +208,12 @@ fn made_from(report: &Report) -> String {
     for (name, samples) in report.samples.iter().map(|samples| ("Samples", samples)).chain(held_out) {
         let _ = writeln!(
             text,
-            "- {name} {}: {}, {} of {} tokens scored{}",
+            "- {name} {}: {}, {} of {} tokens scored, SHA-256 `{}`",
             code(&samples.path),
             samples.count,
             samples.answer_tokens,
             samples.tokens,
-            hash(Some(&samples.sha256))
+            samples.sha256
         );
     }
     text + "\n"

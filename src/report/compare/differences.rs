@@ -25,6 +25,8 @@ struct ComparedPart {
     of: fn(&StoredReport) -> Option<(String, String)>,
 }
 
+const ADAPTER: &str = "adapter";
+
 /// Those first that make most incomparable.
 const PARTS: [ComparedPart; 8] = [
     ComparedPart { what: "base model", incomparable: &["losses", "probabilities", "scores"], of: base },
@@ -32,7 +34,7 @@ const PARTS: [ComparedPart; 8] = [
     ComparedPart { what: "held-out samples", incomparable: &["losses on held-out samples"], of: held_out },
     ComparedPart { what: "generated answers", incomparable: &["scores"], of: answers },
     ComparedPart { what: "arithmetic", incomparable: &["small differences of losses"], of: arithmetic },
-    ComparedPart { what: "adapter", incomparable: &[], of: adapter },
+    ComparedPart { what: ADAPTER, incomparable: &[], of: adapter },
     ComparedPart { what: "rule", incomparable: &[], of: rule },
     ComparedPart { what: "version of lora-slim", incomparable: &[], of: version },
 ];
@@ -43,7 +45,10 @@ const OTHER_ARITHMETIC: f64 = 0.02;
 
 /// The differences between reports. What only one of them has is no difference.
 pub fn between(reports: &[StoredReport]) -> Vec<ReportDifference> {
-    let of_parts: Vec<_> = PARTS.iter().filter_map(|part| difference(part, reports)).collect();
+    let mut of_parts: Vec<_> = PARTS.iter().filter_map(|part| difference(part, reports)).collect();
+    if let Some(adapters) = of_parts.iter_mut().find(|difference| difference.what == ADAPTER) {
+        *adapters = or_only_hashes(adapters.clone(), reports);
+    }
     let is_named = of_parts.iter().any(|difference| difference.what == PARTS[0].what);
     let hidden = if is_named { None } else { other_losses_of_base(reports) };
     hidden.into_iter().chain(of_parts).collect()
@@ -84,9 +89,40 @@ fn difference(part: &ComparedPart, reports: &[StoredReport]) -> Option<ReportDif
 
 /// Names and sizes, and hashes where there are any.
 fn identity(files: &[StoredFile]) -> String {
-    let one =
-        |file: &StoredFile| format!("{} {} {}", file.name, file.bytes, file.sha256.as_deref().unwrap_or_default());
+    let hash = |file: &StoredFile| file.blake3.clone().or(file.sha256.clone()).unwrap_or_default();
+    let one = |file: &StoredFile| format!("{} {} {}", file.name, file.bytes, hash(file));
     files.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+/// Adapters with files of the same names and sizes may be one adapter with hashes of two functions.
+fn or_only_hashes(adapters: ReportDifference, reports: &[StoredReport]) -> ReportDifference {
+    let mut pairs =
+        reports.iter().enumerate().flat_map(|(place, one)| reports[..place].iter().map(move |it| (one, it)));
+    if pairs.any(|(one, other)| are_others(&one.adapter.files, &other.adapter.files)) {
+        return adapters;
+    }
+    let shown = |report: &StoredReport| {
+        let has =
+            |hash: fn(&StoredFile) -> &Option<String>| report.adapter.files.iter().any(|file| hash(file).is_some());
+        let hashes = match (has(|file| &file.blake3), has(|file| &file.sha256)) {
+            (true, _) => "BLAKE3",
+            (false, true) => "SHA-256",
+            (false, false) => "no",
+        };
+        format!("{}, with {hashes} hashes", report.adapter.path)
+    };
+    ReportDifference { what: "adapter, or hash of it", values: reports.iter().map(shown).collect(), ..adapters }
+}
+
+/// Whether files are surely not the same.
+fn are_others(files: &[StoredFile], others: &[StoredFile]) -> bool {
+    let differ = |one: &Option<String>, other: &Option<String>| one.is_some() && other.is_some() && one != other;
+    let is_other = |(one, other): (&StoredFile, &StoredFile)| {
+        (&one.name, one.bytes) != (&other.name, other.bytes)
+            || differ(&one.blake3, &other.blake3)
+            || differ(&one.sha256, &other.sha256)
+    };
+    files.len() != others.len() || files.iter().zip(others).any(is_other)
 }
 
 fn base(report: &StoredReport) -> Option<(String, String)> {

@@ -56,6 +56,8 @@ pub struct StoredAdapterInput {
 pub struct StoredFile {
     pub name: String,
     pub bytes: u64,
+    pub blake3: Option<String>,
+    /// In reports of `schema_version` 1, instead.
     pub sha256: Option<String>,
 }
 
