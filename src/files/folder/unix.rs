@@ -15,7 +15,7 @@ use super::{Access, Folder};
 
 /// The mode of folders that only their owner may use. The bit that means "only owners delete" for shared folders has no
 /// use there, so it marks the folders that this program made.
-pub const MARKED: RawMode = 0o1700;
+pub const MARKED: u32 = 0o1700;
 
 impl Folder {
     /// Opens a folder; a link to one is refused.
@@ -109,7 +109,7 @@ impl Folder {
     /// Whether the folder was made with the mode [`MARKED`].
     pub fn is_marked(&self) -> bool {
         let mode = rustix::fs::fstat(&self.handle).map(|stat| Mode::from_raw_mode(stat.st_mode));
-        mode == Ok(Mode::from_raw_mode(MARKED))
+        mode == Ok(Mode::from_raw_mode(MARKED as RawMode))
     }
 
     /// How many names a file has.
