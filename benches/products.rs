@@ -43,11 +43,11 @@ fn main() -> candle_core::Result<()> {
             Ok::<_, candle_core::Error>(())
         };
         report("f32", &|x| x.matmul(&weight.t()?))?;
-        let packed = Packed::new(&weight)?;
         for unit in Unit::available() {
+            let packed = Packed::new(&weight, unit)?;
             let name = format!("{unit:?}").to_lowercase();
-            report(&format!("bf16x2 {name}"), &|x| kernel::product(x, &packed, Precision::Two, unit))?;
-            report(&format!("bf16 {name}"), &|x| kernel::product(x, &packed, Precision::One, unit))?;
+            report(&format!("bf16x2 {name}"), &|x| kernel::product(x, &packed, Precision::Two))?;
+            report(&format!("bf16 {name}"), &|x| kernel::product(x, &packed, Precision::One))?;
         }
     }
     Ok(())

@@ -250,7 +250,8 @@ pub enum SearchArg {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionArg {
-    /// bf16x2 where the processor's bf16 unit makes that faster than f32 (AMX; AMD's AVX512-BF16), tf32x2 with cuda, else f32
+    /// bf16x2 where the processor's bf16 unit makes that faster than f32 (AMX; AVX512-BF16 of AMD; BFMMLA of Arm's own
+    /// cores), tf32x2 with cuda, else f32
     Auto,
     F32,
     /// Activations as two bf16 values: nearly as exact as f32

@@ -9,10 +9,11 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::mem::MaybeUninit;
 
-use super::Terms;
-use super::pack::{DEPTH, PANEL, ROW_BLOCK};
+use super::blocks::Terms;
+use super::pack::{DEPTH, X86};
 
-const BLOCK: usize = 32;
+const PANEL: usize = X86.weights.rows;
+const BLOCK: usize = 2 * PANEL;
 
 /// Whether the processor has bf16 tiles and the operating system permits their use.
 pub fn is_available() -> bool {
@@ -64,7 +65,7 @@ pub fn multiply(terms: &Terms, outputs: usize, y: &mut [MaybeUninit<f32>]) {
     let rows = y.len() / outputs;
     let (row_blocks, panel_pairs) = (rows.div_ceil(BLOCK), outputs.div_ceil(2 * PANEL));
     for (a, b) in &terms.factors {
-        assert!(a.len() >= row_blocks * ROW_BLOCK * depth && b.len() >= panel_pairs * 2 * PANEL * depth);
+        assert!(a.len() >= row_blocks * BLOCK * depth && b.len() >= panel_pairs * BLOCK * depth);
         assert!(depth.is_multiple_of(DEPTH) && depth > 0);
     }
     let mut full = [0u16; 16];
@@ -73,7 +74,7 @@ pub fn multiply(terms: &Terms, outputs: usize, y: &mut [MaybeUninit<f32>]) {
     sixteen[..8].fill(16);
     let config = TileConfig { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: full, rows: sixteen };
     let mut block = [MaybeUninit::new(0f32); BLOCK * BLOCK];
-    // SAFETY: this unit is chosen only where AMX is available; the configuration is valid.
+    // SAFETY: weights are packed for this unit only where it is available; the configuration is valid.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack)) };
     for pair in 0..panel_pairs {
         let columns = (outputs - pair * BLOCK).min(BLOCK);

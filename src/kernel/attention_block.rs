@@ -1,9 +1,9 @@
 //! A few queries of attention through blocks of keys, with the sums in registers.
 
-use super::attention_keys::{BLOCK, HeadSizes, NARROW, PackedHead, SoftmaxRule, WIDE, zeros};
-#[cfg(target_arch = "x86_64")]
-use super::elementwise::has_avx512;
+use super::attention_keys::{BLOCK, HeadSizes, NARROW, PackedHead, SoftmaxRule, zeros};
 use super::elementwise::{exp, tanh};
+#[cfg(target_arch = "x86_64")]
+use super::{attention_keys::WIDE, elementwise::has_avx512};
 
 /// Some queries of a sequence, (queries, heads, size), of which those count whose heads share the head `kv_head` of keys.
 #[derive(Clone, Copy)]
@@ -132,6 +132,13 @@ fn attend_rows<const ROWS: usize, const LANES: usize>(
     }
 }
 
+/// sum + a·b. ARM has one instruction for both, which takes as long as either. x86 with AVX-512 or AVX2 adds beside it multiplying, and
+/// processors without these would call a function.
+#[inline(always)]
+fn add_product(sum: f32, a: f32, b: f32) -> f32 {
+    if cfg!(target_arch = "aarch64") { a.mul_add(b, sum) } else { sum + a * b }
+}
+
 /// The products of queries with the keys of one tile, (size, lanes); `scores` (rows, BLOCK).
 #[inline(always)]
 fn score<const ROWS: usize, const LANES: usize>(queries: [&[f32]; ROWS], tile: &[[f32; LANES]], scores: &mut [f32]) {
@@ -140,7 +147,7 @@ fn score<const ROWS: usize, const LANES: usize>(queries: [&[f32]; ROWS], tile: &
         for (sums, query) in sums.iter_mut().zip(queries) {
             let value = query[dimension];
             for (sum, key) in sums.iter_mut().zip(keys) {
-                *sum += value * key;
+                *sum = add_product(*sum, value, *key);
             }
         }
     }
@@ -229,7 +236,7 @@ fn mix<const ROWS: usize, const LANES: usize>(
             for (i, mixed) in mixed.iter_mut().enumerate() {
                 let weight = weights[i * BLOCK + position];
                 for (mixed, value) in mixed.iter_mut().zip(values) {
-                    *mixed += weight * value;
+                    *mixed = add_product(*mixed, weight, *value);
                 }
             }
         }

@@ -79,6 +79,7 @@ fn lanes() -> usize {
     }
     NARROW
 }
+#[cfg(target_arch = "x86_64")]
 pub(super) const WIDE: usize = 32;
 pub(super) const NARROW: usize = 16;
 

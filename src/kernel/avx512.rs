@@ -1,17 +1,18 @@
 //! Products by AVX512-BF16: 8 rows times 48 outputs in 24 registers.
 //!
 //! # Safety
-//! [`multiply`] checks that rows and panels are there before it hands pointers on.
+//! [`for_each_block`] checks that rows and panels are there before pointers go on.
 
 use std::arch::x86_64::{
     __cpuid, __m512bh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 use std::mem::{MaybeUninit, transmute};
 
-use super::Terms;
-use super::pack::PANEL;
+use super::blocks::{Terms, for_each_block};
+use super::pack::X86;
 
 const ROWS: usize = 8;
+const PANEL: usize = X86.weights.rows;
 const PANELS: usize = 3;
 const COLUMNS: usize = PANELS * PANEL;
 
@@ -28,37 +29,22 @@ pub fn is_full_rate() -> bool {
 
 /// y = Σ a·b over the terms; `y` (rows, outputs) is written as a whole.
 pub fn multiply(terms: &Terms, outputs: usize, y: &mut [MaybeUninit<f32>]) {
-    let depth = terms.depth;
-    let rows = y.len() / outputs;
-    let (row_blocks, panel_blocks) = (rows.div_ceil(ROWS), outputs.div_ceil(COLUMNS));
-    for (a, b) in &terms.factors {
-        assert!(a.len() >= row_blocks * ROWS * depth && b.len() >= panel_blocks * COLUMNS * depth);
-    }
-    let mut block = [0f32; ROWS * COLUMNS];
-    for panels in 0..panel_blocks {
-        let columns = (outputs - panels * COLUMNS).min(COLUMNS);
-        for row_block in 0..row_blocks {
-            // SAFETY: this unit is chosen only where AVX512-BF16 is available; the assertions above.
-            unsafe { multiply_block(terms, row_block, panels, &mut block) };
-            for row in 0..(rows - row_block * ROWS).min(ROWS) {
-                let start = (row_block * ROWS + row) * outputs + panels * COLUMNS;
-                let from = &block[row * COLUMNS..row * COLUMNS + columns];
-                y[start..start + columns].iter_mut().zip(from).for_each(|(to, &value)| _ = to.write(value));
-            }
-        }
-    }
+    for_each_block(terms, outputs, y, |rows, panels, block| {
+        // SAFETY: weights are packed for this unit only where it is available; every term has the rows and panels.
+        unsafe { multiply_block(terms, rows, panels, block) }
+    });
 }
 
 /// # Safety
 /// Every term has the rows and panels of the block, and the processor has AVX512-BF16.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn multiply_block(terms: &Terms, row_block: usize, panels: usize, block: &mut [f32; ROWS * COLUMNS]) {
+unsafe fn multiply_block(terms: &Terms, rows: usize, panels: usize, block: &mut [[f32; COLUMNS]; ROWS]) {
     let depth = terms.depth;
     let mut sums = [[_mm512_setzero_ps(); PANELS]; ROWS];
     for (a, b) in &terms.factors {
         // SAFETY: promised by the caller.
         unsafe {
-            let a = a.as_ptr().add(row_block * ROWS * depth);
+            let a = a.as_ptr().add(rows * ROWS * depth);
             let b = b.as_ptr().add(panels * COLUMNS * depth);
             for pair in 0..depth / 2 {
                 let columns: [__m512bh; PANELS] = std::array::from_fn(|panel| {
@@ -74,10 +60,10 @@ unsafe fn multiply_block(terms: &Terms, row_block: usize, panels: usize, block: 
             }
         }
     }
-    for (row, sums) in sums.iter().enumerate() {
-        for (panel, sum) in sums.iter().enumerate() {
-            // SAFETY: the block has the room.
-            unsafe { _mm512_storeu_ps(block.as_mut_ptr().add(row * COLUMNS + panel * PANEL), *sum) };
+    for (row, sums) in block.iter_mut().zip(sums) {
+        for (panel, sum) in row.as_chunks_mut::<PANEL>().0.iter_mut().zip(sums) {
+            // SAFETY: the panel has the room.
+            unsafe { _mm512_storeu_ps(panel.as_mut_ptr(), sum) };
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the sweep spends its time with, written for CPUs: matrix products on the bf16 units of x86, at nearly the accuracy
-//! of f32, attention over short sequences, and exponentials.
+//! What the sweep spends its time with, written for CPUs: matrix products on the bf16 units of x86 and ARM, at nearly the
+//! accuracy of f32, attention over short sequences, and exponentials.
 //!
 //! The weights of most models are bf16, so they are exact here. Activations are split into a high and a low bf16 part,
 //! x = high + low with an error of 2⁻¹⁷, and each part is multiplied; the unit sums in f32. That makes two products on a unit
@@ -17,11 +17,14 @@ mod attention_block;
 mod attention_keys;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod blocks;
 pub mod delta_rule;
 pub mod device;
 pub mod elementwise;
 pub mod gradient;
 pub mod machine;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 pub mod recurrent;
 pub mod state_space;
@@ -31,8 +34,9 @@ use std::mem::MaybeUninit;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Storage, Tensor, WithDType};
 use rayon::prelude::*;
 
+use blocks::Terms;
 pub use pack::Packed;
-use pack::{DEPTH, SplitRows};
+use pack::{DEPTH, Operands, SplitRows};
 
 /// Rows that are multiplied with one panel after the other while both stay in the processor's cache.
 const ROWS: usize = 128;
@@ -44,6 +48,8 @@ pub enum Unit {
     Amx,
     /// Pairs of values in 512-bit registers (AVX512-BF16: Intel from Cooper Lake, AMD from Zen 4 on).
     Avx512,
+    /// Two by four times four by two values in 128-bit registers (FEAT_BF16 of ARM: Neoverse from V1 and N2, Apple from M2 on).
+    Neon,
 }
 
 /// How matrix products are computed.
@@ -75,16 +81,22 @@ impl Arithmetic {
 
 impl std::fmt::Display for Arithmetic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let unit = |unit: &Unit| match unit {
-            Unit::Amx => "AMX",
-            Unit::Avx512 => "AVX512-BF16",
-        };
         match self {
             Self::F32 => write!(f, "f32"),
-            Self::Bf16 { unit: by, precision: Precision::One } => write!(f, "bf16 ({})", unit(by)),
-            Self::Bf16 { unit: by, precision: Precision::Two } => write!(f, "bf16x2 ({})", unit(by)),
+            Self::Bf16 { unit, precision: Precision::One } => write!(f, "bf16 ({unit})"),
+            Self::Bf16 { unit, precision: Precision::Two } => write!(f, "bf16x2 ({unit})"),
             Self::Tf32x2 => write!(f, "tf32x2"),
         }
+    }
+}
+
+impl std::fmt::Display for Unit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Unit::Amx => "AMX",
+            Unit::Avx512 => "AVX512-BF16",
+            Unit::Neon => "NEON BF16",
+        })
     }
 }
 
@@ -99,7 +111,7 @@ pub enum Precision {
 
 impl Unit {
     /// The fastest unit that this processor has and the operating system permits. For comparisons the environment variable
-    /// `LORA_SLIM_UNIT` restricts it: `none`, `avx512`; `gpu` makes the CPU stand in for a GPU ([`device`]).
+    /// `LORA_SLIM_UNIT` restricts it: `none`, `avx512`, `neon`; `gpu` makes the CPU stand in for a GPU ([`device`]).
     pub fn detect() -> Option<Unit> {
         static DETECTED: std::sync::OnceLock<Option<Unit>> = std::sync::OnceLock::new();
         *DETECTED.get_or_init(|| {
@@ -107,6 +119,7 @@ impl Unit {
             Self::available().into_iter().find(|unit| match allowed.as_str() {
                 "none" | "gpu" => false,
                 "avx512" => *unit == Unit::Avx512,
+                "neon" => *unit == Unit::Neon,
                 _ => true,
             })
         })
@@ -114,7 +127,12 @@ impl Unit {
 
     /// Whether three products by this unit, which weights that are not bf16 need, take less time than one in f32.
     pub fn outruns_f32_three_times(self) -> bool {
-        self == Unit::Amx
+        match self {
+            Unit::Amx => true,
+            Unit::Avx512 => false,
+            // Four times the rate of f32.
+            Unit::Neon => self.outruns_f32(),
+        }
     }
 
     /// Whether two products by this unit take less time than one in f32.
@@ -123,20 +141,30 @@ impl Unit {
             Unit::Amx => true,
             #[cfg(target_arch = "x86_64")]
             Unit::Avx512 => avx512::is_full_rate(),
-            #[cfg(not(target_arch = "x86_64"))]
-            Unit::Avx512 => false,
+            #[cfg(target_arch = "aarch64")]
+            Unit::Neon => neon::is_full_rate(),
+            // A unit of other processors.
+            #[allow(unreachable_patterns)]
+            _ => false,
         }
     }
 
     /// All units that this processor has, the fastest first.
     pub fn available() -> Vec<Unit> {
         #[cfg(target_arch = "x86_64")]
-        {
-            let units = [(Unit::Amx, amx::is_available()), (Unit::Avx512, avx512::is_available())];
-            units.into_iter().filter(|(_, is_available)| *is_available).map(|(unit, _)| unit).collect()
+        let units = [(Unit::Amx, amx::is_available()), (Unit::Avx512, avx512::is_available())];
+        #[cfg(target_arch = "aarch64")]
+        let units = [(Unit::Neon, neon::is_available())];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let units = [];
+        units.into_iter().filter(|(_, is_available)| *is_available).map(|(unit, _)| unit).collect()
+    }
+
+    fn operands(self) -> Operands {
+        match self {
+            Unit::Amx | Unit::Avx512 => pack::X86,
+            Unit::Neon => pack::NEON,
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        Vec::new()
     }
 }
 
@@ -152,20 +180,13 @@ pub fn with_values<T: WithDType, R>(tensor: &Tensor, read: impl FnOnce(&[T]) -> 
 }
 
 /// x·Wᵀ for x (rows, inputs) and a packed W (outputs, inputs): (rows, outputs).
-pub fn product(x: &Tensor, weight: &Packed, precision: Precision, unit: Unit) -> Result<Tensor> {
-    x.apply_op1_no_bwd(&Product { weight, precision, unit })
-}
-
-/// A sum of products a·b, each of rows of activations and panels of a weight, `depth` values deep.
-struct Terms<'a> {
-    factors: Vec<(&'a [u16], &'a [u16])>,
-    depth: usize,
+pub fn product(x: &Tensor, weight: &Packed, precision: Precision) -> Result<Tensor> {
+    x.apply_op1_no_bwd(&Product { weight, precision })
 }
 
 struct Product<'a> {
     weight: &'a Packed,
     precision: Precision,
-    unit: Unit,
 }
 
 impl CustomOp1 for Product<'_> {
@@ -199,7 +220,7 @@ impl Product<'_> {
     /// Multiplies at most [`ROWS`] rows and writes all of `y`.
     fn block(&self, x: &[f32], split: &mut SplitRows, y: &mut [MaybeUninit<f32>]) {
         let weight = self.weight;
-        split.fill(x, weight.inputs, self.precision);
+        split.fill(x, weight.inputs, self.precision, weight.unit.operands().activations);
         let mut factors: Vec<(&[u16], &[u16])> = vec![(&split.high, &weight.high)];
         if !split.low.is_empty() {
             factors.push((&split.low, &weight.high));
@@ -209,15 +230,17 @@ impl Product<'_> {
             factors.push((&split.high, low));
         }
         let terms = Terms { factors, depth: weight.inputs.next_multiple_of(DEPTH) };
-        #[cfg(target_arch = "x86_64")]
-        match self.unit {
+        match weight.unit {
+            #[cfg(target_arch = "x86_64")]
             Unit::Amx => amx::multiply(&terms, weight.outputs, y),
+            #[cfg(target_arch = "x86_64")]
             Unit::Avx512 => avx512::multiply(&terms, weight.outputs, y),
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let _ = (self.unit, terms.factors, terms.depth, y);
-            unreachable!("no unit is available, so none is chosen")
+            #[cfg(target_arch = "aarch64")]
+            Unit::Neon => neon::multiply(&terms, weight.outputs, y),
+            unit => {
+                let _ = (terms.factors, terms.depth, y);
+                unreachable!("weights are packed only for units of this processor, not for {unit}")
+            }
         }
     }
 }
@@ -227,48 +250,90 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
-    /// Sizes that are no multiples of any block, and values whose sums need the low parts.
-    fn compare(rows: usize, inputs: usize, outputs: usize, exact: bool) -> Result<()> {
-        let x = Tensor::randn(0f32, 1.0, (rows, inputs), &Device::Cpu)?;
-        let mut weight = Tensor::randn(0f32, 1.0, (outputs, inputs), &Device::Cpu)?;
-        if exact {
-            weight = weight.to_dtype(candle_core::DType::BF16)?.to_dtype(candle_core::DType::F32)?;
-        }
-        let wide = |tensor: &Tensor| tensor.to_dtype(candle_core::DType::F64);
-        let reference = wide(&x)?.matmul(&wide(&weight)?.t()?)?;
-        let packed = Packed::new(&weight)?;
-        assert_eq!(packed.low.is_none(), exact);
+    fn wide(tensor: &Tensor) -> Result<Tensor> {
+        tensor.to_dtype(candle_core::DType::F64)
+    }
+
+    fn as_bf16(tensor: &Tensor) -> Result<Tensor> {
+        tensor.to_dtype(candle_core::DType::BF16)?.to_dtype(candle_core::DType::F32)
+    }
+
+    /// By how much a sum of products may be off, as a share of the sum of their sizes. Splitting leaves an error of 2⁻⁸ or 2⁻¹⁷ of
+    /// each operand, and without the product of both low parts 2⁻¹⁶. Units sum pairs, each rounded twice; to odd on ARM, which is off
+    /// by up to 2⁻²³.
+    fn bound(precision: Precision, packed: &Packed) -> f64 {
+        let factors = 1 + usize::from(precision == Precision::Two) + usize::from(!packed.is_exact());
+        let sums = (factors * packed.inputs.next_multiple_of(DEPTH)) as f64;
+        let activations = if precision == Precision::One { 2f64.powi(-8) } else { 2f64.powi(-17) };
+        let weights = if packed.is_exact() { 0.0 } else { 2f64.powi(-17) + 2f64.powi(-16) };
+        1.01 * (activations + weights) + (sums / 2.0 + 1.0) * 2f64.powi(-23)
+    }
+
+    /// Compares each product of each unit with that of f64.
+    fn compare(x: &Tensor, weight: &Tensor) -> Result<()> {
+        let reference = wide(x)?.matmul(&wide(weight)?.t()?)?.flatten_all()?.to_vec1::<f64>()?;
+        let sizes = wide(x)?.abs()?.matmul(&wide(weight)?.abs()?.t()?)?.flatten_all()?.to_vec1::<f64>()?;
         for unit in Unit::available() {
-            for (precision, bound) in [(Precision::One, 2e-2), (Precision::Two, 1e-4)] {
-                let y = product(&x, &packed, precision, unit)?;
-                let scale = (inputs as f64).sqrt();
-                let error = ((wide(&y)? - &reference)?.abs()?.max_all()?.to_scalar::<f64>()?) / scale;
-                assert!(error < bound, "{unit:?} {precision:?} {rows}×{inputs}×{outputs}: {error}");
+            let packed = Packed::new(weight, unit)?;
+            for precision in [Precision::One, Precision::Two] {
+                let y = product(x, &packed, precision)?.flatten_all()?.to_vec1::<f32>()?;
+                let bound = bound(precision, &packed);
+                // Numbers below 2⁻¹²⁶ count as zero.
+                let zeroed = packed.inputs as f64 * 2f64.powi(-122);
+                for (i, (&y, (expected, size))) in y.iter().zip(reference.iter().zip(&sizes)).enumerate() {
+                    let (error, most) = ((f64::from(y) - expected).abs(), bound * size + zeroed);
+                    assert!(
+                        error <= most,
+                        "{unit:?} {precision:?} {:?} {:?} at {i}: {error:e} > {most:e}",
+                        x.dims(),
+                        weight.dims()
+                    );
+                }
             }
         }
         Ok(())
     }
 
+    /// Sizes that are no multiples of any block, and values whose sums need the low parts.
     #[test]
     fn products_are_those_of_f64() -> Result<()> {
         for (rows, inputs, outputs) in [(1, 1, 1), (7, 33, 17), (32, 64, 32), (129, 70, 49), (200, 576, 96)] {
-            compare(rows, inputs, outputs, true)?;
-            compare(rows, inputs, outputs, false)?;
+            let x = Tensor::randn(0f32, 1.0, (rows, inputs), &Device::Cpu)?;
+            let weight = Tensor::randn(0f32, 1.0, (outputs, inputs), &Device::Cpu)?;
+            compare(&x, &as_bf16(&weight)?)?;
+            compare(&x, &weight)?;
         }
         Ok(())
     }
 
     #[test]
-    fn packing_loses_nothing_of_bf16() -> Result<()> {
-        let weight = Tensor::randn(0f32, 1.0, (37, 45), &Device::Cpu)?;
-        let exact = weight.to_dtype(candle_core::DType::BF16)?.to_dtype(candle_core::DType::F32)?;
-        for dtype in [candle_core::DType::F32, candle_core::DType::BF16] {
-            let packed = Packed::new(&exact.to_dtype(dtype)?)?;
-            assert!(packed.is_exact());
-            assert_eq!(packed.unpacked()?.to_vec2::<f32>()?, exact.to_vec2::<f32>()?);
+    fn products_of_very_small_and_very_large_values_are_those_of_f64() -> Result<()> {
+        let powers: Vec<f32> = (0..64).map(|row| 2f32.powi(-148 + 4 * row)).collect();
+        let x = Tensor::randn(0f32, 1.0, (64, 96), &Device::Cpu)?;
+        let x = x.broadcast_mul(&Tensor::from_vec(powers, (64, 1), &Device::Cpu)?)?;
+        let weight = Tensor::randn(0f32, 1.0, (40, 96), &Device::Cpu)?;
+        compare(&x, &as_bf16(&weight)?)?;
+        compare(&x, &weight)
+    }
+
+    /// Integers whose sums f32 holds: neither a split nor a sum rounds, so that any value in a wrong place shows.
+    #[test]
+    fn products_of_small_integers_are_exact() -> Result<()> {
+        let integers = |rows: usize, columns: usize| {
+            let values = (0..rows * columns).map(|i| (i * i % 251) as f32 - 125.0);
+            Tensor::from_vec(values.collect(), (rows, columns), &Device::Cpu)
+        };
+        let (x, weight) = (integers(133, 131)?, integers(101, 131)?);
+        let expected = x.matmul(&weight.t()?)?.to_vec2::<f32>()?;
+        for unit in Unit::available() {
+            for precision in [Precision::One, Precision::Two] {
+                assert_eq!(
+                    product(&x, &Packed::new(&weight, unit)?, precision)?.to_vec2::<f32>()?,
+                    expected,
+                    "{unit:?}"
+                );
+            }
         }
-        let difference = (Packed::new(&weight)?.unpacked()? - weight)?.abs()?.max_all()?.to_scalar::<f32>()?;
-        assert!(difference < 1e-4, "{difference}");
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use super::family::Norms;
 use crate::adapter::Delta;
 use crate::kernel::device::{is_ours, matmul, split_product};
 use crate::kernel::gradient::{self, rms_norm};
-use crate::kernel::{self, Arithmetic, Packed, Precision, Unit};
+use crate::kernel::{self, Arithmetic, Packed, Precision};
 
 /// x·Wᵀ + bias, with what an adapter adds.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub struct Linear {
 #[derive(Debug, Clone)]
 enum Weight {
     Plain(Tensor),
-    Packed(Arc<Packed>, Precision, Unit),
+    Packed(Arc<Packed>, Precision),
     /// Values of bf16 in f32, for tensor cores.
     Narrow(Tensor),
 }
@@ -35,10 +35,10 @@ impl Weight {
         if let Arithmetic::Bf16 { unit, precision } = arithmetic
             && is_ours(weight.device())
         {
-            let packed = Packed::new(&weight)?;
+            let packed = Packed::new(&weight, unit)?;
             // Otherwise f32 is faster and more exact.
             if packed.is_exact() || unit.outruns_f32_three_times() {
-                return Ok(Self::Packed(Arc::new(packed), precision, unit));
+                return Ok(Self::Packed(Arc::new(packed), precision));
             }
         }
         let wide = weight.to_dtype(DType::F32)?;
@@ -51,7 +51,7 @@ impl Weight {
         let (weight, transposed) = (self.clone(), self.clone());
         let forward = move |x: &Tensor| match &weight {
             Self::Plain(weight) => matmul(x, &weight.t()?),
-            Self::Packed(weight, precision, unit) => kernel::product(&x.contiguous()?, weight, *precision, *unit),
+            Self::Packed(weight, precision) => kernel::product(&x.contiguous()?, weight, *precision),
             Self::Narrow(weight) => split_product(x, &weight.t()?),
         };
         gradient::apply(x, forward, move |_, _, gradient| matmul(gradient, &transposed.matrix()?))
