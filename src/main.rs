@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use lora_slim::commands::{output, program};
+use lora_slim::commands::program;
 use lora_slim::samples::tokenizer;
 
 /// A look at standard output before the standard library puts /dev/null in the place of one that is closed (`>&-`): what is written
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     unsafe { lora_slim::kernel::machine::prepare_alone() };
     #[cfg(target_os = "linux")]
     if start::HAS_NO_STDOUT.load(std::sync::atomic::Ordering::Relaxed) {
-        output::have_no_stdout();
+        lora_slim::commands::output::have_no_stdout();
     }
     tokenizer::isolate_in_this_program();
     ExitCode::from(program::run(std::env::args_os().collect()))
