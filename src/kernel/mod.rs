@@ -103,7 +103,7 @@ impl std::fmt::Display for Unit {
 /// Into how many bf16 parts activations are split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
-    /// One, with an error of 2⁻⁹: good for a first look.
+    /// One, with an error of 2⁻⁸: good for a first look.
     One,
     /// Two, with an error of 2⁻¹⁷.
     Two,
@@ -130,7 +130,7 @@ impl Unit {
         match self {
             Unit::Amx => true,
             Unit::Avx512 => false,
-            // Four times the rate of f32.
+            // Where it outruns f32 at all, it has four times its rate.
             Unit::Neon => self.outruns_f32(),
         }
     }
@@ -143,8 +143,7 @@ impl Unit {
             Unit::Avx512 => avx512::is_full_rate(),
             #[cfg(target_arch = "aarch64")]
             Unit::Neon => neon::is_full_rate(),
-            // A unit of other processors.
-            #[allow(unreachable_patterns)]
+            // A unit that this processor cannot have.
             _ => false,
         }
     }
