@@ -283,10 +283,12 @@ fn figures_of_the_search_are_those_of_the_sweep() {
     let sweep_options = measure::ComputeOptions { memory: 1 << 30, device: Device::Cpu };
     let ends = AdaptedModel::load(&model, &adapter).unwrap();
     let exhaustive = measure::sweep(&[&ends], &samples, &sweep_options, &mut |_| true).unwrap().remove(0);
-    for rule in [SMALLEST, BEST] {
+    // With little memory only some states of the prefix are kept, and with less none.
+    for (rule, memory) in [(SMALLEST, 1 << 30), (BEST, 1 << 30), (BEST, 700_000), (BEST, 500_000)] {
         let options = choice::ChoiceOptions { rule, ..choice::ChoiceOptions::default() };
+        let compute = measure::ComputeOptions { memory, ..sweep_options.clone() };
         let found =
-            search::run(&[&ends], &samples, &options, SearchOptions::default(), &sweep_options, &mut |_| true).unwrap();
+            search::run(&[&ends], &samples, &options, SearchOptions::default(), &compute, &mut |_| true).unwrap();
         let (curve, dropped) = &found[0];
         assert_eq!(curve.points.len() + dropped.len(), exhaustive.points.len());
         for point in &curve.points {

@@ -164,21 +164,26 @@ impl<'a> Sweep<'a> {
         let tokens_per_pass = budget.tokens_per_pass();
         // Only with several parts are layers read again, and only then may a point come up after its prefix is computed.
         let keeps = parts.len() > 1;
-        let mut lay_out = |indices: Vec<usize>| {
-            let chosen: Vec<Sample> = indices.iter().map(|&index| samples[index].clone()).collect();
+        let lay_out = |samples_of_part: Vec<usize>| {
+            let chosen: Vec<Sample> = samples_of_part.iter().map(|&index| samples[index].clone()).collect();
             let batches = packing::plan(&chosen, tokens_per_pass, model.shares_prefixes());
-            let keeps = keeps && budget.keep_streams(batches.iter().map(Batch::tokens).sum());
-            let trunk = side.trunk(model.config.layers);
-            let fork = |point: usize| side.profile(point, model.config.layers).shared_layers(&trunk);
-            let forks = |adapted: &AdaptedModel| match keeps {
-                true => side.points(adapted.adapter()).into_iter().map(fork).collect(),
-                false => BTreeSet::new(),
-            };
-            let prefix = |adapted: &&AdaptedModel| KeptPrefix::new(trunk.clone(), forks(adapted));
-            let prefixes = batches.iter().map(|_| models.iter().map(prefix).collect()).collect();
-            SampleGroup { samples: indices, sizes: SampleSize::of_all(&chosen), batches, prefixes }
+            let sizes = SampleSize::of_all(&chosen);
+            SampleGroup { samples: samples_of_part, sizes, batches, prefixes: Vec::new() }
         };
-        let parts = parts.into_iter().map(&mut lay_out).collect();
+        let mut parts: Vec<SampleGroup> = parts.into_iter().map(lay_out).collect();
+        let tokens = parts.iter().flat_map(|part| &part.batches).map(Batch::tokens).sum();
+        let kept = if keeps { budget.keep_states(tokens) / models.len() } else { 0 };
+        let trunk = side.trunk(model.config.layers);
+        let prefix = |adapted: &&AdaptedModel| {
+            let points = side.points(adapted.adapter()).into_iter();
+            let forks = points.map(|point| side.profile(point, model.config.layers).shared_layers(&trunk));
+            // Those that leave the trunk last save most.
+            let forks: BTreeSet<usize> = forks.collect();
+            KeptPrefix::new(trunk.clone(), forks.into_iter().rev().take(kept).collect())
+        };
+        for part in &mut parts {
+            part.prefixes = part.batches.iter().map(|_| models.iter().map(prefix).collect()).collect();
+        }
         // States are kept rather than layers: reading a layer again takes less time than computing its output again.
         let keep = if keeps && budget.keep_layers(model) { Keep::Base } else { Keep::Nothing };
         let work = vec![Work::default(); models.len()];

@@ -20,7 +20,7 @@ const PASS_TOKENS: usize = 2048;
 const GPU_PASS_TOKENS: usize = 16_384;
 
 /// The sweep may keep this share of the memory for what it would otherwise compute or read again.
-const KEPT_SHARE: u64 = 12;
+const KEPT_SHARE: u64 = 4;
 
 /// Hidden states that each token of a prompt takes, beside the values inside a layer.
 const PROMPT_STATES: u64 = 4;
@@ -33,7 +33,7 @@ pub struct Budget {
     memory: u64,
     /// What is taken in any case: one layer in f32 with its stored form while it is widened, and what is kept.
     taken: u64,
-    /// What [`keep_streams`](Self::keep_streams) and [`keep_layers`](Self::keep_layers) may still take.
+    /// What [`keep_states`](Self::keep_states) and [`keep_layers`](Self::keep_layers) may still take.
     keepable: u64,
     streams: u64,
     /// Per token: the hidden states of all streams.
@@ -141,9 +141,14 @@ impl Budget {
         usize::try_from(left / (2 * self.row_bytes)).unwrap_or(usize::MAX)
     }
 
-    /// Sets memory aside for as many hidden states of `tokens` tokens as there are streams, if there is enough of it.
-    pub fn keep_streams(&mut self, tokens: usize) -> bool {
-        self.set_aside(tokens as u64 * self.streams * self.row_bytes)
+    /// Sets memory aside for hidden states of `tokens` tokens, and says for how many: as many as there are streams, if there is
+    /// enough of it.
+    pub fn keep_states(&mut self, tokens: usize) -> usize {
+        let each = (tokens as u64 * self.row_bytes).max(1);
+        let left = self.keepable.min(self.memory.saturating_sub(self.least()));
+        let count = self.streams.min(left / each);
+        self.set_aside(count * each);
+        count as usize
     }
 
     /// Sets memory aside for all layers, if there is enough of it.

@@ -38,14 +38,13 @@ impl KeptPrefix {
         }
     }
 
-    /// The members by their first layer: where their profiles leave the trunk, if its states there are kept for all of them,
-    /// and otherwise layer 0.
+    /// The members by their first layer: where their profiles leave the trunk, if its states there are kept, and otherwise layer 0.
     pub fn starts<'m>(&self, members: &[Member<'m>]) -> BTreeMap<usize, Vec<Member<'m>>> {
-        let leaves = |member: &Member| member.profile.shared_layers(&self.trunk);
-        let is_kept = members.iter().all(|member| self.hidden.contains_key(&leaves(member)));
         let mut starts: BTreeMap<usize, Vec<Member>> = BTreeMap::new();
         for &member in members {
-            starts.entry(if is_kept { leaves(&member) } else { 0 }).or_default().push(member);
+            let leaves = member.profile.shared_layers(&self.trunk);
+            let start = if self.hidden.contains_key(&leaves) { leaves } else { 0 };
+            starts.entry(start).or_default().push(member);
         }
         starts
     }
