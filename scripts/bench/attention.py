@@ -32,7 +32,8 @@ def rate(row: dict, dtype: torch.dtype) -> float:
 def main() -> None:
     command = ["cargo", "bench", "--locked", "--bench", "attention"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    print("| model | tokens | lora-slim, f32 | with a soft cap | PyTorch, f32 | PyTorch, bf16 |\n|---|---|---|---|---|---|")
+    print("| model | tokens | lora-slim, f32 | with a soft cap | PyTorch, f32 | PyTorch, bf16 |")
+    print("|---|---|---|---|---|---|")
     for line in done.stdout.splitlines():
         if line.startswith("{"):
             row = json.loads(line)
