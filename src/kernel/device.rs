@@ -35,7 +35,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// x·W for x (rows, inputs) in f32 and W (inputs, outputs) in f32 whose values are bf16, by tensor cores: (rows, outputs).
 ///
 /// Tensor cores round f32 inputs to TF32, 11 significant bits, and sum in f32. Values of bf16 have 8, so W stays as it is, and x goes
-/// as two parts, its bf16 value and the rest: what is lost of x is 2⁻⁸·2⁻¹² of it. One tall product takes both.
+/// as two parts, its bf16 value and the rest: what is lost of x is at most 2⁻⁸·2⁻¹¹ of it. One tall product takes both.
 pub fn split_product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let rows = x.dim(0)?;
     let high = x.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;

@@ -171,14 +171,15 @@ impl<'a> Sweep<'a> {
             SampleGroup { samples: samples_of_part, sizes, batches, prefixes: Vec::new() }
         };
         let mut parts: Vec<SampleGroup> = parts.into_iter().map(lay_out).collect();
-        let tokens = parts.iter().flat_map(|part| &part.batches).map(Batch::tokens).sum();
-        let kept = if keeps { budget.keep_states(tokens) / models.len() } else { 0 };
+        let passes = || parts.iter().flat_map(|part| &part.batches).map(Batch::tokens);
+        budget.plan(passes().max().unwrap_or(0));
+        let kept = if keeps { budget.keep_states(passes().sum()) / models.len() } else { 0 };
         let trunk = side.trunk(model.config.layers);
         let prefix = |adapted: &&AdaptedModel| {
             let points = side.points(adapted.adapter()).into_iter();
             let forks = points.map(|point| side.profile(point, model.config.layers).shared_layers(&trunk));
-            // Those that leave the trunk last save most.
-            let forks: BTreeSet<usize> = forks.collect();
+            // Those that leave the trunk last save most; one that never leaves it has no state, and one at its root needs none.
+            let forks: BTreeSet<usize> = forks.filter(|fork| (1..model.config.layers).contains(fork)).collect();
             KeptPrefix::new(trunk.clone(), forks.into_iter().rev().take(kept).collect())
         };
         for part in &mut parts {

@@ -46,7 +46,7 @@ pub struct Budget {
     cache_bytes: u64,
     /// Per stream of a sequence: the states of the layers that keep no keys.
     state_bytes: u64,
-    /// The tokens of the longest sample.
+    /// The tokens of the longest sample; of the largest pass, once it is planned.
     longest: usize,
     /// The tokens of a pass that more memory would not change.
     most_tokens: usize,
@@ -139,6 +139,11 @@ impl Budget {
     pub fn spare_rows(&self, tokens: usize, inside: usize) -> usize {
         let left = self.free().saturating_sub(tokens as u64 * (self.stream_bytes + inside as u64 * self.inner_bytes));
         usize::try_from(left / (2 * self.row_bytes)).unwrap_or(usize::MAX)
+    }
+
+    /// Keeps memory free for passes of so many tokens.
+    pub fn plan(&mut self, largest_pass: usize) {
+        self.longest = self.longest.max(largest_pass);
     }
 
     /// Sets memory aside for hidden states of `tokens` tokens, and says for how many: as many as there are streams, if there is

@@ -15,6 +15,10 @@ const FIRST_SHARE: usize = 4;
 /// With fewer samples than this, dropping boundaries saves too little.
 const LEAST_SAMPLES: usize = 2 * FIRST_SAMPLES;
 
+/// As [`LEAST_SAMPLES`], for a rule that may choose any boundary, with no guard: on few samples the curve is so rough that a
+/// boundary between two others can be better than both.
+const LEAST_TO_RACE: usize = 32;
+
 /// With fewer candidates than this, all of them are evaluated.
 const LEAST_CANDIDATES: usize = 12;
 
@@ -51,7 +55,8 @@ impl<'a> Search<'a> {
         let order = draws.concat();
         let candidates: Vec<usize> = candidates.iter().copied().collect();
         let by_losses = choice.rule.basis() == Basis::Losses;
-        let races = n >= LEAST_SAMPLES && by_losses && choice.rule.drops_early(choice);
+        let least = if choice.rule.descends() || choice.guard.is_some() { LEAST_SAMPLES } else { LEAST_TO_RACE };
+        let races = n >= least && by_losses && choice.rule.drops_early(choice);
         let looks = if races { looks(n) } else { vec![n] };
         let alive = match (by_losses, races) {
             (true, true) => first_candidates(&candidates),

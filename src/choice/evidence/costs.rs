@@ -109,7 +109,8 @@ impl CostEvidence<'_> {
         let student = student_quantile(standard.confidence, draws(self.race.sizes) - 1);
         let differences = less(costs, &self.costs[&standard.reference]);
         let bound = self.standard_error(&differences) * (m as f64 / n as f64).sqrt() * student;
-        let doubt = quantile * self.unseen(m).sqrt() / (2.0 * m as f64).sqrt();
+        let seen = draws(&self.race.sizes[..m]) as f64;
+        let doubt = quantile * self.unseen(m).sqrt() / (2.0 * seen).sqrt();
         Predicted {
             least: predicted.least + bound * (1.0 - doubt).max(0.0),
             most: predicted.most + bound * (1.0 + doubt),

@@ -23,7 +23,7 @@ impl Rule for Best {
         match candidates.scores {
             Some(scores) => surely_better(candidates, scores),
             None if candidates.options.one_standard_error => within_one_standard_error(candidates),
-            None => (candidates.best(), reason(candidates)),
+            None => (candidates.best(), reason(candidates.options)),
         }
     }
 
@@ -69,11 +69,9 @@ fn surely_better<'a>(candidates: &'a Candidates, scores: &AnswerScores) -> (&'a 
     }
 }
 
-fn reason(candidates: &Candidates) -> String {
-    let ChoiceOptions { measure, guard, .. } = candidates.options;
-    let best = candidates.best();
-    let excludes = |candidate: &AssessedBoundary| candidates.cost(candidate) < candidates.cost(best);
-    match guard.filter(|_| candidates.allowed().any(excludes)) {
+fn reason(options: &ChoiceOptions) -> String {
+    let ChoiceOptions { measure, guard, .. } = options;
+    match guard {
         Some(guard) => {
             format!("it is the best by {} of those that keep {}", measure.name(), guard.name())
         }
