@@ -31,14 +31,14 @@ impl Candidates<'_> {
         match self.helpful_prefix() {
             _ if self.helps() => Benefit::Helps,
             Some(prefix) => Benefit::PrefixHelps { boundary: prefix.boundary },
-            None if self.is_surely_better(base, whole, 1) => Benefit::WorseThanBase,
+            None if self.is_surely_better(base, whole, self.options.confidence) => Benefit::WorseThanBase,
             None => Benefit::Unproven,
         }
     }
 
     /// Whether the whole adapter is surely better than the base model.
     pub fn helps(&self) -> bool {
-        self.is_surely_better(&self.curve.whole().measurement, &self.curve.base().measurement, 1)
+        self.is_surely_better(&self.curve.whole().measurement, &self.curve.base().measurement, self.options.confidence)
     }
 
     /// Where the whole adapter does not surely help: the best of the boundaries that surely do, and are as good as the whole adapter
@@ -56,16 +56,16 @@ impl Candidates<'_> {
         let is_inner = |candidate: &&AssessedBoundary| {
             candidate.boundary != self.base().boundary && candidate.boundary != self.whole().boundary
         };
-        // All boundaries that there may be: a search has not evaluated each of them.
-        let (base, comparisons) = (&self.curve.base().measurement, self.whole().boundary.saturating_sub(1).max(1));
+        let (base, confidence) =
+            (&self.curve.base().measurement, of_each(self.options.confidence, self.whole().boundary));
         let helps = |candidate: &&AssessedBoundary| {
             let measured = self.curve.at(candidate.boundary);
-            measured.is_some_and(|measured| self.is_surely_better(measured, base, comparisons))
+            measured.is_some_and(|measured| self.is_surely_better(measured, base, confidence))
         };
         // No other boundary has to hold: what is above may do as much harm as the whole adapter.
         let is_as_good = |candidate: &&AssessedBoundary| {
             let criteria = std::iter::once(self.options.measure).chain(self.options.guard);
-            let reference = super::reference(self.curve, 1.0 - (1.0 - self.options.confidence) / comparisons as f64);
+            let reference = super::reference(self.curve, confidence);
             let holds = |measured, criterion| reference.holds(criterion, measured, self.options.margin);
             let measured = self.curve.at(candidate.boundary);
             measured.is_some_and(|measured| criteria.into_iter().all(|criterion| holds(measured, criterion)))
@@ -75,11 +75,16 @@ impl Candidates<'_> {
         self.all.iter().position(|candidate| candidate.boundary == best.boundary)
     }
 
-    /// Whether one measurement is surely better than another; one of `comparisons`.
-    fn is_surely_better(&self, one: &Measurement, other: &Measurement, comparisons: usize) -> bool {
-        let confidence = 1.0 - (1.0 - self.options.confidence) / comparisons as f64;
+    /// Whether one measurement is surely better than another.
+    fn is_surely_better(&self, one: &Measurement, other: &Measurement, confidence: f64) -> bool {
         Comparison::new(self.options.measure, one, other, confidence).is_surely_better()
     }
+}
+
+/// The confidence of each comparison of a boundary below the whole adapter's, where the allowed error is divided among all that there
+/// may be: a search has not evaluated each of them.
+pub(super) fn of_each(confidence: f64, whole: usize) -> f64 {
+    1.0 - (1.0 - confidence) / whole.saturating_sub(1).max(1) as f64
 }
 
 #[cfg(test)]

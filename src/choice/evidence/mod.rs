@@ -9,6 +9,7 @@ mod costs;
 use std::collections::BTreeMap;
 
 use super::ChoiceOptions;
+use super::benefit::of_each;
 use crate::measure::{SampleScore, SampleSize};
 use costs::{CostEvidence, Standard};
 
@@ -92,7 +93,7 @@ impl<'a> Evidence<'a> {
     /// ([`Candidates::helpful_prefix`](super::Candidates::helpful_prefix)). `best` is one that does help.
     pub fn cannot_help_most(&self, boundary: usize, best: Option<usize>) -> bool {
         let (base, whole) = self.race.ends;
-        let strict = 1.0 - (1.0 - self.race.options.confidence) / whole.saturating_sub(1).max(1) as f64;
+        let strict = of_each(self.race.options.confidence, whole);
         let helps = Standard { reference: base, margin: 0.0, confidence: strict };
         let as_good = Standard { confidence: strict, ..self.as_good() };
         let comparisons = 3 * self.race.candidates;
