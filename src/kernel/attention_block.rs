@@ -84,8 +84,8 @@ fn attend_rows<const ROWS: usize, const LANES: usize>(
     // If fewer rows are left in the end, the last one is computed again, beside the others.
     let seen = |row: usize| packed.seen_from(block.place(row.min(rows - 1)), rule);
     let (first, last) = (seen(0).start, seen(rows - 1).end);
-    let is_bent = rule.softcap.is_some() || !rule.slopes.is_empty();
-    let scale = if is_bent { 1.0 } else { rule.scale };
+    let is_adjusted = rule.softcap.is_some() || !rule.slopes.is_empty();
+    let scale = if is_adjusted { 1.0 } else { rule.scale };
     for keys in (first / BLOCK * BLOCK..last).step_by(BLOCK) {
         for row in (0..rows).step_by(ROWS) {
             // No other row sees less in front than the first, nor more behind than the last one.
@@ -109,10 +109,10 @@ fn attend_rows<const ROWS: usize, const LANES: usize>(
                 weights[seen.end..tiles.end].fill(0.0);
                 if seen.start < seen.end {
                     let scores = &mut weights[seen.clone()];
-                    if is_bent {
+                    if is_adjusted {
                         let slope = rule.slope_of(block.head(row + i));
                         let distance = (keys + seen.start) as f32 - block.place(row + i) as f32;
-                        bend(scores, rule, slope, distance);
+                        adjust(scores, rule, slope, distance);
                     }
                     let (largest, total) = (&mut sums.largest[row + i], &mut sums.total[row + i]);
                     *factor = weigh(scores, scale, largest, total);
@@ -159,7 +159,7 @@ fn score<const ROWS: usize, const LANES: usize>(queries: [&[f32]; ROWS], tile: &
 /// Scales the scores of a row, caps them, and adds what grows with the position. A softmax does not change with what is added to all
 /// scores, so positions count from the query's, and near ones lose no digits.
 #[inline(always)]
-fn bend(scores: &mut [f32], rule: SoftmaxRule, slope: f32, distance: f32) {
+fn adjust(scores: &mut [f32], rule: SoftmaxRule, slope: f32, distance: f32) {
     match rule.softcap {
         Some(cap) => {
             for score in scores.iter_mut() {

@@ -259,10 +259,10 @@ mod tests {
                 [(None, None), (Some(1), None), (Some(5), None), (Some(270), None), (None, Some(7)), (None, Some(258))];
             let slopes = Some(Tensor::new(alibi_slopes(6), &Device::Cpu)?);
             let sinks = Tensor::randn(0f32, 2.0, 6, &Device::Cpu)?;
-            let bent = [(None, None, None), (Some(1.5), None, None), (None, slopes.clone(), None)];
-            let bent = bent.into_iter().chain([(None, None, Some(&sinks)), (Some(30.0), slopes, Some(&sinks))]);
+            let adjusted = [(None, None, None), (Some(1.5), None, None), (None, slopes.clone(), None)];
+            let adjusted = adjusted.into_iter().chain([(None, None, Some(&sinks)), (Some(30.0), slopes, Some(&sinks))]);
             for ((window, chunk), (softcap, slopes, sinks)) in
-                bent.flat_map(|bent| parts.map(|part| (part, bent.clone())))
+                adjusted.flat_map(|adjusted| parts.map(|part| (part, adjusted.clone())))
             {
                 for prompt in [PromptAttention::Causal, PromptAttention::BothWays] {
                     // A prompt that is attended to both ways has no prefix of its own.
